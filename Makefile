@@ -1,0 +1,31 @@
+# kobox: `make demo` shows the main job on real input, `make test` runs every check. Both set themselves up.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench sweep clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
+
+setup: $(READY)
+
+$(READY): pyproject.toml hatch_build.py kobox/machine/core.c
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "kobox: cannot make a virtual environment with $(PYTHON) (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+test: $(READY) lint ## lint, types and all tests
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## linter, formatter, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## remove what the targets above made here
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache kobox/machine/core.so

@@ -1,0 +1,34 @@
+"""Builds the machine's native core (`kobox/machine/core.c`) into a plain shared library.
+
+It is no CPython extension: it needs no Python headers, and one build serves every Python version.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class NativeCore(BuildHookInterface):  # type: ignore[type-arg]
+    PLUGIN_NAME = "custom"
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+        if compiler is None:
+            raise SystemExit("kobox: no C compiler found; install one (Debian: apt-get install gcc) and try again")
+        room = Path(self.root, "kobox", "machine")
+        made = room / f"core.{os.getpid()}.tmp"
+        command = [compiler, "-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-shared", "-fPIC", "-o", str(made)]
+        subprocess.run([*command, str(room / "core.c"), "-ldl"], check=True)
+        made.replace(room / "core.so")
+        build_data["pure_python"] = False
+        build_data["tag"] = f"py3-none-{self._platform()}"
+
+    @staticmethod
+    def _platform() -> str:
+        import sysconfig
+
+        return sysconfig.get_platform().replace("-", "_").replace(".", "_")

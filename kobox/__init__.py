@@ -1,0 +1,61 @@
+"""kobox: the whole life of a Linux kernel module, with a real kernel booted inside your Python process.
+
+The names below are imported when first used, so that `import kobox` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kobox.errors import (
+        BuildError,
+        FetchError,
+        KernelError,
+        KernelImageError,
+        KernelNotFoundError,
+        KoboxError,
+        ModuleFormatError,
+        ModuleLoadError,
+        ModuleUnloadError,
+    )
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BuildError": "kobox.errors",
+    "FetchError": "kobox.errors",
+    "KernelError": "kobox.errors",
+    "KernelImageError": "kobox.errors",
+    "KernelNotFoundError": "kobox.errors",
+    "KoboxError": "kobox.errors",
+    "ModuleFormatError": "kobox.errors",
+    "ModuleLoadError": "kobox.errors",
+    "ModuleUnloadError": "kobox.errors",
+}
+
+__all__ = [
+    "BuildError",
+    "FetchError",
+    "KernelError",
+    "KernelImageError",
+    "KernelNotFoundError",
+    "KoboxError",
+    "ModuleFormatError",
+    "ModuleLoadError",
+    "ModuleUnloadError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'kobox' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

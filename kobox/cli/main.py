@@ -1,0 +1,80 @@
+"""The `kobox` command: finds the subcommand, runs it, and turns errors into text and an exit status.
+
+Each subcommand is one module of this package with `main(argv, prog) -> int`, imported only when it is called.
+A symbolic link to `kobox` named after one of the kmod tools behaves as that tool.
+
+Exit status: 0 done; 1 it failed, and standard error says why; 2 wrong usage; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    # name: (module, one line for --help)
+}
+# The tools that answer to their own name when kobox is called through a symbolic link (kmod does the same).
+MULTICALL = frozenset({"depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmod", "kmod"})
+
+
+def main() -> int:
+    """Entry point of the console script."""
+    called_as = os.path.basename(sys.argv[0])
+    if called_as in MULTICALL:
+        return run(called_as, sys.argv[1:], prog=called_as)
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0 if arguments else 2
+    if arguments[0] in ("-V", "--version"):
+        import kobox
+
+        print(f"kobox {kobox.__version__}")
+        return 0
+    return run(arguments[0], arguments[1:], prog=f"kobox {arguments[0]}")
+
+
+def run(name: str, argv: list[str], *, prog: str) -> int:
+    """Run one subcommand and return its exit status; errors of kobox become text on standard error."""
+    if name not in COMMANDS:
+        import difflib
+
+        near = difflib.get_close_matches(name, COMMANDS, 1)
+        advice = f"; did you mean `kobox {near[0]}`?" if near else "; `kobox --help` lists the commands"
+        print(f"kobox: no command {name!r}{advice}", file=sys.stderr)
+        return 2
+    from kobox.errors import KoboxError
+
+    command = importlib.import_module(COMMANDS[name][0])
+    try:
+        status: int = command.main(argv, prog)
+        sys.stdout.flush()
+        return status
+    except KoboxError as error:
+        print(f"{prog}: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone: no more of it, and no complaint at interpreter exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"{prog}: error: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
+
+
+def overview() -> str:
+    """The text of `kobox --help`."""
+    width = max(map(len, COMMANDS), default=0)
+    rows = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items())
+    return (
+        "usage: kobox COMMAND [ARGUMENTS]\n\n"
+        "The whole life of a Linux kernel module, with a real kernel booted inside this process.\n\n"
+        f"{rows}\n\n"
+        "`kobox COMMAND --help` says more about one of them."
+    )

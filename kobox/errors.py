@@ -1,0 +1,96 @@
+"""The exceptions of kobox: one small tree under `KoboxError`.
+
+Each carries its facts as attributes (errno, the kernel's lines, the file), and its text says what happened,
+why, and what to do next. The library raises; only `kobox.cli` turns an error into text and an exit status.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+
+class KoboxError(Exception):
+    """Anything kobox refuses or finds wrong.
+
+    `hint` is the next step, one sentence, or "" when there is none to offer.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class ModuleFormatError(KoboxError, ValueError):
+    """A file is not the kernel module it should be: damaged, truncated, or something else.
+
+    `path` names the file ("" for bytes), `offset` the byte where it goes wrong (None when no single one does).
+    """
+
+    def __init__(self, message: str, *, path: str = "", offset: int | None = None, hint: str = "") -> None:
+        where = f"{path or 'module'}: " + (f"offset {offset:#x}: " if offset is not None else "")
+        super().__init__(where + message, hint=hint)
+        self.path = path
+        self.offset = offset
+
+
+class KernelNotFoundError(KoboxError, LookupError):
+    """No kernel of that name is in the cache."""
+
+
+class KernelImageError(KoboxError, ValueError):
+    """A file is no kernel that kobox can boot."""
+
+
+class FetchError(KoboxError):
+    """A kernel could not be fetched: no network, no such package, no space."""
+
+
+class BuildError(KoboxError):
+    """Building a module failed. `output` holds what make and the compiler said."""
+
+    def __init__(self, message: str, *, output: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.output = output
+
+
+class KernelError(KoboxError, OSError):
+    """The kernel refused something. `errno` is its answer, `log` the kernel log lines it gave with it."""
+
+    def __init__(self, errno: int, message: str, *, log: Sequence[str] = (), hint: str = "") -> None:
+        lines = "".join(f"\n  kernel: {line}" for line in log)
+        text = f"{message}: {os.strerror(errno)} ({_name(errno)}){lines}"
+        KoboxError.__init__(self, text, hint=hint)
+        self.errno = errno
+        self.strerror = os.strerror(errno)
+        self.log = tuple(log)
+
+
+class ModuleLoadError(KernelError):
+    """`init_module` or `finit_module` failed. `module` is the module's name."""
+
+    def __init__(
+        self, errno: int, message: str, *, module: str = "", log: Sequence[str] = (), hint: str = ""
+    ) -> None:
+        super().__init__(errno, message, log=log, hint=hint)
+        self.module = module
+
+
+class ModuleUnloadError(KernelError):
+    """`delete_module` failed. `module` is the module's name."""
+
+    def __init__(
+        self, errno: int, message: str, *, module: str = "", log: Sequence[str] = (), hint: str = ""
+    ) -> None:
+        super().__init__(errno, message, log=log, hint=hint)
+        self.module = module
+
+
+def _name(errno: int) -> str:
+    import errno as table
+
+    return table.errorcode.get(errno, str(errno))

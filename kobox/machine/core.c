@@ -1,0 +1,2 @@
+/* placeholder */
+int kobox_core_abi(void) { return 0; }
