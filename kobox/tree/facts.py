@@ -79,12 +79,8 @@ def _exports(module: elf.Elf, strings: bytes) -> bytes:
 
 
 def _needs(module: elf.Elf, table: bytes, strings: bytes, first_global: int) -> bytes:
-    """Names that must come from elsewhere: of `__versions`, then undefined symbols that are not there."""
-    versions = module.section_data(b"__versions")
+    """Names that must come from elsewhere: the undefined symbols, then what else `__versions` asks for."""
     layout = module.layout
-    count = len(versions) // VERSION_SIZE
-    fields = _version_struct(layout.order, layout.long_size, count).unpack(versions[: count * VERSION_SIZE])
-    names = dict.fromkeys([field.rstrip(b"\0") for field in fields])
     # No undefined symbol is local, and the locals come first. STT_REGISTER (13) is SPARC's.
     start = first_global * layout.symbol.size
     begins = [
@@ -92,12 +88,14 @@ def _needs(module: elf.Elf, table: bytes, strings: bytes, first_global: int) -> 
         for begin, info, section in _global_struct(layout.order, layout.long_size).iter_unpack(table[start:])
         if not section and 16 <= info < 48 and info & 15 != 13
     ]
-    if begins:
-        if max(begins) >= len(strings) or strings[-1]:
-            raise ModuleFormatError("a symbol's name has no end", path=module.path)
-        find = strings.find
-        for begin in begins:
-            names[strings[begin : find(b"\0", begin)]] = None
+    find = strings.find
+    names = dict.fromkeys([strings[begin : find(b"\0", begin)] for begin in begins])
+    if begins and (max(begins) >= len(strings) or strings[-1]):
+        raise ModuleFormatError("a symbol's name has no end", path=module.path)
+    versions = module.section_data(b"__versions")
+    count = len(versions) // VERSION_SIZE
+    fields = _version_struct(layout.order, layout.long_size, count).unpack(versions[: count * VERSION_SIZE])
+    names.update(dict.fromkeys([field.rstrip(b"\0") for field in fields]))
     needs = b"\0".join(names)
     if needs.count(b"\0") >= len(names) > 0:
         # Something stands behind a name's end: only what is before it counts.
