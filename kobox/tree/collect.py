@@ -13,10 +13,8 @@ import os
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kobox.tree.apart import Apart, can_fork, processors
 from kobox.tree.facts import Facts, read_facts
@@ -33,8 +31,7 @@ _WORTH_A_PROCESS = 64
 _FIELDS = len(Facts._fields)
 
 
-@dataclass(frozen=True, slots=True)
-class Gathered:
+class Gathered(NamedTuple):
     """The facts of the modules asked for, in their order, and how many files were opened for them."""
 
     facts: list[Facts]
@@ -131,19 +128,20 @@ def stamp(path: str) -> tuple[int, ...]:
 _NOTHING: tuple[tuple[int, ...], Facts] = ((-1,), Facts(b"", b"", b"", b"", b""))
 
 
-def _cache_path(directory: str) -> Path:
+def _cache_path(directory: str) -> str:
     import hashlib
 
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     name = hashlib.sha256(os.path.realpath(directory).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    return root / "kobox" / "depmod" / name
+    return os.path.join(root, "kobox", "depmod", name)
 
 
-def _load(path: Path) -> dict[str, tuple[tuple[int, ...], Facts]]:
+def _load(path: str) -> dict[str, tuple[tuple[int, ...], Facts]]:
     try:
-        if path.stat().st_uid != os.geteuid():
-            return {}
-        data = path.read_bytes()
+        with open(path, "rb", buffering=0) as file:
+            if os.fstat(file.fileno()).st_uid != os.geteuid():
+                return {}
+            data = file.readall()
     except OSError:
         return {}
     start = len(_MAGIC) + 4
@@ -157,7 +155,7 @@ def _load(path: Path) -> dict[str, tuple[tuple[int, ...], Facts]]:
     return dict(zip(paths, zip(stamps, unpack(data[paths_at + size :]), strict=True), strict=True))
 
 
-def _store(path: Path, paths: Sequence[str], stamps: Sequence[tuple[int, ...]], facts: Sequence[Facts]) -> None:
+def _store(path: str, paths: Sequence[str], stamps: Sequence[tuple[int, ...]], facts: Sequence[Facts]) -> None:
     """Write the cache; that it can't be written is no error. It is not fsynced: its checksum tells."""
     kept = [number for number in range(len(paths)) if stamps[number] and not facts[number].error]
     names = "\0".join(paths[number] for number in kept).encode("utf-8", "surrogateescape")
@@ -165,9 +163,10 @@ def _store(path: Path, paths: Sequence[str], stamps: Sequence[tuple[int, ...]], 
     body = struct.pack(f"<II{len(numbers)}Q", len(kept), len(names), *numbers) + names
     body += pack([facts[number] for number in kept])
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        aside.write_bytes(_MAGIC + zlib.crc32(body).to_bytes(4, "little") + body)
-        aside.rename(path)
+        os.makedirs(os.path.dirname(path), exist_ok=True, mode=0o700)
+        aside = f"{path}.{os.getpid()}.tmp"
+        with open(aside, "wb", buffering=0) as file:
+            file.write(_MAGIC + zlib.crc32(body).to_bytes(4, "little") + body)
+        os.rename(aside, path)
     except OSError:
         return

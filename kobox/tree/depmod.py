@@ -12,10 +12,10 @@ order of kmod's hash table of names; symbols in the order of its hash table of s
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 from kobox.errors import KoboxError
 from kobox.ko.modinfo import parse_builtin
@@ -46,8 +46,7 @@ _NAME_BUCKETS = 512
 _SYMBOL_BUCKETS = 2048
 
 
-@dataclass(frozen=True, slots=True)
-class KernelSymbols:
+class KernelSymbols(NamedTuple):
     """What the kernel itself exports, by System.map (without CRCs) or Module.symvers (with them)."""
 
     crcs: Mapping[bytes, int]
@@ -57,7 +56,7 @@ class KernelSymbols:
     def from_system_map(cls, path: str) -> KernelSymbols:
         """Read `ADDRESS TYPE __ksymtab_NAME` lines. Raises `OSError`."""
         found = {}
-        for line in Path(path).read_bytes().splitlines():
+        for line in _read(path).splitlines():
             words = line.split()
             if len(words) >= 3 and words[2].startswith(b"__ksymtab_"):
                 found[words[2][10:]] = 0
@@ -67,7 +66,7 @@ class KernelSymbols:
     def from_symvers(cls, path: str) -> KernelSymbols:
         """Read `0xCRC NAME vmlinux ...` lines. Raises `OSError`."""
         found = {}
-        for line in Path(path).read_bytes().splitlines():
+        for line in _read(path).splitlines():
             words = line.split()
             if len(words) >= 3 and words[2] == b"vmlinux":
                 try:
@@ -77,8 +76,7 @@ class KernelSymbols:
         return cls(found, True)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a run of depmod made. `files` maps file names to their content, in the order of `FILES`.
 
     `read` counts the module files that were opened (fewer than `modules` in an incremental run); `unreadable` tells
@@ -92,8 +90,7 @@ class Outcome:
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What depmod is to do.
 
     `directory` is the tree (`/lib/modules/RELEASE`); `files` names single modules instead of searching. `quick` lets
@@ -144,19 +141,26 @@ def _depmod(request: Request) -> Outcome:
 
 def _in_order(candidates: list[Candidate], directory: str, warnings: list[str]) -> list[Candidate]:
     """modules.order first, then the rest as kmod's hash table has them."""
-    hashes = hash_all(candidate.name.encode("utf-8", "surrogateescape") for candidate in candidates)
-
-    def bucket(candidate: Candidate) -> tuple[int, bytes]:
-        name = candidate.name.encode("utf-8", "surrogateescape")
-        return hashes[name] % _NAME_BUCKETS, name
-
     places: dict[str, int] = {}
     for line in _lines(directory, "modules.order", warnings):
         places.setdefault(_without_compression(line), len(places))
-    last = len(places)
-    ordered = sorted(candidates, key=bucket)
-    ordered.sort(key=lambda candidate: places.get(_without_compression(candidate.path), last))
-    return ordered
+    listed: list[tuple[int, Candidate]] = []
+    rest: dict[bytes, Candidate] = {}
+    for candidate in candidates:
+        place = places.get(_without_compression(candidate.path))
+        if place is None:
+            rest[candidate.name.encode("utf-8", "surrogateescape")] = candidate
+        else:
+            listed.append((place, candidate))
+    listed.sort()
+    hashes = hash_all(rest)
+    behind = sorted(rest, key=lambda name: (hashes[name] % _NAME_BUCKETS, name))
+    return [candidate for _, candidate in listed] + [rest[name] for name in behind]
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.readall()
 
 
 def _without_compression(path: str) -> str:
@@ -166,7 +170,7 @@ def _without_compression(path: str) -> str:
 
 def _lines(directory: str, name: str, warnings: list[str]) -> list[str]:
     try:
-        text = Path(directory, name).read_bytes().decode("utf-8", "surrogateescape")
+        text = _read(os.path.join(directory, name)).decode("utf-8", "surrogateescape")
     except OSError as error:
         warnings.append(f"could not open {name} at {directory}: {error.strerror}")
         return []
@@ -182,10 +186,12 @@ class _Tree:
         self._request = request
         self._names = [module.name.encode("utf-8", "surrogateescape") for module in modules]
         self._values = [encode_value(name, number) for number, name in enumerate(self._names)]
+        self._owners: dict[bytes, int] = {}
 
     def files(self, warnings: list[str]) -> dict[str, bytes]:
         """The content of every file. Half of the work, the aliases, is done by another process."""
         aliases = Apart(self._alias_files)
+        self._owners = self._find_owners()
         files = self._symbol_files()
         files.update(self._dependency_files(warnings))
         files["modules.softdep"] = b"# Soft dependencies extracted from modules themselves.\n" + self._dep_lines("softdep")
@@ -215,8 +221,7 @@ class _Tree:
         return len(text).to_bytes(8, "little") + text + build(entries)
 
     def _symbol_files(self) -> dict[str, bytes]:
-        owners = self._owners()
-        names, values = self._names, self._values
+        owners, names, values = self._owners, self._names, self._values
         hashes = hash_all(owners)
         buckets: list[list[bytes]] = [[] for _ in range(_SYMBOL_BUCKETS)]
         for name in sorted(owners):
@@ -227,7 +232,7 @@ class _Tree:
         entries = ((b"symbol:" + name, values[owner]) for name, owner in owners.items())
         return {"modules.symbols": b"".join(lines), "modules.symbols.bin": build(entries)}
 
-    def _owners(self) -> dict[bytes, int]:
+    def _find_owners(self) -> dict[bytes, int]:
         """Which module exports a symbol; of several the last."""
         prefix = self._request.symbol_prefix.encode()
         owners: dict[bytes, int] = {}
@@ -240,7 +245,7 @@ class _Tree:
         return owners
 
     def _dependency_files(self, warnings: list[str]) -> dict[str, bytes]:
-        owners = self._owners()
+        owners = self._owners
         needs = [facts.needs for facts in self._facts]
         if prefix := self._request.symbol_prefix.encode():
             needs = [b"\0".join(n.removeprefix(prefix) for n in names.split(b"\0")) for names in needs]
@@ -309,7 +314,7 @@ class _Tree:
         return b"# Device nodes to trigger on-demand module loading.\n" + b"".join(lines) if lines else b""
 
     def _builtin_index(self, warnings: list[str]) -> bytes:
-        if not Path(self._request.directory, "modules.builtin").exists():
+        if not os.path.exists(os.path.join(self._request.directory, "modules.builtin")):
             _lines(self._request.directory, "modules.builtin", warnings)
             return b""
         lines = _lines(self._request.directory, "modules.builtin", warnings)
@@ -318,7 +323,7 @@ class _Tree:
 
     def _builtin_alias_index(self, warnings: list[str]) -> bytes:
         try:
-            data = Path(self._request.directory, "modules.builtin.modinfo").read_bytes()
+            data = _read(os.path.join(self._request.directory, "modules.builtin.modinfo"))
         except OSError as error:
             warnings.append(f"could not open modules.builtin.modinfo at {self._request.directory}: {error.strerror}")
             return b""
@@ -388,7 +393,8 @@ def write(outcome: Outcome, directory: str) -> None:
             os.rename(aside, target)
     except OSError as error:
         for aside, _ in made:
-            Path(aside).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                os.unlink(aside)
         raise KoboxError(
             f"could not write {target}: {error.strerror}", hint="The indexes that were there before are unchanged."
         ) from error

@@ -13,7 +13,11 @@ from typing import NamedTuple
 
 from kobox.errors import ModuleFormatError
 from kobox.ko import compression, elf
-from kobox.ko.modulefile import VERSION_SIZE
+from kobox.ko.versions import VERSION_SIZE
+
+
+# Up to here it is faster to read a file whole than to read what is needed of it.
+_SMALL = 64 << 10
 
 
 class Facts(NamedTuple):
@@ -34,11 +38,15 @@ def read_facts(path: str) -> Facts:
     except OSError as error:
         return Facts(b"", b"", b"", b"", b"", f"{path}: {error.strerror}")
     try:
-        size = os.fstat(fd).st_size
-        if compression.recognise(os.pread(fd, 6, 0)):
-            data = compression.decompress(os.pread(fd, size, 0), path=path)
+        data = os.read(fd, _SMALL)
+        packed = compression.recognise(data)
+        if packed or len(data) < _SMALL:
+            if len(data) == _SMALL:
+                data = os.pread(fd, os.fstat(fd).st_size, 0)
+            if packed:
+                data = compression.decompress(data, path=path)
             return _facts(elf.Elf(elf.BytesSource(data, path)))
-        return _facts(elf.Elf(elf.FileSource(fd, size, path)))
+        return _facts(elf.Elf(elf.FileSource(fd, os.fstat(fd).st_size, path)))
     except ModuleFormatError as error:
         return Facts(b"", b"", b"", b"", b"", error.message)
     except OSError as error:

@@ -12,10 +12,7 @@ path sorts first wins, whatever order the directories list them in.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 from kobox.ko.name import SUFFIXES, canonical
@@ -26,15 +23,14 @@ BUILT_IN = "built-in"
 EXTERNAL = "external"
 
 
-@dataclass(frozen=True, slots=True)
-class SearchConfig:
+class SearchConfig(NamedTuple):
     """depmod's configuration. `overrides` are paths without suffix, relative to the tree."""
 
     search: tuple[str, ...] = ("updates",)
     overrides: frozenset[str] = frozenset()
     externals: tuple[str, ...] = ()
     excludes: frozenset[str] = frozenset()
-    problems: tuple[str, ...] = field(default=(), compare=False)
+    problems: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, release: str, paths: Sequence[str] = ()) -> SearchConfig:
@@ -87,6 +83,8 @@ class _Parser:
                 self.problems.append(f"{path}:{number}: command '{directive}' unrecognized or incomplete")
 
     def _for_this_kernel(self, pattern: str) -> bool:
+        import re
+
         if pattern == "*":
             return True
         try:
@@ -119,7 +117,7 @@ def find_modules(directory: str, config: SearchConfig) -> list[Candidate]:
     """
     chosen: dict[str, Candidate] = {}
     for external in config.externals:
-        if Path(external).is_dir():
+        if os.path.isdir(external):
             _choose(chosen, _walk(external, external, config), config)
     _choose(chosen, _walk(directory, "", config), config)
     return list(chosen.values())
@@ -131,7 +129,7 @@ def given_modules(directory: str, files: Iterable[str], config: SearchConfig) ->
     below = directory.rstrip("/") + "/"
     found = []
     for file in files:
-        Path(file).stat()
+        os.stat(file)
         path = file.removeprefix(below)
         stem = _stem(os.path.basename(file))
         if stem:
@@ -190,7 +188,7 @@ def _path_key(candidate: Candidate) -> str:
 
 def _was_seen(path: str, seen: set[tuple[int, int]]) -> bool:
     """Whether a symbolic link leads to a directory that another one led to already: links may run in circles."""
-    status = Path(path).stat()
+    status = os.stat(path)
     key = (status.st_dev, status.st_ino)
     if key in seen:
         return True
@@ -200,10 +198,10 @@ def _was_seen(path: str, seen: set[tuple[int, int]]) -> bool:
 
 def _stem(name: str) -> str:
     """The file name without the module suffix, "" when it has none."""
-    for suffix in SUFFIXES:
-        if name.endswith(suffix):
-            return name[: -len(suffix)]
-    return ""
+    if name.endswith(".ko"):
+        return name[:-3]
+    stem, found, packed = name.rpartition(".ko.")
+    return stem if found and ".ko." + packed in SUFFIXES else ""
 
 
 def _without_suffix(path: str) -> str:
