@@ -161,7 +161,9 @@ class Layout:
 
 
 _LAYOUTS: dict[bytes, Layout] = {
-    bytes((kind, data)): Layout(bits, order) for kind, bits in ((1, 32), (2, 64)) for data, order in ((1, "<"), (2, ">"))
+    bytes((kind, data)): Layout(bits, order)
+    for kind, bits in ((1, 32), (2, 64))
+    for data, order in ((1, "<"), (2, ">"))
 }
 
 
@@ -189,7 +191,9 @@ class Elf:
         self.layout = layout
         kind, self.machine, _, _, _, shoff, self.flags, _, _, _, entry, count, names = layout.header.unpack_from(head)
         if kind != ET_REL:
-            raise ModuleFormatError(f"ELF type {kind} is not a relocatable object, as modules are", path=path, offset=16)
+            raise ModuleFormatError(
+                f"ELF type {kind} is not a relocatable object, as modules are", path=path, offset=16
+            )
         self._headers = self._read_headers(shoff, entry, count)
         self._name_offsets = [header[0] for header in self._headers]
         if names == SHN_XINDEX:
@@ -303,7 +307,9 @@ class Elf:
         """One string of a string table."""
         end = strings.find(b"\0", start)
         if end < 0:
-            raise ModuleFormatError(f"string {start:#x} of a table of {len(strings):#x} bytes has no end", path=self.path)
+            raise ModuleFormatError(
+                f"string {start:#x} of a table of {len(strings):#x} bytes has no end", path=self.path
+            )
         return strings[start:end]
 
     def _extended_indexes(self) -> tuple[int, ...]:

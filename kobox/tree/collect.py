@@ -47,9 +47,7 @@ def collect(modules: Sequence[Candidate], request: Request) -> Gathered:
     known = _load(cache) if request.quick else {}
     missing = [number for number, module in enumerate(modules) if known.get(module.file, _NOTHING)[0] != stamps[number]]
     found = dict(zip(missing, read_all([modules[number].file for number in missing]), strict=True))
-    facts = [
-        found[number] if number in found else known[module.file][1] for number, module in enumerate(modules)
-    ]
+    facts = [found[number] if number in found else known[module.file][1] for number, module in enumerate(modules)]
     if missing or len(known) != len(modules):
         _store(cache, [module.file for module in modules], stamps, facts)
     return Gathered(facts, len(missing))

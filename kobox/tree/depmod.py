@@ -194,8 +194,12 @@ class _Tree:
         self._owners = self._find_owners()
         files = self._symbol_files()
         files.update(self._dependency_files(warnings))
-        files["modules.softdep"] = b"# Soft dependencies extracted from modules themselves.\n" + self._dep_lines("softdep")
-        files["modules.weakdep"] = b"# Weak dependencies extracted from modules themselves.\n" + self._dep_lines("weakdep")
+        files["modules.softdep"] = b"# Soft dependencies extracted from modules themselves.\n" + self._dep_lines(
+            "softdep"
+        )
+        files["modules.weakdep"] = b"# Weak dependencies extracted from modules themselves.\n" + self._dep_lines(
+            "weakdep"
+        )
         files["modules.devname"] = self._devname(warnings)
         files["modules.builtin.bin"] = self._builtin_index(warnings)
         files["modules.builtin.alias.bin"] = self._builtin_alias_index(warnings)
@@ -258,8 +262,10 @@ class _Tree:
         paths = [module.path.encode("utf-8", "surrogateescape") for module in self._modules]
         lines, entries = [], []
         for number, below in enumerate(dependencies.closure(uses, numbers)):
-            line = b"%b: %b" % (paths[number], b" ".join([paths[module] for module in below])) if below else (
-                paths[number] + b":"
+            line = (
+                b"%b: %b" % (paths[number], b" ".join([paths[module] for module in below]))
+                if below
+                else (paths[number] + b":")
             )
             lines.append(line + b"\n")
             entries.append((self._names[number], encode_value(line, number)))
@@ -310,7 +316,9 @@ class _Tree:
                 lines.append(b"%b %b %b\n" % (name, node, number))
             elif node:
                 shown, device = name.decode("utf-8", "replace"), node.decode("utf-8", "replace")
-                warnings.append(f"Module '{shown}' has devname ({device}) but lacks major and minor information. Ignoring.")
+                warnings.append(
+                    f"Module '{shown}' has devname ({device}) but lacks major and minor information. Ignoring."
+                )
         return b"# Device nodes to trigger on-demand module loading.\n" + b"".join(lines) if lines else b""
 
     def _builtin_index(self, warnings: list[str]) -> bytes:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Line(NamedTuple):
-    """One logical line: its text without surrounding blanks, and the number of its first physical line."""
+    """One logical line: its text without leading blanks, and the number of its first physical line."""
 
     text: str
     number: int
@@ -26,10 +26,10 @@ def logical_lines(text: str) -> Iterator[Line]:
         if physical.endswith("\\"):
             pending += physical[:-1]
             continue
-        whole = (pending + physical).strip()
+        whole = (pending + physical).lstrip()
         pending = ""
-        if whole and not whole.startswith("#"):
+        if whole and whole[0] != "#":
             yield Line(whole, start)
-    whole = pending.strip()
-    if whole and not whole.startswith("#"):
+    whole = pending.lstrip()
+    if whole and whole[0] != "#":
         yield Line(whole, start)
