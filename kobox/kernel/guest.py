@@ -1,5 +1,6 @@
 """The guest's side: PID 1 of a box, a handful of machine instructions that kobox emits itself.
 
+            mov   r13, rsp         where the kernel has put the arguments
     again:  mov   eax, 'kobo'
             cpuid                  the doorbell: the machine stops, Python has the CPU
             jmp   call             (a stop lands at the start of the next block: here)
@@ -8,7 +9,8 @@
             jmp   again
 
 No stack, no memory, no library: a process is its registers. Children made by clone() run the same loop, and FS.base, which
-clone() sets and nothing in the loop touches, tells them apart: 0 is PID 1. So everything that Python does in a box is a system call
+clone() sets and nothing in the loop touches, tells them apart: 0 is PID 1. The same file stands as /sbin/modprobe: when
+the kernel runs it, Python reads its arguments and does what they say. So everything that Python does in a box is a system call
 that a real process makes.
 """
 
@@ -20,9 +22,9 @@ from kobox.machine import initramfs
 
 TEXT = 0x400000
 _HEADERS = 64 + 2 * 56
-_CODE = bytes.fromhex("b86f626f6b 0fa2 eb00 0f05 4989c6 ebf0")
-DOORBELL = TEXT + _HEADERS + 5
-SYSCALL = TEXT + _HEADERS + 9
+_CODE = bytes.fromhex("4989e5 b86f626f6b 0fa2 eb00 0f05 4989c6 ebf0")
+DOORBELL = TEXT + _HEADERS + 8
+SYSCALL = TEXT + _HEADERS + 12
 
 # Memory that all processes of kobox in the box share (they are made with CLONE_VM), locked, so that Python can reach it.
 ARENA = 0x10000000
@@ -47,5 +49,6 @@ def root_archive() -> bytes:
             *(initramfs.directory(path) for path in ("lib", "lib/modules", "mnt", "var")),
             initramfs.character_device("dev/console", 5, 1),
             initramfs.file("init", init_elf(), 0o755),
+            initramfs.file("sbin/modprobe", init_elf(), 0o755),
         ]
     )

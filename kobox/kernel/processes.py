@@ -18,7 +18,7 @@ import enum
 import os
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from kobox.errors import BoxHungError, BoxTimeoutError, KernelPanicError, ProcessDiedError
 from kobox.kernel.guest import ARENA, SYSCALL
@@ -72,6 +72,7 @@ class Process:
     pid: int
     state: State
     pending: Pending | None = None
+    space: int = 0  # CR3 of a program with memory of its own; 0: the memory that all others share
 
 
 @dataclass(slots=True)
@@ -80,14 +81,6 @@ class Limits:
 
     timeout: float = 86400.0
     cpu: float = 20.0
-
-
-@dataclass(slots=True)
-class _State:
-    """What of `Processes` changes as the box runs, for checkpoints."""
-
-    processes: dict[int, tuple[int, State]] = field(default_factory=dict)
-    in_hand: int | None = None
 
 
 class Processes:
@@ -103,6 +96,8 @@ class Processes:
         self.in_hand: Process | None = None
         self.dead: str = ""
         self.limits = Limits()
+        self.space = 0
+        self.on_program: Callable[[Process], None] | None = None
 
     # -- the life of the box ---------------------------------------------------------------------------------
 
@@ -118,14 +113,16 @@ class Processes:
             self._die("the kernel did not reach its first process")
         self.in_hand = self.by_number[0]
         self.in_hand.state = State.IN_HAND
+        self.space = self._machine.registers().cr3
 
     def watch_children(self, serial: int, signals: int) -> None:
         """From now on PID 1, which is in hand, rests on these two descriptors: its serial line and its signalfd."""
-        self._machine.write(_POLL, struct.pack("<ihhihh", serial, 1, 0, signals, 1, 0))
+        self._machine.write(_POLL, struct.pack("<ihhihh", serial, 1, 0, signals, 1, 0), self.space)
 
     def save(self) -> dict[str, object]:
         """The bookkeeping as plain data, for a snapshot."""
         return {
+            "space": self.space,
             "processes": {str(p.number): [p.pid, p.state.value] for p in self.by_number.values()},
             "in_hand": self.in_hand.number if self.in_hand else None,
         }
@@ -141,6 +138,7 @@ class Processes:
             process = before.get(int(key)) or Process(int(key), pid, State(state))
             process.pid, process.state, process.pending = pid, State(state), None
             self.by_number[process.number] = process
+        self.space = saved["space"]  # type: ignore[assignment]
         number = saved["in_hand"]
         self.in_hand = None if number is None else self.by_number[number]  # type: ignore[index]
         self.dead = ""
@@ -346,6 +344,9 @@ class Processes:
     def _rung(self, done: Callable[[], bool]) -> None:
         """Somebody is at the doorbell: take note of his result, and let him sleep again unless he is wanted."""
         process = self.by_number[self._machine.register("fs_base")]
+        if process.number == 0 and (space := self._machine.registers().cr3) != self.space:
+            self._serve(space)
+            return
         self.in_hand = process
         process.state = State.IN_HAND
         pending, process.pending = process.pending, None
@@ -359,15 +360,36 @@ class Processes:
         if not done() and self.in_hand is process:
             self._park(process)
 
+    def _serve(self, space: int) -> None:
+        """The kernel has run a program of kobox's: it makes what calls `on_program` wants, then exits."""
+        number = next(n for n in range(MAX_PROCESSES, 2 * MAX_PROCESSES) if n not in self.by_number)
+        program = self.by_number[number] = self.in_hand = Process(number, 0, State.IN_HAND, space=space)
+        status = 1
+        try:
+            self._simple(program, "arch_prctl", (0x1002, number))  # ARCH_SET_FS: from now on known by its number
+            self._simple(program, "mlockall", (1,))
+            if self.on_program:
+                self.on_program(program)
+                status = 0
+        except OSError:
+            pass
+        finally:
+            if not self.dead and program.state is not State.DEAD:
+                self._take(program)
+                self._set(program, NUMBERS["exit_group"], (status,))
+                program.state, self.in_hand = State.DEAD, None
+            self.by_number.pop(number, None)
+
     def _hear_news(self, init: Process) -> None:
         """PID 1's poll() has returned: somebody wants it, or a child has died."""
-        serial, _, called, signals, _, news = struct.unpack("<ihhihh", self._machine.read(_POLL, 16))
+        poll = self._machine.read(_POLL, 16, self.space)
+        serial, _, called, signals, _, news = struct.unpack("<ihhihh", poll)
         if called:
             self._simple(init, "read", (serial, _SCRATCH, 512))
         if news:
             self._simple(init, "read", (signals, _SCRATCH, 512))
             while (pid := self._simple(init, "wait4", (FOREVER, _SCRATCH, 0x40000001, 0))) > 0:
-                (status,) = struct.unpack("<i", self._machine.read(_SCRATCH, 4))
+                (status,) = struct.unpack("<i", self._machine.read(_SCRATCH, 4, self.space))
                 self._died(pid, status)
 
     def _died(self, pid: int, status: int) -> None:

@@ -148,6 +148,7 @@ struct machine {
     probe_callback on_probe;
     uint64_t probe_skip;
     int pagemap;
+    pid_t owner;             /* the process whose memory `pagemap` shows */
     uint64_t blocks;         /* executed since power on */
     uint64_t last_block;     /* address of the block executed last */
     uint64_t plain_loop;     /* the last block that was seen to repeat and is no string instruction */
@@ -1332,6 +1333,11 @@ EXPORT void kobox_state_load(struct machine *m, const uint8_t *in)
 /* The pages of RAM that are no longer the snapshot file's (or, without one, that were ever written), in order. */
 static size_t written_pages(struct machine *m, uint64_t *list)
 {
+    if (m->owner != getpid()) { /* after fork(), the file still shows the parent's memory */
+        close(m->pagemap);
+        m->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+        m->owner = getpid();
+    }
     uint64_t entries[512], pages = m->ram_size / PAGE, first = (uintptr_t)m->ram / PAGE;
     size_t count = 0;
     for (uint64_t at = 0; at < pages; at += 512) {
@@ -1363,6 +1369,16 @@ EXPORT struct checkpoint *kobox_checkpoint(struct machine *m)
         memcpy(c->pages + i * PAGE, m->ram + c->list[i] * PAGE, PAGE);
     kobox_state_save(m, c->state);
     c->console = m->console_written;
+    return c;
+}
+
+/* The checkpoint of a machine as it stood in its snapshot: RAM is the file's, so only CPU and devices need keeping. */
+EXPORT struct checkpoint *kobox_checkpoint_of(struct machine *m, const uint8_t *state)
+{
+    struct checkpoint *c = calloc(1, sizeof *c);
+    if (!c || !(c->state = malloc(kobox_state_size(m))))
+        return NULL;
+    memcpy(c->state, state, kobox_state_size(m));
     return c;
 }
 
@@ -1553,6 +1569,7 @@ EXPORT struct machine *kobox_open(const char *library, int ram_fd, uint64_t offs
     if (!m)
         return NULL;
     m->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    m->owner = getpid();
     m->ram_size = ram_size;
     m->dev.epoch = epoch;
     m->dev.lapic.reg[APIC_VERSION] = 0x00050014;

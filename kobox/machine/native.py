@@ -67,6 +67,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_state_save": (None, (_P, _P)),
     "kobox_state_load": (None, (_P, ctypes.c_char_p)),
     "kobox_checkpoint": (_P, (_P,)),
+    "kobox_checkpoint_of": (_P, (_P, ctypes.c_char_p)),
     "kobox_checkpoint_size": (_U64, (_P,)),
     "kobox_checkpoint_free": (None, (_P,)),
     "kobox_restore": (ctypes.c_int64, (_P, _P)),

@@ -348,6 +348,10 @@ class Machine:
             raise MemoryError("no memory for a checkpoint")
         return Checkpoint(handle)
 
+    def checkpoint_of(self, state: bytes) -> Checkpoint:
+        """A checkpoint of RAM as its file has it, with CPU and devices as `save_state` gave them."""
+        return Checkpoint(self._core.kobox_checkpoint_of(self._handle, state))
+
     def restore(self, checkpoint: Checkpoint) -> int:
         """Go back to a checkpoint of this machine. Returns how many pages had changed."""
         pages = int(self._core.kobox_restore(self._handle, checkpoint.handle))
