@@ -73,9 +73,7 @@ class KernelError(KoboxError, OSError):
 class ModuleLoadError(KernelError):
     """`init_module` or `finit_module` failed. `module` is the module's name."""
 
-    def __init__(
-        self, errno: int, message: str, *, module: str = "", log: Sequence[str] = (), hint: str = ""
-    ) -> None:
+    def __init__(self, errno: int, message: str, *, module: str = "", log: Sequence[str] = (), hint: str = "") -> None:
         super().__init__(errno, message, log=log, hint=hint)
         self.module = module
 
@@ -83,9 +81,7 @@ class ModuleLoadError(KernelError):
 class ModuleUnloadError(KernelError):
     """`delete_module` failed. `module` is the module's name."""
 
-    def __init__(
-        self, errno: int, message: str, *, module: str = "", log: Sequence[str] = (), hint: str = ""
-    ) -> None:
+    def __init__(self, errno: int, message: str, *, module: str = "", log: Sequence[str] = (), hint: str = "") -> None:
         super().__init__(errno, message, log=log, hint=hint)
         self.module = module
 
