@@ -40,6 +40,7 @@ _NOISE = (
     re.compile(r"make(\[\d+\])?: (Entering|Leaving) directory "),
     re.compile(r"  BTF \[M\] "),
 )
+_RELATIVE = re.compile(r"(In file included from |\s+from |)([^\s:/][^\s:]*\.(?:c|h|S|rs)):")
 _PACKAGES = {"apt-get": "apt-get install", "dnf": "dnf install", "pacman": "pacman -S", "zypper": "zypper install"}
 
 
@@ -101,7 +102,7 @@ def build(
     source = Path(source)
     directory, written = what_to_build(source)
     headers = usable_headers(kernel)
-    check_tools(options)
+    check_tools(options, own_compiler=(kernel.directory / "toolchain/bin/gcc").exists())
     purpose = (kernel.name, kernel.digest, "clang" if options.clang else "gcc", "" if source.is_dir() else source.name)
     mirror = Mirror.of(directory, "\0".join(purpose), builds or default_root() / "builds")
     check_path(mirror.tree)
@@ -190,10 +191,13 @@ def usable_headers(kernel: KernelImage) -> Path:
     raise BuildError(f"kernel {kernel.name} has no headers to build against{gone}", hint=hint)
 
 
-def check_tools(options: BuildOptions) -> None:
-    """Raise a BuildError of one line for the first tool that is missing."""
+def check_tools(options: BuildOptions, *, own_compiler: bool = False) -> None:
+    """Raise a BuildError of one line for the first tool that is missing; some kernels bring a compiler along."""
     needed = [("make", "make")]
-    needed += [("clang", "clang"), ("ld.lld", "lld")] if options.clang else [("gcc", "gcc"), ("ld", "binutils")]
+    if options.clang:
+        needed += [("clang", "clang"), ("ld.lld", "lld")]
+    elif not own_compiler:
+        needed += [("gcc", "gcc"), ("ld", "binutils")]
     if options.sparse:
         needed.append(("sparse", "sparse"))
     for tool, package in needed:
@@ -264,6 +268,10 @@ def _make(line: Sequence[str], mirror: Mirror, source: Path, options: BuildOptio
 def _as_the_user_knows(text: str, mirror: Mirror, source: Path) -> str:
     shown = source if source.is_dir() else source.parent
     prefix = "" if shown == Path() else f"{shown}/"
+    # Newer Kbuild changes into the build directory, and the compiler's file names are then relative to that.
+    relative = _RELATIVE.match(text)
+    if relative and (mirror.tree / relative.group(2)).exists():
+        return f"{relative.group(1)}{prefix}{text[relative.start(2) :]}"
     return text.replace(f"{mirror.tree}/", prefix).replace(str(mirror.tree), str(shown))
 
 

@@ -59,7 +59,6 @@ Acquire::Languages "none";
 Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 Acquire::IndexTargets::deb::CNF::DefaultEnabled "false";
 Acquire::PDiffs "false";
-Acquire::Retries "3";
 Debug::NoLocking "true"; // the cache's own lock is held
 """
 
@@ -189,7 +188,7 @@ class Archive:
         Raises FetchError.
         """
         from kobox.images.headers import settle_headers
-        from kobox.images.sysroot import complete_tools
+        from kobox.images.toolchain import complete_tools
 
         self.unpack(self.download(kernel.packages, progress), into, progress)
         shutil.rmtree(into / "usr/share", ignore_errors=True)
@@ -389,10 +388,10 @@ def parse_packages(text: str) -> Iterator[Package]:
 
 
 def dependencies(*fields: str) -> Iterator[str]:
-    """The package names of Depends fields, every alternative, without versions and architectures."""
+    """The package names of Depends fields, of alternatives the first, without versions and architectures."""
     for field in fields:
-        for clause in re.split(r"[,|]", field):
-            name = re.split(r"[ (:\[<]", clause.strip(), maxsplit=1)[0]
+        for clause in field.split(","):
+            name = re.split(r"[ (:\[<|]", clause.strip(), maxsplit=1)[0]
             if name:
                 yield name
 

@@ -71,6 +71,7 @@ def _release_of_elf(path: Path, head: bytes) -> str:
         raise KernelImageError(f"{path}: an ELF file, but not for x86-64", hint=_HINT)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         found = _BANNER.search(content)
-    if found is None:
+        release = found.group(1).decode("ascii", errors="replace") if found else ""
+    if not release:
         raise KernelImageError(f"{path}: an ELF file without a Linux banner: no kernel", hint=_HINT)
-    return found.group(1).decode("ascii", errors="replace")
+    return release

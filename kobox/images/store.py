@@ -6,6 +6,7 @@
         kernels/NAME/kernel.json       what the kernel is, with paths relative to NAME/ where they lie in it
         kernels/NAME/…                 vmlinuz, modules, headers
         kernels/NAME/snapshots/        booted states of it, kept by kobox.kernel
+        toolchains/KEY/                compilers and libraries of other suites (kobox.images.toolchain)
         staging/                       what is being put together; whatever lies here unlocked is left over
         apt/SUITE/                     package lists and finished downloads of a Debian suite
         files/DIGEST/                  the snapshots of kernel files that were named by path
@@ -181,11 +182,14 @@ class Store:
 
     def remove(self, name: str) -> KernelImage:
         """Take a kernel out of the cache, its snapshots with it. Raises KernelNotFoundError."""
+        from kobox.images.toolchain import sweep_toolchains
+
         with self._locked(None):
             kernel = self.get(name)
             if not (kernel.directory / "kernel.json").exists():
                 raise KernelNotFoundError(f"{name}: not in the cache")
             self._discard(kernel.directory)
+            sweep_toolchains(self.root)
         return kernel
 
     # ── within ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -217,6 +221,7 @@ class Store:
 
     def _add_debian(self, suite: str | None, release: str | None, progress: Progress) -> KernelImage:
         from kobox.images.debian import Archive
+        from kobox.images.toolchain import sweep_toolchains
 
         archive = Archive.of_suite(suite, self.root / "apt")
         archive.update(progress)
@@ -229,6 +234,7 @@ class Store:
             made = archive.fetch(packages, staging, progress)
             facts = replace(made, directory=staging, digest=digest(made.vmlinuz))
             kernel = self._install(facts, staging)
+        sweep_toolchains(self.root)
         archive.clean()
         return kernel
 

@@ -101,6 +101,20 @@ def test_compiler_errors_arrive_with_the_user_s_file_and_line(
     assert not (hello / "hello.ko").exists()
 
 
+@pytest.mark.parametrize("suite", ["trixie_kernel", "sid_kernel"])
+def test_kernels_of_newer_suites_are_built_for_with_their_own_tools(
+    hello: Path, builds: Path, suite: str, request: pytest.FixtureRequest
+) -> None:
+    kernel: KernelImage = request.getfixturevalue(suite)
+    (ko,) = build(hello, kernel, builds=builds)
+    assert kernel.release in vermagic(ko)
+    assert b".BTF" in ko.read_bytes()
+    (hello / "hello.c").write_text(HELLO.replace("return 0", "return nothing"))
+    with pytest.raises(BuildError) as caught:
+        build(hello, kernel, builds=builds)
+    assert f"{hello}/hello.c:2:" in caught.value.output
+
+
 def test_a_second_build_compiles_only_what_changed(hello: Path, debian_kernel: KernelImage, builds: Path) -> None:
     build(hello, debian_kernel, builds=builds)
     assert "CC [M]" not in build(hello, debian_kernel, builds=builds).output
