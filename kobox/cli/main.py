@@ -14,6 +14,8 @@ import sys
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module, one line for --help)
+    "build": ("kobox.cli.build", "build a module against a kernel's headers"),
+    "kernel": ("kobox.cli.kernel", "the kernels that boxes boot: add, list, default, rm"),
 }
 # The tools that answer to their own name when kobox is called through a symbolic link (kmod does the same).
 MULTICALL = frozenset({"depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmod", "kmod"})
@@ -21,7 +23,7 @@ MULTICALL = frozenset({"depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmo
 
 def main() -> int:
     """Entry point of the console script."""
-    called_as = os.path.basename(sys.argv[0])
+    called_as = os.path.basename(sys.argv[0])  # noqa: PTH119  pathlib is not needed to start
     if called_as in MULTICALL:
         return run(called_as, sys.argv[1:], prog=called_as)
     arguments = sys.argv[1:]

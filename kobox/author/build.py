@@ -1,0 +1,306 @@
+"""Builds external modules with Kbuild (Documentation/kbuild/modules.rst) against the headers of a cached kernel.
+
+    make -C HEADERS M=BUILD_DIRECTORY modules
+
+The build directory mirrors the source directory by links (`kobox.author.mirror`), so the user's directory gets the
+finished `.ko` files and nothing else, and each kernel has its own objects. Sources without a Makefile or Kbuild get
+a Kbuild there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kobox.author.mirror import KBUILD_FILES, Mirror
+from kobox.errors import BuildError
+from kobox.images.store import KernelImage, default_root
+
+Output = Callable[[str], None]
+"""Called with each line that make and the compiler say, without its newline."""
+
+# Variables of the caller's environment that would steer Kbuild elsewhere, such as those of a make around us.
+_FOREIGN = re.compile(
+    r"MAKE(FLAGS|LEVEL|FILES|OVERRIDES)|MFLAGS|[MOVCW]|MO|KBUILD_(OUTPUT|EXTMOD|EXTMOD_OUTPUT|SRC|EXTRA_SYMBOLS)"
+    r"|(SUB)?ARCH|CROSS_COMPILE|KERNELRELEASE|src|obj|srctree|objtree"
+)
+# Said on every build and of no use: another compiler than the kernel's is fine, and so is another pahole.
+_NOISE = (
+    re.compile(r"warning: the (compiler|pahole version) differs from the one used to build the kernel"),
+    re.compile(r"warning: pahole version differs from the one used to build the kernel"),
+    re.compile(r"  The kernel was built (by|with): "),
+    re.compile(r"  You are using: "),
+    re.compile(r"Skipping BTF generation for .* due to unavailability of vmlinux"),
+    re.compile(r"make(\[\d+\])?: (Entering|Leaving) directory "),
+    re.compile(r"  BTF \[M\] "),
+)
+_RELATIVE = re.compile(r"(In file included from |\s+from |)([^\s:/][^\s:]*\.(?:c|h|S|rs)):")
+_PACKAGES = {"apt-get": "apt-get install", "dnf": "dnf install", "pacman": "pacman -S", "zypper": "zypper install"}
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """How to build. `warnings` is Kbuild's W= ("1", "2", "3", "e" or several), `sparse` runs it over every file,
+    `clang` takes LLVM's tools, `extra_symbols` are Module.symvers files of modules that this one uses,
+    `reproducible` keeps this machine's paths out of the result, `verbose` shows whole commands.
+    """
+
+    warnings: str = ""
+    sparse: bool = False
+    clang: bool = False
+    extra_symbols: tuple[Path, ...] = ()
+    reproducible: bool = False
+    verbose: bool = False
+    jobs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltModules:
+    """What a build made: the `.ko` files for one kernel, in the order of modules.order.
+
+    `symvers` is the Module.symvers with what they export, `directory` the build directory, `output` all that was said.
+    """
+
+    kernel: KernelImage
+    modules: tuple[Path, ...]
+    symvers: Path
+    directory: Path
+    output: str
+    seconds: float
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(self.modules)
+
+    def __len__(self) -> int:
+        return len(self.modules)
+
+
+def build(
+    source: Path,
+    kernel: KernelImage,
+    *,
+    output: Path | None = None,
+    options: BuildOptions = BuildOptions(),
+    on_output: Output | None = None,
+    builds: Path | None = None,
+) -> BuiltModules:
+    """Build the modules of a directory, or of one `.c` file, for a kernel.
+
+    The `.ko` files are put into `output` (None: where the source is). `builds` is where build directories are kept
+    (None: the cache). Raises BuildError, with all that make and the compiler said in its `output`.
+
+    >>> from kobox.images.store import Store
+    >>> list(build(Path("hello"), Store().get()))                                   # doctest: +SKIP
+    [PosixPath('hello/hello.ko')]
+    """
+    source = Path(source)
+    directory, written = what_to_build(source)
+    headers = usable_headers(kernel)
+    check_tools(options, own_compiler=(kernel.directory / "toolchain/bin/gcc").exists())
+    purpose = (kernel.name, kernel.digest, "clang" if options.clang else "gcc", "" if source.is_dir() else source.name)
+    mirror = Mirror.of(directory, "\0".join(purpose), builds or default_root() / "builds")
+    check_path(mirror.tree)
+    started = time.monotonic()
+    with mirror.held():
+        mirror.refresh(written)
+        said = _make(command(headers, mirror, options), mirror, source, options, on_output)
+        made = _finished(mirror.tree)
+        if not made:
+            raise BuildError(
+                f"{source}: nothing was built", output=said, hint="Its Makefile or Kbuild names no module in obj-m."
+            )
+        target = output if output is not None else directory
+        modules = tuple(_deliver(ko, target) for ko in made)
+    symvers = mirror.tree / "Module.symvers"
+    return BuiltModules(kernel, modules, symvers, mirror.tree, said, time.monotonic() - started)
+
+
+def clean(source: Path, builds: Path | None = None) -> int:
+    """Forget what was built of a source, for every kernel; returns how many build directories that were."""
+    directory = (source if source.is_dir() else source.parent).resolve()
+    rooms = builds or default_root() / "builds"
+    doomed = [path.parent for path in rooms.glob("*/source") if path.read_text().strip() == str(directory)]
+    for room in doomed:
+        shutil.rmtree(room, ignore_errors=True)
+    return len(doomed)
+
+
+def what_to_build(source: Path) -> tuple[Path, dict[str, str]]:
+    """The directory to mirror, and the files to write into the mirror.
+
+    Raises BuildError when there is nothing that could become a module.
+    """
+    if source.is_dir():
+        if any((source / name).is_file() for name in KBUILD_FILES):
+            return source, {}
+        return source, {"Kbuild": kbuild_for(source)}
+    if not source.exists():
+        raise BuildError(f"{source}: no such file or directory")
+    if source.suffix != ".c":
+        raise BuildError(f"{source}: not a C source file", hint="Give a directory, or the .c file of a module.")
+    directory = source.parent
+    return directory, {"Kbuild": f"obj-m := {source.stem}.o\n", **dict.fromkeys(_hidden(directory), "")}
+
+
+def kbuild_for(directory: Path) -> str:
+    """A Kbuild for a directory of bare `.c` files: each that has a MODULE_LICENSE is a module.
+
+    With just one such file among several, they all make one module, named after the directory.
+    Raises BuildError where that is no answer.
+    """
+    texts = {
+        path: path.read_text(errors="replace") for path in sorted(directory.glob("*.c")) if ".mod" not in path.name
+    }
+    sources = {path: text for path, text in texts.items() if not re.search(r"^\s*int\s+main\s*\(", text, re.MULTILINE)}
+    if not sources:
+        raise BuildError(
+            f"{directory}: no Makefile, no Kbuild and no C source of a module in it",
+            hint="`kobox new hello NAME` writes a first module.",
+        )
+    modules = [path for path, text in sources.items() if "MODULE_LICENSE" in text] or list(sources)
+    others = [path for path in sources if path not in modules]
+    if not others:
+        return "".join(f"obj-m += {path.stem}.o\n" for path in modules)
+    if len(modules) > 1:
+        raise BuildError(
+            f"{directory}: cannot tell which module {', '.join(path.name for path in others)} belongs to",
+            hint=f"Write a Kbuild, such as: obj-m := {modules[0].stem}.o",
+        )
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", directory.resolve().name)
+    if name in [path.stem for path in sources]:
+        name += "_module"  # an object cannot be linked into a module of its own name
+    objects = " ".join(f"{path.stem}.o" for path in sources)
+    return f"obj-m := {name}.o\n{name}-objs := {objects}\n"
+
+
+def usable_headers(kernel: KernelImage) -> Path:
+    """The kernel's Kbuild output directory. Raises BuildError when it has none."""
+    if kernel.headers is not None and (kernel.headers / "Makefile").is_file():
+        return kernel.headers
+    gone = f": {kernel.headers} is gone" if kernel.headers is not None else ""
+    if kernel.origin == "host":
+        hint = f"Install them (Debian: apt-get install linux-headers-{kernel.release}), then `kobox kernel add host`."
+    else:
+        hint = f"`kobox kernel add` with --headers DIR, or debian:{kernel.release}, brings them."
+    raise BuildError(f"kernel {kernel.name} has no headers to build against{gone}", hint=hint)
+
+
+def check_tools(options: BuildOptions, *, own_compiler: bool = False) -> None:
+    """Raise a BuildError of one line for the first tool that is missing; some kernels bring a compiler along."""
+    needed = [("make", "make")]
+    if options.clang:
+        needed += [("clang", "clang"), ("ld.lld", "lld")]
+    elif not own_compiler:
+        needed += [("gcc", "gcc"), ("ld", "binutils")]
+    if options.sparse:
+        needed.append(("sparse", "sparse"))
+    for tool, package in needed:
+        if shutil.which(tool) is None:
+            installer = next((text for name, text in _PACKAGES.items() if shutil.which(name)), "install")
+            raise BuildError(f"{tool} is not installed, and building a module takes it: {installer} {package}")
+
+
+def check_path(tree: Path) -> None:
+    """Raise BuildError for a build directory whose path Kbuild cannot stand."""
+    if re.search(r"[\s:#$%]", str(tree)):
+        raise BuildError(
+            f"{tree}: make cannot build in a directory whose path has spaces, colons, # or $ in it",
+            hint="Set XDG_CACHE_HOME to another directory.",
+        )
+
+
+def command(headers: Path, mirror: Mirror, options: BuildOptions) -> list[str]:
+    """The make command of a build."""
+    jobs = options.jobs or os.cpu_count() or 1
+    line = ["make", "--no-print-directory", f"-j{jobs}", "-C", str(headers), f"M={mirror.tree}"]
+    maps = {mirror.tree: "." if options.reproducible else str(mirror.source)}
+    if options.reproducible:
+        maps[headers.resolve().parent] = "/usr/src"
+    flags = [f"-ffile-prefix-map={old}={new}" for old, new in maps.items() if not re.search(r"[\s'\"$#\\=]", f"{new}")]
+    line.append("KCFLAGS=" + " ".join([*filter(None, [os.environ.get("KCFLAGS", "")]), *flags]))
+    if options.warnings:
+        line.append(f"W={options.warnings}")
+    if options.sparse:
+        line.append("C=2")
+    if options.clang:
+        line += ["LLVM=1", "CC=clang"]
+    if options.extra_symbols:
+        line.append("KBUILD_EXTRA_SYMBOLS=" + " ".join(str(path.resolve()) for path in options.extra_symbols))
+    if options.verbose:
+        line.append("V=1")
+    return [*line, "modules"]
+
+
+def _make(line: Sequence[str], mirror: Mirror, source: Path, options: BuildOptions, on_output: Output | None) -> str:
+    """Run make and return what it said, with the paths of the build directory told as the user knows them."""
+    environment = {name: value for name, value in os.environ.items() if not _FOREIGN.fullmatch(name)}
+    said: list[str] = []
+    process = subprocess.Popen(
+        line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
+    )
+    try:
+        assert process.stdout is not None
+        for raw in process.stdout:
+            text = raw.decode(errors="replace").rstrip("\n")
+            if not options.verbose and any(noise.match(text) for noise in _NOISE):
+                continue
+            text = _as_the_user_knows(text, mirror, source)
+            said.append(text)
+            if on_output is not None:
+                on_output(text)
+        status = process.wait()
+    finally:
+        if process.poll() is None:  # interrupted
+            process.terminate()
+            process.wait()
+    output = "\n".join(said)
+    if status:
+        raise BuildError(f"{source}: the module could not be built (make ended with {status})", output=output)
+    return output
+
+
+def _as_the_user_knows(text: str, mirror: Mirror, source: Path) -> str:
+    shown = source if source.is_dir() else source.parent
+    prefix = "" if shown == Path() else f"{shown}/"
+    # Newer Kbuild changes into the build directory, and the compiler's file names are then relative to that.
+    relative = _RELATIVE.match(text)
+    if relative and (mirror.tree / relative.group(2)).exists():
+        return f"{relative.group(1)}{prefix}{text[relative.start(2) :]}"
+    return text.replace(f"{mirror.tree}/", prefix).replace(str(mirror.tree), str(shown))
+
+
+def _finished(tree: Path) -> list[Path]:
+    """The modules of a build. modules.order names them as .o or .ko, by absolute path or from the build directory."""
+    try:
+        lines = (tree / "modules.order").read_text().split()
+    except FileNotFoundError:
+        return []
+    return [tree / Path(line).with_suffix(".ko") for line in lines]
+
+
+def _deliver(ko: Path, target: Path) -> Path:
+    """Copy a module to where it is wanted, whole or not at all."""
+    target.mkdir(parents=True, exist_ok=True)
+    place = target / ko.name
+    aside = target / f".{ko.name}.{os.getpid()}.tmp"
+    try:
+        with ko.open("rb") as read, aside.open("wb") as file:
+            shutil.copyfileobj(read, file)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.rename(place)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    return place
+
+
+def _hidden(directory: Path) -> list[str]:
+    """The Kbuild files of a directory that must not be seen when one of its files is built alone."""
+    return [name for name in KBUILD_FILES if name != "Kbuild" and (directory / name).exists()]

@@ -1,0 +1,143 @@
+"""`kobox kernel add | list | default | rm`: the kernels that boxes boot."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kobox.cli.progress import ProgressLine
+from kobox.errors import KernelNotFoundError
+from kobox.images.store import KernelImage, Store
+
+_SOURCES = """\
+sources:
+  debian                    the newest cloud kernel of this machine's suite (bookworm where it is not Debian)
+  debian:6.1.0-56-amd64     a release of that suite; debian:rt-amd64 the newest of a flavour
+  debian/trixie             the newest cloud kernel of a suite
+  debian/sid:RELEASE        a release of a suite
+  host                      the kernel that runs on this machine
+  ./vmlinuz                 an x86-64 kernel image: bzImage or ELF vmlinux
+"""
+
+
+def main(argv: Sequence[str], prog: str) -> int:
+    """Run the command and return its exit status."""
+    arguments = _parser(prog).parse_args(argv)
+    store = Store()
+    status: int = arguments.run(store, arguments)
+    return status
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description="The kernels that boxes boot.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    add = commands.add_parser(
+        "add",
+        help="fetch or copy a kernel into the cache",
+        epilog=_SOURCES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add.add_argument("source", help="where the kernel comes from (see below)")
+    add.add_argument("--modules", type=Path, metavar="DIR", help="its lib/modules/RELEASE directory")
+    add.add_argument("--headers", type=Path, metavar="DIR", help="what `make -C` takes to build modules for it")
+    add.add_argument("--default", action="store_true", help="make it the default kernel")
+    add.add_argument("--json", action="store_true", help="print the kernel as JSON")
+    add.set_defaults(run=_add)
+
+    listing = commands.add_parser("list", aliases=["ls"], help="list the kernels of the cache")
+    listing.add_argument("--json", action="store_true", help="print them as JSON")
+    listing.set_defaults(run=_list)
+
+    default = commands.add_parser("default", help="show or choose the kernel that is meant when none is named")
+    default.add_argument("name", nargs="?", help="a kernel of the cache")
+    default.add_argument("--json", action="store_true", help="print the kernel as JSON")
+    default.set_defaults(run=_default)
+
+    remove = commands.add_parser("rm", help="remove kernels from the cache")
+    remove.add_argument("names", nargs="+", metavar="NAME", help="a kernel of the cache")
+    remove.add_argument("--json", action="store_true", help="print what was removed as JSON")
+    remove.set_defaults(run=_remove)
+    return parser
+
+
+def _add(store: Store, arguments: argparse.Namespace) -> int:
+    progress = ProgressLine(quiet=arguments.json)
+    try:
+        kernel = store.add(arguments.source, modules=arguments.modules, headers=arguments.headers, progress=progress)
+    finally:
+        progress.close()
+    if arguments.default:
+        store.set_default(kernel.name)
+    if arguments.json:
+        print(json.dumps(as_json(kernel, store.default()), indent=2))
+    else:
+        parts = ["with modules" if kernel.modules else "no modules", "with headers" if kernel.headers else "no headers"]
+        print(f"{kernel.name}: {', '.join(parts)}, in {kernel.directory}")
+    return 0
+
+
+def _list(store: Store, arguments: argparse.Namespace) -> int:
+    kernels = store.list()
+    default = store.default() if kernels else None
+    if arguments.json:
+        print(json.dumps([as_json(kernel, default) for kernel in kernels], indent=2))
+        return 0
+    if not kernels:
+        print("no kernel in the cache; `kobox kernel add debian` fetches one")
+        return 0
+    width = max(len(kernel.name) for kernel in kernels)
+    for kernel in kernels:
+        mark = "*" if kernel == default else " "
+        has = " ".join(part for part in ("modules", "headers") if getattr(kernel, part)) or "-"
+        print(f"{mark} {kernel.name:<{width}}  {_size(kernel.directory) >> 20:>5} MB  {has:<15}  {kernel.origin}")
+    return 0
+
+
+def _default(store: Store, arguments: argparse.Namespace) -> int:
+    kernel = store.set_default(arguments.name) if arguments.name else store.default()
+    print(json.dumps(as_json(kernel, kernel), indent=2) if arguments.json else kernel.name)
+    return 0
+
+
+def _remove(store: Store, arguments: argparse.Namespace) -> int:
+    # All are looked up before the first is removed: a misspelt name removes nothing.
+    kernels = [store.get(name) for name in arguments.names if "/" not in name]
+    if len(kernels) < len(arguments.names):
+        raise KernelNotFoundError("a path is no kernel of the cache", hint="`kobox kernel list` shows their names.")
+    removed = [store.remove(kernel.name) for kernel in kernels]
+    if arguments.json:
+        print(json.dumps([kernel.name for kernel in removed]))
+    else:
+        for kernel in removed:
+            print(f"{kernel.name}: removed")
+    return 0
+
+
+def as_json(kernel: KernelImage, default: KernelImage | None) -> dict[str, Any]:
+    """A kernel as `--json` prints it."""
+    return {
+        "name": kernel.name,
+        "release": kernel.release,
+        "default": kernel == default,
+        "vmlinuz": str(kernel.vmlinuz),
+        "modules": str(kernel.modules) if kernel.modules else None,
+        "headers": str(kernel.headers) if kernel.headers else None,
+        "origin": kernel.origin,
+        "directory": str(kernel.directory),
+        "digest": kernel.digest,
+        "size": _size(kernel.directory),
+    }
+
+
+def _size(directory: Path) -> int:
+    """The bytes that a directory takes on disk."""
+    blocks = 0
+    for room, _, names in os.walk(directory):
+        for name in names:
+            blocks += Path(room, name).lstat().st_blocks
+    return blocks * 512

@@ -1,0 +1,404 @@
+"""The cache of kernels: one directory a kernel, complete or not there at all.
+
+    ROOT/                              $XDG_CACHE_HOME/kobox
+        default                        the name of the default kernel
+        lock                           held (flock) by whoever adds or removes
+        kernels/NAME/kernel.json       what the kernel is, with paths relative to NAME/ where they lie in it
+        kernels/NAME/…                 vmlinuz, modules, headers
+        kernels/NAME/snapshots/        booted states of it, kept by kobox.kernel
+        toolchains/KEY/                compilers and libraries of other suites (kobox.images.toolchain)
+        staging/                       what is being put together; whatever lies here unlocked is left over
+        apt/SUITE/                     package lists and finished downloads of a Debian suite
+        files/DIGEST/                  the snapshots of kernel files that were named by path
+
+A kernel is put together in staging/ and renamed into place; kernel.json is written first, so a directory of
+kernels/ always has one. A lock dies with the process that holds it, so the next run cleans up after a killed one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kobox.errors import FetchError, KernelImageError, KernelNotFoundError
+from kobox.images.identify import digest, identify
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, and the bytes done and in all (0 and 0 where they are not known)."""
+
+_FORMAT = 1
+_ADVICE = "`kobox kernel add debian` fetches one."
+
+
+@dataclass(frozen=True, slots=True)
+class KernelImage:
+    """A kernel that boxes can boot, with what belongs to it.
+
+    `name` is what `kobox kernel list` shows, normally the release. `modules` is its …/lib/modules/RELEASE, `headers`
+    the Kbuild output directory to hand to `make -C`; either may be None. `origin` says where it came from, `directory`
+    is its place in the cache (snapshots lie in its `snapshots`), `digest` the sha256 of `vmlinuz` as hex.
+    """
+
+    name: str
+    release: str
+    vmlinuz: Path
+    modules: Path | None
+    headers: Path | None
+    origin: str
+    directory: Path
+    digest: str
+
+
+class Store:
+    """The kernels of one cache directory.
+
+    >>> kernel = Store().ensure()                 # the default kernel, fetched if there is none
+    >>> kernel.release                            # doctest: +SKIP
+    '6.1.0-56-cloud-amd64'
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = Path(root) if root is not None else default_root()
+
+    # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def list(self) -> list[KernelImage]:
+        """Every kernel of the cache, by name in natural order (6.2 before 6.12)."""
+        kernels = self.root / "kernels"
+        try:
+            names = [entry.name for entry in os.scandir(kernels) if entry.is_dir()]
+        except FileNotFoundError:
+            return []
+        found = [self._read(kernels / name) for name in sorted(names, key=natural)]
+        return [kernel for kernel in found if kernel is not None]
+
+    def get(self, name: str | None = None) -> KernelImage:
+        """One kernel: by name, by a prefix that only one has, or by the path of a kernel image file.
+
+        None is the default kernel. Raises KernelNotFoundError; KernelImageError for a file that is no kernel.
+        """
+        if name is None:
+            return self.default()
+        if "/" in name:
+            return self._from_file(Path(name))
+        exact = self._read(self._place(name)) if is_plain(name) else None
+        if exact is not None:
+            return exact
+        kernels = self.list()
+        near = [kernel for kernel in kernels if kernel.name.startswith(name)]
+        if len(near) == 1:
+            return near[0]
+        if near:
+            choices = ", ".join(kernel.name for kernel in near)
+            raise KernelNotFoundError(f"{name}: more than one kernel begins so: {choices}", hint="Name one of them.")
+        if Path(name).is_file():
+            return self._from_file(Path(name))
+        known = "The cache holds: " + ", ".join(kernel.name for kernel in kernels) + ". " if kernels else ""
+        raise KernelNotFoundError(
+            f"{name}: no such kernel in {self.root}",
+            hint=f"{known}`kobox kernel add debian:{name}` fetches a kernel of Debian's.",
+        )
+
+    def default(self) -> KernelImage:
+        """The kernel that is meant when none is named: the one chosen, else the one that was added first.
+
+        Raises KernelNotFoundError when the cache is empty.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            chosen = self._read(self._place((self.root / "default").read_text().strip() or "."))
+            if chosen is not None:
+                return chosen
+        kernels = self.list()
+        if not kernels:
+            raise KernelNotFoundError(f"no kernel in {self.root}", hint=_ADVICE)
+        return min(kernels, key=lambda kernel: (kernel.directory / "kernel.json").stat().st_mtime)
+
+    # ── changing ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def ensure(self, name: str | None = None, progress: Progress | None = None) -> KernelImage:
+        """As `get`, but an empty cache gets Debian's newest cloud kernel first when no kernel is named."""
+        try:
+            return self.get(name)
+        except KernelNotFoundError:
+            if name is not None or self.list():
+                raise
+        with self._locked(progress):
+            kernels = self.list()  # another run may have added it while we waited
+        return kernels[0] if kernels else self.add("debian", progress=progress)
+
+    def add(
+        self,
+        spec: str,
+        *,
+        modules: Path | None = None,
+        headers: Path | None = None,
+        progress: Progress | None = None,
+    ) -> KernelImage:
+        """Put a kernel into the cache and return it; one of the same name is replaced once the new one is whole.
+
+        `spec` is `debian`, `debian:RELEASE`, `debian/SUITE`, `debian/SUITE:RELEASE`, `host`, or the path of a kernel
+        image, with which `modules` and `headers` name its directories (they are used where they lie).
+        Raises FetchError, KernelImageError, KernelNotFoundError.
+        """
+        progress = progress or (lambda stage, done, total: None)
+        from_debian = re.fullmatch(r"debian(?:/([^:/]+))?(?::(.+))?", spec)
+        with self._locked(progress), _storage_errors(self.root):
+            if from_debian:
+                if modules or headers:
+                    raise KernelImageError(f"{spec}: Debian's kernels bring their own modules and headers")
+                return self._add_debian(from_debian.group(1), from_debian.group(2), progress)
+            if spec == "host":
+                from kobox.images.host import host_kernel
+
+                found = host_kernel()
+                return self._add_file(
+                    found.vmlinuz, modules or found.modules, headers or found.headers, "host", progress
+                )
+            path = Path(spec)
+            if not path.is_file():
+                known = "debian, debian:RELEASE, debian/SUITE, debian/SUITE:RELEASE, host"
+                raise KernelNotFoundError(
+                    f"{spec}: no such file, and none of the sources kobox knows", hint=f"They are: {known}."
+                )
+            return self._add_file(path, modules, headers, str(path.resolve()), progress)
+
+    def set_default(self, name: str) -> KernelImage:
+        """Choose the kernel that is meant when none is named; it must be in the cache."""
+        kernel = self.get(name)
+        if not (kernel.directory / "kernel.json").exists():
+            raise KernelNotFoundError(f"{name}: not in the cache", hint=f"`kobox kernel add {name}` adds it.")
+        with _storage_errors(self.root):
+            write_whole(self.root / "default", kernel.name.encode() + b"\n")
+        return kernel
+
+    def remove(self, name: str) -> KernelImage:
+        """Take a kernel out of the cache, its snapshots with it. Raises KernelNotFoundError."""
+        from kobox.images.toolchain import sweep_toolchains
+
+        with self._locked(None):
+            kernel = self.get(name)
+            if not (kernel.directory / "kernel.json").exists():
+                raise KernelNotFoundError(f"{name}: not in the cache")
+            self._discard(kernel.directory)
+            sweep_toolchains(self.root)
+        return kernel
+
+    # ── within ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _place(self, name: str) -> Path:
+        return self.root / "kernels" / name
+
+    def _read(self, directory: Path) -> KernelImage | None:
+        """The kernel that a directory holds, or None when it holds none."""
+        try:
+            facts = json.loads((directory / "kernel.json").read_bytes())
+            return kernel_from(facts, directory)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise KernelImageError(
+                f"{directory}/kernel.json: damaged: {error!r}", hint=f"Remove {directory} and add the kernel again."
+            ) from error
+
+    def _from_file(self, path: Path) -> KernelImage:
+        if not path.is_file():
+            raise KernelNotFoundError(f"{path}: no such file", hint="Name a kernel of the cache or a kernel image.")
+        path = path.resolve()
+        for kernel in self.list():
+            if kernel.vmlinuz == path:
+                return kernel
+        release, key = identify(path).release, digest(path)
+        return KernelImage(release, release, path, None, None, str(path), self.root / "files" / key[:32], key)
+
+    def _add_debian(self, suite: str | None, release: str | None, progress: Progress) -> KernelImage:
+        from kobox.images.debian import Archive
+        from kobox.images.toolchain import sweep_toolchains
+
+        archive = Archive.of_suite(suite, self.root / "apt")
+        archive.update(progress)
+        packages = archive.resolve(release)
+        old = self._read(self._place(packages.release))
+        if old is not None and old.origin == packages.origin:
+            progress("already there", 0, 0)
+            return old
+        with self._staging() as staging:
+            made = archive.fetch(packages, staging, progress)
+            facts = replace(made, directory=staging, digest=digest(made.vmlinuz))
+            kernel = self._install(facts, staging)
+        sweep_toolchains(self.root)
+        archive.clean()
+        return kernel
+
+    def _add_file(
+        self, path: Path, modules: Path | None, headers: Path | None, origin: str, progress: Progress
+    ) -> KernelImage:
+        progress("copying", 0, 0)
+        release = identify(path).release
+        for what, directory, marks in (
+            ("modules", modules, ("kernel", "modules.dep", "modules.order")),
+            ("headers", headers, ("Makefile",)),
+        ):
+            if directory is not None and not any((directory / mark).exists() for mark in marks):
+                raise KernelImageError(
+                    f"{directory}: no {' or '.join(marks)} in it, so it is not the {what} directory of a kernel",
+                    hint="--modules takes …/lib/modules/RELEASE, --headers what `make -C` takes (…/build).",
+                )
+        with self._staging() as staging:
+            vmlinuz = staging / "vmlinuz"
+            shutil.copyfile(path, vmlinuz)
+            kernel = KernelImage(
+                name=release,
+                release=release,
+                vmlinuz=vmlinuz,
+                modules=modules.resolve() if modules else None,
+                headers=headers.resolve() if headers else None,
+                origin=origin,
+                directory=staging,
+                digest=digest(vmlinuz),
+            )
+            return self._install(kernel, staging)
+
+    def _install(self, kernel: KernelImage, staging: Path) -> KernelImage:
+        """Move a finished kernel from `staging` to its place."""
+        if not is_plain(kernel.name):
+            raise KernelImageError(f"{kernel.name!r}: a kernel of that release cannot be kept: not a file name")
+        place = self._place(kernel.name)
+        write_whole(staging / "kernel.json", json.dumps(facts_of(kernel), indent=2).encode() + b"\n")
+        first = not self.list()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.exists():
+            self._discard(place)
+        staging.rename(place)
+        if first:
+            write_whole(self.root / "default", kernel.name.encode() + b"\n")
+        made = self._read(place)
+        assert made is not None
+        return made
+
+    def _discard(self, directory: Path) -> None:
+        """Make a directory vanish at once, then free what it held."""
+        staging = self.root / "staging"
+        staging.mkdir(parents=True, exist_ok=True)
+        doomed = Path(tempfile.mkdtemp(dir=staging, prefix="old-"))
+        directory.rename(doomed / directory.name)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _staging(self) -> Iterator[Path]:
+        staging = self.root / "staging"
+        staging.mkdir(parents=True, exist_ok=True)
+        directory = Path(tempfile.mkdtemp(dir=staging, prefix="new-"))
+        directory.chmod(0o755)
+        try:
+            yield directory
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _locked(self, progress: Progress | None) -> Iterator[None]:
+        """Hold the cache's lock, and sweep up what a killed run left."""
+        with _storage_errors(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if progress is not None:
+                    progress("waiting for another kobox that is changing the cache", 0, 0)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            shutil.rmtree(self.root / "staging", ignore_errors=True)
+            yield
+        finally:
+            os.close(handle)
+
+
+def default_root() -> Path:
+    """$XDG_CACHE_HOME/kobox, else ~/.cache/kobox (XDG Base Directory Specification: relative values are ignored)."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "kobox"
+
+
+def natural(text: str) -> tuple[tuple[int, str], ...]:
+    """A sort key that takes runs of digits as numbers."""
+    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text))
+
+
+def is_plain(name: str) -> bool:
+    """Whether a kernel's name can be the name of a directory."""
+    return bool(name) and "/" not in name and "\0" not in name and name not in (".", "..")
+
+
+def facts_of(kernel: KernelImage) -> dict[str, Any]:
+    """What kernel.json holds."""
+
+    def written(path: Path | None) -> str | None:
+        if path is None:
+            return None
+        return str(path.relative_to(kernel.directory) if path.is_relative_to(kernel.directory) else path)
+
+    return {
+        "format": _FORMAT,
+        "name": kernel.name,
+        "release": kernel.release,
+        "vmlinuz": written(kernel.vmlinuz),
+        "modules": written(kernel.modules),
+        "headers": written(kernel.headers),
+        "origin": kernel.origin,
+        "digest": kernel.digest,
+    }
+
+
+def kernel_from(facts: dict[str, Any], directory: Path) -> KernelImage:
+    """The kernel that kernel.json of `directory` describes. Raises ValueError, KeyError, TypeError when it does not."""
+    if facts["format"] != _FORMAT:
+        raise ValueError(f"format {facts['format']}, this kobox reads {_FORMAT}")
+    return KernelImage(
+        name=facts["name"],
+        release=facts["release"],
+        vmlinuz=directory / facts["vmlinuz"],
+        modules=directory / facts["modules"] if facts["modules"] else None,
+        headers=directory / facts["headers"] if facts["headers"] else None,
+        origin=facts["origin"],
+        directory=directory,
+        digest=facts["digest"],
+    )
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there as a whole or not at all."""
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(aside).chmod(0o644)
+        Path(aside).rename(path)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def _storage_errors(root: Path) -> Iterator[None]:
+    """Turn what the file system refuses into a FetchError that names the cache."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, (FetchError, KernelImageError, KernelNotFoundError)):
+            raise
+        where = error.filename or root
+        raise FetchError(
+            f"{where}: {error.strerror or error}",
+            hint=f"The cache is {root}; XDG_CACHE_HOME puts it elsewhere. Nothing half done was left in it.",
+        ) from error
