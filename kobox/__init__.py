@@ -10,41 +10,67 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kobox.errors import (
+        BoxError,
+        BoxHungError,
+        BoxTimeoutError,
         BuildError,
         FetchError,
         KernelError,
         KernelImageError,
         KernelNotFoundError,
+        KernelPanicError,
         KoboxError,
         ModuleFormatError,
         ModuleLoadError,
         ModuleUnloadError,
+        ProcessDiedError,
+        SnapshotError,
+    )
+    from kobox.kernel.box import (
+        Box,
+        boot,
     )
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Box": "kobox.kernel.box",
+    "BoxError": "kobox.errors",
+    "BoxHungError": "kobox.errors",
+    "BoxTimeoutError": "kobox.errors",
     "BuildError": "kobox.errors",
     "FetchError": "kobox.errors",
     "KernelError": "kobox.errors",
     "KernelImageError": "kobox.errors",
     "KernelNotFoundError": "kobox.errors",
+    "KernelPanicError": "kobox.errors",
     "KoboxError": "kobox.errors",
     "ModuleFormatError": "kobox.errors",
     "ModuleLoadError": "kobox.errors",
     "ModuleUnloadError": "kobox.errors",
+    "ProcessDiedError": "kobox.errors",
+    "SnapshotError": "kobox.errors",
+    "boot": "kobox.kernel.box",
 }
 
 __all__ = [
+    "Box",
+    "BoxError",
+    "BoxHungError",
+    "BoxTimeoutError",
     "BuildError",
     "FetchError",
     "KernelError",
     "KernelImageError",
     "KernelNotFoundError",
+    "KernelPanicError",
     "KoboxError",
     "ModuleFormatError",
     "ModuleLoadError",
     "ModuleUnloadError",
+    "ProcessDiedError",
+    "SnapshotError",
+    "boot",
 ]
 
 

@@ -45,7 +45,9 @@ class Hit:
         """An argument by its name in the source (from BTF). Raises `KeyError`."""
         names = self.probe.parameter_names
         if name not in names[:6]:
-            raise KeyError(f"{self.probe.where} has no register argument {name!r} (it has: {', '.join(names) or 'none known'})")
+            raise KeyError(
+                f"{self.probe.where} has no register argument {name!r} (it has: {', '.join(names) or 'none known'})"
+            )
         return self.args[names.index(name)]
 
     @property
@@ -96,9 +98,7 @@ class Hit:
 class Probe:
     """A probe that is set (or waits for its module). `remove()`, or leaving its `with` block, takes it away."""
 
-    def __init__(
-        self, probes: Probes, where: str | int, on_entry: Callback | None, on_return: Callback | None
-    ) -> None:
+    def __init__(self, probes: Probes, where: str | int, on_entry: Callback | None, on_return: Callback | None) -> None:
         self._probes = probes
         self.where = where
         self.on_entry = on_entry

@@ -121,7 +121,9 @@ class BoxSocket:
             return address
         if self.family == socket.AF_INET:
             host, port = address
-            return struct.pack("<HH", self.family, socket.htons(port)) + socket.inet_pton(socket.AF_INET, host) + bytes(8)
+            return (
+                struct.pack("<HH", self.family, socket.htons(port)) + socket.inet_pton(socket.AF_INET, host) + bytes(8)
+            )
         if self.family == socket.AF_INET6:
             host, port = address[:2]
             scope = address[3] if len(address) > 3 else 0

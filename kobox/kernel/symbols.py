@@ -58,9 +58,7 @@ class LoadedAt:
 class Symbols:
     """Symbols of one box. `cache` is the file that keeps the kernel's own; `read_proc` reads /proc/kallsyms."""
 
-    def __init__(
-        self, machine: Machine, facts: VmCoreInfo, cache: Path | None, read_proc: Callable[[], bytes]
-    ) -> None:
+    def __init__(self, machine: Machine, facts: VmCoreInfo, cache: Path | None, read_proc: Callable[[], bytes]) -> None:
         self._machine = machine
         self._facts = facts
         self._cache = cache
@@ -167,14 +165,22 @@ class Symbols:
             first, size = module + btf.offset("module", "mem"), btf.size("module_memory")
             for n in range(btf.array_length("module", "mem")):
                 at = first + n * size
-                yield self._u64(at + btf.offset("module_memory", "base")), self._u32(at + btf.offset("module_memory", "size"))
+                yield (
+                    self._u64(at + btf.offset("module_memory", "base")),
+                    self._u32(at + btf.offset("module_memory", "size")),
+                )
             return
         for layout in ("core_layout", "init_layout"):
             at = module + btf.offset("module", layout)
-            yield self._u64(at + btf.offset("module_layout", "base")), self._u32(at + btf.offset("module_layout", "size"))
+            yield (
+                self._u64(at + btf.offset("module_layout", "base")),
+                self._u32(at + btf.offset("module_layout", "size")),
+            )
 
     def _nearest(self, module: LoadedAt, address: int) -> Symbol:
-        best = Symbol("", next(start for start, size in module.parts if start <= address < start + size), module=module.name)
+        best = Symbol(
+            "", next(start for start, size in module.parts if start <= address < start + size), module=module.name
+        )
         for symbol in self._symbols_at(module):
             if best.address <= symbol.address <= address and symbol.name:
                 best = symbol
@@ -309,6 +315,8 @@ class Symbols:
 def _parse_proc(text: bytes) -> tuple[array[int], bytes]:
     """/proc/kallsyms: "address type name [module]"; modules' symbols are left out."""
     rows = sorted(
-        (int(fields[0], 16), fields[1] + fields[2]) for fields in map(bytes.split, text.splitlines()) if len(fields) == 3
+        (int(fields[0], 16), fields[1] + fields[2])
+        for fields in map(bytes.split, text.splitlines())
+        if len(fields) == 3
     )
     return array("Q", [address for address, _ in rows]), b"\n" + b"".join(name + b"\n" for _, name in rows)
