@@ -14,6 +14,13 @@ import sys
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module, one line for --help)
+    "lsmod": ("kobox.cli.kmod_lsmod", "show the modules that are in the kernel"),
+    "insmod": ("kobox.cli.kmod_insmod", "load one module file"),
+    "rmmod": ("kobox.cli.kmod_rmmod", "unload modules"),
+    "modprobe": ("kobox.cli.kmod_modprobe", "load or remove a module and all that goes with it"),
+    "modinfo": ("kobox.cli.kmod_modinfo", "show what a module says of itself"),
+    "depmod": ("kobox.cli.kmod_depmod", "make the indexes of a module tree"),
+    "kmod": ("kobox.cli.kmod_kmod", "kmod's own commands: list, static-nodes"),
 }
 # The tools that answer to their own name when kobox is called through a symbolic link (kmod does the same).
 MULTICALL = frozenset({"depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmod", "kmod"})

@@ -89,6 +89,6 @@ def load_error(kernel: Kernel, error: OSError, name: str) -> ModuleLoadError:
     return ModuleLoadError(number, f"could not insert {name}", module=name, hint=hint or _HINTS.get(number, ""))
 
 
-def meaning(number: int) -> str:
+def meaning(number: int | None) -> str:
     """What an errno of init_module(2) means, in kmod's words."""
-    return _MEANINGS.get(number) or os.strerror(number)
+    return _MEANINGS.get(number or 0) or os.strerror(number or 0)
