@@ -182,10 +182,14 @@ class _Run:
         return 1
 
     def _plan(self, name: str, words: list[str]) -> Plan:
-        from kobox.tools.modprobe import plan_for
         from kobox.tools.parameters import join_arguments
 
-        return plan_for(self._tree, name, join_arguments(words), self._options())
+        return self._tree.resolve(
+            name,
+            join_arguments(words),
+            use_blacklist="use-blacklist" in self._values,
+            ignore_commands="ignore-install" in self._values,
+        )
 
     def _options(self) -> Options:
         from kobox.kernel.interface import InitFlags

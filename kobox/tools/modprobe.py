@@ -81,25 +81,8 @@ def modprobe(
     """
     how = options or Options()
     text = parameters if isinstance(parameters, str) else syntax.join(parameters)
-    plan = plan_for(tree, name, text, how)
+    plan = tree.resolve(name, text, use_blacklist=how.use_blacklist, ignore_commands=how.ignore_commands)
     return _Execution(kernel, plan, how).run()
-
-
-def plan_for(tree: ModuleTree, name: str, parameters: str, options: Options) -> Plan:
-    """The plan for a name or, if it is one, for a path (beginning with `/` or `./`) of a module file."""
-    if name.startswith(("/", "./", "../")):
-        os.stat(name)
-        module = from_path(name)
-        config = tree.config
-        text = " ".join(value for key, value in config.options if key == module)
-        step = Step("insmod", module, os.path.realpath(name), text, parameters, "", "asked for", True)
-        known = tree.entry(module)
-        if known and os.path.realpath(known.path) == step.path:
-            # It is this tree's own: its dependencies are known.
-            name = module
-        else:
-            return Plan(name, (module,), (step,))
-    return tree.resolve(name, parameters, use_blacklist=options.use_blacklist, ignore_commands=options.ignore_commands)
 
 
 class _Execution:
