@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -152,7 +152,8 @@ class Box(Kernel):
         return BoxCheckpoint(self, self._machine.checkpoint(), self._state())
 
     def reset(self) -> None:
-        """Make the box what it was when it was booted: the clean state, in a few milliseconds. Also heals a dead box."""
+        """Make the box what it was when it was booted: the clean state, in a few milliseconds. Also heals a
+        dead box."""
         self._start.restore()
 
     def _state(self) -> dict[str, Any]:
@@ -165,7 +166,7 @@ class Box(Kernel):
         self._calls = Calls(self._processes, Arena(self._machine, self._processes.space))
         self.log.forget()
         self._mark = 0
-        self._findings_from = about["findings"] if "findings" in about else self.log.next_seq
+        self._findings_from = about.get("findings", self.log.next_seq)
         if self._probes is not None:
             self._probes.forget_returns()
 
@@ -191,8 +192,8 @@ class Box(Kernel):
         """Make a system call in the box's main process; its value.
 
         Arguments are int, None, str and paths, bytes, and writable buffers, which get back what the kernel wrote
-        (see `kobox.kernel.calls`). Raises `OSError` with errno; `ProcessDiedError` when the process is killed in the call
-        (another takes its place); `BoxTimeoutError`, `BoxHungError`, `KernelPanicError`.
+        (see `kobox.kernel.calls`). Raises `OSError` with errno; `ProcessDiedError` when the process is killed
+        in the call (another takes its place); `BoxTimeoutError`, `BoxHungError`, `KernelPanicError`.
         """
         return self._calls.call(self._main_process(), name, arguments, limits)
 
@@ -310,7 +311,8 @@ class Box(Kernel):
         force: bool = False,
         **values: Any,
     ) -> LoadedModule:
-        """Load a module: a real init_module(2). `source` is a path, the file's bytes or a file object; compressed or not.
+        """Load a module: a real init_module(2). `source` is a path, the file's bytes or a file object;
+        compressed or not.
 
         Parameters are text as on insmod's command line, or keywords. `force` ignores version magic and symbol versions.
         Raises `ModuleLoadError` with errno and the kernel's lines; `ProcessDiedError` when the module's init oopses;
@@ -347,7 +349,8 @@ class Box(Kernel):
 
     @property
     def findings(self) -> list[Finding]:
-        """What the kernel has reported since boot (or the checkpoint that was restored): warnings, bugs, oopses, panics."""
+        """What the kernel has reported since boot (or the checkpoint that was restored): warnings, bugs,
+        oopses, panics."""
         return findings_in(self.log.since(self._findings_from))
 
     def _explain(self) -> tuple[list[str], str]:
@@ -392,7 +395,8 @@ class Box(Kernel):
         return self._probes
 
     def user_read(self, address: int, size: int) -> bytes:
-        """Memory of the box's processes; pages that are not there yet are brought in by the kernel, as for a program."""
+        """Memory of the box's processes; pages that are not there yet are brought in by the kernel, as for a
+        program."""
         try:
             return self._machine.read(address, size, self._processes.space)
         except ValueError:
@@ -559,7 +563,8 @@ def _first_boot(image: KernelImage, place: Path, memory: int, line: str, progres
 
 
 def _settle(machine: Machine, processes: Processes) -> dict[str, Any]:
-    """Turn the fresh PID 1 into the box's supervisor: file systems, its rest, the main process. What a `Box` must know."""
+    """Turn the fresh PID 1 into the box's supervisor: file systems, its rest, the main process. What a `Box`
+    must know."""
     init = processes.by_number[0]
     machine.set_doorbell(guest.DOORBELL)
     processes.call(init, "mlockall", (1,))
@@ -606,10 +611,8 @@ def _settle(machine: Machine, processes: Processes) -> dict[str, Any]:
 @contextmanager
 def _unless_missing() -> Iterator[None]:
     """Kernels differ in what they were built with: a file system or setting that one lacks is left out."""
-    try:
+    with suppress(OSError):
         yield
-    except OSError:
-        pass
 
 
 def _watch(call: Callable[..., int], processes: Processes) -> None:

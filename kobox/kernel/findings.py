@@ -1,6 +1,7 @@
 """Findings: what the kernel itself says went wrong, read from its log.
 
-A report of the kernel's starts with a line of `_STARTS` and goes on to its end marker, or as long as the following lines
+A report of the kernel's starts with a line of `_STARTS` and goes on to its end marker, or as long as the
+following lines
 are of the same moment. (Sources: lib/bug.c, arch/x86/kernel/dumpstack.c, mm/slub.c, lib/list_debug.c, kernel/panic.c.)
 """
 
@@ -28,7 +29,8 @@ _STARTS: tuple[tuple[str, str, str], ...] = (
     (
         "oops",
         "error",
-        r"(?:Oops|general protection fault|divide error|stack segment|invalid opcode|double fault|int3|traps?)\b.*(?:: [0-9a-f]{4}|\[#\d+\])",
+        r"(?:Oops|general protection fault|divide error|stack segment|invalid opcode|double fault|int3|traps?)\b"
+        r".*(?:: [0-9a-f]{4}|\[#\d+\])",
     ),
     ("kernel-warning", "warning", r"(?:list_(?:add|del) corruption|refcount_t: |ODEBUG: |INFO: (?:task|rcu_))"),
     ("kernel-warning", "error", r"watchdog: BUG|rcu: INFO|sysfs: cannot create duplicate|kobject_add_internal failed"),
@@ -40,7 +42,8 @@ _MODULE_AT = re.compile(r"(?:RIP: \d+:)?(\w[\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+ \[(\
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is wrong. `kind` is a short name (`oops`, `kernel-warning`, `kernel-bug`, `panic`, `atomic-sleep`);
+    """Something that is wrong. `kind` is a short name (`oops`, `kernel-warning`, `kernel-bug`, `panic`,
+    `atomic-sleep`);
     `severity` error, warning or note; `where` the module function concerned ("function [module]"), if any is named;
     `records` the kernel's whole report."""
 

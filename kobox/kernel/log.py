@@ -112,7 +112,8 @@ class KernelLog:
         return records[-new:] if 0 < new <= len(records) else records if new > 0 else []
 
     def of(self, module: str) -> list[LogRecord]:
-        """What one module said: records with its name as their prefix, in the field's convention (`pr_fmt`, `dev_err`)."""
+        """What one module said: records with its name as their prefix, in the field's convention (`pr_fmt`,
+        `dev_err`)."""
         names = {module, module.replace("_", "-"), module.replace("-", "_")}
         return [r for r in self.records() if r.text.split(":", 1)[0].split(" ", 1)[0] in names]
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def parameter_text(text: str = "", values: Mapping[str, Any] | None = None) -> str:
     """Module parameters as the kernel parses them (kernel/params.c): `name=value`, quoted where a value has spaces.
 
-    True and False become Y and N, a list or tuple its elements with commas between them. Raises `ValueError` for a value
-    that cannot be written so.
+    True and False become Y and N, a list or tuple its elements with commas between them. Raises `ValueError`
+    for a value that cannot be written so.
     """
     words = [text] if text else []
     for name, value in (values or {}).items():
@@ -36,7 +36,8 @@ def _value(name: str, value: Any) -> str:
 
 
 class ModuleParameters(Mapping[str, str]):
-    """A loaded module's parameters as /sys/module/NAME/parameters shows them: read by name, set those that are writable."""
+    """A loaded module's parameters as /sys/module/NAME/parameters shows them: read by name, set those that are
+    writable."""
 
     def __init__(self, box: Box, module: str) -> None:
         self._box = box

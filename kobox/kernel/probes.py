@@ -1,11 +1,13 @@
-"""The probe: "when the kernel reaches this function or address, call me, with its arguments; on return, with its result".
+"""The probe: "when the kernel reaches this function or address, call me, with its arguments; on return, with
+its result".
 
     with box.probe("kmem_cache_alloc", lambda hit: print(hit.caller, hit["flags"])):
         …
     box.probe("hello:hello_open", on_return=lambda hit: hit.set_result(-errno.ENODEV))
     box.probe("kmalloc_trace", lambda hit: hit.skip(0) if hit.caller_in("hello") else None)
 
-A probe costs nothing where nothing is watched: it is a hook on one instruction. Symbols may name functions of modules that are
+A probe costs nothing where nothing is watched: it is a hook on one instruction. Symbols may name functions of
+modules that are
 not loaded yet ("module:symbol"); such a probe is set when the module comes, before its init runs, and goes with it.
 Arguments follow the System V ABI; their names and types come from BTF.
 """

@@ -165,7 +165,8 @@ class Processes:
     def call(self, process: Process, what: str, arguments: tuple[int, ...], limits: Limits | None = None) -> int:
         """Make one system call and wait for it: its raw result.
 
-        Raises `ProcessDiedError` when the process is killed in it, `BoxTimeoutError`, `BoxHungError`, `KernelPanicError`.
+        Raises `ProcessDiedError` when the process is killed in it, `BoxTimeoutError`, `BoxHungError`,
+        `KernelPanicError`.
         """
         pending = self._command(process, what, arguments)
         self.wait(pending, limits)

@@ -1,6 +1,7 @@
 """Sockets of a box: the kernel's own, with `socket.socket`'s names for what can be done with them.
 
-Addresses are written as Python writes them: (host, port), a path, (interface, protocol) for packets; hosts as numbers only.
+Addresses are written as Python writes them: (host, port), a path, (interface, protocol) for packets; hosts as
+numbers only.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ the snapshot. Modules' come from `struct module` in the kernel's memory, each ti
 
     kallsyms_names:   { length (1 or 2 bytes), that many token numbers } …     a symbol's type letter, then its name
     token_table:      256 strings without their numbers; token_index: where each starts
-    kallsyms_offsets: int32; negative: relative_base - 1 - offset; else absolute (per-CPU), or all relative_base + offset
+    kallsyms_offsets: int32; negative: relative_base - 1 - offset; else absolute (per-CPU), or all
+    relative_base + offset
 """
 
 from __future__ import annotations
@@ -131,7 +132,8 @@ class Symbols:
         head = self._kernel_address("modules")
         if head is None:
             return []
-        read, found = self._machine.read, []
+        read = self._machine.read
+        found: list[LoadedAt] = []
         btf = self.btf
         link = btf.offset("module", "list")
         at = self._u64(head)

@@ -71,10 +71,8 @@ def extract_vmlinux(image: bytes, name: str = "kernel image") -> bytes:
         raise KernelImageError(
             f"{name}: truncated: the payload should end at byte {start + length}, the file at {len(image)}"
         )
-    for magic, unpack in _PACKERS:
-        if payload.startswith(magic):
-            break
-    else:
+    unpack = next((unpack for magic, unpack in _PACKERS if payload.startswith(magic)), None)
+    if unpack is None:
         raise KernelImageError(f"{name}: the payload at byte {start} is packed in an unknown way ({payload[:4].hex()})")
     try:
         vmlinux = unpack(payload)
