@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         ModuleFormatError,
         ModuleLoadError,
         ModuleUnloadError,
+        SigningError,
     )
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ _HOMES = {
     "ModuleFormatError": "kobox.errors",
     "ModuleLoadError": "kobox.errors",
     "ModuleUnloadError": "kobox.errors",
+    "SigningError": "kobox.errors",
 }
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "ModuleFormatError",
     "ModuleLoadError",
     "ModuleUnloadError",
+    "SigningError",
 ]
 
 

@@ -16,6 +16,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module, one line for --help)
     "build": ("kobox.cli.build", "build a module against a kernel's headers"),
     "kernel": ("kobox.cli.kernel", "the kernels that boxes boot: add, list, default, rm"),
+    "keys": ("kobox.cli.keys", "make a key and a certificate to sign modules with"),
+    "sign": ("kobox.cli.sign", "sign modules, or take their signature off"),
+    "verify": ("kobox.cli.verify", "say who signed modules, and whether the signature holds"),
 }
 # The tools that answer to their own name when kobox is called through a symbolic link (kmod does the same).
 MULTICALL = frozenset({"depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmod", "kmod"})
