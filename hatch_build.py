@@ -3,9 +3,11 @@
 It is no CPython extension: it needs no Python headers, and one build serves every Python version.
 """
 
+import importlib.util
 import os
 import shutil
 import subprocess
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,13 @@ class NativeCore(BuildHookInterface):  # type: ignore[type-arg]
             raise SystemExit("kobox: no C compiler found; install one (Debian: apt-get install gcc) and try again")
         room = Path(self.root, "kobox", "machine")
         made = room / f"core.{os.getpid()}.tmp"
-        command = [compiler, "-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-shared", "-fPIC", "-o", str(made)]
-        subprocess.run([*command, str(room / "core.c"), "-ldl"], check=True)
+        headers = Path(str(importlib.util.find_spec("unicorn").submodule_search_locations[0]), "include")  # type: ignore
+        flags = ["-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-fPIC", "-fvisibility=hidden", f"-I{headers}"]
+        subprocess.run([compiler, *flags, "-shared", "-o", str(made), str(room / "core.c"), "-ldl"], check=True)
         made.replace(room / "core.so")
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{self._platform()}"
 
     @staticmethod
     def _platform() -> str:
-        import sysconfig
-
         return sysconfig.get_platform().replace("-", "_").replace(".", "_")

@@ -90,6 +90,47 @@ class ModuleUnloadError(KernelError):
         self.module = module
 
 
+class BoxError(KoboxError):
+    """Something went wrong inside a box. `log` holds the kernel log lines that belong to it, oops report included.
+
+    `rip` is where the CPU was, with symbol where known. `box_lives` says whether the box can go on; when it cannot,
+    restore a checkpoint or boot another.
+    """
+
+    def __init__(
+        self, message: str, *, log: Sequence[str] = (), rip: str = "", box_lives: bool = False, hint: str = ""
+    ) -> None:
+        lines = "".join(f"\n  kernel: {line}" for line in log)
+        super().__init__(f"{message}{f' (CPU at {rip})' if rip else ''}{lines}", hint=hint)
+        self.log = tuple(log)
+        self.rip = rip
+        self.box_lives = box_lives
+
+
+class KernelPanicError(BoxError):
+    """The kernel in the box panicked, or stopped for good."""
+
+
+class BoxHungError(BoxError):
+    """A call used up its CPU time: an endless loop, or a deadlock that spins."""
+
+
+class ProcessDiedError(BoxError):
+    """The process that made a call was killed in it, as by an oops. `status` is its wait status."""
+
+    def __init__(self, message: str, *, status: int = 0, log: Sequence[str] = (), box_lives: bool = True) -> None:
+        super().__init__(message, log=log, box_lives=box_lives)
+        self.status = status
+
+
+class BoxTimeoutError(BoxError, TimeoutError):
+    """A call did not come back within its limit of virtual time: it sleeps for something that never happens."""
+
+
+class SnapshotError(KoboxError):
+    """A snapshot is damaged or of another build."""
+
+
 def _name(errno: int) -> str:
     import errno as table
 

@@ -1,0 +1,185 @@
+"""BTF, the kernel's own type information: member offsets, sizes, and the parameters of functions.
+
+    header { u16 magic 0xEB9F; u8 version, flags; u32 hdr_len, type_off, type_len, str_off, str_len }
+    type   { u32 name_off; u32 info (vlen 0-15, kind 24-28, kind_flag 31); u32 size_or_type } + what its kind adds
+
+Source: Documentation/bpf/btf.rst. Types are numbered from 1; 0 is void.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from functools import cached_property
+
+from kobox.errors import KoboxError
+
+_INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FWD, _TYPEDEF, _VOLATILE, _CONST, _RESTRICT = range(1, 12)
+_FUNC, _FUNC_PROTO, _VAR, _DATASEC, _FLOAT, _DECL_TAG, _TYPE_TAG, _ENUM64 = range(12, 20)
+# Bytes that follow a type's twelve: a fixed part, and a part for each of `vlen` elements.
+_FIXED = {_INT: 4, _ARRAY: 12, _VAR: 4, _DECL_TAG: 4}
+_EACH = {_STRUCT: 12, _UNION: 12, _ENUM: 8, _FUNC_PROTO: 8, _DATASEC: 12, _ENUM64: 12}
+
+
+class BtfError(KoboxError):
+    """The BTF data is damaged, or lacks what was asked of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A function's parameter: its name ("" when the prototype has none) and its type as C writes it."""
+
+    name: str
+    type: str
+
+
+class Btf:
+    """The types of one BTF blob. Raises `BtfError` when it is none."""
+
+    def __init__(self, data: bytes) -> None:
+        if len(data) < 24 or data[:2] != b"\x9f\xeb":
+            raise BtfError("no BTF data")
+        header, types, types_size, strings, strings_size = struct.unpack_from("<IIIII", data, 4)
+        self._data = data
+        self._strings = data[header + strings : header + strings + strings_size]
+        self._starts = [0]
+        self._by_name: dict[tuple[int, int], int] = {}  # (is it a function, name offset) -> number
+        at, end, unpack = header + types, header + types + types_size, struct.Struct("<II").unpack_from
+        while at < end:
+            name, info = unpack(data, at)
+            kind = info >> 24 & 31
+            number = len(self._starts)
+            if name and kind in (_STRUCT, _UNION, _FUNC, _TYPEDEF):
+                self._by_name.setdefault((kind, name), number)
+            self._starts.append(at)
+            at += 12 + _FIXED.get(kind, 0) + _EACH.get(kind, 0) * (info & 0xFFFF)
+
+    # -- structures --------------------------------------------------------------------------------------------
+
+    def has(self, struct_name: str, member: str) -> bool:
+        """Whether a structure has such a member, also inside unnamed structures and unions."""
+        number = self._find(struct_name, _STRUCT, _UNION)
+        return number is not None and self._member(number, member) is not None
+
+    def offset(self, struct_name: str, member: str) -> int:
+        """The offset of a member in bytes. Raises `BtfError` when there is no such structure or member."""
+        return self._need(struct_name, member)[0] // 8
+
+    def array_length(self, struct_name: str, member: str) -> int:
+        """How many elements a member that is an array has."""
+        number = self._plain(self._need(struct_name, member)[1])
+        _, kind, _, _ = self._type(number)
+        if kind != _ARRAY:
+            raise BtfError(f"struct {struct_name}.{member} is no array")
+        return int(struct.unpack_from("<III", self._data, self._starts[number] + 12)[2])
+
+    def size(self, struct_name: str) -> int:
+        """The size of a structure or union in bytes."""
+        number = self._find(struct_name, _STRUCT, _UNION)
+        if number is None:
+            raise BtfError(f"this kernel has no struct {struct_name}")
+        return self._type(number)[3]
+
+    # -- functions ---------------------------------------------------------------------------------------------
+
+    def parameters(self, function: str) -> tuple[Parameter, ...] | None:
+        """The parameters of a function, or None when BTF does not know it."""
+        number = self._find(function, _FUNC)
+        if number is None:
+            return None
+        proto = self._type(number)[3]
+        _, _, count, _ = self._type(proto)
+        at = self._starts[proto] + 12
+        rows = struct.iter_unpack("<II", self._data[at : at + 8 * count])
+        return tuple(Parameter(self._string(name), self.type_name(kind)) for name, kind in rows)
+
+    def return_type(self, function: str) -> str | None:
+        """A function's return type as C writes it, or None when BTF does not know the function."""
+        number = self._find(function, _FUNC)
+        return None if number is None else self.type_name(self._type(self._type(number)[3])[3])
+
+    def type_name(self, number: int) -> str:
+        """A type as C writes it: "struct file *", "const char *", "size_t"."""
+        if number == 0:
+            return "void"
+        name, kind, _, target = self._type(number)
+        if kind == _PTR:
+            inner = self.type_name(target)
+            return inner + ("*" if inner.endswith("*") else " *")
+        prefix = {_CONST: "const ", _VOLATILE: "volatile ", _RESTRICT: ""}.get(kind)
+        if prefix is not None:
+            return prefix + self.type_name(target)
+        if kind == _TYPE_TAG:
+            return self.type_name(target)
+        if kind == _FUNC_PROTO:
+            return "function"
+        if kind == _ARRAY:
+            element, _, count = struct.unpack_from("<III", self._data, self._starts[number] + 12)
+            return f"{self.type_name(element)}[{count}]"
+        keyword = {_STRUCT: "struct ", _UNION: "union ", _ENUM: "enum ", _ENUM64: "enum ", _FWD: "struct "}.get(kind, "")
+        return keyword + (self._string(name) or "(unnamed)")
+
+    # -- the encoding ------------------------------------------------------------------------------------------
+
+    def _need(self, struct_name: str, member: str) -> tuple[int, int]:
+        number = self._find(struct_name, _STRUCT, _UNION)
+        if number is None:
+            raise BtfError(f"this kernel has no struct {struct_name}")
+        found = self._member(number, member)
+        if found is None:
+            raise BtfError(f"struct {struct_name} of this kernel has no member {member}")
+        return found
+
+    def _find(self, name: str, *kinds: int) -> int | None:
+        offset = self._name_offset(name)
+        for kind in kinds:
+            for at in offset:
+                number = self._by_name.get((kind, at))
+                if number is not None:
+                    return number
+        return None
+
+    def _name_offset(self, name: str) -> list[int]:
+        """Where a name stands in the string section (a name may also be the tail of another: only whole ones)."""
+        needle, found, at = b"\0" + name.encode() + b"\0", [], 0
+        at = self._strings.find(needle)
+        while at >= 0:
+            found.append(at + 1)
+            at = self._strings.find(needle, at + 1)
+        return found
+
+    def _type(self, number: int) -> tuple[int, int, int, int]:
+        name, info, size_or_type = struct.unpack_from("<III", self._data, self._starts[number])
+        return name, info >> 24 & 31, info & 0xFFFF, size_or_type
+
+    def _plain(self, number: int) -> int:
+        while self._type(number)[1] in (_TYPEDEF, _CONST, _VOLATILE, _RESTRICT, _TYPE_TAG):
+            number = self._type(number)[3]
+        return number
+
+    def _member(self, number: int, wanted: str) -> tuple[int, int] | None:
+        """(bit offset, type) of a member; unnamed structures and unions are looked into."""
+        at = self._starts[number]
+        (info,) = struct.unpack_from("<I", self._data, at + 4)
+        for n in range(info & 0xFFFF):
+            name, kind, offset = struct.unpack_from("<III", self._data, at + 12 + 12 * n)
+            if info >> 31:
+                offset &= 0xFFFFFF
+            text = self._string(name)
+            if text == wanted:
+                return offset, kind
+            if not text:
+                inner = self._plain(kind)
+                if self._type(inner)[1] in (_STRUCT, _UNION):
+                    found = self._member(inner, wanted)
+                    if found is not None:
+                        return offset + found[0], found[1]
+        return None
+
+    def _string(self, offset: int) -> str:
+        return self._strings[offset : self._strings.index(0, offset)].decode()
+
+    @cached_property
+    def count(self) -> int:
+        """How many types there are."""
+        return len(self._starts) - 1

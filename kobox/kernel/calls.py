@@ -1,0 +1,146 @@
+"""System calls with Python's arguments: what goes into the box's memory, what comes back, and errors as `OSError`.
+
+    int, bool, enum      the value                     str, path      a NUL-terminated copy
+    None                 0                             bytes          a copy; what the kernel writes there is lost
+    bytearray, writable memoryview, ctypes array       a copy, and copied back when the call has returned
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from kobox.kernel.arena import Arena, ArenaFullError
+from kobox.kernel.processes import Limits, Pending, Process, Processes
+from kobox.kernel.syscall_numbers import NUMBERS
+
+_PROT_READ_WRITE, _MAP_PRIVATE_ANONYMOUS = 3, 0x22
+_MAP_LOCKED, _MAP_POPULATE = 0x2000, 0x8000
+
+
+class Call:
+    """A system call under way in a process of the box: `done`, and `result()` that waits for it."""
+
+    def __init__(self, calls: Calls, pending: Pending, name: str, subject: str | None) -> None:
+        self._calls = calls
+        self._pending = pending
+        self._name = name
+        self._subject = subject
+
+    @property
+    def done(self) -> bool:
+        """Whether it has returned (or its process has died)."""
+        return self._pending.done
+
+    def result(self, timeout: float | None = None) -> int:
+        """Let virtual time pass until it has returned, `timeout` seconds at most; its value.
+
+        Raises `OSError` as the call did, `BoxTimeoutError`, `ProcessDiedError`.
+        """
+        limits = self._calls.processes.limits
+        if timeout is not None:
+            limits = Limits(timeout, limits.cpu)
+        self._calls.processes.wait(self._pending, limits)
+        assert self._pending.result is not None
+        return _checked(self._name, self._pending.result, self._subject)
+
+
+class Calls:
+    """Makes system calls with Python's arguments from any process of one box."""
+
+    def __init__(self, processes: Processes, arena: Arena) -> None:
+        self.processes = processes
+        self.arena = arena
+        self._sizes: dict[int, int] = {}  # of mappings in use
+        self._regions: list[tuple[int, int]] = []  # mapped for a call that has returned; to be unmapped
+
+    def call(self, process: Process, name: str, arguments: tuple[Any, ...], limits: Limits | None = None) -> int:
+        """Make a call and wait for it. Raises `OSError` with errno, and with the first path among the arguments."""
+        values, finish = self._marshal(process, name, arguments)
+        result = self.processes.call(process, name, values, limits)
+        finish()  # not in `finally`: a call that was broken off is still under way, and its buffers in use
+        return _checked(name, result, _subject(arguments))
+
+    def start(self, process: Process, name: str, arguments: tuple[Any, ...]) -> Call:
+        """Make a call that may block: returns when it has returned or the box is idle."""
+        values, finish = self._marshal(process, name, arguments)
+        pending = self.processes.start(process, name, values)
+        if pending.done:
+            finish()
+        else:
+            pending.finish = finish
+        return Call(self, pending, name, _subject(arguments))
+
+    def buffer(self, process: Process, size: int) -> int:
+        """Memory in the box, present and locked: the heap's, or a mapping of its own. Give it back with `release`."""
+        try:
+            return self.arena.allocate(size)
+        except ArenaFullError:
+            pass
+        flags = _MAP_PRIVATE_ANONYMOUS | _MAP_LOCKED | _MAP_POPULATE
+        size = size + 4095 & -4096
+        result = self.processes.call(process, "mmap", (0, size, _PROT_READ_WRITE, flags, -1 & 0xFFFFFFFFFFFFFFFF, 0))
+        address = _checked("mmap", result, None)
+        self._sizes[address] = size
+        return address
+
+    def release(self, address: int) -> None:
+        """Give memory back. A mapping is undone before the next call that needs one."""
+        size = self._sizes.pop(address, None)
+        if size is None:
+            self.arena.release(address)
+        else:
+            self._regions.append((address, size))
+
+    def _marshal(self, process: Process, name: str, arguments: tuple[Any, ...]) -> tuple[tuple[int, ...], Callable[[], None]]:
+        if name not in NUMBERS:
+            raise ValueError(f"no system call {name!r} on x86-64")
+        if len(arguments) > 6:
+            raise TypeError(f"{name}: {len(arguments)} arguments; a system call takes six")
+        while self._regions:
+            self.processes.call(process, "munmap", self._regions.pop())
+        values: list[int] = []
+        owned: list[tuple[int, Any, int]] = []
+        for argument in arguments:
+            values.append(self._value(process, argument, owned))
+
+        def finish() -> None:
+            for address, target, size in owned:
+                if target is not None:
+                    target[:size] = self.arena.read(address, size)
+                self.release(address)
+
+        return tuple(values), finish
+
+    def _value(self, process: Process, argument: Any, owned: list[tuple[int, Any, int]]) -> int:
+        if argument is None:
+            return 0
+        if isinstance(argument, int):
+            return int(argument) & 0xFFFFFFFFFFFFFFFF
+        if isinstance(argument, (str, os.PathLike)):
+            data = os.fsencode(argument)
+            if 0 in data:
+                raise ValueError("embedded null byte")
+            data, target = data + b"\0", None
+        elif isinstance(argument, bytes):
+            data, target = argument, None
+        else:
+            target = memoryview(argument).cast("B") if not isinstance(argument, bytearray) else memoryview(argument)
+            data = target.tobytes()
+            if target.readonly:
+                target = None
+        address = self.buffer(process, len(data))
+        self.arena.write(address, data)
+        owned.append((address, target, len(data)))
+        return address
+
+
+def _subject(arguments: tuple[Any, ...]) -> str | None:
+    return next((os.fspath(a) for a in arguments if isinstance(a, (str, os.PathLike))), None)
+
+
+def _checked(name: str, result: int, subject: str | None) -> int:
+    if -4096 < result < 0:
+        raise OSError(-result, f"{name}: {os.strerror(-result)}", subject)
+    return result

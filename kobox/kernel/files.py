@@ -1,0 +1,370 @@
+"""Files of a box, as a Python person knows them: `open`, paths like pathlib's, stat results like os's.
+
+Nothing is buffered here: a `read(n)` of a binary file is one read(2), a `write()` one write(2), as drivers see it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import stat
+import struct
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kobox.kernel.box import Box
+    from kobox.kernel.calls import Call
+
+_AT_FDCWD = -100
+_MODES = {"r": os.O_RDONLY, "w": os.O_WRONLY | os.O_CREAT | os.O_TRUNC, "a": os.O_WRONLY | os.O_CREAT | os.O_APPEND}
+_CHUNK = 1 << 16
+
+
+class BoxFile(io.RawIOBase):
+    """An open file of a box, binary and unbuffered."""
+
+    def __init__(self, box: Box, fd: int, name: str, mode: str) -> None:
+        super().__init__()
+        self._box = box
+        self._fd = fd
+        self.name = name
+        self.mode = mode
+
+    def __repr__(self) -> str:
+        return f"<BoxFile {self.name!r} {self.mode!r} fd {self._fd}>"
+
+    # -- what io.RawIOBase asks for ------------------------------------------------------------------------------
+
+    def readable(self) -> bool:
+        return "r" in self.mode or "+" in self.mode
+
+    def writable(self) -> bool:
+        return any(letter in self.mode for letter in "wax+")
+
+    def seekable(self) -> bool:
+        try:
+            self.seek(0, os.SEEK_CUR)
+        except OSError:
+            return False
+        return True
+
+    def fileno(self) -> int:
+        """The descriptor in the box (not one of this process)."""
+        self._check()
+        return self._fd
+
+    def isatty(self) -> bool:
+        return False
+
+    def readinto(self, buffer: Any) -> int | None:
+        view = memoryview(buffer).cast("B")
+        data = bytearray(min(len(view), 1 << 20))
+        try:
+            count = self._box.syscall("read", self.fileno(), data, len(data))
+        except BlockingIOError:
+            return None
+        view[:count] = data[:count]
+        return count
+
+    def write(self, data: Any) -> int | None:
+        content = bytes(memoryview(data).cast("B")) if not isinstance(data, bytes) else data
+        try:
+            return self._box.syscall("write", self.fileno(), content, len(content))
+        except BlockingIOError:
+            return None
+
+    def readall(self) -> bytes:
+        """Everything up to the end of the file."""
+        out = bytearray()
+        chunk = bytearray(_CHUNK)
+        while count := self._box.syscall("read", self.fileno(), chunk, len(chunk)):
+            out += chunk[:count]
+        return bytes(out)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._box.syscall("lseek", self.fileno(), offset, whence)
+
+    def tell(self) -> int:
+        return self.seek(0, os.SEEK_CUR)
+
+    def truncate(self, size: int | None = None) -> int:
+        size = self.tell() if size is None else size
+        self._box.syscall("ftruncate", self.fileno(), size)
+        return size
+
+    def close(self) -> None:
+        if not self.closed:
+            try:
+                if self._box.alive:
+                    self._box.syscall("close", self._fd)
+            finally:
+                super().close()
+
+    # -- what devices offer --------------------------------------------------------------------------------------
+
+    def pread(self, size: int, offset: int) -> bytes:
+        """Read at an offset; the file position stays."""
+        data = bytearray(size)
+        return bytes(data[: self._box.syscall("pread64", self.fileno(), data, size, offset)])
+
+    def pwrite(self, data: bytes, offset: int) -> int:
+        """Write at an offset; the file position stays."""
+        return self._box.syscall("pwrite64", self.fileno(), data, len(data), offset)
+
+    def ioctl(self, request: int, argument: Any = 0) -> Any:
+        """ioctl(2). As with `fcntl.ioctl`: bytes are passed in and the changed bytes returned; a bytearray (or other
+        writable buffer) is changed in place and the call's value returned; an int is passed as it is."""
+        if isinstance(argument, bytes):
+            data = bytearray(argument)
+            self._box.syscall("ioctl", self.fileno(), request, data)
+            return bytes(data)
+        return self._box.syscall("ioctl", self.fileno(), request, argument)
+
+    def poll(self, events: int = select.POLLIN, timeout: float | None = 0) -> int:
+        """poll(2) on this file: the events that are there, 0 after `timeout` seconds (virtual; None: without limit)."""
+        entry = bytearray(struct.pack("<ihh", self.fileno(), events, 0))
+        self._box.syscall("poll", entry, 1, -1 if timeout is None else int(timeout * 1000))
+        return int(struct.unpack_from("<h", entry, 6)[0])
+
+    def mmap(self, length: int, *, offset: int = 0, writable: bool = True, shared: bool = True) -> Mapping:
+        """Map `length` bytes of the file or device into the box's process, and give a view of it."""
+        protection = 3 if writable else 1
+        address = self._box.syscall("mmap", 0, length, protection, 1 if shared else 2, self.fileno(), offset)
+        return Mapping(self._box, address, length)
+
+    def start_read(self, size: int) -> tuple[Call, bytearray]:
+        """Begin a read that may block, in a process of its own: the call under way, and the buffer it fills."""
+        buffer = bytearray(size)
+        return self._box.process().start("read", self.fileno(), buffer, size), buffer
+
+    def _check(self) -> None:
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+
+
+class Mapping:
+    """A mapped range of the box's process: `mapping[a:b]` reads, `mapping[a:b] = bytes` writes, as its program would."""
+
+    def __init__(self, box: Box, address: int, length: int) -> None:
+        self._box = box
+        self.address = address
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, where: slice) -> bytes:
+        start, stop, _ = where.indices(self._length)
+        return self._box.user_read(self.address + start, max(stop - start, 0))
+
+    def __setitem__(self, where: slice, data: bytes) -> None:
+        start, stop, _ = where.indices(self._length)
+        if len(data) != stop - start:
+            raise ValueError(f"{len(data)} bytes do not fit a slice of {stop - start}")
+        self._box.user_write(self.address + start, data)
+
+    def close(self) -> None:
+        """munmap(2)."""
+        if self._length:
+            self._box.syscall("munmap", self.address, self._length)
+            self._length = 0
+
+    def __enter__(self) -> Mapping:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class BoxPath:
+    """A path of a box, with pathlib's names for what can be done with it."""
+
+    __slots__ = ("_box", "_path")
+
+    def __init__(self, box: Box, path: str) -> None:
+        self._box = box
+        self._path = os.path.normpath(path) if path else "."
+
+    def __truediv__(self, name: str) -> BoxPath:
+        return BoxPath(self._box, f"{self._path}/{name}")
+
+    def __str__(self) -> str:
+        return self._path
+
+    def __repr__(self) -> str:
+        return f"BoxPath({self._path!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BoxPath) and other._path == self._path and other._box is self._box
+
+    def __hash__(self) -> int:
+        return hash(self._path)
+
+    def __lt__(self, other: BoxPath) -> bool:
+        return self._path < other._path
+
+    @property
+    def name(self) -> str:
+        """The last part."""
+        return os.path.basename(self._path)
+
+    @property
+    def parent(self) -> BoxPath:
+        """The directory above."""
+        return BoxPath(self._box, os.path.dirname(self._path) or "/")
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+        """stat(2) or lstat(2)."""
+        return self._box.stat(self._path, follow_symlinks=follow_symlinks)
+
+    def exists(self) -> bool:
+        """Whether stat(2) finds it."""
+        return self._box.exists(self._path)
+
+    def is_dir(self) -> bool:
+        return self._is(stat.S_ISDIR)
+
+    def is_file(self) -> bool:
+        return self._is(stat.S_ISREG)
+
+    def is_char_device(self) -> bool:
+        return self._is(stat.S_ISCHR)
+
+    def is_block_device(self) -> bool:
+        return self._is(stat.S_ISBLK)
+
+    def is_symlink(self) -> bool:
+        try:
+            return stat.S_ISLNK(self.stat(follow_symlinks=False).st_mode)
+        except OSError:
+            return False
+
+    def _is(self, kind: Any) -> bool:
+        try:
+            return bool(kind(self.stat().st_mode))
+        except OSError:
+            return False
+
+    def open(self, mode: str = "r") -> IO[Any]:
+        """As `Box.open`."""
+        return self._box.open(self._path, mode)
+
+    def read_bytes(self) -> bytes:
+        return self._box.read_bytes(self._path)
+
+    def read_text(self) -> str:
+        return self._box.read_text(self._path)
+
+    def write_bytes(self, data: bytes) -> int:
+        self._box.write_bytes(self._path, data)
+        return len(data)
+
+    def write_text(self, text: str) -> int:
+        return self.write_bytes(text.encode(errors="surrogateescape"))
+
+    def iterdir(self) -> Iterator[BoxPath]:
+        for name in self._box.listdir(self._path):
+            yield self / name
+
+    def rglob(self, pattern: str = "*") -> Iterator[BoxPath]:
+        """Everything below whose name matches, directories before what is in them; links are not followed."""
+        import fnmatch
+
+        for path in sorted(self.iterdir()):
+            if fnmatch.fnmatchcase(path.name, pattern):
+                yield path
+            if path.is_dir() and not path.is_symlink():
+                yield from path.rglob(pattern)
+
+    def mkdir(self, mode: int = 0o777, *, parents: bool = False, exist_ok: bool = False) -> None:
+        if parents and not self.parent.exists():
+            self.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._box.mkdir(self._path, mode)
+        except FileExistsError:
+            if not exist_ok:
+                raise
+
+    def rmdir(self) -> None:
+        self._box.syscall("rmdir", self._path)
+
+    def unlink(self, *, missing_ok: bool = False) -> None:
+        try:
+            self._box.unlink(self._path)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+
+    def rename(self, target: str | BoxPath) -> BoxPath:
+        self._box.syscall("rename", self._path, str(target))
+        return BoxPath(self._box, str(target))
+
+    def symlink_to(self, target: str | BoxPath) -> None:
+        self._box.syscall("symlink", str(target), self._path)
+
+    def readlink(self) -> BoxPath:
+        return BoxPath(self._box, self._box.readlink(self._path))
+
+    def chmod(self, mode: int) -> None:
+        self._box.syscall("chmod", self._path, mode)
+
+    def touch(self, mode: int = 0o666) -> None:
+        self._box.syscall("close", self._box.syscall("open", self._path, os.O_WRONLY | os.O_CREAT, mode))
+
+
+def open_flags(mode: str) -> int:
+    """open(2) flags for a mode of Python's `open`. Raises `ValueError`."""
+    letters = mode.replace("b", "").replace("t", "").replace("+", "")
+    if letters == "x":
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    elif letters in _MODES:
+        flags = _MODES[letters]
+    else:
+        raise ValueError(f"invalid mode: {mode!r}")
+    if "+" in mode:
+        flags = flags & ~os.O_WRONLY | os.O_RDWR
+    return flags | os.O_CLOEXEC
+
+
+def open_file(box: Box, path: str, mode: str, flags: int, permissions: int) -> IO[Any]:
+    """Open a file of the box; text modes get Python's own buffering and decoding on top."""
+    fd = box.syscall("open", path, open_flags(mode) | flags, permissions)
+    raw = BoxFile(box, fd, path, mode)
+    if "b" in mode:
+        return raw  # type: ignore[return-value]
+    buffered: Any = io.BufferedWriter(raw) if not raw.readable() else io.BufferedReader(raw)
+    if "+" in mode:
+        buffered = io.BufferedRandom(raw) if raw.seekable() else io.BufferedRWPair(raw, raw)
+    return io.TextIOWrapper(buffered, encoding="utf-8", errors="surrogateescape", write_through=True)
+
+
+def parse_stat(data: bytes) -> os.stat_result:
+    """struct stat of x86-64 (arch/x86/include/uapi/asm/stat.h) as Python's own result."""
+    dev, ino, nlink, mode, uid, gid, _, rdev, size, blksize, blocks, *times = struct.unpack_from("<QQQIIIIQqqq6Q", data)
+    seconds = times[0::2]
+    exact = [times[n] * 1_000_000_000 + times[n + 1] for n in (0, 2, 4)]
+    extra = {
+        "st_atime": exact[0] / 1e9,
+        "st_mtime": exact[1] / 1e9,
+        "st_ctime": exact[2] / 1e9,
+        "st_atime_ns": exact[0],
+        "st_mtime_ns": exact[1],
+        "st_ctime_ns": exact[2],
+        "st_blksize": blksize,
+        "st_blocks": blocks,
+        "st_rdev": rdev,
+    }
+    return os.stat_result((mode, ino, dev, nlink, uid, gid, size, *seconds), extra)
+
+
+def parse_dirents(data: bytes) -> Iterator[str]:
+    """Names in what getdents64(2) gives: { u64 ino; s64 off; u16 reclen; u8 type; char name[] }."""
+    at = 0
+    while at < len(data):
+        (length,) = struct.unpack_from("<H", data, at + 16)
+        name = data[at + 19 : at + length].split(b"\0", 1)[0].decode(errors="surrogateescape")
+        if name not in (".", ".."):
+            yield name
+        at += length

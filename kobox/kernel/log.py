@@ -1,0 +1,168 @@
+"""The kernel log of a box as records, read from the kernel's own ring buffer in memory.
+
+It needs no system call, so it works in a box that is busy, hung or dead, and does not disturb what it reads.
+
+    prb -> printk_ringbuffer                    (kernel/printk/printk_ringbuffer.c)
+             desc_ring:  descs[] (state, where the text is)   infos[] (seq, time, level, …)   head_id, tail_id
+             text_data_ring:  blocks of { unsigned long id; text } one after another, wrapping at the end
+
+A descriptor's state is in its top two bits: 1 committed (pr_cont may still extend it), 2 finalized.
+Layouts come from vmcoreinfo.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kobox.kernel.vmcoreinfo import VmCoreInfo
+from kobox.machine.pc import Machine
+
+LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
+_ID = (1 << 62) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """One record of the kernel log.
+
+    `time` is in seconds of the kernel's clock since boot; `level` 0 (emerg) to 7 (debug); `facility` 0 for the kernel;
+    `caller` such as "T1" (task) or "C0" (CPU) where the kernel records it, else ""; `device` the subsystem
+    and device a driver's message is about ("platform", "…"), or ("", "").
+    """
+
+    seq: int
+    time: float
+    level: int
+    facility: int
+    text: str
+    caller: str = ""
+    device: tuple[str, str] = ("", "")
+
+    @property
+    def level_name(self) -> str:
+        """The level in words: emerg, alert, crit, err, warning, notice, info, debug."""
+        return LEVELS[self.level]
+
+    def __str__(self) -> str:
+        return f"[{self.time:12.6f}] {self.text}"
+
+
+class KernelLog:
+    """All records since power on, in order, also of boxes that cannot run any more."""
+
+    def __init__(self, machine: Machine, facts: VmCoreInfo) -> None:
+        self._machine = machine
+        self._facts = facts
+        self._ring = self._u64(facts.symbol("prb"))
+        self._records: list[LogRecord] = []  # finalized ones, oldest first
+        self._next_id: int | None = None
+        self.lost = 0
+        offset, size = facts.offset, facts.size
+        desc_ring = self._ring + offset("printk_ringbuffer.desc_ring")
+        text_ring = self._ring + offset("printk_ringbuffer.text_data_ring")
+        self._head, self._tail = desc_ring + offset("prb_desc_ring.head_id"), desc_ring + offset("prb_desc_ring.tail_id")
+        self._count = 1 << self._u32(desc_ring + offset("prb_desc_ring.count_bits"))
+        self._descs = self._u64(desc_ring + offset("prb_desc_ring.descs"))
+        self._infos = self._u64(desc_ring + offset("prb_desc_ring.infos"))
+        self._text_size = 1 << self._u32(text_ring + offset("prb_data_ring.size_bits"))
+        self._text = self._u64(text_ring + offset("prb_data_ring.data"))
+        self._desc_size, self._info_size = size("prb_desc"), size("printk_info")
+        self._state, self._block = offset("prb_desc.state_var"), offset("prb_desc.text_blk_lpos")
+
+    def __iter__(self) -> Iterator[LogRecord]:
+        return iter(self.records())
+
+    def __len__(self) -> int:
+        return len(self.records())
+
+    def records(self) -> list[LogRecord]:
+        """Every record so far, the one still being extended (by pr_cont) included."""
+        open_ones = self._read_new()
+        return self._records + open_ones
+
+    def since(self, what: object) -> list[LogRecord]:
+        """Records after a point: a record, a sequence number, or anything with `log_start` (a loaded module has)."""
+        if isinstance(what, LogRecord):
+            start = what.seq + 1
+        elif isinstance(what, int):
+            start = what
+        else:
+            start = what.log_start  # type: ignore[attr-defined]
+        return [record for record in self.records() if record.seq >= start]
+
+    @property
+    def next_seq(self) -> int:
+        """The sequence number that the next record will get."""
+        records = self.records()
+        return records[-1].seq + 1 if records else 0
+
+    def of(self, module: str) -> list[LogRecord]:
+        """What one module said: records with its name as their prefix, in the field's convention (`pr_fmt`, `dev_err`)."""
+        names = {module, module.replace("_", "-"), module.replace("-", "_")}
+        return [r for r in self.records() if r.text.split(":", 1)[0].split(" ", 1)[0] in names]
+
+    def text(self) -> str:
+        """The whole log as `dmesg` prints it."""
+        return "".join(f"{record}\n" for record in self.records())
+
+    def forget(self) -> None:
+        """Read everything anew: the box has gone back to an earlier state."""
+        self._records.clear()
+        self._next_id = None
+        self.lost = 0
+
+    def _read_new(self) -> list[LogRecord]:
+        head, tail = self._u64(self._head) & _ID, self._u64(self._tail) & _ID
+        at = tail if self._next_id is None else self._next_id
+        if (at - tail & _ID) > (head - tail & _ID) + 1:  # the ring has overtaken us
+            self.lost += tail - at & _ID
+            at = tail
+        open_ones: list[LogRecord] = []
+        while (head - at & _ID) < self._count:
+            record, final = self._read(at)
+            if record is not None:
+                (self._records if final and not open_ones else open_ones).append(record)
+            if final and not open_ones:
+                self._next_id = at + 1 & _ID
+            at = at + 1 & _ID
+        return open_ones
+
+    def _read(self, number: int) -> tuple[LogRecord | None, bool]:
+        slot = number % self._count
+        desc = self._machine.read(self._descs + slot * self._desc_size, self._desc_size)
+        (state,) = struct.unpack_from("<Q", desc, self._state)
+        if state & _ID != number or state >> 62 not in (1, 2):
+            return None, False
+        begin, end = struct.unpack_from("<QQ", desc, self._block)
+        info = self._machine.read(self._infos + slot * self._info_size, self._info_size)
+        seq, nanoseconds, length, facility, flags = struct.unpack_from("<QQHBB", info)
+        (caller,) = struct.unpack_from("<I", info, self._facts.offset("printk_info.caller_id"))
+        device = self._facts.offset("printk_info.dev_info")
+        subsystem, name = (part.split(b"\0")[0].decode() for part in (info[device : device + 16], info[device + 16 : device + 64]))
+        record = LogRecord(
+            seq, nanoseconds / 1e9, flags >> 5, facility, self._text_of(begin, end, length), _caller(caller), (subsystem, name)
+        )
+        return record, state >> 62 == 2
+
+    def _text_of(self, begin: int, end: int, length: int) -> str:
+        if begin & 1 or not length:
+            return ""
+        start = begin % self._text_size
+        if begin // self._text_size != (end - 1) // self._text_size:
+            start = 0  # the block did not fit before the end of the ring
+        data = self._machine.read(self._text + start + 8, min(length, self._text_size - start - 8))
+        return data.decode(errors="backslashreplace")
+
+    def _u64(self, address: int) -> int:
+        return int.from_bytes(self._machine.read(address, 8), "little")
+
+    def _u32(self, address: int) -> int:
+        return int.from_bytes(self._machine.read(address, 4), "little")
+
+
+def _caller(number: int) -> str:
+    if not number:
+        return ""
+    return f"C{number & 0x7FFFFFFF}" if number >> 31 else f"T{number}"

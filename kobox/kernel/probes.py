@@ -1,0 +1,274 @@
+"""The probe: "when the kernel reaches this function or address, call me, with its arguments; on return, with its result".
+
+    with box.probe("kmem_cache_alloc", lambda hit: print(hit.caller, hit["flags"])):
+        …
+    box.probe("hello:hello_open", on_return=lambda hit: hit.set_result(-errno.ENODEV))
+    box.probe("kmalloc_trace", lambda hit: hit.skip(0) if hit.caller_in("hello") else None)
+
+A probe costs nothing where nothing is watched: it is a hook on one instruction. Symbols may name functions of modules that are
+not loaded yet ("module:symbol"); such a probe is set when the module comes, before its init runs, and goes with it.
+Arguments follow the System V ABI; their names and types come from BTF.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kobox.errors import KoboxError
+from kobox.kernel.symbols import Symbols
+from kobox.machine.pc import Machine, Registers
+
+_ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
+Callback = Callable[["Hit"], Any]
+
+
+class Hit:
+    """One time that a probe was reached. Valid only inside the callback (kept values are plain numbers)."""
+
+    def __init__(self, probe: Probe, machine: Machine, symbols: Symbols) -> None:
+        self._machine = machine
+        self._symbols = symbols
+        self.probe = probe
+        self.registers: Registers = machine.registers()
+        self.result: int | None = None  # in on_return: what the function returns, as a signed 64-bit number
+        self.skipped = False
+        self.data: Any = None  # whatever on_entry wants to keep for on_return
+
+    @property
+    def args(self) -> tuple[int, ...]:
+        """The six register arguments at entry, unsigned 64-bit; how many are meant is the function's affair."""
+        r = self.registers
+        return (r.rdi, r.rsi, r.rdx, r.rcx, r.r8, r.r9)
+
+    def __getitem__(self, name: str) -> int:
+        """An argument by its name in the source (from BTF). Raises `KeyError`."""
+        names = self.probe.parameter_names
+        if name not in names[:6]:
+            raise KeyError(f"{self.probe.where} has no register argument {name!r} (it has: {', '.join(names) or 'none known'})")
+        return self.args[names.index(name)]
+
+    @property
+    def caller(self) -> int:
+        """The return address: who called the function. Only at a function's entry."""
+        return int.from_bytes(self._machine.read(self.registers.rsp, 8), "little")
+
+    @property
+    def caller_name(self) -> str:
+        """The caller as "function+0x12/0x40 [module]"."""
+        return self._symbols.describe(self.caller)
+
+    def caller_in(self, module: str) -> bool:
+        """Whether the caller is code of a module."""
+        return any(part.name == module.replace("-", "_") and self.caller in part for part in self._symbols.modules())
+
+    def read(self, address: int, size: int) -> bytes:
+        """Memory as the kernel sees it at this moment. Raises `ValueError` where none is mapped."""
+        return self._machine.read(address, size)
+
+    def string(self, address: int, limit: int = 4096) -> str:
+        """A C string."""
+        out = b""
+        while 0 not in out and len(out) < limit:
+            size = min(64, 4096 - (address + len(out) & 4095))
+            out += self._machine.read(address + len(out), size)
+        return out.split(b"\0", 1)[0][:limit].decode(errors="backslashreplace")
+
+    def write(self, address: int, data: bytes) -> None:
+        """Change memory."""
+        self._machine.write(address, data)
+
+    def set_argument(self, number: int, value: int) -> None:
+        """Change a register argument (0 to 5) before the function sees it."""
+        self._machine.set_register(_ARGUMENTS[number], value)
+
+    def skip(self, result: int = 0) -> None:
+        """At entry: do not run the function at all; its caller gets `result`."""
+        self._machine.return_from_function(result)
+        self.skipped = True
+
+    def set_result(self, result: int) -> None:
+        """In on_return: change what the function returns."""
+        self._machine.set_register("rax", result)
+        self.result = result
+
+
+class Probe:
+    """A probe that is set (or waits for its module). `remove()`, or leaving its `with` block, takes it away."""
+
+    def __init__(
+        self, probes: Probes, where: str | int, on_entry: Callback | None, on_return: Callback | None
+    ) -> None:
+        self._probes = probes
+        self.where = where
+        self.on_entry = on_entry
+        self.on_return = on_return
+        self.address: int | None = None
+        self.hits = 0
+        self._names: tuple[str, ...] | None = None
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """The function's parameter names, () when they are not known."""
+        if self._names is None:
+            self._names = self._probes.parameter_names(self.where)
+        return self._names
+
+    @property
+    def is_set(self) -> bool:
+        """Whether it watches an address now."""
+        return self.address is not None
+
+    def remove(self) -> None:
+        """Take the probe away."""
+        self._probes.remove(self)
+
+    def __enter__(self) -> Probe:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+
+class Probes:
+    """All probes of one box."""
+
+    def __init__(self, machine: Machine, symbols: Symbols) -> None:
+        self._machine = machine
+        self._symbols = symbols
+        self._set: dict[Probe, Callable[[], None]] = {}
+        self._waiting: list[Probe] = []  # for modules that are not loaded
+        self._returning: dict[int, list[tuple[int, Hit]]] = {}  # return address -> (stack pointer then, hit)
+        self._return_sites: dict[int, Callable[[], None]] = {}
+        self._watching_modules: list[Callable[[], None]] = []
+
+    def add(self, where: str | int, on_entry: Callback | None = None, on_return: Callback | None = None) -> Probe:
+        """Set a probe at a symbol ("name", "name+0x10", "module:name") or address.
+
+        Raises `SymbolNotFoundError`; a symbol of a module that is not loaded is waited for instead.
+        """
+        probe = Probe(self, where, on_entry, on_return)
+        module = where.partition(":")[0] if isinstance(where, str) and ":" in where else ""
+        if module and module.replace("-", "_") not in {m.name for m in self._symbols.modules()}:
+            self._waiting.append(probe)
+            self._watch_modules()
+        else:
+            self._place(probe)
+            if module:
+                self._watch_modules()
+        return probe
+
+    def remove(self, probe: Probe) -> None:
+        """Take a probe away; nothing happens when it is gone already."""
+        callback = self._set.pop(probe, None)
+        if callback is not None and probe.address is not None:
+            self._machine.remove_probe(probe.address, callback)
+        probe.address = None
+        if probe in self._waiting:
+            self._waiting.remove(probe)
+        if not self._set and not self._waiting:
+            self._drop_sites()
+
+    def clear(self) -> None:
+        """Take all probes away."""
+        for probe in [*self._set, *self._waiting]:
+            self.remove(probe)
+
+    def forget_returns(self) -> None:
+        """The box has gone back in time: no function that was entered will return."""
+        self._returning.clear()
+
+    def parameter_names(self, where: str | int) -> tuple[str, ...]:
+        """Parameter names of the function at a probe, from BTF."""
+        if isinstance(where, int):
+            symbol = self._symbols.lookup(where)
+            where = symbol.name if symbol else ""
+        name = where.rpartition(":")[2].partition("+")[0]
+        try:
+            known = self._symbols.btf.parameters(name)
+        except KoboxError:
+            return ()
+        return tuple(parameter.name for parameter in known or ())
+
+    # -- placing -----------------------------------------------------------------------------------------------
+
+    def _address(self, where: str | int) -> int:
+        if isinstance(where, int):
+            return where
+        name, _, offset = where.partition("+")
+        return self._symbols.address(name) + (int(offset, 0) if offset else 0)
+
+    def _place(self, probe: Probe) -> None:
+        probe.address = self._address(probe.where)
+
+        def reached() -> None:
+            self._reached(probe)
+
+        self._machine.add_probe(probe.address, reached)
+        self._set[probe] = reached
+
+    def _reached(self, probe: Probe) -> None:
+        hit = Hit(probe, self._machine, self._symbols)
+        probe.hits += 1
+        if probe.on_entry:
+            probe.on_entry(hit)
+        if probe.on_return and not hit.skipped:
+            site = hit.caller
+            self._returning.setdefault(site, []).append((hit.registers.rsp + 8, hit))
+            if site not in self._return_sites:
+                self._return_sites[site] = lambda: self._returned(site)
+                self._machine.add_probe(site, self._return_sites[site])
+
+    def _returned(self, site: int) -> None:
+        waiting = self._returning.get(site)
+        if not waiting:
+            return
+        rsp = self._machine.register("rsp")
+        for n in range(len(waiting) - 1, -1, -1):
+            if waiting[n][0] == rsp:
+                hit = waiting.pop(n)[1]
+                value = self._machine.register("rax")
+                hit.result = value - (1 << 64) if value >> 63 else value
+                if hit.probe.on_return and hit.probe.is_set:
+                    hit.probe.on_return(hit)
+                return
+
+    def _drop_sites(self) -> None:
+        for site, callback in self._return_sites.items():
+            self._machine.remove_probe(site, callback)
+        self._return_sites.clear()
+        self._returning.clear()
+        while self._watching_modules:
+            self._watching_modules.pop()()
+
+    # -- modules -----------------------------------------------------------------------------------------------
+
+    def _watch_modules(self) -> None:
+        """Learn of modules as they come (do_init_module: linked, not yet run) and go (free_module)."""
+        if self._watching_modules:
+            return
+        for function, callback in (("do_init_module", self._module_came), ("free_module", self._module_goes)):
+            address = self._symbols.address(function)
+            self._machine.add_probe(address, callback)
+            self._watching_modules.append(lambda a=address, c=callback: self._machine.remove_probe(a, c))  # type: ignore[misc]
+
+    def _module_name(self) -> str:
+        at = self._machine.register("rdi") + self._symbols.btf.offset("module", "name")
+        return self._machine.read(at, 56).split(b"\0")[0].decode(errors="replace")
+
+    def _module_came(self) -> None:
+        name = self._module_name()
+        for probe in list(self._waiting):
+            assert isinstance(probe.where, str)
+            if probe.where.partition(":")[0].replace("-", "_") == name:
+                self._waiting.remove(probe)
+                self._place(probe)
+
+    def _module_goes(self) -> None:
+        name = self._module_name()
+        for probe in list(self._set):
+            if isinstance(probe.where, str) and probe.where.partition(":")[0].replace("-", "_") == name:
+                assert probe.address is not None
+                self._machine.remove_probe(probe.address, self._set.pop(probe))
+                probe.address = None
+                self._waiting.append(probe)

@@ -1,0 +1,408 @@
+"""The processes of kobox in a box, and who of them has the CPU.
+
+The box has one CPU, and Python has it whenever a process stands at the doorbell: that one is *in hand*. The others are
+*parked* (asleep on a futex of their own until they are wanted), *leaving* (waking another, then parked) or *busy* (in a
+system call that has not returned).
+
+    in hand --call--> the kernel --ring--> in hand            a call that returns
+    in hand --start-> the kernel, CPU idle: busy               a call that blocks; someone else is summoned
+    in hand --wake J, park----> J rings: J in hand             a switch
+
+PID 1 never works for the user. It rests in poll() on two things: the second serial port, by which Python
+wakes it when nobody is in hand (`_summon`), and a signalfd, by which the kernel tells it that a child has died.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kobox.errors import BoxHungError, BoxTimeoutError, KernelPanicError, ProcessDiedError
+from kobox.kernel.guest import ARENA, SYSCALL
+from kobox.kernel.syscall_numbers import NUMBERS
+from kobox.machine.native import FOREVER, Event
+from kobox.machine.pc import Machine
+
+SECOND = 1_000_000_000
+SLICE = 2_000_000  # blocks between two chances for Ctrl-C: about 50 ms
+
+_CLONE = 0x100 | 0x200 | 0x400 | 0x8000 | 0x80000 | 17  # VM FS FILES PARENT SETTLS, SIGCHLD when it ends
+_FUTEX_WAIT, _FUTEX_WAKE = 128, 129  # private
+_WORDS = ARENA  # one futex word a process, always 0
+_POLL = ARENA + 3072  # PID 1's struct pollfd[2]
+_SCRATCH = ARENA + 3200  # PID 1's buffer, 512 bytes
+MAX_PROCESSES = 256
+
+
+class State(enum.Enum):
+    """What a process of kobox is doing."""
+
+    IN_HAND = "in hand"
+    PARKED = "parked"
+    LEAVING = "leaving"
+    BUSY = "busy"
+    DEAD = "dead"
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """A system call under way. `result` is its raw return value (negative errno on failure), None until it returns."""
+
+    process: Process
+    what: str
+    result: int | None = None
+    status: int | None = None
+    abandoned: bool = False
+    finish: Callable[[], None] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether it has returned, or its process has died."""
+        return self.result is not None or self.status is not None
+
+
+@dataclass(slots=True, eq=False)
+class Process:
+    """One process: its number among kobox's, its PID in the box, and its call under way."""
+
+    number: int
+    pid: int
+    state: State
+    pending: Pending | None = None
+    space: int = 0  # CR3 of a program with memory of its own; 0: the memory that all others share
+
+
+@dataclass(slots=True)
+class Limits:
+    """How much a call may use: virtual seconds until it must be back, and CPU seconds (virtual) it may burn."""
+
+    timeout: float = 86400.0
+    cpu: float = 20.0
+
+
+class Processes:
+    """Makes system calls from processes of the box.
+
+    `explain(event)` is asked for the kernel's words when the box has died: it returns log lines and where the CPU is.
+    """
+
+    def __init__(self, machine: Machine, explain: Callable[[], tuple[list[str], str]]) -> None:
+        self._machine = machine
+        self._explain = explain
+        self.by_number: dict[int, Process] = {0: Process(0, 1, State.BUSY)}
+        self.in_hand: Process | None = None
+        self.dead: str = ""
+        self.limits = Limits()
+        self.space = 0
+        self.on_program: Callable[[Process], None] | None = None
+
+    # -- the life of the box ---------------------------------------------------------------------------------
+
+    def wait_for_init(self, *, blocks: int, progress: Callable[[], None] | None = None) -> None:
+        """Run the kernel from power on until PID 1 rings. Raises `KernelPanicError` when it never does."""
+        end = self._machine.blocks + blocks
+        while (event := self._machine.run(blocks=SLICE)) is Event.SLICE:
+            if progress:
+                progress()
+            if self._machine.blocks > end:
+                self._die("the kernel did not reach its first process", BoxHungError)
+        if event is not Event.DOORBELL:
+            self._die("the kernel did not reach its first process")
+        self.in_hand = self.by_number[0]
+        self.in_hand.state = State.IN_HAND
+        self.space = self._machine.registers().cr3
+
+    def watch_children(self, serial: int, signals: int) -> None:
+        """From now on PID 1, which is in hand, rests on these two descriptors: its serial line and its signalfd."""
+        self._machine.write(_POLL, struct.pack("<ihhihh", serial, 1, 0, signals, 1, 0), self.space)
+
+    def save(self) -> dict[str, object]:
+        """The bookkeeping as plain data, for a snapshot."""
+        return {
+            "space": self.space,
+            "processes": {str(p.number): [p.pid, p.state.value] for p in self.by_number.values()},
+            "in_hand": self.in_hand.number if self.in_hand else None,
+        }
+
+    def load(self, saved: dict[str, object]) -> None:
+        """Undo `save`. Calls that were under way are forgotten; their processes are parked when they return."""
+        rows: dict[str, tuple[int, str]] = saved["processes"]  # type: ignore[assignment]
+        for pending in [p.pending for p in self.by_number.values() if p.pending]:
+            pending.status = pending.status if pending.done else 0
+        before = self.by_number
+        self.by_number = {}
+        for key, (pid, state) in rows.items():
+            process = before.get(int(key)) or Process(int(key), pid, State(state))
+            process.pid, process.state, process.pending = pid, State(state), None
+            self.by_number[process.number] = process
+        self.space = saved["space"]  # type: ignore[assignment]
+        number = saved["in_hand"]
+        self.in_hand = None if number is None else self.by_number[number]  # type: ignore[index]
+        self.dead = ""
+
+    # -- calls -----------------------------------------------------------------------------------------------
+
+    def call(self, process: Process, what: str, arguments: tuple[int, ...], limits: Limits | None = None) -> int:
+        """Make one system call and wait for it: its raw result.
+
+        Raises `ProcessDiedError` when the process is killed in it, `BoxTimeoutError`, `BoxHungError`, `KernelPanicError`.
+        """
+        pending = self._command(process, what, arguments)
+        self.wait(pending, limits)
+        assert pending.result is not None
+        return pending.result
+
+    def start(self, process: Process, what: str, arguments: tuple[int, ...]) -> Pending:
+        """Make one system call and run until it has returned or the whole box is idle."""
+        pending = self._command(process, what, arguments)
+        self._guarded(pending, lambda: pending.done, self.limits, stop_when_idle=True)
+        return pending
+
+    def wait(self, pending: Pending, limits: Limits | None = None) -> None:
+        """Let time pass until a call has returned. Raises as `call` does."""
+        limits = limits or self.limits
+        self._guarded(pending, lambda: pending.done, limits)
+        if pending.result is None:
+            lines, _ = self._explain()
+            how = os.WTERMSIG(pending.status) if pending.status else 0
+            raise ProcessDiedError(
+                f"{pending.what}: the process that made the call was killed in it (signal {how})",
+                status=pending.status or 0,
+                log=lines,
+            )
+
+    def pass_time(self, seconds: float, limits: Limits | None = None) -> None:
+        """Let virtual time pass: timers fire, work runs, blocked calls return."""
+        self._must_live()
+        limits = limits or self.limits
+        self._park_in_hand()
+        self._run(lambda: False, self._machine.time + int(seconds * SECOND), limits, deadline_is_error=False)
+
+    def spawn(self) -> Process:
+        """A new process of the box, parked."""
+        parent = self._anyone()
+        number = next(n for n in range(1, MAX_PROCESSES) if n not in self.by_number)
+        child = self.by_number[number] = Process(number, 0, State.BUSY)
+        flags = _CLONE & ~0x8000 if parent.number == 0 else _CLONE
+        pid = self.call(parent, "clone", (flags, 0, 0, 0, number, 0))
+        if pid < 0:
+            del self.by_number[number]
+            raise OSError(-pid, f"clone: {os.strerror(-pid)}")
+        child.pid = pid
+        if child.state is State.BUSY:  # it has not run yet
+            self._run(lambda: child.state is not State.BUSY, FOREVER, self.limits, yielding=True)
+        return child
+
+    def kill(self, process: Process) -> None:
+        """SIGKILL a process and wait until it is gone."""
+        if process.state is State.DEAD:
+            return
+        killer = next(p for p in (self._anyone(), self.by_number[0]) if p is not process or p.number == 0)
+        self.call(killer, "kill", (process.pid, 9, 0, 0, 0, 0))
+        self._run(lambda: process.state is State.DEAD, self._machine.time + 60 * SECOND, self.limits, yielding=True)
+
+    def usable(self, process: Process) -> bool:
+        """Whether a new call can be given to it now."""
+        return process.state in (State.IN_HAND, State.PARKED, State.LEAVING)
+
+    # -- who has the CPU -------------------------------------------------------------------------------------
+
+    def _must_live(self) -> None:
+        if self.dead:
+            lines, rip = self._explain()
+            raise KernelPanicError(
+                f"the box is dead: {self.dead}", log=lines, rip=rip, hint="Restore a checkpoint, or boot another box."
+            )
+
+    def _command(self, process: Process, what: str, arguments: tuple[int, ...]) -> Pending:
+        self._must_live()
+        if not self.usable(process) and not (process.number == 0 and process.pending is None):
+            raise RuntimeError(f"process {process.pid} of the box is {process.state.value}: it cannot make a call now")
+        self._take(process)
+        pending = process.pending = Pending(process, what)
+        self._set(process, NUMBERS[what], arguments)
+        process.state = State.BUSY
+        self.in_hand = None
+        return pending
+
+    def _set(self, process: Process, number: int, arguments: tuple[int, ...]) -> None:
+        padded = (number, *(a & FOREVER for a in arguments), 0, 0, 0, 0, 0, 0)
+        self._machine.set_syscall(SYSCALL, padded[:7])
+
+    def _take(self, process: Process) -> None:
+        """Get a process in hand."""
+        if self.in_hand is process:
+            return
+        if self.in_hand is None:
+            self._summon()
+            if self.in_hand is process:
+                return
+        holder = self.in_hand
+        assert holder is not None
+        if process.number == 0:
+            self._machine.serial_input(1, b"!")
+            self._park(holder)
+        elif process.state is State.LEAVING:
+            self._park(holder)
+        else:
+            # The one woken may ring before its waker's call has returned; the waker is parked whenever that rings.
+            self._set(holder, NUMBERS["futex"], (_WORDS + 4 * process.number, _FUTEX_WAKE, 1))
+            holder.state, self.in_hand = State.LEAVING, None
+        self._run(lambda: self.in_hand is process, FOREVER, self.limits)
+
+    def _anyone(self) -> Process:
+        self._must_live()
+        if self.in_hand is None:
+            self._summon()
+        assert self.in_hand is not None
+        return self.in_hand
+
+    def _summon(self) -> None:
+        """Nobody is in hand: wake PID 1 by its serial line."""
+        init = self.by_number[0]
+        self._machine.serial_input(1, b"!")
+        self._run(lambda: self.in_hand is init, FOREVER, self.limits)
+
+    def _park_in_hand(self) -> None:
+        if self.in_hand is not None:
+            self._park(self.in_hand)
+
+    def _park(self, process: Process) -> None:
+        """Put the process in hand to sleep: the CPU then is the kernel's."""
+        if process.number == 0:
+            self._set(process, NUMBERS["poll"], (_POLL, 2, FOREVER))
+        else:
+            self._set(process, NUMBERS["futex"], (_WORDS + 4 * process.number, _FUTEX_WAIT, 0, 0))
+        process.state = State.BUSY if process.number == 0 else State.PARKED
+        self.in_hand = None
+
+    def _simple(self, process: Process, what: str, arguments: tuple[int, ...]) -> int:
+        """A call of the process in hand that cannot block."""
+        pending = process.pending = Pending(process, what)
+        self._set(process, NUMBERS[what], arguments)
+        process.state, self.in_hand = State.BUSY, None
+        self._run(lambda: pending.done, FOREVER, self.limits)
+        if pending.result is None:
+            raise ProcessDiedError(f"{what}: the process died in it", status=pending.status or 0)
+        return pending.result
+
+    # -- running ---------------------------------------------------------------------------------------------
+
+    def _guarded(
+        self, pending: Pending, done: Callable[[], bool], limits: Limits, *, stop_when_idle: bool = False
+    ) -> None:
+        """`_run`; when it is broken off (Ctrl-C, an exception of a probe, a time limit), the call is left behind."""
+        until = self._machine.time + int(limits.timeout * SECOND)
+        try:
+            self._run(done, until, limits, stop_when_idle=stop_when_idle, what=pending.what)
+        except BaseException:
+            pending.abandoned = True
+            raise
+
+    def _run(
+        self,
+        done: Callable[[], bool],
+        until: int,
+        limits: Limits,
+        *,
+        stop_when_idle: bool = False,
+        deadline_is_error: bool = True,
+        yielding: bool = False,
+        what: str = "the call",
+    ) -> None:
+        """Let the box run until `done()`, answering whoever rings. `yielding` first parks the process in hand."""
+        if yielding and not done():
+            self._park_in_hand()
+        end = self._machine.blocks + int(limits.cpu * SECOND / 64)
+        while not done():
+            event = self._machine.run(until=until, blocks=SLICE, stop_when_idle=stop_when_idle)
+            if event is Event.DOORBELL:
+                self._rung(done)
+            elif event is Event.SLICE:
+                if self._machine.blocks > end:
+                    self._die(f"{what} burnt {limits.cpu:g} s of CPU time and has not come back", BoxHungError)
+            elif event is Event.DEADLINE or (event is Event.IDLE and not stop_when_idle):
+                if not deadline_is_error:
+                    return
+                lines, _ = self._explain()
+                raise BoxTimeoutError(
+                    f"{what} has not come back after {limits.timeout:g} s of virtual time", log=lines, box_lives=True
+                )
+            elif event is Event.IDLE:
+                return
+            else:
+                reason = {
+                    Event.RESET: "the kernel panicked",
+                    Event.HALTED: "the kernel stopped the CPU with interrupts off",
+                    Event.TRIPLE_FAULT: "the CPU met a triple fault",
+                }.get(event, f"the CPU stopped ({event.name})")
+                self._die(reason)
+
+    def _rung(self, done: Callable[[], bool]) -> None:
+        """Somebody is at the doorbell: take note of his result, and let him sleep again unless he is wanted."""
+        process = self.by_number[self._machine.register("fs_base")]
+        if process.number == 0 and (space := self._machine.registers().cr3) != self.space:
+            self._serve(space)
+            return
+        self.in_hand = process
+        process.state = State.IN_HAND
+        pending, process.pending = process.pending, None
+        if pending is not None:
+            result = self._machine.register("r14")
+            pending.result = result - (1 << 64) if result >> 63 else result
+            if pending.finish:
+                pending.finish()
+        elif process.number == 0:
+            self._hear_news(process)
+        if not done() and self.in_hand is process:
+            self._park(process)
+
+    def _serve(self, space: int) -> None:
+        """The kernel has run a program of kobox's: it makes what calls `on_program` wants, then exits."""
+        number = next(n for n in range(MAX_PROCESSES, 2 * MAX_PROCESSES) if n not in self.by_number)
+        program = self.by_number[number] = self.in_hand = Process(number, 0, State.IN_HAND, space=space)
+        status = 1
+        try:
+            self._simple(program, "arch_prctl", (0x1002, number))  # ARCH_SET_FS: from now on known by its number
+            self._simple(program, "mlockall", (1,))
+            if self.on_program:
+                self.on_program(program)
+                status = 0
+        except OSError:
+            pass
+        finally:
+            if not self.dead and program.state is not State.DEAD:
+                self._take(program)
+                self._set(program, NUMBERS["exit_group"], (status,))
+                program.state, self.in_hand = State.DEAD, None
+            self.by_number.pop(number, None)
+
+    def _hear_news(self, init: Process) -> None:
+        """PID 1's poll() has returned: somebody wants it, or a child has died."""
+        poll = self._machine.read(_POLL, 16, self.space)
+        serial, _, called, signals, _, news = struct.unpack("<ihhihh", poll)
+        if called:
+            self._simple(init, "read", (serial, _SCRATCH, 512))
+        if news:
+            self._simple(init, "read", (signals, _SCRATCH, 512))
+            while (pid := self._simple(init, "wait4", (FOREVER, _SCRATCH, 0x40000001, 0))) > 0:
+                (status,) = struct.unpack("<i", self._machine.read(_SCRATCH, 4, self.space))
+                self._died(pid, status)
+
+    def _died(self, pid: int, status: int) -> None:
+        for process in list(self.by_number.values()):
+            if process.pid == pid and process.number:
+                process.state = State.DEAD
+                del self.by_number[process.number]
+                if process.pending is not None:
+                    process.pending.status = status
+                    process.pending = None
+
+    def _die(self, reason: str, error: type[BoxHungError] | type[KernelPanicError] = KernelPanicError) -> None:
+        self.dead = reason
+        self.in_hand = None
+        lines, rip = self._explain()
+        raise error(reason, log=lines, rip=rip, hint="Restore a checkpoint, or boot another box.")

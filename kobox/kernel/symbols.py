@@ -1,0 +1,314 @@
+"""The box's symbols: address to name and back, the kernel's own and those of modules as they come and go.
+
+The kernel's come from its kallsyms tables, found through vmcoreinfo (kernel/kallsyms.c), decoded once and kept beside
+the snapshot. Modules' come from `struct module` in the kernel's memory, each time anew, by the layout that BTF gives.
+
+    kallsyms_names:   { length (1 or 2 bytes), that many token numbers } …     a symbol's type letter, then its name
+    token_table:      256 strings without their numbers; token_index: where each starts
+    kallsyms_offsets: int32; negative: relative_base - 1 - offset; else absolute (per-CPU), or all relative_base + offset
+"""
+
+from __future__ import annotations
+
+import bisect
+import difflib
+import os
+import struct
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kobox.errors import KoboxError
+from kobox.kernel.btf import Btf
+from kobox.kernel.vmcoreinfo import VmCoreInfo
+from kobox.machine.pc import Machine
+
+
+class SymbolNotFoundError(KoboxError, LookupError):
+    """No symbol of that name in the kernel or a loaded module."""
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """One symbol: `kind` is nm's letter; `size` in bytes (0: unknown); `module` is "" for the kernel itself."""
+
+    name: str
+    address: int
+    size: int = 0
+    kind: str = "?"
+    module: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} [{self.module}]" if self.module else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedAt:
+    """A module in the kernel's memory: its `struct module`, and where its parts lie, (start, size) each."""
+
+    name: str
+    address: int
+    parts: tuple[tuple[int, int], ...]
+
+    def __contains__(self, address: object) -> bool:
+        return isinstance(address, int) and any(start <= address < start + size for start, size in self.parts)
+
+
+class Symbols:
+    """Symbols of one box. `cache` is the file that keeps the kernel's own; `read_proc` reads /proc/kallsyms."""
+
+    def __init__(
+        self, machine: Machine, facts: VmCoreInfo, cache: Path | None, read_proc: Callable[[], bytes]
+    ) -> None:
+        self._machine = machine
+        self._facts = facts
+        self._cache = cache
+        self._read_proc = read_proc
+        self._addresses: array[int] | None = None
+        self._blob = b""  # "\n" + "Tname\n" for each, in order of address
+        self._names: list[bytes] | None = None
+        self._found: dict[str, int] = {}
+        self._btf: Btf | None = None
+
+    # -- names to addresses ------------------------------------------------------------------------------------
+
+    def address(self, name: str) -> int:
+        """The address of a symbol: "name", or "module:name". Raises `SymbolNotFoundError`."""
+        module, _, plain = name.rpartition(":")
+        if not module:
+            found = self._kernel_address(plain)
+            if found is not None:
+                return found
+        for symbol in self._module_symbols(module or None):
+            if symbol.name == plain:
+                return symbol.address
+        near = difflib.get_close_matches(plain, self._kernel_names_like(plain), 3)
+        raise SymbolNotFoundError(
+            f"no symbol {name!r} in this kernel or its modules", hint=f"Near it: {', '.join(near)}." if near else ""
+        )
+
+    def __contains__(self, name: str) -> bool:
+        try:
+            self.address(name)
+        except SymbolNotFoundError:
+            return False
+        return True
+
+    def matching(self, prefix: str) -> list[str]:
+        """Names of the kernel's symbols that start so."""
+        self._load()
+        wanted = prefix.encode()
+        return [name[1:].decode() for name in self._all_names() if name.startswith(wanted, 1)]
+
+    # -- addresses to names ------------------------------------------------------------------------------------
+
+    def lookup(self, address: int) -> Symbol | None:
+        """The symbol that covers an address, or None for user space and unmapped places."""
+        if address < 1 << 63:
+            return None
+        for module in self.modules():
+            if address in module:
+                return self._nearest(module, address)
+        table = self._load()
+        n = bisect.bisect(table, address) - 1
+        if n < 0:
+            return None
+        size = table[n + 1] - table[n] if n + 1 < len(table) else 0
+        name = self._all_names()[n].decode()
+        return Symbol(name[1:], table[n], size, name[0])
+
+    def describe(self, address: int) -> str:
+        """As the kernel's %pS: "name+0x12/0x40 [module]", or the bare address."""
+        symbol = self.lookup(address)
+        if symbol is None:
+            return f"{address:#x}"
+        tail = f" [{symbol.module}]" if symbol.module else ""
+        return f"{symbol.name}+{address - symbol.address:#x}/{symbol.size:#x}{tail}"
+
+    # -- modules -----------------------------------------------------------------------------------------------
+
+    def modules(self) -> list[LoadedAt]:
+        """Modules in the kernel's memory now, also those still in their init function."""
+        head = self._kernel_address("modules")
+        if head is None:
+            return []
+        read, found = self._machine.read, []
+        btf = self.btf
+        link = btf.offset("module", "list")
+        at = self._u64(head)
+        while at != head and len(found) < 100_000:
+            module = at - link
+            name = read(module + btf.offset("module", "name"), 56).split(b"\0")[0].decode(errors="replace")
+            found.append(LoadedAt(name, module, tuple(self._parts(module))))
+            at = self._u64(at)
+        return found
+
+    @property
+    def btf(self) -> Btf:
+        """The kernel's type information. Raises `KoboxError` when it has none."""
+        if self._btf is None:
+            start, end = self._kernel_address("__start_BTF"), self._kernel_address("__stop_BTF")
+            if start is None or end is None:
+                raise KoboxError("this kernel carries no BTF type information (CONFIG_DEBUG_INFO_BTF)")
+            self._btf = Btf(self._machine.read(start, end - start))
+        return self._btf
+
+    def symbols_of(self, module: str) -> list[Symbol]:
+        """All symbols of one loaded module, in order of address."""
+        return sorted(self._module_symbols(module), key=lambda symbol: symbol.address)
+
+    def forget(self) -> None:
+        """Nothing about modules is kept, so there is nothing to forget; the kernel's symbols never change."""
+
+    def _parts(self, module: int) -> Iterator[tuple[int, int]]:
+        btf = self.btf
+        if btf.has("module", "mem"):  # since 6.4: mem[MOD_MEM_NUM_TYPES]
+            first, size = module + btf.offset("module", "mem"), btf.size("module_memory")
+            for n in range(btf.array_length("module", "mem")):
+                at = first + n * size
+                yield self._u64(at + btf.offset("module_memory", "base")), self._u32(at + btf.offset("module_memory", "size"))
+            return
+        for layout in ("core_layout", "init_layout"):
+            at = module + btf.offset("module", layout)
+            yield self._u64(at + btf.offset("module_layout", "base")), self._u32(at + btf.offset("module_layout", "size"))
+
+    def _nearest(self, module: LoadedAt, address: int) -> Symbol:
+        best = Symbol("", next(start for start, size in module.parts if start <= address < start + size), module=module.name)
+        for symbol in self._symbols_at(module):
+            if best.address <= symbol.address <= address and symbol.name:
+                best = symbol
+        return best if best.name else Symbol(module.name, best.address, module=module.name)
+
+    def _module_symbols(self, name: str | None) -> Iterator[Symbol]:
+        for module in self.modules():
+            if name is None or module.name == name.replace("-", "_"):
+                yield from self._symbols_at(module)
+
+    def _symbols_at(self, module: LoadedAt) -> Iterator[Symbol]:
+        """Walk `mod_kallsyms`: Elf64_Sym { u32 name; u8 info, other; u16 shndx; u64 value, size }."""
+        btf = self.btf
+        tables = self._u64(module.address + btf.offset("module", "kallsyms"))
+        if not tables:
+            return
+        count = self._u32(tables + btf.offset("mod_kallsyms", "num_symtab"))
+        symtab = self._u64(tables + btf.offset("mod_kallsyms", "symtab"))
+        strtab = self._u64(tables + btf.offset("mod_kallsyms", "strtab"))
+        try:
+            raw = self._machine.read(symtab, count * 24)
+        except ValueError:
+            return
+        for name, info, _, section, value, size in struct.iter_unpack("<IBBHQQ", raw):
+            if not section or not value or info & 15 > 2:
+                continue
+            text = self._string(strtab + name)
+            if text and not text.startswith(("__UNIQUE_ID", "$")):
+                yield Symbol(text, value, size, "T" if info & 15 == 2 else "D", module.name)
+
+    # -- the kernel's own table --------------------------------------------------------------------------------
+
+    def _kernel_address(self, name: str) -> int | None:
+        if name in self._found:
+            return self._found[name]
+        table = self._load()
+        needle = name.encode() + b"\n"
+        at = self._blob.find(needle)
+        while at >= 2 and self._blob[at - 2] != 10:  # what stands before must be a type letter at the start of a line
+            at = self._blob.find(needle, at + 1)
+        if at < 2:
+            return None
+        self._found[name] = table[self._blob.count(b"\n", 0, at) - 1]
+        return self._found[name]
+
+    def _kernel_names_like(self, name: str) -> list[str]:
+        return self.matching(name[:3])
+
+    def _all_names(self) -> list[bytes]:
+        if self._names is None:
+            self._names = self._blob[1:-1].split(b"\n")
+        return self._names
+
+    def _load(self) -> array[int]:
+        if self._addresses is None:
+            rows = self._read_cache()
+            if rows is None:
+                rows = self._decode() if self._facts.has("SYMBOL(kallsyms_names)") else _parse_proc(self._read_proc())
+                self._write_cache(*rows)
+            self._addresses, self._blob = rows
+        return self._addresses
+
+    def _decode(self) -> tuple[array[int], bytes]:
+        where, read = self._facts.symbol, self._machine.read
+        count = self._u32(where("kallsyms_num_syms"))
+        index = struct.unpack("<256H", read(where("kallsyms_token_index"), 512))
+        table = read(where("kallsyms_token_table"), index[255] + 64)
+        tokens = [table[at : table.index(0, at)] for at in index]
+        offsets = struct.unpack(f"<{count}i", read(where("kallsyms_offsets"), 4 * count))
+        base = self._u64(where("kallsyms_relative_base"))
+        if min(offsets) < 0:
+            addresses = [offset if offset >= 0 else base - 1 - offset for offset in offsets]
+        else:
+            addresses = [base + offset for offset in offsets]
+        names, at = [], 0
+        end = where("kallsyms_token_table") - where("kallsyms_names")
+        data = read(where("kallsyms_names"), end if 0 < end < count * 64 else count * 24)
+        for _ in range(count):
+            length = data[at]
+            at += 1
+            if length & 0x80:
+                length = length & 0x7F | data[at] << 7
+                at += 1
+            names.append(b"".join([tokens[number] for number in data[at : at + length]]))
+            at += length
+        order = sorted(range(count), key=addresses.__getitem__)
+        return array("Q", [addresses[n] for n in order]), b"\n" + b"".join(names[n] + b"\n" for n in order)
+
+    def _read_cache(self) -> tuple[array[int], bytes] | None:
+        if self._cache is None:
+            return None
+        try:
+            data = self._cache.read_bytes()
+        except OSError:
+            return None
+        count = int.from_bytes(data[:8], "little")
+        addresses = array("Q")
+        if len(data) < 8 + 8 * count:
+            return None
+        addresses.frombytes(data[8 : 8 + 8 * count])
+        blob = data[8 + 8 * count :]
+        return (addresses, blob) if blob.count(b"\n") == count + 1 else None
+
+    def _write_cache(self, addresses: array[int], blob: bytes) -> None:
+        if self._cache is None:
+            return
+        made = self._cache.with_name(f".{self._cache.name}.{os.getpid()}")
+        try:
+            made.write_bytes(len(addresses).to_bytes(8, "little") + addresses.tobytes() + blob)
+            made.replace(self._cache)
+        except OSError:
+            made.unlink(missing_ok=True)  # a cache that cannot be written is a cache that is slow
+
+    def _string(self, address: int) -> str:
+        for size in (64, 256, 4096):
+            size = min(size, 4096 - (address & 4095)) if size == 64 else size
+            try:
+                data = self._machine.read(address, size)
+            except ValueError:
+                return ""
+            if 0 in data:
+                return data[: data.index(0)].decode(errors="replace")
+        return ""
+
+    def _u64(self, address: int) -> int:
+        return int.from_bytes(self._machine.read(address, 8), "little")
+
+    def _u32(self, address: int) -> int:
+        return int.from_bytes(self._machine.read(address, 4), "little")
+
+
+def _parse_proc(text: bytes) -> tuple[array[int], bytes]:
+    """/proc/kallsyms: "address type name [module]"; modules' symbols are left out."""
+    rows = sorted(
+        (int(fields[0], 16), fields[1] + fields[2]) for fields in map(bytes.split, text.splitlines()) if len(fields) == 3
+    )
+    return array("Q", [address for address, _ in rows]), b"\n" + b"".join(name + b"\n" for _, name in rows)

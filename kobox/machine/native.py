@@ -1,0 +1,105 @@
+"""The native core (`core.c`) as ctypes sees it: one shared library that itself loads libunicorn.
+
+Unicorn's own Python binding is not imported: it costs 50 to 100 ms, and every hook here is native.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+from kobox.errors import KoboxError
+
+ABI = 1
+
+
+class Event(enum.IntEnum):
+    """Why `kobox_run` came back (enum event in core.c)."""
+
+    NONE = 0
+    DOORBELL = 1
+    IDLE = 2
+    DEADLINE = 3
+    SLICE = 4
+    HALTED = 5
+    RESET = 6
+    TRIPLE_FAULT = 7
+    ERROR = 8
+    STOPPED = 9
+
+
+STOP_WHEN_IDLE = 1
+FOREVER = (1 << 64) - 1
+ProbeCallback = ctypes.CFUNCTYPE(None, ctypes.c_uint64)
+
+_U64, _P, _I = ctypes.c_uint64, ctypes.c_void_p, ctypes.c_int
+_SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
+    "kobox_open": (_P, (ctypes.c_char_p, _I, _U64, _U64, _U64, ctypes.c_char_p)),
+    "kobox_close": (None, (_P,)),
+    "kobox_start_at": (None, (_P, _U64, _U64, _U64, _U64)),
+    "kobox_run": (_I, (_P, _U64, ctypes.c_int64, ctypes.c_uint)),
+    "kobox_set_syscall": (None, (_P, _U64, ctypes.POINTER(_U64))),
+    "kobox_set_doorbell": (None, (_P, _U64)),
+    "kobox_registers": (None, (_P, ctypes.POINTER(_U64))),
+    "kobox_register": (_U64, (_P, _I)),
+    "kobox_set_register": (None, (_P, _I, _U64)),
+    "kobox_translate": (_U64, (_P, _U64, _I)),
+    "kobox_copy": (_I, (_P, _U64, _P, _U64, _I)),
+    "kobox_copy_space": (_I, (_P, _U64, _U64, _P, _U64, _I)),
+    "kobox_ram": (_P, (_P,)),
+    "kobox_time": (_U64, (_P,)),
+    "kobox_due": (_U64, (_P,)),
+    "kobox_blocks": (_U64, (_P,)),
+    "kobox_error": (ctypes.c_char_p, (_P,)),
+    "kobox_abi": (_I, ()),
+    "kobox_stop": (None, (_P,)),
+    "kobox_statistics": (None, (_P, ctypes.POINTER(_U64))),
+    "kobox_console": (_U64, (_P, _U64, _P, _U64)),
+    "kobox_uart_input": (_I, (_P, _I, ctypes.c_char_p, _I)),
+    "kobox_on_probe": (None, (_P, ProbeCallback)),
+    "kobox_probe_add": (_I, (_P, _U64)),
+    "kobox_probe_remove": (None, (_P, _U64)),
+    "kobox_return": (_I, (_P, _U64)),
+    "kobox_state_size": (_U64, (_P,)),
+    "kobox_state_save": (None, (_P, _P)),
+    "kobox_state_load": (None, (_P, ctypes.c_char_p)),
+    "kobox_checkpoint": (_P, (_P,)),
+    "kobox_checkpoint_of": (_P, (_P, ctypes.c_char_p)),
+    "kobox_checkpoint_size": (_U64, (_P,)),
+    "kobox_checkpoint_free": (None, (_P,)),
+    "kobox_restore": (ctypes.c_int64, (_P, _P)),
+    "kobox_ram_save": (ctypes.c_int64, (_P, _I, _U64, _P)),
+    "kobox_sum": (_U64, (_P, _U64)),
+}
+
+
+@cache
+def core() -> ctypes.CDLL:
+    """The native core, loaded once. Raises `KoboxError` when it was not built or is of another version."""
+    path = Path(__file__).with_name("core.so")
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise KoboxError(
+            f"{path}: the native core cannot be loaded: {error}", hint="Install kobox again: `pip install kobox`."
+        ) from error
+    if library.kobox_abi() != ABI:
+        raise KoboxError(f"{path}: built for another version of kobox", hint="Install kobox again.")
+    for name, (result, arguments) in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.restype = result
+        function.argtypes = arguments
+    return library
+
+
+@cache
+def unicorn_library() -> str:
+    """The path of libunicorn inside the installed `unicorn` package, found without importing it."""
+    spec = importlib.util.find_spec("unicorn")
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        for found in sorted(Path(place, "lib").glob("libunicorn.so*")):
+            return str(found)
+    raise KoboxError("the `unicorn` package is not installed, or holds no libunicorn", hint="pip install unicorn")

@@ -1,0 +1,363 @@
+"""A PC: RAM, one CPU and the few devices that a Linux kernel wants, driven from Python.
+
+    machine = Machine(256 << 20)
+    machine.load_linux(vmlinux, setup_header, initramfs, "console=ttyS0 …")
+    machine.run()            # -> Event: why it came back
+
+RAM as `load_linux` lays it out (physical addresses):
+
+    0x10000 zero page   0x20000 command line   0x30000 page tables (first GiB, identity)   0x40000 GDT
+    0x50000 seed of the random number generator          0xE0000 ACPI tables
+    0x1000000 kernel, where its program headers say        initramfs at the top, below the last MiB
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from kobox.errors import KernelImageError, KoboxError
+from kobox.machine import acpi
+from kobox.machine.image import Vmlinux
+from kobox.machine.native import FOREVER, STOP_WHEN_IDLE, Event, ProbeCallback, core, unicorn_library
+
+PAGE = 4096
+ZERO_PAGE, COMMAND_LINE, PAGE_TABLES, GDT, SEED = 0x10000, 0x20000, 0x30000, 0x40000, 0x50000
+# 2026-01-01 00:00:00 UTC: what the clock of every machine shows at power on, so that two runs are equal.
+EPOCH = 1767225600
+
+_GENERAL = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
+_ALL = (*_GENERAL, "rip", "rflags", "cr0", "cr2", "cr3", "cr4", "cs", "ss", "gs_base", "fs_base", "cpl")
+_NUMBER = {name: n for n, name in enumerate((*_ALL[:17], "fs_base"))}
+
+
+class MachineError(KoboxError):
+    """The emulator itself failed: a bug of kobox or Unicorn, never the guest's doing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registers:
+    """The CPU's registers at one moment, 64-bit unsigned; `cpl` is the privilege level, 0 or 3."""
+
+    rax: int
+    rcx: int
+    rdx: int
+    rbx: int
+    rsp: int
+    rbp: int
+    rsi: int
+    rdi: int
+    r8: int
+    r9: int
+    r10: int
+    r11: int
+    r12: int
+    r13: int
+    r14: int
+    r15: int
+    rip: int
+    rflags: int
+    cr0: int
+    cr2: int
+    cr3: int
+    cr4: int
+    cs: int
+    ss: int
+    gs_base: int
+    fs_base: int
+    cpl: int
+
+
+class Checkpoint:
+    """A state of one machine, kept in memory; only pages written since the snapshot take space."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle: int | None = handle
+        self.size: int = core().kobox_checkpoint_size(handle)
+
+    @property
+    def handle(self) -> int:
+        if self._handle is None:
+            raise ValueError("the checkpoint was released")
+        return self._handle
+
+    def release(self) -> None:
+        """Give its memory back; it cannot be restored any more."""
+        if self._handle is not None:
+            core().kobox_checkpoint_free(self._handle)
+            self._handle = None
+
+    def __del__(self) -> None:
+        self.release()
+
+
+class Machine:
+    """One PC. Not for two threads at once; any number may exist side by side.
+
+    `ram_size` is in bytes, a multiple of 4096. With `ram_fd`, RAM starts as a private view of that file
+    from `ram_offset`; the file is never written.
+    """
+
+    def __init__(self, ram_size: int, *, ram_fd: int = -1, ram_offset: int = 0, epoch: int = EPOCH) -> None:
+        self._core = core()
+        self._handle: int | None = None
+        reason = ctypes.create_string_buffer(256)
+        handle = self._core.kobox_open(unicorn_library().encode(), ram_fd, ram_offset, ram_size, epoch, reason)
+        if not handle:
+            raise MachineError(f"cannot make a machine: {reason.value.decode(errors='replace')}")
+        self._handle = handle
+        self.ram_size = ram_size
+        address = self._core.kobox_ram(handle)
+        self.ram = memoryview((ctypes.c_ubyte * ram_size).from_address(address)).cast("B")
+        self._probes: dict[int, list[Callable[[], None]]] = {}
+        self._raised: BaseException | None = None
+        self._on_probe = ProbeCallback(self._probe_hit)  # kept: the core holds a bare pointer to it
+        self._core.kobox_on_probe(handle, self._on_probe)
+        self._console_read = 0
+
+    def close(self) -> None:
+        """Free everything. The machine cannot be used afterwards."""
+        if self._handle is not None:
+            self.ram = memoryview(b"")
+            self._core.kobox_close(self._handle)
+            self._handle = None
+
+    def __del__(self) -> None:
+        self.close()
+
+    # -- start ---------------------------------------------------------------------------------------------
+
+    def load_linux(self, vmlinux: Vmlinux, setup_header: bytes, initramfs: bytes, command_line: str) -> None:
+        """Put a kernel in RAM and the CPU at its 64-bit entry point (boot.rst, "64-bit boot protocol")."""
+        for segment in vmlinux.segments:
+            if segment.address + segment.size > self.ram_size:
+                raise KernelImageError(
+                    f"the kernel needs RAM up to {segment.address + segment.size >> 20} MiB, "
+                    f"the machine has {self.ram_size >> 20} MiB",
+                    hint="Give the box more memory.",
+                )
+            self.ram[segment.address : segment.address + len(segment.data)] = segment.data
+        line = command_line.encode() + b"\0"
+        if len(line) > 2048:
+            raise KoboxError(f"the kernel command line has {len(line) - 1} bytes; 2047 is the most an x86 kernel takes")
+        at = self.ram_size - len(initramfs) - 0x100000 & -PAGE
+        self.ram[at : at + len(initramfs)] = initramfs
+        self.ram[COMMAND_LINE : COMMAND_LINE + len(line)] = line
+        self.ram[ZERO_PAGE : ZERO_PAGE + PAGE] = self._zero_page(setup_header, at, len(initramfs))
+        struct.pack_into("<Q", self.ram, PAGE_TABLES, PAGE_TABLES + 0x1007)
+        struct.pack_into("<Q", self.ram, PAGE_TABLES + 0x1000, PAGE_TABLES + 0x2007)
+        struct.pack_into("<512Q", self.ram, PAGE_TABLES + 0x2000, *(n << 21 | 0x87 for n in range(512)))
+        struct.pack_into("<5Q", self.ram, GDT, 0, 0, 0x00AF9B000000FFFF, 0x00CF93000000FFFF, 0)
+        acpi_tables = acpi.tables()
+        self.ram[acpi.RSDP : acpi.RSDP + len(acpi_tables)] = acpi_tables
+        # A seed makes the random number generator ready at once, and the same in every run (setup_data, boot.rst).
+        struct.pack_into("<QII32s", self.ram, SEED, 0, 9, 32, b"kobox: every run is the same run")
+        self._core.kobox_start_at(self._handle, vmlinux.entry, ZERO_PAGE, GDT, PAGE_TABLES)
+
+    def _zero_page(self, header: bytes, initramfs_at: int, initramfs_size: int) -> bytes:
+        page = bytearray(PAGE)
+        end = 0x202 + header[0x201]
+        page[0x1F1:end] = header[0x1F1:end]
+        page[0x210] = 0xFF  # type_of_loader: unassigned
+        page[0x211] |= 1  # loadflags: LOADED_HIGH
+        struct.pack_into("<II", page, 0x218, initramfs_at, initramfs_size)
+        struct.pack_into("<I", page, 0x228, COMMAND_LINE)
+        struct.pack_into("<Q", page, 0x250, SEED)  # setup_data
+        struct.pack_into("<Q", page, 0x70, acpi.RSDP)
+        map_e820 = ((0, 0x9FC00, 1), (0x100000, self.ram_size - 0x100000, 1))
+        page[0x1E8] = len(map_e820)
+        for i, row in enumerate(map_e820):
+            struct.pack_into("<QQI", page, 0x2D0 + 20 * i, *row)
+        return bytes(page)
+
+    # -- running -------------------------------------------------------------------------------------------
+
+    def run(self, *, until: int = FOREVER, blocks: int = 1 << 62, stop_when_idle: bool = False) -> Event:
+        """Run until something happens: a doorbell, idleness, virtual time `until` (ns), `blocks` basic blocks, death.
+
+        An exception raised by a probe is raised here, with the CPU at the instruction that was probed.
+        """
+        event = Event(self._core.kobox_run(self._handle, until, blocks, STOP_WHEN_IDLE if stop_when_idle else 0))
+        if self._raised is not None:
+            raised, self._raised = self._raised, None
+            raise raised
+        if event is Event.ERROR:
+            raise MachineError(f"{self._core.kobox_error(self._handle).decode()} at {self.register('rip'):#x}")
+        return event
+
+    @property
+    def time(self) -> int:
+        """Virtual nanoseconds since power on."""
+        return int(self._core.kobox_time(self._handle))
+
+    @property
+    def blocks(self) -> int:
+        """Basic blocks executed since power on."""
+        return int(self._core.kobox_blocks(self._handle))
+
+    @property
+    def next_timer(self) -> int:
+        """When the next timer interrupt is due, in virtual nanoseconds; `FOREVER` when none is armed."""
+        return int(self._core.kobox_due(self._handle))
+
+    def statistics(self) -> dict[str, Any]:
+        """Counts since power on: `exceptions` by vector, `interrupts`, `syscalls`, `blocks`."""
+        out = (ctypes.c_uint64 * 35)()
+        self._core.kobox_statistics(self._handle, out)
+        seen = {vector: out[vector] for vector in range(32) if out[vector]}
+        return {"exceptions": seen, "interrupts": out[32], "syscalls": out[33], "blocks": out[34]}
+
+    # -- CPU and memory ------------------------------------------------------------------------------------
+
+    def registers(self) -> Registers:
+        """All registers at once."""
+        out = (ctypes.c_uint64 * 27)()
+        self._core.kobox_registers(self._handle, out)
+        return Registers(*out)
+
+    def register(self, name: str) -> int:
+        """One general register, rip or fs_base."""
+        return int(self._core.kobox_register(self._handle, _NUMBER[name]))
+
+    def set_register(self, name: str, value: int) -> None:
+        """Set a general register, or rip."""
+        self._core.kobox_set_register(self._handle, _NUMBER[name], value & FOREVER)
+
+    def set_syscall(self, address: int, call: tuple[int, ...]) -> None:
+        """Leave the CPU at the SYSCALL instruction at `address`, with number and six arguments in its registers."""
+        self._core.kobox_set_syscall(self._handle, address, (ctypes.c_uint64 * 7)(*call))
+
+    def set_doorbell(self, address: int) -> None:
+        """Take CPUID for a doorbell at this address only."""
+        self._core.kobox_set_doorbell(self._handle, address)
+
+    def translate(self, address: int, *, write: bool = False) -> int | None:
+        """Virtual to physical by the current page tables; None where nothing (writable) is mapped."""
+        physical = self._core.kobox_translate(self._handle, address, write)
+        return None if physical == FOREVER else int(physical)
+
+    def read(self, address: int, size: int, cr3: int | None = None) -> bytes:
+        """Read virtual memory, of the current address space or that of `cr3`.
+
+        Raises `ValueError` when part of it is not mapped.
+        """
+        buffer = ctypes.create_string_buffer(size)
+        if not self._copy(address, buffer, size, 0, cr3):
+            raise ValueError(f"virtual memory {address:#x}..{address + size:#x} is not all mapped")
+        return buffer.raw
+
+    def write(self, address: int, data: bytes, cr3: int | None = None) -> None:
+        """Write virtual memory, of the current address space or that of `cr3`.
+
+        Raises `ValueError` when part of it is not mapped writable.
+        """
+        if not self._copy(address, ctypes.c_char_p(bytes(data)), len(data), 1, cr3):
+            raise ValueError(f"virtual memory {address:#x}..{address + len(data):#x} is not all mapped writable")
+
+    def _copy(self, address: int, buffer: Any, size: int, write: int, cr3: int | None) -> bool:
+        if cr3 is None:
+            return bool(self._core.kobox_copy(self._handle, address, buffer, size, write))
+        return bool(self._core.kobox_copy_space(self._handle, cr3, address, buffer, size, write))
+
+    # -- devices -------------------------------------------------------------------------------------------
+
+    def console(self) -> bytes:
+        """What the serial console printed since the last call (the last MiB of it at most)."""
+        total = self._core.kobox_console(self._handle, 0, None, 0)
+        size = min(total - self._console_read, 1 << 20)
+        if size <= 0:
+            self._console_read = total
+            return b""
+        buffer = ctypes.create_string_buffer(size)
+        self._core.kobox_console(self._handle, total - size, buffer, size)
+        self._console_read = total
+        return buffer.raw
+
+    def serial_input(self, port: int, data: bytes) -> int:
+        """Bytes arrive at serial port 0 or 1; returns how many its buffer took."""
+        return int(self._core.kobox_uart_input(self._handle, port, data, len(data)))
+
+    # -- probes --------------------------------------------------------------------------------------------
+
+    def add_probe(self, address: int, callback: Callable[[], None]) -> None:
+        """Call `callback()` whenever the CPU is about to execute the instruction at virtual `address`."""
+        callbacks = self._probes.setdefault(address, [])
+        if not callbacks and self._core.kobox_probe_add(self._handle, address):
+            del self._probes[address]
+            raise MachineError(f"no room for a probe at {address:#x}")
+        callbacks.append(callback)
+
+    def remove_probe(self, address: int, callback: Callable[[], None]) -> None:
+        """Undo `add_probe`."""
+        callbacks = self._probes[address]
+        callbacks.remove(callback)
+        if not callbacks:
+            del self._probes[address]
+            self._core.kobox_probe_remove(self._handle, address)
+
+    def return_from_function(self, value: int) -> None:
+        """In a probe at a function's first instruction: leave it at once with `value` in RAX."""
+        if not self._core.kobox_return(self._handle, value & FOREVER):
+            raise MachineError("no return address on the stack")
+
+    def stop(self) -> None:
+        """In a probe: make `run` come back with Event.STOPPED before the instruction is executed."""
+        self._core.kobox_stop(self._handle)
+
+    def _probe_hit(self, address: int) -> None:
+        try:
+            for callback in tuple(self._probes.get(address, ())):
+                callback()
+        except BaseException as error:
+            self._raised = error
+            self.stop()
+
+    # -- state ---------------------------------------------------------------------------------------------
+
+    def save_state(self) -> bytes:
+        """CPU and devices as bytes, for `load_state` of a machine with the same RAM."""
+        buffer = ctypes.create_string_buffer(self._core.kobox_state_size(self._handle))
+        self._core.kobox_state_save(self._handle, buffer)
+        return buffer.raw
+
+    def load_state(self, state: bytes) -> None:
+        """Undo `save_state`. Raises `ValueError` when the state is of another build."""
+        if len(state) != self._core.kobox_state_size(self._handle):
+            raise ValueError(f"a machine state of {len(state)} bytes, this build has {self._core.kobox_state_size(self._handle)}")
+        self._core.kobox_state_load(self._handle, state)
+
+    def save_ram(self, fd: int, offset: int) -> bytes:
+        """Write RAM to a file, leaving holes where it is zero. Returns one byte a page, 1 where the file holds data.
+
+        Raises `OSError`, as when the disk is full.
+        """
+        used = ctypes.create_string_buffer(self.ram_size // PAGE)
+        count = self._core.kobox_ram_save(self._handle, fd, offset, used)
+        if count < 0:
+            raise OSError(-count, os.strerror(-count))
+        return used.raw
+
+    def checkpoint(self) -> Checkpoint:
+        """Remember RAM, CPU and devices as they are now."""
+        handle = self._core.kobox_checkpoint(self._handle)
+        if not handle:
+            raise MemoryError("no memory for a checkpoint")
+        return Checkpoint(handle)
+
+    def checkpoint_of(self, state: bytes) -> Checkpoint:
+        """A checkpoint of RAM as its file has it, with CPU and devices as `save_state` gave them."""
+        return Checkpoint(self._core.kobox_checkpoint_of(self._handle, state))
+
+    def restore(self, checkpoint: Checkpoint) -> int:
+        """Go back to a checkpoint of this machine. Returns how many pages had changed."""
+        pages = int(self._core.kobox_restore(self._handle, checkpoint.handle))
+        if pages < 0:
+            raise MemoryError("no memory to restore a checkpoint")
+        self._console_read = min(self._console_read, self._core.kobox_console(self._handle, 0, None, 0))
+        return pages
+
+

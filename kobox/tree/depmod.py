@@ -1,0 +1,419 @@
+"""depmod: the indexes of a module tree, made from the module files.
+
+    modules.dep       each module's path and the paths of all it needs    modules.dep.bin
+    modules.alias     patterns of devices and services to modules         modules.alias.bin
+    modules.symbols   exported symbols to modules                         modules.symbols.bin
+    modules.softdep, modules.weakdep, modules.devname                     text only
+    from modules.builtin and modules.builtin.modinfo                      modules.builtin.bin, modules.builtin.alias.bin
+
+All are byte for byte what kmod 34.2 writes: modules in the order of modules.order, the others behind them in the
+order of kmod's hash table of names; symbols in the order of its hash table of symbols.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from kobox.errors import KoboxError
+from kobox.ko.modinfo import parse_builtin
+from kobox.ko.name import canonical_alias, from_path
+from kobox.tree import dependencies
+from kobox.tree.apart import Apart
+from kobox.tree.facts import Facts
+from kobox.tree.index import build, encode_value
+from kobox.tree.search import Candidate, SearchConfig, find_modules, given_modules
+from kobox.tree.superfasthash import hash_all
+
+# The files in the order in which depmod writes and `depmod -n` prints them.
+FILES = (
+    "modules.dep",
+    "modules.dep.bin",
+    "modules.alias",
+    "modules.alias.bin",
+    "modules.softdep",
+    "modules.weakdep",
+    "modules.symbols",
+    "modules.symbols.bin",
+    "modules.builtin.bin",
+    "modules.builtin.alias.bin",
+    "modules.devname",
+)
+# Sizes of kmod's hash tables: the order of its iteration is part of the format.
+_NAME_BUCKETS = 512
+_SYMBOL_BUCKETS = 2048
+
+
+class KernelSymbols(NamedTuple):
+    """What the kernel itself exports, by System.map (without CRCs) or Module.symvers (with them)."""
+
+    crcs: Mapping[bytes, int]
+    has_crcs: bool
+
+    @classmethod
+    def from_system_map(cls, path: str) -> KernelSymbols:
+        """Read `ADDRESS TYPE __ksymtab_NAME` lines. Raises `OSError`."""
+        found = {}
+        for line in _read(path).splitlines():
+            words = line.split()
+            if len(words) >= 3 and words[2].startswith(b"__ksymtab_"):
+                found[words[2][10:]] = 0
+        return cls(found, False)
+
+    @classmethod
+    def from_symvers(cls, path: str) -> KernelSymbols:
+        """Read `0xCRC NAME vmlinux ...` lines. Raises `OSError`."""
+        found = {}
+        for line in _read(path).splitlines():
+            words = line.split()
+            if len(words) >= 3 and words[2] == b"vmlinux":
+                try:
+                    found[words[1]] = int(words[0], 16)
+                except ValueError:
+                    continue
+        return cls(found, True)
+
+
+class Outcome(NamedTuple):
+    """What a run of depmod made. `files` maps file names to their content, in the order of `FILES`.
+
+    `read` counts the module files that were opened (fewer than `modules` in an incremental run); `unreadable` tells
+    of those that could not be read, `warnings` of everything else that is odd.
+    """
+
+    files: dict[str, bytes]
+    modules: int
+    read: int
+    unreadable: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+class Request(NamedTuple):
+    """What depmod is to do.
+
+    `directory` is the tree (`/lib/modules/RELEASE`); `files` names single modules instead of searching. `quick` lets
+    it take the facts of unchanged files from the cache of the last run; otherwise every file is read.
+    `kernel_symbols` turns on the check for symbols that nobody exports. `symbol_prefix` is one character that the
+    architecture puts before names.
+    """
+
+    directory: str
+    search: SearchConfig = SearchConfig()
+    files: tuple[str, ...] = ()
+    quick: bool = False
+    use_cache: bool = True
+    kernel_symbols: KernelSymbols | None = None
+    symbol_prefix: str = ""
+    warn_duplicates: bool = False
+
+
+def depmod(request: Request) -> Outcome:
+    """Make all indexes of a tree; nothing is written (see `write`). Raises `OSError`, `KoboxError`."""
+    import gc
+
+    # Hundreds of thousands of short strings and no cycles: the collector would only go through them again and again.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _depmod(request)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _depmod(request: Request) -> Outcome:
+    from kobox.tree import collect
+
+    if request.files:
+        candidates = given_modules(request.directory, request.files, request.search)
+    else:
+        candidates = find_modules(request.directory, request.search)
+    warnings: list[str] = list(request.search.problems)
+    modules = _in_order(candidates, request.directory, warnings)
+    gathered = collect.collect(modules, request)
+    tree = _Tree(modules, gathered.facts, request)
+    files = tree.files(warnings)
+    unreadable = tuple(facts.error for facts in gathered.facts if facts.error)
+    return Outcome({name: files[name] for name in FILES}, len(modules), gathered.read, unreadable, tuple(warnings))
+
+
+def _in_order(candidates: list[Candidate], directory: str, warnings: list[str]) -> list[Candidate]:
+    """modules.order first, then the rest as kmod's hash table has them."""
+    places: dict[str, int] = {}
+    for line in _lines(directory, "modules.order", warnings):
+        places.setdefault(_without_compression(line), len(places))
+    listed: list[tuple[int, Candidate]] = []
+    rest: dict[bytes, Candidate] = {}
+    for candidate in candidates:
+        place = places.get(_without_compression(candidate.path))
+        if place is None:
+            rest[candidate.name.encode("utf-8", "surrogateescape")] = candidate
+        else:
+            listed.append((place, candidate))
+    listed.sort()
+    hashes = hash_all(rest)
+    behind = sorted(rest, key=lambda name: (hashes[name] % _NAME_BUCKETS, name))
+    return [candidate for _, candidate in listed] + [rest[name] for name in behind]
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.readall()
+
+
+def _without_compression(path: str) -> str:
+    stem, found, _ = path.rpartition(".ko")
+    return stem + found if found else path
+
+
+def _lines(directory: str, name: str, warnings: list[str]) -> list[str]:
+    try:
+        text = _read(os.path.join(directory, name)).decode("utf-8", "surrogateescape")
+    except OSError as error:
+        warnings.append(f"could not open {name} at {directory}: {error.strerror}")
+        return []
+    return [line for line in text.splitlines() if line]
+
+
+class _Tree:
+    """The modules of a tree, numbered in order, and what is written about them."""
+
+    def __init__(self, modules: Sequence[Candidate], facts: Sequence[Facts], request: Request) -> None:
+        self._modules = modules
+        self._facts = facts
+        self._request = request
+        self._names = [module.name.encode("utf-8", "surrogateescape") for module in modules]
+        self._values = [encode_value(name, number) for number, name in enumerate(self._names)]
+        self._owners: dict[bytes, int] = {}
+
+    def files(self, warnings: list[str]) -> dict[str, bytes]:
+        """The content of every file. Half of the work, the aliases, is done by another process."""
+        aliases = Apart(self._alias_files)
+        self._owners = self._find_owners()
+        files = self._symbol_files()
+        files.update(self._dependency_files(warnings))
+        files["modules.softdep"] = b"# Soft dependencies extracted from modules themselves.\n" + self._dep_lines(
+            "softdep"
+        )
+        files["modules.weakdep"] = b"# Weak dependencies extracted from modules themselves.\n" + self._dep_lines(
+            "weakdep"
+        )
+        files["modules.devname"] = self._devname(warnings)
+        files["modules.builtin.bin"] = self._builtin_index(warnings)
+        files["modules.builtin.alias.bin"] = self._builtin_alias_index(warnings)
+        answer = aliases.result()
+        size = int.from_bytes(answer[:8], "little")
+        files["modules.alias"], files["modules.alias.bin"] = answer[8 : 8 + size], answer[8 + size :]
+        if self._request.warn_duplicates:
+            self._find_duplicates(warnings)
+        return files
+
+    def _alias_files(self) -> bytes:
+        lines = [b"# Aliases extracted from modules themselves.\n"]
+        entries: list[tuple[bytes, bytes]] = []
+        for name, value, facts in zip(self._names, self._values, self._facts, strict=True):
+            text = facts.aliases
+            if not text:
+                continue
+            ending = b" " + name + b"\n"
+            lines.append(b"alias " + text.replace(b"\0", ending + b"alias ") + ending)
+            for key in _alias_keys(text):
+                entries.append((key, value))
+        text = b"".join(lines)
+        return len(text).to_bytes(8, "little") + text + build(entries)
+
+    def _symbol_files(self) -> dict[str, bytes]:
+        owners, names, values = self._owners, self._names, self._values
+        hashes = hash_all(owners)
+        buckets: list[list[bytes]] = [[] for _ in range(_SYMBOL_BUCKETS)]
+        for name in sorted(owners):
+            buckets[hashes[name] % _SYMBOL_BUCKETS].append(name)
+        lines = [b"# Aliases for symbols, used by symbol_request().\n"]
+        for bucket in buckets:
+            lines += [b"alias symbol:%b %b\n" % (name, names[owners[name]]) for name in bucket]
+        entries = ((b"symbol:" + name, values[owner]) for name, owner in owners.items())
+        return {"modules.symbols": b"".join(lines), "modules.symbols.bin": build(entries)}
+
+    def _find_owners(self) -> dict[bytes, int]:
+        """Which module exports a symbol; of several the last."""
+        prefix = self._request.symbol_prefix.encode()
+        owners: dict[bytes, int] = {}
+        for number, facts in enumerate(self._facts):
+            if facts.exports:
+                names = facts.exports.split(b"\0")
+                if prefix:
+                    names = [name.removeprefix(prefix) for name in names]
+                owners.update(dict.fromkeys(names, number))
+        return owners
+
+    def _dependency_files(self, warnings: list[str]) -> dict[str, bytes]:
+        owners = self._owners
+        needs = [facts.needs for facts in self._facts]
+        if prefix := self._request.symbol_prefix.encode():
+            needs = [b"\0".join(n.removeprefix(prefix) for n in names.split(b"\0")) for names in needs]
+        uses = dependencies.direct(needs, owners)
+        numbers = dependencies.sort_numbers(uses)
+        if dependencies.UNSORTED in numbers:
+            self._tell_cycles(uses, numbers, warnings)
+        if self._request.kernel_symbols:
+            self._check_symbols(owners, self._request.kernel_symbols, warnings)
+        paths = [module.path.encode("utf-8", "surrogateescape") for module in self._modules]
+        lines, entries = [], []
+        for number, below in enumerate(dependencies.closure(uses, numbers)):
+            line = (
+                b"%b: %b" % (paths[number], b" ".join([paths[module] for module in below]))
+                if below
+                else (paths[number] + b":")
+            )
+            lines.append(line + b"\n")
+            entries.append((self._names[number], encode_value(line, number)))
+        return {"modules.dep": b"".join(lines), "modules.dep.bin": build(entries)}
+
+    def _tell_cycles(self, uses: list[tuple[int, ...]], numbers: list[int], warnings: list[str]) -> None:
+        found = dependencies.cycles(uses, numbers)
+        for cycle in found:
+            names = [self._modules[module].name for module in cycle]
+            warnings.append(f"Cycle detected: {' -> '.join([*names, names[0]])}")
+        warnings.append(f"Found {sum(map(len, found))} modules in dependency cycles!")
+
+    def _check_symbols(self, owners: Mapping[bytes, int], kernel: KernelSymbols, warnings: list[str]) -> None:
+        for module, facts in zip(self._modules, self._facts, strict=True):
+            for name in facts.needs.split(b"\0"):
+                # `module_layout` and `__this_module` are of the loader's making.
+                if name and name not in owners and name not in kernel.crcs and name != b"__this_module":
+                    warnings.append(f"{module.file} needs unknown symbol {name.decode('utf-8', 'replace')}")
+        if kernel.has_crcs:
+            self._check_crcs(kernel, warnings)
+
+    def _check_crcs(self, kernel: KernelSymbols, warnings: list[str]) -> None:
+        from kobox.ko.modulefile import ModuleFile
+
+        for module, facts in zip(self._modules, self._facts, strict=True):
+            if facts.error:
+                continue
+            for name, crc in ModuleFile(module.file).versions.items():
+                if kernel.crcs.get(name.encode("utf-8", "surrogateescape"), crc) != crc:
+                    warnings.append(f"{module.file} disagrees about version of symbol {name}")
+
+    def _dep_lines(self, directive: str) -> bytes:
+        start = directive.encode() + b" "
+        lines = []
+        for name, facts in zip(self._names, self._facts, strict=True):
+            text = facts.softdeps if directive == "softdep" else facts.weakdeps
+            if text:
+                lines += [start + name + b" " + value + b"\n" for value in text.split(b"\0")]
+        return b"".join(lines)
+
+    def _devname(self, warnings: list[str]) -> bytes:
+        lines = []
+        for name, facts in zip(self._names, self._facts, strict=True):
+            if b"devname:" not in facts.aliases:
+                continue
+            node, number = _device_node(facts.aliases.split(b"\0"))
+            if node and number:
+                lines.append(b"%b %b %b\n" % (name, node, number))
+            elif node:
+                shown, device = name.decode("utf-8", "replace"), node.decode("utf-8", "replace")
+                warnings.append(
+                    f"Module '{shown}' has devname ({device}) but lacks major and minor information. Ignoring."
+                )
+        return b"# Device nodes to trigger on-demand module loading.\n" + b"".join(lines) if lines else b""
+
+    def _builtin_index(self, warnings: list[str]) -> bytes:
+        if not os.path.exists(os.path.join(self._request.directory, "modules.builtin")):
+            _lines(self._request.directory, "modules.builtin", warnings)
+            return b""
+        lines = _lines(self._request.directory, "modules.builtin", warnings)
+        value = encode_value(b"", 0)
+        return build((from_path(line).encode("utf-8", "surrogateescape"), value) for line in lines)
+
+    def _builtin_alias_index(self, warnings: list[str]) -> bytes:
+        try:
+            data = _read(os.path.join(self._request.directory, "modules.builtin.modinfo"))
+        except OSError as error:
+            warnings.append(f"could not open modules.builtin.modinfo at {self._request.directory}: {error.strerror}")
+            return b""
+        entries = []
+        for name, info in parse_builtin(data).items():
+            value = encode_value(name.encode("utf-8", "surrogateescape"), 0)
+            text = "\0".join(info.all("alias")).encode("utf-8", "surrogateescape")
+            if text:
+                entries += [(key, value) for key in _alias_keys(text)]
+        return build(entries)
+
+    def _find_duplicates(self, warnings: list[str]) -> None:
+        seen: dict[bytes, int] = {}
+        for number, facts in enumerate(self._facts):
+            for key in _alias_keys(facts.aliases) if facts.aliases else ():
+                if key in seen:
+                    warnings.append(f"duplicate module alias:\n{key.decode()} {self._modules[number].name}")
+                seen[key] = number
+
+
+def _alias_keys(text: bytes) -> Iterable[bytes]:
+    """The keys of aliases joined by NUL: dashes as underscores. What no pattern matcher understands is left out."""
+    if b"[" not in text and b"]" not in text:
+        return text.replace(b"-", b"_").split(b"\0")
+    return list(_careful_keys(text))
+
+
+def _careful_keys(text: bytes) -> Iterator[bytes]:
+    for alias in text.decode("utf-8", "surrogateescape").split("\0"):
+        try:
+            yield canonical_alias(alias).encode("utf-8", "surrogateescape")
+        except ValueError:
+            continue
+
+
+def _device_node(aliases: list[bytes]) -> tuple[bytes, bytes]:
+    """(the device's name, `c10:235`) out of `devname:NAME` and `char-major-10-235`; b"" for what is not there."""
+    node = number = b""
+    for alias in aliases:
+        if alias.startswith(b"devname:"):
+            node = alias[8:]
+        else:
+            kind, _, rest = alias.partition(b"-major-")
+            major, _, minor = rest.partition(b"-")
+            if kind in (b"char", b"block") and major.isdigit() and minor.isdigit():
+                number = kind[:1] + b"%d:%d" % (int(major), int(minor))
+        if node and number:
+            break
+    return node, number
+
+
+def write(outcome: Outcome, directory: str) -> None:
+    """Write the files into a directory: all of them aside first, then renamed, so none is ever half there.
+
+    Raises `KoboxError` when that fails; what was there before is then untouched, up to the renames done.
+    """
+    made: list[tuple[str, str]] = []
+    target = directory
+    try:
+        os.makedirs(directory, exist_ok=True)
+        for name, content in outcome.files.items():
+            target = os.path.join(directory, name)
+            aside = f"{target}.{os.getpid()}.tmp"
+            made.append((aside, target))
+            _write_aside(aside, content)
+        for aside, target in made:
+            os.rename(aside, target)
+    except OSError as error:
+        for aside, _ in made:
+            with contextlib.suppress(OSError):
+                os.unlink(aside)
+        raise KoboxError(
+            f"could not write {target}: {error.strerror}", hint="The indexes that were there before are unchanged."
+        ) from error
+
+
+def _write_aside(path: str, content: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.fsync(fd)
+    finally:
+        os.close(fd)

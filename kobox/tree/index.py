@@ -1,0 +1,340 @@
+"""The binary index of a module tree (`modules.*.bin`): a trie of keys, read and written.
+
+    0   u32 magic B007F457, u32 version 0002 0001, u32 root: a node's reference
+    reference: the top bits say what the node has, the low 28 where it is
+        8  prefix      NUL-terminated: the characters that all keys below share
+        2  children    u8 first, u8 last, u32 reference[last - first + 1], 0 for none
+        4  values      u32 count, then u32 priority and NUL-terminated text each, sorted by priority
+    A node's parts come in that order. A node is followed by its children, first to last (kmod 34).
+
+All numbers are big-endian. Keys are 7-bit. Source: the layout of files that kmod 34.2 writes, and modules.dep(5).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from operator import xor
+from typing import NamedTuple
+
+from kobox.errors import KoboxError
+
+MAGIC = 0xB007F457
+VERSION = 0x00020001
+PREFIX, VALUES, CHILDREN = 0x80000000, 0x40000000, 0x20000000
+OFFSET = 0x0FFFFFFF
+_HEADER = struct.Struct(">III")
+_U32 = struct.Struct(">I")
+# No key is longer; a deeper trie is a damaged one.
+_DEPTH = 4096
+
+
+class IndexFormatError(KoboxError, ValueError):
+    """An index file is damaged. `path` names it."""
+
+    def __init__(self, message: str, *, path: str = "") -> None:
+        super().__init__(f"{path or 'index'}: {message}", hint="Write the indexes anew with `depmod`.")
+        self.path = path
+
+
+class Value(NamedTuple):
+    """One value of a key. Of several the one with the lowest priority number comes first."""
+
+    text: str
+    priority: int
+
+
+class Index:
+    """An index file's content, looked up in place. Raises `IndexFormatError` where it is damaged."""
+
+    __slots__ = ("_data", "_root", "path")
+
+    def __init__(self, data: bytes, path: str = "") -> None:
+        self.path = path
+        self._data = data
+        if len(data) < _HEADER.size:
+            raise IndexFormatError(f"{len(data)} bytes are no index", path=path)
+        magic, version, self._root = _HEADER.unpack_from(data)
+        if magic != MAGIC:
+            raise IndexFormatError(f"no index: it begins with {magic:#010x}", path=path)
+        if version >> 16 != VERSION >> 16:
+            raise IndexFormatError(f"index version {version >> 16}.{version & 0xFFFF} is not known", path=path)
+
+    @classmethod
+    def open(cls, path: str) -> Index:
+        """Read an index file. Raises `OSError`."""
+        with open(path, "rb", buffering=0) as file:
+            return cls(file.readall(), path)
+
+    def search(self, key: str) -> list[Value]:
+        """The values of exactly this key."""
+        wanted = key.encode("utf-8", "surrogateescape")
+        reference, done = self._root, 0
+        for _ in range(len(wanted) + 2):
+            prefix, children, values = self._node(reference)
+            if not wanted.startswith(prefix, done):
+                return []
+            done += len(prefix)
+            if done == len(wanted):
+                return self._values(values)
+            reference = self._child(children, wanted[done])
+            if not reference:
+                return []
+            done += 1
+        return []
+
+    def search_wild(self, key: str) -> list[Value]:
+        """The values of every key that, taken as a pattern (`*`, `?`, `[...]`), matches `key`, best first.
+
+        Ties in priority keep the order in which the patterns are found, plain characters last.
+        """
+        wanted = key.encode("utf-8", "surrogateescape")
+        found: list[Value] = []
+        stack = [(self._root, 0, b"")]
+        while stack:
+            reference, done, _ = stack.pop()
+            prefix, children, values = self._node(reference)
+            for place, byte in enumerate(prefix):
+                if byte in b"*?[":
+                    self._match_below(found, (prefix[place:], children, values), wanted[done:])
+                    break
+                if done >= len(wanted) or wanted[done] != byte:
+                    break
+                done += 1
+            else:
+                for wild in b"*?[":
+                    below = self._child(children, wild)
+                    if below:
+                        rest, inner, inner_values = self._node(below)
+                        self._match_below(found, (bytes((wild,)) + rest, inner, inner_values), wanted[done:])
+                if done == len(wanted):
+                    found.extend(self._values(values))
+                elif below := self._child(children, wanted[done]):
+                    stack.append((below, done + 1, b""))
+        found.sort(key=_priority)
+        return found
+
+    def _match_below(self, found: list[Value], node: tuple[bytes, tuple[int, int, int], int], rest: bytes) -> None:
+        """Try every pattern in a subtree that begins with a wildcard; the rest of the key is what it must match."""
+        from kobox.tree.pattern import matches
+
+        for pattern, values in self._walk(*node):
+            if matches(pattern.decode("utf-8", "surrogateescape"), rest.decode("utf-8", "surrogateescape")):
+                found.extend(self._values(values))
+
+    def items(self) -> Iterator[tuple[str, list[Value]]]:
+        """Every key with its values, in the order of the keys' bytes."""
+        for key, values in self._walk(*self._node(self._root)):
+            yield key.decode("utf-8", "surrogateescape"), self._values(values)
+
+    def _walk(self, prefix: bytes, children: tuple[int, int, int], values: int) -> Iterator[tuple[bytes, int]]:
+        stack = [(prefix, children, values)]
+        budget = len(self._data)
+        while stack:
+            key, (first, last, at), values = stack.pop()
+            if values:
+                yield key, values
+            if not at:
+                continue
+            for character in range(last, first - 1, -1):
+                reference = self._child((first, last, at), character)
+                if reference:
+                    budget -= 1
+                    if budget < 0 or len(key) > _DEPTH:
+                        raise IndexFormatError("its nodes run in a circle", path=self.path)
+                    below, inner, inner_values = self._node(reference)
+                    stack.append((key + bytes((character,)) + below, inner, inner_values))
+
+    def _node(self, reference: int) -> tuple[bytes, tuple[int, int, int], int]:
+        """(prefix, (first, last, where the references begin), where the values begin); 0 for what is not there."""
+        data, at = self._data, reference & OFFSET
+        prefix, children, values = b"", (0, 0, 0), 0
+        if reference & PREFIX:
+            end = data.find(b"\0", at)
+            if end < 0:
+                raise IndexFormatError(f"the prefix at {at:#x} has no end", path=self.path)
+            prefix, at = data[at:end], end + 1
+        if reference & CHILDREN:
+            if at + 2 > len(data):
+                raise IndexFormatError(f"a node at {at:#x} reaches beyond the end", path=self.path)
+            first, last = data[at], data[at + 1]
+            end = at + 2 + 4 * (last - first + 1)
+            if last < first or end > len(data):
+                raise IndexFormatError(f"the children at {at:#x} are damaged", path=self.path)
+            children, at = (first, last, at + 2), end
+        if reference & VALUES:
+            values = at
+        return prefix, children, values
+
+    def _child(self, children: tuple[int, int, int], character: int) -> int:
+        first, last, at = children
+        if not at or not first <= character <= last:
+            return 0
+        reference: int = _U32.unpack_from(self._data, at + 4 * (character - first))[0]
+        return reference
+
+    def _values(self, at: int) -> list[Value]:
+        if not at:
+            return []
+        data, found = self._data, []
+        if at + 4 > len(data):
+            raise IndexFormatError(f"the values at {at:#x} reach beyond the end", path=self.path)
+        (count,) = _U32.unpack_from(data, at)
+        at += 4
+        if count * 5 > len(data) - at:
+            raise IndexFormatError(f"{count} values are said to be at {at - 4:#x}", path=self.path)
+        for _ in range(count):
+            end = data.find(b"\0", at + 4)
+            if end < 0:
+                raise IndexFormatError(f"the value at {at:#x} has no end", path=self.path)
+            text = data[at + 4 : end].decode("utf-8", "surrogateescape")
+            found.append(Value(text, _U32.unpack_from(data, at)[0]))
+            at = end + 1
+        return found
+
+
+def _priority(value: Value) -> int:
+    return value.priority
+
+
+def encode_value(text: bytes, priority: int) -> bytes:
+    """One value as it stands in a file; pass it to `build` as often as there are keys that have it."""
+    return _U32.pack(priority) + text + b"\0"
+
+
+def build(entries: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The file for (key, encoded value) pairs, in any order of keys; the values of one key come by priority.
+
+    Raises `ValueError` for a key that is not 7-bit.
+    """
+    table: dict[bytes, bytes] = {}
+    several: dict[bytes, list[bytes]] = {}
+    for key, value in entries:
+        if key in table:
+            several.setdefault(key, [table[key]]).append(value)
+        else:
+            table[key] = value
+    counted = {value: b"\0\0\0\1" + value for value in set(table.values())}
+    blobs = {key: counted[value] for key, value in table.items()}
+    for key, values in several.items():
+        blobs[key] = _U32.pack(len(values)) + b"".join(values)
+    return _write(blobs)
+
+
+def _write(blobs: dict[bytes, bytes]) -> bytes:
+    keys = sorted(blobs)
+    if not b"".join(keys).isascii():
+        bad = next(key for key in keys if not key.isascii())
+        raise ValueError(f"{bad!r} is not plain ASCII, which is all that an index can hold")
+    writer = _Writer()
+    shared = _shared_lengths(keys)
+    shared.reverse()
+    keys.reverse()
+    for key, length in zip(keys, [0, *shared], strict=False):
+        writer.add(key, length, blobs[key])
+    return writer.finish()
+
+
+def _shared_lengths(keys: list[bytes]) -> list[int]:
+    """How many bytes each key shares with the one after it: as large integers, whose XOR begins where they differ."""
+    width = max(map(len, keys), default=0)
+    numbers = [int.from_bytes(key.ljust(width, b"\0"), "big") for key in keys]
+    differing = map(int.bit_length, map(xor, numbers, numbers[1:]))
+    return [width - (bits + 7) // 8 for bits in differing]
+
+
+class _Inner(NamedTuple):
+    """A node with children: its place in the chunks, and what it takes to encode it once the file's size is known."""
+
+    place: int
+    prefix: bytes
+    first: int
+    last: int
+    children: list[tuple[int, int, int]]
+    values: bytes
+
+
+class _Writer:
+    """Lays the trie out from the last key to the first, so that a node is written after all that stands behind it.
+
+    `_done` counts bytes from the file's end; only when all are there do the references become offsets. The three
+    lists are the path from the root to the last key added: the depth of each node on it, its children as
+    (character, bytes from the file's end, flags) or None for a leaf, and its values.
+    """
+
+    __slots__ = ("_children", "_chunks", "_depths", "_done", "_inner", "_key", "_values")
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+        self._inner: list[_Inner] = []
+        self._done = 0
+        self._key = b""
+        self._depths: list[int] = [0]
+        self._children: list[list[tuple[int, int, int]] | None] = [None]
+        self._values: list[bytes] = [b""]
+
+    def add(self, key: bytes, shared: int, values: bytes) -> None:
+        """Add a key that sorts before the last one and shares its first `shared` bytes with it."""
+        depths, size = self._depths, len(key)
+        if depths[-1] > shared:
+            self._close(shared)
+        if size == depths[-1]:
+            self._values[-1] = values
+        else:
+            depths.append(size)
+            self._children.append(None)
+            self._values.append(values)
+        self._key = key
+
+    def _close(self, shared: int) -> None:
+        """Write the nodes of the path that are deeper than `shared`, making a node there if it takes one."""
+        depths, key, chunks = self._depths, self._key, self._chunks
+        while (depth := depths[-1]) > shared:
+            depths.pop()
+            children, values = self._children.pop(), self._values.pop()
+            if depths[-1] < shared:
+                depths.append(shared)
+                self._children.append(None)
+                self._values.append(b"")
+            parent = depths[-1]
+            prefix = key[parent + 1 : depth]
+            if children is None:
+                flags = PREFIX | VALUES if prefix else VALUES
+                chunk = prefix + b"\0" + values if prefix else values
+                self._done += len(chunk)
+                chunks.append(chunk)
+            else:
+                flags = self._write_inner(prefix, children, values)
+            siblings = self._children[-1]
+            if siblings is None:
+                self._children[-1] = [(key[parent], self._done, flags)]
+            else:
+                siblings.append((key[parent], self._done, flags))
+
+    def _write_inner(self, prefix: bytes, children: list[tuple[int, int, int]], values: bytes) -> int:
+        first, last = children[-1][0], children[0][0]
+        self._inner.append(_Inner(len(self._chunks), prefix, first, last, children, values))
+        self._chunks.append(b"")
+        self._done += 2 + 4 * (last - first + 1) + len(values) + (len(prefix) + 1 if prefix else 0)
+        return CHILDREN | (PREFIX if prefix else 0) | (VALUES if values else 0)
+
+    def finish(self) -> bytes:
+        """The whole file."""
+        if self._depths[-1]:
+            self._close(0)
+        root, values = self._children[0], self._values[0]
+        if root is None:
+            self._chunks.append(values)
+            self._done += len(values)
+            flags = VALUES if values else 0
+        else:
+            flags = self._write_inner(b"", root, values)
+        total = _HEADER.size + self._done
+        for place, prefix, first, last, children, values in self._inner:
+            references = [0] * (last - first + 1)
+            for character, distance, kind in children:
+                references[character - first] = kind | (total - distance)
+            table = struct.pack(f">BB{len(references)}I", first, last, *references)
+            self._chunks[place] = (prefix + b"\0" if prefix else b"") + table + values
+        header = _HEADER.pack(MAGIC, VERSION, flags | _HEADER.size)
+        return header + b"".join(reversed(self._chunks))

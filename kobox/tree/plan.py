@@ -1,0 +1,208 @@
+"""The load plan: which modules to load, in which order, with which parameters, and why each.
+
+Before a module come its dependencies (what they need first), before each of those its own soft dependencies
+(`pre`), and behind it those that are to follow (`post`). What is required must load; a soft dependency may fail.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from kobox.errors import KoboxError
+from kobox.ko.name import canonical
+
+if TYPE_CHECKING:
+    from kobox.tree.moduletree import Match, ModuleTree
+
+INSMOD, BUILTIN, INSTALL, ABSENT = "insmod", "builtin", "install", "absent"
+
+
+class ModuleNotFoundInTreeError(KoboxError, LookupError):
+    """No module is known by that name. `name` is it, `suggestions` are names much like it."""
+
+    def __init__(self, message: str, *, name: str, suggestions: tuple[str, ...] = (), hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.name = name
+        self.suggestions = suggestions
+
+
+class ForbiddenModuleError(KoboxError):
+    """The configuration does not let a module be loaded. `module` is the one, `wanted_by` what needs it."""
+
+    def __init__(self, module: str, wanted_by: str) -> None:
+        needed = f", which {wanted_by} needs," if wanted_by != module else ""
+        super().__init__(
+            f"module {module}{needed} is forbidden by the configuration",
+            hint="See the `forbid` and `allow` lines of modprobe.d.",
+        )
+        self.module = module
+        self.wanted_by = wanted_by
+
+
+class Step(NamedTuple):
+    """One step: what to do (`insmod`, `builtin`, `install`, `absent`), to which module, and why.
+
+    `path` is the module's file; `options` the parameters from the configuration, and `parameters` those that were
+    asked for, in the kernel's own syntax; `command` the install command. A step that is not `required` may fail.
+    """
+
+    action: str
+    module: str
+    path: str
+    options: str
+    parameters: str | None
+    command: str
+    reason: str
+    required: bool
+    blacklisted: bool = False
+
+    @property
+    def argument(self) -> str:
+        """The parameter string for the kernel: the configuration's, then those asked for, which win."""
+        if not self.options:
+            return self.parameters or ""
+        return self.options if self.parameters is None else f"{self.options} {self.parameters}"
+
+    def __str__(self) -> str:
+        """The line that `modprobe --show-depends` prints."""
+        if self.action == BUILTIN:
+            return f"builtin {self.module}"
+        if self.action == INSTALL:
+            return f"install {self.command} {self.argument}"
+        return f"{self.action} {self.path} {self.argument}"
+
+
+class Plan(NamedTuple):
+    """The steps that load what a name stands for, in order, and the modules that it stands for."""
+
+    name: str
+    modules: tuple[str, ...]
+    steps: tuple[Step, ...]
+
+
+class Planner:
+    """Makes the plan for one name."""
+
+    def __init__(self, tree: ModuleTree, *, use_blacklist: bool, ignore_commands: bool) -> None:
+        self._tree = tree
+        self._config = tree.config
+        self._use_blacklist = use_blacklist
+        self._ignore_commands = ignore_commands
+        self._limited = bool(self._config.forbidden or self._config.allowed)
+        self._steps: list[Step] = []
+        self._visited: set[str] = set()
+        self._placed: set[str] = set()
+
+    def plan(self, name: str, parameters: str) -> Plan:
+        """The plan for a name. Raises as `ModuleTree.resolve` does."""
+        matches = self._tree.lookup(name)
+        if not matches:
+            raise not_found(self._tree, name)
+        for match in matches:
+            # Each match is loaded by itself: what one brings in counts as there only while the next is planned.
+            self._visited.clear()
+            self._placed.clear()
+            self._request(match, name, parameters)
+        return Plan(name, tuple(match.module for match in matches), tuple(self._steps))
+
+    def _request(self, match: Match, name: str, parameters: str) -> None:
+        by_alias = bool(match.alias)
+        reason = f"{name} is an alias of it" if by_alias else "asked for"
+        if match.module in self._config.blacklist and (by_alias or self._use_blacklist):
+            self._steps.append(Step(ABSENT, match.module, "", "", None, "", "blacklisted", False, True))
+            return
+        if match.builtin or (not self._tree.entry(match.module) and self._tree.is_builtin(match.module)):
+            self._steps.append(Step(BUILTIN, match.module, "", "", None, "", reason, True))
+            return
+        self._add(match.module, reason, True, match.alias, parameters, self._ignore_commands)
+
+    def _add(
+        self, module: str, reason: str, required: bool, alias: str, parameters: str | None, ignore_commands: bool
+    ) -> None:
+        if module in self._visited:
+            return
+        self._visited.add(module)
+        entry = self._tree.entry(module)
+        below = entry.dependencies if entry else ()
+        if self._limited:
+            for each in (*below, module):
+                if not self._config.is_allowed(each):
+                    if required:
+                        raise ForbiddenModuleError(each, module)
+                    return
+        for each in below:
+            self._with_softdeps(each, f"dependency of {module}", required, "", None, ignore_commands)
+        self._with_softdeps(module, reason, required, alias, parameters, ignore_commands)
+
+    def _with_softdeps(
+        self, module: str, reason: str, required: bool, alias: str, parameters: str | None, ignore_commands: bool
+    ) -> None:
+        softdep = self._tree.softdeps.get(module)
+        if module in self._placed:
+            return
+        if softdep:
+            for name in softdep.pre:
+                self._soft(name, f"softdep pre of {module}")
+        self._place(module, reason, required, alias, parameters, ignore_commands)
+        if softdep:
+            for name in softdep.post:
+                self._soft(name, f"softdep post of {module}")
+
+    def _soft(self, name: str, reason: str) -> None:
+        for match in self._tree.lookup(canonical(name)):
+            blacklisted = bool(match.alias) and match.module in self._config.blacklist
+            if not match.builtin and not blacklisted and not self._tree.is_builtin(match.module):
+                self._add(match.module, reason, False, match.alias, None, False)
+
+    def _place(
+        self, module: str, reason: str, required: bool, alias: str, parameters: str | None, ignore_commands: bool
+    ) -> None:
+        if module in self._placed:
+            return
+        self._placed.add(module)
+        options = " ".join(text for name, text in self._config.options if name == module or (alias and name == alias))
+        command = "" if ignore_commands else self._command(module)
+        entry = self._tree.entry(module)
+        if command:
+            step = Step(INSTALL, module, entry.path if entry else "", options, parameters, command, reason, required)
+        elif entry:
+            step = Step(INSMOD, module, entry.path, options, parameters, "", reason, required)
+        else:
+            step = Step(ABSENT, module, "", options, parameters, "", reason, required)
+        self._steps.append(step)
+
+    def _command(self, module: str) -> str:
+        return next((command for name, command in self._config.installs if name == module), "")
+
+
+def not_found(tree: ModuleTree, name: str) -> ModuleNotFoundInTreeError:
+    """The error for a name that nothing is known by, with the most useful advice there is."""
+    message = f"Module {name} not found in directory {tree.directory}"
+    if tree.missing:
+        import os
+
+        if not os.path.isdir(tree.directory):
+            hint = "There is no such directory: no modules are installed for this kernel release."
+        else:
+            hint = "There is no modules.dep.bin in it: run `depmod` to make the indexes."
+        return ModuleNotFoundInTreeError(message, name=name, hint=hint)
+    from difflib import get_close_matches
+
+    wanted = canonical(name)
+    near = tuple(get_close_matches(wanted, tree.names(), 3, 0.75))
+    if stray := _stray_file(tree, wanted):
+        hint = f"{stray} is there, but not in the indexes: run `depmod`."
+    else:
+        hint = f"Did you mean {' or '.join(near)}?" if near else ""
+    return ModuleNotFoundInTreeError(message, name=name, suggestions=near, hint=hint)
+
+
+def _stray_file(tree: ModuleTree, name: str) -> str:
+    """A module file of this name that the indexes don't know."""
+    from kobox.tree.search import SearchConfig, find_modules
+
+    try:
+        found = find_modules(tree.directory, SearchConfig())
+    except OSError:
+        return ""
+    return next((candidate.file for candidate in found if candidate.name == name), "")
