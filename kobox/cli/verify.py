@@ -22,9 +22,12 @@ def main(argv: Sequence[str], prog: str) -> int:
     parser.add_argument(
         "--cert", action="append", type=Path, default=[], metavar="FILE", help="trust this certificate; repeatable"
     )
+    parser.add_argument(
+        "-k", "--kernel", metavar="NAME", help="trust what is built into this kernel (default: the default kernel)"
+    )
     parser.add_argument("--json", action="store_true", help="print the verdicts as JSON")
     arguments = parser.parse_args(argv)
-    trusted = _trusted(arguments.cert)
+    trusted = _trusted(arguments.cert, arguments.kernel)
     rows = []
     valid = True
     for path in arguments.files:
@@ -57,9 +60,15 @@ def sentence(verdict: Verdict) -> str:
     return f"NOT valid: {verdict.reason}{about}{refused}"
 
 
-def _trusted(paths: Sequence[Path]) -> list[x509.Certificate]:
-    if not paths:
-        return []
+def _trusted(paths: Sequence[Path], kernel: str | None) -> list[x509.Certificate]:
+    """The certificates given, and those of a kernel if one is named or no certificate is given."""
     from kobox.author.keys import load_certificates
+    from kobox.images.store import Store
 
-    return [certificate for path in paths for certificate in load_certificates(path)]
+    trusted = [certificate for path in paths for certificate in load_certificates(path)]
+    store = Store()
+    if kernel is not None or (not paths and store.list()):
+        from kobox.author.trust import built_in_certificates
+
+        trusted += built_in_certificates(store.get(kernel))
+    return trusted
