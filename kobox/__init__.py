@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ModuleLoadError,
         ModuleUnloadError,
         ProcessDiedError,
+        SigningError,
         SnapshotError,
     )
     from kobox.kernel.box import (
@@ -49,6 +50,7 @@ _HOMES = {
     "ModuleLoadError": "kobox.errors",
     "ModuleUnloadError": "kobox.errors",
     "ProcessDiedError": "kobox.errors",
+    "SigningError": "kobox.errors",
     "SnapshotError": "kobox.errors",
     "boot": "kobox.kernel.box",
 }
@@ -69,6 +71,7 @@ __all__ = [
     "ModuleLoadError",
     "ModuleUnloadError",
     "ProcessDiedError",
+    "SigningError",
     "SnapshotError",
     "boot",
 ]

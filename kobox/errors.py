@@ -58,6 +58,10 @@ class BuildError(KoboxError):
         self.output = output
 
 
+class SigningError(KoboxError):
+    """A key, a certificate or a signature cannot be used: wrong passphrase, wrong type, a pair that does not match."""
+
+
 class KernelError(KoboxError, OSError):
     """The kernel refused something. `errno` is its answer, `log` the kernel log lines it gave with it."""
 

@@ -23,6 +23,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "modinfo": ("kobox.cli.kmod_modinfo", "show what a module says of itself"),
     "depmod": ("kobox.cli.kmod_depmod", "make the indexes of a module tree"),
     "kmod": ("kobox.cli.kmod_kmod", "kmod's own commands: list, static-nodes"),
+    "keys": ("kobox.cli.keys", "make a key and a certificate to sign modules with"),
+    "sign": ("kobox.cli.sign", "sign modules, or take their signature off"),
+    "verify": ("kobox.cli.verify", "say who signed modules, and whether the signature holds"),
 }
 # The tools that answer to their own name when kobox is called through a symbolic link (kmod does the same).
 MULTICALL = frozenset({"depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmod", "kmod"})
