@@ -20,7 +20,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kobox.errors import BoxHungError, BoxTimeoutError, KernelPanicError, ProcessDiedError
+from kobox.errors import BoxHungError, BoxTimeoutError, KernelPanicError, KoboxError, ProcessDiedError
 from kobox.kernel.guest import ARENA, SYSCALL
 from kobox.kernel.syscall_numbers import NUMBERS
 from kobox.machine.native import FOREVER, Event
@@ -389,8 +389,8 @@ class Processes:
             if self.on_program:
                 self.on_program(program)
                 status = 0
-        except OSError:
-            pass
+        except (KoboxError, OSError):
+            pass  # the kernel learns of it by the exit status, and says what it makes of that
         finally:
             if not self.dead and program.state is not State.DEAD:
                 self._take(program)
