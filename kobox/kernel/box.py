@@ -135,6 +135,11 @@ class Box(Kernel):
         """Whether the box can still make calls: it is open, and its kernel has not died."""
         return not self._closed and not self._processes.dead
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
     def close(self) -> None:
         """Free the box. Files and modules in it are gone."""
         if not self._closed:
