@@ -12,8 +12,8 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 from kobox.errors import BoxError, KernelError, KoboxError
 from kobox.kernel.box import Box
@@ -22,11 +22,10 @@ from kobox.kernel.modules import LoadedModule
 from kobox.ko.modulefile import ModuleFile
 
 _AF_NETLINK, _SOCK_RAW, _UEVENTS = 16, 3, 15
-_LISTED = ("/proc", "/sys/kernel/debug", "/proc/sys", "/proc/net")
+_LISTED = ("/proc", "/proc/1/net", "/sys/kernel/debug")
 
 
-@dataclass(frozen=True, slots=True)
-class StoryEvent:
+class StoryEvent(NamedTuple):
     """One thing that happened. `kind`: load, log, appeared, gone, parameter, reference, unload, left, failed, verdict.
 
     `time` is in virtual seconds since boot; `data` holds the facts behind `text`, ready for JSON.
@@ -35,17 +34,17 @@ class StoryEvent:
     kind: str
     text: str
     time: float
-    data: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any]
 
 
-@dataclass(slots=True)
 class Verdict:
     """How it went. `ok`: everything was loaded and unloaded, and the kernel reported no warning, bug or oops."""
 
-    ok: bool = True
-    loaded: list[str] = field(default_factory=list)
-    unloaded: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.ok = True
+        self.loaded: list[str] = []
+        self.unloaded: list[str] = []
+        self.problems: list[str] = []
 
     def fail(self, problem: str) -> None:
         """Remember a problem."""
@@ -263,11 +262,10 @@ class Story:
     def _listing(self) -> set[str]:
         found: set[str] = set()
         for directory in _LISTED:
-            try:
-                names = self._box.listdir(directory)
-            except OSError:
-                continue
-            found.update(f"{directory}/{name}" for name in names if not name.isdigit())
+            with suppress(OSError):
+                # The kernel lists processes last, and makes an inode for each: nobody wants them here.
+                names = self._box.list_until(directory, str.isdigit)
+                found.update(f"{directory}/{name}".replace("/proc/1/net", "/proc/net") for name in names)
         return found
 
 
