@@ -86,7 +86,7 @@ class Limits:
 
     __slots__ = ("cpu", "timeout")
 
-    def __init__(self, timeout: float = 86400.0, cpu: float = 20.0) -> None:
+    def __init__(self, timeout: float = 86400.0, cpu: float = 60.0) -> None:
         self.timeout = timeout
         self.cpu = cpu
 
