@@ -45,10 +45,8 @@ def main() -> None:
         box = kobox.boot(kernel, progress=progress)
         progress.close()
         with box:
-            uptime = box.read_text("/proc/uptime").split()[0]
-            print(
-                f"    up in {time.perf_counter() - began:.2f} s, in this process: no root, no VM; its uptime is {uptime} s"
-            )
+            spent, uptime = time.perf_counter() - began, box.read_text("/proc/uptime").split()[0]
+            print(f"    up in {spent:.2f} s, in this process: no root, no VM; the kernel's uptime is {uptime} s")
 
             say('4. insmod greeter.ko times=2 whom="dear reader" marks=3,4,5   (a real init_module())')
             greeter = box.insmod(module, times=2, whom="dear reader", marks=[3, 4, 5])
