@@ -8,7 +8,7 @@ are of the same moment. (Sources: lib/bug.c, arch/x86/kernel/dumpstack.c, mm/slu
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kobox.kernel.log import LogRecord
@@ -38,6 +38,7 @@ _STARTS: tuple[tuple[str, str, str], ...] = (
 _COMPILED = tuple((kind, severity, re.compile(pattern)) for kind, severity, pattern in _STARTS)
 _END = re.compile(r"---\[ end (?:trace|Kernel panic)|^Kernel Offset")
 _MODULE_AT = re.compile(r"(?:RIP: \d+:)?(\w[\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+ \[(\w+)[^\]]*\]")
+_RIP = re.compile(r"RIP: 0010:(\S+(?: \[[^\]]+\])?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,23 @@ def findings_in(records: Iterable[LogRecord]) -> list[Finding]:
             continue
         end = _end_of(lines, at)
         report = tuple(lines[begin:end])
-        found.append(Finding(hit[0], hit[1], lines[at].text, _where(report), report))
+        kind, severity = _worst(hit, report)
+        found.append(Finding(kind, severity, lines[at].text, _where(report), report))
         at = end
     return found
+
+
+def place_in(lines: Sequence[str]) -> str:
+    """Where the CPU was when the kernel made the last report in these lines: "function+0x12/0x40 [module]"; "" if it
+    does not say.
+
+    A plain panic() prints no RIP: then the first module function of its call trace.
+    """
+    start = next((n for n, line in enumerate(lines) if line.startswith("Kernel panic - not syncing")), None)
+    if start is not None and "Fatal exception" not in lines[start]:
+        named = next((found for line in lines[start:] if (found := _MODULE_AT.search(line))), None)
+        return named[0] if named else ""
+    return next((found[1] for line in reversed(lines) if (found := _RIP.search(line))), "")
 
 
 def _classify(text: str) -> tuple[str, str] | None:
@@ -83,6 +98,13 @@ def _classify(text: str) -> tuple[str, str] | None:
         if pattern.match(text):
             return kind, severity
     return None
+
+
+def _worst(first: tuple[str, str], report: Iterable[LogRecord]) -> tuple[str, str]:
+    """What a report is that starts as a warning: on many kernels a corrupted list ends in BUG()."""
+    if first[1] == "error":
+        return first
+    return next((hit for record in report if (hit := _classify(record.text)) and hit[1] == "error"), first)
 
 
 def _end_of(lines: list[LogRecord], start: int) -> int:

@@ -18,9 +18,12 @@ import enum
 import os
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import NoReturn
 
-from kobox.errors import BoxHungError, BoxTimeoutError, KernelPanicError, ProcessDiedError
+from kobox.errors import BoxError, BoxHungError, BoxTimeoutError, KernelPanicError, ProcessDiedError
+from kobox.kernel.findings import place_in
 from kobox.kernel.guest import ARENA, SYSCALL
 from kobox.kernel.syscall_numbers import NUMBERS
 from kobox.machine.native import FOREVER, Event
@@ -190,6 +193,7 @@ class Processes:
                 f"{pending.what}: the process that made the call was killed in it (signal {how})",
                 status=pending.status or 0,
                 log=lines,
+                rip=place_in(lines),
             )
 
     def pass_time(self, seconds: float, limits: Limits | None = None) -> None:
@@ -316,9 +320,39 @@ class Processes:
         until = self._machine.time + int(limits.timeout * SECOND)
         try:
             self._run(done, until, limits, stop_when_idle=stop_when_idle, what=pending.what)
+        except BoxTimeoutError:
+            pending.abandoned = True
+            self._say_where_it_sleeps(pending, limits)
         except BaseException:
             pending.abandoned = True
             raise
+
+    def _say_where_it_sleeps(self, pending: Pending, limits: Limits) -> NoReturn:
+        """Raise `BoxTimeoutError` with the stack of a process that does not come back, as the kernel tells it."""
+        stack: list[str] = []
+        with suppress(BoxError, OSError):
+            stack = self._stack_of(pending.process)
+        lines, _ = self._explain()
+        raise BoxTimeoutError(
+            f"{pending.what} has not come back after {limits.timeout:g} s of virtual time",
+            log=[*lines, *(f"it sleeps in {place}" for place in stack[:1]), *(f"  called by {p}" for p in stack[1:])],
+            rip=stack[0] if stack else "",
+            box_lives=not self.dead,
+        ) from None
+
+    def _stack_of(self, process: Process) -> list[str]:
+        """The functions that a sleeping process is in, the innermost first: /proc/PID/stack, read by PID 1."""
+        init, limits = self.by_number[0], Limits(timeout=10, cpu=1)
+        self._take(init)  # first: on waking it reads its news into the same buffer
+        self._machine.write(_SCRATCH, f"/proc/{process.pid}/stack\0".encode(), self.space)
+        fd = self.call(init, "open", (_SCRATCH, os.O_RDONLY | os.O_CLOEXEC, 0), limits)
+        if fd < 0:
+            return []
+        size = self.call(init, "read", (fd, _SCRATCH, 512), limits)
+        text = self._machine.read(_SCRATCH, max(size, 0), self.space).decode(errors="replace")
+        self.call(init, "close", (fd,), limits)
+        lines = text.splitlines()[: -1 if size == 512 else None]
+        return [line.partition("] ")[2] for line in lines]
 
     def _run(
         self,
@@ -345,10 +379,7 @@ class Processes:
             elif event is Event.DEADLINE or (event is Event.IDLE and not stop_when_idle):
                 if not deadline_is_error:
                     return
-                lines, _ = self._explain()
-                raise BoxTimeoutError(
-                    f"{what} has not come back after {limits.timeout:g} s of virtual time", log=lines, box_lives=True
-                )
+                raise BoxTimeoutError(f"{what} has not come back", box_lives=True)
             elif event is Event.IDLE:
                 return
             else:
@@ -423,4 +454,5 @@ class Processes:
         self.dead = reason
         self.in_hand = None
         lines, rip = self._explain()
+        rip = (place_in(lines) if error is KernelPanicError else "") or rip
         raise error(reason, log=lines, rip=rip, hint="Restore a checkpoint, or boot another box.")
