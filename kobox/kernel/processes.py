@@ -1,8 +1,8 @@
 """The processes of kobox in a box, and who of them has the CPU.
 
 The box has one CPU, and Python has it whenever a process stands at the doorbell: that one is *in hand*. The others are
-*parked* (asleep on a futex of their own until they are wanted), *leaving* (waking another, then parked) or *busy* (in a
-system call that has not returned).
+*parked* (asleep on a futex of their own until they are wanted), *woken* from that, *leaving* (waking another, then
+parked) or *busy* (in a system call that has not returned).
 
     in hand --call--> the kernel --ring--> in hand            a call that returns
     in hand --start-> the kernel, CPU idle: busy               a call that blocks; someone else is summoned
@@ -45,6 +45,7 @@ class State(enum.Enum):
 
     IN_HAND = "in hand"
     PARKED = "parked"
+    WOKEN = "woken"
     LEAVING = "leaving"
     BUSY = "busy"
     DEAD = "dead"
@@ -228,7 +229,7 @@ class Processes:
 
     def usable(self, process: Process) -> bool:
         """Whether a new call can be given to it now."""
-        return process.state in (State.IN_HAND, State.PARKED, State.LEAVING)
+        return process.state in (State.IN_HAND, State.PARKED, State.WOKEN, State.LEAVING)
 
     # -- who has the CPU -------------------------------------------------------------------------------------
 
@@ -255,9 +256,12 @@ class Processes:
         self._machine.set_syscall(SYSCALL, padded[:7])
 
     def _take(self, process: Process) -> None:
-        """Get a process in hand."""
-        if self.in_hand is process:
-            return
+        """Get a process in hand. It may ring at a moment when PID 1 is about its own affairs, and is then parked again:
+        so it is called until it stays."""
+        while self.in_hand is not process:
+            self._send_for(process)
+
+    def _send_for(self, process: Process) -> None:
         if self.in_hand is None:
             self._summon()
             if self.in_hand is process:
@@ -273,7 +277,8 @@ class Processes:
             # The one woken may ring before its waker's call has returned; the waker is parked whenever that rings.
             self._set(holder, NUMBERS["futex"], (_WORDS + 4 * process.number, _FUTEX_WAKE, 1))
             holder.state, self.in_hand = State.LEAVING, None
-        self._run(lambda: self.in_hand is process, FOREVER, self.limits)
+            process.state = State.WOKEN
+        self._run(lambda: self.in_hand is process or process.state is State.PARKED, FOREVER, self.limits)
 
     def _anyone(self) -> Process:
         self._must_live()
@@ -396,6 +401,7 @@ class Processes:
         if process.number == 0 and (space := self._machine.registers().cr3) != self.space:
             self._serve(space)
             return
+        rested = process.state is State.BUSY
         self.in_hand = process
         process.state = State.IN_HAND
         pending, process.pending = process.pending, None
@@ -404,7 +410,7 @@ class Processes:
             pending.result = result - (1 << 64) if result >> 63 else result
             if pending.finish:
                 pending.finish()
-        elif process.number == 0:
+        elif process.number == 0 and rested:  # else it has woken somebody, and what poll() said is stale
             self._hear_news(process)
         if not done() and self.in_hand is process:
             self._park(process)
