@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "keys": ("kobox.cli.keys", "make a key and a certificate to sign modules with"),
     "sign": ("kobox.cli.sign", "sign modules, or take their signature off"),
     "verify": ("kobox.cli.verify", "say who signed modules, and whether the signature holds"),
+    "completion": ("kobox.cli.completion", "print a completion script for bash, zsh or fish"),
 }
 # The tools that answer to their own name when kobox is called through a symbolic link (kmod does the same).
 MULTICALL = frozenset({"depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmod", "kmod"})
