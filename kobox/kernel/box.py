@@ -554,28 +554,36 @@ def boot(
     memory = memory + 4095 & -4096
     line = f"{COMMAND_LINE} {cmdline}".strip()
     place = image.directory / "snapshots" / snapshots.key(image.digest, line, memory)
-    found = _open(place)
-    if found is None:
+    box = _resume(image, place)
+    if box is None:
         with snapshots.lock(place):
-            found = _open(place)
-            if found is None:
+            box = _resume(image, place)
+            if box is None:
                 _first_boot(image, place, memory, line, progress)
-                found = snapshots.load(place)
-                assert found is not None
+                box = _resume(image, place)
+    if box is None:
+        raise SnapshotError(f"{place}: damaged as soon as it was written", hint="Is that disk sound?")
+    return box
+
+
+def _resume(image: KernelImage, place: Path) -> Box | None:
+    """A box from a good snapshot, or None: one that is not there, or damaged, has to be made."""
+    try:
+        found = snapshots.load(place)
+    except SnapshotError:
+        return None
+    if found is None:
+        return None
     try:
         machine = Machine(found.memory, ram_fd=found.fd)
     finally:
         os.close(found.fd)
     machine.load_state(found.state)
-    return Box(image, machine, found.about, place, found.state)
-
-
-def _open(place: Path) -> snapshots.Snapshot | None:
-    """A good snapshot, or None: a damaged one is made again."""
-    try:
-        return snapshots.load(place)
-    except SnapshotError:
-        return None
+    box = Box(image, machine, found.about, place, found.state)
+    if found.is_whole():
+        return box
+    box.close()
+    return None
 
 
 def _first_boot(image: KernelImage, place: Path, memory: int, line: str, progress: Progress | None) -> None:
