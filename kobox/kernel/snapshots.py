@@ -29,7 +29,7 @@ from kobox.kernel import guest
 from kobox.machine.native import core, unicorn_library
 from kobox.machine.pc import PAGE, Machine
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
