@@ -117,6 +117,7 @@ class Box(Kernel):
         self._mark = 0
         self._processes = Processes(machine, self._explain)
         self._processes.load(about["processes"])
+        self._processes.on_slice = self.log.collect
         self._calls = Calls(self._processes, Arena(machine, self._processes.space))
         self._main: Process = self._processes.by_number[1]
         self._start = BoxCheckpoint(self, machine.checkpoint_of(state), about)
