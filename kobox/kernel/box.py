@@ -117,6 +117,7 @@ class Box(Kernel):
         self._mark = 0
         self._processes = Processes(machine, self._explain)
         self._processes.load(about["processes"])
+        self._processes.on_slice = self.log.collect
         self._calls = Calls(self._processes, Arena(machine, self._processes.space))
         self._main: Process = self._processes.by_number[1]
         self._start = BoxCheckpoint(self, machine.checkpoint_of(state), about)
@@ -183,8 +184,9 @@ class Box(Kernel):
 
     @property
     def time(self) -> float:
-        """Virtual seconds since power on, as the kernel's own clock has them."""
-        return self._machine.time / 1e9
+        """Virtual seconds of the kernel's own clock (CLOCK_MONOTONIC, ktime_get()). It begins some time after power
+        on; that of the log (sched_clock()) begins at yet another moment."""
+        return float(self._machine.time - self._about["clock_start"]) / 1e9
 
     def sleep(self, seconds: float) -> None:
         """Let virtual time pass: timers fire and work runs, at once in wall time."""
@@ -655,10 +657,19 @@ def _settle(machine: Machine, processes: Processes) -> dict[str, Any]:
     main_call("syslog", 8, 0, 1)  # the log is read from memory: the console need not repeat it
     return {
         "facts": {name: value for name, value in facts.items() if name.startswith(("SYMBOL", "OFFSET", "SIZE"))},
+        "clock_start": _clock_start(machine, main_call),
         "release": release[130:195].split(b"\0")[0].decode(),
         "processes": processes.save(),
         "findings": records,
     }
+
+
+def _clock_start(machine: Machine, call: Callable[..., int]) -> int:
+    """The machine's time, in ns, at which the kernel's monotonic clock was zero."""
+    spec = bytearray(16)
+    call("clock_gettime", 1, spec)
+    seconds, nanoseconds = struct.unpack("<qq", spec)
+    return machine.time - int(seconds) * 1_000_000_000 - int(nanoseconds)
 
 
 @contextmanager
