@@ -112,7 +112,9 @@ class Story:
 
     def _dependencies(self, module: ModuleFile) -> Iterator[StoryEvent]:
         """Modules of the kernel's own tree that this one needs; those that come from elsewhere are loaded already."""
-        present = set(self._box.modules()) if module.depends else set()
+        if not module.depends or self._box.loader is None:
+            return
+        present = set(self._box.modules())
         for name in module.depends:
             if name.replace("-", "_") not in present:
                 try:
@@ -123,8 +125,10 @@ class Story:
                 if loaded.loaded:
                     yield self._event("load", f"needs {', '.join(loaded.loaded)}: loaded", modules=list(loaded.loaded))
         yield from self._log()
+        before = dict(self._appeared)
         for _ in self._changes():
-            pass  # what dependencies bring along is not this module's doing
+            pass  # what dependencies bring along is not this module's doing, and stays
+        self._appeared = before
 
     def _parameters(self, handle: LoadedModule, module: ModuleFile) -> Iterator[StoryEvent]:
         described = {parameter.name: parameter for parameter in module.parameters}
