@@ -101,7 +101,10 @@ def main(wanted: list[str]) -> int:
                 count = sum(1 for _ in tree.rglob("*.ko*"))
             kind = "changed" if changed else "whole"
             verdict = f"DIFFER: {' '.join(wrong)}" if wrong else "equal"
-            print(f"{name:45} {kind:8} {count:5} modules  kmod {theirs:5.2f} s  kobox {ours:5.2f} s  {verdict}", flush=True)
+            print(
+                f"{name:45} {kind:8} {count:5} modules  kmod {theirs:5.2f} s  kobox {ours:5.2f} s  {verdict}",
+                flush=True,
+            )
             failed += bool(wrong)
     return 1 if failed else 0
 

@@ -128,7 +128,7 @@ class ModuleFile:
 
     @cached_property
     def exports(self) -> tuple[Export, ...]:
-        """The exported symbols, sorted by name."""
+        """The exported symbols, in the order of their CRCs in the symbol table."""
         return _exports(self.elf)
 
     @cached_property
@@ -173,7 +173,7 @@ def _exports(module: elf.Elf) -> tuple[Export, ...]:
             reader.text(namespaces[name]) if name in namespaces else "",
             entries.get(name, 0) in gpl_sections,
         )
-        for name in sorted(entries.keys() | crcs.keys())
+        for name in {**crcs, **entries}
     )
 
 

@@ -129,9 +129,13 @@ _NOTHING: tuple[tuple[int, ...], Facts] = ((-1,), Facts(b"", b"", b"", b"", b"")
 def _cache_path(directory: str) -> str:
     import hashlib
 
-    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     name = hashlib.sha256(os.path.realpath(directory).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    return os.path.join(root, "kobox", "depmod", name)
+    return os.path.join(cache_root(), name)
+
+
+def cache_root() -> str:
+    """The folder of all caches."""
+    return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "kobox", "depmod")
 
 
 def _load(path: str) -> dict[str, tuple[tuple[int, ...], Facts]]:
