@@ -231,6 +231,9 @@ class _Removal:
         if options.remove_holders and not options.dry_run:
             for holder in loaded.holders(self._kernel, module):
                 self.remove(holder, asked=True)
+            # The last of them may have taken it away already, as something that nobody uses any more.
+            if not command and not loaded.init_state(self._kernel, module):
+                return
         if not command:
             self._wait_until_unused(module)
         self._take_out(module, command)

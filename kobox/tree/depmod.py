@@ -46,6 +46,16 @@ _NAME_BUCKETS = 512
 _SYMBOL_BUCKETS = 2048
 
 
+class DependencyCycleError(KoboxError):
+    """Modules need each other in a circle, so none of them can be loaded. `cycles` are their names."""
+
+    def __init__(self, cycles: list[list[str]]) -> None:
+        lines = [f"Cycle detected: {' -> '.join([*cycle, cycle[0]])}" for cycle in cycles]
+        count = sum(map(len, cycles))
+        super().__init__("\n".join([*lines, f"Found {count} modules in dependency cycles!"]))
+        self.cycles = cycles
+
+
 class KernelSymbols(NamedTuple):
     """What the kernel itself exports, by System.map (without CRCs) or Module.symvers (with them)."""
 
@@ -192,8 +202,12 @@ class _Tree:
         """The content of every file. Half of the work, the aliases, is done by another process."""
         aliases = Apart(self._alias_files)
         self._owners = self._find_owners()
-        files = self._symbol_files()
-        files.update(self._dependency_files(warnings))
+        try:
+            files = self._symbol_files()
+            files.update(self._dependency_files(warnings))
+        except BaseException:
+            aliases.result()
+            raise
         files["modules.softdep"] = b"# Soft dependencies extracted from modules themselves.\n" + self._dep_lines(
             "softdep"
         )
@@ -256,7 +270,8 @@ class _Tree:
         uses = dependencies.direct(needs, owners)
         numbers = dependencies.sort_numbers(uses)
         if dependencies.UNSORTED in numbers:
-            self._tell_cycles(uses, numbers, warnings)
+            found = dependencies.cycles(uses, numbers)
+            raise DependencyCycleError([[self._modules[module].name for module in cycle] for cycle in found])
         if self._request.kernel_symbols:
             self._check_symbols(owners, self._request.kernel_symbols, warnings)
         paths = [module.path.encode("utf-8", "surrogateescape") for module in self._modules]
@@ -270,13 +285,6 @@ class _Tree:
             lines.append(line + b"\n")
             entries.append((self._names[number], encode_value(line, number)))
         return {"modules.dep": b"".join(lines), "modules.dep.bin": build(entries)}
-
-    def _tell_cycles(self, uses: list[tuple[int, ...]], numbers: list[int], warnings: list[str]) -> None:
-        found = dependencies.cycles(uses, numbers)
-        for cycle in found:
-            names = [self._modules[module].name for module in cycle]
-            warnings.append(f"Cycle detected: {' -> '.join([*names, names[0]])}")
-        warnings.append(f"Found {sum(map(len, found))} modules in dependency cycles!")
 
     def _check_symbols(self, owners: Mapping[bytes, int], kernel: KernelSymbols, warnings: list[str]) -> None:
         for module, facts in zip(self._modules, self._facts, strict=True):

@@ -33,7 +33,7 @@ class ForbiddenModuleError(KoboxError):
     def __init__(self, module: str, wanted_by: str) -> None:
         needed = f", which {wanted_by} needs," if wanted_by != module else ""
         super().__init__(
-            f"module {module}{needed} is forbidden by the configuration",
+            f"module {module}{needed} is not allowed by the configuration",
             hint="See the `forbid` and `allow` lines of modprobe.d.",
         )
         self.module = module
