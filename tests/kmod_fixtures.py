@@ -123,4 +123,4 @@ def cloud_one_softdep(
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """depmod's cache of a test is its own; packages stay in the cache that is kept between runs."""
-    monkeypatch.setattr("kobox.tree.collect.cache_root", lambda: str(tmp_path_factory.mktemp("depmod-cache")))
+    monkeypatch.setattr("kobox.tree.remember.cache_root", lambda: str(tmp_path_factory.mktemp("depmod-cache")))

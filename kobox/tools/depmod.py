@@ -55,5 +55,5 @@ def run(
     )
     outcome = depmod(request)
     if not dry_run:
-        write(outcome, place.output)
+        write(outcome, place.output, only_changed=quick)
     return outcome

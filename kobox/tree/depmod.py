@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from kobox.errors import KoboxError
@@ -24,6 +25,7 @@ from kobox.tree import dependencies
 from kobox.tree.apart import Apart
 from kobox.tree.facts import Facts
 from kobox.tree.index import build, encode_value
+from kobox.tree.remember import Memory, key_of
 from kobox.tree.search import Candidate, SearchConfig, find_modules, given_modules
 from kobox.tree.superfasthash import hash_all
 
@@ -143,8 +145,11 @@ def _depmod(request: Request) -> Outcome:
     warnings: list[str] = list(request.search.problems)
     modules = _in_order(candidates, request.directory, warnings)
     gathered = collect.collect(modules, request)
-    tree = _Tree(modules, gathered.facts, request)
-    files = tree.files(warnings)
+    try:
+        files = _Tree(modules, gathered.facts, request).files(warnings)
+    finally:
+        if gathered.storing:
+            gathered.storing.result()
     unreadable = tuple(facts.error for facts in gathered.facts if facts.error)
     return Outcome({name: files[name] for name in FILES}, len(modules), gathered.read, unreadable, tuple(warnings))
 
@@ -196,18 +201,24 @@ class _Tree:
         self._request = request
         self._names = [module.name.encode("utf-8", "surrogateescape") for module in modules]
         self._values = [encode_value(name, number) for number, name in enumerate(self._names)]
-        self._owners: dict[bytes, int] = {}
+        self.memory = Memory(request.directory) if request.use_cache else None
+        self.is_quick = request.quick
 
     def files(self, warnings: list[str]) -> dict[str, bytes]:
         """The content of every file. Half of the work, the aliases, is done by another process."""
-        aliases = Apart(self._alias_files)
-        self._owners = self._find_owners()
+        inputs = [b"\0".join(self._names), b"\1".join([facts.aliases for facts in self._facts])]
+        aliases = _Made(self, "alias", inputs, self._alias_files, apart=True)
         try:
-            files = self._symbol_files()
-            files.update(self._dependency_files(warnings))
-        except BaseException:
-            aliases.result()
-            raise
+            inputs[1] = self._request.symbol_prefix.encode() + b"\1".join([facts.exports for facts in self._facts])
+            symbols = _Made(self, "symbols", inputs, self._symbol_files)
+            inputs.append("\0".join([m.path for m in self._modules]).encode("utf-8", "surrogateescape"))
+            inputs.append(b"\1".join([facts.needs for facts in self._facts]))
+            checks = self._request.kernel_symbols is not None
+            depends = _Made(self, "dep", inputs, lambda: self._dependency_files(warnings), always=checks)
+        finally:
+            files = dict(zip(("modules.alias", "modules.alias.bin"), aliases.result(), strict=True))
+        files.update(zip(("modules.symbols", "modules.symbols.bin"), symbols.result(), strict=True))
+        files.update(zip(("modules.dep", "modules.dep.bin"), depends.result(), strict=True))
         files["modules.softdep"] = b"# Soft dependencies extracted from modules themselves.\n" + self._dep_lines(
             "softdep"
         )
@@ -217,14 +228,11 @@ class _Tree:
         files["modules.devname"] = self._devname(warnings)
         files["modules.builtin.bin"] = self._builtin_index(warnings)
         files["modules.builtin.alias.bin"] = self._builtin_alias_index(warnings)
-        answer = aliases.result()
-        size = int.from_bytes(answer[:8], "little")
-        files["modules.alias"], files["modules.alias.bin"] = answer[8 : 8 + size], answer[8 + size :]
         if self._request.warn_duplicates:
             self._find_duplicates(warnings)
         return files
 
-    def _alias_files(self) -> bytes:
+    def _alias_files(self) -> tuple[bytes, bytes]:
         lines = [b"# Aliases extracted from modules themselves.\n"]
         entries: list[tuple[bytes, bytes]] = []
         for name, value, facts in zip(self._names, self._values, self._facts, strict=True):
@@ -235,10 +243,9 @@ class _Tree:
             lines.append(b"alias " + text.replace(b"\0", ending + b"alias ") + ending)
             for key in _alias_keys(text):
                 entries.append((key, value))
-        text = b"".join(lines)
-        return len(text).to_bytes(8, "little") + text + build(entries)
+        return b"".join(lines), build(entries)
 
-    def _symbol_files(self) -> dict[str, bytes]:
+    def _symbol_files(self) -> tuple[bytes, bytes]:
         owners, names, values = self._owners, self._names, self._values
         hashes = hash_all(owners)
         buckets: list[list[bytes]] = [[] for _ in range(_SYMBOL_BUCKETS)]
@@ -248,9 +255,10 @@ class _Tree:
         for bucket in buckets:
             lines += [b"alias symbol:%b %b\n" % (name, names[owners[name]]) for name in bucket]
         entries = ((b"symbol:" + name, values[owner]) for name, owner in owners.items())
-        return {"modules.symbols": b"".join(lines), "modules.symbols.bin": build(entries)}
+        return b"".join(lines), build(entries)
 
-    def _find_owners(self) -> dict[bytes, int]:
+    @cached_property
+    def _owners(self) -> dict[bytes, int]:
         """Which module exports a symbol; of several the last."""
         prefix = self._request.symbol_prefix.encode()
         owners: dict[bytes, int] = {}
@@ -262,7 +270,7 @@ class _Tree:
                 owners.update(dict.fromkeys(names, number))
         return owners
 
-    def _dependency_files(self, warnings: list[str]) -> dict[str, bytes]:
+    def _dependency_files(self, warnings: list[str]) -> tuple[bytes, bytes]:
         owners = self._owners
         needs = [facts.needs for facts in self._facts]
         if prefix := self._request.symbol_prefix.encode():
@@ -284,7 +292,7 @@ class _Tree:
             )
             lines.append(line + b"\n")
             entries.append((self._names[number], encode_value(line, number)))
-        return {"modules.dep": b"".join(lines), "modules.dep.bin": build(entries)}
+        return b"".join(lines), build(entries)
 
     def _check_symbols(self, owners: Mapping[bytes, int], kernel: KernelSymbols, warnings: list[str]) -> None:
         for module, facts in zip(self._modules, self._facts, strict=True):
@@ -360,6 +368,42 @@ class _Tree:
                 seen[key] = number
 
 
+class _Made:
+    """A text index and its trie: made now, by another process, or in a quick run remembered.
+
+    Remembered is only what was made from the very same inputs, told by their digest.
+    """
+
+    def __init__(
+        self,
+        tree: _Tree,
+        kind: str,
+        inputs: Sequence[bytes],
+        make: Callable[[], tuple[bytes, bytes]],
+        *,
+        apart: bool = False,
+        always: bool = False,
+    ) -> None:
+        self._tree, self._kind, self._make = tree, kind, make
+        self._key = key_of(*inputs) if tree.memory else b""
+        known = tree.memory.load(kind, self._key) if tree.memory and tree.is_quick and not always else None
+        self._work = Apart(self._pack, here=not apart) if known is None else None
+        self._known = known or b""
+
+    def _pack(self) -> bytes:
+        text, trie = self._make()
+        packed = len(text).to_bytes(8, "little") + text + trie
+        if self._tree.memory:
+            self._tree.memory.store(self._kind, self._key, packed)
+        return packed
+
+    def result(self) -> tuple[bytes, bytes]:
+        """(the text file, the trie)."""
+        packed = self._work.result() if self._work else self._known
+        end = 8 + int.from_bytes(packed[:8], "little")
+        return packed[8:end], packed[end:]
+
+
 def _alias_keys(text: bytes) -> Iterable[bytes]:
     """The keys of aliases joined by NUL: dashes as underscores. What no pattern matcher understands is left out."""
     if b"[" not in text and b"]" not in text:
@@ -391,8 +435,10 @@ def _device_node(aliases: list[bytes]) -> tuple[bytes, bytes]:
     return node, number
 
 
-def write(outcome: Outcome, directory: str) -> None:
+def write(outcome: Outcome, directory: str, *, only_changed: bool = False) -> None:
     """Write the files into a directory: all of them aside first, then renamed, so none is ever half there.
+
+    With `only_changed` a file that has the right content already is left alone.
 
     Raises `KoboxError` when that fails; what was there before is then untouched, up to the renames done.
     """
@@ -402,6 +448,8 @@ def write(outcome: Outcome, directory: str) -> None:
         os.makedirs(directory, exist_ok=True)
         for name, content in outcome.files.items():
             target = os.path.join(directory, name)
+            if only_changed and _has(target, content):
+                continue
             aside = f"{target}.{os.getpid()}.tmp"
             made.append((aside, target))
             _write_aside(aside, content)
@@ -414,6 +462,13 @@ def write(outcome: Outcome, directory: str) -> None:
         raise KoboxError(
             f"could not write {target}: {error.strerror}", hint="The indexes that were there before are unchanged."
         ) from error
+
+
+def _has(path: str, content: bytes) -> bool:
+    try:
+        return os.stat(path).st_size == len(content) and _read(path) == content
+    except OSError:
+        return False
 
 
 def _write_aside(path: str, content: bytes) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kobox.tools.depmod import Place, run
-from kobox.tree import collect
+from kobox.tree import remember
 from kobox.tree.depmod import FILES
 from tests.kmod_fixtures import ARMHF, CLOUD, CLOUD_XZ, S390X, Answer, Tree, kobox, link_tree, packaged_tree
 from tests.tree.module_maker import make_module
@@ -249,7 +249,7 @@ class TestQuick:
 
     @pytest.fixture
     def tree(self, cloud_package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
-        monkeypatch.setattr(collect, "cache_root", lambda: str(tmp_path / "cache"))
+        monkeypatch.setattr(remember, "cache_root", lambda: str(tmp_path / "cache"))
         tree = link_tree(cloud_package, tmp_path, only=lambda path: path.startswith("kernel/net/") or "/" not in path)
         for name in ("veth.ko", "dummy.ko"):
             source = next(cloud_package.rglob(name))
@@ -286,10 +286,12 @@ class TestQuick:
         assert "alias rtnl-link-moth veth" in (tree.path / "modules.alias").read_text()
 
     def test_a_damaged_cache_is_no_cache(self, tree: Tree, tmp_path: Path) -> None:
-        (cache,) = (tmp_path / "cache").iterdir()
-        data = bytearray(cache.read_bytes())
-        data[len(data) // 2] ^= 1
-        cache.write_bytes(data)
+        files = list((tmp_path / "cache").iterdir())
+        assert len(files) == 4
+        for file in files:
+            data = bytearray(file.read_bytes())
+            data[len(data) // 2] ^= 1
+            file.write_bytes(data)
         quick = run(Place(tree.release, str(tree.root)), quick=True)
         assert quick.read == quick.modules
 
