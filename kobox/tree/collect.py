@@ -41,12 +41,12 @@ class Gathered(NamedTuple):
 
 
 def collect(modules: Sequence[Candidate], request: Request) -> Gathered:
-    """Read what must be read of the modules and remember it for the next quick run."""
-    if not request.use_cache:
+    """Read every module or, in a quick run, what must be read of them, and remember it for the next one."""
+    if not request.quick:
         return Gathered(read_all([module.file for module in modules]), len(modules))
     memory = Memory(request.directory)
     stamps = [stamp(module.file) for module in modules]
-    known = _load(memory) if request.quick else {}
+    known = _load(memory)
     missing = [number for number, module in enumerate(modules) if known.get(module.file, _NOTHING)[0] != stamps[number]]
     found = dict(zip(missing, read_all([modules[number].file for number in missing]), strict=True))
     facts = [found[number] if number in found else known[module.file][1] for number, module in enumerate(modules)]

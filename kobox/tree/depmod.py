@@ -106,7 +106,8 @@ class Request(NamedTuple):
     """What depmod is to do.
 
     `directory` is the tree (`/lib/modules/RELEASE`); `files` names single modules instead of searching. `quick` lets
-    it take the facts of unchanged files from the cache of the last run; otherwise every file is read.
+    it take the facts of unchanged files from what the last quick run remembered; otherwise every file is read, and
+    nothing is remembered.
     `kernel_symbols` turns on the check for symbols that nobody exports. `symbol_prefix` is one character that the
     architecture puts before names.
     """
@@ -115,7 +116,6 @@ class Request(NamedTuple):
     search: SearchConfig = SearchConfig()
     files: tuple[str, ...] = ()
     quick: bool = False
-    use_cache: bool = True
     kernel_symbols: KernelSymbols | None = None
     symbol_prefix: str = ""
     warn_duplicates: bool = False
@@ -201,8 +201,7 @@ class _Tree:
         self._request = request
         self._names = [module.name.encode("utf-8", "surrogateescape") for module in modules]
         self._values = [encode_value(name, number) for number, name in enumerate(self._names)]
-        self.memory = Memory(request.directory) if request.use_cache else None
-        self.is_quick = request.quick
+        self.memory = Memory(request.directory) if request.quick else None
 
     def files(self, warnings: list[str]) -> dict[str, bytes]:
         """The content of every file. Half of the work, the aliases, is done by another process."""
@@ -386,7 +385,7 @@ class _Made:
     ) -> None:
         self._tree, self._kind, self._make = tree, kind, make
         self._key = key_of(*inputs) if tree.memory else b""
-        known = tree.memory.load(kind, self._key) if tree.memory and tree.is_quick and not always else None
+        known = tree.memory.load(kind, self._key) if tree.memory and not always else None
         self._work = Apart(self._pack, here=not apart) if known is None else None
         self._known = known or b""
 

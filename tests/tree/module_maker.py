@@ -36,6 +36,8 @@ def make_module(
         (b".symtab", 2, b"".join(symbols), 3, first_global, 24),
         (b".strtab", 3, bytes(strings), 0, 0, 0),
     ]
+    if exports:
+        sections.append((b"__ksymtab", 1, b"", 0, 0, 0))
     if versions_ext:
         names = b"".join(name.encode() + b"\0" for name, _ in versions_ext)
         crcs = b"".join(struct.pack("<I", crc) for _, crc in versions_ext)
