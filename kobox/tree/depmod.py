@@ -23,7 +23,7 @@ from kobox.ko.modinfo import parse_builtin
 from kobox.ko.name import canonical_alias, from_path
 from kobox.tree import dependencies
 from kobox.tree.apart import Apart
-from kobox.tree.facts import Facts
+from kobox.tree.facts import Facts, forget_names
 from kobox.tree.index import build, encode_value
 from kobox.tree.remember import Memory, key_of
 from kobox.tree.search import Candidate, SearchConfig, find_modules, given_modules
@@ -131,6 +131,7 @@ def depmod(request: Request) -> Outcome:
     try:
         return _depmod(request)
     finally:
+        forget_names()
         if collecting:
             gc.enable()
 

@@ -123,6 +123,11 @@ def _stripped() -> _Stripped:
     return _Stripped()
 
 
+def forget_names() -> None:
+    """Let go of the names that were kept between modules."""
+    _stripped.cache_clear()
+
+
 @lru_cache(maxsize=1024)
 def _version_struct(order: str, long_size: int, count: int) -> struct.Struct:
     return struct.Struct(order + f"{long_size}x{VERSION_SIZE - long_size}s" * count)
