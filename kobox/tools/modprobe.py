@@ -150,6 +150,13 @@ class _Execution:
         else:
             try:
                 inserting.insmod(kernel, step.path, step.argument, options.flags)
+            except FileNotFoundError as error:
+                raise ModuleLoadError(
+                    errno.ENOENT,
+                    f"could not insert '{step.module}'",
+                    module=step.module,
+                    hint=f"{step.path} is in the indexes but not there: they are stale, run `depmod`.",
+                ) from error
             except ModuleLoadError as error:
                 if error.errno != errno.EEXIST or (options.first_time and step.module in self._plan.modules):
                     raise

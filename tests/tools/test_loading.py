@@ -79,6 +79,15 @@ def test_a_soft_dependency_may_fail_and_a_dependency_may_not(cloud: Tree, kernel
     assert "btrfs" not in other.modules
 
 
+def test_a_file_that_the_indexes_know_but_is_gone_is_told(cloud: Tree, kernel: SmallKernel, tmp_path: Path) -> None:
+    directory = tmp_path / "lib/modules/1.0"
+    directory.mkdir(parents=True)
+    for path in cloud.path.glob("modules.*"):
+        (directory / path.name).symlink_to(path)
+    with pytest.raises(ModuleLoadError, match="stale, run `depmod`"):
+        modprobe(kernel, ModuleTree(str(directory)), "dummy")
+
+
 def test_force_reaches_the_kernel(cloud: Tree, kernel: SmallKernel) -> None:
     flags = InitFlags.IGNORE_VERMAGIC | InitFlags.IGNORE_MODVERSIONS
     modprobe(kernel, tree_with(cloud), "dummy", options=Options(flags=flags))
