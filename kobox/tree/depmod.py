@@ -205,20 +205,21 @@ class _Tree:
         self.memory = Memory(request.directory) if request.quick else None
 
     def files(self, warnings: list[str]) -> dict[str, bytes]:
-        """The content of every file. Half of the work, the aliases, is done by another process."""
-        inputs = [b"\0".join(self._names), b"\1".join([facts.aliases for facts in self._facts])]
-        aliases = _Made(self, "alias", inputs, self._alias_files, apart=True)
+        """The content of every file. The aliases and the symbols are done by other processes meanwhile."""
+        names = b"\0".join(self._names)
+        exports = self._request.symbol_prefix.encode() + b"\1".join([facts.exports for facts in self._facts])
+        inputs = [names, b"\1".join([facts.aliases for facts in self._facts])]
+        made = {"modules.alias": _Made(self, "alias", inputs, self._alias_files, apart=True)}
+        made["modules.symbols"] = _Made(self, "symbols", [names, exports], self._symbol_files, apart=True)
+        files: dict[str, bytes] = {}
         try:
-            inputs[1] = self._request.symbol_prefix.encode() + b"\1".join([facts.exports for facts in self._facts])
-            symbols = _Made(self, "symbols", inputs, self._symbol_files)
-            inputs.append("\0".join([m.path for m in self._modules]).encode("utf-8", "surrogateescape"))
-            inputs.append(b"\1".join([facts.needs for facts in self._facts]))
+            paths = "\0".join([module.path for module in self._modules]).encode("utf-8", "surrogateescape")
+            inputs = [names, exports, paths, b"\1".join([facts.needs for facts in self._facts])]
             checks = self._request.kernel_symbols is not None
-            depends = _Made(self, "dep", inputs, lambda: self._dependency_files(warnings), always=checks)
+            made["modules.dep"] = _Made(self, "dep", inputs, lambda: self._dependency_files(warnings), always=checks)
         finally:
-            files = dict(zip(("modules.alias", "modules.alias.bin"), aliases.result(), strict=True))
-        files.update(zip(("modules.symbols", "modules.symbols.bin"), symbols.result(), strict=True))
-        files.update(zip(("modules.dep", "modules.dep.bin"), depends.result(), strict=True))
+            for name, work in made.items():
+                files[name], files[f"{name}.bin"] = work.result()
         files["modules.softdep"] = b"# Soft dependencies extracted from modules themselves.\n" + self._dep_lines(
             "softdep"
         )
