@@ -42,7 +42,7 @@ class Gathered(NamedTuple):
 
 def collect(modules: Sequence[Candidate], request: Request) -> Gathered:
     """Read every module or, in a quick run, what must be read of them, and remember it for the next one."""
-    if not request.quick:
+    if not (request.quick and request.use_cache):
         return Gathered(read_all([module.file for module in modules]), len(modules))
     memory = Memory(request.directory)
     stamps = [stamp(module.file) for module in modules]

@@ -107,7 +107,7 @@ class Request(NamedTuple):
 
     `directory` is the tree (`/lib/modules/RELEASE`); `files` names single modules instead of searching. `quick` lets
     it take the facts of unchanged files from what the last quick run remembered; otherwise every file is read, and
-    nothing is remembered.
+    nothing is remembered. Without `use_cache` a quick run is a full one.
     `kernel_symbols` turns on the check for symbols that nobody exports. `symbol_prefix` is one character that the
     architecture puts before names.
     """
@@ -116,6 +116,7 @@ class Request(NamedTuple):
     search: SearchConfig = SearchConfig()
     files: tuple[str, ...] = ()
     quick: bool = False
+    use_cache: bool = True
     kernel_symbols: KernelSymbols | None = None
     symbol_prefix: str = ""
     warn_duplicates: bool = False
@@ -202,7 +203,7 @@ class _Tree:
         self._request = request
         self._names = [module.name.encode("utf-8", "surrogateescape") for module in modules]
         self._values = [encode_value(name, number) for number, name in enumerate(self._names)]
-        self.memory = Memory(request.directory) if request.quick else None
+        self.memory = Memory(request.directory) if request.quick and request.use_cache else None
 
     def files(self, warnings: list[str]) -> dict[str, bytes]:
         """The content of every file. The aliases and the symbols are done by other processes meanwhile."""
