@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kobox.author.build import build
     from kobox.errors import (
         BuildError,
         FetchError,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "build": "kobox.author.build",
     "BuildError": "kobox.errors",
     "FetchError": "kobox.errors",
     "KernelError": "kobox.errors",
@@ -48,6 +50,7 @@ __all__ = [
     "ModuleLoadError",
     "ModuleUnloadError",
     "SigningError",
+    "build",
 ]
 
 

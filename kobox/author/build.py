@@ -20,7 +20,7 @@ from pathlib import Path
 
 from kobox.author.mirror import KBUILD_FILES, Mirror
 from kobox.errors import BuildError
-from kobox.images.store import KernelImage, default_root
+from kobox.images.store import KernelImage, Store, default_root
 
 Output = Callable[[str], None]
 """Called with each line that make and the compiler say, without its newline."""
@@ -83,14 +83,14 @@ class BuiltModules:
 
 def build(
     source: Path,
-    kernel: KernelImage,
+    kernel: KernelImage | None = None,
     *,
     output: Path | None = None,
     options: BuildOptions = BuildOptions(),
     on_output: Output | None = None,
     builds: Path | None = None,
 ) -> BuiltModules:
-    """Build the modules of a directory, or of one `.c` file, for a kernel.
+    """Build the modules of a directory, or of one `.c` file, for a kernel (None: the default one).
 
     The `.ko` files are put into `output` (None: where the source is). `builds` is where build directories are kept
     (None: the cache). Raises BuildError, with all that make and the compiler said in its `output`.
@@ -100,6 +100,7 @@ def build(
     [PosixPath('hello/hello.ko')]
     """
     source = Path(source)
+    kernel = kernel or Store().ensure()
     directory, written = what_to_build(source)
     headers = usable_headers(kernel)
     check_tools(options, own_compiler=(kernel.directory / "toolchain/bin/gcc").exists())

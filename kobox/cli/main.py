@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "build": ("kobox.cli.build", "build a module against a kernel's headers"),
     "kernel": ("kobox.cli.kernel", "the kernels that boxes boot: add, list, default, rm"),
     "keys": ("kobox.cli.keys", "make a key and a certificate to sign modules with"),
+    "new": ("kobox.cli.new", "write a new module from a template"),
     "sign": ("kobox.cli.sign", "sign modules, or take their signature off"),
     "verify": ("kobox.cli.verify", "say who signed modules, and whether the signature holds"),
 }
