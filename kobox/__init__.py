@@ -11,45 +11,71 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kobox.author.build import build
     from kobox.errors import (
+        BoxError,
+        BoxHungError,
+        BoxTimeoutError,
         BuildError,
         FetchError,
         KernelError,
         KernelImageError,
         KernelNotFoundError,
+        KernelPanicError,
         KoboxError,
         ModuleFormatError,
         ModuleLoadError,
         ModuleUnloadError,
+        ProcessDiedError,
         SigningError,
+        SnapshotError,
+    )
+    from kobox.kernel.box import (
+        Box,
+        boot,
     )
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "build": "kobox.author.build",
+    "Box": "kobox.kernel.box",
+    "BoxError": "kobox.errors",
+    "BoxHungError": "kobox.errors",
+    "BoxTimeoutError": "kobox.errors",
     "BuildError": "kobox.errors",
     "FetchError": "kobox.errors",
     "KernelError": "kobox.errors",
     "KernelImageError": "kobox.errors",
     "KernelNotFoundError": "kobox.errors",
+    "KernelPanicError": "kobox.errors",
     "KoboxError": "kobox.errors",
     "ModuleFormatError": "kobox.errors",
     "ModuleLoadError": "kobox.errors",
     "ModuleUnloadError": "kobox.errors",
+    "ProcessDiedError": "kobox.errors",
     "SigningError": "kobox.errors",
+    "SnapshotError": "kobox.errors",
+    "boot": "kobox.kernel.box",
+    "build": "kobox.author.build",
 }
 
 __all__ = [
+    "Box",
+    "BoxError",
+    "BoxHungError",
+    "BoxTimeoutError",
     "BuildError",
     "FetchError",
     "KernelError",
     "KernelImageError",
     "KernelNotFoundError",
+    "KernelPanicError",
     "KoboxError",
     "ModuleFormatError",
     "ModuleLoadError",
     "ModuleUnloadError",
+    "ProcessDiedError",
     "SigningError",
+    "SnapshotError",
+    "boot",
     "build",
 ]
 

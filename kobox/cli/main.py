@@ -16,6 +16,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module, one line for --help)
     "build": ("kobox.cli.build", "build a module against a kernel's headers"),
     "kernel": ("kobox.cli.kernel", "the kernels that boxes boot: add, list, default, rm"),
+    "lsmod": ("kobox.cli.kmod_lsmod", "show the modules that are in the kernel"),
+    "insmod": ("kobox.cli.kmod_insmod", "load one module file"),
+    "rmmod": ("kobox.cli.kmod_rmmod", "unload modules"),
+    "modprobe": ("kobox.cli.kmod_modprobe", "load or remove a module and all that goes with it"),
+    "modinfo": ("kobox.cli.kmod_modinfo", "show what a module says of itself"),
+    "depmod": ("kobox.cli.kmod_depmod", "make the indexes of a module tree"),
+    "kmod": ("kobox.cli.kmod_kmod", "kmod's own commands: list, static-nodes"),
     "keys": ("kobox.cli.keys", "make a key and a certificate to sign modules with"),
     "new": ("kobox.cli.new", "write a new module from a template"),
     "sign": ("kobox.cli.sign", "sign modules, or take their signature off"),
@@ -27,7 +34,7 @@ MULTICALL = frozenset({"depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmo
 
 def main() -> int:
     """Entry point of the console script."""
-    called_as = os.path.basename(sys.argv[0])  # noqa: PTH119  pathlib is not needed to start
+    called_as = os.path.basename(sys.argv[0])
     if called_as in MULTICALL:
         return run(called_as, sys.argv[1:], prog=called_as)
     arguments = sys.argv[1:]

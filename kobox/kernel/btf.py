@@ -116,7 +116,9 @@ class Btf:
         if kind == _ARRAY:
             element, _, count = struct.unpack_from("<III", self._data, self._starts[number] + 12)
             return f"{self.type_name(element)}[{count}]"
-        keyword = {_STRUCT: "struct ", _UNION: "union ", _ENUM: "enum ", _ENUM64: "enum ", _FWD: "struct "}.get(kind, "")
+        keyword = {_STRUCT: "struct ", _UNION: "union ", _ENUM: "enum ", _ENUM64: "enum ", _FWD: "struct "}.get(
+            kind, ""
+        )
         return keyword + (self._string(name) or "(unnamed)")
 
     # -- the encoding ------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """System calls with Python's arguments: what goes into the box's memory, what comes back, and errors as `OSError`.
 
-    int, bool, enum      the value                     str, path      a NUL-terminated copy
-    None                 0                             bytes          a copy; what the kernel writes there is lost
-    bytearray, writable memoryview, ctypes array       a copy, and copied back when the call has returned
+int, bool, enum      the value                     str, path      a NUL-terminated copy
+None                 0                             bytes          a copy; what the kernel writes there is lost
+bytearray, writable memoryview, ctypes array       a copy, and copied back when the call has returned
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ class Calls:
         else:
             self._regions.append((address, size))
 
-    def _marshal(self, process: Process, name: str, arguments: tuple[Any, ...]) -> tuple[tuple[int, ...], Callable[[], None]]:
+    def _marshal(
+        self, process: Process, name: str, arguments: tuple[Any, ...]
+    ) -> tuple[tuple[int, ...], Callable[[], None]]:
         if name not in NUMBERS:
             raise ValueError(f"no system call {name!r} on x86-64")
         if len(arguments) > 6:

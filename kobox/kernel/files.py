@@ -145,7 +145,8 @@ class BoxFile(io.RawIOBase):
 
 
 class Mapping:
-    """A mapped range of the box's process: `mapping[a:b]` reads, `mapping[a:b] = bytes` writes, as its program would."""
+    """A mapped range of the box's process: `mapping[a:b]` reads, `mapping[a:b] = bytes` writes, as its program
+    would."""
 
     def __init__(self, box: Box, address: int, length: int) -> None:
         self._box = box

@@ -8,10 +8,11 @@
             mov   r14, rax         its result, kept where CPUID does not reach
             jmp   again
 
-No stack, no memory, no library: a process is its registers. Children made by clone() run the same loop, and FS.base, which
+No stack, no memory, no library: a process is its registers. Children made by clone() run the same loop, and
+FS.base, which
 clone() sets and nothing in the loop touches, tells them apart: 0 is PID 1. The same file stands as /sbin/modprobe: when
-the kernel runs it, Python reads its arguments and does what they say. So everything that Python does in a box is a system call
-that a real process makes.
+the kernel runs it, Python reads its arguments and does what they say. So everything that Python does in a box
+is a system call that a real process makes.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _CODE = bytes.fromhex("4989e5 b86f626f6b 0fa2 eb00 0f05 4989c6 ebf0")
 DOORBELL = TEXT + _HEADERS + 8
 SYSCALL = TEXT + _HEADERS + 12
 
-# Memory that all processes of kobox in the box share (they are made with CLONE_VM), locked, so that Python can reach it.
+# Memory that all processes of kobox in the box share (they are made with CLONE_VM), locked, so that Python can
+# reach it.
 ARENA = 0x10000000
 ARENA_SIZE = 1 << 20
 

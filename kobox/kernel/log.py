@@ -62,7 +62,10 @@ class KernelLog:
         offset, size = facts.offset, facts.size
         desc_ring = self._ring + offset("printk_ringbuffer.desc_ring")
         text_ring = self._ring + offset("printk_ringbuffer.text_data_ring")
-        self._head, self._tail = desc_ring + offset("prb_desc_ring.head_id"), desc_ring + offset("prb_desc_ring.tail_id")
+        self._head, self._tail = (
+            desc_ring + offset("prb_desc_ring.head_id"),
+            desc_ring + offset("prb_desc_ring.tail_id"),
+        )
         self._count = 1 << self._u32(desc_ring + offset("prb_desc_ring.count_bits"))
         self._descs = self._u64(desc_ring + offset("prb_desc_ring.descs"))
         self._infos = self._u64(desc_ring + offset("prb_desc_ring.infos"))
@@ -98,8 +101,19 @@ class KernelLog:
         records = self.records()
         return records[-1].seq + 1 if records else 0
 
+    def position(self) -> int:
+        """Where the log ends now, for `since_position`: cheaper to ask for than a sequence number."""
+        return self._u64(self._head) & _ID
+
+    def since_position(self, position: int) -> list[LogRecord]:
+        """Records after a `position()`."""
+        new = (self._u64(self._head) & _ID) - position
+        records = self.records()
+        return records[-new:] if 0 < new <= len(records) else records if new > 0 else []
+
     def of(self, module: str) -> list[LogRecord]:
-        """What one module said: records with its name as their prefix, in the field's convention (`pr_fmt`, `dev_err`)."""
+        """What one module said: records with its name as their prefix, in the field's convention (`pr_fmt`,
+        `dev_err`)."""
         names = {module, module.replace("_", "-"), module.replace("-", "_")}
         return [r for r in self.records() if r.text.split(":", 1)[0].split(" ", 1)[0] in names]
 
@@ -140,9 +154,17 @@ class KernelLog:
         seq, nanoseconds, length, facility, flags = struct.unpack_from("<QQHBB", info)
         (caller,) = struct.unpack_from("<I", info, self._facts.offset("printk_info.caller_id"))
         device = self._facts.offset("printk_info.dev_info")
-        subsystem, name = (part.split(b"\0")[0].decode() for part in (info[device : device + 16], info[device + 16 : device + 64]))
+        subsystem, name = (
+            part.split(b"\0")[0].decode() for part in (info[device : device + 16], info[device + 16 : device + 64])
+        )
         record = LogRecord(
-            seq, nanoseconds / 1e9, flags >> 5, facility, self._text_of(begin, end, length), _caller(caller), (subsystem, name)
+            seq,
+            nanoseconds / 1e9,
+            flags >> 5,
+            facility,
+            self._text_of(begin, end, length),
+            _caller(caller),
+            (subsystem, name),
         )
         return record, state >> 62 == 2
 

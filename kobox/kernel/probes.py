@@ -1,11 +1,13 @@
-"""The probe: "when the kernel reaches this function or address, call me, with its arguments; on return, with its result".
+"""The probe: "when the kernel reaches this function or address, call me, with its arguments; on return, with
+its result".
 
     with box.probe("kmem_cache_alloc", lambda hit: print(hit.caller, hit["flags"])):
         …
     box.probe("hello:hello_open", on_return=lambda hit: hit.set_result(-errno.ENODEV))
     box.probe("kmalloc_trace", lambda hit: hit.skip(0) if hit.caller_in("hello") else None)
 
-A probe costs nothing where nothing is watched: it is a hook on one instruction. Symbols may name functions of modules that are
+A probe costs nothing where nothing is watched: it is a hook on one instruction. Symbols may name functions of
+modules that are
 not loaded yet ("module:symbol"); such a probe is set when the module comes, before its init runs, and goes with it.
 Arguments follow the System V ABI; their names and types come from BTF.
 """
@@ -45,7 +47,9 @@ class Hit:
         """An argument by its name in the source (from BTF). Raises `KeyError`."""
         names = self.probe.parameter_names
         if name not in names[:6]:
-            raise KeyError(f"{self.probe.where} has no register argument {name!r} (it has: {', '.join(names) or 'none known'})")
+            raise KeyError(
+                f"{self.probe.where} has no register argument {name!r} (it has: {', '.join(names) or 'none known'})"
+            )
         return self.args[names.index(name)]
 
     @property
@@ -96,9 +100,7 @@ class Hit:
 class Probe:
     """A probe that is set (or waits for its module). `remove()`, or leaving its `with` block, takes it away."""
 
-    def __init__(
-        self, probes: Probes, where: str | int, on_entry: Callback | None, on_return: Callback | None
-    ) -> None:
+    def __init__(self, probes: Probes, where: str | int, on_entry: Callback | None, on_return: Callback | None) -> None:
         self._probes = probes
         self.where = where
         self.on_entry = on_entry

@@ -104,8 +104,12 @@ class Processes:
     def wait_for_init(self, *, blocks: int, progress: Callable[[], None] | None = None) -> None:
         """Run the kernel from power on until PID 1 rings. Raises `KernelPanicError` when it never does."""
         end = self._machine.blocks + blocks
-        while (event := self._machine.run(blocks=SLICE)) is Event.SLICE:
-            if progress:
+        while (event := self._machine.run(blocks=SLICE)) is not Event.DOORBELL or self.arguments()[0] != "/init":
+            if event is Event.DOORBELL:  # a driver asks for a module before there is anybody to answer
+                self._set(self.by_number[0], NUMBERS["exit_group"], (1,))
+            elif event is not Event.SLICE:
+                break
+            elif progress:
                 progress()
             if self._machine.blocks > end:
                 self._die("the kernel did not reach its first process", BoxHungError)
@@ -114,6 +118,19 @@ class Processes:
         self.in_hand = self.by_number[0]
         self.in_hand.state = State.IN_HAND
         self.space = self._machine.registers().cr3
+
+    def arguments(self) -> list[str]:
+        """The command line of the program at the doorbell, which has just begun (R13 is its first stack pointer)."""
+        read, at = self._machine.read, self._machine.register("r13")
+        (count,) = struct.unpack("<Q", read(at, 8))
+        pointers = struct.unpack(f"<{min(count, 64)}Q", read(at + 8, 8 * min(count, 64)))
+        return [self._string(pointer) for pointer in pointers]
+
+    def _string(self, address: int) -> str:
+        out = b""
+        while 0 not in out and len(out) < 65536:
+            out += self._machine.read(address + len(out), 4096 - (address + len(out) & 4095))
+        return os.fsdecode(out.split(b"\0", 1)[0])
 
     def watch_children(self, serial: int, signals: int) -> None:
         """From now on PID 1, which is in hand, rests on these two descriptors: its serial line and its signalfd."""
@@ -148,7 +165,8 @@ class Processes:
     def call(self, process: Process, what: str, arguments: tuple[int, ...], limits: Limits | None = None) -> int:
         """Make one system call and wait for it: its raw result.
 
-        Raises `ProcessDiedError` when the process is killed in it, `BoxTimeoutError`, `BoxHungError`, `KernelPanicError`.
+        Raises `ProcessDiedError` when the process is killed in it, `BoxTimeoutError`, `BoxHungError`,
+        `KernelPanicError`.
         """
         pending = self._command(process, what, arguments)
         self.wait(pending, limits)

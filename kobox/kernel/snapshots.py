@@ -5,8 +5,8 @@
     KERNEL/snapshots/KEY/about     JSON: sums of the two, sizes, and what the box must remember (PIDs, vmcoreinfo …)
 
 KEY is a digest of everything that shapes a snapshot: the kernel's bytes, its command line, the memory size, the
-native core, libunicorn, this format. A snapshot is written beside its place and renamed, so there is never half of one; when read
-it is checked against its sums, and one that fails is removed and made again.
+native core, libunicorn, this format. A snapshot is written beside its place and renamed, so there is never
+half of one; when read it is checked against its sums, and one that fails is removed and made again.
 """
 
 from __future__ import annotations

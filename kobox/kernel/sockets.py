@@ -1,6 +1,7 @@
 """Sockets of a box: the kernel's own, with `socket.socket`'s names for what can be done with them.
 
-Addresses are written as Python writes them: (host, port), a path, (interface, protocol) for packets; hosts as numbers only.
+Addresses are written as Python writes them: (host, port), a path, (interface, protocol) for packets; hosts as
+numbers only.
 """
 
 from __future__ import annotations
@@ -121,7 +122,9 @@ class BoxSocket:
             return address
         if self.family == socket.AF_INET:
             host, port = address
-            return struct.pack("<HH", self.family, socket.htons(port)) + socket.inet_pton(socket.AF_INET, host) + bytes(8)
+            return (
+                struct.pack("<HH", self.family, socket.htons(port)) + socket.inet_pton(socket.AF_INET, host) + bytes(8)
+            )
         if self.family == socket.AF_INET6:
             host, port = address[:2]
             scope = address[3] if len(address) > 3 else 0

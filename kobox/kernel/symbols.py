@@ -5,7 +5,8 @@ the snapshot. Modules' come from `struct module` in the kernel's memory, each ti
 
     kallsyms_names:   { length (1 or 2 bytes), that many token numbers } …     a symbol's type letter, then its name
     token_table:      256 strings without their numbers; token_index: where each starts
-    kallsyms_offsets: int32; negative: relative_base - 1 - offset; else absolute (per-CPU), or all relative_base + offset
+    kallsyms_offsets: int32; negative: relative_base - 1 - offset; else absolute (per-CPU), or all
+    relative_base + offset
 """
 
 from __future__ import annotations
@@ -58,9 +59,7 @@ class LoadedAt:
 class Symbols:
     """Symbols of one box. `cache` is the file that keeps the kernel's own; `read_proc` reads /proc/kallsyms."""
 
-    def __init__(
-        self, machine: Machine, facts: VmCoreInfo, cache: Path | None, read_proc: Callable[[], bytes]
-    ) -> None:
+    def __init__(self, machine: Machine, facts: VmCoreInfo, cache: Path | None, read_proc: Callable[[], bytes]) -> None:
         self._machine = machine
         self._facts = facts
         self._cache = cache
@@ -133,7 +132,8 @@ class Symbols:
         head = self._kernel_address("modules")
         if head is None:
             return []
-        read, found = self._machine.read, []
+        read = self._machine.read
+        found: list[LoadedAt] = []
         btf = self.btf
         link = btf.offset("module", "list")
         at = self._u64(head)
@@ -167,14 +167,22 @@ class Symbols:
             first, size = module + btf.offset("module", "mem"), btf.size("module_memory")
             for n in range(btf.array_length("module", "mem")):
                 at = first + n * size
-                yield self._u64(at + btf.offset("module_memory", "base")), self._u32(at + btf.offset("module_memory", "size"))
+                yield (
+                    self._u64(at + btf.offset("module_memory", "base")),
+                    self._u32(at + btf.offset("module_memory", "size")),
+                )
             return
         for layout in ("core_layout", "init_layout"):
             at = module + btf.offset("module", layout)
-            yield self._u64(at + btf.offset("module_layout", "base")), self._u32(at + btf.offset("module_layout", "size"))
+            yield (
+                self._u64(at + btf.offset("module_layout", "base")),
+                self._u32(at + btf.offset("module_layout", "size")),
+            )
 
     def _nearest(self, module: LoadedAt, address: int) -> Symbol:
-        best = Symbol("", next(start for start, size in module.parts if start <= address < start + size), module=module.name)
+        best = Symbol(
+            "", next(start for start, size in module.parts if start <= address < start + size), module=module.name
+        )
         for symbol in self._symbols_at(module):
             if best.address <= symbol.address <= address and symbol.name:
                 best = symbol
@@ -309,6 +317,8 @@ class Symbols:
 def _parse_proc(text: bytes) -> tuple[array[int], bytes]:
     """/proc/kallsyms: "address type name [module]"; modules' symbols are left out."""
     rows = sorted(
-        (int(fields[0], 16), fields[1] + fields[2]) for fields in map(bytes.split, text.splitlines()) if len(fields) == 3
+        (int(fields[0], 16), fields[1] + fields[2])
+        for fields in map(bytes.split, text.splitlines())
+        if len(fields) == 3
     )
     return array("Q", [address for address, _ in rows]), b"\n" + b"".join(name + b"\n" for _, name in rows)

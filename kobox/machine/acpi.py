@@ -1,4 +1,5 @@
-"""The ACPI tables of the machine: just enough for a kernel to find the local APIC, and with it a timer that sleeps long.
+"""The ACPI tables of the machine: just enough for a kernel to find the local APIC, and with it a timer that
+sleeps long.
 
     RSDP -> XSDT -> FADT -> DSDT (an empty namespace), FACS
                  -> MADT: one processor's local APIC; 8259s present; no IO-APIC

@@ -68,11 +68,11 @@ def extract_vmlinux(image: bytes, name: str = "kernel image") -> bytes:
     start = (setup_sects + 1) * 512 + offset
     payload = image[start : start + length]
     if len(payload) < max(length, 16):
-        raise KernelImageError(f"{name}: truncated: the payload should end at byte {start + length}, the file at {len(image)}")
-    for magic, unpack in _PACKERS:
-        if payload.startswith(magic):
-            break
-    else:
+        raise KernelImageError(
+            f"{name}: truncated: the payload should end at byte {start + length}, the file at {len(image)}"
+        )
+    unpack = next((unpack for magic, unpack in _PACKERS if payload.startswith(magic)), None)
+    if unpack is None:
         raise KernelImageError(f"{name}: the payload at byte {start} is packed in an unknown way ({payload[:4].hex()})")
     try:
         vmlinux = unpack(payload)
@@ -101,7 +101,9 @@ def parse_vmlinux(vmlinux: bytes, name: str = "vmlinux") -> Vmlinux:
         kind, _, offset, _, physical, filesz, memsz, _ = struct.unpack_from("<IIQQQQQQ", vmlinux, at)
         if kind == 1:
             if offset + filesz > len(vmlinux):
-                raise KernelImageError(f"{name}: segment {i} ends at byte {offset + filesz}, the file at {len(vmlinux)}")
+                raise KernelImageError(
+                    f"{name}: segment {i} ends at byte {offset + filesz}, the file at {len(vmlinux)}"
+                )
             segments.append(Segment(physical, view[offset : offset + filesz], max(memsz, filesz)))
     if not segments:
         raise KernelImageError(f"{name}: no loadable segment")

@@ -327,7 +327,9 @@ class Machine:
     def load_state(self, state: bytes) -> None:
         """Undo `save_state`. Raises `ValueError` when the state is of another build."""
         if len(state) != self._core.kobox_state_size(self._handle):
-            raise ValueError(f"a machine state of {len(state)} bytes, this build has {self._core.kobox_state_size(self._handle)}")
+            raise ValueError(
+                f"a machine state of {len(state)} bytes, this build has {self._core.kobox_state_size(self._handle)}"
+            )
         self._core.kobox_state_load(self._handle, state)
 
     def save_ram(self, fd: int, offset: int) -> bytes:
@@ -359,5 +361,3 @@ class Machine:
             raise MemoryError("no memory to restore a checkpoint")
         self._console_read = min(self._console_read, self._core.kobox_console(self._handle, 0, None, 0))
         return pages
-
-

@@ -15,7 +15,6 @@ from kobox.errors import ModuleFormatError
 from kobox.ko import compression, elf
 from kobox.ko.versions import VERSION_SIZE
 
-
 # Up to here it is faster to read a file whole than to read what is needed of it.
 _SMALL = 64 << 10
 

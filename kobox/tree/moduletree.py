@@ -132,8 +132,9 @@ class ModuleTree:
     ) -> Plan:
         """What to do to load what a name stands for, in order, each step with its reason.
 
-        Raises `ModuleNotFoundInTreeError` when nothing is known by that name, `ForbiddenModuleError` when the
-        configuration's forbid or allow list stands against it.
+        A name beginning with `/`, `./` or `../` is the path of a module file; its dependencies are known only if it
+        is this tree's own. Raises `OSError` for a path that is not there, `ModuleNotFoundInTreeError` when nothing
+        is known by that name, `ForbiddenModuleError` when the configuration's forbid or allow list stands against it.
         """
         return Planner(self, use_blacklist=use_blacklist, ignore_commands=ignore_commands).plan(name, parameters)
 

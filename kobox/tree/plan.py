@@ -6,10 +6,11 @@ Before a module come its dependencies (what they need first), before each of tho
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from kobox.errors import KoboxError
-from kobox.ko.name import canonical
+from kobox.ko.name import canonical, from_path
 
 if TYPE_CHECKING:
     from kobox.tree.moduletree import Match, ModuleTree
@@ -95,6 +96,8 @@ class Planner:
 
     def plan(self, name: str, parameters: str) -> Plan:
         """The plan for a name. Raises as `ModuleTree.resolve` does."""
+        if name.startswith(("/", "./", "../")):
+            return self._plan_file(name, parameters)
         matches = self._tree.lookup(name)
         if not matches:
             raise not_found(self._tree, name)
@@ -104,6 +107,19 @@ class Planner:
             self._placed.clear()
             self._request(match, name, parameters)
         return Plan(name, tuple(match.module for match in matches), tuple(self._steps))
+
+    def _plan_file(self, name: str, parameters: str) -> Plan:
+        path, module = os.path.realpath(name, strict=True), from_path(name)
+        known = self._tree.entry(module)
+        if known and os.path.realpath(known.path) == path:
+            return self.plan(module, parameters)
+        if not self._config.is_allowed(module):
+            raise ForbiddenModuleError(module, module)
+        self._place(module, "asked for", True, "", parameters, self._ignore_commands)
+        steps = tuple(
+            step._replace(path=path, action=INSMOD) if step.action == ABSENT else step for step in self._steps
+        )
+        return Plan(name, (module,), tuple(s._replace(path=path) if s.action == INSMOD else s for s in steps))
 
     def _request(self, match: Match, name: str, parameters: str) -> None:
         by_alias = bool(match.alias)
@@ -179,8 +195,6 @@ def not_found(tree: ModuleTree, name: str) -> ModuleNotFoundInTreeError:
     """The error for a name that nothing is known by, with the most useful advice there is."""
     message = f"Module {name} not found in directory {tree.directory}"
     if tree.missing:
-        import os
-
         if not os.path.isdir(tree.directory):
             hint = "There is no such directory: no modules are installed for this kernel release."
         else:

@@ -1,0 +1,153 @@
+"""`kobox depmod`: make the indexes of a module tree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kobox.cli.kmod_front import (
+    ERROR,
+    INFO,
+    WARNING,
+    Messages,
+    Option,
+    UsageError,
+    parse,
+    release_or_own,
+    text_of,
+    version,
+    write,
+)
+from kobox.errors import KoboxError
+
+if TYPE_CHECKING:
+    from kobox.tree.depmod import KernelSymbols
+
+OPTIONS = (
+    Option(("all",), "a"),
+    Option(("quick",), "A"),
+    Option(("basedir",), "b", True),
+    Option(("moduledir",), "m", True),
+    Option(("outdir",), "o", True),
+    Option(("config",), "C", True),
+    Option(("symvers",), "E", True),
+    Option(("filesyms",), "F", True),
+    Option(("errsyms",), "e"),
+    Option(("unresolved-error",), "u"),
+    Option(("quiet",), "q"),
+    Option(("root",), "r"),
+    Option(("show", "dry-run"), "n"),
+    Option(("symbol-prefix",), "P", True),
+    Option(("warn",), "w"),
+    Option(("verbose",), "v"),
+    Option(("version",), "V"),
+    Option(("help",), "h"),
+)
+HELP = """usage: depmod [-a|-A] [options] [RELEASE [/PATH/TO/MODULE.ko ...]]
+
+Makes the indexes that modprobe looks things up in, for the modules of a kernel release.
+
+  -a, --all                 read every module (this is the default)
+  -A, --quick               read only modules that are new or changed since the last run
+  -b, --basedir=DIR         DIR is the root of the file system
+  -m, --moduledir=DIR       where trees are below the root (/lib/modules)
+  -o, --outdir=DIR          write the indexes under this root instead
+  -C, --config=PATH         read this file or directory instead of depmod.d; may be repeated
+  -e, --errsyms             report symbols that nobody exports; takes -E or -F
+  -E, --symvers=FILE        the kernel's own symbols: Module.symvers, with versions
+  -F, --filesyms=FILE       the kernel's own symbols: System.map
+  -P, --symbol-prefix=C     a character that the architecture puts before symbols
+  -n, --show                write the text indexes to standard output, and nothing else anywhere
+  -w, --warn                report aliases that several modules have
+  -v, --verbose             say more
+  -V, --version             show the version
+  -h, --help                show this text"""
+
+
+def main(argv: list[str], prog: str) -> int:
+    """Run the command and return its exit status."""
+    messages = Messages(prog)
+    try:
+        options, arguments = parse(argv, OPTIONS)
+    except UsageError as error:
+        messages.plain(str(error))
+        return 1
+    values = dict(options)
+    if "help" in values or "version" in values:
+        print(HELP if "help" in values else version())
+        return 0
+    if "verbose" in values:
+        messages.level = INFO
+    if "show" in values:
+        # What is odd about the tree is then of no interest: the output is what was asked for.
+        messages.level = ERROR
+    release, files = release_or_own(""), arguments
+    if arguments and not arguments[0].startswith("/"):
+        release, files = arguments[0], arguments[1:]
+        major, _, rest = release.partition(".")
+        if not (major.isdecimal() and rest[:1].isdecimal()):
+            messages.error(f"Bad version passed {release}")
+            return 1
+    for file in files:
+        if not file.startswith("/"):
+            messages.fatal(f"{file}: not absolute path.")
+            return 1
+    return _run(messages, options, release, files)
+
+
+def _run(messages: Messages, options: list[tuple[str, str]], release: str, files: list[str]) -> int:
+    from kobox.tools.depmod import Place, run
+
+    values = dict(options)
+    place = Place(
+        release, values.get("basedir", ""), values.get("moduledir", "") or "/lib/modules", values.get("outdir", "")
+    )
+    try:
+        outcome = run(
+            place,
+            config_paths=tuple(value for name, value in options if name == "config"),
+            files=tuple(files),
+            quick="quick" in values,
+            dry_run="show" in values,
+            kernel_symbols=_kernel_symbols(messages, values),
+            symbol_prefix=values.get("symbol-prefix", ""),
+            warn_duplicates="warn" in values,
+        )
+    except FileNotFoundError as error:
+        if error.filename == place.directory:
+            messages.error(f"could not open directory {place.directory}: {error.strerror}")
+            messages.fatal(f"could not search modules: {error.strerror}")
+        else:
+            messages.fatal(text_of(error))
+        return 1
+    except (KoboxError, OSError, ValueError) as error:
+        messages.fatal(str(error) if isinstance(error, ValueError) else text_of(error))
+        return 1
+    for text in outcome.warnings:
+        messages.say(ERROR if text.startswith(("Cycle", "Found")) else WARNING, text)
+    for text in outcome.unreadable:
+        messages.error(f"failed to load symbols from {text}")
+    if "show" in values:
+        write(
+            "".join(
+                data.decode("utf-8", "surrogateescape") for name, data in outcome.files.items() if "bin" not in name
+            )
+        )
+    messages.say(INFO, f"{outcome.modules} modules, {outcome.read} of them read")
+    if outcome.unreadable:
+        count = len(outcome.unreadable)
+        messages.error(f"{count} of {outcome.modules} module files could not be read; the indexes are without them")
+        return 1
+    return 0
+
+
+def _kernel_symbols(messages: Messages, values: dict[str, str]) -> KernelSymbols | None:
+    from kobox.tree.depmod import KernelSymbols
+
+    if "errsyms" not in values:
+        return None
+    if "symvers" in values:
+        return KernelSymbols.from_symvers(values["symvers"])
+    if "filesyms" in values:
+        return KernelSymbols.from_system_map(values["filesyms"])
+    messages.warning("-e needs -E or -F")
+    return None

@@ -1,0 +1,133 @@
+"""What the kmod tools' fronts share: options as getopt_long(3) reads them, and messages as kmod writes them.
+
+prog: ERROR: text        on standard error, or in the system log with -s
+"""
+
+from __future__ import annotations
+
+import getopt
+import os
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from kobox.errors import KoboxError
+
+# Messages up to this level are shown; -q and -v move it. The numbers are syslog(3)'s.
+FATAL, ERROR, WARNING, NOTICE, INFO, DEBUG = 2, 3, 4, 5, 6, 7
+_LABELS = {FATAL: "FATAL", ERROR: "ERROR", WARNING: "WARNING", NOTICE: "NOTICE", INFO: "INFO", DEBUG: "DEBUG"}
+
+
+class UsageError(Exception):
+    """The command line can't be understood; the text says why, in getopt_long(3)'s words."""
+
+
+class Option(NamedTuple):
+    """One option: its long names, its letter ("" for none), and whether it takes a value."""
+
+    names: tuple[str, ...]
+    letter: str = ""
+    takes_value: bool = False
+
+
+class Messages:
+    """Where a tool's messages go. `tool` is the name that they begin with."""
+
+    def __init__(self, prog: str) -> None:
+        self.tool = prog.rpartition(" ")[2]
+        self.level = WARNING
+        self.to_syslog = False
+
+    def say(self, level: int, text: str) -> None:
+        """Write a message of this level, if the level is shown at all."""
+        if level > self.level:
+            return
+        line = f"{self.tool}: {_LABELS[level]}: {text}"
+        if self.to_syslog:
+            import syslog
+
+            syslog.openlog(self.tool)
+            syslog.syslog(level, text)
+            return
+        sys.stdout.flush()
+        print(_printable(line), file=sys.stderr)
+
+    def error(self, text: str) -> None:
+        """An error that does not keep the rest from being done."""
+        self.say(ERROR, text)
+
+    def warning(self, text: str) -> None:
+        """Something odd."""
+        self.say(WARNING, text)
+
+    def fatal(self, text: str) -> None:
+        """The error that ended it."""
+        self.say(FATAL, text)
+
+    def plain(self, text: str) -> None:
+        """A line on standard error without a level, for usage errors."""
+        print(f"{self.tool}: {text}", file=sys.stderr)
+
+
+def parse(argv: Sequence[str], options: Sequence[Option]) -> tuple[list[tuple[str, str]], list[str]]:
+    """([(first long name of the option, its value)], arguments). Raises `UsageError`."""
+    short = "".join(option.letter + ":" * option.takes_value for option in options if option.letter)
+    long = [name + "=" * option.takes_value for option in options for name in option.names]
+    try:
+        found, arguments = getopt.gnu_getopt(list(argv), short, long)
+    except getopt.GetoptError as error:
+        raise UsageError(_usage_text(error, options)) from None
+    first = {f"--{name}": option.names[0] for option in options for name in option.names}
+    first.update({f"-{option.letter}": option.names[0] for option in options if option.letter})
+    return [(first[name], value) for name, value in found], arguments
+
+
+def _usage_text(error: getopt.GetoptError, options: Sequence[Option]) -> str:
+    name = error.opt
+    if "unique prefix" in error.msg:
+        near = [f"'--{each}'" for option in options for each in option.names if each.startswith(name)]
+        return f"option '--{name}' is ambiguous; possibilities: {' '.join(near)}"
+    long = error.msg.startswith("option --")
+    if "requires argument" in error.msg:
+        return f"option '--{name}' requires an argument" if long else f"option requires an argument -- '{name}'"
+    if "must not have" in error.msg:
+        return f"option '--{name}' doesn't allow an argument"
+    return f"unrecognized option '--{name}'" if long else f"invalid option -- '{name}'"
+
+
+def version() -> str:
+    """What --version prints: the kmod whose behaviour this is, then kobox's own version."""
+    import kobox
+
+    return f"kmod version 34.2\n+ZSTD +XZ +ZLIB +OPENSSL\nkobox {kobox.__version__}"
+
+
+def write(text: str) -> None:
+    """Print text in which undecodable bytes of a file may stand as surrogates."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+    sys.stdout.buffer.flush()
+
+
+def write_json(value: object) -> None:
+    """Print a value as JSON."""
+    import json
+
+    print(json.dumps(value, indent=2, ensure_ascii=True))
+
+
+def text_of(error: KoboxError | OSError) -> str:
+    """An error's whole text: a hint stands on a line of its own."""
+    if isinstance(error, KoboxError):
+        return str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
+
+
+def release_or_own(release: str) -> str:
+    """The release given, or this machine's."""
+    return release or os.uname().release
+
+
+def _printable(line: str) -> str:
+    return line.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,74 @@
+"""`kobox insmod`: load one module file."""
+
+from __future__ import annotations
+
+from kobox.cli.kmod_front import DEBUG, Messages, Option, UsageError, parse, text_of, version
+from kobox.errors import KoboxError, ModuleLoadError
+
+OPTIONS = (
+    Option(("force",), "f"),
+    Option(("force-modversion",)),
+    Option(("force-vermagic",)),
+    Option(("syslog",), "s"),
+    Option(("verbose",), "v"),
+    Option(("version",), "V"),
+    Option(("help",), "h"),
+)
+HELP = """usage: insmod [options] FILE [PARAMETER=VALUE ...]
+
+Loads one module file (plain, gzip, xz, zstd or lz4). `modprobe` also loads what it needs.
+
+  -f, --force             check neither symbol versions nor the version magic: may crash this machine
+      --force-modversion  don't check the versions of symbols
+      --force-vermagic    don't check the version magic
+  -s, --syslog            messages go to the system log
+  -v, --verbose           say more
+  -V, --version           show the version
+  -h, --help              show this text"""
+
+
+def main(argv: list[str], prog: str) -> int:
+    """Run the command and return its exit status."""
+    messages = Messages(prog)
+    try:
+        options, arguments = parse(argv, OPTIONS)
+    except UsageError as error:
+        messages.plain(str(error))
+        return 1
+    chosen = {name for name, _ in options}
+    messages.to_syslog = "syslog" in chosen
+    if "verbose" in chosen:
+        messages.level = DEBUG
+    if "help" in chosen or "version" in chosen:
+        print(HELP if "help" in chosen else version())
+        return 0
+    if not arguments:
+        messages.error("missing filename.")
+        return 1
+    return _insert(messages, arguments[0], arguments[1:], chosen)
+
+
+def _insert(messages: Messages, path: str, words: list[str], chosen: set[str]) -> int:
+    from kobox.kernel.host import Host
+    from kobox.kernel.interface import InitFlags
+    from kobox.tools.insmod import insmod, meaning
+    from kobox.tools.parameters import join_arguments
+
+    flags = InitFlags.NONE
+    if chosen & {"force", "force-modversion"}:
+        flags |= InitFlags.IGNORE_MODVERSIONS
+    if chosen & {"force", "force-vermagic"}:
+        flags |= InitFlags.IGNORE_VERMAGIC
+    try:
+        insmod(Host(), path, join_arguments(words), flags)
+    except ModuleLoadError as error:
+        hint = f"\n{error.hint}" if error.hint else ""
+        messages.error(f"could not insert module {path}: {meaning(error.errno)}{hint}")
+        return 1
+    except OSError as error:
+        messages.error(f"could not load module {path}: {error.strerror}")
+        return 1
+    except (KoboxError, ValueError) as error:
+        messages.error(text_of(error) if isinstance(error, KoboxError) else str(error))
+        return 1
+    return 0

@@ -1,0 +1,106 @@
+"""`kobox kmod`: the commands that kmod has of its own, list and static-nodes, and the six tools by their names."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+
+from kobox.cli.kmod_front import Messages, Option, UsageError, parse, version
+from kobox.errors import KoboxError
+
+HELP = """usage: kmod [options] COMMAND [options of the command]
+
+  -V, --version   show the version
+  -h, --help      show this text
+
+commands:
+  list            the modules that are in the kernel
+  static-nodes    the device nodes that load a module when they are opened
+  help            show this text
+  lsmod, insmod, rmmod, modprobe, modinfo, depmod: also by symbolic links of these names"""
+NODES_HELP = """usage: kmod static-nodes [options]
+
+Shows the device nodes that load a module when they are opened, from modules.devname.
+
+  -f, --format=FORMAT  human (the default), tmpfiles (for systemd-tmpfiles) or devname
+  -o, --output=FILE    write to FILE
+  -h, --help           show this text"""
+_TOOLS = ("lsmod", "insmod", "rmmod", "modprobe", "modinfo", "depmod")
+_NODE_OPTIONS = (Option(("format",), "f", True), Option(("output",), "o", True), Option(("help",), "h"))
+
+
+def main(argv: list[str], prog: str) -> int:
+    """Run the command and return its exit status."""
+    messages = Messages(prog)
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(HELP)
+        if not argv:
+            print("missing command", file=sys.stderr)
+        return 0 if argv else 1
+    name, rest = argv[0], argv[1:]
+    if name in ("-V", "--version"):
+        print(version())
+        return 0
+    if name.startswith("-"):
+        shown = f"unrecognized option '{name}'" if name.startswith("--") else f"invalid option -- '{name[1:2]}'"
+        messages.plain(shown)
+        return 1
+    if name == "list":
+        from kobox.cli import kmod_lsmod
+
+        return kmod_lsmod.main(rest, prog)
+    if name == "static-nodes":
+        return _static_nodes(messages, rest)
+    if name in _TOOLS:
+        from kobox.cli.main import run
+
+        return run(name, rest, prog=name)
+    print(HELP)
+    print(f"invalid command '{name}'", file=sys.stderr)
+    return 1
+
+
+def _static_nodes(messages: Messages, argv: list[str]) -> int:
+    from kobox.tools.static_nodes import FORMATS, render, static_nodes
+    from kobox.tree.moduletree import ModuleTree
+
+    try:
+        options, _ = parse(argv, _NODE_OPTIONS)
+    except UsageError as error:
+        messages.plain(str(error))
+        return 1
+    values = dict(options)
+    if "help" in values:
+        print(NODES_HELP)
+        return 0
+    form = values.get("format", "human")
+    if form not in FORMATS:
+        print(NODES_HELP)
+        print(f"Unknown format: '{form}'.", file=sys.stderr)
+        return 1
+    tree = ModuleTree.of(os.uname().release)
+    try:
+        nodes = static_nodes(tree)
+    except OSError:
+        print(f"Warning: {tree.directory}/modules.devname not found - ignoring", file=sys.stderr)
+        return 0
+    except KoboxError as error:
+        messages.error(str(error))
+        return 1
+    _output(render(nodes, form), values.get("output", "/dev/stdout"))
+    return 0
+
+
+def _output(text: str, path: str) -> None:
+    if path == "/dev/stdout":
+        sys.stdout.write(text)
+        return
+    folder = os.path.dirname(path) or "."
+    os.makedirs(folder, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+        file.write(text)
+        os.fchmod(file.fileno(), 0o644)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(file.name, path)

@@ -1,0 +1,59 @@
+"""`kobox lsmod`: show the modules that are in the kernel."""
+
+from __future__ import annotations
+
+from kobox.cli.kmod_front import Messages, Option, UsageError, parse, version, write, write_json
+
+OPTIONS = (
+    Option(("syslog",), "s"),
+    Option(("verbose",), "v"),
+    Option(("json",)),
+    Option(("version",), "V"),
+    Option(("help",), "h"),
+)
+HELP = """usage: lsmod [options]
+
+Shows what /proc/modules tells, in columns.
+
+  -s, --syslog     messages go to the system log
+  -v, --verbose    say more
+      --json       the same as JSON, with state and taint
+  -V, --version    show the version
+  -h, --help       show this text"""
+
+
+def main(argv: list[str], prog: str) -> int:
+    """Run the command and return its exit status."""
+    messages = Messages(prog)
+    try:
+        options, arguments = parse(argv, OPTIONS)
+    except UsageError as error:
+        messages.plain(str(error))
+        return 1
+    chosen = {name for name, _ in options}
+    messages.to_syslog = "syslog" in chosen
+    if "help" in chosen or "version" in chosen:
+        print(HELP if "help" in chosen else version())
+        return 0
+    if arguments:
+        messages.error("too many arguments provided.")
+        return 1
+    return show(messages, "json" in chosen)
+
+
+def show(messages: Messages, as_json: bool) -> int:
+    """Print the table, or its JSON."""
+    from kobox.kernel.host import Host
+    from kobox.tools.lsmod import lsmod, table
+
+    try:
+        modules = lsmod(Host())
+    except OSError as error:
+        messages.error(f"could not open /proc/modules: {error.strerror}")
+        messages.error(f"could not get list of modules: {error.strerror}")
+        return 1
+    if as_json:
+        write_json([module._asdict() for module in modules])
+    else:
+        write(table(modules))
+    return 0

@@ -1,0 +1,204 @@
+"""`kobox modinfo`: show what modules say of themselves."""
+
+from __future__ import annotations
+
+from kobox.cli.kmod_front import (
+    Messages,
+    Option,
+    UsageError,
+    parse,
+    release_or_own,
+    text_of,
+    version,
+    write,
+    write_json,
+)
+from kobox.errors import KoboxError
+from kobox.tools.modinfo import Report, describe, modinfo
+from kobox.tree.moduletree import ModuleTree
+from kobox.tree.plan import ModuleNotFoundInTreeError
+
+OPTIONS = (
+    Option(("author",), "a"),
+    Option(("description",), "d"),
+    Option(("license",), "l"),
+    Option(("parameters",), "p"),
+    Option(("filename",), "n"),
+    Option(("null",), "0"),
+    Option(("modname",), "m"),
+    Option(("field",), "F", True),
+    Option(("set-version",), "k", True),
+    Option(("basedir",), "b", True),
+    Option(("json",)),
+    Option(("version",), "V"),
+    Option(("help",), "h"),
+)
+HELP = """usage: modinfo [options] MODULE|ALIAS|FILE...
+
+Shows the strings in module files, and the signature.
+
+  -a, --author               only the author
+  -d, --description          only the description
+  -l, --license              only the license
+  -p, --parameters           only the parameters
+  -n, --filename             only the file's path
+  -F, --field=FIELD          only this field, in any case
+  -0, --null                 end each with a NUL byte instead of a newline
+  -m, --modname              the arguments are names of modules, not aliases or files
+  -k, --set-version=RELEASE  look in the tree of this kernel release
+  -b, --basedir=DIR          DIR is the root of the file system
+      --json                 everything as JSON
+  -V, --version              show the version
+  -h, --help                 show this text"""
+_SHORTCUTS = {
+    "author": "author",
+    "description": "description",
+    "license": "license",
+    "parameters": "parm",
+    "filename": "filename",
+}
+# Fields that a module need not have: asking for one that is not there is no mistake.
+KNOWN_FIELDS = frozenset(
+    [
+        "alias",
+        "author",
+        "built-in",
+        "depends",
+        "description",
+        "file",
+        "filename",
+        "firmware",
+        "import_ns",
+        "intree",
+        "license",
+        "livepatch",
+        "name",
+        "parm",
+        "parmtype",
+        "retpoline",
+        "rhelversion",
+        "scmversion",
+        "sig_hashalgo",
+        "sig_id",
+        "sig_key",
+        "signature",
+        "signer",
+        "softdep",
+        "srcversion",
+        "staging",
+        "supported",
+        "vermagic",
+        "version",
+        "weakdep",
+    ]
+)
+
+
+def main(argv: list[str], prog: str) -> int:
+    """Run the command and return its exit status."""
+    messages = Messages(prog)
+    try:
+        options, arguments = parse(argv, OPTIONS)
+    except UsageError as error:
+        messages.plain(str(error))
+        return 1
+    field = release = root = ""
+    chosen = {name for name, _ in options}
+    for name, value in options:
+        field = value if name == "field" else _SHORTCUTS.get(name, field)
+        release = value if name == "set-version" else release
+        root = value if name == "basedir" else root
+    if "help" in chosen or "version" in chosen:
+        print(HELP if "help" in chosen else version())
+        return 0
+    if not arguments:
+        messages.error("missing module or filename.")
+        return 1
+    tree = ModuleTree.of(release_or_own(release), root=root)
+    reports, status = _reports(messages, tree, arguments, "modname" in chosen, printer=_printer(field, chosen))
+    if "json" in chosen:
+        write_json([_as_json(report) for report in reports])
+    elif field and not _is_known(field, reports):
+        messages.error(_unknown(field, reports))
+        return 1
+    return status
+
+
+class _Printer:
+    """Prints reports one by one, as they come."""
+
+    def __init__(self, field: str, end: str) -> None:
+        self._field = field
+        self._end = end
+
+    def __call__(self, report: Report) -> None:
+        if self._field:
+            write("".join(value + self._end for value in report.all(self._field)))
+        else:
+            write(_whole(report, self._end))
+
+
+def _printer(field: str, chosen: set[str]) -> _Printer | None:
+    return None if "json" in chosen else _Printer(field, "\0" if "null" in chosen else "\n")
+
+
+def _reports(
+    messages: Messages, tree: ModuleTree, modules: list[str], by_name: bool, printer: _Printer | None
+) -> tuple[list[Report], int]:
+    status = 0
+    found = []
+    for module in modules:
+        try:
+            for report in modinfo(tree, module, by_name=by_name):
+                found.append(report)
+                if printer:
+                    printer(report)
+        except ModuleNotFoundInTreeError as error:
+            messages.error(f"Module {module} not found." + (f"\n{error.hint}" if error.hint else ""))
+            status = 1
+        except (KoboxError, OSError) as error:
+            messages.error(text_of(error))
+            status = 1
+    return found, status
+
+
+def _whole(report: Report, end: str) -> str:
+    """All fields: `key:` padded to 16 columns, or `key=value` when they end with NUL."""
+    lines = []
+    if report.path == "(builtin)":
+        lines.append(_line("name", report.name, end, always=True))
+    lines.append(_line("filename", report.path, end, always=True))
+    lines += [_line(key, value, end) for key, value in (*report.fields, *report.signature)]
+    lines += [_line("parm", describe(parameter), end, always=True) for parameter in report.parameters]
+    return "".join(lines)
+
+
+def _line(key: str, value: str, end: str, *, always: bool = False) -> str:
+    if end == "\0" and not always:
+        return f"{key}={value}\0"
+    return f"{key + ':':<16}{value}{end}"
+
+
+def _is_known(field: str, reports: list[Report]) -> bool:
+    return field.lower() in KNOWN_FIELDS or not reports or any(report.all(field) for report in reports)
+
+
+def _unknown(field: str, reports: list[Report]) -> str:
+    from difflib import get_close_matches
+
+    names = sorted({*KNOWN_FIELDS, *(key for report in reports for key, _ in report.fields)})
+    near = get_close_matches(field.lower(), names, 1)
+    return f"no field '{field}'" + (f"\nDid you mean {near[0]}?" if near else f"\nFields are: {' '.join(names)}")
+
+
+def _as_json(report: Report) -> dict[str, object]:
+    fields: dict[str, list[str]] = {}
+    for key, value in report.fields:
+        fields.setdefault(key, []).append(value)
+    return {
+        "name": report.name,
+        "filename": report.path,
+        "fields": fields,
+        "parameters": [parameter._asdict() for parameter in report.parameters],
+        "signature": {key: value.replace("\n\t\t", "") for key, value in report.signature},
+    }

@@ -1,0 +1,62 @@
+"""`kobox rmmod`: unload modules."""
+
+from __future__ import annotations
+
+from kobox.cli.kmod_front import DEBUG, Messages, Option, UsageError, parse, version
+from kobox.errors import ModuleUnloadError
+
+OPTIONS = (
+    Option(("force",), "f"),
+    Option(("syslog",), "s"),
+    Option(("verbose",), "v"),
+    Option(("version",), "V"),
+    Option(("help",), "h"),
+)
+HELP = """usage: rmmod [options] MODULE...
+
+Unloads modules, one after the other. `modprobe -r` also removes what they needed.
+
+  -f, --force      unload even a module in use: may crash this machine
+  -s, --syslog     messages go to the system log
+  -v, --verbose    say more
+  -V, --version    show the version
+  -h, --help       show this text"""
+
+
+def main(argv: list[str], prog: str) -> int:
+    """Run the command and return its exit status."""
+    messages = Messages(prog)
+    try:
+        options, arguments = parse(argv, OPTIONS)
+    except UsageError as error:
+        messages.plain(str(error))
+        return 1
+    chosen = {name for name, _ in options}
+    messages.to_syslog = "syslog" in chosen
+    if "verbose" in chosen:
+        messages.level = DEBUG
+    if "help" in chosen or "version" in chosen:
+        print(HELP if "help" in chosen else version())
+        return 0
+    if not arguments:
+        messages.error("missing module name.")
+        return 1
+    return max(_remove(messages, name, "force" in chosen) for name in arguments)
+
+
+def _remove(messages: Messages, module: str, force: bool) -> int:
+    from kobox.kernel.host import Host
+    from kobox.tools.rmmod import rmmod
+
+    try:
+        rmmod(Host(), module, force=force)
+    except ModuleUnloadError as error:
+        hint = f"\n{error.hint}" if error.hint else ""
+        if error.message.startswith("could not remove"):
+            why = error.strerror
+            messages.error(f"could not remove '{error.module}': {why}")
+            messages.error(f"could not remove module {module}: {why}{hint}")
+        else:
+            messages.error(error.message.rpartition(": ")[0] + hint)
+        return 1
+    return 0

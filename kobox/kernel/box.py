@@ -1,0 +1,682 @@
+"""The box: a stock kernel, really booted, inside this process.
+
+    with kobox.boot() as box:
+        hello = box.insmod("hello.ko", greeting="hi")
+        print(box.path("/sys/module/hello/parameters/greeting").read_text())
+        hello.unload()
+        assert not box.findings
+
+A box implements `Kernel`, so every tool works in it. What happens in it is done by real processes making real system
+calls (`processes.py`); Python gives them their registers.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from kobox.errors import (
+    BoxError,
+    KoboxError,
+    ModuleLoadError,
+    ModuleUnloadError,
+    SnapshotError,
+)
+from kobox.images.store import KernelImage, Store
+from kobox.kernel import guest, snapshots
+from kobox.kernel.arena import Arena
+from kobox.kernel.calls import Call, Calls
+from kobox.kernel.files import BoxPath, open_file, parse_dirents, parse_stat
+from kobox.kernel.findings import Finding, findings_in
+from kobox.kernel.interface import DeleteFlags, InitFlags, Kernel
+from kobox.kernel.log import KernelLog
+from kobox.kernel.modules import LoadedModule, parameter_text
+from kobox.kernel.processes import Limits, Process, Processes, State
+from kobox.kernel.vmcoreinfo import VmCoreInfo, parse_note
+from kobox.machine.pc import Checkpoint, Machine
+
+MEMORY = 256 << 20
+COMMAND_LINE = (
+    # One CPU, no devices but those of the machine; time comes from the TSC, which is virtual and exact.
+    "console=ttyS0 earlyprintk=serial,ttyS0,115200 nosmp pci=off tsc=reliable no_timer_check nowatchdog "
+    # Addresses are the same in every run and are shown as they are; what only slows an emulated CPU is left out.
+    "nokaslr no_hash_pointers nopti mitigations=off cryptomgr.notests rcupdate.rcu_expedited=1 psi=0 "
+    # A panic stops the machine at once; no security module stands between a module and its errors.
+    "panic=-1 audit=0 apparmor=0 selinux=0 log_buf_len=1M rdinit=/init"
+)
+_BOOT_BLOCKS = 2_000_000_000
+_MOUNTS = (
+    ("devtmpfs", "/dev", 0o755),
+    ("proc", "/proc", 0o555),
+    ("sysfs", "/sys", 0o555),
+    ("tmpfs", "/run", 0o755),
+    ("tmpfs", "/tmp", 0o1777),
+    ("devpts", "/dev/pts", 0o755),
+    ("tmpfs", "/dev/shm", 0o1777),
+    ("debugfs", "/sys/kernel/debug", 0o700),
+    ("tracefs", "/sys/kernel/tracing", 0o700),
+    ("securityfs", "/sys/kernel/security", 0o755),
+    ("bpf", "/sys/fs/bpf", 0o700),
+    ("configfs", "/sys/kernel/config", 0o755),
+)
+# Work that an idle kernel does by the clock, and that nobody in a box waits for.
+_SETTINGS = (("vm/stat_interval", "86400"), ("vm/compaction_proactiveness", "0"))
+
+Progress = Callable[[str, int, int], None]
+
+
+class BoxCheckpoint:
+    """A state of a box. `restore()` goes back to it; as a context manager it does so at the end of the block."""
+
+    def __init__(self, box: Box, machine: Checkpoint, about: dict[str, Any]) -> None:
+        self._box = box
+        self._machine = machine
+        self._about = about
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory it takes."""
+        return self._machine.size
+
+    def restore(self) -> None:
+        """Make the box what it was."""
+        self._box._go_back(self._machine, self._about)
+
+    def release(self) -> None:
+        """Give its memory back."""
+        self._machine.release()
+
+    def __enter__(self) -> BoxCheckpoint:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.restore()
+        self.release()
+
+
+class Box(Kernel):
+    """A booted kernel. Make one with `kobox.boot`; close it, or use it in a `with` block.
+
+    Not for two threads at once. Any number of boxes may exist, in one process or in forked ones.
+    """
+
+    def __init__(
+        self, image: KernelImage, machine: Machine, about: dict[str, Any], place: Path | None, state: bytes
+    ) -> None:
+        self.image = image
+        self._machine = machine
+        self._about = about
+        self._place = place
+        self._closed = False
+        self._facts = VmCoreInfo(about["facts"])
+        self.log = KernelLog(machine, self._facts)
+        self._mark = 0
+        self._processes = Processes(machine, self._explain)
+        self._processes.load(about["processes"])
+        self._calls = Calls(self._processes, Arena(machine, self._processes.space))
+        self._main: Process = self._processes.by_number[1]
+        self._start = BoxCheckpoint(self, machine.checkpoint_of(state), about)
+        self._findings_from = self.log.next_seq
+        self._symbols: Any = None
+        self._probes: Any = None
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    @property
+    def alive(self) -> bool:
+        """Whether the box can still make calls: it is open, and its kernel has not died."""
+        return not self._closed and not self._processes.dead
+
+    def close(self) -> None:
+        """Free the box. Files and modules in it are gone."""
+        if not self._closed:
+            self._closed = True
+            self._start.release()
+            self._machine.close()
+
+    def __enter__(self) -> Box:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Box {self.image.release}{'' if self.alive else ' (dead)'}>"
+
+    def checkpoint(self) -> BoxCheckpoint:
+        """Remember this state of the whole box: memory, processes, devices, time."""
+        return BoxCheckpoint(self, self._machine.checkpoint(), self._state())
+
+    def reset(self) -> None:
+        """Make the box what it was when it was booted: the clean state, in a few milliseconds. Also heals a
+        dead box."""
+        self._start.restore()
+
+    def _state(self) -> dict[str, Any]:
+        return {"processes": self._processes.save(), "main": self._main.number, "findings": self._findings_from}
+
+    def _go_back(self, checkpoint: Checkpoint, about: dict[str, Any]) -> None:
+        self._machine.restore(checkpoint)
+        self._processes.load(about["processes"])
+        self._main = self._processes.by_number[about.get("main", 1)]
+        self._calls = Calls(self._processes, Arena(self._machine, self._processes.space))
+        self.log.forget()
+        self._mark = 0
+        self._findings_from = about.get("findings", self.log.next_seq)
+        if self._probes is not None:
+            self._probes.forget_returns()
+
+    # -- time ---------------------------------------------------------------------------------------------------
+
+    @property
+    def time(self) -> float:
+        """Virtual seconds since power on, as the kernel's own clock has them."""
+        return self._machine.time / 1e9
+
+    def sleep(self, seconds: float) -> None:
+        """Let virtual time pass: timers fire and work runs, at once in wall time."""
+        self._processes.pass_time(seconds)
+
+    @property
+    def limits(self) -> Limits:
+        """How long a call may take in virtual seconds (`timeout`), and how much CPU time it may burn (`cpu`)."""
+        return self._processes.limits
+
+    # -- system calls -------------------------------------------------------------------------------------------
+
+    def syscall(self, name: str, *arguments: Any, limits: Limits | None = None) -> int:
+        """Make a system call in the box's main process; its value.
+
+        Arguments are int, None, str and paths, bytes, and writable buffers, which get back what the kernel wrote
+        (see `kobox.kernel.calls`). Raises `OSError` with errno; `ProcessDiedError` when the process is killed
+        in the call (another takes its place); `BoxTimeoutError`, `BoxHungError`, `KernelPanicError`.
+        """
+        return self._calls.call(self._main_process(), name, arguments, limits)
+
+    def process(self) -> BoxProcess:
+        """Another process of the box, which shares files and memory with the main one: for calls that block."""
+        self._must_be_open()
+        return BoxProcess(self, self._processes.spawn())
+
+    def _main_process(self) -> Process:
+        self._must_be_open()
+        if not self._processes.usable(self._main):
+            self._main = self._processes.spawn()
+        self._mark = self.log.position()
+        return self._main
+
+    def _must_be_open(self) -> None:
+        if self._closed:
+            raise KoboxError("the box is closed")
+
+    # -- files --------------------------------------------------------------------------------------------------
+
+    def open(self, path: str | BoxPath, mode: str = "r", *, flags: int = 0, permissions: int = 0o666) -> IO[Any]:
+        """Open a file of the box, as Python's `open` does. Binary files are unbuffered and offer ioctl, poll and mmap
+        (`BoxFile`). `flags` are added to open(2)'s, such as os.O_NONBLOCK."""
+        return open_file(self, str(path), mode, flags, permissions)
+
+    def path(self, path: str) -> BoxPath:
+        """A path of the box, with pathlib's methods."""
+        return BoxPath(self, path)
+
+    def read_bytes(self, path: str) -> bytes:
+        with self.open(path, "rb") as file:
+            return bytes(file.readall())  # type: ignore[attr-defined]
+
+    def write_bytes(self, path: str, data: bytes) -> None:
+        with self.open(path, "wb") as file:
+            view = memoryview(data)
+            while len(view):
+                view = view[file.write(view) :]
+
+    def listdir(self, path: str) -> list[str]:
+        fd = self.syscall("open", path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, 0)
+        names: list[str] = []
+        buffer = bytearray(1 << 15)
+        try:
+            while count := self.syscall("getdents64", fd, buffer, len(buffer)):
+                names.extend(parse_dirents(bytes(buffer[:count])))
+        finally:
+            self.syscall("close", fd)
+        return names
+
+    def stat(self, path: str, *, follow_symlinks: bool = True) -> os.stat_result:
+        buffer = bytearray(144)
+        self.syscall("stat" if follow_symlinks else "lstat", path, buffer)
+        return parse_stat(bytes(buffer))
+
+    def readlink(self, path: str) -> str:
+        buffer = bytearray(4096)
+        return os.fsdecode(bytes(buffer[: self.syscall("readlink", path, buffer, len(buffer))]))
+
+    def mkdir(self, path: str, mode: int = 0o777) -> None:
+        """mkdir(2)."""
+        self.syscall("mkdir", path, mode)
+
+    def mknod(self, path: str, mode: int, device: tuple[int, int] = (0, 0)) -> None:
+        """mknod(2); `mode` has the type (stat.S_IFCHR …), `device` is (major, minor)."""
+        self.syscall("mknod", path, mode, os.makedev(*device))
+
+    def mount(self, source: str, target: str, kind: str, flags: int = 0, data: str = "") -> None:
+        """mount(2)."""
+        self.syscall("mount", source, target, kind, flags, data or None)
+
+    def umount(self, target: str, flags: int = 0) -> None:
+        """umount2(2)."""
+        self.syscall("umount2", target, flags)
+
+    def unlink(self, path: str) -> None:
+        """unlink(2)."""
+        self.syscall("unlink", path)
+
+    def socket(self, family: int, kind: int, protocol: int = 0) -> Any:
+        """A socket of the box's own network (`kobox.kernel.sockets.BoxSocket`)."""
+        from kobox.kernel.sockets import BoxSocket
+
+        return BoxSocket(self, family, kind, protocol)
+
+    # -- modules ------------------------------------------------------------------------------------------------
+
+    @property
+    def release(self) -> str:
+        return str(self._about["release"])
+
+    def init_module(self, image: bytes, parameters: str = "", flags: InitFlags = InitFlags.NONE) -> None:
+        if not flags:
+            self.syscall("init_module", image, len(image), parameters)
+            return
+        fd = self.syscall("memfd_create", "module", 1)
+        try:
+            for start in range(0, len(image), 1 << 19):
+                chunk = image[start : start + (1 << 19)]
+                self.syscall("write", fd, chunk, len(chunk))
+            self.syscall("finit_module", fd, parameters, int(flags))
+        finally:
+            if self.alive:
+                self.syscall("close", fd)
+
+    def delete_module(self, name: str, flags: DeleteFlags = DeleteFlags.NONBLOCK) -> None:
+        self.syscall("delete_module", name, int(flags))
+
+    def insmod(
+        self,
+        source: str | os.PathLike[str] | bytes | IO[bytes],
+        parameters: str = "",
+        *,
+        force: bool = False,
+        **values: Any,
+    ) -> LoadedModule:
+        """Load a module: a real init_module(2). `source` is a path, the file's bytes or a file object;
+        compressed or not.
+
+        Parameters are text as on insmod's command line, or keywords. `force` ignores version magic and symbol versions.
+        Raises `ModuleLoadError` with errno and the kernel's lines; `ProcessDiedError` when the module's init oopses;
+        `ModuleFormatError` for a damaged compressed file; `BoxHungError`, `BoxTimeoutError`, `KernelPanicError`.
+        """
+        path, image = _module_bytes(source)
+        name = _module_name(image, path)
+        start = self.log.next_seq
+        text = parameter_text(parameters, values)
+        flags = InitFlags.IGNORE_MODVERSIONS | InitFlags.IGNORE_VERMAGIC if force else InitFlags.NONE
+        try:
+            self.init_module(image, text, flags)
+        except OSError as error:
+            if isinstance(error, KoboxError):
+                raise
+            lines = [record.text for record in self.log.since(start)]
+            raise ModuleLoadError(error.errno or 0, f"{path or name}: not loaded", module=name, log=lines) from None
+        return LoadedModule(self, name, start)
+
+    def rmmod(self, name: str, *, force: bool = False) -> None:
+        """Unload a module: a real delete_module(2). Raises `ModuleUnloadError` with errno and the kernel's lines."""
+        name = name.replace("-", "_")
+        start = self.log.next_seq
+        flags = DeleteFlags.NONBLOCK | (DeleteFlags.FORCE if force else DeleteFlags.NONE)
+        try:
+            self.delete_module(name, flags)
+        except OSError as error:
+            if isinstance(error, KoboxError):
+                raise
+            lines = [record.text for record in self.log.since(start)]
+            raise ModuleUnloadError(error.errno or 0, f"{name}: not unloaded", module=name, log=lines) from None
+
+    # -- what is wrong ------------------------------------------------------------------------------------------
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What the kernel has reported since boot (or the checkpoint that was restored): warnings, bugs,
+        oopses, panics."""
+        return findings_in(self.log.since(self._findings_from))
+
+    def _explain(self) -> tuple[list[str], str]:
+        """For errors: the report in the log that belongs to the last call (or its last lines), and where the CPU is."""
+        try:
+            records = self.log.since_position(self._mark)
+            rip = self._machine.register("rip")
+            where = self.symbols.describe(rip) if rip >> 63 else f"{rip:#x} in user space"
+        except (KoboxError, ValueError):
+            return [line.decode(errors="replace") for line in self._machine.console().splitlines()[-40:]], ""
+        return [record.text for record in records[-200:]], where
+
+    # -- looking inside -----------------------------------------------------------------------------------------
+
+    @property
+    def symbols(self) -> Any:
+        """Addresses and names (`kobox.kernel.symbols.Symbols`)."""
+        if self._symbols is None:
+            from kobox.kernel.symbols import Symbols
+
+            cache = self._place / "symbols" if self._place else None
+            self._symbols = Symbols(self._machine, self._facts, cache, lambda: self.read_bytes("/proc/kallsyms"))
+        return self._symbols
+
+    @property
+    def memory(self) -> Memory:
+        """The box's memory, virtual and physical."""
+        return Memory(self._machine)
+
+    def probe(self, where: str | int, on_entry: Any = None, on_return: Any = None) -> Any:
+        """Be called when the kernel reaches a function or address (`kobox.kernel.probes`)."""
+        self._must_be_open()
+        return self.probes.add(where, on_entry, on_return)
+
+    @property
+    def probes(self) -> Any:
+        """All probes of this box."""
+        if self._probes is None:
+            from kobox.kernel.probes import Probes
+
+            self._probes = Probes(self._machine, self.symbols)
+        return self._probes
+
+    def user_read(self, address: int, size: int) -> bytes:
+        """Memory of the box's processes; pages that are not there yet are brought in by the kernel, as for a
+        program."""
+        try:
+            return self._machine.read(address, size, self._processes.space)
+        except ValueError:
+            self.syscall("madvise", address & -4096, size + (address & 4095) + 4095 & -4096, 22)  # MADV_POPULATE_READ
+            return self._machine.read(address, size, self._processes.space)
+
+    def user_write(self, address: int, data: bytes) -> None:
+        """Write memory of the box's processes, as `user_read` reads it."""
+        try:
+            self._machine.write(address, data, self._processes.space)
+        except ValueError:
+            size = len(data) + (address & 4095) + 4095 & -4096
+            self.syscall("madvise", address & -4096, size, 23)  # MADV_POPULATE_WRITE
+            self._machine.write(address, data, self._processes.space)
+
+    @property
+    def machine(self) -> Machine:
+        """The machine below: registers, console, counters."""
+        return self._machine
+
+
+class BoxProcess:
+    """Another process of a box: it shares memory and files with the main one, and may block in a call of its own."""
+
+    def __init__(self, box: Box, process: Process) -> None:
+        self._box = box
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        """Its process ID in the box."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.state is not State.DEAD
+
+    def syscall(self, name: str, *arguments: Any, limits: Limits | None = None) -> int:
+        """As `Box.syscall`, made by this process."""
+        return self._box._calls.call(self._process, name, arguments, limits)
+
+    def start(self, name: str, *arguments: Any) -> Call:
+        """Begin a call that may block: comes back when it has returned or everything in the box waits."""
+        return self._box._calls.start(self._process, name, arguments)
+
+    def kill(self) -> None:
+        """SIGKILL it."""
+        self._box._processes.kill(self._process)
+
+    def __enter__(self) -> BoxProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._box.alive:
+            self.kill()
+
+
+class Memory:
+    """A box's memory by address. Virtual addresses are the kernel's and those of whatever process runs now."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def read(self, address: int, size: int) -> bytes:
+        """Virtual memory. Raises `ValueError` where none is mapped."""
+        return self._machine.read(address, size)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Virtual memory, where it is mapped writable."""
+        self._machine.write(address, data)
+
+    def read_physical(self, address: int, size: int) -> bytes:
+        """Physical memory. Raises `ValueError` beyond the end of RAM."""
+        if address < 0 or address + size > self._machine.ram_size:
+            raise ValueError(f"physical memory ends at {self._machine.ram_size:#x}")
+        return bytes(self._machine.ram[address : address + size])
+
+    def write_physical(self, address: int, data: bytes) -> None:
+        """Physical memory."""
+        if address < 0 or address + len(data) > self._machine.ram_size:
+            raise ValueError(f"physical memory ends at {self._machine.ram_size:#x}")
+        self._machine.ram[address : address + len(data)] = data
+
+    def translate(self, address: int) -> int | None:
+        """Virtual to physical, None where nothing is mapped."""
+        return self._machine.translate(address)
+
+    @property
+    def size(self) -> int:
+        """Bytes of RAM."""
+        return self._machine.ram_size
+
+
+def boot(
+    kernel: str | KernelImage | None = None,
+    *,
+    memory: int = MEMORY,
+    cmdline: str = "",
+    store: Store | None = None,
+    progress: Progress | None = None,
+) -> Box:
+    """Boot a kernel, or resume the snapshot that an earlier boot left: a `Box`.
+
+    `kernel` is a name in the cache, a path to a kernel image, or a `KernelImage`; None is the default one, which is
+    fetched when the cache is empty. `memory` is in bytes; `cmdline` is added to the kernel's command line.
+    `progress(what, done, total)` is called while that takes time.
+
+    Raises `KernelNotFoundError`, `KernelImageError`, `FetchError`; `KernelPanicError` or `BoxHungError` when the kernel
+    does not boot; `KoboxError` when the snapshot cannot be kept.
+    """
+    image = kernel if isinstance(kernel, KernelImage) else (store or Store()).ensure(kernel, progress)
+    memory = memory + 4095 & -4096
+    line = f"{COMMAND_LINE} {cmdline}".strip()
+    place = image.directory / "snapshots" / snapshots.key(image.digest, line, memory)
+    found = _open(place)
+    if found is None:
+        with snapshots.lock(place):
+            found = _open(place)
+            if found is None:
+                _first_boot(image, place, memory, line, progress)
+                found = snapshots.load(place)
+                assert found is not None
+    try:
+        machine = Machine(found.memory, ram_fd=found.fd)
+    finally:
+        os.close(found.fd)
+    machine.load_state(found.state)
+    return Box(image, machine, found.about, place, found.state)
+
+
+def _open(place: Path) -> snapshots.Snapshot | None:
+    """A good snapshot, or None: a damaged one is made again."""
+    try:
+        return snapshots.load(place)
+    except SnapshotError:
+        return None
+
+
+def _first_boot(image: KernelImage, place: Path, memory: int, line: str, progress: Progress | None) -> None:
+    """Boot from power on, set PID 1 up, and write the snapshot."""
+    from kobox.machine.image import extract_vmlinux, parse_vmlinux, setup_header
+
+    say = progress or (lambda *_: None)
+    data = image.vmlinuz.read_bytes()
+    say(f"unpacking {image.vmlinuz.name}", 0, 0)
+    vmlinux = parse_vmlinux(extract_vmlinux(data, str(image.vmlinuz)), str(image.vmlinuz))
+    machine = Machine(memory)
+    try:
+        machine.load_linux(vmlinux, setup_header(data), guest.root_archive(), line)
+        console: list[str] = []
+
+        def explain() -> tuple[list[str], str]:
+            console.extend(machine.console().decode(errors="replace").splitlines())
+            return console[-40:], f"{machine.register('rip'):#x}"
+
+        processes = Processes(machine, explain)
+        what = f"booting {image.release}"
+        processes.wait_for_init(blocks=_BOOT_BLOCKS, progress=lambda: say(what, machine.time // 1_000_000, 0))
+        say(f"booted {image.release}; writing the snapshot", 0, 0)
+        about = _settle(machine, processes)
+        snapshots.save(place, machine, about)
+    finally:
+        machine.close()
+
+
+def _settle(machine: Machine, processes: Processes) -> dict[str, Any]:
+    """Turn the fresh PID 1 into the box's supervisor: file systems, its rest, the main process. What a `Box`
+    must know."""
+    init = processes.by_number[0]
+    machine.set_doorbell(guest.DOORBELL)
+    processes.call(init, "mlockall", (1,))
+    calls = Calls(processes, Arena(machine, processes.space))
+
+    def call(name: str, *arguments: Any) -> int:
+        return calls.call(init, name, arguments)
+
+    for kind, target, mode in _MOUNTS:
+        with _unless_missing():
+            with _unless_missing():
+                call("mkdir", target, mode)
+            call("mount", kind, target, kind, 0, f"mode={mode:o}" if kind == "tmpfs" else None)
+    for name, target in (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1")):
+        with _unless_missing():
+            call("symlink", target, f"/dev/{name}")
+    with _unless_missing():
+        call("symlink", "/proc/mounts", "/etc/mtab")
+    _watch(call, processes)
+    main = processes.spawn()
+    calls_main = Calls(processes, Arena(machine, processes.space))
+
+    def main_call(name: str, *arguments: Any) -> int:
+        return calls_main.call(main, name, arguments)
+
+    main_call("prctl", 15, "kobox", 0, 0, 0)  # PR_SET_NAME
+    for setting, value in _SETTINGS:
+        with _unless_missing():
+            fd = main_call("open", f"/proc/sys/{setting}", os.O_WRONLY, 0)
+            main_call("write", fd, value.encode(), len(value))
+            main_call("close", fd)
+    _loopback_up(main_call)
+    facts = _vmcoreinfo(machine, main_call)
+    release = bytearray(390)
+    main_call("uname", release)
+    main_call("syslog", 8, 0, 1)  # the log is read from memory: the console need not repeat it
+    return {
+        "facts": {name: value for name, value in facts.items() if name.startswith(("SYMBOL", "OFFSET", "SIZE"))},
+        "release": release[130:195].split(b"\0")[0].decode(),
+        "processes": processes.save(),
+    }
+
+
+@contextmanager
+def _unless_missing() -> Iterator[None]:
+    """Kernels differ in what they were built with: a file system or setting that one lacks is left out."""
+    with suppress(OSError):
+        yield
+
+
+def _watch(call: Callable[..., int], processes: Processes) -> None:
+    """Give PID 1 what it rests on: the second serial line, raw, and a signalfd for SIGCHLD."""
+    serial = call("open", "/dev/ttyS1", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC, 0)
+    termios = bytearray(60)
+    call("ioctl", serial, 0x5401, termios)  # TCGETS
+    (control,) = struct.unpack_from("<I", termios, 8)
+    struct.pack_into("<IIII", termios, 0, 0, 0, control | 0x800, 0)  # CLOCAL; no processing of any kind
+    termios[17 + 5], termios[17 + 6] = 0, 1  # VTIME, VMIN
+    call("ioctl", serial, 0x5402, termios)  # TCSETS
+    mask = struct.pack("<Q", 1 << 16)  # SIGCHLD
+    call("rt_sigprocmask", 0, mask, None, 8)
+    signals = call("signalfd4", -1 & 0xFFFFFFFFFFFFFFFF, mask, 8, os.O_NONBLOCK | os.O_CLOEXEC)
+    processes.watch_children(serial, signals)
+
+
+def _loopback_up(call: Callable[..., int]) -> None:
+    with _unless_missing():
+        fd = call("socket", 2, 2, 0)
+        request = bytearray(struct.pack("<16sH22x", b"lo", 0))
+        call("ioctl", fd, 0x8913, request)  # SIOCGIFFLAGS
+        (flags,) = struct.unpack_from("<H", request, 16)
+        call("ioctl", fd, 0x8914, struct.pack("<16sH22x", b"lo", flags | 1))  # SIOCSIFFLAGS: IFF_UP
+        call("close", fd)
+
+
+def _vmcoreinfo(machine: Machine, call: Callable[..., int]) -> dict[str, str]:
+    try:
+        fd = call("open", "/sys/kernel/vmcoreinfo", os.O_RDONLY, 0)
+    except OSError as error:
+        raise BoxError(
+            "this kernel does not publish vmcoreinfo (CONFIG_CRASH_CORE or CONFIG_VMCORE_INFO), which boxes need",
+            hint="Every distribution's kernel has it; enable it in your own.",
+        ) from error
+    buffer = bytearray(128)
+    text = bytes(buffer[: call("read", fd, buffer, len(buffer))]).split()
+    call("close", fd)
+    address, size = int(text[0], 16), int(text[1], 16)
+    return parse_note(bytes(machine.ram[address : address + size]))
+
+
+def _module_bytes(source: str | os.PathLike[str] | bytes | IO[bytes]) -> tuple[str, bytes]:
+    """(path or "", the module's plain bytes)."""
+    path = ""
+    if isinstance(source, (str, os.PathLike)):
+        path = os.fspath(source)
+        data = Path(path).read_bytes()
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        data = bytes(source)
+    else:
+        path, data = getattr(source, "name", ""), source.read()
+    if data.startswith((b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"\x1f\x8b", b"\x04\x22\x4d\x18", b"\x02\x21\x4c\x18")):
+        from kobox.ko.compression import decompress
+
+        data = decompress(data, path=str(path))
+    return str(path), data
+
+
+def _module_name(image: bytes, path: str) -> str:
+    """The name in the module's own modinfo; else, for a damaged one, what its file is called."""
+    at = image.find(b"\0name=")
+    if at < 0:
+        at = image.find(b"name=") - 1
+    if at >= -1 and (end := image.find(b"\0", at + 6)) > 0:
+        return image[at + 6 : end].decode(errors="replace")
+    return os.path.basename(path).split(".")[0].replace("-", "_")

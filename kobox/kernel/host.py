@@ -1,0 +1,138 @@
+"""This machine's own kernel, by its system calls. Reading needs no root; loading and unloading do.
+
+Python and the C library have no function for finit_module(2), so the calls are made by number. A module is given
+as a file where it is one: the kernel's checks of where a module comes from (LoadPin, IMA) ask for that, and a
+kernel with CONFIG_MODULE_DECOMPRESS then unpacks it itself.
+"""
+
+from __future__ import annotations
+
+import os
+
+from kobox.errors import KoboxError
+from kobox.kernel.interface import DeleteFlags, InitFlags, Kernel
+
+# (init_module, delete_module, finit_module) by what `uname -m` says: arch/*/include/uapi/asm/unistd*.h.
+_GENERIC = (105, 106, 273)
+_CALLS: dict[str, tuple[int, int, int]] = {
+    "x86_64": (175, 176, 313),
+    "i386": (128, 129, 350),
+    "i486": (128, 129, 350),
+    "i586": (128, 129, 350),
+    "i686": (128, 129, 350),
+    "aarch64": _GENERIC,
+    "riscv64": _GENERIC,
+    "riscv32": _GENERIC,
+    "loongarch64": _GENERIC,
+    "armv6l": (128, 129, 379),
+    "armv7l": (128, 129, 379),
+    "armv8l": (128, 129, 379),
+    "s390x": (128, 129, 344),
+    "ppc": (128, 129, 353),
+    "ppc64": (128, 129, 353),
+    "ppc64le": (128, 129, 353),
+    "sparc64": (190, 132, 342),
+    "parisc64": (128, 129, 333),
+    "m68k": (128, 129, 348),
+    "mips": (4128, 4129, 4348),
+    "mips64": (5168, 5169, 5307),
+}
+
+
+class Host(Kernel):
+    """This machine's kernel."""
+
+    @property
+    def release(self) -> str:
+        """The release string, as `uname -r` prints it."""
+        return os.uname().release
+
+    def read_bytes(self, path: str) -> bytes:
+        """The whole content of a file."""
+        with open(path, "rb", buffering=0) as file:
+            return file.readall()
+
+    def write_bytes(self, path: str, data: bytes) -> None:
+        """Open a file for writing (created and truncated if need be) and write all of `data` to it."""
+        with open(path, "wb", buffering=0) as file:
+            view = memoryview(data)
+            while view:
+                view = view[file.write(view) :]
+
+    def listdir(self, path: str) -> list[str]:
+        """The names in a directory, in the order the kernel gives them."""
+        return os.listdir(path)
+
+    def stat(self, path: str, *, follow_symlinks: bool = True) -> os.stat_result:
+        """stat(2), or lstat(2)."""
+        return os.stat(path, follow_symlinks=follow_symlinks)
+
+    def readlink(self, path: str) -> str:
+        """Where a symbolic link points."""
+        return os.readlink(path)
+
+    def init_module(self, image: bytes, parameters: str = "", flags: InitFlags = InitFlags.NONE) -> None:
+        """Load a module from the bytes of its file. With `flags` it goes through a file in memory."""
+        if not flags:
+            self._call(0, image, len(image), _c_string(parameters))
+            return
+        fd = os.memfd_create("module", os.MFD_CLOEXEC)
+        try:
+            view = memoryview(image)
+            while view:
+                view = view[os.write(fd, view) :]
+            self._call(2, fd, _c_string(parameters), int(flags))
+        finally:
+            os.close(fd)
+
+    def load_file(self, path: str, parameters: str = "", flags: InitFlags = InitFlags.NONE) -> None:
+        """Load the module at a path by finit_module(2), compressed if the kernel can unpack it.
+
+        Raises `OSError` with the kernel's errno, `ModuleFormatError` for damaged compressed data.
+        """
+        from kobox.ko import compression
+
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            packed = compression.recognise(os.pread(fd, 6, 0))
+            if packed and packed != self.decompresses:
+                image = compression.decompress(self.read_bytes(path), path=path)
+                self.init_module(image, parameters, flags)
+                return
+            if packed:
+                flags |= InitFlags.COMPRESSED_FILE
+            self._call(2, fd, _c_string(parameters), int(flags))
+        finally:
+            os.close(fd)
+
+    @property
+    def decompresses(self) -> str:
+        """Which compression of modules the kernel unpacks itself: `gzip`, `xz`, `zstd` or ""."""
+        try:
+            return self.read_text("/sys/module/compression").strip()
+        except OSError:
+            return ""
+
+    def delete_module(self, name: str, flags: DeleteFlags = DeleteFlags.NONBLOCK) -> None:
+        """delete_module(2): unload a module."""
+        self._call(1, _c_string(name), int(flags))
+
+    def _call(self, which: int, *arguments: bytes | int) -> None:
+        import ctypes
+
+        numbers = _CALLS.get(os.uname().machine)
+        if numbers is None:
+            raise KoboxError(f"the numbers of the module system calls on {os.uname().machine} are not known")
+        library = ctypes.CDLL(None, use_errno=True)
+        converted = [ctypes.c_long(value) if isinstance(value, int) else ctypes.c_char_p(value) for value in arguments]
+        ctypes.set_errno(0)
+        if library.syscall(ctypes.c_long(numbers[which]), *converted) != 0:
+            errno = ctypes.get_errno()
+            raise OSError(errno, os.strerror(errno))
+
+
+def _c_string(text: str) -> bytes:
+    data = text.encode("utf-8", "surrogateescape")
+    if b"\0" in data:
+        raise ValueError("a NUL byte in a string for the kernel")
+    return data

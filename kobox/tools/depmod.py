@@ -1,0 +1,59 @@
+"""depmod: make the indexes of a module tree, wherever it is."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from kobox.tree.depmod import KernelSymbols, Outcome, Request, depmod, write
+from kobox.tree.moduletree import MODULE_DIRECTORY
+from kobox.tree.search import SearchConfig
+
+
+class Place(NamedTuple):
+    """Where a tree is: `basedir` the root, `moduledir` below it, and `outdir` another root for what is written."""
+
+    release: str
+    basedir: str = ""
+    moduledir: str = MODULE_DIRECTORY
+    outdir: str = ""
+
+    @property
+    def directory(self) -> str:
+        """The tree."""
+        return self._below(self.basedir)
+
+    @property
+    def output(self) -> str:
+        """Where its indexes are written."""
+        return self._below(self.outdir or self.basedir)
+
+    def _below(self, root: str) -> str:
+        return f"{root.rstrip('/')}/{self.moduledir.strip('/')}/{self.release}"
+
+
+def run(
+    place: Place,
+    *,
+    config_paths: tuple[str, ...] = (),
+    files: tuple[str, ...] = (),
+    quick: bool = False,
+    dry_run: bool = False,
+    kernel_symbols: KernelSymbols | None = None,
+    symbol_prefix: str = "",
+    warn_duplicates: bool = False,
+) -> Outcome:
+    """Make the indexes and, unless it is a dry run, write them. Raises `OSError`, `KoboxError`."""
+    request = Request(
+        place.directory,
+        SearchConfig.load(place.release, config_paths),
+        files,
+        quick=quick,
+        use_cache=not dry_run and not files,
+        kernel_symbols=kernel_symbols,
+        symbol_prefix=symbol_prefix,
+        warn_duplicates=warn_duplicates,
+    )
+    outcome = depmod(request)
+    if not dry_run:
+        write(outcome, place.output)
+    return outcome

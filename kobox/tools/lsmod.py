@@ -1,0 +1,26 @@
+"""lsmod: the modules that are in a kernel."""
+
+from __future__ import annotations
+
+from kobox.kernel import loaded
+from kobox.kernel.interface import Kernel
+from kobox.kernel.loaded import LoadedModule
+
+
+def lsmod(kernel: Kernel) -> list[LoadedModule]:
+    """The loaded modules, the last first; sizes and users as /sys/module tells them. Raises `OSError`."""
+    found = []
+    for module in loaded.loaded_modules(kernel):
+        size = loaded.core_size(kernel, module.name)
+        users = loaded.holders(kernel, module.name)
+        found.append(module._replace(size=size if size >= 0 else module.size, users=tuple(users) or module.users))
+    return found
+
+
+def table(modules: list[LoadedModule]) -> str:
+    """The table that lsmod prints."""
+    lines = ["Module                  Size  Used by"]
+    for module in modules:
+        users = " " + ",".join(module.users) if module.users else ""
+        lines.append(f"{module.name:<19} {module.size:8d}  {module.refcount}{users}")
+    return "\n".join(lines) + "\n"
