@@ -103,6 +103,7 @@ def build(
     kernel = kernel or Store().ensure()
     directory, written = what_to_build(source)
     headers = usable_headers(kernel)
+    check_rust(directory, kernel, headers)
     check_tools(options, own_compiler=(kernel.directory / "toolchain/bin/gcc").exists())
     purpose = (kernel.name, kernel.digest, "clang" if options.clang else "gcc", "" if source.is_dir() else source.name)
     mirror = Mirror.of(directory, "\0".join(purpose), builds or default_root() / "builds")
@@ -203,8 +204,35 @@ def check_tools(options: BuildOptions, *, own_compiler: bool = False) -> None:
         needed.append(("sparse", "sparse"))
     for tool, package in needed:
         if shutil.which(tool) is None:
-            installer = next((text for name, text in _PACKAGES.items() if shutil.which(name)), "install")
-            raise BuildError(f"{tool} is not installed, and building a module takes it: {installer} {package}")
+            raise BuildError(f"{tool} is not installed, and building a module takes it: {_installer()} {package}")
+
+
+def _installer() -> str:
+    """What installs a package on this machine."""
+    return next((text for name, text in _PACKAGES.items() if shutil.which(name)), "install")
+
+
+def check_rust(directory: Path, kernel: KernelImage, headers: Path) -> None:
+    """Raise BuildError, saying what is missing, for Rust sources that cannot be built for a kernel.
+
+    Kbuild compiles them against the `kernel` crate's metadata, which only a very rustc that made it can read.
+    """
+    if not any(directory.glob("*.rs")):
+        return
+    config = headers / "include/config/auto.conf"
+    if not config.is_file() or "CONFIG_RUST=y" not in config.read_text().splitlines():
+        raise BuildError(
+            f"{directory}: Rust sources, and kernel {kernel.name} is built without Rust (CONFIG_RUST is not set)",
+            hint="Build for a kernel with CONFIG_RUST=y: `kobox kernel add ./vmlinuz --headers DIR`.",
+        )
+    metadata = headers / "rust/libkernel.rmeta"
+    if not metadata.is_file():
+        raise BuildError(
+            f"{directory}: Rust sources, and the headers of {kernel.name} carry no Rust metadata: no {metadata}",
+            hint="Its distribution does not ship it; a kernel tree of your own built with CONFIG_RUST=y has it.",
+        )
+    if shutil.which("rustc") is None:
+        raise BuildError(f"rustc is not installed, and building Rust sources takes it: {_installer()} rustc")
 
 
 def check_path(tree: Path) -> None:
