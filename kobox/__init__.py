@@ -28,10 +28,8 @@ if TYPE_CHECKING:
         SigningError,
         SnapshotError,
     )
-    from kobox.kernel.box import (
-        Box,
-        boot,
-    )
+    from kobox.kernel.box import Box
+    from kobox.tools.boot import boot
 
 __version__ = "0.1.0"
 
@@ -53,7 +51,7 @@ _HOMES = {
     "ProcessDiedError": "kobox.errors",
     "SigningError": "kobox.errors",
     "SnapshotError": "kobox.errors",
-    "boot": "kobox.kernel.box",
+    "boot": "kobox.tools.boot",
     "build": "kobox.author.build",
 }
 

@@ -14,6 +14,7 @@ import sys
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module, one line for --help)
+    "run": ("kobox.cli.run", "load a module in a box, show what it does, unload it, judge"),
     "build": ("kobox.cli.build", "build a module against a kernel's headers"),
     "kernel": ("kobox.cli.kernel", "the kernels that boxes boot: add, list, default, rm"),
     "lsmod": ("kobox.cli.kmod_lsmod", "show the modules that are in the kernel"),

@@ -120,9 +120,13 @@ class Box(Kernel):
         self._calls = Calls(self._processes, Arena(machine, self._processes.space))
         self._main: Process = self._processes.by_number[1]
         self._start = BoxCheckpoint(self, machine.checkpoint_of(state), about)
-        self._findings_from = self.log.next_seq
+        self._findings_from = int(about["findings"])
         self._symbols: Any = None
         self._probes: Any = None
+        # What loads a module by name or alias, with all it needs: set by whoever knows about module trees.
+        self.loader: Callable[[Box, str, str], Any] | None = None
+        self._processes.on_program = self._answer
+        self.requests: list[list[str]] = []  # the programs that the kernel ran, with their arguments
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -130,6 +134,11 @@ class Box(Kernel):
     def alive(self) -> bool:
         """Whether the box can still make calls: it is open, and its kernel has not died."""
         return not self._closed and not self._processes.dead
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
 
     def close(self) -> None:
         """Free the box. Files and modules in it are gone."""
@@ -166,7 +175,7 @@ class Box(Kernel):
         self._calls = Calls(self._processes, Arena(self._machine, self._processes.space))
         self.log.forget()
         self._mark = 0
-        self._findings_from = about.get("findings", self.log.next_seq)
+        self._findings_from = about["findings"]
         if self._probes is not None:
             self._probes.forget_returns()
 
@@ -235,12 +244,19 @@ class Box(Kernel):
                 view = view[file.write(view) :]
 
     def listdir(self, path: str) -> list[str]:
+        return self.list_until(path, None)
+
+    def list_until(self, path: str, last: Callable[[str], bool] | None) -> list[str]:
+        """The names in a directory up to the first for which `last(name)` is true; the kernel is asked for no more."""
         fd = self.syscall("open", path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, 0)
         names: list[str] = []
-        buffer = bytearray(1 << 15)
+        buffer = bytearray(1 << 15 if last is None else 512)
         try:
             while count := self.syscall("getdents64", fd, buffer, len(buffer)):
-                names.extend(parse_dirents(bytes(buffer[:count])))
+                for name in parse_dirents(bytes(buffer[:count])):
+                    if last is not None and last(name):
+                        return names
+                    names.append(name)
         finally:
             self.syscall("close", fd)
         return names
@@ -344,6 +360,33 @@ class Box(Kernel):
                 raise
             lines = [record.text for record in self.log.since(start)]
             raise ModuleUnloadError(error.errno or 0, f"{name}: not unloaded", module=name, log=lines) from None
+
+    def modprobe(self, name: str, parameters: str = "", **values: Any) -> Any:
+        """Load a module of the kernel's own tree, by name or alias, with everything it needs, in the right order.
+
+        Returns what was loaded (`kobox.tools.modprobe.Loaded`). Raises `KoboxError` when there is no such module,
+        `ModuleLoadError` as `insmod` does.
+        """
+        if self.loader is None:
+            raise KoboxError("this box has no module tree", hint="Boot it with `kobox.boot`.")
+        return self.loader(self, name, parameter_text(parameters, values))
+
+    def modules(self) -> list[str]:
+        """The names of the loaded modules, newest first, as /proc/modules has them."""
+        return [line.split(" ", 1)[0] for line in self.read_text("/proc/modules").splitlines()]
+
+    def _answer(self, program: Process) -> None:
+        """The kernel has run a program: /sbin/modprobe, by its first argument's name, with an alias as its last."""
+        arguments = self._processes.arguments()
+        self.requests.append(arguments)
+        if not arguments[0].endswith("modprobe") or self.loader is None:
+            raise KoboxError(f"{arguments[0]}: no such program in this box")
+        before = self._main, self._calls
+        self._main, self._calls = program, Calls(self._processes, Arena(self._machine, program.space))
+        try:
+            self.loader(self, arguments[-1], "")
+        finally:
+            self._main, self._calls = before
 
     # -- what is wrong ------------------------------------------------------------------------------------------
 
@@ -600,11 +643,13 @@ def _settle(machine: Machine, processes: Processes) -> dict[str, Any]:
     facts = _vmcoreinfo(machine, main_call)
     release = bytearray(390)
     main_call("uname", release)
+    records = KernelLog(machine, VmCoreInfo(facts)).next_seq
     main_call("syslog", 8, 0, 1)  # the log is read from memory: the console need not repeat it
     return {
         "facts": {name: value for name, value in facts.items() if name.startswith(("SYMBOL", "OFFSET", "SIZE"))},
         "release": release[130:195].split(b"\0")[0].decode(),
         "processes": processes.save(),
+        "findings": records,
     }
 
 

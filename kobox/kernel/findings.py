@@ -7,41 +7,34 @@ are of the same moment. (Sources: lib/bug.c, arch/x86/kernel/dumpstack.c, mm/slu
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
 from kobox.kernel.log import LogRecord
 
 _CUT = "------------[ cut here ]------------"
-_STARTS: tuple[tuple[str, str, str], ...] = (
-    # kind, severity, what the line looks like
-    ("panic", "error", r"Kernel panic - not syncing"),
-    ("kernel-warning", "warning", r"WARNING: "),
+_STARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    # kind, severity, how the line starts
+    ("panic", "error", ("Kernel panic - not syncing",)),
+    ("kernel-warning", "warning", ("WARNING: ",)),
+    ("oops", "error", ("BUG: unable to handle", "BUG: kernel NULL pointer", "BUG: TASK stack guard", "BUG: IRQ stack")),
+    ("oops", "error", ("BUG: stack guard page", "Oops: ", "Oops - ")),
+    ("atomic-sleep", "error", ("BUG: sleeping function called", "BUG: scheduling while atomic")),
+    ("kernel-bug", "error", ("kernel BUG at ", "BUG: ", "BUG ")),
+    ("kernel-warning", "warning", ("list_add corruption", "list_del corruption", "refcount_t: ", "ODEBUG: ")),
     (
-        "oops",
-        "error",
-        r"BUG: (?:unable to handle|kernel NULL pointer|stack guard page|TASK stack guard|IRQ stack guard)",
+        "kernel-warning",
+        "warning",
+        ("INFO: task ", "INFO: rcu_", "rcu: INFO: ", "watchdog: BUG", "sysfs: cannot create dup"),
     ),
-    ("kernel-bug", "error", r"kernel BUG at "),
-    ("atomic-sleep", "error", r"BUG: (?:sleeping function called|scheduling while atomic|workqueue leaked lock)"),
-    ("kernel-bug", "error", r"BUG[: ]"),
-    (
-        "oops",
-        "error",
-        r"(?:Oops|general protection fault|divide error|stack segment|invalid opcode|double fault|int3|traps?)\b"
-        r".*(?:: [0-9a-f]{4}|\[#\d+\])",
-    ),
-    ("kernel-warning", "warning", r"(?:list_(?:add|del) corruption|refcount_t: |ODEBUG: |INFO: (?:task|rcu_))"),
-    ("kernel-warning", "error", r"watchdog: BUG|rcu: INFO|sysfs: cannot create duplicate|kobject_add_internal failed"),
 )
-_COMPILED = tuple((kind, severity, re.compile(pattern)) for kind, severity, pattern in _STARTS)
-_END = re.compile(r"---\[ end (?:trace|Kernel panic)|^Kernel Offset")
-_MODULE_AT = re.compile(r"(?:RIP: \d+:)?(\w[\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+ \[(\w+)[^\]]*\]")
+# Exceptions that no handler wanted; the number of the oops follows.
+_EXCEPTIONS = ("general protection fault", "divide error", "stack segment", "invalid opcode", "double fault", "int3: ")
+_ENDS = ("---[ end trace", "---[ end Kernel panic")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """Something that is wrong. `kind` is a short name (`oops`, `kernel-warning`, `kernel-bug`, `panic`,
     `atomic-sleep`);
     `severity` error, warning or note; `where` the module function concerned ("function [module]"), if any is named;
@@ -79,16 +72,16 @@ def findings_in(records: Iterable[LogRecord]) -> list[Finding]:
 
 
 def _classify(text: str) -> tuple[str, str] | None:
-    for kind, severity, pattern in _COMPILED:
-        if pattern.match(text):
+    for kind, severity, starts in _STARTS:
+        if text.startswith(starts):
             return kind, severity
-    return None
+    return ("oops", "error") if text.startswith(_EXCEPTIONS) and "[#" in text else None
 
 
 def _end_of(lines: list[LogRecord], start: int) -> int:
     """One past the last line of the report that starts at `start`."""
     for n in range(start, min(start + 400, len(lines))):
-        if _END.search(lines[n].text):
+        if lines[n].text.startswith(_ENDS):
             return n + 1
     n = start + 1
     while n < len(lines) and lines[n].time - lines[n - 1].time < 0.005 and not lines[n].text.startswith(_CUT):
@@ -97,8 +90,9 @@ def _end_of(lines: list[LogRecord], start: int) -> int:
 
 
 def _where(report: Iterable[LogRecord]) -> str:
+    """The first module function that the report names, as the kernel prints one: "function+0x12/0x40 [module]"."""
     for record in report:
-        named = _MODULE_AT.search(record.text)
-        if named:
-            return f"{named[1]} [{named[2]}]"
+        for word, following in pairwise(record.text.split()):
+            if following.startswith("[") and "+0x" in word and "/0x" in word and following[1:2].isalpha():
+                return f"{word.rpartition(':')[2].partition('+')[0]} [{following.strip('[]')}]"
     return ""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kobox.kernel.vmcoreinfo import VmCoreInfo
 from kobox.machine.pc import Machine
@@ -23,8 +23,7 @@ LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
 _ID = (1 << 62) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class LogRecord:
+class LogRecord(NamedTuple):
     """One record of the kernel log.
 
     `time` is in seconds of the kernel's clock since boot; `level` 0 (emerg) to 7 (debug); `facility` 0 for the kernel;

@@ -14,26 +14,23 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
-import hashlib
 import json
 import mmap
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kobox.errors import KoboxError, SnapshotError
 from kobox.kernel import guest
 from kobox.machine.native import core, unicorn_library
 from kobox.machine.pc import PAGE, Machine
 
-FORMAT = 1
+FORMAT = 2  # of the files, and of what a box must find set up when it resumes
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """An opened snapshot: `fd` is its RAM file, to be closed by whoever opened it."""
 
     fd: int
@@ -44,11 +41,11 @@ class Snapshot:
 
 def key(kernel_digest: str, command_line: str, memory: int) -> str:
     """The name of the snapshot of a kernel booted so."""
-    parts = [str(FORMAT), kernel_digest, command_line, str(memory), hashlib.sha256(guest.root_archive()).hexdigest()]
+    parts = [str(FORMAT), kernel_digest, command_line, str(memory), guest.init_elf().hex()]
     for library in (unicorn_library(), core()._name):
         found = os.stat(library)
         parts.append(f"{found.st_size} {found.st_mtime_ns}")
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+    return f"{kernel_digest[:16]}-{_sum_bytes(chr(0).join(parts).encode()):016x}"
 
 
 def load(place: Path) -> Snapshot | None:
@@ -64,7 +61,7 @@ def load(place: Path) -> Snapshot | None:
     except ValueError as error:
         raise SnapshotError(f"{place}/about: {error}") from error
     try:
-        if about.get("format") != FORMAT or hashlib.sha256(state).hexdigest() != about["state_sum"]:
+        if about.get("format") != FORMAT or _sum_bytes(state) != about["state_sum"]:
             raise SnapshotError(f"{place}/state: the check sum is wrong")
         if os.fstat(fd).st_size != about["memory"] or _sum_of(fd, about["used"]) != about["ram_sum"]:
             raise SnapshotError(f"{place}/ram: the check sum is wrong")
@@ -91,7 +88,7 @@ def save(place: Path, machine: Machine, box: dict[str, Any]) -> None:
         about = {
             "format": FORMAT,
             "memory": machine.ram_size,
-            "state_sum": hashlib.sha256(state).hexdigest(),
+            "state_sum": _sum_bytes(state),
             "ram_sum": ram_sum,
             "used": used,
             "box": box,
@@ -148,12 +145,16 @@ def _runs(used: bytes) -> list[list[int]]:
 def _sum_of(fd: int, used: list[list[int]]) -> int:
     """The sum over all pages that hold data. The view is dropped again: it does not count as the box's memory."""
     size = os.fstat(fd).st_size
+    if any((first + pages) * PAGE > size for first, pages in used):
+        return -1
+    runs = (ctypes.c_uint64 * (2 * len(used)))(*(n for run in used for n in run))
     with mmap.mmap(fd, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE) as view:
         start = ctypes.c_ubyte.from_buffer(view)
-        total, base = 0, ctypes.addressof(start)
-        for first, pages in used:
-            if (first + pages) * PAGE > size:
-                return -1
-            total = (total * 31 + core().kobox_sum(base + first * PAGE, pages * PAGE)) & 0xFFFFFFFFFFFFFFFF
+        total = core().kobox_sum_runs(ctypes.addressof(start), runs, len(used))
         del start
-    return total
+    return int(total)
+
+
+def _sum_bytes(data: bytes) -> int:
+    padded = data + bytes(-len(data) % 32)
+    return int(core().kobox_sum(padded, len(padded)))

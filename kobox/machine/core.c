@@ -1468,6 +1468,15 @@ EXPORT uint64_t kobox_sum(const uint8_t *data, uint64_t size)
     return (lane[0] ^ lane[1] << 1) + (lane[2] ^ lane[3] << 3);
 }
 
+/* The sums of `count` runs of pages, { first page, pages } each, folded into one. */
+EXPORT uint64_t kobox_sum_runs(const uint8_t *base, const uint64_t *runs, uint64_t count)
+{
+    uint64_t total = 0;
+    for (uint64_t i = 0; i < count; i++)
+        total = total * 31 + kobox_sum(base + runs[2 * i] * PAGE, runs[2 * i + 1] * PAGE);
+    return total;
+}
+
 /* ---- birth and death ---------------------------------------------------------------------------------------------------------- */
 static bool find_functions(struct machine *m, const char *library)
 {
