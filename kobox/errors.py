@@ -118,8 +118,10 @@ class BoxHungError(BoxError):
 class ProcessDiedError(BoxError):
     """The process that made a call was killed in it, as by an oops. `status` is its wait status."""
 
-    def __init__(self, message: str, *, status: int = 0, log: Sequence[str] = (), box_lives: bool = True) -> None:
-        super().__init__(message, log=log, box_lives=box_lives)
+    def __init__(
+        self, message: str, *, status: int = 0, log: Sequence[str] = (), rip: str = "", box_lives: bool = True
+    ) -> None:
+        super().__init__(message, log=log, rip=rip, box_lives=box_lives)
         self.status = status
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from kobox.images.store import KernelImage, Store
+from kobox.kernel.box import Box, boot
+from tests.building import BuiltTestModules
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +35,38 @@ def trixie_kernel(kernel_store: Store) -> KernelImage:
 def sid_kernel(kernel_store: Store) -> KernelImage:
     """Debian sid's newest cloud kernel, with its modules and headers."""
     return _suite_kernel(kernel_store, "sid")
+
+
+@pytest.fixture(scope="session")
+def modules(debian_kernel: KernelImage) -> BuiltTestModules:
+    """The modules of tests/modules, built for the default kernel: `modules("good")` is a path."""
+    return BuiltTestModules(debian_kernel)
+
+
+@pytest.fixture(scope="session")
+def machine_room(debian_kernel: KernelImage) -> Iterator[dict[str, Box]]:
+    """Booted boxes by what was added to their command line: booted once, given out clean by `box` and its kin."""
+    boxes: dict[str, Box] = {}
+    yield boxes
+    for box in boxes.values():
+        box.close()
+
+
+@pytest.fixture
+def box(machine_room: dict[str, Box], debian_kernel: KernelImage) -> Box:
+    """A clean box of the default kernel."""
+    return clean_box(machine_room, debian_kernel)
+
+
+def clean_box(room: dict[str, Box], kernel: KernelImage, cmdline: str = "") -> Box:
+    """The box of a command line as it was when booted, and with the limits of a new one."""
+    if cmdline not in room:
+        room[cmdline] = boot(kernel, cmdline=cmdline)
+    found = room[cmdline]
+    found.reset()
+    found.limits.timeout, found.limits.cpu = 86400.0, 20.0
+    found.probes.clear()
+    return found
 
 
 @pytest.fixture

@@ -404,7 +404,7 @@ class Box(Kernel):
             where = self.symbols.describe(rip) if rip >> 63 else f"{rip:#x} in user space"
         except (KoboxError, ValueError):
             return [line.decode(errors="replace") for line in self._machine.console().splitlines()[-40:]], ""
-        return [record.text for record in records[-200:]], where
+        return [record.text for record in records[-2000:]], where
 
     # -- looking inside -----------------------------------------------------------------------------------------
 

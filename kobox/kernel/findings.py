@@ -7,7 +7,7 @@ are of the same moment. (Sources: lib/bug.c, arch/x86/kernel/dumpstack.c, mm/slu
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -66,9 +66,23 @@ def findings_in(records: Iterable[LogRecord]) -> list[Finding]:
             continue
         end = _end_of(lines, at)
         report = tuple(lines[begin:end])
-        found.append(Finding(hit[0], hit[1], lines[at].text, _where(report), report))
+        kind, severity = _worst(hit, report)
+        found.append(Finding(kind, severity, lines[at].text, _where(report), report))
         at = end
     return found
+
+
+def place_in(lines: Sequence[str]) -> str:
+    """Where the CPU was when the kernel made the last report in these lines: "function+0x12/0x40 [module]"; "" if it
+    does not say.
+
+    A plain panic() prints no RIP: then the first module function of its call trace.
+    """
+    start = next((n for n, line in enumerate(lines) if line.startswith("Kernel panic - not syncing")), None)
+    if start is not None and "Fatal exception" not in lines[start]:
+        return next((place for line in lines[start:] if (place := _place(line)).endswith("]")), "")
+    at_rip = (line.partition("RIP: 0010:")[2] for line in reversed(lines) if "RIP: 0010:" in line)
+    return next((_place(rest) or rest for rest in at_rip), "")
 
 
 def _classify(text: str) -> tuple[str, str] | None:
@@ -76,6 +90,13 @@ def _classify(text: str) -> tuple[str, str] | None:
         if text.startswith(starts):
             return kind, severity
     return ("oops", "error") if text.startswith(_EXCEPTIONS) and "[#" in text else None
+
+
+def _worst(first: tuple[str, str], report: Iterable[LogRecord]) -> tuple[str, str]:
+    """What a report is that starts as a warning: on many kernels a corrupted list ends in BUG()."""
+    if first[1] == "error":
+        return first
+    return next((hit for record in report if (hit := _classify(record.text)) and hit[1] == "error"), first)
 
 
 def _end_of(lines: list[LogRecord], start: int) -> int:
@@ -89,10 +110,24 @@ def _end_of(lines: list[LogRecord], start: int) -> int:
     return n
 
 
+def _place(line: str) -> str:
+    """The code address in a line as the kernel prints one: "function+0x12/0x40", with " [module]" when it has one."""
+    words = line.split()
+    for word, following in pairwise([*words, ""]):
+        if "+0x" in word and "/0x" in word:
+            place = word.rpartition(":")[2]
+            return (
+                f"{place} {following.partition(']')[0]}]"
+                if following[:1] == "[" and following[1:2].isalpha()
+                else place
+            )
+    return ""
+
+
 def _where(report: Iterable[LogRecord]) -> str:
-    """The first module function that the report names, as the kernel prints one: "function+0x12/0x40 [module]"."""
+    """The first module function that the report names: "function [module]"."""
     for record in report:
-        for word, following in pairwise(record.text.split()):
-            if following.startswith("[") and "+0x" in word and "/0x" in word and following[1:2].isalpha():
-                return f"{word.rpartition(':')[2].partition('+')[0]} [{following.strip('[]')}]"
+        place, _, module = _place(record.text).partition(" ")
+        if module:
+            return f"{place.partition('+')[0]} {module}"
     return ""

@@ -1,8 +1,8 @@
 """The processes of kobox in a box, and who of them has the CPU.
 
 The box has one CPU, and Python has it whenever a process stands at the doorbell: that one is *in hand*. The others are
-*parked* (asleep on a futex of their own until they are wanted), *leaving* (waking another, then parked) or *busy* (in a
-system call that has not returned).
+*parked* (asleep on a futex of their own until they are wanted), *woken* from that, *leaving* (waking another, then
+parked) or *busy* (in a system call that has not returned).
 
     in hand --call--> the kernel --ring--> in hand            a call that returns
     in hand --start-> the kernel, CPU idle: busy               a call that blocks; someone else is summoned
@@ -18,8 +18,18 @@ import enum
 import os
 import struct
 from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
 
-from kobox.errors import BoxHungError, BoxTimeoutError, KernelPanicError, KoboxError, ProcessDiedError
+from kobox.errors import (
+    BoxError,
+    BoxHungError,
+    BoxTimeoutError,
+    KernelPanicError,
+    KoboxError,
+    ProcessDiedError,
+)
+from kobox.kernel.findings import place_in
 from kobox.kernel.guest import ARENA, SYSCALL
 from kobox.kernel.syscall_numbers import NUMBERS
 from kobox.machine.native import FOREVER, Event
@@ -41,6 +51,7 @@ class State(enum.Enum):
 
     IN_HAND = "in hand"
     PARKED = "parked"
+    WOKEN = "woken"
     LEAVING = "leaving"
     BUSY = "busy"
     DEAD = "dead"
@@ -198,6 +209,7 @@ class Processes:
                 f"{pending.what}: the process that made the call was killed in it (signal {how})",
                 status=pending.status or 0,
                 log=lines,
+                rip=place_in(lines),
             )
 
     def pass_time(self, seconds: float, limits: Limits | None = None) -> None:
@@ -232,7 +244,7 @@ class Processes:
 
     def usable(self, process: Process) -> bool:
         """Whether a new call can be given to it now."""
-        return process.state in (State.IN_HAND, State.PARKED, State.LEAVING)
+        return process.state in (State.IN_HAND, State.PARKED, State.WOKEN, State.LEAVING)
 
     # -- who has the CPU -------------------------------------------------------------------------------------
 
@@ -259,9 +271,12 @@ class Processes:
         self._machine.set_syscall(SYSCALL, padded[:7])
 
     def _take(self, process: Process) -> None:
-        """Get a process in hand."""
-        if self.in_hand is process:
-            return
+        """Get a process in hand. It may ring at a moment when PID 1 is about its own affairs, and is then parked again:
+        so it is called until it stays."""
+        while self.in_hand is not process:
+            self._send_for(process)
+
+    def _send_for(self, process: Process) -> None:
         if self.in_hand is None:
             self._summon()
             if self.in_hand is process:
@@ -277,7 +292,8 @@ class Processes:
             # The one woken may ring before its waker's call has returned; the waker is parked whenever that rings.
             self._set(holder, NUMBERS["futex"], (_WORDS + 4 * process.number, _FUTEX_WAKE, 1))
             holder.state, self.in_hand = State.LEAVING, None
-        self._run(lambda: self.in_hand is process, FOREVER, self.limits)
+            process.state = State.WOKEN
+        self._run(lambda: self.in_hand is process or process.state is State.PARKED, FOREVER, self.limits)
 
     def _anyone(self) -> Process:
         self._must_live()
@@ -324,9 +340,39 @@ class Processes:
         until = self._machine.time + int(limits.timeout * SECOND)
         try:
             self._run(done, until, limits, stop_when_idle=stop_when_idle, what=pending.what)
+        except BoxTimeoutError:
+            pending.abandoned = True
+            self._say_where_it_sleeps(pending, limits)
         except BaseException:
             pending.abandoned = True
             raise
+
+    def _say_where_it_sleeps(self, pending: Pending, limits: Limits) -> NoReturn:
+        """Raise `BoxTimeoutError` with the stack of a process that does not come back, as the kernel tells it."""
+        stack: list[str] = []
+        with suppress(BoxError, OSError):
+            stack = self._stack_of(pending.process)
+        lines, _ = self._explain()
+        raise BoxTimeoutError(
+            f"{pending.what} has not come back after {limits.timeout:g} s of virtual time",
+            log=[*lines, *(f"it sleeps in {place}" for place in stack[:1]), *(f"  called by {p}" for p in stack[1:])],
+            rip=stack[0] if stack else "",
+            box_lives=not self.dead,
+        ) from None
+
+    def _stack_of(self, process: Process) -> list[str]:
+        """The functions that a sleeping process is in, the innermost first: /proc/PID/stack, read by PID 1."""
+        init, limits = self.by_number[0], Limits(timeout=10, cpu=1)
+        self._take(init)  # first: on waking it reads its news into the same buffer
+        self._machine.write(_SCRATCH, f"/proc/{process.pid}/stack\0".encode(), self.space)
+        fd = self.call(init, "open", (_SCRATCH, os.O_RDONLY | os.O_CLOEXEC, 0), limits)
+        if fd < 0:
+            return []
+        size = self.call(init, "read", (fd, _SCRATCH, 512), limits)
+        text = self._machine.read(_SCRATCH, max(size, 0), self.space).decode(errors="replace")
+        self.call(init, "close", (fd,), limits)
+        lines = text.splitlines()[: -1 if size == 512 else None]
+        return [line.partition("] ")[2] for line in lines]
 
     def _run(
         self,
@@ -353,10 +399,7 @@ class Processes:
             elif event is Event.DEADLINE or (event is Event.IDLE and not stop_when_idle):
                 if not deadline_is_error:
                     return
-                lines, _ = self._explain()
-                raise BoxTimeoutError(
-                    f"{what} has not come back after {limits.timeout:g} s of virtual time", log=lines, box_lives=True
-                )
+                raise BoxTimeoutError(f"{what} has not come back", box_lives=True)
             elif event is Event.IDLE:
                 return
             else:
@@ -373,6 +416,7 @@ class Processes:
         if process.number == 0 and (space := self._machine.registers().cr3) != self.space:
             self._serve(space)
             return
+        rested = process.state is State.BUSY
         self.in_hand = process
         process.state = State.IN_HAND
         pending, process.pending = process.pending, None
@@ -381,7 +425,7 @@ class Processes:
             pending.result = result - (1 << 64) if result >> 63 else result
             if pending.finish:
                 pending.finish()
-        elif process.number == 0:
+        elif process.number == 0 and rested:  # else it has woken somebody, and what poll() said is stale
             self._hear_news(process)
         if not done() and self.in_hand is process:
             self._park(process)
@@ -431,4 +475,5 @@ class Processes:
         self.dead = reason
         self.in_hand = None
         lines, rip = self._explain()
+        rip = (place_in(lines) if error is KernelPanicError else "") or rip
         raise error(reason, log=lines, rip=rip, hint="Restore a checkpoint, or boot another box.")

@@ -18,6 +18,7 @@ import json
 import mmap
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +29,8 @@ from kobox.machine.native import core, unicorn_library
 from kobox.machine.pc import PAGE, Machine
 
 FORMAT = 2  # of the files, and of what a box must find set up when it resumes
+
+_KEPT = 14 * 86400  # seconds that a snapshot stays unused: other command lines, other versions of kobox
 
 
 class Snapshot(NamedTuple):
@@ -71,6 +74,8 @@ def load(place: Path) -> Snapshot | None:
     except BaseException:
         os.close(fd)
         raise
+    with contextlib.suppress(OSError):
+        os.utime(place)  # it is in use: `_sweep` leaves it alone
     return Snapshot(fd, about["memory"], state, about["box"])
 
 
@@ -119,9 +124,13 @@ def lock(place: Path) -> Iterator[None]:
 
 
 def _sweep(place: Path) -> None:
-    """Remove what a killed run left behind (we hold the lock: nobody is writing)."""
+    """Remove what a killed run left behind (we hold the lock: nobody is writing), and what nobody has used for long."""
     for left in place.parent.glob(f".{place.name}.[0-9]*"):
         shutil.rmtree(left, ignore_errors=True)
+    for other in place.parent.glob("[0-9a-f]*"):
+        with contextlib.suppress(OSError):
+            if time.time() - other.stat().st_mtime > _KEPT:
+                shutil.rmtree(other, ignore_errors=True)
 
 
 def _write(path: Path, data: bytes) -> None:
