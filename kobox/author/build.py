@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kobox.author.compilecommands import write_compile_commands
 from kobox.author.mirror import KBUILD_FILES, Mirror
 from kobox.errors import BuildError
 from kobox.images.store import KernelImage, Store, default_root
@@ -48,7 +49,8 @@ _PACKAGES = {"apt-get": "apt-get install", "dnf": "dnf install", "pacman": "pacm
 class BuildOptions:
     """How to build. `warnings` is Kbuild's W= ("1", "2", "3", "e" or several), `sparse` runs it over every file,
     `clang` takes LLVM's tools, `extra_symbols` are Module.symvers files of modules that this one uses,
-    `reproducible` keeps this machine's paths out of the result, `verbose` shows whole commands.
+    `reproducible` keeps this machine's paths out of the result, `compile_commands` writes compile_commands.json beside
+    the source, `verbose` shows whole commands.
     """
 
     warnings: str = ""
@@ -56,6 +58,7 @@ class BuildOptions:
     clang: bool = False
     extra_symbols: tuple[Path, ...] = ()
     reproducible: bool = False
+    compile_commands: bool = False
     verbose: bool = False
     jobs: int = 0
 
@@ -105,8 +108,9 @@ def build(
     headers = usable_headers(kernel)
     check_rust(directory, kernel, headers)
     check_tools(options, own_compiler=(kernel.directory / "toolchain/bin/gcc").exists())
-    purpose = (kernel.name, kernel.digest, "clang" if options.clang else "gcc", "" if source.is_dir() else source.name)
-    mirror = Mirror.of(directory, "\0".join(purpose), builds or default_root() / "builds")
+    purpose = "\0".join((kernel.name, kernel.digest, "clang" if options.clang else "gcc"))
+    alone = "" if source.is_dir() else source.name
+    mirror = Mirror.of(directory, purpose, builds or default_root() / "builds", alone)
     check_path(mirror.tree)
     started = time.monotonic()
     with mirror.held():
@@ -119,6 +123,8 @@ def build(
             )
         target = output if output is not None else directory
         modules = tuple(_deliver(ko, target) for ko in made)
+        if options.compile_commands:
+            write_compile_commands(mirror, headers, directory)
     symvers = mirror.tree / "Module.symvers"
     return BuiltModules(kernel, modules, symvers, mirror.tree, said, time.monotonic() - started)
 
@@ -127,7 +133,7 @@ def clean(source: Path, builds: Path | None = None) -> int:
     """Forget what was built of a source, for every kernel; returns how many build directories that were."""
     directory = (source if source.is_dir() else source.parent).resolve()
     rooms = builds or default_root() / "builds"
-    doomed = [path.parent for path in rooms.glob("*/source") if path.read_text().strip() == str(directory)]
+    doomed = [path.parent for path in rooms.glob("*/source") if path.read_text().split("\n")[0] == str(directory)]
     for room in doomed:
         shutil.rmtree(room, ignore_errors=True)
     return len(doomed)
@@ -259,8 +265,9 @@ def command(headers: Path, mirror: Mirror, options: BuildOptions) -> list[str]:
         line.append("C=2")
     if options.clang:
         line += ["LLVM=1", "CC=clang"]
-    if options.extra_symbols:
-        line.append("KBUILD_EXTRA_SYMBOLS=" + " ".join(str(path.resolve()) for path in options.extra_symbols))
+    symbols = [*(path.resolve() for path in options.extra_symbols), *mirror.neighbours()]
+    if symbols:
+        line.append("KBUILD_EXTRA_SYMBOLS=" + " ".join(map(str, symbols)))
     if options.verbose:
         line.append("V=1")
     return [*line, "modules"]
