@@ -46,9 +46,7 @@ def resident() -> int:
 
 def first_boot(kernel: KernelImage, scratch: Path) -> float:
     """From power on to a snapshot on disk."""
-    from dataclasses import replace
-
-    elsewhere = replace(kernel, directory=scratch / "first-boot")
+    elsewhere = kernel._replace(directory=scratch / "first-boot")
     began = time.perf_counter()
     kobox.boot(elsewhere).close()
     spent = time.perf_counter() - began

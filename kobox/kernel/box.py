@@ -117,6 +117,7 @@ class Box(Kernel):
         self._mark = 0
         self._processes = Processes(machine, self._explain)
         self._processes.load(about["processes"])
+        self._processes.on_slice = self.log.collect
         self._calls = Calls(self._processes, Arena(machine, self._processes.space))
         self._main: Process = self._processes.by_number[1]
         self._start = BoxCheckpoint(self, machine.checkpoint_of(state), about)
@@ -183,8 +184,9 @@ class Box(Kernel):
 
     @property
     def time(self) -> float:
-        """Virtual seconds since power on, as the kernel's own clock has them."""
-        return self._machine.time / 1e9
+        """Virtual seconds of the kernel's own clock (CLOCK_MONOTONIC, ktime_get()). It begins some time after power
+        on; that of the log (sched_clock()) begins at yet another moment."""
+        return float(self._machine.time - self._about["clock_start"]) / 1e9
 
     def sleep(self, seconds: float) -> None:
         """Let virtual time pass: timers fire and work runs, at once in wall time."""
@@ -554,28 +556,36 @@ def boot(
     memory = memory + 4095 & -4096
     line = f"{COMMAND_LINE} {cmdline}".strip()
     place = image.directory / "snapshots" / snapshots.key(image.digest, line, memory)
-    found = _open(place)
-    if found is None:
+    box = _resume(image, place)
+    if box is None:
         with snapshots.lock(place):
-            found = _open(place)
-            if found is None:
+            box = _resume(image, place)
+            if box is None:
                 _first_boot(image, place, memory, line, progress)
-                found = snapshots.load(place)
-                assert found is not None
+                box = _resume(image, place)
+    if box is None:
+        raise SnapshotError(f"{place}: damaged as soon as it was written", hint="Is that disk sound?")
+    return box
+
+
+def _resume(image: KernelImage, place: Path) -> Box | None:
+    """A box from a good snapshot, or None: one that is not there, or damaged, has to be made."""
+    try:
+        found = snapshots.load(place)
+    except SnapshotError:
+        return None
+    if found is None:
+        return None
     try:
         machine = Machine(found.memory, ram_fd=found.fd)
     finally:
         os.close(found.fd)
     machine.load_state(found.state)
-    return Box(image, machine, found.about, place, found.state)
-
-
-def _open(place: Path) -> snapshots.Snapshot | None:
-    """A good snapshot, or None: a damaged one is made again."""
-    try:
-        return snapshots.load(place)
-    except SnapshotError:
-        return None
+    box = Box(image, machine, found.about, place, found.state)
+    if found.is_whole():
+        return box
+    box.close()
+    return None
 
 
 def _first_boot(image: KernelImage, place: Path, memory: int, line: str, progress: Progress | None) -> None:
@@ -647,10 +657,19 @@ def _settle(machine: Machine, processes: Processes) -> dict[str, Any]:
     main_call("syslog", 8, 0, 1)  # the log is read from memory: the console need not repeat it
     return {
         "facts": {name: value for name, value in facts.items() if name.startswith(("SYMBOL", "OFFSET", "SIZE"))},
+        "clock_start": _clock_start(machine, main_call),
         "release": release[130:195].split(b"\0")[0].decode(),
         "processes": processes.save(),
         "findings": records,
     }
+
+
+def _clock_start(machine: Machine, call: Callable[..., int]) -> int:
+    """The machine's time, in ns, at which the kernel's monotonic clock was zero."""
+    spec = bytearray(16)
+    call("clock_gettime", 1, spec)
+    seconds, nanoseconds = struct.unpack("<qq", spec)
+    return machine.time - int(seconds) * 1_000_000_000 - int(nanoseconds)
 
 
 @contextmanager

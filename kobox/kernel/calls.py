@@ -104,8 +104,13 @@ class Calls:
             self.processes.call(process, "munmap", self._regions.pop())
         values: list[int] = []
         owned: list[tuple[int, Any, int]] = []
-        for argument in arguments:
-            values.append(self._value(process, argument, owned))
+        try:
+            for argument in arguments:
+                values.append(self._value(process, argument, owned))
+        except BaseException:
+            for address, _, _ in owned:
+                self.release(address)
+            raise
 
         def finish() -> None:
             for address, target, size in owned:

@@ -335,9 +335,11 @@ def open_file(box: Box, path: str, mode: str, flags: int, permissions: int) -> I
     raw = BoxFile(box, fd, path, mode)
     if "b" in mode:
         return raw  # type: ignore[return-value]
-    buffered: Any = io.BufferedWriter(raw) if not raw.readable() else io.BufferedReader(raw)
+    buffered: Any
     if "+" in mode:
         buffered = io.BufferedRandom(raw) if raw.seekable() else io.BufferedRWPair(raw, raw)
+    else:
+        buffered = io.BufferedReader(raw) if raw.readable() else io.BufferedWriter(raw)
     return io.TextIOWrapper(buffered, encoding="utf-8", errors="surrogateescape", write_through=True)
 
 

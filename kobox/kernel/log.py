@@ -6,7 +6,8 @@ It needs no system call, so it works in a box that is busy, hung or dead, and do
              desc_ring:  descs[] (state, where the text is)   infos[] (seq, time, level, …)   head_id, tail_id
              text_data_ring:  blocks of { unsigned long id; text } one after another, wrapping at the end
 
-A descriptor's state is in its top two bits: 1 committed (pr_cont may still extend it), 2 finalized.
+A descriptor's state is in its top two bits: 0 reserved, 1 committed (pr_cont may still extend it), 2 finalized,
+3 reusable (its text is overwritten). `lost` counts records that were overwritten before they were read.
 Layouts come from vmcoreinfo.
 """
 
@@ -21,6 +22,7 @@ from kobox.machine.pc import Machine
 
 LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
 _ID = (1 << 62) - 1
+_RESERVED, _COMMITTED, _FINALIZED, _REUSABLE = range(4)
 
 
 class LogRecord(NamedTuple):
@@ -126,28 +128,42 @@ class KernelLog:
         self._next_id = None
         self.lost = 0
 
+    def collect(self) -> None:
+        """Read what is new, before the ring overwrites it: asked for now and then while the box runs."""
+        self._read_new()
+
     def _read_new(self) -> list[LogRecord]:
         head, tail = self._u64(self._head) & _ID, self._u64(self._tail) & _ID
         at = tail if self._next_id is None else self._next_id
         if (at - tail & _ID) > (head - tail & _ID) + 1:  # the ring has overtaken us
-            self.lost += tail - at & _ID
             at = tail
         open_ones: list[LogRecord] = []
         while (head - at & _ID) < self._count:
-            record, final = self._read(at)
-            if record is not None:
-                (self._records if final and not open_ones else open_ones).append(record)
-            if final and not open_ones:
-                self._next_id = at + 1 & _ID
+            record, state = self._read(at)
             at = at + 1 & _ID
+            if state in (_FINALIZED, _REUSABLE) and not open_ones:
+                self._next_id = at
+                if record is not None:
+                    self._keep(record)
+            elif record is not None:
+                open_ones.append(record)
+            elif state == _RESERVED:  # it will be a record, and those after it are kept only then
+                break
         return open_ones
 
-    def _read(self, number: int) -> tuple[LogRecord | None, bool]:
+    def _keep(self, record: LogRecord) -> None:
+        self.lost += record.seq - (self._records[-1].seq + 1 if self._records else 0)
+        self._records.append(record)
+
+    def _read(self, number: int) -> tuple[LogRecord | None, int]:
+        """The record of a descriptor, None if there is none (yet, or any more), and the descriptor's state."""
         slot = number % self._count
         desc = self._machine.read(self._descs + slot * self._desc_size, self._desc_size)
         (state,) = struct.unpack_from("<Q", desc, self._state)
-        if state & _ID != number or state >> 62 not in (1, 2):
-            return None, False
+        if state & _ID != number:
+            return None, _RESERVED
+        if state >> 62 not in (_COMMITTED, _FINALIZED):
+            return None, state >> 62
         begin, end = struct.unpack_from("<QQ", desc, self._block)
         info = self._machine.read(self._infos + slot * self._info_size, self._info_size)
         seq, nanoseconds, length, facility, flags = struct.unpack_from("<QQHBB", info)
@@ -165,7 +181,7 @@ class KernelLog:
             _caller(caller),
             (subsystem, name),
         )
-        return record, state >> 62 == 2
+        return record, state >> 62
 
     def _text_of(self, begin: int, end: int, length: int) -> str:
         if begin & 1 or not length:

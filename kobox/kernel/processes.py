@@ -117,6 +117,7 @@ class Processes:
         self.limits = Limits()
         self.space = 0
         self.on_program: Callable[[Process], None] | None = None
+        self.on_slice: Callable[[], None] | None = None
 
     # -- the life of the box ---------------------------------------------------------------------------------
 
@@ -394,6 +395,8 @@ class Processes:
             if event is Event.DOORBELL:
                 self._rung(done)
             elif event is Event.SLICE:
+                if self.on_slice:
+                    self.on_slice()
                 if self._machine.blocks > end:
                     self._die(f"{what} burnt {limits.cpu:g} s of CPU time and has not come back", BoxHungError)
             elif event is Event.DEADLINE or (event is Event.IDLE and not stop_when_idle):

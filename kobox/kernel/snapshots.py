@@ -17,9 +17,9 @@ import fcntl
 import json
 import mmap
 import os
-import shutil
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,18 +28,22 @@ from kobox.kernel import guest
 from kobox.machine.native import core, unicorn_library
 from kobox.machine.pc import PAGE, Machine
 
-FORMAT = 2  # of the files, and of what a box must find set up when it resumes
+FORMAT = 3  # of the files, and of what a box must find set up when it resumes
 
 _KEPT = 14 * 86400  # seconds that a snapshot stays unused: other command lines, other versions of kobox
 
 
 class Snapshot(NamedTuple):
-    """An opened snapshot: `fd` is its RAM file, to be closed by whoever opened it."""
+    """An opened snapshot: `fd` is its RAM file, to be closed by whoever opened it.
+
+    Its RAM is being summed up while the machine is made; `is_whole()` waits for that, and for nothing else.
+    """
 
     fd: int
     memory: int
     state: bytes
     about: dict[str, Any]
+    is_whole: Callable[[], bool]
 
 
 def key(kernel_digest: str, command_line: str, memory: int) -> str:
@@ -52,7 +56,8 @@ def key(kernel_digest: str, command_line: str, memory: int) -> str:
 
 
 def load(place: Path) -> Snapshot | None:
-    """Open and check a snapshot; None when there is none. Raises `SnapshotError` when it is damaged."""
+    """Open a snapshot; None when there is none. Raises `SnapshotError` when it is seen to be damaged: see
+    `is_whole`."""
     try:
         about = json.loads((place / "about").read_bytes())
         state = (place / "state").read_bytes()
@@ -66,8 +71,9 @@ def load(place: Path) -> Snapshot | None:
     try:
         if about.get("format") != FORMAT or _sum_bytes(state) != about["state_sum"]:
             raise SnapshotError(f"{place}/state: the check sum is wrong")
-        if os.fstat(fd).st_size != about["memory"] or _sum_of(fd, about["used"]) != about["ram_sum"]:
-            raise SnapshotError(f"{place}/ram: the check sum is wrong")
+        if os.fstat(fd).st_size != about["memory"]:
+            raise SnapshotError(f"{place}/ram: the size is wrong")
+        is_whole = _begin_sum(os.dup(fd), about["used"], about["ram_sum"])
     except (KeyError, TypeError) as error:
         os.close(fd)
         raise SnapshotError(f"{place}/about: lacks {error}") from error
@@ -76,11 +82,13 @@ def load(place: Path) -> Snapshot | None:
         raise
     with contextlib.suppress(OSError):
         os.utime(place)  # it is in use: `_sweep` leaves it alone
-    return Snapshot(fd, about["memory"], state, about["box"])
+    return Snapshot(fd, about["memory"], state, about["box"], is_whole)
 
 
 def save(place: Path, machine: Machine, box: dict[str, Any]) -> None:
     """Write a snapshot of a machine, all of it or nothing. Raises `KoboxError` when there is no room."""
+    import shutil
+
     made = place.with_name(f".{place.name}.{os.getpid()}")
     try:
         made.mkdir(parents=True)
@@ -125,6 +133,8 @@ def lock(place: Path) -> Iterator[None]:
 
 def _sweep(place: Path) -> None:
     """Remove what a killed run left behind (we hold the lock: nobody is writing), and what nobody has used for long."""
+    import shutil
+
     for left in place.parent.glob(f".{place.name}.[0-9]*"):
         shutil.rmtree(left, ignore_errors=True)
     for other in place.parent.glob("[0-9a-f]*"):
@@ -149,6 +159,26 @@ def _runs(used: bytes) -> list[list[int]]:
         runs.append([at, end - at])
         at = used.find(1, end)
     return runs
+
+
+def _begin_sum(fd: int, used: list[list[int]], expected: int) -> Callable[[], bool]:
+    """Sum RAM up on another core; the function that comes back waits for it. `fd` is closed in the end."""
+    found = []
+
+    def work() -> None:
+        try:
+            found.append(_sum_of(fd, used))
+        finally:
+            os.close(fd)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+
+    def is_whole() -> bool:
+        thread.join()
+        return found == [expected]
+
+    return is_whole
 
 
 def _sum_of(fd: int, used: list[list[int]]) -> int:

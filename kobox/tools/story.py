@@ -115,7 +115,11 @@ class Story:
         present = set(self._box.modules()) if module.depends else set()
         for name in module.depends:
             if name.replace("-", "_") not in present:
-                loaded = self._box.modprobe(name)
+                try:
+                    loaded = self._box.modprobe(name)
+                except LookupError:  # the kernel will say what it misses
+                    yield self._event("load", f"needs {name}, which is not in the kernel's tree", modules=[])
+                    continue
                 if loaded.loaded:
                     yield self._event("load", f"needs {', '.join(loaded.loaded)}: loaded", modules=list(loaded.loaded))
         yield from self._log()

@@ -1,12 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Much talk: rate limited, at every level, continued lines, and more than the log holds when asked. */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+#include <linux/delay.h>
 #include <linux/module.h>
 #include <linux/printk.h>
 #include <linux/ratelimit.h>
 
 static int lines;
 module_param(lines, int, 0444);
+
+static void chatty_burst(int count)
+{
+	int i;
+
+	for (i = 0; i < count; i++)
+		pr_info_ratelimited("ratelimited %d of %d\n", i, count);
+}
 
 static int __init chatty_init(void)
 {
@@ -22,8 +31,9 @@ static int __init chatty_init(void)
 	printk(KERN_DEBUG "chatty: level 7\n");
 	pr_info("first half,");
 	pr_cont(" second half\n");
-	for (i = 0; i < 25; i++)
-		pr_info_ratelimited("ratelimited %d\n", i);
+	chatty_burst(25);
+	msleep(6000);
+	chatty_burst(2);
 	for (i = 0; i < 3; i++)
 		pr_info_once("once\n");
 	for (i = 0; i < lines; i++)
