@@ -9,7 +9,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -182,7 +181,7 @@ def test_a_missing_tool_is_one_line_with_the_package(
 
 def test_a_kernel_without_headers_says_how_to_get_them(hello: Path, debian_kernel: KernelImage) -> None:
     with pytest.raises(BuildError, match=r"has no headers[\s\S]*kobox kernel add"):
-        build(hello, replace(debian_kernel, headers=None))
+        build(hello, debian_kernel._replace(headers=None))
 
 
 def test_nothing_to_build_is_said(tmp_path: Path, debian_kernel: KernelImage) -> None:
