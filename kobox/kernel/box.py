@@ -169,7 +169,7 @@ class Box(Kernel):
         self._mark = 0
         self._findings_from = about.get("findings", self.log.next_seq)
         if self._probes is not None:
-            self._probes.forget_returns()
+            self._probes.follow()
 
     # -- time ---------------------------------------------------------------------------------------------------
 
