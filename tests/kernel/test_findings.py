@@ -1,4 +1,4 @@
-"""When things go wrong: the answer is kobox's own exception with the kernel's words, and the box goes on or can be reset."""
+"""When things go wrong: kobox's own exception with the kernel's words, and a box that goes on or can be reset."""
 
 from __future__ import annotations
 
@@ -67,11 +67,9 @@ def test_an_oops_kills_the_call_not_the_box(
 ) -> None:
     if where == "exit":
         box.insmod(modules("faulty"), what=what, where=where)
+    act = (lambda: box.insmod(modules("faulty"), what=what)) if where == "init" else (lambda: box.rmmod("faulty"))
     with pytest.raises(ProcessDiedError) as caught:
-        if where == "init":
-            box.insmod(modules("faulty"), what=what)
-        else:
-            box.rmmod("faulty")
+        act()
     error = caught.value
     whole_report(error, start, function)
     assert error.box_lives
@@ -136,7 +134,7 @@ def test_a_warning_is_a_finding_and_nothing_more(box: Box, modules: BuiltTestMod
 
 def test_sleeping_in_atomic_context_is_a_finding(box: Box, modules: BuiltTestModules) -> None:
     box.insmod(modules("faulty"), what="sleep_atomic")
-    assert [finding.kind for finding in box.findings][0] == "atomic-sleep"
+    assert box.findings[0].kind == "atomic-sleep"
     assert box.findings[0].where == "faulty_sleep_atomic [faulty]"
 
 
