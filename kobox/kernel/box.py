@@ -178,7 +178,7 @@ class Box(Kernel):
         self._mark = 0
         self._findings_from = about["findings"]
         if self._probes is not None:
-            self._probes.forget_returns()
+            self._probes.follow()
 
     # -- time ---------------------------------------------------------------------------------------------------
 

@@ -57,9 +57,8 @@ def findings_in(records: Iterable[LogRecord]) -> list[Finding]:
     at = 0
     while at < len(lines):
         begin = at
-        cut = lines[at].text.startswith(_CUT)
-        if cut and at + 1 < len(lines):
-            at += 1
+        if lines[at].text.startswith(_CUT):
+            at = _first_report(lines, at)
         hit = _classify(lines[at].text)
         if hit is None:
             at += 1
@@ -90,6 +89,16 @@ def _classify(text: str) -> tuple[str, str] | None:
         if text.startswith(starts):
             return kind, severity
     return ("oops", "error") if text.startswith(_EXCEPTIONS) and "[#" in text else None
+
+
+def _first_report(lines: list[LogRecord], cut: int) -> int:
+    """The line after a "cut here" that says what it is: WARN()'s own message stands before that (kernel/panic.c)."""
+    for n in range(cut + 1, min(cut + 20, len(lines))):
+        if lines[n].text.startswith(_CUT):
+            break
+        if _classify(lines[n].text):
+            return n
+    return min(cut + 1, len(lines) - 1)
 
 
 def _worst(first: tuple[str, str], report: Iterable[LogRecord]) -> tuple[str, str]:

@@ -15,10 +15,11 @@ Arguments follow the System V ABI; their names and types come from BTF.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from kobox.errors import KoboxError
-from kobox.kernel.symbols import Symbols
+from kobox.kernel.symbols import SymbolNotFoundError, Symbols
 from kobox.machine.pc import Machine, Registers
 
 _ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
@@ -150,8 +151,8 @@ class Probes:
         Raises `SymbolNotFoundError`; a symbol of a module that is not loaded is waited for instead.
         """
         probe = Probe(self, where, on_entry, on_return)
-        module = where.partition(":")[0] if isinstance(where, str) and ":" in where else ""
-        if module and module.replace("-", "_") not in {m.name for m in self._symbols.modules()}:
+        module = _module_of(where)
+        if module and module not in {part.name for part in self._symbols.modules()}:
             self._waiting.append(probe)
             self._watch_modules()
         else:
@@ -176,9 +177,17 @@ class Probes:
         for probe in [*self._set, *self._waiting]:
             self.remove(probe)
 
-    def forget_returns(self) -> None:
-        """The box has gone back in time: no function that was entered will return."""
+    def follow(self) -> None:
+        """The box has gone back in time: no function that was entered will return, and other modules may be there, or
+        the same ones elsewhere."""
         self._returning.clear()
+        for probe in [probe for probe in self._set if _module_of(probe.where)]:
+            self._unplace(probe)
+        loaded = {part.name for part in self._symbols.modules()} if self._waiting else set()
+        for probe in [probe for probe in self._waiting if _module_of(probe.where) in loaded]:
+            with suppress(SymbolNotFoundError):  # init code is gone once it has run
+                self._place(probe)
+                self._waiting.remove(probe)
 
     def parameter_names(self, where: str | int) -> tuple[str, ...]:
         """Parameter names of the function at a probe, from BTF."""
@@ -260,17 +269,32 @@ class Probes:
 
     def _module_came(self) -> None:
         name = self._module_name()
-        for probe in list(self._waiting):
-            assert isinstance(probe.where, str)
-            if probe.where.partition(":")[0].replace("-", "_") == name:
-                self._waiting.remove(probe)
-                self._place(probe)
+        self._leave_init_code()
+        for probe in [probe for probe in self._waiting if _module_of(probe.where) == name]:
+            self._waiting.remove(probe)
+            self._place(probe)
 
     def _module_goes(self) -> None:
         name = self._module_name()
-        for probe in list(self._set):
-            if isinstance(probe.where, str) and probe.where.partition(":")[0].replace("-", "_") == name:
-                assert probe.address is not None
-                self._machine.remove_probe(probe.address, self._set.pop(probe))
-                probe.address = None
-                self._waiting.append(probe)
+        for probe in [probe for probe in self._set if _module_of(probe.where) == name]:
+            self._unplace(probe)
+
+    def _leave_init_code(self) -> None:
+        """Probes on init code that was freed must not watch the module that comes to lie there."""
+        watched = [probe for probe in self._set if _module_of(probe.where)]
+        loaded = {part.name: part for part in self._symbols.modules()} if watched else {}
+        for probe in watched:
+            if probe.address not in loaded.get(_module_of(probe.where), ()):
+                self._unplace(probe)
+
+    def _unplace(self, probe: Probe) -> None:
+        """A probe's module is gone: wait for it to come again."""
+        assert probe.address is not None
+        self._machine.remove_probe(probe.address, self._set.pop(probe))
+        probe.address = None
+        self._waiting.append(probe)
+
+
+def _module_of(where: str | int) -> str:
+    """The module that a probe's place names, as the kernel writes it; "" for none."""
+    return where.partition(":")[0].replace("-", "_") if isinstance(where, str) and ":" in where else ""

@@ -62,14 +62,14 @@ def load(place: Path) -> Snapshot | None:
         about = json.loads((place / "about").read_bytes())
         state = (place / "state").read_bytes()
         fd = os.open(place / "ram", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if place.exists():
             raise SnapshotError(f"{place}: a file of the snapshot is missing") from None
         return None
     except ValueError as error:
         raise SnapshotError(f"{place}/about: {error}") from error
     try:
-        if about.get("format") != FORMAT or _sum_bytes(state) != about["state_sum"]:
+        if about["format"] != FORMAT or _sum_bytes(state) != about["state_sum"]:
             raise SnapshotError(f"{place}/state: the check sum is wrong")
         if os.fstat(fd).st_size != about["memory"]:
             raise SnapshotError(f"{place}/ram: the size is wrong")
@@ -112,10 +112,7 @@ def save(place: Path, machine: Machine, box: dict[str, Any]) -> None:
         made.rename(place)
     except OSError as error:
         shutil.rmtree(made, ignore_errors=True)
-        raise KoboxError(
-            f"{place}: the snapshot cannot be written: {error.strerror}",
-            hint="Make room there, or set XDG_CACHE_HOME to a place that has some.",
-        ) from error
+        raise _unwritable(place, error) from error
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise
@@ -124,11 +121,22 @@ def save(place: Path, machine: Machine, box: dict[str, Any]) -> None:
 @contextlib.contextmanager
 def lock(place: Path) -> Iterator[None]:
     """Keep others from making the same snapshot; they wait. Goes away with the process, however that ends."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with (place.parent / f".{place.name}.lock").open("w") as file:
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file = (place.parent / f".{place.name}.lock").open("w")
+    except OSError as error:
+        raise _unwritable(place, error) from error
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         _sweep(place)
         yield
+
+
+def _unwritable(place: Path, error: OSError) -> KoboxError:
+    return KoboxError(
+        f"{place}: the snapshot cannot be written: {error.strerror}",
+        hint="Make room there, or set XDG_CACHE_HOME to a place that has some.",
+    )
 
 
 def _sweep(place: Path) -> None:

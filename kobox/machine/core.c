@@ -147,7 +147,10 @@ struct machine {
     struct probe probes[MAX_PROBES];
     size_t probe_count;
     probe_callback on_probe;
-    uint64_t probe_skip;
+    uint64_t stale[1024];    /* pages whose translations are to be dropped once the CPU is not inside one of them */
+    size_t stale_count;
+    uc_hook gone[MAX_PROBES]; /* hooks of removed probes, to be deleted then too */
+    size_t gone_count;
     int pagemap;
     pid_t owner;             /* the process whose memory `pagemap` shows */
     uint64_t blocks;         /* executed since power on */
@@ -1055,6 +1058,8 @@ static void take_interrupt(struct machine *m, int vector)
     deliver(m, vector, false, 0);
 }
 
+static void drop_stale(struct machine *m);
+
 /*
  * Run until something happens. `until` is an absolute virtual time in ns, `blocks` how many basic blocks
  * at most. Returns an enum event.
@@ -1067,6 +1072,7 @@ EXPORT int kobox_run(struct machine *m, uint64_t until, int64_t blocks, unsigned
     m->error[0] = 0;
     for (;;) {
         raise_due(m);
+        drop_stale(m);
         env_load(m);
         m->pc = *env64(m, AT_EIP);
         bool open = read_reg(m, UC_X86_REG_EFLAGS) & FLAG_IF && !(*env32(m, AT_HFLAGS) & HF_INHIBIT_IRQ);
@@ -1256,12 +1262,47 @@ static void drop_pages(struct machine *m, const void *what)
         drop_page(m, pages->list[i]);
 }
 
+/*
+ * Deleting a hook looks its address up in the page tables as the CPU does: where nothing is mapped any more, as in a module's
+ * init code, that leaves a page fault behind in the CPU's state, which therefore is put back as it was.
+ */
+static void delete_hooks(struct machine *m)
+{
+    env_load(m);
+    uint8_t *saved = malloc(m->env_size);
+    memcpy(saved, m->env, m->env_size);
+    while (m->gone_count)
+        m->uc_.hook_del(m->uc, m->gone[--m->gone_count]);
+    memcpy(m->env, saved, m->env_size);
+    env_store(m);
+    free(saved);
+}
+
+static void drop_stale(struct machine *m)
+{
+    if (m->gone_count)
+        delete_hooks(m);
+    struct pages pages = {m->stale, m->stale_count};
+    if (m->stale_count)
+        with_paging_off(m, drop_pages, &pages);
+    m->stale_count = 0;
+}
+
+/* In a probe's callback the CPU is inside a translation, and its state must not be swapped: then it waits for the next block. */
 static void drop_code_at(struct machine *m, uint64_t va)
 {
     uint64_t pa = walk(m, read_reg(m, UC_X86_REG_CR3), va, READ), page = pa / PAGE;
-    struct pages one = {&page, 1};
-    if (pa < m->ram_size && m->code_pages[page / 8] & 1 << (page & 7))
-        with_paging_off(m, drop_pages, &one);
+    if (pa >= m->ram_size || !(m->code_pages[page / 8] & 1 << (page & 7)))
+        return;
+    for (size_t i = 0; i < m->stale_count; i++)
+        if (m->stale[i] == page)
+            return;
+    if (m->stale_count < sizeof m->stale / sizeof *m->stale)
+        m->stale[m->stale_count++] = page;
+    if (m->in_callback)
+        reconsider(m);
+    else
+        drop_stale(m);
 }
 
 EXPORT void kobox_on_probe(struct machine *m, probe_callback callback) { m->on_probe = callback; }
@@ -1287,9 +1328,14 @@ EXPORT void kobox_probe_remove(struct machine *m, uint64_t address)
     for (size_t i = 0; i < m->probe_count; i++) {
         if (m->probes[i].address != address)
             continue;
-        m->uc_.hook_del(m->uc, m->probes[i].hook);
+        if (m->gone_count < MAX_PROBES) /* else it stays, and finds nobody to call */
+            m->gone[m->gone_count++] = m->probes[i].hook;
         m->probes[i] = m->probes[--m->probe_count];
         drop_code_at(m, address);
+        if (m->in_callback)
+            reconsider(m);
+        else
+            drop_stale(m);
         return;
     }
 }

@@ -14,6 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from kobox.errors import KernelImageError
 
@@ -110,34 +111,46 @@ def parse_vmlinux(vmlinux: bytes, name: str = "vmlinux") -> Vmlinux:
     return Vmlinux(entry, tuple(segments))
 
 
+def _whole(decompressor: Any, out: bytes) -> bytes:
+    """What was unpacked, if the stream has come to its end: one that is cut short unpacks without complaint."""
+    if not decompressor.eof:
+        raise ValueError(f"it ends early, after {len(out)} bytes")
+    return out
+
+
 def _gzip(data: bytes) -> bytes:
     import zlib
 
-    return zlib.decompressobj(31).decompress(data, _MAX_VMLINUX)
+    unpacker = zlib.decompressobj(31)
+    return _whole(unpacker, unpacker.decompress(data, _MAX_VMLINUX))
 
 
 def _xz(data: bytes) -> bytes:
     import lzma
 
-    return lzma.LZMADecompressor(format=lzma.FORMAT_XZ).decompress(data, _MAX_VMLINUX)
+    unpacker = lzma.LZMADecompressor(format=lzma.FORMAT_XZ)
+    return _whole(unpacker, unpacker.decompress(data, _MAX_VMLINUX))
 
 
 def _lzma(data: bytes) -> bytes:
     import lzma
 
-    return lzma.LZMADecompressor(format=lzma.FORMAT_ALONE).decompress(data, _MAX_VMLINUX)
+    unpacker = lzma.LZMADecompressor(format=lzma.FORMAT_ALONE)
+    return _whole(unpacker, unpacker.decompress(data, _MAX_VMLINUX))
 
 
 def _bzip2(data: bytes) -> bytes:
     import bz2
 
-    return bz2.BZ2Decompressor().decompress(data, _MAX_VMLINUX)
+    unpacker = bz2.BZ2Decompressor()
+    return _whole(unpacker, unpacker.decompress(data, _MAX_VMLINUX))
 
 
 def _zstd(data: bytes) -> bytes:
     import zstandard
 
-    return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+    unpacker = zstandard.ZstdDecompressor().decompressobj()
+    return _whole(unpacker, unpacker.decompress(data))
 
 
 def _lz4(data: bytes) -> bytes:

@@ -1,0 +1,277 @@
+"""Snapshots on disk, checkpoints in memory, and what happens when either is damaged or has no room."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kobox.errors import KernelImageError, KoboxError, SnapshotError
+from kobox.images.store import KernelImage
+from kobox.kernel import snapshots
+from kobox.kernel.box import COMMAND_LINE, MEMORY, Box, boot
+from tests.building import BuiltTestModules
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def kernel(box: Box, tmp_path: Path) -> Iterator[KernelImage]:
+    """The kernel with a folder of its own for snapshots, and a copy of the default one in it, to be damaged."""
+    made = snapshots.key(box.image.digest, COMMAND_LINE, MEMORY)
+    source = box.image.directory / "snapshots" / made
+    (tmp_path / "kernel/snapshots").mkdir(parents=True)
+    subprocess.run(["cp", "-a", "--sparse=always", source, tmp_path / "kernel/snapshots"], check=True)
+    yield replace(box.image, directory=tmp_path / "kernel")
+    shutil.rmtree(tmp_path / "kernel")
+
+
+def place_of(kernel: KernelImage) -> Path:
+    (place,) = [path for path in (kernel.directory / "snapshots").iterdir() if not path.name.startswith(".")]
+    return place
+
+
+# -- checkpoints --------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_is_a_whole_state(box: Box, modules: BuiltTestModules) -> None:
+    box.insmod(modules("good"), n=1)
+    box.write_bytes("/tmp/file", b"before")
+    file = box.open("/tmp/file", "rb")
+    saved = box.checkpoint()
+    moment, log = box.time, box.log.text()
+    assert file.read(3) == b"bef"
+    box.rmmod("good")
+    box.insmod(modules("chardev"))
+    box.write_bytes("/tmp/file", b"after")
+    box.sleep(100)
+    saved.restore()
+    assert box.time == moment
+    assert box.log.text() == log
+    assert file.read(3) == b"bef"
+    assert box.read_bytes("/tmp/file") == b"before"
+    assert box.read_text("/sys/module/good/parameters/n") == "1\n"
+    assert not box.exists("/sys/module/chardev")
+    assert saved.size > 0
+    saved.release()
+    with pytest.raises(ValueError, match="released"):
+        saved.restore()
+
+
+def test_what_follows_a_restore_is_the_same_each_time(box: Box, modules: BuiltTestModules) -> None:
+    saved = box.checkpoint()
+    runs = []
+    for _ in range(3):
+        saved.restore()
+        box.insmod(modules("workers"))
+        box.sleep(10)
+        box.rmmod("workers")
+        runs.append((box.time, box.log.text()))
+    assert runs[0] == runs[1] == runs[2]
+
+
+def test_checkpoints_nest_and_are_restored_in_any_order(box: Box) -> None:
+    states = []
+    for n in range(4):
+        box.write_bytes("/tmp/n", str(n).encode())
+        states.append(box.checkpoint())
+    for n in (2, 0, 3, 1, 3):
+        states[n].restore()
+        assert box.read_text("/tmp/n") == str(n)
+    with box.checkpoint():
+        box.write_bytes("/tmp/n", b"inside")
+    assert box.read_text("/tmp/n") == "3"
+    box.reset()
+    assert not box.exists("/tmp/n")
+
+
+def test_a_checkpoint_of_blocked_processes(box: Box) -> None:
+    ends = bytearray(8)
+    box.syscall("pipe2", ends, 0)
+    read_end, write_end = int.from_bytes(ends[:4], "little"), int.from_bytes(ends[4:], "little")
+    reader = box.process()
+    call = reader.start("read", read_end, bytearray(1), 1)
+    saved = box.checkpoint()
+    box.syscall("write", write_end, b"x", 1)
+    assert call.result() == 1
+    saved.restore()
+    assert box.syscall("write", write_end, b"y", 1) == 1
+    box.sleep(1)
+    assert reader.syscall("getpid") == reader.pid
+
+
+def test_findings_go_back_too(box: Box, modules: BuiltTestModules) -> None:
+    box.insmod(modules("faulty"), what="warn").unload()
+    saved = box.checkpoint()
+    assert len(box.findings) == 1
+    box.insmod(modules("faulty"), what="sleep_atomic")
+    assert len(box.findings) > 1
+    saved.restore()
+    assert len(box.findings) == 1
+    box.reset()
+    assert box.findings == []
+
+
+def test_going_back_takes_milliseconds(box: Box, modules: BuiltTestModules) -> None:
+    box.insmod(modules("good"))
+    box.reset()
+    best = 1.0
+    for _ in range(5):
+        box.insmod(modules("good"))
+        started = time.perf_counter()
+        box.reset()
+        best = min(best, time.perf_counter() - started)
+    assert best < 0.05
+
+
+# -- on disk ------------------------------------------------------------------------------------------------------
+
+
+def test_a_snapshot_is_resumed_not_made_again(kernel: KernelImage) -> None:
+    place = place_of(kernel)
+    before = (place / "ram").stat()
+    started = time.monotonic()
+    with boot(kernel) as box:
+        assert box.syscall("getpid") > 1
+    assert time.monotonic() - started < 2
+    assert (place / "ram").stat().st_mtime_ns == before.st_mtime_ns
+    assert (place / "ram").stat().st_blocks * 512 < 128 << 20
+
+
+def test_what_shapes_a_snapshot_is_in_its_key(debian_kernel: KernelImage) -> None:
+    keys = {
+        snapshots.key(digest, line, memory)
+        for digest in ("a", "b")
+        for line in ("", "quiet")
+        for memory in (1 << 28, 1 << 29)
+    }
+    assert len(keys) == 8
+
+
+def test_a_box_never_writes_to_its_snapshot(kernel: KernelImage, modules: BuiltTestModules) -> None:
+    place = place_of(kernel)
+    with boot(kernel) as box:
+        box.insmod(modules("good"))
+        box.write_bytes("/tmp/x", bytes(5 << 20))
+    assert snapshots.load(place) is not None
+
+
+def damage_ram(place: Path) -> None:
+    about = json.loads((place / "about").read_text())
+    with (place / "ram").open("r+b") as ram:
+        ram.seek(about["used"][len(about["used"]) // 2][0] * 4096 + 100)
+        ram.write(b"\xff\x00damage")
+
+
+def damage_state(place: Path) -> None:
+    data = bytearray((place / "state").read_bytes())
+    data[200] ^= 1
+    (place / "state").write_bytes(data)
+
+
+DAMAGES = {
+    "ram changed": damage_ram,
+    "ram cut short": lambda place: os.truncate(place / "ram", 100 << 20),
+    "ram missing": lambda place: (place / "ram").unlink(),
+    "state changed": damage_state,
+    "state empty": lambda place: (place / "state").write_bytes(b""),
+    "about cut short": lambda place: os.truncate(place / "about", 500),
+    "about empty": lambda place: (place / "about").write_bytes(b""),
+    "about of something else": lambda place: (place / "about").write_text("[]"),
+    "about of another format": lambda place: (place / "about").write_text('{"format": 99}'),
+    "a field missing": lambda place: (place / "about").write_text(
+        json.dumps({k: v for k, v in json.loads((place / "about").read_text()).items() if k != "ram_sum"})
+    ),
+    "a strange value": lambda place: (place / "about").write_text(
+        json.dumps(json.loads((place / "about").read_text()) | {"used": "all", "memory": None})
+    ),
+    "nothing in it": lambda place: [path.unlink() for path in list(place.iterdir())],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_noticed(damage: str, kernel: KernelImage) -> None:
+    place = place_of(kernel)
+    DAMAGES[damage](place)
+    with pytest.raises(SnapshotError) as caught:
+        snapshots.load(place)
+    assert str(place) in str(caught.value)
+
+
+def test_a_damaged_snapshot_is_made_again_once_by_two_at_a_time(kernel: KernelImage) -> None:
+    place = place_of(kernel)
+    left = place.with_name(f".{place.name}.12345")  # as a killed run leaves it
+    shutil.copytree(place, left)
+    damage_ram(place)
+    workers = [multiprocessing.get_context("fork").Process(target=_boot_and_leave, args=(kernel,)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert snapshots.load(place_of(kernel)) is not None
+    assert not left.exists()
+
+
+def _boot_and_leave(kernel: KernelImage) -> None:
+    with boot(kernel) as box:
+        os._exit(0 if box.syscall("getpid") > 1 else 1)
+
+
+def _write_with_a_limit(kernel: KernelImage, limit: int) -> None:
+    import signal
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    try:
+        boot(kernel, cmdline="kobox.no.room")
+    except KoboxError as error:
+        os._exit(0 if "cannot be written" in str(error) and "XDG_CACHE_HOME" in error.hint else 2)
+    os._exit(3)
+
+
+def test_no_room_for_the_snapshot_is_said_and_leaves_nothing(kernel: KernelImage) -> None:
+    worker = multiprocessing.get_context("fork").Process(target=_write_with_a_limit, args=(kernel, 20 << 20))
+    worker.start()
+    worker.join()
+    assert worker.exitcode == 0
+    left = [path.name for path in (kernel.directory / "snapshots").iterdir() if not path.name.endswith(".lock")]
+    assert left == [place_of(kernel).name]
+
+
+def test_a_place_that_cannot_be_written(kernel: KernelImage) -> None:
+    shutil.rmtree(kernel.directory / "snapshots")
+    (kernel.directory / "snapshots").write_text("a file where a directory should be")
+    with pytest.raises(KoboxError) as caught:
+        boot(kernel)
+    assert "snapshots" in str(caught.value)
+    (kernel.directory / "snapshots").unlink()
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 1000, b"\x7fELF" + bytes(100)])
+def test_a_kernel_image_that_is_none(content: bytes, kernel: KernelImage, tmp_path: Path) -> None:
+    image = tmp_path / "vmlinuz"
+    image.write_bytes(content)
+    with pytest.raises(KernelImageError) as caught:
+        boot(replace(kernel, vmlinuz=image, digest=f"none {len(content)}"))
+    assert str(image) in str(caught.value)
+    assert [path for path in (kernel.directory / "snapshots").iterdir() if path.is_dir()] == [place_of(kernel)]
+
+
+def test_a_box_is_the_same_in_a_new_process(kernel: KernelImage, debian_kernel: KernelImage) -> None:
+    program = f"import kobox; b = kobox.boot({debian_kernel.name!r}); b.sleep(10); print(b.time, len(b.log.text()))"
+    outputs = {
+        subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, cwd=ROOT).stdout
+        for _ in range(2)
+    }
+    assert len(outputs) == 1

@@ -1,0 +1,178 @@
+"""The PC below the kernel: running, time, memory, ports and state, with a few instructions of our own as the guest."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from kobox.errors import KernelImageError, KoboxError
+from kobox.images.store import KernelImage
+from kobox.kernel.box import Box
+from kobox.machine.image import Segment, Vmlinux, extract_vmlinux, parse_vmlinux, setup_header
+from kobox.machine.native import Event
+from kobox.machine.pc import Machine
+
+ENTRY = 0x1000000
+RAM = 64 << 20
+
+
+def machine_with(code: bytes) -> Machine:
+    """A machine that is about to run these bytes in 64-bit mode."""
+    machine = Machine(RAM)
+    kernel = Vmlinux(ENTRY, (Segment(ENTRY, memoryview(code), 1 << 20),))
+    machine.load_linux(kernel, bytes(4096), b"initramfs", "a command line")
+    return machine
+
+
+def test_it_starts_as_the_boot_protocol_says() -> None:
+    machine = machine_with(b"\xf4")
+    registers = machine.registers()
+    assert registers.rip == ENTRY
+    assert registers.cpl == 0
+    assert registers.cr0 & 0x80000001 == 0x80000001
+    page = machine.read(registers.rsi, 4096)
+    line = struct.unpack_from("<I", page, 0x228)[0]
+    assert machine.read(line, 15) == b"a command line\0"
+    at, size = struct.unpack_from("<II", page, 0x218)
+    assert machine.read(at, size) == b"initramfs"
+    assert page[0x1E8] == 2
+    machine.close()
+
+
+def test_a_halt_with_interrupts_off_ends_it() -> None:
+    machine = machine_with(bytes.fromhex("b82a000000 f4"))  # mov eax, 42; hlt
+    assert machine.run() is Event.HALTED
+    assert machine.register("rax") == 42
+    machine.close()
+
+
+def test_blocks_are_counted_and_are_time() -> None:
+    machine = machine_with(bytes.fromhex("ffc0 ebfc"))  # again: inc eax; jmp again
+    assert machine.run(blocks=1000) is Event.SLICE
+    assert (machine.blocks, machine.register("rax")) == (1000, 1000)
+    assert machine.time == 64_000
+    assert machine.run(blocks=500) is Event.SLICE
+    assert (machine.blocks, machine.register("rax")) == (1500, 1500)
+    assert machine.run(until=1_000_000) is Event.DEADLINE
+    assert machine.time >= 1_000_000
+    machine.close()
+
+
+def test_an_exception_without_a_table_is_a_triple_fault() -> None:
+    machine = machine_with(bytes.fromhex("0f0b"))  # ud2
+    assert machine.run() is Event.TRIPLE_FAULT
+    machine.close()
+
+
+def test_a_reset_by_the_keyboard_controller() -> None:
+    machine = machine_with(bytes.fromhex("b0fe e664 f4"))  # mov al, 0xfe; out 0x64, al
+    assert machine.run() is Event.RESET
+    machine.close()
+
+
+def test_the_serial_console() -> None:
+    code = bytes.fromhex("66baf803 b068 ee b069 ee f4")  # mov dx, 0x3f8; 'h'; 'i'
+    machine = machine_with(code)
+    machine.run()
+    assert machine.console() == b"hi"
+    assert machine.console() == b""
+    machine.close()
+
+
+def test_memory_by_virtual_and_physical_address() -> None:
+    machine = machine_with(b"\xf4")
+    machine.write(0x2000000, b"here")
+    assert machine.read(0x2000000, 4) == b"here"
+    assert bytes(machine.ram[0x2000000:0x2000004]) == b"here"
+    assert machine.translate(0x2000123) == 0x2000123
+    assert machine.translate(1 << 40) is None
+    with pytest.raises(ValueError, match="mapped"):
+        machine.read(1 << 40, 4)
+    with pytest.raises(ValueError, match="mapped"):
+        machine.write(RAM - 2, b"four")
+    machine.close()
+
+
+def test_checkpoints_give_memory_and_cpu_back() -> None:
+    machine = machine_with(bytes.fromhex("ffc0 89042500000002 ebf5"))  # inc eax; mov [0x2000000], eax; jmp
+    machine.run(blocks=10)
+    saved, registers, memory = machine.checkpoint(), machine.registers(), machine.read(0x2000000, 4)
+    machine.run(blocks=100)
+    assert machine.read(0x2000000, 4) != memory
+    assert machine.restore(saved) > 0
+    assert machine.registers() == registers
+    assert machine.read(0x2000000, 4) == memory
+    assert machine.blocks == 10
+    state = machine.save_state()
+    machine.run(blocks=5)
+    machine.load_state(state)
+    assert machine.registers() == registers
+    with pytest.raises(ValueError, match="state"):
+        machine.load_state(state[:-1])
+    machine.close()
+
+
+def test_probes_and_stops() -> None:
+    machine = machine_with(bytes.fromhex("ffc0 ffc0 ffc0 ebf8"))
+    seen: list[int] = []
+
+    def count() -> None:
+        seen.append(machine.register("rax") & 0xFFFFFFFF)
+        if len(seen) == 3:
+            machine.stop()
+
+    machine.add_probe(ENTRY + 2, count)
+    assert machine.run(blocks=100) is Event.STOPPED
+    assert len(seen) == 3
+    assert seen[1] == seen[0] + 3
+    machine.remove_probe(ENTRY + 2, count)
+    assert machine.run(blocks=10) is Event.SLICE
+    assert len(seen) == 3
+    machine.close()
+
+
+def test_an_exception_of_a_probe_comes_out_of_run() -> None:
+    machine = machine_with(bytes.fromhex("90 90 f4"))
+
+    def fail() -> None:
+        raise LookupError("from a probe")
+
+    machine.add_probe(ENTRY + 1, fail)
+    with pytest.raises(LookupError, match="from a probe"):
+        machine.run()
+    assert machine.register("rip") == ENTRY + 1
+    machine.remove_probe(ENTRY + 1, fail)
+    assert machine.run() is Event.HALTED
+    machine.close()
+
+
+def test_a_machine_too_small_for_the_kernel(debian_kernel: KernelImage) -> None:
+    image = debian_kernel.vmlinuz.read_bytes()
+    kernel = parse_vmlinux(extract_vmlinux(image))
+    machine = Machine(32 << 20)
+    with pytest.raises(KernelImageError, match="more memory"):
+        machine.load_linux(kernel, setup_header(image), b"", "")
+    with pytest.raises(KoboxError, match="2047"):
+        machine_with(b"\xf4").load_linux(Vmlinux(ENTRY, ()), bytes(4096), b"", "x" * 3000)
+    machine.close()
+    machine.close()
+
+
+def test_statistics_of_a_real_boot(box: Box) -> None:
+    before = box.machine.statistics()
+    box.syscall("getpid")
+    after = box.machine.statistics()
+    assert after["syscalls"] > before["syscalls"]
+    assert after["blocks"] > before["blocks"]
+    assert set(after["exceptions"]) >= {14}
+    assert after["interrupts"] > 0
+
+
+def test_machines_stand_side_by_side() -> None:
+    machines = [machine_with(bytes.fromhex("ffc0 ebfc")) for _ in range(8)]
+    for n, machine in enumerate(machines):
+        machine.run(blocks=100 * (n + 1))
+    assert [machine.blocks for machine in machines] == [100 * (n + 1) for n in range(8)]
+    for machine in machines:
+        machine.close()
