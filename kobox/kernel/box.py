@@ -45,6 +45,8 @@ COMMAND_LINE = (
     "console=ttyS0 earlyprintk=serial,ttyS0,115200 nosmp pci=off tsc=reliable no_timer_check nowatchdog "
     # Addresses are the same in every run and are shown as they are; what only slows an emulated CPU is left out.
     "nokaslr no_hash_pointers nopti mitigations=off cryptomgr.notests rcupdate.rcu_expedited=1 psi=0 "
+    # A check of ftrace's that looks every traceable function up, and hides the few that are overridden weak ones.
+    "initcall_blacklist=ftrace_check_for_weak_functions "
     # A panic stops the machine at once; no security module stands between a module and its errors.
     "panic=-1 audit=0 apparmor=0 selinux=0 log_buf_len=1M rdinit=/init"
 )
@@ -117,7 +119,7 @@ class Box(Kernel):
         self._mark = 0
         self._processes = Processes(machine, self._explain)
         self._processes.load(about["processes"])
-        self._processes.on_slice = self.log.collect
+        self._processes.on_slice = self._look
         self._calls = Calls(self._processes, Arena(machine, self._processes.space))
         self._main: Process = self._processes.by_number[1]
         self._start = BoxCheckpoint(self, machine.checkpoint_of(state), about)
@@ -126,6 +128,8 @@ class Box(Kernel):
         self._probes: Any = None
         # What loads a module by name or alias, with all it needs: set by whoever knows about module trees.
         self.loader: Callable[[Box, str, str], Any] | None = None
+        # Called some ten times a second while a call is under way, to look and to tell; it must make no calls itself.
+        self.on_slice: Callable[[], Any] | None = None
         self._processes.on_program = self._answer
         self.requests: list[list[str]] = []  # the programs that the kernel ran, with their arguments
 
@@ -212,6 +216,11 @@ class Box(Kernel):
         """Another process of the box, which shares files and memory with the main one: for calls that block."""
         self._must_be_open()
         return BoxProcess(self, self._processes.spawn())
+
+    def _look(self) -> None:
+        self.log.collect()
+        if self.on_slice is not None:
+            self.on_slice()
 
     def _main_process(self) -> Process:
         self._must_be_open()

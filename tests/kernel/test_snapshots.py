@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +31,7 @@ def kernel(box: Box, tmp_path: Path) -> Iterator[KernelImage]:
     source = box.image.directory / "snapshots" / made
     (tmp_path / "kernel/snapshots").mkdir(parents=True)
     subprocess.run(["cp", "-a", "--sparse=always", source, tmp_path / "kernel/snapshots"], check=True)
-    yield replace(box.image, directory=tmp_path / "kernel")
+    yield box.image._replace(directory=tmp_path / "kernel")
     shutil.rmtree(tmp_path / "kernel")
 
 
