@@ -591,10 +591,12 @@ def _resume(image: KernelImage, place: Path) -> Box | None:
         os.close(found.fd)
     machine.load_state(found.state)
     box = Box(image, machine, found.about, place, found.state)
-    if found.is_whole():
-        return box
-    box.close()
-    return None
+    try:
+        found.verify()
+    except SnapshotError:
+        box.close()
+        return None
+    return box
 
 
 def _first_boot(image: KernelImage, place: Path, memory: int, line: str, progress: Progress | None) -> None:

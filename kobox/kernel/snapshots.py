@@ -36,14 +36,14 @@ _KEPT = 14 * 86400  # seconds that a snapshot stays unused: other command lines,
 class Snapshot(NamedTuple):
     """An opened snapshot: `fd` is its RAM file, to be closed by whoever opened it.
 
-    Its RAM is being summed up while the machine is made; `is_whole()` waits for that, and for nothing else.
+    Its RAM is being summed up while the machine is made; `verify()` waits for that, and raises `SnapshotError`.
     """
 
     fd: int
     memory: int
     state: bytes
     about: dict[str, Any]
-    is_whole: Callable[[], bool]
+    verify: Callable[[], None]
 
 
 def key(kernel_digest: str, command_line: str, memory: int) -> str:
@@ -73,7 +73,7 @@ def load(place: Path) -> Snapshot | None:
             raise SnapshotError(f"{place}/state: the check sum is wrong")
         if os.fstat(fd).st_size != about["memory"]:
             raise SnapshotError(f"{place}/ram: the size is wrong")
-        is_whole = _begin_sum(os.dup(fd), about["used"], about["ram_sum"])
+        verify = _begin_sum(place, os.dup(fd), about["used"], about["ram_sum"])
     except (KeyError, TypeError) as error:
         os.close(fd)
         raise SnapshotError(f"{place}/about: lacks {error}") from error
@@ -82,7 +82,7 @@ def load(place: Path) -> Snapshot | None:
         raise
     with contextlib.suppress(OSError):
         os.utime(place)  # it is in use: `_sweep` leaves it alone
-    return Snapshot(fd, about["memory"], state, about["box"], is_whole)
+    return Snapshot(fd, about["memory"], state, about["box"], verify)
 
 
 def save(place: Path, machine: Machine, box: dict[str, Any]) -> None:
@@ -169,7 +169,7 @@ def _runs(used: bytes) -> list[list[int]]:
     return runs
 
 
-def _begin_sum(fd: int, used: list[list[int]], expected: int) -> Callable[[], bool]:
+def _begin_sum(place: Path, fd: int, used: list[list[int]], expected: int) -> Callable[[], None]:
     """Sum RAM up on another core; the function that comes back waits for it. `fd` is closed in the end."""
     found = []
 
@@ -182,11 +182,12 @@ def _begin_sum(fd: int, used: list[list[int]], expected: int) -> Callable[[], bo
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
 
-    def is_whole() -> bool:
+    def verify() -> None:
         thread.join()
-        return found == [expected]
+        if found != [expected]:
+            raise SnapshotError(f"{place}/ram: the check sum is wrong")
 
-    return is_whole
+    return verify
 
 
 def _sum_of(fd: int, used: list[list[int]]) -> int:

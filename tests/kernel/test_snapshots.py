@@ -203,7 +203,10 @@ def test_damage_is_noticed(damage: str, kernel: KernelImage) -> None:
     place = place_of(kernel)
     DAMAGES[damage](place)
     with pytest.raises(SnapshotError) as caught:
-        snapshots.load(place)
+        found = snapshots.load(place)
+        assert found is not None
+        os.close(found.fd)
+        found.verify()
     assert str(place) in str(caught.value)
 
 
@@ -262,7 +265,7 @@ def test_a_kernel_image_that_is_none(content: bytes, kernel: KernelImage, tmp_pa
     image = tmp_path / "vmlinuz"
     image.write_bytes(content)
     with pytest.raises(KernelImageError) as caught:
-        boot(replace(kernel, vmlinuz=image, digest=f"none {len(content)}"))
+        boot(kernel._replace(vmlinuz=image, digest=f"none {len(content)}"))
     assert str(image) in str(caught.value)
     assert [path for path in (kernel.directory / "snapshots").iterdir() if path.is_dir()] == [place_of(kernel)]
 
