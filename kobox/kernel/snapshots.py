@@ -57,7 +57,7 @@ def key(kernel_digest: str, command_line: str, memory: int) -> str:
 
 def load(place: Path) -> Snapshot | None:
     """Open a snapshot; None when there is none. Raises `SnapshotError` when it is seen to be damaged: see
-    `is_whole`."""
+    `verify`."""
     try:
         about = json.loads((place / "about").read_bytes())
         state = (place / "state").read_bytes()

@@ -178,6 +178,13 @@ def damage_state(place: Path) -> None:
     (place / "state").write_bytes(data)
 
 
+def load_whole(place: Path) -> None:
+    found = snapshots.load(place)
+    assert found is not None
+    os.close(found.fd)
+    found.verify()
+
+
 DAMAGES = {
     "ram changed": damage_ram,
     "ram cut short": lambda place: os.truncate(place / "ram", 100 << 20),
@@ -203,10 +210,7 @@ def test_damage_is_noticed(damage: str, kernel: KernelImage) -> None:
     place = place_of(kernel)
     DAMAGES[damage](place)
     with pytest.raises(SnapshotError) as caught:
-        found = snapshots.load(place)
-        assert found is not None
-        os.close(found.fd)
-        found.verify()
+        load_whole(place)
     assert str(place) in str(caught.value)
 
 
