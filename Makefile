@@ -19,8 +19,17 @@ $(READY): pyproject.toml hatch_build.py kobox/machine/core.c
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@
 
+demo: $(READY) ## from nothing to a module that ran on a real kernel, explained
+	@$(BIN)/python demo/demo.py
+
 test: $(READY) lint ## lint, types and all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+bench: $(READY) ## how fast and how small: the table of docs/speed.md
+	$(BIN)/python bench/box.py
+
+sweep: $(READY) ## load every module of the default kernel's tree in a clean box (KERNEL=NAME for another)
+	$(BIN)/python bench/sweep.py $(if $(KERNEL),--kernel $(KERNEL))
 
 lint: $(READY) ## linter, formatter, types
 	$(BIN)/ruff check .

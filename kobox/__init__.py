@@ -27,10 +27,8 @@ if TYPE_CHECKING:
         SigningError,
         SnapshotError,
     )
-    from kobox.kernel.box import (
-        Box,
-        boot,
-    )
+    from kobox.kernel.box import Box
+    from kobox.tools.boot import boot
 
 __version__ = "0.1.0"
 
@@ -52,7 +50,7 @@ _HOMES = {
     "ProcessDiedError": "kobox.errors",
     "SigningError": "kobox.errors",
     "SnapshotError": "kobox.errors",
-    "boot": "kobox.kernel.box",
+    "boot": "kobox.tools.boot",
 }
 
 __all__ = [

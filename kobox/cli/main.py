@@ -8,12 +8,14 @@ Exit status: 0 done; 1 it failed, and standard error says why; 2 wrong usage; 13
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module, one line for --help)
+    "run": ("kobox.cli.run", "load a module in a box, show what it does, unload it, judge"),
     "build": ("kobox.cli.build", "build a module against a kernel's headers"),
     "kernel": ("kobox.cli.kernel", "the kernels that boxes boot: add, list, default, rm"),
     "lsmod": ("kobox.cli.kmod_lsmod", "show the modules that are in the kernel"),
@@ -26,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "keys": ("kobox.cli.keys", "make a key and a certificate to sign modules with"),
     "sign": ("kobox.cli.sign", "sign modules, or take their signature off"),
     "verify": ("kobox.cli.verify", "say who signed modules, and whether the signature holds"),
+    "completion": ("kobox.cli.completion", "print a completion script for bash, zsh or fish"),
 }
 # The tools that answer to their own name when kobox is called through a symbolic link (kmod does the same).
 MULTICALL = frozenset({"depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmod", "kmod"})
@@ -33,6 +36,8 @@ MULTICALL = frozenset({"depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmo
 
 def main() -> int:
     """Entry point of the console script."""
+    # Imports make many objects and no garbage: the collector would only go through them again and again.
+    gc.set_threshold(100_000)
     called_as = os.path.basename(sys.argv[0])
     if called_as in MULTICALL:
         return run(called_as, sys.argv[1:], prog=called_as)

@@ -13,12 +13,11 @@ An ELF vmlinux has the same text in `linux_banner`: "Linux version 6.1.0-56-amd6
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import re
 import struct
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from kobox.errors import KernelImageError
 
@@ -27,8 +26,7 @@ _BANNER = re.compile(rb"Linux version ([^\s%]{1,128}) \(")
 _HINT = "Give an x86-64 kernel: a bzImage such as /boot/vmlinuz-RELEASE, or an ELF vmlinux."
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """What a kernel file says of itself. `form` is "bzImage" or "vmlinux"."""
 
     release: str
@@ -46,6 +44,8 @@ def identify(path: Path) -> Identity:
 
 def digest(path: Path) -> str:
     """The sha256 of a file, as hex."""
+    import hashlib
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -22,15 +22,11 @@ import fcntl
 import json
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kobox.errors import FetchError, KernelImageError, KernelNotFoundError
-from kobox.images.identify import digest, identify
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, and the bytes done and in all (0 and 0 where they are not known)."""
@@ -39,8 +35,7 @@ _FORMAT = 1
 _ADVICE = "`kobox kernel add debian` fetches one."
 
 
-@dataclass(frozen=True, slots=True)
-class KernelImage:
+class KernelImage(NamedTuple):
     """A kernel that boxes can boot, with what belongs to it.
 
     `name` is what `kobox kernel list` shows, normally the release. `modules` is its …/lib/modules/RELEASE, `headers`
@@ -210,6 +205,8 @@ class Store:
             ) from error
 
     def _from_file(self, path: Path) -> KernelImage:
+        from kobox.images.identify import digest, identify
+
         if not path.is_file():
             raise KernelNotFoundError(f"{path}: no such file", hint="Name a kernel of the cache or a kernel image.")
         path = path.resolve()
@@ -221,6 +218,7 @@ class Store:
 
     def _add_debian(self, suite: str | None, release: str | None, progress: Progress) -> KernelImage:
         from kobox.images.debian import Archive
+        from kobox.images.identify import digest
         from kobox.images.toolchain import sweep_toolchains
 
         archive = Archive.of_suite(suite, self.root / "apt")
@@ -232,7 +230,7 @@ class Store:
             return old
         with self._staging() as staging:
             made = archive.fetch(packages, staging, progress)
-            facts = replace(made, directory=staging, digest=digest(made.vmlinuz))
+            facts = made._replace(directory=staging, digest=digest(made.vmlinuz))
             kernel = self._install(facts, staging)
         sweep_toolchains(self.root)
         archive.clean()
@@ -241,6 +239,8 @@ class Store:
     def _add_file(
         self, path: Path, modules: Path | None, headers: Path | None, origin: str, progress: Progress
     ) -> KernelImage:
+        from kobox.images.identify import digest, identify
+
         progress("copying", 0, 0)
         release = identify(path).release
         for what, directory, marks in (
@@ -254,6 +254,8 @@ class Store:
                 )
         with self._staging() as staging:
             vmlinuz = staging / "vmlinuz"
+            import shutil
+
             shutil.copyfile(path, vmlinuz)
             kernel = KernelImage(
                 name=release,
@@ -288,6 +290,9 @@ class Store:
         """Make a directory vanish at once, then free what it held."""
         staging = self.root / "staging"
         staging.mkdir(parents=True, exist_ok=True)
+        import shutil
+        import tempfile
+
         doomed = Path(tempfile.mkdtemp(dir=staging, prefix="old-"))
         directory.rename(doomed / directory.name)
         shutil.rmtree(doomed, ignore_errors=True)
@@ -296,6 +301,9 @@ class Store:
     def _staging(self) -> Iterator[Path]:
         staging = self.root / "staging"
         staging.mkdir(parents=True, exist_ok=True)
+        import shutil
+        import tempfile
+
         directory = Path(tempfile.mkdtemp(dir=staging, prefix="new-"))
         directory.chmod(0o755)
         try:
@@ -316,6 +324,8 @@ class Store:
                 if progress is not None:
                     progress("waiting for another kobox that is changing the cache", 0, 0)
                 fcntl.flock(handle, fcntl.LOCK_EX)
+            import shutil
+
             shutil.rmtree(self.root / "staging", ignore_errors=True)
             yield
         finally:
@@ -376,6 +386,8 @@ def kernel_from(facts: dict[str, Any], directory: Path) -> KernelImage:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it is there as a whole or not at all."""
+    import tempfile
+
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
         with os.fdopen(handle, "wb") as file:

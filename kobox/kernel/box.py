@@ -121,9 +121,13 @@ class Box(Kernel):
         self._calls = Calls(self._processes, Arena(machine, self._processes.space))
         self._main: Process = self._processes.by_number[1]
         self._start = BoxCheckpoint(self, machine.checkpoint_of(state), about)
-        self._findings_from = self.log.next_seq
+        self._findings_from = int(about["findings"])
         self._symbols: Any = None
         self._probes: Any = None
+        # What loads a module by name or alias, with all it needs: set by whoever knows about module trees.
+        self.loader: Callable[[Box, str, str], Any] | None = None
+        self._processes.on_program = self._answer
+        self.requests: list[list[str]] = []  # the programs that the kernel ran, with their arguments
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -131,6 +135,11 @@ class Box(Kernel):
     def alive(self) -> bool:
         """Whether the box can still make calls: it is open, and its kernel has not died."""
         return not self._closed and not self._processes.dead
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
 
     def close(self) -> None:
         """Free the box. Files and modules in it are gone."""
@@ -167,7 +176,7 @@ class Box(Kernel):
         self._calls = Calls(self._processes, Arena(self._machine, self._processes.space))
         self.log.forget()
         self._mark = 0
-        self._findings_from = about.get("findings", self.log.next_seq)
+        self._findings_from = about["findings"]
         if self._probes is not None:
             self._probes.follow()
 
@@ -237,12 +246,19 @@ class Box(Kernel):
                 view = view[file.write(view) :]
 
     def listdir(self, path: str) -> list[str]:
+        return self.list_until(path, None)
+
+    def list_until(self, path: str, last: Callable[[str], bool] | None) -> list[str]:
+        """The names in a directory up to the first for which `last(name)` is true; the kernel is asked for no more."""
         fd = self.syscall("open", path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, 0)
         names: list[str] = []
-        buffer = bytearray(1 << 15)
+        buffer = bytearray(1 << 15 if last is None else 512)
         try:
             while count := self.syscall("getdents64", fd, buffer, len(buffer)):
-                names.extend(parse_dirents(bytes(buffer[:count])))
+                for name in parse_dirents(bytes(buffer[:count])):
+                    if last is not None and last(name):
+                        return names
+                    names.append(name)
         finally:
             self.syscall("close", fd)
         return names
@@ -346,6 +362,33 @@ class Box(Kernel):
                 raise
             lines = [record.text for record in self.log.since(start)]
             raise ModuleUnloadError(error.errno or 0, f"{name}: not unloaded", module=name, log=lines) from None
+
+    def modprobe(self, name: str, parameters: str = "", **values: Any) -> Any:
+        """Load a module of the kernel's own tree, by name or alias, with everything it needs, in the right order.
+
+        Returns what was loaded (`kobox.tools.modprobe.Loaded`). Raises `KoboxError` when there is no such module,
+        `ModuleLoadError` as `insmod` does.
+        """
+        if self.loader is None:
+            raise KoboxError("this box has no module tree", hint="Boot it with `kobox.boot`.")
+        return self.loader(self, name, parameter_text(parameters, values))
+
+    def modules(self) -> list[str]:
+        """The names of the loaded modules, newest first, as /proc/modules has them."""
+        return [line.split(" ", 1)[0] for line in self.read_text("/proc/modules").splitlines()]
+
+    def _answer(self, program: Process) -> None:
+        """The kernel has run a program: /sbin/modprobe, by its first argument's name, with an alias as its last."""
+        arguments = self._processes.arguments()
+        self.requests.append(arguments)
+        if not arguments[0].endswith("modprobe") or self.loader is None:
+            raise KoboxError(f"{arguments[0]}: no such program in this box")
+        before = self._main, self._calls
+        self._main, self._calls = program, Calls(self._processes, Arena(self._machine, program.space))
+        try:
+            self.loader(self, arguments[-1], "")
+        finally:
+            self._main, self._calls = before
 
     # -- what is wrong ------------------------------------------------------------------------------------------
 
@@ -513,28 +556,42 @@ def boot(
     memory = memory + 4095 & -4096
     line = f"{COMMAND_LINE} {cmdline}".strip()
     place = image.directory / "snapshots" / snapshots.key(image.digest, line, memory)
-    found = _open(place)
-    if found is None:
+    box = _resume(image, place)
+    if box is None:
         with snapshots.lock(place):
-            found = _open(place)
-            if found is None:
+            box = _resume(image, place)
+            if box is None:
                 _first_boot(image, place, memory, line, progress)
-                found = snapshots.load(place)
-                assert found is not None
+                box = _resume(image, place)
+    if box is None:
+        raise SnapshotError(f"{place}: damaged as soon as it was written", hint="Is that disk sound?")
+    return box
+
+
+def _resume(image: KernelImage, place: Path) -> Box | None:
+    """A box from a good snapshot, or None: one that is not there, or damaged, has to be made."""
+    try:
+        found = snapshots.load(place)
+    except SnapshotError:
+        return None
+    if found is None:
+        return None
     try:
         machine = Machine(found.memory, ram_fd=found.fd)
     finally:
         os.close(found.fd)
-    machine.load_state(found.state)
-    return Box(image, machine, found.about, place, found.state)
-
-
-def _open(place: Path) -> snapshots.Snapshot | None:
-    """A good snapshot, or None: a damaged one is made again."""
     try:
-        return snapshots.load(place)
-    except SnapshotError:
+        machine.load_state(found.state)
+        box = Box(image, machine, found.about, place, found.state)
+    except Exception:  # what RAM holds may be anything until the sum is known
+        machine.close()
+        if found.is_whole():
+            raise
         return None
+    if found.is_whole():
+        return box
+    box.close()
+    return None
 
 
 def _first_boot(image: KernelImage, place: Path, memory: int, line: str, progress: Progress | None) -> None:
@@ -602,12 +659,14 @@ def _settle(machine: Machine, processes: Processes) -> dict[str, Any]:
     facts = _vmcoreinfo(machine, main_call)
     release = bytearray(390)
     main_call("uname", release)
+    records = KernelLog(machine, VmCoreInfo(facts)).next_seq
     main_call("syslog", 8, 0, 1)  # the log is read from memory: the console need not repeat it
     return {
         "facts": {name: value for name, value in facts.items() if name.startswith(("SYMBOL", "OFFSET", "SIZE"))},
         "clock_start": _clock_start(machine, main_call),
         "release": release[130:195].split(b"\0")[0].decode(),
         "processes": processes.save(),
+        "findings": records,
     }
 
 

@@ -7,42 +7,34 @@ are of the same moment. (Sources: lib/bug.c, arch/x86/kernel/dumpstack.c, mm/slu
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
 from kobox.kernel.log import LogRecord
 
 _CUT = "------------[ cut here ]------------"
-_STARTS: tuple[tuple[str, str, str], ...] = (
-    # kind, severity, what the line looks like
-    ("panic", "error", r"Kernel panic - not syncing"),
-    ("kernel-warning", "warning", r"WARNING: "),
+_STARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    # kind, severity, how the line starts
+    ("panic", "error", ("Kernel panic - not syncing",)),
+    ("kernel-warning", "warning", ("WARNING: ",)),
+    ("oops", "error", ("BUG: unable to handle", "BUG: kernel NULL pointer", "BUG: TASK stack guard", "BUG: IRQ stack")),
+    ("oops", "error", ("BUG: stack guard page", "Oops: ", "Oops - ")),
+    ("atomic-sleep", "error", ("BUG: sleeping function called", "BUG: scheduling while atomic")),
+    ("kernel-bug", "error", ("kernel BUG at ", "BUG: ", "BUG ")),
+    ("kernel-warning", "warning", ("list_add corruption", "list_del corruption", "refcount_t: ", "ODEBUG: ")),
     (
-        "oops",
-        "error",
-        r"BUG: (?:unable to handle|kernel NULL pointer|stack guard page|TASK stack guard|IRQ stack guard)",
+        "kernel-warning",
+        "warning",
+        ("INFO: task ", "INFO: rcu_", "rcu: INFO: ", "watchdog: BUG", "sysfs: cannot create dup"),
     ),
-    ("kernel-bug", "error", r"kernel BUG at "),
-    ("atomic-sleep", "error", r"BUG: (?:sleeping function called|scheduling while atomic|workqueue leaked lock)"),
-    ("kernel-bug", "error", r"BUG[: ]"),
-    (
-        "oops",
-        "error",
-        r"(?:Oops|general protection fault|divide error|stack segment|invalid opcode|double fault|int3|traps?)\b"
-        r".*(?:: [0-9a-f]{4}|\[#\d+\])",
-    ),
-    ("kernel-warning", "warning", r"(?:list_(?:add|del) corruption|refcount_t: |ODEBUG: |INFO: (?:task|rcu_))"),
-    ("kernel-warning", "error", r"watchdog: BUG|rcu: INFO|sysfs: cannot create duplicate|kobject_add_internal failed"),
 )
-_COMPILED = tuple((kind, severity, re.compile(pattern)) for kind, severity, pattern in _STARTS)
-_END = re.compile(r"---\[ end (?:trace|Kernel panic)|^Kernel Offset")
-_MODULE_AT = re.compile(r"(?:RIP: \d+:)?(\w[\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+ \[(\w+)[^\]]*\]")
-_RIP = re.compile(r"RIP: 0010:(\S+(?: \[[^\]]+\])?)")
+# Exceptions that no handler wanted; the number of the oops follows.
+_EXCEPTIONS = ("general protection fault", "divide error", "stack segment", "invalid opcode", "double fault", "int3: ")
+_ENDS = ("---[ end trace", "---[ end Kernel panic")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """Something that is wrong. `kind` is a short name (`oops`, `kernel-warning`, `kernel-bug`, `panic`,
     `atomic-sleep`);
     `severity` error, warning or note; `where` the module function concerned ("function [module]"), if any is named;
@@ -87,16 +79,16 @@ def place_in(lines: Sequence[str]) -> str:
     """
     start = next((n for n, line in enumerate(lines) if line.startswith("Kernel panic - not syncing")), None)
     if start is not None and "Fatal exception" not in lines[start]:
-        named = next((found for line in lines[start:] if (found := _MODULE_AT.search(line))), None)
-        return named[0] if named else ""
-    return next((found[1] for line in reversed(lines) if (found := _RIP.search(line))), "")
+        return next((place for line in lines[start:] if (place := _place(line)).endswith("]")), "")
+    at_rip = (line.partition("RIP: 0010:")[2] for line in reversed(lines) if "RIP: 0010:" in line)
+    return next((_place(rest) or rest for rest in at_rip), "")
 
 
 def _classify(text: str) -> tuple[str, str] | None:
-    for kind, severity, pattern in _COMPILED:
-        if pattern.match(text):
+    for kind, severity, starts in _STARTS:
+        if text.startswith(starts):
             return kind, severity
-    return None
+    return ("oops", "error") if text.startswith(_EXCEPTIONS) and "[#" in text else None
 
 
 def _first_report(lines: list[LogRecord], cut: int) -> int:
@@ -119,7 +111,7 @@ def _worst(first: tuple[str, str], report: Iterable[LogRecord]) -> tuple[str, st
 def _end_of(lines: list[LogRecord], start: int) -> int:
     """One past the last line of the report that starts at `start`."""
     for n in range(start, min(start + 400, len(lines))):
-        if _END.search(lines[n].text):
+        if lines[n].text.startswith(_ENDS):
             return n + 1
     n = start + 1
     while n < len(lines) and lines[n].time - lines[n - 1].time < 0.005 and not lines[n].text.startswith(_CUT):
@@ -127,9 +119,24 @@ def _end_of(lines: list[LogRecord], start: int) -> int:
     return n
 
 
+def _place(line: str) -> str:
+    """The code address in a line as the kernel prints one: "function+0x12/0x40", with " [module]" when it has one."""
+    words = line.split()
+    for word, following in pairwise([*words, ""]):
+        if "+0x" in word and "/0x" in word:
+            place = word.rpartition(":")[2]
+            return (
+                f"{place} {following.partition(']')[0]}]"
+                if following[:1] == "[" and following[1:2].isalpha()
+                else place
+            )
+    return ""
+
+
 def _where(report: Iterable[LogRecord]) -> str:
+    """The first module function that the report names: "function [module]"."""
     for record in report:
-        named = _MODULE_AT.search(record.text)
-        if named:
-            return f"{named[1]} [{named[2]}]"
+        place, _, module = _place(record.text).partition(" ")
+        if module:
+            return f"{place.partition('+')[0]} {module}"
     return ""

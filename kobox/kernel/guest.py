@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import struct
 
-from kobox.machine import initramfs
-
 TEXT = 0x400000
 _HEADERS = 64 + 2 * 56
 _CODE = bytes.fromhex("4989e5 b86f626f6b 0fa2 eb00 0f05 4989c6 ebf0")
@@ -45,6 +43,8 @@ def init_elf() -> bytes:
 
 def root_archive() -> bytes:
     """The initramfs of every box: PID 1, and the directories that file systems are mounted on."""
+    from kobox.machine import initramfs
+
     return initramfs.pack(
         [
             *(initramfs.directory(path) for path in ("dev", "proc", "sys", "run", "tmp", "root", "etc", "sbin", "bin")),

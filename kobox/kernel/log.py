@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kobox.kernel.vmcoreinfo import VmCoreInfo
 from kobox.machine.pc import Machine
@@ -25,8 +25,7 @@ _ID = (1 << 62) - 1
 _RESERVED, _COMMITTED, _FINALIZED, _REUSABLE = range(4)
 
 
-@dataclass(frozen=True, slots=True)
-class LogRecord:
+class LogRecord(NamedTuple):
     """One record of the kernel log.
 
     `time` is in seconds of the kernel's clock since boot; `level` 0 (emerg) to 7 (debug); `facility` 0 for the kernel;

@@ -19,10 +19,16 @@ import os
 import struct
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import NoReturn
 
-from kobox.errors import BoxError, BoxHungError, BoxTimeoutError, KernelPanicError, ProcessDiedError
+from kobox.errors import (
+    BoxError,
+    BoxHungError,
+    BoxTimeoutError,
+    KernelPanicError,
+    KoboxError,
+    ProcessDiedError,
+)
 from kobox.kernel.findings import place_in
 from kobox.kernel.guest import ARENA, SYSCALL
 from kobox.kernel.syscall_numbers import NUMBERS
@@ -51,16 +57,19 @@ class State(enum.Enum):
     DEAD = "dead"
 
 
-@dataclass(slots=True, eq=False)
 class Pending:
-    """A system call under way. `result` is its raw return value (negative errno on failure), None until it returns."""
+    """A system call under way. `result` is its raw return value (negative errno on failure), None until it returns;
+    `status` the wait status of its process, if that died in it. `finish` is called when it has returned."""
 
-    process: Process
-    what: str
-    result: int | None = None
-    status: int | None = None
-    abandoned: bool = False
-    finish: Callable[[], None] | None = None
+    __slots__ = ("abandoned", "finish", "process", "result", "status", "what")
+
+    def __init__(self, process: Process, what: str) -> None:
+        self.process = process
+        self.what = what
+        self.result: int | None = None
+        self.status: int | None = None
+        self.abandoned = False
+        self.finish: Callable[[], None] | None = None
 
     @property
     def done(self) -> bool:
@@ -68,23 +77,29 @@ class Pending:
         return self.result is not None or self.status is not None
 
 
-@dataclass(slots=True, eq=False)
 class Process:
-    """One process: its number among kobox's, its PID in the box, and its call under way."""
+    """One process: its number among kobox's, its PID in the box, and its call under way. `space` is the CR3 of
+    a program with memory of its own; 0: the memory that all others share."""
 
-    number: int
-    pid: int
-    state: State
-    pending: Pending | None = None
-    space: int = 0  # CR3 of a program with memory of its own; 0: the memory that all others share
+    __slots__ = ("number", "pending", "pid", "space", "state")
+
+    def __init__(self, number: int, pid: int, state: State, *, space: int = 0) -> None:
+        self.number = number
+        self.pid = pid
+        self.state = state
+        self.pending: Pending | None = None
+        self.space = space
 
 
-@dataclass(slots=True)
 class Limits:
-    """How much a call may use: virtual seconds until it must be back, and CPU seconds (virtual) it may burn."""
+    """How much a call may use: `timeout`, virtual seconds until it must be back, and `cpu`, seconds of the
+    box's own CPU time (virtual) that it may burn."""
 
-    timeout: float = 86400.0
-    cpu: float = 20.0
+    __slots__ = ("cpu", "timeout")
+
+    def __init__(self, timeout: float = 86400.0, cpu: float = 60.0) -> None:
+        self.timeout = timeout
+        self.cpu = cpu
 
 
 class Processes:
@@ -429,8 +444,8 @@ class Processes:
             if self.on_program:
                 self.on_program(program)
                 status = 0
-        except OSError:
-            pass
+        except (KoboxError, OSError):
+            pass  # the kernel learns of it by the exit status, and says what it makes of that
         finally:
             if not self.dead and program.state is not State.DEAD:
                 self._take(program)

@@ -14,45 +14,50 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
-import hashlib
 import json
 import mmap
 import os
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kobox.errors import KoboxError, SnapshotError
 from kobox.kernel import guest
 from kobox.machine.native import core, unicorn_library
 from kobox.machine.pc import PAGE, Machine
 
-FORMAT = 2
+FORMAT = 4  # of the files, and of what a box must find set up when it resumes
+
+_KEPT = 14 * 86400  # seconds that a snapshot stays unused: other command lines, other versions of kobox
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """An opened snapshot: `fd` is its RAM file, to be closed by whoever opened it."""
+class Snapshot(NamedTuple):
+    """An opened snapshot: `fd` is its RAM file, to be closed by whoever opened it.
+
+    Its RAM is being summed up while the machine is made; `is_whole()` waits for that, and for nothing else.
+    """
 
     fd: int
     memory: int
     state: bytes
     about: dict[str, Any]
+    is_whole: Callable[[], bool]
 
 
 def key(kernel_digest: str, command_line: str, memory: int) -> str:
     """The name of the snapshot of a kernel booted so."""
-    parts = [str(FORMAT), kernel_digest, command_line, str(memory), hashlib.sha256(guest.root_archive()).hexdigest()]
+    parts = [str(FORMAT), kernel_digest, command_line, str(memory), guest.init_elf().hex()]
     for library in (unicorn_library(), core()._name):
         found = os.stat(library)
         parts.append(f"{found.st_size} {found.st_mtime_ns}")
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+    return f"{kernel_digest[:16]}-{_sum_bytes(chr(0).join(parts).encode()):016x}"
 
 
 def load(place: Path) -> Snapshot | None:
-    """Open and check a snapshot; None when there is none. Raises `SnapshotError` when it is damaged."""
+    """Open a snapshot; None when there is none. Raises `SnapshotError` when it is seen to be damaged: see
+    `is_whole`."""
     try:
         about = json.loads((place / "about").read_bytes())
         state = (place / "state").read_bytes()
@@ -64,21 +69,29 @@ def load(place: Path) -> Snapshot | None:
     except ValueError as error:
         raise SnapshotError(f"{place}/about: {error}") from error
     try:
-        if about["format"] != FORMAT or hashlib.sha256(state).hexdigest() != about["state_sum"]:
+        if about["format"] != FORMAT or _sum_bytes(state) != about["state_sum"]:
             raise SnapshotError(f"{place}/state: the check sum is wrong")
-        if os.fstat(fd).st_size != about["memory"] or _sum_of(fd, about["used"]) != about["ram_sum"]:
-            raise SnapshotError(f"{place}/ram: the check sum is wrong")
+        if os.fstat(fd).st_size != about["memory"]:
+            raise SnapshotError(f"{place}/ram: the size is wrong")
+        box = about["box"]
+        if _sum_bytes(json.dumps(box).encode()) != about["box_sum"]:
+            raise SnapshotError(f"{place}/about: the check sum is wrong")
+        is_whole = _begin_sum(os.dup(fd), about["used"], about["ram_sum"])
     except (KeyError, TypeError) as error:
         os.close(fd)
         raise SnapshotError(f"{place}/about: lacks {error}") from error
     except BaseException:
         os.close(fd)
         raise
-    return Snapshot(fd, about["memory"], state, about["box"])
+    with contextlib.suppress(OSError):
+        os.utime(place)  # it is in use: `_sweep` leaves it alone
+    return Snapshot(fd, about["memory"], state, box, is_whole)
 
 
 def save(place: Path, machine: Machine, box: dict[str, Any]) -> None:
     """Write a snapshot of a machine, all of it or nothing. Raises `KoboxError` when there is no room."""
+    import shutil
+
     made = place.with_name(f".{place.name}.{os.getpid()}")
     try:
         made.mkdir(parents=True)
@@ -91,9 +104,10 @@ def save(place: Path, machine: Machine, box: dict[str, Any]) -> None:
         about = {
             "format": FORMAT,
             "memory": machine.ram_size,
-            "state_sum": hashlib.sha256(state).hexdigest(),
+            "state_sum": _sum_bytes(state),
             "ram_sum": ram_sum,
             "used": used,
+            "box_sum": _sum_bytes(json.dumps(box).encode()),
             "box": box,
         }
         _write(made / "about", json.dumps(about).encode())
@@ -130,9 +144,15 @@ def _unwritable(place: Path, error: OSError) -> KoboxError:
 
 
 def _sweep(place: Path) -> None:
-    """Remove what a killed run left behind (we hold the lock: nobody is writing)."""
+    """Remove what a killed run left behind (we hold the lock: nobody is writing), and what nobody has used for long."""
+    import shutil
+
     for left in place.parent.glob(f".{place.name}.[0-9]*"):
         shutil.rmtree(left, ignore_errors=True)
+    for other in place.parent.glob("[0-9a-f]*"):
+        with contextlib.suppress(OSError):
+            if time.time() - other.stat().st_mtime > _KEPT:
+                shutil.rmtree(other, ignore_errors=True)
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -153,15 +173,41 @@ def _runs(used: bytes) -> list[list[int]]:
     return runs
 
 
+def _begin_sum(fd: int, used: list[list[int]], expected: int) -> Callable[[], bool]:
+    """Sum RAM up on another core; the function that comes back waits for it. `fd` is closed in the end."""
+    found = []
+
+    def work() -> None:
+        try:
+            found.append(_sum_of(fd, used))
+        except (TypeError, ValueError):
+            pass  # `used` is no list of runs: damage too
+        finally:
+            os.close(fd)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+
+    def is_whole() -> bool:
+        thread.join()
+        return found == [expected]
+
+    return is_whole
+
+
 def _sum_of(fd: int, used: list[list[int]]) -> int:
     """The sum over all pages that hold data. The view is dropped again: it does not count as the box's memory."""
     size = os.fstat(fd).st_size
+    if any((first + pages) * PAGE > size for first, pages in used):
+        return -1
+    runs = (ctypes.c_uint64 * (2 * len(used)))(*(n for run in used for n in run))
     with mmap.mmap(fd, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE) as view:
         start = ctypes.c_ubyte.from_buffer(view)
-        total, base = 0, ctypes.addressof(start)
-        for first, pages in used:
-            if (first + pages) * PAGE > size:
-                return -1
-            total = (total * 31 + core().kobox_sum(base + first * PAGE, pages * PAGE)) & 0xFFFFFFFFFFFFFFFF
+        total = core().kobox_sum_runs(ctypes.addressof(start), runs, len(used))
         del start
-    return total
+    return int(total)
+
+
+def _sum_bytes(data: bytes) -> int:
+    padded = data + bytes(-len(data) % 32)
+    return int(core().kobox_sum(padded, len(padded)))

@@ -252,11 +252,6 @@ class Symbols:
         table = read(where("kallsyms_token_table"), index[255] + 64)
         tokens = [table[at : table.index(0, at)] for at in index]
         offsets = struct.unpack(f"<{count}i", read(where("kallsyms_offsets"), 4 * count))
-        base = self._u64(where("kallsyms_relative_base"))
-        if min(offsets) < 0:
-            addresses = [offset if offset >= 0 else base - 1 - offset for offset in offsets]
-        else:
-            addresses = [base + offset for offset in offsets]
         names, at = [], 0
         end = where("kallsyms_token_table") - where("kallsyms_names")
         data = read(where("kallsyms_names"), end if 0 < end < count * 64 else count * 24)
@@ -268,8 +263,22 @@ class Symbols:
                 at += 1
             names.append(b"".join([tokens[number] for number in data[at : at + length]]))
             at += length
+        addresses = self._addresses_of(offsets, names)
         order = sorted(range(count), key=addresses.__getitem__)
         return array("Q", [addresses[n] for n in order]), b"\n" + b"".join(names[n] + b"\n" for n in order)
+
+    def _addresses_of(self, offsets: tuple[int, ...], names: list[bytes]) -> list[int]:
+        if self._facts.has("SYMBOL(kallsyms_relative_base)"):
+            base = self._u64(self._facts.symbol("kallsyms_relative_base"))
+            if min(offsets) < 0:
+                return [offset if offset >= 0 else base - 1 - offset for offset in offsets]
+            return [base + offset for offset in offsets]
+        # Without a base, each offset is relative to its own place; a symbol that is known both ways proves it.
+        table = self._facts.symbol("kallsyms_offsets")
+        addresses = [table + 4 * n + offset for n, offset in enumerate(offsets)]
+        if addresses[names.index(b"T_stext")] != self._facts.symbol("_stext"):
+            raise KoboxError("this kernel writes its kallsyms table in a way that kobox does not know")
+        return addresses
 
     def _read_cache(self) -> tuple[array[int], bytes] | None:
         if self._cache is None:

@@ -98,6 +98,7 @@ struct devices {
     uint8_t cmos_index, port61, port92;
     uint16_t pm1_enable;
     uint64_t epoch;          /* seconds since 1970 at power on */
+    uint64_t jitter;         /* state of the generator behind the cost of RDTSC */
     uint64_t exceptions[32], interrupts, syscalls;
 };
 
@@ -790,10 +791,14 @@ static int on_cpuid(uc_engine *uc, void *user)
     return 1;
 }
 
+/* Reading the TSC takes a few nanoseconds, never the same: code that gathers entropy from that finds some, and all of it
+ * is the same in every run. */
 static int on_rdtsc(uc_engine *uc, void *user)
 {
     (void)uc;
     struct machine *m = user;
+    m->dev.jitter = m->dev.jitter * 6364136223846793005ull + 1442695040888963407ull;
+    m->dev.time += m->dev.jitter >> 58;
     uint64_t t = now(m);
     write_reg(m, UC_X86_REG_RAX, (uint32_t)t);
     write_reg(m, UC_X86_REG_RDX, t >> 32);
@@ -1512,6 +1517,15 @@ EXPORT uint64_t kobox_sum(const uint8_t *data, uint64_t size)
             lane[j] = ((lane[j] << 29 | lane[j] >> 35) ^ word[j]) * 0x9E3779B97F4A7C15ull;
     }
     return (lane[0] ^ lane[1] << 1) + (lane[2] ^ lane[3] << 3);
+}
+
+/* The sums of `count` runs of pages, { first page, pages } each, folded into one. */
+EXPORT uint64_t kobox_sum_runs(const uint8_t *base, const uint64_t *runs, uint64_t count)
+{
+    uint64_t total = 0;
+    for (uint64_t i = 0; i < count; i++)
+        total = total * 31 + kobox_sum(base + runs[2 * i] * PAGE, runs[2 * i + 1] * PAGE);
+    return total;
 }
 
 /* ---- birth and death ---------------------------------------------------------------------------------------------------------- */

@@ -72,7 +72,8 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_checkpoint_free": (None, (_P,)),
     "kobox_restore": (ctypes.c_int64, (_P, _P)),
     "kobox_ram_save": (ctypes.c_int64, (_P, _I, _U64, _P)),
-    "kobox_sum": (_U64, (_P, _U64)),
+    "kobox_sum": (_U64, (ctypes.c_char_p, _U64)),
+    "kobox_sum_runs": (_U64, (_P, ctypes.POINTER(_U64), _U64)),
 }
 
 

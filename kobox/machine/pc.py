@@ -17,13 +17,13 @@ import ctypes
 import os
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kobox.errors import KernelImageError, KoboxError
-from kobox.machine import acpi
-from kobox.machine.image import Vmlinux
 from kobox.machine.native import FOREVER, STOP_WHEN_IDLE, Event, ProbeCallback, core, unicorn_library
+
+if TYPE_CHECKING:
+    from kobox.machine.image import Vmlinux
 
 PAGE = 4096
 ZERO_PAGE, COMMAND_LINE, PAGE_TABLES, GDT, SEED = 0x10000, 0x20000, 0x30000, 0x40000, 0x50000
@@ -39,8 +39,7 @@ class MachineError(KoboxError):
     """The emulator itself failed: a bug of kobox or Unicorn, never the guest's doing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Registers:
+class Registers(NamedTuple):
     """The CPU's registers at one moment, 64-bit unsigned; `cpl` is the privilege level, 0 or 3."""
 
     rax: int
@@ -133,6 +132,8 @@ class Machine:
 
     def load_linux(self, vmlinux: Vmlinux, setup_header: bytes, initramfs: bytes, command_line: str) -> None:
         """Put a kernel in RAM and the CPU at its 64-bit entry point (boot.rst, "64-bit boot protocol")."""
+        from kobox.machine import acpi
+
         for segment in vmlinux.segments:
             if segment.address + segment.size > self.ram_size:
                 raise KernelImageError(
@@ -147,7 +148,7 @@ class Machine:
         at = self.ram_size - len(initramfs) - 0x100000 & -PAGE
         self.ram[at : at + len(initramfs)] = initramfs
         self.ram[COMMAND_LINE : COMMAND_LINE + len(line)] = line
-        self.ram[ZERO_PAGE : ZERO_PAGE + PAGE] = self._zero_page(setup_header, at, len(initramfs))
+        self.ram[ZERO_PAGE : ZERO_PAGE + PAGE] = self._zero_page(setup_header, at, len(initramfs), acpi.RSDP)
         struct.pack_into("<Q", self.ram, PAGE_TABLES, PAGE_TABLES + 0x1007)
         struct.pack_into("<Q", self.ram, PAGE_TABLES + 0x1000, PAGE_TABLES + 0x2007)
         struct.pack_into("<512Q", self.ram, PAGE_TABLES + 0x2000, *(n << 21 | 0x87 for n in range(512)))
@@ -158,7 +159,7 @@ class Machine:
         struct.pack_into("<QII32s", self.ram, SEED, 0, 9, 32, b"kobox: every run is the same run")
         self._core.kobox_start_at(self._handle, vmlinux.entry, ZERO_PAGE, GDT, PAGE_TABLES)
 
-    def _zero_page(self, header: bytes, initramfs_at: int, initramfs_size: int) -> bytes:
+    def _zero_page(self, header: bytes, initramfs_at: int, initramfs_size: int, rsdp: int) -> bytes:
         page = bytearray(PAGE)
         end = 0x202 + header[0x201]
         page[0x1F1:end] = header[0x1F1:end]
@@ -167,7 +168,7 @@ class Machine:
         struct.pack_into("<II", page, 0x218, initramfs_at, initramfs_size)
         struct.pack_into("<I", page, 0x228, COMMAND_LINE)
         struct.pack_into("<Q", page, 0x250, SEED)  # setup_data
-        struct.pack_into("<Q", page, 0x70, acpi.RSDP)
+        struct.pack_into("<Q", page, 0x70, rsdp)
         map_e820 = ((0, 0x9FC00, 1), (0x100000, self.ram_size - 0x100000, 1))
         page[0x1E8] = len(map_e820)
         for i, row in enumerate(map_e820):

@@ -1,0 +1,133 @@
+"""`kobox run`: load a module in a box, tell what it does as it happens, unload it, and judge.
+
+Exit status: 0 when load and unload worked and the kernel reported nothing; 1 otherwise; 2 wrong usage; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kobox.errors import KoboxError
+
+if TYPE_CHECKING:
+    from kobox.images.store import KernelImage
+    from kobox.ko.modulefile import ModuleFile
+    from kobox.tools.story import StoryEvent
+
+_MARKS = {
+    "load": "=>",
+    "unload": "<=",
+    "appeared": " +",
+    "gone": " -",
+    "parameter": " .",
+    "reference": " .",
+    "left": " !",
+}
+_COLOURS = {"failed": "31;1", "left": "31", "appeared": "32", "gone": "33", "load": "1", "unload": "1"}
+_LEVEL_COLOURS = {"emerg": "31;1", "alert": "31;1", "crit": "31;1", "err": "31", "warning": "33"}
+
+
+def main(argv: list[str], prog: str) -> int:
+    """Entry point of the subcommand."""
+    arguments = _parser(prog).parse_args(argv)
+    import kobox
+    from kobox.cli.progress import ProgressLine
+    from kobox.images.store import Store
+
+    progress = ProgressLine(quiet=arguments.json)
+    try:
+        image = Store().ensure(arguments.kernel, progress)
+        modules = _modules(Path(arguments.source), image)
+        box = kobox.boot(image, memory=arguments.memory << 20, cmdline=arguments.cmdline, progress=progress)
+    finally:
+        progress.close()
+    with box:
+        return _tell(arguments, box, modules)
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog, description="Load a module in a box, tell what it does as it happens, unload it, and judge."
+    )
+    parser.add_argument("source", metavar="FILE.ko|FILE.c|DIR", help="a module, or source that is built first")
+    parser.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="module parameters")
+    parser.add_argument(
+        "-k", "--kernel", metavar="NAME", help="the kernel to boot (default: `kobox kernel list` marks it)"
+    )
+    parser.add_argument("--keep-going", action="store_true", help="go on with the next module after one has failed")
+    parser.add_argument("--no-unload", dest="unload", action="store_false", help="leave the module loaded")
+    parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
+    parser.add_argument("--cmdline", default="", metavar="TEXT", help="added to the kernel's command line")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line: every event, the verdict last")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show every kernel line with its level")
+    return parser
+
+
+def _modules(source: Path, image: KernelImage) -> list[ModuleFile]:
+    """The module files to load, in order: one that exports what another needs comes first."""
+    from kobox.ko.modulefile import ModuleFile
+
+    if not source.exists():
+        raise KoboxError(
+            f"{source}: no such file or directory", hint="Give a .ko file, a .c file or a directory of source."
+        )
+    if source.is_dir() or source.suffix == ".c":
+        from kobox.author.build import build
+
+        print(f"building {source} for {image.name}", file=sys.stderr)
+        files = list(build(source, image))
+    else:
+        files = [source]
+    modules = {module.name: module for module in map(ModuleFile, files)}
+    return _in_order(modules) if len(modules) > 1 else list(modules.values())
+
+
+def _in_order(modules: dict[str, ModuleFile]) -> list[ModuleFile]:
+    from graphlib import TopologicalSorter
+
+    needs = {name: [n for n in module.depends if n in modules] for name, module in modules.items()}
+    return [modules[name] for name in TopologicalSorter(needs).static_order()]
+
+
+def _tell(arguments: argparse.Namespace, box: object, modules: list[ModuleFile]) -> int:
+    from kobox.kernel.box import Box
+    from kobox.tools.story import Story
+
+    assert isinstance(box, Box)
+    story = Story(box, unload=arguments.unload, keep_going=arguments.keep_going)
+    colour = _wants_colour()
+    if not arguments.json:
+        print(f"kernel {box.release}")
+    for event in story.tell(modules, " ".join(arguments.parameters)):
+        if arguments.json:
+            print(json.dumps({"kind": event.kind, "time": event.time, "text": event.text, **event.data}), flush=True)
+        else:
+            print(_line(event, verbose=arguments.verbose, colour=colour), flush=True)
+    return 0 if story.verdict.ok else 1
+
+
+def _line(event: StoryEvent, *, verbose: bool, colour: bool) -> str:
+    code = _COLOURS.get(event.kind, "")
+    if event.kind == "log":
+        level = event.data["level"]
+        code = _LEVEL_COLOURS.get(level, "")
+        text = f"[{event.time:12.6f}] " + (f"{level:<7} " if verbose or code else "") + event.text
+    elif event.kind == "verdict":
+        code = "32;1" if event.data["ok"] else "31;1"
+        text = event.text
+    elif event.kind == "failed":
+        where = f"  (CPU at {event.data['rip']})" if event.data.get("rip") else ""
+        text = f" ! {event.text}{where}" + (f"\n   {event.data['hint']}" if event.data.get("hint") else "")
+    else:
+        text = f"{_MARKS.get(event.kind, '  ')} {event.text}"
+    return f"\x1b[{code}m{text}\x1b[0m" if colour and code else text
+
+
+def _wants_colour() -> bool:
+    import os
+
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
