@@ -399,14 +399,21 @@ class Box(Kernel):
         return findings_in(self.log.since(self._findings_from))
 
     def _explain(self) -> tuple[list[str], str]:
-        """For errors: the report in the log that belongs to the last call (or its last lines), and where the CPU is."""
+        """For errors: what the kernel has said in the last call, and where the CPU is. A report that was begun before
+        the call is given whole."""
         try:
             records = self.log.since_position(self._mark)
-            rip = self._machine.register("rip")
-            where = self.symbols.describe(rip) if rip >> 63 else f"{rip:#x} in user space"
+            for found in self.findings if records else ():
+                if found.records[0].seq < records[0].seq <= found.records[-1].seq:
+                    records = self.log.since(found.records[0].seq)
+            lines = [record.text for record in records[-2000:]]
         except (KoboxError, ValueError):
-            return [line.decode(errors="replace") for line in self._machine.console().splitlines()[-40:]], ""
-        return [record.text for record in records[-2000:]], where
+            lines = [line.decode(errors="replace") for line in self._machine.console().splitlines()[-40:]]
+        rip = self._machine.register("rip")
+        where = f"{rip:#x} in user space" if not rip >> 63 else f"{rip:#x}"
+        with suppress(KoboxError, ValueError):
+            where = self.symbols.describe(rip) if rip >> 63 else where
+        return lines, where
 
     # -- looking inside -----------------------------------------------------------------------------------------
 
