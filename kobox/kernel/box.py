@@ -408,14 +408,21 @@ class Box(Kernel):
         return findings_in(self.log.since(self._findings_from))
 
     def _explain(self) -> tuple[list[str], str]:
-        """For errors: the report in the log that belongs to the last call (or its last lines), and where the CPU is."""
+        """For errors: what the kernel has said in the last call, and where the CPU is. A report that was begun before
+        the call is given whole."""
         try:
             records = self.log.since_position(self._mark)
-            rip = self._machine.register("rip")
-            where = self.symbols.describe(rip) if rip >> 63 else f"{rip:#x} in user space"
+            for found in self.findings if records else ():
+                if found.records[0].seq < records[0].seq <= found.records[-1].seq:
+                    records = self.log.since(found.records[0].seq)
+            lines = [record.text for record in records[-2000:]]
         except (KoboxError, ValueError):
-            return [line.decode(errors="replace") for line in self._machine.console().splitlines()[-40:]], ""
-        return [record.text for record in records[-2000:]], where
+            lines = [line.decode(errors="replace") for line in self._machine.console().splitlines()[-40:]]
+        rip = self._machine.register("rip")
+        where = f"{rip:#x} in user space" if not rip >> 63 else f"{rip:#x}"
+        with suppress(KoboxError, ValueError):
+            where = self.symbols.describe(rip) if rip >> 63 else where
+        return lines, where
 
     # -- looking inside -----------------------------------------------------------------------------------------
 
@@ -589,14 +596,18 @@ def _resume(image: KernelImage, place: Path) -> Box | None:
         machine = Machine(found.memory, ram_fd=found.fd)
     finally:
         os.close(found.fd)
-    machine.load_state(found.state)
-    box = Box(image, machine, found.about, place, found.state)
     try:
-        found.verify()
-    except SnapshotError:
-        box.close()
+        machine.load_state(found.state)
+        box = Box(image, machine, found.about, place, found.state)
+    except Exception:  # what RAM holds may be anything until the sum is known
+        machine.close()
+        if found.is_whole():
+            raise
         return None
-    return box
+    if found.is_whole():
+        return box
+    box.close()
+    return None
 
 
 def _first_boot(image: KernelImage, place: Path, memory: int, line: str, progress: Progress | None) -> None:

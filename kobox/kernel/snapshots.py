@@ -28,7 +28,7 @@ from kobox.kernel import guest
 from kobox.machine.native import core, unicorn_library
 from kobox.machine.pc import PAGE, Machine
 
-FORMAT = 3  # of the files, and of what a box must find set up when it resumes
+FORMAT = 4  # of the files, and of what a box must find set up when it resumes
 
 _KEPT = 14 * 86400  # seconds that a snapshot stays unused: other command lines, other versions of kobox
 
@@ -36,14 +36,14 @@ _KEPT = 14 * 86400  # seconds that a snapshot stays unused: other command lines,
 class Snapshot(NamedTuple):
     """An opened snapshot: `fd` is its RAM file, to be closed by whoever opened it.
 
-    Its RAM is being summed up while the machine is made; `verify()` waits for that, and raises `SnapshotError`.
+    Its RAM is being summed up while the machine is made; `is_whole()` waits for that, and for nothing else.
     """
 
     fd: int
     memory: int
     state: bytes
     about: dict[str, Any]
-    verify: Callable[[], None]
+    is_whole: Callable[[], bool]
 
 
 def key(kernel_digest: str, command_line: str, memory: int) -> str:
@@ -57,7 +57,7 @@ def key(kernel_digest: str, command_line: str, memory: int) -> str:
 
 def load(place: Path) -> Snapshot | None:
     """Open a snapshot; None when there is none. Raises `SnapshotError` when it is seen to be damaged: see
-    `verify`."""
+    `is_whole`."""
     try:
         about = json.loads((place / "about").read_bytes())
         state = (place / "state").read_bytes()
@@ -73,7 +73,10 @@ def load(place: Path) -> Snapshot | None:
             raise SnapshotError(f"{place}/state: the check sum is wrong")
         if os.fstat(fd).st_size != about["memory"]:
             raise SnapshotError(f"{place}/ram: the size is wrong")
-        verify = _begin_sum(place, os.dup(fd), about["used"], about["ram_sum"])
+        box = about["box"]
+        if _sum_bytes(json.dumps(box).encode()) != about["box_sum"]:
+            raise SnapshotError(f"{place}/about: the check sum is wrong")
+        is_whole = _begin_sum(os.dup(fd), about["used"], about["ram_sum"])
     except (KeyError, TypeError) as error:
         os.close(fd)
         raise SnapshotError(f"{place}/about: lacks {error}") from error
@@ -82,7 +85,7 @@ def load(place: Path) -> Snapshot | None:
         raise
     with contextlib.suppress(OSError):
         os.utime(place)  # it is in use: `_sweep` leaves it alone
-    return Snapshot(fd, about["memory"], state, about["box"], verify)
+    return Snapshot(fd, about["memory"], state, box, is_whole)
 
 
 def save(place: Path, machine: Machine, box: dict[str, Any]) -> None:
@@ -104,6 +107,7 @@ def save(place: Path, machine: Machine, box: dict[str, Any]) -> None:
             "state_sum": _sum_bytes(state),
             "ram_sum": ram_sum,
             "used": used,
+            "box_sum": _sum_bytes(json.dumps(box).encode()),
             "box": box,
         }
         _write(made / "about", json.dumps(about).encode())
@@ -169,25 +173,26 @@ def _runs(used: bytes) -> list[list[int]]:
     return runs
 
 
-def _begin_sum(place: Path, fd: int, used: list[list[int]], expected: int) -> Callable[[], None]:
+def _begin_sum(fd: int, used: list[list[int]], expected: int) -> Callable[[], bool]:
     """Sum RAM up on another core; the function that comes back waits for it. `fd` is closed in the end."""
     found = []
 
     def work() -> None:
         try:
             found.append(_sum_of(fd, used))
+        except (TypeError, ValueError):
+            pass  # `used` is no list of runs: damage too
         finally:
             os.close(fd)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
 
-    def verify() -> None:
+    def is_whole() -> bool:
         thread.join()
-        if found != [expected]:
-            raise SnapshotError(f"{place}/ram: the check sum is wrong")
+        return found == [expected]
 
-    return verify
+    return is_whole
 
 
 def _sum_of(fd: int, used: list[list[int]]) -> int:

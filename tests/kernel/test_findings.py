@@ -267,3 +267,16 @@ def test_modules_that_behave_give_no_findings(box: Box, modules: BuiltTestModule
         box.sleep(2)
         module.unload()
     assert box.findings == []
+
+
+def test_a_panic_that_the_end_of_a_sleep_cut_in_two_is_told_whole(box: Box, modules: BuiltTestModules) -> None:
+    box.insmod(modules("faulty"), what="null", where="timer")
+    start = box.log.next_seq
+    while not any("BUG: kernel NULL pointer" in record.text for record in box.log.since(start)):
+        box.sleep(0.001)
+    assert box.alive
+    with pytest.raises(KernelPanicError) as caught:
+        box.syscall("getpid")
+    whole_report(caught.value, "BUG: kernel NULL pointer dereference", "faulty_null")
+    assert caught.value.rip.startswith("faulty_null+0x")
+    healed(box, modules)
