@@ -51,6 +51,18 @@ def test_the_return_value_is_seen_and_changed(box: Box) -> None:
     box.open("/proc/version").close()
 
 
+def test_the_result_of_a_function_that_returns_int_is_signed(box: Box) -> None:
+    """The upper half of RAX is nobody's: many functions leave it zero with a negative int."""
+    results: list[int | None] = []
+    with box.probe("path_lookupat", on_return=lambda hit: results.append(hit.result)) as probe:
+        assert not box.exists("/nowhere")
+        assert probe.result_bits == 32
+    assert results == [-errno.ENOENT]
+    with box.probe("vfs_read", on_return=lambda hit: results.append(hit.result)) as probe:
+        box.read_bytes("/proc/version")
+        assert probe.result_bits == 64
+
+
 def test_a_function_is_skipped(box: Box) -> None:
     ran: list[int] = []
     with box.probe("vfs_read", lambda hit: ran.append(1)), box.probe("ksys_read", lambda hit: hit.skip(-errno.EIO)):
