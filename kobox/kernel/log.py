@@ -94,13 +94,15 @@ class KernelLog:
             start = what
         else:
             start = what.log_start  # type: ignore[attr-defined]
+        if self._next_id is None:  # nobody has asked for the whole log: no need to read what came before
+            return list(self._back_to(start))[::-1]
         return [record for record in self.records() if record.seq >= start]
 
     @property
     def next_seq(self) -> int:
         """The sequence number that the next record will get."""
-        records = self.records()
-        return records[-1].seq + 1 if records else 0
+        newest = next(self._back_to(0), None) if self._next_id is None else (self.records() or [None])[-1]
+        return newest.seq + 1 if newest else 0
 
     def position(self) -> int:
         """Where the log ends now, for `since_position`: cheaper to ask for than a sequence number."""
@@ -158,6 +160,16 @@ class KernelLog:
             elif state == _RESERVED:  # it will be a record, and those after it are kept only then
                 break
         return open_ones
+
+    def _back_to(self, start: int) -> Iterator[LogRecord]:
+        """Records from the newest backwards, down to sequence number `start`."""
+        head, tail = self._u64(self._head) & _ID, self._u64(self._tail) & _ID
+        for distance in range((head - tail & _ID) + 1):
+            record, _ = self._read(head - distance & _ID)
+            if record is not None:
+                if record.seq < start:
+                    return
+                yield record
 
     def _keep(self, record: LogRecord) -> None:
         self.lost += record.seq - (self._records[-1].seq + 1 if self._records else 0)

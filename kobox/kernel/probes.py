@@ -34,7 +34,9 @@ class Hit:
         self._symbols = symbols
         self.probe = probe
         self.registers: Registers = machine.registers()
-        self.result: int | None = None  # in on_return: what the function returns, as a signed 64-bit number
+        self.result: int | None = (
+            None  # in on_return: what the function returns, as a signed number (of its int: 32 bits)
+        )
         self.skipped = False
         self.data: Any = None  # whatever on_entry wants to keep for on_return
 
@@ -109,6 +111,7 @@ class Probe:
         self.address: int | None = None
         self.hits = 0
         self._names: tuple[str, ...] | None = None
+        self._bits: int | None = None
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
@@ -116,6 +119,13 @@ class Probe:
         if self._names is None:
             self._names = self._probes.parameter_names(self.where)
         return self._names
+
+    @property
+    def result_bits(self) -> int:
+        """How many bits of RAX the function's result has: the rest of an int's register is left as it was."""
+        if self._bits is None:
+            self._bits = 32 if self._probes.return_type(self.where) in ("int", "s32") else 64
+        return self._bits
 
     @property
     def is_set(self) -> bool:
@@ -191,15 +201,24 @@ class Probes:
 
     def parameter_names(self, where: str | int) -> tuple[str, ...]:
         """Parameter names of the function at a probe, from BTF."""
-        if isinstance(where, int):
-            symbol = self._symbols.lookup(where)
-            where = symbol.name if symbol else ""
-        name = where.rpartition(":")[2].partition("+")[0]
         try:
-            known = self._symbols.btf.parameters(name)
+            known = self._symbols.btf.parameters(self._function(where))
         except KoboxError:
             return ()
         return tuple(parameter.name for parameter in known or ())
+
+    def return_type(self, where: str | int) -> str | None:
+        """What the function at a probe returns, as C writes it; None when BTF does not know it."""
+        try:
+            return str(self._symbols.btf.return_type(self._function(where)))
+        except KoboxError:
+            return None
+
+    def _function(self, where: str | int) -> str:
+        if isinstance(where, int):
+            symbol = self._symbols.lookup(where)
+            where = symbol.name if symbol else ""
+        return where.rpartition(":")[2].partition("+")[0]
 
     # -- placing -----------------------------------------------------------------------------------------------
 
@@ -238,8 +257,8 @@ class Probes:
         for n in range(len(waiting) - 1, -1, -1):
             if waiting[n][0] == rsp:
                 hit = waiting.pop(n)[1]
-                value = self._machine.register("rax")
-                hit.result = value - (1 << 64) if value >> 63 else value
+                value = self._machine.register("rax") & (1 << hit.probe.result_bits) - 1
+                hit.result = value - (1 << hit.probe.result_bits) if value >> hit.probe.result_bits - 1 else value
                 if hit.probe.on_return and hit.probe.is_set:
                     hit.probe.on_return(hit)
                 return

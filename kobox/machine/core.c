@@ -41,6 +41,7 @@
 #define PAGE 4096ull
 #define CONSOLE_SIZE (1u << 20)
 #define MAX_PROBES 4096
+#define MODULES 0xFFFFFFFFC0000000ull /* where the kernel puts modules (Documentation/arch/x86/x86_64/mm.rst) */
 #define DOORBELL 0x6B6F626Fu /* "kobo" in EAX, CPUID, ring 3 */
 
 /* Virtual time: one executed basic block lasts so long. A 4 ms tick is then 62,500 blocks. */
@@ -147,8 +148,10 @@ struct machine {
     struct probe probes[MAX_PROBES];
     size_t probe_count;
     probe_callback on_probe;
-    uint64_t stale[1024];    /* pages whose translations are to be dropped once the CPU is not inside one of them */
+    uint64_t stale[16384];   /* pages whose translations are to be dropped once the CPU is not inside one of them */
     size_t stale_count;
+    uint64_t module_pages[8192]; /* pages that code was translated from at the addresses of modules */
+    size_t module_page_count;
     uc_hook gone[MAX_PROBES]; /* hooks of removed probes, to be deleted then too */
     size_t gone_count;
     int pagemap;
@@ -894,10 +897,25 @@ static bool on_invalid(uc_engine *uc, void *user)
     return true;
 }
 
+/*
+ * A module is about to be loaded. Newer kernels write its code through another mapping than the one it runs at, which
+ * Unicorn does not notice: what was translated from modules that lay there before would still run. It is all dropped.
+ */
+static void forget_module_code(struct machine *m)
+{
+    size_t room = sizeof m->stale / sizeof *m->stale;
+    while (m->module_page_count && m->stale_count < room)
+        m->stale[m->stale_count++] = m->module_pages[--m->module_page_count];
+    reconsider(m);
+}
+
 static void on_syscall(uc_engine *uc, void *user)
 {
     (void)uc;
     struct machine *m = user;
+    uint64_t number = read_reg(m, UC_X86_REG_RAX);
+    if ((number == 175 || number == 313) && m->module_page_count) /* init_module, finit_module */
+        forget_module_code(m);
     uc_x86_msr msr[3] = {{.rid = 0xC0000081}, {.rid = 0xC0000082}, {.rid = 0xC0000084}};
     uint64_t flags = read_reg(m, UC_X86_REG_EFLAGS) & 0xFFFFFFFF;
     for (int i = 0; i < 3; i++)
@@ -981,8 +999,12 @@ static void on_new_code(uc_engine *uc, uc_tb *made, uc_tb *before, void *user)
     uint64_t cr3 = read_reg(m, UC_X86_REG_CR3);
     for (uint64_t va = made->pc & ~(PAGE - 1); va < made->pc + made->size + 1; va += PAGE) {
         uint64_t pa = walk(m, cr3, va, READ);
-        if (pa < m->ram_size)
-            m->code_pages[pa / PAGE / 8] |= 1 << (pa / PAGE & 7);
+        if (pa >= m->ram_size)
+            continue;
+        m->code_pages[pa / PAGE / 8] |= 1 << (pa / PAGE & 7);
+        if (va >= MODULES && (!m->module_page_count || m->module_pages[m->module_page_count - 1] != pa / PAGE) &&
+            m->module_page_count < sizeof m->module_pages / sizeof *m->module_pages)
+            m->module_pages[m->module_page_count++] = pa / PAGE;
     }
 }
 

@@ -63,6 +63,27 @@ def test_stock_kernels_boot_load_a_module_and_unload_it(suite: str, request: pyt
         assert not box.findings
 
 
+@pytest.mark.parametrize("suite", SUITES)
+def test_modules_that_come_to_lie_where_others_were_run_their_own_code(
+    suite: str, request: pytest.FixtureRequest
+) -> None:
+    kernel: KernelImage = request.getfixturevalue(suite)
+    build = BuiltTestModules(kernel)
+    with boot(kernel) as box:
+        for names in (["params", "chardev", "workers"], ["chardev", "memories"], ["chardev"], ["chardev", "memories"]):
+            box.reset()
+            for name in names:
+                box.insmod(build(name))
+            box.sleep(5)
+            box.write_bytes("/dev/chardev1", b"x")
+            for name in (*reversed(names), "good", "kbase", "entries"):
+                if name in names:
+                    box.rmmod(name)
+                else:
+                    box.insmod(build(name)).unload()
+            assert not box.findings
+
+
 def test_a_snapshot_resumes_to_the_same_moment(debian_kernel: KernelImage) -> None:
     with boot(debian_kernel) as first, boot(debian_kernel) as second:
         assert first.time == second.time
