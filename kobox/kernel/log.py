@@ -101,7 +101,7 @@ class KernelLog:
     @property
     def next_seq(self) -> int:
         """The sequence number that the next record will get."""
-        newest = next(self._back_to(0), None) if self._next_id is None else (self.records() or [None])[-1]
+        newest = next(self._back_to(0), None) if self._next_id is None else next(reversed(self.records()), None)
         return newest.seq + 1 if newest else 0
 
     def position(self) -> int:
