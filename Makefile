@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench sweep clean
+.PHONY: help setup demo test lint bench bench-kmod check-kmod-trees sweep clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
 
 setup: $(READY)
 
@@ -35,6 +35,12 @@ lint: $(READY) ## linter, formatter, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench-kmod: $(READY) ## the kmod tools beside kmod 34.2: the table of speeds
+	$(BIN)/python bench/kmod.py
+
+check-kmod-trees: $(READY) ## depmod beside kmod 34.2 over whole trees of six architectures
+	$(BIN)/python bench/kmod_trees.py
 
 clean: ## remove what the targets above made here
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache kobox/machine/core.so

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kobox.author.build import build
     from kobox.errors import (
         BoxError,
         BoxHungError,
@@ -51,6 +52,7 @@ _HOMES = {
     "SigningError": "kobox.errors",
     "SnapshotError": "kobox.errors",
     "boot": "kobox.tools.boot",
+    "build": "kobox.author.build",
 }
 
 __all__ = [
@@ -72,6 +74,7 @@ __all__ = [
     "SigningError",
     "SnapshotError",
     "boot",
+    "build",
 ]
 
 

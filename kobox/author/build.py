@@ -18,9 +18,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kobox.author.compilecommands import write_compile_commands
 from kobox.author.mirror import KBUILD_FILES, Mirror
 from kobox.errors import BuildError
-from kobox.images.store import KernelImage, default_root
+from kobox.images.store import KernelImage, Store, default_root
 
 Output = Callable[[str], None]
 """Called with each line that make and the compiler say, without its newline."""
@@ -48,7 +49,8 @@ _PACKAGES = {"apt-get": "apt-get install", "dnf": "dnf install", "pacman": "pacm
 class BuildOptions:
     """How to build. `warnings` is Kbuild's W= ("1", "2", "3", "e" or several), `sparse` runs it over every file,
     `clang` takes LLVM's tools, `extra_symbols` are Module.symvers files of modules that this one uses,
-    `reproducible` keeps this machine's paths out of the result, `verbose` shows whole commands.
+    `reproducible` keeps this machine's paths out of the result, `compile_commands` writes compile_commands.json beside
+    the source, `verbose` shows whole commands.
     """
 
     warnings: str = ""
@@ -56,6 +58,7 @@ class BuildOptions:
     clang: bool = False
     extra_symbols: tuple[Path, ...] = ()
     reproducible: bool = False
+    compile_commands: bool = False
     verbose: bool = False
     jobs: int = 0
 
@@ -83,14 +86,14 @@ class BuiltModules:
 
 def build(
     source: Path,
-    kernel: KernelImage,
+    kernel: KernelImage | None = None,
     *,
     output: Path | None = None,
     options: BuildOptions = BuildOptions(),
     on_output: Output | None = None,
     builds: Path | None = None,
 ) -> BuiltModules:
-    """Build the modules of a directory, or of one `.c` file, for a kernel.
+    """Build the modules of a directory, or of one `.c` file, for a kernel (None: the default one).
 
     The `.ko` files are put into `output` (None: where the source is). `builds` is where build directories are kept
     (None: the cache). Raises BuildError, with all that make and the compiler said in its `output`.
@@ -100,11 +103,14 @@ def build(
     [PosixPath('hello/hello.ko')]
     """
     source = Path(source)
+    kernel = kernel or Store().ensure()
     directory, written = what_to_build(source)
     headers = usable_headers(kernel)
+    check_rust(directory, kernel, headers)
     check_tools(options, own_compiler=(kernel.directory / "toolchain/bin/gcc").exists())
-    purpose = (kernel.name, kernel.digest, "clang" if options.clang else "gcc", "" if source.is_dir() else source.name)
-    mirror = Mirror.of(directory, "\0".join(purpose), builds or default_root() / "builds")
+    purpose = "\0".join((kernel.name, kernel.digest, "clang" if options.clang else "gcc"))
+    alone = "" if source.is_dir() else source.name
+    mirror = Mirror.of(directory, purpose, builds or default_root() / "builds", alone)
     check_path(mirror.tree)
     started = time.monotonic()
     with mirror.held():
@@ -117,6 +123,8 @@ def build(
             )
         target = output if output is not None else directory
         modules = tuple(_deliver(ko, target) for ko in made)
+        if options.compile_commands:
+            write_compile_commands(mirror, headers, directory)
     symvers = mirror.tree / "Module.symvers"
     return BuiltModules(kernel, modules, symvers, mirror.tree, said, time.monotonic() - started)
 
@@ -125,7 +133,7 @@ def clean(source: Path, builds: Path | None = None) -> int:
     """Forget what was built of a source, for every kernel; returns how many build directories that were."""
     directory = (source if source.is_dir() else source.parent).resolve()
     rooms = builds or default_root() / "builds"
-    doomed = [path.parent for path in rooms.glob("*/source") if path.read_text().strip() == str(directory)]
+    doomed = [path.parent for path in rooms.glob("*/source") if path.read_text().split("\n")[0] == str(directory)]
     for room in doomed:
         shutil.rmtree(room, ignore_errors=True)
     return len(doomed)
@@ -202,8 +210,35 @@ def check_tools(options: BuildOptions, *, own_compiler: bool = False) -> None:
         needed.append(("sparse", "sparse"))
     for tool, package in needed:
         if shutil.which(tool) is None:
-            installer = next((text for name, text in _PACKAGES.items() if shutil.which(name)), "install")
-            raise BuildError(f"{tool} is not installed, and building a module takes it: {installer} {package}")
+            raise BuildError(f"{tool} is not installed, and building a module takes it: {_installer()} {package}")
+
+
+def _installer() -> str:
+    """What installs a package on this machine."""
+    return next((text for name, text in _PACKAGES.items() if shutil.which(name)), "install")
+
+
+def check_rust(directory: Path, kernel: KernelImage, headers: Path) -> None:
+    """Raise BuildError, saying what is missing, for Rust sources that cannot be built for a kernel.
+
+    Kbuild compiles them against the `kernel` crate's metadata, which only a very rustc that made it can read.
+    """
+    if not any(directory.glob("*.rs")):
+        return
+    config = headers / "include/config/auto.conf"
+    if not config.is_file() or "CONFIG_RUST=y" not in config.read_text().splitlines():
+        raise BuildError(
+            f"{directory}: Rust sources, and kernel {kernel.name} is built without Rust (CONFIG_RUST is not set)",
+            hint="Build for a kernel with CONFIG_RUST=y: `kobox kernel add ./vmlinuz --headers DIR`.",
+        )
+    metadata = headers / "rust/libkernel.rmeta"
+    if not metadata.is_file():
+        raise BuildError(
+            f"{directory}: Rust sources, and the headers of {kernel.name} carry no Rust metadata: no {metadata}",
+            hint="Its distribution does not ship it; a kernel tree of your own built with CONFIG_RUST=y has it.",
+        )
+    if shutil.which("rustc") is None:
+        raise BuildError(f"rustc is not installed, and building Rust sources takes it: {_installer()} rustc")
 
 
 def check_path(tree: Path) -> None:
@@ -230,8 +265,9 @@ def command(headers: Path, mirror: Mirror, options: BuildOptions) -> list[str]:
         line.append("C=2")
     if options.clang:
         line += ["LLVM=1", "CC=clang"]
-    if options.extra_symbols:
-        line.append("KBUILD_EXTRA_SYMBOLS=" + " ".join(str(path.resolve()) for path in options.extra_symbols))
+    symbols = [*(path.resolve() for path in options.extra_symbols), *mirror.neighbours()]
+    if symbols:
+        line.append("KBUILD_EXTRA_SYMBOLS=" + " ".join(map(str, symbols)))
     if options.verbose:
         line.append("V=1")
     return [*line, "modules"]

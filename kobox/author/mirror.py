@@ -3,8 +3,8 @@
 Kbuild writes its objects beside the sources. So that every kernel has its own, and the user's directory stays as it
 is, the sources are mirrored by symbolic links in a directory of the cache, and Kbuild runs there:
 
-    BUILDS/KEY/                    KEY: source directory, kernel, flavour of the build
-        source                     the path of the source directory, as text
+    BUILDS/KEY/                    KEY: source directory, kernel, kind of compiler
+        source                     the path of the source directory, and a digest of what the build is for
         lock                       held while a build runs
         tree/proj/hello/hello.c -> /home/ann/proj/hello/hello.c
         tree/proj/hello/hello.o    Kbuild's own; kept, so that the next build has less to do
@@ -39,14 +39,40 @@ class Mirror:
     room: Path
     tree: Path
     source: Path
+    purpose: str
 
     @classmethod
-    def of(cls, source: Path, key: str, builds: Path) -> Mirror:
-        """The build directory of a source directory for one purpose (`key`) under `builds`; nothing is made yet."""
+    def of(cls, source: Path, key: str, builds: Path, alone: str = "") -> Mirror:
+        """The build directory of a source directory for one purpose (`key`) under `builds`; nothing is made yet.
+
+        With `alone`, that of just one of its files.
+        """
         source = source.resolve()
-        name = hashlib.sha256(f"{source}\0{key}".encode()).hexdigest()[:24]
+        purpose = hashlib.sha256(key.encode()).hexdigest()[:24]
+        name = hashlib.sha256(f"{source}\0{key}\0{alone}".encode()).hexdigest()[:24]
         parts = [_plain(part.name) for part in reversed(_surroundings(source))] + [_plain(source.name)]
-        return cls(builds / name, (builds / name / "tree").joinpath(*parts), source)
+        return cls(builds / name, (builds / name / "tree").joinpath(*parts), source, purpose)
+
+    def neighbours(self) -> list[Path]:
+        """Module.symvers of modules built for the same purpose, lying beside this one, whose exports it seems to use.
+
+        One that exports what this module exports itself is a copy of it, and modpost would refuse the two.
+        """
+        words, exports = _words_and_exports(self.source)
+        found: list[Path] = []
+        for symvers in self._beside():
+            names = {line.split("\t")[1] for line in symvers.read_text().splitlines() if line.count("\t") >= 2}
+            if names & words and not names & exports:
+                exports |= names
+                found.append(symvers)
+        return found
+
+    def _beside(self) -> Iterator[Path]:
+        for other in sorted(self.room.parent.glob("*/source")):
+            source, purpose = (other.read_text().split("\n") + [""])[:2]
+            if purpose != self.purpose or Path(source) == self.source or Path(source).parent != self.source.parent:
+                continue
+            yield from other.parent.glob(f"tree/**/{_plain(Path(source).name)}/Module.symvers")
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -55,7 +81,7 @@ class Mirror:
         handle = os.open(self.room / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            (self.room / "source").write_text(f"{self.source}\n")
+            (self.room / "source").write_text(f"{self.source}\n{self.purpose}\n")
             yield
         finally:
             os.close(handle)
@@ -97,6 +123,13 @@ class Mirror:
                 if (tree / name).is_symlink():
                     (tree / name).unlink()
                 self._descend(source / name, tree / name, frozenset())
+
+
+def _words_and_exports(source: Path) -> tuple[set[str], set[str]]:
+    """The identifiers in the sources of a directory, and those that they export."""
+    texts = [path.read_text(errors="replace") for end in _SOURCES for path in source.rglob(f"*{end}") if path.is_file()]
+    text = "\n".join(texts)
+    return set(re.findall(r"\w+", text)), set(re.findall(r"EXPORT_SYMBOL\w*\(\s*(\w+)", text))
 
 
 def _surroundings(source: Path) -> list[Path]:

@@ -38,7 +38,7 @@ def signer_in_token(uri: str, certificate: x509.Certificate, *, pin: str | None 
         key = _find_key(pkcs11, library, path, pin, scheme)
     except Exception as error:  # every class of the library's own, and RuntimeError for a library that will not load
         raise SigningError(
-            f"{uri.partition('?')[0]}: the token gives no such key: {error or type(error).__name__}",
+            f"{uri.partition('?')[0]}: the token gives no such key: {str(error) or type(error).__name__}",
             hint=f"The PKCS #11 library is {library}; KBUILD_SIGN_PIN holds the PIN.",
         ) from error
     signer = Signer(certificate, scheme, lambda data, name: _sign(pkcs11, key, data, name, scheme))

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kobox.cli.kmod_front import (
-    ERROR,
     INFO,
-    WARNING,
     Messages,
     Option,
     UsageError,
@@ -77,9 +75,6 @@ def main(argv: list[str], prog: str) -> int:
         return 0
     if "verbose" in values:
         messages.level = INFO
-    if "show" in values:
-        # What is odd about the tree is then of no interest: the output is what was asked for.
-        messages.level = ERROR
     release, files = release_or_own(""), arguments
     if arguments and not arguments[0].startswith("/"):
         release, files = arguments[0], arguments[1:]
@@ -96,6 +91,7 @@ def main(argv: list[str], prog: str) -> int:
 
 def _run(messages: Messages, options: list[tuple[str, str]], release: str, files: list[str]) -> int:
     from kobox.tools.depmod import Place, run
+    from kobox.tree.depmod import DependencyCycleError
 
     values = dict(options)
     place = Place(
@@ -119,11 +115,15 @@ def _run(messages: Messages, options: list[tuple[str, str]], release: str, files
         else:
             messages.fatal(text_of(error))
         return 1
+    except DependencyCycleError as error:
+        for line in error.message.splitlines():
+            messages.error(line)
+        return 1
     except (KoboxError, OSError, ValueError) as error:
         messages.fatal(str(error) if isinstance(error, ValueError) else text_of(error))
         return 1
     for text in outcome.warnings:
-        messages.say(ERROR if text.startswith(("Cycle", "Found")) else WARNING, text)
+        messages.warning(text)
     for text in outcome.unreadable:
         messages.error(f"failed to load symbols from {text}")
     if "show" in values:

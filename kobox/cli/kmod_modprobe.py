@@ -189,6 +189,7 @@ class _Run:
             join_arguments(words),
             use_blacklist="use-blacklist" in self._values,
             ignore_commands="ignore-install" in self._values,
+            repeated=True,
         )
 
     def _options(self) -> Options:
@@ -267,12 +268,12 @@ def _show_config(tree: ModuleTree, as_json: bool) -> int:
     if as_json:
         write_json({**config._asdict(), "softdeps": [softdep._asdict() for softdep in config.softdeps]})
         return 0
-    lines = [f"alias {pattern} {module}" for pattern, module in config.aliases]
-    lines += [f"blacklist {module}" for module in config.blacklist]
+    lines = [f"blacklist {module}" for module in config.blacklist]
     lines += [f"forbid {module}" for module in config.forbidden]
     lines += [f"allow {module}" for module in config.allowed]
     lines += [f"install {module} {command}" for module, command in config.installs]
     lines += [f"remove {module} {command}" for module, command in config.removes]
+    lines += [f"alias {pattern} {module}" for pattern, module in config.aliases]
     lines += [f"options {module} {text}" for module, text in config.options]
     for module, pre, post in config.softdeps:
         kinds = [f"{kind}: {' '.join(names)}" for kind, names in (("pre", pre), ("post", post)) if names]
@@ -303,6 +304,9 @@ def _show_symbols(messages: Messages, path: str, exports: bool) -> int:
         return 1
     except KoboxError as error:
         messages.fatal(text_of(error))
+        return 1
+    if not rows:
+        messages.fatal(f"could not get symbols of {path}: No data available")
         return 1
     write("".join(f"0x{crc:08x}\t{name}\n" for crc, name in rows))
     return 0

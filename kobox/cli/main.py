@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "depmod": ("kobox.cli.kmod_depmod", "make the indexes of a module tree"),
     "kmod": ("kobox.cli.kmod_kmod", "kmod's own commands: list, static-nodes"),
     "keys": ("kobox.cli.keys", "make a key and a certificate to sign modules with"),
+    "new": ("kobox.cli.new", "write a new module from a template"),
     "sign": ("kobox.cli.sign", "sign modules, or take their signature off"),
     "verify": ("kobox.cli.verify", "say who signed modules, and whether the signature holds"),
     "completion": ("kobox.cli.completion", "print a completion script for bash, zsh or fish"),

@@ -39,8 +39,11 @@ def main(argv: list[str], prog: str) -> int:
     from kobox.images.store import Store
 
     progress = ProgressLine(quiet=arguments.json)
+    store = Store()
+    if arguments.kernel is None and not store.list():
+        print(f"{prog}: no kernel in {store.root} yet: adding Debian's newest cloud kernel", file=sys.stderr)
     try:
-        image = Store().ensure(arguments.kernel, progress)
+        image = store.ensure(arguments.kernel, progress)
         modules = _modules(Path(arguments.source), image)
         box = kobox.boot(image, memory=arguments.memory << 20, cmdline=arguments.cmdline, progress=progress)
     finally:
@@ -98,15 +101,19 @@ def _tell(arguments: argparse.Namespace, box: object, modules: list[ModuleFile])
     from kobox.tools.story import Story
 
     assert isinstance(box, Box)
-    story = Story(box, unload=arguments.unload, keep_going=arguments.keep_going)
     colour = _wants_colour()
-    if not arguments.json:
-        print(f"kernel {box.release}")
-    for event in story.tell(modules, " ".join(arguments.parameters)):
+
+    def show(event: StoryEvent) -> None:
         if arguments.json:
             print(json.dumps({"kind": event.kind, "time": event.time, "text": event.text, **event.data}), flush=True)
         else:
             print(_line(event, verbose=arguments.verbose, colour=colour), flush=True)
+
+    story = Story(box, unload=arguments.unload, keep_going=arguments.keep_going, live=show)
+    if not arguments.json:
+        print(f"kernel {box.release}")
+    for event in story.tell(modules, " ".join(arguments.parameters)):
+        show(event)
     return 0 if story.verdict.ok else 1
 
 

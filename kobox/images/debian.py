@@ -125,6 +125,8 @@ class Archive:
         progress(f"reading Debian's package lists ({self.suite})", 0, 0)
         done = self._run("apt-get", "update", "-q", "-o", "APT::Update::Error-Mode=any")
         if done.returncode:
+            if not any((self.room / "state/lists").glob("*Packages*")):
+                shutil.rmtree(self.room, ignore_errors=True)  # a suite that is none, or the first try without network
             raise self._refused(f"the package lists of Debian {self.suite} could not be fetched", done)
 
     def resolve(self, release: str | None = None) -> KernelPackages:

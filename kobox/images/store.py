@@ -104,10 +104,13 @@ class Store:
         )
 
     def default(self) -> KernelImage:
-        """The kernel that is meant when none is named: the one chosen, else the one that was added first.
+        """The kernel that is meant when none is named: KOBOX_KERNEL, else the one chosen, else the one added first.
 
-        Raises KernelNotFoundError when the cache is empty.
+        Raises KernelNotFoundError when the cache is empty, or KOBOX_KERNEL names none of it.
         """
+        named = os.environ.get("KOBOX_KERNEL")
+        if named:
+            return self.get(named)
         with contextlib.suppress(FileNotFoundError):
             chosen = self._read(self._place((self.root / "default").read_text().strip() or "."))
             if chosen is not None:

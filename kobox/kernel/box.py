@@ -13,14 +13,12 @@ calls (`processes.py`); Python gives them their registers.
 from __future__ import annotations
 
 import os
-import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from kobox.errors import (
-    BoxError,
     KoboxError,
     ModuleLoadError,
     ModuleUnloadError,
@@ -34,38 +32,13 @@ from kobox.kernel.files import BoxPath, open_file, parse_dirents, parse_stat
 from kobox.kernel.findings import Finding, findings_in
 from kobox.kernel.interface import DeleteFlags, InitFlags, Kernel
 from kobox.kernel.log import KernelLog
+from kobox.kernel.memory import Memory
 from kobox.kernel.modules import LoadedModule, parameter_text
 from kobox.kernel.processes import Limits, Process, Processes, State
-from kobox.kernel.vmcoreinfo import VmCoreInfo, parse_note
+from kobox.kernel.vmcoreinfo import VmCoreInfo
 from kobox.machine.pc import Checkpoint, Machine
 
 MEMORY = 256 << 20
-COMMAND_LINE = (
-    # One CPU, no devices but those of the machine; time comes from the TSC, which is virtual and exact.
-    "console=ttyS0 earlyprintk=serial,ttyS0,115200 nosmp pci=off tsc=reliable no_timer_check nowatchdog "
-    # Addresses are the same in every run and are shown as they are; what only slows an emulated CPU is left out.
-    "nokaslr no_hash_pointers nopti mitigations=off cryptomgr.notests rcupdate.rcu_expedited=1 psi=0 "
-    # A panic stops the machine at once; no security module stands between a module and its errors.
-    "panic=-1 audit=0 apparmor=0 selinux=0 log_buf_len=1M rdinit=/init"
-)
-_BOOT_BLOCKS = 2_000_000_000
-_MOUNTS = (
-    ("devtmpfs", "/dev", 0o755),
-    ("proc", "/proc", 0o555),
-    ("sysfs", "/sys", 0o555),
-    ("tmpfs", "/run", 0o755),
-    ("tmpfs", "/tmp", 0o1777),
-    ("devpts", "/dev/pts", 0o755),
-    ("tmpfs", "/dev/shm", 0o1777),
-    ("debugfs", "/sys/kernel/debug", 0o700),
-    ("tracefs", "/sys/kernel/tracing", 0o700),
-    ("securityfs", "/sys/kernel/security", 0o755),
-    ("bpf", "/sys/fs/bpf", 0o700),
-    ("configfs", "/sys/kernel/config", 0o755),
-)
-# Work that an idle kernel does by the clock, and that nobody in a box waits for.
-_SETTINGS = (("vm/stat_interval", "86400"), ("vm/compaction_proactiveness", "0"))
-
 Progress = Callable[[str, int, int], None]
 
 
@@ -117,7 +90,7 @@ class Box(Kernel):
         self._mark = 0
         self._processes = Processes(machine, self._explain)
         self._processes.load(about["processes"])
-        self._processes.on_slice = self.log.collect
+        self._processes.on_slice = self._look
         self._calls = Calls(self._processes, Arena(machine, self._processes.space))
         self._main: Process = self._processes.by_number[1]
         self._start = BoxCheckpoint(self, machine.checkpoint_of(state), about)
@@ -126,6 +99,8 @@ class Box(Kernel):
         self._probes: Any = None
         # What loads a module by name or alias, with all it needs: set by whoever knows about module trees.
         self.loader: Callable[[Box, str, str], Any] | None = None
+        # Called some ten times a second while a call is under way, to look and to tell; it must make no calls itself.
+        self.on_slice: Callable[[], Any] | None = None
         self._processes.on_program = self._answer
         self.requests: list[list[str]] = []  # the programs that the kernel ran, with their arguments
 
@@ -212,6 +187,11 @@ class Box(Kernel):
         """Another process of the box, which shares files and memory with the main one: for calls that block."""
         self._must_be_open()
         return BoxProcess(self, self._processes.spawn())
+
+    def _look(self) -> None:
+        self.log.collect()
+        if self.on_slice is not None:
+            self.on_slice()
 
     def _main_process(self) -> Process:
         self._must_be_open()
@@ -506,42 +486,6 @@ class BoxProcess:
             self.kill()
 
 
-class Memory:
-    """A box's memory by address. Virtual addresses are the kernel's and those of whatever process runs now."""
-
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-
-    def read(self, address: int, size: int) -> bytes:
-        """Virtual memory. Raises `ValueError` where none is mapped."""
-        return self._machine.read(address, size)
-
-    def write(self, address: int, data: bytes) -> None:
-        """Virtual memory, where it is mapped writable."""
-        self._machine.write(address, data)
-
-    def read_physical(self, address: int, size: int) -> bytes:
-        """Physical memory. Raises `ValueError` beyond the end of RAM."""
-        if address < 0 or address + size > self._machine.ram_size:
-            raise ValueError(f"physical memory ends at {self._machine.ram_size:#x}")
-        return bytes(self._machine.ram[address : address + size])
-
-    def write_physical(self, address: int, data: bytes) -> None:
-        """Physical memory."""
-        if address < 0 or address + len(data) > self._machine.ram_size:
-            raise ValueError(f"physical memory ends at {self._machine.ram_size:#x}")
-        self._machine.ram[address : address + len(data)] = data
-
-    def translate(self, address: int) -> int | None:
-        """Virtual to physical, None where nothing is mapped."""
-        return self._machine.translate(address)
-
-    @property
-    def size(self) -> int:
-        """Bytes of RAM."""
-        return self._machine.ram_size
-
-
 def boot(
     kernel: str | KernelImage | None = None,
     *,
@@ -561,14 +505,16 @@ def boot(
     """
     image = kernel if isinstance(kernel, KernelImage) else (store or Store()).ensure(kernel, progress)
     memory = memory + 4095 & -4096
-    line = f"{COMMAND_LINE} {cmdline}".strip()
+    line = f"{guest.COMMAND_LINE} {cmdline}".strip()
     place = image.directory / "snapshots" / snapshots.key(image.digest, line, memory)
     box = _resume(image, place)
     if box is None:
         with snapshots.lock(place):
             box = _resume(image, place)
             if box is None:
-                _first_boot(image, place, memory, line, progress)
+                from kobox.kernel.first_boot import first_boot
+
+                first_boot(image, place, memory, line, progress)
                 box = _resume(image, place)
     if box is None:
         raise SnapshotError(f"{place}: damaged as soon as it was written", hint="Is that disk sound?")
@@ -599,137 +545,6 @@ def _resume(image: KernelImage, place: Path) -> Box | None:
         return box
     box.close()
     return None
-
-
-def _first_boot(image: KernelImage, place: Path, memory: int, line: str, progress: Progress | None) -> None:
-    """Boot from power on, set PID 1 up, and write the snapshot."""
-    from kobox.machine.image import extract_vmlinux, parse_vmlinux, setup_header
-
-    say = progress or (lambda *_: None)
-    data = image.vmlinuz.read_bytes()
-    say(f"unpacking {image.vmlinuz.name}", 0, 0)
-    vmlinux = parse_vmlinux(extract_vmlinux(data, str(image.vmlinuz)), str(image.vmlinuz))
-    machine = Machine(memory)
-    try:
-        machine.load_linux(vmlinux, setup_header(data), guest.root_archive(), line)
-        console: list[str] = []
-
-        def explain() -> tuple[list[str], str]:
-            console.extend(machine.console().decode(errors="replace").splitlines())
-            return console[-40:], f"{machine.register('rip'):#x}"
-
-        processes = Processes(machine, explain)
-        what = f"booting {image.release}"
-        processes.wait_for_init(blocks=_BOOT_BLOCKS, progress=lambda: say(what, machine.time // 1_000_000, 0))
-        say(f"booted {image.release}; writing the snapshot", 0, 0)
-        about = _settle(machine, processes)
-        snapshots.save(place, machine, about)
-    finally:
-        machine.close()
-
-
-def _settle(machine: Machine, processes: Processes) -> dict[str, Any]:
-    """Turn the fresh PID 1 into the box's supervisor: file systems, its rest, the main process. What a `Box`
-    must know."""
-    init = processes.by_number[0]
-    machine.set_doorbell(guest.DOORBELL)
-    processes.call(init, "mlockall", (1,))
-    calls = Calls(processes, Arena(machine, processes.space))
-
-    def call(name: str, *arguments: Any) -> int:
-        return calls.call(init, name, arguments)
-
-    for kind, target, mode in _MOUNTS:
-        with _unless_missing():
-            with _unless_missing():
-                call("mkdir", target, mode)
-            call("mount", kind, target, kind, 0, f"mode={mode:o}" if kind == "tmpfs" else None)
-    for name, target in (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1")):
-        with _unless_missing():
-            call("symlink", target, f"/dev/{name}")
-    with _unless_missing():
-        call("symlink", "/proc/mounts", "/etc/mtab")
-    _watch(call, processes)
-    main = processes.spawn()
-    calls_main = Calls(processes, Arena(machine, processes.space))
-
-    def main_call(name: str, *arguments: Any) -> int:
-        return calls_main.call(main, name, arguments)
-
-    main_call("prctl", 15, "kobox", 0, 0, 0)  # PR_SET_NAME
-    for setting, value in _SETTINGS:
-        with _unless_missing():
-            fd = main_call("open", f"/proc/sys/{setting}", os.O_WRONLY, 0)
-            main_call("write", fd, value.encode(), len(value))
-            main_call("close", fd)
-    _loopback_up(main_call)
-    facts = _vmcoreinfo(machine, main_call)
-    release = bytearray(390)
-    main_call("uname", release)
-    records = KernelLog(machine, VmCoreInfo(facts)).next_seq
-    main_call("syslog", 8, 0, 1)  # the log is read from memory: the console need not repeat it
-    return {
-        "facts": {name: value for name, value in facts.items() if name.startswith(("SYMBOL", "OFFSET", "SIZE"))},
-        "clock_start": _clock_start(machine, main_call),
-        "release": release[130:195].split(b"\0")[0].decode(),
-        "processes": processes.save(),
-        "findings": records,
-    }
-
-
-def _clock_start(machine: Machine, call: Callable[..., int]) -> int:
-    """The machine's time, in ns, at which the kernel's monotonic clock was zero."""
-    spec = bytearray(16)
-    call("clock_gettime", 1, spec)
-    seconds, nanoseconds = struct.unpack("<qq", spec)
-    return machine.time - int(seconds) * 1_000_000_000 - int(nanoseconds)
-
-
-@contextmanager
-def _unless_missing() -> Iterator[None]:
-    """Kernels differ in what they were built with: a file system or setting that one lacks is left out."""
-    with suppress(OSError):
-        yield
-
-
-def _watch(call: Callable[..., int], processes: Processes) -> None:
-    """Give PID 1 what it rests on: the second serial line, raw, and a signalfd for SIGCHLD."""
-    serial = call("open", "/dev/ttyS1", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC, 0)
-    termios = bytearray(60)
-    call("ioctl", serial, 0x5401, termios)  # TCGETS
-    (control,) = struct.unpack_from("<I", termios, 8)
-    struct.pack_into("<IIII", termios, 0, 0, 0, control | 0x800, 0)  # CLOCAL; no processing of any kind
-    termios[17 + 5], termios[17 + 6] = 0, 1  # VTIME, VMIN
-    call("ioctl", serial, 0x5402, termios)  # TCSETS
-    mask = struct.pack("<Q", 1 << 16)  # SIGCHLD
-    call("rt_sigprocmask", 0, mask, None, 8)
-    signals = call("signalfd4", -1 & 0xFFFFFFFFFFFFFFFF, mask, 8, os.O_NONBLOCK | os.O_CLOEXEC)
-    processes.watch_children(serial, signals)
-
-
-def _loopback_up(call: Callable[..., int]) -> None:
-    with _unless_missing():
-        fd = call("socket", 2, 2, 0)
-        request = bytearray(struct.pack("<16sH22x", b"lo", 0))
-        call("ioctl", fd, 0x8913, request)  # SIOCGIFFLAGS
-        (flags,) = struct.unpack_from("<H", request, 16)
-        call("ioctl", fd, 0x8914, struct.pack("<16sH22x", b"lo", flags | 1))  # SIOCSIFFLAGS: IFF_UP
-        call("close", fd)
-
-
-def _vmcoreinfo(machine: Machine, call: Callable[..., int]) -> dict[str, str]:
-    try:
-        fd = call("open", "/sys/kernel/vmcoreinfo", os.O_RDONLY, 0)
-    except OSError as error:
-        raise BoxError(
-            "this kernel does not publish vmcoreinfo (CONFIG_CRASH_CORE or CONFIG_VMCORE_INFO), which boxes need",
-            hint="Every distribution's kernel has it; enable it in your own.",
-        ) from error
-    buffer = bytearray(128)
-    text = bytes(buffer[: call("read", fd, buffer, len(buffer))]).split()
-    call("close", fd)
-    address, size = int(text[0], 16), int(text[1], 16)
-    return parse_note(bytes(machine.ram[address : address + size]))
 
 
 def _module_bytes(source: str | os.PathLike[str] | bytes | IO[bytes]) -> tuple[str, bytes]:

@@ -31,6 +31,19 @@ ARENA = 0x10000000
 ARENA_SIZE = 1 << 20
 
 
+# The kernel command line of every box; what a user adds comes after it.
+COMMAND_LINE = (
+    # One CPU, no devices but those of the machine; time comes from the TSC, which is virtual and exact.
+    "console=ttyS0 earlyprintk=serial,ttyS0,115200 nosmp pci=off tsc=reliable no_timer_check nowatchdog "
+    # Addresses are the same in every run and are shown as they are; what only slows an emulated CPU is left out.
+    "nokaslr no_hash_pointers nopti mitigations=off cryptomgr.notests rcupdate.rcu_expedited=1 psi=0 "
+    # A check of ftrace's that looks every traceable function up, and hides the few that are overridden weak ones.
+    "initcall_blacklist=ftrace_check_for_weak_functions "
+    # A panic stops the machine at once; no security module stands between a module and its errors.
+    "panic=-1 audit=0 apparmor=0 selinux=0 log_buf_len=1M rdinit=/init"
+)
+
+
 def init_elf() -> bytes:
     """The static ELF executable that becomes PID 1."""
     header = b"\x7fELF\x02\x01\x01" + bytes(9)

@@ -122,6 +122,14 @@ class KernelLog:
         """The whole log as `dmesg` prints it."""
         return "".join(f"{record}\n" for record in self.records())
 
+    def follow(self) -> Iterator[LogRecord]:
+        """Records as they come: each `for` over the same iterator gives those that were added since the last one.
+
+        new = box.log.follow()
+        for record in new: …        # what is there by now (and, the first time, nothing older than the call)
+        """
+        return _Follower(self)
+
     def forget(self) -> None:
         """Read everything anew: the box has gone back to an earlier state."""
         self._records.clear()
@@ -197,6 +205,21 @@ class KernelLog:
 
     def _u32(self, address: int) -> int:
         return int.from_bytes(self._machine.read(address, 4), "little")
+
+
+class _Follower(Iterator[LogRecord]):
+    """Goes on where it stopped: not the way of most iterators, and the reason why it is one of its own."""
+
+    def __init__(self, log: KernelLog) -> None:
+        self._log = log
+        self._next = log.next_seq
+
+    def __next__(self) -> LogRecord:
+        new = self._log.since(self._next)
+        if not new:
+            raise StopIteration
+        self._next = new[0].seq + 1
+        return new[0]
 
 
 def _caller(number: int) -> str:

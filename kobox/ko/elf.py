@@ -255,6 +255,10 @@ class Elf:
                     found = index
         return found
 
+    def has_section_like(self, part: bytes) -> bool:
+        """Whether any section's name may hold these bytes; False is certain."""
+        return part in self._names
+
     def data(self, index: int) -> bytes:
         """The content of a section; b"" when it has none in the file (NOBITS)."""
         header = self._headers[index]

@@ -70,12 +70,12 @@ class Modinfo:
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """The parameters, in the order in which the file first speaks of them (`parm=` before `parmtype=`)."""
+        """The parameters, in the order in which the file first speaks of them (`parm=` or `parmtype=`)."""
         found: dict[str, list[str]] = {}
-        for key, place in (("parm", 1), ("parmtype", 0)):
-            for value in self.all(key):
+        for key, value in self.pairs:
+            if key in ("parm", "parmtype"):
                 name, _, text = value.partition(":")
-                found.setdefault(name, ["", ""])[place] = text
+                found.setdefault(name, ["", ""])[key == "parm"] = text
         return tuple(Parameter(name, kind, description) for name, (kind, description) in found.items())
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kobox.errors import ModuleFormatError
 from kobox.ko import compression, elf
 from kobox.ko.modinfo import Modinfo, Parameter, Vermagic
-from kobox.ko.name import from_path
+from kobox.ko.name import canonical, from_path
 from kobox.ko.versions import undefined, versions
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ class ModuleFile:
 
     @property
     def depends(self) -> tuple[str, ...]:
-        """Names of modules whose symbols it uses, as modpost saw them."""
-        return tuple(name for name in self.modinfo.first("depends").split(",") if name)
+        """Names of modules whose symbols it uses, as modpost saw them (it writes the names of their files)."""
+        return tuple(canonical(name) for name in self.modinfo.first("depends").split(",") if name)
 
     @property
     def softdeps(self) -> tuple[str, ...]:
@@ -128,7 +128,7 @@ class ModuleFile:
 
     @cached_property
     def exports(self) -> tuple[Export, ...]:
-        """The exported symbols, sorted by name."""
+        """The exported symbols, in the order of their CRCs in the symbol table."""
         return _exports(self.elf)
 
     @cached_property
@@ -173,7 +173,7 @@ def _exports(module: elf.Elf) -> tuple[Export, ...]:
             reader.text(namespaces[name]) if name in namespaces else "",
             entries.get(name, 0) in gpl_sections,
         )
-        for name in sorted(entries.keys() | crcs.keys())
+        for name in {**crcs, **entries}
     )
 
 

@@ -47,13 +47,12 @@ def run(
         place.directory,
         SearchConfig.load(place.release, config_paths),
         files,
-        quick=quick,
-        use_cache=not dry_run and not files,
+        quick=quick and not files,
         kernel_symbols=kernel_symbols,
         symbol_prefix=symbol_prefix,
         warn_duplicates=warn_duplicates,
     )
     outcome = depmod(request)
     if not dry_run:
-        write(outcome, place.output)
+        write(outcome, place.output, only_changed=quick)
     return outcome

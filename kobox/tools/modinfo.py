@@ -13,12 +13,16 @@ BUILTIN_PATH = "(builtin)"
 
 
 class Report(NamedTuple):
-    """One module's facts: `fields` are the strings of its file in their order, parameters and signature apart."""
+    """One module's facts: `fields` are the strings of its file in their order, parameters and signature apart.
+
+    Parameters come as modinfo lists them, the last of the file first; `types` are the bare `parmtype` strings.
+    """
 
     name: str
     path: str
     fields: tuple[tuple[str, str], ...]
     parameters: tuple[Parameter, ...]
+    types: tuple[str, ...]
     signature: tuple[tuple[str, str], ...]
 
     def all(self, field: str) -> list[str]:
@@ -28,6 +32,8 @@ class Report(NamedTuple):
             return [self.path]
         if wanted == "parm":
             return [text for text in map(describe, self.parameters) if text]
+        if wanted == "parmtype":
+            return list(self.types)
         return [value for name, value in (*self.fields, *self.signature) if name.lower() == wanted]
 
 
@@ -41,7 +47,7 @@ def modinfo(tree: ModuleTree, module: str, *, by_name: bool = False) -> list[Rep
     Raises `ModuleNotFoundInTreeError`, `ModuleFormatError`, `OSError`.
     """
     if not by_name and (("/" in module or module.endswith(".ko") or ".ko." in module) and os.path.isfile(module)):
-        return [of_file(os.path.realpath(module) if module.startswith("/") else os.path.abspath(module))]
+        return [of_file(os.path.join(os.getcwd(), module))]
     if by_name:
         from kobox.ko.name import canonical
 
@@ -84,7 +90,7 @@ def of_file(path: str) -> Report:
 
 def _report(name: str, path: str, info: Modinfo, signature: tuple[tuple[str, str], ...]) -> Report:
     fields = tuple((key, value) for key, value in info if key not in ("parm", "parmtype"))
-    return Report(name, path, fields, info.parameters, signature)
+    return Report(name, path, fields, info.parameters[::-1], info.all("parmtype"), signature)
 
 
 def signature_fields(module: object) -> tuple[tuple[str, str], ...]:
@@ -112,7 +118,8 @@ def _hex(data: bytes, width: int = 0) -> str:
 
 
 def describe(parameter: Parameter) -> str:
-    """`name:description (type)`, as modinfo shows a parameter."""
-    if parameter.type:
-        return f"{parameter.name}:{parameter.description}{' ' if parameter.description else ''}({parameter.type})"
-    return f"{parameter.name}:{parameter.description}"
+    """`name:description (type)`, as modinfo shows a parameter; `name:type` without a description."""
+    name, kind, description = parameter
+    if kind and description:
+        return f"{name}:{description} ({kind})"
+    return f"{name}:{description or kind}"

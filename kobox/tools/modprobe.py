@@ -150,6 +150,13 @@ class _Execution:
         else:
             try:
                 inserting.insmod(kernel, step.path, step.argument, options.flags)
+            except FileNotFoundError as error:
+                raise ModuleLoadError(
+                    errno.ENOENT,
+                    f"could not insert '{step.module}'",
+                    module=step.module,
+                    hint=f"{step.path} is in the indexes but not there: they are stale, run `depmod`.",
+                ) from error
             except ModuleLoadError as error:
                 if error.errno != errno.EEXIST or (options.first_time and step.module in self._plan.modules):
                     raise
@@ -231,6 +238,9 @@ class _Removal:
         if options.remove_holders and not options.dry_run:
             for holder in loaded.holders(self._kernel, module):
                 self.remove(holder, asked=True)
+            # The last of them may have taken it away already, as something that nobody uses any more.
+            if not command and not loaded.init_state(self._kernel, module):
+                return
         if not command:
             self._wait_until_unused(module)
         self._take_out(module, command)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -53,9 +53,19 @@ class Verdict:
 
 
 class Story:
-    """Tells what modules do in one box. `verdict` is complete when the telling is."""
+    """Tells what modules do in one box. `verdict` is complete when the telling is.
 
-    def __init__(self, box: Box, *, unload: bool = True, keep_going: bool = False) -> None:
+    `live`, if given, gets log events while a long call is still under way; they are not told again.
+    """
+
+    def __init__(
+        self,
+        box: Box,
+        *,
+        unload: bool = True,
+        keep_going: bool = False,
+        live: Callable[[StoryEvent], None] | None = None,
+    ) -> None:
         self._box = box
         self._unload = unload
         self._keep_going = keep_going
@@ -65,6 +75,8 @@ class Story:
         box.syscall("bind", self._uevents, address, len(address))
         self._before = self._listing()
         self._appeared: dict[str, StoryEvent] = {}
+        if live is not None:
+            box.on_slice = lambda: [live(event) for event in self._log()]
         self.verdict = Verdict()
 
     def tell(self, modules: Sequence[ModuleFile | bytes], parameters: str = "") -> Iterator[StoryEvent]:

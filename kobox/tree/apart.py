@@ -12,12 +12,12 @@ from collections.abc import Callable
 
 
 class Apart:
-    """A function running in a child process that answers with bytes; or right here if forking is not safe."""
+    """A function running in a child process that answers with bytes; or right here if that is wanted or safer."""
 
-    def __init__(self, function: Callable[[], bytes]) -> None:
+    def __init__(self, function: Callable[[], bytes], *, here: bool = False) -> None:
         self._pid = 0
         self._answer = b""
-        if not can_fork():
+        if here or not can_fork():
             self._answer = function()
             return
         self._read, write = os.pipe()

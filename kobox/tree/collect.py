@@ -1,29 +1,27 @@
 """The facts of every module of a tree: read by as many processes as there are processors, or known from last time.
 
-The cache of a tree stands under $XDG_CACHE_HOME/kobox/depmod, never in the tree, which may be read-only or about to
-be packed into an archive. A file's facts are taken from it only when its path, size, inode and both of its times
-(to the nanosecond) are as they were; the change time can't be set back. A damaged cache is no cache.
+A file's facts are taken from what is remembered only when its path, size, inode and both of its times (to the
+nanosecond) are as they were; the change time can't be set back. What is remembered is
 
-    "kobox depmod 1\\n", CRC-32 of the rest (u32), then packed by `pack`: the stamps and paths, then the facts
+    u32 count of modules, u32 size of paths, u64 stamps[count][5], paths joined by NUL, the facts as `pack` packs them
 """
 
 from __future__ import annotations
 
 import os
 import struct
-import zlib
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from kobox.tree.apart import Apart, can_fork, processors
 from kobox.tree.facts import Facts, read_facts
+from kobox.tree.remember import KEY_SIZE, Memory
 
 if TYPE_CHECKING:
     from kobox.tree.depmod import Request
     from kobox.tree.search import Candidate
 
-_MAGIC = b"kobox depmod 1\n"
 # Modules taken at once from the queue: few enough that processes end together, many enough to cost nothing.
 _BATCH = 16
 # Below this it takes longer to start a process than to read them all.
@@ -32,25 +30,31 @@ _FIELDS = len(Facts._fields)
 
 
 class Gathered(NamedTuple):
-    """The facts of the modules asked for, in their order, and how many files were opened for them."""
+    """The facts of the modules asked for, in their order, and how many files were opened for them.
+
+    `storing` is the process that writes them down for the next run; wait for its result.
+    """
 
     facts: list[Facts]
     read: int
+    storing: Apart | None = None
 
 
 def collect(modules: Sequence[Candidate], request: Request) -> Gathered:
-    """Read what must be read of the modules and remember it for the next quick run."""
-    if not request.use_cache:
+    """Read every module or, in a quick run, what must be read of them, and remember it for the next one."""
+    if not (request.quick and request.use_cache):
         return Gathered(read_all([module.file for module in modules]), len(modules))
-    cache = _cache_path(request.directory)
+    memory = Memory(request.directory)
     stamps = [stamp(module.file) for module in modules]
-    known = _load(cache) if request.quick else {}
+    known = _load(memory)
     missing = [number for number, module in enumerate(modules) if known.get(module.file, _NOTHING)[0] != stamps[number]]
     found = dict(zip(missing, read_all([modules[number].file for number in missing]), strict=True))
     facts = [found[number] if number in found else known[module.file][1] for number, module in enumerate(modules)]
+    storing = None
     if missing or len(known) != len(modules):
-        _store(cache, [module.file for module in modules], stamps, facts)
-    return Gathered(facts, len(missing))
+        files = [module.file for module in modules]
+        storing = Apart(lambda: _store(memory, files, stamps, facts))
+    return Gathered(facts, len(missing), storing)
 
 
 def read_all(paths: Sequence[str]) -> list[Facts]:
@@ -91,7 +95,7 @@ def _unpack_batches(data: bytes) -> list[tuple[int, list[Facts]]]:
     facts = unpack(data[4 + 2 * count :])
     batches, at = [], 0
     for number in numbers:
-        # Only the very last batch may be short, and then the slice is too when it comes last; see below.
+        # Only the very last batch may be short, and it comes last here: a process takes batches in their order.
         batches.append((number, facts[at : at + _BATCH]))
         at += _BATCH
     return batches
@@ -126,45 +130,22 @@ def stamp(path: str) -> tuple[int, ...]:
 _NOTHING: tuple[tuple[int, ...], Facts] = ((-1,), Facts(b"", b"", b"", b"", b""))
 
 
-def _cache_path(directory: str) -> str:
-    import hashlib
-
-    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    name = hashlib.sha256(os.path.realpath(directory).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    return os.path.join(root, "kobox", "depmod", name)
-
-
-def _load(path: str) -> dict[str, tuple[tuple[int, ...], Facts]]:
-    try:
-        with open(path, "rb", buffering=0) as file:
-            if os.fstat(file.fileno()).st_uid != os.geteuid():
-                return {}
-            data = file.readall()
-    except OSError:
+def _load(memory: Memory) -> dict[str, tuple[tuple[int, ...], Facts]]:
+    data = memory.load("facts", bytes(KEY_SIZE))
+    if data is None:
         return {}
-    start = len(_MAGIC) + 4
-    if data[: len(_MAGIC)] != _MAGIC or zlib.crc32(data[start:]) != int.from_bytes(data[len(_MAGIC) : start], "little"):
-        return {}
-    count, size = struct.unpack_from("<II", data, start)
-    numbers = struct.unpack_from(f"<{5 * count}Q", data, start + 8)
-    paths_at = start + 8 + 40 * count
+    count, size = struct.unpack_from("<II", data)
+    numbers = struct.unpack_from(f"<{5 * count}Q", data, 8)
+    paths_at = 8 + 40 * count
     paths = data[paths_at : paths_at + size].decode("utf-8", "surrogateescape").split("\0")
     stamps = zip(*[iter(numbers)] * 5, strict=True)
     return dict(zip(paths, zip(stamps, unpack(data[paths_at + size :]), strict=True), strict=True))
 
 
-def _store(path: str, paths: Sequence[str], stamps: Sequence[tuple[int, ...]], facts: Sequence[Facts]) -> None:
-    """Write the cache; that it can't be written is no error. It is not fsynced: its checksum tells."""
+def _store(memory: Memory, paths: Sequence[str], stamps: Sequence[tuple[int, ...]], facts: Sequence[Facts]) -> bytes:
     kept = [number for number in range(len(paths)) if stamps[number] and not facts[number].error]
     names = "\0".join(paths[number] for number in kept).encode("utf-8", "surrogateescape")
     numbers = [value for number in kept for value in stamps[number]]
-    body = struct.pack(f"<II{len(numbers)}Q", len(kept), len(names), *numbers) + names
-    body += pack([facts[number] for number in kept])
-    try:
-        os.makedirs(os.path.dirname(path), exist_ok=True, mode=0o700)
-        aside = f"{path}.{os.getpid()}.tmp"
-        with open(aside, "wb", buffering=0) as file:
-            file.write(_MAGIC + zlib.crc32(body).to_bytes(4, "little") + body)
-        os.rename(aside, path)
-    except OSError:
-        return
+    head = struct.pack(f"<II{len(numbers)}Q", len(kept), len(names), *numbers)
+    memory.store("facts", bytes(KEY_SIZE), head + names + pack([facts[number] for number in kept]))
+    return b""

@@ -20,14 +20,13 @@ def direct(needs: Sequence[bytes], owners: Mapping[bytes, int]) -> list[tuple[in
     """
     get: Callable[[bytes], int | None] = owners.get
     found = []
-    for number, names in enumerate(needs):
+    for names in needs:
         listed = names.split(b"\0")
         if b"." in names:
             # On 64-bit PowerPC `.foo` is the code of the function that `foo` describes.
             listed = [name.removeprefix(b".") for name in listed]
         used = dict.fromkeys(map(get, listed))
         used.pop(None, None)
-        used.pop(number, None)
         found.append(tuple(used))
     return found  # type: ignore[return-value]  # None was popped
 
@@ -53,39 +52,17 @@ def sort_numbers(uses: Sequence[Sequence[int]]) -> list[int]:
 
 
 def closure(uses: Sequence[Sequence[int]], numbers: Sequence[int]) -> list[list[int]]:
-    """For each module all modules it needs, directly or not, users first."""
-    everything: list[frozenset[int] | None] = [None] * len(uses)
+    """For each module all modules it needs, directly or not, users first. There must be no cycles."""
+    everything: list[frozenset[int]] = [frozenset()] * len(uses)
     # What is used has larger numbers, so it is complete before its users are looked at.
     for module in sorted(range(len(uses)), key=numbers.__getitem__, reverse=True):
-        if not uses[module]:
-            everything[module] = frozenset()
-        elif numbers[module] != UNSORTED:
-            found = frozenset(uses[module])
-            everything[module] = found.union(*[_known(everything[used]) for used in uses[module]])
-        else:
-            everything[module] = _reach(uses, module) - {module}
-    return [sorted(found or (), key=numbers.__getitem__) for found in everything]
-
-
-def _known(found: frozenset[int] | None) -> frozenset[int]:
-    assert found is not None, "what is used is sorted behind its users"
-    return found
-
-
-def _reach(uses: Sequence[Sequence[int]], start: int) -> frozenset[int]:
-    """Everything below one module, by walking; for those in cycles."""
-    seen: set[int] = set()
-    stack = list(uses[start])
-    while stack:
-        module = stack.pop()
-        if module not in seen:
-            seen.add(module)
-            stack.extend(uses[module])
-    return frozenset(seen)
+        if uses[module]:
+            everything[module] = frozenset(uses[module]).union(*[everything[used] for used in uses[module]])
+    return [sorted(found, key=numbers.__getitem__) for found in everything]
 
 
 def cycles(uses: Sequence[Sequence[int]], numbers: Sequence[int]) -> list[list[int]]:
-    """Every cycle once: the strongly connected components of more than one module (Tarjan's algorithm)."""
+    """Every cycle once: strongly connected modules, by Tarjan's algorithm, each after its user; or one by itself."""
     left = [module for module, number in enumerate(numbers) if number == UNSORTED]
     order: dict[int, int] = {}
     low: dict[int, int] = {}
@@ -118,6 +95,6 @@ def cycles(uses: Sequence[Sequence[int]], numbers: Sequence[int]) -> list[list[i
                     place = path.index(module)
                     component, path[place:] = path[place:], []
                     on_path.difference_update(component)
-                    if len(component) > 1:
+                    if len(component) > 1 or module in uses[module]:
                         found.append(component)
     return found

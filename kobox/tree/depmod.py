@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from kobox.errors import KoboxError
@@ -22,8 +23,9 @@ from kobox.ko.modinfo import parse_builtin
 from kobox.ko.name import canonical_alias, from_path
 from kobox.tree import dependencies
 from kobox.tree.apart import Apart
-from kobox.tree.facts import Facts
+from kobox.tree.facts import Facts, forget_names
 from kobox.tree.index import build, encode_value
+from kobox.tree.remember import Memory, key_of
 from kobox.tree.search import Candidate, SearchConfig, find_modules, given_modules
 from kobox.tree.superfasthash import hash_all
 
@@ -44,6 +46,16 @@ FILES = (
 # Sizes of kmod's hash tables: the order of its iteration is part of the format.
 _NAME_BUCKETS = 512
 _SYMBOL_BUCKETS = 2048
+
+
+class DependencyCycleError(KoboxError):
+    """Modules need each other in a circle, so none of them can be loaded. `cycles` are their names."""
+
+    def __init__(self, cycles: list[list[str]]) -> None:
+        lines = [f"Cycle detected: {' -> '.join([*cycle, cycle[0]])}" for cycle in cycles]
+        count = sum(map(len, cycles))
+        super().__init__("\n".join([*lines, f"Found {count} modules in dependency cycles!"]))
+        self.cycles = cycles
 
 
 class KernelSymbols(NamedTuple):
@@ -94,7 +106,8 @@ class Request(NamedTuple):
     """What depmod is to do.
 
     `directory` is the tree (`/lib/modules/RELEASE`); `files` names single modules instead of searching. `quick` lets
-    it take the facts of unchanged files from the cache of the last run; otherwise every file is read.
+    it take the facts of unchanged files from what the last quick run remembered; otherwise every file is read, and
+    nothing is remembered. Without `use_cache` a quick run is a full one.
     `kernel_symbols` turns on the check for symbols that nobody exports. `symbol_prefix` is one character that the
     architecture puts before names.
     """
@@ -119,6 +132,7 @@ def depmod(request: Request) -> Outcome:
     try:
         return _depmod(request)
     finally:
+        forget_names()
         if collecting:
             gc.enable()
 
@@ -133,8 +147,11 @@ def _depmod(request: Request) -> Outcome:
     warnings: list[str] = list(request.search.problems)
     modules = _in_order(candidates, request.directory, warnings)
     gathered = collect.collect(modules, request)
-    tree = _Tree(modules, gathered.facts, request)
-    files = tree.files(warnings)
+    try:
+        files = _Tree(modules, gathered.facts, request).files(warnings)
+    finally:
+        if gathered.storing:
+            gathered.storing.result()
     unreadable = tuple(facts.error for facts in gathered.facts if facts.error)
     return Outcome({name: files[name] for name in FILES}, len(modules), gathered.read, unreadable, tuple(warnings))
 
@@ -186,14 +203,24 @@ class _Tree:
         self._request = request
         self._names = [module.name.encode("utf-8", "surrogateescape") for module in modules]
         self._values = [encode_value(name, number) for number, name in enumerate(self._names)]
-        self._owners: dict[bytes, int] = {}
+        self.memory = Memory(request.directory) if request.quick and request.use_cache else None
 
     def files(self, warnings: list[str]) -> dict[str, bytes]:
-        """The content of every file. Half of the work, the aliases, is done by another process."""
-        aliases = Apart(self._alias_files)
-        self._owners = self._find_owners()
-        files = self._symbol_files()
-        files.update(self._dependency_files(warnings))
+        """The content of every file. The aliases and the symbols are done by other processes meanwhile."""
+        names = b"\0".join(self._names)
+        exports = self._request.symbol_prefix.encode() + b"\1".join([facts.exports for facts in self._facts])
+        inputs = [names, b"\1".join([facts.aliases for facts in self._facts])]
+        made = {"modules.alias": _Made(self, "alias", inputs, self._alias_files, apart=True)}
+        made["modules.symbols"] = _Made(self, "symbols", [names, exports], self._symbol_files, apart=True)
+        files: dict[str, bytes] = {}
+        try:
+            paths = "\0".join([module.path for module in self._modules]).encode("utf-8", "surrogateescape")
+            inputs = [names, exports, paths, b"\1".join([facts.needs for facts in self._facts])]
+            checks = self._request.kernel_symbols is not None
+            made["modules.dep"] = _Made(self, "dep", inputs, lambda: self._dependency_files(warnings), always=checks)
+        finally:
+            for name, work in made.items():
+                files[name], files[f"{name}.bin"] = work.result()
         files["modules.softdep"] = b"# Soft dependencies extracted from modules themselves.\n" + self._dep_lines(
             "softdep"
         )
@@ -203,14 +230,11 @@ class _Tree:
         files["modules.devname"] = self._devname(warnings)
         files["modules.builtin.bin"] = self._builtin_index(warnings)
         files["modules.builtin.alias.bin"] = self._builtin_alias_index(warnings)
-        answer = aliases.result()
-        size = int.from_bytes(answer[:8], "little")
-        files["modules.alias"], files["modules.alias.bin"] = answer[8 : 8 + size], answer[8 + size :]
         if self._request.warn_duplicates:
             self._find_duplicates(warnings)
         return files
 
-    def _alias_files(self) -> bytes:
+    def _alias_files(self) -> tuple[bytes, bytes]:
         lines = [b"# Aliases extracted from modules themselves.\n"]
         entries: list[tuple[bytes, bytes]] = []
         for name, value, facts in zip(self._names, self._values, self._facts, strict=True):
@@ -221,10 +245,9 @@ class _Tree:
             lines.append(b"alias " + text.replace(b"\0", ending + b"alias ") + ending)
             for key in _alias_keys(text):
                 entries.append((key, value))
-        text = b"".join(lines)
-        return len(text).to_bytes(8, "little") + text + build(entries)
+        return b"".join(lines), build(entries)
 
-    def _symbol_files(self) -> dict[str, bytes]:
+    def _symbol_files(self) -> tuple[bytes, bytes]:
         owners, names, values = self._owners, self._names, self._values
         hashes = hash_all(owners)
         buckets: list[list[bytes]] = [[] for _ in range(_SYMBOL_BUCKETS)]
@@ -234,9 +257,10 @@ class _Tree:
         for bucket in buckets:
             lines += [b"alias symbol:%b %b\n" % (name, names[owners[name]]) for name in bucket]
         entries = ((b"symbol:" + name, values[owner]) for name, owner in owners.items())
-        return {"modules.symbols": b"".join(lines), "modules.symbols.bin": build(entries)}
+        return b"".join(lines), build(entries)
 
-    def _find_owners(self) -> dict[bytes, int]:
+    @cached_property
+    def _owners(self) -> dict[bytes, int]:
         """Which module exports a symbol; of several the last."""
         prefix = self._request.symbol_prefix.encode()
         owners: dict[bytes, int] = {}
@@ -248,7 +272,7 @@ class _Tree:
                 owners.update(dict.fromkeys(names, number))
         return owners
 
-    def _dependency_files(self, warnings: list[str]) -> dict[str, bytes]:
+    def _dependency_files(self, warnings: list[str]) -> tuple[bytes, bytes]:
         owners = self._owners
         needs = [facts.needs for facts in self._facts]
         if prefix := self._request.symbol_prefix.encode():
@@ -256,7 +280,8 @@ class _Tree:
         uses = dependencies.direct(needs, owners)
         numbers = dependencies.sort_numbers(uses)
         if dependencies.UNSORTED in numbers:
-            self._tell_cycles(uses, numbers, warnings)
+            found = dependencies.cycles(uses, numbers)
+            raise DependencyCycleError([[self._modules[module].name for module in cycle] for cycle in found])
         if self._request.kernel_symbols:
             self._check_symbols(owners, self._request.kernel_symbols, warnings)
         paths = [module.path.encode("utf-8", "surrogateescape") for module in self._modules]
@@ -269,14 +294,7 @@ class _Tree:
             )
             lines.append(line + b"\n")
             entries.append((self._names[number], encode_value(line, number)))
-        return {"modules.dep": b"".join(lines), "modules.dep.bin": build(entries)}
-
-    def _tell_cycles(self, uses: list[tuple[int, ...]], numbers: list[int], warnings: list[str]) -> None:
-        found = dependencies.cycles(uses, numbers)
-        for cycle in found:
-            names = [self._modules[module].name for module in cycle]
-            warnings.append(f"Cycle detected: {' -> '.join([*names, names[0]])}")
-        warnings.append(f"Found {sum(map(len, found))} modules in dependency cycles!")
+        return b"".join(lines), build(entries)
 
     def _check_symbols(self, owners: Mapping[bytes, int], kernel: KernelSymbols, warnings: list[str]) -> None:
         for module, facts in zip(self._modules, self._facts, strict=True):
@@ -352,6 +370,42 @@ class _Tree:
                 seen[key] = number
 
 
+class _Made:
+    """A text index and its trie: made now, by another process, or in a quick run remembered.
+
+    Remembered is only what was made from the very same inputs, told by their digest.
+    """
+
+    def __init__(
+        self,
+        tree: _Tree,
+        kind: str,
+        inputs: Sequence[bytes],
+        make: Callable[[], tuple[bytes, bytes]],
+        *,
+        apart: bool = False,
+        always: bool = False,
+    ) -> None:
+        self._tree, self._kind, self._make = tree, kind, make
+        self._key = key_of(*inputs) if tree.memory else b""
+        known = tree.memory.load(kind, self._key) if tree.memory and not always else None
+        self._work = Apart(self._pack, here=not apart) if known is None else None
+        self._known = known or b""
+
+    def _pack(self) -> bytes:
+        text, trie = self._make()
+        packed = len(text).to_bytes(8, "little") + text + trie
+        if self._tree.memory:
+            self._tree.memory.store(self._kind, self._key, packed)
+        return packed
+
+    def result(self) -> tuple[bytes, bytes]:
+        """(the text file, the trie)."""
+        packed = self._work.result() if self._work else self._known
+        end = 8 + int.from_bytes(packed[:8], "little")
+        return packed[8:end], packed[end:]
+
+
 def _alias_keys(text: bytes) -> Iterable[bytes]:
     """The keys of aliases joined by NUL: dashes as underscores. What no pattern matcher understands is left out."""
     if b"[" not in text and b"]" not in text:
@@ -383,8 +437,10 @@ def _device_node(aliases: list[bytes]) -> tuple[bytes, bytes]:
     return node, number
 
 
-def write(outcome: Outcome, directory: str) -> None:
+def write(outcome: Outcome, directory: str, *, only_changed: bool = False) -> None:
     """Write the files into a directory: all of them aside first, then renamed, so none is ever half there.
+
+    With `only_changed` a file that has the right content already is left alone.
 
     Raises `KoboxError` when that fails; what was there before is then untouched, up to the renames done.
     """
@@ -394,6 +450,8 @@ def write(outcome: Outcome, directory: str) -> None:
         os.makedirs(directory, exist_ok=True)
         for name, content in outcome.files.items():
             target = os.path.join(directory, name)
+            if only_changed and _has(target, content):
+                continue
             aside = f"{target}.{os.getpid()}.tmp"
             made.append((aside, target))
             _write_aside(aside, content)
@@ -406,6 +464,13 @@ def write(outcome: Outcome, directory: str) -> None:
         raise KoboxError(
             f"could not write {target}: {error.strerror}", hint="The indexes that were there before are unchanged."
         ) from error
+
+
+def _has(path: str, content: bytes) -> bool:
+    try:
+        return os.stat(path).st_size == len(content) and _read(path) == content
+    except OSError:
+        return False
 
 
 def _write_aside(path: str, content: bytes) -> None:

@@ -78,11 +78,23 @@ def _exports(module: elf.Elf, strings: bytes) -> bytes:
 
     Only symbols have names in the string table, so the table alone is searched: a tenth of the time.
     """
-    if b"__crc_" in strings:
-        return b"\0".join([name[6:] for name in strings.split(b"\0") if name.startswith(b"__crc_")])
-    if b"__ksymtab" not in strings:
+    if not module.has_section_like(b"__ksymtab"):
         return b""
-    return b"\0".join(filter(None, module.section_data(b"__ksymtab_strings").split(b"\0")))
+    find, names = strings.find, []
+    at = find(b"\0__crc_")
+    while at >= 0:
+        end = find(b"\0", at + 1)
+        names.append(strings[at + 7 : end])
+        at = find(b"\0__crc_", end)
+    return b"\0".join(names or filter(None, module.section_data(b"__ksymtab_strings").split(b"\0")))
+
+
+class _Stripped(dict[bytes, bytes]):
+    """Names without the NUL bytes behind them; the same few thousand names come again and again."""
+
+    def __missing__(self, padded: bytes) -> bytes:
+        name = self[padded] = padded.split(b"\0", 1)[0]
+        return name
 
 
 def _needs(module: elf.Elf, table: bytes, strings: bytes, first_global: int) -> bytes:
@@ -102,12 +114,18 @@ def _needs(module: elf.Elf, table: bytes, strings: bytes, first_global: int) -> 
     versions = module.section_data(b"__versions")
     count = len(versions) // VERSION_SIZE
     fields = _version_struct(layout.order, layout.long_size, count).unpack(versions[: count * VERSION_SIZE])
-    names.update(dict.fromkeys([field.rstrip(b"\0") for field in fields]))
-    needs = b"\0".join(names)
-    if needs.count(b"\0") >= len(names) > 0:
-        # Something stands behind a name's end: only what is before it counts.
-        return b"\0".join(dict.fromkeys(name.split(b"\0", 1)[0] for name in names))
-    return needs
+    names.update(dict.fromkeys(map(_stripped().__getitem__, fields)))
+    return b"\0".join(names)
+
+
+@lru_cache(maxsize=1)
+def _stripped() -> _Stripped:
+    return _Stripped()
+
+
+def forget_names() -> None:
+    """Let go of the names that were kept between modules."""
+    _stripped.cache_clear()
 
 
 @lru_cache(maxsize=1024)

@@ -88,7 +88,10 @@ class ModuleTree:
         return self._index(name)
 
     def lookup(self, name: str) -> list[Match]:
-        """Every module that a name, an alias or a device's modalias stands for, the likeliest first."""
+        """Every module that a name, an alias or a device's modalias stands for, the likeliest first.
+
+        One that several patterns of its own stand for comes as often, as modprobe has it.
+        """
         found = self._lookups.get(name)
         if found is None:
             if len(self._lookups) >= _REMEMBERED:
@@ -128,15 +131,23 @@ class ModuleTree:
         return frozenset(key for key, _ in index.items()) if index else frozenset()
 
     def resolve(
-        self, name: str, parameters: str = "", *, use_blacklist: bool = False, ignore_commands: bool = False
+        self,
+        name: str,
+        parameters: str = "",
+        *,
+        use_blacklist: bool = False,
+        ignore_commands: bool = False,
+        repeated: bool = False,
     ) -> Plan:
         """What to do to load what a name stands for, in order, each step with its reason.
 
-        A name beginning with `/`, `./` or `../` is the path of a module file; its dependencies are known only if it
-        is this tree's own. Raises `OSError` for a path that is not there, `ModuleNotFoundInTreeError` when nothing
-        is known by that name, `ForbiddenModuleError` when the configuration's forbid or allow list stands against it.
+        A name beginning with `/`, `./` or `../` is the path of a module file, loaded without dependencies. With
+        `repeated` a module that is reached in several ways is planned as often, as `modprobe -D` prints it. Raises
+        `OSError` for a path that is not there, `ModuleNotFoundInTreeError` when nothing is known by that name,
+        `ForbiddenModuleError` when the configuration's forbid or allow list stands against it.
         """
-        return Planner(self, use_blacklist=use_blacklist, ignore_commands=ignore_commands).plan(name, parameters)
+        planner = Planner(self, use_blacklist=use_blacklist, ignore_commands=ignore_commands, repeated=repeated)
+        return planner.plan(name, parameters)
 
     def names(self) -> list[str]:
         """The names of all modules that have a file."""
@@ -176,8 +187,7 @@ class ModuleTree:
         index = self._index(name)
         if index is None:
             return []
-        modules = dict.fromkeys(value.text for value in index.search_wild(key))
-        return [Match(module, key, builtin) for module in modules]
+        return [Match(value.text, key, builtin) for value in index.search_wild(key)]
 
     def _search(self, name: str, key: str) -> list[Value]:
         index = self._index(name)

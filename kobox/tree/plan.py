@@ -33,7 +33,7 @@ class ForbiddenModuleError(KoboxError):
     def __init__(self, module: str, wanted_by: str) -> None:
         needed = f", which {wanted_by} needs," if wanted_by != module else ""
         super().__init__(
-            f"module {module}{needed} is forbidden by the configuration",
+            f"module {module}{needed} is not allowed by the configuration",
             hint="See the `forbid` and `allow` lines of modprobe.d.",
         )
         self.module = module
@@ -51,7 +51,7 @@ class Step(NamedTuple):
     module: str
     path: str
     options: str
-    parameters: str | None
+    parameters: str
     command: str
     reason: str
     required: bool
@@ -60,9 +60,7 @@ class Step(NamedTuple):
     @property
     def argument(self) -> str:
         """The parameter string for the kernel: the configuration's, then those asked for, which win."""
-        if not self.options:
-            return self.parameters or ""
-        return self.options if self.parameters is None else f"{self.options} {self.parameters}"
+        return f"{self.options} {self.parameters}" if self.options else self.parameters
 
     def __str__(self) -> str:
         """The line that `modprobe --show-depends` prints."""
@@ -84,11 +82,12 @@ class Plan(NamedTuple):
 class Planner:
     """Makes the plan for one name."""
 
-    def __init__(self, tree: ModuleTree, *, use_blacklist: bool, ignore_commands: bool) -> None:
+    def __init__(self, tree: ModuleTree, *, use_blacklist: bool, ignore_commands: bool, repeated: bool) -> None:
         self._tree = tree
         self._config = tree.config
         self._use_blacklist = use_blacklist
         self._ignore_commands = ignore_commands
+        self._repeated = repeated
         self._limited = bool(self._config.forbidden or self._config.allowed)
         self._steps: list[Step] = []
         self._visited: set[str] = set()
@@ -101,6 +100,8 @@ class Planner:
         matches = self._tree.lookup(name)
         if not matches:
             raise not_found(self._tree, name)
+        if not self._repeated:
+            matches = list({match.module: match for match in reversed(matches)}.values())[::-1]
         for match in matches:
             # Each match is loaded by itself: what one brings in counts as there only while the next is planned.
             self._visited.clear()
@@ -109,10 +110,8 @@ class Planner:
         return Plan(name, tuple(match.module for match in matches), tuple(self._steps))
 
     def _plan_file(self, name: str, parameters: str) -> Plan:
-        path, module = os.path.realpath(name, strict=True), from_path(name)
-        known = self._tree.entry(module)
-        if known and os.path.realpath(known.path) == path:
-            return self.plan(module, parameters)
+        os.stat(name)
+        path, module = os.path.join(os.getcwd(), name), from_path(name)
         if not self._config.is_allowed(module):
             raise ForbiddenModuleError(module, module)
         self._place(module, "asked for", True, "", parameters, self._ignore_commands)
@@ -125,15 +124,15 @@ class Planner:
         by_alias = bool(match.alias)
         reason = f"{name} is an alias of it" if by_alias else "asked for"
         if match.module in self._config.blacklist and (by_alias or self._use_blacklist):
-            self._steps.append(Step(ABSENT, match.module, "", "", None, "", "blacklisted", False, True))
+            self._steps.append(Step(ABSENT, match.module, "", "", "", "", "blacklisted", False, True))
             return
         if match.builtin or (not self._tree.entry(match.module) and self._tree.is_builtin(match.module)):
-            self._steps.append(Step(BUILTIN, match.module, "", "", None, "", reason, True))
+            self._builtin(match.module, reason, True)
             return
         self._add(match.module, reason, True, match.alias, parameters, self._ignore_commands)
 
     def _add(
-        self, module: str, reason: str, required: bool, alias: str, parameters: str | None, ignore_commands: bool
+        self, module: str, reason: str, required: bool, alias: str, parameters: str, ignore_commands: bool
     ) -> None:
         if module in self._visited:
             return
@@ -147,14 +146,14 @@ class Planner:
                         raise ForbiddenModuleError(each, module)
                     return
         for each in below:
-            self._with_softdeps(each, f"dependency of {module}", required, "", None, ignore_commands)
+            self._with_softdeps(each, f"dependency of {module}", required, "", "", ignore_commands)
         self._with_softdeps(module, reason, required, alias, parameters, ignore_commands)
 
     def _with_softdeps(
-        self, module: str, reason: str, required: bool, alias: str, parameters: str | None, ignore_commands: bool
+        self, module: str, reason: str, required: bool, alias: str, parameters: str, ignore_commands: bool
     ) -> None:
         softdep = self._tree.softdeps.get(module)
-        if module in self._placed:
+        if module in self._placed and not self._repeated:
             return
         if softdep:
             for name in softdep.pre:
@@ -166,14 +165,22 @@ class Planner:
 
     def _soft(self, name: str, reason: str) -> None:
         for match in self._tree.lookup(canonical(name)):
-            blacklisted = bool(match.alias) and match.module in self._config.blacklist
-            if not match.builtin and not blacklisted and not self._tree.is_builtin(match.module):
-                self._add(match.module, reason, False, match.alias, None, False)
+            if match.alias and match.module in self._config.blacklist:
+                continue
+            if match.builtin:
+                self._builtin(match.module, reason, False)
+            else:
+                self._add(match.module, reason, False, match.alias, "", False)
+
+    def _builtin(self, module: str, reason: str, required: bool) -> None:
+        if module not in self._visited:
+            self._visited.add(module)
+            self._steps.append(Step(BUILTIN, module, "", "", "", "", reason, required))
 
     def _place(
-        self, module: str, reason: str, required: bool, alias: str, parameters: str | None, ignore_commands: bool
+        self, module: str, reason: str, required: bool, alias: str, parameters: str, ignore_commands: bool
     ) -> None:
-        if module in self._placed:
+        if module in self._placed and not self._repeated:
             return
         self._placed.add(module)
         options = " ".join(text for name, text in self._config.options if name == module or (alias and name == alias))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -179,7 +181,7 @@ def test_a_missing_tool_is_one_line_with_the_package(
 
 def test_a_kernel_without_headers_says_how_to_get_them(hello: Path, debian_kernel: KernelImage) -> None:
     with pytest.raises(BuildError, match=r"has no headers[\s\S]*kobox kernel add"):
-        build(hello, replace(debian_kernel, headers=None))
+        build(hello, debian_kernel._replace(headers=None))
 
 
 def test_nothing_to_build_is_said(tmp_path: Path, debian_kernel: KernelImage) -> None:
@@ -211,6 +213,41 @@ def test_reproducible_builds_agree_wherever_the_source_lies(
         results.append(ko.read_bytes())
     assert results[0] == results[1]
     assert str(tmp_path).encode() not in results[0]
+
+
+@pytest.mark.parametrize("suite", ["debian_kernel", "sid_kernel"])
+def test_a_module_built_beside_another_knows_its_exports(
+    tmp_path: Path, builds: Path, suite: str, request: pytest.FixtureRequest
+) -> None:
+    kernel: KernelImage = request.getfixturevalue(suite)
+    for name, code in (
+        ("giver", "int given(void); int given(void) { return 1; }\nEXPORT_SYMBOL(given);\n"),
+        ("taker", "int given(void); int taken(void); int taken(void) { return given(); }\n"),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.c").write_text(HELLO.replace("hello_", f"{name}_") + code)
+    with pytest.raises(BuildError) as caught:
+        build(tmp_path / "taker", kernel, builds=builds)
+    assert '"given"' in caught.value.output
+    assert "undefined" in caught.value.output
+    build(tmp_path / "giver", kernel, builds=builds)
+    (ko,) = build(tmp_path / "taker", kernel, builds=builds)
+    assert b"depends=giver\0" in ko.read_bytes()
+    shutil.copytree(tmp_path / "giver", tmp_path / "copy")  # a copy exports the same, and is no neighbour of it
+    assert list(build(tmp_path / "copy", kernel, builds=builds))
+
+
+@pytest.mark.parametrize("suite", ["debian_kernel", "sid_kernel"])
+def test_editors_get_commands_that_compile(
+    hello: Path, builds: Path, suite: str, request: pytest.FixtureRequest
+) -> None:
+    kernel: KernelImage = request.getfixturevalue(suite)
+    build(hello, kernel, builds=builds, options=BuildOptions(compile_commands=True))
+    (entry,) = json.loads((hello / "compile_commands.json").read_text())
+    assert entry["file"] == f"{hello}/hello.c"
+    words = shlex.split(entry["command"])
+    words = [word for word in words if not word.startswith("-Wp,-MMD")] + ["-fsyntax-only"]
+    subprocess.run(words, cwd=entry["directory"], check=True)
 
 
 def test_clean_forgets_what_was_built(hello: Path, debian_kernel: KernelImage, builds: Path) -> None:

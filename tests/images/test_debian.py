@@ -96,6 +96,7 @@ def test_no_network_is_a_clear_error_and_leaves_nothing(tmp_path: Path, monkeypa
 def test_an_unknown_suite_is_named(tmp_path: Path) -> None:
     with pytest.raises(FetchError, match=r"does not have a Release file[\s\S]*Is there a suite nonesuch"):
         Store(tmp_path / "cache").add("debian/nonesuch")
+    assert not (tmp_path / "cache/apt/nonesuch").exists()
 
 
 def test_a_missing_apt_is_answered_with_other_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from kobox.errors import FetchError, KernelImageError, KernelNotFoundError
-from kobox.images import store as store_module
+from kobox.images import identify
 from kobox.images.store import KernelImage, Store, natural
 from tests.images.test_identify import bzimage
 
@@ -184,8 +184,8 @@ def test_what_a_killed_run_left_is_swept_up(store: Store, tmp_path: Path) -> Non
     code = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from kobox.images import store\n"
-        "store.digest = lambda path: print('now', flush=True) or time.sleep(60)\n"
+        "from kobox.images import identify, store\n"
+        "identify.digest = lambda path: print('now', flush=True) or time.sleep(60)\n"
         "store.Store(Path(sys.argv[1])).add(sys.argv[2])\n"
     )
     child = subprocess.Popen([sys.executable, "-c", code, str(store.root), str(path)], stdout=subprocess.PIPE)
@@ -233,7 +233,7 @@ def test_an_interrupt_leaves_nothing(store: Store, tmp_path: Path, monkeypatch: 
         time.sleep(5)
         return ""
 
-    monkeypatch.setattr(store_module, "digest", interrupted)
+    monkeypatch.setattr(identify, "digest", interrupted)
     with pytest.raises(KeyboardInterrupt):
         store.add(str(kernel_file(tmp_path, "9.1")))
     assert store.list() == []

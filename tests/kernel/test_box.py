@@ -210,9 +210,11 @@ WAYS = ["msleep", "usleep_range", "schedule_timeout", "wait_event_timeout", "bus
 def test_clocks_agree_about(what: str, milliseconds: int, box: Box, modules: BuiltTestModules) -> None:
     nanoseconds, jiffies, hz, logged = measured(box, modules, what, milliseconds)
     tick = 1000 / hz
-    # The timer wheel's grain grows with the time that is waited for: an eighth of it at most (kernel/time/timer.c).
+    # The timer wheel rounds up: to 8 jiffies from 64 on, to 64 from 512 on (kernel/time/timer.c, the table of levels).
+    wanted = milliseconds / tick
+    rounding = 1 if wanted < 63 else 8 if wanted < 504 else 64
     exact = what in ("usleep_range", "hrtimer", "mdelay", "udelay")
-    late = 0.02 * milliseconds + 0.5 if exact else max(3 * tick, 0.025 * milliseconds)
+    late = 0.02 * milliseconds + 0.5 if exact else (rounding + 2) * tick
     # The first jiffy is never a whole one; and __const_udelay() counts with HZ / 4, which is 62 at 250 Hz, not 62.5.
     early = tick if what == "busy" else 0.008 * milliseconds if "delay" in what else 0
     assert milliseconds - early <= nanoseconds / 1e6 <= milliseconds + late

@@ -1,0 +1,129 @@
+"""Writes a new module's directory from a template.
+
+The templates are ordinary files of the package (`kobox/author/templates/TEMPLATE/`) for a module called `skeleton`,
+which can be built and read as they lie. Writing one out puts the module's own name in that word's place, in the files
+and in their names. What all templates share lies in `templates/common/`; a template's own file of the same name wins.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from kobox.errors import KoboxError
+
+TEMPLATES = {
+    "hello": "init and exit, and what they print",
+    "params": "parameters: int, bool, string, array, a callback that checks its value",
+    "chardev": "a character device: open, read, write, llseek, poll, ioctl with a shared header",
+    "misc": "a misc device, the short way to a device node",
+    "export": "two modules: one exports functions, GPL-only and in a namespace, the other uses them",
+    "netfilter": "a netfilter hook that counts packets and drops those to one port",
+    "proc": "a file in /proc that shows a list (seq_file) and takes entries",
+    "sysfs": "attributes in sysfs, read and written",
+    "debugfs": "variables and computed values in debugfs",
+    "kthread": "a timer, a workqueue and a kernel thread, and how to stop them",
+    "platform": "a platform device and its driver, probed asynchronously",
+    "block": "a RAM disk",
+    "netdev": "a network interface whose packets come back",
+    "crypto": "a hash (shash) for the crypto API",
+    "memory": "objects from a slab cache and a memory pool",
+    "rust": "hello in Rust, for kernels whose headers carry Rust metadata",
+}
+
+_ROOM = Path(__file__).parent / "templates"
+_PLACEHOLDER = "skeleton"
+_ABOUT_FILES = {
+    "Makefile": "for Kbuild, and for `make` by hand",
+    "conftest.py": "builds the module and boots the boxes of the tests",
+    "dkms.conf": "for DKMS",
+    ".clang-format": "the kernel's style, for `clang-format -i`",
+    ".gitignore": "what a build by hand leaves",
+}
+# The words of C that cannot name a function, and what would clash with the kernel's own names of files.
+_KEYWORDS = re.compile(
+    r"auto|break|case|char|const|continue|default|do|double|else|enum|extern|float|for|goto|if|inline|int|long|register"
+    r"|restrict|return|short|signed|sizeof|static|struct|switch|typedef|union|unsigned|void|volatile|while"
+    r"|asm|typeof|bool|true|false|main|module|vmlinux|kernel"
+)
+
+
+def new(template: str, name: str, directory: Path | None = None) -> list[Path]:
+    """Write a module called `name` from a template into `directory` (None: ./NAME), and return the files.
+
+    The directory appears whole or not at all. Raises KoboxError for an unknown template, for a name that C cannot
+    take, and when the directory is there already and not empty.
+    """
+    check_template(template)
+    check_name(name)
+    target = directory if directory is not None else Path(name)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise KoboxError(f"{target} is there already, and not empty", hint="Give another name, or remove it.")
+    texts = render(template, name)
+    parent = target.resolve().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=parent, prefix=f".{name}-"))
+    try:
+        for file, text in texts.items():
+            (aside / file).write_text(text)
+        aside.chmod(0o755)
+        if target.exists():
+            target.rmdir()
+        aside.rename(target)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    return [target / file for file in sorted(texts)]
+
+
+def render(template: str, name: str) -> dict[str, str]:
+    """The files of a template as they are written for a module called `name`: file name to text."""
+    files = {path.name: path for room in ("common", template) for path in (_ROOM / room).iterdir() if path.is_file()}
+    texts = {}
+    for file, path in files.items():
+        shown = file.removeprefix("dot-")
+        shown = f".{shown}" if shown != file else shown
+        texts[_named(shown, name)] = _named(path.read_text(), name)
+    if "README.md" in texts:
+        about = TEMPLATES[template]
+        rows = "".join(f"| `{file}` | {_about(file)} |\n" for file in sorted(texts) if file != "README.md")
+        text = texts["README.md"].replace("@ABOUT@", f"{about[0].upper()}{about[1:]}.")
+        texts["README.md"] = text.replace("@FILES@\n", rows)
+    return texts
+
+
+def check_template(template: str) -> None:
+    """Raise KoboxError unless there is such a template."""
+    if template not in TEMPLATES:
+        import difflib
+
+        near = difflib.get_close_matches(template, TEMPLATES, 1)
+        hint = f"Did you mean {near[0]}?" if near else "`kobox new --list` shows them."
+        raise KoboxError(f"{template}: no such template", hint=hint)
+
+
+def check_name(name: str) -> None:
+    """Raise KoboxError unless a module and its functions can be called so."""
+    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,39}", name) and not _KEYWORDS.fullmatch(name):
+        return
+    better = re.sub(r"\W", "_", name)
+    fits = better != name and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,39}", better)
+    raise KoboxError(
+        f"{name!r} cannot name a module and its functions in C",
+        hint=f"{better} can." if fits else "Take a letter first, then letters, digits and underscores, 40 at most.",
+    )
+
+
+def _named(text: str, name: str) -> str:
+    """Put a module's name in the placeholder's place, in each of the ways it is written."""
+    camel = "".join(part.capitalize() for part in name.split("_"))
+    text = text.replace(_PLACEHOLDER.upper(), name.upper()).replace(_PLACEHOLDER.capitalize(), camel)
+    return text.replace(_PLACEHOLDER, name)
+
+
+def _about(file: str) -> str:
+    if file.startswith("test_"):
+        return "the tests"
+    return _ABOUT_FILES.get(file) or ("what others include" if file.endswith(".h") else "the source")

@@ -1,0 +1,36 @@
+"""`kobox new`: a first version of a module, from a template."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from kobox.author.new import TEMPLATES, new
+
+
+def main(argv: Sequence[str], prog: str) -> int:
+    """Run the command and return its exit status."""
+    parser = argparse.ArgumentParser(prog=prog, description="Write a new module's directory from a template.")
+    parser.add_argument("template", nargs="?", metavar="TEMPLATE", help="one of `--list`")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="name of the module: a C identifier")
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="write here (default: ./NAME)")
+    parser.add_argument("--list", action="store_true", help="list the templates")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    arguments = parser.parse_args(argv)
+    if arguments.list:
+        width = max(map(len, TEMPLATES))
+        rows = "\n".join(f"{name:<{width}}  {about}" for name, about in TEMPLATES.items())
+        print(json.dumps(TEMPLATES, indent=2) if arguments.json else rows)
+        return 0
+    if not (arguments.template and arguments.name):
+        parser.error("TEMPLATE and NAME are needed; --list shows the templates")
+    files = new(arguments.template, arguments.name, arguments.output)
+    if arguments.json:
+        print(json.dumps([str(file) for file in files], indent=2))
+    else:
+        where = files[0].parent
+        print(f"{where}: {', '.join(file.name for file in files)}")
+        print(f"next: cd {where} && kobox build && kobox run {arguments.name}.ko")
+    return 0

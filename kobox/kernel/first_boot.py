@@ -1,0 +1,176 @@
+"""The first boot of a kernel: from power on to a snapshot that boxes resume.
+
+kernel image -> vmlinux in RAM -> the kernel's own boot -> PID 1 at its doorbell
+  -> file systems mounted, PID 1 at rest, the main process made, lo up, facts read -> snapshot
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from kobox.errors import BoxError
+from kobox.images.store import KernelImage
+from kobox.kernel import guest, snapshots
+from kobox.kernel.arena import Arena
+from kobox.kernel.calls import Calls
+from kobox.kernel.log import KernelLog
+from kobox.kernel.processes import Processes
+from kobox.kernel.vmcoreinfo import VmCoreInfo, parse_note
+from kobox.machine.pc import Machine
+
+_BOOT_BLOCKS = 2_000_000_000
+_MOUNTS = (
+    ("devtmpfs", "/dev", 0o755),
+    ("proc", "/proc", 0o555),
+    ("sysfs", "/sys", 0o555),
+    ("tmpfs", "/run", 0o755),
+    ("tmpfs", "/tmp", 0o1777),
+    ("devpts", "/dev/pts", 0o755),
+    ("tmpfs", "/dev/shm", 0o1777),
+    ("debugfs", "/sys/kernel/debug", 0o700),
+    ("tracefs", "/sys/kernel/tracing", 0o700),
+    ("securityfs", "/sys/kernel/security", 0o755),
+    ("bpf", "/sys/fs/bpf", 0o700),
+    ("configfs", "/sys/kernel/config", 0o755),
+)
+# Work that an idle kernel does by the clock, and that nobody in a box waits for.
+_SETTINGS = (("vm/stat_interval", "86400"), ("vm/compaction_proactiveness", "0"))
+
+
+Progress = Callable[[str, int, int], None]
+
+
+def first_boot(image: KernelImage, place: Path, memory: int, line: str, progress: Progress | None) -> None:
+    """Boot from power on, set PID 1 up, and write the snapshot."""
+    from kobox.machine.image import extract_vmlinux, parse_vmlinux, setup_header
+
+    say = progress or (lambda *_: None)
+    data = image.vmlinuz.read_bytes()
+    say(f"unpacking {image.vmlinuz.name}", 0, 0)
+    vmlinux = parse_vmlinux(extract_vmlinux(data, str(image.vmlinuz)), str(image.vmlinuz))
+    machine = Machine(memory)
+    try:
+        machine.load_linux(vmlinux, setup_header(data), guest.root_archive(), line)
+        console: list[str] = []
+
+        def explain() -> tuple[list[str], str]:
+            console.extend(machine.console().decode(errors="replace").splitlines())
+            return console[-40:], f"{machine.register('rip'):#x}"
+
+        processes = Processes(machine, explain)
+        what = f"booting {image.release}"
+        processes.wait_for_init(blocks=_BOOT_BLOCKS, progress=lambda: say(what, machine.time // 1_000_000, 0))
+        say(f"booted {image.release}; writing the snapshot", 0, 0)
+        about = _settle(machine, processes)
+        snapshots.save(place, machine, about)
+    finally:
+        machine.close()
+
+
+def _settle(machine: Machine, processes: Processes) -> dict[str, Any]:
+    """Turn the fresh PID 1 into the box's supervisor: file systems, its rest, the main process. What a `Box`
+    must know."""
+    init = processes.by_number[0]
+    machine.set_doorbell(guest.DOORBELL)
+    processes.call(init, "mlockall", (1,))
+    calls = Calls(processes, Arena(machine, processes.space))
+
+    def call(name: str, *arguments: Any) -> int:
+        return calls.call(init, name, arguments)
+
+    for kind, target, mode in _MOUNTS:
+        with _unless_missing():
+            with _unless_missing():
+                call("mkdir", target, mode)
+            call("mount", kind, target, kind, 0, f"mode={mode:o}" if kind == "tmpfs" else None)
+    for name, target in (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1")):
+        with _unless_missing():
+            call("symlink", target, f"/dev/{name}")
+    with _unless_missing():
+        call("symlink", "/proc/mounts", "/etc/mtab")
+    _watch(call, processes)
+    main = processes.spawn()
+    calls_main = Calls(processes, Arena(machine, processes.space))
+
+    def main_call(name: str, *arguments: Any) -> int:
+        return calls_main.call(main, name, arguments)
+
+    main_call("prctl", 15, "kobox", 0, 0, 0)  # PR_SET_NAME
+    for setting, value in _SETTINGS:
+        with _unless_missing():
+            fd = main_call("open", f"/proc/sys/{setting}", os.O_WRONLY, 0)
+            main_call("write", fd, value.encode(), len(value))
+            main_call("close", fd)
+    _loopback_up(main_call)
+    facts = _vmcoreinfo(machine, main_call)
+    release = bytearray(390)
+    main_call("uname", release)
+    records = KernelLog(machine, VmCoreInfo(facts)).next_seq
+    main_call("syslog", 8, 0, 1)  # the log is read from memory: the console need not repeat it
+    return {
+        "facts": {name: value for name, value in facts.items() if name.startswith(("SYMBOL", "OFFSET", "SIZE"))},
+        "clock_start": _clock_start(machine, main_call),
+        "release": release[130:195].split(b"\0")[0].decode(),
+        "processes": processes.save(),
+        "findings": records,
+    }
+
+
+def _clock_start(machine: Machine, call: Callable[..., int]) -> int:
+    """The machine's time, in ns, at which the kernel's monotonic clock was zero."""
+    spec = bytearray(16)
+    call("clock_gettime", 1, spec)
+    seconds, nanoseconds = struct.unpack("<qq", spec)
+    return machine.time - int(seconds) * 1_000_000_000 - int(nanoseconds)
+
+
+@contextmanager
+def _unless_missing() -> Iterator[None]:
+    """Kernels differ in what they were built with: a file system or setting that one lacks is left out."""
+    with suppress(OSError):
+        yield
+
+
+def _watch(call: Callable[..., int], processes: Processes) -> None:
+    """Give PID 1 what it rests on: the second serial line, raw, and a signalfd for SIGCHLD."""
+    serial = call("open", "/dev/ttyS1", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC, 0)
+    termios = bytearray(60)
+    call("ioctl", serial, 0x5401, termios)  # TCGETS
+    (control,) = struct.unpack_from("<I", termios, 8)
+    struct.pack_into("<IIII", termios, 0, 0, 0, control | 0x800, 0)  # CLOCAL; no processing of any kind
+    termios[17 + 5], termios[17 + 6] = 0, 1  # VTIME, VMIN
+    call("ioctl", serial, 0x5402, termios)  # TCSETS
+    mask = struct.pack("<Q", 1 << 16)  # SIGCHLD
+    call("rt_sigprocmask", 0, mask, None, 8)
+    signals = call("signalfd4", -1 & 0xFFFFFFFFFFFFFFFF, mask, 8, os.O_NONBLOCK | os.O_CLOEXEC)
+    processes.watch_children(serial, signals)
+
+
+def _loopback_up(call: Callable[..., int]) -> None:
+    with _unless_missing():
+        fd = call("socket", 2, 2, 0)
+        request = bytearray(struct.pack("<16sH22x", b"lo", 0))
+        call("ioctl", fd, 0x8913, request)  # SIOCGIFFLAGS
+        (flags,) = struct.unpack_from("<H", request, 16)
+        call("ioctl", fd, 0x8914, struct.pack("<16sH22x", b"lo", flags | 1))  # SIOCSIFFLAGS: IFF_UP
+        call("close", fd)
+
+
+def _vmcoreinfo(machine: Machine, call: Callable[..., int]) -> dict[str, str]:
+    try:
+        fd = call("open", "/sys/kernel/vmcoreinfo", os.O_RDONLY, 0)
+    except OSError as error:
+        raise BoxError(
+            "this kernel does not publish vmcoreinfo (CONFIG_CRASH_CORE or CONFIG_VMCORE_INFO), which boxes need",
+            hint="Every distribution's kernel has it; enable it in your own.",
+        ) from error
+    buffer = bytearray(128)
+    text = bytes(buffer[: call("read", fd, buffer, len(buffer))]).split()
+    call("close", fd)
+    address, size = int(text[0], 16), int(text[1], 16)
+    return parse_note(bytes(machine.ram[address : address + size]))

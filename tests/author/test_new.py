@@ -1,0 +1,121 @@
+"""Every template, built without a warning and run in a box on three kernels, by the tests it brings along."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kobox.author.build import BuildOptions, build
+from kobox.author.new import TEMPLATES, new, render
+from kobox.errors import BuildError, KoboxError
+from kobox.images.store import KernelImage
+
+KOBOX = str(Path(sys.executable).with_name("kobox"))
+IN_C = [template for template in TEMPLATES if template != "rust"]
+SUITES = ["debian_kernel", "trixie_kernel", "sid_kernel"]
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_every_template_passes_its_own_tests_as_it_stands(
+    suite: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    kernel: KernelImage = request.getfixturevalue(suite)
+    for template in IN_C:
+        new(template, f"my_{template}", tmp_path / f"my_{template}")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-rA", "--import-mode=importlib", "-p", "no:cacheprovider", "."],
+        cwd=tmp_path,
+        env={**os.environ, "KOBOX_KERNEL": kernel.name},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6000:]
+    passed = set(re.findall(r"^PASSED my_(\w+)/test_my_\w+\.py", done.stdout, re.MULTILINE))
+    assert passed == set(IN_C)
+    assert "SKIPPED" not in done.stdout
+
+
+def test_no_template_gets_a_warning_from_the_strictest_kernel(tmp_path: Path, sid_kernel: KernelImage) -> None:
+    """All C templates as one build, with W=1."""
+    for template in IN_C:
+        new(template, f"my_{template}", tmp_path / "all" / template)
+    (tmp_path / "all/Kbuild").write_text("".join(f"obj-m += {template}/\n" for template in IN_C))
+    built = build(tmp_path / "all", sid_kernel, builds=tmp_path / "builds", options=BuildOptions(warnings="1"))
+    assert len(built) == len(IN_C) + 1  # export makes two
+    assert "warning" not in built.output
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_written_module_has_all_it_needs_and_only_its_own_name(template: str) -> None:
+    texts = render(template, "my_thing")
+    common = {"Makefile", "README.md", "dkms.conf", ".gitignore", ".clang-format", "conftest.py", "test_my_thing.py"}
+    assert common <= set(texts)
+    assert {"my_thing.c", "my_thing.rs"} & set(texts)
+    for file, text in texts.items():
+        assert "skeleton" not in text.lower(), file
+        assert "@" not in text.replace("$@", "").replace("@pytest", ""), file
+        assert text.endswith("\n"), file
+    for file in texts:
+        if file.endswith((".c", ".h")):
+            assert texts[file].splitlines()[0].startswith(("// SPDX-License-Identifier", "/* SPDX-License-Identifier"))
+            assert [
+                line for line in render(template, "sk")[file.replace("my_thing", "sk")].splitlines() if len(line) > 80
+            ] == []
+
+
+def test_rust_says_exactly_what_is_missing(tmp_path: Path, debian_kernel: KernelImage, sid_kernel: KernelImage) -> None:
+    new("rust", "my_rust", tmp_path / "my_rust")
+    with pytest.raises(BuildError, match=r"6\.1\.\S+ is built without Rust.*CONFIG_RUST"):
+        build(tmp_path / "my_rust", debian_kernel, builds=tmp_path / "builds")
+    with pytest.raises(BuildError, match=r"carry no Rust metadata.*rust/libkernel\.rmeta"):
+        build(tmp_path / "my_rust", sid_kernel, builds=tmp_path / "builds")
+
+
+@pytest.mark.parametrize("name", ["", "2fast", "my-module", "a b", "int", "module", "../x", "x" * 41, "naïve"])
+def test_names_that_c_cannot_take_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(KoboxError, match="cannot name a module"):
+        new("hello", name, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_of_the_user_s_is_overwritten(tmp_path: Path) -> None:
+    new("hello", "mine", tmp_path / "mine")
+    (tmp_path / "mine/mine.c").write_text("precious")
+    with pytest.raises(KoboxError, match="is there already"):
+        new("hello", "mine", tmp_path / "mine")
+    assert (tmp_path / "mine/mine.c").read_text() == "precious"
+    (tmp_path / "empty").mkdir()
+    assert new("hello", "mine", tmp_path / "empty")
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_command_lists_and_writes(tmp_path: Path) -> None:
+    def kobox(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([KOBOX, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    listed = kobox("new", "--list").stdout
+    assert [line.split()[0] for line in listed.splitlines()] == list(TEMPLATES)
+    assert json.loads(kobox("new", "--list", "--json").stdout) == TEMPLATES
+    done = kobox("new", "chardev", "thing")
+    assert done.returncode == 0
+    assert "next: cd thing && kobox build && kobox run thing.ko" in done.stdout
+    assert (tmp_path / "thing/thing.h").is_file()
+    wrong = kobox("new", "chrdev", "thing2")
+    assert (wrong.returncode, "Did you mean chardev?" in wrong.stderr) == (1, True)
+    assert kobox("new", "hello").returncode == 2
+
+
+def test_the_makefile_works_by_hand(tmp_path: Path, debian_kernel: KernelImage) -> None:
+    new("export", "mine", tmp_path / "mine")
+    command = ["make", "-s", "-C", str(tmp_path / "mine"), f"KDIR={debian_kernel.headers}"]
+    subprocess.run(command, check=True, capture_output=True)
+    assert (tmp_path / "mine/mine_user.ko").is_file()
+    subprocess.run([*command, "clean"], check=True, capture_output=True)
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == sorted(render("export", "mine"))

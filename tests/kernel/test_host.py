@@ -1,0 +1,51 @@
+"""Host: reading this machine's kernel; nothing is ever loaded into it here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kobox.kernel import loaded
+from kobox.kernel.host import Host
+
+
+def test_reading(tmp_path: Path) -> None:
+    host = Host()
+    assert host.release == os.uname().release
+    assert host.read_text("/proc/sys/kernel/osrelease").strip() == host.release
+    assert sorted(host.listdir("/sys/module")) == sorted(path.name for path in Path("/sys/module").iterdir())
+    assert host.exists("/sys/module")
+    assert not host.exists("/sys/nosuch")
+    host.write_bytes(str(tmp_path / "x"), b"abc")
+    assert host.read_bytes(str(tmp_path / "x")) == b"abc"
+    (tmp_path / "link").symlink_to("x")
+    assert host.readlink(str(tmp_path / "link")) == "x"
+
+
+def test_built_in_modules_are_known_by_sysfs() -> None:
+    host = Host()
+    assert loaded.init_state(host, "kernel") == loaded.BUILTIN
+    assert loaded.init_state(host, "no_such_module") == ""
+    assert loaded.parameters(host, "kernel")
+    assert loaded.refcount(host, "kernel") == -1
+
+
+def test_calls_reach_the_kernel_and_its_errno_comes_back() -> None:
+    """An empty image and a name that no module has: the kernel refuses both, whoever asks."""
+    host = Host()
+    with pytest.raises(OSError) as caught:
+        host.delete_module("kobox_no_such_module")
+    assert caught.value.errno is not None
+    with pytest.raises(OSError):
+        host.init_module(b"")
+
+
+def test_lines_of_proc_modules() -> None:
+    from kobox.kernel.loaded import _parse
+
+    module = _parse("nf_tables 290816 2 nft_chain_nat,nft_compat, Live 0xffffffffc0a30000 (OE)")
+    assert module == ("nf_tables", 290816, 2, ("nft_chain_nat", "nft_compat"), "live", 0xFFFFFFFFC0A30000, "OE")
+    assert _parse("dummy 16384 0 - Loading 0x0000000000000000").state == "coming"
+    assert _parse("x 1 1 [permanent], Live 0x0").users == ()

@@ -1,0 +1,268 @@
+"""ModuleFile on real modules of several architectures, and on damaged ones."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import lzma
+import random
+import subprocess
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kobox.errors import ModuleFormatError
+from kobox.ko import compression
+from kobox.ko.modinfo import Parameter
+from kobox.ko.modulefile import ModuleFile
+from tests.kmod_fixtures import ARMHF, CLOUD_ARM64, CLOUD_XZ, S390X, Answer, packaged_tree
+from tests.tree.module_maker import make_module
+
+
+@pytest.fixture(scope="module")
+def btrfs(cloud_package: Path) -> ModuleFile:
+    return ModuleFile(next(cloud_package.rglob("btrfs.ko")))
+
+
+def everything(module: ModuleFile) -> tuple[object, ...]:
+    """Ask a module for all there is to ask."""
+    return (
+        module.name,
+        module.modinfo.keys(),
+        module.vermagic,
+        module.parameters,
+        module.imports,
+        module.exports,
+        module.versions,
+        module.signature,
+        module.elf.sections,
+        [module.elf.section_name(number) for number in range(len(module.elf.sections))],
+        list(module.elf.symbols()),
+        module.depends,
+        module.is_signed,
+    )
+
+
+def test_what_btrfs_says_of_itself(btrfs: ModuleFile) -> None:
+    assert btrfs.name == "btrfs"
+    assert btrfs.elf.architecture == "x86_64"
+    assert (btrfs.elf.bits, btrfs.elf.byte_order) == (64, "little")
+    assert btrfs.compression == ""
+    assert btrfs.modinfo.first("license") == "GPL"
+    assert "devname:btrfs-control" in btrfs.aliases
+    assert set(btrfs.depends) == {"xor", "raid6_pq", "libcrc32c", "zstd_compress"}
+    assert btrfs.vermagic.flags == ("SMP", "preempt", "mod_unload", "modversions")
+    assert len(btrfs.softdeps) == 4
+
+
+def test_imports_have_the_crcs_that_the_exporter_has(cloud_package: Path, btrfs: ModuleFile) -> None:
+    raid6 = ModuleFile(next(cloud_package.rglob("raid6_pq.ko")))
+    offered = {export.name: export for export in raid6.exports}
+    wanted = [each for each in btrfs.imports if each.name in offered]
+    assert [each.name for each in wanted] == ["raid6_call"] or len(wanted) > 1
+    assert all(each.crc == offered[each.name].crc for each in wanted)
+    assert offered["raid6_call"].gpl_only
+    assert not offered["raid6_gfmul"].gpl_only
+
+
+def test_namespaces(cloud_package: Path) -> None:
+    mana = ModuleFile(next(cloud_package.rglob("mana.ko")))
+    assert "NET_MANA" in {export.namespace for export in mana.exports}
+    raid6 = ModuleFile(next(cloud_package.rglob("raid6_pq.ko")))
+    assert {export.namespace for export in raid6.exports} == {""}
+
+
+def test_signature_fields(btrfs: ModuleFile) -> None:
+    signature = btrfs.signature
+    assert signature is not None
+    assert signature.id_type == "PKCS#7"
+    assert signature.hash_algorithm == "sha256"
+    assert "kernel" in signature.signer
+    assert len(signature.key_id) == 20
+    assert btrfs.content[signature.content_size :].startswith(signature.der)
+
+
+@pytest.mark.parametrize(
+    ("package", "architecture", "bits", "order"),
+    [
+        (CLOUD_XZ, "x86_64", 64, "little"),
+        (CLOUD_ARM64, "aarch64", 64, "little"),
+        (ARMHF, "arm", 32, "little"),
+        (S390X, "s390x", 64, "big"),
+    ],
+)
+def test_modules_of_other_architectures(
+    package: tuple[str, str, str], architecture: str, bits: int, order: str, kmod: Callable[..., Answer]
+) -> None:
+    paths = sorted(packaged_tree(*package).rglob("*.ko*"))[::60]
+    assert paths
+    for path in paths:
+        module = ModuleFile(path)
+        assert (module.elf.architecture, module.elf.bits, module.elf.byte_order) == (architecture, bits, order)
+        everything(module)
+        rows = {f"0x{crc:08x}\t{name}" for name, crc in module.versions.items()}
+        assert rows <= set(kmod("modprobe", "--show-modversions", path).output.splitlines())
+        theirs = kmod("modprobe", "--show-exports", path).output.splitlines()
+        assert [f"0x{export.crc:08x}\t{export.name}" for export in module.exports] == theirs
+
+
+def test_parameters_with_type_and_description() -> None:
+    info = ("parm=debug:How much to say", "parmtype=debug:int", "parmtype=bare:bool", "parm=odd")
+    module = ModuleFile(make_module(info=info))
+    assert module.parameters == (
+        Parameter("debug", "int", "How much to say"),
+        Parameter("bare", "bool", ""),
+        Parameter("odd", "", ""),
+    )
+
+
+def test_extended_versions_win_over_the_classic_ones() -> None:
+    long = "x" * 200
+    module = ModuleFile(make_module(needs=[long, "b"], versions_ext=[(long, 0xDEADBEEF), ("b", 7)]))
+    assert module.versions == {long: 0xDEADBEEF, "b": 7}
+    assert [(each.name, each.crc) for each in module.imports] == [(long, 0xDEADBEEF), ("b", 7)]
+
+
+@pytest.mark.parametrize("kind", ["gzip", "xz", "zstd", "lz4", "lz4-legacy"])
+def test_compression_is_told_by_the_content(kind: str, btrfs: ModuleFile, tmp_path: Path) -> None:
+    path = tmp_path / "m.ko"
+    path.write_bytes(_packed(kind, btrfs.content))
+    module = ModuleFile(path)
+    assert module.compression == kind.removesuffix("-legacy")
+    assert module.content == btrfs.content
+    assert module.imports == btrfs.imports
+
+
+@pytest.mark.parametrize("kind", ["gzip", "xz", "zstd", "lz4", "lz4-legacy"])
+@pytest.mark.parametrize("keep", [7, 40, 1000, -1])
+def test_compressed_data_cut_short_is_told(kind: str, keep: int, btrfs: ModuleFile) -> None:
+    with pytest.raises(ModuleFormatError, match=r"damaged|ELF|ends|unpacks|reaches|offset"):
+        everything(ModuleFile(_packed(kind, btrfs.content)[:keep]))
+
+
+@pytest.mark.parametrize("kind", ["gzip", "xz", "zstd", "lz4"])
+def test_a_bomb_does_not_take_the_memory_it_would_like(kind: str) -> None:
+    bomb = _packed(kind, bytes(64 << 20))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModuleFormatError, match="more than"):
+            compression.decompress(bomb, limit=1 << 20)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def _packed(kind: str, content: bytes) -> bytes:
+    if kind == "gzip":
+        return gzip.compress(content, 1)
+    if kind == "xz":
+        return lzma.compress(content, check=lzma.CHECK_CRC32, preset=0)
+    if kind == "zstd":
+        import zstandard
+
+        return zstandard.ZstdCompressor(1, write_content_size=False).compress(content)
+    if kind == "lz4":
+        import lz4.frame
+
+        return lz4.frame.compress(content)
+    import lz4.block
+
+    blocks = [
+        lz4.block.compress(content[at : at + (8 << 20)], store_size=False) for at in range(0, len(content), 8 << 20)
+    ]
+    return b"\x02\x21\x4c\x18" + b"".join(len(block).to_bytes(4, "little") + block for block in blocks)
+
+
+def test_an_error_names_the_file_and_the_offset(tmp_path: Path, btrfs: ModuleFile) -> None:
+    path = tmp_path / "short.ko"
+    path.write_bytes(btrfs.content[:100_000])
+    with pytest.raises(ModuleFormatError) as caught:
+        ModuleFile(path)
+    assert str(path) in str(caught.value)
+    assert caught.value.offset is not None
+    assert caught.value.path == str(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x7fELF", b"hello", b"\x7fELF\2\1\1" + bytes(60), b"\0" * 5000])
+def test_what_is_no_module_is_refused(content: bytes) -> None:
+    with pytest.raises(ModuleFormatError):
+        ModuleFile(content)
+
+
+def test_a_program_is_no_module() -> None:
+    with pytest.raises(ModuleFormatError, match="not a relocatable object"):
+        ModuleFile("/bin/true")
+
+
+def test_truncations_of_real_modules_give_only_the_one_error(cloud_package: Path) -> None:
+    content = next(cloud_package.rglob("dummy.ko")).read_bytes()
+    for size in [*range(0, 600, 7), *range(600, len(content), 997)]:
+        with pytest.raises(ModuleFormatError):
+            everything(ModuleFile(content[:size]))
+
+
+def test_flipped_bits_in_real_modules_give_only_the_one_error(cloud_package: Path) -> None:
+    content = next(cloud_package.rglob("raid6_pq.ko")).read_bytes()
+    chosen = random.Random(11)
+    headers = int.from_bytes(content[40:48], "little")
+    for _ in range(1500):
+        damaged = bytearray(content)
+        # Half of them where a flipped bit does most: in the ELF header and the section headers.
+        places = [
+            range(64),
+            range(headers, headers + 3000),
+            range(len(content) - 800, len(content)),
+            range(len(content)),
+        ]
+        for _ in range(chosen.randint(1, 4)):
+            damaged[chosen.choice(chosen.choice(places))] ^= 1 << chosen.randrange(8)
+        try:
+            everything(ModuleFile(bytes(damaged)))
+        except ModuleFormatError:
+            continue
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_any_bytes_in_any_field_give_only_the_one_error(data: st.DataObject) -> None:
+    content = bytearray(make_module(exports=["a", "b"], needs=["c"], info=["license=GPL", "parm=x:y", "alias=z"]))
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        width = data.draw(st.sampled_from([1, 2, 4, 8]))
+        value = data.draw(st.one_of(st.just(2**64 - 1), st.just(2**63), st.integers(0, 2**64 - 1), st.integers(0, 300)))
+        content[at : at + width] = (value & ((1 << 8 * width) - 1)).to_bytes(width, "little")[: len(content) - at]
+    with contextlib.suppress(ModuleFormatError):
+        everything(ModuleFile(bytes(content)))
+
+
+@settings(max_examples=200, deadline=None)
+@given(tail=st.binary(max_size=300), size=st.integers(0, 2**32 - 1))
+def test_any_signature_gives_only_the_one_error(tail: bytes, size: int) -> None:
+    from kobox.ko.signature import MARKER
+
+    trailer = bytes([0, 0, 2, 0, 0, 0, 0, 0])
+    for claimed in (size, len(tail)):
+        content = make_module() + tail + trailer + claimed.to_bytes(4, "big") + MARKER
+        with contextlib.suppress(ModuleFormatError):
+            _ = ModuleFile(content).signature
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    kind=st.sampled_from([b"\x1f\x8b", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", b"\x02\x21\x4c\x18"]),
+    rest=st.binary(),
+)
+def test_any_bytes_behind_a_magic_give_only_the_one_error(kind: bytes, rest: bytes) -> None:
+    with pytest.raises(ModuleFormatError):
+        ModuleFile(kind + rest)
+
+
+def test_nothing_but_what_is_asked_for_is_imported() -> None:
+    """A short command must not pay for decompressors and ASN.1."""
+    code = "import sys, kobox.ko.modulefile; print(*sys.modules)"
+    done = subprocess.run([__import__("sys").executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"lzma", "zstandard", "lz4", "asn1crypto", "dataclasses", "pathlib"} & set(done.stdout.split())

@@ -1,0 +1,44 @@
+"""The Python examples of the documentation run as they are written, in a directory that has hello.ko."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.building import BuiltTestModules
+
+ROOT = Path(__file__).parent.parent
+RUNNABLE = ("README.md", "docs/box.md")
+
+
+def python_in(page: str) -> list[tuple[int, str]]:
+    """(line number, code) of each Python block of a page."""
+    text = (ROOT / page).read_text()
+    blocks = re.finditer(r"^```python\n(.*?)^```$", text, flags=re.M | re.S)
+    return [(text.count("\n", 0, match.start(1)) + 1, match[1]) for match in blocks]
+
+
+@pytest.mark.parametrize("page", RUNNABLE)
+def test_the_examples_of_a_page_run_in_order(
+    page: str, modules: BuiltTestModules, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(modules("hello"), tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KOBOX_KERNEL", modules.kernel.name)
+    blocks = python_in(page)
+    assert blocks
+    names: dict[str, object] = {}
+    for line, code in blocks:
+        exec(compile("\n" * (line - 1) + code, page, "exec"), names)
+
+
+@pytest.mark.parametrize(
+    "page", [str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]]
+)
+def test_links_between_pages_lead_somewhere(page: str) -> None:
+    here = ROOT / page
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", here.read_text()):
+        assert (here.parent / target).exists(), f"{page} links to {target}"

@@ -1,0 +1,125 @@
+"""What kobox's tools do that kmod's don't: the list of docs/kmod-tools.md."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.kmod_fixtures import Answer, Tree, kobox
+
+
+@pytest.fixture
+def base(cloud: Tree, tmp_path: Path) -> tuple[str, ...]:
+    (tmp_path / "empty.conf").touch()
+    return ("-d", str(cloud.root), "-S", cloud.release, "-C", str(tmp_path / "empty.conf"))
+
+
+def test_json_of_modprobe(base: tuple[str, ...]) -> None:
+    steps = json.loads(kobox("modprobe", *base, "--json", "-D", "btrfs").output)
+    assert steps[-1]["module"] == "btrfs"
+    assert steps[-1]["reason"] == "asked for"
+    assert json.loads(kobox("modprobe", *base, "--json", "-R", "fs-btrfs").output)[0]["module"] == "btrfs"
+    assert "softdeps" in json.loads(kobox("modprobe", *base, "--json", "-c").output)
+
+
+def test_json_of_modinfo(cloud: Tree) -> None:
+    (report,) = json.loads(kobox("modinfo", "-b", cloud.root, "-k", cloud.release, "--json", "loop").output)
+    assert report["name"] == "loop"
+    assert report["fields"]["license"] == ["GPL"]
+    assert {"name": "max_part", "type": "int"}.items() <= report["parameters"][1].items()
+    assert report["signature"]["sig_id"] == "PKCS#7"
+
+
+def test_a_misspelt_module_gets_a_suggestion(base: tuple[str, ...], cloud: Tree) -> None:
+    assert "Did you mean btrfs" in kobox("modprobe", *base, "-D", "btrsf").errors
+    assert "Did you mean btrfs" in kobox("modinfo", "-b", cloud.root, "-k", cloud.release, "btrsf").errors
+
+
+def test_missing_indexes_get_a_hint(tmp_path: Path) -> None:
+    (tmp_path / "lib/modules/1.0").mkdir(parents=True)
+    answer = kobox("modprobe", "-d", tmp_path, "-S", "1.0", "-D", "x")
+    assert answer.status == 1
+    assert "run `depmod`" in answer.errors
+
+
+def test_modinfo_takes_fields_in_any_case_and_refuses_unknown_ones(cloud: Tree) -> None:
+    where = ("-b", str(cloud.root), "-k", cloud.release)
+    assert kobox("modinfo", *where, "-F", "License", "loop") == (0, "GPL\n", "")
+    answer = kobox("modinfo", *where, "-F", "licence", "loop")
+    assert answer.status == 1
+    assert "Did you mean license" in answer.errors
+    # A field that modules may have but this one has not is no mistake.
+    assert kobox("modinfo", *where, "-F", "firmware", "loop") == (0, "", "")
+
+
+def test_an_error_names_file_and_offset(tmp_path: Path) -> None:
+    (tmp_path / "bad.ko").write_bytes(b"\x7fELF\2\1\1" + bytes(100))
+    answer = kobox("modinfo", tmp_path / "bad.ko")
+    assert answer.status == 1
+    assert f"{tmp_path}/bad.ko: offset 0x10:" in answer.errors
+
+
+def test_a_link_named_like_a_tool_is_that_tool(cloud: Tree, tmp_path: Path) -> None:
+    command = tmp_path / "modprobe"
+    command.symlink_to(Path(sys.executable).parent / "kobox")
+    words = [str(command), "-d", str(cloud.root), "-S", cloud.release, "-R", "fs-btrfs"]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "btrfs\n"
+    failed = subprocess.run([*words, "--nosuch"], capture_output=True, text=True, check=False)
+    assert (failed.returncode, failed.stderr) == (1, "modprobe: unrecognized option '--nosuch'\n")
+
+
+def test_modprobe_imports_little() -> None:
+    """Startup counts: 60 ms for `modprobe -D` in all."""
+    code = "import sys, kobox.cli.kmod_modprobe; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"dataclasses", "pathlib", "json", "subprocess", "ctypes", "lzma", "difflib"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("tool", ["lsmod", "insmod", "rmmod", "modprobe", "modinfo", "depmod", "kmod"])
+def test_help_and_version(tool: str, kmod: Callable[..., Answer]) -> None:
+    assert kobox(tool, "--help").status == 0
+    ours, theirs = kobox(tool, "--version"), kmod(tool, "--version")
+    assert ours.status == theirs.status == 0
+    assert ours.output.splitlines()[0] == theirs.output.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("lsmod", ("x",)),
+        ("insmod", ()),
+        ("insmod", ("/nonexistent.ko",)),
+        ("insmod", ("--bad",)),
+        ("rmmod", ()),
+        ("rmmod", ("nosuch",)),
+        ("rmmod", ("-x",)),
+        ("kmod", ("static-nodes", "-f", "bad")),
+        ("kmod", ("nocmd",)),
+        ("kmod", ("-x",)),
+        ("kmod", ()),
+    ],
+)
+def test_errors_of_the_other_tools_end_as_kmods_do(
+    tool: str, arguments: tuple[str, ...], kmod: Callable[..., Answer]
+) -> None:
+    ours, theirs = kobox(tool, *arguments), kmod(tool, *arguments)
+    assert ours.status == theirs.status == 1
+    assert ours.errors.splitlines()[-1:] == theirs.errors.splitlines()[-1:]
+
+
+def test_static_nodes_in_every_format(kmod: Callable[..., Answer], cloud: Tree) -> None:
+    from kobox.tools.static_nodes import render, static_nodes
+    from kobox.tree.moduletree import ModuleTree
+
+    nodes = static_nodes(ModuleTree.of(cloud.release, root=str(cloud.root)))
+    (node,) = [node for node in nodes if node.module == "btrfs"]
+    assert (node.name, node.kind, node.major, node.minor) == ("btrfs-control", "c", 10, 234)
+    text = (cloud.path / "modules.devname").read_text()
+    assert render(nodes, "devname") == text.partition("\n")[2]
+    assert "c! /dev/btrfs-control 0600 - - - 10:234\n" in render(nodes, "tmpfiles")
+    assert "Module: btrfs\n\tDevice node: /dev/btrfs-control\n" in render(nodes, "human")

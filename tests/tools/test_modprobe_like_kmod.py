@@ -1,0 +1,179 @@
+"""modprobe -D, -R, -c, -n and its errors, beside the real modprobe 34.2."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.kmod_fixtures import Answer, Tree, kobox
+
+Kmod = Callable[..., Answer]
+
+CONFIG = """\
+# comment
+alias foo-bar btrfs
+alias foo-bar xor
+alias net-x* dummy
+alias nowhere nosuchmod
+alias [ab]c-d loop
+blacklist dum_my
+blacklist virtio_blk
+options btrfs a=1 b="x y"
+options btrfs  c=3
+options foo-bar z=9
+options xor-x q=1
+options raid6_pq r=1
+install tun echo installing tun $CMDLINE_OPTS
+install ghost echo ghost
+remove tun echo removing tun
+softdep veth pre: dummy loop post: ifb
+weakdep veth bridge
+options loop \\
+   max_loop=7
+"""
+
+
+def names_of(tree: Tree) -> list[str]:
+    return [line.split(":")[0].rpartition("/")[2].removesuffix(".ko") for line in (tree.path / "modules.dep").open()]
+
+
+def some_aliases(tree: Tree, count: int) -> list[str]:
+    lines = (tree.path / "modules.alias").read_text().splitlines()[1:]
+    chosen = random.Random(3).sample(lines, count)
+    return [line.split()[1].replace("*", "00").replace("?", "0") for line in chosen]
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "kobox.conf"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture(scope="module")
+def base(cloud_one_softdep: Tree, config: Path) -> tuple[str, ...]:
+    return ("-d", str(cloud_one_softdep.root), "-S", cloud_one_softdep.release, "-C", str(config))
+
+
+def test_the_plan_for_every_module_is_kmods(cloud_one_softdep: Tree, base: tuple[str, ...], kmod: Kmod) -> None:
+    names = names_of(cloud_one_softdep)
+    assert len(names) > 1000
+    # One run each over all names: -a keeps going.
+    assert kobox("modprobe", *base, "-D", "-a", *names) == kmod("modprobe", *base, "-D", "-a", *names)
+
+
+@pytest.mark.parametrize("option", ["-R", "-D"])
+def test_hundreds_of_aliases_mean_what_they_mean_to_kmod(
+    cloud_one_softdep: Tree, base: tuple[str, ...], kmod: Kmod, option: str
+) -> None:
+    aliases = some_aliases(cloud_one_softdep, 400)
+    ours, theirs = (tool("modprobe", *base, option, "-a", *aliases) for tool in (kobox, kmod))
+    assert ours.output == theirs.output
+    assert ours.status == theirs.status
+
+
+def test_symbols_builtin_modules_and_their_aliases(base: tuple[str, ...], kmod: Kmod, cloud_one_softdep: Tree) -> None:
+    symbols = [line.split()[1] for line in (cloud_one_softdep.path / "modules.symbols").read_text().splitlines()[1:200]]
+    builtin = [Path(line).stem for line in (cloud_one_softdep.path / "modules.builtin").read_text().split()]
+    others = ["fs-ext4", "ext2", "crypto-crc32c", "char-major-10-234"]
+    for names in (symbols, builtin, others):
+        for option in ("-R", "-D"):
+            ours, theirs = (tool("modprobe", *base, option, "-a", *names) for tool in (kobox, kmod))
+            assert (ours.status, ours.output) == (theirs.status, theirs.output)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-D", "foo-bar"),
+        ("-D", "foo_bar"),
+        ("-R", "foo-bar"),
+        ("-R", "net-xyz"),
+        ("-D", "net-xyz"),
+        ("-D", "nowhere"),
+        ("-R", "nowhere"),
+        ("-R", "ac-d"),
+        ("-R", "ac_d"),
+        ("-D", "tun"),
+        ("-D", "ghost"),
+        ("-R", "ghost"),
+        ("-n", "-v", "tun", "xx=1"),
+        ("-n", "-v", "-i", "tun"),
+        ("-n", "-v", "veth", "p=1"),
+        ("-n", "veth"),
+        ("-n", "-v", "btrfs", "u=1", "v=2 3"),
+        ("-n", "-v", "-a", "loop", "btrfs"),
+        ("-D", "-b", "virtio_blk"),
+        ("-D", "virtio_blk"),
+        ("-D", "virtio:d00000002v00001AF4"),
+        ("-R", "virtio:d00000002v00001AF4"),
+        ("-n", "-v", "i8042"),
+        ("-D", "i8042"),
+        ("-r", "-n", "-v", "tun"),
+        ("-D", "-q", "nosuch"),
+        ("-n", "-q", "nosuch"),
+        ("-R", "-q", "nosuch"),
+        ("--resolve-alias", "fs-btrfs"),
+        ("--show-dep", "loop"),
+        ("loop", "-D"),
+        ("-D", "--", "loop"),
+        ("-Dloop",),
+        ("--set-version=1.2.3", "-D", "loop", "-q"),
+    ],
+)
+def test_output_and_status_are_kmods(base: tuple[str, ...], kmod: Kmod, arguments: tuple[str, ...]) -> None:
+    ours, theirs = (tool("modprobe", *base, *arguments) for tool in (kobox, kmod))
+    assert (ours.status, ours.output) == (theirs.status, theirs.output)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-D", "nosuch"),
+        ("-R", "nosuch"),
+        ("-D", "-a", "loop", "nosuch", "btrfs"),
+        ("-D", "./nofile.ko"),
+        ("-r", "nosuch"),
+        (),
+        ("-a",),
+        ("-R",),
+        ("--badopt",),
+        ("-Z",),
+        ("--show-", "x"),
+        ("-d",),
+        ("--dirname",),
+        ("-w", "x", "btrfs"),
+        ("--first-time", "-n", "i8042"),
+    ],
+)
+def test_errors_begin_as_kmods_do(base: tuple[str, ...], kmod: Kmod, arguments: tuple[str, ...]) -> None:
+    ours, theirs = (tool("modprobe", *base, *arguments) for tool in (kobox, kmod))
+    assert (ours.status, ours.output) == (theirs.status, theirs.output)
+    assert ours.errors.splitlines()[:1] == theirs.errors.splitlines()[:1]
+
+
+def test_modprobe_options_come_first(base: tuple[str, ...], kmod: Kmod) -> None:
+    environment = {"MODPROBE_OPTIONS": "-D -q"}
+    ours, theirs = (tool("modprobe", *base, "veth", "a=b", environment=environment) for tool in (kobox, kmod))
+    assert (ours.status, ours.output) == (theirs.status, theirs.output)
+
+
+def test_the_configuration_dump_is_kmods(base: tuple[str, ...], kmod: Kmod) -> None:
+    ours, theirs = (tool("modprobe", *base, "-c").output.splitlines() for tool in (kobox, kmod))
+    # kmod forgets the blank between a softdep's two parts when it has both.
+    wrong = [line for line in theirs if line.startswith("softdep veth")]
+    assert wrong == ["softdep veth pre: dummy looppost: ifb"]
+    theirs[theirs.index(wrong[0])] = "softdep veth pre: dummy loop post: ifb"
+    assert ours == theirs
+
+
+def test_symbols_of_module_files(cloud_one_softdep: Tree, kmod: Kmod) -> None:
+    for name in ("fs/btrfs/btrfs.ko", "drivers/net/dummy.ko", "lib/raid6/raid6_pq.ko"):
+        path = cloud_one_softdep.path / "kernel" / name
+        for option in ("--show-modversions", "--dump-modversions", "--show-exports"):
+            ours, theirs = (tool("modprobe", option, path) for tool in (kobox, kmod))
+            assert ours.status == theirs.status
+            assert sorted(ours.output.splitlines()) == sorted(theirs.output.splitlines())

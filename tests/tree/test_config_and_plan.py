@@ -1,0 +1,170 @@
+"""modprobe's configuration, what names mean, and the load plan as data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kobox.tree import config as configuration
+from kobox.tree.confdirs import config_files
+from kobox.tree.config import Config, ConfigReader, Softdep
+from kobox.tree.index import IndexFormatError
+from kobox.tree.moduletree import ModuleTree
+from kobox.tree.plan import ForbiddenModuleError, ModuleNotFoundInTreeError
+from tests.kmod_fixtures import Tree
+
+
+def parse(text: str) -> Config:
+    reader = ConfigReader()
+    reader.read(text, "test.conf")
+    return reader.config()
+
+
+def tree_with(cloud: Tree, text: str = "") -> ModuleTree:
+    return ModuleTree.of(cloud.release, root=str(cloud.root), config=parse(text))
+
+
+def names(tree: ModuleTree, name: str) -> list[str]:
+    return [step.module for step in tree.resolve(name).steps]
+
+
+class TestConfiguration:
+    def test_directives(self) -> None:
+        config = parse("alias a-* b-c\nblacklist d-e\noptions f g=1\ninstall h cmd  x\nremove i cmd\nweakdep j k l\n")
+        assert config.aliases == (("a_*", "b_c"),)
+        assert config.blacklist == ("d_e",)
+        assert config.options == (("f", "g=1"),)
+        assert config.installs == (("h", "cmd  x"),)
+        assert config.removes == (("i", "cmd"),)
+        assert config.weakdeps == (("j", ("k", "l")),)
+
+    def test_softdep(self) -> None:
+        assert parse("softdep a-b pre: c d post: e\n").softdeps == (Softdep("a_b", ("c", "d"), ("e",)),)
+
+    def test_bad_lines_are_told_with_their_number_and_the_rest_counts(self) -> None:
+        config = parse("junk\n\n# fine\noptions\nblacklist a\ninclude /x\n")
+        assert config.blacklist == ("a",)
+        assert [problem.partition(":")[0] for problem in config.problems] == [
+            "test.conf line 1",
+            "test.conf line 4",
+            "test.conf",
+        ]
+
+    def test_the_first_directory_wins_and_files_are_merged_by_name(self, tmp_path: Path) -> None:
+        for folder, name in (("etc", "b.conf"), ("usr", "b.conf"), ("usr", "a.conf"), ("usr", "not-this.txt")):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / name).touch()
+        found = config_files([str(tmp_path / "etc"), str(tmp_path / "usr"), str(tmp_path / "none")])
+        assert found == [str(tmp_path / "usr/a.conf"), str(tmp_path / "etc/b.conf")]
+
+    @pytest.mark.parametrize(
+        ("line", "options", "blacklist"),
+        [
+            ("root=/dev/sda loop.max_loop=7", (("loop", "max_loop=7"),), ()),
+            ('usb-storage.quirks="a b" x.flag', (("usb_storage", 'quirks="a b"'), ("x", "flag")), ()),
+            ('"m.p=a b" quiet', (("m", 'p="a b"'),), ()),
+            ("modprobe.blacklist=a-b,c", (), ("a_b", "c")),
+            ("a.b=1 -- c.d=2", (("a", "b=1"),), ()),
+            ("", (), ()),
+        ],
+    )
+    def test_the_kernel_command_line(
+        self, line: str, options: tuple[tuple[str, str], ...], blacklist: tuple[str, ...]
+    ) -> None:
+        config = configuration.load([str(Path("/nonexistent"))], line)
+        assert config.options == options
+        assert config.blacklist == blacklist
+
+    @given(st.text())
+    def test_no_text_makes_the_reader_fail(self, text: str) -> None:
+        parse(text)
+        ConfigReader().read_command_line(text)
+
+
+class TestPlan:
+    def test_dependencies_come_first_each_with_its_reason(self, cloud: Tree) -> None:
+        steps = tree_with(cloud).resolve("fs-btrfs").steps
+        assert steps[-1].module == "btrfs"
+        assert steps[-1].reason == "fs-btrfs is an alias of it"
+        reasons = {step.module: step.reason for step in steps}
+        assert reasons["xor"] == "dependency of btrfs"
+        assert reasons["blake2b_generic"] == "softdep pre of btrfs"
+        assert reasons["crc32c_intel"] == "softdep pre of libcrc32c"
+        assert all(Path(step.path).exists() for step in steps if step.action == "insmod")
+
+    def test_every_softdep_line_counts(self, cloud: Tree) -> None:
+        """kmod heeds the first only."""
+        lines = [line for line in (cloud.path / "modules.softdep").read_text().splitlines() if " btrfs " in line]
+        assert len(lines) > 1
+        assert {"blake2b_generic", "xxhash_generic"} <= set(names(tree_with(cloud), "btrfs"))
+        assert "ifb" in names(tree_with(cloud, "softdep veth pre: dummy\nsoftdep veth pre: ifb\n"), "veth")
+
+    def test_softdeps_don_t_disable_an_install_line(self, cloud: Tree) -> None:
+        steps = tree_with(cloud, "softdep veth pre: dummy\ninstall veth echo hi\n").resolve("veth").steps
+        assert [(step.action, step.module) for step in steps] == [("insmod", "dummy"), ("install", "veth")]
+
+    def test_options_of_alias_and_module_and_arguments(self, cloud: Tree) -> None:
+        tree = tree_with(cloud, "alias my-net dummy\noptions dummy a=1\noptions my_net b=2\n")
+        assert tree.resolve("my-net", "c=3").steps[0].argument == "a=1 b=2 c=3"
+        assert tree.resolve("dummy", "c=3").steps[0].argument == "a=1 c=3"
+
+    def test_the_blacklist_counts_for_aliases_and_on_demand_for_names(self, cloud: Tree) -> None:
+        tree = tree_with(cloud, "blacklist virtio_blk\n")
+        assert [step.blacklisted for step in tree.resolve("virtio:d00000002v00001AF4").steps] == [True]
+        assert names(tree, "virtio_blk")[-1] == "virtio_blk"
+        assert [step.blacklisted for step in tree.resolve("virtio_blk", use_blacklist=True).steps] == [True]
+
+    def test_forbid_stops_dependencies_too(self, cloud: Tree) -> None:
+        tree = tree_with(cloud, "forbid xor\n")
+        with pytest.raises(ForbiddenModuleError, match="xor, which btrfs needs") as caught:
+            tree.resolve("btrfs")
+        assert (caught.value.module, caught.value.wanted_by) == ("xor", "btrfs")
+
+    def test_a_forbidden_soft_dependency_is_left_out(self, cloud: Tree) -> None:
+        assert "blake2b_generic" not in names(tree_with(cloud, "forbid blake2b-generic\n"), "btrfs")
+
+    def test_the_allow_list(self, cloud: Tree) -> None:
+        tree = tree_with(cloud, "allow dummy veth\nallow virtio*\n")
+        assert names(tree, "dummy") == ["dummy"]
+        assert names(tree, "virtio_blk") == ["virtio", "virtio_ring", "virtio_blk"]
+        with pytest.raises(ForbiddenModuleError):
+            tree.resolve("tun")
+
+    def test_a_module_matched_twice_is_planned_once(self, cloud: Tree) -> None:
+        tree = tree_with(cloud, "alias twice dummy\nalias tw* dummy\n")
+        assert [match.module for match in tree.lookup("twice")] == ["dummy", "dummy"]
+        assert names(tree, "twice") == ["dummy"]
+
+    def test_builtin_modules(self, cloud: Tree) -> None:
+        (step,) = tree_with(cloud).resolve("fs-ext4").steps
+        assert (step.action, step.module, str(step)) == ("builtin", "ext4", "builtin ext4")
+
+    def test_a_typo_gets_a_suggestion(self, cloud: Tree) -> None:
+        with pytest.raises(ModuleNotFoundInTreeError) as caught:
+            tree_with(cloud).resolve("btrsf")
+        assert "btrfs" in caught.value.suggestions
+        assert "Did you mean btrfs" in str(caught.value)
+
+    def test_missing_indexes_get_a_hint(self, tmp_path: Path) -> None:
+        with pytest.raises(ModuleNotFoundInTreeError, match="no modules are installed"):
+            ModuleTree.of("1.0", root=str(tmp_path)).resolve("x")
+        (tmp_path / "lib/modules/1.0").mkdir(parents=True)
+        with pytest.raises(ModuleNotFoundInTreeError, match="run `depmod`"):
+            ModuleTree.of("1.0", root=str(tmp_path)).resolve("x")
+
+    def test_a_module_that_the_indexes_don_t_know_gets_a_hint(self, cloud: Tree, tmp_path: Path) -> None:
+        tree = tmp_path / "lib/modules/1.0"
+        tree.mkdir(parents=True)
+        for path in cloud.path.glob("modules.*"):
+            (tree / path.name).symlink_to(path)
+        (tree / "new_one.ko").touch()
+        with pytest.raises(ModuleNotFoundInTreeError, match="not in the indexes"):
+            ModuleTree.of("1.0", root=str(tmp_path)).resolve("new-one")
+
+    def test_a_damaged_index_is_told(self, tmp_path: Path) -> None:
+        (tmp_path / "modules.dep.bin").write_bytes(b"not an index")
+        with pytest.raises(IndexFormatError, match="depmod"):
+            ModuleTree(str(tmp_path)).resolve("x")
