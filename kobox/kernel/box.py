@@ -359,7 +359,7 @@ class Box(Kernel):
 
     def _answer(self, program: Process) -> None:
         """The kernel has run a program: /sbin/modprobe, by its first argument's name, with an alias as its last."""
-        arguments = self._processes.arguments()
+        arguments = program.arguments
         self.requests.append(arguments)
         if not arguments[0].endswith("modprobe") or self.loader is None:
             raise KoboxError(f"{arguments[0]}: no such program in this box")

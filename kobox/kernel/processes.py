@@ -78,10 +78,13 @@ class Pending:
 
 
 class Process:
-    """One process: its number among kobox's, its PID in the box, and its call under way. `space` is the CR3 of
-    a program with memory of its own; 0: the memory that all others share."""
+    """One process: its number among kobox's, its PID in the box, and its call under way.
 
-    __slots__ = ("number", "pending", "pid", "space", "state")
+    A program that the kernel has run has memory of its own: `space` is its CR3 (0: the memory that all others share), and
+    `arguments` its command line.
+    """
+
+    __slots__ = ("arguments", "number", "pending", "pid", "space", "state")
 
     def __init__(self, number: int, pid: int, state: State, *, space: int = 0) -> None:
         self.number = number
@@ -89,6 +92,7 @@ class Process:
         self.state = state
         self.pending: Pending | None = None
         self.space = space
+        self.arguments: list[str] = []
 
 
 class Limits:
@@ -116,6 +120,7 @@ class Processes:
         self.dead: str = ""
         self.limits = Limits()
         self.space = 0
+        self._serving: list[Process] = []  # programs of the kernel's, the one served last at the end
         self.on_program: Callable[[Process], None] | None = None
         self.on_slice: Callable[[], None] | None = None
 
@@ -178,6 +183,7 @@ class Processes:
         self.space = saved["space"]  # type: ignore[assignment]
         number = saved["in_hand"]
         self.in_hand = None if number is None else self.by_number[number]  # type: ignore[index]
+        self._serving.clear()
         self.dead = ""
 
     # -- calls -----------------------------------------------------------------------------------------------
@@ -278,6 +284,10 @@ class Processes:
             self._send_for(process)
 
     def _send_for(self, process: Process) -> None:
+        if process.space:  # a program wakes by itself, again and again: nobody else can reach its memory
+            self._park_in_hand()
+            self._run(lambda: self.in_hand is process, FOREVER, self.limits)
+            return
         if self.in_hand is None:
             self._summon()
             if self.in_hand is process:
@@ -317,13 +327,20 @@ class Processes:
         """Put the process in hand to sleep: the CPU then is the kernel's."""
         if process.number == 0:
             self._set(process, NUMBERS["poll"], (_POLL, 2, FOREVER))
+        elif process.space:
+            self._nap()
         else:
             self._set(process, NUMBERS["futex"], (_WORDS + 4 * process.number, _FUTEX_WAIT, 0, 0))
         process.state = State.BUSY if process.number == 0 else State.PARKED
         self.in_hand = None
 
+    def _nap(self) -> None:
+        """Let a program at the doorbell sleep for some milliseconds, and ring again."""
+        self._set(self.by_number[0], NUMBERS["poll"], (0, 0, 5))
+
     def _simple(self, process: Process, what: str, arguments: tuple[int, ...]) -> int:
-        """A call of the process in hand that cannot block."""
+        """A call that cannot block."""
+        self._take(process)
         pending = process.pending = Pending(process, what)
         self._set(process, NUMBERS[what], arguments)
         process.state, self.in_hand = State.BUSY, None
@@ -417,7 +434,12 @@ class Processes:
         """Somebody is at the doorbell: take note of his result, and let him sleep again unless he is wanted."""
         process = self.by_number[self._machine.register("fs_base")]
         if process.number == 0 and (space := self._machine.registers().cr3) != self.space:
-            self._serve(space)
+            # One program is served at a time, but for those that the loading of a module by another may wait for.
+            before = self._serving[-1].pending if self._serving else None
+            if not self._serving or (before is not None and before.what in ("init_module", "finit_module")):
+                self._serve(space)
+            else:
+                self._nap()
             return
         rested = process.state is State.BUSY
         self.in_hand = process
@@ -437,8 +459,10 @@ class Processes:
         """The kernel has run a program of kobox's: it makes what calls `on_program` wants, then exits."""
         number = next(n for n in range(MAX_PROCESSES, 2 * MAX_PROCESSES) if n not in self.by_number)
         program = self.by_number[number] = self.in_hand = Process(number, 0, State.IN_HAND, space=space)
+        self._serving.append(program)
         status = 1
         try:
+            program.arguments = self.arguments()
             self._simple(program, "arch_prctl", (0x1002, number))  # ARCH_SET_FS: from now on known by its number
             self._simple(program, "mlockall", (1,))
             if self.on_program:
@@ -452,6 +476,8 @@ class Processes:
                 self._set(program, NUMBERS["exit_group"], (status,))
                 program.state, self.in_hand = State.DEAD, None
             self.by_number.pop(number, None)
+            if program in self._serving:
+                self._serving.remove(program)
 
     def _hear_news(self, init: Process) -> None:
         """PID 1's poll() has returned: somebody wants it, or a child has died."""

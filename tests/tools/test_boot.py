@@ -11,6 +11,7 @@ from kobox.errors import KoboxError
 from kobox.images.store import KernelImage
 from kobox.kernel.box import Box
 from kobox.tools.boot import boot, tree_of
+from tests.building import BuiltTestModules
 
 AF_ALG, SOCK_SEQPACKET = 38, 5
 IPPROTO_SCTP = 132
@@ -69,6 +70,16 @@ def test_a_request_that_nothing_answers_fails_as_on_any_kernel(tree_box: Box) ->
         tree_box.mount("none", "/mnt", "nosuchfs")
     assert caught.value.errno == 19
     assert ["/sbin/modprobe", "-q", "--", "fs-nosuchfs"] in tree_box.requests
+
+
+def test_several_requests_at_once_are_all_answered(tree_box: Box, modules: BuiltTestModules) -> None:
+    requester = tree_box.insmod(modules("requester"))
+    tree_box.sleep(5)
+    asked = {arguments[-1] for arguments in tree_box.requests}
+    assert {"dummy", "veth", "nosuchmodule", "ifb", "tun", "loop"} <= asked
+    assert {"dummy", "veth", "ifb", "tun", "loop"} <= set(tree_box.modules())
+    requester.unload()
+    assert not tree_box.findings
 
 
 def test_a_kernel_without_modules_says_so(debian_kernel: KernelImage) -> None:
