@@ -80,8 +80,8 @@ class Pending:
 class Process:
     """One process: its number among kobox's, its PID in the box, and its call under way.
 
-    A program that the kernel has run has memory of its own: `space` is its CR3 (0: the memory that all others share), and
-    `arguments` its command line.
+    A program that the kernel has run has memory of its own: `space` is its CR3 (0: the memory that all others
+    share), and `arguments` its command line.
     """
 
     __slots__ = ("arguments", "number", "pending", "pid", "space", "state")
