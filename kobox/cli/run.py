@@ -49,6 +49,8 @@ def main(argv: list[str], prog: str) -> int:
     finally:
         progress.close()
     with box:
+        if arguments.cpu_limit:
+            box.limits.cpu = arguments.cpu_limit
         return _tell(arguments, box, modules)
 
 
@@ -65,6 +67,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--no-unload", dest="unload", action="store_false", help="leave the module loaded")
     parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
     parser.add_argument("--cmdline", default="", metavar="TEXT", help="added to the kernel's command line")
+    parser.add_argument(
+        "--cpu-limit", type=float, metavar="SECONDS", help="CPU time of the box that one call may burn (default: 60)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line: every event, the verdict last")
     parser.add_argument("-v", "--verbose", action="store_true", help="show every kernel line with its level")
     return parser

@@ -23,8 +23,6 @@ from pathlib import Path
 from kobox.errors import FetchError, KernelNotFoundError
 from kobox.images.store import KernelImage, Progress, natural
 
-_MIRROR = "http://deb.debian.org/debian"
-_SECURITY_MIRROR = "http://deb.debian.org/debian-security"
 _DEFAULT_SUITE = "bookworm"
 _ROLLING = frozenset({"sid", "unstable", "experimental", "rc-buggy"})  # they have no security archive
 _DEFAULT_FLAVOUR = "cloud-amd64"
@@ -349,7 +347,14 @@ def machine_suite(os_release: Path = Path("/etc/os-release")) -> str:
 
 
 def machine_mirrors() -> tuple[str, str]:
-    """The URIs this machine takes Debian and its security updates from, or Debian's own."""
+    """The URIs this machine takes Debian and its security updates from.
+
+    KOBOX_DEBIAN_MIRROR (and the same with `-security` behind) counts first: for machines that are no Debian.
+    Raises FetchError when neither tells.
+    """
+    named = os.environ.get("KOBOX_DEBIAN_MIRROR", "").rstrip("/")
+    if named:
+        return named, f"{named}-security"
     form = "$(ORIGIN)|$(LABEL)|$(REPO_URI)"
     listed = subprocess.run(
         ["apt-get", "indextargets", "--format", form, "Created-By: Packages"],
@@ -361,9 +366,20 @@ def machine_mirrors() -> tuple[str, str]:
     found: dict[str, str] = {}
     for line in listed.stdout.splitlines():
         origin, label, uri = (line.split("|") + ["", ""])[:3]
-        if origin == "Debian" and uri.startswith(("http://", "https://", "mirror", "tor+", "file:", "copy:")):
-            found.setdefault(label, uri.rstrip("/"))
-    return found.get("Debian", _MIRROR), found.get("Debian-Security", _SECURITY_MIRROR)
+        uri = uri.rstrip("/")
+        if not uri.startswith(("http://", "https://", "mirror", "tor+", "file:", "copy:")):
+            continue
+        if origin == "Debian":
+            found.setdefault(label, uri)
+        elif not origin:  # apt has no lists yet (`apt-get update` was never run): the path says what it is
+            labels = {"debian": "Debian", "debian-security": "Debian-Security"}
+            found.setdefault(labels.get(uri.rpartition("/")[2], ""), uri)
+    if "Debian" not in found:
+        raise FetchError(
+            "this machine's apt names no Debian archive",
+            hint="Set KOBOX_DEBIAN_MIRROR to one, such as http://HOST/debian.",
+        )
+    return found["Debian"], found.get("Debian-Security", f"{found['Debian']}-security")
 
 
 def parse_packages(text: str) -> Iterator[Package]:

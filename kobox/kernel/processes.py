@@ -505,4 +505,7 @@ class Processes:
         self.in_hand = None
         lines, rip = self._explain()
         rip = (place_in(lines) if error is KernelPanicError else "") or rip
-        raise error(reason, log=lines, rip=rip, hint="Restore a checkpoint, or boot another box.")
+        hint = "Restore a checkpoint, or boot another box."
+        if error is BoxHungError:
+            hint = f"If it is slow and not stuck, give it more CPU time (`limits.cpu`, --cpu-limit). {hint}"
+        raise error(reason, log=lines, rip=rip, hint=hint)
