@@ -96,7 +96,7 @@ def qemu_figure(kernel: KernelImage, module: Path, scratch: Path) -> float | Non
     busybox = next(
         path for path in (scratch / "busybox").rglob("busybox") if path.is_file() and path.stat().st_size > 10**6
     )
-    script = b"#!/bin/busybox sh\n/bin/busybox insmod /m.ko\n/bin/busybox rmmod /m.ko\n/bin/busybox poweroff -f\n"
+    script = b"#!/bin/busybox sh\n/bin/busybox insmod /m.ko\n/bin/busybox rmmod /m.ko\n/bin/busybox reboot -f\n"
     archive = scratch / "initrd"
     archive.write_bytes(
         initramfs.pack(
@@ -132,7 +132,11 @@ def qemu_figure(kernel: KernelImage, module: Path, scratch: Path) -> float | Non
         "stdio",
     ]
     began = time.perf_counter()
-    subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False)
+    try:
+        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False)
+    except subprocess.TimeoutExpired:
+        print("QEMU has not come to its end in 120 s: no comparison")
+        return None
     return time.perf_counter() - began
 
 
