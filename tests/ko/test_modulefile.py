@@ -299,3 +299,19 @@ def test_the_newer_liblzma_and_the_library_s_own_unpack_alike(
                     compression.decompress(damaged)
             with pytest.raises(ModuleFormatError, match="more than 1000"):
                 compression.decompress(packed, limit=1000)
+
+
+def test_a_signature_with_any_byte_changed_is_told_or_read(cloud_package: Path) -> None:
+    """Whatever stands in the message, nothing but `ModuleFormatError` comes out."""
+    from kobox.ko import signature
+
+    module = ModuleFile(next(cloud_package.rglob("dummy.ko")))
+    assert module.signature is not None
+    whole = module.content[module.signature.content_size :]
+    chance = random.Random(3)
+    for _ in range(3000):
+        damaged = bytearray(whole)
+        for _ in range(chance.randint(1, 3)):
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        with contextlib.suppress(ModuleFormatError):
+            signature.parse(bytes(damaged))
