@@ -1,7 +1,8 @@
 """The kmod tools' speed, kobox beside kmod 34.2 on the same files: `make bench-kmod`.
 
 Each pair is run in turns, so that whatever else the machine does meets both; the figures are medians, in brackets
-the best. Python's bytecode is compiled before, as it is in an installed package.
+the best, behind them the processor's time (user and system, of all processes). Python's bytecode is compiled before,
+as it is in an installed package.
 
     python bench/kmod.py [plain] [xz] [small]
 """
@@ -32,13 +33,15 @@ PACKED = ("trixie", r"linux-image-6\.12\.\d+\+deb13-amd64")
 
 
 class Timing(NamedTuple):
-    """Seconds of wall time of several runs, and the most memory that one of them took, in MB."""
+    """Seconds of wall and of processor time of several runs, and the most memory that one of them took, in MB."""
 
     seconds: list[float]
+    cpu: list[float]
     peak: float
 
     def __str__(self) -> str:
-        return f"{1000 * statistics.median(self.seconds):8.1f} ms [{1000 * min(self.seconds):.1f}]"
+        wall = f"{1000 * statistics.median(self.seconds):8.1f} ms [{1000 * min(self.seconds):.1f}]"
+        return f"{wall} cpu {1000 * statistics.median(self.cpu):.0f}"
 
     @property
     def median(self) -> float:
@@ -57,8 +60,8 @@ def environment(cache: Path) -> dict[str, str]:
     return {**kept, "XDG_CACHE_HOME": str(cache)}
 
 
-def once(words: list[str], env: dict[str, str]) -> tuple[float, float]:
-    """(wall seconds, peak memory in MB, the children's in it) of one process."""
+def once(words: list[str], env: dict[str, str]) -> tuple[float, float, float]:
+    """(wall seconds, processor seconds, peak memory in MB, the children's in it) of one process."""
     start = time.perf_counter()
     process = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -66,19 +69,22 @@ def once(words: list[str], env: dict[str, str]) -> tuple[float, float]:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{' '.join(words)} ended with {process.returncode}")
-    return elapsed, usage.ru_maxrss / 1024
+    return elapsed, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def in_turns(
     pairs: dict[str, list[str]], runs: int, env: dict[str, str], prepare: Callable[[], None]
 ) -> dict[str, Timing]:
     """Run the commands in turns."""
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in pairs}
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in pairs}
     for _ in range(runs):
         for name, words in pairs.items():
             prepare()
             found[name].append(once(words, env))
-    return {name: Timing([each[0] for each in runs_], max(each[1] for each in runs_)) for name, runs_ in found.items()}
+    return {
+        name: Timing([each[0] for each in runs_], [each[1] for each in runs_], max(each[2] for each in runs_))
+        for name, runs_ in found.items()
+    }
 
 
 def show(title: str, wanted: str, timings: dict[str, Timing]) -> None:

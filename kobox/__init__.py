@@ -29,7 +29,9 @@ if TYPE_CHECKING:
         SnapshotError,
     )
     from kobox.kernel.box import Box
+    from kobox.ko.modulefile import ModuleFile
     from kobox.tools.boot import boot
+    from kobox.tree.moduletree import ModuleTree
 
 __version__ = "0.1.0"
 
@@ -45,8 +47,10 @@ _HOMES = {
     "KernelNotFoundError": "kobox.errors",
     "KernelPanicError": "kobox.errors",
     "KoboxError": "kobox.errors",
+    "ModuleFile": "kobox.ko.modulefile",
     "ModuleFormatError": "kobox.errors",
     "ModuleLoadError": "kobox.errors",
+    "ModuleTree": "kobox.tree.moduletree",
     "ModuleUnloadError": "kobox.errors",
     "ProcessDiedError": "kobox.errors",
     "SigningError": "kobox.errors",
@@ -67,8 +71,10 @@ __all__ = [
     "KernelNotFoundError",
     "KernelPanicError",
     "KoboxError",
+    "ModuleFile",
     "ModuleFormatError",
     "ModuleLoadError",
+    "ModuleTree",
     "ModuleUnloadError",
     "ProcessDiedError",
     "SigningError",

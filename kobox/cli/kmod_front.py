@@ -42,15 +42,17 @@ class Messages:
         """Write a message of this level, if the level is shown at all."""
         if level > self.level:
             return
-        line = f"{self.tool}: {_LABELS[level]}: {text}"
+        text = f"{_LABELS[level]}: {text}"
         if self.to_syslog:
             import syslog
 
-            syslog.openlog(self.tool)
-            syslog.syslog(level, text)
+            syslog.openlog(self.tool, syslog.LOG_CONS, syslog.LOG_DAEMON)
+            # A record of the log is one line; a hint is another one.
+            for line in text.splitlines():
+                syslog.syslog(level, _printable(line))
             return
         sys.stdout.flush()
-        print(_printable(line), file=sys.stderr)
+        print(_printable(f"{self.tool}: {text}"), file=sys.stderr)
 
     def error(self, text: str) -> None:
         """An error that does not keep the rest from being done."""

@@ -6,7 +6,8 @@
 
 Exports are found as modpost leaves them (scripts/mod/modpost.c, include/linux/export.h): a symbol
 `__ksymtab_NAME` in section `__ksymtab` or `__ksymtab_gpl`, `__crc_NAME` whose value is the CRC or the place of
-it, `__kstrtabns_NAME` where the namespace's name begins. Imports are the undefined symbols, with the CRCs of
+it, `__kstrtabns_NAME` where the namespace's name begins; in kernels of 2026 all are in `__ksymtab`, and the byte of
+`__kflagstab` at `__flags_NAME` says which are GPL-only. Imports are the undefined symbols, with the CRCs of
 `__versions` (u32 or u64 CRC, then the name, in 64 bytes) or of the pair `__version_ext_crcs` (u32 each) and
 `__version_ext_names` (NUL-terminated, for names of any length).
 """
@@ -149,6 +150,10 @@ class ModuleFile:
         return f"ModuleFile({self.path or self.name!r})"
 
 
+# KSYM_FLAG_GPL_ONLY of include/linux/module_symbol.h.
+_GPL_ONLY = 1
+
+
 def _exports(module: elf.Elf) -> tuple[Export, ...]:
     _, strings, _ = module.symbol_table()
     if b"__ksymtab" not in strings and b"__crc_" not in strings:
@@ -156,6 +161,8 @@ def _exports(module: elf.Elf) -> tuple[Export, ...]:
     entries: dict[bytes, int] = {}
     crcs: dict[bytes, elf.Symbol] = {}
     namespaces: dict[bytes, elf.Symbol] = {}
+    flags: dict[bytes, elf.Symbol] = {}
+    flag_section = module.find(b"__kflagstab")
     for symbol in module.symbols():
         name = symbol.name
         if name.startswith(b"__ksymtab_"):
@@ -164,6 +171,8 @@ def _exports(module: elf.Elf) -> tuple[Export, ...]:
             crcs[name[6:]] = symbol
         elif name.startswith(b"__kstrtabns_"):
             namespaces[name[12:]] = symbol
+        elif flag_section and name.startswith(b"__flags_") and symbol.section == flag_section:
+            flags[name[8:]] = symbol
     gpl_sections = {module.find(b"__ksymtab_gpl"), module.find(b"__ksymtab_gpl_future")} - {0}
     reader = _SectionReader(module)
     return tuple(
@@ -171,7 +180,7 @@ def _exports(module: elf.Elf) -> tuple[Export, ...]:
             name.decode("utf-8", "surrogateescape"),
             reader.crc(crcs[name]) if name in crcs else None,
             reader.text(namespaces[name]) if name in namespaces else "",
-            entries.get(name, 0) in gpl_sections,
+            entries.get(name, 0) in gpl_sections or (name in flags and reader.is_gpl_only(flags[name])),
         )
         for name in {**crcs, **entries}
     )
@@ -199,6 +208,13 @@ class _SectionReader:
             raise ModuleFormatError(f"the CRC of {symbol.name[6:]!r} lies outside its section", path=self._elf.path)
         value: int = struct.unpack_from(self._elf.layout.order + "I", data, symbol.value)[0]
         return value
+
+    def is_gpl_only(self, symbol: elf.Symbol) -> bool:
+        """Whether the byte that a `__flags_` symbol points at says GPL-only."""
+        data = self._data(symbol)
+        if symbol.value >= len(data):
+            raise ModuleFormatError(f"the flags of {symbol.name[8:]!r} lie outside their section", path=self._elf.path)
+        return bool(data[symbol.value] & _GPL_ONLY)
 
     def text(self, symbol: elf.Symbol) -> str:
         """The string that a `__kstrtabns_` symbol points at."""

@@ -15,6 +15,7 @@ import struct
 from typing import NamedTuple
 
 from kobox.errors import ModuleFormatError
+from kobox.ko.der import INTEGER, OCTETS, SEQUENCE, SET, Element, dotted, elements, text
 
 MARKER = b"~Module signature appended~\n"
 _TRAILER = struct.Struct(">BBBBB3xI")
@@ -45,6 +46,12 @@ def strip(data: bytes, *, path: str = "") -> tuple[bytes, bytes, int]:
     """
     if not data.endswith(MARKER):
         return data, b"", 0
+    start, end, id_type = _place(data, path)
+    return data[:start], data[start:end], id_type
+
+
+def _place(data: bytes, path: str) -> tuple[int, int, int]:
+    """(where the signature begins, where it ends, its id type)."""
     end = len(data) - len(MARKER) - _TRAILER.size
     if end < 0:
         raise ModuleFormatError("a signature's marker, but no signature", path=path, offset=0)
@@ -52,7 +59,7 @@ def strip(data: bytes, *, path: str = "") -> tuple[bytes, bytes, int]:
     start = end - size - signer_size - key_size
     if size == 0 or start < 0:
         raise ModuleFormatError(f"a signature of {size} bytes is said to be appended", path=path, offset=end)
-    return data[:start], data[start:end], id_type
+    return start, end, id_type
 
 
 def parse(data: bytes, *, path: str = "") -> Signature | None:
@@ -60,33 +67,66 @@ def parse(data: bytes, *, path: str = "") -> Signature | None:
 
     Raises `ModuleFormatError` when something is appended that is no signature.
     """
-    content, der, id_type = strip(data, path=path)
-    if not der:
+    if not data.endswith(MARKER):
         return None
+    start, end, id_type = _place(data, path)
+    der = data[start:end]
     if id_type != PKCS7:
         name = ID_TYPES[id_type] if id_type < len(ID_TYPES) else f"type {id_type}"
-        return Signature(name, "", b"", "", b"", der, len(content))
+        return Signature(name, "", b"", "", b"", der, start)
     try:
         signer, key_id, algorithm, signature = _pkcs7(der)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError) as error:
+    except (ValueError, IndexError, StopIteration) as error:
         raise ModuleFormatError(
-            f"the appended signature is no PKCS #7 message: {error}", path=path, offset=len(content)
+            f"the appended signature is no PKCS #7 message: {error}", path=path, offset=start
         ) from error
-    return Signature(ID_TYPES[PKCS7], signer, key_id, algorithm, signature, der, len(content))
+    return Signature(ID_TYPES[PKCS7], signer, key_id, algorithm, signature, der, start)
+
+
+# The names that OpenSSL gives to digests, and modinfo shows.
+_DIGESTS = {
+    "1.2.840.113549.2.4": "md4",
+    "1.2.840.113549.2.5": "md5",
+    "1.3.14.3.2.26": "sha1",
+    "2.16.840.1.101.3.4.2.1": "sha256",
+    "2.16.840.1.101.3.4.2.2": "sha384",
+    "2.16.840.1.101.3.4.2.3": "sha512",
+    "2.16.840.1.101.3.4.2.4": "sha224",
+    "2.16.840.1.101.3.4.2.8": "sha3-256",
+    "2.16.840.1.101.3.4.2.9": "sha3-384",
+    "2.16.840.1.101.3.4.2.10": "sha3-512",
+    "2.16.840.1.101.3.4.2.12": "shake256",
+    "1.2.156.10197.1.401": "sm3",
+}
+_COMMON_NAME = "2.5.4.3"
 
 
 def _pkcs7(der: bytes) -> tuple[str, bytes, str, bytes]:
-    from asn1crypto import cms
+    """(signer, key id, digest, signature) of the first SignerInfo (RFC 5652).
 
-    info = cms.ContentInfo.load(der)["content"]["signer_infos"][0]
-    algorithm = str(info["digest_algorithm"]["algorithm"].native)
-    sid = info["sid"]
-    signer, key_id = "", b""
-    if sid.name == "issuer_and_serial_number":
-        issuer = sid.chosen["issuer"].native
-        signer = str(issuer.get("common_name", ""))
-        # The contents octets, not the number: kmod and openssl show them as they are.
-        key_id = sid.chosen["serial_number"].contents
-    else:
-        key_id = sid.chosen.native
-    return signer, key_id, algorithm, info["signature"].native
+    ContentInfo { type, [0] SignedData { version, digests, content, [0] certificates?, [1] crls?, SET of SignerInfo } }
+    SignerInfo { version, issuer and serial number | [0] key id, digest, [0] attributes?, algorithm, signature, ... }
+    """
+    _, explicit = next(elements(der)).inside
+    (signed,) = explicit.inside
+    infos = [element for element in signed.inside if element.tag == SET][-1]
+    version, sid, digest, *rest = next(infos.inside).inside
+    if version.tag != INTEGER:
+        raise ValueError("a SignerInfo without version")
+    value = next(element.content for element in rest if element.tag == OCTETS)
+    oid = dotted(next(digest.inside).content)
+    signer, key_id = "", sid.content
+    if sid.tag == SEQUENCE:
+        # The number's content octets, not the number: kmod and openssl show them as they are.
+        issuer, serial = sid.inside
+        signer, key_id = _common_name(issuer), serial.content
+    return signer, key_id, _DIGESTS.get(oid, oid), value
+
+
+def _common_name(name: Element) -> str:
+    for part in name.inside:
+        for attribute in part.inside:
+            kind, value = attribute.inside
+            if dotted(kind.content) == _COMMON_NAME:
+                return text(value)
+    return ""

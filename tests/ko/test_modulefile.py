@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import importlib.util
 import lzma
 import random
 import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kobox.errors import ModuleFormatError
+from kobox.images.store import KernelImage
 from kobox.ko import compression
 from kobox.ko.modinfo import Parameter
 from kobox.ko.modulefile import ModuleFile
@@ -67,6 +70,17 @@ def test_imports_have_the_crcs_that_the_exporter_has(cloud_package: Path, btrfs:
     assert all(each.crc == offered[each.name].crc for each in wanted)
     assert offered["raid6_call"].gpl_only
     assert not offered["raid6_gfmul"].gpl_only
+
+
+def test_gpl_only_exports_of_new_kernels_are_told_by_their_flags(sid_kernel: KernelImage) -> None:
+    assert sid_kernel.modules is not None
+    camellia = ModuleFile(next(sid_kernel.modules.rglob("camellia-x86_64.ko*")))
+    assert camellia.elf.find(b"__kflagstab")
+    assert not camellia.elf.find(b"__ksymtab_gpl")
+    assert {export.name: export.gpl_only for export in camellia.exports}["camellia_dec_blk"]
+    others = (ModuleFile(path) for path in sorted(sid_kernel.modules.rglob("*.ko*"))[:60])
+    flags = {export.gpl_only for module in others for export in module.exports}
+    assert flags == {True, False}
 
 
 def test_namespaces(cloud_package: Path) -> None:
@@ -266,3 +280,40 @@ def test_nothing_but_what_is_asked_for_is_imported() -> None:
     code = "import sys, kobox.ko.modulefile; print(*sys.modules)"
     done = subprocess.run([__import__("sys").executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"lzma", "zstandard", "lz4", "asn1crypto", "dataclasses", "pathlib"} & set(done.stdout.split())
+
+
+def test_the_newer_liblzma_and_the_library_s_own_unpack_alike(
+    btrfs: ModuleFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = lzma.compress(btrfs.content, preset=1)
+    assert len(packed) > 256 << 10  # enough for the newer one
+    bad = packed[:1000] + bytes(50) + packed[1050:]
+    for module in ("lzma_mt", "_lzma"):
+        with monkeypatch.context() as patch:
+            if module == "_lzma":
+                patch.setitem(sys.modules, "lzma_mt", None)
+            kind = type(compression.xz_stream(len(packed))).__module__.partition(".")[0]
+            # Where lzma_mt has no wheel it is not installed, and both turns are the library's own.
+            assert kind == (module if importlib.util.find_spec(module) else "_lzma")
+            assert compression.decompress(packed) == btrfs.content
+            for damaged, what in ((packed[:-9], "ends before"), (bad, "damaged xz")):
+                with pytest.raises(ModuleFormatError, match=what):
+                    compression.decompress(damaged)
+            with pytest.raises(ModuleFormatError, match="more than 1000"):
+                compression.decompress(packed, limit=1000)
+
+
+def test_a_signature_with_any_byte_changed_is_told_or_read(cloud_package: Path) -> None:
+    """Whatever stands in the message, nothing but `ModuleFormatError` comes out."""
+    from kobox.ko import signature
+
+    module = ModuleFile(next(cloud_package.rglob("dummy.ko")))
+    assert module.signature is not None
+    whole = module.content[module.signature.content_size :]
+    chance = random.Random(3)
+    for _ in range(3000):
+        damaged = bytearray(whole)
+        for _ in range(chance.randint(1, 3)):
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        with contextlib.suppress(ModuleFormatError):
+            signature.parse(bytes(damaged))

@@ -123,3 +123,39 @@ def test_static_nodes_in_every_format(kmod: Callable[..., Answer], cloud: Tree) 
     assert render(nodes, "devname") == text.partition("\n")[2]
     assert "c! /dev/btrfs-control 0600 - - - 10:234\n" in render(nodes, "tmpfiles")
     assert "Module: btrfs\n\tDevice node: /dev/btrfs-control\n" in render(nodes, "human")
+
+
+class FakeSyslog:
+    """What stands in for Python's syslog: (tool, facility, level, line)."""
+
+    LOG_CONS, LOG_DAEMON = 2, 3 << 3
+
+    def __init__(self) -> None:
+        self.records: list[tuple[str, int, int, str]] = []
+        self._as: tuple[str, int] = ("", 0)
+
+    def openlog(self, name: str, options: int, facility: int) -> None:
+        self._as = (name, facility)
+
+    def syslog(self, level: int, line: str) -> None:
+        self.records.append((*self._as, level, line))
+
+
+def test_messages_go_to_the_system_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Facility, level and text are those that kmod 34.2 sends to /dev/log; a hint is a record of its own."""
+    log = FakeSyslog()
+    monkeypatch.setitem(sys.modules, "syslog", log)
+    assert kobox("modprobe", "-s", "-d", tmp_path, "-S", "9.9", "xyz") == (1, "", "")
+    assert kobox("rmmod", "--syslog", "no-such") == (1, "", "")
+    assert kobox("insmod", "-s", "/nonexistent") == (1, "", "")
+    assert kobox("lsmod", "-s", "x") == (1, "", "")
+    assert log.records == [
+        ("modprobe", 24, 2, f"FATAL: Module xyz not found in directory {tmp_path}/lib/modules/9.9"),
+        ("modprobe", 24, 2, "There is no such directory: no modules are installed for this kernel release."),
+        ("rmmod", 24, 3, "ERROR: Module no_such is not currently loaded"),
+        ("insmod", 24, 3, "ERROR: could not load module /nonexistent: No such file or directory"),
+        ("lsmod", 24, 3, "ERROR: too many arguments provided."),
+    ]
+    log.records.clear()
+    assert kobox("modprobe", "-s", "-q", "-d", tmp_path, "-S", "9.9", "xyz").status == 1
+    assert log.records == []

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from kobox.kernel.host import Host
 from tests.kmod_fixtures import Answer, Tree, kobox
 
 Kmod = Callable[..., Answer]
@@ -177,3 +180,20 @@ def test_symbols_of_module_files(cloud_one_softdep: Tree, kmod: Kmod) -> None:
             ours, theirs = (tool("modprobe", option, path) for tool in (kobox, kmod))
             assert ours.status == theirs.status
             assert sorted(ours.output.splitlines()) == sorted(theirs.output.splitlines())
+
+
+def test_lsmod_says_what_kmod_says(kmod: Kmod) -> None:
+    assert kobox("lsmod") == kmod("lsmod")
+
+
+def test_lsmod_without_proc_modules_fails_as_kmod_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(self: Host, path: str) -> bytes:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+    monkeypatch.setattr(Host, "read_bytes", missing)
+    expected = (
+        "lsmod: ERROR: could not open /proc/modules: No such file or directory\n"
+        "lsmod: ERROR: could not get list of modules: No such file or directory\n"
+    )
+    assert kobox("lsmod") == (1, "", expected)
+    assert kobox("kmod", "list") == (1, "", expected.replace("lsmod:", "kmod:"))
