@@ -85,7 +85,8 @@ def test_several_kernels_at_once_and_one_that_fails(
 ) -> None:
     source = tmp_path / "thing"
     source.mkdir()
-    text = CODE.format(above="#include <linux/device.h>", body='class_create("x");', licence='MODULE_LICENSE("GPL");')
+    body = 'if (IS_ERR(class_create("x"))) return -1;'
+    text = CODE.format(above="#include <linux/device.h>", body=body, licence='MODULE_LICENSE("GPL");')
     (source / "thing.c").write_text(text)
     command = [KOBOX, "build", str(source), "-o", str(tmp_path / "out"), "-k", debian_kernel.name]
     command += ["-k", trixie_kernel.name]
