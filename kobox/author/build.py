@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kobox.author.compilecommands import write_compile_commands
@@ -115,7 +115,10 @@ def build(
     started = time.monotonic()
     with mirror.held():
         mirror.refresh(written)
-        said = _make(command(headers, mirror, options), mirror, source, options, on_output)
+        try:
+            said = _make(command(headers, mirror, options), mirror, source, options, on_output)
+        except BuildError as error:
+            raise _advised(error, kernel) from None
         made = _finished(mirror.tree)
         if not made:
             raise BuildError(
@@ -127,6 +130,41 @@ def build(
             write_compile_commands(mirror, headers, directory)
     symvers = mirror.tree / "Module.symvers"
     return BuiltModules(kernel, modules, symvers, mirror.tree, said, time.monotonic() - started)
+
+
+def build_each(
+    source: Path,
+    kernels: Sequence[KernelImage],
+    *,
+    output: Path,
+    options: BuildOptions = BuildOptions(),
+    builds: Path | None = None,
+    at_once: int = 2,
+) -> Iterator[tuple[KernelImage, BuiltModules | BuildError]]:
+    """Build for several kernels, `at_once` at a time, each into `output`/NAME; in the order of `kernels`, as they come.
+
+    One that fails does not keep the others from being built.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    cpus = os.cpu_count() or 1
+    each = options if options.jobs else replace(options, jobs=max(1, cpus // at_once))
+
+    def one(kernel: KernelImage) -> BuiltModules | BuildError:
+        try:
+            return build(source, kernel, output=output / kernel.name, options=each, builds=builds)
+        except BuildError as error:
+            return error
+
+    with ThreadPoolExecutor(at_once) as pool:
+        yield from zip(kernels, pool.map(one, kernels), strict=True)
+
+
+def _advised(error: BuildError, kernel: KernelImage) -> BuildError:
+    """The error, with help for the mistakes that are known."""
+    from kobox.author.diagnoses import advice
+
+    return BuildError(error.message, output=error.output, hint="\n".join(advice(error.output, kernel)))
 
 
 def clean(source: Path, builds: Path | None = None) -> int:

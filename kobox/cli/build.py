@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kobox.author.build import BuildOptions, BuiltModules, build, clean
+from kobox.author.build import BuildOptions, BuiltModules, build, build_each, clean
 from kobox.cli.progress import ProgressLine
 from kobox.errors import BuildError
 from kobox.images.store import KernelImage, Store
@@ -33,27 +34,56 @@ def main(argv: Sequence[str], prog: str) -> int:
         verbose=arguments.verbose,
         jobs=arguments.jobs,
     )
-    failed = 0
-    rows = []
-    for kernel in kernels:
-        output = arguments.output
-        if len(kernels) > 1:
-            output = (output or _directory(arguments.source)) / kernel.name
-        try:
-            built = build(arguments.source, kernel, output=output, options=options, on_output=_say(arguments.json))
-        except BuildError as error:
-            if len(kernels) == 1 and not arguments.json:
-                raise
-            failed += 1
-            rows.append({"kernel": kernel.name, "built": False, "error": error.message, "output": error.output})
-            print(f"{prog}: error: {kernel.name}: {error}", file=sys.stderr)
+    if len(kernels) > 1:
+        return _many(arguments, kernels, options)
+    try:
+        built = build(arguments.source, kernels[0], output=arguments.output, options=options, on_output=_say(arguments))
+    except BuildError as error:
+        if not arguments.json:
+            raise
+        print(json.dumps([_failed(kernels[0], error)], indent=2))
+        return 1
+    if arguments.json:
+        print(json.dumps([_row(built)], indent=2))
+    else:
+        print(f"{', '.join(map(str, built))}: built for {kernels[0].name} in {built.seconds:.1f} s")
+    return 0
+
+
+def _many(arguments: argparse.Namespace, kernels: Sequence[KernelImage], options: BuildOptions) -> int:
+    """Build for several kernels; what the compiler says of each comes in one piece, and a table at the end."""
+    output = arguments.output or _directory(arguments.source)
+    rows, table = [], []
+    for kernel, result in build_each(arguments.source, kernels, output=output, options=options):
+        if isinstance(result, BuildError):
+            rows.append(_failed(kernel, result))
+            table.append((kernel.name, "FAILED", "", _first_error(result)))
         else:
-            rows.append(_row(built))
-            if not arguments.json:
-                print(f"{', '.join(map(str, built))}: built for {kernel.name} in {built.seconds:.1f} s")
+            rows.append(_row(result))
+            warnings = sum("warning:" in line for line in result.output.splitlines())
+            told = f"{warnings} warning{'s' if warnings != 1 else ''}" if warnings else "ok"
+            table.append((kernel.name, told, f"{result.seconds:.1f} s", " ".join(map(str, result))))
+        if not arguments.json and ("warning:" in result.output or isinstance(result, BuildError)):
+            hint = f"\n{result.hint}" if isinstance(result, BuildError) and result.hint else ""
+            print(f"── {kernel.name}\n{result.output}{hint}", file=sys.stderr, flush=True)
     if arguments.json:
         print(json.dumps(rows, indent=2))
-    return 1 if failed else 0
+    else:
+        widths = [max(len(row[n]) for row in table) for n in range(3)]
+        for row in table:
+            cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+            print("  ".join([*cells, row[3]]).rstrip())
+    return 0 if all(row["built"] for row in rows) else 1
+
+
+def _first_error(error: BuildError) -> str:
+    lines = [line for line in error.output.splitlines() if re.search(r"error:|ERROR:|\*\*\*", line)]
+    return lines[0] if lines else error.message
+
+
+def _failed(kernel: KernelImage, error: BuildError) -> dict[str, Any]:
+    facts = {"kernel": kernel.name, "built": False, "error": error.message}
+    return facts | {"output": error.output, "hint": error.hint}
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
@@ -105,9 +135,9 @@ def _directory(source: Path) -> Path:
     return source if source.is_dir() else source.parent
 
 
-def _say(quiet: bool) -> Callable[[str], None] | None:
+def _say(arguments: argparse.Namespace) -> Callable[[str], None] | None:
     """Where the lines of make and the compiler go, as they come."""
-    return None if quiet else lambda line: print(line, file=sys.stderr, flush=True)
+    return None if arguments.json else lambda line: print(line, file=sys.stderr, flush=True)
 
 
 def _row(built: BuiltModules) -> dict[str, Any]:

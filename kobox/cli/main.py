@@ -18,6 +18,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("kobox.cli.run", "load a module in a box, show what it does, unload it, judge"),
     "build": ("kobox.cli.build", "build a module against a kernel's headers"),
     "kernel": ("kobox.cli.kernel", "the kernels that boxes boot: add, list, default, rm"),
+    "explain": ("kobox.cli.explain", "say whether a module would load, and why not; take a log apart"),
+    "install": ("kobox.cli.install", "install modules into a module tree: strip, sign, compress, depmod"),
     "lsmod": ("kobox.cli.kmod_lsmod", "show the modules that are in the kernel"),
     "insmod": ("kobox.cli.kmod_insmod", "load one module file"),
     "rmmod": ("kobox.cli.kmod_rmmod", "unload modules"),

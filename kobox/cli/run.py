@@ -45,7 +45,15 @@ def main(argv: list[str], prog: str) -> int:
     try:
         image = store.ensure(arguments.kernel, progress)
         modules = _modules(Path(arguments.source), image)
-        box = kobox.boot(image, memory=arguments.memory << 20, cmdline=arguments.cmdline, progress=progress)
+        box = kobox.boot(
+            image,
+            memory=arguments.memory << 20,
+            cmdline=arguments.cmdline,
+            trust=arguments.trust,
+            enforce_signatures=arguments.enforce,
+            lockdown=arguments.lockdown,
+            progress=progress,
+        )
     finally:
         progress.close()
     with box:
@@ -60,6 +68,13 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("source", metavar="FILE.ko|FILE.c|DIR", help="a module, or source that is built first")
     parser.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="module parameters")
+    parser.add_argument(
+        "--trust", action="append", default=[], metavar="FILE", help="the kernel trusts this certificate; repeatable"
+    )
+    parser.add_argument("--enforce", action="store_true", help="the kernel refuses modules without a valid signature")
+    parser.add_argument(
+        "--lockdown", default="", metavar="LEVEL", help="lock the kernel down: integrity or confidentiality"
+    )
     parser.add_argument(
         "-k", "--kernel", metavar="NAME", help="the kernel to boot (default: `kobox kernel list` marks it)"
     )

@@ -141,6 +141,11 @@ class Box(Kernel):
         dead box."""
         self._start.restore()
 
+    def keep_as_start(self) -> None:
+        """Make this state of the box the one that `reset` goes back to."""
+        old, self._start = self._start, self.checkpoint()
+        old.release()
+
     def _state(self) -> dict[str, Any]:
         return {"processes": self._processes.save(), "main": self._main.number, "findings": self._findings_from}
 

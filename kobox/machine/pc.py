@@ -39,6 +39,10 @@ class MachineError(KoboxError):
     """The emulator itself failed: a bug of kobox or Unicorn, never the guest's doing."""
 
 
+class MachineClosedError(KoboxError):
+    """The machine was closed, and something is still asked of it."""
+
+
 class Registers(NamedTuple):
     """The CPU's registers at one moment, 64-bit unsigned; `cpl` is the privilege level, 0 or 3."""
 
@@ -103,12 +107,12 @@ class Machine:
 
     def __init__(self, ram_size: int, *, ram_fd: int = -1, ram_offset: int = 0, epoch: int = EPOCH) -> None:
         self._core = core()
-        self._handle: int | None = None
+        self._open: int | None = None
         reason = ctypes.create_string_buffer(256)
         handle = self._core.kobox_open(unicorn_library().encode(), ram_fd, ram_offset, ram_size, epoch, reason)
         if not handle:
             raise MachineError(f"cannot make a machine: {reason.value.decode(errors='replace')}")
-        self._handle = handle
+        self._open = handle
         self.ram_size = ram_size
         address = self._core.kobox_ram(handle)
         self.ram = memoryview((ctypes.c_ubyte * ram_size).from_address(address)).cast("B")
@@ -119,11 +123,18 @@ class Machine:
         self._console_read = 0
 
     def close(self) -> None:
-        """Free everything. The machine cannot be used afterwards."""
-        if self._handle is not None:
+        """Free everything. Whatever is asked of the machine afterwards raises `MachineClosedError`."""
+        if self._open is not None:
             self.ram = memoryview(b"")
-            self._core.kobox_close(self._handle)
-            self._handle = None
+            self._core.kobox_close(self._open)
+            self._open = None
+
+    @property
+    def _handle(self) -> int:
+        """The core's machine: never a null pointer, which the core would follow."""
+        if self._open is None:
+            raise MachineClosedError("the machine is closed: its memory, log and devices are gone")
+        return self._open
 
     def __del__(self) -> None:
         self.close()

@@ -7,15 +7,20 @@ module that would have it. In a box that program is kobox's own, and what it ask
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from kobox.errors import KoboxError
+from kobox.errors import KoboxError, SigningError
 from kobox.images.store import KernelImage, Store
 from kobox.kernel import box as boxes
 
 if TYPE_CHECKING:
+    from cryptography import x509
+
     from kobox.tree.moduletree import ModuleTree
+
+Certificate: TypeAlias = "x509.Certificate | bytes | str | os.PathLike[str]"
 
 
 def boot(
@@ -23,6 +28,9 @@ def boot(
     *,
     memory: int = boxes.MEMORY,
     cmdline: str = "",
+    trust: Sequence[Certificate] = (),
+    enforce_signatures: bool = False,
+    lockdown: str = "",
     store: Store | None = None,
     progress: boxes.Progress | None = None,
 ) -> boxes.Box:
@@ -32,13 +40,57 @@ def boot(
     fetched when the cache is empty. `memory` is in bytes; `cmdline` is added to the kernel's command line.
     `progress(what, done, total)` is called while that takes time.
 
+    `trust` are X.509 certificates that the kernel trusts as if they were built in: paths (PEM or DER), the bytes of
+    such files, or certificates of the `cryptography` library. With `enforce_signatures` it refuses modules without a
+    valid signature, as with `module.sig_enforce=1`; `lockdown` is "integrity" or "confidentiality".
+    `box.reset()` keeps all three.
+
     Raises `KernelNotFoundError`, `KernelImageError`, `FetchError`; `KernelPanicError` or `BoxHungError` when the kernel
-    does not boot; `KoboxError` when the snapshot cannot be kept.
+    does not boot; `SigningError` for a certificate that is none, or that the kernel does not take; `KoboxError` when
+    the snapshot cannot be kept, or the kernel was built without what is asked for.
     """
+    certificates = [der for one in trust for der in _der(one)]
     image = kernel if isinstance(kernel, KernelImage) else (store or Store()).ensure(kernel, progress)
     box = boxes.boot(image, memory=memory, cmdline=cmdline, progress=progress)
     box.loader = _load
+    try:
+        _settle_trust(box, certificates, enforce_signatures, lockdown)
+    except BaseException:
+        box.close()
+        raise
     return box
+
+
+def _settle_trust(box: boxes.Box, certificates: list[bytes], enforce: bool, lockdown: str) -> None:
+    """Make trust, enforcement and lockdown part of the state that the box begins with."""
+    if not (certificates or enforce or lockdown):
+        return
+    from kobox.kernel import keyrings
+
+    for der in certificates:
+        keyrings.trust(box, der)
+    if enforce:
+        keyrings.enforce_signatures(box)
+    if lockdown:
+        keyrings.lock_down(box, lockdown)
+    box.keep_as_start()
+
+
+def _der(certificate: Certificate) -> list[bytes]:
+    """The certificates that one of `trust` stands for, in DER. Raises `SigningError`, `OSError`."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    if isinstance(certificate, x509.Certificate):
+        return [certificate.public_bytes(Encoding.DER)]
+    data = certificate if isinstance(certificate, bytes) else Path(certificate).read_bytes()
+    try:
+        if b"-----BEGIN" in data:
+            return [one.public_bytes(Encoding.DER) for one in x509.load_pem_x509_certificates(data)]
+        return [x509.load_der_x509_certificate(data).public_bytes(Encoding.DER)]
+    except ValueError:
+        what = "these bytes are" if isinstance(certificate, bytes) else f"{os.fspath(certificate)}:"
+        raise SigningError(f"{what} no X.509 certificate, neither PEM nor DER") from None
 
 
 def tree_of(image: KernelImage) -> ModuleTree:

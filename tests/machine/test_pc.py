@@ -8,10 +8,10 @@ import pytest
 
 from kobox.errors import KernelImageError, KoboxError
 from kobox.images.store import KernelImage
-from kobox.kernel.box import Box
+from kobox.kernel.box import Box, boot
 from kobox.machine.image import Segment, Vmlinux, extract_vmlinux, parse_vmlinux, setup_header
 from kobox.machine.native import Event
-from kobox.machine.pc import Machine
+from kobox.machine.pc import Machine, MachineClosedError
 
 ENTRY = 0x1000000
 RAM = 64 << 20
@@ -176,3 +176,18 @@ def test_machines_stand_side_by_side() -> None:
     assert [machine.blocks for machine in machines] == [100 * (n + 1) for n in range(8)]
     for machine in machines:
         machine.close()
+
+
+def test_a_closed_machine_says_so(debian_kernel: KernelImage) -> None:
+    machine = Machine(1 << 20)
+    machine.close()
+    machine.close()
+    for asked in (machine.run, machine.registers, machine.console, machine.checkpoint, lambda: machine.read(0, 1)):
+        with pytest.raises(MachineClosedError, match="closed"):
+            asked()
+    box = boot(debian_kernel)
+    box.close()
+    with pytest.raises(KoboxError, match="closed"):
+        box.log.text()
+    with pytest.raises(KoboxError, match="closed"):
+        box.memory.read(0, 1)

@@ -1,0 +1,117 @@
+"""Put modules where modprobe finds them: what `make modules_install` does, into any root directory.
+
+    copy → strip (debug information only) → sign → compress → ROOT/lib/modules/RELEASE/updates/NAME.ko[.xz] → depmod
+
+That order is the only right one: stripping after signing breaks the signature, and compressed bytes are not what is
+signed (scripts/Makefile.modinst). RELEASE is that of the module's own version magic.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kobox.author.files import write_aside
+from kobox.author.sign import Signer, append, signature_of
+from kobox.errors import KoboxError, ModuleFormatError
+from kobox.ko.modulefile import ModuleFile
+from kobox.ko.name import SUFFIXES
+
+COMPRESSIONS = {"": "", "gzip": ".gz", "xz": ".xz", "zstd": ".zst"}
+
+
+@dataclass(frozen=True, slots=True)
+class InstallOptions:
+    """`strip` takes debug information off, `signer` signs with `hash_name`, `compress` is one of COMPRESSIONS.
+
+    `directory` is the one below the tree; `updates` comes before the kernel's own modules.
+    """
+
+    strip: bool = False
+    signer: Signer | None = None
+    hash_name: str = "sha256"
+    compress: str = ""
+    directory: str = "updates"
+    depmod: bool = True
+
+
+def install(modules: Sequence[Path], root: Path = Path("/"), options: InstallOptions = InstallOptions()) -> list[Path]:
+    """Install module files below a root directory, and make the indexes of their trees; where they are now.
+
+    Raises `KoboxError` (a tool that is missing, a module without version magic), `ModuleFormatError`, `OSError`.
+    """
+    if options.compress not in COMPRESSIONS:
+        raise KoboxError(f"compression {options.compress!r}: it is one of {', '.join(filter(None, COMPRESSIONS))}")
+    # All is made ready before anything is written: one bad module of several leaves the tree as it was.
+    ready = [(_release(path), ModuleFile(path).name, _finished(path, options)) for path in modules]
+    placed = []
+    for release, name, content in ready:
+        place = root / "lib/modules" / release / options.directory / f"{name}.ko{COMPRESSIONS[options.compress]}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_aside(place, content, mode=0o644)
+        for suffix in SUFFIXES:  # an earlier one, compressed otherwise, would hide or be hidden
+            other = place.with_name(name + suffix)
+            if other != place:
+                other.unlink(missing_ok=True)
+        placed.append(place)
+    if options.depmod:
+        from kobox.tools import depmod
+
+        for release in dict.fromkeys(release for release, _, _ in ready):
+            depmod.run(depmod.Place(release, basedir=str(root)))
+    return placed
+
+
+def _release(path: Path) -> str:
+    release = ModuleFile(path).vermagic.release
+    if not release or "/" in release:
+        raise ModuleFormatError("no version magic, so no release to install it for", path=str(path))
+    return release
+
+
+def _finished(path: Path, options: InstallOptions) -> bytes:
+    """The bytes that are installed."""
+    content = ModuleFile(path).content
+    if options.strip or options.signer is not None:
+        from kobox.ko.signature import strip
+
+        content = strip(content, path=str(path))[0] if ModuleFile(content).is_signed else content
+    if options.strip:
+        content = _stripped(content, path)
+    if options.signer is not None:
+        content = append(content, signature_of(content, options.signer, hash_name=options.hash_name))
+    return _compressed(content, options.compress)
+
+
+def _stripped(content: bytes, path: Path) -> bytes:
+    if shutil.which("strip") is None:
+        raise KoboxError("strip is not installed", hint="Debian: apt-get install binutils")
+    with tempfile.TemporaryDirectory() as room:
+        copy = Path(room) / path.name.split(".ko")[0]
+        copy.write_bytes(content)
+        done = subprocess.run(["strip", "--strip-debug", str(copy)], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise KoboxError(f"{path}: strip: {done.stderr.strip()}")
+        return copy.read_bytes()
+
+
+def _compressed(content: bytes, kind: str) -> bytes:
+    if kind == "gzip":
+        import gzip
+
+        return gzip.compress(content, mtime=0)
+    if kind == "xz":
+        import lzma
+
+        # What the kernel's own unpacker (lib/xz) can read: CRC32, and a dictionary of no more than it keeps ready.
+        filters = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 20}]
+        return lzma.compress(content, check=lzma.CHECK_CRC32, filters=filters)
+    if kind == "zstd":
+        import zstandard
+
+        return zstandard.ZstdCompressor(level=19).compress(content)
+    return content

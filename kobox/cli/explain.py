@@ -1,0 +1,194 @@
+"""`kobox explain`: would a module load, and why not; or what a log says of a load that failed.
+
+Exit status: 0 the module would load, or the log shows no failure; 1 otherwise; 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kobox.errors import KoboxError
+
+if TYPE_CHECKING:
+    from kobox.author.explain import Conditions, Explanation
+    from kobox.images.store import KernelImage
+
+
+def main(argv: Sequence[str], prog: str) -> int:
+    """Run the command and return its exit status."""
+    parser = _parser(prog)
+    arguments = parser.parse_args(argv)
+    if arguments.log is not None:
+        return _explain_log(arguments)
+    if arguments.file is None:
+        parser.error("give a module, or --log")
+    return _explain_file(arguments)
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog, description="Say whether a module would load, and why not; or take a log of a failed load apart."
+    )
+    parser.add_argument("file", nargs="?", type=Path, metavar="FILE.ko", help="module, plain or compressed")
+    parser.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="module parameters")
+    parser.add_argument("-k", "--kernel", metavar="NAME", help="for this kernel (default: the default kernel)")
+    parser.add_argument(
+        "--with", dest="beside", action="append", type=Path, default=[], metavar="FILE.ko", help="loaded before it"
+    )
+    parser.add_argument("--trust", action="append", type=Path, default=[], metavar="CERT", help="the kernel trusts it")
+    parser.add_argument("--enforce", action="store_true", help="the kernel enforces signatures")
+    parser.add_argument("--lockdown", default="", metavar="LEVEL", help="the kernel is locked down: integrity")
+    parser.add_argument("--cmdline", default="", metavar="TEXT", help="added to the kernel's command line")
+    parser.add_argument("-f", "--force", action="store_true", help="version magic and symbol versions are ignored")
+    parser.add_argument("--try", dest="attempt", action="store_true", default=None, help="load it in a box (default)")
+    parser.add_argument("--no-try", dest="attempt", action="store_false", help="do not load it in a box")
+    parser.add_argument(
+        "--log", nargs="?", const="", metavar="FILE", help="explain this log; - is standard input, nothing this host's"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    return parser
+
+
+# -- a log --------------------------------------------------------------------------------------------------------
+
+
+def _explain_log(arguments: argparse.Namespace) -> int:
+    from kobox.author.causes import causes_in
+
+    causes = causes_in(_log_text(arguments.log))
+    if arguments.json:
+        print(json.dumps([cause._asdict() for cause in causes], indent=2))
+    elif not causes:
+        print("nothing in it tells of a module that was refused")
+    for cause in causes if not arguments.json else ():
+        who = f"{cause.module}: " if cause.module else ""
+        print(f"{'FAIL' if cause.fatal else 'note'}  {who}{cause.why}  [{cause.rule}]")
+        print(f"      seen: {cause.line}")
+        print(f"      {cause.advice}")
+    return 1 if any(cause.fatal for cause in causes) else 0
+
+
+def _log_text(source: str) -> str:
+    if source == "-":
+        return sys.stdin.read()
+    if source:
+        return Path(source).read_text(errors="replace")
+    import subprocess
+
+    try:
+        done = subprocess.run(["dmesg"], capture_output=True, text=True, check=False, errors="replace")
+    except FileNotFoundError:
+        raise KoboxError("dmesg is not installed", hint="Give the log's file, or pipe it: --log -") from None
+    if done.returncode:
+        raise KoboxError(done.stderr.strip() or "dmesg failed", hint="Reading the host's log may take root.")
+    return done.stdout
+
+
+# -- a module -----------------------------------------------------------------------------------------------------
+
+
+def _explain_file(arguments: argparse.Namespace) -> int:
+    from kobox.author.explain import explain, try_in_box
+    from kobox.cli.progress import ProgressLine
+    from kobox.images.store import Store
+
+    data = arguments.file.read_bytes()
+    conditions = _conditions(arguments)
+    store = Store()
+    progress = ProgressLine(quiet=arguments.json)
+    try:
+        kernel = store.ensure(arguments.kernel, progress)
+        others = [other for other in store.list() if other.name != kernel.name]
+        result = explain(data, kernel, conditions, path=str(arguments.file), others=others)
+        if arguments.attempt is not False:
+            with _box(kernel, conditions, progress) as box:
+                result = try_in_box(data, result, box, conditions)
+    finally:
+        progress.close()
+    if arguments.json:
+        print(json.dumps(_as_json(result), indent=2))
+    else:
+        print("\n".join(_lines(result)))
+    return 1 if result.errno else 0
+
+
+def _conditions(arguments: argparse.Namespace) -> Conditions:
+    from kobox.author.explain import Conditions
+    from kobox.kernel.interface import InitFlags
+    from kobox.ko.modulefile import ModuleFile
+
+    trust: list[Any] = []
+    if arguments.trust:
+        from kobox.author.keys import load_certificates
+
+        trust = [certificate for path in arguments.trust for certificate in load_certificates(path)]
+    force = InitFlags.IGNORE_MODVERSIONS | InitFlags.IGNORE_VERMAGIC
+    return Conditions(
+        parameters=" ".join(arguments.parameters),
+        cmdline=arguments.cmdline,
+        trust=tuple(trust),
+        enforce=arguments.enforce,
+        lockdown=arguments.lockdown,
+        flags=force if arguments.force else InitFlags.NONE,
+        beside=tuple(ModuleFile(path) for path in arguments.beside),
+    )
+
+
+def _box(kernel: KernelImage, conditions: Conditions, progress: Any) -> Any:
+    import kobox
+
+    return kobox.boot(
+        kernel,
+        cmdline=conditions.cmdline,
+        trust=conditions.trust,
+        enforce_signatures=conditions.enforce,
+        lockdown=conditions.lockdown,
+        progress=progress,
+    )
+
+
+def _as_json(result: Explanation) -> dict[str, Any]:
+    return asdict(result) | {"errno": result.errno, "loads": not result.errno, "agrees": result.agrees}
+
+
+def _lines(result: Explanation) -> list[str]:
+    import errno
+    import os
+
+    lines = [f"{result.path}: {result.module or 'no module'} for {result.kernel}"]
+    for fact in result.facts:
+        lines.append(f"  {'FAIL' if fact.errno else 'ok  '}  {fact.text}  [{fact.rule}]")
+        if fact.errno and fact.advice:
+            lines.append(f"        {fact.advice}")
+    if result.size:
+        lines.append(f"  ok    {result.size} bytes in the kernel's memory")
+    if result.answer is not None:
+        lines += _answer(result)
+    else:
+        lines += [f"  the kernel would say: {line}" for line in result.log]
+    if not result.errno:
+        return [*lines, "it loads" if result.answer else "it should load"]
+    reason = os.strerror(getattr(errno, result.errno)) if hasattr(errno, result.errno) else "the kernel stopped it"
+    return [*lines, f"it does not load: {reason} ({result.errno})"]
+
+
+def _answer(result: Explanation) -> list[str]:
+    from kobox.author.causes import cause_of
+
+    assert result.answer is not None
+    lines = [f"  kernel: {line}" for line in result.answer.log]
+    if result.answer.note:
+        lines.append(f"  note: {result.answer.note}")
+    if not result.agrees and result.answer.errno:
+        cause = cause_of(result.answer.errno, module=result.module, log=result.answer.log)
+        lines.append(f"  FAIL  in the box: {cause.why}  [{cause.rule}]")
+        lines.append(f"        {cause.advice}")
+    elif not result.agrees:
+        lines.append("  note: a refusal was expected, and the box's kernel loads it all the same")
+    return lines
