@@ -96,7 +96,7 @@ def save(place: Path, machine: Machine, box: dict[str, Any]) -> None:
         made.mkdir(parents=True)
         with (made / "ram").open("w+b") as ram:
             used = _runs(machine.save_ram(ram.fileno(), 0))
-            os.fsync(ram.fileno())
+            # No fsync(): what a crash leaves of it, the sums tell, and then it is made again.
             ram_sum = _sum_of(ram.fileno(), used)
         state = machine.save_state()
         _write(made / "state", state)
