@@ -87,12 +87,15 @@ def core() -> ctypes.CDLL:
         raise KoboxError(
             f"{path}: the native core cannot be loaded: {error}", hint="Install kobox again: `pip install kobox`."
         ) from error
-    if library.kobox_abi() != ABI:
-        raise KoboxError(f"{path}: built for another version of kobox", hint="Install kobox again.")
-    for name, (result, arguments) in _SIGNATURES.items():
-        function = getattr(library, name)
-        function.restype = result
-        function.argtypes = arguments
+    try:
+        if library.kobox_abi() != ABI:
+            raise AttributeError
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(library, name)
+            function.restype = result
+            function.argtypes = arguments
+    except AttributeError:
+        raise KoboxError(f"{path}: built from another version of kobox", hint="Install kobox again.") from None
     return library
 
 
