@@ -102,6 +102,7 @@ class Box(Kernel):
         # Called some ten times a second while a call is under way, to look and to tell; it must make no calls itself.
         self.on_slice: Callable[[], Any] | None = None
         self._processes.on_program = self._answer
+        self._uevents = int(about["uevents"])
         self.requests: list[list[str]] = []  # the programs that the kernel ran, with their arguments
 
     # -- life --------------------------------------------------------------------------------------------------
@@ -357,6 +358,27 @@ class Box(Kernel):
         if self.loader is None:
             raise KoboxError("this box has no module tree", hint="Boot it with `kobox.boot`.")
         return self.loader(self, name, parameter_text(parameters, values))
+
+    def uevents(self) -> list[tuple[str, dict[str, str]]]:
+        """What appeared, changed or went since the last call, as the kernel tells udev: (action, facts).
+
+        Facts have lower-case names: devpath, subsystem, devname, major … (lib/kobject_uevent.c).
+        """
+        found = []
+        buffer = bytearray(16384)
+        while self._uevents >= 0:
+            try:
+                count = self.syscall("read", self._uevents, buffer, len(buffer))
+            except BlockingIOError:
+                break
+            except OSError:
+                continue  # ENOBUFS: the socket's queue ran over; the rest is still there
+            words = bytes(buffer[:count]).decode(errors="replace").split("\0")
+            facts = {
+                name.lower(): value for name, _, value in (word.partition("=") for word in words[1:] if "=" in word)
+            }
+            found.append((facts.pop("action", ""), facts))
+        return found
 
     def modules(self) -> list[str]:
         """The names of the loaded modules, newest first, as /proc/modules has them."""

@@ -107,6 +107,7 @@ def _settle(machine: Machine, processes: Processes) -> dict[str, Any]:
             main_call("write", fd, value.encode(), len(value))
             main_call("close", fd)
     _loopback_up(main_call)
+    uevents = _uevent_socket(main_call)
     facts = _vmcoreinfo(machine, main_call)
     release = bytearray(390)
     main_call("uname", release)
@@ -118,6 +119,7 @@ def _settle(machine: Machine, processes: Processes) -> dict[str, Any]:
         "release": release[130:195].split(b"\0")[0].decode(),
         "processes": processes.save(),
         "findings": records,
+        "uevents": uevents,
     }
 
 
@@ -149,6 +151,16 @@ def _watch(call: Callable[..., int], processes: Processes) -> None:
     call("rt_sigprocmask", 0, mask, None, 8)
     signals = call("signalfd4", -1 & 0xFFFFFFFFFFFFFFFF, mask, 8, os.O_NONBLOCK | os.O_CLOEXEC)
     processes.watch_children(serial, signals)
+
+
+def _uevent_socket(call: Callable[..., int]) -> int:
+    """A socket on which the kernel tells what appears and goes (lib/kobject_uevent.c); -1 without CONFIG_NET."""
+    try:
+        fd = call("socket", 16, 3 | os.O_NONBLOCK | os.O_CLOEXEC, 15)  # AF_NETLINK, SOCK_RAW, NETLINK_KOBJECT_UEVENT
+        call("bind", fd, struct.pack("<HHII", 16, 0, 0, 1), 12)
+    except OSError:
+        return -1
+    return fd
 
 
 def _loopback_up(call: Callable[..., int]) -> None:

@@ -9,8 +9,6 @@ a netlink socket; /proc and debugfs, which send none, are listed before and afte
 
 from __future__ import annotations
 
-import os
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -21,7 +19,6 @@ from kobox.kernel.log import LogRecord
 from kobox.kernel.modules import LoadedModule
 from kobox.ko.modulefile import ModuleFile
 
-_AF_NETLINK, _SOCK_RAW, _UEVENTS = 16, 3, 15
 _LISTED = ("/proc", "/proc/1/net", "/sys/kernel/debug")
 
 
@@ -70,9 +67,7 @@ class Story:
         self._unload = unload
         self._keep_going = keep_going
         self._said = box.log.next_seq
-        self._uevents = box.syscall("socket", _AF_NETLINK, _SOCK_RAW | os.O_NONBLOCK | os.O_CLOEXEC, _UEVENTS)
-        address = struct.pack("<HHII", _AF_NETLINK, 0, 0, 1)
-        box.syscall("bind", self._uevents, address, len(address))
+        box.uevents()  # what came before is not ours
         self._before = self._listing()
         self._appeared: dict[str, StoryEvent] = {}
         if live is not None:
@@ -146,9 +141,8 @@ class Story:
         described = {parameter.name: parameter for parameter in module.parameters}
         if not described:
             return
-        visible = set(handle.parameters)
         for name, parameter in described.items():
-            value = handle.parameters[name] if name in visible else None
+            value = handle.parameters.get(name)
             mode = 0
             if value is not None:
                 mode = self._box.stat(f"/sys/module/{handle.name}/parameters/{name}").st_mode & 0o777
@@ -247,7 +241,8 @@ class Story:
         return StoryEvent("log", record.text, record.time, facts)
 
     def _changes(self) -> Iterator[StoryEvent]:
-        for action, facts in self._read_uevents():
+        for action, facts in self._box.uevents() if self._box.alive else ():
+            facts.pop("seqnum", None)
             what = _describe(facts)
             if action == "add":
                 event = self._appeared[what] = self._event("appeared", what, **facts)
@@ -263,21 +258,6 @@ class Story:
             self._appeared.pop(path, None)
             yield self._event("gone", path, path=path)
         self._before = now
-
-    def _read_uevents(self) -> Iterator[tuple[str, dict[str, str]]]:
-        buffer = bytearray(16384)
-        while self._box.alive:
-            try:
-                count = self._box.syscall("read", self._uevents, buffer, len(buffer))
-            except BlockingIOError:
-                return
-            except OSError:
-                continue  # ENOBUFS: the socket's queue ran over; the rest is still there
-            words = bytes(buffer[:count]).decode(errors="replace").split("\0")
-            facts = dict(word.split("=", 1) for word in words[1:] if "=" in word)
-            action = facts.pop("ACTION", "")
-            if facts.get("SUBSYSTEM") != "module" or action:
-                yield action, {key.lower(): value for key, value in facts.items() if key != "SEQNUM"}
 
     def _listing(self) -> set[str]:
         found: set[str] = set()

@@ -70,3 +70,11 @@ def test_without_unloading_the_module_stays(box: Box, modules: BuiltTestModules)
     story, _ = tell(box, ModuleFile(modules("good")), unload=False)
     assert story.verdict.ok
     assert "good" in box.read_text("/proc/modules")
+
+
+def test_the_box_hears_what_the_kernel_tells_udev(box: Box, modules: BuiltTestModules) -> None:
+    assert box.uevents() == []
+    box.insmod(modules("good")).unload()
+    told = [(action, facts["devpath"], facts["subsystem"]) for action, facts in box.uevents()]
+    assert told == [("add", "/module/good", "module"), ("remove", "/module/good", "module")]
+    assert box.uevents() == []
