@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import pytest
 from kobox.images.store import KernelImage, Store
 from kobox.kernel.box import Box, boot
 from tests.building import BuiltTestModules
+
+# A shell starts what it puts in the background with SIGINT ignored, and children inherit that: Ctrl-C is tested here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
