@@ -36,7 +36,7 @@ COMMAND_LINE = (
     # One CPU, no devices but those of the machine; time comes from the TSC, which is virtual and exact.
     "console=ttyS0 earlyprintk=serial,ttyS0,115200 nosmp pci=off tsc=reliable no_timer_check nowatchdog "
     # Addresses are the same in every run and are shown as they are; what only slows an emulated CPU is left out.
-    "nokaslr no_hash_pointers nopti mitigations=off cryptomgr.notests rcupdate.rcu_expedited=1 psi=0 "
+    "nokaslr no_hash_pointers nopti mitigations=off cryptomgr.notests psi=0 "
     # A check of ftrace's that looks every traceable function up, and hides the few that are overridden weak ones.
     "initcall_blacklist=ftrace_check_for_weak_functions "
     # A panic stops the machine at once; no security module stands between a module and its errors.
