@@ -97,6 +97,27 @@ def _usage_text(error: getopt.GetoptError, options: Sequence[Option]) -> str:
     return f"unrecognized option '--{name}'" if long else f"invalid option -- '{name}'"
 
 
+def begin(
+    argv: Sequence[str], prog: str, options: Sequence[Option], text: str
+) -> tuple[Messages, set[str], list[str]] | int:
+    """What the tools without valued options do first: where messages go, the options chosen, the other arguments.
+
+    An exit status instead when --help, --version or wrong usage has ended it.
+    """
+    messages = Messages(prog)
+    try:
+        found, arguments = parse(argv, options)
+    except UsageError as error:
+        messages.plain(str(error))
+        return 1
+    chosen = {name for name, _ in found}
+    messages.to_syslog = "syslog" in chosen
+    if "help" in chosen or "version" in chosen:
+        print(text if "help" in chosen else version())
+        return 0
+    return messages, chosen, arguments
+
+
 def version() -> str:
     """What --version prints: the kmod whose behaviour this is, then kobox's own version."""
     import kobox

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kobox.cli.kmod_front import DEBUG, Messages, Option, UsageError, parse, text_of, version
+from kobox.cli.kmod_front import DEBUG, Messages, Option, begin, text_of
 from kobox.errors import KoboxError, ModuleLoadError
 
 OPTIONS = (
@@ -29,19 +29,12 @@ Loads one module file (plain, gzip, xz, zstd or lz4). `modprobe` also loads what
 
 def main(argv: list[str], prog: str) -> int:
     """Run the command and return its exit status."""
-    messages = Messages(prog)
-    try:
-        options, arguments = parse(argv, OPTIONS)
-    except UsageError as error:
-        messages.plain(str(error))
-        return 1
-    chosen = {name for name, _ in options}
-    messages.to_syslog = "syslog" in chosen
+    begun = begin(argv, prog, OPTIONS, HELP)
+    if isinstance(begun, int):
+        return begun
+    messages, chosen, arguments = begun
     if "verbose" in chosen:
         messages.level = DEBUG
-    if "help" in chosen or "version" in chosen:
-        print(HELP if "help" in chosen else version())
-        return 0
     if not arguments:
         messages.error("missing filename.")
         return 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kobox.cli.kmod_front import Messages, Option, UsageError, parse, version, write, write_json
+from kobox.cli.kmod_front import Messages, Option, begin, write, write_json
 
 OPTIONS = (
     Option(("syslog",), "s"),
@@ -24,17 +24,10 @@ Shows what /proc/modules tells, in columns.
 
 def main(argv: list[str], prog: str) -> int:
     """Run the command and return its exit status."""
-    messages = Messages(prog)
-    try:
-        options, arguments = parse(argv, OPTIONS)
-    except UsageError as error:
-        messages.plain(str(error))
-        return 1
-    chosen = {name for name, _ in options}
-    messages.to_syslog = "syslog" in chosen
-    if "help" in chosen or "version" in chosen:
-        print(HELP if "help" in chosen else version())
-        return 0
+    begun = begin(argv, prog, OPTIONS, HELP)
+    if isinstance(begun, int):
+        return begun
+    messages, chosen, arguments = begun
     if arguments:
         messages.error("too many arguments provided.")
         return 1
