@@ -158,9 +158,6 @@ class Symbols:
         """All symbols of one loaded module, in order of address."""
         return sorted(self._module_symbols(module), key=lambda symbol: symbol.address)
 
-    def forget(self) -> None:
-        """Nothing about modules is kept, so there is nothing to forget; the kernel's symbols never change."""
-
     def _parts(self, module: int) -> Iterator[tuple[int, int]]:
         btf = self.btf
         if btf.has("module", "mem"):  # since 6.4: mem[MOD_MEM_NUM_TYPES]

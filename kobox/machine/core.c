@@ -103,7 +103,7 @@ struct devices {
     uint64_t exceptions[32], interrupts, syscalls;
 };
 
-struct probe { uint64_t address; uc_hook hook; bool enabled; };
+struct probe { uint64_t address; uc_hook hook; };
 
 struct api {
     void *handle;
@@ -140,7 +140,7 @@ struct machine {
     struct devices dev;
     int64_t fuel, granted;   /* blocks left until the next settling, and how many there were */
     enum event event;
-    bool irq_changed, syscall_pending, in_callback;
+    bool in_callback;
     uint64_t pc;
     uint8_t *code_pages;     /* one bit a page of RAM: code was translated from it */
     char console[CONSOLE_SIZE];
@@ -253,7 +253,6 @@ static uint64_t now(struct machine *m) { return m->dev.time + (uint64_t)(m->gran
 static void reconsider(struct machine *m)
 {
     settle(m);
-    m->irq_changed = true;
     m->granted = m->fuel = 0;
 }
 
@@ -1131,7 +1130,6 @@ EXPORT int kobox_run(struct machine *m, uint64_t until, int64_t blocks, unsigned
         if (vector >= 0 && grant > 32) /* it waits for interrupts to be enabled: look again soon */
             grant = 32;
         m->granted = m->fuel = grant;
-        m->irq_changed = false;
         uc_err err = m->uc_.emu_start(m->uc, m->pc, 0, 0, 0);
         bool out_of_fuel = m->fuel < 0;
         if (out_of_fuel)
