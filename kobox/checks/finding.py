@@ -1,10 +1,10 @@
 """A finding: one thing that is wrong in a module, with where, by which calls, and what it concerns.
 
-    error: use-after-free: 4 bytes read at offset 8 of 64 bytes from kmalloc
-        at      hello_read (hello.c:42)
-        by      vfs_read+0x9f/0x330
-        made    hello_open (hello.c:17)
-        freed   hello_release (hello.c:30)
+error: use-after-free: 4 bytes read at offset 8 of 64 bytes from kmalloc
+    at      hello_read (hello.c:42)
+    by      vfs_read+0x9f/0x330
+    made    hello_open (hello.c:17)
+    freed   hello_release (hello.c:30)
 """
 
 from __future__ import annotations
@@ -69,8 +69,7 @@ class Thing:
 class Finding:
     """One thing that is wrong.
 
-    `kind` is a short name of the table in docs/check.md; `stage` is what went on: init, exercise, exit, after (unload),
-    or failed (init, and what it left); `fault` is the ID of the injected fault that led to it; `advice` says what to do;
+    `kind` is a short name of the table in docs/check.md; `stage` is what went on (`examination.Stage`); `fault` is the ID of the injected fault that led to it; `advice` says what to do;
     `records` are the kernel's own lines.
     """
 
