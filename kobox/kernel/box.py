@@ -94,6 +94,9 @@ class Box(Kernel):
         self._calls = Calls(self._processes, Arena(machine, self._processes.space))
         self._main: Process = self._processes.by_number[1]
         self._start = BoxCheckpoint(self, machine.checkpoint_of(state), about)
+        self.epoch = (
+            0  # how often it has gone back in time: what was read from its memory before may not be so any more
+        )
         self._findings_from = int(about["findings"])
         self._symbols: Any = None
         self._probes: Any = None
@@ -153,6 +156,7 @@ class Box(Kernel):
 
     def _go_back(self, checkpoint: Checkpoint, about: dict[str, Any]) -> None:
         self._machine.restore(checkpoint)
+        self.epoch += 1
         self._processes.load(about["processes"])
         self._main = self._processes.by_number[about.get("main", 1)]
         self._calls = Calls(self._processes, Arena(self._machine, self._processes.space))
