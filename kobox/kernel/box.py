@@ -100,6 +100,7 @@ class Box(Kernel):
         self._findings_from = int(about["findings"])
         self._symbols: Any = None
         self._probes: Any = None
+        self._watch: Any = None
         # What loads a module by name or alias, with all it needs: set by whoever knows about module trees.
         self.loader: Callable[[Box, str, str], Any] | None = None
         # Called some ten times a second while a call is under way, to look and to tell; it must make no calls itself.
@@ -443,10 +444,20 @@ class Box(Kernel):
         """The box's memory, virtual and physical."""
         return Memory(self._machine)
 
-    def probe(self, where: str | int, on_entry: Any = None, on_return: Any = None) -> Any:
+    def probe(self, where: str | int, on_entry: Any = None, on_return: Any = None, *, when: int = 0) -> Any:
         """Be called when the kernel reaches a function or address (`kobox.kernel.probes`)."""
         self._must_be_open()
-        return self.probes.add(where, on_entry, on_return)
+        return self.probes.add(where, on_entry, on_return, when=when)
+
+    @property
+    def watch(self) -> Any:
+        """The watcher of memory and of modules' instructions (`kobox.machine.watch`)."""
+        self._must_be_open()
+        if self._watch is None:
+            from kobox.machine.watch import Watch
+
+            self._watch = Watch(self._machine)
+        return self._watch
 
     @property
     def probes(self) -> Any:
