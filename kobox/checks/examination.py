@@ -192,6 +192,8 @@ class Examination:
         """Do it, in a box reset before; the findings, in order. Raises what `exercise` raises, but for the box's own
         errors: those end the examination, and are findings or `error`."""
         self.box.reset()
+        self.box.watch.forget()
+        self._watched.clear()
         try:
             for check in self.checks:
                 check.attach(self)
@@ -237,6 +239,8 @@ class Examination:
         for check in self.checks:
             check.gone(self)
         self.module = None
+        self.box.watch.leave()
+        self._watched.clear()
 
     def _watch_linking(self) -> None:
         name = self.file.name
