@@ -1,10 +1,10 @@
 """A finding: one thing that is wrong in a module, with where, by which calls, and what it concerns.
 
-    error: use-after-free: 4 bytes read at offset 8 of 64 bytes from kmalloc
-        at      hello_read (hello.c:42)
-        by      vfs_read+0x9f/0x330
-        made    hello_open (hello.c:17)
-        freed   hello_release (hello.c:30)
+error: use-after-free: 4 bytes read at offset 8 of 64 bytes from kmalloc
+    at      hello_read (hello.c:42)
+    by      vfs_read+0x9f/0x330
+    made    hello_open (hello.c:17)
+    freed   hello_release (hello.c:30)
 """
 
 from __future__ import annotations
