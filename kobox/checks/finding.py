@@ -69,8 +69,7 @@ class Thing:
 class Finding:
     """One thing that is wrong.
 
-    `kind` is a short name of the table in docs/check.md; `stage` is what went on: init, exercise, exit, after (unload),
-    or failed (init, and what it left); `fault` is the ID of the injected fault that led to it; `advice` says what to do;
+    `kind` is a short name of the table in docs/check.md; `stage` is what went on (`examination.Stage`); `fault` is the ID of the injected fault that led to it; `advice` says what to do;
     `records` are the kernel's own lines.
     """
 

@@ -439,10 +439,10 @@ class Box(Kernel):
         """The box's memory, virtual and physical."""
         return Memory(self._machine)
 
-    def probe(self, where: str | int, on_entry: Any = None, on_return: Any = None) -> Any:
+    def probe(self, where: str | int, on_entry: Any = None, on_return: Any = None, *, from_module: bool = False) -> Any:
         """Be called when the kernel reaches a function or address (`kobox.kernel.probes`)."""
         self._must_be_open()
-        return self.probes.add(where, on_entry, on_return)
+        return self.probes.add(where, on_entry, on_return, from_module=from_module)
 
     @property
     def probes(self) -> Any:

@@ -6,7 +6,8 @@ its result".
     box.probe("hello:hello_open", on_return=lambda hit: hit.set_result(-errno.ENODEV))
     box.probe("kmalloc_trace", lambda hit: hit.skip(0) if hit.caller_in("hello") else None)
 
-A probe costs nothing where nothing is watched: it is a hook on one instruction. Symbols may name functions of
+A probe costs nothing where nothing is watched: at a function's entry the hook that counts blocks finds it, elsewhere it
+is a hook on one instruction. Symbols may name functions of
 modules that are
 not loaded yet ("module:symbol"); such a probe is set when the module comes, before its init runs, and goes with it.
 Arguments follow the System V ABI; their names and types come from BTF.
@@ -103,9 +104,17 @@ class Hit:
 class Probe:
     """A probe that is set (or waits for its module). `remove()`, or leaving its `with` block, takes it away."""
 
-    def __init__(self, probes: Probes, where: str | int, on_entry: Callback | None, on_return: Callback | None) -> None:
+    def __init__(
+        self,
+        probes: Probes,
+        where: str | int,
+        on_entry: Callback | None,
+        on_return: Callback | None,
+        from_module: bool = False,
+    ) -> None:
         self._probes = probes
         self.where = where
+        self.from_module = from_module
         self.on_entry = on_entry
         self.on_return = on_return
         self.address: int | None = None
@@ -155,12 +164,21 @@ class Probes:
         self._return_sites: dict[int, Callable[[], None]] = {}
         self._watching_modules: list[Callable[[], None]] = []
 
-    def add(self, where: str | int, on_entry: Callback | None = None, on_return: Callback | None = None) -> Probe:
+    def add(
+        self,
+        where: str | int,
+        on_entry: Callback | None = None,
+        on_return: Callback | None = None,
+        *,
+        from_module: bool = False,
+    ) -> Probe:
         """Set a probe at a symbol ("name", "name+0x10", "module:name") or address.
+
+        With `from_module`, only calls by code of the modules that the box watches (`Watch.modules`) count.
 
         Raises `SymbolNotFoundError`; a symbol of a module that is not loaded is waited for instead.
         """
-        probe = Probe(self, where, on_entry, on_return)
+        probe = Probe(self, where, on_entry, on_return, from_module)
         module = _module_of(where)
         if module and module not in {part.name for part in self._symbols.modules()}:
             self._waiting.append(probe)
@@ -234,7 +252,9 @@ class Probes:
         def reached() -> None:
             self._reached(probe)
 
-        self._machine.add_probe(probe.address, reached)
+        # Compilers align functions; what is not aligned may be a label that code also runs into.
+        entry = isinstance(probe.where, str) and "+" not in probe.where and not probe.address & 15
+        self._machine.add_probe(probe.address, reached, entry=entry, from_module=probe.from_module)
         self._set[probe] = reached
 
     def _reached(self, probe: Probe) -> None:
@@ -247,7 +267,7 @@ class Probes:
             self._returning.setdefault(site, []).append((hit.registers.rsp + 8, hit))
             if site not in self._return_sites:
                 self._return_sites[site] = lambda: self._returned(site)
-                self._machine.add_probe(site, self._return_sites[site])
+                self._machine.add_probe(site, self._return_sites[site], entry=True)
 
     def _returned(self, site: int) -> None:
         waiting = self._returning.get(site)

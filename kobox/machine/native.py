@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kobox.errors import KoboxError
 
-ABI = 1
+ABI = 2
 
 
 class Event(enum.IntEnum):
@@ -32,6 +32,7 @@ class Event(enum.IntEnum):
 
 
 STOP_WHEN_IDLE = 1
+PROBE_ENTRY, PROBE_FROM_MODULE = 1, 2
 FOREVER = (1 << 64) - 1
 ProbeCallback = ctypes.CFUNCTYPE(None, ctypes.c_uint64)
 
@@ -60,7 +61,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_console": (_U64, (_P, _U64, _P, _U64)),
     "kobox_uart_input": (_I, (_P, _I, ctypes.c_char_p, _I)),
     "kobox_on_probe": (None, (_P, ProbeCallback)),
-    "kobox_probe_add": (_I, (_P, _U64)),
+    "kobox_probe_add": (_I, (_P, _U64, ctypes.c_uint)),
     "kobox_probe_remove": (None, (_P, _U64)),
     "kobox_return": (_I, (_P, _U64)),
     "kobox_state_size": (_U64, (_P,)),

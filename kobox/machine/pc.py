@@ -20,7 +20,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kobox.errors import KernelImageError, KoboxError
-from kobox.machine.native import FOREVER, STOP_WHEN_IDLE, Event, ProbeCallback, core, unicorn_library
+from kobox.machine.native import (
+    FOREVER,
+    PROBE_ENTRY,
+    PROBE_FROM_MODULE,
+    STOP_WHEN_IDLE,
+    Event,
+    ProbeCallback,
+    core,
+    unicorn_library,
+)
 
 if TYPE_CHECKING:
     from kobox.machine.image import Vmlinux
@@ -295,11 +304,20 @@ class Machine:
 
     # -- probes --------------------------------------------------------------------------------------------
 
-    def add_probe(self, address: int, callback: Callable[[], None]) -> None:
-        """Call `callback()` whenever the CPU is about to execute the instruction at virtual `address`."""
+    def add_probe(
+        self, address: int, callback: Callable[[], None], *, entry: bool = False, from_module: bool = False
+    ) -> None:
+        """Call `callback()` whenever the CPU is about to execute the instruction at virtual `address`.
+
+        `entry` says that only jumps, calls and returns lead there: such a probe is found by the hook that counts
+        blocks, and costs nothing to set or take away. With `from_module`, calls of the function by code that is not
+        watched (`watch.py`) are not told, unless another callback at the address wants them.
+        """
         callbacks = self._probes.setdefault(address, [])
-        if not callbacks and self._core.kobox_probe_add(self._handle, address):
-            del self._probes[address]
+        flags = (PROBE_ENTRY if entry else 0) | (PROBE_FROM_MODULE if from_module else 0)
+        if self._core.kobox_probe_add(self._handle, address, flags):
+            if not callbacks:
+                del self._probes[address]
             raise MachineError(f"no room for a probe at {address:#x}")
         callbacks.append(callback)
 
