@@ -4,8 +4,8 @@
     .text:       1f5: e8 00 00 00 00      call  __kmalloc         -> CallSite("__kmalloc", ".text", 0x1f5, …)
                  e9: a tail call
 
-Every direct call out of a module has a relocation, since nobody knows before loading where the kernel will be (psABI, x86-64; the
-module loader's arch/x86/kernel/module.c). Calls through pointers have none, and are not found here.
+Every direct call out of a module has a relocation, since nobody knows before loading where the kernel will be (psABI,
+x86-64; the module loader's arch/x86/kernel/module.c). Calls through pointers have none, and are not found here.
 """
 
 from __future__ import annotations
@@ -114,9 +114,9 @@ class CodeMap:
         self._anchors = dict(self._first_symbols())
 
     def located(self, box: Box, module: LoadedAt) -> LocatedCode:
-        """Where this code lies in a box. Only from when the module is linked until its init has returned: till then its kallsyms
-        are its whole symbol table, in the file's order (kernel/module/kallsyms.c, add_kallsyms), so that a symbol's address
-        less its value in the file is where its section begins."""
+        """Where this code lies in a box. Only from when the module is linked until its init has returned: till then its
+        kallsyms are its whole symbol table, in the file's order (kernel/module/kallsyms.c, add_kallsyms), so that a
+        symbol's address less its value in the file is where its section begins."""
         btf, read = box.symbols.btf, box.memory.read
         tables = int.from_bytes(read(module.address + btf.offset("module", "kallsyms"), 8), "little")
         symtab = int.from_bytes(read(tables + btf.offset("mod_kallsyms", "symtab"), 8), "little")
@@ -158,8 +158,8 @@ class LocatedCode:
         return self.code.functions[found[0]].place(found[1]) if found else ""
 
     def callers(self, box: Box) -> tuple[str, ...]:
-        """Where functions of the module have called on, the outermost first: the return addresses on the kernel's stack that lie
-        in the module's code, behind a call."""
+        """Where functions of the module have called on, the outermost first: the return addresses on the kernel's stack
+        that lie in the module's code, behind a call."""
         rsp = box.machine.register("rsp")
         data = box.machine.read(rsp, _STACK - rsp % _STACK)
         low, high = self._rows[0][0], self._rows[-1][1]

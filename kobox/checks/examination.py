@@ -17,8 +17,15 @@ from contextlib import suppress
 from enum import StrEnum
 from typing import Any
 
-from kobox.checks.finding import Chain, Finding, Severity, Thing
-from kobox.errors import BoxError, KoboxError, ModuleLoadError, ModuleUnloadError
+from kobox.checks.finding import Chain, Finding, Severity, Thing, chain_of, frame_of
+from kobox.errors import (
+    BoxError,
+    BoxHungError,
+    BoxTimeoutError,
+    KoboxError,
+    ModuleLoadError,
+    ModuleUnloadError,
+)
 from kobox.kernel.box import Box
 from kobox.kernel.symbols import LoadedAt
 from kobox.ko.modulefile import ModuleFile
@@ -76,6 +83,8 @@ class Examination:
         self.module: LoadedAt | None = None
         self.findings: list[Finding] = []
         self.error: Exception | None = None  # what ended it early: init's error, a dead box
+        self.lives = 0  # how often the module was loaded and unloaded again
+        self.fault = ""  # the ID of what is made to fail
         self._keys: set[Any] = set()
         self._probes: list[Any] = []
 
@@ -93,7 +102,7 @@ class Examination:
         records: Any = (),
     ) -> None:
         """Add a finding, once for each mistake."""
-        found = Finding(kind, severity, message, chain, thing, str(self.stage), "", advice, tuple(records))
+        found = Finding(kind, severity, message, chain, thing, str(self.stage), self.fault, advice, tuple(records))
         if found.key not in self._keys:
             self._keys.add(found.key)
             self.findings.append(found)
@@ -123,6 +132,7 @@ class Examination:
                     break
         except BoxError as error:
             self.error = error
+            self._give_up(error)
         finally:
             for check in self.checks:
                 check.detach(self)
@@ -138,11 +148,18 @@ class Examination:
             loaded = self.box.insmod(self.file.content, self.parameters)
         except ModuleLoadError as error:
             self.error = error
+            if self.lives:
+                self.report(
+                    "reload-failed",
+                    Severity.ERROR,
+                    f"load number {self.lives + 1} failed, the first worked: {error.strerror}",
+                    advice="Its exit function, or its statics, leave something behind that the next init trips over.",
+                )
             self._over(Stage.FAILED)
             return False
         self.stage = Stage.EXERCISE
         if exercise is not None:
-            exercise(self.box)
+            self._exercise(exercise)
         self.stage = Stage.EXIT
         try:
             loaded.unload()
@@ -150,7 +167,30 @@ class Examination:
             self.error = error
             return False
         self._over(Stage.AFTER)
+        self.lives += 1
         return True
+
+    def _exercise(self, exercise: Exercise) -> None:
+        """Run it, and close what it has left open: a file that is open keeps the module."""
+        first_free = self.box.syscall("open", "/", 0)
+        self.box.syscall("close", first_free)
+        try:
+            exercise(self.box)
+        except BoxError:
+            raise
+        except Exception as error:
+            if self.fault:  # a call that fails is what was asked for
+                return
+            self.report(
+                "exercise-failed",
+                Severity.ERROR,
+                f"the exercise failed: {type(error).__name__}: {error}",
+                advice="Either the module does not do what the exercise expects, or the exercise expects the wrong thing.",
+            )
+        finally:
+            if self.box.alive:
+                with suppress(OSError):
+                    self.box.syscall("close_range", first_free, 0xFFFFFFFF, 0)
 
     def _over(self, stage: Stage) -> None:
         self.stage = stage
@@ -177,8 +217,23 @@ class Examination:
         self.probe("do_init_module", came)
         self.probe("free_module", leaves)
 
+    def _give_up(self, error: BoxError) -> None:
+        """A call that did not come back is a finding; what has killed a process or the kernel stands in the kernel's
+        log."""
+        if isinstance(error, (BoxHungError, BoxTimeoutError)):
+            how = "it spins" if isinstance(error, BoxHungError) else "it sleeps for something that does not happen"
+            frame = frame_of(error.rip)
+            self.report(
+                "hang",
+                Severity.ERROR,
+                f"{str(self.stage)} does not come back: {how}",
+                chain=(frame,) if frame else (),
+                advice="Look for a loop whose condition nobody changes, a lock taken twice, a wait without its wake-up.",
+            )
+
     def _hear_the_kernel(self) -> None:
         """What the kernel itself has said is wrong."""
         with suppress(KoboxError):
             for found in self.box.findings:
-                self.report(found.kind, Severity(found.severity), found.message, records=found.records)
+                chain = chain_of([record.text for record in found.records])
+                self.report(found.kind, Severity(found.severity), found.message, chain=chain, records=found.records)

@@ -1,14 +1,15 @@
 """Fault injection: make a function fail that the module calls, once, and see what the module does about it.
 
 What can fail, and how, stands in faults.toml. Where a module calls it is known from the module's relocations
-(`callsites.py`): the call instruction itself is watched, so that a fault costs nothing in the rest of the kernel, and only this
-module's calls fail.
+(`callsites.py`): the call instruction itself is watched, so that a fault costs nothing in the rest of the kernel, and
+only this module's calls fail.
 
-    learn:    every place is watched; each is noted the first time that it is reached, with the calls of the module that led there
-    inject:   one place (or two) is watched; the call is left out, and the register has what the function returns on failure
+    learn:    every place is watched; each is noted the first time that it is reached, with the calls of the module that
+    led there inject:   one place (or two) is watched; the call is left out, and the register has what the function
+    returns on failure
 
-A place has a name that is the same in every run, and on every machine: the functions of the module that were under way, the outermost
-first, and what fails in which way.
+A place has a name that is the same in every run, and on every machine: the functions of the module that were under way,
+the outermost first, and what fails in which way.
 
     hello_init+0x1f:__kmalloc=NULL        hello_open+0x44/helper+0x1f:__kmalloc=NULL        two: joined by a comma
 """
@@ -40,8 +41,8 @@ class FaultTableError(KoboxError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How a function fails: `text` as the table has it, or "inside FUNCTION" values. `registers` are set to these values; a
-    name of a register as a value is that register's content at the call."""
+    """How a function fails: `text` as the table has it, or "inside FUNCTION" values. `registers` are set to these
+    values; a name of a register as a value is that register's content at the call."""
 
     text: str
     registers: tuple[tuple[str, int | str], ...]
@@ -101,7 +102,8 @@ class FaultTable:
 
 
 def parse_failure(text: str) -> Failure:
-    """Read one value of the table: "-ENOMEM", "ERR_PTR(-ENOMEM)", "argument 3", "rcx = -EFAULT", "never". Raises `ValueError`."""
+    """Read one value of the table: "-ENOMEM", "ERR_PTR(-ENOMEM)", "argument 3", "rcx = -EFAULT", "never". Raises
+    `ValueError`."""
     if text == "never":
         return Failure(text, ())
     registers: list[tuple[str, int | str]] = []
@@ -135,7 +137,8 @@ def _number(text: str) -> int | str:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One call to fail: `path` are the places in the module, the outermost first, the last of them being the call itself."""
+    """One call to fail: `path` are the places in the module, the outermost first, the last of them being the call
+    itself."""
 
     path: tuple[str, ...]
     function: str
@@ -183,10 +186,16 @@ class FaultSites:
     def __len__(self) -> int:
         return len(self.sites)
 
+    def failure(self, fault: Fault) -> Failure | None:
+        """How the call that a fault is about fails."""
+        wanted = fault.site, fault.function
+        return next((failure for site, failure in self.sites if (site.place, site.function) == wanted), None)
+
 
 class FaultInjection(Check):
-    """Learns which of a module's calls could fail, and lets `faults` do so. `reached` are the places in the order in which they were
-    reached; `injected` those of `faults` whose turn came; `after` the places reached after the last of them."""
+    """Learns which of a module's calls could fail, and lets `faults` do so. `reached` are the places in the order in
+    which they were reached; `injected` those of `faults` whose turn came; `after` the places reached after the last of
+    them."""
 
     name = "faults"
     limit = 3000  # call sites that are watched at most: the machine has 4,096 probes
