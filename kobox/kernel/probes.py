@@ -21,7 +21,10 @@ from typing import Any
 
 from kobox.errors import KoboxError
 from kobox.kernel.symbols import SymbolNotFoundError, Symbols
+from kobox.machine.native import PROBE_FROM_MODULE, PROBE_INSIDE, PROBE_TRACKED_0, PROBE_TRACKED_1
 from kobox.machine.pc import Machine, Registers
+
+FROM_MODULE, TRACKED_0, TRACKED_1, INSIDE = PROBE_FROM_MODULE, PROBE_TRACKED_0, PROBE_TRACKED_1, PROBE_INSIDE
 
 _ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
 Callback = Callable[["Hit"], Any]
@@ -110,11 +113,11 @@ class Probe:
         where: str | int,
         on_entry: Callback | None,
         on_return: Callback | None,
-        from_module: bool = False,
+        when: int = 0,
     ) -> None:
         self._probes = probes
         self.where = where
-        self.from_module = from_module
+        self.when = when
         self.on_entry = on_entry
         self.on_return = on_return
         self.address: int | None = None
@@ -170,15 +173,17 @@ class Probes:
         on_entry: Callback | None = None,
         on_return: Callback | None = None,
         *,
-        from_module: bool = False,
+        when: int = 0,
     ) -> Probe:
         """Set a probe at a symbol ("name", "name+0x10", "module:name") or address.
 
-        With `from_module`, only calls by code of the modules that the box watches (`Watch.modules`) count.
+        `when` is 0, or which calls count: `FROM_MODULE` those by code that the box watches, `TRACKED_0` and `TRACKED_1`
+        those whose first or second argument points to memory that it tracks, `INSIDE` all while it is told so
+        (`kobox.machine.watch`).
 
         Raises `SymbolNotFoundError`; a symbol of a module that is not loaded is waited for instead.
         """
-        probe = Probe(self, where, on_entry, on_return, from_module)
+        probe = Probe(self, where, on_entry, on_return, when)
         module = _module_of(where)
         if module and module not in {part.name for part in self._symbols.modules()}:
             self._waiting.append(probe)
@@ -254,7 +259,7 @@ class Probes:
 
         # Compilers align functions; what is not aligned may be a label that code also runs into.
         entry = isinstance(probe.where, str) and "+" not in probe.where and not probe.address & 15
-        self._machine.add_probe(probe.address, reached, entry=entry, from_module=probe.from_module)
+        self._machine.add_probe(probe.address, reached, entry=entry, when=probe.when)
         self._set[probe] = reached
 
     def _reached(self, probe: Probe) -> None:

@@ -49,12 +49,6 @@ uint64_t read_reg(struct machine *m, int id)
 void write_reg(struct machine *m, int id, uint64_t value) { m->uc_.reg_write(m->uc, id, &value); }
 
 /* ---- guest memory ------------------------------------------------------------------------------------------- */
-#define PTE_P 1ull
-#define PTE_W 2ull
-#define PTE_D 0x40ull
-#define PTE_PS 0x80ull
-#define PTE_ADDRESS 0x000FFFFFFFFFF000ull
-
 /* Physical address of `va`, or -1. For WRITE every level must allow it; for WRITTEN the CPU must have done so before. */
 uint64_t walk(struct machine *m, uint64_t cr3, uint64_t va, enum access access)
 {
@@ -920,15 +914,21 @@ static void tell(struct machine *m, uint64_t address)
     m->in_callback = false;
 }
 
+static void arrive(struct machine *m, const struct probe *p)
+{
+    if (p->native)
+        watch_reached(m, p->native);
+    if (p->python && (!p->wants || ((p->wants & PROBE_FROM_MODULE) && watch_called_from_module(m)) ||
+                      ((p->wants & PROBE_TRACKED_0) && watch_tracks(m, 0)) ||
+                      ((p->wants & PROBE_TRACKED_1) && watch_tracks(m, 1)) || ((p->wants & PROBE_INSIDE) && watch_inside(m))))
+        tell(m, p->address);
+}
+
 static void reached(struct machine *m, uint64_t address)
 {
     const struct probe *p = find_probe(m, address);
-    if (!p || p->hooked)
-        return;
-    if (p->native)
-        watch_reached(m, p->native);
-    if (p->python && (!p->from_module || watch_called_from_module(m)))
-        tell(m, address);
+    if (p && !p->hooked)
+        arrive(m, p);
 }
 
 static void on_code(uc_engine *uc, uint64_t address, uint32_t size, void *user)
@@ -936,10 +936,8 @@ static void on_code(uc_engine *uc, uint64_t address, uint32_t size, void *user)
     (void)uc, (void)size;
     struct machine *m = user;
     const struct probe *p = find_probe(m, address);
-    if (p && p->native)
-        watch_reached(m, p->native);
-    if (p && p->python && (!p->from_module || watch_called_from_module(m)))
-        tell(m, address);
+    if (p)
+        arrive(m, p);
 }
 
 /* ---- the run loop --------------------------------------------------------------------------------------------------------- */
@@ -1306,15 +1304,14 @@ void remove_probe(struct machine *m, struct probe *p)
         drop_stale(m);
 }
 
-enum { PROBE_ENTRY = 1, PROBE_FROM_MODULE = 2 };
-
-/* Tell Python when the CPU reaches an address; with PROBE_FROM_MODULE only if the caller is code that is watched. */
+/* Tell Python when the CPU reaches an address: always, or when one of the things that `flags` names is so. */
 EXPORT int kobox_probe_add(struct machine *m, uint64_t address, unsigned flags)
 {
     struct probe *p = make_probe(m, address, flags & PROBE_ENTRY);
     if (!p)
         return -1;
-    p->from_module = p->python ? p->from_module && flags & PROBE_FROM_MODULE : flags & PROBE_FROM_MODULE;
+    unsigned wants = flags & ~(unsigned)PROBE_ENTRY;
+    p->wants = !p->python ? wants : p->wants && wants ? p->wants | wants : 0;
     p->python = true;
     return 0;
 }
@@ -1644,6 +1641,7 @@ static bool hook_everything(struct machine *m)
 
 EXPORT void kobox_close(struct machine *m)
 {
+    watch_close(m);
     if (m->uc)
         m->uc_.close(m->uc);
     if (m->ram && m->ram != MAP_FAILED)

@@ -89,10 +89,18 @@ struct devices {
 };
 
 /* A probe at a function's entry, or where one returns to, is where a block begins: the hook that counts blocks finds it. */
+/* Which arrivals at a probe Python is told of, when not of all. */
+enum { PROBE_ENTRY = 1, PROBE_FROM_MODULE = 2, PROBE_TRACKED_0 = 4, PROBE_TRACKED_1 = 8, PROBE_INSIDE = 16 };
 struct rule;
-struct probe { uint64_t address; uc_hook hook; struct rule *native; uint8_t hooked, python, from_module; };
+struct probe { uint64_t address; uc_hook hook; struct rule *native; uint8_t hooked, python, wants; };
 #define PROBE_SLOTS 16384u
 #define PROBE_BITS 32768u
+
+#define PTE_P 1ull
+#define PTE_W 2ull
+#define PTE_D 0x40ull
+#define PTE_PS 0x80ull
+#define PTE_ADDRESS 0x000FFFFFFFFFF000ull
 
 struct api {
     void *handle;
@@ -174,6 +182,8 @@ void remove_probe(struct machine *m, struct probe *p);
 /* watch.c */
 void watch_reached(struct machine *m, struct rule *rule);
 bool watch_called_from_module(const struct machine *m);
+bool watch_inside(const struct machine *m);
+bool watch_tracks(const struct machine *m, int argument);
 void watch_close(struct machine *m);
 
 #endif
