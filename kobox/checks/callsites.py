@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kobox.kernel.box import Box
+from kobox.kernel.stack import Unwinder
 from kobox.kernel.symbols import LoadedAt
 from kobox.ko.elf import SHF_ALLOC, SHN_UNDEF, Elf
 
@@ -25,7 +26,6 @@ _PC32, _PLT32 = 2, 4
 _FUNCTION = 2
 _CALL, _JUMP = 0xE8, 0xE9
 _LENGTH = 5  # of both instructions
-_STACK = 0x4000  # THREAD_SIZE of x86-64, and its alignment (arch/x86/include/asm/page_64_types.h)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,23 +157,8 @@ class LocatedCode:
         found = self.find(address)
         return self.code.functions[found[0]].place(found[1]) if found else ""
 
-    def callers(self, box: Box) -> tuple[str, ...]:
-        """Where functions of the module have called on, the outermost first: the return addresses on the kernel's stack
-        that lie in the module's code, behind a call."""
-        rsp = box.machine.register("rsp")
-        data = box.machine.read(rsp, _STACK - rsp % _STACK)
-        low, high = self._rows[0][0], self._rows[-1][1]
-        words = memoryview(data[: len(data) & -8]).cast("Q")
-        found = [
-            place for word in words if low < word < high and (place := self.place(word)) and _is_after_call(box, word)
-        ]
-        return tuple(reversed(found))
-
-
-def _is_after_call(box: Box, address: int) -> bool:
-    """Whether the instruction before an address is a call: relative, or by a register or memory."""
-    try:
-        before = box.machine.read(address - 7, 7)
-    except ValueError:
-        return False
-    return before[2] == _CALL or any(before[at] == 0xFF and before[at + 1] & 0x38 == 0x10 for at in (5, 4, 1, 0))
+    def callers(self, unwinder: Unwinder) -> tuple[str, ...]:
+        """Where functions of the module have called on, to come to where the CPU is: return addresses, the outermost
+        first."""
+        places = [self.place(frame.address) for frame in unwinder.walk()[1:]]
+        return tuple(place for place in reversed(places) if place)

@@ -273,7 +273,7 @@ def _blame(finding: Finding, injection: FaultInjection) -> Finding:
         return replace(
             finding,
             kind="unchecked-return",
-            message=f"the result of {fault.function}() is used unchecked: it returned {failure.text}, and {finding.message}",
+            message=f"what {fault.function}() returns is used unchecked: {failure.text}; {finding.message}",
             advice=f"Test what {fault.function}() returns at {fault.site}, and leave by the error path.",
         )
     return finding

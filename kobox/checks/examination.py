@@ -226,7 +226,7 @@ class Examination:
             self.report(
                 "hang",
                 Severity.ERROR,
-                f"{str(self.stage)} does not come back: {how}",
+                f"{self.stage!s} does not come back: {how}",
                 chain=(frame,) if frame else (),
                 advice="Look for a loop whose condition nobody changes, a lock taken twice, a wait without its wake-up.",
             )

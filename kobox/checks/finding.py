@@ -71,14 +71,14 @@ class Thing:
 class Finding:
     """One thing that is wrong.
 
-<<<<<<< HEAD
-    `kind` is a short name of the table in docs/check.md; `stage` is what went on (`examination.Stage`); `fault` is the
-    ID of the injected fault that led to it; `advice` says what to do; `records` are the kernel's own lines.
-=======
-    `kind` is a short name of the table in docs/check.md; `stage` is what went on: init, exercise, exit, after (unload),
-    or failed (init, and what it left); `fault` is the ID of the injected fault that led to it; `advice` says what to
-    do; `records` are the kernel's own lines.
->>>>>>> main
+    <<<<<<< HEAD
+        `kind` is a short name of the table in docs/check.md; `stage` is what went on (`examination.Stage`); `fault` is
+        the ID of the injected fault that led to it; `advice` says what to do; `records` are the kernel's own lines.
+    =======
+        `kind` is a short name of the table in docs/check.md; `stage` is what went on: init, exercise, exit, after
+        (unload), or failed (init, and what it left); `fault` is the ID of the injected fault that led to it; `advice`
+        says what to do; `records` are the kernel's own lines.
+    >>>>>>> main
     """
 
     kind: str

@@ -59,8 +59,8 @@ STRING, BOUNDED_STRING, CONSTANT = 9, 16, 8
 
 
 class Part(NamedTuple):
-    """One stretch of memory that a function touches: `access` READ, WRITE or TO_USER (read, and shown to user space); the
-    argument (0 to 5) that points to it; its length: the number of an argument, CONSTANT, STRING (up to its NUL), or
+    """One stretch of memory that a function touches: `access` READ, WRITE or TO_USER (read, and shown to user space);
+    the argument (0 to 5) that points to it; its length: the number of an argument, CONSTANT, STRING (up to its NUL), or
     BOUNDED_STRING + the argument that bounds it; `factor` multiplies an argument or is the constant; `like` is the
     part whose length it has."""
 
@@ -128,8 +128,8 @@ class Watch:
             raise MachineError("no memory for bounds")
 
     def rule(self, address: int, *parts: Part, copies: bool = False) -> None:
-        """What the function at `address` does with memory when watched code calls it. With `copies`, what is known of the
-        bytes goes from its second argument to its first."""
+        """What the function at `address` does with memory when watched code calls it. With `copies`, what is known of
+        the bytes goes from its second argument to its first."""
         rule = _Rule(address=address, copies=copies)
         for n, part in enumerate(parts):
             rule.parts[n] = _Part(part.access, part.pointer, part.length, part.like, part.factor)
