@@ -33,7 +33,7 @@ class BuiltTestModules:
 
 def _built(kernel: KernelImage, sources: Path) -> Path:
     digest = hashlib.sha256(f"{kernel.name} {kernel.digest}".encode())
-    for source in sorted(sources.glob("*.c")):
+    for source in sorted([*sources.glob("*.[ch]"), *sources.glob("Kbuild")]):
         digest.update(f"{source.name}\0".encode() + source.read_bytes())
     root = default_root() / "test-modules"
     place = root / digest.hexdigest()[:24]
