@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from kobox.kernel.box import Box
 from kobox.kernel.stack import Unwinder
 from kobox.kernel.symbols import LoadedAt
-from kobox.ko.elf import SHF_ALLOC, SHN_UNDEF, Elf
+from kobox.ko.elf import SHF_ALLOC, SHN_UNDEF, STB_LOCAL, Elf
 
 _SHF_EXECINSTR = 4
 _SHT_RELA = 4
@@ -80,13 +80,13 @@ class Functions:
     """The functions of one section, by where they lie."""
 
     def __init__(self, elf: Elf, section: int) -> None:
-        rows = sorted(
-            {
-                (s.value, s.size, s.name.decode(errors="replace"))
-                for s in elf.symbols()
-                if s.type == _FUNCTION and s.section == section
-            }
-        )
+        found: dict[int, tuple[bool, int, str]] = {}
+        for symbol in elf.symbols():
+            if symbol.type == _FUNCTION and symbol.section == section:
+                # Of two names the local one: init_module and cleanup_module are modpost's.
+                row = (symbol.binding == STB_LOCAL, symbol.size, symbol.name.decode(errors="replace"))
+                found[symbol.value] = max(row, found.get(symbol.value, row))
+        rows = [(value, size, name) for value, (_, size, name) in sorted(found.items())]
         self._starts = [row[0] for row in rows]
         self.rows = rows  # (offset, size, name)
         self._section = elf.section_name(section).decode(errors="replace")

@@ -21,12 +21,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kobox.checks.coverage import Coverage, CoverageCheck, Executed
 from kobox.checks.examination import Check, Examination
 from kobox.checks.exercise import exercise_of
 from kobox.checks.faults import Fault, FaultInjection, Faults, FaultSites, FaultTable, fault_id
 from kobox.checks.finding import Finding, Severity, worst_first
 from kobox.checks.pool import Pool, WorkerDied
 from kobox.ko.modulefile import ModuleFile
+from kobox.machine.watch import Watch
 
 if TYPE_CHECKING:
     from kobox.kernel.box import Box
@@ -88,6 +90,7 @@ class Outcome:
     reached: tuple[tuple[Fault, str], ...] = ()
     after: tuple[Fault, ...] = ()
     injected: bool = True
+    executed: Executed = field(default_factory=dict)
     release: str = ""
     lives: int = 0
     ended: str = ""
@@ -110,7 +113,7 @@ class Report:
     lives: int = 0
     runs: int = 0
     ended: str = ""
-    coverage: Any = None
+    coverage: Coverage | None = None
     unchecked: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -132,6 +135,7 @@ class Examiner:
             self.box.insmod(path)
         _load_dependencies(self.box, self.file)
         self.box.keep_as_start()
+        self.watch = Watch(self.box.machine)
         self.sites = FaultSites(self.file, FaultTable(*map(Path, plan.fault_tables)))
         self.exercise = exercise_of(plan.exercise)
 
@@ -141,10 +145,11 @@ class Examiner:
         faulty = unit.kind == "fault"
         injection = FaultInjection(self.sites, unit.faults, learn=not faulty or self.plan.depth > 1)
         checks, _ = checks_of(self.plan.checks)
+        coverage = CoverageCheck(self.sites.code, self.watch)
         examination = Examination(
             self.box,
             self.file,
-            [*checks, injection],
+            [*checks, injection, coverage],
             parameters=self.plan.parameters,
             loads=1 if faulty else self.plan.loads,
         )
@@ -155,6 +160,7 @@ class Examiner:
             findings=tuple(_blame(finding, injection) for finding in findings),
             reached=tuple(injection.reached.items()),
             after=tuple(injection.after),
+            executed=coverage.executed,
             injected=len(injection.injected) == len(unit.faults),
             release=self.box.release,
             lives=examination.lives,
@@ -176,7 +182,8 @@ class _Checking:
         self.plan = plan
         self.progress = progress
         self.begin = time.monotonic()
-        self.report = Report(plan, ModuleFile(plan.module).name)
+        file = ModuleFile(plan.module)
+        self.report = Report(plan, file.name, coverage=Coverage(file))
         self.keys: set[Any] = set()
         self.queued: set[Faults] = set()
         self.done = 0
@@ -210,6 +217,8 @@ class _Checking:
         self.report.seconds[part] = self.report.seconds.get(part, 0.0) + outcome.seconds
         self.report.runs += 1
         self.report.release = outcome.release
+        assert self.report.coverage is not None
+        self.report.coverage.add(outcome.executed)
         if unit.kind == "life":
             self._learn(pool, outcome)
         elif not outcome.injected:
