@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kobox.checks.coverage import Coverage, CoverageCheck, Executed
-from kobox.checks.examination import Check, Examination
-from kobox.checks.exercise import exercise_of
+from kobox.checks.examination import Check, Examination, Exercise
+from kobox.checks.exercise import GenericExercise, Program, Steps, exercise_of
+from kobox.checks.files import Surroundings
 from kobox.checks.faults import Fault, FaultInjection, Faults, FaultSites, FaultTable, fault_id
 from kobox.checks.finding import Finding, Severity, worst_first
 from kobox.checks.pool import Pool, WorkerDied
@@ -57,7 +58,7 @@ class Plan:
     kernel: str | None = None
     needs: tuple[str, ...] = ()
     parameters: str = ""
-    exercise: str = "none"
+    exercise: str = "auto"
     loads: int = 3
     faults: bool = True
     depth: int = 1
@@ -76,6 +77,7 @@ class Unit:
 
     kind: str  # life, fault
     faults: Faults = ()
+    programs: tuple[Program, ...] = ()
 
     def __str__(self) -> str:
         return fault_id(self.faults) or self.kind
@@ -91,6 +93,10 @@ class Outcome:
     after: tuple[Fault, ...] = ()
     injected: bool = True
     executed: Executed = field(default_factory=dict)
+    programs: tuple[Program, ...] = ()
+    calls: int = 0
+    abandoned: int = 0
+    files: tuple[str, ...] = ()
     release: str = ""
     lives: int = 0
     ended: str = ""
@@ -113,6 +119,9 @@ class Report:
     lives: int = 0
     runs: int = 0
     ended: str = ""
+    calls: int = 0
+    abandoned: int = 0
+    files: list[str] = field(default_factory=list)
     coverage: Coverage | None = None
     unchecked: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -137,7 +146,9 @@ class Examiner:
         self.box.keep_as_start()
         self.watch = Watch(self.box.machine)
         self.sites = FaultSites(self.file, FaultTable(*map(Path, plan.fault_tables)))
-        self.exercise = exercise_of(plan.exercise)
+        self.box.reset()
+        self.exercise = exercise_of(plan.exercise) if plan.exercise != "auto" else None
+        self.surroundings = Surroundings(self.box) if plan.exercise == "auto" else None
 
     def examine(self, unit: Unit) -> Outcome:
         """Do one unit."""
@@ -155,12 +166,18 @@ class Examiner:
         )
         examination.fault = fault_id(unit.faults)
         self.box.limits.cpu = _FAULT_CPU if faulty else _LIFE_CPU
-        findings = examination.run(self.exercise)
+        exercise = self._exercise(unit, coverage)
+        findings = examination.run(exercise)
+        generic = exercise if isinstance(exercise, GenericExercise) else None
         return Outcome(
             findings=tuple(_blame(finding, injection) for finding in findings),
             reached=tuple(injection.reached.items()),
             after=tuple(injection.after),
             executed=coverage.executed,
+            programs=tuple(generic.corpus) if generic else (),
+            calls=generic.made if generic else 0,
+            abandoned=generic.abandoned if generic else 0,
+            files=tuple(generic.files) if generic else (),
             injected=len(injection.injected) == len(unit.faults),
             release=self.box.release,
             lives=examination.lives,
@@ -168,6 +185,18 @@ class Examiner:
             seconds=time.monotonic() - begin,
             unwatched=max(0, len(self.sites) - injection.limit),
         )
+
+    def _exercise(self, unit: Unit, coverage: CoverageCheck) -> Exercise | None:
+        """What is done between load and unload: in the first life the generic exercise explores, later runs repeat its corpus."""
+        if self.surroundings is None:
+            return self.exercise
+        if unit.faults:
+            return Steps(*unit.programs)
+        from kobox.checks.mining import material_of
+
+        surroundings, name = self.surroundings, self.file.name
+        material = material_of(self.sites.code)
+        return GenericExercise(material, lambda box: surroundings.new_files(box, name), coverage.count, self.plan.seed)
 
 
 def check(plan: Plan, progress: Progress | None = None) -> Report:
@@ -187,6 +216,7 @@ class _Checking:
         self.keys: set[Any] = set()
         self.queued: set[Faults] = set()
         self.done = 0
+        self.programs: tuple[Program, ...] = ()
 
     def run(self) -> Report:
         plan, report = self.plan, self.report
@@ -232,6 +262,8 @@ class _Checking:
     def _learn(self, pool: Pool[Unit, Outcome], outcome: Outcome) -> None:
         report = self.report
         report.lives, report.ended = outcome.lives, outcome.ended
+        report.calls, report.abandoned, report.files = outcome.calls, outcome.abandoned, list(outcome.files)
+        self.programs = outcome.programs
         report.places = dict(outcome.reached)
         if outcome.unwatched:
             report.unchecked.append(f"{outcome.unwatched} calls that could fail: too many in one module to watch")
@@ -244,7 +276,7 @@ class _Checking:
         for faults in runs:
             if faults not in self.queued:
                 self.queued.add(faults)
-                pool.submit(Unit("fault", faults))
+                pool.submit(Unit("fault", faults, self.programs))
 
 
 def checks_of(names: Sequence[str]) -> tuple[list[Check], list[str]]:

@@ -24,6 +24,8 @@ from kobox.machine.watch import Watch
 Executed = Mapping[str, bytes]
 """By section: a byte for each of its bytes, 1 where an instruction starts that was executed."""
 
+_INIT = frozenset((".init.text", ".exit.text"))
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -267,8 +269,14 @@ class CoverageCheck(Check):
         """Have each section's code watched."""
         assert self._located is not None
         for name, start in self._located.starts.items():
-            size = self._code.elf.sections[self._code.sections[name]].size
-            self._watch.code(start, start + size)
+            self._watch.code(start, start + self._size(name))
+
+    def count(self) -> int:
+        """How many instructions of the module this load of it has executed."""
+        if self._located is None:
+            return 0
+        sizes = ((start, self._size(name)) for name, start in self._located.starts.items() if name not in _INIT)
+        return sum(self._watch.executed(start, size).count(1) for start, size in sizes)
 
     def leaving(self, examination: Examination) -> None:
         self._collect()
@@ -278,11 +286,14 @@ class CoverageCheck(Check):
         self._watch.forget()
         self._located = None
 
+    def _size(self, section: str) -> int:
+        return self._code.elf.sections[self._code.sections[section]].size
+
     def _collect(self) -> None:
         if self._located is None:
             return
         for name, start in self._located.starts.items():
-            flags = self._watch.executed(start, self._code.elf.sections[self._code.sections[name]].size)
+            flags = self._watch.executed(start, self._size(name))
             before = self.executed.get(name)
             if before is not None:
                 both = int.from_bytes(before, "little") | int.from_bytes(flags, "little")

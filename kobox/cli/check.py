@@ -147,6 +147,10 @@ def _summary(report: Report) -> list[str]:
         f"kernel    {report.release}",
         f"loads     {report.lives} times loaded and unloaded, {report.runs} runs in all",
     ]
+    if report.files:
+        files = ", ".join(report.files[:6]) + (f" and {len(report.files) - 6} more" if len(report.files) > 6 else "")
+        gone = f", {report.abandoned} abandoned because they did not come back" if report.abandoned else ""
+        lines.append(f"exercise  {report.calls} calls{gone}: {files}")
     if report.places or report.tried:
         stages: dict[str, int] = {}
         for stage in report.places.values():
@@ -210,7 +214,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="module parameters")
     parser.add_argument("-k", "--kernel", action="append", metavar="NAME", help="the kernel to boot; repeatable")
     parser.add_argument(
-        "--exercise", default="none", metavar="none|auto|FILE.py", help="what to do with it between load and unload"
+        "--exercise", default="auto", metavar="none|auto|FILE.py", help="what to do with it between load and unload"
     )
     parser.add_argument(
         "--faults", action=argparse.BooleanOptionalAction, default=True, help="fail each call that can fail (default)"
