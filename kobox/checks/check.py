@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kobox.checks.coverage import Coverage, CoverageCheck, Executed
+from kobox.checks.crashes import Crash, shrink
 from kobox.checks.examination import Check, Examination, Exercise
 from kobox.checks.exercise import GenericExercise, Program, Steps, exercise_of
-from kobox.checks.files import Surroundings
 from kobox.checks.faults import Fault, FaultInjection, Faults, FaultSites, FaultTable, fault_id
+from kobox.checks.files import Surroundings
 from kobox.checks.finding import Finding, Severity, worst_first
 from kobox.checks.pool import Pool, WorkerDied
 from kobox.ko.modulefile import ModuleFile
@@ -46,6 +47,7 @@ CHECKS = (
 
 _FAULT_CPU = 3.0  # virtual seconds of CPU time that a call may burn in a run with a fault
 _LIFE_CPU = 30.0
+_CRASHES = 4  # findings of the generic exercise that are made short
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class Outcome:
     calls: int = 0
     abandoned: int = 0
     files: tuple[str, ...] = ()
+    crashes: tuple[Crash, ...] = ()
     release: str = ""
     lives: int = 0
     ended: str = ""
@@ -122,6 +125,7 @@ class Report:
     calls: int = 0
     abandoned: int = 0
     files: list[str] = field(default_factory=list)
+    crashes: list[Crash] = field(default_factory=list)
     coverage: Coverage | None = None
     unchecked: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -169,6 +173,7 @@ class Examiner:
         exercise = self._exercise(unit, coverage)
         findings = examination.run(exercise)
         generic = exercise if isinstance(exercise, GenericExercise) else None
+        crashes = self._crashes(findings, generic) if generic else ()
         return Outcome(
             findings=tuple(_blame(finding, injection) for finding in findings),
             reached=tuple(injection.reached.items()),
@@ -178,6 +183,7 @@ class Examiner:
             calls=generic.made if generic else 0,
             abandoned=generic.abandoned if generic else 0,
             files=tuple(generic.files) if generic else (),
+            crashes=crashes,
             injected=len(injection.injected) == len(unit.faults),
             release=self.box.release,
             lives=examination.lives,
@@ -186,8 +192,26 @@ class Examiner:
             unwatched=max(0, len(self.sites) - injection.limit),
         )
 
+    def _crashes(self, findings: Sequence[Finding], exercise: GenericExercise) -> tuple[Crash, ...]:
+        """What led to the findings of the exercise, made short."""
+        found = []
+        for finding in [finding for finding in findings if finding.stage == "exercise"][:_CRASHES]:
+
+            def still(programs: Sequence[Program], key: Any = finding.key) -> bool:
+                return any(other.key == key for other in self.play(Steps(*programs)))
+
+            found.append(Crash(finding, shrink(exercise.played, still)))
+        return tuple(found)
+
+    def play(self, exercise: Exercise | None) -> list[Finding]:
+        """One life with an exercise under all checks."""
+        examination = Examination(self.box, self.file, checks_of(self.plan.checks)[0], parameters=self.plan.parameters)
+        self.box.limits.cpu = _FAULT_CPU
+        return examination.run(exercise)
+
     def _exercise(self, unit: Unit, coverage: CoverageCheck) -> Exercise | None:
-        """What is done between load and unload: in the first life the generic exercise explores, later runs repeat its corpus."""
+        """What is done between load and unload: in the first life the generic exercise explores, later runs repeat its
+        corpus."""
         if self.surroundings is None:
             return self.exercise
         if unit.faults:
@@ -197,6 +221,15 @@ class Examiner:
         surroundings, name = self.surroundings, self.file.name
         material = material_of(self.sites.code)
         return GenericExercise(material, lambda box: surroundings.new_files(box, name), coverage.count, self.plan.seed)
+
+
+def examine(plan: Plan, exercise: Exercise | None = None) -> list[Finding]:
+    """Load a module once, do the exercise, and unload it, in a box of its own and under all checks: what was found."""
+    examiner = Examiner(replace(plan, exercise="none"))
+    try:
+        return worst_first(examiner.play(exercise))
+    finally:
+        examiner.box.close()
 
 
 def check(plan: Plan, progress: Progress | None = None) -> Report:
@@ -263,6 +296,7 @@ class _Checking:
         report = self.report
         report.lives, report.ended = outcome.lives, outcome.ended
         report.calls, report.abandoned, report.files = outcome.calls, outcome.abandoned, list(outcome.files)
+        report.crashes = list(outcome.crashes)
         self.programs = outcome.programs
         report.places = dict(outcome.reached)
         if outcome.unwatched:

@@ -1,7 +1,8 @@
 """Coverage: which instructions of a module were executed, and so which of its basic blocks, functions and lines.
 
-The native watcher marks each instruction of the module that is executed; a block counts as reached when its first instruction was.
-What no run reached is told by function, and error paths apart: a block that only a failed call leads to.
+The native watcher marks each instruction of the module that is executed; a block counts as reached when its first
+instruction was. What no run reached is told by function, and error paths apart: a block that only a failed call leads
+to.
 
     coverage = Coverage(file)          the map of the file: blocks, functions, lines
     coverage.add(executed)             what one run has executed, by section
@@ -91,7 +92,8 @@ class Coverage:
         return bool(self.executed[block.section][block.start])
 
     def functions(self) -> list[FunctionCoverage]:
-        """Each function with its blocks, in the file's order; those that belong to the loader or the compiler are left out."""
+        """Each function with its blocks, in the file's order; those that belong to the loader or the compiler are left
+        out."""
         rows: dict[tuple[str, str], list[Block]] = {}
         for block in self.blocks:
             rows.setdefault((block.section, block.function), []).append(block)

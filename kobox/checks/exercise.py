@@ -4,9 +4,10 @@
     FILE.py       `def exercise(box)` of a Python file, or its tests (`test_…(box, …)`)
     auto          whatever files the module has made are used in all ways, sensible and hostile
 
-The generic exercise is made of programs: a few system calls on a file each. It begins with one of each kind for each file, goes on with
-mutations of those that reached new code of the module, and stops after a number of calls: nothing in it looks at a clock, so the same
-seed makes the same calls. What it found worth doing, its corpus, is what runs with injected faults repeat.
+The generic exercise is made of programs: a few system calls on a file each. It begins with one of each kind for each
+file, goes on with mutations of those that reached new code of the module, and stops after a number of calls: nothing in
+it looks at a clock, so the same seed makes the same calls. What it found worth doing, its corpus, is what runs with
+injected faults repeat.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ class Step(NamedTuple):
     """One system call of a program. `slot` names an open file of the program; `arguments` are numbers, bytes and paths:
 
     open path flags      read size            write data          lseek offset whence   poll events
-    close                pread size offset    pwrite data offset  ioctl request value   mmap length protection flags offset
-    fsync                fcntl command value  ftruncate size      read_at address size  write_at address size
+    close                pread size offset    pwrite data offset  ioctl request value   mmap length protection flags
+    offset fsync                fcntl command value  ftruncate size      read_at address size  write_at address size
     mknod path mode device (no slot)          sleep seconds (no slot)
     """
 
@@ -109,7 +110,8 @@ class Player:
             self._process.kill()
 
     def play(self, program: Program) -> None:
-        """Make the calls of one program, whatever they answer, and close its files. Raises what kills the box or a process."""
+        """Make the calls of one program, whatever they answer, and close its files. Raises what kills the box or a
+        process."""
         try:
             for step in program:
                 with suppress(OSError):
@@ -176,7 +178,7 @@ def _ioctl(call: _Call, fd: int, request: int, value: int | bytes) -> None:
 
 
 def _poll(call: _Call, fd: int, events: int) -> None:
-    call("poll", bytearray(struct.pack("<ihh", fd, events, 0)), 1, 0)
+    call("poll", bytearray(struct.pack("<ihh", fd, events & 0x7FFF, 0)), 1, 0)
 
 
 def _mmap(call: _Call, fd: int, length: int, protection: int, flags: int, offset: int) -> None:
@@ -208,7 +210,8 @@ _CALLS: dict[str, Callable[..., Any]] = {
 
 @dataclass(slots=True)
 class Material:
-    """What programs are made of: numbers that look like ioctl requests, other numbers and words of the module's code."""
+    """What programs are made of: numbers that look like ioctl requests, other numbers and words of the module's
+    code."""
 
     requests: tuple[int, ...] = ()
     numbers: tuple[int, ...] = ()
@@ -217,9 +220,11 @@ class Material:
 
 @dataclass(slots=True)
 class GenericExercise:
-    """The built-in exercise. Called with a box the first time it explores, and afterwards repeats what it found worth doing (`corpus`).
+    """The built-in exercise. Called with a box the first time it explores, and afterwards repeats what it found worth
+    doing (`corpus`).
 
-    `progress()` tells how many instructions of the module have been executed so far: what guides it. `targets(box)` finds the files.
+    `progress()` tells how many instructions of the module have been executed so far: what guides it. `targets(box)`
+    finds the files.
     """
 
     material: Material
@@ -340,7 +345,10 @@ def systematic_programs(target: Target, material: Material) -> Iterator[Program]
         *(Step("read", 0, (size,)) for size in _SIZES),
     )
     for word in (*_TEXTS, *material.words):
-        yield (opened, Step("write", 0, (word,)), Step("lseek", 0, (0, 0)), Step("read", 0, (64,)))
+        asked = (
+            Step("ioctl", 0, (request, bytes(64))) for request in (material.requests[:4] if target.is_device else ())
+        )
+        yield (opened, Step("write", 0, (word,)), Step("lseek", 0, (0, 0)), Step("read", 0, (64,)), *asked)
     yield (
         opened,
         *(Step("pread", 0, (64, offset)) for offset in _OFFSETS),

@@ -40,8 +40,8 @@ _NOT_ATTRIBUTES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A file that can be used. `flags` are those to open it with; `node` the arguments of mknod(2) when it must be made first;
-    `value` what it holds, for files of text that can be written back."""
+    """A file that can be used. `flags` are those to open it with; `node` the arguments of mknod(2) when it must be made
+    first; `value` what it holds, for files of text that can be written back."""
 
     path: str
     flags: int

@@ -1,7 +1,7 @@
 """What a module's code says about what it wants to be asked: the numbers that it compares with, and its words.
 
-A switch over ioctl requests is a row of comparisons with constants, or one subtraction and a table; both leave the numbers in the code.
-A request is made by _IOC() (include/uapi/asm-generic/ioctl.h):
+A switch over ioctl requests is a row of comparisons with constants, or one subtraction and a table; both leave the
+numbers in the code. A request is made by _IOC() (include/uapi/asm-generic/ioctl.h):
 
     31 30  29        16  15   8  7    0
     dir    size          type    number
@@ -59,7 +59,8 @@ def _look(rows: list[x86.Instruction], requests: dict[int, int], numbers: dict[i
 
 
 def _is_request(number: int) -> bool:
-    """Whether a number may come from _IOC(): with a letter for a type, and a size of what it moves that fits its direction."""
+    """Whether a number may come from _IOC(): with a letter for a type, and a size of what it moves that fits its
+    direction."""
     direction, size, kind = number >> 30, number >> 16 & 0x3FFF, number >> 8 & 0xFF
     if direction == 0:
         return size == 0 and 0x20 <= kind

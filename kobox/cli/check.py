@@ -183,11 +183,23 @@ def _verdict(report: Report) -> str:
 
 
 def _write_files(arguments: argparse.Namespace, reports: Sequence[Report]) -> None:
+    for report in reports:
+        _write_crashes(arguments.crashes, report)
     if arguments.sarif:
         import kobox
         from kobox.checks.sarif import sarif
 
         _write(arguments.sarif, json.dumps(sarif(reports, kobox.__version__), indent=2) + "\n")
+
+
+def _write_crashes(directory: Path, report: Report) -> None:
+    from kobox.checks.crashes import test_source
+
+    for crash in report.crashes:
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / f"test_{report.module}_{crash.name}.py"
+        _write(path, test_source(crash, report.plan, report.module, path))
+        print(f"{path}: a test that fails like this: {crash.finding}", file=sys.stderr)
 
 
 def _write(path: Path, text: str) -> None:
@@ -234,6 +246,13 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of whatever is chosen at random (default: 0)")
     parser.add_argument(
         "--fail-on", choices=("error", "warning", "note"), default="error", help="what makes the exit status 1"
+    )
+    parser.add_argument(
+        "--crashes",
+        type=Path,
+        default=Path("kobox-crashes"),
+        metavar="DIR",
+        help="where tests go that repeat what the exercise found (default: kobox-crashes)",
     )
     parser.add_argument("-j", "--jobs", type=int, default=0, metavar="N", help="processes (default: one a CPU)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
