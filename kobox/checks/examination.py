@@ -72,7 +72,7 @@ class Examination:
     """One load, exercise and unload of a module under the eyes of `checks`. See the module's docstring."""
 
     def __init__(
-        self, box: Box, file: ModuleFile, checks: Sequence[Check], *, parameters: str = "", loads: int = 1
+        self, box: Box, file: ModuleFile | None, checks: Sequence[Check], *, parameters: str = "", loads: int = 1
     ) -> None:
         self.box = box
         self.file = file
@@ -85,6 +85,7 @@ class Examination:
         self.error: Exception | None = None  # what ended it early: init's error, a dead box
         self.lives = 0  # how often the module was loaded and unloaded again
         self.fault = ""  # the ID of what is made to fail
+        self._gone = False  # the module has left, and the box has not settled yet
         self._keys: set[Any] = set()
         self._probes: list[Any] = []
 
@@ -122,11 +123,8 @@ class Examination:
     def run(self, exercise: Exercise | None = None) -> list[Finding]:
         """Do it, in a box reset before; the findings, in order. Raises what `exercise` raises, but for the box's own
         errors: those end the examination, and are findings or `error`."""
-        self.box.reset()
+        self.begin()
         try:
-            for check in self.checks:
-                check.attach(self)
-            self._watch_linking()
             for _ in range(self.loads):
                 if not self._live(exercise):
                     break
@@ -134,15 +132,36 @@ class Examination:
             self.error = error
             self._give_up(error)
         finally:
+            self.finish()
+        return self.findings
+
+    def begin(self) -> None:
+        """Make the box clean and let the checks begin: for those who load and unload the module themselves, and call
+        `finish` in the end."""
+        self.box.reset()
+        try:
+            for check in self.checks:
+                check.attach(self)
+            self._watch_linking()
+        except BaseException:
+            self.finish()
+            raise
+
+    def finish(self) -> None:
+        """Let the checks end, and hear what the kernel has to say."""
+        try:
+            if self._gone and self.box.alive:
+                self._over(Stage.AFTER)
+        finally:
             for check in self.checks:
                 check.detach(self)
             for probe in self._probes:
                 probe.remove()
             self._probes.clear()
             self._hear_the_kernel()
-        return self.findings
 
     def _live(self, exercise: Exercise | None) -> bool:
+        assert self.file is not None
         self.stage = Stage.INIT
         try:
             loaded = self.box.insmod(self.file.content, self.parameters)
@@ -194,23 +213,28 @@ class Examination:
 
     def _over(self, stage: Stage) -> None:
         self.stage = stage
+        self._gone = False
         self.box.sleep(SETTLE)
         for check in self.checks:
             check.gone(self)
         self.module = None
 
     def _watch_linking(self) -> None:
+        if self.file is None:
+            return
         name = self.file.name
 
         def came(hit: Any) -> None:
             found = next((part for part in self.box.symbols.modules() if part.name == name), None)
-            if found is not None and self.module is None:
+            if found is not None and (self.module is None or self._gone):
+                self._gone = False
                 self.module = found
                 for check in self.checks:
                     check.linked(self)
 
         def leaves(hit: Any) -> None:
             if self.module is not None and hit.registers.rdi == self.module.address:
+                self._gone = True
                 for check in self.checks:
                     check.leaving(self)
 
