@@ -21,6 +21,7 @@ import pytest
 
 if TYPE_CHECKING:
     from kobox.checks.examination import Examination
+    from kobox.checks.finding import Finding
     from kobox.images.store import KernelImage
     from kobox.kernel.box import Box
 
@@ -91,6 +92,7 @@ def box(request: pytest.FixtureRequest, kobox_room: dict[str, Box], kernel: Kern
     examination = _examination(request, found)
     examination.begin()
     request.node.stash[_EXAMINATION] = examination
+    request.node.stash[_LOG] = found.log.next_seq
     yield found
     if examination in _running(request.node):
         examination.finish()
@@ -112,6 +114,7 @@ def module(modules: dict[str, Path], request: pytest.FixtureRequest) -> Path:
 
 _EXAMINATION: pytest.StashKey[Any] = pytest.StashKey()
 _DONE: pytest.StashKey[bool] = pytest.StashKey()
+_LOG: pytest.StashKey[int] = pytest.StashKey()
 
 
 def _running(item: pytest.Item) -> list[Any]:
@@ -119,7 +122,23 @@ def _running(item: pytest.Item) -> list[Any]:
     return [] if examination is None or item.stash.get(_DONE, False) else [examination]
 
 
-def _examination(request: pytest.FixtureRequest, box: Box) -> Examination:
+class Hearing:
+    """What stands for an examination where no module is known: the kernel itself is heard, and nothing else."""
+
+    def __init__(self, box: Box) -> None:
+        self.box = box
+        self.findings: list[Finding] = []
+
+    def begin(self) -> None:
+        self.box.reset()
+
+    def finish(self) -> None:
+        from kobox.checks.examination import kernel_findings
+
+        self.findings = kernel_findings(self.box)
+
+
+def _examination(request: pytest.FixtureRequest, box: Box) -> Examination | Hearing:
     """An examination of the module that the test uses; without one, only the kernel itself is heard."""
     from kobox.checks.check import CHECKS, checks_of
     from kobox.checks.examination import Examination
@@ -128,7 +147,7 @@ def _examination(request: pytest.FixtureRequest, box: Box) -> Examination:
     if "modules" in request.fixturenames and request.config.getoption("--kobox-checks") == "all":
         path: Path = request.getfixturevalue("module")
         return Examination(box, ModuleFile(path), checks_of(CHECKS)[0])
-    return Examination(box, None, [])
+    return Hearing(box)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -142,10 +161,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     return result
 
 
-def _judge(item: pytest.Item, examination: Examination) -> None:
+def _judge(item: pytest.Item, examination: Examination | Hearing) -> None:
     expected = {kind for mark in item.iter_markers("kobox_finding") for kind in mark.args}
     kinds = {finding.kind for finding in examination.findings}
-    unexpected = [finding for finding in examination.findings if finding.kind not in expected and finding.severity != "note"]
+    unexpected = [
+        finding for finding in examination.findings if finding.kind not in expected and finding.severity != "note"
+    ]
     if unexpected:
         from kobox.checks.plain import finding_lines
 
@@ -163,7 +184,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     examination = item.stash.get(_EXAMINATION, None)
     if report.failed and examination is not None:
         try:
-            records = examination.box.log.since(examination.log_start)
+            records = examination.box.log.since(item.stash[_LOG])
         except Exception as error:  # a box that is closed, or whose memory was spoilt
             records = [f"(cannot be read: {error})"]
         if records:

@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import bisect
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kobox.kernel.box import Box
+from kobox.checks.placement import Placement
 from kobox.kernel.stack import Unwinder
-from kobox.kernel.symbols import LoadedAt
 from kobox.ko.elf import SHF_ALLOC, SHN_UNDEF, STB_LOCAL, Elf
 
 _SHF_EXECINSTR = 4
@@ -111,28 +109,11 @@ class CodeMap:
         self.elf = elf
         self.sections = code_sections(elf)
         self.functions = {name: Functions(elf, number) for name, number in self.sections.items()}
-        self._anchors = dict(self._first_symbols())
 
-    def located(self, box: Box, module: LoadedAt) -> LocatedCode:
-        """Where this code lies in a box. Only from when the module is linked until its init has returned: till then its
-        kallsyms are its whole symbol table, in the file's order (kernel/module/kallsyms.c, add_kallsyms), so that a
-        symbol's address less its value in the file is where its section begins."""
-        btf, read = box.symbols.btf, box.memory.read
-        tables = int.from_bytes(read(module.address + btf.offset("module", "kallsyms"), 8), "little")
-        symtab = int.from_bytes(read(tables + btf.offset("mod_kallsyms", "symtab"), 8), "little")
-        starts = {}
-        for name, (index, value) in self._anchors.items():
-            starts[name] = int.from_bytes(read(symtab + 24 * index + 8, 8), "little") - value
-        return LocatedCode(self, starts)
-
-    def _first_symbols(self) -> Iterator[tuple[str, tuple[int, int]]]:
-        """(section, (number of its first symbol, that symbol's value)) for each section."""
-        names = {number: name for name, number in self.sections.items()}
-        for index, symbol in enumerate(self.elf.symbols(), 1):
-            if name := names.pop(symbol.section, ""):
-                yield name, (index, symbol.value)
-            if not names:
-                return
+    def located(self, placement: Placement) -> LocatedCode:
+        """Where this code lies in a box."""
+        starts = placement.starts
+        return LocatedCode(self, {name: starts[number] for name, number in self.sections.items() if number in starts})
 
 
 class LocatedCode:

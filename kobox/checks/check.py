@@ -30,7 +30,6 @@ from kobox.checks.files import Surroundings
 from kobox.checks.finding import Finding, Severity, worst_first
 from kobox.checks.pool import Pool, WorkerDied
 from kobox.ko.modulefile import ModuleFile
-from kobox.machine.watch import Watch
 
 if TYPE_CHECKING:
     from kobox.kernel.box import Box
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 
 CHECKS = (
-    "kobox.checks.memory:MemoryCheck",
+    "kobox.checks.memory:Memory",
     "kobox.checks.leftbehind:LeftBehind",
     "kobox.checks.context:Context",
     "kobox.checks.rules:Rules",
@@ -148,7 +147,6 @@ class Examiner:
             self.box.insmod(path)
         _load_dependencies(self.box, self.file)
         self.box.keep_as_start()
-        self.watch = Watch(self.box.machine)
         self.sites = FaultSites(self.file, FaultTable(*map(Path, plan.fault_tables)))
         self.box.reset()
         self.exercise = exercise_of(plan.exercise) if plan.exercise != "auto" else None
@@ -160,7 +158,7 @@ class Examiner:
         faulty = unit.kind == "fault"
         injection = FaultInjection(self.sites, unit.faults, learn=not faulty or self.plan.depth > 1)
         checks, _ = checks_of(self.plan.checks)
-        coverage = CoverageCheck(self.sites.code, self.watch)
+        coverage = CoverageCheck(self.sites.code)
         examination = Examination(
             self.box,
             self.file,

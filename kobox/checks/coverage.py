@@ -126,8 +126,8 @@ class Coverage:
 
     def lines(self) -> dict[str, dict[int, bool]]:
         """By source file, then by line: whether any of its code was executed. Empty without DWARF."""
-        debug = _debug_info(self.file)
-        if debug is None:
+        debug = self.file.debug
+        if not debug.available:
             return {}
         names = {number: name for name, number in self.code.sections.items()}
         found: dict[str, dict[int, bool]] = {}
@@ -199,13 +199,6 @@ def _percent(part: int, whole: int) -> str:
     return f"{100 * part // whole if whole else 100}%"
 
 
-def _debug_info(file: ModuleFile) -> Any:
-    from kobox.ko.dwarf import DebugInfo
-
-    debug = DebugInfo(file)
-    return debug if debug.available else None
-
-
 def _blocks_of(code: CodeMap, section: str) -> Iterable[Block]:
     data = code.elf.data(code.sections[section])
     starts = _targets_from_data(code, section)
@@ -256,26 +249,20 @@ class CoverageCheck(Check):
 
     name = "coverage"
 
-    def __init__(self, code: CodeMap, watch: Watch) -> None:
+    def __init__(self, code: CodeMap) -> None:
         self._code = code
-        self._watch = watch
         self.executed: dict[str, bytes] = {}
         self._located: LocatedCode | None = None
+        self._watch: Watch | None = None
 
     def linked(self, examination: Examination) -> None:
-        assert examination.module is not None
-        self._located = self._code.located(examination.box, examination.module)
-        self.watch_code()
-
-    def watch_code(self) -> None:
-        """Have each section's code watched."""
-        assert self._located is not None
-        for name, start in self._located.starts.items():
-            self._watch.code(start, start + self._size(name))
+        assert examination.placement is not None
+        self._watch = examination.box.watch
+        self._located = self._code.located(examination.placement)
 
     def count(self) -> int:
         """How many instructions of the module this load of it has executed."""
-        if self._located is None:
+        if self._located is None or self._watch is None:
             return 0
         sizes = ((start, self._size(name)) for name, start in self._located.starts.items() if name not in _INIT)
         return sum(self._watch.executed(start, size).count(1) for start, size in sizes)
@@ -285,14 +272,13 @@ class CoverageCheck(Check):
 
     def detach(self, examination: Examination) -> None:
         self._collect()
-        self._watch.forget()
         self._located = None
 
     def _size(self, section: str) -> int:
         return self._code.elf.sections[self._code.sections[section]].size
 
     def _collect(self) -> None:
-        if self._located is None:
+        if self._located is None or self._watch is None:
             return
         for name, start in self._located.starts.items():
             flags = self._watch.executed(start, self._size(name))

@@ -29,7 +29,6 @@ from kobox.checks.callsites import CallSite, CodeMap, LocatedCode, call_sites
 from kobox.checks.examination import Check, Examination
 from kobox.checks.finding import Chain
 from kobox.errors import KoboxError
-from kobox.kernel.stack import Unwinder
 from kobox.ko.modulefile import ModuleFile
 
 _ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
@@ -213,13 +212,11 @@ class FaultInjection(Check):
         self._examination: Examination | None = None
         self._inner: Any = None
         self._code: LocatedCode | None = None
-        self._unwinder: Unwinder | None = None
 
     def linked(self, examination: Examination) -> None:
         self._examination = examination
-        assert examination.module is not None
-        self._unwinder = self._unwinder or Unwinder(examination.box)
-        self._code = self.sites.code.located(examination.box, examination.module)
+        assert examination.placement is not None
+        self._code = self.sites.code.located(examination.placement)
         wanted = {(fault.site, fault.function) for fault in self.faults}
         chosen = [row for row in self.sites.sites if self.learn or (row[0].place, row[0].function) in wanted]
         for site, failure in chosen[: self.limit]:
@@ -249,9 +246,8 @@ class FaultInjection(Check):
             if self._cannot_fail(site, failure):
                 return
             assert self._code is not None
-            assert self._unwinder is not None
             assert self._examination is not None
-            path = (*self._code.callers(self._unwinder), site.place)
+            path = (*self._code.callers(self._examination.box.unwinder), site.place)
             fault = Fault(path, site.function, failure.name)
             first = fault not in self.reached
             if first:
@@ -268,7 +264,7 @@ class FaultInjection(Check):
     def _fail(self, address: int, site: CallSite, failure: Failure) -> None:
         assert self._examination is not None
         machine = self._examination.box.machine
-        self.chain = self._examination.chain() if hasattr(self._examination, "chain") else ()
+        self.chain = self._examination.chain()
         if failure.inside:
             self._fail_inside(failure)
             return

@@ -94,13 +94,13 @@ class Box(Kernel):
         self._calls = Calls(self._processes, Arena(machine, self._processes.space))
         self._main: Process = self._processes.by_number[1]
         self._start = BoxCheckpoint(self, machine.checkpoint_of(state), about)
-        self.epoch = (
-            0  # how often it has gone back in time: what was read from its memory before may not be so any more
-        )
+        # How often it has gone back in time: what was read from its memory before may not be so any more.
+        self.epoch = 0
         self._findings_from = int(about["findings"])
         self._symbols: Any = None
         self._probes: Any = None
         self._watch: Any = None
+        self._unwinder: Any = None
         # What loads a module by name or alias, with all it needs: set by whoever knows about module trees.
         self.loader: Callable[[Box, str, str], Any] | None = None
         # Called some ten times a second while a call is under way, to look and to tell; it must make no calls itself.
@@ -485,6 +485,16 @@ class Box(Kernel):
             size = len(data) + (address & 4095) + 4095 & -4096
             self.syscall("madvise", address & -4096, size, 23)  # MADV_POPULATE_WRITE
             self._machine.write(address, data, self._processes.space)
+
+    @property
+    def unwinder(self) -> Any:
+        """Which calls have led to where the CPU is (`kobox.kernel.stack.Unwinder`)."""
+        self._must_be_open()
+        if self._unwinder is None:
+            from kobox.kernel.stack import Unwinder
+
+            self._unwinder = Unwinder(self)
+        return self._unwinder
 
     @property
     def machine(self) -> Machine:

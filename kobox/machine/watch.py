@@ -54,15 +54,18 @@ class Report(NamedTuple):
     detail: int
 
 
-READ, WRITE, TO_USER = 1, 2, 3
+READ, WRITE, TO_USER, OBJECT = 1, 2, 3, 4
 STRING, BOUNDED_STRING, CONSTANT = 9, 16, 8
 
 
 class Part(NamedTuple):
-    """One stretch of memory that a function touches: `access` READ, WRITE or TO_USER (read, and shown to user space);
-    the argument (0 to 5) that points to it; its length: the number of an argument, CONSTANT, STRING (up to its NUL), or
-    BOUNDED_STRING + the argument that bounds it; `factor` multiplies an argument or is the constant; `like` is the
-    part whose length it has."""
+    """One stretch of memory that a function touches.
+
+    `access` is READ, WRITE, TO_USER (read, and shown to user space) or OBJECT (what is there must not be gone);
+    `pointer` the argument (0 to 5) that points to it; `length` the number of an argument, CONSTANT, STRING (up to
+    its NUL), or BOUNDED_STRING + the argument that bounds it; `factor` multiplies an argument or is the constant;
+    `like` is the part whose length it has.
+    """
 
     access: int
     pointer: int
@@ -136,6 +139,10 @@ class Watch:
         if self._core.kobox_watch_rule(self._machine.handle, ctypes.byref(rule)):
             raise MachineError(f"no room for a rule at {address:#x}")
         self._ruled.append(address)
+
+    def leave(self) -> None:
+        """Watch no code any more, and no bounds; marks and rules stay."""
+        self._core.kobox_watch_leave(self._machine.handle)
 
     def forget(self) -> None:
         """Take everything away: code, marks, bounds, rules."""
