@@ -1,9 +1,9 @@
 """Load and unload every module of a kernel's tree under the checks: what is found there should be nothing.
 
-    python bench/check_sweep.py [--kernel NAME] [--jobs N] [--only PATTERN] [--sample N] [--checks memory,leftbehind] [--json FILE]
+    python bench/check_sweep.py [--kernel NAME] [--jobs N] [--only PATTERN] [--sample N] [--checks A,B] [--json FILE]
 
-Each module lives in a clean box with its dependencies loaded. Findings are printed with what made them. Exit status 1 when
-there was an error among them.
+Each module lives in a clean box with its dependencies loaded. Findings are printed with what made them. Exit status 1
+when there was an error among them.
 """
 
 from __future__ import annotations

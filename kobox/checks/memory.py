@@ -96,7 +96,7 @@ class Memory(Check):
         if not kind.endswith("*") or kind.count("*") != 1 or "struct" not in words:
             return False
         try:
-            return self._box.symbols.btf.size(words[-1]) > 0
+            return bool(self._box.symbols.btf.size(words[-1]))
         except KoboxError:
             return False
 
