@@ -71,6 +71,9 @@ class Check:
     def gone(self, examination: Examination) -> None:
         """The module is unloaded and the box has settled: report what is left."""
 
+    def stuck(self, examination: Examination) -> None:
+        """The module cannot be unloaded."""
+
     def detach(self, examination: Examination) -> None:
         """The examination is over, whatever became of it: take everything away that `attach` has set."""
 
@@ -227,6 +230,8 @@ class Examination:
             loaded.unload()
         except ModuleUnloadError as error:
             self.error = error
+            for check in self.checks:
+                check.stuck(self)
             return False
         self._over(Stage.AFTER)
         return True
