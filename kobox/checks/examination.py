@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from kobox.checks.finding import Chain, Finding, Frame, Severity, Thing
@@ -65,8 +66,11 @@ class Check:
     def linked(self, examination: Examination) -> None:
         """The module is in memory (`examination.module`), its init has not run."""
 
+    def exited(self, examination: Examination) -> None:
+        """The module's exit function has returned, or its init with an error; nothing has been done after that."""
+
     def leaving(self, examination: Examination) -> None:
-        """The module's exit has returned, or its init failed; its memory is still there."""
+        """The module is about to be freed: its exit has returned, or its init failed; its memory is still there."""
 
     def gone(self, examination: Examination) -> None:
         """The module is unloaded and the box has settled: report what is left."""
@@ -129,8 +133,9 @@ class Examination:
         """The calls at this moment. A call that the module has made by a jump, at the end of a function, leaves
         nothing on the stack: in a probe that is told by FROM_MODULE it stands in the chain all the same."""
         frames = self.box.unwinder.walk(hit.registers if hit is not None else None, limit=limit)
-        if hit is not None and hit.probe.when & FROM_MODULE and len(frames) > 1:
-            caller = self.box.watch.caller
+        if hit is not None and len(frames) > 1:
+            watch = self.box.watch
+            caller = watch.caller if hit.probe.when & FROM_MODULE or watch.from_module else frames[1].address
             if caller != frames[1].address:
                 frames = (frames[0], StackFrame(caller, frames[0].cfa, True), *frames[1:])
         return Trace(frames, self.placement)
@@ -252,6 +257,7 @@ class Examination:
                 self.module = found
                 self.placement = Placement.of(self.box, found, self.file)
                 self._watch_code()
+                self._watch_functions(found)
                 for check in self.checks:
                     check.linked(self)
 
@@ -262,6 +268,20 @@ class Examination:
 
         self.probe("do_init_module", came)
         self.probe("free_module", leaves)
+
+    def _watch_functions(self, module: LoadedAt) -> None:
+        """Be told when init has failed and when exit has returned."""
+        btf, read = self.box.symbols.btf, self.box.machine.read
+
+        def returned(hit: Hit, always: bool) -> None:
+            if self.module is module and (always or hit.result):
+                for check in self.checks:
+                    check.exited(self)
+
+        for member in ("init", "exit"):
+            function = int.from_bytes(read(module.address + btf.offset("module", member), 8), "little")
+            if function:
+                self.probe(function, None, partial(returned, always=member == "exit"))
 
     def _watch_code(self) -> None:
         """Tell the machine which code is the module's, for probes' FROM_MODULE."""

@@ -42,6 +42,11 @@ class Frame:
     inlined: bool = False
     address: int = 0
 
+    @property
+    def from_headers(self) -> bool:
+        """Whether it is an inlined function of the kernel's headers."""
+        return self.inlined and self.file.startswith(("include/", "arch/"))
+
     def __str__(self) -> str:
         tail = f" [{self.module}]" if self.module else ""
         if self.line:
@@ -86,18 +91,24 @@ class Finding:
 
     @property
     def where(self) -> Frame | None:
-        """The module's own innermost frame, or else the innermost."""
-        return next((frame for frame in self.chain if frame.module), self.chain[0] if self.chain else None)
+        """The module's own innermost frame, if possible not one of the kernel's headers; or else the innermost."""
+        return own_frame(self.chain) or (self.chain[0] if self.chain else None)
 
     @property
     def key(self) -> tuple[Any, ...]:
         """Equal for two reports of the same mistake."""
-        made = next((frame for frame in self.thing.made if frame.module), None) if self.thing else None
+        made = own_frame(self.thing.made) if self.thing else None
         return self.kind, _spot(self.where), _spot(made), "" if self.where else self.message
 
     def __str__(self) -> str:
         where = f" in {self.where}" if self.where else ""
         return f"{self.severity}: {self.kind}: {self.message}{where}"
+
+
+def own_frame(chain: Chain) -> Frame | None:
+    """The innermost frame of a module: of its own source, before functions of the kernel's headers that are inlined."""
+    own = [frame for frame in chain if frame.module]
+    return next((frame for frame in own if not frame.from_headers), own[0] if own else None)
 
 
 def _spot(frame: Frame | None) -> tuple[Any, ...]:

@@ -65,6 +65,11 @@ class LeftBehind(Check):
         self._armed.clear()
         self._armed_by.clear()
 
+    def exited(self, examination: Examination) -> None:
+        """Whether RCU callbacks have run must not depend on how long the kernel takes to free the module."""
+        for one in self._pending.callbacks(self._mine):
+            self._report_waiting(one)
+
     def leaving(self, examination: Examination) -> None:
         """The memory is still there: ask the kernel what still waits for it."""
         current = self._pending.current(examination.box.machine.register("rsp"))
@@ -310,11 +315,11 @@ class LeftBehind(Check):
         chain = self._examination.chain(made.trace)
         label = f"{resource.what} {made.name}".rstrip()
         address = next((part for part in reversed(made.key) if isinstance(part, int)), 0)
-        tail = ", and points into memory that is gone with the module" if made.gone_code else ""
+        tail = ", and points into memory that goes with the module" if made.gone_code else ""
         self._examination.report(
             "left-behind",
             Severity.ERROR if made.gone_code else Severity.WARNING,
-            message or f"{label} is still there{tail}",
+            message or f"{label} is left behind{tail}",
             chain=chain,
             thing=Thing(label, address, made=chain),
             advice=f"Undo it by {resource.advice}.",

@@ -59,7 +59,6 @@ class Pending:
             ("timers", lambda: self._timers(mine)),
             ("high-resolution timers", lambda: self._hrtimers(mine)),
             ("tasklets", lambda: self._tasklets(mine)),
-            ("RCU callbacks", lambda: self._callbacks(mine)),
             ("work items", lambda: self._works(mine, works)),
             ("threads", lambda: self._tasks(mine, current)),
         )
@@ -69,6 +68,13 @@ class Pending:
             except (KoboxError, ValueError) as error:
                 unknown.append(f"{what}: {error}")
         return found, unknown
+
+    def callbacks(self, mine: Mine) -> list[Waiting]:
+        """RCU callbacks of the module that have not run."""
+        try:
+            return list(self._callbacks(mine))
+        except (KoboxError, ValueError):
+            return []
 
     def current(self, stack_pointer: int) -> int:
         """The task whose stack is in use; 0 on an interrupt's."""
