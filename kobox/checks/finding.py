@@ -9,6 +9,8 @@ error: use-after-free: 4 bytes read at offset 8 of 64 bytes from kmalloc
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -74,9 +76,8 @@ class Thing:
 class Finding:
     """One thing that is wrong.
 
-    `kind` is a short name of the table in docs/check.md; `stage` is what went on: init, exercise, exit, after (unload),
-    or failed (init, and what it left); `fault` is the ID of the injected fault that led to it; `advice` says what to
-    do; `records` are the kernel's own lines.
+    `kind` is a short name of the table in docs/check.md; `stage` is what went on (`examination.Stage`); `fault` is the
+    ID of the injected fault that led to it; `advice` says what to do; `records` are the kernel's own lines.
     """
 
     kind: str
@@ -118,3 +119,26 @@ def _spot(frame: Frame | None) -> tuple[Any, ...]:
 def worst_first(findings: list[Finding]) -> list[Finding]:
     """The same findings, errors before warnings before notes, else in their order."""
     return sorted(findings, key=lambda finding: finding.severity.rank)
+
+
+_PLACE = re.compile(r"(?P<function>[\w.]+)\+0x(?P<offset>[0-9a-f]+)/0x[0-9a-f]+(?: \[(?P<module>\w+)[^\]]*\])?")
+
+
+def frame_of(text: str) -> Frame | None:
+    """The place in a line of the kernel's, as %pS prints it: "function+0x12/0x40 [module]"; None when there is none."""
+    found = _PLACE.search(text)
+    return Frame(found["function"], int(found["offset"], 16), found["module"] or "") if found else None
+
+
+def chain_of(lines: Sequence[str]) -> Chain:
+    """The calls that a report of the kernel's tells of: its RIP, then its call trace, without what it guesses ("? ")."""
+    frames = [frame for line in lines if "RIP: 0010:" in line and (frame := frame_of(line))][:1]
+    in_trace = False
+    for line in lines:
+        if line.startswith("Call Trace:"):
+            in_trace = True
+        elif in_trace and not line.startswith((" ", "<")):
+            break
+        elif in_trace and "? " not in line and "RIP: 00" not in line and (frame := frame_of(line)):
+            frames.append(frame)
+    return tuple(frames)

@@ -72,6 +72,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_watch_open": (_I, (_P, WatchCallback)),
     "kobox_watch_code": (_I, (_P, _U64, _U64)),
     "kobox_watch_executed": (_I, (_P, _U64, _P)),
+    "kobox_watch_leave": (None, (_P,)),
     "kobox_watch_forget": (None, (_P,)),
     "kobox_watch_mark": (None, (_P, _U64, _U64, ctypes.c_uint, _I)),
     "kobox_watch_marks": (None, (_P, _U64, _U64, _P)),

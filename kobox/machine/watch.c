@@ -31,7 +31,7 @@ struct cached { uint64_t page, value; const uint8_t *entry; uint64_t physical; }
 struct bound { uint64_t start, end, site; };
 
 /* What a function of the kernel does with the memory that its arguments point to. */
-enum rule_access { RULE_NONE, RULE_READ, RULE_WRITE, RULE_TO_USER };
+enum rule_access { RULE_NONE, RULE_READ, RULE_WRITE, RULE_TO_USER, RULE_OBJECT };
 enum { LENGTH_CONSTANT = 8, LENGTH_STRING = 9, LENGTH_BOUNDED_STRING = 16 }; /* else the number of the argument */
 struct rule_part { uint8_t access, pointer, length, limit; uint64_t constant; };
 struct rule { uint64_t address; struct rule_part parts[3]; uint8_t copies; };
@@ -397,6 +397,14 @@ void watch_reached(struct machine *m, struct rule *rule)
         lengths[n] = length;
         if (length > 1ull << 32 || !length || !(pointer >> 63))
             continue;
+        if (p->access == RULE_OBJECT) { /* whatever it does with it, it must not be gone */
+            uint64_t pa = physical(m, pointer);
+            if (pa < NOT_RAM && m->watch->shadow[pa] & FORBIDDEN) {
+                tell_watcher(m, REPORT_SHADOW, pc, pointer, 1, INSN_READ, m->watch->shadow[pa]);
+                return;
+            }
+            continue;
+        }
         int access = p->access == RULE_WRITE ? INSN_WRITE : INSN_READ;
         if (!look(m, pc, pointer, length, access, p->access == RULE_TO_USER))
             return;
@@ -468,7 +476,8 @@ EXPORT int kobox_watch_executed(struct machine *m, uint64_t start, uint8_t *out)
     return -1;
 }
 
-EXPORT void kobox_watch_forget(struct machine *m)
+/* Watch no code any more; what is known of memory stays. */
+EXPORT void kobox_watch_leave(struct machine *m)
 {
     struct watch *w = m->watch;
     if (!w)
@@ -476,11 +485,19 @@ EXPORT void kobox_watch_forget(struct machine *m)
     drop_hook(m);
     for (size_t i = 0; i < w->range_count; i++)
         munmap(w->ranges[i].insns, (w->ranges[i].end - w->ranges[i].start) * sizeof *w->ranges[i].insns);
-    w->range_count = 0;
+    w->range_count = w->bound_count = 0;
     w->last = NULL;
-    w->bound_count = 0;
     w->tail_target = w->inside = w->repeat_pc = 0;
-    w->executed = w->stop_at = 0;
+    w->stop_at = 0;
+}
+
+EXPORT void kobox_watch_forget(struct machine *m)
+{
+    struct watch *w = m->watch;
+    if (!w)
+        return;
+    kobox_watch_leave(m);
+    w->executed = 0;
     madvise(w->shadow, m->ram_size + PAGE, MADV_DONTNEED);
     memset(w->tlb, 0, sizeof w->tlb);
 }

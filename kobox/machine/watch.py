@@ -54,15 +54,18 @@ class Report(NamedTuple):
     detail: int
 
 
-READ, WRITE, TO_USER = 1, 2, 3
+READ, WRITE, TO_USER, OBJECT = 1, 2, 3, 4
 STRING, BOUNDED_STRING, CONSTANT = 9, 16, 8
 
 
 class Part(NamedTuple):
-    """One stretch of memory that a function touches: `access` READ, WRITE or TO_USER (read, and shown to user space); the
-    argument (0 to 5) that points to it; its length: the number of an argument, CONSTANT, STRING (up to its NUL), or
-    BOUNDED_STRING + the argument that bounds it; `factor` multiplies an argument or is the constant; `like` is the
-    part whose length it has."""
+    """One stretch of memory that a function touches.
+
+    `access` is READ, WRITE, TO_USER (read, and shown to user space) or OBJECT (what is there must not be gone);
+    `pointer` the argument (0 to 5) that points to it; `length` the number of an argument, CONSTANT, STRING (up to
+    its NUL), or BOUNDED_STRING + the argument that bounds it; `factor` multiplies an argument or is the constant;
+    `like` is the part whose length it has.
+    """
 
     access: int
     pointer: int
@@ -128,14 +131,18 @@ class Watch:
             raise MachineError("no memory for bounds")
 
     def rule(self, address: int, *parts: Part, copies: bool = False) -> None:
-        """What the function at `address` does with memory when watched code calls it. With `copies`, what is known of the
-        bytes goes from its second argument to its first."""
+        """What the function at `address` does with memory when watched code calls it. With `copies`, what is known of
+        the bytes goes from its second argument to its first."""
         rule = _Rule(address=address, copies=copies)
         for n, part in enumerate(parts):
             rule.parts[n] = _Part(part.access, part.pointer, part.length, part.like, part.factor)
         if self._core.kobox_watch_rule(self._machine.handle, ctypes.byref(rule)):
             raise MachineError(f"no room for a rule at {address:#x}")
         self._ruled.append(address)
+
+    def leave(self) -> None:
+        """Watch no code any more, and no bounds; marks and rules stay."""
+        self._core.kobox_watch_leave(self._machine.handle)
 
     def forget(self) -> None:
         """Take everything away: code, marks, bounds, rules."""
