@@ -557,6 +557,8 @@ EXPORT void kobox_watch_unrule(struct machine *m, uint64_t address)
     }
 }
 
+/* In any probe at a function's entry: whether watched code has called it; then the caller is known, also of a jump. */
+EXPORT int kobox_watch_from_module(struct machine *m) { return watch_called_from_module(m); }
 EXPORT uint64_t kobox_watch_caller(struct machine *m) { return m->watch ? m->watch->caller : 0; }
 EXPORT uint64_t kobox_watch_count(struct machine *m) { return m->watch ? m->watch->executed : 0; }
 EXPORT void kobox_watch_stop_at(struct machine *m, uint64_t count) { m->watch->stop_at = count; }
