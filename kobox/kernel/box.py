@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from kobox.errors import (
     KoboxError,
@@ -37,6 +37,9 @@ from kobox.kernel.modules import LoadedModule, parameter_text
 from kobox.kernel.processes import Limits, Process, Processes, State
 from kobox.kernel.vmcoreinfo import VmCoreInfo
 from kobox.machine.pc import Checkpoint, Machine
+
+if TYPE_CHECKING:
+    from kobox.kernel.network import Network
 
 MEMORY = 256 << 20
 Progress = Callable[[str, int, int], None]
@@ -103,6 +106,7 @@ class Box(Kernel):
         self.on_slice: Callable[[], Any] | None = None
         self._processes.on_program = self._answer
         self._uevents = int(about["uevents"])
+        self._network: Network | None = None
         self.requests: list[list[str]] = []  # the programs that the kernel ran, with their arguments
 
     # -- life --------------------------------------------------------------------------------------------------
@@ -283,6 +287,17 @@ class Box(Kernel):
         from kobox.kernel.sockets import BoxSocket
 
         return BoxSocket(self, family, kind, protocol)
+
+    # -- network and disks --------------------------------------------------------------------------------------
+
+    @property
+    def network(self) -> Network:
+        """The box's network cards, whose other ends are here (`kobox.kernel.network`)."""
+        from kobox.kernel.network import Network
+
+        if self._network is None:
+            self._network = Network(self)
+        return self._network
 
     # -- modules ------------------------------------------------------------------------------------------------
 
@@ -470,6 +485,11 @@ class Box(Kernel):
             size = len(data) + (address & 4095) + 4095 & -4096
             self.syscall("madvise", address & -4096, size, 23)  # MADV_POPULATE_WRITE
             self._machine.write(address, data, self._processes.space)
+
+    @property
+    def processes(self) -> Processes:
+        """Who has the CPU."""
+        return self._processes
 
     @property
     def machine(self) -> Machine:

@@ -123,6 +123,8 @@ class Processes:
         self._serving: list[Process] = []  # programs of the kernel's, the one served last at the end
         self.on_program: Callable[[Process], None] | None = None
         self.on_slice: Callable[[], None] | None = None
+        # Lets the machine run (until, blocks, stop_when_idle); a wire between boxes puts its own way in this place.
+        self.step: Callable[[int, int, bool], Event] = self._step
 
     # -- the life of the box ---------------------------------------------------------------------------------
 
@@ -225,6 +227,12 @@ class Processes:
         limits = limits or self.limits
         self._park_in_hand()
         self._run(lambda: False, self._machine.time + int(seconds * SECOND), limits, deadline_is_error=False)
+
+    def run_until(self, done: Callable[[], bool], seconds: float) -> None:
+        """Let virtual time pass until `done()`, asked whenever the machine has stopped, `seconds` at most."""
+        self._must_live()
+        until = self._machine.time + int(seconds * SECOND)
+        self._run(done, until, self.limits, deadline_is_error=False, yielding=True)
 
     def spawn(self) -> Process:
         """A new process of the box, parked."""
@@ -392,6 +400,9 @@ class Processes:
         lines = text.splitlines()[: -1 if size == 512 else None]
         return [line.partition("] ")[2] for line in lines]
 
+    def _step(self, until: int, blocks: int, stop_when_idle: bool) -> Event:
+        return self._machine.run(until=until, blocks=blocks, stop_when_idle=stop_when_idle)
+
     def _run(
         self,
         done: Callable[[], bool],
@@ -408,11 +419,11 @@ class Processes:
             self._park_in_hand()
         end = self._machine.blocks + int(limits.cpu * SECOND / 64)
         while not done():
-            event = self._machine.run(until=until, blocks=SLICE, stop_when_idle=stop_when_idle)
+            event = self.step(until, SLICE, stop_when_idle)
             if event is Event.DOORBELL:
                 self._rung(done)
-            elif event is Event.SLICE:
-                if self.on_slice:
+            elif event in (Event.SLICE, Event.DEVICE):
+                if self.on_slice and event is Event.SLICE:
                     self.on_slice()
                 if self._machine.blocks > end:
                     self._die(f"{what} burnt {limits.cpu:g} s of CPU time and has not come back", BoxHungError)
@@ -429,6 +440,8 @@ class Processes:
                     Event.TRIPLE_FAULT: "the CPU met a triple fault",
                 }.get(event, f"the CPU stopped ({event.name})")
                 self._die(reason)
+            if self._machine.devices.rung:
+                self._machine.devices.attend()
 
     def _rung(self, done: Callable[[], bool]) -> None:
         """Somebody is at the doorbell: take note of his result, and let him sleep again unless he is wanted."""

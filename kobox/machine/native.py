@@ -29,11 +29,13 @@ class Event(enum.IntEnum):
     TRIPLE_FAULT = 7
     ERROR = 8
     STOPPED = 9
+    DEVICE = 10
 
 
 STOP_WHEN_IDLE = 1
 FOREVER = (1 << 64) - 1
 ProbeCallback = ctypes.CFUNCTYPE(None, ctypes.c_uint64)
+DeviceCallback = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint, ctypes.c_uint64, ctypes.c_int)
 
 _U64, _P, _I = ctypes.c_uint64, ctypes.c_void_p, ctypes.c_int
 _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
@@ -62,6 +64,10 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_on_probe": (None, (_P, ProbeCallback)),
     "kobox_probe_add": (_I, (_P, _U64)),
     "kobox_probe_remove": (None, (_P, _U64)),
+    "kobox_on_device": (None, (_P, DeviceCallback)),
+    "kobox_device_interrupt": (None, (_P,)),
+    "kobox_device_event": (None, (_P,)),
+    "kobox_device_wrote": (None, (_P, _U64, _U64)),
     "kobox_return": (_I, (_P, _U64)),
     "kobox_state_size": (_U64, (_P,)),
     "kobox_state_save": (None, (_P, _P)),
