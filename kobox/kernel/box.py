@@ -39,6 +39,7 @@ from kobox.kernel.vmcoreinfo import VmCoreInfo
 from kobox.machine.pc import Checkpoint, Machine
 
 if TYPE_CHECKING:
+    from kobox.kernel.disks import Disk
     from kobox.kernel.network import Network
 
 MEMORY = 256 << 20
@@ -298,6 +299,34 @@ class Box(Kernel):
         if self._network is None:
             self._network = Network(self)
         return self._network
+
+    def attach_disk(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        readonly: bool = False,
+        copy_on_write: bool = True,
+        most_changes: int = 1 << 30,
+    ) -> Disk:
+        """Make an image file a disk of the box, `/dev/vda` and so on (`kobox.kernel.disks.Disk`).
+
+        What the box writes is kept here, up to `most_changes` bytes, and written out by `Disk.save`; with
+        `copy_on_write=False` it goes straight to the image.
+
+        Raises `KoboxError` when the image is missing, no whole number of sectors or in use, and when the kernel has no
+        driver for it.
+        """
+        from kobox.kernel import disks
+
+        self._must_be_open()
+        return disks.attach(self, path, readonly=readonly, copy_on_write=copy_on_write, most_changes=most_changes)
+
+    @property
+    def disks(self) -> list[Disk]:
+        """The disks that are attached."""
+        from kobox.kernel import disks
+
+        return disks.attached(self)
 
     # -- modules ------------------------------------------------------------------------------------------------
 

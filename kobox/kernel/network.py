@@ -231,7 +231,9 @@ class Card:
             self._route4(router.packed, name)
         elif router is not None:
             flags = 3  # RTF_UP, RTF_GATEWAY
-            self._ioctl6(_SIOCADDRT, struct.pack("<16s16s16sIHHIQIi", b"", b"", router.packed, 0, 0, 0, 1, 0, flags, index))
+            self._ioctl6(
+                _SIOCADDRT, struct.pack("<16s16s16sIHHIQIi", b"", b"", router.packed, 0, 0, 0, 1, 0, flags, index)
+            )
 
     def set_up(self, up: bool) -> None:
         """Bring the interface up or down."""

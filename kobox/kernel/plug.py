@@ -1,8 +1,8 @@
 """Virtio devices of a box: plugging one in, binding its driver, and finding what the kernel made of it.
 
-    box.machine.devices   LNRO0005:03                        a place that ACPI announces, with a device in it
-    /sys/bus/platform/drivers/virtio-mmio/bind               looks there (again)
-    /sys/bus/platform/devices/LNRO0005:03/virtio1/net/eth0   the device, and what its driver made
+box.machine.devices   LNRO0005:03                        a place that ACPI announces, with a device in it
+/sys/bus/platform/drivers/virtio-mmio/bind               looks there (again)
+/sys/bus/platform/devices/LNRO0005:03/virtio1/net/eth0   the device, and what its driver made
 """
 
 from __future__ import annotations
