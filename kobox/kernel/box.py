@@ -41,6 +41,7 @@ from kobox.machine.pc import Checkpoint, Machine
 if TYPE_CHECKING:
     from kobox.kernel.disks import Disk
     from kobox.kernel.network import Network
+    from kobox.kernel.wire import InStep
 
 MEMORY = 256 << 20
 Progress = Callable[[str, int, int], None]
@@ -108,6 +109,7 @@ class Box(Kernel):
         self._processes.on_program = self._answer
         self._uevents = int(about["uevents"])
         self._network: Network | None = None
+        self.in_step: InStep | None = None  # the boxes that wires connect it with
         self.requests: list[list[str]] = []  # the programs that the kernel ran, with their arguments
 
     # -- life --------------------------------------------------------------------------------------------------
@@ -156,7 +158,10 @@ class Box(Kernel):
         return {"processes": self._processes.save(), "main": self._main.number, "findings": self._findings_from}
 
     def _go_back(self, checkpoint: Checkpoint, about: dict[str, Any]) -> None:
+        before = self._machine.time
         self._machine.restore(checkpoint)
+        if self.in_step is not None:
+            self.in_step.gone_back(self, before)
         self._processes.load(about["processes"])
         self._main = self._processes.by_number[about.get("main", 1)]
         self._calls = Calls(self._processes, Arena(self._machine, self._processes.space))

@@ -124,7 +124,7 @@ class Processes:
         self.on_program: Callable[[Process], None] | None = None
         self.on_slice: Callable[[], None] | None = None
         # Lets the machine run (until, blocks, stop_when_idle); a wire between boxes puts its own way in this place.
-        self.step: Callable[[int, int, bool], Event] = self._step
+        self.step: Callable[[int, int, bool], Event] = self.step_alone
 
     # -- the life of the box ---------------------------------------------------------------------------------
 
@@ -233,6 +233,12 @@ class Processes:
         self._must_live()
         until = self._machine.time + int(seconds * SECOND)
         self._run(done, until, self.limits, deadline_is_error=False, yielding=True)
+
+    def rest(self) -> None:
+        """Run until everything in the box waits, for no more than a virtual second."""
+        self._must_live()
+        until = self._machine.time + SECOND
+        self._run(lambda: False, until, self.limits, stop_when_idle=True, deadline_is_error=False, yielding=True)
 
     def spawn(self) -> Process:
         """A new process of the box, parked."""
@@ -400,7 +406,8 @@ class Processes:
         lines = text.splitlines()[: -1 if size == 512 else None]
         return [line.partition("] ")[2] for line in lines]
 
-    def _step(self, until: int, blocks: int, stop_when_idle: bool) -> Event:
+    def step_alone(self, until: int, blocks: int, stop_when_idle: bool) -> Event:
+        """Let the machine run; `Machine.run`."""
         return self._machine.run(until=until, blocks=blocks, stop_when_idle=stop_when_idle)
 
     def _run(
