@@ -4,9 +4,9 @@
     box.mount(disk.node, "/mnt", "ext4")     writes stay in memory here, and the image as it is
     disk.save("changed.img")                 the image with what was written
 
-A disk is a virtio block device (`kobox/machine/virtio.py`, Linux' own driver virtio_blk). The kernel's requests are answered
-from the image file as they come, straight into RAM; what it writes is kept here in blocks of 4 KiB, which go back in time
-with the box, and are each fork's own.
+A disk is a virtio block device (`kobox/machine/virtio.py`, Linux' own driver virtio_blk). The kernel's requests are
+answered from the image file as they come, straight into RAM; what it writes is kept here in blocks of 4 KiB, which go
+back in time with the box, and are each fork's own.
 """
 
 from __future__ import annotations
@@ -246,8 +246,8 @@ class Disk:
             yield start, run
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the image with its changes to a file, which may be the image's own: written aside, then renamed. The box
-        is asked to write back what it holds (sync(2)) first.
+        """Write the image with its changes to a file, which may be the image's own: written aside, then renamed. The
+        box is asked to write back what it holds (sync(2)) first.
 
         Raises `KoboxError` when there is no room or the place cannot be written.
         """
@@ -275,8 +275,8 @@ class Disk:
             self._box.syscall("sync")
 
     def detach(self, *, force: bool = False) -> None:
-        """Take the disk out of its box; its changes can still be saved. Raises `KoboxError` when it is in use (mounted, part
-        of an array), unless `force`: then the kernel loses it, as when a cable is pulled."""
+        """Take the disk out of its box; its changes can still be saved. Raises `KoboxError` when it is in use (mounted,
+        part of an array), unless `force`: then the kernel loses it, as when a cable is pulled."""
         if not self.attached:
             return
         if not force and self._box.alive:

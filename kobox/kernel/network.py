@@ -5,10 +5,10 @@
     card.send(frame)                     to the kernel in the box, as if it came in by the wire
     frame = card.receive(timeout=1.0)    what the kernel sends
 
-A card is a virtio network card (`kobox/machine/virtio.py`, Linux' own driver virtio_net), so that everything a kernel can
-do with a card works: XDP, tc, bridges, ethtool. A frame begins with the Ethernet header and has no check sequence. What the
-box sends is passed on when its CPU has stopped, never inside the kernel: first to those who capture, then to callbacks,
-then to the card's other end: another box's card, or the frames that `receive` gives.
+A card is a virtio network card (`kobox/machine/virtio.py`, Linux' own driver virtio_net), so that everything a kernel
+can do with a card works: XDP, tc, bridges, ethtool. A frame begins with the Ethernet header and has no check sequence.
+What the box sends is passed on when its CPU has stopped, never inside the kernel: first to those who capture, then to
+callbacks, then to the card's other end: another box's card, or the frames that `receive` gives.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from kobox.kernel.box import Box
     from kobox.kernel.pcap import PcapWriter
+    from kobox.kernel.wire import Wire
 
 Callback = Callable[[bytes], Any]
 _F_MAC, _F_STATUS = 1 << 5, 1 << 16
@@ -90,6 +91,11 @@ class NetworkDevice(VirtioDevice):
         while self.sent:
             self.card.pass_on(*self.sent.popleft())
 
+    def unplugged(self) -> None:
+        self.sent.clear()
+        if self.card.wire is not None:
+            self.card.wire.cut()
+
     def save(self) -> Any:
         return super().save(), self.link, tuple(self.waiting)
 
@@ -113,6 +119,7 @@ class Card:
         self._captures: list[PcapWriter] = []
         # Who gets what the box sends: (virtual time, frame). None: it waits for `receive`.
         self.other_end: Callable[[int, bytes], None] | None = None
+        self.wire: Wire | None = None
 
     def __repr__(self) -> str:
         return f"<Card {self.name or 'unplugged'} of {self.box!r}>"
@@ -156,15 +163,16 @@ class Card:
         """The next frame that the box has sent; None when none comes within `timeout` virtual seconds."""
         self._must_be_plugged()
         if not self.frames:
-            self.box.processes.run_until(lambda: bool(self.frames), timeout)
+            until = self.box.machine.time + int(timeout * 1e9)
+            self.box.processes.run_until(lambda: bool(self.frames), until)
         return self.frames.popleft() if self.frames else None
 
     def on_frame(self, callback: Callback) -> Callable[[], None]:
         """Call `callback(frame)` for each frame that the box sends, instead of keeping it for `receive`; what comes
         back takes the callback away.
 
-        It runs while the box's CPU is stopped, in the middle of whatever call is under way: it may `send`, and must make no
-        system calls. What it raises comes out of that call.
+        It runs while the box's CPU is stopped, in the middle of whatever call is under way: it may `send`, and must
+        make no system calls. What it raises comes out of that call.
         """
         self._callbacks.append(callback)
         return lambda: self._callbacks.remove(callback)

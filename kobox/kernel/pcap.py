@@ -1,6 +1,6 @@
 """pcap files: frames with the time they went by.
 
-    magic A1B23C4D (times in ns; A1B2C3D4: in µs), version 2.4, zone 0, accuracy 0, longest frame, link type 1 (Ethernet)
+    magic A1B23C4D (times in ns; A1B2C3D4: in µs), version 2.4, zone 0, accuracy 0, longest frame, link type 1: Ethernet
     { seconds, fraction, bytes here, bytes that went by, frame } ...        32-bit, in the byte order that the magic has
 
 Source: draft-ietf-opsawg-pcap; pcap-savefile(5).

@@ -228,10 +228,9 @@ class Processes:
         self._park_in_hand()
         self._run(lambda: False, self._machine.time + int(seconds * SECOND), limits, deadline_is_error=False)
 
-    def run_until(self, done: Callable[[], bool], seconds: float) -> None:
-        """Let virtual time pass until `done()`, asked whenever the machine has stopped, `seconds` at most."""
+    def run_until(self, done: Callable[[], bool], until: int) -> None:
+        """Let virtual time pass until `done()`, asked whenever the machine has stopped, or to `until` (ns)."""
         self._must_live()
-        until = self._machine.time + int(seconds * SECOND)
         self._run(done, until, self.limits, deadline_is_error=False, yielding=True)
 
     def rest(self) -> None:
@@ -449,6 +448,8 @@ class Processes:
                 self._die(reason)
             if self._machine.devices.rung:
                 self._machine.devices.attend()
+                if not done():
+                    self._park_in_hand()  # who listens to a device may have made a call
 
     def _rung(self, done: Callable[[], bool]) -> None:
         """Somebody is at the doorbell: take note of his result, and let him sleep again unless he is wanted."""

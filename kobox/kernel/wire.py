@@ -40,9 +40,10 @@ class Wire:
         self.latency = latency
 
     def cut(self) -> None:
-        """Take the wire away; frames on it are lost."""
+        """Take the wire away; frames on it are lost. It is cut by itself when a card leaves its box."""
         for card in self.ends:
-            card.other_end = None
+            if card.wire is self:
+                card.wire = card.other_end = None
         step = self.ends[0].box.in_step
         if step is not None:
             step.remove(self)
@@ -68,7 +69,7 @@ class InStep:
         """A wire comes in, between two boxes that are in."""
         self._wires.append(wire)
         for here, there in (wire.ends, wire.ends[::-1]):
-            here.other_end = self._sender(here, there, wire.latency)
+            here.wire, here.other_end = wire, self._sender(here, there, wire.latency)
 
     def absorb(self, other: InStep) -> None:
         """Take over all that another one has."""
@@ -101,12 +102,14 @@ class InStep:
     @property
     def time(self) -> int:
         """The common time, of the box that is furthest."""
-        return max(self._now(box) for box in self._zero)
+        return max(self._now(box) for box in self._zero if not box.closed)
 
     # -- frames ----------------------------------------------------------------------------------------------
 
     def _sender(self, here: Card, there: Card, latency: int) -> Callable[[int, bytes], None]:
         def send(time: int, frame: bytes) -> None:
+            if not there.box.alive:
+                return
             self._count += 1
             heapq.heappush(self._flying, (time - self._zero[here.box] + latency, self._count, there, frame))
 
@@ -158,16 +161,16 @@ class InStep:
         zero = self._zero[box]
         wakes = min(box.machine.next_timer, until)
         target = min(wakes - zero if wakes != FOREVER else FOREVER, self._arrival(box))
-        flying = len(self._flying)
+        sent = self._count
         for other in self._others(box):
             behind = self._now(other) + min(wire.latency for wire in self._wires)
             if stop_when_idle:
                 self._follow(other, FOREVER)
             elif behind < target:
                 self._follow(other, target)
-            if len(self._flying) != flying:
+            if self._count != sent:
                 return Event.DEVICE
-        if stop_when_idle and not self._flying:
+        if stop_when_idle and not any(row[2].box.alive for row in self._flying):
             return Event.IDLE
         if target == FOREVER:
             return Event.IDLE
@@ -187,7 +190,7 @@ class InStep:
                     end = self._arrival(box)
                 if end == FOREVER or (self._now(box) >= end and end == until):
                     return
-                box.processes.run_until(lambda: self._count != sent, (end - self._now(box)) / 1e9)
+                box.processes.run_until(lambda: self._count != sent, end + self._zero[box])
         except BoxError:
             pass  # it has died, and says so when something is asked of it
         finally:
@@ -197,13 +200,13 @@ class InStep:
 def join(first: Card, second: Card, *, latency: float = LATENCY / 1e9) -> Wire:
     """Join two cards of two boxes by a wire; frames take `latency` virtual seconds.
 
-    When both have the same hardware address the second gets another. Raises `KoboxError` for two cards of one box, a card that
-    is joined already, or a box that is closed or dead.
+    When both have the same hardware address the second gets another. Raises `KoboxError` for two cards of one box, and
+    for a card that is joined already.
     """
     if first.box is second.box:
         raise KoboxError("both cards are of one box", hint="A wire joins two boxes; inside one, use a veth pair.")
     for card in (first, second):
-        if card.other_end is not None:
+        if card.wire is not None:
             raise KoboxError(f"{card!r} is joined already", hint="Cut that wire first.")
     if first.mac == second.mac:
         second.set_mac(_another(first.mac))

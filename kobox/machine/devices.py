@@ -1,7 +1,7 @@
 """Devices that Python models: what the kernel reads and writes at their registers, and RAM, interrupts and news.
 
-A machine has sixteen places for them, a page of registers each, which ACPI announces (`acpi.py`). The kernel's access to a
-register is a call of `Device.read` or `Device.write`, in the middle of an instruction: what a device does there is
+A machine has sixteen places for them, a page of registers each, which ACPI announces (`acpi.py`). The kernel's access
+to a register is a call of `Device.read` or `Device.write`, in the middle of an instruction: what a device does there is
 between it and RAM. What concerns anybody else waits until the CPU has stopped: `Bus.ring` asks for that, and
 `Device.attend` is then called.
 """
@@ -49,8 +49,8 @@ class Device:
 class Bus:
     """The places for devices of one machine.
 
-    `interrupt()` raises the interrupt that all share; `stop()` makes the CPU stop before its next block; `wrote(address,
-    size)` tells that a device has changed RAM.
+    `interrupt()` raises the interrupt that all share; `stop()` makes the CPU stop before its next block;
+    `wrote(address, size)` tells that a device has changed RAM.
     """
 
     def __init__(

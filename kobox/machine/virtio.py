@@ -6,8 +6,8 @@
       |<- interrupt ----- flags, index, [ (head, written), ... ] <-------| push()
                           used
 
-Everything that the driver writes there may be nonsense: an address outside RAM, a chain without an end. Then the device is
-broken (`DEVICE_NEEDS_RESET`), and nothing else happens.
+Everything that the driver writes there may be nonsense: an address outside RAM, a chain without an end. Then the device
+is broken (`DEVICE_NEEDS_RESET`), and nothing else happens.
 
 Source: Virtual I/O Device (VIRTIO) 1.2, sections 2.7 and 4.2; drivers/virtio/virtio_mmio.c.
 """
