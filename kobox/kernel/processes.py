@@ -120,6 +120,7 @@ class Processes:
         self.dead: str = ""
         self.limits = Limits()
         self.space = 0
+        self._woken = self.by_number[0]  # whom somebody is waking
         self._serving: list[Process] = []  # programs of the kernel's, the one served last at the end
         self.on_program: Callable[[Process], None] | None = None
         self.on_slice: Callable[[], None] | None = None
@@ -316,7 +317,7 @@ class Processes:
             # The one woken may ring before its waker's call has returned; the waker is parked whenever that rings.
             self._set(holder, NUMBERS["futex"], (_WORDS + 4 * process.number, _FUTEX_WAKE, 1))
             holder.state, self.in_hand = State.LEAVING, None
-            process.state = State.WOKEN
+            process.state, self._woken = State.WOKEN, process
         self._run(lambda: self.in_hand is process or process.state is State.PARKED, FOREVER, self.limits)
 
     def _anyone(self) -> Process:
@@ -463,6 +464,8 @@ class Processes:
                 self._nap()
             return
         rested = process.state is State.BUSY
+        if process.state is State.LEAVING and self._woken.state is State.WOKEN and not self._machine.register("r14"):
+            self._woken.state = State.PARKED  # it was on its way to sleep, and has to be woken again
         self.in_hand = process
         process.state = State.IN_HAND
         pending, process.pending = process.pending, None
