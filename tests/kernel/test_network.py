@@ -55,6 +55,7 @@ def box(boxes: list[Box]) -> Box:
 def card(box: Box) -> Card:
     """eth0, up, with an address, and with ours known to it."""
     eth0 = box.network.eth0
+    box.write_bytes("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", b"1")  # it talks by itself
     eth0.up(f"{HIS}/24")
     eth0.send(bytes(Ether(src=ME, dst=THEIRS) / ARP(op=1, hwsrc=ME, psrc=MINE, pdst=HIS)))
     box.sleep(0.01)
@@ -120,7 +121,7 @@ def test_arp_is_answered(box: Box) -> None:
 
 def test_echo_is_answered(card: Card) -> None:
     for number in range(3):
-        card.send(to_box(IP(src=MINE, dst=HIS) / ICMP(id=7, seq=number) / b"x" * 1000))
+        card.send(to_box(IP(src=MINE, dst=HIS) / ICMP(id=7, seq=number) / Raw(b"x" * 1000)))
         answer = receive(card, ICMP)
         assert (answer[ICMP].type, answer[ICMP].id, answer[ICMP].seq, len(answer[Raw])) == (0, 7, number, 1000)
 
@@ -206,7 +207,7 @@ def test_a_capture_holds_both_ways_and_the_time(box: Box, card: Card, tmp_path: 
     with card.capture(path) as capture:
         card.send(to_box(IP(src=MINE, dst=HIS) / ICMP(seq=1)))
         receive(card, ICMP)
-        box.sleep(10)
+        box.sleep(3)
         card.send(to_box(IP(src=MINE, dst=HIS) / ICMP(seq=2)))
         receive(card, ICMP)
     card.send(to_box(IP(src=MINE, dst=HIS) / ICMP(seq=3)))
@@ -214,7 +215,7 @@ def test_a_capture_holds_both_ways_and_the_time(box: Box, card: Card, tmp_path: 
     seen = [(p[ICMP].type, p[ICMP].seq) for p in rdpcap(str(path)) if ICMP in p]
     assert seen == [(8, 1), (0, 1), (8, 2), (0, 2)]
     times = [time for time, _ in read_pcap(path)]
-    assert 10 <= (times[2] - times[0]) / 1e9 < 10.1
+    assert 3 <= (times[2] - times[0]) / 1e9 < 3.1
     spec = bytearray(16)
     box.syscall("clock_gettime", 0, spec)
     assert 0 <= struct.unpack("<q", spec[:8])[0] - times[-1] // 10**9 <= 2
@@ -339,9 +340,7 @@ def test_nonsense_in_a_queue_stops_the_card_and_nothing_else(box: Box, card: Car
         struct.pack_into("<QIHH", box.machine.ram, queue.descriptors + 16 * n, 1 << 60, 1500, 2, 0)
     card.send(bytes(60))
     assert card.device.status & 0x40
-    sending = card.device.queues[1]
-    for n in range(sending.size):  # chains without an end
-        struct.pack_into("<QIHH", box.machine.ram, sending.descriptors + 16 * n, 0, 10, 1, n)
+    card.device.queues[1].available = 1 << 50
     card.device.status &= ~0x40
     with box.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.sendto(b"x", (MINE, 9))
@@ -355,8 +354,6 @@ _XDP_ATTACH, _BPF_PROG_TYPE_XDP = 37, 6
 def xdp_program(box: Box, result: int) -> int:
     """A descriptor of an XDP program that returns `result`."""
     code = struct.pack("<BBhi", 0xB7, 0, 0, result) + struct.pack("<BBhi", 0x95, 0, 0, 0)
-    with box.process():  # (the pointers in the attribute need addresses: they are written by hand below)
-        pass
     base = box.syscall("mmap", 0, 4096, 3, 0x22, -1, 0)
     box.user_write(base, code + b"GPL\0")
     attribute = struct.pack("<IIQQ", _BPF_PROG_TYPE_XDP, 2, base, base + len(code))
@@ -501,7 +498,7 @@ def test_a_box_between_two_others_forwards(boxes: list[Box]) -> None:
     right.network.eth0.up("10.2.0.1/24", gateway="10.2.0.254")
     router.network["eth0"].up("10.1.0.254/24")
     router.network["eth1"].up("10.2.0.254/24")
-    router.write_text("/proc/sys/net/ipv4/ip_forward", "1")
+    router.write_bytes("/proc/sys/net/ipv4/ip_forward", b"1")
     assert all(time is not None for time in ping(left, "10.2.0.1", 5))
     assert all(time is not None for time in ping(right, "10.1.0.1", 5))
 
@@ -529,7 +526,7 @@ def test_a_cut_wire_carries_nothing(joined: tuple[Box, Box]) -> None:
     assert ping(first, "10.0.0.2") == [None]
     assert first.in_step is None
     kobox.join(first.network.eth0, second.network.eth0)
-    assert ping(first, "10.0.0.2") != [None]
+    assert ping(first, "10.0.0.2", 5)[-1] is not None  # once the address has been asked for again
     with pytest.raises(KoboxError, match="of one box"):
         kobox.join(first.network.eth0, first.network.add())
 
@@ -540,9 +537,9 @@ def test_the_other_box_dies_is_reset_or_goes_back(joined: tuple[Box, Box]) -> No
     assert ping(first, "10.0.0.2") != [None]
     kept.restore()
     assert ping(first, "10.0.0.2") != [None]
-    second.write_text("/proc/sys/kernel/sysrq", "1")
+    second.write_bytes("/proc/sys/kernel/sysrq", b"1")
     with pytest.raises(KernelPanicError):
-        second.write_text("/proc/sysrq-trigger", "c")
+        second.write_bytes("/proc/sysrq-trigger", b"c")
     assert not second.alive
     assert ping(first, "10.0.0.2") == [None]
     kept.restore()
