@@ -102,6 +102,8 @@ class Image:
     def copy_to(self, fd: int) -> None:
         """Write it all to a new, empty file, with its holes. Raises `OSError`."""
         at = 0
+        if os.fstat(self._fd).st_size < self.size:
+            raise OSError(errno.EIO, "the image has become shorter")
         while at < self.size:
             try:
                 at = os.lseek(self._fd, at, os.SEEK_DATA)
