@@ -164,7 +164,7 @@ class Card:
         self._must_be_plugged()
         if not self.frames:
             until = self.box.machine.time + int(timeout * 1e9)
-            self.box.processes.run_until(lambda: bool(self.frames), until)
+            self.box.processes.run_until(lambda: bool(self.frames), until=until)
         return self.frames.popleft() if self.frames else None
 
     def on_frame(self, callback: Callback) -> Callable[[], None]:

@@ -229,7 +229,7 @@ class Processes:
         self._park_in_hand()
         self._run(lambda: False, self._machine.time + int(seconds * SECOND), limits, deadline_is_error=False)
 
-    def run_until(self, done: Callable[[], bool], until: int) -> None:
+    def run_until(self, done: Callable[[], bool], *, until: int) -> None:
         """Let virtual time pass until `done()`, asked whenever the machine has stopped, or to `until` (ns)."""
         self._must_live()
         self._run(done, until, self.limits, deadline_is_error=False, yielding=True)

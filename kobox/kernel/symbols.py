@@ -46,11 +46,13 @@ class Symbol:
 
 @dataclass(frozen=True, slots=True)
 class LoadedAt:
-    """A module in the kernel's memory: its `struct module`, and where its parts lie, (start, size) each."""
+    """A module in the kernel's memory: its `struct module`, and where its parts lie, (start, size) each; `code` are
+    those that hold instructions, of init too while it is there."""
 
     name: str
     address: int
     parts: tuple[tuple[int, int], ...]
+    code: tuple[tuple[int, int], ...] = ()
 
     def __contains__(self, address: object) -> bool:
         return isinstance(address, int) and any(start <= address < start + size for start, size in self.parts)
@@ -140,7 +142,7 @@ class Symbols:
         while at != head and len(found) < 100_000:
             module = at - link
             name = read(module + btf.offset("module", "name"), 56).split(b"\0")[0].decode(errors="replace")
-            found.append(LoadedAt(name, module, tuple(self._parts(module))))
+            found.append(LoadedAt(name, module, tuple(self._parts(module)), tuple(self._code(module))))
             at = self._u64(at)
         return found
 
@@ -176,12 +178,28 @@ class Symbols:
                 self._u32(at + btf.offset("module_layout", "size")),
             )
 
+    def _code(self, module: int) -> Iterator[tuple[int, int]]:
+        btf = self.btf
+        if btf.has("module", "mem"):  # enum mod_mem_type: MOD_TEXT, then three of data, then MOD_INIT_TEXT
+            yield from (part for part in list(self._parts(module))[0:5:4] if part[1])
+            return
+        for layout in ("core_layout", "init_layout"):
+            at = module + btf.offset("module", layout)
+            size = self._u32(at + btf.offset("module_layout", "text_size"))
+            if size:
+                yield self._u64(at + btf.offset("module_layout", "base")), size
+
     def _nearest(self, module: LoadedAt, address: int) -> Symbol:
         best = Symbol(
             "", next(start for start, size in module.parts if start <= address < start + size), module=module.name
         )
         for symbol in self._symbols_at(module):
-            if best.address <= symbol.address <= address and symbol.name:
+            # Of several at one place the first, which is the local one, as the kernel does: not "init_module".
+            if (
+                symbol.name
+                and (best.address < symbol.address or not best.name)
+                and best.address <= symbol.address <= address
+            ):
                 best = symbol
         return best if best.name else Symbol(module.name, best.address, module=module.name)
 

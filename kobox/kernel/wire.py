@@ -190,7 +190,7 @@ class InStep:
                     end = self._arrival(box)
                 if end == FOREVER or (self._now(box) >= end and end == until):
                     return
-                box.processes.run_until(lambda: self._count != sent, end + self._zero[box])
+                box.processes.run_until(lambda: self._count != sent, until=end + self._zero[box])
         except BoxError:
             pass  # it has died, and says so when something is asked of it
         finally:
