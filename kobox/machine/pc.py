@@ -89,21 +89,21 @@ class Checkpoint:
     """A state of one machine, kept in memory; only pages written since the snapshot take space."""
 
     def __init__(self, handle: int, devices: dict[int, Any]) -> None:
-        self.handle: int | None = handle
+        self._handle: int | None = handle
         self.devices = devices
         self.size: int = core().kobox_checkpoint_size(handle)
 
     @property
     def handle(self) -> int:
-        if self.handle is None:
+        if self._handle is None:
             raise ValueError("the checkpoint was released")
-        return self.handle
+        return self._handle
 
     def release(self) -> None:
         """Give its memory back; it cannot be restored any more."""
-        if self.handle is not None:
-            core().kobox_checkpoint_free(self.handle)
-            self.handle = None
+        if self._handle is not None:
+            core().kobox_checkpoint_free(self._handle)
+            self._handle = None
 
     def __del__(self) -> None:
         self.release()
