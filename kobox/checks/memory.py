@@ -157,7 +157,9 @@ class Memory(Check):
         if stack in self._open:
             return
         names = hit.probe.parameter_names
-        flags_at = next((n for n, name in enumerate(names[:6]) if name in ("flags", "gfpflags", "gfp", "gfp_mask")), None)
+        flags_at = next(
+            (n for n, name in enumerate(names[:6]) if name in ("flags", "gfpflags", "gfp", "gfp_mask")), None
+        )
         flags = hit.args[flags_at] if flags_at is not None else 0
         size, slot, cache = self._make_room(hit, row, names, flags_at, flags)
         if not size:
@@ -465,7 +467,9 @@ class Memory(Check):
             if len(trace) < 2 or not self._examination.in_module(trace[1]):
                 trace = (trace[0], report.pc, *trace[1:])  # a function that was jumped to
         what = report.what
-        through = "" if self._examination.in_module(trace[0]) else self._box.symbols.describe(trace[0]).partition("+")[0]
+        through = (
+            "" if self._examination.in_module(trace[0]) else self._box.symbols.describe(trace[0]).partition("+")[0]
+        )
         if what in (What.USER, What.UNMAPPED) and self._may_fault(report.pc):
             return True
         if what is What.SHADOW:
@@ -519,13 +523,20 @@ class Memory(Check):
             self._found("use-after-free", f"{verb} offset {address - gone.address} of {gone.what}, which is freed{by}",
                         trace, gone, "Free it only when nobody can reach it any more.")  # fmt: skip
             return
-        if report.what is What.UNMAPPED and (thing := self._heap.nearest(address - PAGE)) and thing.kind is Kind.VMALLOC:
+        if (
+            report.what is What.UNMAPPED
+            and (thing := self._heap.nearest(address - PAGE))
+            and thing.kind is Kind.VMALLOC
+        ):
             if 0 <= address - thing.address - thing.slot < PAGE:
                 self._found("out-of-bounds", f"{_bytes(report.size)} {_beside(address, thing)}: {verb} there{by}", trace,
                             thing, "Check the index or the length against the size that was allocated.")  # fmt: skip
                 return
         if address < PAGE:
-            what, advice = f"{verb} address {address:#x}, a NULL pointer{by}", "Check what the function before returned."
+            what, advice = (
+                f"{verb} address {address:#x}, a NULL pointer{by}",
+                "Check what the function before returned.",
+            )
             self._found("wild-access", what, trace, None, advice)
         elif address > _WORD - 4095:
             code = errno.errorcode.get((1 << 64) - address, "")

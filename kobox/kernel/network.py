@@ -16,7 +16,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kobox.errors import KoboxError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from kobox.kernel.box import Box
     from kobox.kernel.pcap import PcapWriter
+    from kobox.kernel.usernet import UserNetwork
     from kobox.kernel.wire import Wire
 
 Callback = Callable[[bytes], Any]
@@ -95,6 +96,8 @@ class NetworkDevice(VirtioDevice):
         self.sent.clear()
         if self.card.wire is not None:
             self.card.wire.cut()
+        if self.card.reset is not None:
+            self.card.reset()
 
     def save(self) -> Any:
         return super().save(), self.link, tuple(self.waiting)
@@ -105,6 +108,8 @@ class NetworkDevice(VirtioDevice):
         self.waiting = deque(waiting)
         self.sent.clear()
         self.card.frames.clear()
+        if self.card.reset is not None:
+            self.card.reset()
 
 
 class Card:
@@ -120,6 +125,7 @@ class Card:
         # Who gets what the box sends: (virtual time, frame). None: it waits for `receive`.
         self.other_end: Callable[[int, bytes], None] | None = None
         self.wire: Wire | None = None
+        self.reset: Callable[[], None] | None = None  # called when the box goes back in time, or the card is taken out
 
     def __repr__(self) -> str:
         return f"<Card {self.name or 'unplugged'} of {self.box!r}>"
@@ -328,6 +334,19 @@ class Network:
         if name and name != made:
             card._ioctl(_SIOCSIFNAME, made, name.encode()[:15])
         return card
+
+    def user(self, allow: Sequence[str] = ()) -> UserNetwork:
+        """Give the box a way out, by eth0: its TCP and UDP over IPv4 go through sockets of this machine
+        (`kobox.kernel.usernet`).
+
+        The box is 10.0.2.15; 10.0.2.2 is this machine's 127.0.0.1. Other addresses are reached only when they are in
+        `allow`, networks as "192.0.2.0/24". Raises `ValueError`, `KoboxError`.
+        """
+        from kobox.kernel.usernet import BOX, GATEWAY, PREFIX, UserNetwork
+
+        made = UserNetwork(self.eth0, allow)
+        made.card.up(f"{BOX}/{PREFIX}", gateway=GATEWAY)
+        return made
 
     def __iter__(self) -> Iterator[Card]:
         devices = self._box.machine.devices.slots.values()

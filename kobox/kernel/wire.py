@@ -208,6 +208,8 @@ def join(first: Card, second: Card, *, latency: float = LATENCY / 1e9) -> Wire:
     for card in (first, second):
         if card.wire is not None:
             raise KoboxError(f"{card!r} is joined already", hint="Cut that wire first.")
+        if card.box.in_step is None and card.box.processes.step != card.box.processes.step_alone:
+            raise KoboxError(f"{card.box!r} has a way out (`network.user`)", hint="Close that first.")
     if first.mac == second.mac:
         second.set_mac(_another(first.mac))
     step = first.box.in_step or InStep()
