@@ -18,9 +18,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from kobox.checks.finding import Chain, Finding, Frame, Severity, Thing
+from kobox.checks.finding import Chain, Finding, Frame, Severity, Thing, chain_of, frame_of
 from kobox.checks.placement import Placement
-from kobox.errors import BoxError, KoboxError, ModuleFormatError, ModuleLoadError, ModuleUnloadError
+from kobox.errors import (
+    BoxError,
+    BoxHungError,
+    BoxTimeoutError,
+    KoboxError,
+    ModuleFormatError,
+    ModuleLoadError,
+    ModuleUnloadError,
+)
 from kobox.kernel.box import Box
 from kobox.kernel.probes import FROM_MODULE, Hit
 from kobox.kernel.stack import StackFrame
@@ -91,6 +99,9 @@ class Examination:
         self.placement: Placement | None = None  # of the module that is loaded, or was last
         self.findings: list[Finding] = []
         self.error: Exception | None = None  # what ended it early: init's error, a dead box
+        self.lives = 0  # how often the module was loaded and unloaded again
+        self.fault = ""  # the ID of what is made to fail
+        self._gone = False  # the module has left, and the box has not settled yet
         self._keys: set[Any] = set()
         self._probes: list[Any] = []
         self._watched: set[tuple[int, int]] = set()  # code that the machine looks at: (start, size)
@@ -110,7 +121,7 @@ class Examination:
         records: Any = (),
     ) -> None:
         """Add a finding, once for each mistake."""
-        found = Finding(kind, severity, message, chain, thing, str(self.stage), "", advice, tuple(records))
+        found = Finding(kind, severity, message, chain, thing, str(self.stage), self.fault, advice, tuple(records))
         if found.key not in self._keys:
             self._keys.add(found.key)
             self.findings.append(found)
@@ -191,16 +202,37 @@ class Examination:
     def run(self, exercise: Exercise | None = None) -> list[Finding]:
         """Do it, in a box reset before; the findings, in order. Raises what `exercise` raises, but for the box's own
         errors: those end the examination, and are findings or `error`."""
-        self.box.reset()
+        self.begin()
         try:
-            for check in self.checks:
-                check.attach(self)
-            self._watch_linking()
             for _ in range(self.loads):
                 if not self._live(exercise):
                     break
         except BoxError as error:
             self.error = error
+            self._give_up(error)
+        finally:
+            self.finish()
+        return self.findings
+
+    def begin(self) -> None:
+        """Make the box clean and let the checks begin: for those who load and unload the module themselves, and call
+        `finish` in the end."""
+        self.box.reset()
+        self.box.watch.forget()
+        self._watched.clear()
+        try:
+            for check in self.checks:
+                check.attach(self)
+            self._watch_linking()
+        except BaseException:
+            self.finish()
+            raise
+
+    def finish(self) -> None:
+        """Let the checks end, and hear what the kernel has to say."""
+        try:
+            if self._gone and self.box.alive:
+                self._over(Stage.AFTER)
         finally:
             for check in self.checks:
                 check.detach(self)
@@ -209,7 +241,6 @@ class Examination:
             self._probes.clear()
             self.box.watch.forget()
             self._hear_the_kernel()
-        return self.findings
 
     def _live(self, exercise: Exercise | None) -> bool:
         self.stage = Stage.INIT
@@ -217,11 +248,18 @@ class Examination:
             loaded = self.box.insmod(self.file.content, self.parameters)
         except ModuleLoadError as error:
             self.error = error
+            if self.lives:
+                self.report(
+                    "reload-failed",
+                    Severity.ERROR,
+                    f"load number {self.lives + 1} failed, the first worked: {error.strerror}",
+                    advice="Its exit function, or its statics, leave something behind that the next init trips over.",
+                )
             self._over(Stage.FAILED)
             return False
         self.stage = Stage.EXERCISE
         if exercise is not None:
-            exercise(self.box)
+            self._exercise(exercise)
         self.stage = Stage.EXIT
         try:
             loaded.unload()
@@ -229,21 +267,48 @@ class Examination:
             self.error = error
             return False
         self._over(Stage.AFTER)
+        self.lives += 1
         return True
+
+    def _exercise(self, exercise: Exercise) -> None:
+        """Run it, and close what it has left open: a file that is open keeps the module."""
+        first_free = self.box.syscall("open", "/", 0)
+        self.box.syscall("close", first_free)
+        try:
+            exercise(self.box)
+        except BoxError:
+            raise
+        except Exception as error:
+            if self.fault:  # a call that fails is what was asked for
+                return
+            self.report(
+                "exercise-failed",
+                Severity.ERROR,
+                f"the exercise failed: {type(error).__name__}: {error}",
+                advice="Either the module does not do what the exercise expects, or the exercise expects the wrong thing.",
+            )
+        finally:
+            if self.box.alive:
+                with suppress(OSError):
+                    self.box.syscall("close_range", first_free, 0xFFFFFFFF, 0)
 
     def _over(self, stage: Stage) -> None:
         self.stage = stage
+        self._gone = False
         self.box.sleep(SETTLE)
         for check in self.checks:
             check.gone(self)
         self.module = None
+        self.box.watch.leave()
+        self._watched.clear()
 
     def _watch_linking(self) -> None:
         name = self.file.name
 
         def came(hit: Any) -> None:
             found = next((part for part in self.box.symbols.modules() if part.name == name), None)
-            if found is not None and self.module is None:
+            if found is not None and (self.module is None or self._gone):
+                self._gone = False
                 self.module = found
                 self.placement = Placement.of(self.box, found, self.file)
                 self._watch_code()
@@ -252,11 +317,26 @@ class Examination:
 
         def leaves(hit: Any) -> None:
             if self.module is not None and hit.registers.rdi == self.module.address:
+                self._gone = True
                 for check in self.checks:
                     check.leaving(self)
 
         self.probe("do_init_module", came)
         self.probe("free_module", leaves)
+
+    def _give_up(self, error: BoxError) -> None:
+        """A call that did not come back is a finding; what has killed a process or the kernel stands in the kernel's
+        log."""
+        if isinstance(error, (BoxHungError, BoxTimeoutError)):
+            how = "it spins" if isinstance(error, BoxHungError) else "it sleeps for something that does not happen"
+            frame = frame_of(error.rip)
+            self.report(
+                "hang",
+                Severity.ERROR,
+                f"{self.stage!s} does not come back: {how}",
+                chain=(frame,) if frame else (),
+                advice="Look for a loop whose condition nobody changes, a lock taken twice, a wait without its wake-up.",
+            )
 
     def _watch_code(self) -> None:
         """Tell the machine which code is the module's, for probes' FROM_MODULE."""
@@ -270,5 +350,19 @@ class Examination:
     def _hear_the_kernel(self) -> None:
         """What the kernel itself has said is wrong."""
         with suppress(KoboxError):
-            for found in self.box.findings:
-                self.report(found.kind, Severity(found.severity), found.message, records=found.records)
+            for found in kernel_findings(self.box):
+                self.report(found.kind, found.severity, found.message, chain=found.chain, records=found.records)
+
+
+def kernel_findings(box: Box) -> list[Finding]:
+    """What the kernel of a box has reported since it was clean, as findings."""
+    return [
+        Finding(
+            found.kind,
+            Severity(found.severity),
+            found.message,
+            chain_of([record.text for record in found.records]),
+            records=tuple(found.records),
+        )
+        for found in box.findings
+    ]

@@ -9,6 +9,8 @@ error: use-after-free: 4 bytes read at offset 8 of 64 bytes from kmalloc
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -69,9 +71,14 @@ class Thing:
 class Finding:
     """One thing that is wrong.
 
-    `kind` is a short name of the table in docs/check.md; `stage` is what went on: init, exercise, exit, after (unload),
-    or failed (init, and what it left); `fault` is the ID of the injected fault that led to it; `advice` says what to
-    do; `records` are the kernel's own lines.
+    <<<<<<< HEAD
+        `kind` is a short name of the table in docs/check.md; `stage` is what went on (`examination.Stage`); `fault` is
+        the ID of the injected fault that led to it; `advice` says what to do; `records` are the kernel's own lines.
+    =======
+        `kind` is a short name of the table in docs/check.md; `stage` is what went on: init, exercise, exit, after
+        (unload), or failed (init, and what it left); `fault` is the ID of the injected fault that led to it; `advice`
+        says what to do; `records` are the kernel's own lines.
+    >>>>>>> main
     """
 
     kind: str
@@ -86,8 +93,11 @@ class Finding:
 
     @property
     def where(self) -> Frame | None:
-        """The module's own innermost frame, or else the innermost."""
-        return next((frame for frame in self.chain if frame.module), self.chain[0] if self.chain else None)
+        """The innermost frame of the module's own sources; else of the module, with what it has of the
+        kernel's headers; else the innermost."""
+        own = [frame for frame in self.chain if frame.module]
+        plain = (frame for frame in own if not frame.file.startswith(("include/", "arch/")))
+        return next(plain, own[0] if own else self.chain[0] if self.chain else None)
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -107,3 +117,26 @@ def _spot(frame: Frame | None) -> tuple[Any, ...]:
 def worst_first(findings: list[Finding]) -> list[Finding]:
     """The same findings, errors before warnings before notes, else in their order."""
     return sorted(findings, key=lambda finding: finding.severity.rank)
+
+
+_PLACE = re.compile(r"(?P<function>[\w.]+)\+0x(?P<offset>[0-9a-f]+)/0x[0-9a-f]+(?: \[(?P<module>\w+)[^\]]*\])?")
+
+
+def frame_of(text: str) -> Frame | None:
+    """The place in a line of the kernel's, as %pS prints it: "function+0x12/0x40 [module]"; None when there is none."""
+    found = _PLACE.search(text)
+    return Frame(found["function"], int(found["offset"], 16), found["module"] or "") if found else None
+
+
+def chain_of(lines: Sequence[str]) -> Chain:
+    """The calls that a report of the kernel's tells of: its RIP, then its call trace, without what it is not sure of ("? ")."""
+    frames = [frame for line in lines if "RIP: 0010:" in line and (frame := frame_of(line))][:1]
+    in_trace = False
+    for line in lines:
+        if line.startswith("Call Trace:"):
+            in_trace = True
+        elif in_trace and not line.startswith((" ", "<")):
+            break
+        elif in_trace and "? " not in line and "RIP: 00" not in line and (frame := frame_of(line)):
+            frames.append(frame)
+    return tuple(frames)
