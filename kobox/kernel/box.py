@@ -13,8 +13,8 @@ calls (`processes.py`); Python gives them their registers.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from kobox.kernel.wire import InStep
 
 MEMORY = 256 << 20
+LARGE_MODULE = 256 << 10  # bytes of its file
 Progress = Callable[[str, int, int], None]
 
 
@@ -113,6 +114,7 @@ class Box(Kernel):
         self._processes.on_program = self._answer
         self._uevents = int(about["uevents"])
         self._network: Network | None = None
+        self._loading_large = False
         self.in_step: InStep | None = None  # the boxes that wires connect it with
         self.requests: list[list[str]] = []  # the programs that the kernel ran, with their arguments
 
@@ -345,6 +347,10 @@ class Box(Kernel):
         return str(self._about["release"])
 
     def init_module(self, image: bytes, parameters: str = "", flags: InitFlags = InitFlags.NONE) -> None:
+        with self._large_module(len(image)):
+            self._init_module(image, parameters, flags)
+
+    def _init_module(self, image: bytes, parameters: str, flags: InitFlags) -> None:
         if not flags:
             self.syscall("init_module", image, len(image), parameters)
             return
@@ -357,6 +363,30 @@ class Box(Kernel):
         finally:
             if self.alive:
                 self.syscall("close", fd)
+
+    @contextmanager
+    def _large_module(self, size: int) -> Iterator[None]:
+        """While a large module is loaded, ftrace takes the kernel's word for it that its functions are none that the linker
+        has left out (test_for_valid_rec(), kernel/trace/ftrace.c): it would search all symbols for each, one after the
+        other, for seconds or minutes. For its own functions the kernel is told so by the command line."""
+        function = None
+        if size >= LARGE_MODULE and not self._loading_large:
+            with suppress(KoboxError):  # this kernel has no such function
+                function = self.symbols.address("test_for_valid_rec")
+        if function is None:
+            yield
+            return
+
+        def valid() -> None:
+            self._machine.return_from_function(1)
+
+        self._machine.add_probe(function, valid, entry=True)
+        self._loading_large = True
+        try:
+            yield
+        finally:
+            self._loading_large = False
+            self._machine.remove_probe(function, valid)
 
     def delete_module(self, name: str, flags: DeleteFlags = DeleteFlags.NONBLOCK) -> None:
         self.syscall("delete_module", name, int(flags))
