@@ -118,6 +118,14 @@ class Image:
             os.pwrite(fd, data, number * BLOCK)
         os.ftruncate(fd, self.size)
 
+    def lock(self) -> None:
+        """Keep others from writing to the file, and, when this one does, from having it. Raises `BlockingIOError`."""
+        fcntl.flock(self._fd, (fcntl.LOCK_EX if self.direct else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+
+    def unlock(self) -> None:
+        """Undo `lock`."""
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
+
     def close(self) -> None:
         """Close the file; again and again, if need be."""
         if self._fd >= 0:
@@ -195,6 +203,11 @@ class DiskDevice(VirtioDevice):
         inner, blocks = state
         super().load(inner)
         self.image.blocks = dict(blocks)
+        with contextlib.suppress(BlockingIOError):
+            self.image.lock()
+
+    def unplugged(self) -> None:
+        self.image.unlock()
 
 
 class Disk:
@@ -332,23 +345,23 @@ def _open(path: Path, *, direct: bool, most: int) -> Image:
     except OSError as error:
         hint = "It can be read: attach it with copy_on_write=True." if direct and os.access(path, os.R_OK) else ""
         raise KoboxError(f"{path}: the disk's image cannot be opened: {error.strerror}", hint=hint) from error
+    image = Image(fd, os.lseek(fd, 0, os.SEEK_END), direct=direct, most=most)
     try:
-        size = os.lseek(fd, 0, os.SEEK_END)
-        _must_be_image(path, size, os.pread(fd, 8, 0))
-        fcntl.flock(fd, (fcntl.LOCK_EX if direct else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        _must_be_image(path, image.size, os.pread(fd, 8, 0))
+        image.lock()
     except BlockingIOError:
-        os.close(fd)
+        image.close()
         raise KoboxError(
             f"{path}: another box has this image, and one of the two writes straight to it",
             hint="Detach it there, or attach both with copy_on_write=True.",
         ) from None
     except OSError as error:
-        os.close(fd)
+        image.close()
         raise KoboxError(f"{path}: no image of a disk: {error.strerror}") from error
     except BaseException:
-        os.close(fd)
+        image.close()
         raise
-    return Image(fd, size, direct=direct, most=most)
+    return image
 
 
 def _must_be_image(path: Path, size: int, start: bytes) -> None:

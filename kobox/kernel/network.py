@@ -335,6 +335,14 @@ class Network:
             card._ioctl(_SIOCSIFNAME, made, name.encode()[:15])
         return card
 
+    def send(self, frame: bytes) -> None:
+        """`Card.send` of eth0."""
+        self.eth0.send(frame)
+
+    def receive(self, timeout: float = 1.0) -> bytes | None:
+        """`Card.receive` of eth0."""
+        return self.eth0.receive(timeout)
+
     def user(self, allow: Sequence[str] = ()) -> UserNetwork:
         """Give the box a way out, by eth0: its TCP and UDP over IPv4 go through sockets of this machine
         (`kobox.kernel.usernet`).
