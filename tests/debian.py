@@ -126,6 +126,10 @@ def _mirror() -> str:
     raise RuntimeError("apt on this machine knows no Debian mirror (run `apt-get update` once)")
 
 
+# What makes, checks and reads ext4 images.
+EXT4 = ("e2fsprogs", "libext2fs2t64", "libcom-err2", "libss2", "libblkid1", "libuuid1")
+
+
 class Programs:
     """Programs of trixie's packages, run where they lie, by the loader and libraries they were built with."""
 

@@ -366,8 +366,8 @@ class Box(Kernel):
 
     @contextmanager
     def _large_module(self, size: int) -> Iterator[None]:
-        """While a large module is loaded, ftrace takes the kernel's word for it that its functions are none that the linker
-        has left out (test_for_valid_rec(), kernel/trace/ftrace.c): it would search all symbols for each, one after the
+        """While a large module is loaded, ftrace is told that none of its functions is a weak one that the linker has
+        left out (test_for_valid_rec(), kernel/trace/ftrace.c): it would search all symbols for each, one after the
         other, for seconds or minutes. For its own functions the kernel is told so by the command line."""
         function = None
         if size >= LARGE_MODULE and not self._loading_large:

@@ -18,7 +18,7 @@ from kobox.images.store import KernelImage
 from kobox.kernel.box import Box
 from kobox.kernel.disks import Disk
 from kobox.tools.boot import boot
-from tests.debian import Programs
+from tests.debian import EXT4, Programs
 
 MIB = 1 << 20
 
@@ -39,7 +39,7 @@ def box(room: Box) -> Box:
 def programs() -> Programs:
     """What makes and checks file systems, of Debian's packages."""
     return Programs(
-        *("e2fsprogs", "libext2fs2t64", "libcom-err2", "libss2", "libblkid1", "libuuid1"),
+        *EXT4,
         *("xfsprogs", "libinih1", "liburcu8t64", "libedit2", "libtinfo6", "libbsd0", "libmd0"),
         *("btrfs-progs", "liblzo2-2", "libzstd1", "zlib1g", "libudev1", "libcap2", "libgcrypt20", "libgpg-error0"),
         *("ntfs-3g", "libntfs-3g89t64"),
