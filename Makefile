@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bench-kmod check-kmod-trees sweep clean
+.PHONY: help setup demo test lint bench bench-wire bench-kmod check-kmod-trees sweep clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test: $(READY) lint ## lint, types and all tests
 
 bench: $(READY) ## how fast and how small: the table of docs/speed.md
 	$(BIN)/python bench/box.py
+
+bench-wire: $(READY) ## network cards, joined boxes and disks: how fast
+	$(BIN)/python bench/wire.py
 
 sweep: $(READY) ## load every module of the default kernel's tree in a clean box (KERNEL=NAME for another)
 	$(BIN)/python bench/sweep.py $(if $(KERNEL),--kernel $(KERNEL))

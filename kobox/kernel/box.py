@@ -13,10 +13,10 @@ calls (`processes.py`); Python gives them their registers.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from kobox.errors import (
     KoboxError,
@@ -38,7 +38,13 @@ from kobox.kernel.processes import Limits, Process, Processes, State
 from kobox.kernel.vmcoreinfo import VmCoreInfo
 from kobox.machine.pc import Checkpoint, Machine
 
+if TYPE_CHECKING:
+    from kobox.kernel.disks import Disk
+    from kobox.kernel.network import Network
+    from kobox.kernel.wire import InStep
+
 MEMORY = 256 << 20
+LARGE_MODULE = 256 << 10  # bytes of its file
 Progress = Callable[[str, int, int], None]
 
 
@@ -107,6 +113,9 @@ class Box(Kernel):
         self.on_slice: Callable[[], Any] | None = None
         self._processes.on_program = self._answer
         self._uevents = int(about["uevents"])
+        self._network: Network | None = None
+        self._loading_large = False
+        self.in_step: InStep | None = None  # the boxes that wires connect it with
         self.requests: list[list[str]] = []  # the programs that the kernel ran, with their arguments
 
     # -- life --------------------------------------------------------------------------------------------------
@@ -155,7 +164,10 @@ class Box(Kernel):
         return {"processes": self._processes.save(), "main": self._main.number, "findings": self._findings_from}
 
     def _go_back(self, checkpoint: Checkpoint, about: dict[str, Any]) -> None:
+        before = self._machine.time
         self._machine.restore(checkpoint)
+        if self.in_step is not None:
+            self.in_step.gone_back(self, before)
         self.epoch += 1
         self._processes.load(about["processes"])
         self._main = self._processes.by_number[about.get("main", 1)]
@@ -289,6 +301,45 @@ class Box(Kernel):
 
         return BoxSocket(self, family, kind, protocol)
 
+    # -- network and disks --------------------------------------------------------------------------------------
+
+    @property
+    def network(self) -> Network:
+        """The box's network cards, whose other ends are here (`kobox.kernel.network`)."""
+        from kobox.kernel.network import Network
+
+        if self._network is None:
+            self._network = Network(self)
+        return self._network
+
+    def attach_disk(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        readonly: bool = False,
+        copy_on_write: bool = True,
+        most_changes: int = 1 << 30,
+    ) -> Disk:
+        """Make an image file a disk of the box, `/dev/vda` and so on (`kobox.kernel.disks.Disk`).
+
+        What the box writes is kept here, up to `most_changes` bytes, and written out by `Disk.save`; with
+        `copy_on_write=False` it goes straight to the image.
+
+        Raises `KoboxError` when the image is missing, no whole number of sectors or in use, and when the kernel has no
+        driver for it.
+        """
+        from kobox.kernel import disks
+
+        self._must_be_open()
+        return disks.attach(self, path, readonly=readonly, copy_on_write=copy_on_write, most_changes=most_changes)
+
+    @property
+    def disks(self) -> list[Disk]:
+        """The disks that are attached."""
+        from kobox.kernel import disks
+
+        return disks.attached(self)
+
     # -- modules ------------------------------------------------------------------------------------------------
 
     @property
@@ -296,6 +347,10 @@ class Box(Kernel):
         return str(self._about["release"])
 
     def init_module(self, image: bytes, parameters: str = "", flags: InitFlags = InitFlags.NONE) -> None:
+        with self._large_module(len(image)):
+            self._init_module(image, parameters, flags)
+
+    def _init_module(self, image: bytes, parameters: str, flags: InitFlags) -> None:
         if not flags:
             self.syscall("init_module", image, len(image), parameters)
             return
@@ -308,6 +363,30 @@ class Box(Kernel):
         finally:
             if self.alive:
                 self.syscall("close", fd)
+
+    @contextmanager
+    def _large_module(self, size: int) -> Iterator[None]:
+        """While a large module is loaded, ftrace is told that none of its functions is a weak one that the linker has
+        left out (test_for_valid_rec(), kernel/trace/ftrace.c): it would search all symbols for each, one after the
+        other, for seconds or minutes. For its own functions the kernel is told so by the command line."""
+        function = None
+        if size >= LARGE_MODULE and not self._loading_large:
+            with suppress(KoboxError):  # this kernel has no such function
+                function = self.symbols.address("test_for_valid_rec")
+        if function is None:
+            yield
+            return
+
+        def valid() -> None:
+            self._machine.return_from_function(1)
+
+        self._machine.add_probe(function, valid, entry=True)
+        self._loading_large = True
+        try:
+            yield
+        finally:
+            self._loading_large = False
+            self._machine.remove_probe(function, valid)
 
     def delete_module(self, name: str, flags: DeleteFlags = DeleteFlags.NONBLOCK) -> None:
         self.syscall("delete_module", name, int(flags))
@@ -485,6 +564,11 @@ class Box(Kernel):
             size = len(data) + (address & 4095) + 4095 & -4096
             self.syscall("madvise", address & -4096, size, 23)  # MADV_POPULATE_WRITE
             self._machine.write(address, data, self._processes.space)
+
+    @property
+    def processes(self) -> Processes:
+        """Who has the CPU."""
+        return self._processes
 
     @property
     def unwinder(self) -> Any:
