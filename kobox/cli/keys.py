@@ -165,7 +165,7 @@ def _enroll(arguments: argparse.Namespace) -> int:
     from kobox.author import enroll
     from kobox.author.enrolled import machine
 
-    found = machine(arguments.root)
+    found = machine(arguments.root, [arguments.certificate])
     what = enroll.plan(arguments.certificate, found, root_password=arguments.root_pw, hash_file=arguments.hash_file)
     if what.done:
         print(what.done)

@@ -16,7 +16,7 @@ from tests.debian import Suite
 OWNER = uuid.UUID("77fa9abd-0359-4d32-bd60-28f4e78f784b")
 
 
-def certificate(name: str, kind: str = "rsa:2048") -> x509.Certificate:
+def certificate(name: str, kind: str = "ecdsa:p256") -> x509.Certificate:
     """A certificate of a key that nobody keeps."""
     return keys.self_signed(keys.generate(kind), name)
 

@@ -16,7 +16,7 @@ from tests.debian import Suite
 
 
 def test_the_lists_that_efitools_writes(tmp_path: Path) -> None:
-    one, other = certificate("one"), certificate("another", "ecdsa:p256")
+    one, other = certificate("one"), certificate("another", "rsa:2048")
     written = by_efitools(one, tmp_path)
     assert written == signature_list(one)
     read = efi.signatures(written + by_efitools(other, tmp_path))
