@@ -44,6 +44,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--trust", action="append", type=Path, default=[], metavar="CERT", help="the kernel trusts it")
     parser.add_argument("--enforce", action="store_true", help="the kernel enforces signatures")
     parser.add_argument("--lockdown", default="", metavar="LEVEL", help="the kernel is locked down: integrity")
+    parser.add_argument("--disabled", action="store_true", help="loading is turned off: kernel.modules_disabled=1")
     parser.add_argument("--cmdline", default="", metavar="TEXT", help="added to the kernel's command line")
     parser.add_argument("-f", "--force", action="store_true", help="version magic and symbol versions are ignored")
     parser.add_argument("--try", dest="attempt", action="store_true", default=None, help="load it in a box (default)")
@@ -137,6 +138,7 @@ def _conditions(arguments: argparse.Namespace) -> Conditions:
         lockdown=arguments.lockdown,
         flags=force if arguments.force else InitFlags.NONE,
         beside=tuple(ModuleFile(path) for path in arguments.beside),
+        disabled=arguments.disabled,
     )
 
 
