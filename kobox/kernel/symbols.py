@@ -181,7 +181,12 @@ class Symbols:
             "", next(start for start, size in module.parts if start <= address < start + size), module=module.name
         )
         for symbol in self._symbols_at(module):
-            if best.address <= symbol.address <= address and symbol.name:
+            # Of several at one place the first, which is the local one, as the kernel does: not "init_module".
+            if (
+                symbol.name
+                and (best.address < symbol.address or not best.name)
+                and best.address <= symbol.address <= address
+            ):
                 best = symbol
         return best if best.name else Symbol(module.name, best.address, module=module.name)
 
