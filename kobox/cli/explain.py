@@ -13,8 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kobox.errors import KoboxError
-
 if TYPE_CHECKING:
     from kobox.author.explain import Conditions, Explanation
     from kobox.images.store import KernelImage
@@ -80,15 +78,9 @@ def _log_text(source: str) -> str:
         return sys.stdin.read()
     if source:
         return Path(source).read_text(errors="replace")
-    import subprocess
+    from kobox.kernel.host import read_log
 
-    try:
-        done = subprocess.run(["dmesg"], capture_output=True, text=True, check=False, errors="replace")
-    except FileNotFoundError:
-        raise KoboxError("dmesg is not installed", hint="Give the log's file, or pipe it: --log -") from None
-    if done.returncode:
-        raise KoboxError(done.stderr.strip() or "dmesg failed", hint="Reading the host's log may take root.")
-    return done.stdout
+    return read_log()
 
 
 # -- a module -----------------------------------------------------------------------------------------------------
