@@ -257,12 +257,14 @@ _RULES = (
     _rule(
         "btf",
         r"failed to validate module \[(?P<module>[\w-]+)\] BTF: (?P<error>-\d+)",
-        "the module's BTF refers to another vmlinux than the running one",
+        "the module's BTF refers to another vmlinux than the running one; a kernel without MODULE_ALLOW_BTF_MISMATCH "
+        "(Debian's 7.2) refuses it, others (its 6.1, 6.12) load it all the same",
         "Build it against this kernel's headers, with its vmlinux for BTF or without BTF.",
     ),
     _rule(
         "memory",
-        r"vmap allocation for size \d+ failed|page allocation failure|(?P<module>[\w-]+): Could not allocate",
+        r"vmap allocation for size \d+ failed|vmalloc error: size \d+|page allocation failure"
+        r"|(?P<module>[\w-]+): Could not allocate",
         "there was no memory, or no room among the kernel's addresses for modules",
         "Free memory, or unload modules; large static arrays belong into vmalloc or kmalloc.",
     ),

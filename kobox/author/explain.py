@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _GPL = ("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL")
 _RELOCATED_BEFORE = "Build it again, and take the .ko as Kbuild left it."
+_ROOM_FOR_MODULES = 1520 << 20  # MODULES_LEN of x86-64; a third less with KASLR
 _OUT_OF_TREE = "loading out-of-tree module taints kernel."
 _UNVERIFIED = "module verification failed: signature and/or required key missing - tainting kernel"
 
@@ -302,6 +303,7 @@ class _Examiner:
         yield from self._vermagic()
         if self._module.modinfo.first("intree") != "Y":
             yield Fact("out-of-tree", "built outside the kernel's source", log=(f"{self._name}: {_OUT_OF_TREE}",))
+        yield from self._room()
         yield from self._presence()
         yield from self._symbols()
         yield from self._relocations()
@@ -341,6 +343,12 @@ class _Examiner:
         text = f"version magic `{has.strip()}`, and the kernel's is `{wants.strip()}`"
         log = f"{self._name}: version magic '{has}' should be '{wants}'"
         yield self._refusal("vermagic", text, "ENOEXEC", log)
+
+    def _room(self) -> Iterator[Fact]:
+        size = _size(self._module)
+        if size > _ROOM_FOR_MODULES:
+            text = f"it takes {size >> 20} MiB, and all modules together have {_ROOM_FOR_MODULES >> 20}"
+            yield self._refusal("memory", text, "ENOMEM")
 
     def _presence(self) -> Iterator[Fact]:
         if any(other.name == self._name for other in self._conditions.beside):

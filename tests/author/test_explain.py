@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -155,6 +156,33 @@ def test_a_trusted_signature_under_enforcement(debian_kernel: KernelImage, good:
         for image, answer in ((signed, ""), (good, "EKEYREJECTED")):
             result = try_in_box(image, explain(image, debian_kernel, conditions), box, conditions)
             assert (result.errno, result.agrees) == (answer, True)
+
+
+@pytest.mark.parametrize("size", [2 << 30, 900 << 20], ids=["more than the addresses", "more than the memory"])
+def test_a_module_that_is_too_large(size: int, box: Box, debian_kernel: KernelImage, good: bytes) -> None:
+    elf = ModuleFile(good).elf
+    at = struct.unpack_from("<Q", good, 40)[0] + 64 * elf.find(b".bss") + 32
+    huge = good[:at] + struct.pack("<Q", size) + good[at + 8 :]
+    result = try_in_box(huge, explain(huge, debian_kernel), box)
+    assert result.errno == "ENOMEM"
+    if size > 1 << 30:  # how much memory there is, nobody knows before
+        assert decided(result)[0] == "memory"
+        assert result.agrees
+    assert "memory" in [cause.rule for cause in from_the_log(result) if cause.fatal]
+
+
+def test_btf_of_another_kernel(sid_kernel: KernelImage) -> None:
+    assert sid_kernel.modules is not None
+    (path,) = sid_kernel.modules.glob("kernel/net/llc/llc.ko*")
+    module = strip(ModuleFile(path).content)[0]
+    elf = ModuleFile(module).elf
+    at = elf.section_at(elf.find(b".BTF")).offset
+    types = at + struct.unpack_from("<I", module, at + 4)[0]  # the header's length
+    damaged = module[: types + 8] + struct.pack("<I", 0x7FFFFFF0) + module[types + 12 :]
+    with boot(sid_kernel) as newest:
+        result = try_in_box(damaged, explain(damaged, sid_kernel), newest)
+    assert result.errno == "EINVAL"
+    assert [cause.rule for cause in from_the_log(result) if cause.fatal] == ["btf"]
 
 
 def test_already_loaded(box: Box, debian_kernel: KernelImage, good: bytes) -> None:
