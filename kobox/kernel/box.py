@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from kobox.errors import (
     KoboxError,
@@ -37,6 +37,11 @@ from kobox.kernel.modules import LoadedModule, parameter_text
 from kobox.kernel.processes import Limits, Process, Processes, State
 from kobox.kernel.vmcoreinfo import VmCoreInfo
 from kobox.machine.pc import Checkpoint, Machine
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from kobox.kernel.programs import Program
 
 MEMORY = 256 << 20
 Progress = Callable[[str, int, int], None]
@@ -103,6 +108,7 @@ class Box(Kernel):
         self.on_slice: Callable[[], Any] | None = None
         self._processes.on_program = self._answer
         self._uevents = int(about["uevents"])
+        self._helpers: Any = None
         self.requests: list[list[str]] = []  # the programs that the kernel ran, with their arguments
 
     # -- life --------------------------------------------------------------------------------------------------
@@ -157,6 +163,7 @@ class Box(Kernel):
         self._calls = Calls(self._processes, Arena(self._machine, self._processes.space))
         self.log.forget()
         self._mark = 0
+        self._helpers = None
         self._findings_from = about["findings"]
         if self._probes is not None:
             self._probes.follow()
@@ -209,6 +216,51 @@ class Box(Kernel):
     def _must_be_open(self) -> None:
         if self._closed:
             raise KoboxError("the box is closed")
+
+    # -- programs -----------------------------------------------------------------------------------------------
+
+    @property
+    def helpers(self) -> Any:
+        """The processes that serve the streams of programs (`kobox.kernel.programs.Helpers`)."""
+        if self._helpers is None:
+            from kobox.kernel.programs import Helpers
+
+            self._helpers = Helpers(self)
+        return self._helpers
+
+    def run(self, argv: Any, **options: Any) -> subprocess.CompletedProcess[Any]:
+        """Run a program in the box to its end, as `subprocess.run`.
+
+        `argv` is a list of words. Options are subprocess's: `input`, `capture_output`, `stdin`, `stdout`, `stderr`, `env`,
+        `cwd`, `check`, `timeout` (virtual seconds), `text`, `user` (a number). A program that the box does not have is
+        brought from this machine, with its loader and libraries. Without a pipe, output goes to this process's own.
+
+        Raises `CalledProcessError`, `TimeoutExpired` as subprocess does; `ProgramError` for a program that cannot run;
+        `OSError`; `KernelPanicError`, `BoxHungError`.
+        """
+        from kobox.kernel import programs
+
+        self._must_be_open()
+        return programs.run(self, argv, **options)
+
+    def popen(self, argv: Any, **options: Any) -> Program:
+        """Start a program in the box, as `subprocess.Popen`: see `run`, and `kobox.kernel.programs.Program`."""
+        from kobox.kernel import programs
+
+        self._must_be_open()
+        return programs.popen(self, argv, **options)
+
+    def copy_in(self, source: str | os.PathLike[str], target: str) -> None:
+        """Copy a file or a directory tree of this machine into the box, to `target`, or into it where it is a directory."""
+        from kobox.kernel import bringing
+
+        bringing.copy_in(self, source, target)
+
+    def copy_out(self, source: str, target: str | os.PathLike[str]) -> None:
+        """Copy a file or a directory tree of the box to this machine."""
+        from kobox.kernel import bringing
+
+        bringing.copy_out(self, source, target)
 
     # -- files --------------------------------------------------------------------------------------------------
 
