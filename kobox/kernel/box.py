@@ -97,7 +97,7 @@ class Box(Kernel):
         self._processes.load(about["processes"])
         self._processes.on_slice = self._look
         self._calls = Calls(self._processes, Arena(machine, self._processes.space))
-        self._main: Process = self._processes.by_number[1]
+        self._main: Process = self._processes.by_number[about.get("main", 1)]
         self._start = BoxCheckpoint(self, machine.checkpoint_of(state), about)
         self._findings_from = int(about["findings"])
         self._symbols: Any = None
@@ -153,11 +153,22 @@ class Box(Kernel):
         old, self._start = self._start, self.checkpoint()
         old.release()
 
+    def save(self, place: Path) -> None:
+        """Write this state of the box as a snapshot, for `resume`. Raises `KoboxError` when there is no room."""
+        self._main_process()
+        snapshots.save(place, self._machine, {**self._about, **self._state()})
+
     def _state(self) -> dict[str, Any]:
-        return {"processes": self._processes.save(), "main": self._main.number, "findings": self._findings_from}
+        return {
+            "processes": self._processes.save(),
+            "main": self._main.number,
+            "findings": self._findings_from,
+            "helpers": self.helpers.save(),
+        }
 
     def _go_back(self, checkpoint: Checkpoint, about: dict[str, Any]) -> None:
         self._machine.restore(checkpoint)
+        self._about = self._about | about
         self._processes.load(about["processes"])
         self._main = self._processes.by_number[about.get("main", 1)]
         self._calls = Calls(self._processes, Arena(self._machine, self._processes.space))
@@ -225,7 +236,7 @@ class Box(Kernel):
         if self._helpers is None:
             from kobox.kernel.programs import Helpers
 
-            self._helpers = Helpers(self)
+            self._helpers = Helpers(self, self._about.get("helpers", ()))
         return self._helpers
 
     def run(self, argv: Any, **options: Any) -> subprocess.CompletedProcess[Any]:
@@ -585,15 +596,52 @@ def boot(
     image = kernel if isinstance(kernel, KernelImage) else (store or Store()).ensure(kernel, progress)
     memory = memory + 4095 & -4096
     line = f"{guest.COMMAND_LINE} {cmdline}".strip()
-    place = image.directory / "snapshots" / snapshots.key(image.digest, line, memory)
+
+    def make(place: Path) -> None:
+        from kobox.kernel.first_boot import first_boot
+
+        first_boot(image, place, memory, line, progress)
+
+    return _resumed_or_made(image, image.directory / "snapshots" / snapshots.key(image.digest, line, memory), make)
+
+
+def prepared(
+    kernel: KernelImage,
+    identity: str,
+    prepare: Callable[[Box], None],
+    *,
+    memory: int = MEMORY,
+    cmdline: str = "",
+    progress: Progress | None = None,
+) -> Box:
+    """A box that `prepare` has been at: resumed from a snapshot of its own, made the first time.
+
+    `identity` names what `prepare` does: the same name, the same state. Raises what `boot` and `prepare` do.
+    """
+    memory = memory + 4095 & -4096
+    line = f"{guest.COMMAND_LINE} {cmdline}".strip()
+    place = kernel.directory / "snapshots" / snapshots.key(kernel.digest, f"{line}\n{identity}", memory)
+
+    def make(place: Path) -> None:
+        with boot(kernel, memory=memory, cmdline=cmdline, progress=progress) as box:
+            prepare(box)
+            box.save(place)
+
+    return _resumed_or_made(kernel, place, make)
+
+
+def resume(image: KernelImage, place: Path) -> Box | None:
+    """The box that `Box.save` has left at `place`; None when there is none, or it is damaged or of another build."""
+    return _resume(image, place)
+
+
+def _resumed_or_made(image: KernelImage, place: Path, make: Callable[[Path], None]) -> Box:
     box = _resume(image, place)
     if box is None:
         with snapshots.lock(place):
             box = _resume(image, place)
             if box is None:
-                from kobox.kernel.first_boot import first_boot
-
-                first_boot(image, place, memory, line, progress)
+                make(place)
                 box = _resume(image, place)
     if box is None:
         raise SnapshotError(f"{place}: damaged as soon as it was written", hint="Is that disk sound?")

@@ -55,18 +55,20 @@ class Death(NamedTuple):
 class Helper:
     """A process of kobox that serves one stream: it has a buffer of its own in the box."""
 
-    def __init__(self, box: Box) -> None:
+    def __init__(self, box: Box, process: Process, buffer: int) -> None:
         self.box = box
-        self.process = box._processes.spawn()
-        call = box._processes.call
+        self.process = process
+        self.buffer = buffer
+
+    @classmethod
+    def make(cls, box: Box) -> Helper:
+        """A new one."""
+        process = box._processes.spawn()
         flags = 0x22 | 0x2000 | 0x8000  # MAP_PRIVATE MAP_ANONYMOUS MAP_LOCKED MAP_POPULATE
-        self.buffer = call(self.process, "mmap", (0, _CHUNK, 3, flags, FOREVER, 0))
-        if self.buffer < 0:
-            raise OSError(-self.buffer, f"mmap: {os.strerror(-self.buffer)}")
+        buffer = box._calls.call(process, "mmap", (0, _CHUNK, 3, flags, FOREVER, 0))
         # A reader that has gone is an error of write(2), and no reason to die.
-        box.syscall("rt_sigprocmask", 0, struct.pack("<Q", 1 << signal.SIGPIPE - 1), None, 8)
-        mask = box._calls
-        mask.call(self.process, "rt_sigprocmask", (0, struct.pack("<Q", 1 << signal.SIGPIPE - 1), None, 8))
+        box._calls.call(process, "rt_sigprocmask", (0, struct.pack("<Q", 1 << signal.SIGPIPE - 1), None, 8))
+        return cls(box, process, buffer)
 
     def put(self, data: bytes) -> None:
         """Fill its buffer."""
@@ -80,13 +82,18 @@ class Helper:
 class Helpers:
     """The helpers of a box: those that are free are used again."""
 
-    def __init__(self, box: Box) -> None:
+    def __init__(self, box: Box, saved: Iterable[Sequence[int]]) -> None:
         self._box = box
-        self._free: list[Helper] = []
+        by_number = box._processes.by_number
+        self._free = [Helper(box, by_number[number], buffer) for number, buffer in saved if number in by_number]
+
+    def save(self) -> list[list[int]]:
+        """The free ones as plain data: [number, buffer] each."""
+        return [[helper.process.number, helper.buffer] for helper in self._free]
 
     def begin(self, script: Callable[[Helper], Script]) -> Helper:
         """Have a helper follow a script; it is free again when that ends."""
-        helper = self._free.pop() if self._free else Helper(self._box)
+        helper = self._free.pop() if self._free else Helper.make(self._box)
 
         def whole() -> Script:
             yield from script(helper)
@@ -94,10 +101,6 @@ class Helpers:
 
         self._box._processes.follow(helper.process, whole())
         return helper
-
-    def forget(self) -> None:
-        """The box went back in time: there are none."""
-        self._free.clear()
 
     def stop(self, helper: Helper) -> None:
         """End a helper that is in the middle of a call."""
