@@ -34,12 +34,21 @@ def main(argv: list[str], prog: str) -> int:
 
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=prog, description="A shell on a real kernel, in a box.")
-    parser.add_argument("files", nargs="*", metavar="FILE", help="files of this machine to have in the current directory")
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help="files of this machine to have in the current directory"
+    )
     parser.add_argument("-c", dest="command", metavar="COMMAND", help="run this command and exit with its status")
     parser.add_argument("-q", "--quiet", action="store_true", help="do not show the kernel's messages")
-    parser.add_argument("-k", "--kernel", metavar="NAME", help="the kernel to boot (default: `kobox kernel list` marks it)")
     parser.add_argument(
-        "--with", dest="packages", action="append", default=[], metavar="PACKAGE", help="add a package of Debian's; repeatable"
+        "-k", "--kernel", metavar="NAME", help="the kernel to boot (default: `kobox kernel list` marks it)"
+    )
+    parser.add_argument(
+        "--with",
+        dest="packages",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="add a package of Debian's; repeatable",
     )
     parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
     parser.add_argument("--cmdline", default="", metavar="TEXT", help="added to the kernel's command line")
@@ -64,7 +73,9 @@ def _session(arguments: argparse.Namespace, prog: str) -> int:
         if on_terminal:
             environment["TERM"] = os.environ.get("TERM", "linux")
         console = _Console(box, quiet=arguments.quiet, raw=on_terminal)
-        words = ["sh", "-c", arguments.command] if arguments.command is not None else ["-bash"] if on_terminal else ["sh"]
+        words = (
+            ["sh", "-c", arguments.command] if arguments.command is not None else ["-bash"] if on_terminal else ["sh"]
+        )
         program = programs.popen(
             box,
             words,

@@ -118,7 +118,7 @@ def read(path: str) -> Image:
 
         interpreter = next((at(h[2], h[5]).rstrip(b"\0") for h in headers if h[0] == _PT_INTERP), b"")
         dynamic = next((at(h[2], h[5]) for h in headers if h[0] == _PT_DYNAMIC), b"")
-        tags: list[tuple[int, int]] = [entry for entry in struct.iter_unpack("<QQ", dynamic[: len(dynamic) & -16])]  # type: ignore[misc]
+        tags = list(struct.iter_unpack("<QQ", dynamic[: len(dynamic) & -16]))
         tags = tags[: next((n for n, (tag, _) in enumerate(tags) if tag == 0), len(tags))]
         strings = next((value for tag, value in tags if tag == _DT_STRTAB), 0)
         where = next((strings - h[3] + h[2] for h in headers if h[0] == _PT_LOAD and h[3] <= strings < h[3] + h[5]), 0)
@@ -134,7 +134,9 @@ def read(path: str) -> Image:
                 joined = joined.replace(f"${name}", value).replace(f"${{{name}}}", value)
             return tuple(part for part in joined.split(":") if part)
 
-        return Image(path, os.fsdecode(interpreter), words(_DT_NEEDED), directories(_DT_RPATH), directories(_DT_RUNPATH))
+        return Image(
+            path, os.fsdecode(interpreter), words(_DT_NEEDED), directories(_DT_RPATH), directories(_DT_RUNPATH)
+        )
 
 
 def _find(name: str, image: Image, callers: Sequence[Image], root: str) -> str | None:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from kobox.images.debian import Archive, Package
 
 # What packages depend on for being installed and configured, and no program of theirs needs to run.
-_NOT_NEEDED = frozenset({"debconf", "perl-base", "dpkg", "gcc-12-base", "gcc-14-base", "install-info", "init-system-helpers"})
+_NOT_NEEDED = frozenset(
+    {"debconf", "perl-base", "dpkg", "gcc-12-base", "gcc-14-base", "install-info", "init-system-helpers"}
+)
 _DEAD_WEIGHT = (
     "usr/share/doc",
     "usr/share/man",
@@ -38,7 +40,9 @@ _DEAD_WEIGHT = (
 )
 
 
-def packages(store: Store, names: Iterable[str], progress: Progress | None = None, *, refresh: bool = False) -> list[Path]:
+def packages(
+    store: Store, names: Iterable[str], progress: Progress | None = None, *, refresh: bool = False
+) -> list[Path]:
     """The unpacked packages of these names and of all that they depend on, fetched where they are not there yet.
 
     Raises `FetchError` when there is no such package, or it cannot be fetched.

@@ -242,7 +242,8 @@ class Box(Kernel):
     def run(self, argv: Any, **options: Any) -> subprocess.CompletedProcess[Any]:
         """Run a program in the box to its end, as `subprocess.run`.
 
-        `argv` is a list of words. Options are subprocess's: `input`, `capture_output`, `stdin`, `stdout`, `stderr`, `env`,
+        `argv` is a list of words. Options are subprocess's: `input`, `capture_output`, `stdin`, `stdout`,
+        `stderr`, `env`,
         `cwd`, `check`, `timeout` (virtual seconds), `text`, `user` (a number). A program that the box does not have is
         brought from this machine, with its loader and libraries. Without a pipe, output goes to this process's own.
 
@@ -262,7 +263,8 @@ class Box(Kernel):
         return programs.popen(self, argv, **options)
 
     def copy_in(self, source: str | os.PathLike[str], target: str) -> None:
-        """Copy a file or a directory tree of this machine into the box, to `target`, or into it where it is a directory."""
+        """Copy a file or a directory tree of this machine into the box, to `target`, or into it where it is a
+        directory."""
         from kobox.kernel import bringing
 
         bringing.copy_in(self, source, target)

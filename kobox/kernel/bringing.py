@@ -1,8 +1,9 @@
-"""Files of this machine that are brought into a box: programs with their loader and libraries, and whatever is asked for.
+"""Files of this machine that are brought into a box: programs with their loader and libraries, and whatever is
+asked for.
 
 A program is looked for in the box first. One that is not there is taken from this machine, to the same path, with
-everything that ldd(1) would name; so `box.run(["strace", …])` needs nothing to be set up. What was brought stays until the
-box is reset. Nothing is ever written on this machine.
+everything that ldd(1) would name; so `box.run(["strace", …])` needs nothing to be set up. What was brought
+stays until the box is reset. Nothing is ever written on this machine.
 """
 
 from __future__ import annotations

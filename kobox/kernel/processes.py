@@ -334,7 +334,8 @@ class Processes:
         limits: Limits | None = None,
         stop_when_idle: bool = False,
     ) -> bool:
-        """Let programs run until `done()`, virtual time `until` (ns), or, if asked for, until all sleep: whether `done()`.
+        """Let programs run until `done()`, virtual time `until` (ns), or, if asked for, until all sleep:
+        whether `done()`.
 
         Raises `BoxTimeoutError` when all sleep and no timer will ever wake them; `KernelPanicError`; `BoxHungError`
         when one call of a program burns `limits.cpu` seconds in the kernel.

@@ -7,7 +7,8 @@
       helper process per stream  <----- read()/write() on the pipe's other end, a script that Python feeds
       PID 1 <-------------------------- SIGCHLD, wait4(): status
 
-Nothing polls: a helper sleeps in the kernel until there is something, and when everything sleeps virtual time jumps to the
+Nothing polls: a helper sleeps in the kernel until there is something, and when everything sleeps virtual time
+jumps to the
 next timer. Timeouts are virtual seconds, as everything in a box: code that runs takes 64 ns a basic block.
 """
 
@@ -23,8 +24,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from kobox.errors import BoxError, BoxTimeoutError, KoboxError, ProcessDiedError, ProgramError
-from kobox.kernel.processes import FOREVER, SECOND, Child, Limits, Process, Script
+from kobox.errors import BoxError, BoxTimeoutError
+from kobox.kernel.processes import SECOND, Child, Process, Script
+from kobox.machine.native import FOREVER
 
 if TYPE_CHECKING:
     from kobox.kernel.box import Box
@@ -35,7 +37,9 @@ ENVIRONMENT = {"PATH": PATH, "HOME": "/root", "USER": "root", "LOGNAME": "root",
 MOST_OUTPUT = 64 << 20  # what `run` keeps of a program's output before it gives up on it
 
 _CHUNK = 1 << 16  # a helper's buffer, and how much is read or written at once
-_HIGH = 1 << 20  # a stream that holds so much unread is not read further: the program then waits, as for any slow reader
+_HIGH = (
+    1 << 20
+)  # a stream that holds so much unread is not read further: the program then waits, as for any slow reader
 _KILLED_AFTER = 10  # virtual seconds that a killed program gets to be gone
 
 _SEGFAULT = re.compile(r"\[(\d+)\]: segfault at ([0-9a-f]+) ip ([0-9a-f]+)")
@@ -210,19 +214,12 @@ class Input:
             self._box.syscall("close", self._fd)
 
 
-class _OutputFile:
-    """`Program.stdout` and `.stderr`: a raw binary file; `Program` puts buffers and text on top."""
-
-    def __init__(self, program: Program, output: Output) -> None:
-        self.program = program
-        self.output = output
-
-
 class Program:
-    """A program under way in a box, as `subprocess.Popen`: `pid`, `returncode`, `stdin`, `stdout`, `stderr`, `poll`, `wait`,
-    `communicate`, `send_signal`, `terminate`, `kill`, a `with` block.
+    """A program under way in a box, as `subprocess.Popen`: `pid`, `returncode`, `stdin`, `stdout`, `stderr`,
+    `poll`, `wait`, `communicate`, `send_signal`, `terminate`, `kill`, a `with` block.
 
-    `death` says more when a signal has killed it. Time is the box's: everything runs only while Python waits for something.
+    `death` says more when a signal has killed it. Time is the box's: everything runs only while Python waits
+    for something.
     """
 
     def __init__(self, box: Box, arguments: Sequence[str], child: Child, streams: _Streams) -> None:
@@ -273,8 +270,8 @@ class Program:
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end: its exit status, negative for a signal.
 
-        Raises `subprocess.TimeoutExpired` after `timeout` virtual seconds, and when it sleeps for something that never comes;
-        `KernelPanicError`, `BoxHungError`.
+        Raises `subprocess.TimeoutExpired` after `timeout` virtual seconds, and when it sleeps for something
+        that never comes; `KernelPanicError`, `BoxHungError`.
         """
         self._run(lambda: self.ended, timeout)
         status = self._settle()
@@ -306,8 +303,8 @@ class Program:
     def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
         """Send `input`, read everything, wait for the end: (stdout, stderr), each None without a pipe.
 
-        Raises `subprocess.TimeoutExpired` as `wait` does, with what was read in `.output` and `.stderr`: call it again to
-        go on.
+        Raises `subprocess.TimeoutExpired` as `wait` does, with what was read in `.output` and `.stderr`: call
+        it again to go on.
         """
         if self._input is not None:
             if input:
@@ -430,7 +427,7 @@ def _wrapped(raw: Any, text: bool) -> IO[Any]:
     if raw.writable():
         return io.TextIOWrapper(raw, encoding="utf-8", write_through=True) if text else raw
     buffered = io.BufferedReader(raw)
-    return io.TextIOWrapper(buffered, encoding="utf-8", errors="surrogateescape") if text else buffered  # type: ignore[return-value]
+    return io.TextIOWrapper(buffered, encoding="utf-8", errors="surrogateescape") if text else buffered
 
 
 def _raw_base() -> type:
@@ -629,7 +626,9 @@ class _Plumbing:
 
     def _fd_of(self, what: Any) -> int:
         if not self._is_of_box(what):
-            raise TypeError("a program of the box reads files of the box: give it `input=`, or a file that `box.open` opened")
+            raise TypeError(
+                "a program of the box reads files of the box: give it `input=`, or a file that `box.open` opened"
+            )
         return what if isinstance(what, int) else int(what.fileno())
 
     def streams(self, sink: Callable[[bytes], object] | None, text: bool) -> _Streams:
@@ -638,7 +637,8 @@ class _Plumbing:
         if self._master >= 0:
             return _Streams(None, {}, (), Terminal(box, self._master, sink), text)
         given = Input(box, ours["stdin"]) if "stdin" in ours else None
-        outputs = {name: Output(box, ours[name]) for name in ("stdout", "stderr") if name in ours and name not in self._forward}
+        kept = [name for name in ("stdout", "stderr") if name in ours and name not in self._forward]
+        outputs = {str(name): Output(box, ours[name]) for name in kept}
         forwarded = tuple(Output(box, ours[name], forward) for name, forward in self._forward.items())
         return _Streams(given, outputs, forwarded, None, text)
 
@@ -758,6 +758,3 @@ def death_of(pid: int, number: signal.Signals, records: Iterable[Any]) -> Death:
         if (found := _TRAP.search(record.text)) and int(found[1]) == pid:
             return Death(number, None, int(found[3], 16), record.text)
     return Death(number, None, None, "")
-
-
-__all__ = ["DEVNULL", "PIPE", "STDOUT", "Death", "Limits", "Process", "Program", "popen", "run", "KoboxError", "ProcessDiedError", "ProgramError"]

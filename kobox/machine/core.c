@@ -1240,6 +1240,7 @@ EXPORT void kobox_set_doorbell(struct machine *m, uint64_t at)
     copy_virtual(m, m->home, at - sizeof m->agent / 2, m->agent, sizeof m->agent, false);
 }
 EXPORT uint64_t kobox_cr3(struct machine *m) { return read_reg(m, UC_X86_REG_CR3); }
+EXPORT uint64_t kobox_syscalls(struct machine *m) { return m->dev.syscalls; }
 EXPORT uint64_t kobox_progress(struct machine *m)
 {
     env_load(m);

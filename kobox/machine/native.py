@@ -44,6 +44,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_set_syscall": (None, (_P, _U64, ctypes.POINTER(_U64))),
     "kobox_set_doorbell": (None, (_P, _U64)),
     "kobox_cr3": (_U64, (_P,)),
+    "kobox_syscalls": (_U64, (_P,)),
     "kobox_progress": (_U64, (_P,)),
     "kobox_registers": (None, (_P, ctypes.POINTER(_U64))),
     "kobox_register": (_U64, (_P, _I)),

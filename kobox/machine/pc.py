@@ -221,6 +221,11 @@ class Machine:
         """The address space that the CPU is in: the physical address of its page tables."""
         return int(self._core.kobox_cr3(self._handle))
 
+    @property
+    def system_calls(self) -> int:
+        """How many system calls were made since power on."""
+        return int(self._core.kobox_syscalls(self._handle))
+
     def progress(self) -> int:
         """A number that changes whenever a program has made a system call, or runs code of its own."""
         return int(self._core.kobox_progress(self._handle))

@@ -1,9 +1,10 @@
-"""The user space of a box that people stand in: Debian's busybox and kmod, accounts, and whatever packages are asked for.
+"""The user space of a box that people stand in: Debian's busybox and kmod, accounts, and whatever packages are
+asked for.
 
     snapshot of the booted kernel  +  packages  ->  a box with a root file system  ->  a snapshot of that
 
-It is made once for a kernel and a list of packages; then it is resumed as any booted kernel is. The root file system is the
-kernel's own initramfs, merged as Debian's is (/bin is usr/bin), and writable.
+It is made once for a kernel and a list of packages; then it is resumed as any booted kernel is. The root file
+system is the kernel's own initramfs, merged as Debian's is (/bin is usr/bin), and writable.
 """
 
 from __future__ import annotations
@@ -26,28 +27,13 @@ if TYPE_CHECKING:
 
     from kobox.kernel.box import Box
 
-_FORMAT = 2  # of what `_furnish` makes
+_FORMAT = 3  # of what `_furnish` makes
 _BASE = ("busybox-static", "kmod", "dash", "bash")
 HOSTNAME = "box"
 _MERGED = ("bin", "sbin", "lib", "lib64")
 _DIRECTORIES = ("home", "opt", "srv", "usr/local/bin", "usr/local/sbin", "usr/share", "var/log", "var/tmp", "var/lib")
-_FILES = {
-    "/etc/passwd": "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\n"
-    "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\nuser:x:1000:1000:user:/home/user:/bin/bash\n",
-    "/etc/group": "root:x:0:\ndaemon:x:1:\ntty:x:5:\ndisk:x:6:\nkmem:x:15:\nnogroup:x:65534:\nuser:x:1000:\n",
-    # No passwords: whoever logs in here has the box anyway.
-    "/etc/shadow": "root::19000:0:99999:7:::\ndaemon:*:19000:0:99999:7:::\nnobody:*:19000:0:99999:7:::\n"
-    "user::19000:0:99999:7:::\n",
-    "/etc/hosts": f"127.0.0.1\tlocalhost\n127.0.1.1\t{HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n",
-    "/etc/hostname": f"{HOSTNAME}\n",
-    "/etc/nsswitch.conf": "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nprotocols: files\nservices: files\n",
-    "/etc/shells": "/bin/sh\n/bin/bash\n",
-    "/etc/securetty": "console\nttyS0\npts/0\n",
-    "/etc/protocols": "ip\t0\tIP\nicmp\t1\tICMP\ntcp\t6\tTCP\nudp\t17\tUDP\nipv6-icmp\t58\tIPv6-ICMP\nsctp\t132\tSCTP\n",
-    "/etc/services": "echo\t7/tcp\necho\t7/udp\nssh\t22/tcp\ndomain\t53/udp\nhttp\t80/tcp\nhttps\t443/tcp\n",
-    "/etc/profile": "export PATH={path}\nPS1='{release}:\\w\\$ '\nalias ll='ls -l'\n[ -d \"$HOME\" ] && cd \"$HOME\"\n",
-    "/etc/shellrc": "PS1='{release}:\\w\\$ '\nalias ll='ls -l'\n",
-}
+# Files of /etc: `{release}` and `{path}` stand for the kernel's release and the search path.
+_ETC = os.path.join(os.path.dirname(__file__), "etc")
 Progress = boxes.Progress
 
 
@@ -90,9 +76,10 @@ def _furnish(box: Box, trees: Sequence[Path]) -> None:
             if os.path.isdir(tree / entry):
                 bringing.copy_in(box, tree / entry, "/")
     box.run(["/bin/busybox", "--install", "-s"], check=True)
-    for path, text in _FILES.items():
-        content = text.replace("{path}", programs.PATH).replace("{release}", box.release)
-        box.write_bytes(path, content.encode())
+    for name in os.listdir(_ETC):
+        with open(os.path.join(_ETC, name)) as file:
+            text = file.read().replace("{path}", programs.PATH).replace("{release}", box.release)
+        box.write_bytes(f"/etc/{name}", text.encode())
     with suppress(OSError):
         box.syscall("chmod", "/etc/shadow", 0o640)
     box.syscall("chmod", "/root", 0o700)

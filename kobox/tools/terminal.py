@@ -3,9 +3,10 @@
     keyboard --> Session.pump --> pty master of the box --> the program
     screen   <-- sink         <-- helper process        <--
 
-Time: a box's time is virtual, and leaps over what nobody waits for. A person's terminal is different. While a program sits
-reading it (a prompt, vi, top with its two seconds), the box's clock keeps pace with the clock on the wall; while programs only
-sleep (`sleep 3600`, a module's msleep), it leaps as ever. Which it is, /proc/PID/syscall of the foreground processes tells.
+Time: a box's time is virtual, and leaps over what nobody waits for. A person's terminal is different. While a program
+sits reading it (a prompt, vi, top with its two seconds), the box's clock keeps pace with the clock on the wall; while
+programs only sleep (`sleep 3600`, a module's msleep), it leaps as ever. Which it is, /proc/PID/syscall of the
+foreground processes tells.
 """
 
 from __future__ import annotations
@@ -24,16 +25,20 @@ from typing import TYPE_CHECKING
 from kobox.errors import BoxTimeoutError
 from kobox.kernel.processes import SECOND, Limits
 from kobox.kernel.syscall_numbers import NUMBERS
+from kobox.machine.native import FOREVER
 
 if TYPE_CHECKING:
     from kobox.kernel.box import Box
     from kobox.kernel.programs import Program
 
 _CHUNK = 1 << 14
+_SETTLING = 1_000_000  # ns
 # What waits for time and for nothing else.
 _SLEEPS = frozenset(NUMBERS[name] for name in ("nanosleep", "clock_nanosleep"))
 _WAITS = frozenset(NUMBERS[name] for name in ("wait4", "waitid"))
-_POLLS = frozenset(NUMBERS[name] for name in ("poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait", "pause"))
+_POLLS = frozenset(
+    NUMBERS[name] for name in ("poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait", "pause")
+)
 _READS = frozenset(NUMBERS[name] for name in ("read", "readv"))
 
 
@@ -50,8 +55,6 @@ class Session:
         self._notice = notice
         self._wakeup = -1
         self._resized = False
-        self._calls = -1
-        self._leaps = False
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -128,24 +131,34 @@ class Session:
     def _pass_time(self, limits: Limits) -> None:
         """Everything sleeps: leap to the next timer, or wait for the user, whichever the programs wait for."""
         machine, processes = self._box.machine, self._box._processes
+        leaps = self._waits_for_time()
+        with contextlib.suppress(BoxTimeoutError):  # what was asked in the box has to come to rest first
+            processes.run_until(self._interrupted, limits=limits, stop_when_idle=True)
+        if self._interrupted():
+            return
         due = machine.next_timer
-        if self._may_leap():
-            processes.run_until(self._interrupted, until=due + 1, limits=limits)
+        if leaps:
+            self._leap(limits)
             return
         began = time.monotonic()
-        wait = None if due == (1 << 64) - 1 else max(0.0, (due - machine.time) / SECOND)
-        if not self._take_input(None if wait is None else min(wait, 3600.0)) or wait is not None:
-            spent = int((time.monotonic() - began) * SECOND)
-            with contextlib.suppress(BoxTimeoutError):
-                processes.run_until(self._interrupted, until=machine.time + max(spent, 1), limits=limits)
+        wait = None if due == FOREVER else max(0.0, (due - machine.time) / SECOND)
+        self._ready(wait if wait is None else min(wait, 3600.0))
+        spent = int((time.monotonic() - began) * SECOND)
+        with contextlib.suppress(BoxTimeoutError):
+            processes.run_until(self._interrupted, until=machine.time + max(spent, _SETTLING), limits=limits)
 
-    def _may_leap(self) -> bool:
-        """Whether nobody waits for this side."""
-        calls = self._box.machine.statistics()["syscalls"]
-        if calls != self._calls:
-            self._leaps = self._waits_for_time()
-            self._calls = self._box.machine.statistics()["syscalls"]
-        return self._leaps
+    def _leap(self, limits: Limits) -> None:
+        """From timer to timer, until a program has made a call again. To ask what they wait for would itself
+        keep the kernel busy, so that is not done again before."""
+        machine = self._box.machine
+        calls = machine.system_calls
+        while machine.system_calls == calls and not self._interrupted():
+            if machine.next_timer == FOREVER:
+                self._ready(None)
+                return
+            # A millisecond more: the kernel needs some for what the timer is about.
+            until = max(machine.next_timer, machine.time) + _SETTLING
+            self._box._processes.run_until(self._interrupted, until=until, limits=limits)
 
     def _waits_for_time(self) -> bool:
         if self._source is None:
@@ -211,7 +224,7 @@ class Session:
             self._wakeup = -1
 
 
-class HangUp(Exception):  # noqa: N818: it is the end of a session, and no error
+class HangUp(Exception):  # noqa: N818
     """The user's terminal has gone."""
 
 
