@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from kobox.errors import BoxError, KernelPanicError
 
 if TYPE_CHECKING:
+    from kobox.images.store import Store
     from kobox.kernel.box import Box
     from kobox.kernel.log import LogRecord
 
@@ -50,9 +51,27 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         metavar="PACKAGE",
         help="add a package of Debian's; repeatable",
     )
+    parser.add_argument(
+        "--share",
+        action="append",
+        default=[],
+        type=_share,
+        metavar="DIR:/PATH[:copy]",
+        help="a directory of this machine, read only, or as a copy of the box's own to write in; repeatable",
+    )
+    parser.add_argument("--save", metavar="NAME", help="keep the box under this name when the shell has ended")
+    parser.add_argument("--load", metavar="NAME", help="go on with a box that was kept")
     parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
     parser.add_argument("--cmdline", default="", metavar="TEXT", help="added to the kernel's command line")
     return parser
+
+
+def _share(text: str) -> tuple[str, str, bool]:
+    directory, _, rest = text.partition(":")
+    target, _, kind = rest.partition(":")
+    if not directory or not target.startswith("/") or kind not in ("", "ro", "copy"):
+        raise argparse.ArgumentTypeError(f"{text!r}: it is DIRECTORY:/PATH, with :copy behind to write there")
+    return directory, target, kind == "copy"
 
 
 def _interactive(arguments: argparse.Namespace) -> bool:
@@ -60,14 +79,16 @@ def _interactive(arguments: argparse.Namespace) -> bool:
 
 
 def _session(arguments: argparse.Namespace, prog: str) -> int:
+    from kobox.images.store import Store
     from kobox.kernel import bringing, programs
-    from kobox.tools import terminal
-    from kobox.tools.rootfs import shell_box
+    from kobox.tools import rootfs, terminal
 
-    box = _box(arguments, prog, shell_box)
-    with box:
+    store = Store()
+    with _box(arguments, store) as box:
         for file in arguments.files:
             bringing.copy_in(box, file, f"/root/{os.path.basename(os.path.abspath(file))}")
+        for directory, target, private_copy in arguments.share:
+            box.share(directory, target, private_copy=private_copy)
         on_terminal = _interactive(arguments)
         environment = {**programs.ENVIRONMENT, "SHELL": "/bin/bash"}
         if on_terminal:
@@ -95,20 +116,28 @@ def _session(arguments: argparse.Namespace, prog: str) -> int:
                 status = session.pump()
         except terminal.HangUp:
             return 129
+        finally:
+            if box.alive:
+                program.close()
+        if arguments.save:
+            rootfs.save(box, arguments.save, store)
         return status if status >= 0 else 128 - status
 
 
-def _box(arguments: argparse.Namespace, prog: str, make: object) -> Box:
+def _box(arguments: argparse.Namespace, store: Store) -> Box:
     from kobox.cli.progress import ProgressLine
-    from kobox.tools.rootfs import shell_box
+    from kobox.tools import rootfs
 
+    if arguments.load:
+        return rootfs.load_saved(arguments.load, store)
     progress = ProgressLine()
     try:
-        return shell_box(
+        return rootfs.shell_box(
             arguments.kernel,
             packages_added=arguments.packages,
             memory=arguments.memory << 20,
             cmdline=arguments.cmdline,
+            store=store,
             progress=progress,
         )
     finally:

@@ -109,6 +109,9 @@ class Box(Kernel):
         self._processes.on_program = self._answer
         self._uevents = int(about["uevents"])
         self._helpers: Any = None
+        self._shares: Any = None
+        if about.get("shares"):
+            self._resume_shares(about["shares"])
         self.requests: list[list[str]] = []  # the programs that the kernel ran, with their arguments
 
     # -- life --------------------------------------------------------------------------------------------------
@@ -164,6 +167,7 @@ class Box(Kernel):
             "main": self._main.number,
             "findings": self._findings_from,
             "helpers": self.helpers.save(),
+            "shares": self._shares.save() if self._shares is not None else [],
         }
 
     def _go_back(self, checkpoint: Checkpoint, about: dict[str, Any]) -> None:
@@ -175,6 +179,7 @@ class Box(Kernel):
         self.log.forget()
         self._mark = 0
         self._helpers = None
+        self._resume_shares(self._about.get("shares", ()))
         self._findings_from = about["findings"]
         if self._probes is not None:
             self._probes.follow()
@@ -261,6 +266,30 @@ class Box(Kernel):
 
         self._must_be_open()
         return programs.popen(self, argv, **options)
+
+    def share(
+        self, directory: str | os.PathLike[str], target: str, *, private_copy: bool = False, lasting: float = 1.0
+    ) -> None:
+        """Have a directory of this machine in the box at `target`, read only, or (`private_copy`) writable there, with
+        what is written kept in the box. Nothing is ever written here.
+
+        Files are read when they are used. `lasting`: virtual seconds for which the box need not look for changes.
+        Raises `OSError`; `BoxError` when the kernel has no FUSE or overlay file system.
+        """
+        self._must_be_open()
+        if self._shares is None:
+            from kobox.kernel.hostfs import Shares
+
+            self._shares = Shares(self, [])
+        self._shares.add(os.fspath(directory), target, private_copy=private_copy, lasting=lasting)
+
+    def _resume_shares(self, saved: Any) -> None:
+        """The helpers that serve shared directories go on with the call that they are in."""
+        self._shares = None
+        if saved:
+            from kobox.kernel.hostfs import Shares
+
+            self._shares = Shares(self, saved)
 
     def copy_in(self, source: str | os.PathLike[str], target: str) -> None:
         """Copy a file or a directory tree of this machine into the box, to `target`, or into it where it is a

@@ -99,12 +99,21 @@ def _copy_in(box: Box, source: str, target: str) -> None:
         for entry in sorted(os.listdir(source)):
             here, there = os.path.join(source, entry), f"{target.rstrip('/')}/{entry}"
             if os.path.islink(here):
-                with suppress(FileExistsError):
-                    box.syscall("symlink", os.readlink(here), there)
+                _link(box, os.readlink(here), there)
             else:
                 _copy_in(box, here, there)
     elif stat.S_ISREG(facts.st_mode):
         copy_file(box, source, target)
+
+
+def _link(box: Box, text: str, place: str) -> None:
+    """A symbolic link, in place of a file or link that is there; a directory stays."""
+    try:
+        box.syscall("symlink", text, place)
+    except FileExistsError:
+        with suppress(IsADirectoryError):
+            box.unlink(place)
+            box.syscall("symlink", text, place)
 
 
 def copy_file(box: Box, source: str, target: str) -> None:

@@ -313,6 +313,10 @@ class Processes:
         process.script, process.state = script, State.BUSY
         self._continue(process, None)
 
+    def resume_script(self, process: Process, script: Script) -> None:
+        """Go on with a script whose first call is under way in the box already, as in one that was resumed."""
+        process.script, process.state = script, State.BUSY
+
     def _continue(self, process: Process, result: int | None) -> None:
         script = process.script
         assert script is not None

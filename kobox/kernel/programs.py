@@ -65,11 +65,11 @@ class Helper:
         self.buffer = buffer
 
     @classmethod
-    def make(cls, box: Box) -> Helper:
-        """A new one."""
+    def make(cls, box: Box, size: int = _CHUNK) -> Helper:
+        """A new one, with a buffer of `size` bytes."""
         process = box._processes.spawn()
         flags = 0x22 | 0x2000 | 0x8000  # MAP_PRIVATE MAP_ANONYMOUS MAP_LOCKED MAP_POPULATE
-        buffer = box._calls.call(process, "mmap", (0, _CHUNK, 3, flags, FOREVER, 0))
+        buffer = box._calls.call(process, "mmap", (0, size, 3, flags, FOREVER, 0))
         # A reader that has gone is an error of write(2), and no reason to die.
         box._calls.call(process, "rt_sigprocmask", (0, struct.pack("<Q", 1 << signal.SIGPIPE - 1), None, 8))
         return cls(box, process, buffer)

@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from kobox.errors import KoboxError
 from kobox.images.packages import packages
-from kobox.images.store import KernelImage, Store
+from kobox.images.store import KernelImage, Store, is_plain, write_whole
 from kobox.kernel import box as boxes
 from kobox.kernel import bringing, programs
 from kobox.tools import boot as booting
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 
     from kobox.kernel.box import Box
 
-_FORMAT = 3  # of what `_furnish` makes
+_FORMAT = 4  # of what `_furnish` makes
 _BASE = ("busybox-static", "kmod", "dash", "bash")
+_LASTING = 1e7  # seconds: a kernel's tree does not change
 HOSTNAME = "box"
 _MERGED = ("bin", "sbin", "lib", "lib64")
 _DIRECTORIES = ("home", "opt", "srv", "usr/local/bin", "usr/local/sbin", "usr/share", "var/log", "var/tmp", "var/lib")
@@ -66,9 +68,45 @@ def shell_box(
     return box
 
 
+def save(box: Box, name: str, store: Store) -> None:
+    """Keep this state of a box under a name. Raises `KoboxError` for a name that cannot be one, or when there
+    is no room."""
+    place = _place(store, name)
+    box.save(place)
+    write_whole(place / "kernel", box.image.name.encode())
+
+
+def load_saved(name: str, store: Store) -> Box:
+    """The box that was saved under a name. Raises `KoboxError` when there is none, or another kobox has saved it."""
+    place = _place(store, name)
+    try:
+        kernel = (place / "kernel").read_text()
+    except OSError:
+        known = ", ".join(sorted(entry.name for entry in place.parent.glob("*"))) or "none"
+        raise KoboxError(f"no box was saved as {name!r}", hint=f"Saved are: {known}.") from None
+    box = boxes.resume(store.get(kernel), place)
+    if box is None:
+        raise KoboxError(
+            f"{place}: damaged, or saved by another version of kobox", hint=f"Remove {place}, and prepare it again."
+        )
+    box.loader = booting.load
+    return box
+
+
+def _place(store: Store, name: str) -> Path:
+    if not is_plain(name) or name.startswith("."):
+        raise KoboxError(f"{name!r} cannot be the name of a saved box", hint="Take letters and digits.")
+    return store.root / "saved" / name
+
+
 def _furnish(box: Box, trees: Sequence[Path]) -> None:
+    if box.image.modules is not None:
+        _share_modules(box)
     for name in _MERGED:
         _merge(box, name)
+    # The kernel's own requests go to the real modprobe from now on, as on any system; kobox's is out of the way.
+    bringing.make_directories(box, "/usr/lib/kobox")
+    box.syscall("rename", "/usr/sbin/modprobe", "/usr/lib/kobox/modprobe")
     for name in _DIRECTORIES:
         bringing.make_directories(box, f"/{name}")
     for tree in trees:
@@ -89,6 +127,13 @@ def _furnish(box: Box, trees: Sequence[Path]) -> None:
     # What is typed first is there at once: programs that have run once are in the page cache, and so is their code.
     for words in (["sh", "-c", "ls / | head -1; true"], ["kmod", "--version"]):
         box.run(words, capture_output=True)
+
+
+def _share_modules(box: Box) -> None:
+    """/lib/modules/RELEASE: the kernel's tree, read when it is used, and writable in the box (depmod,
+    modules_install)."""
+    directory = booting.tree_of(box.image).directory
+    box.share(directory, f"/lib/modules/{box.release}", private_copy=True, lasting=_LASTING)
 
 
 def _merge(box: Box, name: str) -> None:

@@ -13,30 +13,43 @@ from kobox.errors import BoxError, ProgramError
 from kobox.kernel.box import Box
 from kobox.kernel.programs import DEVNULL, PIPE, STDOUT
 
+PROGRAMS = {
+    "crash": ("int main(void){*(volatile int*)0x1234=1;}", ["-O1"]),
+    "static": (
+        r"""#include <stdio.h>
+        int main(int n, char **v) { printf("%d %s\n", n, v[n - 1]); return n; }""",
+        ["-static"],
+    ),
+    "spin": ("int main(void){for(;;);}", ["-O1"]),
+    "floats": (
+        r"""#include <stdio.h>
+        #include <unistd.h>
+        #include <sys/wait.h>
+        int main(void) {
+            double s = 0;
+            fork();
+            for (int i = 1; i < 300000; i++) s += 1.0 / i;
+            wait(0);
+            printf("%.9f\n", s);
+        }""",
+        ["-O1"],
+    ),
+    "wide": ("#include <unistd.h>\nchar b[65536];int main(void){while(write(1,b,sizeof b)>0);}", []),
+    "illegal": ('int main(void){__asm__("ud2");}', []),
+    # The doorbell's leaf at the very address where kobox's own CPUID stands, in a program that is not kobox's.
+    "doorbell": (
+        r"""__asm__(".globl _start; _start: nop; nop; nop; mov $0x6b6f626f, %eax; cpuid;"
+                    "mov $60, %eax; mov $7, %edi; syscall");""",
+        ["-static", "-nostdlib", "-Wl,-Ttext=0x4000b0,-z,norelro,--build-id=none", "-Wl,-N"],
+    ),
+}
+
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with small programs: crash, spin, wide (prints without end), hostile."""
+    """A directory with the small programs of PROGRAMS."""
     place = tmp_path_factory.mktemp("programs")
-    for name, code, flags in (
-        ("crash", "int main(void){*(volatile int*)0x1234=1;}", ["-O1"]),
-        ("static", '#include <stdio.h>\nint main(int n,char**v){printf("%d %s\\n",n,v[n-1]);return n;}', ["-static"]),
-        ("spin", "int main(void){for(;;);}", ["-O1"]),
-        (
-            "floats",
-            "#include <stdio.h>\n#include <unistd.h>\n#include <sys/wait.h>\nint main(void){double s=0;fork();"
-            'for(int i=1;i<300000;i++)s+=1.0/i;wait(0);printf("%.9f\\n",s);}',
-            ["-O1"],
-        ),
-        ("wide", "#include <unistd.h>\nchar b[65536];int main(void){while(write(1,b,sizeof b)>0);}", []),
-        ("illegal", 'int main(void){__asm__("ud2");}', []),
-        (
-            "doorbell",  # the leaf, executed at the very address where kobox's own stands, in a program that is not kobox's
-            '__asm__(".globl _start\\n_start: nop;nop;nop; mov $0x6b6f626f,%eax\\n cpuid\\n mov $60,%eax\\n mov $7,%edi\\n'
-            ' syscall");',
-            ["-static", "-nostdlib", "-Wl,-Ttext=0x4000b0,-z,norelro,--build-id=none", "-Wl,-N"],
-        ),
-    ):
+    for name, (code, flags) in PROGRAMS.items():
         source = place / f"{name}.c"
         source.write_text(code)
         subprocess.run(["gcc", "-w", "-o", str(place / name), str(source), *flags], check=True)
@@ -134,7 +147,9 @@ def test_floating_point_survives_other_processes(box: Box, compiled: Path) -> No
     assert first == second == f"{sum(1 / n for n in range(1, 300000)):.9f}"
 
 
-def test_a_program_that_never_stops_printing_is_bounded(box: Box, compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_never_stops_printing_is_bounded(
+    box: Box, compiled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("kobox.kernel.programs.MOST_OUTPUT", 1 << 20)
     with pytest.raises(BoxError, match="more than 1 MiB"):
         box.run([compiled / "wide"], stdout=PIPE)
