@@ -1,8 +1,8 @@
 """The kernel's allocators, as data: which functions give memory out and take it back, and how.
 
-A row names a function without the suffix `_noprof` that kernels have added since 6.10; what a kernel does not have is left
-out. Which argument is what is told by its name in the source, by BTF. (Sources: include/linux/slab.h, vmalloc.h, gfp.h,
-percpu.h, mm/slub.c, mm/vmalloc.c, mm/page_alloc.c, mm/percpu.c.)
+A row names a function without the suffix `_noprof` that kernels have added since 6.10; what a kernel does not have is
+left out. Which argument is what is told by its name in the source, by BTF. (Sources: include/linux/slab.h,
+vmalloc.h, gfp.h, percpu.h, mm/slub.c, mm/vmalloc.c, mm/page_alloc.c, mm/percpu.c.)
 """
 
 from __future__ import annotations
@@ -35,52 +35,63 @@ class Allocator(NamedTuple):
     how: str
 
 
+def _rows(kind: Kind, how: str, names: str) -> tuple[Allocator, ...]:
+    return tuple(Allocator(name, kind, how) for name in names.split())
+
+
 ALLOCATORS = (
-    *(
-        Allocator(name, Kind.KMALLOC, "cache and size")
-        for name in (
-            "kmalloc_trace kmalloc_node_trace kmem_cache_alloc_trace kmem_cache_alloc_node_trace "
-            "__kmalloc_cache __kmalloc_cache_node"
-        ).split()
+    *_rows(
+        Kind.KMALLOC,
+        "cache and size",
+        "kmalloc_trace kmalloc_node_trace kmem_cache_alloc_trace kmem_cache_alloc_node_trace __kmalloc_cache "
+        "__kmalloc_cache_node",
     ),
-    *(
-        Allocator(name, Kind.KMALLOC, "size")
-        for name in (
-            "__kmalloc __kmalloc_node __kmalloc_track_caller __kmalloc_node_track_caller __kmalloc_flags "
-            "kmalloc_large kmalloc_large_node __kmalloc_large __kmalloc_large_node kvmalloc_node __kvmalloc_node"
-        ).split()
+    *_rows(
+        Kind.KMALLOC,
+        "size",
+        "__kmalloc __kmalloc_node __kmalloc_track_caller __kmalloc_node_track_caller __kmalloc_flags kmalloc_large "
+        "kmalloc_large_node __kmalloc_large __kmalloc_large_node kvmalloc_node __kvmalloc_node",
     ),
-    *(Allocator(name, Kind.KMALLOC, "again") for name in ("krealloc", "krealloc_node_align")),
-    *(
-        Allocator(name, Kind.CACHE, "cache")
-        for name in ("kmem_cache_alloc", "kmem_cache_alloc_node", "kmem_cache_alloc_lru")
+    *_rows(Kind.KMALLOC, "again", "krealloc krealloc_node_align"),
+    *_rows(Kind.CACHE, "cache", "kmem_cache_alloc kmem_cache_alloc_node kmem_cache_alloc_lru"),
+    *_rows(
+        Kind.VMALLOC,
+        "size",
+        "vmalloc vzalloc __vmalloc vmalloc_node vzalloc_node vmalloc_user vmalloc_32 vmalloc_32_user vmalloc_huge "
+        "vmalloc_huge_node __vmalloc_node vmalloc_array __vmalloc_array",
     ),
-    *(
-        Allocator(name, Kind.VMALLOC, "size")
-        for name in (
-            "vmalloc vzalloc __vmalloc vmalloc_node vzalloc_node vmalloc_user vmalloc_32 vmalloc_32_user "
-            "vmalloc_huge vmalloc_huge_node __vmalloc_node vmalloc_array __vmalloc_array"
-        ).split()
-    ),
-    *(Allocator(name, Kind.PAGES, "order, a page") for name in ("__alloc_pages", "alloc_pages", "folio_alloc")),
-    *(Allocator(name, Kind.PAGES, "order") for name in ("__get_free_pages", "get_zeroed_page")),
-    Allocator("get_free_pages", Kind.PAGES, "order"),
-    Allocator("alloc_pages_exact", Kind.PAGES, "size"),
-    *(Allocator(name, Kind.PERCPU, "size") for name in ("__alloc_percpu", "__alloc_percpu_gfp", "pcpu_alloc")),
+    *_rows(Kind.PAGES, "order, a page", "__alloc_pages alloc_pages folio_alloc"),
+    *_rows(Kind.PAGES, "order", "__get_free_pages get_zeroed_page get_free_pages"),
+    *_rows(Kind.PAGES, "size", "alloc_pages_exact"),
+    *_rows(Kind.PERCPU, "size", "__alloc_percpu __alloc_percpu_gfp pcpu_alloc"),
 )
+
+
+def _names(names: str) -> tuple[str, ...]:
+    return tuple(names.split())
+
 
 # Functions that allocate for their caller by one of the above.
-ON_BEHALF = tuple(
-    (
-        "kstrdup kstrdup_const kstrndup kmemdup kmemdup_nul kmemdup_array kasprintf kvasprintf kvasprintf_const "
-        "memdup_user memdup_user_nul strndup_user vmemdup_user kmalloc_array kvrealloc kvrealloc_node_align "
-        "devm_kmalloc devm_krealloc devm_kmemdup devm_kstrdup devm_kasprintf bitmap_alloc bitmap_zalloc "
-        "bitmap_alloc_node bitmap_zalloc_node kstrdup_quotable kfree_strarray kstrdup_and_replace"
-    ).split()
+ON_BEHALF = _names(
+    "kstrdup kstrdup_const kstrndup kmemdup kmemdup_nul kmemdup_array kasprintf kvasprintf kvasprintf_const "
+    "memdup_user memdup_user_nul strndup_user vmemdup_user kmalloc_array kvrealloc kvrealloc_node_align devm_kmalloc "
+    "devm_krealloc devm_kmemdup devm_kstrdup devm_kasprintf bitmap_alloc bitmap_zalloc bitmap_alloc_node "
+    "bitmap_zalloc_node kstrdup_quotable kstrdup_and_replace"
 )
 
-ZEROING = frozenset("vzalloc vzalloc_node vmalloc_user vmalloc_32_user get_zeroed_page __alloc_percpu "
-                    "__alloc_percpu_gfp pcpu_alloc".split())  # fmt: skip
+# What they give is cleared, though no flag says so.
+ZEROING = frozenset(
+    _names(
+        "vzalloc vzalloc_node vmalloc_user vmalloc_32_user get_zeroed_page __alloc_percpu __alloc_percpu_gfp pcpu_alloc"
+    )
+)
+
+# What a module's author wrote, where the kernel's headers make another call of it.
+PLAIN = {
+    row.name: "krealloc" if row.how == "again" else "kvmalloc" if "kvmalloc" in row.name else "kmalloc"
+    for row in ALLOCATORS
+    if row.kind is Kind.KMALLOC
+} | {"__alloc_percpu": "alloc_percpu", "__alloc_percpu_gfp": "alloc_percpu", "pcpu_alloc": "alloc_percpu"}
 
 # What takes which kind back, for errors and advice.
 RELEASE = {

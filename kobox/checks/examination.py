@@ -218,6 +218,8 @@ class Examination:
         """Make the box clean and let the checks begin: for those who load and unload the module themselves, and call
         `finish` in the end."""
         self.box.reset()
+        self.box.watch.forget()
+        self._watched.clear()
         try:
             for check in self.checks:
                 check.attach(self)
@@ -297,6 +299,8 @@ class Examination:
         for check in self.checks:
             check.gone(self)
         self.module = None
+        self.box.watch.leave()
+        self._watched.clear()
 
     def _watch_linking(self) -> None:
         name = self.file.name

@@ -93,8 +93,11 @@ class Finding:
 
     @property
     def where(self) -> Frame | None:
-        """The module's own innermost frame, or else the innermost."""
-        return next((frame for frame in self.chain if frame.module), self.chain[0] if self.chain else None)
+        """The innermost frame of the module's own sources; else of the module, with what it has of the
+        kernel's headers; else the innermost."""
+        own = [frame for frame in self.chain if frame.module]
+        plain = (frame for frame in own if not frame.file.startswith(("include/", "arch/")))
+        return next(plain, own[0] if own else self.chain[0] if self.chain else None)
 
     @property
     def key(self) -> tuple[Any, ...]:

@@ -2,7 +2,8 @@
 
     kmalloc-rcl-128:  | object, 64 bytes asked for | redzone …  | object … | redzone |
 
-Three things make an object's edges visible, all of them done by changing arguments of the kernel's own allocators while the
+Three things make an object's edges visible, all of them done by changing arguments of the kernel's own
+allocators while the
 module calls them: it gets at least `ROOM` bytes more than it asked for; kmalloc's objects come from the caches for
 reclaimable memory, which hardly anybody else uses, so that what lies before an object is the module's too; and caches
 that the module makes are not merged with others. What it frees is kept from being given out again for a while (the
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kobox.checks.allocators import GFP_DMA, GFP_RECLAIMABLE, Kind
+from kobox.checks.examination import Trace
 from kobox.errors import KoboxError
 from kobox.kernel.box import Box
 from kobox.machine.watch import Mark
@@ -27,9 +29,6 @@ ROOM = 16
 PAGE = 4096
 QUARANTINE_OBJECTS = 512
 QUARANTINE_BYTES = 4 << 20
-
-Trace = tuple[int, ...]
-"""Addresses of a call chain, the innermost first."""
 
 
 @dataclass(slots=True)
@@ -45,7 +44,7 @@ class Object:
     stage: str
     cache: int = 0
     page: int = 0  # its struct page
-    gone: Trace = ()
+    gone: Trace | None = None
     freed: bool = False
     written: bool = False  # zeroed, or made by a constructor
 
@@ -67,6 +66,7 @@ class Heap:
         self.vanished: list[Object] = []  # vmalloc'ed and freed: their addresses are nobody's
         self._order: list[int] = []  # addresses of both, sorted
         self._quarantine: deque[Object] = deque()
+        self._guards: list[Object] = []  # slots that nobody gets, since nothing of ours would lie before the next
         self._held = 0
         self._own_caches, self._sizes = _reclaimable_caches(box)
         self._per_cpu = _u64(box, box.symbols.address("__per_cpu_offset"))
@@ -83,9 +83,9 @@ class Heap:
                 return fits
         return PAGE << max(wanted - 1 >> 12, 0).bit_length()
 
-    def cache_for(self, cache: int, slot: int) -> int:
-        """The cache for reclaimable memory that has slots of this size; else the given one."""
-        return self._own_caches.get(slot, cache)
+    def cache_for(self, slot: int) -> int | None:
+        """The cache for reclaimable memory that has slots of this size."""
+        return self._own_caches.get(slot)
 
     def flags_for(self, flags: int) -> int:
         """GFP flags that lead to the caches for reclaimable memory; memory for old devices stays what it is."""
@@ -109,6 +109,8 @@ class Heap:
             self._watch.mark(thing.address, thing.size, Mark.WRITTEN)
         if thing.slot > thing.size:
             self._watch.mark(thing.address + thing.size, thing.slot - thing.size, Mark.REDZONE)
+        if self._has_room_before(thing):
+            self._watch.mark(thing.address - ROOM, ROOM, Mark.REDZONE)
         if thing.page:
             self._watch.mark(thing.page, 1, Mark.WRITTEN)
 
@@ -135,23 +137,38 @@ class Heap:
 
     def release(self, thing: Object) -> None:
         """An object leaves the quarantine: whoever gets its memory next may do with it what he likes."""
-        self._quarantine.remove(thing)
-        self._held -= thing.slot
+        if thing in self._guards:
+            self._guards.remove(thing)
+        else:
+            self._quarantine.remove(thing)
+            self._held -= thing.slot
         self._drop(thing)
 
     def held_of(self, cache: int) -> list[Object]:
-        """What the quarantine holds of a cache."""
-        return [thing for thing in self._quarantine if thing.cache == cache]
+        """What the quarantine holds of a cache, and its slots that are nobody's."""
+        return [thing for thing in (*self._guards, *self._quarantine) if thing.cache == cache]
 
-    def forget(self, thing: Object, trace: Trace = ()) -> None:
+    def guard(self, thing: Object) -> None:
+        """Keep a slot for nobody: the first of a page, so that what lies before any object is known."""
+        self._guards.append(thing)
+        self._watch.mark(thing.address, thing.slot, Mark.REDZONE)
+
+    def forget(self, thing: Object, trace: Trace | None = None) -> None:
         """An object is gone, and its memory is the kernel's at once."""
         thing.freed, thing.gone = True, trace
         if thing.kind is Kind.VMALLOC:
             self.vanished.append(thing)
         self._drop(thing)
 
+    def _has_room_before(self, thing: Object) -> bool:
+        """Whether the end of a slot that is nobody's, or free, lies before an object."""
+        slab = thing.kind in (Kind.KMALLOC, Kind.CACHE) and thing.size < thing.slot <= PAGE // 2
+        return slab and bool(thing.address % PAGE) and self.holding(thing.address - ROOM) is None
+
     def _drop(self, thing: Object) -> None:
         self._watch.mark(thing.address, thing.slot, Mark.UNKNOWN)
+        if self._has_room_before(thing):
+            self._watch.mark(thing.address - ROOM, ROOM, Mark.UNKNOWN)
         if thing.page:
             self._watch.mark(thing.page, 1, Mark.UNKNOWN)
         self.live.pop(thing.address, None)
@@ -176,8 +193,8 @@ class Heap:
         return thing if thing is not None and address < thing.address + thing.slot else None
 
     def nearest(self, address: int) -> Object | None:
-        """The object that somebody who touched `address` will have meant: the one with that in its slot, unless the next
-        one begins just behind it."""
+        """The object that somebody who touched `address` will have meant: the one with that in its slot,
+        unless the next one begins just behind it."""
         thing = self.holding(address)
         at = bisect_right(self._order, address)
         following = next(self._at(self._order[at]), None) if at < len(self._order) else None

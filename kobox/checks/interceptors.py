@@ -1,7 +1,7 @@
 """What functions of the kernel do with the memory that a module hands them, as data for the watcher.
 
-Each row: names, the stretches they touch (arguments are counted from 0), and whether what is known of the source goes to
-the target. Kernels that lack a function have no use for its row.
+Each row: names, the stretches they touch (arguments are counted from 0), and whether what is known of the
+source goes to the target. Kernels that lack a function have no use for its row.
 """
 
 from __future__ import annotations

@@ -279,14 +279,14 @@ class Probes:
         if not waiting:
             return
         rsp = self._machine.register("rsp")
-        for n in range(len(waiting) - 1, -1, -1):
-            if waiting[n][0] == rsp:
-                hit = waiting.pop(n)[1]
-                value = self._machine.register("rax") & (1 << hit.probe.result_bits) - 1
-                hit.result = value - (1 << hit.probe.result_bits) if value >> hit.probe.result_bits - 1 else value
-                if hit.probe.on_return and hit.probe.is_set:
-                    hit.probe.on_return(hit)
-                return
+        # Several have returned at once when the one left by jumping to the next.
+        returned = [hit for at, hit in reversed(waiting) if at == rsp]
+        self._returning[site] = [row for row in waiting if row[0] != rsp]
+        for hit in returned:
+            value = self._machine.register("rax") & (1 << hit.probe.result_bits) - 1
+            hit.result = value - (1 << hit.probe.result_bits) if value >> hit.probe.result_bits - 1 else value
+            if hit.probe.on_return and hit.probe.is_set:
+                hit.probe.on_return(hit)
 
     def _drop_sites(self) -> None:
         for site, callback in self._return_sites.items():

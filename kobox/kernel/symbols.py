@@ -69,32 +69,33 @@ class Symbols:
         self._addresses: array[int] | None = None
         self._blob = b""  # "\n" + "Tname\n" for each, in order of address
         self._names: list[bytes] | None = None
-        self._found: dict[str, int] = {}
+        self._found: dict[str, int | None] = {}  # of the kernel's own names; None: it has no such symbol
         self._btf: Btf | None = None
 
     # -- names to addresses ------------------------------------------------------------------------------------
 
     def address(self, name: str) -> int:
         """The address of a symbol: "name", or "module:name". Raises `SymbolNotFoundError`."""
-        module, _, plain = name.rpartition(":")
-        if not module:
-            found = self._kernel_address(plain)
-            if found is not None:
-                return found
-        for symbol in self._module_symbols(module or None):
-            if symbol.name == plain:
-                return symbol.address
+        found = self.find(name)
+        if found is not None:
+            return found
+        plain = name.rpartition(":")[2]
         near = difflib.get_close_matches(plain, self._kernel_names_like(plain), 3)
         raise SymbolNotFoundError(
             f"no symbol {name!r} in this kernel or its modules", hint=f"Near it: {', '.join(near)}." if near else ""
         )
 
+    def find(self, name: str) -> int | None:
+        """As `address`, but None for a symbol that is not there."""
+        module, _, plain = name.rpartition(":")
+        if not module:
+            found = self._kernel_address(plain)
+            if found is not None:
+                return found
+        return next((symbol.address for symbol in self._module_symbols(module or None) if symbol.name == plain), None)
+
     def __contains__(self, name: str) -> bool:
-        try:
-            self.address(name)
-        except SymbolNotFoundError:
-            return False
-        return True
+        return self.find(name) is not None
 
     def matching(self, prefix: str) -> list[str]:
         """Names of the kernel's symbols that start so."""
@@ -239,6 +240,7 @@ class Symbols:
         while at >= 2 and self._blob[at - 2] != 10:  # what stands before must be a type letter at the start of a line
             at = self._blob.find(needle, at + 1)
         if at < 2:
+            self._found[name] = None
             return None
         self._found[name] = table[self._blob.count(b"\n", 0, at) - 1]
         return self._found[name]
