@@ -269,6 +269,7 @@ class CoverageCheck(Check):
 
     def leaving(self, examination: Examination) -> None:
         self._collect()
+        self._located = None
 
     def detach(self, examination: Examination) -> None:
         self._collect()
