@@ -26,9 +26,10 @@ from kobox.checks.crashes import Crash, shrink
 from kobox.checks.examination import Check, Examination, Exercise
 from kobox.checks.exercise import GenericExercise, Program, Steps, exercise_of
 from kobox.checks.faults import Fault, FaultInjection, Faults, FaultSites, FaultTable, fault_id
-from kobox.checks.files import Surroundings
+from kobox.checks.files import Surroundings, Target
 from kobox.checks.finding import Chain, Finding, Severity, worst_first
 from kobox.checks.pool import Pool, WorkerDied
+from kobox.checks.timeline import Event, Timeline
 from kobox.ko.modulefile import ModuleFile
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class Outcome:
     abandoned: int = 0
     files: tuple[str, ...] = ()
     crashes: tuple[Crash, ...] = ()
+    events: tuple[Event, ...] = ()
     release: str = ""
     lives: int = 0
     ended: str = ""
@@ -125,6 +127,7 @@ class Report:
     abandoned: int = 0
     files: list[str] = field(default_factory=list)
     crashes: list[Crash] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     coverage: Coverage | None = None
     unchecked: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -158,17 +161,18 @@ class Examiner:
         faulty = unit.kind == "fault"
         injection = FaultInjection(self.sites, unit.faults, learn=not faulty or self.plan.depth > 1)
         checks, _ = checks_of(self.plan.checks)
-        coverage = CoverageCheck(self.sites.code)
+        coverage, timeline = CoverageCheck(self.sites.code), Timeline()
+        injection.on_reached = lambda fault: timeline.note("call", f"{fault.function}() at {'/'.join(fault.path)}")
         examination = Examination(
             self.box,
             self.file,
-            [*checks, injection, coverage],
+            [*checks, injection, coverage, *([] if faulty else [timeline])],
             parameters=self.plan.parameters,
             loads=1 if faulty else self.plan.loads,
         )
         examination.fault = fault_id(unit.faults)
         self.box.limits.cpu = _FAULT_CPU if faulty else _LIFE_CPU
-        exercise = self._exercise(unit, coverage)
+        exercise = self._exercise(unit, coverage, timeline)
         findings = _at_once(examination.run(exercise))
         generic = exercise if isinstance(exercise, GenericExercise) else None
         crashes = self._crashes(findings, generic) if generic else ()
@@ -182,6 +186,7 @@ class Examiner:
             abandoned=generic.abandoned if generic else 0,
             files=tuple(generic.files) if generic else (),
             crashes=crashes,
+            events=timeline.events if not faulty else (),
             injected=len(injection.injected) == len(unit.faults),
             release=self.box.release,
             lives=examination.lives,
@@ -207,7 +212,7 @@ class Examiner:
         self.box.limits.cpu = _FAULT_CPU
         return _at_once(examination.run(exercise))
 
-    def _exercise(self, unit: Unit, coverage: CoverageCheck) -> Exercise | None:
+    def _exercise(self, unit: Unit, coverage: CoverageCheck, timeline: Timeline) -> Exercise | None:
         """What is done between load and unload: in the first life the generic exercise explores, later runs repeat its
         corpus."""
         if self.surroundings is None:
@@ -218,7 +223,14 @@ class Examiner:
 
         surroundings, name = self.surroundings, self.file.name
         material = material_of(self.sites.code)
-        return GenericExercise(material, lambda box: surroundings.new_files(box, name), coverage.count, self.plan.seed)
+
+        def files(box: Box) -> list[Target]:
+            found = surroundings.new_files(box, name)
+            for target in found:
+                timeline.note("file", target.path)
+            return found
+
+        return GenericExercise(material, files, coverage.count, self.plan.seed)
 
 
 def examine(plan: Plan, exercise: Exercise | None = None) -> list[Finding]:
@@ -294,7 +306,7 @@ class _Checking:
         report = self.report
         report.lives, report.ended = outcome.lives, outcome.ended
         report.calls, report.abandoned, report.files = outcome.calls, outcome.abandoned, list(outcome.files)
-        report.crashes = list(outcome.crashes)
+        report.crashes, report.events = list(outcome.crashes), list(outcome.events)
         self.programs = outcome.programs
         report.places = dict(outcome.reached)
         if outcome.unwatched:
