@@ -425,6 +425,8 @@ class Processes:
         if yielding and not done():
             self._park_in_hand()
         end = self._machine.blocks + int(limits.cpu * SECOND / 64)
+        if self._machine.devices.rung:
+            self._machine.devices.attend()
         while not done():
             event = self.step(until, SLICE, stop_when_idle)
             if event is Event.DOORBELL:

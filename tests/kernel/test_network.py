@@ -267,7 +267,10 @@ def test_addresses_routes_and_what_is_none(box: Box) -> None:
     addresses = box.read_text("/proc/net/if_inet6")
     assert "fd000000000000000000000000000002" in addresses
     eth0.up(gateway="fd00::1")
-    assert "fd000000000000000000000000000001" in box.read_text("/proc/net/ipv6_route")
+    route = next(
+        line.split() for line in box.read_text("/proc/net/ipv6_route").splitlines() if line.startswith("0" * 32)
+    )
+    assert (route[4], route[8][-2:], route[9]) == ("fd000000000000000000000000000001", "03", "eth0")
 
 
 def test_the_cable_is_pulled_and_put_back(box: Box, card: Card) -> None:
@@ -501,6 +504,24 @@ def test_a_box_between_two_others_forwards(boxes: list[Box]) -> None:
     router.write_bytes("/proc/sys/net/ipv4/ip_forward", b"1")
     assert all(time is not None for time in ping(left, "10.2.0.1", 5))
     assert all(time is not None for time in ping(right, "10.1.0.1", 5))
+
+
+def test_a_box_between_two_others_is_their_bridge(boxes: list[Box]) -> None:
+    left, middle, right = boxes
+    kobox.join(left.network.eth0, middle.network.eth0)
+    kobox.join(right.network.eth0, middle.network.add())
+    assert len({card.mac for box in boxes for card in box.network}) == 4
+    with middle.socket(socket.AF_INET, socket.SOCK_STREAM) as control:
+        control.ioctl(0x89A0, bytearray(b"br0".ljust(16, b"\0")))  # SIOCBRADDBR; the kernel asks for its module
+        for card in middle.network:
+            index = int(middle.read_text(f"/sys/class/net/{card.name}/ifindex"))
+            control.ioctl(0x89A2, bytearray(struct.pack("<16si20x", b"br0", index)))  # SIOCBRADDIF
+            card.set_up(True)
+        control.ioctl(0x8914, bytearray(struct.pack("<16sH22x", b"br0", 1)))  # SIOCSIFFLAGS: up
+    left.network.eth0.up("10.0.0.1/24")
+    right.network.eth0.up("10.0.0.2/24")
+    left.sleep(1)
+    assert all(time is not None for time in ping(left, "10.0.0.2", 5))
 
 
 def test_two_runs_of_joined_boxes_are_equal(boxes: list[Box]) -> None:
