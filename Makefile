@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bench-wire bench-kmod check-kmod-trees sweep clean
+.PHONY: help setup demo test lint bench bench-wire bench-kmod check-kmod-trees check-dkms sweep clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ bench-kmod: $(READY) ## the kmod tools beside kmod 34.2: the table of speeds
 
 check-kmod-trees: $(READY) ## depmod beside kmod 34.2 over whole trees of six architectures
 	$(BIN)/python bench/kmod_trees.py
+
+check-dkms: $(READY) ## install `kobox package`'s packages in a clean Debian, load what DKMS built in a box (root)
+	$(BIN)/python bench/dkms.py $(SUITE)
 
 clean: ## remove what the targets above made here
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache kobox/machine/core.so
