@@ -382,6 +382,35 @@ def test_xdp_programs_run_on_the_card(box: Box, card: Card) -> None:
     assert receive(card, ICMP)
 
 
+def test_an_xdp_program_counts_frames_in_a_map(box: Box, card: Card) -> None:
+    index = int(box.read_text("/sys/class/net/eth0/ifindex"))
+    counter = box.syscall("bpf", 0, struct.pack("<IIIII", 2, 4, 8, 1, 0).ljust(128, b"\0"), 128)  # an array of one u64
+    instructions = (
+        (0x62, 10, 0, -4, 0),  # *(u32 *)(fp - 4) = 0
+        (0xBF, 2, 10, 0, 0),  # r2 = fp - 4
+        (0x07, 2, 0, 0, -4),
+        (0x18, 1, 1, 0, counter),  # r1 = the map
+        (0x00, 0, 0, 0, 0),
+        (0x85, 0, 0, 0, 1),  # r0 = bpf_map_lookup_elem(r1, r2)
+        (0x15, 0, 0, 2, 0),  # if r0 != 0:
+        (0xB7, 1, 0, 0, 1),
+        (0xDB, 0, 1, 0, 0),  # lock *(u64 *)r0 += 1
+        (0xB7, 0, 0, 0, 2),  # return XDP_PASS
+        (0x95, 0, 0, 0, 0),
+    )
+    code = b"".join(struct.pack("<BBhi", op, dst | src << 4, off, imm) for op, dst, src, off, imm in instructions)
+    page = box.syscall("mmap", 0, 4096, 3, 0x22, -1, 0)
+    box.user_write(page, code.ljust(1024, b"\0") + b"GPL\0")
+    attribute = struct.pack("<IIQQ", _BPF_PROG_TYPE_XDP, len(code) // 8, page, page + 1024)
+    program = box.syscall("bpf", 5, attribute.ljust(128, b"\0"), 128)
+    box.syscall("bpf", 28, struct.pack("<IIII", program, index, _XDP_ATTACH, 0).ljust(64, b"\0"), 64)
+    for number in range(25):
+        card.send(to_box(IP(src=MINE, dst=HIS) / ICMP(seq=number)))
+    assert receive(card, ICMP)
+    box.syscall("bpf", 1, struct.pack("<IIQQQ", counter, 0, page + 2048, page + 3072, 0).ljust(128, b"\0"), 128)
+    assert struct.unpack("<Q", box.user_read(page + 3072, 8)) == (25,)
+
+
 @pytest.mark.parametrize("suite", ["trixie_kernel", "sid_kernel"])
 def test_newer_kernels(suite: str, request: pytest.FixtureRequest) -> None:
     with boot(request.getfixturevalue(suite)) as box:
