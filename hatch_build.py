@@ -1,4 +1,4 @@
-"""Builds the machine's native core (`kobox/machine/core.c`) into a plain shared library.
+"""Builds the machine's native core (`kobox/machine/*.c`) into a plain shared library.
 
 It is no CPython extension: it needs no Python headers, and one build serves every Python version.
 """
@@ -25,7 +25,8 @@ class NativeCore(BuildHookInterface):  # type: ignore[type-arg]
         made = room / f"core.{os.getpid()}.tmp"
         headers = Path(str(importlib.util.find_spec("unicorn").submodule_search_locations[0]), "include")  # type: ignore
         flags = ["-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-fPIC", "-fvisibility=hidden", f"-I{headers}"]
-        subprocess.run([compiler, *flags, "-shared", "-o", str(made), str(room / "core.c"), "-ldl"], check=True)
+        sources = [str(room / name) for name in ("core.c", "watch.c")]
+        subprocess.run([compiler, *flags, "-shared", "-o", str(made), *sources, "-ldl"], check=True)
         made.replace(room / "core.so")
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{self._platform()}"

@@ -19,11 +19,11 @@ SOURCES = Path(__file__).parent / "modules"
 
 
 class BuiltTestModules:
-    """`modules("good")` is the path of good.ko for one kernel."""
+    """`modules("good")` is the path of good.ko for one kernel. `group` is a directory of tests/modules."""
 
-    def __init__(self, kernel: KernelImage) -> None:
+    def __init__(self, kernel: KernelImage, group: str = "") -> None:
         self.kernel = kernel
-        self._directory = _built(kernel)
+        self._directory = _built(kernel, SOURCES / group)
 
     def __call__(self, name: str) -> Path:
         path = self._directory / f"{name}.ko"
@@ -31,9 +31,9 @@ class BuiltTestModules:
         return path
 
 
-def _built(kernel: KernelImage) -> Path:
+def _built(kernel: KernelImage, sources: Path) -> Path:
     digest = hashlib.sha256(f"{kernel.name} {kernel.digest}".encode())
-    for source in sorted(SOURCES.glob("*.c")):
+    for source in sorted([*sources.glob("*.[ch]"), *sources.glob("Kbuild")]):
         digest.update(f"{source.name}\0".encode() + source.read_bytes())
     root = default_root() / "test-modules"
     place = root / digest.hexdigest()[:24]
@@ -43,6 +43,6 @@ def _built(kernel: KernelImage) -> Path:
         if not place.exists():
             aside = root / f".{place.name}"
             shutil.rmtree(aside, ignore_errors=True)
-            build(SOURCES, kernel, output=aside, builds=root / "builds")
+            build(sources, kernel, output=aside, builds=root / "builds")
             aside.rename(place)
     return place

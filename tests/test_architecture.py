@@ -9,9 +9,20 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "kobox"
-FLOORS = {"errors": 0, "ko": 1, "machine": 1, "tree": 2, "images": 2, "kernel": 3, "tools": 4, "author": 4, "cli": 5}
+FLOORS = {
+    "errors": 0,
+    "ko": 1,
+    "machine": 1,
+    "tree": 2,
+    "images": 2,
+    "kernel": 3,
+    "tools": 4,
+    "author": 4,
+    "checks": 4,
+    "cli": 5,
+}
 # Rooms of one floor that may know each other, and the one module that reads the version.
-NEIGHBOURS = {("author", "tools")}
+NEIGHBOURS = {("author", "tools"), ("checks", "tools")}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

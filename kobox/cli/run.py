@@ -44,7 +44,7 @@ def main(argv: list[str], prog: str) -> int:
         print(f"{prog}: no kernel in {store.root} yet: adding Debian's newest cloud kernel", file=sys.stderr)
     try:
         image = store.ensure(arguments.kernel, progress)
-        modules = _modules(Path(arguments.source), image)
+        modules = module_files(Path(arguments.source), image)
         box = kobox.boot(
             image,
             memory=arguments.memory << 20,
@@ -90,7 +90,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _modules(source: Path, image: KernelImage) -> list[ModuleFile]:
+def module_files(source: Path, image: KernelImage) -> list[ModuleFile]:
     """The module files to load, in order: one that exports what another needs comes first."""
     from kobox.ko.modulefile import ModuleFile
 

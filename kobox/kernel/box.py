@@ -99,9 +99,13 @@ class Box(Kernel):
         self._calls = Calls(self._processes, Arena(machine, self._processes.space))
         self._main: Process = self._processes.by_number[about.get("main", 1)]
         self._start = BoxCheckpoint(self, machine.checkpoint_of(state), about)
+        # How often it has gone back in time: what was read from its memory before may not be so any more.
+        self.epoch = 0
         self._findings_from = int(about["findings"])
         self._symbols: Any = None
         self._probes: Any = None
+        self._watch: Any = None
+        self._unwinder: Any = None
         # What loads a module by name or alias, with all it needs: set by whoever knows about module trees.
         self.loader: Callable[[Box, str, str], Any] | None = None
         # Called some ten times a second while a call is under way, to look and to tell; it must make no calls itself.
@@ -173,6 +177,7 @@ class Box(Kernel):
     def _go_back(self, checkpoint: Checkpoint, about: dict[str, Any]) -> None:
         self._machine.restore(checkpoint)
         self._about = self._about | about
+        self.epoch += 1
         self._processes.load(about["processes"])
         self._main = self._processes.by_number[about.get("main", 1)]
         self._calls = Calls(self._processes, Arena(self._machine, self._processes.space))
@@ -533,10 +538,20 @@ class Box(Kernel):
         """The box's memory, virtual and physical."""
         return Memory(self._machine)
 
-    def probe(self, where: str | int, on_entry: Any = None, on_return: Any = None) -> Any:
+    def probe(self, where: str | int, on_entry: Any = None, on_return: Any = None, *, when: int = 0) -> Any:
         """Be called when the kernel reaches a function or address (`kobox.kernel.probes`)."""
         self._must_be_open()
-        return self.probes.add(where, on_entry, on_return)
+        return self.probes.add(where, on_entry, on_return, when=when)
+
+    @property
+    def watch(self) -> Any:
+        """The watcher of memory and of modules' instructions (`kobox.machine.watch`)."""
+        self._must_be_open()
+        if self._watch is None:
+            from kobox.machine.watch import Watch
+
+            self._watch = Watch(self._machine)
+        return self._watch
 
     @property
     def probes(self) -> Any:
@@ -564,6 +579,16 @@ class Box(Kernel):
             size = len(data) + (address & 4095) + 4095 & -4096
             self.syscall("madvise", address & -4096, size, 23)  # MADV_POPULATE_WRITE
             self._machine.write(address, data, self._processes.space)
+
+    @property
+    def unwinder(self) -> Any:
+        """Which calls have led to where the CPU is (`kobox.kernel.stack.Unwinder`)."""
+        self._must_be_open()
+        if self._unwinder is None:
+            from kobox.kernel.stack import Unwinder
+
+            self._unwinder = Unwinder(self)
+        return self._unwinder
 
     @property
     def machine(self) -> Machine:

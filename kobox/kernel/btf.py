@@ -44,6 +44,8 @@ class Btf:
         self._strings = data[header + strings : header + strings + strings_size]
         self._starts = [0]
         self._by_name: dict[tuple[int, int], int] = {}  # (is it a function, name offset) -> number
+        self._members: dict[tuple[str, str], tuple[int, int] | None] = {}  # what was asked for before
+        self._sizes: dict[str, int] = {}
         at, end, unpack = header + types, header + types + types_size, struct.Struct("<II").unpack_from
         while at < end:
             name, info = unpack(data, at)
@@ -58,12 +60,21 @@ class Btf:
 
     def has(self, struct_name: str, member: str) -> bool:
         """Whether a structure has such a member, also inside unnamed structures and unions."""
-        number = self._find(struct_name, _STRUCT, _UNION)
-        return number is not None and self._member(number, member) is not None
+        return self._known(struct_name, member) is not None
 
     def offset(self, struct_name: str, member: str) -> int:
         """The offset of a member in bytes. Raises `BtfError` when there is no such structure or member."""
         return self._need(struct_name, member)[0] // 8
+
+    def bits(self, struct_name: str, member: str) -> tuple[int, int]:
+        """(bit offset, bits) of a member that is a bit field; 0 bits when it is none."""
+        number = self._find(struct_name, _STRUCT, _UNION)
+        if number is None:
+            raise BtfError(f"this kernel has no struct {struct_name}")
+        found = self._member(number, member, whole=True)
+        if found is None:
+            raise BtfError(f"struct {struct_name} of this kernel has no member {member}")
+        return found[0] & 0xFFFFFF, found[0] >> 24
 
     def array_length(self, struct_name: str, member: str) -> int:
         """How many elements a member that is an array has."""
@@ -75,10 +86,12 @@ class Btf:
 
     def size(self, struct_name: str) -> int:
         """The size of a structure or union in bytes."""
-        number = self._find(struct_name, _STRUCT, _UNION)
-        if number is None:
-            raise BtfError(f"this kernel has no struct {struct_name}")
-        return self._type(number)[3]
+        if struct_name not in self._sizes:
+            number = self._find(struct_name, _STRUCT, _UNION)
+            if number is None:
+                raise BtfError(f"this kernel has no struct {struct_name}")
+            self._sizes[struct_name] = self._type(number)[3]
+        return self._sizes[struct_name]
 
     # -- functions ---------------------------------------------------------------------------------------------
 
@@ -124,13 +137,20 @@ class Btf:
     # -- the encoding ------------------------------------------------------------------------------------------
 
     def _need(self, struct_name: str, member: str) -> tuple[int, int]:
-        number = self._find(struct_name, _STRUCT, _UNION)
-        if number is None:
+        found = self._known(struct_name, member)
+        if found is None and self._find(struct_name, _STRUCT, _UNION) is None:
             raise BtfError(f"this kernel has no struct {struct_name}")
-        found = self._member(number, member)
         if found is None:
             raise BtfError(f"struct {struct_name} of this kernel has no member {member}")
         return found
+
+    def _known(self, struct_name: str, member: str) -> tuple[int, int] | None:
+        """A member's (bit offset, type); to find one takes a millisecond, and the same ones are asked for again."""
+        key = struct_name, member
+        if key not in self._members:
+            number = self._find(struct_name, _STRUCT, _UNION)
+            self._members[key] = None if number is None else self._member(number, member)
+        return self._members[key]
 
     def _find(self, name: str, *kinds: int) -> int | None:
         offset = self._name_offset(name)
@@ -159,13 +179,14 @@ class Btf:
             number = self._type(number)[3]
         return number
 
-    def _member(self, number: int, wanted: str) -> tuple[int, int] | None:
-        """(bit offset, type) of a member; unnamed structures and unions are looked into."""
+    def _member(self, number: int, wanted: str, whole: bool = False) -> tuple[int, int] | None:
+        """(bit offset, type) of a member; unnamed structures and unions are looked into. `whole`: the offset's upper
+        byte is the width of a bit field."""
         at = self._starts[number]
         (info,) = struct.unpack_from("<I", self._data, at + 4)
         for n in range(info & 0xFFFF):
             name, kind, offset = struct.unpack_from("<III", self._data, at + 12 + 12 * n)
-            if info >> 31:
+            if info >> 31 and not whole:
                 offset &= 0xFFFFFF
             text = self._string(name)
             if text == wanted:
@@ -173,7 +194,7 @@ class Btf:
             if not text:
                 inner = self._plain(kind)
                 if self._type(inner)[1] in (_STRUCT, _UNION):
-                    found = self._member(inner, wanted)
+                    found = self._member(inner, wanted, whole)
                     if found is not None:
                         return offset + found[0], found[1]
         return None

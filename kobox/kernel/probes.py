@@ -6,7 +6,8 @@ its result".
     box.probe("hello:hello_open", on_return=lambda hit: hit.set_result(-errno.ENODEV))
     box.probe("kmalloc_trace", lambda hit: hit.skip(0) if hit.caller_in("hello") else None)
 
-A probe costs nothing where nothing is watched: it is a hook on one instruction. Symbols may name functions of
+A probe costs nothing where nothing is watched: at a function's entry the hook that counts blocks finds it, elsewhere it
+is a hook on one instruction. Symbols may name functions of
 modules that are
 not loaded yet ("module:symbol"); such a probe is set when the module comes, before its init runs, and goes with it.
 Arguments follow the System V ABI; their names and types come from BTF.
@@ -20,7 +21,10 @@ from typing import Any
 
 from kobox.errors import KoboxError
 from kobox.kernel.symbols import SymbolNotFoundError, Symbols
+from kobox.machine.native import PROBE_FROM_MODULE, PROBE_INSIDE, PROBE_TRACKED_0, PROBE_TRACKED_1
 from kobox.machine.pc import Machine, Registers
+
+FROM_MODULE, TRACKED_0, TRACKED_1, INSIDE = PROBE_FROM_MODULE, PROBE_TRACKED_0, PROBE_TRACKED_1, PROBE_INSIDE
 
 _ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
 Callback = Callable[["Hit"], Any]
@@ -103,9 +107,17 @@ class Hit:
 class Probe:
     """A probe that is set (or waits for its module). `remove()`, or leaving its `with` block, takes it away."""
 
-    def __init__(self, probes: Probes, where: str | int, on_entry: Callback | None, on_return: Callback | None) -> None:
+    def __init__(
+        self,
+        probes: Probes,
+        where: str | int,
+        on_entry: Callback | None,
+        on_return: Callback | None,
+        when: int = 0,
+    ) -> None:
         self._probes = probes
         self.where = where
+        self.when = when
         self.on_entry = on_entry
         self.on_return = on_return
         self.address: int | None = None
@@ -155,12 +167,23 @@ class Probes:
         self._return_sites: dict[int, Callable[[], None]] = {}
         self._watching_modules: list[Callable[[], None]] = []
 
-    def add(self, where: str | int, on_entry: Callback | None = None, on_return: Callback | None = None) -> Probe:
+    def add(
+        self,
+        where: str | int,
+        on_entry: Callback | None = None,
+        on_return: Callback | None = None,
+        *,
+        when: int = 0,
+    ) -> Probe:
         """Set a probe at a symbol ("name", "name+0x10", "module:name") or address.
+
+        `when` is 0, or which calls count: `FROM_MODULE` those by code that the box watches, `TRACKED_0` and `TRACKED_1`
+        those whose first or second argument points to memory that it tracks, `INSIDE` all while it is told so
+        (`kobox.machine.watch`).
 
         Raises `SymbolNotFoundError`; a symbol of a module that is not loaded is waited for instead.
         """
-        probe = Probe(self, where, on_entry, on_return)
+        probe = Probe(self, where, on_entry, on_return, when)
         module = _module_of(where)
         if module and module not in {part.name for part in self._symbols.modules()}:
             self._waiting.append(probe)
@@ -234,7 +257,9 @@ class Probes:
         def reached() -> None:
             self._reached(probe)
 
-        self._machine.add_probe(probe.address, reached)
+        # Compilers align functions; what is not aligned may be a label that code also runs into.
+        entry = isinstance(probe.where, str) and "+" not in probe.where and not probe.address & 15
+        self._machine.add_probe(probe.address, reached, entry=entry, when=probe.when)
         self._set[probe] = reached
 
     def _reached(self, probe: Probe) -> None:
@@ -247,21 +272,21 @@ class Probes:
             self._returning.setdefault(site, []).append((hit.registers.rsp + 8, hit))
             if site not in self._return_sites:
                 self._return_sites[site] = lambda: self._returned(site)
-                self._machine.add_probe(site, self._return_sites[site])
+                self._machine.add_probe(site, self._return_sites[site], entry=True)
 
     def _returned(self, site: int) -> None:
         waiting = self._returning.get(site)
         if not waiting:
             return
         rsp = self._machine.register("rsp")
-        for n in range(len(waiting) - 1, -1, -1):
-            if waiting[n][0] == rsp:
-                hit = waiting.pop(n)[1]
-                value = self._machine.register("rax") & (1 << hit.probe.result_bits) - 1
-                hit.result = value - (1 << hit.probe.result_bits) if value >> hit.probe.result_bits - 1 else value
-                if hit.probe.on_return and hit.probe.is_set:
-                    hit.probe.on_return(hit)
-                return
+        # Several have returned at once when the one left by jumping to the next.
+        returned = [hit for at, hit in reversed(waiting) if at == rsp]
+        self._returning[site] = [row for row in waiting if row[0] != rsp]
+        for hit in returned:
+            value = self._machine.register("rax") & (1 << hit.probe.result_bits) - 1
+            hit.result = value - (1 << hit.probe.result_bits) if value >> hit.probe.result_bits - 1 else value
+            if hit.probe.on_return and hit.probe.is_set:
+                hit.probe.on_return(hit)
 
     def _drop_sites(self) -> None:
         for site, callback in self._return_sites.items():

@@ -46,11 +46,13 @@ class Symbol:
 
 @dataclass(frozen=True, slots=True)
 class LoadedAt:
-    """A module in the kernel's memory: its `struct module`, and where its parts lie, (start, size) each."""
+    """A module in the kernel's memory: its `struct module`, and where its parts lie, (start, size) each; `code` are
+    those that hold instructions, of init too while it is there."""
 
     name: str
     address: int
     parts: tuple[tuple[int, int], ...]
+    code: tuple[tuple[int, int], ...] = ()
 
     def __contains__(self, address: object) -> bool:
         return isinstance(address, int) and any(start <= address < start + size for start, size in self.parts)
@@ -67,32 +69,33 @@ class Symbols:
         self._addresses: array[int] | None = None
         self._blob = b""  # "\n" + "Tname\n" for each, in order of address
         self._names: list[bytes] | None = None
-        self._found: dict[str, int] = {}
+        self._found: dict[str, int | None] = {}  # of the kernel's own names; None: it has no such symbol
         self._btf: Btf | None = None
 
     # -- names to addresses ------------------------------------------------------------------------------------
 
     def address(self, name: str) -> int:
         """The address of a symbol: "name", or "module:name". Raises `SymbolNotFoundError`."""
-        module, _, plain = name.rpartition(":")
-        if not module:
-            found = self._kernel_address(plain)
-            if found is not None:
-                return found
-        for symbol in self._module_symbols(module or None):
-            if symbol.name == plain:
-                return symbol.address
+        found = self.find(name)
+        if found is not None:
+            return found
+        plain = name.rpartition(":")[2]
         near = difflib.get_close_matches(plain, self._kernel_names_like(plain), 3)
         raise SymbolNotFoundError(
             f"no symbol {name!r} in this kernel or its modules", hint=f"Near it: {', '.join(near)}." if near else ""
         )
 
+    def find(self, name: str) -> int | None:
+        """As `address`, but None for a symbol that is not there."""
+        module, _, plain = name.rpartition(":")
+        if not module:
+            found = self._kernel_address(plain)
+            if found is not None:
+                return found
+        return next((symbol.address for symbol in self._module_symbols(module or None) if symbol.name == plain), None)
+
     def __contains__(self, name: str) -> bool:
-        try:
-            self.address(name)
-        except SymbolNotFoundError:
-            return False
-        return True
+        return self.find(name) is not None
 
     def matching(self, prefix: str) -> list[str]:
         """Names of the kernel's symbols that start so."""
@@ -140,7 +143,7 @@ class Symbols:
         while at != head and len(found) < 100_000:
             module = at - link
             name = read(module + btf.offset("module", "name"), 56).split(b"\0")[0].decode(errors="replace")
-            found.append(LoadedAt(name, module, tuple(self._parts(module))))
+            found.append(LoadedAt(name, module, tuple(self._parts(module)), tuple(self._code(module))))
             at = self._u64(at)
         return found
 
@@ -176,12 +179,28 @@ class Symbols:
                 self._u32(at + btf.offset("module_layout", "size")),
             )
 
+    def _code(self, module: int) -> Iterator[tuple[int, int]]:
+        btf = self.btf
+        if btf.has("module", "mem"):  # enum mod_mem_type: MOD_TEXT, then three of data, then MOD_INIT_TEXT
+            yield from (part for part in list(self._parts(module))[0:5:4] if part[1])
+            return
+        for layout in ("core_layout", "init_layout"):
+            at = module + btf.offset("module", layout)
+            size = self._u32(at + btf.offset("module_layout", "text_size"))
+            if size:
+                yield self._u64(at + btf.offset("module_layout", "base")), size
+
     def _nearest(self, module: LoadedAt, address: int) -> Symbol:
         best = Symbol(
             "", next(start for start, size in module.parts if start <= address < start + size), module=module.name
         )
         for symbol in self._symbols_at(module):
-            if best.address <= symbol.address <= address and symbol.name:
+            # Of several at one place the first, which is the local one, as the kernel does: not "init_module".
+            if (
+                symbol.name
+                and (best.address < symbol.address or not best.name)
+                and best.address <= symbol.address <= address
+            ):
                 best = symbol
         return best if best.name else Symbol(module.name, best.address, module=module.name)
 
@@ -221,6 +240,7 @@ class Symbols:
         while at >= 2 and self._blob[at - 2] != 10:  # what stands before must be a type letter at the start of a line
             at = self._blob.find(needle, at + 1)
         if at < 2:
+            self._found[name] = None
             return None
         self._found[name] = table[self._blob.count(b"\n", 0, at) - 1]
         return self._found[name]

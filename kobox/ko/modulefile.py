@@ -26,6 +26,7 @@ from kobox.ko.name import canonical, from_path
 from kobox.ko.versions import undefined, versions
 
 if TYPE_CHECKING:
+    from kobox.ko.dwarf import DebugInfo
     from kobox.ko.signature import Signature
 
 
@@ -138,6 +139,13 @@ class ModuleFile:
         from kobox.ko import signature
 
         return signature.parse(self.content, path=self.path)
+
+    @cached_property
+    def debug(self) -> DebugInfo:
+        """Its debugging information: lines, functions, variables."""
+        from kobox.ko.dwarf import DebugInfo
+
+        return DebugInfo(self)
 
     @property
     def is_signed(self) -> bool:

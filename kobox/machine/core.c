@@ -21,149 +21,7 @@
  * Documentation/arch/x86/boot.rst, arch/x86/kernel/apic/apic.c, drivers/tty/serial/8250.
  */
 #define _GNU_SOURCE
-#include <dlfcn.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-#include <unicorn/unicorn.h>
-#include <unicorn/x86.h>
-
-#define EXPORT __attribute__((visibility("default")))
-#define ABI 1
-#define PAGE 4096ull
-#define CONSOLE_SIZE (1u << 20)
-#define MAX_PROBES 4096
-#define MODULES 0xFFFFFFFFC0000000ull /* where the kernel puts modules (Documentation/arch/x86/x86_64/mm.rst) */
-#define DOORBELL 0x6B6F626Fu /* "kobo" in EAX, CPUID, ring 3 */
-
-/* Virtual time: one executed basic block lasts so long. A 4 ms tick is then 62,500 blocks. */
-#define NS_PER_BLOCK 64
-#define TSC_HZ 1000000000ull /* one TSC tick is one virtual nanosecond */
-#define PIT_HZ 1193182ull
-
-enum event {
-    EV_NONE,
-    EV_DOORBELL,  /* a process of the box asks for its next system call */
-    EV_IDLE,      /* the CPU waits for an interrupt and nothing will come before `until` */
-    EV_DEADLINE,  /* virtual time has reached `until` */
-    EV_SLICE,     /* `blocks` basic blocks were executed */
-    EV_HALTED,    /* HLT with interrupts disabled: nothing can wake it */
-    EV_RESET,     /* the kernel asked for a reboot */
-    EV_TRIPLE,    /* an exception could not be delivered, nor the double fault after it */
-    EV_ERROR,     /* Unicorn itself failed: see kobox_error() */
-    EV_STOPPED,   /* a probe asked to stop */
-};
-
-#define RUN_STOP_WHEN_IDLE 1u
-
-/* ---- offsets in CPUX86State, all relative to its first field, regs[0] (RAX) ------------------------------ */
-enum {
-    AT_REGS = 0, AT_EIP = 128, AT_HFLAGS = 176, AT_SEGS = 184, AT_TR = 352, AT_GDT = 376, AT_IDT = 400,
-    AT_CR = 424, AT_ERROR_CODE = 5384, AT_IS_INT = 5388, AT_OLD_EXCEPTION = 5496,
-};
-struct segment { uint32_t selector, pad; uint64_t base; uint32_t limit, flags; };
-enum { SEG_CS = 1, SEG_SS = 2 };
-enum { HF_CPL = 3, HF_INHIBIT_IRQ = 1 << 3, HF_CS32 = 1 << 4, HF_SS32 = 1 << 5, HF_ADDSEG = 1 << 6, HF_CS64 = 1 << 15 };
-enum { R_RAX, R_RCX, R_RDX, R_RBX, R_RSP, R_RBP, R_RSI, R_RDI, R_R8, R_R9, R_R10, R_R11, R_R12, R_R13, R_R14, R_R15 };
-#define CODE64_FLAGS (1u << 23 | 1u << 21 | 1u << 15 | 1u << 12 | 1u << 11 | 1u << 9 | 1u << 8)
-#define DATA_FLAGS (1u << 23 | 1u << 22 | 1u << 15 | 1u << 12 | 1u << 9 | 1u << 8)
-#define FLAG_TF 0x100u
-#define FLAG_IF 0x200u
-#define FLAG_NT 0x4000u
-#define FLAG_RF 0x10000u
-#define FLAG_VM 0x20000u
-
-/* ---- devices: plain data, saved in a snapshot as they stand ----------------------------------------------- */
-struct pic { uint8_t irr, isr, imr, base, icw, read_isr, auto_eoi, lines; };
-struct pit { uint8_t mode, latch_state, write_state, latched; uint16_t reload, latch; uint64_t start, expiry; };
-struct uart {
-    uint8_t ier, fcr, lcr, mcr, scr, dll, dlm, thre_pending;
-    uint8_t rx[1024];
-    uint16_t rx_head, rx_count;
-};
-struct lapic { uint32_t reg[64]; uint64_t timer_start, timer_expiry; };
-struct devices {
-    uint64_t time;           /* virtual nanoseconds since power on, at the last settling of the fuel */
-    struct pic pic[2];
-    struct pit pit[3];
-    struct uart uart[2];
-    struct lapic lapic;
-    uint8_t cmos_index, port61, port92;
-    uint16_t pm1_enable;
-    uint64_t epoch;          /* seconds since 1970 at power on */
-    uint64_t jitter;         /* state of the generator behind the cost of RDTSC */
-    uint64_t exceptions[32], interrupts, syscalls;
-};
-
-struct probe { uint64_t address; uc_hook hook; };
-
-struct api {
-    void *handle;
-    uc_err (*open)(uc_arch, uc_mode, uc_engine **);
-    uc_err (*close)(uc_engine *);
-    uc_err (*ctl)(uc_engine *, uc_control_type, ...);
-    uc_err (*map_ptr)(uc_engine *, uint64_t, uint64_t, uint32_t, void *);
-    uc_err (*mmio_map)(uc_engine *, uint64_t, uint64_t, uc_cb_mmio_read_t, void *, uc_cb_mmio_write_t, void *);
-    uc_err (*hook_add)(uc_engine *, uc_hook *, int, void *, void *, uint64_t, uint64_t, ...);
-    uc_err (*hook_del)(uc_engine *, uc_hook);
-    uc_err (*emu_start)(uc_engine *, uint64_t, uint64_t, uint64_t, size_t);
-    uc_err (*emu_stop)(uc_engine *);
-    uc_err (*reg_read)(uc_engine *, int, void *);
-    uc_err (*reg_write)(uc_engine *, int, const void *);
-    uc_err (*context_alloc)(uc_engine *, uc_context **);
-    uc_err (*context_free)(uc_context *);
-    uc_err (*context_save)(uc_engine *, uc_context *);
-    uc_err (*context_restore)(uc_engine *, uc_context *);
-    size_t (*context_size)(uc_engine *);
-    const char *(*strerror)(uc_err);
-};
-
-typedef void (*probe_callback)(uint64_t address);
-
-struct machine {
-    struct api uc_;
-    uc_engine *uc;
-    uc_context *context;
-    uint8_t *env;            /* CPUX86State inside `context` */
-    size_t env_size;
-    uint8_t *ram;
-    const uint8_t *base;     /* what RAM was at the snapshot: read-only view of the same file, or NULL */
-    uint64_t ram_size;
-    struct devices dev;
-    int64_t fuel, granted;   /* blocks left until the next settling, and how many there were */
-    enum event event;
-    bool in_callback;
-    uint64_t pc;
-    uint8_t *code_pages;     /* one bit a page of RAM: code was translated from it */
-    char console[CONSOLE_SIZE];
-    uint64_t console_written;
-    struct probe probes[MAX_PROBES];
-    size_t probe_count;
-    probe_callback on_probe;
-    uint64_t stale[16384];   /* pages whose translations are to be dropped once the CPU is not inside one of them */
-    size_t stale_count;
-    uint64_t module_pages[8192]; /* pages that code was translated from at the addresses of modules */
-    size_t module_page_count;
-    uc_hook gone[MAX_PROBES]; /* hooks of removed probes, to be deleted then too */
-    size_t gone_count;
-    int pagemap;
-    pid_t owner;             /* the process whose memory `pagemap` shows */
-    uint64_t blocks;         /* executed since power on */
-    uint64_t last_block;     /* address of the block executed last */
-    uint64_t plain_loop;     /* the last block that was seen to repeat and is no string instruction */
-    uint64_t user_doorbell;  /* address of the only CPUID that is a doorbell, 0 before it is known */
-    uint64_t home;           /* CR3 of the processes that ring it */
-    uint8_t agent[32];       /* the code around it */
-    char error[256];
-};
+#include "core.h"
 
 static void fail(struct machine *m, const char *format, ...)
 {
@@ -181,26 +39,18 @@ static struct segment *env_seg(struct machine *m, int n) { return (struct segmen
 static void env_load(struct machine *m) { m->uc_.context_save(m->uc, m->context); }
 static void env_store(struct machine *m) { m->uc_.context_restore(m->uc, m->context); }
 
-static uint64_t read_reg(struct machine *m, int id)
+uint64_t read_reg(struct machine *m, int id)
 {
     uint64_t value = 0;
     m->uc_.reg_read(m->uc, id, &value);
     return value;
 }
 
-static void write_reg(struct machine *m, int id, uint64_t value) { m->uc_.reg_write(m->uc, id, &value); }
+void write_reg(struct machine *m, int id, uint64_t value) { m->uc_.reg_write(m->uc, id, &value); }
 
 /* ---- guest memory ------------------------------------------------------------------------------------------- */
-#define PTE_P 1ull
-#define PTE_W 2ull
-#define PTE_D 0x40ull
-#define PTE_PS 0x80ull
-#define PTE_ADDRESS 0x000FFFFFFFFFF000ull
-
-enum access { READ, WRITE, WRITTEN };
-
 /* Physical address of `va`, or -1. For WRITE every level must allow it; for WRITTEN the CPU must have done so before. */
-static uint64_t walk(struct machine *m, uint64_t cr3, uint64_t va, enum access access)
+uint64_t walk(struct machine *m, uint64_t cr3, uint64_t va, enum access access)
 {
     uint64_t table = cr3 & PTE_ADDRESS;
     for (int shift = 39; shift >= 12; shift -= 9) {
@@ -221,7 +71,7 @@ static uint64_t walk(struct machine *m, uint64_t cr3, uint64_t va, enum access a
     return -1;
 }
 
-static bool copy_virtual(struct machine *m, uint64_t cr3, uint64_t va, void *data, uint64_t n, bool write)
+bool copy_virtual(struct machine *m, uint64_t cr3, uint64_t va, void *data, uint64_t n, bool write)
 {
     uint8_t *at = data;
     while (n) {
@@ -948,6 +798,9 @@ static void on_syscall(uc_engine *uc, void *user)
     m->dev.syscalls++;
 }
 
+static void drop_stale(struct machine *m);
+static void on_code(uc_engine *uc, uint64_t address, uint32_t size, void *user);
+
 /* ---- the clock of code that does not halt ------------------------------------------------------------------------------- */
 /*
  * REP STOS and REP MOVS are a block that jumps to itself, an iteration a visit. When one is seen to repeat, all but its last
@@ -958,7 +811,7 @@ static void on_syscall(uc_engine *uc, void *user)
 static void run_string_instruction(struct machine *m, uint64_t address)
 {
     uint8_t code[3];
-    uint64_t cr3 = read_reg(m, UC_X86_REG_CR3), page = PAGE - 1;
+    uint64_t cr3 = live_cr3(m), page = PAGE - 1;
     if (!copy_virtual(m, cr3, address, code, 3, false))
         return;
     bool wide = code[1] == 0x48;
@@ -997,15 +850,45 @@ static void run_string_instruction(struct machine *m, uint64_t address)
     m->fuel -= n;
 }
 
+static void reached(struct machine *m, uint64_t address);
+
+static uint32_t probe_hash(uint64_t address) { return (uint32_t)(address ^ address >> 13); }
+
+static bool maybe_probed(const struct machine *m, uint64_t address)
+{
+    uint32_t bit = probe_hash(address) % PROBE_BITS;
+    return m->probe_bits[bit / 32] >> (bit % 32) & 1;
+}
+
 static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user)
 {
     (void)size;
     struct machine *m = user;
-    if (--m->fuel < 0)
-        m->uc_.emu_stop(uc);
-    else if (address == m->last_block && address != m->plain_loop)
+    if (--m->fuel < 0) {
+        m->uc_.emu_stop(uc); /* and on going on, this block is met again */
+        m->last_block = address;
+        return;
+    }
+    if (address == m->last_block && address != m->plain_loop)
         run_string_instruction(m, address);
     m->last_block = address;
+    if (maybe_probed(m, address))
+        reached(m, address);
+}
+
+static struct probe *find_probe(struct machine *m, uint64_t address);
+
+/* A probe at what was thought to be the start of a block lies inside this one: it gets a hook of its own. */
+static void look_for_probes_inside(struct machine *m, uint64_t pc, uint64_t size)
+{
+    for (uint64_t at = pc + 1; at < pc + size; at++) {
+        struct probe *p = maybe_probed(m, at) ? find_probe(m, at) : NULL;
+        if (p && !p->hooked && m->uc_.hook_add(m->uc, &p->hook, UC_HOOK_CODE, (void *)on_code, m, at, at) == UC_ERR_OK) {
+            p->hooked = true;
+            drop_code_at(m, at);
+            reconsider(m);
+        }
+    }
 }
 
 /* Remember which pages of RAM code was translated from: a restore must drop those translations, and only those. */
@@ -1013,7 +896,8 @@ static void on_new_code(uc_engine *uc, uc_tb *made, uc_tb *before, void *user)
 {
     (void)uc, (void)before;
     struct machine *m = user;
-    uint64_t cr3 = read_reg(m, UC_X86_REG_CR3);
+    uint64_t cr3 = live_cr3(m);
+    look_for_probes_inside(m, made->pc, made->size);
     for (uint64_t va = made->pc & ~(PAGE - 1); va < made->pc + made->size + 1; va += PAGE) {
         uint64_t pa = walk(m, cr3, va, READ);
         if (pa >= m->ram_size)
@@ -1026,15 +910,50 @@ static void on_new_code(uc_engine *uc, uc_tb *made, uc_tb *before, void *user)
 }
 
 /* ---- probes -------------------------------------------------------------------------------------------------------------- */
-static void on_code(uc_engine *uc, uint64_t address, uint32_t size, void *user)
+static struct probe *find_probe(struct machine *m, uint64_t address)
 {
-    (void)uc, (void)size;
-    struct machine *m = user;
+    for (uint32_t n = probe_hash(address);; n++) {
+        struct probe *p = &m->probes[n % PROBE_SLOTS];
+        if (p->address == address)
+            return p;
+        if (!p->address)
+            return NULL;
+    }
+}
+
+static void tell(struct machine *m, uint64_t address)
+{
     if (!m->on_probe || m->in_callback)
         return;
     m->in_callback = true;
     m->on_probe(address);
     m->in_callback = false;
+}
+
+static void arrive(struct machine *m, const struct probe *p)
+{
+    if (p->native)
+        watch_reached(m, p->native);
+    if (p->python && (!p->wants || ((p->wants & PROBE_FROM_MODULE) && watch_called_from_module(m)) ||
+                      ((p->wants & PROBE_TRACKED_0) && watch_tracks(m, 0)) ||
+                      ((p->wants & PROBE_TRACKED_1) && watch_tracks(m, 1)) || ((p->wants & PROBE_INSIDE) && watch_inside(m))))
+        tell(m, p->address);
+}
+
+static void reached(struct machine *m, uint64_t address)
+{
+    const struct probe *p = find_probe(m, address);
+    if (p && !p->hooked)
+        arrive(m, p);
+}
+
+static void on_code(uc_engine *uc, uint64_t address, uint32_t size, void *user)
+{
+    (void)uc, (void)size;
+    struct machine *m = user;
+    const struct probe *p = find_probe(m, address);
+    if (p)
+        arrive(m, p);
 }
 
 /* ---- the run loop --------------------------------------------------------------------------------------------------------- */
@@ -1097,7 +1016,6 @@ static void take_interrupt(struct machine *m, int vector)
     deliver(m, vector, false, 0);
 }
 
-static void drop_stale(struct machine *m);
 
 /*
  * Run until something happens. `until` is an absolute virtual time in ns, `blocks` how many basic blocks
@@ -1339,7 +1257,7 @@ static void drop_stale(struct machine *m)
 }
 
 /* In a probe's callback the CPU is inside a translation, and its state must not be swapped: then it waits for the next block. */
-static void drop_code_at(struct machine *m, uint64_t va)
+void drop_code_at(struct machine *m, uint64_t va)
 {
     uint64_t pa = walk(m, read_reg(m, UC_X86_REG_CR3), va, READ), page = pa / PAGE;
     if (pa >= m->ram_size || !(m->code_pages[page / 8] & 1 << (page & 7)))
@@ -1357,37 +1275,83 @@ static void drop_code_at(struct machine *m, uint64_t va)
 
 EXPORT void kobox_on_probe(struct machine *m, probe_callback callback) { m->on_probe = callback; }
 
-EXPORT int kobox_probe_add(struct machine *m, uint64_t address)
+/* The probe at an address, made if there is none. With `entry`, only jumps, calls and returns lead to the address. */
+struct probe *make_probe(struct machine *m, uint64_t address, bool entry)
 {
-    for (size_t i = 0; i < m->probe_count; i++)
-        if (m->probes[i].address == address)
-            return 0;
-    if (m->probe_count == MAX_PROBES)
-        return -1;
-    struct probe *p = &m->probes[m->probe_count];
-    p->address = address;
-    if (m->uc_.hook_add(m->uc, &p->hook, UC_HOOK_CODE, (void *)on_code, m, address, address) != UC_ERR_OK)
-        return -1;
-    m->probe_count++;
+    struct probe *p = find_probe(m, address), *room = NULL;
+    if (!p) {
+        if (m->probe_count == MAX_PROBES)
+            return NULL;
+        for (uint32_t n = probe_hash(address); !room; n++)
+            if (!m->probes[n % PROBE_SLOTS].address)
+                room = &m->probes[n % PROBE_SLOTS];
+        p = room;
+        *p = (struct probe){.address = address};
+        m->probe_count++;
+        uint32_t bit = probe_hash(address) % PROBE_BITS;
+        m->probe_bits[bit / 32] |= 1u << (bit % 32);
+    }
+    if (!entry && !p->hooked) {
+        if (m->uc_.hook_add(m->uc, &p->hook, UC_HOOK_CODE, (void *)on_code, m, address, address) != UC_ERR_OK)
+            return NULL;
+        p->hooked = true;
+        drop_code_at(m, address);
+    }
+    return p;
+}
+
+/* Free a slot of the table: those after it that could have stood here move up (Knuth, 6.4, algorithm R). */
+static void take_out(struct machine *m, struct probe *p)
+{
+    uint32_t hole = (uint32_t)(p - m->probes);
+    for (uint32_t n = (hole + 1) % PROBE_SLOTS; m->probes[n].address; n = (n + 1) % PROBE_SLOTS) {
+        uint32_t home = probe_hash(m->probes[n].address) % PROBE_SLOTS;
+        if ((n - home) % PROBE_SLOTS >= (n - hole) % PROBE_SLOTS) {
+            m->probes[hole] = m->probes[n];
+            hole = n;
+        }
+    }
+    m->probes[hole] = (struct probe){0};
+    if (--m->probe_count == 0)
+        memset(m->probe_bits, 0, sizeof m->probe_bits);
+}
+
+void remove_probe(struct machine *m, struct probe *p)
+{
+    uint64_t address = p->address;
+    bool hooked = p->hooked;
+    if (hooked && m->gone_count < MAX_PROBES) /* else it stays, and finds nobody to call */
+        m->gone[m->gone_count++] = p->hook;
+    take_out(m, p);
+    if (!hooked)
+        return;
     drop_code_at(m, address);
+    if (m->in_callback)
+        reconsider(m);
+    else
+        drop_stale(m);
+}
+
+/* Tell Python when the CPU reaches an address: always, or when one of the things that `flags` names is so. */
+EXPORT int kobox_probe_add(struct machine *m, uint64_t address, unsigned flags)
+{
+    struct probe *p = make_probe(m, address, flags & PROBE_ENTRY);
+    if (!p)
+        return -1;
+    unsigned wants = flags & ~(unsigned)PROBE_ENTRY;
+    p->wants = !p->python ? wants : p->wants && wants ? p->wants | wants : 0;
+    p->python = true;
     return 0;
 }
 
 EXPORT void kobox_probe_remove(struct machine *m, uint64_t address)
 {
-    for (size_t i = 0; i < m->probe_count; i++) {
-        if (m->probes[i].address != address)
-            continue;
-        if (m->gone_count < MAX_PROBES) /* else it stays, and finds nobody to call */
-            m->gone[m->gone_count++] = m->probes[i].hook;
-        m->probes[i] = m->probes[--m->probe_count];
-        drop_code_at(m, address);
-        if (m->in_callback)
-            reconsider(m);
-        else
-            drop_stale(m);
+    struct probe *p = find_probe(m, address);
+    if (!p)
         return;
-    }
+    p->python = false;
+    if (!p->native)
+        remove_probe(m, p);
 }
 
 /* Leave the function that was just entered, with `value` in RAX: only inside a probe's callback. */
@@ -1606,6 +1570,55 @@ static bool find_functions(struct machine *m, const char *library)
     return true;
 }
 
+/* Copy this process's own memory as far as it is mapped; the kernel takes a stretch of it wholly or not at all. */
+static size_t peek(const uint8_t *from, uint8_t *to, size_t size)
+{
+    size_t done = 0;
+    while (done < size) {
+        size_t piece = PAGE - ((uintptr_t)(from + done) & (PAGE - 1));
+        struct iovec local = {to + done, piece < size - done ? piece : size - done}, remote = {(void *)(from + done), local.iov_len};
+        if (process_vm_readv(getpid(), &local, 1, &remote, 1, 0) <= 0)
+            break;
+        done += local.iov_len;
+    }
+    return done;
+}
+
+static uint64_t word_at(const uint8_t *at)
+{
+    uint64_t word;
+    memcpy(&word, at, 8);
+    return word;
+}
+
+/*
+ * Find the CPU's own CPUX86State: the first fields of uc_engine hold a pointer to the CPU object, and that holds it. Memory
+ * is looked at through the kernel, which says where none is; a second marker tells the CPU from copies of its state.
+ */
+static bool find_cpu(struct machine *m, uint64_t marker, uint64_t ip)
+{
+    enum { ENGINE = 4096, OBJECT = 1 << 17 };
+    static const uint64_t second = 0x0807060504030201ull;
+    uint8_t engine[ENGINE], *object = malloc(OBJECT);
+    size_t size = peek((const uint8_t *)m->uc, engine, ENGINE);
+    for (size_t n = 0; object && !m->cpu && n + 8 <= size; n += 8) {
+        uint64_t candidate = word_at(engine + n);
+        if (candidate < 1 << 16 || candidate >> 47 || candidate & 15)
+            continue;
+        size_t got = peek((const uint8_t *)candidate, object, OBJECT);
+        for (size_t at = 0; !m->cpu && at + AT_OLD_EXCEPTION + 8 <= got; at += 8)
+            if (word_at(object + at) == marker && word_at(object + at + AT_EIP) == ip &&
+                !memcmp(object + at + AT_SEGS, m->env + AT_SEGS, AT_ERROR_CODE - AT_SEGS)) {
+                write_reg(m, UC_X86_REG_RAX, second);
+                if (word_at((uint8_t *)candidate + at) == second)
+                    m->cpu = (uint8_t *)candidate + at;
+                write_reg(m, UC_X86_REG_RAX, m->cpu ? 0 : marker);
+            }
+    }
+    free(object);
+    return m->cpu;
+}
+
 /* Find CPUX86State in the context blob by a marker in RAX, and verify the fields after it that are reached directly. */
 static bool calibrate(struct machine *m)
 {
@@ -1626,8 +1639,7 @@ static bool calibrate(struct machine *m)
         m->env_size = size - at;
         if (*env64(m, AT_EIP) != ip || *env64(m, AT_CR + 16) != cr2 || *env64(m, AT_IDT + 8) != idt.base)
             return false;
-        write_reg(m, UC_X86_REG_RAX, 0);
-        return true;
+        return find_cpu(m, marker, ip);
     }
     return false;
 }
@@ -1661,6 +1673,7 @@ static bool hook_everything(struct machine *m)
 
 EXPORT void kobox_close(struct machine *m)
 {
+    watch_close(m);
     if (m->uc)
         m->uc_.close(m->uc);
     if (m->ram && m->ram != MAP_FAILED)

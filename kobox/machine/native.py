@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kobox.errors import KoboxError
 
-ABI = 1
+ABI = 2
 
 
 class Event(enum.IntEnum):
@@ -32,8 +32,14 @@ class Event(enum.IntEnum):
 
 
 STOP_WHEN_IDLE = 1
+# Which arrivals at a probe are told: at a place that only jumps and calls lead to; when watched code has called; when
+# the first or second argument points to tracked memory; while `Watch.inside` is set.
+PROBE_ENTRY, PROBE_FROM_MODULE, PROBE_TRACKED_0, PROBE_TRACKED_1, PROBE_INSIDE = 1, 2, 4, 8, 16
 FOREVER = (1 << 64) - 1
 ProbeCallback = ctypes.CFUNCTYPE(None, ctypes.c_uint64)
+WatchCallback = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int, ctypes.c_uint64
+)
 
 _U64, _P, _I = ctypes.c_uint64, ctypes.c_void_p, ctypes.c_int
 _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
@@ -63,9 +69,24 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_console": (_U64, (_P, _U64, _P, _U64)),
     "kobox_uart_input": (_I, (_P, _I, ctypes.c_char_p, _I)),
     "kobox_on_probe": (None, (_P, ProbeCallback)),
-    "kobox_probe_add": (_I, (_P, _U64)),
+    "kobox_probe_add": (_I, (_P, _U64, ctypes.c_uint)),
     "kobox_probe_remove": (None, (_P, _U64)),
     "kobox_return": (_I, (_P, _U64)),
+    "kobox_watch_open": (_I, (_P, WatchCallback)),
+    "kobox_watch_code": (_I, (_P, _U64, _U64)),
+    "kobox_watch_executed": (_I, (_P, _U64, _P)),
+    "kobox_watch_leave": (None, (_P,)),
+    "kobox_watch_forget": (None, (_P,)),
+    "kobox_watch_mark": (None, (_P, _U64, _U64, ctypes.c_uint, _I)),
+    "kobox_watch_marks": (None, (_P, _U64, _U64, _P)),
+    "kobox_watch_bounds": (_I, (_P, _P, ctypes.c_size_t)),
+    "kobox_watch_rule": (_I, (_P, _P)),
+    "kobox_watch_unrule": (None, (_P, _U64)),
+    "kobox_watch_caller": (_U64, (_P,)),
+    "kobox_watch_count": (_U64, (_P,)),
+    "kobox_watch_stop_at": (None, (_P, _U64)),
+    "kobox_watch_inside": (None, (_P, _I)),
+    "kobox_watch_referenced": (None, (_P, _P, _P, ctypes.c_size_t, _P)),
     "kobox_state_size": (_U64, (_P,)),
     "kobox_state_save": (None, (_P, _P)),
     "kobox_state_load": (None, (_P, ctypes.c_char_p)),

@@ -20,7 +20,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kobox.errors import KernelImageError, KoboxError
-from kobox.machine.native import FOREVER, STOP_WHEN_IDLE, Event, ProbeCallback, core, unicorn_library
+from kobox.machine.native import (
+    FOREVER,
+    PROBE_ENTRY,
+    STOP_WHEN_IDLE,
+    Event,
+    ProbeCallback,
+    core,
+    unicorn_library,
+)
 
 if TYPE_CHECKING:
     from kobox.machine.image import Vmlinux
@@ -130,7 +138,7 @@ class Machine:
             self._open = None
 
     @property
-    def _handle(self) -> int:
+    def handle(self) -> int:
         """The core's machine: never a null pointer, which the core would follow."""
         if self._open is None:
             raise MachineClosedError("the machine is closed: its memory, log and devices are gone")
@@ -168,7 +176,7 @@ class Machine:
         self.ram[acpi.RSDP : acpi.RSDP + len(acpi_tables)] = acpi_tables
         # A seed makes the random number generator ready at once, and the same in every run (setup_data, boot.rst).
         struct.pack_into("<QII32s", self.ram, SEED, 0, 9, 32, b"kobox: every run is the same run")
-        self._core.kobox_start_at(self._handle, vmlinux.entry, ZERO_PAGE, GDT, PAGE_TABLES)
+        self._core.kobox_start_at(self.handle, vmlinux.entry, ZERO_PAGE, GDT, PAGE_TABLES)
 
     def _zero_page(self, header: bytes, initramfs_at: int, initramfs_size: int, rsdp: int) -> bytes:
         page = bytearray(PAGE)
@@ -193,47 +201,47 @@ class Machine:
 
         An exception raised by a probe is raised here, with the CPU at the instruction that was probed.
         """
-        event = Event(self._core.kobox_run(self._handle, until, blocks, STOP_WHEN_IDLE if stop_when_idle else 0))
+        event = Event(self._core.kobox_run(self.handle, until, blocks, STOP_WHEN_IDLE if stop_when_idle else 0))
         if self._raised is not None:
             raised, self._raised = self._raised, None
             raise raised
         if event is Event.ERROR:
-            raise MachineError(f"{self._core.kobox_error(self._handle).decode()} at {self.register('rip'):#x}")
+            raise MachineError(f"{self._core.kobox_error(self.handle).decode()} at {self.register('rip'):#x}")
         return event
 
     @property
     def time(self) -> int:
         """Virtual nanoseconds since power on."""
-        return int(self._core.kobox_time(self._handle))
+        return int(self._core.kobox_time(self.handle))
 
     @property
     def blocks(self) -> int:
         """Basic blocks executed since power on."""
-        return int(self._core.kobox_blocks(self._handle))
+        return int(self._core.kobox_blocks(self.handle))
 
     @property
     def next_timer(self) -> int:
         """When the next timer interrupt is due, in virtual nanoseconds; `FOREVER` when none is armed."""
-        return int(self._core.kobox_due(self._handle))
+        return int(self._core.kobox_due(self.handle))
 
     @property
     def cr3(self) -> int:
         """The address space that the CPU is in: the physical address of its page tables."""
-        return int(self._core.kobox_cr3(self._handle))
+        return int(self._core.kobox_cr3(self.handle))
 
     @property
     def system_calls(self) -> int:
         """How many system calls were made since power on."""
-        return int(self._core.kobox_syscalls(self._handle))
+        return int(self._core.kobox_syscalls(self.handle))
 
     def progress(self) -> int:
         """A number that changes whenever a program has made a system call, or runs code of its own."""
-        return int(self._core.kobox_progress(self._handle))
+        return int(self._core.kobox_progress(self.handle))
 
     def statistics(self) -> dict[str, Any]:
         """Counts since power on: `exceptions` by vector, `interrupts`, `syscalls`, `blocks`."""
         out = (ctypes.c_uint64 * 35)()
-        self._core.kobox_statistics(self._handle, out)
+        self._core.kobox_statistics(self.handle, out)
         seen = {vector: out[vector] for vector in range(32) if out[vector]}
         return {"exceptions": seen, "interrupts": out[32], "syscalls": out[33], "blocks": out[34]}
 
@@ -242,29 +250,29 @@ class Machine:
     def registers(self) -> Registers:
         """All registers at once."""
         out = (ctypes.c_uint64 * 27)()
-        self._core.kobox_registers(self._handle, out)
+        self._core.kobox_registers(self.handle, out)
         return Registers(*out)
 
     def register(self, name: str) -> int:
         """One general register, rip or fs_base."""
-        return int(self._core.kobox_register(self._handle, _NUMBER[name]))
+        return int(self._core.kobox_register(self.handle, _NUMBER[name]))
 
     def set_register(self, name: str, value: int) -> None:
         """Set a general register, or rip."""
-        self._core.kobox_set_register(self._handle, _NUMBER[name], value & FOREVER)
+        self._core.kobox_set_register(self.handle, _NUMBER[name], value & FOREVER)
 
     def set_syscall(self, address: int, call: tuple[int, ...]) -> None:
         """Leave the CPU at the SYSCALL instruction at `address`, with number and six arguments in its registers."""
-        self._core.kobox_set_syscall(self._handle, address, (ctypes.c_uint64 * 7)(*call))
+        self._core.kobox_set_syscall(self.handle, address, (ctypes.c_uint64 * 7)(*call))
 
     def set_doorbell(self, address: int) -> None:
         """Take CPUID for a doorbell at this address only, in the address space that the CPU is in, and in others
         where the same code stands there and cannot be written."""
-        self._core.kobox_set_doorbell(self._handle, address)
+        self._core.kobox_set_doorbell(self.handle, address)
 
     def translate(self, address: int, *, write: bool = False) -> int | None:
         """Virtual to physical by the current page tables; None where nothing (writable) is mapped."""
-        physical = self._core.kobox_translate(self._handle, address, write)
+        physical = self._core.kobox_translate(self.handle, address, write)
         return None if physical == FOREVER else int(physical)
 
     def read(self, address: int, size: int, cr3: int | None = None) -> bytes:
@@ -287,34 +295,40 @@ class Machine:
 
     def _copy(self, address: int, buffer: Any, size: int, write: int, cr3: int | None) -> bool:
         if cr3 is None:
-            return bool(self._core.kobox_copy(self._handle, address, buffer, size, write))
-        return bool(self._core.kobox_copy_space(self._handle, cr3, address, buffer, size, write))
+            return bool(self._core.kobox_copy(self.handle, address, buffer, size, write))
+        return bool(self._core.kobox_copy_space(self.handle, cr3, address, buffer, size, write))
 
     # -- devices -------------------------------------------------------------------------------------------
 
     def console(self) -> bytes:
         """What the serial console printed since the last call (the last MiB of it at most)."""
-        total = self._core.kobox_console(self._handle, 0, None, 0)
+        total = self._core.kobox_console(self.handle, 0, None, 0)
         size = min(total - self._console_read, 1 << 20)
         if size <= 0:
             self._console_read = total
             return b""
         buffer = ctypes.create_string_buffer(size)
-        self._core.kobox_console(self._handle, total - size, buffer, size)
+        self._core.kobox_console(self.handle, total - size, buffer, size)
         self._console_read = total
         return buffer.raw
 
     def serial_input(self, port: int, data: bytes) -> int:
         """Bytes arrive at serial port 0 or 1; returns how many its buffer took."""
-        return int(self._core.kobox_uart_input(self._handle, port, data, len(data)))
+        return int(self._core.kobox_uart_input(self.handle, port, data, len(data)))
 
     # -- probes --------------------------------------------------------------------------------------------
 
-    def add_probe(self, address: int, callback: Callable[[], None]) -> None:
-        """Call `callback()` whenever the CPU is about to execute the instruction at virtual `address`."""
+    def add_probe(self, address: int, callback: Callable[[], None], *, entry: bool = False, when: int = 0) -> None:
+        """Call `callback()` whenever the CPU is about to execute the instruction at virtual `address`.
+
+        `entry` says that only jumps, calls and returns lead there: such a probe is found by the hook that counts
+        blocks, and costs nothing to set or take away. `when`, of `native.PROBE_…`, names the arrivals that are told
+        of, where not all are wanted; another callback at the address may want more.
+        """
         callbacks = self._probes.setdefault(address, [])
-        if not callbacks and self._core.kobox_probe_add(self._handle, address):
-            del self._probes[address]
+        if self._core.kobox_probe_add(self.handle, address, (PROBE_ENTRY if entry else 0) | when):
+            if not callbacks:
+                del self._probes[address]
             raise MachineError(f"no room for a probe at {address:#x}")
         callbacks.append(callback)
 
@@ -324,40 +338,44 @@ class Machine:
         callbacks.remove(callback)
         if not callbacks:
             del self._probes[address]
-            self._core.kobox_probe_remove(self._handle, address)
+            self._core.kobox_probe_remove(self.handle, address)
 
     def return_from_function(self, value: int) -> None:
         """In a probe at a function's first instruction: leave it at once with `value` in RAX."""
-        if not self._core.kobox_return(self._handle, value & FOREVER):
+        if not self._core.kobox_return(self.handle, value & FOREVER):
             raise MachineError("no return address on the stack")
 
     def stop(self) -> None:
         """In a probe: make `run` come back with Event.STOPPED before the instruction is executed."""
-        self._core.kobox_stop(self._handle)
+        self._core.kobox_stop(self.handle)
 
     def _probe_hit(self, address: int) -> None:
         try:
             for callback in tuple(self._probes.get(address, ())):
                 callback()
         except BaseException as error:
-            self._raised = error
-            self.stop()
+            self.raise_from_callback(error)
+
+    def raise_from_callback(self, error: BaseException) -> None:
+        """In a callback of the core: stop, and let `run` raise this."""
+        self._raised = error
+        self.stop()
 
     # -- state ---------------------------------------------------------------------------------------------
 
     def save_state(self) -> bytes:
         """CPU and devices as bytes, for `load_state` of a machine with the same RAM."""
-        buffer = ctypes.create_string_buffer(self._core.kobox_state_size(self._handle))
-        self._core.kobox_state_save(self._handle, buffer)
+        buffer = ctypes.create_string_buffer(self._core.kobox_state_size(self.handle))
+        self._core.kobox_state_save(self.handle, buffer)
         return buffer.raw
 
     def load_state(self, state: bytes) -> None:
         """Undo `save_state`. Raises `ValueError` when the state is of another build."""
-        if len(state) != self._core.kobox_state_size(self._handle):
+        if len(state) != self._core.kobox_state_size(self.handle):
             raise ValueError(
-                f"a machine state of {len(state)} bytes, this build has {self._core.kobox_state_size(self._handle)}"
+                f"a machine state of {len(state)} bytes, this build has {self._core.kobox_state_size(self.handle)}"
             )
-        self._core.kobox_state_load(self._handle, state)
+        self._core.kobox_state_load(self.handle, state)
 
     def save_ram(self, fd: int, offset: int) -> bytes:
         """Write RAM to a file, leaving holes where it is zero. Returns one byte a page, 1 where the file holds data.
@@ -365,26 +383,26 @@ class Machine:
         Raises `OSError`, as when the disk is full.
         """
         used = ctypes.create_string_buffer(self.ram_size // PAGE)
-        count = self._core.kobox_ram_save(self._handle, fd, offset, used)
+        count = self._core.kobox_ram_save(self.handle, fd, offset, used)
         if count < 0:
             raise OSError(-count, os.strerror(-count))
         return used.raw
 
     def checkpoint(self) -> Checkpoint:
         """Remember RAM, CPU and devices as they are now."""
-        handle = self._core.kobox_checkpoint(self._handle)
+        handle = self._core.kobox_checkpoint(self.handle)
         if not handle:
             raise MemoryError("no memory for a checkpoint")
         return Checkpoint(handle)
 
     def checkpoint_of(self, state: bytes) -> Checkpoint:
         """A checkpoint of RAM as its file has it, with CPU and devices as `save_state` gave them."""
-        return Checkpoint(self._core.kobox_checkpoint_of(self._handle, state))
+        return Checkpoint(self._core.kobox_checkpoint_of(self.handle, state))
 
     def restore(self, checkpoint: Checkpoint) -> int:
         """Go back to a checkpoint of this machine. Returns how many pages had changed."""
-        pages = int(self._core.kobox_restore(self._handle, checkpoint.handle))
+        pages = int(self._core.kobox_restore(self.handle, checkpoint.handle))
         if pages < 0:
             raise MemoryError("no memory to restore a checkpoint")
-        self._console_read = min(self._console_read, self._core.kobox_console(self._handle, 0, None, 0))
+        self._console_read = min(self._console_read, self._core.kobox_console(self.handle, 0, None, 0))
         return pages

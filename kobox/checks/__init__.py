@@ -1,0 +1,1 @@
+"""Checks: what is wrong in an unmodified module on an unmodified kernel."""

@@ -1,0 +1,369 @@
+"""A whole check of a module: load, exercise and unload it under all checks, then once again for each call of its that
+can fail.
+
+    report = check(Plan("hello.ko", kernel="6.1.0-56-cloud-amd64"))
+    for finding in report.findings:
+        print(finding)
+
+    life:  the module lives `loads` times with nothing failing          -> findings, coverage, the places where a call
+    could fail fault: for each place (depth 2: each pair) a clean box, and that call fails  -> findings
+
+A plan and a unit of it are small values that can be pickled: a worker needs them and a kernel's snapshot, nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kobox.checks.coverage import Coverage, CoverageCheck, Executed
+from kobox.checks.crashes import Crash, shrink
+from kobox.checks.examination import Check, Examination, Exercise
+from kobox.checks.exercise import GenericExercise, Program, Steps, exercise_of
+from kobox.checks.faults import Fault, FaultInjection, Faults, FaultSites, FaultTable, fault_id
+from kobox.checks.files import Surroundings
+from kobox.checks.finding import Finding, Severity, worst_first
+from kobox.checks.pool import Pool, WorkerDied
+from kobox.ko.modulefile import ModuleFile
+
+if TYPE_CHECKING:
+    from kobox.kernel.box import Box
+
+Progress = Callable[[str, int, int], None]
+
+CHECKS = (
+    "kobox.checks.memory:Memory",
+    "kobox.checks.leftbehind:LeftBehind",
+    "kobox.checks.context:Context",
+    "kobox.checks.rules:Rules",
+)
+"""The checks that watch every run, as module:class."""
+
+_FAULT_CPU = 3.0  # virtual seconds of CPU time that a call may burn in a run with a fault
+_LIFE_CPU = 30.0
+_CRASHES = 4  # findings of the generic exercise that are made short
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to check, and how. `module` is the path of a .ko file, `needs` those that are loaded before it; `kernel` a
+    name in the cache; `exercise` is none, auto or the path of a Python file; `seconds` bounds the whole check in wall
+    time."""
+
+    module: str
+    kernel: str | None = None
+    needs: tuple[str, ...] = ()
+    parameters: str = ""
+    exercise: str = "auto"
+    loads: int = 3
+    faults: bool = True
+    depth: int = 1
+    fault_tables: tuple[str, ...] = ()
+    replay: Faults = ()
+    seed: int = 0
+    seconds: float = 60.0
+    workers: int = 0
+    checks: tuple[str, ...] = CHECKS
+    memory: int = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One run: a module's life, with what fails in it."""
+
+    kind: str  # life, fault
+    faults: Faults = ()
+    programs: tuple[Program, ...] = ()
+
+    def __str__(self) -> str:
+        return fault_id(self.faults) or self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a unit. `reached` are the places where a call could fail, and the stage in which each was; `after`
+    those reached after the fault; `injected` tells whether every fault had its turn; `ended` why it ended early."""
+
+    findings: tuple[Finding, ...] = ()
+    reached: tuple[tuple[Fault, str], ...] = ()
+    after: tuple[Fault, ...] = ()
+    injected: bool = True
+    executed: Executed = field(default_factory=dict)
+    programs: tuple[Program, ...] = ()
+    calls: int = 0
+    abandoned: int = 0
+    files: tuple[str, ...] = ()
+    crashes: tuple[Crash, ...] = ()
+    release: str = ""
+    lives: int = 0
+    ended: str = ""
+    seconds: float = 0.0
+    unwatched: int = 0
+
+
+@dataclass(slots=True)
+class Report:
+    """What a check has found. `unchecked` says in sentences what was not looked at; `places` are the calls that could
+    fail, with their stages; `tried` the faults that were injected; `seconds` wall time, by part."""
+
+    plan: Plan
+    module: str
+    release: str = ""
+    findings: list[Finding] = field(default_factory=list)
+    places: dict[Fault, str] = field(default_factory=dict)
+    tried: int = 0
+    skipped: int = 0
+    lives: int = 0
+    runs: int = 0
+    ended: str = ""
+    calls: int = 0
+    abandoned: int = 0
+    files: list[str] = field(default_factory=list)
+    crashes: list[Crash] = field(default_factory=list)
+    coverage: Coverage | None = None
+    unchecked: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def worst(self) -> Severity | None:
+        """The severity of the worst finding; None when nothing was found."""
+        return min((finding.severity for finding in self.findings), key=lambda one: one.rank, default=None)
+
+
+class Examiner:
+    """Does units of one plan in a box of its own."""
+
+    def __init__(self, plan: Plan) -> None:
+        from kobox.tools.boot import boot
+
+        self.plan = plan
+        self.file = ModuleFile(plan.module)
+        self.box: Box = boot(plan.kernel, memory=plan.memory)
+        for path in plan.needs:
+            self.box.insmod(path)
+        _load_dependencies(self.box, self.file)
+        self.box.keep_as_start()
+        self.sites = FaultSites(self.file, FaultTable(*map(Path, plan.fault_tables)))
+        self.box.reset()
+        self.exercise = exercise_of(plan.exercise) if plan.exercise != "auto" else None
+        self.surroundings = Surroundings(self.box) if plan.exercise == "auto" else None
+
+    def examine(self, unit: Unit) -> Outcome:
+        """Do one unit."""
+        begin = time.monotonic()
+        faulty = unit.kind == "fault"
+        injection = FaultInjection(self.sites, unit.faults, learn=not faulty or self.plan.depth > 1)
+        checks, _ = checks_of(self.plan.checks)
+        coverage = CoverageCheck(self.sites.code)
+        examination = Examination(
+            self.box,
+            self.file,
+            [*checks, injection, coverage],
+            parameters=self.plan.parameters,
+            loads=1 if faulty else self.plan.loads,
+        )
+        examination.fault = fault_id(unit.faults)
+        self.box.limits.cpu = _FAULT_CPU if faulty else _LIFE_CPU
+        exercise = self._exercise(unit, coverage)
+        findings = examination.run(exercise)
+        generic = exercise if isinstance(exercise, GenericExercise) else None
+        crashes = self._crashes(findings, generic) if generic else ()
+        return Outcome(
+            findings=tuple(_blame(finding, injection) for finding in findings),
+            reached=tuple(injection.reached.items()),
+            after=tuple(injection.after),
+            executed=coverage.executed,
+            programs=tuple(generic.corpus) if generic else (),
+            calls=generic.made if generic else 0,
+            abandoned=generic.abandoned if generic else 0,
+            files=tuple(generic.files) if generic else (),
+            crashes=crashes,
+            injected=len(injection.injected) == len(unit.faults),
+            release=self.box.release,
+            lives=examination.lives,
+            ended=str(examination.error or "").split("\n", 1)[0],
+            seconds=time.monotonic() - begin,
+            unwatched=max(0, len(self.sites) - injection.limit),
+        )
+
+    def _crashes(self, findings: Sequence[Finding], exercise: GenericExercise) -> tuple[Crash, ...]:
+        """What led to the findings of the exercise, made short."""
+        found = []
+        for finding in [finding for finding in findings if finding.stage == "exercise"][:_CRASHES]:
+
+            def still(programs: Sequence[Program], key: Any = finding.key) -> bool:
+                return any(other.key == key for other in self.play(Steps(*programs)))
+
+            found.append(Crash(finding, shrink(exercise.played, still)))
+        return tuple(found)
+
+    def play(self, exercise: Exercise | None) -> list[Finding]:
+        """One life with an exercise under all checks."""
+        examination = Examination(self.box, self.file, checks_of(self.plan.checks)[0], parameters=self.plan.parameters)
+        self.box.limits.cpu = _FAULT_CPU
+        return examination.run(exercise)
+
+    def _exercise(self, unit: Unit, coverage: CoverageCheck) -> Exercise | None:
+        """What is done between load and unload: in the first life the generic exercise explores, later runs repeat its
+        corpus."""
+        if self.surroundings is None:
+            return self.exercise
+        if unit.faults:
+            return Steps(*unit.programs)
+        from kobox.checks.mining import material_of
+
+        surroundings, name = self.surroundings, self.file.name
+        material = material_of(self.sites.code)
+        return GenericExercise(material, lambda box: surroundings.new_files(box, name), coverage.count, self.plan.seed)
+
+
+def examine(plan: Plan, exercise: Exercise | None = None) -> list[Finding]:
+    """Load a module once, do the exercise, and unload it, in a box of its own and under all checks: what was found."""
+    examiner = Examiner(replace(plan, exercise="none"))
+    try:
+        return worst_first(examiner.play(exercise))
+    finally:
+        examiner.box.close()
+
+
+def check(plan: Plan, progress: Progress | None = None) -> Report:
+    """Do the whole plan. Raises `KoboxError` when it cannot even begin; what goes wrong later is in the report."""
+    return _Checking(plan, progress or (lambda *_: None)).run()
+
+
+class _Checking:
+    """One check under way."""
+
+    def __init__(self, plan: Plan, progress: Progress) -> None:
+        self.plan = plan
+        self.progress = progress
+        self.begin = time.monotonic()
+        file = ModuleFile(plan.module)
+        self.report = Report(plan, file.name, coverage=Coverage(file))
+        self.keys: set[Any] = set()
+        self.queued: set[Faults] = set()
+        self.done = 0
+        self.programs: tuple[Program, ...] = ()
+
+    def run(self) -> Report:
+        plan, report = self.plan, self.report
+        report.unchecked += checks_of(plan.checks)[1]
+        workers = plan.workers or min(os.cpu_count() or 1, 8)
+        with Pool[Unit, Outcome](lambda: Examiner(plan).examine, workers) as pool:
+            pool.submit(Unit("fault", plan.replay) if plan.replay else Unit("life"))
+            for unit, outcome in pool.results():
+                self._take(pool, unit, outcome)
+                if time.monotonic() - self.begin > plan.seconds:
+                    report.skipped += len(pool.withdraw())
+        report.findings = worst_first(report.findings)
+        report.seconds["all"] = time.monotonic() - self.begin
+        if report.skipped:
+            report.unchecked.append(f"{report.skipped} faults: the time was over after {plan.seconds:g} s (--time)")
+        return report
+
+    def _take(self, pool: Pool[Unit, Outcome], unit: Unit, outcome: Outcome | WorkerDied) -> None:
+        self.done += 1
+        if isinstance(outcome, WorkerDied):
+            self.report.unchecked.append(f"{unit}: {outcome}")
+            return
+        for finding in outcome.findings:
+            if finding.key not in self.keys:
+                self.keys.add(finding.key)
+                self.report.findings.append(finding)
+        part = "faults" if unit.faults else "lives"
+        self.report.seconds[part] = self.report.seconds.get(part, 0.0) + outcome.seconds
+        self.report.runs += 1
+        self.report.release = outcome.release
+        assert self.report.coverage is not None
+        self.report.coverage.add(outcome.executed)
+        if unit.kind == "life":
+            self._learn(pool, outcome)
+        elif not outcome.injected:
+            self.report.unchecked.append(f"{unit}: this place was not reached again")
+        else:
+            self.report.tried += 1
+            if self.plan.depth > 1 and len(unit.faults) < self.plan.depth and not self.plan.replay:
+                self._submit(pool, [(*unit.faults, other) for other in outcome.after])
+        self.progress("faults", self.done, len(self.queued) + 1)
+
+    def _learn(self, pool: Pool[Unit, Outcome], outcome: Outcome) -> None:
+        report = self.report
+        report.lives, report.ended = outcome.lives, outcome.ended
+        report.calls, report.abandoned, report.files = outcome.calls, outcome.abandoned, list(outcome.files)
+        report.crashes = list(outcome.crashes)
+        self.programs = outcome.programs
+        report.places = dict(outcome.reached)
+        if outcome.unwatched:
+            report.unchecked.append(f"{outcome.unwatched} calls that could fail: too many in one module to watch")
+        if outcome.ended:
+            report.unchecked.append(f"what comes after: {outcome.ended}")
+        if self.plan.faults:
+            self._submit(pool, [(fault,) for fault in report.places])
+
+    def _submit(self, pool: Pool[Unit, Outcome], runs: Sequence[Faults]) -> None:
+        for faults in runs:
+            if faults not in self.queued:
+                self.queued.add(faults)
+                pool.submit(Unit("fault", faults, self.programs))
+
+
+def checks_of(names: Sequence[str]) -> tuple[list[Check], list[str]]:
+    """New checks by their names, and sentences about those that there are not."""
+    found, missing = [], []
+    for name in names:
+        module, _, kind = name.partition(":")
+        try:
+            found.append(getattr(importlib.import_module(module), kind)())
+        except ImportError as error:
+            missing.append(f"{kind}: {error}")
+    return found, missing
+
+
+def _load_dependencies(box: Box, file: ModuleFile) -> None:
+    """Load what the module needs of the kernel's own tree."""
+    present = set(box.modules())
+    for name in file.depends:
+        if name.replace("-", "_") not in present:
+            try:
+                box.modprobe(name)
+            except LookupError:  # the kernel will say what it misses
+                continue
+
+
+def _blame(finding: Finding, injection: FaultInjection) -> Finding:
+    """A wild access with the very value that the failed call has returned: its result is used unchecked."""
+    if not injection.injected or finding.kind not in ("oops", "wild-access", "null-pointer"):
+        return finding
+    address = _address_in(finding)
+    for fault in injection.injected:
+        failure = injection.sites.failure(fault)
+        if failure is None or address is None or not _near(address, failure.value):
+            continue
+        return replace(
+            finding,
+            kind="unchecked-return",
+            message=f"what {fault.function}() returns is used unchecked: {failure.text}; {finding.message}",
+            advice=f"Test what {fault.function}() returns at {fault.site}, and leave by the error path.",
+        )
+    return finding
+
+
+def _near(address: int, value: int) -> bool:
+    """Whether an address is a failed call's result plus the offset of a member."""
+    return 0 <= (address - value) & (1 << 64) - 1 < 0x10000 and (value == 0 or value >> 63 == 1)
+
+
+def _address_in(finding: Finding) -> int | None:
+    """The address that an access was refused for."""
+    import re
+
+    if finding.thing is not None and finding.thing.address:
+        return finding.thing.address
+    for text in [finding.message, *(record.text for record in finding.records)]:
+        if found := re.search(r"(?:address:?|at) (?:0x)?([0-9a-f]{4,16})\b", text):
+            return int(found[1], 16)
+    return None

@@ -1,0 +1,289 @@
+"""Coverage: which instructions of a module were executed, and so which of its basic blocks, functions and lines.
+
+The native watcher marks each instruction of the module that is executed; a block counts as reached when its first
+instruction was. What no run reached is told by function, and error paths apart: a block that only a failed call leads
+to.
+
+    coverage = Coverage(file)          the map of the file: blocks, functions, lines
+    coverage.add(executed)             what one run has executed, by section
+    coverage.summary()                 lines for a person; `lcov()` for genhtml and editors
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kobox.checks.callsites import CodeMap, LocatedCode
+from kobox.checks.examination import Check, Examination
+from kobox.ko import x86
+from kobox.ko.modulefile import ModuleFile
+from kobox.ko.x86 import Flow
+from kobox.machine.watch import Watch
+
+Executed = Mapping[str, bytes]
+"""By section: a byte for each of its bytes, 1 where an instruction starts that was executed."""
+
+_INIT = frozenset((".init.text", ".exit.text"))
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A basic block: `start` to `end` of a section, part of `function`."""
+
+    section: str
+    start: int
+    end: int
+    function: str
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionCoverage:
+    """What of a function was reached, in blocks."""
+
+    section: str
+    name: str
+    start: int
+    size: int
+    blocks: tuple[Block, ...]
+    reached: int
+
+    @property
+    def share(self) -> float:
+        """0 to 1."""
+        return self.reached / len(self.blocks) if self.blocks else 1.0
+
+
+class Coverage:
+    """The coverage of one module file, over any number of runs."""
+
+    def __init__(self, file: ModuleFile, code: CodeMap | None = None) -> None:
+        self.file = file
+        self.code = code or CodeMap(file.elf)
+        self._sizes = {name: file.elf.sections[number].size for name, number in self.code.sections.items()}
+        self.executed = {
+            name: bytearray(size) for name, size in self._sizes.items() if not name.startswith(".altinstr")
+        }
+        self._blocks: tuple[Block, ...] | None = None
+
+    def add(self, executed: Executed) -> int:
+        """Add what a run has executed. Returns how many instructions are new."""
+        new = 0
+        for name, flags in executed.items():
+            known = self.executed.get(name)
+            if known is None or len(known) != len(flags):
+                continue
+            before = known.count(1)
+            both = int.from_bytes(known, "little") | int.from_bytes(flags, "little")
+            known[:] = both.to_bytes(len(known), "little")
+            new += known.count(1) - before
+        return new
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """All basic blocks, in order."""
+        if self._blocks is None:
+            self._blocks = tuple(block for name in self.executed for block in _blocks_of(self.code, name))
+        return self._blocks
+
+    def reached(self, block: Block) -> bool:
+        """Whether a block was executed."""
+        return bool(self.executed[block.section][block.start])
+
+    def functions(self) -> list[FunctionCoverage]:
+        """Each function with its blocks, in the file's order; those that belong to the loader or the compiler are left
+        out."""
+        rows: dict[tuple[str, str], list[Block]] = {}
+        for block in self.blocks:
+            rows.setdefault((block.section, block.function), []).append(block)
+        return [
+            FunctionCoverage(
+                section,
+                name,
+                blocks[0].start,
+                blocks[-1].end - blocks[0].start,
+                tuple(blocks),
+                sum(map(self.reached, blocks)),
+            )
+            for (section, name), blocks in rows.items()
+            if not name.startswith(("__pfx_", "__cfi_"))
+        ]
+
+    def missed_runs(self, function: FunctionCoverage) -> list[tuple[int, int]]:
+        """The stretches of a function that were not reached: (start, end) offsets of its section."""
+        runs: list[tuple[int, int]] = []
+        for block in function.blocks:
+            if self.reached(block):
+                continue
+            if runs and runs[-1][1] == block.start:
+                runs[-1] = (runs[-1][0], block.end)
+            else:
+                runs.append((block.start, block.end))
+        return runs
+
+    # -- lines -------------------------------------------------------------------------------------------------
+
+    def lines(self) -> dict[str, dict[int, bool]]:
+        """By source file, then by line: whether any of its code was executed. Empty without DWARF."""
+        debug = self.file.debug
+        if not debug.available:
+            return {}
+        names = {number: name for name, number in self.code.sections.items()}
+        found: dict[str, dict[int, bool]] = {}
+        for row in debug.rows():
+            name = names.get(row.section, "")
+            flags = self.executed.get(name)
+            if flags is None or not row.line:
+                continue
+            ran = any(flags[row.start : row.end])
+            lines = found.setdefault(row.path, {})
+            lines[row.line] = lines.get(row.line, False) or ran
+        return found
+
+    # -- telling -----------------------------------------------------------------------------------------------
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        functions = self.functions()
+        blocks = sum(len(function.blocks) for function in functions)
+        reached = sum(function.reached for function in functions)
+        lines = [flag for rows in self.lines().values() for flag in rows.values()]
+        return {
+            "blocks": blocks,
+            "blocks_reached": reached,
+            "lines": len(lines),
+            "lines_reached": sum(lines),
+            "functions": [
+                {
+                    "name": function.name,
+                    "section": function.section,
+                    "blocks": len(function.blocks),
+                    "reached": function.reached,
+                }
+                for function in functions
+            ],
+        }
+
+    def summary(self) -> list[str]:
+        """Some lines for a person."""
+        plain = self.plain()
+        never = [row["name"] for row in plain["functions"] if not row["reached"]]
+        text = f"{plain['blocks_reached']} of {plain['blocks']} basic blocks ({_percent(plain['blocks_reached'], plain['blocks'])})"
+        if plain["lines"]:
+            text += f", {plain['lines_reached']} of {plain['lines']} lines ({_percent(plain['lines_reached'], plain['lines'])})"
+        out = [text]
+        if never:
+            shown = ", ".join(never[:8]) + (f" and {len(never) - 8} more" if len(never) > 8 else "")
+            out.append(f"never reached: {shown}")
+        return out
+
+    def never_reached(self) -> list[str]:
+        """The functions that no run reached."""
+        return [function.name for function in self.functions() if not function.reached]
+
+    def lcov(self, resolve: Callable[[str], str] = str) -> str:
+        """As lcov's tracefile (geninfo(1)). `resolve` makes a path of a source file's name."""
+        out = []
+        for file, lines in sorted(self.lines().items()):
+            out += ["TN:", f"SF:{resolve(file)}"]
+            out += [f"DA:{line},{int(ran)}" for line, ran in sorted(lines.items())]
+            out += [f"LF:{len(lines)}", f"LH:{sum(lines.values())}", "end_of_record"]
+        return "".join(f"{row}\n" for row in out)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"executed": {name: bytes(flags) for name, flags in self.executed.items()}}
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part // whole if whole else 100}%"
+
+
+def _blocks_of(code: CodeMap, section: str) -> Iterable[Block]:
+    data = code.elf.data(code.sections[section])
+    starts = _targets_from_data(code, section)
+    for start, size, name in code.functions[section].rows:
+        if not size or name.startswith(("__pfx_", "__cfi_")):
+            continue
+        yield from _split(section, name, list(x86.instructions(data, start, start + size)), starts)
+
+
+def _split(section: str, name: str, rows: list[x86.Instruction], targets: set[int]) -> Iterable[Block]:
+    if not rows:
+        return
+    first, last = rows[0].offset, rows[-1].end
+    leaders = {first} | {row.target for row in rows if row.target is not None and row.flow in (Flow.BRANCH, Flow.JUMP)}
+    leaders |= {row.end for row in rows if row.flow not in (Flow.ON, Flow.CALL)} | targets
+    begin = first
+    for row in rows:
+        if row.end in leaders or row.end == last:
+            if not _is_padding(rows, begin, row.end):
+                yield Block(section, begin, row.end, name)
+            begin = row.end
+
+
+def _is_padding(rows: list[x86.Instruction], start: int, end: int) -> bool:
+    """Whether a stretch holds nothing but one trap behind a return: what compilers put there against speculation."""
+    return end - start == 1 and any(row.end == start and row.flow is not Flow.ON for row in rows)
+
+
+def _targets_from_data(code: CodeMap, section: str) -> set[int]:
+    """Offsets of a section that tables in other sections point to: those of switch statements."""
+    import struct
+
+    number, elf = code.sections[section], code.elf
+    symbols = list(elf.symbols())
+    found = set()
+    for n, header in enumerate(elf.sections):
+        if header.type != 4 or not elf.section_name(n).startswith(b".rela.rodata"):
+            continue
+        for _, info, addend in struct.iter_unpack(elf.layout.order + "QQq", elf.data(n)):
+            symbol = symbols[(info >> 32) - 1]
+            if symbol.section == number:
+                found.add(symbol.value + addend)
+    return found
+
+
+class CoverageCheck(Check):
+    """Notes which instructions of the module an examination executes: `executed`, by section."""
+
+    name = "coverage"
+
+    def __init__(self, code: CodeMap) -> None:
+        self._code = code
+        self.executed: dict[str, bytes] = {}
+        self._located: LocatedCode | None = None
+        self._watch: Watch | None = None
+
+    def linked(self, examination: Examination) -> None:
+        assert examination.placement is not None
+        self._watch = examination.box.watch
+        self._located = self._code.located(examination.placement)
+
+    def count(self) -> int:
+        """How many instructions of the module this load of it has executed."""
+        if self._located is None or self._watch is None:
+            return 0
+        sizes = ((start, self._size(name)) for name, start in self._located.starts.items() if name not in _INIT)
+        return sum(self._watch.executed(start, size).count(1) for start, size in sizes)
+
+    def leaving(self, examination: Examination) -> None:
+        self._collect()
+
+    def detach(self, examination: Examination) -> None:
+        self._collect()
+        self._located = None
+
+    def _size(self, section: str) -> int:
+        return self._code.elf.sections[self._code.sections[section]].size
+
+    def _collect(self) -> None:
+        if self._located is None or self._watch is None:
+            return
+        for name, start in self._located.starts.items():
+            flags = self._watch.executed(start, self._size(name))
+            before = self.executed.get(name)
+            if before is not None:
+                both = int.from_bytes(before, "little") | int.from_bytes(flags, "little")
+                flags = both.to_bytes(len(flags), "little")
+            self.executed[name] = flags

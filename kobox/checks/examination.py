@@ -1,0 +1,368 @@
+"""An examination: one life of a module in a clean box, with checks that watch it.
+
+    examination = Examination(box, ModuleFile("hello.ko"), [Memory(), LeftBehind()])
+    for finding in examination.run(exercise):
+        print(finding)
+
+    reset -> attach -> insmod: linked -> init -> exercise -> rmmod: exit -> settle -> gone -> detach
+                                  failed init ----------------------------^
+
+What is watched is decided by the checks alone; the box, the kernel and the module are as they are anywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from kobox.checks.finding import Chain, Finding, Frame, Severity, Thing, chain_of, frame_of
+from kobox.checks.placement import Placement
+from kobox.errors import (
+    BoxError,
+    BoxHungError,
+    BoxTimeoutError,
+    KoboxError,
+    ModuleFormatError,
+    ModuleLoadError,
+    ModuleUnloadError,
+)
+from kobox.kernel.box import Box
+from kobox.kernel.probes import FROM_MODULE, Hit
+from kobox.kernel.stack import StackFrame
+from kobox.kernel.symbols import LoadedAt
+from kobox.ko.modulefile import ModuleFile
+
+SETTLE = 2.0
+"""Virtual seconds that a box is given after unload: RCU callbacks, delayed work and what timers free."""
+
+_SHF_EXECINSTR = 4
+
+Exercise = Callable[[Box], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The calls at one moment, as addresses: cheap to take and to keep. `Examination.chain` says what they are."""
+
+    frames: tuple[StackFrame, ...]
+    placement: Placement | None  # where the module lay then
+
+
+class Stage(StrEnum):
+    """What goes on in an examination."""
+
+    BEFORE = "before"
+    INIT = "init"
+    EXERCISE = "exercise"
+    EXIT = "exit"
+    FAILED = "failed"  # init has returned an error
+    AFTER = "after"
+
+
+class Check:
+    """What watches a module for one kind of mistake. One object serves one examination after the other."""
+
+    name = ""
+
+    def attach(self, examination: Examination) -> None:
+        """The box is clean and the module not there yet: set probes."""
+
+    def linked(self, examination: Examination) -> None:
+        """The module is in memory (`examination.module`), its init has not run."""
+
+    def leaving(self, examination: Examination) -> None:
+        """The module's exit has returned, or its init failed; its memory is still there."""
+
+    def gone(self, examination: Examination) -> None:
+        """The module is unloaded and the box has settled: report what is left."""
+
+    def detach(self, examination: Examination) -> None:
+        """The examination is over, whatever became of it: take everything away that `attach` has set."""
+
+
+class Examination:
+    """One load, exercise and unload of a module under the eyes of `checks`. See the module's docstring."""
+
+    def __init__(
+        self, box: Box, file: ModuleFile, checks: Sequence[Check], *, parameters: str = "", loads: int = 1
+    ) -> None:
+        self.box = box
+        self.file = file
+        self.checks = list(checks)
+        self.parameters = parameters
+        self.loads = loads
+        self.stage = Stage.BEFORE
+        self.module: LoadedAt | None = None
+        self.placement: Placement | None = None  # of the module that is loaded, or was last
+        self.findings: list[Finding] = []
+        self.error: Exception | None = None  # what ended it early: init's error, a dead box
+        self.lives = 0  # how often the module was loaded and unloaded again
+        self.fault = ""  # the ID of what is made to fail
+        self._gone = False  # the module has left, and the box has not settled yet
+        self._keys: set[Any] = set()
+        self._probes: list[Any] = []
+        self._watched: set[tuple[int, int]] = set()  # code that the machine looks at: (start, size)
+        self._frames: dict[int, Frame] = {}  # of the kernel's own code, by address
+
+    # -- for checks --------------------------------------------------------------------------------------------
+
+    def report(
+        self,
+        kind: str,
+        severity: Severity,
+        message: str,
+        *,
+        chain: Chain = (),
+        thing: Thing | None = None,
+        advice: str = "",
+        records: Any = (),
+    ) -> None:
+        """Add a finding, once for each mistake."""
+        found = Finding(kind, severity, message, chain, thing, str(self.stage), self.fault, advice, tuple(records))
+        if found.key not in self._keys:
+            self._keys.add(found.key)
+            self.findings.append(found)
+
+    def probe(self, where: str | int, on_entry: Any = None, on_return: Any = None, *, when: int = 0) -> Any:
+        """A probe for the length of the examination; `when` as for `Probes.add`. With FROM_MODULE it counts what the
+        module's own code calls."""
+        probe = self.box.probe(where, on_entry, on_return, when=when)
+        self._probes.append(probe)
+        return probe
+
+    def trace(self, hit: Hit | None = None, *, limit: int = 48) -> Trace:
+        """The calls at this moment. A call that the module has made by a jump, at the end of a function, leaves
+        nothing on the stack: in a probe that is told by FROM_MODULE it stands in the chain all the same."""
+        frames = self.box.unwinder.walk(hit.registers if hit is not None else None, limit=limit)
+        if hit is not None and hit.probe.when & FROM_MODULE and len(frames) > 1:
+            caller = self.box.watch.caller
+            if caller != frames[1].address:
+                frames = (frames[0], StackFrame(caller, frames[0].cfa, True), *frames[1:])
+        return Trace(frames, self.placement)
+
+    def chain(self, trace: Trace | Hit | None = None) -> Chain:
+        """What calls a trace holds (None: those of this moment), innermost first: kernel functions with their offsets,
+        the module's with file and line and with the functions inlined there."""
+        if not isinstance(trace, Trace):
+            trace = self.trace(trace)
+        found: list[Frame] = []
+        for frame in trace.frames:
+            place = trace.placement.find(frame.inside) if trace.placement is not None else None
+            if place is None:
+                found.append(self._kernel_frame(frame))
+            else:
+                found.extend(self._module_frames(frame, *place))
+        return tuple(found)
+
+    def in_module(self, address: int) -> bool:
+        """Whether an address lies in the module, while it is loaded."""
+        return self.module is not None and address in self.module
+
+    def _kernel_frame(self, frame: StackFrame) -> Frame:
+        if frame.address not in self._frames:
+            symbol = self.box.symbols.lookup(frame.inside)
+            if symbol is None:
+                return Frame(f"{frame.address:#x}", address=frame.address)
+            found = Frame(symbol.name, frame.address - symbol.address, symbol.module, address=frame.address)
+            if symbol.module:
+                return found
+            self._frames[frame.address] = found
+        return self._frames[frame.address]
+
+    def _module_frames(self, frame: StackFrame, section: int, offset: int) -> list[Frame]:
+        function = self.file.debug.function_at(section, offset)
+        name = function.name if function else self.file.elf.section_name(section).decode(errors="replace")
+        start = function.offset if function else 0
+        behind = frame.address - frame.inside
+        module = self.file.name
+        try:
+            places = self.file.debug.lines(section, offset)
+        except ModuleFormatError:
+            places = ()
+        if not places:
+            return [Frame(name, offset + behind - start, module, address=frame.address)]
+        return [
+            Frame(
+                place.function or name,
+                0 if place.inlined else offset + behind - start,
+                module,
+                place.file,
+                place.line,
+                place.inlined,
+                frame.address,
+            )
+            for place in places
+        ]
+
+    # -- running -----------------------------------------------------------------------------------------------
+
+    def run(self, exercise: Exercise | None = None) -> list[Finding]:
+        """Do it, in a box reset before; the findings, in order. Raises what `exercise` raises, but for the box's own
+        errors: those end the examination, and are findings or `error`."""
+        self.begin()
+        try:
+            for _ in range(self.loads):
+                if not self._live(exercise):
+                    break
+        except BoxError as error:
+            self.error = error
+            self._give_up(error)
+        finally:
+            self.finish()
+        return self.findings
+
+    def begin(self) -> None:
+        """Make the box clean and let the checks begin: for those who load and unload the module themselves, and call
+        `finish` in the end."""
+        self.box.reset()
+        self.box.watch.forget()
+        self._watched.clear()
+        try:
+            for check in self.checks:
+                check.attach(self)
+            self._watch_linking()
+        except BaseException:
+            self.finish()
+            raise
+
+    def finish(self) -> None:
+        """Let the checks end, and hear what the kernel has to say."""
+        try:
+            if self._gone and self.box.alive:
+                self._over(Stage.AFTER)
+        finally:
+            for check in self.checks:
+                check.detach(self)
+            for probe in self._probes:
+                probe.remove()
+            self._probes.clear()
+            self.box.watch.forget()
+            self._hear_the_kernel()
+
+    def _live(self, exercise: Exercise | None) -> bool:
+        self.stage = Stage.INIT
+        try:
+            loaded = self.box.insmod(self.file.content, self.parameters)
+        except ModuleLoadError as error:
+            self.error = error
+            if self.lives:
+                self.report(
+                    "reload-failed",
+                    Severity.ERROR,
+                    f"load number {self.lives + 1} failed, the first worked: {error.strerror}",
+                    advice="Its exit function, or its statics, leave something behind that the next init trips over.",
+                )
+            self._over(Stage.FAILED)
+            return False
+        self.stage = Stage.EXERCISE
+        if exercise is not None:
+            self._exercise(exercise)
+        self.stage = Stage.EXIT
+        try:
+            loaded.unload()
+        except ModuleUnloadError as error:
+            self.error = error
+            return False
+        self._over(Stage.AFTER)
+        self.lives += 1
+        return True
+
+    def _exercise(self, exercise: Exercise) -> None:
+        """Run it, and close what it has left open: a file that is open keeps the module."""
+        first_free = self.box.syscall("open", "/", 0)
+        self.box.syscall("close", first_free)
+        try:
+            exercise(self.box)
+        except BoxError:
+            raise
+        except Exception as error:
+            if self.fault:  # a call that fails is what was asked for
+                return
+            self.report(
+                "exercise-failed",
+                Severity.ERROR,
+                f"the exercise failed: {type(error).__name__}: {error}",
+                advice="Either the module does not do what the exercise expects, or the exercise expects the wrong thing.",
+            )
+        finally:
+            if self.box.alive:
+                with suppress(OSError):
+                    self.box.syscall("close_range", first_free, 0xFFFFFFFF, 0)
+
+    def _over(self, stage: Stage) -> None:
+        self.stage = stage
+        self._gone = False
+        self.box.sleep(SETTLE)
+        for check in self.checks:
+            check.gone(self)
+        self.module = None
+        self.box.watch.leave()
+        self._watched.clear()
+
+    def _watch_linking(self) -> None:
+        name = self.file.name
+
+        def came(hit: Any) -> None:
+            found = next((part for part in self.box.symbols.modules() if part.name == name), None)
+            if found is not None and (self.module is None or self._gone):
+                self._gone = False
+                self.module = found
+                self.placement = Placement.of(self.box, found, self.file)
+                self._watch_code()
+                for check in self.checks:
+                    check.linked(self)
+
+        def leaves(hit: Any) -> None:
+            if self.module is not None and hit.registers.rdi == self.module.address:
+                self._gone = True
+                for check in self.checks:
+                    check.leaving(self)
+
+        self.probe("do_init_module", came)
+        self.probe("free_module", leaves)
+
+    def _give_up(self, error: BoxError) -> None:
+        """A call that did not come back is a finding; what has killed a process or the kernel stands in the kernel's
+        log."""
+        if isinstance(error, (BoxHungError, BoxTimeoutError)):
+            how = "it spins" if isinstance(error, BoxHungError) else "it sleeps for something that does not happen"
+            frame = frame_of(error.rip)
+            self.report(
+                "hang",
+                Severity.ERROR,
+                f"{self.stage!s} does not come back: {how}",
+                chain=(frame,) if frame else (),
+                advice="Look for a loop whose condition nobody changes, a lock taken twice, a wait without its wake-up.",
+            )
+
+    def _watch_code(self) -> None:
+        """Tell the machine which code is the module's, for probes' FROM_MODULE."""
+        assert self.placement is not None
+        for number, start in self.placement.starts.items():
+            section = self.file.elf.section_at(number)
+            if section.flags & _SHF_EXECINSTR and section.size and (start, section.size) not in self._watched:
+                self._watched.add((start, section.size))
+                self.box.watch.code(start, start + section.size)
+
+    def _hear_the_kernel(self) -> None:
+        """What the kernel itself has said is wrong."""
+        with suppress(KoboxError):
+            for found in kernel_findings(self.box):
+                self.report(found.kind, found.severity, found.message, chain=found.chain, records=found.records)
+
+
+def kernel_findings(box: Box) -> list[Finding]:
+    """What the kernel of a box has reported since it was clean, as findings."""
+    return [
+        Finding(
+            found.kind,
+            Severity(found.severity),
+            found.message,
+            chain_of([record.text for record in found.records]),
+            records=tuple(found.records),
+        )
+        for found in box.findings
+    ]

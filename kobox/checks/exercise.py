@@ -1,0 +1,507 @@
+"""The exercise: what is done with a module between its load and its unload.
+
+    none          nothing
+    FILE.py       `def exercise(box)` of a Python file, or its tests (`test_…(box, …)`)
+    auto          whatever files the module has made are used in all ways, sensible and hostile
+
+The generic exercise is made of programs: a few system calls on a file each. It begins with one of each kind for each
+file, goes on with mutations of those that reached new code of the module, and stops after a number of calls: nothing in
+it looks at a clock, so the same seed makes the same calls. What it found worth doing, its corpus, is what runs with
+injected faults repeat.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import random
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kobox.checks.examination import Exercise
+from kobox.errors import BoxTimeoutError, KoboxError, ProcessDiedError
+from kobox.kernel.processes import Limits
+
+if TYPE_CHECKING:
+    from kobox.checks.files import Target
+    from kobox.kernel.box import Box, BoxProcess
+
+CALLS = 1200
+"""System calls that the generic exercise makes at most."""
+
+_LIMITS = Limits(timeout=0.5, cpu=3.0)  # of one call, in virtual seconds
+_SLOTS = 3
+
+
+class ExerciseError(KoboxError):
+    """A file is no exercise."""
+
+
+class Step(NamedTuple):
+    """One system call of a program. `slot` names an open file of the program; `arguments` are numbers, bytes and paths:
+
+    open path flags      read size            write data          lseek offset whence   poll events
+    close                pread size offset    pwrite data offset  ioctl request value   mmap length protection flags
+    offset fsync                fcntl command value  ftruncate size      read_at address size  write_at address size
+    mknod path mode device (no slot)          sleep seconds (no slot)
+    """
+
+    call: str
+    slot: int = 0
+    arguments: tuple[Any, ...] = ()
+
+
+Program = tuple[Step, ...]
+
+
+def exercise_of(spec: str) -> Exercise | None:
+    """The exercise that `none` or the path of a Python file names. Raises `ExerciseError`."""
+    if spec == "none":
+        return None
+    return _from_file(Path(spec))
+
+
+def _from_file(path: Path) -> Exercise:
+    try:
+        loader = importlib.util.spec_from_file_location(f"kobox_exercise_{path.stem}", path)
+        assert loader is not None
+        assert loader.loader is not None
+        module: Any = importlib.util.module_from_spec(loader)
+        loader.loader.exec_module(module)
+    except Exception as error:
+        raise ExerciseError(f"{path}: cannot be run: {type(error).__name__}: {error}") from error
+    if not callable(getattr(module, "exercise", None)):
+        raise ExerciseError(f"{path}: has no function `exercise(box)`")
+    exercise: Exercise = module.exercise
+    return exercise
+
+
+class Steps:
+    """An exercise that plays programs: `Steps([Step("open", 0, ("/dev/hello", 2)), …])`."""
+
+    def __init__(self, *programs: Iterable[Step | tuple[Any, ...]]) -> None:
+        self.programs = [tuple(Step(*step) for step in program) for program in programs]
+
+    def __call__(self, box: Box) -> None:
+        with Player(box) as player:
+            for program in self.programs:
+                player.play(program)
+
+
+class Player:
+    """Plays programs in a box, in a process of its own: a call that does not come back costs that process."""
+
+    def __init__(self, box: Box) -> None:
+        self._box = box
+        self._process: BoxProcess | None = None
+        self._slots: dict[int, int] = {}
+        self.calls = 0
+        self.abandoned = 0
+
+    def __enter__(self) -> Player:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None and self._box.alive:
+            self._process.kill()
+
+    def play(self, program: Program) -> None:
+        """Make the calls of one program, whatever they answer, and close its files. Raises what kills the box or a
+        process."""
+        try:
+            for step in program:
+                with suppress(OSError):
+                    self._step(step)
+        finally:
+            if self._box.alive:
+                for fd in self._slots.values():
+                    with suppress(OSError):
+                        self._call("close", fd)
+            self._slots.clear()
+
+    def _step(self, step: Step) -> None:
+        if step.call == "open":
+            if step.slot in self._slots:
+                self._call("close", self._slots.pop(step.slot))
+            path, flags = step.arguments
+            self._slots[step.slot] = self._call("open", path, flags | os.O_CLOEXEC, 0)
+        elif step.call == "mknod":
+            self._call("mknod", *step.arguments)
+        elif step.call == "sleep":
+            self._box.sleep(*step.arguments)
+        elif step.slot in self._slots:
+            fd = self._slots.pop(step.slot) if step.call == "close" else self._slots[step.slot]
+            _CALLS[step.call](self._call, fd, *step.arguments)
+
+    def _call(self, name: str, *arguments: Any) -> int:
+        """A call of this player's process; one that blocks is abandoned with its process. Raises `OSError`."""
+        if self._process is None or not self._process.alive:
+            self._process = self._box.process()
+        self.calls += 1
+        try:
+            return self._process.syscall(name, *arguments, limits=_LIMITS)
+        except BoxTimeoutError:
+            self.abandoned += 1
+            process, self._process = self._process, None
+            process.kill()
+            raise OSError(110, "abandoned: it did not come back") from None
+        except ProcessDiedError:
+            self._process = None
+            raise
+
+
+_Call = Callable[..., int]
+
+
+def _read(call: _Call, fd: int, size: int) -> None:
+    call("read", fd, bytearray(size), size)
+
+
+def _write(call: _Call, fd: int, data: bytes) -> None:
+    call("write", fd, data, len(data))
+
+
+def _pread(call: _Call, fd: int, size: int, offset: int) -> None:
+    call("pread64", fd, bytearray(size), size, offset)
+
+
+def _pwrite(call: _Call, fd: int, data: bytes, offset: int) -> None:
+    call("pwrite64", fd, data, len(data), offset)
+
+
+def _ioctl(call: _Call, fd: int, request: int, value: int | bytes) -> None:
+    call("ioctl", fd, request, bytearray(value) if isinstance(value, bytes) else value)
+
+
+def _poll(call: _Call, fd: int, events: int) -> None:
+    call("poll", bytearray(struct.pack("<ihh", fd, events & 0x7FFF, 0)), 1, 0)
+
+
+def _mmap(call: _Call, fd: int, length: int, protection: int, flags: int, offset: int) -> None:
+    """Map it, have the kernel bring each page in (its fault handler runs), and take it away."""
+    address = call("mmap", 0, length, protection, flags, fd, offset)
+    try:
+        call("madvise", address, min(length + 4095 & -4096, 1 << 16), 23 if protection & 2 else 22)  # MADV_POPULATE_…
+    finally:
+        call("munmap", address, length)
+
+
+_CALLS: dict[str, Callable[..., Any]] = {
+    "read": _read,
+    "write": _write,
+    "pread": _pread,
+    "pwrite": _pwrite,
+    "ioctl": _ioctl,
+    "poll": _poll,
+    "mmap": _mmap,
+    "close": lambda call, fd: call("close", fd),
+    "lseek": lambda call, fd, offset, whence: call("lseek", fd, offset, whence),
+    "fsync": lambda call, fd: call("fsync", fd),
+    "fcntl": lambda call, fd, command, value: call("fcntl", fd, command, value),
+    "ftruncate": lambda call, fd, size: call("ftruncate", fd, size),
+    "read_at": lambda call, fd, address, size: call("read", fd, address, size),
+    "write_at": lambda call, fd, address, size: call("write", fd, address, size),
+}
+
+
+@dataclass(slots=True)
+class Material:
+    """What programs are made of: numbers that look like ioctl requests, other numbers and words of the module's
+    code."""
+
+    requests: tuple[int, ...] = ()
+    numbers: tuple[int, ...] = ()
+    words: tuple[bytes, ...] = ()
+
+
+@dataclass(slots=True)
+class GenericExercise:
+    """The built-in exercise. Called with a box the first time it explores, and afterwards repeats what it found worth
+    doing (`corpus`).
+
+    `progress()` tells how many instructions of the module have been executed so far: what guides it. `targets(box)`
+    finds the files.
+    """
+
+    material: Material
+    targets: Callable[[Box], Sequence[Target]]
+    progress: Callable[[], int]
+    seed: int = 0
+    calls: int = CALLS
+    corpus: list[Program] = field(default_factory=list)
+    explored: bool = False
+    played: list[Program] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    made: int = 0
+    abandoned: int = 0
+
+    def __call__(self, box: Box) -> None:
+        if self.explored:
+            self.played = []
+            with Player(box) as player:
+                for program in self.corpus:
+                    self.played.append(program)
+                    player.play(program)
+            return
+        self.explored = True
+        self._explore(box)
+
+    def _explore(self, box: Box) -> None:
+        chance = random.Random(self.seed)
+        targets = list(self.targets(box))
+        self.files = [target.path for target in targets]
+        if not targets:
+            return
+        seen = self.progress()
+        with Player(box) as player:
+            try:
+                for program in self._programs(targets, chance):
+                    if player.calls >= self.calls:
+                        break
+                    self.played.append(program)
+                    player.play(program)
+                    now = self.progress()
+                    if now > seen:
+                        seen = now
+                        self.corpus.append(program)
+            finally:
+                self.made, self.abandoned = player.calls, player.abandoned
+
+    def _programs(self, targets: Sequence[Target], chance: random.Random) -> Iterator[Program]:
+        """One of each kind for each file, the files in turn; then mutations, for ever."""
+        systematic = [systematic_programs(target, self.material) for target in targets]
+        while systematic:
+            for programs in list(systematic):
+                program = next(programs, None)
+                if program is None:
+                    systematic.remove(programs)
+                else:
+                    yield program
+        while True:
+            if self.corpus and chance.random() < 0.7:
+                yield mutated(chance.choice(self.corpus), self.material, chance)
+            else:
+                yield random_program(chance.choice(list(targets)), self.material, chance)
+
+
+_SIZES = (0, 1, 7, 64, 4095, 4096, 4097, 65536)
+_OFFSETS = (0, 1, -1, 4095, 4096, 1 << 31, (1 << 63) - 1, -(1 << 63))
+_HOSTILE = (1, 0x1000, 0x7FFFFFFFF000, 0x800000000000, 0xFFFF888000000000, 0xFFFFFFFFFFFFF000)
+_TEXTS = (b"0", b"1", b"-1", b"1\n", b"2147483648", b"x", b"%s%n", b"A" * 4096, b"\0" * 64, b"\xff" * 64)
+_EVENTS = 0x1 | 0x4 | 0x2
+_READ, _WRITE = os.O_RDONLY, os.O_WRONLY
+_SHARED, _PRIVATE = 1, 2
+
+
+def systematic_programs(target: Target, material: Material) -> Iterator[Program]:
+    """Programs that use a file in each way once: first as it is meant, then at its bounds, then with malice."""
+    path, both = target.path, target.flags
+    opened = Step("open", 0, (path, both))
+    text = target.value or b"x"
+    yield from ((Step("mknod", 0, target.node), opened) for _ in range(bool(target.node)))
+    yield (opened, Step("read", 0, (4096,)), Step("lseek", 0, (0, 0)), Step("read", 0, (64,)), Step("read", 0, (64,)))
+    yield (
+        opened,
+        Step("write", 0, (text,)),
+        Step("lseek", 0, (0, 0)),
+        Step("read", 0, (4096,)),
+        Step("poll", 0, (_EVENTS,)),
+    )
+    for request in material.requests if target.is_device else ():
+        size = request >> 16 & 0x3FFF
+        yield (
+            opened,
+            Step("ioctl", 0, (request, bytes(max(size, 64)))),
+            Step("write", 0, (text,)),
+            Step("ioctl", 0, (request, bytes(max(size, 64)))),
+            Step("ioctl", 0, (request, b"\xff" * max(size, 64))),
+            Step("ioctl", 0, (request, 0)),
+            Step("ioctl", 0, (request, 1)),
+        )
+    yield (Step("open", 0, (path, _READ)), Step("read", 0, (1,)), Step("read", 0, (1,)), Step("write", 0, (b"x",)))
+    yield (Step("open", 0, (path, _WRITE)), Step("write", 0, (text,)), Step("write", 0, (text,)), Step("read", 0, (1,)))
+    yield (
+        Step("open", 0, (path, both | os.O_NONBLOCK)),
+        Step("read", 0, (64,)),
+        Step("write", 0, (text,)),
+        Step("read", 0, (64,)),
+    )
+    yield (
+        opened,
+        Step("open", 1, (path, both)),
+        Step("write", 0, (text,)),
+        Step("read", 1, (64,)),
+        Step("close", 0),
+        Step("read", 1, (64,)),
+    )
+    yield (
+        opened,
+        *(Step("write", 0, (bytes(size),)) for size in _SIZES),
+        Step("lseek", 0, (0, 0)),
+        *(Step("read", 0, (size,)) for size in _SIZES),
+    )
+    for word in (*_TEXTS, *material.words):
+        asked = (
+            Step("ioctl", 0, (request, bytes(64))) for request in (material.requests[:4] if target.is_device else ())
+        )
+        yield (opened, Step("write", 0, (word,)), Step("lseek", 0, (0, 0)), Step("read", 0, (64,)), *asked)
+    yield (
+        opened,
+        *(Step("pread", 0, (64, offset)) for offset in _OFFSETS),
+        *(Step("pwrite", 0, (b"xyz", offset)) for offset in _OFFSETS),
+    )
+    yield (
+        opened,
+        *(Step("lseek", 0, (offset, whence)) for whence in (0, 1, 2) for offset in _OFFSETS),
+        Step("read", 0, (64,)),
+    )
+    yield (
+        opened,
+        *(Step("read_at", 0, (address, 64)) for address in _HOSTILE),
+        *(Step("write_at", 0, (address, 64)) for address in _HOSTILE),
+    )
+    yield (
+        Step("open", 0, (path, both | os.O_APPEND)),
+        Step("write", 0, (text,)),
+        Step("fsync", 0),
+        Step("ftruncate", 0, (0,)),
+    )
+    yield (
+        opened,
+        Step("fcntl", 0, (4, 0o20000)),
+        Step("write", 0, (text,)),
+        Step("fcntl", 0, (4, 0)),
+    )  # F_SETFL, O_ASYNC
+    if target.is_device:
+        yield (
+            opened,
+            Step("mmap", 0, (4096, 3, _SHARED, 0)),
+            Step("mmap", 0, (4096, 1, _SHARED, 0)),
+            Step("mmap", 0, (4096, 3, _PRIVATE, 0)),
+        )
+        yield (
+            opened,
+            *(
+                Step("mmap", 0, (length, 3, _SHARED, offset))
+                for length in (1, 8192, 1 << 24)
+                for offset in (0, 4096, 1 << 40)
+            ),
+        )
+        for request in (*material.requests, *material.numbers, *range(8), 0x5401, 0x541B):
+            yield (
+                opened,
+                *(Step("ioctl", 0, (request, address)) for address in _HOSTILE),
+                Step("ioctl", 0, (request, -1)),
+            )
+
+
+def random_program(target: Target, material: Material, chance: random.Random) -> Program:
+    """A program of up to eight calls on one file."""
+    steps = [Step("open", 0, (target.path, target.flags))]
+    steps += [_random_step(target.path, target.flags, material, chance) for _ in range(chance.randint(1, 8))]
+    return tuple(steps)
+
+
+def mutated(program: Program, material: Material, chance: random.Random) -> Program:
+    """A program with one or two steps changed, left out, repeated or added."""
+    steps = list(program)
+    opened = next((step for step in steps if step.call == "open"), None)
+    if opened is None:
+        return program
+    path, flags = opened.arguments
+    for _ in range(chance.randint(1, 2)):
+        at = chance.randrange(len(steps))
+        what = chance.randrange(4)
+        if what == 0 and len(steps) > 2:
+            del steps[at]
+        elif what == 1:
+            steps.insert(at, steps[chance.randrange(len(steps))])
+        elif what == 2:
+            steps[at] = _changed(steps[at], material, chance)
+        else:
+            steps.insert(at + 1, _random_step(path, flags, material, chance))
+    return tuple(steps[:16])
+
+
+def _random_step(path: str, flags: int, material: Material, chance: random.Random) -> Step:
+    slot = chance.randrange(_SLOTS) if chance.random() < 0.2 else 0
+    make = chance.choice(_MAKERS)
+    if make is None:
+        return Step("open", slot, (path, flags | chance.choice((0, 0, os.O_NONBLOCK, os.O_APPEND, os.O_EXCL))))
+    return make(slot, material, chance)
+
+
+def _a_number(material: Material, chance: random.Random) -> int:
+    return chance.choice((*_SIZES, *_OFFSETS, *material.numbers, chance.randrange(256), chance.randrange(1 << 32)))
+
+
+def _some_bytes(material: Material, chance: random.Random) -> bytes:
+    kind = chance.randrange(4)
+    if kind == 0:
+        return chance.choice((*_TEXTS, *material.words))
+    if kind == 1:
+        return str(_a_number(material, chance)).encode()
+    if kind == 2:
+        return b"".join(
+            struct.pack("<Q", _a_number(material, chance) & (1 << 64) - 1) for _ in range(chance.randint(1, 16))
+        )
+    return chance.randbytes(chance.choice(_SIZES))
+
+
+def _a_request(material: Material, chance: random.Random) -> int:
+    if material.requests and chance.random() < 0.8:
+        return chance.choice(material.requests)
+    return _a_number(material, chance) & 0xFFFFFFFF
+
+
+_MAKERS: tuple[Callable[[int, Material, random.Random], Step] | None, ...] = (
+    None,
+    lambda slot, material, chance: Step("read", slot, (chance.choice(_SIZES),)),
+    lambda slot, material, chance: Step("read", slot, (chance.choice(_SIZES),)),
+    lambda slot, material, chance: Step("write", slot, (_some_bytes(material, chance),)),
+    lambda slot, material, chance: Step("write", slot, (_some_bytes(material, chance),)),
+    lambda slot, material, chance: Step(
+        "ioctl", slot, (_a_request(material, chance), _some_bytes(material, chance) or bytes(8))
+    ),
+    lambda slot, material, chance: Step(
+        "ioctl", slot, (_a_request(material, chance), _some_bytes(material, chance) or bytes(8))
+    ),
+    lambda slot, material, chance: Step("ioctl", slot, (_a_request(material, chance), _a_number(material, chance))),
+    lambda slot, material, chance: Step("lseek", slot, (_a_number(material, chance), chance.randrange(3))),
+    lambda slot, material, chance: Step("pread", slot, (chance.choice(_SIZES), _a_number(material, chance))),
+    lambda slot, material, chance: Step("pwrite", slot, (_some_bytes(material, chance), _a_number(material, chance))),
+    lambda slot, material, chance: Step("poll", slot, (_EVENTS,)),
+    lambda slot, material, chance: Step("close", slot),
+    lambda slot, material, chance: Step("fsync", slot),
+    lambda slot, material, chance: Step(
+        "mmap", slot, (chance.choice((1, 4096, 8192)), chance.choice((1, 3)), 1, chance.choice((0, 4096)))
+    ),
+)
+
+
+def _changed(step: Step, material: Material, chance: random.Random) -> Step:
+    """A step with one of its arguments changed."""
+    if not step.arguments or step.call in ("open", "mknod"):
+        return step
+    at = chance.randrange(len(step.arguments))
+    old = step.arguments[at]
+    if isinstance(old, bytes):
+        new: Any = _some_bytes(material, chance) if chance.random() < 0.5 or not old else _flipped(old, chance)
+    elif step.call in ("read", "mmap") or (step.call == "pread" and at == 0):
+        new = chance.choice(_SIZES)
+    elif step.call == "lseek" and at == 1:
+        new = chance.randrange(5)
+    elif step.call in ("read_at", "write_at") and at == 1:
+        new = chance.choice(_SIZES)
+    else:
+        new = _a_number(material, chance)
+    return step._replace(arguments=(*step.arguments[:at], new, *step.arguments[at + 1 :]))
+
+
+def _flipped(data: bytes, chance: random.Random) -> bytes:
+    at = chance.randrange(len(data))
+    return data[:at] + bytes((data[at] ^ 1 << chance.randrange(8),)) + data[at + 1 :]

@@ -1,0 +1,181 @@
+"""The files that a module has made: what differs between a box with it and the clean box.
+
+/dev nodes        of what appeared in /sys/dev/char and /sys/dev/block
+device numbers    of what appeared in /proc/devices and has no node: one is made
+/proc, debugfs    what appeared, directories with all that is in them
+/sys              attributes of its devices, and its parameters
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kobox.kernel.box import Box
+
+_LISTED = (
+    "/proc",
+    "/proc/1/net",
+    "/proc/fs",
+    "/proc/driver",
+    "/proc/sys",
+    "/sys/kernel/debug",
+    "/sys/kernel",
+    "/sys/fs",
+    "/sys/dev/char",
+    "/sys/dev/block",
+    "/sys/class",
+    "/sys/bus",
+)
+_DIRECTORIES = 40  # that are looked into at most
+_NOT_ATTRIBUTES = frozenset(
+    ("uevent", "power", "subsystem", "driver", "device", "dev", "bind", "unbind", "waiting_for_supplier", "async")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A file that can be used. `flags` are those to open it with; `node` the arguments of mknod(2) when it must be made
+    first; `value` what it holds, for files of text that can be written back."""
+
+    path: str
+    flags: int
+    is_device: bool = False
+    node: tuple[str, int, int] | tuple[()] = ()
+    value: bytes = b""
+
+
+class Surroundings:
+    """What a box looks like without the module."""
+
+    def __init__(self, box: Box) -> None:
+        self._before = {directory: _names(box, directory) for directory in _LISTED}
+        self._devices = _device_numbers(box)
+
+    def new_files(self, box: Box, module: str) -> list[Target]:
+        """The files that have come, in a fixed order: devices, then /proc and debugfs, then attributes."""
+        devices = list(self._nodes(box))
+        found = [*devices, *self._nodeless(box, {target.path for target in devices})]
+        for directory in (
+            "/proc",
+            "/proc/1/net",
+            "/proc/fs",
+            "/proc/driver",
+            "/proc/sys",
+            "/sys/kernel/debug",
+            "/sys/kernel",
+            "/sys/fs",
+        ):
+            for name in self._come(box, directory):
+                found += _files_below(box, f"{directory}/{name}")
+        for directory in self._device_directories(box):
+            found += _attributes(box, directory)
+        for name in sorted(_names(box, f"/sys/module/{module}/parameters")):
+            found += _file(box, f"/sys/module/{module}/parameters/{name}")
+        unique = {target.path: target for target in found}
+        return list(unique.values())
+
+    def _come(self, box: Box, directory: str) -> list[str]:
+        return sorted(_names(box, directory) - self._before[directory])
+
+    def _nodes(self, box: Box) -> Iterator[Target]:
+        for directory, kind in (("/sys/dev/char", stat.S_IFCHR), ("/sys/dev/block", stat.S_IFBLK)):
+            for number in self._come(box, directory):
+                name = _device_name(box, f"{directory}/{number}")
+                major, minor = map(int, number.split(":"))
+                path = f"/dev/{name}"
+                if name and box.exists(path):
+                    yield Target(path, os.O_RDWR, True)
+                else:
+                    yield _made(f"kobox-{major}-{minor}", kind, major, minor)
+
+    def _nodeless(self, box: Box, have: set[str]) -> Iterator[Target]:
+        """Majors that came and have no device in /sys: register_chrdev() without a class."""
+        with_nodes = {name.split(":")[0] for name in self._come(box, "/sys/dev/char")}
+        for major in sorted(_device_numbers(box) - self._devices):
+            if str(major) not in with_nodes:
+                for minor in (0, 1):
+                    yield _made(f"kobox-{major}-{minor}", stat.S_IFCHR, major, minor)
+
+    def _device_directories(self, box: Box) -> Iterator[str]:
+        for directory in ("/sys/dev/char", "/sys/dev/block"):
+            for number in self._come(box, directory):
+                yield f"{directory}/{number}"
+        for name in self._come(box, "/sys/class"):
+            for device in sorted(_names(box, f"/sys/class/{name}")):
+                yield f"/sys/class/{name}/{device}"
+        for name in self._come(box, "/sys/bus"):
+            for device in sorted(_names(box, f"/sys/bus/{name}/devices")):
+                yield f"/sys/bus/{name}/devices/{device}"
+
+
+def _made(name: str, kind: int, major: int, minor: int) -> Target:
+    path = f"/tmp/{name}"
+    return Target(path, os.O_RDWR, True, (path, kind | 0o600, os.makedev(major, minor)))
+
+
+def _names(box: Box, directory: str) -> set[str]:
+    with suppress(OSError):
+        return set(box.list_until(directory, str.isdigit if directory == "/proc" else None)) - {".", ".."}
+    return set()
+
+
+def _device_name(box: Box, directory: str) -> str:
+    with suppress(OSError):
+        for line in box.read_text(f"{directory}/uevent").splitlines():
+            if line.startswith("DEVNAME="):
+                return line[8:]
+    return ""
+
+
+def _device_numbers(box: Box) -> set[int]:
+    """The majors of character devices."""
+    with suppress(OSError):
+        text = box.read_text("/proc/devices").partition("Block devices:")[0]
+        return {int(line.split()[0]) for line in text.splitlines() if line.strip()[:1].isdigit()}
+    return set()
+
+
+def _files_below(box: Box, path: str) -> list[Target]:
+    found: list[Target] = []
+    waiting = [path]
+    for _ in range(_DIRECTORIES):
+        if not waiting:
+            break
+        here = waiting.pop(0)
+        with suppress(OSError):
+            mode = box.stat(here, follow_symlinks=False).st_mode
+            if stat.S_ISDIR(mode):
+                waiting += [f"{here}/{name}" for name in sorted(_names(box, here))]
+            elif stat.S_ISREG(mode):
+                found += _file(box, here)
+    return found
+
+
+def _attributes(box: Box, directory: str) -> list[Target]:
+    found: list[Target] = []
+    for name in sorted(_names(box, directory) - _NOT_ATTRIBUTES):
+        with suppress(OSError):
+            if stat.S_ISREG(box.stat(f"{directory}/{name}", follow_symlinks=False).st_mode):
+                found += _file(box, f"{directory}/{name}")
+    return found
+
+
+def _file(box: Box, path: str) -> list[Target]:
+    """A regular file, with what it holds."""
+    value = b""
+    try:
+        mode = box.stat(path).st_mode
+    except OSError:
+        return []
+    readable, writable = bool(mode & 0o444), bool(mode & 0o222)
+    if path.startswith("/sys/module/") and readable:
+        with suppress(OSError):
+            value = box.read_bytes(path)[:256]
+    flags = os.O_RDWR if readable and writable else os.O_WRONLY if writable else os.O_RDONLY
+    return [Target(path, flags, False, (), value)]

@@ -1,0 +1,142 @@
+"""A finding: one thing that is wrong in a module, with where, by which calls, and what it concerns.
+
+error: use-after-free: 4 bytes read at offset 8 of 64 bytes from kmalloc
+    at      hello_read (hello.c:42)
+    by      vfs_read+0x9f/0x330
+    made    hello_open (hello.c:17)
+    freed   hello_release (hello.c:30)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from kobox.kernel.log import LogRecord
+
+
+class Severity(StrEnum):
+    """How bad a finding is; `error` makes `kobox check` exit 1."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+    @property
+    def rank(self) -> int:
+        """0 for the worst."""
+        return list(Severity).index(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A place in code. `offset` is from the function's start; `module` is "" for the kernel itself; `file` and `line`
+    are there when debugging information tells them; `inlined` when the function is part of the next frame's code."""
+
+    function: str
+    offset: int = 0
+    module: str = ""
+    file: str = ""
+    line: int = 0
+    inlined: bool = False
+    address: int = 0
+
+    def __str__(self) -> str:
+        tail = f" [{self.module}]" if self.module else ""
+        if self.line:
+            return f"{self.function}{tail} ({self.file}:{self.line})"
+        return f"{self.function}+{self.offset:#x}{tail}"
+
+
+Chain = tuple[Frame, ...]
+"""Calls, the innermost first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """The object that a finding concerns: memory, a timer, a device … `what` says it in words ("64 bytes from kmalloc",
+    "timer hello_timer"); `made` and `gone` are the calls that made and freed it."""
+
+    what: str
+    address: int = 0
+    size: int = 0
+    made: Chain = ()
+    gone: Chain = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong.
+
+    <<<<<<< HEAD
+        `kind` is a short name of the table in docs/check.md; `stage` is what went on (`examination.Stage`); `fault` is
+        the ID of the injected fault that led to it; `advice` says what to do; `records` are the kernel's own lines.
+    =======
+        `kind` is a short name of the table in docs/check.md; `stage` is what went on: init, exercise, exit, after
+        (unload), or failed (init, and what it left); `fault` is the ID of the injected fault that led to it; `advice`
+        says what to do; `records` are the kernel's own lines.
+    >>>>>>> main
+    """
+
+    kind: str
+    severity: Severity
+    message: str
+    chain: Chain = ()
+    thing: Thing | None = None
+    stage: str = ""
+    fault: str = ""
+    advice: str = ""
+    records: tuple[LogRecord, ...] = field(default=(), repr=False)
+
+    @property
+    def where(self) -> Frame | None:
+        """The innermost frame of the module's own sources; else of the module, with what it has of the
+        kernel's headers; else the innermost."""
+        own = [frame for frame in self.chain if frame.module]
+        plain = (frame for frame in own if not frame.file.startswith(("include/", "arch/")))
+        return next(plain, own[0] if own else self.chain[0] if self.chain else None)
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Equal for two reports of the same mistake."""
+        made = next((frame for frame in self.thing.made if frame.module), None) if self.thing else None
+        return self.kind, _spot(self.where), _spot(made), "" if self.where else self.message
+
+    def __str__(self) -> str:
+        where = f" in {self.where}" if self.where else ""
+        return f"{self.severity}: {self.kind}: {self.message}{where}"
+
+
+def _spot(frame: Frame | None) -> tuple[Any, ...]:
+    return () if frame is None else (frame.module, frame.function, frame.file, frame.line or frame.offset)
+
+
+def worst_first(findings: list[Finding]) -> list[Finding]:
+    """The same findings, errors before warnings before notes, else in their order."""
+    return sorted(findings, key=lambda finding: finding.severity.rank)
+
+
+_PLACE = re.compile(r"(?P<function>[\w.]+)\+0x(?P<offset>[0-9a-f]+)/0x[0-9a-f]+(?: \[(?P<module>\w+)[^\]]*\])?")
+
+
+def frame_of(text: str) -> Frame | None:
+    """The place in a line of the kernel's, as %pS prints it: "function+0x12/0x40 [module]"; None when there is none."""
+    found = _PLACE.search(text)
+    return Frame(found["function"], int(found["offset"], 16), found["module"] or "") if found else None
+
+
+def chain_of(lines: Sequence[str]) -> Chain:
+    """The calls that a report of the kernel's tells of: its RIP, then its call trace, without what it is not sure of ("? ")."""
+    frames = [frame for line in lines if "RIP: 0010:" in line and (frame := frame_of(line))][:1]
+    in_trace = False
+    for line in lines:
+        if line.startswith("Call Trace:"):
+            in_trace = True
+        elif in_trace and not line.startswith((" ", "<")):
+            break
+        elif in_trace and "? " not in line and "RIP: 00" not in line and (frame := frame_of(line)):
+            frames.append(frame)
+    return tuple(frames)

@@ -1,0 +1,240 @@
+"""The memory that a module has allocated: its objects as they come and go, the room round them, and the quarantine.
+
+    kmalloc-rcl-128:  | object, 64 bytes asked for | redzone …  | object … | redzone |
+
+Three things make an object's edges visible, all of them done by changing arguments of the kernel's own
+allocators while the
+module calls them: it gets at least `ROOM` bytes more than it asked for; kmalloc's objects come from the caches for
+reclaimable memory, which hardly anybody else uses, so that what lies before an object is the module's too; and caches
+that the module makes are not merged with others. What it frees is kept from being given out again for a while (the
+quarantine), so that a late access finds it marked.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right, insort
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from kobox.checks.allocators import GFP_DMA, GFP_RECLAIMABLE, Kind
+from kobox.checks.examination import Trace
+from kobox.errors import KoboxError
+from kobox.kernel.box import Box
+from kobox.machine.watch import Mark
+
+ROOM = 16
+PAGE = 4096
+QUARANTINE_OBJECTS = 512
+QUARANTINE_BYTES = 4 << 20
+
+
+@dataclass(slots=True)
+class Object:
+    """One piece of memory: `slot` bytes lie behind its address in all, `size` of them were asked for."""
+
+    address: int
+    size: int
+    slot: int
+    kind: Kind
+    function: str
+    made: Trace
+    stage: str
+    cache: int = 0
+    page: int = 0  # its struct page
+    gone: Trace | None = None
+    freed: bool = False
+    written: bool = False  # zeroed, or made by a constructor
+
+    @property
+    def what(self) -> str:
+        """ "64 bytes from kmalloc"."""
+        plural = "" if self.size == 1 else "s"
+        return f"{self.size} byte{plural} from {self.function}"
+
+
+class Heap:
+    """The objects of one examination, and their marks in the watcher's shadow."""
+
+    def __init__(self, box: Box) -> None:
+        self._box = box
+        self._watch = box.watch
+        self.live: dict[int, Object] = {}
+        self.freed: dict[int, Object] = {}  # in quarantine
+        self.vanished: list[Object] = []  # vmalloc'ed and freed: their addresses are nobody's
+        self._order: list[int] = []  # addresses of both, sorted
+        self._quarantine: deque[Object] = deque()
+        self._guards: list[Object] = []  # slots that nobody gets, since nothing of ours would lie before the next
+        self._held = 0
+        self._own_caches, self._sizes = _reclaimable_caches(box)
+        self._per_cpu = _u64(box, box.symbols.address("__per_cpu_offset"))
+
+    # -- sizes -------------------------------------------------------------------------------------------------
+
+    def roomy(self, size: int) -> int:
+        """What to ask kmalloc for, so that `size` bytes have room behind them: the size of a cache, or whole pages."""
+        wanted = size + ROOM
+        if not size & (size - 1):  # aligned to its size, as powers of two are promised to be
+            wanted = max(2 * size, 2 * ROOM) if size > 1 else 2 * ROOM
+        for fits in self._sizes:
+            if wanted <= fits:
+                return fits
+        return PAGE << max(wanted - 1 >> 12, 0).bit_length()
+
+    def cache_for(self, slot: int) -> int | None:
+        """The cache for reclaimable memory that has slots of this size."""
+        return self._own_caches.get(slot)
+
+    def flags_for(self, flags: int) -> int:
+        """GFP flags that lead to the caches for reclaimable memory; memory for old devices stays what it is."""
+        return flags if flags & GFP_DMA or not self._own_caches else flags | GFP_RECLAIMABLE
+
+    def per_cpu_address(self, pointer: int) -> int:
+        """Where the (only) CPU has what a per-CPU pointer names."""
+        return pointer + self._per_cpu & (1 << 64) - 1
+
+    # -- coming and going --------------------------------------------------------------------------------------
+
+    def add(self, thing: Object) -> None:
+        """An object was allocated."""
+        for old in self._at(thing.address):
+            self._drop(old)
+        self.live[thing.address] = thing
+        insort(self._order, thing.address)
+        if not thing.written:
+            self._watch.mark(thing.address, thing.size, Mark.UNWRITTEN, pattern=True)
+        else:
+            self._watch.mark(thing.address, thing.size, Mark.WRITTEN)
+        if thing.slot > thing.size:
+            self._watch.mark(thing.address + thing.size, thing.slot - thing.size, Mark.REDZONE)
+        if self._has_room_before(thing):
+            self._watch.mark(thing.address - ROOM, ROOM, Mark.REDZONE)
+        if thing.page:
+            self._watch.mark(thing.page, 1, Mark.WRITTEN)
+
+    def resize(self, thing: Object, size: int, slot: int) -> None:
+        """krealloc() has left the object where it is."""
+        if size > thing.size:
+            self._watch.mark(thing.address + thing.size, size - thing.size, Mark.UNWRITTEN, pattern=True)
+        thing.size, thing.slot = size, max(slot, thing.slot)
+        self._watch.mark(thing.address + size, thing.slot - size, Mark.REDZONE)
+
+    def free(self, thing: Object, trace: Trace) -> Object | None:
+        """An object is freed: it goes to the quarantine. Returns one that has to be freed in its stead, or None."""
+        del self.live[thing.address]
+        thing.freed, thing.gone = True, trace
+        self.freed[thing.address] = thing
+        self._watch.mark(thing.address, thing.slot, Mark.FREED)
+        self._quarantine.append(thing)
+        self._held += thing.slot
+        if len(self._quarantine) <= QUARANTINE_OBJECTS and self._held <= QUARANTINE_BYTES:
+            return None
+        oldest = next((old for old in self._quarantine if old.kind is thing.kind and old.cache == thing.cache), thing)
+        self.release(oldest)
+        return oldest
+
+    def release(self, thing: Object) -> None:
+        """An object leaves the quarantine: whoever gets its memory next may do with it what he likes."""
+        if thing in self._guards:
+            self._guards.remove(thing)
+        else:
+            self._quarantine.remove(thing)
+            self._held -= thing.slot
+        self._drop(thing)
+
+    def held_of(self, cache: int) -> list[Object]:
+        """What the quarantine holds of a cache, and its slots that are nobody's."""
+        return [thing for thing in (*self._guards, *self._quarantine) if thing.cache == cache]
+
+    def guard(self, thing: Object) -> None:
+        """Keep a slot for nobody: the first of a page, so that what lies before any object is known."""
+        self._guards.append(thing)
+        self._watch.mark(thing.address, thing.slot, Mark.REDZONE)
+
+    def forget(self, thing: Object, trace: Trace | None = None) -> None:
+        """An object is gone, and its memory is the kernel's at once."""
+        thing.freed, thing.gone = True, trace
+        if thing.kind is Kind.VMALLOC:
+            self.vanished.append(thing)
+        self._drop(thing)
+
+    def _has_room_before(self, thing: Object) -> bool:
+        """Whether the end of a slot that is nobody's, or free, lies before an object."""
+        slab = thing.kind in (Kind.KMALLOC, Kind.CACHE) and thing.size < thing.slot <= PAGE // 2
+        return slab and bool(thing.address % PAGE) and self.holding(thing.address - ROOM) is None
+
+    def _drop(self, thing: Object) -> None:
+        self._watch.mark(thing.address, thing.slot, Mark.UNKNOWN)
+        if self._has_room_before(thing):
+            self._watch.mark(thing.address - ROOM, ROOM, Mark.UNKNOWN)
+        if thing.page:
+            self._watch.mark(thing.page, 1, Mark.UNKNOWN)
+        self.live.pop(thing.address, None)
+        self.freed.pop(thing.address, None)
+        at = bisect_right(self._order, thing.address) - 1
+        if at >= 0 and self._order[at] == thing.address:
+            del self._order[at]
+
+    # -- finding -----------------------------------------------------------------------------------------------
+
+    def _at(self, address: int) -> Iterator[Object]:
+        for table in (self.live, self.freed):
+            if address in table:
+                yield table[address]
+
+    def holding(self, address: int) -> Object | None:
+        """The object in whose slot an address lies."""
+        at = bisect_right(self._order, address) - 1
+        if at < 0:
+            return None
+        thing = next(self._at(self._order[at]), None)
+        return thing if thing is not None and address < thing.address + thing.slot else None
+
+    def nearest(self, address: int) -> Object | None:
+        """The object that somebody who touched `address` will have meant: the one with that in its slot,
+        unless the next one begins just behind it."""
+        thing = self.holding(address)
+        at = bisect_right(self._order, address)
+        following = next(self._at(self._order[at]), None) if at < len(self._order) else None
+        if following is None or following.address - address > ROOM:
+            return thing
+        if thing is None or following.address - address < address - (thing.address + thing.size) + 1:
+            return following
+        return thing
+
+    def once_at(self, address: int) -> Object | None:
+        """The last vmalloc'ed object that lay at an address, guard page included, and is gone."""
+        for thing in reversed(self.vanished):
+            if thing.address <= address < thing.address + thing.slot + PAGE:
+                return thing
+        return None
+
+
+def _reclaimable_caches(box: Box) -> tuple[dict[int, int], list[int]]:
+    """kmalloc's caches for reclaimable memory, size -> struct kmem_cache, and the sizes of all: read from
+    `kmalloc_caches[type][index]`."""
+    btf = box.symbols.btf
+    table = box.symbols.address("kmalloc_caches")
+    own: dict[int, int] = {}
+    sizes: set[int] = set()
+    for n in range(40 * 16):
+        try:
+            cache = _u64(box, table + 8 * n)
+            if not cache:
+                continue
+            name = box.memory.read(_u64(box, cache + btf.offset("kmem_cache", "name")), 20).split(b"\0")[0]
+            size = struct.unpack("<I", box.memory.read(cache + btf.offset("kmem_cache", "object_size"), 4))[0]
+        except (ValueError, KoboxError):
+            break  # past the table's end
+        if b"kmalloc-" not in name:
+            break
+        sizes.add(size)
+        if name.startswith(b"kmalloc-rcl-"):
+            own[size] = cache
+    return own, sorted(sizes)
+
+
+def _u64(box: Any, address: int) -> int:
+    return int.from_bytes(box.memory.read(address, 8), "little")

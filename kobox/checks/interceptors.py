@@ -1,0 +1,48 @@
+"""What functions of the kernel do with the memory that a module hands them, as data for the watcher.
+
+Each row: names, the stretches they touch (arguments are counted from 0), and whether what is known of the
+source goes to the target. Kernels that lack a function have no use for its row.
+"""
+
+from __future__ import annotations
+
+from kobox.machine.watch import BOUNDED_STRING, READ, STRING, TO_USER, WRITE, Part
+
+_COPY = (Part(READ, 1, 2), Part(WRITE, 0, 2))
+
+INTERCEPTORS: tuple[tuple[str, tuple[Part, ...], bool], ...] = (
+    ("memcpy __memcpy memmove __memmove", _COPY, True),
+    ("memset __memset", (Part(WRITE, 0, 2),), False),
+    ("memset16", (Part(WRITE, 0, 2, 2),), False),
+    ("memset32", (Part(WRITE, 0, 2, 4),), False),
+    ("memset64", (Part(WRITE, 0, 2, 8),), False),
+    ("memzero_explicit get_random_bytes", (Part(WRITE, 0, 1),), False),
+    ("memcmp bcmp crypto_memneq __crypto_memneq", (Part(READ, 0, 2), Part(READ, 1, 2)), False),
+    ("strlen kstrdup", (Part(READ, 0, STRING),), False),
+    ("strnlen kstrndup", (Part(READ, 0, BOUNDED_STRING + 1),), False),
+    ("strcpy stpcpy", (Part(READ, 1, STRING), Part(WRITE, 0, like=0)), False),
+    ("strncpy", (Part(READ, 1, BOUNDED_STRING + 2), Part(WRITE, 0, 2)), False),
+    ("strscpy sized_strscpy", (Part(READ, 1, BOUNDED_STRING + 2), Part(WRITE, 0, like=0)), False),
+    ("strlcpy", (Part(READ, 1, STRING),), False),
+    ("strcat", (Part(READ, 1, STRING), Part(READ, 0, STRING)), False),
+    ("strstr", (Part(READ, 0, STRING), Part(READ, 1, STRING)), False),
+    ("kmemdup", (Part(READ, 0, 1),), False),
+    ("_copy_to_user", (Part(TO_USER, 1, 2),), False),
+    ("_copy_from_user", (Part(WRITE, 0, 2),), False),
+    ("rep_movs_alternative", (Part(TO_USER, 1, 3), Part(WRITE, 0, 3)), False),
+    (
+        "copy_user_generic_unrolled copy_user_generic_string copy_user_enhanced_fast_string __copy_user_nocache",
+        (Part(TO_USER, 1, 2), Part(WRITE, 0, 2)),
+        False,
+    ),
+    ("_copy_to_iter", (Part(READ, 0, 1),), False),
+    ("_copy_from_iter", (Part(WRITE, 0, 1),), False),
+    ("simple_read_from_buffer", (Part(READ, 3, 4),), False),
+    ("skb_copy_bits", (Part(WRITE, 2, 3),), False),
+    ("skb_store_bits", (Part(READ, 2, 3),), False),
+    ("crc32_le crc32_be crc32c", (Part(READ, 1, 2),), False),
+    ("csum_partial", (Part(READ, 0, 1),), False),
+)
+
+# Functions that print into a buffer: argument of the buffer; the result says how much they wrote.
+PRINTERS = {"sprintf": 0, "vsprintf": 0, "snprintf": 0, "vsnprintf": 0, "scnprintf": 0, "vscnprintf": 0}

@@ -1,0 +1,273 @@
+"""The memory check: bad accesses, bad frees, unwritten bytes shown to user space, and memory that is never freed.
+
+Every instruction of the module is looked at before it is executed, and so are the kernel's functions that it calls
+(`interceptors.py`), against what is known of memory: the objects that the module has allocated (`heap.py`),
+its own variables,
+and the page tables. The kernel's own code is not slowed down, and what it does by itself is not judged.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from kobox.checks import allocators
+from kobox.checks.allocations import Allocations
+from kobox.checks.allocators import Kind
+from kobox.checks.examination import Check, Examination, Stage, Trace
+from kobox.checks.finding import Severity, Thing
+from kobox.checks.heap import PAGE, Heap, Object
+from kobox.checks.interceptors import INTERCEPTORS, PRINTERS
+from kobox.checks.variables import Variables
+from kobox.errors import KoboxError
+from kobox.kernel.probes import FROM_MODULE
+from kobox.kernel.stack import StackFrame
+from kobox.machine.watch import CONSTANT, OBJECT, Mark, Part, Report, What
+
+_WORD = (1 << 64) - 1
+# Allocators: what they get of the module's they judge themselves.
+_NO_OBJECTS = {row.name + suffix for row in allocators.ALLOCATORS for suffix in ("", "_noprof")}
+
+
+class Memory(Check):
+    """See the module's docstring."""
+
+    name = "memory"
+
+    def attach(self, examination: Examination) -> None:
+        self._examination = examination
+        self._box = box = examination.box
+        self._watch = box.watch
+        self._watch.on_report = self._reported
+        self._variables = Variables(examination.file)
+        self._fixups: set[int] | None = None
+        self._heap = Heap(box)
+        self._allocations = Allocations(examination, self._heap, self._found, self._variables.at)
+        self._set_rules()
+
+    def linked(self, examination: Examination) -> None:
+        assert examination.placement is not None
+        self._fixups = None
+        self._variables.place(examination.placement)
+        for start, size in self._variables.gaps():
+            self._watch.mark(start, size, Mark.GAP)
+        self._watch.bounds(self._variables.bounds())
+
+    def leaving(self, examination: Examination) -> None:
+        for start, size in self._variables.gaps():
+            self._watch.mark(start, size, Mark.UNKNOWN)
+
+    def gone(self, examination: Examination) -> None:
+        self._report_leaks()
+        for thing in list(self._heap.live.values()):
+            self._heap.forget(thing)
+
+    def detach(self, examination: Examination) -> None:
+        self._watch.on_report = None
+
+    def _set_rules(self) -> None:
+        symbols = self._box.symbols
+        ruled = set()
+        for names, parts, copies in INTERCEPTORS:
+            for name in names.split():
+                if name in symbols and symbols.address(name) not in ruled:
+                    ruled.add(symbols.address(name))
+                    self._watch.rule(symbols.address(name), *parts, copies=copies)
+        for name, buffer in PRINTERS.items():
+            if name in symbols:
+                self._examination.probe(
+                    name, lambda hit, n=buffer: setattr(hit, "data", hit.args[n]), self._printed, when=FROM_MODULE
+                )
+        for name in (wanted.name for wanted in self._examination.file.imports):
+            address = symbols.find(name)
+            if address is None or address in ruled or address & 15 or name in _NO_OBJECTS:
+                continue
+            numbers = [n for n, p in enumerate((symbols.btf.parameters(name) or ())[:6]) if _points_to_struct(p.type)]
+            if numbers:
+                self._watch.rule(address, *(Part(OBJECT, n, CONSTANT, 1) for n in numbers[:3]))
+
+    # -- what the watcher sees ---------------------------------------------------------------------------------
+
+    def _printed(self, hit: Any) -> None:
+        written = (hit.result or 0) + 1
+        if not hit.data >> 63 or not 0 < written < 1 << 20:
+            return
+        marks = self._watch.marks(hit.data, written)
+        bad = next((n for n, mark in enumerate(marks) if mark & 0x80 and mark != 0xFF), None)
+        if bad is not None:
+            trace = self._examination.trace()
+            self._bad_mark(hit.data + bad, written - bad, True, marks[bad], trace, "")
+
+    def _reported(self, report: Report) -> bool:
+        trace, what, through = self._examination.trace(), report.what, ""
+        here = trace.frames[0].address if trace.frames else 0
+        if not self._examination.in_module(here):  # it is about to enter a function that the module has called
+            through = self._box.symbols.describe(here).partition("+")[0]
+            if len(trace.frames) < 2 or trace.frames[1].address != report.pc:
+                jumped = StackFrame(report.pc, trace.frames[0].cfa, True)
+                trace = replace(trace, frames=(trace.frames[0], jumped, *trace.frames[1:]))
+        if what in (What.USER, What.UNMAPPED) and self._may_fault(report.pc):
+            return True
+        if what is What.SHADOW:
+            self._bad_mark(report.address, report.size, report.writes, report.detail, trace, through)
+        elif what is What.BOUND:
+            self._beyond_bound(report, trace)
+        elif what is What.UNINITIALISED:
+            self._unwritten(report, trace)
+        else:
+            self._wild(report, trace, through)
+        return False
+
+    def _bad_mark(self, address: int, size: int, writes: bool, mark: int, trace: Trace, through: str) -> None:
+        verb = "written" if writes else "read"
+        by = f" by {through}()" if through else ""
+        thing = self._heap.nearest(address)
+        if mark == Mark.GAP:
+            where = self._variables.near(address)
+            self._found(
+                "out-of-bounds",
+                f"{_bytes(size)} {verb} {where}{by}",
+                trace,
+                None,
+                "Check the index or the length against the size of the variable.",
+            )
+        elif thing is None:
+            self._found("out-of-bounds", f"{_bytes(size)} {verb} where nothing may be{by}", trace, None, "")
+        elif mark == Mark.FREED or thing.freed:
+            at = address - thing.address
+            self._found(
+                "use-after-free",
+                f"{_bytes(size)} {verb} at offset {at} of {thing.what}, which is freed{by}",
+                trace,
+                thing,
+                "Free it only when nobody can reach it any more, or hold a reference.",
+            )
+        else:
+            self._found(
+                "out-of-bounds",
+                f"{_bytes(size)} {verb} {_beside(address, thing)}{by}",
+                trace,
+                thing,
+                "Check the index or the length against the size that was allocated.",
+            )
+
+    def _beyond_bound(self, report: Report, trace: Trace) -> None:
+        verb = "written" if report.writes else "read"
+        where = self._variables.beyond(report.detail, report.address)
+        self._found(
+            "out-of-bounds",
+            f"{_bytes(report.size)} {verb} {where}",
+            trace,
+            None,
+            "Check the index against the size of the variable.",
+        )
+
+    def _unwritten(self, report: Report, trace: Trace) -> None:
+        thing = self._heap.holding(report.address)
+        where = f"at offset {report.address - thing.address} of {thing.what}" if thing else "on the stack"
+        message = f"{_bytes(report.size)} {where} are shown to user space, and were never written"
+        self._found(
+            "uninitialised-read",
+            message,
+            trace,
+            thing,
+            "Clear it first (kzalloc, memset), padding included, or copy only what was written.",
+        )
+
+    def _wild(self, report: Report, trace: Trace, through: str) -> None:
+        address, verb = report.address, "write to" if report.writes else "read from"
+        by = f" by {through}()" if through else ""
+        behind = self._heap.nearest(address - PAGE) if report.what is What.UNMAPPED else None
+        gone = self._heap.once_at(address) if report.what is What.UNMAPPED else None
+        code = errno.errorcode.get((1 << 64) - address, "")
+        if gone:
+            kind, thing = "use-after-free", gone
+            message = f"{verb} offset {address - gone.address} of {gone.what}, which is freed{by}"
+            advice = "Free it only when nobody can reach it any more."
+        elif behind and behind.kind is Kind.VMALLOC and 0 <= address - behind.address - behind.slot < PAGE:
+            kind, thing = "out-of-bounds", behind
+            message = f"{_bytes(report.size)} {_beside(address, behind)}: {verb} there{by}"
+            advice = "Check the index or the length against the size that was allocated."
+        elif address < PAGE:
+            kind, thing = "wild-access", None
+            message, advice = f"{verb} address {address:#x}, a NULL pointer{by}", "Check for NULL first."
+        elif code:
+            kind, thing = "wild-access", None
+            message = f"{verb} {address:#x}: an error code ({code}) taken for a pointer{by}"
+            advice = "Check the pointer with IS_ERR() first."
+        elif report.what is What.USER:
+            kind, thing = "user-pointer", None
+            message = f"{verb} address {address:#x} of user space without copy_to_user() or its kin{by}"
+            advice = "Use copy_from_user(), copy_to_user(), get_user() or put_user()."
+        else:
+            kind, thing, advice = "wild-access", None, "See where the pointer comes from."
+            message = f"{verb} {address:#x}, where nothing is mapped{by}"
+        self._found(kind, message, trace, thing, advice)
+
+    def _found(self, kind: str, message: str, trace: Trace, thing: Object | None, advice: str) -> None:
+        chain = self._examination.chain(trace)
+        self._examination.report(kind, Severity.ERROR, message, chain=chain, thing=self._shown(thing), advice=advice)
+
+    def _shown(self, thing: Object | None) -> Thing | None:
+        if thing is None:
+            return None
+        chain = self._examination.chain
+        return Thing(thing.what, thing.address, thing.size, chain(thing.made), chain(thing.gone) if thing.gone else ())
+
+    def _may_fault(self, pc: int) -> bool:
+        """Whether the module's exception table says that the instruction may fault: then it is a copy function's."""
+        if self._fixups is None:
+            self._fixups = set()
+            module, btf = self._examination.module, self._box.symbols.btf
+            if module is not None:
+                with suppress(KoboxError, ValueError):
+                    count = self._box.machine.read(module.address + btf.offset("module", "num_exentries"), 4)
+                    table = self._box.machine.read(module.address + btf.offset("module", "extable"), 8)
+                    at = int.from_bytes(table, "little")
+                    data = self._box.machine.read(at, 12 * int.from_bytes(count, "little"))
+                    for n, (instruction, _, _) in enumerate(struct.iter_unpack("<iii", data)):
+                        self._fixups.add(at + 12 * n + instruction & _WORD)
+        return pc in self._fixups
+
+    # -- leaks -------------------------------------------------------------------------------------------------
+
+    def _report_leaks(self) -> None:
+        left = [thing for thing in self._heap.live.values() if not self._allocations.given_back(thing)]
+        left.sort(key=lambda thing: thing.address)
+        if not left:
+            return
+        held = self._watch.referenced([(thing.address, thing.address + max(thing.size, 1)) for thing in left])
+        for thing, reachable in zip(left, held, strict=True):
+            when = "init has failed" if self._examination.stage is Stage.FAILED else "unload"
+            message = f"{thing.what} is still allocated after {when}"
+            advice = f"Free it with {allocators.RELEASE[thing.kind]}() in the exit function and on every error path."
+            if reachable:
+                advice += " Something in the kernel still points to it; if it was handed over for good, all is well."
+            self._examination.report(
+                "leak",
+                Severity.WARNING if reachable else Severity.ERROR,
+                message,
+                chain=self._examination.chain(thing.made),
+                thing=self._shown(thing),
+                advice=advice,
+            )
+
+
+def _points_to_struct(kind: str) -> bool:
+    words = kind.split()
+    return kind.endswith("*") and kind.count("*") == 1 and ("struct" in words)
+
+
+def _bytes(size: int) -> str:
+    return "1 byte" if size == 1 else f"{size} bytes"
+
+
+def _beside(address: int, thing: Object) -> str:
+    """ "2 bytes behind 64 bytes from kmalloc"."""
+    if address < thing.address:
+        return f"{_bytes(thing.address - address)} before {thing.what}"
+    past = address - thing.address - thing.size
+    return f"just behind {thing.what}" if not past else f"{_bytes(past)} behind {thing.what}"

@@ -1,0 +1,78 @@
+"""What a module's code says about what it wants to be asked: the numbers that it compares with, and its words.
+
+A switch over ioctl requests is a row of comparisons with constants, or one subtraction and a table; both leave the
+numbers in the code. A request is made by _IOC() (include/uapi/asm-generic/ioctl.h):
+
+    31 30  29        16  15   8  7    0
+    dir    size          type    number
+"""
+
+from __future__ import annotations
+
+import re
+
+from kobox.checks.callsites import CodeMap
+from kobox.checks.exercise import Material
+from kobox.ko import x86
+from kobox.ko.elf import Elf
+
+_REQUESTS, _NUMBERS, _WORDS = 32, 16, 24
+
+
+def material_of(code: CodeMap) -> Material:
+    """The numbers and words of a module's code and data."""
+    requests: dict[int, int] = {}
+    numbers: dict[int, int] = {}
+    for name, functions in code.functions.items():
+        if name.startswith((".init", ".exit", ".altinstr")):
+            continue
+        data = code.elf.data(code.sections[name])
+        for start, size, _ in functions.rows:
+            _look(list(x86.instructions(data, start, start + size)), requests, numbers)
+    ranked = sorted(requests, key=lambda number: (not _is_request(number), -requests[number], number))
+    return Material(
+        tuple(number for number in ranked if _is_request(number))[:_REQUESTS] or tuple(ranked[:4]),
+        tuple(sorted(numbers))[:_NUMBERS],
+        _words(code.elf),
+    )
+
+
+def _look(rows: list[x86.Instruction], requests: dict[int, int], numbers: dict[int, int]) -> None:
+    for n, row in enumerate(rows):
+        if not row.compares or row.immediate is None:
+            continue
+        number = row.immediate & 0xFFFFFFFF
+        if number < 0x100:
+            continue
+        if number < 0x400 or number >= 0xFFFFF000:
+            numbers[number] = 1
+            continue
+        requests[number] = 1
+        # What follows may say how many numbers stand in the table: sub $base; cmp $last; ja.
+        for later in rows[n + 1 : n + 4]:
+            if later.compares and later.immediate is not None and 0 < later.immediate < 32:
+                requests.update((number + more, 1) for more in range(1, later.immediate + 1))
+        # Compilers compare with the number before or behind a group of them.
+        for near in (number - 1, number + 1):
+            if _is_request(near):
+                requests.setdefault(near, 0)
+
+
+def _is_request(number: int) -> bool:
+    """Whether a number may come from _IOC(): with a letter for a type, and a size of what it moves that fits its
+    direction."""
+    direction, size, kind = number >> 30, number >> 16 & 0x3FFF, number >> 8 & 0xFF
+    if direction == 0:
+        return size == 0 and 0x20 <= kind
+    return 0 < size <= 4096 and kind >= 0x20
+
+
+def _words(elf: Elf) -> tuple[bytes, ...]:
+    """Short strings without blanks or format directives: what a parser compares with."""
+    found: dict[bytes, None] = {}
+    for n in range(1, len(elf.sections)):
+        if elf.section_name(n).startswith((b".rodata.str", b".rodata")) and elf.sections[n].type == 1:
+            for word in elf.data(n).split(b"\0"):
+                if re.fullmatch(rb"[A-Za-z0-9_.,:=+-]{2,16}\n?", word):
+                    found[word.rstrip(b"\n")] = None
+    return tuple(found)[:_WORDS]

@@ -1,0 +1,181 @@
+"""Workers: processes that do units of work side by side, each with a warm box of its own.
+
+    parent ──unit──▶ worker 1 ──outcome──▶ parent        units and outcomes are small, picklable values
+           ──unit──▶ worker 2
+                     worker 3 died: its unit is reported, another worker takes its place
+
+Workers are forked, so that they share what the parent has made ready (code, kernel tables, a booted box) until they
+write to it. They ignore Ctrl-C: the parent takes them with it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from typing import Any, Generic, TypeVar
+
+from kobox.errors import KoboxError
+
+Unit = TypeVar("Unit")
+Outcome = TypeVar("Outcome")
+
+
+class WorkerDied:
+    """What comes back for a unit whose worker did not: `reason` in words."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class _Worker(Generic[Unit]):
+    """One process, its end of the pipe, and what it is about."""
+
+    def __init__(self, make: Callable[[], Callable[[Any], Any]], others: list[_Worker[Unit]]) -> None:
+        context = get_context("fork")
+        self.pipe, theirs = context.Pipe()
+        inherited = [other.pipe for other in others] + [self.pipe]
+        self.process = context.Process(target=_work, args=(theirs, inherited, make), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.unit: Unit | None = None
+        self.since = 0.0
+
+    def give(self, unit: Unit) -> None:
+        self.unit, self.since = unit, time.monotonic()
+        self.pipe.send(unit)
+
+    def end(self) -> None:
+        self.pipe.close()
+        self.process.kill()
+        self.process.join()
+
+
+class Pool(Generic[Unit, Outcome]):
+    """Does units of work in `count` processes. `make()` is called in each of them once, and gives the function that
+    does a unit.
+
+    `patience` is how many seconds of wall time a unit may take before its worker is given up.
+    """
+
+    def __init__(self, make: Callable[[], Callable[[Unit], Outcome]], count: int, *, patience: float = 300.0) -> None:
+        self._make = make
+        self._count = max(1, count)
+        self._patience = patience
+        self._workers: list[_Worker[Unit]] = []
+        self._waiting: deque[Unit] = deque()
+
+    def submit(self, unit: Unit) -> None:
+        """Add a unit; also while results are being read."""
+        self._waiting.append(unit)
+
+    def withdraw(self) -> list[Unit]:
+        """Take back the units that nobody has begun."""
+        left = list(self._waiting)
+        self._waiting.clear()
+        return left
+
+    def results(self) -> Iterator[tuple[Unit, Outcome | WorkerDied]]:
+        """Units and what came of them, as they are done, until none is left."""
+        while self._waiting or any(worker.unit is not None for worker in self._workers):
+            self._hand_out()
+            yield from self._collect()
+
+    def close(self) -> None:
+        """End all workers, whatever they are about."""
+        for worker in self._workers:
+            worker.end()
+        self._workers.clear()
+
+    def __enter__(self) -> Pool[Unit, Outcome]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _hand_out(self) -> None:
+        idle = [worker for worker in self._workers if worker.unit is None]
+        while self._waiting and (idle or len(self._workers) < self._count):
+            if idle:
+                worker = idle.pop()
+            else:
+                worker = _Worker(self._make, self._workers)
+                self._workers.append(worker)
+            worker.give(self._waiting.popleft())
+
+    def _collect(self) -> Iterator[tuple[Unit, Outcome | WorkerDied]]:
+        busy = {worker.pipe: worker for worker in self._workers if worker.unit is not None}
+        ready = wait(list(busy), timeout=1.0)
+        for pipe in ready:
+            worker = busy[pipe]  # type: ignore[index]
+            unit = worker.unit
+            assert unit is not None
+            try:
+                outcome = worker.pipe.recv()
+            except (EOFError, OSError):
+                outcome = self._gone(worker)
+            else:
+                worker.unit = None
+                if isinstance(outcome, KoboxError):
+                    raise outcome
+                if isinstance(outcome, BaseException):
+                    outcome = WorkerDied(f"kobox failed: {outcome}")
+            yield unit, outcome
+        for worker in busy.values():
+            if worker.unit is not None and time.monotonic() - worker.since > self._patience:
+                unit = worker.unit
+                self._gone(worker)
+                yield unit, WorkerDied(f"it was given up after {self._patience:g} s")
+
+    def _gone(self, worker: _Worker[Unit]) -> WorkerDied:
+        self._workers.remove(worker)
+        worker.process.join(timeout=1)
+        code = worker.process.exitcode
+        worker.end()
+        if code is not None and code < 0:
+            return WorkerDied(f"the process that ran it was killed by {signal.Signals(-code).name}")
+        return WorkerDied(f"the process that ran it ended with status {code}")
+
+
+def _work(pipe: Connection, inherited: list[Connection], make: Callable[[], Callable[[Any], Any]]) -> None:
+    """The life of a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for other in inherited:
+        other.close()  # else a worker would not notice that the parent has gone
+    try:
+        do: Callable[[Any], Any] | None = None
+        while True:
+            unit = pipe.recv()
+            try:
+                do = do or make()
+                answer: Any = do(unit)
+            except Exception as error:
+                answer = _portable(error)
+            pipe.send(answer)
+    except (EOFError, BrokenPipeError, KeyboardInterrupt):
+        pass
+    finally:
+        with suppress(OSError):
+            pipe.close()
+        os._exit(0)  # no destructors of what the parent still has
+
+
+def _portable(error: Exception) -> Exception:
+    """An exception that survives the way through a pipe."""
+    import pickle
+
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        import traceback
+
+        return RuntimeError("".join(traceback.format_exception(error)))
+    return error

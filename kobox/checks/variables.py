@@ -1,0 +1,128 @@
+"""A module's own variables: where they end, by its symbol table and by the relocations of its code.
+
+Two things tell an access that is not meant. Between variables of a section lies padding, which nobody may touch. And an
+instruction with an index, `mov table(,%rax,4), %ecx`, names in its relocation the variable that it indexes: what it
+touches must lie in that one, also when another follows at once.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kobox.checks.placement import Placement
+from kobox.ko.dwarf import Variable
+from kobox.ko.elf import SHF_ALLOC
+from kobox.ko.modulefile import ModuleFile
+
+_SHT_RELA, _SHF_EXECINSTR = 4, 4
+_R_X86_64_32S = 11
+_STT_OBJECT, _STT_SECTION = 1, 3
+_PADDING = 64
+"""A gap that is longer is none of the compiler's."""
+_WORD = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    name: str
+    start: int
+    end: int
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.end - self.start} bytes)"
+
+
+class Variables:
+    """The variables of a module that is in memory."""
+
+    def __init__(self, file: ModuleFile) -> None:
+        self._file = file
+        self._placed: list[_Placed] = []
+        self._gaps: list[tuple[int, int]] = []
+        self._bounds: list[tuple[_Placed, int]] = []
+
+    def place(self, placement: Placement) -> None:
+        """Say where the module lies."""
+        self._placed = sorted(
+            (
+                _Placed(variable.name, start + variable.offset, start + variable.offset + variable.size)
+                for variable in self._file.debug.variables
+                if variable.size and (start := placement.starts.get(variable.section))
+            ),
+            key=lambda placed: placed.start,
+        )
+        self._gaps = list(self._find_gaps(placement))
+        self._bounds = sorted(self._find_bounds(placement), key=lambda bound: bound[1])
+
+    def gaps(self) -> list[tuple[int, int]]:
+        """(start, size) of the padding between and behind variables."""
+        return self._gaps
+
+    def bounds(self) -> list[tuple[int, int, int]]:
+        """(start, end, address of the relocated field) for `Watch.bounds`, in the order in which it numbers them."""
+        return [(placed.start, placed.end, site) for placed, site in self._bounds]
+
+    def at(self, address: int) -> str:
+        """The variable at an address, in words; "" for none."""
+        n = bisect_right(self._placed, address, key=lambda placed: placed.start) - 1
+        return str(self._placed[n]) if n >= 0 and address < self._placed[n].end else ""
+
+    def near(self, address: int) -> str:
+        """Where an address between variables lies: "2 bytes behind name (10 bytes)"."""
+        n = bisect_right(self._placed, address, key=lambda placed: placed.start) - 1
+        if n < 0:
+            return "before the first variable"
+        past = address - self._placed[n].end
+        return f"just behind {self._placed[n]}" if not past else f"{past} bytes behind {self._placed[n]}"
+
+    def beyond(self, number: int, address: int) -> str:
+        """Where an address lies that has left bound `number`."""
+        placed = self._bounds[number][0]
+        if address < placed.start:
+            return f"{placed.start - address} bytes before {placed}"
+        past = address - placed.end
+        return (
+            f"just behind {placed}" if not past else f"{past} bytes behind {placed}" if past > 0 else f"over {placed}"
+        )
+
+    # -- reading the file --------------------------------------------------------------------------------------
+
+    def _find_gaps(self, placement: Placement) -> Iterator[tuple[int, int]]:
+        by_section: dict[int, list[Variable]] = {}
+        for variable in self._file.debug.variables:
+            by_section.setdefault(variable.section, []).append(variable)
+        for number, variables in by_section.items():
+            name = self._file.elf.section_name(number)
+            start, size = placement.starts.get(number, 0), self._file.elf.section_at(number).size
+            if not start or not name.startswith((b".data", b".bss")) or name.startswith(b".data..percpu"):
+                continue
+            end = 0
+            for variable in (*variables, Variable("", number, size, 0)):
+                if end and 0 < variable.offset - end <= _PADDING:
+                    yield start + end, variable.offset - end
+                end = max(end, variable.offset + variable.size)
+
+    def _find_bounds(self, placement: Placement) -> Iterator[tuple[_Placed, int]]:
+        starts = {placed.start: placed for placed in self._placed}
+        symbols = [None, *self._file.elf.symbols()]
+        for number in range(1, len(self._file.elf.sections)):
+            table = self._file.elf.section_at(number)
+            code = placement.starts.get(table.info, 0)
+            if table.type != _SHT_RELA or not code:
+                continue
+            if not self._file.elf.section_at(table.info).flags & _SHF_EXECINSTR:
+                continue
+            for offset, info, addend in struct.iter_unpack("<QQq", self._file.elf.data(number)):
+                symbol = symbols[info >> 32]
+                if info & 0xFFFFFFFF != _R_X86_64_32S or symbol is None or symbol.section not in placement.starts:
+                    continue
+                base = placement.starts[symbol.section] + symbol.value
+                if not self._file.elf.section_at(symbol.section).flags & SHF_ALLOC:
+                    continue
+                # A section and a number name a variable surely only where one begins that is more than a scalar.
+                placed = starts.get(base if symbol.type == _STT_OBJECT else base + addend)
+                if placed is not None and placed.end - placed.start > _WORD:
+                    yield placed, code + offset

@@ -1,0 +1,260 @@
+"""`kobox check`: find what is wrong in a module, and say where, why and what to do.
+
+Exit status: 0 nothing of the severity of `--fail-on` was found; 1 something was; 2 it could not be checked; 130
+interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kobox.errors import KoboxError
+
+if TYPE_CHECKING:
+    from kobox.checks.check import Plan, Report
+    from kobox.images.store import KernelImage
+    from kobox.ko.modulefile import ModuleFile
+
+_COLOURS = {"error": "31;1", "warning": "33;1", "note": "36"}
+
+
+def main(argv: list[str], prog: str) -> int:
+    """Entry point of the subcommand."""
+    arguments = _parser(prog).parse_args(argv)
+    try:
+        reports = _check(arguments, prog)
+        _write_files(arguments, reports)
+    except KoboxError as error:
+        print(f"{prog}: error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(
+            f"{prog}: error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}",
+            file=sys.stderr,
+        )
+        return 2
+    if arguments.json:
+        from kobox.checks.plain import plain_report
+
+        print(json.dumps([plain_report(report) for report in reports], indent=2))
+    return _status(arguments, reports)
+
+
+def _status(arguments: argparse.Namespace, reports: Sequence[Report]) -> int:
+    from kobox.checks.finding import Severity
+
+    limit = Severity(arguments.fail_on).rank
+    if any(finding.severity.rank <= limit for report in reports for finding in report.findings):
+        return 1
+    return 0 if reports and all(report.lives or arguments.replay for report in reports) else 2
+
+
+def _check(arguments: argparse.Namespace, prog: str) -> list[Report]:
+    from kobox.checks.check import check
+    from kobox.cli.progress import ProgressLine
+    from kobox.cli.run import module_files
+    from kobox.images.store import Store
+
+    store, reports = Store(), []
+    for name in arguments.kernel or [None]:
+        progress = ProgressLine(quiet=arguments.json)
+        if name is None and not store.list():
+            print(f"{prog}: no kernel in {store.root} yet: adding Debian's newest cloud kernel", file=sys.stderr)
+        try:
+            image = store.ensure(name, progress)
+            modules = module_files(Path(arguments.source), image)
+        finally:
+            progress.close()
+        for number, module in enumerate(modules):
+            plan = _plan(arguments, image, module, modules[:number])
+            try:
+                reports.append(check(plan, _Counter(progress)))
+            finally:
+                progress.close()
+            if not arguments.json:
+                _tell(arguments, reports[-1], prog)
+    return reports
+
+
+class _Counter:
+    """Progress in runs, on the line of a terminal."""
+
+    def __init__(self, line: Any) -> None:
+        self._line = line
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        self._line(f"{what}", 0, 0) if not total else self._line(f"{what} {done} of {total}", 0, 0)
+
+
+def _plan(arguments: argparse.Namespace, image: KernelImage, module: ModuleFile, before: Sequence[ModuleFile]) -> Plan:
+    from kobox.checks.check import Plan
+    from kobox.checks.faults import parse_id
+
+    needed = _needed(module, {other.name: other for other in before})
+    return Plan(
+        module=module.path,
+        kernel=image.name,
+        needs=tuple(other.path for other in before if other.name in needed),
+        parameters=" ".join(arguments.parameters),
+        exercise=arguments.exercise,
+        loads=arguments.loads,
+        faults=arguments.faults,
+        depth=arguments.depth,
+        fault_tables=tuple(str(path) for path in arguments.fault_table),
+        replay=parse_id(arguments.replay),
+        seed=arguments.seed,
+        seconds=arguments.time,
+        workers=arguments.jobs,
+    )
+
+
+def _needed(module: ModuleFile, known: dict[str, ModuleFile]) -> set[str]:
+    """The modules of this directory that one needs, and those need."""
+    found: set[str] = set()
+    waiting = [name for name in module.depends if name in known]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += [other for other in known[name].depends if other in known]
+    return found
+
+
+def _tell(arguments: argparse.Namespace, report: Report, prog: str) -> None:
+    from kobox.checks.plain import finding_lines
+
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    again = f"{prog} {arguments.source}"
+    for finding in report.findings:
+        first, *rest = finding_lines(finding, replay=again)
+        print(f"\x1b[{_COLOURS[finding.severity]}m{first}\x1b[0m" if colour else first)
+        print("\n".join(rest) + "\n")
+    for line in _summary(report):
+        print(line)
+    verdict = _verdict(report)
+    clean = not report.findings and report.lives
+    print(f"\x1b[{'32;1' if clean else '31;1'}m{verdict}\x1b[0m" if colour else verdict)
+
+
+def _summary(report: Report) -> list[str]:
+    lines = [
+        f"kernel    {report.release}",
+        f"loads     {report.lives} times loaded and unloaded, {report.runs} runs in all",
+    ]
+    if report.files:
+        files = ", ".join(report.files[:6]) + (f" and {len(report.files) - 6} more" if len(report.files) > 6 else "")
+        gone = f", {report.abandoned} abandoned because they did not come back" if report.abandoned else ""
+        lines.append(f"exercise  {report.calls} calls{gone}: {files}")
+    if report.places or report.tried:
+        stages: dict[str, int] = {}
+        for stage in report.places.values():
+            stages[stage] = stages.get(stage, 0) + 1
+        where = ", ".join(f"{count} in {stage}" for stage, count in stages.items())
+        lines.append(
+            f"faults    {report.tried} tried; {len(report.places)} places where a call can fail"
+            + (f": {where}" if where else "")
+        )
+    if report.coverage:
+        lines += [
+            f"coverage  {line}" if not n else f"          {line}" for n, line in enumerate(report.coverage.summary())
+        ]
+    for number, text in enumerate(report.unchecked):
+        lines.append(f"{'unchecked' if not number else '':<10}{text}")
+    lines.append(f"time      {report.seconds.get('all', 0.0):.2f} s")
+    return lines
+
+
+def _verdict(report: Report) -> str:
+    counts: dict[str, int] = {}
+    for finding in report.findings:
+        counts[finding.severity] = counts.get(finding.severity, 0) + 1
+    if counts:
+        found = ", ".join(f"{count} {severity}{'s' if count != 1 else ''}" for severity, count in counts.items())
+        return f"{report.module}: {found}"
+    if not report.lives and not report.plan.replay:
+        return f"{report.module}: could not be checked: {report.ended or 'it was never loaded and unloaded'}"
+    return f"{report.module}: nothing found" + (", as far as it was checked" if report.unchecked else "")
+
+
+def _write_files(arguments: argparse.Namespace, reports: Sequence[Report]) -> None:
+    for report in reports:
+        _write_crashes(arguments.crashes, report)
+    if arguments.sarif:
+        import kobox
+        from kobox.checks.sarif import sarif
+
+        _write(arguments.sarif, json.dumps(sarif(reports, kobox.__version__), indent=2) + "\n")
+
+
+def _write_crashes(directory: Path, report: Report) -> None:
+    from kobox.checks.crashes import test_source
+
+    for crash in report.crashes:
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / f"test_{report.module}_{crash.name}.py"
+        _write(path, test_source(crash, report.plan, report.module, path))
+        print(f"{path}: a test that fails like this: {crash.finding}", file=sys.stderr)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with aside.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Find what is wrong in a module: load, exercise and unload it in a box under the eyes of every check, "
+        "then again for each call of its that can fail.",
+    )
+    parser.add_argument("source", metavar="FILE.ko|FILE.c|DIR", help="a module, or source that is built first")
+    parser.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="module parameters")
+    parser.add_argument("-k", "--kernel", action="append", metavar="NAME", help="the kernel to boot; repeatable")
+    parser.add_argument(
+        "--exercise", default="auto", metavar="none|auto|FILE.py", help="what to do with it between load and unload"
+    )
+    parser.add_argument(
+        "--faults", action=argparse.BooleanOptionalAction, default=True, help="fail each call that can fail (default)"
+    )
+    parser.add_argument("--depth", type=int, default=1, metavar="N", help="fail up to N calls in one run (default: 1)")
+    parser.add_argument("--replay", default="", metavar="ID", help="only the run with this fault")
+    parser.add_argument(
+        "--fault-table",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE.toml",
+        help="more functions that can fail",
+    )
+    parser.add_argument("--loads", type=int, default=3, metavar="N", help="load and unload it N times (default: 3)")
+    parser.add_argument("--time", type=float, default=60.0, metavar="SECONDS", help="for all of it (default: 60)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of whatever is chosen at random (default: 0)")
+    parser.add_argument(
+        "--fail-on", choices=("error", "warning", "note"), default="error", help="what makes the exit status 1"
+    )
+    parser.add_argument(
+        "--crashes",
+        type=Path,
+        default=Path("kobox-crashes"),
+        metavar="DIR",
+        help="where tests go that repeat what the exercise found (default: kobox-crashes)",
+    )
+    parser.add_argument("-j", "--jobs", type=int, default=0, metavar="N", help="processes (default: one a CPU)")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--sarif", type=Path, metavar="FILE", help="write the findings as SARIF 2.1.0")
+    return parser

@@ -1,0 +1,219 @@
+/*
+ * What one x86-64 instruction does to memory: enough of a decoder for compiled kernel code (Intel SDM volume 2, appendix A).
+ * Instructions that a processor without AVX does not have, and those that only system code uses, are taken for ones that
+ * touch no memory.
+ */
+#ifndef KOBOX_DECODE_H
+#define KOBOX_DECODE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum insn_op {
+    OP_PLAIN,   /* no memory operand that needs a look (push, pop, call and ret use the stack as they must) */
+    OP_MEMORY,  /* one operand: base + index * scale + disp */
+    OP_BIT,     /* bt and kin with a register: the register selects the word */
+    OP_STRING,  /* movs, stos, lods, scas, cmps */
+    OP_ENTER,   /* sub $disp, %rsp: the frame's room */
+    OP_LEAVE,   /* add $disp, %rsp */
+    OP_CALL,    /* call to disp from the end */
+    OP_JUMP,    /* jmp to disp from the end */
+};
+enum { INSN_READ = 1, INSN_WRITE = 2, INSN_RIP = 4, INSN_GS = 8, INSN_REP = 16, INSN_SOURCE = 32, INSN_TARGET = 64, INSN_SEEN = 128 };
+enum { NO_REG = 16 };
+
+/* `extra`: for OP_BIT the register. `bound`: in watch.c, 1 + the number of the object that `disp` points into. */
+struct insn { uint8_t op, flags, base, index, scale, size, length, extra; int32_t disp; uint32_t bound; };
+
+static inline int32_t signed_at(const uint8_t *at, int bytes)
+{
+    if (bytes == 1)
+        return (int8_t)*at;
+    return (int32_t)(at[0] | at[1] << 8 | at[2] << 16 | (uint32_t)at[3] << 24);
+}
+
+/* The memory operand that ModRM at `at` names; returns how many bytes it takes, or 0 for a register. */
+static inline int modrm_operand(const uint8_t *at, uint8_t rex, struct insn *i)
+{
+    uint8_t mod = at[0] >> 6, rm = at[0] & 7;
+    int used = 1;
+    i->base = i->index = NO_REG;
+    i->scale = 1;
+    if (mod == 3)
+        return 0;
+    if (rm == 4) {
+        uint8_t sib = at[used++], index = (sib >> 3 & 7) | (rex & 2) << 2, base = sib & 7;
+        if (index != 4) {
+            i->index = index;
+            i->scale = 1 << (sib >> 6);
+        }
+        if (base == 5 && mod == 0) {
+            i->disp = signed_at(at + used, 4);
+            return used + 4;
+        }
+        i->base = base | (rex & 1) << 3;
+    } else if (rm == 5 && mod == 0) {
+        i->flags |= INSN_RIP;
+        i->disp = signed_at(at + used, 4);
+        return used + 4;
+    } else {
+        i->base = rm | (rex & 1) << 3;
+    }
+    if (mod == 1)
+        i->disp = signed_at(at + used++, 1);
+    if (mod == 2) {
+        i->disp = signed_at(at + used, 4);
+        used += 4;
+    }
+    return used;
+}
+
+static inline uint8_t access_of_two_byte(uint8_t op, uint8_t reg, bool p66, bool repz, bool repnz, uint8_t wide, uint8_t *size)
+{
+    bool vector = (op >= 0x10 && op <= 0x17) || (op >= 0x28 && op <= 0x2F) || (op >= 0x50 && op <= 0x7F) || op == 0xC2 ||
+                  op == 0xC4 || op == 0xC6 || op >= 0xD0;
+    *size = wide;
+    if (vector) {
+        *size = repz ? 4 : repnz ? 8 : 16;
+        switch (op) {
+        case 0x11: case 0x29: return INSN_WRITE;
+        case 0x7F: *size = p66 || repz ? 16 : 8; return INSN_WRITE;
+        case 0x6F: *size = p66 || repz ? 16 : 8; return INSN_READ;
+        case 0xE7: *size = p66 ? 16 : 8; return INSN_WRITE;
+        case 0x2B: return INSN_WRITE;
+        case 0x13: case 0x17: case 0xD6: *size = 8; return INSN_WRITE;
+        case 0x12: case 0x16: *size = 8; return INSN_READ;
+        case 0x2A: case 0x2C: case 0x2D: *size = wide; return INSN_READ;
+        case 0x6E: *size = wide; return INSN_READ;
+        case 0x7E: *size = repz ? 8 : wide; return repz ? INSN_READ : INSN_WRITE;
+        case 0xC4: *size = 2; return INSN_READ;
+        case 0xF0: case 0xFF: return 0;
+        default: *size = *size == 16 && !p66 && op >= 0x60 && op != 0xC6 && op != 0xC2 ? 8 : *size; return INSN_READ;
+        }
+    }
+    if ((op & 0xF0) == 0x40 || op == 0xAF || op == 0xBC || op == 0xBD || op == 0xA3 || op == 0x02 || op == 0x03)
+        return INSN_READ;
+    if (op == 0xB8)
+        return repz ? INSN_READ : 0;
+    if ((op & 0xF0) == 0x90) {
+        *size = 1;
+        return INSN_WRITE;
+    }
+    switch (op) {
+    case 0xB6: case 0xBE: *size = 1; return INSN_READ;
+    case 0xB7: case 0xBF: *size = 2; return INSN_READ;
+    case 0xC3: return INSN_WRITE;
+    case 0xB0: case 0xC0: *size = 1; return INSN_READ | INSN_WRITE;
+    case 0xA4: case 0xA5: case 0xAC: case 0xAD: case 0xAB: case 0xB3: case 0xBB: case 0xB1: case 0xC1:
+        return INSN_READ | INSN_WRITE;
+    case 0xBA: return reg == 4 ? INSN_READ : reg > 4 ? INSN_READ | INSN_WRITE : 0;
+    case 0xC7:
+        *size = wide == 8 ? 16 : 8;
+        return reg == 1 ? INSN_READ | INSN_WRITE : 0;
+    default: return 0;
+    }
+}
+
+static inline uint8_t access_of_one_byte(uint8_t op, uint8_t reg, uint8_t wide, uint8_t *size)
+{
+    *size = op & 1 ? wide : 1;
+    if (op < 0x40) {
+        if ((op & 7) > 3)
+            return 0;
+        return (op & 7) > 1 || op >> 3 == 7 ? INSN_READ : INSN_READ | INSN_WRITE;
+    }
+    switch (op) {
+    case 0x63: *size = 4; return INSN_READ;
+    case 0x69: case 0x6B: *size = wide; return INSN_READ;
+    case 0x83: *size = wide; return reg == 7 ? INSN_READ : INSN_READ | INSN_WRITE;
+    case 0x80: case 0x81: return reg == 7 ? INSN_READ : INSN_READ | INSN_WRITE;
+    case 0x84: case 0x85: return INSN_READ;
+    case 0x86: case 0x87: return INSN_READ | INSN_WRITE;
+    case 0x88: case 0x89: return INSN_WRITE;
+    case 0x8A: case 0x8B: return INSN_READ;
+    case 0x8F: *size = 8; return INSN_WRITE;
+    case 0xC0: case 0xC1: case 0xD0: case 0xD1: case 0xD2: case 0xD3: return INSN_READ | INSN_WRITE;
+    case 0xC6: case 0xC7: return INSN_WRITE;
+    case 0xF6: case 0xF7: return reg == 2 || reg == 3 ? INSN_READ | INSN_WRITE : INSN_READ;
+    case 0xFE: return reg < 2 ? INSN_READ | INSN_WRITE : 0;
+    case 0xFF:
+        if (reg < 2)
+            return INSN_READ | INSN_WRITE;
+        *size = 8;
+        return reg == 2 || reg == 4 || reg == 6 ? INSN_READ : 0;
+    default: return 0;
+    }
+}
+
+/* Decode the instruction of `length` bytes (1 to 15, and never less than it has) at `code`. */
+static inline struct insn decode(const uint8_t *code, uint8_t length)
+{
+    struct insn i = {.op = OP_PLAIN, .length = length, .base = NO_REG, .index = NO_REG, .scale = 1};
+    bool p66 = false, p67 = false, repz = false, repnz = false;
+    uint8_t rex = 0, op, n = 0;
+    for (;; n++) {
+        uint8_t b = code[n];
+        p66 |= b == 0x66, p67 |= b == 0x67, repz |= b == 0xF3, repnz |= b == 0xF2;
+        if (b == 0x65)
+            i.flags |= INSN_GS;
+        if (n >= 14 || !(b == 0x66 || b == 0x67 || b == 0xF2 || b == 0xF3 || b == 0xF0 || b == 0x2E || b == 0x36 ||
+                         b == 0x3E || b == 0x26 || b == 0x64 || b == 0x65))
+            break;
+        if (b == 0x64)
+            p67 = true; /* FS: no place of the kernel's on this machine */
+    }
+    if ((code[n] & 0xF0) == 0x40)
+        rex = code[n++];
+    uint8_t wide = rex & 8 ? 8 : p66 ? 2 : 4, size = 0, access = 0;
+    op = code[n++];
+    if (op == 0xC4 || op == 0xC5 || op == 0x62 || p67)
+        return i;
+    if (op == 0xE8 || op == 0xE9) {
+        i.op = op == 0xE8 ? OP_CALL : OP_JUMP;
+        i.disp = signed_at(code + n, 4);
+        return i;
+    }
+    if ((op & 0xFE) == 0xA4 || (op & 0xFE) == 0xA6 || (op >= 0xAA && op <= 0xAF)) {
+        i.op = OP_STRING;
+        i.size = op & 1 ? wide : 1;
+        i.flags |= repz || repnz ? INSN_REP : 0;
+        i.extra = op & 0xFE;
+        return i;
+    }
+    if ((op == 0x83 || op == 0x81) && rex == 0x48 && (code[n] == 0xEC || code[n] == 0xC4)) {
+        i.op = code[n] == 0xEC ? OP_ENTER : OP_LEAVE;
+        i.disp = signed_at(code + n + 1, op == 0x83 ? 1 : 4);
+        return i;
+    }
+    if (op == 0x0F) {
+        op = code[n++];
+        if (op == 0x38) {
+            op = code[n++];
+            access = op == 0xF1 && !repnz ? INSN_WRITE : op == 0xF0 && !repnz ? INSN_READ : INSN_READ;
+            size = op == 0xF0 && repnz ? 1 : op >= 0xF0 ? wide : 16;
+        } else if (op == 0x3A) {
+            op = code[n++];
+            access = op >= 0x14 && op <= 0x17 ? 0 : INSN_READ;
+            size = op == 0x20 ? 1 : op == 0x21 ? 4 : op == 0x22 ? wide : op == 0x0A ? 4 : op == 0x0B ? 8 : 16;
+        } else {
+            access = access_of_two_byte(op, code[n] >> 3 & 7, p66, repz, repnz, wide, &size);
+            if (op == 0xA3 || op == 0xAB || op == 0xB3 || op == 0xBB) {
+                i.op = OP_BIT;
+                i.extra = (code[n] >> 3 & 7) | (rex & 4) << 1;
+            }
+        }
+    } else {
+        access = access_of_one_byte(op, code[n] >> 3 & 7, wide, &size);
+    }
+    if (!access || !modrm_operand(code + n, rex, &i)) {
+        i.op = OP_PLAIN;
+        return i;
+    }
+    if (i.op != OP_BIT)
+        i.op = OP_MEMORY;
+    i.flags |= access;
+    i.size = size;
+    return i;
+}
+
+#endif

@@ -1,0 +1,608 @@
+/*
+ * The watcher of memory: every instruction of the modules that are watched is looked at before it is executed, and so are
+ * the calls that they make into the kernel. What it knows about memory stands in the shadow, one byte for each byte of RAM:
+ *
+ *     0      unknown: memory of the kernel's own, anything goes
+ *     1      belongs to a tracked object, and was written
+ *     2      belongs to a tracked object, and holds what it held when it was allocated
+ *     0x80+  must not be touched: the room round objects, freed objects, gaps between variables
+ *
+ *     module's instruction --UC_HOOK_CODE--> on_instruction: decode once, effective address, shadow --> report
+ *     kernel's function    --block hook----> watch_reached: the rule of that function, its arguments, shadow --> report
+ *
+ * A report goes to Python, which knows the objects. Nothing is watched where no range is set, and nothing here changes
+ * what the guest does, but that fresh stack frames are filled with a pattern by which unwritten bytes are known later.
+ */
+#define _GNU_SOURCE
+#include "core.h"
+#include "decode.h"
+
+#define MAX_RANGES 256
+#define TLB_SIZE 1024
+
+enum shadow { UNKNOWN = 0, WRITTEN_TO = 1, UNWRITTEN = 2, FORBIDDEN = 0x80 };
+enum report { REPORT_SHADOW, REPORT_UNMAPPED, REPORT_USER, REPORT_UNINITIALISED, REPORT_BOUND };
+
+/* `kind`, where the code is, the address, how many bytes from there, INSN_READ or _WRITE, the shadow's byte or bound's number. */
+typedef int (*watch_callback)(int kind, uint64_t pc, uint64_t address, uint64_t size, int access, uint64_t detail);
+
+struct range { uint64_t start, end; struct insn *insns; };
+struct cached { uint64_t page, value; const uint8_t *entry; uint64_t physical; };
+struct bound { uint64_t start, end, site; };
+
+/* What a function of the kernel does with the memory that its arguments point to. */
+enum rule_access { RULE_NONE, RULE_READ, RULE_WRITE, RULE_TO_USER, RULE_OBJECT };
+enum { LENGTH_CONSTANT = 8, LENGTH_STRING = 9, LENGTH_BOUNDED_STRING = 16 }; /* else the number of the argument */
+struct rule_part { uint8_t access, pointer, length, limit; uint64_t constant; };
+struct rule { uint64_t address; struct rule_part parts[3]; uint8_t copies; };
+
+struct watch {
+    struct range ranges[MAX_RANGES], *last;
+    size_t range_count;
+    uint8_t *shadow;
+    struct cached tlb[TLB_SIZE];
+    struct bound *bounds;
+    size_t bound_count;
+    watch_callback report;
+    uc_hook hook;
+    uint64_t low, high;          /* what the hook covers */
+    uint64_t tail_target, tail_pc; /* the jump out of a module that was executed last */
+    uint64_t caller;             /* where the module's code called the function that was reached last */
+    uint64_t repeat_pc, repeat_count;
+    uint64_t executed, stop_at;  /* instructions of the modules; where to stop */
+    uint64_t inside;             /* stack of the task that is in a function which allocates for a module */
+    uint64_t module_stack;       /* lowest stack pointer seen in a module's code */
+    bool trusting;               /* a report was answered with: no more of this instruction */
+};
+
+/* ---- addresses ---------------------------------------------------------------------------------------------------- */
+#define STACK_OF(rsp) ((rsp) & ~0x3FFFull)
+
+/* Where the last entry of the page tables for `va` is, or NULL; `*shift` is what it maps, as a power of two. */
+static const uint8_t *entry_of(struct machine *m, uint64_t va, int *shift)
+{
+    uint64_t table = live_cr3(m) & PTE_ADDRESS;
+    for (*shift = 39; *shift >= 12; *shift -= 9) {
+        uint64_t slot = table + (va >> *shift & 511) * 8, entry;
+        if (slot + 8 > m->ram_size)
+            return NULL;
+        memcpy(&entry, m->ram + slot, 8);
+        if (!(entry & PTE_P))
+            return NULL;
+        if (*shift == 12 || (*shift < 39 && entry & PTE_PS))
+            return m->ram + slot;
+        table = entry & PTE_ADDRESS;
+    }
+    return NULL;
+}
+
+#define UNMAPPED (~0ull)
+#define NOT_RAM (~1ull) /* a device's registers, perhaps */
+
+/* Physical address of a kernel address, or one of the above. A cached one is good while its page table entry says what it said. */
+static uint64_t physical(struct machine *m, uint64_t va)
+{
+    struct cached *c = &m->watch->tlb[va >> 12 & (TLB_SIZE - 1)];
+    uint64_t value;
+    if (c->page == va >> 12 && c->entry) {
+        memcpy(&value, c->entry, 8);
+        if (value == c->value)
+            return c->physical | (va & (PAGE - 1));
+    }
+    int shift;
+    const uint8_t *entry = entry_of(m, va, &shift);
+    if (!entry)
+        return UNMAPPED;
+    memcpy(&value, entry, 8);
+    uint64_t mask = (1ull << shift) - 1, at = (value & PTE_ADDRESS & ~mask) | (va & mask);
+    if (at >= m->ram_size)
+        return NOT_RAM;
+    *c = (struct cached){.page = va >> 12, .value = value, .entry = entry, .physical = at & ~(PAGE - 1)};
+    return at;
+}
+
+static struct range *range_of(struct watch *w, uint64_t address)
+{
+    if (w->last && address >= w->last->start && address < w->last->end)
+        return w->last;
+    for (size_t i = 0; i < w->range_count; i++)
+        if (address >= w->ranges[i].start && address < w->ranges[i].end)
+            return w->last = &w->ranges[i];
+    return NULL;
+}
+
+/* What an unwritten byte of RAM is filled with: by its place in a word, so that a copy of it is known too. */
+static uint8_t pattern(uint64_t pa) { return (uint8_t)(0xA75BC993E56D8BF1ull >> 8 * (pa & 7)); }
+
+/* ---- looking --------------------------------------------------------------------------------------------------------- */
+static int tell_watcher(struct machine *m, int kind, uint64_t pc, uint64_t address, uint64_t size, int access, uint64_t detail)
+{
+    if (!m->watch->report || m->in_callback)
+        return 0;
+    m->in_callback = true;
+    int answer = m->watch->report(kind, pc, address, size, access, detail);
+    m->in_callback = false;
+    m->watch->trusting = answer == 1;
+    return answer;
+}
+
+/* Look at `size` bytes that are about to be read or written. False: something was reported. */
+static bool look(struct machine *m, uint64_t pc, uint64_t address, uint64_t size, int access, bool to_user)
+{
+    struct watch *w = m->watch;
+    if (!(address >> 63)) {
+        tell_watcher(m, REPORT_USER, pc, address, size, access, 0);
+        return false;
+    }
+    while (size) {
+        uint64_t piece = PAGE - (address & (PAGE - 1)), pa = physical(m, address);
+        piece = piece < size ? piece : size;
+        if (pa == UNMAPPED) {
+            tell_watcher(m, REPORT_UNMAPPED, pc, address, size, access, 0);
+            return false;
+        }
+        if (pa == NOT_RAM)
+            return true;
+        uint8_t *s = w->shadow + pa;
+        for (uint64_t i = 0; i < piece; i++) {
+            if (!s[i])
+                continue;
+            if (s[i] & FORBIDDEN) {
+                tell_watcher(m, REPORT_SHADOW, pc, address + i, size - i, access, s[i]);
+                return false;
+            }
+            if (access & INSN_WRITE)
+                s[i] = WRITTEN_TO;
+            else if (to_user && s[i] == UNWRITTEN) {
+                uint64_t n = i;
+                while (n < piece && s[n] == UNWRITTEN && m->ram[pa + n] == pattern(pa + n))
+                    n++;
+                if (n > i) {
+                    tell_watcher(m, REPORT_UNINITIALISED, pc, address + i, n - i, access, 0);
+                    return false;
+                }
+            }
+        }
+        address += piece, size -= piece;
+    }
+    return true;
+}
+
+/* The same for the usual case: up to 8 bytes within a page, all of memory that nobody tracks. */
+static inline bool plain(struct machine *m, uint64_t address, unsigned size)
+{
+    if (size > 8 || (address & (PAGE - 1)) > PAGE - 8 || !(address >> 63))
+        return false;
+    uint64_t pa = physical(m, address), word;
+    if (pa >= NOT_RAM)
+        return false;
+    memcpy(&word, m->watch->shadow + pa, 8);
+    return !(word << (64 - 8 * size));
+}
+
+static void fill(struct machine *m, uint64_t address, uint64_t size, uint8_t mark, bool with_pattern)
+{
+    struct watch *w = m->watch;
+    while (size) {
+        uint64_t piece = PAGE - (address & (PAGE - 1)), pa = physical(m, address);
+        piece = piece < size ? piece : size;
+        if (pa < NOT_RAM) {
+            memset(w->shadow + pa, mark, piece);
+            for (uint64_t i = 0; with_pattern && i < piece; i++)
+                m->ram[pa + i] = pattern(pa + i);
+        }
+        address += piece, size -= piece;
+    }
+}
+
+static inline uint64_t operand(const struct machine *m, const struct insn *i, uint64_t pc)
+{
+    uint64_t address = (uint64_t)(int64_t)i->disp;
+    if (i->flags & INSN_RIP)
+        return address + pc + i->length;
+    if (i->base != NO_REG)
+        address += live_reg(m, i->base);
+    if (i->index != NO_REG)
+        address += live_reg(m, i->index) * i->scale;
+    if (i->flags & INSN_GS)
+        address += ((const struct segment *)(m->cpu + AT_SEGS))[5].base;
+    return address;
+}
+
+static void look_at_string(struct machine *m, struct insn *i, uint64_t pc)
+{
+    struct watch *w = m->watch;
+    uint64_t count = i->flags & INSN_REP ? live_reg(m, R_RCX) : 1;
+    bool going_on = i->flags & INSN_REP && w->repeat_pc == pc && count < w->repeat_count;
+    w->repeat_pc = pc;
+    w->repeat_count = count;
+    if (going_on || !count || i->extra == 0xA6 || i->extra == 0xAE) /* comparisons end when they want */
+        return;
+    uint64_t to = live_reg(m, R_RDI), from = live_reg(m, R_RSI), size = count * i->size;
+    bool reads = i->extra == 0xA4 || i->extra == 0xAC, writes = i->extra == 0xA4 || i->extra == 0xAA;
+    if (reads && from >> 63)
+        look(m, pc, from, size, INSN_READ, writes && !(to >> 63));
+    if (writes && to >> 63)
+        look(m, pc, to, size, INSN_WRITE, false);
+}
+
+static void look_at_operand(struct machine *m, struct insn *i, uint64_t pc)
+{
+    struct watch *w = m->watch;
+    uint64_t address = operand(m, i, pc);
+    if (i->op == OP_BIT) {
+        int64_t bit = (int64_t)live_reg(m, i->extra);
+        bit = i->size == 8 ? bit : i->size == 4 ? (int32_t)bit : (int16_t)bit;
+        address += (uint64_t)((bit >> (i->size == 8 ? 6 : i->size == 4 ? 5 : 4)) * i->size);
+    }
+    if (i->bound) {
+        const struct bound *b = &w->bounds[i->bound - 1];
+        if (address < b->start || address + i->size > b->end) {
+            tell_watcher(m, REPORT_BOUND, pc, address, i->size, i->flags & 3, i->bound - 1);
+            goto done;
+        }
+    }
+    if (plain(m, address, i->size))
+        return;
+    look(m, pc, address, i->size, i->flags & (INSN_READ | INSN_WRITE), false);
+done:
+    if (w->trusting) {
+        i->op = OP_PLAIN;
+        w->trusting = false;
+    }
+}
+
+/* The object that a field of the instruction was relocated to, when one was set for it. */
+static uint32_t bound_at(const struct watch *w, uint64_t pc, unsigned length)
+{
+    size_t low = 0, high = w->bound_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (w->bounds[middle].site < pc)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < w->bound_count && w->bounds[low].site < pc + length ? (uint32_t)low + 1 : 0;
+}
+
+static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user)
+{
+    struct machine *m = user;
+    struct watch *w = m->watch;
+    struct range *r = range_of(w, pc);
+    if (!r)
+        return;
+    struct insn *i = &r->insns[pc - r->start];
+    w->executed++;
+    if (!(i->flags & INSN_SEEN)) {
+        uint8_t code[16] = {0}, flags = i->flags & INSN_TARGET;
+        if (size > 15 || !copy_virtual(m, live_cr3(m), pc, code, size, false))
+            return;
+        *i = decode(code, (uint8_t)size);
+        i->flags |= INSN_SEEN | flags;
+        if (i->op == OP_MEMORY && (i->base != NO_REG || i->index != NO_REG))
+            i->bound = bound_at(w, pc, size);
+    }
+    switch (i->op) {
+    case OP_MEMORY:
+    case OP_BIT:
+        look_at_operand(m, i, pc);
+        break;
+    case OP_STRING:
+        look_at_string(m, i, pc);
+        break;
+    case OP_ENTER:
+        if (i->disp > 0 && i->disp < 8192)
+            fill(m, live_reg(m, R_RSP) - (uint64_t)i->disp, (uint64_t)i->disp, UNWRITTEN, true);
+        break;
+    case OP_LEAVE:
+        if (i->disp > 0 && i->disp < 8192)
+            fill(m, live_reg(m, R_RSP), (uint64_t)i->disp, UNKNOWN, false);
+        break;
+    case OP_JUMP:
+        w->tail_target = pc + i->length + (uint64_t)(int64_t)i->disp;
+        w->tail_pc = pc;
+        break;
+    default:
+        break;
+    }
+    if (w->executed == w->stop_at) {
+        m->event = EV_STOPPED;
+        m->uc_.emu_stop(uc);
+    }
+}
+
+/* ---- calls into the kernel --------------------------------------------------------------------------------------------- */
+/* At a function's entry: whether the code that called it, or jumped to it as its last act, is watched. */
+bool watch_called_from_module(const struct machine *machine)
+{
+    struct machine *m = (struct machine *)machine;
+    struct watch *w = m->watch;
+    uint64_t rsp = live_reg(m, R_RSP), pa;
+    if (!w || !w->range_count)
+        return false;
+    if (w->tail_target && w->tail_target == live64(m, AT_EIP)) {
+        w->caller = w->tail_pc;
+        w->tail_target = 0;
+        return true;
+    }
+    pa = physical(m, rsp);
+    if (pa >= NOT_RAM || pa + 8 > m->ram_size)
+        return false;
+    memcpy(&w->caller, m->ram + pa, 8);
+    return range_of(w, w->caller - 1);
+}
+
+bool watch_inside(const struct machine *m)
+{
+    return m->watch && m->watch->inside && m->watch->inside == STACK_OF(live_reg(m, R_RSP));
+}
+
+/* Whether an argument points to the first byte of what is tracked. */
+bool watch_tracks(const struct machine *machine, int argument)
+{
+    static const int order[2] = {R_RDI, R_RSI};
+    struct machine *m = (struct machine *)machine;
+    uint64_t address = live_reg(m, order[argument]);
+    if (!m->watch || !(address >> 63))
+        return false;
+    uint64_t pa = physical(m, address);
+    return pa < NOT_RAM && m->watch->shadow[pa];
+}
+
+static uint64_t string_length(struct machine *m, uint64_t address, uint64_t limit)
+{
+    uint64_t n = 0;
+    for (; n < limit; n++) {
+        uint64_t pa = physical(m, address + n);
+        if (pa >= NOT_RAM)
+            return n;
+        if (m->watch->shadow[pa] & FORBIDDEN || !m->ram[pa])
+            return n + 1;
+    }
+    return n;
+}
+
+/* A copy takes what is known about its source along. */
+static void copy_marks(struct machine *m, uint64_t to, uint64_t from, uint64_t size)
+{
+    for (uint64_t i = 0; i < size; i++) {
+        uint64_t target = physical(m, to + i), source = physical(m, from + i);
+        if (target >= NOT_RAM || source >= NOT_RAM)
+            return;
+        if (m->watch->shadow[source] == UNWRITTEN && m->watch->shadow[target] == WRITTEN_TO)
+            m->watch->shadow[target] = UNWRITTEN;
+    }
+}
+
+void watch_reached(struct machine *m, struct rule *rule)
+{
+    static const int order[6] = {R_RDI, R_RSI, R_RDX, R_RCX, R_R8, R_R9};
+    if (!watch_called_from_module(m))
+        return;
+    uint64_t pc = m->watch->caller, lengths[3] = {0};
+    for (int n = 0; n < 3 && rule->parts[n].access; n++) {
+        const struct rule_part *p = &rule->parts[n];
+        uint64_t pointer = live_reg(m, order[p->pointer]), length = p->constant;
+        if (p->length < 6)
+            length = live_reg(m, order[p->length]) * (p->constant ? p->constant : 1);
+        if (p->length == LENGTH_STRING)
+            length = string_length(m, pointer, 1 << 20);
+        if (p->length >= LENGTH_BOUNDED_STRING)
+            length = string_length(m, pointer, live_reg(m, order[p->length - LENGTH_BOUNDED_STRING]));
+        if (p->limit != 255) { /* as long as another part, but for its own end */
+            length = lengths[p->limit];
+        }
+        lengths[n] = length;
+        if (length > 1ull << 32 || !length || !(pointer >> 63))
+            continue;
+        if (p->access == RULE_OBJECT) { /* whatever it does with it, it must not be gone */
+            uint64_t pa = physical(m, pointer);
+            if (pa < NOT_RAM && m->watch->shadow[pa] & FORBIDDEN) {
+                tell_watcher(m, REPORT_SHADOW, pc, pointer, 1, INSN_READ, m->watch->shadow[pa]);
+                return;
+            }
+            continue;
+        }
+        int access = p->access == RULE_WRITE ? INSN_WRITE : INSN_READ;
+        if (!look(m, pc, pointer, length, access, p->access == RULE_TO_USER))
+            return;
+    }
+    if (rule->copies)
+        copy_marks(m, live_reg(m, R_RDI), live_reg(m, R_RSI), lengths[0]);
+}
+
+/* ---- for Python ---------------------------------------------------------------------------------------------------------- */
+EXPORT int kobox_watch_open(struct machine *m, watch_callback report)
+{
+    if (m->watch)
+        return -1;
+    struct watch *w = calloc(1, sizeof *w);
+    if (!w)
+        return -1;
+    w->shadow = mmap(NULL, m->ram_size + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (w->shadow == MAP_FAILED) {
+        free(w);
+        return -1;
+    }
+    w->report = report;
+    m->watch = w;
+    return 0;
+}
+
+static void drop_hook(struct machine *m)
+{
+    struct watch *w = m->watch;
+    if (w->high)
+        m->gone[m->gone_count++] = w->hook;
+    for (uint64_t page = w->low & ~(PAGE - 1); page < w->high; page += PAGE)
+        drop_code_at(m, page);
+    w->low = w->high = 0;
+}
+
+/* Watch code from `start` to `end`: what hook there was is replaced by one over all ranges. */
+EXPORT int kobox_watch_code(struct machine *m, uint64_t start, uint64_t end)
+{
+    struct watch *w = m->watch;
+    if (!w || w->range_count == MAX_RANGES || end <= start || m->gone_count == MAX_PROBES)
+        return -1;
+    struct insn *insns = mmap(NULL, (end - start) * sizeof *insns, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (insns == MAP_FAILED)
+        return -1;
+    uint64_t low = w->high && w->low < start ? w->low : start, high = w->high > end ? w->high : end;
+    drop_hook(m);
+    w->ranges[w->range_count++] = (struct range){start, end, insns};
+    w->low = low, w->high = high;
+    if (m->uc_.hook_add(m->uc, &w->hook, UC_HOOK_CODE, (void *)on_instruction, m, low, high - 1) != UC_ERR_OK)
+        return -1;
+    for (uint64_t page = low & ~(PAGE - 1); page < high; page += PAGE)
+        drop_code_at(m, page);
+    return 0;
+}
+
+/* Copy what was executed: one byte for each byte of the range, 1 where an instruction began that was executed. */
+EXPORT int kobox_watch_executed(struct machine *m, uint64_t start, uint8_t *out)
+{
+    struct watch *w = m->watch;
+    for (size_t i = 0; w && i < w->range_count; i++) {
+        if (w->ranges[i].start != start)
+            continue;
+        for (uint64_t n = 0; n < w->ranges[i].end - start; n++)
+            out[n] = w->ranges[i].insns[n].flags & INSN_SEEN ? 1 : 0;
+        return 0;
+    }
+    return -1;
+}
+
+/* Watch no code any more; what is known of memory stays. */
+EXPORT void kobox_watch_leave(struct machine *m)
+{
+    struct watch *w = m->watch;
+    if (!w)
+        return;
+    drop_hook(m);
+    for (size_t i = 0; i < w->range_count; i++)
+        munmap(w->ranges[i].insns, (w->ranges[i].end - w->ranges[i].start) * sizeof *w->ranges[i].insns);
+    w->range_count = w->bound_count = 0;
+    w->last = NULL;
+    w->tail_target = w->inside = w->repeat_pc = 0;
+    w->stop_at = 0;
+}
+
+EXPORT void kobox_watch_forget(struct machine *m)
+{
+    struct watch *w = m->watch;
+    if (!w)
+        return;
+    kobox_watch_leave(m);
+    w->executed = 0;
+    madvise(w->shadow, m->ram_size + PAGE, MADV_DONTNEED);
+    memset(w->tlb, 0, sizeof w->tlb);
+}
+
+EXPORT void kobox_watch_mark(struct machine *m, uint64_t address, uint64_t size, unsigned mark, int with_pattern)
+{
+    if (m->watch)
+        fill(m, address, size, (uint8_t)mark, with_pattern);
+}
+
+/* The marks of `size` bytes; 0xFF where nothing is mapped. */
+EXPORT void kobox_watch_marks(struct machine *m, uint64_t address, uint64_t size, uint8_t *out)
+{
+    for (uint64_t i = 0; i < size; i++) {
+        uint64_t pa = physical(m, address + i);
+        out[i] = pa >= NOT_RAM ? 0xFF : m->watch->shadow[pa];
+    }
+}
+
+/* Objects that relocated operands must stay in: { start, end, address of the relocated field }, in order of the last. */
+EXPORT int kobox_watch_bounds(struct machine *m, const struct bound *bounds, size_t count)
+{
+    struct watch *w = m->watch;
+    struct bound *copy = realloc(w->bounds, count * sizeof *copy + 1);
+    if (!copy)
+        return -1;
+    memcpy(copy, bounds, count * sizeof *copy);
+    w->bounds = copy;
+    w->bound_count = count;
+    return 0;
+}
+
+EXPORT int kobox_watch_rule(struct machine *m, const struct rule *rule)
+{
+    struct probe *p = make_probe(m, rule->address, true);
+    if (!p)
+        return -1;
+    if (!p->native)
+        p->native = malloc(sizeof *rule);
+    if (!p->native)
+        return -1;
+    *p->native = *rule;
+    return 0;
+}
+
+EXPORT void kobox_watch_unrule(struct machine *m, uint64_t address)
+{
+    for (size_t i = 0; i < PROBE_SLOTS; i++) {
+        struct probe *p = &m->probes[i];
+        if (p->address != address || !p->native)
+            continue;
+        free(p->native);
+        p->native = NULL;
+        if (!p->python)
+            remove_probe(m, p);
+        return;
+    }
+}
+
+EXPORT uint64_t kobox_watch_caller(struct machine *m) { return m->watch ? m->watch->caller : 0; }
+EXPORT uint64_t kobox_watch_count(struct machine *m) { return m->watch ? m->watch->executed : 0; }
+EXPORT void kobox_watch_stop_at(struct machine *m, uint64_t count) { m->watch->stop_at = count; }
+EXPORT void kobox_watch_inside(struct machine *m, int inside)
+{
+    if (m->watch)
+        m->watch->inside = inside ? STACK_OF(live_reg(m, R_RSP)) : 0;
+}
+
+/*
+ * Which of `count` addresses (sorted) are pointed into, by words of RAM that lie in none of the stretches themselves? Sets
+ * `out[i]` to 1. `ends` are where the objects end. This is how memory that nobody can free any more is told from
+ * memory that somebody still holds.
+ */
+EXPORT void kobox_watch_referenced(struct machine *m, const uint64_t *starts, const uint64_t *ends, size_t count, uint8_t *out)
+{
+    if (!count)
+        return;
+    uint64_t low = starts[0], high = ends[count - 1];
+    for (uint64_t at = 0; at + 8 <= m->ram_size; at += 8) {
+        uint64_t word;
+        memcpy(&word, m->ram + at, 8);
+        if (word < low || word >= high)
+            continue;
+        size_t a = 0, b = count;
+        while (a < b) {
+            size_t middle = (a + b) / 2;
+            if (starts[middle] <= word)
+                a = middle + 1;
+            else
+                b = middle;
+        }
+        if (a && word < ends[a - 1] && !(m->watch->shadow[at] & FORBIDDEN))
+            out[a - 1] = 1;
+    }
+}
+
+void watch_close(struct machine *m)
+{
+    struct watch *w = m->watch;
+    if (!w)
+        return;
+    for (size_t i = 0; i < w->range_count; i++)
+        munmap(w->ranges[i].insns, (w->ranges[i].end - w->ranges[i].start) * sizeof *w->ranges[i].insns);
+    munmap(w->shadow, m->ram_size + PAGE);
+    free(w->bounds);
+    free(w);
+    m->watch = NULL;
+}

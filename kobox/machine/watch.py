@@ -1,0 +1,188 @@
+"""The watcher of memory (`watch.c`) as Python sees it.
+
+watch = Watch(machine)
+watch.on_report = lambda report: print(report)
+watch.code(text_start, text_end)                   # look at every instruction there
+watch.mark(address, 64, Mark.UNWRITTEN)            # an object …
+watch.mark(address + 64, 16, Mark.REDZONE)         # … and the room behind it
+watch.rule(memcpy, Part(WRITE, 0, 2), Part(READ, 1, 2))
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import NamedTuple
+
+from kobox.machine.native import WatchCallback, core
+from kobox.machine.pc import Machine, MachineError
+
+
+class Mark(IntEnum):
+    """What is known of a byte of memory (enum shadow in watch.c); from 0x80 on it must not be touched."""
+
+    UNKNOWN = 0
+    WRITTEN = 1
+    UNWRITTEN = 2
+    REDZONE = 0x80
+    FREED = 0x81
+    GAP = 0x82
+
+
+class What(IntEnum):
+    """What a report says (enum report in watch.c)."""
+
+    SHADOW = 0
+    UNMAPPED = 1
+    USER = 2
+    UNINITIALISED = 3
+    BOUND = 4
+
+
+class Report(NamedTuple):
+    """Something that the watcher has seen: code at `pc` is about to read or write `size` bytes from `address` on.
+
+    `detail` is the memory's mark, or the number of the bound that is left.
+    """
+
+    what: What
+    pc: int
+    address: int
+    size: int
+    writes: bool
+    detail: int
+
+
+READ, WRITE, TO_USER, OBJECT = 1, 2, 3, 4
+STRING, BOUNDED_STRING, CONSTANT = 9, 16, 8
+
+
+class Part(NamedTuple):
+    """One stretch of memory that a function touches.
+
+    `access` is READ, WRITE, TO_USER (read, and shown to user space) or OBJECT (what is there must not be gone);
+    `pointer` the argument (0 to 5) that points to it; `length` the number of an argument, CONSTANT, STRING (up to
+    its NUL), or BOUNDED_STRING + the argument that bounds it; `factor` multiplies an argument or is the constant;
+    `like` is the part whose length it has.
+    """
+
+    access: int
+    pointer: int
+    length: int = CONSTANT
+    factor: int = 0
+    like: int = 255
+
+
+class _Part(ctypes.Structure):
+    _fields_ = (
+        ("access", ctypes.c_uint8),
+        ("pointer", ctypes.c_uint8),
+        ("length", ctypes.c_uint8),
+        ("limit", ctypes.c_uint8),
+        ("constant", ctypes.c_uint64),
+    )
+
+
+class _Rule(ctypes.Structure):
+    _fields_ = (("address", ctypes.c_uint64), ("parts", _Part * 3), ("copies", ctypes.c_uint8))
+
+
+class Watch:
+    """The watcher of one machine. Raises `MachineError` when there is no room for it."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._core = core()
+        self.on_report: Callable[[Report], bool] | None = None
+        """Called with each `Report`, before the instruction is executed; True: no more reports of that instruction."""
+        self._callback = WatchCallback(self._report)  # kept: the core holds a bare pointer to it
+        self._ruled: list[int] = []
+        if self._core.kobox_watch_open(machine.handle, self._callback):
+            raise MachineError("no memory for the watcher's shadow of RAM")
+
+    def code(self, start: int, end: int) -> None:
+        """Look at every instruction from `start` to `end`. Calls made from there are what probes' FROM_MODULE means."""
+        if self._core.kobox_watch_code(self._machine.handle, start, end):
+            raise MachineError(f"cannot watch code at {start:#x}..{end:#x}")
+
+    def executed(self, start: int, size: int) -> bytes:
+        """One byte for each of a stretch given to `code`: 1 where an instruction starts that was executed."""
+        out = ctypes.create_string_buffer(size)
+        if self._core.kobox_watch_executed(self._machine.handle, start, out):
+            raise MachineError(f"no code is watched from {start:#x} on")
+        return out.raw
+
+    def mark(self, address: int, size: int, mark: Mark, *, pattern: bool = False) -> None:
+        """Say what is known of memory; with `pattern`, fill it with what unwritten memory is known by."""
+        self._core.kobox_watch_mark(self._machine.handle, address, size, int(mark), pattern)
+
+    def marks(self, address: int, size: int) -> bytes:
+        """What is known of memory, a byte each; 0xFF where none is mapped."""
+        out = ctypes.create_string_buffer(size)
+        self._core.kobox_watch_marks(self._machine.handle, address, size, out)
+        return out.raw
+
+    def bounds(self, bounds: Sequence[tuple[int, int, int]]) -> None:
+        """Objects that relocated operands must stay in: (start, end, address of the relocated field in the code)."""
+        ordered = sorted(bounds, key=lambda bound: bound[2])
+        flat = (ctypes.c_uint64 * (3 * len(ordered)))(*(number for bound in ordered for number in bound))
+        if self._core.kobox_watch_bounds(self._machine.handle, flat, len(ordered)):
+            raise MachineError("no memory for bounds")
+
+    def rule(self, address: int, *parts: Part, copies: bool = False) -> None:
+        """What the function at `address` does with memory when watched code calls it. With `copies`, what is known of
+        the bytes goes from its second argument to its first."""
+        rule = _Rule(address=address, copies=copies)
+        for n, part in enumerate(parts):
+            rule.parts[n] = _Part(part.access, part.pointer, part.length, part.like, part.factor)
+        if self._core.kobox_watch_rule(self._machine.handle, ctypes.byref(rule)):
+            raise MachineError(f"no room for a rule at {address:#x}")
+        self._ruled.append(address)
+
+    def leave(self) -> None:
+        """Watch no code any more, and no bounds; marks and rules stay."""
+        self._core.kobox_watch_leave(self._machine.handle)
+
+    def forget(self) -> None:
+        """Take everything away: code, marks, bounds, rules."""
+        for address in self._ruled:
+            self._core.kobox_watch_unrule(self._machine.handle, address)
+        self._ruled.clear()
+        self._core.kobox_watch_forget(self._machine.handle)
+        self.on_report = None
+
+    @property
+    def caller(self) -> int:
+        """In a probe told by FROM_MODULE: where the watched code called, also if it did so by a jump at its end."""
+        return int(self._core.kobox_watch_caller(self._machine.handle))
+
+    @property
+    def count(self) -> int:
+        """Watched instructions executed since `forget`."""
+        return int(self._core.kobox_watch_count(self._machine.handle))
+
+    def stop_at(self, count: int) -> None:
+        """Make `Machine.run` come back with Event.STOPPED when `count` is reached; 0: never."""
+        self._core.kobox_watch_stop_at(self._machine.handle, count)
+
+    def inside(self, yes: bool) -> None:
+        """What the task that runs now calls from here on counts for probes' INSIDE, until it is told otherwise."""
+        self._core.kobox_watch_inside(self._machine.handle, yes)
+
+    def referenced(self, objects: Sequence[tuple[int, int]]) -> list[bool]:
+        """Which of these (start, end), in order and apart from each other, some word of RAM points into."""
+        numbers = ctypes.c_uint64 * len(objects)
+        out = ctypes.create_string_buffer(len(objects))
+        starts, ends = numbers(*(start for start, _ in objects)), numbers(*(end for _, end in objects))
+        self._core.kobox_watch_referenced(self._machine.handle, starts, ends, len(objects), out)
+        return [byte != 0 for byte in out.raw]
+
+    def _report(self, what: int, pc: int, address: int, size: int, access: int, detail: int) -> int:
+        try:
+            if self.on_report is None:
+                return 0
+            return int(self.on_report(Report(What(what), pc, address, size, bool(access & 2), detail)) is True)
+        except BaseException as error:
+            self._machine.raise_from_callback(error)
+            return 0

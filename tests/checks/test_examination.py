@@ -1,0 +1,89 @@
+"""An examination: the stages of a module's life, and what calls have led to a place in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from kobox.checks.examination import Check, Examination, Stage, Trace
+from kobox.kernel.box import Box, boot
+from kobox.kernel.probes import FROM_MODULE
+from kobox.ko.modulefile import ModuleFile
+from tests.building import SOURCES, BuiltTestModules
+
+
+@pytest.fixture(scope="module", params=["debian_kernel", "trixie_kernel"])
+def place(request: pytest.FixtureRequest) -> Iterator[tuple[Box, BuiltTestModules]]:
+    kernel = request.getfixturevalue(request.param)
+    with boot(kernel) as box:
+        yield box, BuiltTestModules(kernel, "lines")
+
+
+def line_of(text: str, file: str = "lines.c") -> int:
+    lines = (SOURCES / "lines" / file).read_text().splitlines()
+    return next(number for number, line in enumerate(lines, 1) if text in line)
+
+
+class Listener(Check):
+    """Takes a trace of each message that the module prints."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+        self.traces: list[Trace] = []
+
+    def attach(self, examination: Examination) -> None:
+        self.examination = examination
+        examination.probe("_printk", self._printed, when=FROM_MODULE)
+
+    def _printed(self, hit: Any) -> None:
+        self.traces.append(self.examination.trace(hit))
+
+    def linked(self, examination: Examination) -> None:
+        self.stages.append(f"linked {examination.stage}")
+
+    def leaving(self, examination: Examination) -> None:
+        self.stages.append(f"leaving {examination.stage}")
+
+    def gone(self, examination: Examination) -> None:
+        self.stages.append(f"gone {examination.stage}")
+
+
+def test_the_stages_of_a_life(place: tuple[Box, BuiltTestModules]) -> None:
+    box, modules = place
+    listener = Listener()
+    examination = Examination(box, ModuleFile(modules("both")), [listener], loads=2)
+    assert examination.run(lambda box: listener.stages.append(f"exercise {examination.stage}")) == []
+    assert listener.stages == [f"linked {Stage.INIT}", "exercise exercise", "leaving exit", "gone after"] * 2
+
+
+def test_a_chain_has_lines_of_all_files_also_when_the_module_is_gone(place: tuple[Box, BuiltTestModules]) -> None:
+    box, modules = place
+    listener = Listener()
+    examination = Examination(box, ModuleFile(modules("both")), [listener])
+    examination.run()
+    (trace,) = listener.traces
+    chain = examination.chain(trace)
+    assert [(frame.function, frame.module, frame.file, frame.line) for frame in chain[:4]] == [
+        ("_printk", "", "", 0),
+        ("part_of_lines", "both", "part.c", line_of("line of the part", "part.c")),
+        ("lines_init", "both", "lines.c", line_of("to the other file")),
+        ("do_one_initcall", "", "", 0),
+    ]
+    assert chain[-1].function == "entry_SYSCALL_64_after_hwframe"
+    assert chain[1].offset > 0
+    assert str(chain[1]) == f"part_of_lines [both] (part.c:{chain[1].line})"
+
+
+def test_a_module_without_lines_is_told_by_symbols(place: tuple[Box, BuiltTestModules], tmp_path: Any) -> None:
+    import subprocess
+
+    box, modules = place
+    subprocess.run(["objcopy", "--strip-debug", modules("both"), tmp_path / "both.ko"], check=True)
+    listener = Listener()
+    examination = Examination(box, ModuleFile(tmp_path / "both.ko"), [listener])
+    examination.run()
+    chain = examination.chain(listener.traces[0])
+    assert [str(frame).partition("+")[0] for frame in chain[:3]] == ["_printk", "part_of_lines", "lines_init"]
+    assert [frame.module for frame in chain[:3]] == ["", "both", "both"]
