@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "kernel": ("kobox.cli.kernel", "the kernels that boxes boot: add, list, default, rm"),
     "explain": ("kobox.cli.explain", "say whether a module would load, and why not; take a log apart"),
     "install": ("kobox.cli.install", "install modules into a module tree: strip, sign, compress, depmod"),
+    "package": ("kobox.cli.package", "write a .deb: source for DKMS, or prebuilt modules"),
     "lsmod": ("kobox.cli.kmod_lsmod", "show the modules that are in the kernel"),
     "insmod": ("kobox.cli.kmod_insmod", "load one module file"),
     "rmmod": ("kobox.cli.kmod_rmmod", "unload modules"),

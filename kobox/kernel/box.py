@@ -13,8 +13,8 @@ calls (`processes.py`); Python gives them their registers.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -41,9 +41,13 @@ from kobox.machine.pc import Checkpoint, Machine
 if TYPE_CHECKING:
     import subprocess
 
+    from kobox.kernel.disks import Disk
+    from kobox.kernel.network import Network
     from kobox.kernel.programs import Program
+    from kobox.kernel.wire import InStep
 
 MEMORY = 256 << 20
+LARGE_MODULE = 256 << 10  # bytes of its file
 Progress = Callable[[str, int, int], None]
 
 
@@ -116,6 +120,9 @@ class Box(Kernel):
         self._shares: Any = None
         if about.get("shares"):
             self._resume_shares(about["shares"])
+        self._network: Network | None = None
+        self._loading_large = False
+        self.in_step: InStep | None = None  # the boxes that wires connect it with
         self.requests: list[list[str]] = []  # the programs that the kernel ran, with their arguments
 
     # -- life --------------------------------------------------------------------------------------------------
@@ -175,8 +182,11 @@ class Box(Kernel):
         }
 
     def _go_back(self, checkpoint: Checkpoint, about: dict[str, Any]) -> None:
+        before = self._machine.time
         self._machine.restore(checkpoint)
         self._about = self._about | about
+        if self.in_step is not None:
+            self.in_step.gone_back(self, before)
         self.epoch += 1
         self._processes.load(about["processes"])
         self._main = self._processes.by_number[about.get("main", 1)]
@@ -383,6 +393,45 @@ class Box(Kernel):
 
         return BoxSocket(self, family, kind, protocol)
 
+    # -- network and disks --------------------------------------------------------------------------------------
+
+    @property
+    def network(self) -> Network:
+        """The box's network cards, whose other ends are here (`kobox.kernel.network`)."""
+        from kobox.kernel.network import Network
+
+        if self._network is None:
+            self._network = Network(self)
+        return self._network
+
+    def attach_disk(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        readonly: bool = False,
+        copy_on_write: bool = True,
+        most_changes: int = 1 << 30,
+    ) -> Disk:
+        """Make an image file a disk of the box, `/dev/vda` and so on (`kobox.kernel.disks.Disk`).
+
+        What the box writes is kept here, up to `most_changes` bytes, and written out by `Disk.save`; with
+        `copy_on_write=False` it goes straight to the image.
+
+        Raises `KoboxError` when the image is missing, no whole number of sectors or in use, and when the kernel has no
+        driver for it.
+        """
+        from kobox.kernel import disks
+
+        self._must_be_open()
+        return disks.attach(self, path, readonly=readonly, copy_on_write=copy_on_write, most_changes=most_changes)
+
+    @property
+    def disks(self) -> list[Disk]:
+        """The disks that are attached."""
+        from kobox.kernel import disks
+
+        return disks.attached(self)
+
     # -- modules ------------------------------------------------------------------------------------------------
 
     @property
@@ -390,6 +439,10 @@ class Box(Kernel):
         return str(self._about["release"])
 
     def init_module(self, image: bytes, parameters: str = "", flags: InitFlags = InitFlags.NONE) -> None:
+        with self._large_module(len(image)):
+            self._init_module(image, parameters, flags)
+
+    def _init_module(self, image: bytes, parameters: str, flags: InitFlags) -> None:
         if not flags:
             self.syscall("init_module", image, len(image), parameters)
             return
@@ -402,6 +455,30 @@ class Box(Kernel):
         finally:
             if self.alive:
                 self.syscall("close", fd)
+
+    @contextmanager
+    def _large_module(self, size: int) -> Iterator[None]:
+        """While a large module is loaded, ftrace is told that none of its functions is a weak one that the linker has
+        left out (test_for_valid_rec(), kernel/trace/ftrace.c): it would search all symbols for each, one after the
+        other, for seconds or minutes. For its own functions the kernel is told so by the command line."""
+        function = None
+        if size >= LARGE_MODULE and not self._loading_large:
+            with suppress(KoboxError):  # this kernel has no such function
+                function = self.symbols.address("test_for_valid_rec")
+        if function is None:
+            yield
+            return
+
+        def valid() -> None:
+            self._machine.return_from_function(1)
+
+        self._machine.add_probe(function, valid, entry=True)
+        self._loading_large = True
+        try:
+            yield
+        finally:
+            self._loading_large = False
+            self._machine.remove_probe(function, valid)
 
     def delete_module(self, name: str, flags: DeleteFlags = DeleteFlags.NONBLOCK) -> None:
         self.syscall("delete_module", name, int(flags))
@@ -579,6 +656,11 @@ class Box(Kernel):
             size = len(data) + (address & 4095) + 4095 & -4096
             self.syscall("madvise", address & -4096, size, 23)  # MADV_POPULATE_WRITE
             self._machine.write(address, data, self._processes.space)
+
+    @property
+    def processes(self) -> Processes:
+        """Who has the CPU."""
+        return self._processes
 
     @property
     def unwinder(self) -> Any:

@@ -142,9 +142,12 @@ class Processes:
         self.limits = Limits()
         self.space = 0
         self.children: dict[int, Child] = {}
+        self._woken = self.by_number[0]  # whom somebody is waking
         self._serving: list[Process] = []  # programs of the kernel's, the one served last at the end
         self.on_program: Callable[[Process], None] | None = None
         self.on_slice: Callable[[], None] | None = None
+        # Lets the machine run (until, blocks, stop_when_idle); a wire between boxes puts its own way in this place.
+        self.step: Callable[[int, int, bool], Event] = self.step_alone
 
     # -- the life of the box ---------------------------------------------------------------------------------
 
@@ -252,6 +255,12 @@ class Processes:
         limits = limits or self.limits
         self._park_in_hand()
         self._run(lambda: False, self._machine.time + int(seconds * SECOND), limits, deadline_is_error=False)
+
+    def rest(self) -> None:
+        """Run until everything in the box waits, for no more than a virtual second."""
+        self._must_live()
+        until = self._machine.time + SECOND
+        self._run(lambda: False, until, self.limits, stop_when_idle=True, deadline_is_error=False, yielding=True)
 
     def spawn(self) -> Process:
         """A new process of the box, parked."""
@@ -419,7 +428,7 @@ class Processes:
             # The one woken may ring before its waker's call has returned; the waker is parked whenever that rings.
             self._set(holder, NUMBERS["futex"], (_WORDS + 4 * process.number, _FUTEX_WAKE, 1))
             holder.state, self.in_hand = State.LEAVING, None
-            process.state = State.WOKEN
+            process.state, self._woken = State.WOKEN, process
         self._run(lambda: self.in_hand is process or process.state is State.PARKED, FOREVER, self.limits)
 
     def _anyone(self) -> Process:
@@ -508,6 +517,10 @@ class Processes:
         lines = text.splitlines()[: -1 if size == 512 else None]
         return [line.partition("] ")[2] for line in lines]
 
+    def step_alone(self, until: int, blocks: int, stop_when_idle: bool) -> Event:
+        """Let the machine run; `Machine.run`."""
+        return self._machine.run(until=until, blocks=blocks, stop_when_idle=stop_when_idle)
+
     def _run(
         self,
         done: Callable[[], bool],
@@ -527,11 +540,11 @@ class Processes:
         burnable = int(limits.cpu * SECOND / 64)
         end, calls = self._machine.blocks + burnable, 0
         while not done():
-            event = self._machine.run(until=until, blocks=SLICE, stop_when_idle=stop_when_idle)
+            event = self.step(until, SLICE, stop_when_idle)
             if event is Event.DOORBELL:
                 self._rung(done)
-            elif event is Event.SLICE:
-                if self.on_slice:
+            elif event in (Event.SLICE, Event.DEVICE):
+                if self.on_slice and event is Event.SLICE:
                     self.on_slice()
                 if programs and (made := self._machine.progress()) != calls:
                     end, calls = self._machine.blocks + burnable, made
@@ -552,6 +565,10 @@ class Processes:
                     Event.TRIPLE_FAULT: "the CPU met a triple fault",
                 }.get(event, f"the CPU stopped ({event.name})")
                 self._die(reason)
+            if self._machine.devices.rung:
+                self._machine.devices.attend()
+                if not done():
+                    self._park_in_hand()  # who listens to a device may have made a call
 
     def _rung(self, done: Callable[[], bool]) -> None:
         """Somebody is at the doorbell: take note of his result, and let him sleep again unless he is wanted."""
@@ -573,6 +590,8 @@ class Processes:
             self._continue(process, result - (1 << 64) if result >> 63 else result)
             return
         rested = process.state is State.BUSY
+        if process.state is State.LEAVING and self._woken.state is State.WOKEN and not self._machine.register("r14"):
+            self._woken.state = State.PARKED  # it was on its way to sleep, and has to be woken again
         self.in_hand = process
         process.state = State.IN_HAND
         pending, process.pending = process.pending, None

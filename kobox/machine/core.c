@@ -384,6 +384,22 @@ static void void_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t v
     (void)uc, (void)offset, (void)size, (void)value, (void)user;
 }
 
+/* Registers of devices that Python models. */
+static uint64_t device_read(uc_engine *uc, uint64_t offset, unsigned size, void *user)
+{
+    (void)uc;
+    struct machine *m = user;
+    return m->on_device ? m->on_device(offset, size, 0, 0) : ~0ull;
+}
+
+static void device_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, void *user)
+{
+    (void)uc;
+    struct machine *m = user;
+    if (m->on_device)
+        m->on_device(offset, size, value, 1);
+}
+
 /* ---- 16550A ------------------------------------------------------------------------------------------------------- */
 static const int uart_irq[2] = {4, 3};
 
@@ -1366,6 +1382,31 @@ EXPORT int kobox_return(struct machine *m, uint64_t value)
     return 1;
 }
 
+/* ---- devices that Python models ------------------------------------------------------------------------------------------------ */
+EXPORT void kobox_on_device(struct machine *m, device_callback callback) { m->on_device = callback; }
+
+/* They share one interrupt. A second request while the first is being handled makes a second interrupt: none is lost. */
+EXPORT void kobox_device_interrupt(struct machine *m) { pic_pulse(m, DEVICES_IRQ); }
+
+/* From a device's callback: make kobox_run() come back before the next block. */
+EXPORT void kobox_device_event(struct machine *m)
+{
+    m->event = EV_DEVICE;
+    reconsider(m);
+}
+
+/* A device has written RAM by itself: code that was translated from there is no longer what it says. */
+EXPORT void kobox_device_wrote(struct machine *m, uint64_t address, uint64_t size)
+{
+    for (uint64_t page = address / PAGE; page * PAGE < address + size && page < m->ram_size / PAGE; page++) {
+        if (!(m->code_pages[page / 8] & 1 << (page & 7)) || m->stale_count == sizeof m->stale / sizeof *m->stale)
+            continue;
+        m->stale[m->stale_count++] = page;
+        m->code_pages[page / 8] &= ~(1 << (page & 7));
+        reconsider(m);
+    }
+}
+
 /* ---- snapshots and checkpoints ------------------------------------------------------------------------------------------------ */
 EXPORT uint64_t kobox_state_size(struct machine *m) { return m->env_size + sizeof m->dev + 24 + sizeof m->agent; }
 
@@ -1646,10 +1687,12 @@ static bool calibrate(struct machine *m)
 
 static bool map_everything(struct machine *m)
 {
-    const uint64_t apic = 0xFEE00000ull, top = 1ull << 40;
+    const uint64_t apic = 0xFEE00000ull, top = 1ull << 40, after = DEVICES + DEVICES_SIZE;
     const struct api *a = &m->uc_;
     return a->map_ptr(m->uc, 0, m->ram_size, UC_PROT_ALL, m->ram) == UC_ERR_OK &&
-           a->mmio_map(m->uc, m->ram_size, apic - m->ram_size, void_read, m, void_write, m) == UC_ERR_OK &&
+           a->mmio_map(m->uc, m->ram_size, DEVICES - m->ram_size, void_read, m, void_write, m) == UC_ERR_OK &&
+           a->mmio_map(m->uc, DEVICES, DEVICES_SIZE, device_read, m, device_write, m) == UC_ERR_OK &&
+           a->mmio_map(m->uc, after, apic - after, void_read, m, void_write, m) == UC_ERR_OK &&
            a->mmio_map(m->uc, apic, PAGE, lapic_read, m, lapic_write, m) == UC_ERR_OK &&
            a->mmio_map(m->uc, apic + PAGE, top - apic - PAGE, void_read, m, void_write, m) == UC_ERR_OK;
 }
