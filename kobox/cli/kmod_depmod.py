@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kobox.cli.kmod_front import (
+    INFO,
     Messages,
     Option,
     begin,
@@ -127,6 +128,9 @@ def _run(messages: Messages, options: list[tuple[str, str]], release: str, files
                 data.decode("utf-8", "surrogateescape") for name, data in outcome.files.items() if "bin" not in name
             )
         )
+    if "quick" in values and "verbose" in values:
+        messages.level = INFO
+        messages.say(INFO, f"{outcome.modules} modules, {outcome.read} of them read")
     if outcome.unreadable:
         count = len(outcome.unreadable)
         messages.error(f"{count} of {outcome.modules} module files could not be read; the indexes are without them")
