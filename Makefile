@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bench-kmod check-kmod-trees sweep clean
+.PHONY: help setup demo test lint bench bench-wire bench-kmod check-kmod-trees check-dkms sweep clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: $(READY) lint ## lint, types and all tests
 bench: $(READY) ## how fast and how small: the table of docs/speed.md
 	$(BIN)/python bench/box.py
 
+bench-wire: $(READY) ## network cards, joined boxes and disks: how fast
+	$(BIN)/python bench/wire.py
+
 sweep: $(READY) ## load every module of the default kernel's tree in a clean box (KERNEL=NAME for another)
 	$(BIN)/python bench/sweep.py $(if $(KERNEL),--kernel $(KERNEL))
 
@@ -41,6 +44,9 @@ bench-kmod: $(READY) ## the kmod tools beside kmod 34.2: the table of speeds
 
 check-kmod-trees: $(READY) ## depmod beside kmod 34.2 over whole trees of six architectures
 	$(BIN)/python bench/kmod_trees.py
+
+check-dkms: $(READY) ## install `kobox package`'s packages in a clean Debian, load what DKMS built in a box (root)
+	$(BIN)/python bench/dkms.py $(SUITE)
 
 clean: ## remove what the targets above made here
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache kobox/machine/core.so

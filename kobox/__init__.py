@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         SnapshotError,
     )
     from kobox.kernel.box import Box
+    from kobox.kernel.wire import join
     from kobox.ko.modulefile import ModuleFile
     from kobox.tools.boot import boot
     from kobox.tree.moduletree import ModuleTree
@@ -57,6 +58,7 @@ _HOMES = {
     "SnapshotError": "kobox.errors",
     "boot": "kobox.tools.boot",
     "build": "kobox.author.build",
+    "join": "kobox.kernel.wire",
 }
 
 __all__ = [
@@ -81,6 +83,7 @@ __all__ = [
     "SnapshotError",
     "boot",
     "build",
+    "join",
 ]
 
 

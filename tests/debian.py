@@ -126,6 +126,42 @@ def _mirror() -> str:
     raise RuntimeError("apt on this machine knows no Debian mirror (run `apt-get update` once)")
 
 
+# What makes, checks and reads ext4 images.
+EXT4 = ("e2fsprogs", "libext2fs2t64", "libcom-err2", "libss2", "libblkid1", "libuuid1")
+
+
+class Programs:
+    """Programs of trixie's packages, run where they lie, by the loader and libraries they were built with."""
+
+    def __init__(self, *packages: str) -> None:
+        suite = Suite("trixie", "amd64")
+        folders = [suite.package(name) for name in ("libc6", *packages)]
+        libraries = [
+            folder / place for folder in folders for place in ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu")
+        ]
+        self._loader = folders[0] / "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
+        self._path = ":".join(str(folder) for folder in libraries if folder.is_dir())
+        self._places = [folder / place for folder in folders for place in ("usr/sbin", "usr/bin", "sbin", "bin")]
+
+    def run(self, name: str, *arguments: str | os.PathLike[str], check: bool = True) -> str:
+        """Run a program to its end; all that it prints. Raises `AssertionError` with that when it fails and `check`."""
+        binary = next(place / name for place in self._places if (place / name).exists())
+        words = [
+            str(self._loader),
+            "--library-path",
+            self._path,
+            "--argv0",
+            name,
+            str(binary),
+            *map(os.fspath, arguments),
+        ]
+        done = subprocess.run(
+            words, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
+        )
+        assert not check or done.returncode == 0, f"{name}: exit status {done.returncode}\n{done.stdout}"
+        return done.stdout
+
+
 # kmod 34.2 runs on any x86-64 system by the dynamic loader and the libraries it was built with.
 KMOD_PACKAGES = ("kmod", "libkmod2", "libc6", "libzstd1", "liblzma5", "zlib1g", "libssl3t64")
 

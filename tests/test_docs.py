@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.building import BuiltTestModules
+from tests.debian import EXT4, Programs
 
 ROOT = Path(__file__).parent.parent
-RUNNABLE = ("README.md", "docs/box.md")
+RUNNABLE = ("README.md", "docs/box.md", "docs/network.md", "docs/disks.md")
 
 
 def python_in(page: str) -> list[tuple[int, str]]:
@@ -26,6 +27,8 @@ def test_the_examples_of_a_page_run_in_order(
     page: str, modules: BuiltTestModules, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(modules("hello"), tmp_path)
+    if page == "docs/disks.md":
+        Programs(*EXT4).run("mkfs.ext4", "-q", "-F", tmp_path / "disk.img", "64M")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KOBOX_KERNEL", modules.kernel.name)
     blocks = python_in(page)

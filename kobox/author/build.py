@@ -241,7 +241,7 @@ def check_tools(options: BuildOptions, *, own_compiler: bool = False) -> None:
     """Raise a BuildError of one line for the first tool that is missing; some kernels bring a compiler along."""
     needed = [("make", "make")]
     if options.clang:
-        needed += [("clang", "clang"), ("ld.lld", "lld")]
+        needed += [("clang", "clang"), ("ld.lld", "lld"), ("llvm-objcopy", "llvm")]
     elif not own_compiler:
         needed += [("gcc", "gcc"), ("ld", "binutils")]
     if options.sparse:

@@ -168,21 +168,27 @@ _RULES = (
         "`kobox modinfo -p` lists the parameters and their types; modprobe.d may set it, too.",
     ),
     _rule(
+        "bad-parameter",
+        r"(?P<parameter>\w+): (string parameter too long|string doesn't fit in \d+ chars|can only take \d+ arg)",
+        "parameter {parameter} is given more than it takes",
+        "`kobox modinfo -p` lists the parameters and their types; modprobe.d may set it, too.",
+    ),
+    _rule(
         "unknown-parameter",
-        _M + r"unknown parameter '(?P<parameter>.*)' ignored",
+        _M + r"(?:unknown parameter|parameters) '(?P<parameter>.*)' (?:after `--' )?ignored",
         "the module has no parameter {parameter}; it was ignored",
         "`kobox modinfo -p` lists the parameters.",
         fatal=False,
     ),
     _rule(
         "truncated",
-        r"Invalid ELF section (header overflow|offset/size)|section header table goes past the end of file",
+        r"Invalid ELF section (header overflow|offset/size|in module|hdr\()|section header table goes past the end",
         "the file is shorter than its own table of sections says: it was cut off",
         "Copy or build it again; is the disk full?",
     ),
     _rule(
         "not-elf",
-        r"Invalid ELF header (magic|len)",
+        r"Invalid ELF header (magic|len|type)",
         "the file is no ELF object: a compressed module that nobody unpacked, or something else",
         "insmod and modprobe of kmod unpack .xz, .zst and .gz; `kobox insmod` does, too.",
     ),
@@ -197,6 +203,37 @@ _RULES = (
         r"(?P<module>[\w-]+): (No module found in object|module has no symbols \(stripped\?\))",
         "the object is no whole module: modpost's part is missing, or its symbols were stripped away",
         "Take the .ko that Kbuild made, not a .o; strip with --strip-debug only.",
+    ),
+    _rule(
+        "sections",
+        r"Invalid ELF section (header size|name)|ELF Spec violation|empty section name table|Invalid ELF sh_link",
+        "the file's table of sections contradicts itself: it was damaged, or written by a tool that went wrong",
+        "Build it again; strip and objcopy of another architecture do this.",
+    ),
+    _rule(
+        "relocation",
+        r"(?P<module>[\w-]+): (Unknown rela relocation: \d+|REL relocation unsupported)",
+        "the module holds relocations that the kernel has no code for: it was compiled as position-independent code, "
+        "or for another code model",
+        "Build it with Kbuild, which gives the right flags (-mcmodel=kernel -fno-pic).",
+    ),
+    _rule(
+        "relocation",
+        r"overflow in relocation type \d+|`(?P<module>[\w-]+)' likely not compiled with -mcmodel=kernel",
+        "the module was compiled for user space's code model: its addresses have room for 32 bits without sign",
+        "Build it with Kbuild, which gives the right flags (-mcmodel=kernel -fno-pic).",
+    ),
+    _rule(
+        "relocation-target",
+        r"x86/modules: (Skipping invalid|Invalid) relocation target, existing value is nonzero",
+        "a relocation would write where there is something already: the file was relocated or edited after linking",
+        "Build it again, and take the .ko as Kbuild left it.",
+    ),
+    _rule(
+        "common-symbol",
+        _M + r"please compile with -fno-common",
+        "a variable without initial value was compiled as a common symbol, which modules cannot have",
+        "Build it with Kbuild, which gives -fno-common.",
     ),
     _rule(
         "layout-size",
@@ -220,12 +257,14 @@ _RULES = (
     _rule(
         "btf",
         r"failed to validate module \[(?P<module>[\w-]+)\] BTF: (?P<error>-\d+)",
-        "the module's BTF refers to another vmlinux than the running one",
+        "the module's BTF refers to another vmlinux than the running one; a kernel without MODULE_ALLOW_BTF_MISMATCH "
+        "(Debian's 7.2) refuses it, others (its 6.1, 6.12) load it all the same",
         "Build it against this kernel's headers, with its vmlinux for BTF or without BTF.",
     ),
     _rule(
         "memory",
-        r"vmap allocation for size \d+ failed|page allocation failure|(?P<module>[\w-]+): Could not allocate",
+        r"vmap allocation for size \d+ failed|vmalloc error: size \d+|page allocation failure"
+        r"|(?P<module>[\w-]+): Could not allocate",
         "there was no memory, or no room among the kernel's addresses for modules",
         "Free memory, or unload modules; large static arrays belong into vmalloc or kmalloc.",
     ),

@@ -67,6 +67,8 @@ _GONE = {
     "complete_and_exit": "kthread_complete_and_exit() (since 5.17)",
     "create_proc_entry": "proc_create() (since 3.10)",
 }
+# Options of gcc that clang does not have, or a newer clang's.
+_NOT_CLANG_S = re.compile(r"clang: error: (unknown argument|unsupported (option|argument))")
 _IMPLICIT = re.compile(r"implicit declaration of function .(?P<symbol>\w+)")
 _UNDEFINED = re.compile(r'"(?P<symbol>\w+)" \[(?:\S*/)?(?P<file>[\w-]+)\.ko\] undefined')
 
@@ -77,6 +79,8 @@ def advice(output: str, kernel: KernelImage) -> list[str]:
 
 
 def _advice(output: str, exports: KernelExports) -> Iterator[str]:
+    if _NOT_CLANG_S.search(output):
+        yield _compiler(exports.kernel)
     for pattern, help_ in _MODPOST:
         for match in re.finditer(pattern, output):
             yield help_.format(**match.groupdict())
@@ -88,6 +92,13 @@ def _advice(output: str, exports: KernelExports) -> Iterator[str]:
     for match in _UNDEFINED.finditer(output):
         if match["symbol"] != "kallsyms_lookup_name":
             yield _undefined(match["symbol"], match["file"], exports)
+
+
+def _compiler(kernel: KernelImage) -> str:
+    config = kernel.headers / "include/config/auto.conf" if kernel.headers else None
+    if config is not None and config.is_file() and "\nCONFIG_CC_IS_CLANG=y\n" in config.read_text():
+        return f"{kernel.name} was built with a newer clang, whose options this one does not have."
+    return f"{kernel.name} was built with gcc, and its headers hand gcc's options to the compiler: leave out --clang."
 
 
 def _implicit(symbol: str, exports: KernelExports) -> str:

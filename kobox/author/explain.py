@@ -1,7 +1,7 @@
 """Would it load? Every check of load_module() (kernel/module/main.c), in the kernel's order, without a kernel.
 
     signature → ELF → blacklist → struct module's CRC → version magic → already there → symbols (CRC, namespace, GPL)
-    → exports → parameters → init
+    → relocations → exports → parameters → init
 
 The first check that fails decides the errno, as in the kernel; the others are told all the same. `try_in_box` asks
 a real kernel.
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno as numbers
 import re
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,6 +18,8 @@ from typing import TYPE_CHECKING
 
 from kobox.author.causes import cause_of
 from kobox.author.exports import KERNEL, Exported, KernelExports
+from kobox.author.parameters import troubles
+from kobox.author.sanity import HEADER, Damage, common_symbols, header_damage, relocation_damage
 from kobox.errors import BoxError, KoboxError, ModuleFormatError
 from kobox.images.store import KernelImage
 from kobox.kernel.interface import InitFlags
@@ -32,10 +33,8 @@ if TYPE_CHECKING:
     from kobox.tree.moduletree import ModuleTree
 
 _GPL = ("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL")
-_INTEGERS = {"byte": 8, "hexint": 32, "short": -16, "ushort": 16, "int": -32, "uint": 32, "long": -64, "ulong": 64}
-_INTEGERS |= {"ullong": 64}
-_X86_64 = 62
-_ELF_HEADER = 64  # bytes
+_RELOCATED_BEFORE = "Build it again, and take the .ko as Kbuild left it."
+_ROOM_FOR_MODULES = 1520 << 20  # MODULES_LEN of x86-64; a third less with KASLR
 _OUT_OF_TREE = "loading out-of-tree module taints kernel."
 _UNVERIFIED = "module verification failed: signature and/or required key missing - tainting kernel"
 
@@ -57,7 +56,7 @@ class Fact:
 @dataclass(frozen=True, slots=True)
 class Conditions:
     """Under which it is loaded: the kernel's command line, what it trusts, parameters, finit_module(2)'s flags, and
-    the modules that are loaded before it (`beside`)."""
+    the modules that are loaded before it (`beside`). `disabled`: kernel.modules_disabled is 1."""
 
     parameters: str = ""
     cmdline: str = ""
@@ -66,6 +65,7 @@ class Conditions:
     lockdown: str = ""
     flags: InitFlags = InitFlags.NONE
     beside: tuple[ModuleFile, ...] = ()
+    disabled: bool = False
 
     def enforces(self) -> bool:
         """Whether signatures are enforced, by the command line's word too."""
@@ -147,7 +147,7 @@ def explain(
     header = _header(content)
     module: ModuleFile | None = None
     facts = list(_call(content, conditions))
-    if len(content) >= _ELF_HEADER:  # copy_module_from_user(): a shorter one is refused unseen
+    if len(content) >= HEADER:  # copy_module_from_user(): a shorter one is refused unseen
         facts += _signature(content, kernel, conditions)
     if header is None:
         module, damage = _read(content, path)
@@ -176,6 +176,8 @@ def _unpacked(data: bytes) -> bytes:
 
 def _call(content: bytes, conditions: Conditions) -> Iterator[Fact]:
     """What finit_module(2) itself has against its arguments."""
+    if conditions.disabled:  # may_init_module()
+        yield Fact("disabled", "loading is turned off (kernel.modules_disabled=1)", "EPERM", cause_of("EPERM").advice)
     known = InitFlags.IGNORE_MODVERSIONS | InitFlags.IGNORE_VERMAGIC | InitFlags.COMPRESSED_FILE
     unknown = int(conditions.flags) & ~int(known)
     if unknown or (conditions.flags and not content):
@@ -225,30 +227,18 @@ def _named(fact: Fact, name: str) -> Fact:
 
 
 def _header(content: bytes) -> Fact | None:
-    """What elf_validity_check says of the header; None when it is in order."""
-    if len(content) < _ELF_HEADER:
-        advice = "It is empty or nearly so: build or copy it again."
-        return Fact("not-elf", f"{len(content)} bytes are no module", "ENOEXEC", advice)
-    log = ""
-    kind, machine = struct.unpack_from("<HH", content, 16)
-    offset, entry, count = *struct.unpack_from("<Q", content, 40), *struct.unpack_from("<HH", content, 58)
-    if content[:4] != b"\x7fELF":
-        rule, text, log = "not-elf", "no ELF object", "Invalid ELF header magic: != \x7fELF"
-    elif kind != elf.ET_REL:
-        rule, text = "not-elf", "no relocatable object: a program, or a shared library"
-        log = f"Invalid ELF header type: {kind} != 1"
-    elif machine != _X86_64:
-        architecture = elf.MACHINES.get(machine, f"machine {machine}")
-        rule, text = "architecture", f"built for {architecture}, and the kernel is for x86_64"
-        log = f"Invalid architecture in ELF header: {machine}"
-    elif offset + entry * count > _unsigned_size(content):
-        rule, text, log = "truncated", "cut off: its table of sections ends beyond the file's end", _OVERFLOW
-    else:
-        return None
-    return Fact(rule, text, "ENOEXEC", cause_of("ENOEXEC", log=[log]).advice, (log,))
+    """What elf_validity_check() says; None when all is in order."""
+    damage = header_damage(content, _unsigned_size(content))
+    if damage is not None and damage.log:
+        return _damaged(damage)
+    if damage is not None:
+        return Fact(damage.rule, damage.text, "ENOEXEC", "It is empty or nearly so: build or copy it again.")
+    return None
 
 
-_OVERFLOW = "Invalid ELF section header overflow"
+def _damaged(damage: Damage) -> Fact:
+    cause = cause_of("ENOEXEC", log=damage.log)
+    return Fact(damage.rule, damage.text, "ENOEXEC", cause.advice, damage.log)
 
 
 def _unsigned_size(content: bytes) -> int:
@@ -313,8 +303,10 @@ class _Examiner:
         yield from self._vermagic()
         if self._module.modinfo.first("intree") != "Y":
             yield Fact("out-of-tree", "built outside the kernel's source", log=(f"{self._name}: {_OUT_OF_TREE}",))
+        yield from self._room()
         yield from self._presence()
         yield from self._symbols()
+        yield from self._relocations()
         yield from self._exports()
         yield from self._parameters()
 
@@ -351,6 +343,12 @@ class _Examiner:
         text = f"version magic `{has.strip()}`, and the kernel's is `{wants.strip()}`"
         log = f"{self._name}: version magic '{has}' should be '{wants}'"
         yield self._refusal("vermagic", text, "ENOEXEC", log)
+
+    def _room(self) -> Iterator[Fact]:
+        size = _size(self._module)
+        if size > _ROOM_FOR_MODULES:
+            text = f"it takes {size >> 20} MiB, and all modules together have {_ROOM_FOR_MODULES >> 20}"
+            yield self._refusal("memory", text, "ENOMEM")
 
     def _presence(self) -> Iterator[Fact]:
         if any(other.name == self._name for other in self._conditions.beside):
@@ -459,41 +457,27 @@ class _Examiner:
                 return
             yield Fact("duplicate-export", f"{owner} exports {export.name}, too: only one of them can be loaded")
 
-    # -- parameters -------------------------------------------------------------------------------------------
+    # -- relocations and parameters ---------------------------------------------------------------------------
+
+    def _relocations(self) -> Iterator[Fact]:
+        try:
+            found = [*common_symbols(self._module.elf, self._name), *relocation_damage(self._module.elf, self._name)]
+        except ModuleFormatError as error:
+            yield Fact("relocation", f"damaged: {error.message}", "", "Build it again.")
+            return
+        for damage in found:
+            advice = cause_of("ENOEXEC", log=damage.log).advice if damage.log else _RELOCATED_BEFORE
+            yield Fact(damage.rule, damage.text, "ENOEXEC" if damage.fatal else "", advice, damage.log)
+        if not found:
+            yield Fact("relocation", "its relocations are of the kinds that modules have")
 
     def _parameters(self) -> Iterator[Fact]:
-        types = {one.name.replace("-", "_"): one.type for one in self._module.parameters}
-        for word in self._conditions.parameters.split():
-            name, equals, value = word.partition("=")
-            kind = types.get(name.replace("-", "_"))
-            if kind is None and "." not in name:
-                log = f"{self._name}: unknown parameter '{name}' ignored"
-                near = f" (it has: {', '.join(types)})" if types else " (it has none)"
-                yield Fact("unknown-parameter", f"no parameter {name}{near}: ignored", log=(log,))
-            elif kind is not None and not _fits(kind, value, bool(equals)):
-                log = f"{self._name}: `{value}' invalid for parameter `{name}'"
-                yield self._refusal("bad-parameter", f"{name} is {kind}, and `{value}` is none", "EINVAL", log)
-
-
-def _fits(kind: str, value: str, given: bool) -> bool:
-    """Whether a parameter of a type takes a value; one of a type that is not known takes anything."""
-    if kind.startswith("array of "):
-        return all(_fits(kind.removeprefix("array of "), part, given) for part in value.split(","))
-    if kind in ("bool", "invbool"):
-        return not given or value[:1] in ("y", "Y", "n", "N", "0", "1", "t", "T", "f", "F") or value[:2] in ("on", "of")
-    if kind not in _INTEGERS:
-        return True
-    if not re.fullmatch(r"[+-]?(0[xX][0-9a-fA-F]+|\d+)", value):
-        return False
-    bits = _INTEGERS[kind]
-    sign, digits = (-1, value[1:]) if value.startswith("-") else (1, value.lstrip("+"))
-    octal = len(digits) > 1 and digits.isdigit() and digits.startswith("0")
-    try:
-        number = sign * int(digits, 8 if octal else 0)
-    except ValueError:
-        return False
-    low, high = (-(1 << -bits - 1), 1 << -bits - 1) if bits < 0 else (0, 1 << bits)
-    return low <= number < high
+        types = {one.name: one.type for one in self._module.parameters}
+        found = list(troubles(self._conditions.parameters, types, self._name))
+        last = next((one.errno for one in reversed(found) if one.errno), "")
+        for one in found:
+            advice = cause_of(one.errno, log=one.log).advice if one.errno else ""
+            yield Fact(one.rule, one.text, last if one.errno else "", advice, one.log)
 
 
 # -- asking a real kernel -----------------------------------------------------------------------------------------
@@ -512,6 +496,8 @@ def try_in_box(data: bytes, explanation: Explanation, box: Box, conditions: Cond
             note = f"its dependency {name} could not be loaded: {error.message.splitlines()[0]}"
     for other in conditions.beside:
         box.insmod(other.content)
+    if conditions.disabled:
+        box.write_bytes("/proc/sys/kernel/modules_disabled", b"1")
     start = box.log.next_seq
     answer = ""
     try:

@@ -44,10 +44,9 @@ def install(modules: Sequence[Path], root: Path = Path("/"), options: InstallOpt
 
     Raises `KoboxError` (a tool that is missing, a module without version magic), `ModuleFormatError`, `OSError`.
     """
-    if options.compress not in COMPRESSIONS:
-        raise KoboxError(f"compression {options.compress!r}: it is one of {', '.join(filter(None, COMPRESSIONS))}")
+    check_options(options)
     # All is made ready before anything is written: one bad module of several leaves the tree as it was.
-    ready = [(_release(path), ModuleFile(path).name, _finished(path, options)) for path in modules]
+    ready = [(_release(path), ModuleFile(path).name, finished(path, options)) for path in modules]
     placed = []
     for release, name, content in ready:
         place = root / "lib/modules" / release / options.directory / f"{name}.ko{COMPRESSIONS[options.compress]}"
@@ -66,6 +65,14 @@ def install(modules: Sequence[Path], root: Path = Path("/"), options: InstallOpt
     return placed
 
 
+def check_options(options: InstallOptions) -> None:
+    """Raise KoboxError for a compression that is none, or a directory that leads out of the tree."""
+    if options.compress not in COMPRESSIONS:
+        raise KoboxError(f"compression {options.compress!r}: it is one of {', '.join(filter(None, COMPRESSIONS))}")
+    if not options.directory or Path(options.directory).is_absolute() or ".." in Path(options.directory).parts:
+        raise KoboxError(f"directory {options.directory!r}: it is one below the tree of modules, such as updates")
+
+
 def _release(path: Path) -> str:
     release = ModuleFile(path).vermagic.release
     if not release or "/" in release:
@@ -73,8 +80,8 @@ def _release(path: Path) -> str:
     return release
 
 
-def _finished(path: Path, options: InstallOptions) -> bytes:
-    """The bytes that are installed."""
+def finished(path: Path, options: InstallOptions) -> bytes:
+    """The bytes of a module file as they are installed: stripped, signed, compressed."""
     content = ModuleFile(path).content
     if options.strip or options.signer is not None:
         from kobox.ko.signature import strip

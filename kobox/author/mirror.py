@@ -116,7 +116,7 @@ class Mirror:
         tree.mkdir(exist_ok=True)
         names = [name for name in _listed(source) if name not in ours]
         directories = [name for name in names if _is_own_directory(source / name)]
-        files = {name: source / name for name in names if name not in directories and not _is_made(source, name)}
+        files = {name: source / name for name in names if name not in directories and not is_made(source, name)}
         _match_links(tree, files)
         for name in directories:
             if not name.startswith("."):
@@ -152,7 +152,7 @@ def _is_own_directory(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
 
 
-def _is_made(source: Path, name: str) -> bool:
+def is_made(source: Path, name: str) -> bool:
     """Whether Kbuild made a file. An object is its work only if its source, or the record of it, lies beside it."""
     if name.endswith(".o"):
         stem = name[:-2]

@@ -118,6 +118,10 @@ def append(content: bytes, message: bytes) -> bytes:
 
 def unsigned(path: Path) -> bytes:
     """A module's bytes without its signature, if it has one. Raises ModuleFormatError for what is no module file."""
+    return strip(_module(path), path=str(path))[0]
+
+
+def _module(path: Path) -> bytes:
     data = path.read_bytes()
     kind = recognise(data[:16])
     if kind:
@@ -128,7 +132,7 @@ def unsigned(path: Path) -> bytes:
         )
     if data[:4] != b"\x7fELF":
         raise ModuleFormatError("not an ELF file, so no module", path=str(path))
-    return strip(data, path=str(path))[0]
+    return data
 
 
 def sign_file(
@@ -140,13 +144,15 @@ def sign_file(
     destination: Path | None = None,
     detached: bool = False,
     keep_message: bool = False,
+    behind: bool = False,
 ) -> Path:
     """Sign a module file, in place or into `destination`; a signature it has is replaced. Returns what was written.
 
+    With `behind` it stays, is signed too, and the new one comes behind it, as the kernel's sign-file does it.
     `detached` writes only the message, to MODULE.p7s; `keep_message` writes it besides. Until the signed file is
     whole on the disk the old one stays. Raises SigningError, ModuleFormatError, OSError.
     """
-    content = unsigned(module)
+    content = _module(module) if behind else unsigned(module)
     message = signature_of(content, signer, hash_name=hash_name, by_key_id=by_key_id)
     if detached or keep_message:
         beside = module.with_name(module.name + ".p7s")
@@ -156,12 +162,14 @@ def sign_file(
     return _write(module, append(content, message), destination)
 
 
-def append_raw(module: Path, message: Path, *, destination: Path | None = None) -> Path:
-    """Append a signature made elsewhere (`sign-file -s`): a PKCS #7 message in DER. Raises SigningError."""
+def append_raw(module: Path, message: Path, *, destination: Path | None = None, behind: bool = False) -> Path:
+    """Append a signature made elsewhere (`sign-file -s`): a PKCS #7 message in DER, made of the module without the
+    signature that it has, or with it (`behind`). Raises SigningError.
+    """
     der = message.read_bytes()
     if der[:1] != b"\x30":
         raise SigningError(f"{message}: not a PKCS #7 message in DER", hint="`openssl cms -outform DER` writes one.")
-    return _write(module, append(unsigned(module), der), destination)
+    return _write(module, append(_module(module) if behind else unsigned(module), der), destination)
 
 
 def strip_file(module: Path, *, destination: Path | None = None) -> bool:

@@ -90,7 +90,7 @@ class Allocations:
         self._probe("vfree", self._vfree, None, tracked)
         self._probe("kmem_cache_free", self._cache_free, None, FROM_MODULE | TRACKED_1)
         self._probe("kmem_cache_free_bulk", self._free_bulk, None, 0)
-        self._probe("kmem_cache_destroy", self._destroy, None, tracked)
+        self._probe("kmem_cache_destroy", self._destroy, None, 0)  # it is also met anew, with other arguments
         self._probe("__free_pages", self._free_page, None, tracked)
         self._probe("free_pages", self._free_pages, None, tracked)
         self._probe("free_pages_exact", self._free_exact, None, tracked)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from kobox.checks.finding import Chain, Finding, Frame, Severity, Thing, chain_of, frame_of
@@ -73,11 +74,17 @@ class Check:
     def linked(self, examination: Examination) -> None:
         """The module is in memory (`examination.module`), its init has not run."""
 
+    def exited(self, examination: Examination) -> None:
+        """The module's exit function has returned, or its init with an error; nothing has been done after that."""
+
     def leaving(self, examination: Examination) -> None:
-        """The module's exit has returned, or its init failed; its memory is still there."""
+        """The module is about to be freed: its exit has returned, or its init failed; its memory is still there."""
 
     def gone(self, examination: Examination) -> None:
         """The module is unloaded and the box has settled: report what is left."""
+
+    def stuck(self, examination: Examination) -> None:
+        """The module cannot be unloaded."""
 
     def detach(self, examination: Examination) -> None:
         """The examination is over, whatever became of it: take everything away that `attach` has set."""
@@ -104,6 +111,7 @@ class Examination:
         self._gone = False  # the module has left, and the box has not settled yet
         self._keys: set[Any] = set()
         self._probes: list[Any] = []
+        self._of_this_life: list[Any] = []  # probes on the module's own functions
         self._watched: set[tuple[int, int]] = set()  # code that the machine looks at: (start, size)
         self._frames: dict[int, Frame] = {}  # of the kernel's own code, by address
 
@@ -137,8 +145,9 @@ class Examination:
         """The calls at this moment. A call that the module has made by a jump, at the end of a function, leaves
         nothing on the stack: in a probe that is told by FROM_MODULE it stands in the chain all the same."""
         frames = self.box.unwinder.walk(hit.registers if hit is not None else None, limit=limit)
-        if hit is not None and hit.probe.when & FROM_MODULE and len(frames) > 1:
-            caller = self.box.watch.caller
+        if hit is not None and len(frames) > 1:
+            watch = self.box.watch
+            caller = watch.caller if hit.probe.when & FROM_MODULE or watch.from_module else frames[1].address
             if caller != frames[1].address:
                 frames = (frames[0], StackFrame(caller, frames[0].cfa, True), *frames[1:])
         return Trace(frames, self.placement)
@@ -236,9 +245,10 @@ class Examination:
         finally:
             for check in self.checks:
                 check.detach(self)
-            for probe in self._probes:
+            for probe in (*self._probes, *self._of_this_life):
                 probe.remove()
             self._probes.clear()
+            self._of_this_life.clear()
             self.box.watch.forget()
             self._hear_the_kernel()
 
@@ -265,6 +275,8 @@ class Examination:
             loaded.unload()
         except ModuleUnloadError as error:
             self.error = error
+            for check in self.checks:
+                check.stuck(self)
             return False
         self._over(Stage.AFTER)
         self.lives += 1
@@ -299,6 +311,9 @@ class Examination:
         for check in self.checks:
             check.gone(self)
         self.module = None
+        for probe in self._of_this_life:
+            probe.remove()
+        self._of_this_life.clear()
         self.box.watch.leave()
         self._watched.clear()
 
@@ -312,6 +327,7 @@ class Examination:
                 self.module = found
                 self.placement = Placement.of(self.box, found, self.file)
                 self._watch_code()
+                self._watch_functions(found)
                 for check in self.checks:
                     check.linked(self)
 
@@ -323,6 +339,21 @@ class Examination:
 
         self.probe("do_init_module", came)
         self.probe("free_module", leaves)
+
+    def _watch_functions(self, module: LoadedAt) -> None:
+        """Be told when init has failed and when exit has returned."""
+        btf, read = self.box.symbols.btf, self.box.machine.read
+
+        def returned(hit: Hit, always: bool) -> None:
+            if self.module is module and (always or hit.result):
+                for check in self.checks:
+                    check.exited(self)
+
+        for member in ("init", "exit"):
+            function = int.from_bytes(read(module.address + btf.offset("module", member), 8), "little")
+            if function:
+                probe = self.box.probe(function, None, partial(returned, always=member == "exit"))
+                self._of_this_life.append(probe)
 
     def _give_up(self, error: BoxError) -> None:
         """A call that did not come back is a finding; what has killed a process or the kernel stands in the kernel's

@@ -44,6 +44,11 @@ class Frame:
     inlined: bool = False
     address: int = 0
 
+    @property
+    def from_headers(self) -> bool:
+        """Whether it is an inlined function of the kernel's headers."""
+        return self.inlined and self.file.startswith(("include/", "arch/"))
+
     def __str__(self) -> str:
         tail = f" [{self.module}]" if self.module else ""
         if self.line:
@@ -71,14 +76,8 @@ class Thing:
 class Finding:
     """One thing that is wrong.
 
-    <<<<<<< HEAD
-        `kind` is a short name of the table in docs/check.md; `stage` is what went on (`examination.Stage`); `fault` is
-        the ID of the injected fault that led to it; `advice` says what to do; `records` are the kernel's own lines.
-    =======
-        `kind` is a short name of the table in docs/check.md; `stage` is what went on: init, exercise, exit, after
-        (unload), or failed (init, and what it left); `fault` is the ID of the injected fault that led to it; `advice`
-        says what to do; `records` are the kernel's own lines.
-    >>>>>>> main
+    `kind` is a short name of the table in docs/check.md; `stage` is what went on (`examination.Stage`); `fault` is the
+    ID of the injected fault that led to it; `advice` says what to do; `records` are the kernel's own lines.
     """
 
     kind: str
@@ -93,21 +92,24 @@ class Finding:
 
     @property
     def where(self) -> Frame | None:
-        """The innermost frame of the module's own sources; else of the module, with what it has of the
-        kernel's headers; else the innermost."""
-        own = [frame for frame in self.chain if frame.module]
-        plain = (frame for frame in own if not frame.file.startswith(("include/", "arch/")))
-        return next(plain, own[0] if own else self.chain[0] if self.chain else None)
+        """The module's own innermost frame, if possible not one of the kernel's headers; or else the innermost."""
+        return own_frame(self.chain) or (self.chain[0] if self.chain else None)
 
     @property
     def key(self) -> tuple[Any, ...]:
         """Equal for two reports of the same mistake."""
-        made = next((frame for frame in self.thing.made if frame.module), None) if self.thing else None
+        made = own_frame(self.thing.made) if self.thing else None
         return self.kind, _spot(self.where), _spot(made), "" if self.where else self.message
 
     def __str__(self) -> str:
         where = f" in {self.where}" if self.where else ""
         return f"{self.severity}: {self.kind}: {self.message}{where}"
+
+
+def own_frame(chain: Chain) -> Frame | None:
+    """The innermost frame of a module: of its own source, before functions of the kernel's headers that are inlined."""
+    own = [frame for frame in chain if frame.module]
+    return next((frame for frame in own if not frame.from_headers), own[0] if own else None)
 
 
 def _spot(frame: Frame | None) -> tuple[Any, ...]:
@@ -129,7 +131,7 @@ def frame_of(text: str) -> Frame | None:
 
 
 def chain_of(lines: Sequence[str]) -> Chain:
-    """The calls that a report of the kernel's tells of: its RIP, then its call trace, without what it is not sure of ("? ")."""
+    """The calls that a report of the kernel's tells of: its RIP, then its call trace, without what it guesses ("? ")."""
     frames = [frame for line in lines if "RIP: 0010:" in line and (frame := frame_of(line))][:1]
     in_trace = False
     for line in lines:

@@ -85,9 +85,20 @@ class Memory(Check):
             address = symbols.find(name)
             if address is None or address in ruled or address & 15 or name in _NO_OBJECTS:
                 continue
-            numbers = [n for n, p in enumerate((symbols.btf.parameters(name) or ())[:6]) if _points_to_struct(p.type)]
+            given = (symbols.btf.parameters(name) or ())[:6]
+            numbers = [n for n, parameter in enumerate(given) if self._is_object(parameter.type)]
             if numbers:
                 self._watch.rule(address, *(Part(OBJECT, n, CONSTANT, 1) for n in numbers[:3]))
+
+    def _is_object(self, kind: str) -> bool:
+        """Whether a parameter is a pointer to a structure that takes room: a lock's class, for one, takes none."""
+        words = kind.removesuffix("*").split()
+        if not kind.endswith("*") or kind.count("*") != 1 or "struct" not in words:
+            return False
+        try:
+            return bool(self._box.symbols.btf.size(words[-1]))
+        except KoboxError:
+            return False
 
     # -- what the watcher sees ---------------------------------------------------------------------------------
 
@@ -254,11 +265,6 @@ class Memory(Check):
                 thing=self._shown(thing),
                 advice=advice,
             )
-
-
-def _points_to_struct(kind: str) -> bool:
-    words = kind.split()
-    return kind.endswith("*") and kind.count("*") == 1 and ("struct" in words)
 
 
 def _bytes(size: int) -> str:

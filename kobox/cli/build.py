@@ -23,7 +23,7 @@ def main(argv: Sequence[str], prog: str) -> int:
         count = clean(arguments.source)
         print(f"{arguments.source}: {count} build director{'y' if count == 1 else 'ies'} removed")
         return 0
-    kernels = _kernels(arguments.kernel)
+    kernels = kernels_named(arguments.kernel)
     options = BuildOptions(
         warnings=arguments.warnings or "",
         sparse=arguments.sparse,
@@ -114,7 +114,8 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _kernels(names: Sequence[str] | None) -> list[KernelImage]:
+def kernels_named(names: Sequence[str] | None) -> list[KernelImage]:
+    """The kernels of the cache with these names, `all` for all of them; the default one for none."""
     store = Store()
     if names and "all" in names:
         return store.list() or [_ensured(store, None)]

@@ -13,8 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kobox.errors import KoboxError
-
 if TYPE_CHECKING:
     from kobox.author.explain import Conditions, Explanation
     from kobox.images.store import KernelImage
@@ -44,6 +42,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--trust", action="append", type=Path, default=[], metavar="CERT", help="the kernel trusts it")
     parser.add_argument("--enforce", action="store_true", help="the kernel enforces signatures")
     parser.add_argument("--lockdown", default="", metavar="LEVEL", help="the kernel is locked down: integrity")
+    parser.add_argument("--disabled", action="store_true", help="loading is turned off: kernel.modules_disabled=1")
     parser.add_argument("--cmdline", default="", metavar="TEXT", help="added to the kernel's command line")
     parser.add_argument("-f", "--force", action="store_true", help="version magic and symbol versions are ignored")
     parser.add_argument("--try", dest="attempt", action="store_true", default=None, help="load it in a box (default)")
@@ -79,15 +78,9 @@ def _log_text(source: str) -> str:
         return sys.stdin.read()
     if source:
         return Path(source).read_text(errors="replace")
-    import subprocess
+    from kobox.kernel.host import read_log
 
-    try:
-        done = subprocess.run(["dmesg"], capture_output=True, text=True, check=False, errors="replace")
-    except FileNotFoundError:
-        raise KoboxError("dmesg is not installed", hint="Give the log's file, or pipe it: --log -") from None
-    if done.returncode:
-        raise KoboxError(done.stderr.strip() or "dmesg failed", hint="Reading the host's log may take root.")
-    return done.stdout
+    return read_log()
 
 
 # -- a module -----------------------------------------------------------------------------------------------------
@@ -137,6 +130,7 @@ def _conditions(arguments: argparse.Namespace) -> Conditions:
         lockdown=arguments.lockdown,
         flags=force if arguments.force else InitFlags.NONE,
         beside=tuple(ModuleFile(path) for path in arguments.beside),
+        disabled=arguments.disabled,
     )
 
 

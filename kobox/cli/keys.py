@@ -1,14 +1,20 @@
-"""`kobox keys new`: a private key and the certificate that kernels verify its signatures with."""
+"""`kobox keys`: make keys to sign modules with, see which of a machine's keys it trusts, enrol one."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from kobox.author import keys
 from kobox.cli.passphrase import given_passphrase
+
+if TYPE_CHECKING:
+    from kobox.author.enrolled import Machine, MachineKey
+    from kobox.author.verify import Verdict
 
 
 def main(argv: Sequence[str], prog: str) -> int:
@@ -27,7 +33,27 @@ def main(argv: Sequence[str], prog: str) -> int:
     new.add_argument("--passphrase-file", type=Path, metavar="FILE", help="lock the key with the first line of a file")
     new.add_argument("--force", action="store_true", help="replace files that are there")
     new.add_argument("--json", action="store_true", help="print what was made as JSON")
-    return _new(parser.parse_args(argv))
+    new.set_defaults(run=_new)
+    status = commands.add_parser(
+        "status",
+        aliases=["list"],
+        help="the keys on this machine, which are enrolled, and which of them signed a module",
+    )
+    status.add_argument("modules", nargs="*", type=Path, metavar="FILE.ko", help="say who signed these modules")
+    status.add_argument("--cert", action="append", type=Path, default=[], metavar="FILE", help="tell of this one, too")
+    status.add_argument("--root", type=Path, default=Path("/"), metavar="DIR", help="look at this root directory")
+    status.add_argument("--json", action="store_true", help="print the result as JSON")
+    status.set_defaults(run=_status)
+    enroll = commands.add_parser("enroll", help="have a certificate trusted under Secure Boot (MOK), with mokutil")
+    enroll.add_argument("certificate", type=Path, metavar="CERT", help="certificate, PEM or DER")
+    enroll.add_argument("-n", "--dry-run", action="store_true", help="only say what would be done")
+    enroll.add_argument("--root-pw", action="store_true", help="root's password serves as the one-time password")
+    enroll.add_argument("--hash-file", type=Path, metavar="FILE", help="a password's hash (mokutil --generate-hash)")
+    enroll.add_argument("--root", type=Path, default=Path("/"), metavar="DIR", help="look at this root; runs nothing")
+    enroll.set_defaults(run=_enroll)
+    arguments = parser.parse_args(argv)
+    status_code: int = arguments.run(arguments)
+    return status_code
 
 
 def _new(arguments: argparse.Namespace) -> int:
@@ -66,3 +92,108 @@ def _asked() -> str:
     if not first or first != getpass.getpass("once more: "):
         raise SigningError("the two passphrases differ, or are empty", hint="Nothing was written.")
     return first
+
+
+# -- what a machine trusts ----------------------------------------------------------------------------------------
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from kobox.author.enrolled import machine, release_of
+
+    releases = list(dict.fromkeys(filter(None, map(release_of, arguments.modules))))
+    found = machine(arguments.root, arguments.cert, releases)
+    signed = [(path, *found.signer_of(path.read_bytes(), path=str(path))) for path in arguments.modules]
+    if arguments.json:
+        print(json.dumps(_machine_as_json(found, signed), indent=2))
+    else:
+        print("\n".join([*_about_secure_boot(found), *_table(found)]))
+        for path, verdict, key in signed:
+            print("\n".join(_about_module(path, verdict, key)))
+    for line in found.unread:
+        print(f"not read: {line}", file=sys.stderr)
+    return 0 if all(verdict.valid and key and key.trusted for _, verdict, key in signed) else 1
+
+
+def _about_secure_boot(found: Machine) -> list[str]:
+    if not found.uefi:
+        return ["Secure Boot: none (not booted by UEFI)"]
+    told = {True: "on", False: "off", None: "not to be told"}[found.secure_boot]
+    return [f"Secure Boot: {told}" + (", but shim does not verify (validation is disabled)" * found.shim_disabled)]
+
+
+def _table(found: Machine) -> list[str]:
+    if not found.keys:
+        return ["no keys found"]
+    rows = [(key.name, key.owner, key.path, key.state) for key in found.keys]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return ["  ".join([*map(str.ljust, row, widths), row[3]]) for row in rows]
+
+
+def _about_module(path: Path, verdict: Verdict, key: MachineKey | None) -> list[str]:
+    if key is None:
+        who = f"signed by {verdict.signer}, whose certificate is not on this machine" if verdict.signer else ""
+        advice = "Sign it with a key of yours: `kobox sign`." if not who else "Enrol the signer's certificate."
+        return [f"{path}: {who or verdict.reason}", f"    {advice}"]
+    if not verdict.valid:
+        return [f"{path}: {verdict.reason}", f"    It says that {key.name} signed it: sign it again."]
+    whose = f"{key.owner}: {key.path}" if key.path else key.owner
+    lines = [f"{path}: signed by {key.name} ({whose}), {key.state}"]
+    if not key.trusted and not key.forbidden and not key.pending:
+        lines.append(f"    `kobox keys enroll {key.path}` gets it trusted under Secure Boot.")
+    return lines
+
+
+def _machine_as_json(found: Machine, signed: Sequence[tuple[Path, Verdict, MachineKey | None]]) -> dict[str, Any]:
+    import dataclasses
+
+    from kobox.author.verify import fingerprint
+
+    def row(key: MachineKey) -> dict[str, Any]:
+        facts = {field.name: getattr(key, field.name) for field in dataclasses.fields(key)}
+        facts |= {"certificate": fingerprint(key.certificate), "keyrings": list(key.keyrings)}
+        return {"name": key.name, **facts, "trusted": key.trusted, "state": key.state}
+
+    modules = [
+        {"file": str(path), **dataclasses.asdict(verdict), "key": None if key is None else fingerprint(key.certificate)}
+        for path, verdict, key in signed
+    ]
+    about = {"uefi": found.uefi, "secure_boot": found.secure_boot, "shim_disabled": found.shim_disabled}
+    return about | {"keys": [row(key) for key in found.keys], "modules": modules, "unread": list(found.unread)}
+
+
+def _enroll(arguments: argparse.Namespace) -> int:
+    from kobox.author import enroll
+    from kobox.author.enrolled import machine
+
+    found = machine(arguments.root, [arguments.certificate])
+    what = enroll.plan(arguments.certificate, found, root_password=arguments.root_pw, hash_file=arguments.hash_file)
+    if what.done:
+        print(what.done)
+        return 0
+    elsewhere = arguments.root != Path("/")
+    if what.obstacle:
+        print(f"it cannot be enrolled here: {what.obstacle}")
+    elif not arguments.dry_run and not elsewhere:
+        if enroll.write_der(what):
+            print(f"{what.der}: the certificate as mokutil takes it")
+        print(f"running: {' '.join(what.command)}", flush=True)
+        enroll.carry_out(what)
+        print("\n".join(["what is left to do:", *_numbered(enroll.STEPS)]))
+        return 0
+    convert = f"openssl x509 -in {arguments.certificate} -outform DER -out {what.der}"
+    by_hand = [convert] if what.der != arguments.certificate and not what.der.exists() else []
+    password = "It asks for a new one-time password, which is needed just once, at the next boot."
+    command = f"As root: {' '.join(what.command)}"
+    steps = _numbered(
+        [*by_hand, command if arguments.root_pw or arguments.hash_file else f"{command}  ({password})", *enroll.STEPS]
+    )
+    print(
+        "\n".join(
+            ["how it is done on the machine that is to trust it:" if what.obstacle else "what would be done:", *steps]
+        )
+    )
+    return 1 if what.obstacle else 0
+
+
+def _numbered(steps: Sequence[str]) -> list[str]:
+    return [f"  {number}. {step}" for number, step in enumerate(steps, 1)]

@@ -8,11 +8,9 @@ from kobox.cli.kmod_front import (
     INFO,
     Messages,
     Option,
-    UsageError,
-    parse,
+    begin,
     release_or_own,
     text_of,
-    version,
     write,
 )
 from kobox.errors import KoboxError
@@ -63,16 +61,11 @@ Makes the indexes that modprobe looks things up in, for the modules of a kernel 
 
 def main(argv: list[str], prog: str) -> int:
     """Run the command and return its exit status."""
-    messages = Messages(prog)
-    try:
-        options, arguments = parse(argv, OPTIONS)
-    except UsageError as error:
-        messages.plain(str(error))
-        return 1
+    begun = begin(argv, prog, OPTIONS, HELP)
+    if isinstance(begun, int):
+        return begun
+    messages, options, arguments = begun
     values = dict(options)
-    if "help" in values or "version" in values:
-        print(HELP if "help" in values else version())
-        return 0
     if "verbose" in values:
         messages.level = INFO
     release, files = release_or_own(""), arguments

@@ -99,8 +99,8 @@ def _usage_text(error: getopt.GetoptError, options: Sequence[Option]) -> str:
 
 def begin(
     argv: Sequence[str], prog: str, options: Sequence[Option], text: str
-) -> tuple[Messages, set[str], list[str]] | int:
-    """What the tools without valued options do first: where messages go, the options chosen, the other arguments.
+) -> tuple[Messages, list[tuple[str, str]], list[str]] | int:
+    """What all tools do first: where messages go, the options given (name and value), the other arguments.
 
     An exit status instead when --help, --version or wrong usage has ended it.
     """
@@ -115,7 +115,7 @@ def begin(
     if "help" in chosen or "version" in chosen:
         print(text if "help" in chosen else version())
         return 0
-    return messages, chosen, arguments
+    return messages, found, arguments
 
 
 def version() -> str:

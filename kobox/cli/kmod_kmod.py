@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 
-from kobox.cli.kmod_front import Messages, Option, UsageError, parse, version
+from kobox.cli.kmod_front import Messages, Option, begin, version
 from kobox.errors import KoboxError
 
 HELP = """usage: kmod [options] COMMAND [options of the command]
@@ -65,15 +65,10 @@ def _static_nodes(messages: Messages, argv: list[str]) -> int:
     from kobox.tools.static_nodes import FORMATS, render, static_nodes
     from kobox.tree.moduletree import ModuleTree
 
-    try:
-        options, _ = parse(argv, _NODE_OPTIONS)
-    except UsageError as error:
-        messages.plain(str(error))
-        return 1
-    values = dict(options)
-    if "help" in values:
-        print(NODES_HELP)
-        return 0
+    begun = begin(argv, messages.tool, _NODE_OPTIONS, NODES_HELP)
+    if isinstance(begun, int):
+        return begun
+    values = dict(begun[1])
     form = values.get("format", "human")
     if form not in FORMATS:
         print(NODES_HELP)

@@ -27,11 +27,11 @@ def main(argv: list[str], prog: str) -> int:
     begun = begin(argv, prog, OPTIONS, HELP)
     if isinstance(begun, int):
         return begun
-    messages, chosen, arguments = begun
+    messages, options, arguments = begun
     if arguments:
         messages.error("too many arguments provided.")
         return 1
-    return show(messages, "json" in chosen)
+    return show(messages, "json" in dict(options))
 
 
 def show(messages: Messages, as_json: bool) -> int:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from kobox.cli.kmod_front import (
     Messages,
     Option,
-    UsageError,
-    parse,
+    begin,
     release_or_own,
     text_of,
-    version,
     write,
     write_json,
 )
@@ -96,21 +94,16 @@ KNOWN_FIELDS = frozenset(
 
 def main(argv: list[str], prog: str) -> int:
     """Run the command and return its exit status."""
-    messages = Messages(prog)
-    try:
-        options, arguments = parse(argv, OPTIONS)
-    except UsageError as error:
-        messages.plain(str(error))
-        return 1
+    begun = begin(argv, prog, OPTIONS, HELP)
+    if isinstance(begun, int):
+        return begun
+    messages, options, arguments = begun
     field = release = root = ""
     chosen = {name for name, _ in options}
     for name, value in options:
         field = value if name == "field" else _SHORTCUTS.get(name, field)
         release = value if name == "set-version" else release
         root = value if name == "basedir" else root
-    if "help" in chosen or "version" in chosen:
-        print(HELP if "help" in chosen else version())
-        return 0
     if not arguments:
         messages.error("missing module or filename.")
         return 1

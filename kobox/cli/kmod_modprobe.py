@@ -12,11 +12,9 @@ from kobox.cli.kmod_front import (
     WARNING,
     Messages,
     Option,
-    UsageError,
-    parse,
+    begin,
     release_or_own,
     text_of,
-    version,
     write,
     write_json,
 )
@@ -94,21 +92,15 @@ Loads modules with all that they need, or removes them.
 
 def main(argv: list[str], prog: str) -> int:
     """Run the command and return its exit status."""
-    messages = Messages(prog)
-    try:
-        options, arguments = parse([*_words(os.environ.get("MODPROBE_OPTIONS", "")), *argv], OPTIONS)
-    except UsageError as error:
-        messages.plain(str(error))
-        return 1
+    begun = begin([*_words(os.environ.get("MODPROBE_OPTIONS", "")), *argv], prog, OPTIONS, HELP)
+    if isinstance(begun, int):
+        return begun
+    messages, options, arguments = begun
     values = dict(options)
-    messages.to_syslog = "syslog" in values
     if "quiet" in values:
         messages.level = 0
     elif "verbose" in values:
         messages.level = INFO
-    if "help" in values or "version" in values:
-        print(HELP if "help" in values else version())
-        return 0
     if "wait" in values and not values["wait"].isdigit():
         messages.error(f"unexpected wait value '{values['wait']}'.")
         return 1

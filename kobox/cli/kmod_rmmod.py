@@ -28,7 +28,8 @@ def main(argv: list[str], prog: str) -> int:
     begun = begin(argv, prog, OPTIONS, HELP)
     if isinstance(begun, int):
         return begun
-    messages, chosen, arguments = begun
+    messages, options, arguments = begun
+    chosen = {name for name, _ in options}
     if "verbose" in chosen:
         messages.level = DEBUG
     if not arguments:

@@ -17,10 +17,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module, one line for --help)
     "run": ("kobox.cli.run", "load a module in a box, show what it does, unload it, judge"),
     "check": ("kobox.cli.check", "find what is wrong in a module: memory, leaks, every error path, coverage"),
+    "shell": ("kobox.cli.shell", "a shell on a real kernel, in a box"),
     "build": ("kobox.cli.build", "build a module against a kernel's headers"),
     "kernel": ("kobox.cli.kernel", "the kernels that boxes boot: add, list, default, rm"),
     "explain": ("kobox.cli.explain", "say whether a module would load, and why not; take a log apart"),
     "install": ("kobox.cli.install", "install modules into a module tree: strip, sign, compress, depmod"),
+    "package": ("kobox.cli.package", "write a .deb: source for DKMS, or prebuilt modules"),
     "lsmod": ("kobox.cli.kmod_lsmod", "show the modules that are in the kernel"),
     "insmod": ("kobox.cli.kmod_insmod", "load one module file"),
     "rmmod": ("kobox.cli.kmod_rmmod", "unload modules"),

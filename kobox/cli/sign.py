@@ -18,7 +18,7 @@ As the kernel's scripts/sign-file, for build scripts:
     -d  write only the signature, to MODULE.p7s     -k  name the signer by key identifier
     -p  write the signature to MODULE.p7s as well   -s  append a signature made elsewhere
 KEY is a file or a pkcs11: URI (needs python-pkcs11). KBUILD_SIGN_PIN holds the key's passphrase or the token's PIN.
-A signature that a module has already is replaced.
+A signature that a module has already is replaced; as sign-file, with --replace only: it puts a second one behind it.
 """
 
 
@@ -53,6 +53,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--passphrase-file", type=Path, metavar="FILE", help="the key's passphrase is its first line")
     parser.add_argument("--strip", action="store_true", help="take the signature off")
+    parser.add_argument("--replace", action="store_true", help="as sign-file: replace a signature that is there")
     parser.add_argument("-d", dest="detached", action="store_true", help="only write MODULE.p7s")
     parser.add_argument("-p", dest="keep", action="store_true", help="write MODULE.p7s as well")
     parser.add_argument("-k", dest="by_key_id", action="store_true", help="name the signer by key identifier")
@@ -66,13 +67,21 @@ def _as_sign_file(parser: argparse.ArgumentParser, arguments: argparse.Namespace
         parser.error("give --key and --cert, or HASH KEY X509 MODULE [DEST] as sign-file takes them")
     module, destination = Path(words[3]), Path(words[4]) if len(words) == 5 else None
     if arguments.raw:
-        append_raw(module, Path(words[0]), destination=destination)
+        append_raw(module, Path(words[0]), destination=destination, behind=not arguments.replace)
         return 0
     arguments.output = destination
-    return _sign(arguments, words[0], words[1], Path(words[2]), [module])
+    return _sign(arguments, words[0], words[1], Path(words[2]), [module], behind=not arguments.replace)
 
 
-def _sign(arguments: argparse.Namespace, hash_name: str, key: str, certificate: Path, modules: list[Path]) -> int:
+def _sign(
+    arguments: argparse.Namespace,
+    hash_name: str,
+    key: str,
+    certificate: Path,
+    modules: list[Path],
+    *,
+    behind: bool = False,
+) -> int:
     signer = _signer(key, certificate, arguments.passphrase_file)
     for module in modules:
         sign_file(
@@ -83,6 +92,7 @@ def _sign(arguments: argparse.Namespace, hash_name: str, key: str, certificate: 
             destination=_destination(arguments.output, module, len(modules)),
             detached=arguments.detached,
             keep_message=arguments.keep,
+            behind=behind,
         )
     return 0
 

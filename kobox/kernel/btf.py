@@ -66,6 +66,11 @@ class Btf:
         """The offset of a member in bytes. Raises `BtfError` when there is no such structure or member."""
         return self._need(struct_name, member)[0] // 8
 
+    def member(self, struct_name: str, member: str) -> tuple[int, int, str]:
+        """(offset in bytes, size in bytes, type as C writes it) of a member. Raises `BtfError`."""
+        bits, number = self._need(struct_name, member)
+        return bits // 8, self._size(number), self.type_name(self._plain(number))
+
     def bits(self, struct_name: str, member: str) -> tuple[int, int]:
         """(bit offset, bits) of a member that is a bit field; 0 bits when it is none."""
         number = self._find(struct_name, _STRUCT, _UNION)
@@ -173,6 +178,15 @@ class Btf:
     def _type(self, number: int) -> tuple[int, int, int, int]:
         name, info, size_or_type = struct.unpack_from("<III", self._data, self._starts[number])
         return name, info >> 24 & 31, info & 0xFFFF, size_or_type
+
+    def _size(self, number: int) -> int:
+        """The size of a type in bytes."""
+        number = self._plain(number)
+        _, kind, _, size = self._type(number)
+        if kind == _ARRAY:
+            element, _, count = struct.unpack_from("<III", self._data, self._starts[number] + 12)
+            return self._size(element) * int(count)
+        return 8 if kind == _PTR else size
 
     def _plain(self, number: int) -> int:
         while self._type(number)[1] in (_TYPEDEF, _CONST, _VOLATILE, _RESTRICT, _TYPE_TAG):

@@ -131,6 +131,26 @@ class Host(Kernel):
             raise OSError(errno, os.strerror(errno))
 
 
+_SYSLOG_READ_ALL, _SYSLOG_SIZE = 3, 10
+
+
+def read_log() -> str:
+    """The log of this machine's kernel, as dmesg has it, by syslog(2). Raises KoboxError where that is not allowed."""
+    import ctypes
+
+    call = ctypes.CDLL(None, use_errno=True).klogctl
+    size = call(_SYSLOG_SIZE, None, 0)
+    room = ctypes.create_string_buffer(max(size, 1))
+    length = call(_SYSLOG_READ_ALL, room, len(room))
+    if length < 0:
+        reason = os.strerror(ctypes.get_errno())
+        raise KoboxError(
+            f"this machine's kernel log cannot be read: {reason} (kernel.dmesg_restrict is 1: only root may)",
+            hint="Run it as root, or hand the log over: `sudo dmesg | kobox explain --log -`, `journalctl -k | …`.",
+        )
+    return room.raw[:length].decode(errors="replace")
+
+
 def _c_string(text: str) -> bytes:
     data = text.encode("utf-8", "surrogateescape")
     if b"\0" in data:

@@ -28,7 +28,7 @@ from kobox.kernel import guest
 from kobox.machine.native import core, unicorn_library
 from kobox.machine.pc import PAGE, Machine
 
-FORMAT = 5  # of the files, and of what a box must find set up when it resumes
+FORMAT = 6  # of the files, and of what a box must find set up when it resumes
 
 _KEPT = 14 * 86400  # seconds that a snapshot stays unused: other command lines, other versions of kobox
 
@@ -88,9 +88,15 @@ def load(place: Path) -> Snapshot | None:
 
 
 def save(place: Path, machine: Machine, box: dict[str, Any]) -> None:
-    """Write a snapshot of a machine, all of it or nothing. Raises `KoboxError` when there is no room."""
+    """Write a snapshot of a machine, all of it or nothing. Raises `KoboxError` when there is no room, and for a machine
+    with network cards or disks, whose other ends no file holds."""
     import shutil
 
+    if machine.devices.slots:
+        raise KoboxError(
+            "a box with network cards or disks cannot be kept as a snapshot",
+            hint="Take them out first: `card.remove()`, `disk.detach()`.",
+        )
     made = place.with_name(f".{place.name}.{os.getpid()}")
     try:
         made.mkdir(parents=True)

@@ -98,12 +98,24 @@ class Unwinder:
         Ends where the kernel was entered from user space, or where the thread began. Empty in user space.
         """
         now = registers or self._machine.registers()
-        if not now.rip >> 63 and now.cpl:
+        if now.cpl:
             return ()
         if self._tables is None:
             return self._guess(now, limit)
         self._look_for_modules()
         return tuple(_Walk(self, now).frames(limit))
+
+    def asleep(self, task: int, *, limit: int = 64) -> tuple[StackFrame, ...]:
+        """The calls of a task that does not run: from where it gave the CPU away (struct inactive_task_frame {
+        r15, r14, r13, r12, bx, bp, return address }, arch/x86/include/asm/switch_to.h)."""
+        btf = self._symbols.btf
+        at = self._u64(task + btf.offset("task_struct", "thread") + btf.offset("thread_struct", "sp"))
+        try:
+            r13, _, _, bp, address = struct.unpack("<5Q", self._machine.read(at + 16, 40))
+        except ValueError:
+            return ()
+        nothing = Registers(*[0] * 27)
+        return self.walk(nothing._replace(rip=address, rsp=at + 56, rbp=bp, r13=r13), limit=limit)
 
     def entry(self, address: int) -> _Orc | None:
         """The ORC entry for an instruction; None for code that has none."""

@@ -97,6 +97,12 @@ class Symbols:
     def __contains__(self, name: str) -> bool:
         return self.find(name) is not None
 
+    def extent(self, name: str) -> int:
+        """How many bytes there are from a symbol of the kernel to the next one."""
+        address, table = self.address(name), self._load()
+        n = bisect.bisect_right(table, address)
+        return table[n] - address if n < len(table) else 0
+
     def matching(self, prefix: str) -> list[str]:
         """Names of the kernel's symbols that start so."""
         self._load()

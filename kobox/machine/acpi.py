@@ -1,10 +1,13 @@
 """The ACPI tables of the machine: just enough for a kernel to find the local APIC, and with it a timer that
 sleeps long.
 
-    RSDP -> XSDT -> FADT -> DSDT (an empty namespace), FACS
+    RSDP -> XSDT -> FADT -> DSDT (places for virtio devices), FACS
                  -> MADT: one processor's local APIC; 8259s present; no IO-APIC
 
-Source: ACPI specification 6.4, chapter 5.2. Ports PM1_EVENT and PM1_CONTROL belong to `core.c`.
+A place for a virtio device is LNRO0005 (drivers/virtio/virtio_mmio.c): a page of registers and the interrupt that all
+of them share. Whether something is plugged in there, the registers say.
+
+Source: ACPI specification 6.4, chapters 5.2, 6.4 and 20.2. Ports PM1_EVENT and PM1_CONTROL belong to `core.c`.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import struct
 
 RSDP = 0xE0000
+DEVICES, DEVICE_SLOTS, DEVICE_IRQ = 0xFEA00000, 16, 5  # as in core.c
 PM1_EVENT, PM1_CONTROL, SCI = 0x600, 0x604, 9
 _TABLES = RSDP + 0x40
 
@@ -29,7 +33,7 @@ def tables() -> bytes:
 
     block = bytearray()
     facs = put(struct.pack("<4sI24xBB30x", b"FACS", 64, 2, 0))
-    dsdt = put(_table(b"DSDT", 2, b""))
+    dsdt = put(_table(b"DSDT", 2, _namespace()))
     fadt = put(_table(b"FACP", 6, _fadt_body(facs, dsdt)))
     lapic = struct.pack("<BBBBI", 0, 8, 0, 0, 1)
     madt = put(_table(b"APIC", 5, struct.pack("<II", 0xFEE00000, 1) + lapic))
@@ -58,6 +62,30 @@ def _fadt_body(facs: int, dsdt: int) -> bytes:
     for offset, address, bits in ((148, PM1_EVENT, 32), (172, PM1_CONTROL, 16)):
         put(offset, "BBBBQ", 1, bits, 0, 2, address)
     return bytes(body)
+
+
+def _namespace() -> bytes:
+    """\\_SB with the places for devices, in AML."""
+    devices = b"".join(_device(slot) for slot in range(DEVICE_SLOTS))
+    return b"\x10" + _package(b"\\_SB_" + devices)
+
+
+def _device(slot: int) -> bytes:
+    memory = struct.pack("<BHBII", 0x86, 9, 1, DEVICES + 0x1000 * slot, 0x1000)
+    interrupt = struct.pack("<BHBBI", 0x89, 6, 0b1001, 1, DEVICE_IRQ)  # consumer, level, active high, shared
+    resources = memory + interrupt + b"\x79\0"
+    body = b"VD%02X" % slot
+    body += b"\x08_HID\x0dLNRO0005\0" + b"\x08_UID\x0a" + bytes([slot])
+    body += b"\x08_CRS\x11" + _package(b"\x0a" + bytes([len(resources)]) + resources)
+    return b"\x5b\x82" + _package(body)
+
+
+def _package(body: bytes) -> bytes:
+    """AML's PkgLength, which counts itself, and what it is the length of."""
+    size = len(body) + 1
+    if size < 64:
+        return bytes([size]) + body
+    return bytes([0x40 | size + 1 & 15, size + 1 >> 4]) + body
 
 
 def _table(signature: bytes, revision: int, body: bytes) -> bytes:

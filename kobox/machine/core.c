@@ -384,6 +384,22 @@ static void void_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t v
     (void)uc, (void)offset, (void)size, (void)value, (void)user;
 }
 
+/* Registers of devices that Python models. */
+static uint64_t device_read(uc_engine *uc, uint64_t offset, unsigned size, void *user)
+{
+    (void)uc;
+    struct machine *m = user;
+    return m->on_device ? m->on_device(offset, size, 0, 0) : ~0ull;
+}
+
+static void device_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, void *user)
+{
+    (void)uc;
+    struct machine *m = user;
+    if (m->on_device)
+        m->on_device(offset, size, value, 1);
+}
+
 /* ---- 16550A ------------------------------------------------------------------------------------------------------- */
 static const int uart_irq[2] = {4, 3};
 
@@ -580,6 +596,23 @@ static void port_out(uc_engine *uc, uint32_t port, int size, uint32_t value, voi
     }
 }
 
+/*
+ * Whether the CPUID at `at` is a doorbell: that of kobox's own processes, or of its program run by the kernel as /sbin/modprobe.
+ * Any other program that executes the same instruction finds an unknown leaf of CPUID.
+ */
+static bool is_doorbell(struct machine *m, uint64_t at)
+{
+    if (!m->user_doorbell)
+        return !(at >> 47);
+    uint64_t cr3 = read_reg(m, UC_X86_REG_CR3) & PTE_ADDRESS;
+    if (at != m->user_doorbell || cr3 == m->home)
+        return at == m->user_doorbell;
+    uint8_t code[sizeof m->agent];
+    uint64_t start = at - sizeof code / 2;
+    return copy_virtual(m, cr3, start, code, sizeof code, false) && !memcmp(code, m->agent, sizeof code) &&
+           walk(m, cr3, at, WRITE) == (uint64_t)-1;
+}
+
 /* ---- CPUID: a 64-bit PC with SSE4.2, AES and a 1 GHz invariant TSC, under a hypervisor that says nothing more --------- */
 static int on_cpuid(uc_engine *uc, void *user)
 {
@@ -587,8 +620,7 @@ static int on_cpuid(uc_engine *uc, void *user)
     uint32_t leaf = read_reg(m, UC_X86_REG_EAX), out[4] = {0, 0, 0, 0};
     switch (leaf) {
     case DOORBELL: {
-        uint64_t at = read_reg(m, UC_X86_REG_RIP);
-        if (at >> 47 || (m->user_doorbell && at != m->user_doorbell))
+        if (!is_doorbell(m, read_reg(m, UC_X86_REG_RIP)))
             break;
         m->event = EV_DOORBELL;
         m->uc_.emu_stop(uc);
@@ -1135,7 +1167,19 @@ EXPORT uint64_t kobox_due(struct machine *m) { return next_due(m); }
 EXPORT const char *kobox_error(struct machine *m) { return m->error; }
 EXPORT int kobox_abi(void) { return ABI; }
 EXPORT void kobox_stop(struct machine *m) { m->event = EV_STOPPED; m->uc_.emu_stop(m->uc); }
-EXPORT void kobox_set_doorbell(struct machine *m, uint64_t at) { m->user_doorbell = at; }
+EXPORT void kobox_set_doorbell(struct machine *m, uint64_t at)
+{
+    m->user_doorbell = at;
+    m->home = read_reg(m, UC_X86_REG_CR3) & PTE_ADDRESS;
+    copy_virtual(m, m->home, at - sizeof m->agent / 2, m->agent, sizeof m->agent, false);
+}
+EXPORT uint64_t kobox_cr3(struct machine *m) { return read_reg(m, UC_X86_REG_CR3); }
+EXPORT uint64_t kobox_syscalls(struct machine *m) { return m->dev.syscalls; }
+EXPORT uint64_t kobox_progress(struct machine *m)
+{
+    env_load(m);
+    return *env32(m, AT_HFLAGS) & HF_CPL ? ~m->blocks : m->dev.syscalls;
+}
 EXPORT void kobox_statistics(struct machine *m, uint64_t *out)
 {
     memcpy(out, m->dev.exceptions, sizeof m->dev.exceptions);
@@ -1338,8 +1382,33 @@ EXPORT int kobox_return(struct machine *m, uint64_t value)
     return 1;
 }
 
+/* ---- devices that Python models ------------------------------------------------------------------------------------------------ */
+EXPORT void kobox_on_device(struct machine *m, device_callback callback) { m->on_device = callback; }
+
+/* They share one interrupt. A second request while the first is being handled makes a second interrupt: none is lost. */
+EXPORT void kobox_device_interrupt(struct machine *m) { pic_pulse(m, DEVICES_IRQ); }
+
+/* From a device's callback: make kobox_run() come back before the next block. */
+EXPORT void kobox_device_event(struct machine *m)
+{
+    m->event = EV_DEVICE;
+    reconsider(m);
+}
+
+/* A device has written RAM by itself: code that was translated from there is no longer what it says. */
+EXPORT void kobox_device_wrote(struct machine *m, uint64_t address, uint64_t size)
+{
+    for (uint64_t page = address / PAGE; page * PAGE < address + size && page < m->ram_size / PAGE; page++) {
+        if (!(m->code_pages[page / 8] & 1 << (page & 7)) || m->stale_count == sizeof m->stale / sizeof *m->stale)
+            continue;
+        m->stale[m->stale_count++] = page;
+        m->code_pages[page / 8] &= ~(1 << (page & 7));
+        reconsider(m);
+    }
+}
+
 /* ---- snapshots and checkpoints ------------------------------------------------------------------------------------------------ */
-EXPORT uint64_t kobox_state_size(struct machine *m) { return m->env_size + sizeof m->dev + 16; }
+EXPORT uint64_t kobox_state_size(struct machine *m) { return m->env_size + sizeof m->dev + 24 + sizeof m->agent; }
 
 EXPORT void kobox_state_save(struct machine *m, uint8_t *out)
 {
@@ -1349,6 +1418,8 @@ EXPORT void kobox_state_save(struct machine *m, uint8_t *out)
     memcpy(out + m->env_size, &m->dev, sizeof m->dev);
     memcpy(out + m->env_size + sizeof m->dev, &m->blocks, 8);
     memcpy(out + m->env_size + sizeof m->dev + 8, &m->user_doorbell, 8);
+    memcpy(out + m->env_size + sizeof m->dev + 16, &m->home, 8);
+    memcpy(out + m->env_size + sizeof m->dev + 24, m->agent, sizeof m->agent);
 }
 
 EXPORT void kobox_state_load(struct machine *m, const uint8_t *in)
@@ -1356,6 +1427,8 @@ EXPORT void kobox_state_load(struct machine *m, const uint8_t *in)
     memcpy(&m->dev, in + m->env_size, sizeof m->dev);
     memcpy(&m->blocks, in + m->env_size + sizeof m->dev, 8);
     memcpy(&m->user_doorbell, in + m->env_size + sizeof m->dev + 8, 8);
+    memcpy(&m->home, in + m->env_size + sizeof m->dev + 16, 8);
+    memcpy(m->agent, in + m->env_size + sizeof m->dev + 24, sizeof m->agent);
     memcpy(m->env, in, m->env_size);
     env_store(m);
     m->granted = m->fuel = 0;
@@ -1614,10 +1687,12 @@ static bool calibrate(struct machine *m)
 
 static bool map_everything(struct machine *m)
 {
-    const uint64_t apic = 0xFEE00000ull, top = 1ull << 40;
+    const uint64_t apic = 0xFEE00000ull, top = 1ull << 40, after = DEVICES + DEVICES_SIZE;
     const struct api *a = &m->uc_;
     return a->map_ptr(m->uc, 0, m->ram_size, UC_PROT_ALL, m->ram) == UC_ERR_OK &&
-           a->mmio_map(m->uc, m->ram_size, apic - m->ram_size, void_read, m, void_write, m) == UC_ERR_OK &&
+           a->mmio_map(m->uc, m->ram_size, DEVICES - m->ram_size, void_read, m, void_write, m) == UC_ERR_OK &&
+           a->mmio_map(m->uc, DEVICES, DEVICES_SIZE, device_read, m, device_write, m) == UC_ERR_OK &&
+           a->mmio_map(m->uc, after, apic - after, void_read, m, void_write, m) == UC_ERR_OK &&
            a->mmio_map(m->uc, apic, PAGE, lapic_read, m, lapic_write, m) == UC_ERR_OK &&
            a->mmio_map(m->uc, apic + PAGE, top - apic - PAGE, void_read, m, void_write, m) == UC_ERR_OK;
 }

@@ -22,11 +22,14 @@
 #include <unicorn/x86.h>
 
 #define EXPORT __attribute__((visibility("default")))
-#define ABI 2
+#define ABI 3
 #define PAGE 4096ull
 #define CONSOLE_SIZE (1u << 20)
 #define MAX_PROBES 4096
 #define MODULES 0xFFFFFFFFC0000000ull /* where the kernel puts modules (Documentation/arch/x86/x86_64/mm.rst) */
+#define DEVICES 0xFEA00000ull /* registers of devices that Python models: a page each (kobox/machine/devices.py) */
+#define DEVICES_SIZE 0x10000ull
+#define DEVICES_IRQ 5
 #define DOORBELL 0x6B6F626Fu /* "kobo" in EAX, CPUID, ring 3 */
 
 /* Virtual time: one executed basic block lasts so long. A 4 ms tick is then 62,500 blocks. */
@@ -45,6 +48,7 @@ enum event {
     EV_TRIPLE,    /* an exception could not be delivered, nor the double fault after it */
     EV_ERROR,     /* Unicorn itself failed: see kobox_error() */
     EV_STOPPED,   /* a probe asked to stop */
+    EV_DEVICE,    /* a device of Python's has something to tell */
 };
 
 #define RUN_STOP_WHEN_IDLE 1u
@@ -124,6 +128,7 @@ struct api {
 };
 
 typedef void (*probe_callback)(uint64_t address);
+typedef uint64_t (*device_callback)(uint64_t offset, unsigned size, uint64_t value, int write);
 enum access { READ, WRITE, WRITTEN };
 
 struct machine {
@@ -149,6 +154,7 @@ struct machine {
     uint32_t probe_bits[PROBE_BITS / 32]; /* whether a probe may be at an address with this hash */
     struct watch *watch;     /* watch.c; NULL while nothing is watched */
     probe_callback on_probe;
+    device_callback on_device;
     uint64_t stale[16384];   /* pages whose translations are to be dropped once the CPU is not inside one of them */
     size_t stale_count;
     uint64_t module_pages[8192]; /* pages that code was translated from at the addresses of modules */
@@ -161,6 +167,8 @@ struct machine {
     uint64_t last_block;     /* address of the block executed last */
     uint64_t plain_loop;     /* the last block that was seen to repeat and is no string instruction */
     uint64_t user_doorbell;  /* address of the only CPUID that is a doorbell, 0 before it is known */
+    uint64_t home;           /* CR3 of the processes that ring it */
+    uint8_t agent[32];       /* the code around it */
     char error[256];
 };
 

@@ -22,7 +22,7 @@ enum insn_op {
 enum { INSN_READ = 1, INSN_WRITE = 2, INSN_RIP = 4, INSN_GS = 8, INSN_REP = 16, INSN_SOURCE = 32, INSN_TARGET = 64, INSN_SEEN = 128 };
 enum { NO_REG = 16 };
 
-/* `extra`: for OP_BIT the register. `bound`: in watch.c, 1 + the number of the object that `disp` points into. */
+/* `extra`: for OP_BIT and OP_STRING see there; for OP_MEMORY where in the instruction its disp of 32 bits stands, or 0. `bound`: in watch.c, 1 + the number of the object that `disp` points into. */
 struct insn { uint8_t op, flags, base, index, scale, size, length, extra; int32_t disp; uint32_t bound; };
 
 static inline int32_t signed_at(const uint8_t *at, int bytes)
@@ -205,12 +205,15 @@ static inline struct insn decode(const uint8_t *code, uint8_t length)
     } else {
         access = access_of_one_byte(op, code[n] >> 3 & 7, wide, &size);
     }
-    if (!access || !modrm_operand(code + n, rex, &i)) {
+    int used = access ? modrm_operand(code + n, rex, &i) : 0;
+    if (!used) {
         i.op = OP_PLAIN;
         return i;
     }
-    if (i.op != OP_BIT)
+    if (i.op != OP_BIT) {
         i.op = OP_MEMORY;
+        i.extra = used >= 5 ? (uint8_t)(n + used - 4) : 0;
+    }
     i.flags |= access;
     i.size = size;
     return i;

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kobox.errors import KoboxError
 
-ABI = 2
+ABI = 3
 
 
 class Event(enum.IntEnum):
@@ -29,6 +29,7 @@ class Event(enum.IntEnum):
     TRIPLE_FAULT = 7
     ERROR = 8
     STOPPED = 9
+    DEVICE = 10
 
 
 STOP_WHEN_IDLE = 1
@@ -37,6 +38,7 @@ STOP_WHEN_IDLE = 1
 PROBE_ENTRY, PROBE_FROM_MODULE, PROBE_TRACKED_0, PROBE_TRACKED_1, PROBE_INSIDE = 1, 2, 4, 8, 16
 FOREVER = (1 << 64) - 1
 ProbeCallback = ctypes.CFUNCTYPE(None, ctypes.c_uint64)
+DeviceCallback = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint, ctypes.c_uint64, ctypes.c_int)
 WatchCallback = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int, ctypes.c_uint64
 )
@@ -49,6 +51,9 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_run": (_I, (_P, _U64, ctypes.c_int64, ctypes.c_uint)),
     "kobox_set_syscall": (None, (_P, _U64, ctypes.POINTER(_U64))),
     "kobox_set_doorbell": (None, (_P, _U64)),
+    "kobox_cr3": (_U64, (_P,)),
+    "kobox_syscalls": (_U64, (_P,)),
+    "kobox_progress": (_U64, (_P,)),
     "kobox_registers": (None, (_P, ctypes.POINTER(_U64))),
     "kobox_register": (_U64, (_P, _I)),
     "kobox_set_register": (None, (_P, _I, _U64)),
@@ -68,6 +73,10 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_on_probe": (None, (_P, ProbeCallback)),
     "kobox_probe_add": (_I, (_P, _U64, ctypes.c_uint)),
     "kobox_probe_remove": (None, (_P, _U64)),
+    "kobox_on_device": (None, (_P, DeviceCallback)),
+    "kobox_device_interrupt": (None, (_P,)),
+    "kobox_device_event": (None, (_P,)),
+    "kobox_device_wrote": (None, (_P, _U64, _U64)),
     "kobox_return": (_I, (_P, _U64)),
     "kobox_watch_open": (_I, (_P, WatchCallback)),
     "kobox_watch_code": (_I, (_P, _U64, _U64)),
@@ -79,6 +88,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_watch_bounds": (_I, (_P, _P, ctypes.c_size_t)),
     "kobox_watch_rule": (_I, (_P, _P)),
     "kobox_watch_unrule": (None, (_P, _U64)),
+    "kobox_watch_from_module": (_I, (_P,)),
     "kobox_watch_caller": (_U64, (_P,)),
     "kobox_watch_count": (_U64, (_P,)),
     "kobox_watch_stop_at": (None, (_P, _U64)),

@@ -20,10 +20,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kobox.errors import KernelImageError, KoboxError
+from kobox.machine.devices import Bus
 from kobox.machine.native import (
     FOREVER,
     PROBE_ENTRY,
     STOP_WHEN_IDLE,
+    DeviceCallback,
     Event,
     ProbeCallback,
     core,
@@ -86,8 +88,9 @@ class Registers(NamedTuple):
 class Checkpoint:
     """A state of one machine, kept in memory; only pages written since the snapshot take space."""
 
-    def __init__(self, handle: int) -> None:
+    def __init__(self, handle: int, devices: dict[int, Any]) -> None:
         self._handle: int | None = handle
+        self.devices = devices
         self.size: int = core().kobox_checkpoint_size(handle)
 
     @property
@@ -128,12 +131,22 @@ class Machine:
         self._raised: BaseException | None = None
         self._on_probe = ProbeCallback(self._probe_hit)  # kept: the core holds a bare pointer to it
         self._core.kobox_on_probe(handle, self._on_probe)
+        self.devices = Bus(
+            self.ram,
+            lambda: self._core.kobox_device_interrupt(self.handle),
+            lambda: self._core.kobox_device_event(self.handle),
+            lambda address, size: self._core.kobox_device_wrote(self.handle, address, size),
+            lambda: self.time,
+        )
+        self._on_device = DeviceCallback(self._device_access)
+        self._core.kobox_on_device(handle, self._on_device)
         self._console_read = 0
 
     def close(self) -> None:
         """Free everything. Whatever is asked of the machine afterwards raises `MachineClosedError`."""
         if self._open is not None:
-            self.ram = memoryview(b"")
+            self.devices.load({})
+            self.ram = self.devices.ram = memoryview(b"")
             self._core.kobox_close(self._open)
             self._open = None
 
@@ -197,7 +210,8 @@ class Machine:
     # -- running -------------------------------------------------------------------------------------------
 
     def run(self, *, until: int = FOREVER, blocks: int = 1 << 62, stop_when_idle: bool = False) -> Event:
-        """Run until something happens: a doorbell, idleness, virtual time `until` (ns), `blocks` basic blocks, death.
+        """Run until something happens: a doorbell, idleness, virtual time `until` (ns), `blocks` basic blocks, a
+        device that rings, death.
 
         An exception raised by a probe is raised here, with the CPU at the instruction that was probed.
         """
@@ -223,6 +237,20 @@ class Machine:
     def next_timer(self) -> int:
         """When the next timer interrupt is due, in virtual nanoseconds; `FOREVER` when none is armed."""
         return int(self._core.kobox_due(self.handle))
+
+    @property
+    def cr3(self) -> int:
+        """The address space that the CPU is in: the physical address of its page tables."""
+        return int(self._core.kobox_cr3(self.handle))
+
+    @property
+    def system_calls(self) -> int:
+        """How many system calls were made since power on."""
+        return int(self._core.kobox_syscalls(self.handle))
+
+    def progress(self) -> int:
+        """A number that changes whenever a program has made a system call, or runs code of its own."""
+        return int(self._core.kobox_progress(self.handle))
 
     def statistics(self) -> dict[str, Any]:
         """Counts since power on: `exceptions` by vector, `interrupts`, `syscalls`, `blocks`."""
@@ -252,7 +280,8 @@ class Machine:
         self._core.kobox_set_syscall(self.handle, address, (ctypes.c_uint64 * 7)(*call))
 
     def set_doorbell(self, address: int) -> None:
-        """Take CPUID for a doorbell at this address only."""
+        """Take CPUID for a doorbell at this address only, in the address space that the CPU is in, and in others
+        where the same code stands there and cannot be written."""
         self._core.kobox_set_doorbell(self.handle, address)
 
     def translate(self, address: int, *, write: bool = False) -> int | None:
@@ -334,6 +363,14 @@ class Machine:
         """In a probe: make `run` come back with Event.STOPPED before the instruction is executed."""
         self._core.kobox_stop(self.handle)
 
+    def _device_access(self, offset: int, size: int, value: int, write: int) -> int:
+        try:
+            return self.devices.access(offset, size, value, write)
+        except BaseException as error:
+            self._raised = error
+            self._core.kobox_device_event(self.handle)
+            return 0
+
     def _probe_hit(self, address: int) -> None:
         try:
             for callback in tuple(self._probes.get(address, ())):
@@ -378,16 +415,17 @@ class Machine:
         handle = self._core.kobox_checkpoint(self.handle)
         if not handle:
             raise MemoryError("no memory for a checkpoint")
-        return Checkpoint(handle)
+        return Checkpoint(handle, self.devices.save())
 
     def checkpoint_of(self, state: bytes) -> Checkpoint:
         """A checkpoint of RAM as its file has it, with CPU and devices as `save_state` gave them."""
-        return Checkpoint(self._core.kobox_checkpoint_of(self.handle, state))
+        return Checkpoint(self._core.kobox_checkpoint_of(self.handle, state), {})
 
     def restore(self, checkpoint: Checkpoint) -> int:
         """Go back to a checkpoint of this machine. Returns how many pages had changed."""
         pages = int(self._core.kobox_restore(self.handle, checkpoint.handle))
         if pages < 0:
             raise MemoryError("no memory to restore a checkpoint")
+        self.devices.load(checkpoint.devices)
         self._console_read = min(self._console_read, self._core.kobox_console(self.handle, 0, None, 0))
         return pages

@@ -199,7 +199,7 @@ static inline uint64_t operand(const struct machine *m, const struct insn *i, ui
 {
     uint64_t address = (uint64_t)(int64_t)i->disp;
     if (i->flags & INSN_RIP)
-        return address + pc + i->length;
+        address += pc + i->length;
     if (i->base != NO_REG)
         address += live_reg(m, i->base);
     if (i->index != NO_REG)
@@ -252,18 +252,18 @@ done:
     }
 }
 
-/* The object that a field of the instruction was relocated to, when one was set for it. */
-static uint32_t bound_at(const struct watch *w, uint64_t pc, unsigned length)
+/* The object that the field at `site` was relocated to, when one was set for it: 1 + its number. */
+static uint32_t bound_at(const struct watch *w, uint64_t site)
 {
     size_t low = 0, high = w->bound_count;
     while (low < high) {
         size_t middle = (low + high) / 2;
-        if (w->bounds[middle].site < pc)
+        if (w->bounds[middle].site < site)
             low = middle + 1;
         else
             high = middle;
     }
-    return low < w->bound_count && w->bounds[low].site < pc + length ? (uint32_t)low + 1 : 0;
+    return low < w->bound_count && w->bounds[low].site == site ? (uint32_t)low + 1 : 0;
 }
 
 static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user)
@@ -281,8 +281,8 @@ static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user
             return;
         *i = decode(code, (uint8_t)size);
         i->flags |= INSN_SEEN | flags;
-        if (i->op == OP_MEMORY && (i->base != NO_REG || i->index != NO_REG))
-            i->bound = bound_at(w, pc, size);
+        if (i->op == OP_MEMORY && i->extra && (i->base != NO_REG || i->index != NO_REG))
+            i->bound = bound_at(w, pc + i->extra);
     }
     switch (i->op) {
     case OP_MEMORY:
@@ -557,6 +557,8 @@ EXPORT void kobox_watch_unrule(struct machine *m, uint64_t address)
     }
 }
 
+/* In any probe at a function's entry: whether watched code has called it; then the caller is known, also of a jump. */
+EXPORT int kobox_watch_from_module(struct machine *m) { return watch_called_from_module(m); }
 EXPORT uint64_t kobox_watch_caller(struct machine *m) { return m->watch ? m->watch->caller : 0; }
 EXPORT uint64_t kobox_watch_count(struct machine *m) { return m->watch ? m->watch->executed : 0; }
 EXPORT void kobox_watch_stop_at(struct machine *m, uint64_t count) { m->watch->stop_at = count; }

@@ -153,6 +153,12 @@ class Watch:
         self.on_report = None
 
     @property
+    def from_module(self) -> bool:
+        """In a probe at a function's entry that is told of all calls: whether watched code has called; then `caller` is
+        where."""
+        return bool(self._core.kobox_watch_from_module(self._machine.handle))
+
+    @property
     def caller(self) -> int:
         """In a probe told by FROM_MODULE: where the watched code called, also if it did so by a jump at its end."""
         return int(self._core.kobox_watch_caller(self._machine.handle))

@@ -31,6 +31,8 @@ def boot(
     trust: Sequence[Certificate] = (),
     enforce_signatures: bool = False,
     lockdown: str = "",
+    net: str = "",
+    allow: Sequence[str] = (),
     store: Store | None = None,
     progress: boxes.Progress | None = None,
 ) -> boxes.Box:
@@ -45,6 +47,9 @@ def boot(
     valid signature, as with `module.sig_enforce=1`; `lockdown` is "integrity" or "confidentiality".
     `box.reset()` keeps all three.
 
+    `net="user"` gives the box a way out: TCP and UDP through sockets of this machine, to its own loopback addresses and
+    to the networks in `allow` (`Network.user`).
+
     Raises `KernelNotFoundError`, `KernelImageError`, `FetchError`; `KernelPanicError` or `BoxHungError` when the kernel
     does not boot; `SigningError` for a certificate that is none, or that the kernel does not take; `KoboxError` when
     the snapshot cannot be kept, or the kernel was built without what is asked for.
@@ -52,9 +57,11 @@ def boot(
     certificates = [der for one in trust for der in _der(one)]
     image = kernel if isinstance(kernel, KernelImage) else (store or Store()).ensure(kernel, progress)
     box = boxes.boot(image, memory=memory, cmdline=cmdline, progress=progress)
-    box.loader = _load
+    box.loader = load
     try:
         _settle_trust(box, certificates, enforce_signatures, lockdown)
+        if net:
+            _settle_network(box, net, allow)
     except BaseException:
         box.close()
         raise
@@ -73,6 +80,13 @@ def _settle_trust(box: boxes.Box, certificates: list[bytes], enforce: bool, lock
         keyrings.enforce_signatures(box)
     if lockdown:
         keyrings.lock_down(box, lockdown)
+    box.keep_as_start()
+
+
+def _settle_network(box: boxes.Box, net: str, allow: Sequence[str]) -> None:
+    if net != "user":
+        raise KoboxError(f"net={net!r}: no such network", hint='`net="user"` is the one there is.')
+    box.network.user(allow)
     box.keep_as_start()
 
 
@@ -117,7 +131,8 @@ def _make_indexes(modules: Path, release: str) -> None:
     write(outcome, os.fspath(modules))
 
 
-def _load(box: boxes.Box, name: str, parameters: str) -> Any:
+def load(box: boxes.Box, name: str, parameters: str) -> Any:
+    """What `box.modprobe` and the kernel's own requests do: load a module of the kernel's tree."""
     from kobox.tools.modprobe import modprobe
 
     return modprobe(box, tree_of(box.image), name, parameters)

@@ -9,11 +9,12 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from kobox.author.build import BuildOptions, build, clean, kbuild_for
+from kobox.author.build import BuildOptions, build, check_tools, clean, kbuild_for
 from kobox.errors import BuildError
 from kobox.images.store import KernelImage
 
@@ -235,6 +236,88 @@ def test_a_module_built_beside_another_knows_its_exports(
     assert b"depends=giver\0" in ko.read_bytes()
     shutil.copytree(tmp_path / "giver", tmp_path / "copy")  # a copy exports the same, and is no neighbour of it
     assert list(build(tmp_path / "copy", kernel, builds=builds))
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Makes programs earlier in PATH that write down their arguments, and then do what is said (nothing, if empty)."""
+    room = tmp_path / "bin"
+    room.mkdir()
+    monkeypatch.setenv("PATH", str(room), prepend=os.pathsep)
+
+    def make(name: str, then: str = "") -> Path:
+        calls = tmp_path / f"{name}.calls"
+        program = room / name
+        program.write_text(f'#!/bin/sh\necho "$*" >> {calls}\n{then}\n')
+        program.chmod(0o755)
+        return calls
+
+    return make
+
+
+def test_sparse_looks_at_every_source_file(
+    hello: Path, builds: Path, debian_kernel: KernelImage, tools: Callable[..., Path]
+) -> None:
+    calls = tools("sparse", "echo \"hello.c:3:1: warning: symbol 'x' was not declared. Should it be static?\" >&2")
+    built = build(hello, debian_kernel, builds=builds, options=BuildOptions(sparse=True))
+    (call,) = [line for line in calls.read_text().splitlines() if line.endswith("hello.c")]
+    assert "-D__KERNEL__" in call
+    assert f"{hello}/hello.c:3:1: warning: symbol 'x' was not declared" in built.output
+    build(hello, debian_kernel, builds=builds)
+    assert len(calls.read_text().splitlines()) == 1  # a plain build does without
+    build(hello, debian_kernel, builds=builds, options=BuildOptions(sparse=True))
+    assert len(calls.read_text().splitlines()) == 2  # C=2: also what is compiled already
+
+
+def test_clang_compiles_and_lld_links(
+    hello: Path, builds: Path, debian_kernel: KernelImage, tools: Callable[..., Path]
+) -> None:
+    """gcc and binutils do the work under these names; which options they get is Kbuild's matter."""
+    clang = tools("clang", 'exec gcc "$@"')
+    linker = tools("ld.lld", 'exec ld "$@"')
+    for name in ("ar", "nm", "objcopy", "objdump", "readelf", "strip"):
+        tools(f"llvm-{name}", f'exec {name} "$@"')
+    built = build(hello, debian_kernel, builds=builds, options=BuildOptions(clang=True))
+    assert [path.name for path in built] == ["hello.ko"]
+    assert any(line.endswith("hello.c") and "-D__KERNEL__" in line for line in clang.read_text().splitlines())
+    assert any("hello.ko" in line for line in linker.read_text().splitlines())
+    assert (
+        build(hello, debian_kernel, builds=builds).directory != built.directory
+    )  # each compiler has objects of its own
+
+
+def test_a_kernel_of_gcc_s_that_clang_cannot_build_for(
+    hello: Path, builds: Path, debian_kernel: KernelImage, tools: Callable[..., Path]
+) -> None:
+    tools("clang", "echo \"clang: error: unknown argument: '-fconserve-stack'\" >&2; exit 1")
+    for name in ("ld.lld", "llvm-objcopy", "llvm-nm", "llvm-ar"):
+        tools(name)
+    with pytest.raises(BuildError) as caught:
+        build(hello, debian_kernel, builds=builds, options=BuildOptions(clang=True))
+    assert f"{debian_kernel.name} was built with gcc" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("options", "tool", "package"),
+    [
+        (BuildOptions(sparse=True), "sparse", "sparse"),
+        (BuildOptions(clang=True), "clang", "clang"),
+        (BuildOptions(clang=True), "ld.lld", "lld"),
+        (BuildOptions(clang=True), "llvm-objcopy", "llvm"),
+    ],
+)
+def test_a_checker_or_compiler_that_is_missing_is_named_with_its_package(
+    options: BuildOptions, tool: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = tmp_path / "bin"
+    room.mkdir()
+    for name in {"make", "gcc", "ld", "sparse", "clang", "ld.lld", "llvm-objcopy", "apt-get"} - {tool}:
+        (room / name).write_text("")
+        (room / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(room))
+    with pytest.raises(BuildError) as caught:
+        check_tools(options)
+    assert str(caught.value) == f"{tool} is not installed, and building a module takes it: apt-get install {package}"
 
 
 @pytest.mark.parametrize("suite", ["debian_kernel", "sid_kernel"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 
 from kobox.author import keys
 from kobox.author.causes import Cause, cause_of, causes_in
-from kobox.author.explain import Conditions, Explanation, explain, try_in_box
+from kobox.author.explain import Conditions, Explanation, Fact, explain, try_in_box
 from kobox.author.sign import append, signature_of, signer_from
 from kobox.errors import KoboxError, ModuleUnloadError, ProcessDiedError
 from kobox.images.store import KernelImage
@@ -112,6 +113,10 @@ def decided(result: Explanation) -> tuple[str, str]:
     return result.decisive.rule, result.errno
 
 
+def refusals(result: Explanation) -> list[Fact]:
+    return [fact for fact in result.facts if fact.errno]
+
+
 def test_a_corrupted_signature(box: Box, debian_kernel: KernelImage) -> None:
     assert debian_kernel.modules is not None
     own = (debian_kernel.modules / "kernel/net/llc/llc.ko").read_bytes()
@@ -123,6 +128,25 @@ def test_a_corrupted_signature(box: Box, debian_kernel: KernelImage) -> None:
     assert [cause.rule for cause in from_the_log(result)] == ["signature-broken"]
 
 
+def test_a_corrupted_signature_under_enforcement(boxes: Callable[[str], Box], debian_kernel: KernelImage) -> None:
+    assert debian_kernel.modules is not None
+    own = corrupted((debian_kernel.modules / "kernel/net/llc/llc.ko").read_bytes())
+    conditions = Conditions(cmdline="module.sig_enforce=1")
+    result = try_in_box(own, explain(own, debian_kernel, conditions), boxes(conditions.cmdline), conditions)
+    assert decided(result) == ("signature-broken", "EKEYREJECTED")
+    assert result.agrees
+    assert [cause.rule for cause in from_the_log(result)] == ["signature-broken"]
+
+
+@pytest.mark.parametrize("image", [b"", b"anything"], ids=["good", "no module"])
+def test_loading_is_turned_off(image: bytes, box: Box, debian_kernel: KernelImage, good: bytes) -> None:
+    conditions = Conditions(disabled=True)
+    result = try_in_box(image or good, explain(image or good, debian_kernel, conditions), box, conditions)
+    assert decided(result) == ("disabled", "EPERM")
+    assert result.agrees
+    assert [cause.rule for cause in from_the_log(result)] == ["disabled"]
+
+
 def test_a_trusted_signature_under_enforcement(debian_kernel: KernelImage, good: bytes) -> None:
     key = keys.generate("rsa:2048")
     certificate = keys.self_signed(key, "mine")
@@ -132,6 +156,33 @@ def test_a_trusted_signature_under_enforcement(debian_kernel: KernelImage, good:
         for image, answer in ((signed, ""), (good, "EKEYREJECTED")):
             result = try_in_box(image, explain(image, debian_kernel, conditions), box, conditions)
             assert (result.errno, result.agrees) == (answer, True)
+
+
+@pytest.mark.parametrize("size", [2 << 30, 900 << 20], ids=["more than the addresses", "more than the memory"])
+def test_a_module_that_is_too_large(size: int, box: Box, debian_kernel: KernelImage, good: bytes) -> None:
+    elf = ModuleFile(good).elf
+    at = struct.unpack_from("<Q", good, 40)[0] + 64 * elf.find(b".bss") + 32
+    huge = good[:at] + struct.pack("<Q", size) + good[at + 8 :]
+    result = try_in_box(huge, explain(huge, debian_kernel), box)
+    assert result.errno == "ENOMEM"
+    if size > 1 << 30:  # how much memory there is, nobody knows before
+        assert decided(result)[0] == "memory"
+        assert result.agrees
+    assert "memory" in [cause.rule for cause in from_the_log(result) if cause.fatal]
+
+
+def test_btf_of_another_kernel(sid_kernel: KernelImage) -> None:
+    assert sid_kernel.modules is not None
+    (path,) = sid_kernel.modules.glob("kernel/net/llc/llc.ko*")
+    module = strip(ModuleFile(path).content)[0]
+    elf = ModuleFile(module).elf
+    at = elf.section_at(elf.find(b".BTF")).offset
+    types = at + struct.unpack_from("<I", module, at + 4)[0]  # the header's length
+    damaged = module[: types + 8] + struct.pack("<I", 0x7FFFFFF0) + module[types + 12 :]
+    with boot(sid_kernel) as newest:
+        result = try_in_box(damaged, explain(damaged, sid_kernel), newest)
+    assert result.errno == "EINVAL"
+    assert [cause.rule for cause in from_the_log(result) if cause.fatal] == ["btf"]
 
 
 def test_already_loaded(box: Box, debian_kernel: KernelImage, good: bytes) -> None:
@@ -147,7 +198,7 @@ def test_symbols_of_other_modules(box: Box, debian_kernel: KernelImage, modules:
     alone = try_in_box(user, explain(user, debian_kernel), box)
     assert decided(alone) == ("unknown-symbol", "ENOENT")
     assert alone.agrees
-    assert "kbase" in alone.facts[-1].advice
+    assert "kbase" in refusals(alone)[-1].advice
     assert "unknown-symbol" in [cause.rule for cause in from_the_log(alone)]
     conditions = Conditions(beside=(base,))
     together = try_in_box(user, explain(user, debian_kernel, conditions), box, conditions)
@@ -156,7 +207,7 @@ def test_symbols_of_other_modules(box: Box, debian_kernel: KernelImage, modules:
     proprietary = replaced(user, ".modinfo", lambda info: info.replace(b"license=GPL\0", b"license=BSD\0"))
     result = try_in_box(proprietary, explain(proprietary, debian_kernel, conditions), box, conditions)
     assert decided(result) == ("unknown-symbol", "ENOENT")
-    assert "kbase_gpl_fn is for GPL modules only, and this module's licence is BSD" in result.facts[-1].text
+    assert "kbase_gpl_fn is for GPL modules only, and this module's licence is BSD" in refusals(result)[-1].text
     assert result.agrees
     assert set(result.decisive.log if result.decisive else ()) <= set(result.log)
 
@@ -221,7 +272,7 @@ def test_a_missing_symbol_is_looked_for_nearby_and_in_other_kernels(
         table = replaced(good, ".strtab", lambda names: names.replace(b"\0_printk\0", b"\0" + symbol + b"\0"))
         return explain(table, debian_kernel, others=[trixie_kernel])
 
-    assert "near it: _printk (vmlinux)" in naming(b"_prinkt").facts[-1].text
+    assert "near it: _printk (vmlinux)" in refusals(naming(b"_prinkt"))[-1].text
     only_there = next(
         line.split("\t")[1]
         for line in (trixie_kernel.headers / "Module.symvers").read_text().splitlines()  # type: ignore[operator]
@@ -229,7 +280,7 @@ def test_a_missing_symbol_is_looked_for_nearby_and_in_other_kernels(
         and f"\t{line.split(chr(9))[1]}\t" not in (debian_kernel.headers / "Module.symvers").read_text()  # type: ignore[operator]
     )
     found = naming(only_there.encode())
-    assert f"{trixie_kernel.name} has it" in found.facts[-1].text
+    assert f"{trixie_kernel.name} has it" in refusals(found)[-1].text
     assert found.errno == "ENOENT"
 
 
@@ -264,6 +315,21 @@ def test_refused_unloads_by_the_log_and_the_errno(box: Box, modules: BuiltTestMo
     assert rule("faulty") == "no-exit"
     box.write_bytes("/proc/sys/kernel/modules_disabled", b"1")
     assert rule("kuser") == "disabled"
+
+
+def test_what_a_forced_unload_leaves_in_the_log(box: Box, modules: BuiltTestModules) -> None:
+    box.insmod(modules("kbase"))
+    box.insmod(modules("kuser"))
+    with pytest.raises(ModuleUnloadError) as caught:
+        box.rmmod("kbase", force=True)
+    assert [cause.rule for cause in causes_in(str(caught.value))] == ["in-use"]  # force is no help against users
+    box.insmod(modules("good"), hold=True)
+    start = box.log.next_seq
+    box.rmmod("good", force=True)
+    causes = causes_in("\n".join(record.text for record in box.log.since(start)))
+    assert [(cause.rule, cause.fatal) for cause in causes] == [("forced", False)]
+    box.insmod(modules("noexit"))
+    box.rmmod("noexit", force=True)
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,40 @@ def test_a_signature_is_replaced_and_taken_off(module: Path, pairs: dict[str, ke
     assert strip_file(module) is False
 
 
+def test_a_signed_module_as_sign_file_treats_it_and_replaced_when_asked(
+    module: Path, pairs: dict[str, keys.KeyFiles], debian_kernel: KernelImage
+) -> None:
+    tool, files, other = sign_file_of(debian_kernel), pairs["rsa:2048"], pairs["ecdsa:p256"]
+    once = signed(module, files)
+    module.write_bytes(once)
+    words: list[str | Path] = ["sha512", files.key, files.certificate, module]
+    subprocess.run([tool, *words, module.with_name("reference.ko")], check=True)
+    twice = module.with_name("reference.ko").read_bytes()
+    kobox = str(Path(sys.executable).with_name("kobox"))
+    subprocess.run([kobox, "sign", *words, module.with_name("twice.ko")], check=True)
+    assert module.with_name("twice.ko").read_bytes() == twice
+    assert twice.count(MARKER) == 2
+    assert verify(twice, keys.load_certificates(files.certificate)).valid is True
+
+    words[1:3] = [other.key, other.certificate]
+    subprocess.run([kobox, "sign", "--replace", *words], check=True)
+    assert module.read_bytes().count(MARKER) == 1
+    assert verify(module.read_bytes(), keys.load_certificates(other.certificate)).valid is True
+
+    raw = module.with_name("raw.p7s")
+    raw.write_bytes(b"\x30\x03raw")
+    for option, reference in (([], module), (["--replace"], strip_copy(module))):
+        words = ["-s", raw, "sha512", files.certificate]
+        subprocess.run([kobox, "sign", *option, *words, module, module.with_name("made.ko")], check=True)
+        subprocess.run([tool, *words, reference, module.with_name("reference.ko")], check=True)
+        assert module.with_name("made.ko").read_bytes() == module.with_name("reference.ko").read_bytes()
+
+
+def strip_copy(module: Path) -> Path:
+    strip_file(module, destination=module.with_name("stripped.ko"))
+    return module.with_name("stripped.ko")
+
+
 def test_a_raw_signature_is_appended_as_it_is(module: Path, pairs: dict[str, keys.KeyFiles]) -> None:
     files = pairs["rsa:2048"]
     expected = signed(module, files)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,3 +51,17 @@ def test_lines_of_proc_modules() -> None:
     assert module == ("nf_tables", 290816, 2, ("nft_chain_nat", "nft_compat"), "live", 0xFFFFFFFFC0A30000, "OE")
     assert _parse("dummy 16384 0 - Loading 0x0000000000000000").state == "coming"
     assert _parse("x 1 1 [permanent], Live 0x0").users == ()
+
+
+def test_the_log_of_this_machine_or_why_it_cannot_be_read() -> None:
+    restricted = Path("/proc/sys/kernel/dmesg_restrict").read_text().strip() == "1"
+    code = "from kobox.kernel.host import read_log; print(len(read_log()))"
+    drop = ["setpriv", "--bounding-set=-syslog,-sys_admin", "--inh-caps=-syslog,-sys_admin"] if not os.geteuid() else []
+    for words in ([], drop) if drop else ([],):
+        command = [*words, sys.executable, "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if restricted and (words or os.geteuid()):
+            assert "only root may" in done.stderr
+            assert "kobox explain --log -" in done.stderr
+        else:
+            assert int(done.stdout) > 100, done.stderr

@@ -1,0 +1,87 @@
+"""The keys that the running kernel has, and in which keyrings (proc_keys(5), keyctl(2), certs/, security/integrity/).
+
+    349a622d I------   1 perm 1f030000   0   0 asymmetri Debian Secure Boot CA: 6ccece7e…: X509.rsa 524668e2 []
+    1938ce7d I------   2 perm 1f0b0000   0   0 keyring   .builtin_trusted_keys: 1
+    serial   flags  usage expiry perm  uid gid type      description: a certificate's subject and key identifier
+
+Modules are verified with .secondary_trusted_keys, which stands for .builtin_trusted_keys and .machine as well, and on
+most distributions with .platform (the firmware's and shim's certificates) when none there fits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import re
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+TRUSTED = (".builtin_trusted_keys", ".secondary_trusted_keys", ".machine", ".platform")
+Reader = Callable[[int], list[int]]
+"""Tells the serial numbers of the keys in a keyring."""
+
+_LINE = re.compile(r"([0-9a-f]{8}) \S+ +\d+ +\S+ +[0-9a-f]{8} +\d+ +\d+ +(\S+) +(.*)")
+_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "s390x": 280, "ppc64le": 271, "armv7l": 311, "i686": 288}
+_KEYCTL_READ = 11
+
+
+@dataclass(frozen=True, slots=True)
+class KernelKey:
+    """A certificate's key in the kernel: its subject as the kernel puts it, its identifier as hex, its keyrings."""
+
+    subject: str
+    identifier: str
+    keyrings: tuple[str, ...]
+
+
+def kernel_keys(text: str, read: Reader | None = None) -> list[KernelKey]:
+    """The certificates' keys in the text of /proc/keys. `read` tells what keyrings hold; without it nobody knows."""
+    rows = [match.groups() for line in text.splitlines() if (match := _LINE.match(line))]
+    rings = {
+        int(serial, 16): description.rpartition(":")[0]
+        for serial, kind, description in rows
+        if kind == "keyring" and description.startswith(".")
+    }
+    inside = _members({serial: name for serial, name in rings.items() if name in TRUSTED}, read)
+    found = []
+    for serial, kind, description in rows:
+        subject, _, identifier = description.rpartition(": X509.")[0].rpartition(": ")
+        if kind == "asymmetri" and identifier:
+            found.append(KernelKey(subject, identifier.lower(), inside.get(int(serial, 16), ())))
+    return found
+
+
+def _members(rings: Mapping[int, str], read: Reader | None) -> dict[int, tuple[str, ...]]:
+    found: dict[int, tuple[str, ...]] = {}
+    for ring, name in rings.items() if read is not None else ():
+        for key in read(ring) if read is not None else ():
+            found[key] = (*found.get(key, ()), name)
+    return found
+
+
+def running_keys(root: Path) -> list[KernelKey]:
+    """The keys of the kernel whose /proc lies below a root directory; the keyrings of / are asked. Raises OSError."""
+    path = root / "proc/keys"
+    if not path.exists():
+        return []
+    return kernel_keys(path.read_text(errors="replace"), read_keyring if root == Path("/") else None)
+
+
+def read_keyring(serial: int) -> list[int]:
+    """The serial numbers of what a keyring of the running kernel holds; nothing where that may not be read."""
+    number = _KEYCTL.get(platform.machine())
+    if number is None:
+        return []
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    call.restype = ctypes.c_long
+    room = ctypes.create_string_buffer(1 << 16)
+    length = call(*(ctypes.c_long(word) for word in (number, _KEYCTL_READ, _signed(serial))), room, len(room))
+    if length < 0:
+        return []
+    return [one[0] for one in struct.iter_unpack("=I", room.raw[: min(length, len(room)) & ~3])]
+
+
+def _signed(serial: int) -> int:
+    return serial - (1 << 32) if serial >= 1 << 31 else serial

@@ -1,0 +1,210 @@
+"""What the kernel finds wrong with a module's ELF structure: elf_validity_check() and the relocations.
+
+elf_validity_check() (kernel/module/main.c) looks at the header and the table of sections before anything else.
+Relocations come much later, when all symbols are known: apply_relocate_add() (arch/x86/kernel/module.c) has code for
+seven types, wants zeros where it writes, and checks that a 32-bit value holds what goes into it. Nothing in the kernel
+checks where a relocation points to.
+
+    Elf64_Rela:  u64 offset   in the section that sh_info names
+                 u64 info     symbol << 32 | type
+                 s64 addend
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from kobox.ko import elf
+from kobox.ko.elf import Elf, Section, Symbol
+
+HEADER = 64  # bytes of an Elf64_Ehdr
+_X86_64 = 62
+_SHT_NULL, _SHT_SYMTAB, _SHT_RELA, _SHT_REL = 0, 2, 4, 9
+_SHN_COMMON = 0xFFF2
+_SECTION = struct.Struct("<IIQQQQIIQQ")
+_RELA = struct.Struct("<QQq")
+_MODULES = (0xFFFFFFFFA0000000, 0xFFFFFFFFFF000000)  # MODULES_VADDR, at its lowest, and MODULES_END
+# type: (name, bytes written)
+RELOCATIONS = {
+    0: ("R_X86_64_NONE", 0),
+    1: ("R_X86_64_64", 8),
+    2: ("R_X86_64_PC32", 4),
+    4: ("R_X86_64_PLT32", 4),
+    10: ("R_X86_64_32", 4),
+    11: ("R_X86_64_32S", 4),
+    24: ("R_X86_64_PC64", 8),
+}
+_OTHERS = {
+    3: "GOT32",
+    9: "GOTPCREL",
+    12: "16",
+    14: "8",
+    25: "GOTOFF64",
+    26: "GOTPC32",
+    41: "GOTPCRELX",
+    42: "REX_GOTPCRELX",
+}
+_ABSOLUTE_32, _SIGNED_32 = 10, 11
+
+
+class Damage(NamedTuple):
+    """What is wrong: the rule (as in `kobox.author.causes`), in words, and what the kernel logs.
+
+    `fatal` is false for what the kernel does not notice.
+    """
+
+    rule: str
+    text: str
+    log: tuple[str, ...] = ()
+    fatal: bool = True
+
+
+# -- header and sections ------------------------------------------------------------------------------------------
+
+
+def header_damage(content: bytes, size: int) -> Damage | None:
+    """What elf_validity_check() says of a module's header and sections; None when they are in order.
+
+    `size` is the module's without its signature: what the kernel goes by.
+    """
+    if len(content) < HEADER:
+        return Damage("not-elf", f"{len(content)} bytes are no module")
+    kind, machine = struct.unpack_from("<HH", content, 16)
+    offset, entry, count = *struct.unpack_from("<Q", content, 40), *struct.unpack_from("<HH", content, 58)
+    if content[:4] != b"\x7fELF":
+        return Damage("not-elf", "no ELF object", ("Invalid ELF header magic: != \x7fELF",))
+    if kind != elf.ET_REL:
+        text = "no relocatable object: a program, or a shared library"
+        return Damage("not-elf", text, (f"Invalid ELF header type: {kind} != 1",))
+    if machine != _X86_64:
+        text = f"built for {elf.MACHINES.get(machine, f'machine {machine}')}, and the kernel is for x86_64"
+        return Damage("architecture", text, (f"Invalid architecture in ELF header: {machine}",))
+    if entry != _SECTION.size:
+        text = f"headers of sections are said to have {entry} bytes, where they have {_SECTION.size}"
+        return Damage("sections", text, ("Invalid ELF section header size",))
+    if offset >= size or entry * count > size - offset:
+        text = "cut off: its table of sections ends beyond the file's end"
+        return Damage("truncated", text, ("Invalid ELF section header overflow",))
+    return _table_damage(content, size, [*_SECTION.iter_unpack(content[offset : offset + entry * count])])
+
+
+def _table_damage(content: bytes, size: int, rows: list[tuple[int, ...]]) -> Damage | None:
+    table = [Section._make(row) for row in rows]
+    names = struct.unpack_from("<H", content, 62)[0]
+    if names == 0 or names >= len(table):
+        log = f"Invalid ELF section name index: {names} || e_shstrndx ({names}) >= e_shnum ({len(table)})"
+        return Damage("sections", f"the names of sections are said to be in section {names} of {len(table)}", (log,))
+    strings = table[names]
+    if not _lies_within(strings, size):
+        log = f"Invalid ELF section hdr(type {strings.type})"
+        return Damage("truncated", "cut off: the names of its sections lie beyond the file's end", (log,))
+    if strings.size == 0:
+        return Damage("sections", "its sections have no names", ("empty section name table",))
+    if content[strings.offset + strings.size - 1]:
+        log = "ELF Spec violation: section name table isn't null terminated"
+        return Damage("sections", "the last name of its sections has no end", (log,))
+    first = table[0]
+    if first.type != _SHT_NULL or first.size or first.address:
+        log = f"ELF Spec violation: section 0 type({first.type})!=SH_NULL or non-zero len or addr"
+        return Damage("sections", "section 0 is not the empty one that it has to be", (log,))
+    return next(
+        filter(None, (_section_damage(n, one, table, strings, size) for n, one in enumerate(table[1:], 1))), None
+    )
+
+
+def _section_damage(number: int, one: Section, table: list[Section], strings: Section, size: int) -> Damage | None:
+    if one.type in (_SHT_NULL, elf.SHT_NOBITS):
+        return None
+    if one.type == _SHT_SYMTAB and (one.link == 0 or one.link >= len(table)):
+        log = f"Invalid ELF sh_link!=SHN_UNDEF({one.link}) or (sh_link({one.link}) >= hdr->e_shnum({len(table)})"
+        return Damage("sections", f"the names of its symbols are said to be in section {one.link}", (log,))
+    if not _lies_within(one, size):
+        log = f"Invalid ELF section in module (section {number} type {one.type})"
+        return Damage("truncated", f"cut off: section {number} ends beyond the file's end", (log,))
+    if one.flags & elf.SHF_ALLOC and one.name_offset >= strings.size:
+        log = f"Invalid ELF section name in module (section {number} type {one.type})"
+        return Damage("sections", f"the name of section {number} is not among the names", (log,))
+    return None
+
+
+def _lies_within(section: Section, size: int) -> bool:
+    """validate_section_offset(), with its wrap at 64 bits."""
+    end = section.offset + section.size
+    return end < 1 << 64 and end <= size
+
+
+# -- relocations --------------------------------------------------------------------------------------------------
+
+
+def common_symbols(module: Elf, name: str) -> Iterator[Damage]:
+    """Symbols that no section has yet: simplify_symbols() does not take them."""
+    for symbol in module.symbols():
+        if symbol.section == _SHN_COMMON and not symbol.name.startswith(b"__gnu_lto"):
+            shown = symbol.name.decode(errors="replace")
+            log = f"{name}: please compile with -fno-common"
+            yield Damage("common-symbol", f"{shown} is a common symbol, which has no place yet", (log,))
+
+
+def relocation_damage(module: Elf, name: str) -> Iterator[Damage]:
+    """What is wrong with the relocations of a module called `name`; the first fatal one ends the load."""
+    sections = module.sections
+    symbols: list[Symbol | None] = []
+    for number, section in enumerate(sections):
+        if section.type not in (_SHT_RELA, _SHT_REL) or section.info >= len(sections):
+            continue
+        target = sections[section.info]
+        if not target.flags & elf.SHF_ALLOC:
+            continue
+        if section.type == _SHT_REL:
+            log = f"module {name}: REL relocation unsupported"
+            yield Damage("relocation", f"relocations without addends (section {number})", (log,))
+            continue
+        symbols = symbols or [None, *module.symbols()]
+        yield from _rela_damage(module, name, section, target, symbols)
+
+
+def _rela_damage(
+    module: Elf, name: str, section: Section, target: Section, symbols: list[Symbol | None]
+) -> Iterator[Damage]:
+    data = module.source.read(section.offset, section.size - section.size % _RELA.size)
+    content = b"" if target.type == elf.SHT_NOBITS else module.source.read(target.offset, target.size)
+    where = module.section_name(section.info).decode(errors="replace")
+    for offset, info, addend in _RELA.iter_unpack(data):
+        kind, index = info & 0xFFFFFFFF, info >> 32
+        if kind not in RELOCATIONS:
+            known = f"R_X86_64_{_OTHERS[kind]}" if kind in _OTHERS else f"type {kind}"
+            log = f"module: {name}: Unknown rela relocation: {kind}"
+            yield Damage("relocation", f"a relocation of {where} that modules cannot have: {known}", (log,))
+            return
+        told, width = RELOCATIONS[kind]
+        if offset + width > target.size or index >= len(symbols):
+            text = f"{told} at {where}+{offset:#x} points out of the module; the kernel does not notice, and may crash"
+            yield Damage("relocation", text, fatal=False)
+            return
+        if any(content[offset : offset + width]):
+            text = f"{told} at {where}+{offset:#x}, where there are no zeros: relocated or changed before"
+            yield Damage("relocation-target", text)
+            return
+        symbol = symbols[index]
+        if kind in (_ABSOLUTE_32, _SIGNED_32) and _overflows(kind, symbol, addend, module):
+            log = f"module: `{name}' likely not compiled with -mcmodel=kernel"
+            yield Damage("relocation", f"{told} at {where}+{offset:#x}: a kernel address does not fit in", (log,))
+            return
+
+
+def _overflows(kind: int, symbol: Symbol | None, addend: int, module: Elf) -> bool:
+    """Whether a value cannot go into 32 bits, wherever among the addresses for modules it comes to lie."""
+    if symbol is not None and symbol.section == elf.SHN_UNDEF:
+        return False  # of the kernel or another module: nobody knows before
+    if symbol is None or symbol.section == elf.SHN_ABS:
+        low = high = symbol.value if symbol is not None else 0
+    elif symbol.section < len(module.sections) and b"percpu" in module.section_name(symbol.section):
+        return False  # an offset, not an address: small
+    else:
+        low, high = _MODULES
+    values = [(value + addend) % (1 << 64) for value in (low, high)]
+    if kind == _ABSOLUTE_32:
+        return all(value >= 1 << 32 for value in values)
+    return all(1 << 31 <= value < (1 << 64) - (1 << 31) for value in values)

@@ -1,0 +1,353 @@
+"""Things that a module has made and that are still there when it is gone, or when its init has failed.
+
+Two ways of knowing: what waits to call the module is read from the kernel's own lists when its exit has returned
+(`pending.py`); all else is noted when the module makes it and struck out when anyone undoes it, by the table
+`resources.toml`. What is still noted and can be seen in a file system of the box is looked for there.
+
+What is left is an error when it points into memory that is gone with the module, else a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from kobox.checks.examination import Check, Examination, Stage, Trace
+from kobox.checks.finding import Severity, Thing
+from kobox.checks.pending import Pending, Waiting
+from kobox.checks.resources import Call, Resource, relevant, resource_table
+from kobox.errors import KoboxError
+from kobox.kernel.objects import Objects
+from kobox.kernel.probes import FROM_MODULE, Hit
+from kobox.kernel.symbols import LoadedAt
+
+Key = tuple[int | str, ...]
+_LIMIT = 24  # frames of a chain that says who made a thing
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One thing that the module has made: `name` says which one, `path` where the box shows it."""
+
+    key: Key
+    name: str
+    path: str
+    trace: Trace
+    gone_code: bool  # it points into the module
+
+
+class LeftBehind(Check):
+    """Watches what the module makes and what is undone. One object serves one examination after the other."""
+
+    name = "left-behind"
+
+    def attach(self, examination: Examination) -> None:
+        self._examination = examination
+        self._objects = Objects(examination.box)
+        self._pending = Pending(examination.box)
+        self._symbols = examination.box.symbols
+        self._module: LoadedAt | None = None
+        self._made: dict[int, dict[Key, list[Made]]] = {}
+        self._armed: dict[int, Trace] = {}  # by the object that was armed last
+        self._armed_by: dict[tuple[int, int], Trace] = {}
+        imports = [found.name for found in examination.file.imports]
+        self._resources = relevant(resource_table(), imports)
+        self._resources += self._pairs(imports)
+        for number, resource in enumerate(self._resources):
+            self._watch(number, resource, set(imports))
+
+    def linked(self, examination: Examination) -> None:
+        self._module = examination.module
+        self._made.clear()
+        self._armed.clear()
+        self._armed_by.clear()
+
+    def exited(self, examination: Examination) -> None:
+        """Whether RCU callbacks have run must not depend on how long the kernel takes to free the module."""
+        for one in self._pending.callbacks(self._mine):
+            self._report_waiting(one)
+
+    def leaving(self, examination: Examination) -> None:
+        """The memory is still there: ask the kernel what still waits for it."""
+        current = self._pending.current(examination.box.machine.register("rsp"))
+        waiting, _ = self._pending.find(self._mine, tuple(self._armed), current)
+        for one in waiting:
+            self._report_waiting(one)
+
+    def gone(self, examination: Examination) -> None:
+        self._report_made(can_look=True)
+        self._module = None
+
+    def detach(self, examination: Examination) -> None:
+        if self._module is not None and examination.stage in (Stage.AFTER, Stage.FAILED):
+            self._report_made(can_look=False)  # the box has died of it
+        self._module = None
+
+    def stuck(self, examination: Examination) -> None:
+        """The module cannot be unloaded: somebody holds it."""
+        assert self._module is not None
+        for number, resource in enumerate(self._resources):
+            if resource.what != "reference to a module":
+                continue
+            for (key, *_), held in self._made.get(number, {}).items():
+                if held and key == self._module.address:
+                    self._report(resource, held[-1], "the module holds a reference to itself, and cannot be unloaded")
+
+    # -- watching ----------------------------------------------------------------------------------------------
+
+    def _watch(self, number: int, resource: Resource, imports: set[str]) -> None:
+        seen = False
+        for call in resource.made:
+            if (resource.mine or call.function in imports) and call.function in self._symbols:
+                seen = True
+                if resource.pending and not call.returns:
+                    self._probe(call.function, partial(self._arming, call), None, when=FROM_MODULE)
+                    continue
+                when = 0 if resource.mine else FROM_MODULE
+                entry = partial(self._making, number, resource, call)
+                back = partial(self._has_made, number, resource, call) if call.returns else None
+                self._probe(call.function, entry, back, when=when)
+        for call in resource.undone if seen else ():
+            if call.function in self._symbols:
+                self._probe(call.function, partial(self._undoing, number, call), None)
+
+    def _probe(self, function: str, entry: Callable[[Hit], Any], back: Any, *, when: int = 0) -> None:
+        self._examination.probe(function, entry, back, when=when)
+
+    def _arming(self, call: Call, hit: Hit) -> None:
+        if self._module is None:
+            return
+        place = call.arguments.index("KEY") if "KEY" in call.arguments else None
+        if place is None:
+            return
+        key, caller = hit.args[place], self._examination.box.watch.caller
+        if (key, caller) not in self._armed_by:
+            self._armed_by[key, caller] = self._examination.trace(hit, limit=_LIMIT)
+        self._armed[key] = self._armed_by[key, caller]
+
+    def _making(self, number: int, resource: Resource, call: Call, hit: Hit) -> None:
+        if self._module is None or (resource.mine and not self._is_own(resource, call, hit)):
+            return
+        hit.data = self._examination.trace(hit, limit=_LIMIT)
+        if not call.returns:
+            self._note(number, resource, call, hit)
+
+    def _has_made(self, number: int, resource: Resource, call: Call, hit: Hit) -> None:
+        if hit.data is not None and hit.result is not None and call.succeeded(hit.result):
+            self._note(number, resource, call, hit)
+
+    def _note(self, number: int, resource: Resource, call: Call, hit: Hit) -> None:
+        with suppress(ValueError):  # an object that was passed on half-made: its name cannot be read
+            for key in self._keys(call, hit):
+                pointers = [part for part in key if isinstance(part, int)]
+                if resource.static and not self._mine(pointers[0]):
+                    continue
+                name = self._name(resource, call, hit, key)
+                own = bool(resource.code or resource.mine) or any(map(self._mine, pointers))
+                path = self._path(resource, call, hit, key, name) if resource.path else ""
+                if resource.path and not path:
+                    continue
+                made = Made(key, name, path, hit.data, own)
+                self._made.setdefault(number, {}).setdefault(key, []).append(made)
+
+    def _undoing(self, number: int, call: Call, hit: Hit) -> None:
+        noted = self._made.get(number)
+        if noted:
+            with suppress(ValueError):
+                for key in self._keys(call, hit):
+                    if found := noted.get(key):
+                        found.pop()
+
+    # -- what a call says --------------------------------------------------------------------------------------
+
+    def _keys(self, call: Call, hit: Hit) -> list[Key]:
+        """What tells the things of one call: nearly always one."""
+        if "KEYS" in call.arguments:
+            array, count = hit.args[call.arguments.index("KEYS")], hit.args[call.arguments.index("COUNT")]
+            return [(self._objects.u64(array + 8 * n),) for n in range(min(count & 0xFFFFFFFF, 4096))]
+        parts: dict[str, int | str] = {}
+        for token, value in zip(call.arguments, hit.args, strict=False):
+            if "KEY" in token:
+                parts["KEY2" if "KEY2" in token else "KEY"] = self._value(token, value)
+            elif token in ("ATTRIBUTE", "GROUP", "PARENT"):
+                parts[token] = value
+            elif token == "NAME" and "PARENT" in call.arguments:
+                parts[token] = hit.string(value)
+        if call.result and hit.result is not None and (call.result == "KEY" or hit.result > 0):
+            parts["KEY"] = hit.result & 0xFFFFFFFFFFFFFFFF
+        return [tuple(parts[name] for name in sorted(parts))]
+
+    def _value(self, token: str, value: int) -> int:
+        if token.startswith("*"):
+            return self._objects.u32(value) if token.endswith("32") else self._objects.u64(value)
+        return value & 0xFFFFFFFF if token.endswith("32") else value
+
+    def _is_own(self, resource: Resource, call: Call, hit: Hit) -> bool:
+        """Whether a thing is the module's, whoever registers it: one of its members points into the module."""
+        structure = resource.mine.partition(".")[0]
+        with suppress(ValueError, KoboxError):
+            for token, value in zip(call.arguments, hit.args, strict=False):
+                # Of two keys the second is the object: (chain, notifier_block), (net, nf_hook_ops).
+                if token == ("KEY2" if "KEY2" in call.arguments else "KEY") and structure:
+                    return self._mine(self._objects.number(value, resource.mine))
+        return False
+
+    def _mine(self, address: int) -> bool:
+        return self._module is not None and address in self._module
+
+    def _name(self, resource: Resource, call: Call, hit: Hit, key: Key) -> str:
+        if "NAME" in call.arguments[:6]:
+            return hit.string(hit.args[call.arguments.index("NAME")], 200)
+        pointer = next((part for part in reversed(key) if isinstance(part, int)), 0)
+        with suppress(KoboxError, ValueError):
+            if resource.name and (text := self._objects.text(pointer, resource.name)):
+                return text
+        return self._symbol(pointer)
+
+    def _symbol(self, address: int) -> str:
+        """The module's own name for an address: of a variable or function, "" for others."""
+        placement = self._examination.placement
+        place = placement.find(address) if placement is not None else None
+        if place is None:
+            return ""
+        debug = self._examination.file.debug
+        for variable in debug.variables:
+            if variable.section == place[0] and variable.offset <= place[1] < variable.offset + variable.size:
+                return variable.name
+        function = debug.function_at(*place)
+        return function.name if function else ""
+
+    # -- where it can be seen ----------------------------------------------------------------------------------
+
+    def _path(self, resource: Resource, call: Call, hit: Hit, key: Key, name: str) -> str:
+        objects = self._objects
+        if resource.path == "class":
+            return f"/sys/class/{name}"
+        if resource.path == "proc":
+            assert isinstance(key[0], int)
+            return "/proc/" + "/".join(self._names(key[0], "proc_dir_entry.parent", "proc_dir_entry.name", "/proc"))
+        if resource.path == "debugfs":
+            parent = hit.args[call.arguments.index("PARENT")]
+            if 0 < parent < 1 << 63 or parent > -4096 & 0xFFFFFFFFFFFFFFFF or not name:
+                return ""  # an error of an earlier call: nothing is made
+            above = self._names(parent, "dentry.d_parent", "dentry.d_name.name", "/") if parent else []
+            return "/sys/kernel/debug/" + "/".join([*above, name])
+        tokens = dict(zip(call.arguments, hit.args, strict=False))
+        kobject, member = key[-1] if call.kobject else 0, call.kobject
+        for token, value in tokens.items():
+            if "@" in token:
+                kobject, member = value, token.partition("@")[2]
+        if not isinstance(kobject, int) or not kobject:
+            return ""
+        kobject = objects.member(kobject, member)
+        path = "/sys/" + "/".join(self._names(kobject, "kobject.parent", "kobject.name", ""))
+        if "ATTRIBUTE" in tokens:
+            return f"{path}/{objects.text(tokens['ATTRIBUTE'], 'attribute.name')}"
+        return f"{path}/{self._group(tokens['GROUP'])}" if "GROUP" in tokens else path
+
+    def _group(self, group: int) -> str:
+        """What shows that a group is there: its directory, or its first file."""
+        if name := self._objects.text(group, "attribute_group.name"):
+            return name
+        for array in ("attrs", "bin_attrs"):
+            if (attributes := self._objects.number(group, f"attribute_group.{array}")) and (
+                first := self._objects.u64(attributes)
+            ):
+                return self._objects.text(first, "attribute.name")
+        return "?"
+
+    def _names(self, at: int, parent: str, name: str, root: str) -> list[str]:
+        """The names from the root of a tree down to an entry."""
+        found: list[str] = []
+        while at and len(found) < 64:
+            above, text = self._objects.number(at, parent), self._objects.text(at, name)
+            if above == at or text == root:
+                break
+            found.append(text)
+            at = above
+        return found[::-1]
+
+    # -- reporting ---------------------------------------------------------------------------------------------
+
+    def _report_waiting(self, one: Waiting) -> None:
+        resource = next(found for found in resource_table().resources if found.pending == one.kind)
+        examination = self._examination
+        trace = self._armed.get(one.address)
+        if one.frames:
+            trace = Trace(one.frames, examination.placement)
+        elif one.kind == "kthread":
+            trace = self._thread_maker(one.address)
+        chain = examination.chain(trace) if trace is not None else ()
+        which = one.name or self._symbol(one.address)
+        function = self._symbol(one.function)
+        label = f"{resource.what} {which}".rstrip()
+        verb = "still runs" if one.kind in ("kthread", "task") else "still waits"
+        message = f"{label} {verb} to call {function}()" if verb == "still waits" else f"{label} {verb} in {function}()"
+        examination.report(
+            "left-behind",
+            Severity.ERROR,
+            f"{message}, whose memory goes",
+            chain=chain,
+            thing=Thing(label, one.address, made=chain),
+            advice=f"Undo it by {resource.advice} before the module goes.",
+        )
+
+    def _thread_maker(self, task: int) -> Trace | None:
+        for number, resource in enumerate(self._resources):
+            if resource.pending == "kthread":
+                found = self._made.get(number, {}).get((task,))
+                return found[-1].trace if found else None
+        return None
+
+    def _report_made(self, *, can_look: bool) -> None:
+        box = self._examination.box
+        for number, resource in enumerate(self._resources):
+            for things in self._made.get(number, {}).values():
+                for made in things:
+                    if resource.pending or (made.path and not (can_look and box.path(made.path).exists())):
+                        continue
+                    self._report(resource, made, "")
+
+    def _report(self, resource: Resource, made: Made, message: str) -> None:
+        chain = self._examination.chain(made.trace)
+        label = f"{resource.what} {made.name}".rstrip()
+        address = next((part for part in reversed(made.key) if isinstance(part, int)), 0)
+        tail = ", and points into memory that goes with the module" if made.gone_code else ""
+        self._examination.report(
+            "left-behind",
+            Severity.ERROR if made.gone_code else Severity.WARNING,
+            message or f"{label} is left behind{tail}",
+            chain=chain,
+            thing=Thing(label, address, made=chain),
+            advice=f"Undo it by {resource.advice}.",
+        )
+
+    # -- pairs -------------------------------------------------------------------------------------------------
+
+    def _pairs(self, imports: list[str]) -> list[Resource]:
+        """What the table does not have, but names and types tell."""
+        table, btf, found = resource_table(), self._symbols.btf, []
+        for name in imports:
+            if name in table.functions:
+                continue
+            for other in table.pairs.counterparts(name):
+                if other in table.functions or other not in self._symbols or name not in self._symbols:
+                    continue
+                mine, its = btf.parameters(name), btf.parameters(other)
+                if not mine or not its or mine[0].type != its[0].type or not mine[0].type.startswith("struct "):
+                    continue
+                success = "= 0" if btf.return_type(name) == "int" else ""
+                found.append(
+                    Resource(
+                        f"what {name}() was given:",
+                        f"{other}()",
+                        made=(Call(name, ("KEY",), success=success),),
+                        undone=(Call(other, ("KEY",)),),
+                        static=True,
+                    )
+                )
+                break
+        return found

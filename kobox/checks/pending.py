@@ -1,0 +1,185 @@
+"""What will still call a module's code: timers, work, tasklets, RCU callbacks, threads, and tasks that sleep in it.
+
+Nothing of this is counted: what the kernel itself keeps is looked at, when the module's exit has returned (or its init
+failed) and its memory is still there. What is found then runs into memory that is gone.
+
+    timers      timer_bases.vectors[]            include/linux/timer.h, kernel/time/timer.c
+    hrtimers    hrtimer_bases.clock_base[]       kernel/time/hrtimer.c
+    tasklets    tasklet_vec, tasklet_hi_vec      kernel/softirq.c
+    RCU         rcu_data.cblist                  kernel/rcu/tree.c
+    threads     init_task.tasks                  kernel/kthread.c
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from kobox.errors import KoboxError
+from kobox.kernel.box import Box
+from kobox.kernel.objects import Objects
+from kobox.kernel.stack import StackFrame
+
+_PF_EXITING, _PF_KTHREAD = 0x4, 0x200000  # include/linux/sched.h
+_STACK_SIZE = 0x4000
+_WORK_PENDING = 1
+
+Mine = Callable[[int], bool]
+"""Whether an address lies in the module."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One thing that will call `function` of the module: `kind` is timer, hrtimer, tasklet, rcu, work, kthread or task;
+    `address` is the object's; `name` a thread's; `frames` where a task sleeps."""
+
+    kind: str
+    address: int
+    function: int
+    name: str = ""
+    frames: tuple[StackFrame, ...] = ()
+
+
+class Pending:
+    """Looks for what waits in one box."""
+
+    def __init__(self, box: Box) -> None:
+        self._box = box
+        self._objects = Objects(box)
+        self._read = box.machine.read
+
+    def find(self, mine: Mine, works: tuple[int, ...] = (), current: int = 0) -> tuple[list[Waiting], list[str]]:
+        """All that waits to call the module; and what could not be looked at, in words. `works` are work items that
+        were queued, `current` the task that runs now."""
+        found: list[Waiting] = []
+        unknown: list[str] = []
+        looks: tuple[tuple[str, Callable[[], Iterator[Waiting]]], ...] = (
+            ("timers", lambda: self._timers(mine)),
+            ("high-resolution timers", lambda: self._hrtimers(mine)),
+            ("tasklets", lambda: self._tasklets(mine)),
+            ("work items", lambda: self._works(mine, works)),
+            ("threads", lambda: self._tasks(mine, current)),
+        )
+        for what, look in looks:
+            try:
+                found += look()
+            except (KoboxError, ValueError) as error:
+                unknown.append(f"{what}: {error}")
+        return found, unknown
+
+    def callbacks(self, mine: Mine) -> list[Waiting]:
+        """RCU callbacks of the module that have not run."""
+        try:
+            return list(self._callbacks(mine))
+        except (KoboxError, ValueError):
+            return []
+
+    def current(self, stack_pointer: int) -> int:
+        """The task whose stack is in use; 0 on an interrupt's."""
+        stack = stack_pointer & -_STACK_SIZE
+        return next((task for task in self._all_tasks() if self._objects.number(task, "task_struct.stack") == stack), 0)
+
+    # -- timers ------------------------------------------------------------------------------------------------
+
+    def _timers(self, mine: Mine) -> Iterator[Waiting]:
+        objects, btf = self._objects, self._box.symbols.btf
+        base, size = objects.percpu("timer_bases"), btf.size("timer_base")
+        function, buckets = objects.offset("timer_list.function"), btf.array_length("timer_base", "vectors")
+        delayed = objects.address("delayed_work_timer_fn")
+        for n in range(self._box.symbols.extent("timer_bases") // size):
+            vectors = objects.member(base + n * size, "timer_base.vectors")
+            for first in filter(None, struct.unpack(f"<{buckets}Q", self._read(vectors, 8 * buckets))):
+                for timer in objects.chain(first):
+                    target = objects.u64(timer + function)
+                    if mine(target):
+                        yield Waiting("timer", timer, target)
+                    elif target == delayed:
+                        work = objects.container(timer, "delayed_work.timer")
+                        with suppress(ValueError):
+                            target = objects.number(work, "work_struct.func")
+                            if mine(target):
+                                yield Waiting("delayed work", work, target)
+
+    def _hrtimers(self, mine: Mine) -> Iterator[Waiting]:
+        objects, btf = self._objects, self._box.symbols.btf
+        bases = objects.member(objects.percpu("hrtimer_bases"), "hrtimer_cpu_base.clock_base")
+        size, active = btf.size("hrtimer_clock_base"), objects.offset("hrtimer_clock_base.active")
+        for n in range(btf.array_length("hrtimer_cpu_base", "clock_base")):
+            for node in objects.tree(bases + n * size + active):
+                timer = objects.container(node, "hrtimer.node")
+                target = objects.number(timer, "hrtimer.function")
+                if mine(target):
+                    yield Waiting("hrtimer", timer, target)
+
+    # -- what is called soon -----------------------------------------------------------------------------------
+
+    def _tasklets(self, mine: Mine) -> Iterator[Waiting]:
+        objects = self._objects
+        member = "tasklet_struct.func"
+        for name in ("tasklet_vec", "tasklet_hi_vec"):
+            for tasklet in objects.chain(objects.number(objects.percpu(name), "tasklet_head.head")):
+                target = objects.number(tasklet, member)
+                if mine(target):
+                    yield Waiting("tasklet", tasklet, target)
+
+    def _callbacks(self, mine: Mine) -> Iterator[Waiting]:
+        objects = self._objects
+        head = objects.number(objects.percpu("rcu_data"), "rcu_data.cblist.head")
+        for callback in objects.chain(head):
+            target = objects.number(callback, "callback_head.func")
+            if mine(target):
+                yield Waiting("rcu", callback, target)
+
+    def _works(self, mine: Mine, works: tuple[int, ...]) -> Iterator[Waiting]:
+        objects = self._objects
+        for work in works:
+            with suppress(ValueError):
+                target = objects.number(work, "work_struct.func")
+                entry = objects.member(work, "work_struct.entry")
+                queued = objects.u64(entry) not in (0, entry)  # else its timer has not expired, or it was cancelled
+                if mine(target) and queued and objects.number(work, "work_struct.data") & _WORK_PENDING:
+                    yield Waiting("work", work, target)
+
+    # -- tasks -------------------------------------------------------------------------------------------------
+
+    def _all_tasks(self) -> Iterator[int]:
+        first = self._objects.address("init_task")
+        return self._objects.list(self._objects.member(first, "task_struct.tasks"), "task_struct.tasks")
+
+    def _tasks(self, mine: Mine, current: int) -> Iterator[Waiting]:
+        objects = self._objects
+        for task in self._all_tasks():
+            flags = objects.number(task, "task_struct.flags")
+            if flags & _PF_EXITING or objects.number(task, "task_struct.exit_state"):
+                continue
+            name = objects.text(task, "task_struct.comm")
+            if flags & _PF_KTHREAD and (kthread := self._kthread(task)):
+                target = objects.number(kthread, "kthread.threadfn")
+                if mine(target):
+                    yield Waiting("kthread", task, target, name)
+                    continue
+            if task != current and (frames := self._inside(task, mine)):
+                place = next(frame for frame in frames if mine(frame.address))
+                yield Waiting("task", task, place.address, name, frames)
+
+    def _kthread(self, task: int) -> int:
+        """struct kthread of a kernel thread: `worker_private` since 5.17, `set_child_tid` before."""
+        member = "worker_private" if self._objects.has("task_struct.worker_private") else "set_child_tid"
+        return self._objects.number(task, f"task_struct.{member}")
+
+    def _inside(self, task: int, mine: Mine) -> tuple[StackFrame, ...]:
+        """The calls of a task that sleeps in the module's code; () for all others."""
+        stack = self._objects.number(task, "task_struct.stack")
+        at = self._objects.number(task, "task_struct.thread.sp")
+        if not stack <= at < stack + _STACK_SIZE:
+            return ()
+        words = struct.unpack_from(f"<{(stack + _STACK_SIZE - at) // 8}Q", self._read(at, stack + _STACK_SIZE - at))
+        if not any(mine(word) for word in words if word >= _MODULES):
+            return ()
+        frames = self._box.unwinder.asleep(task)
+        return frames if any(mine(frame.address) for frame in frames) else ()
+
+
+_MODULES = 0xFFFFFFFF80000000  # no module lies below (Documentation/arch/x86/x86_64/mm.rst)

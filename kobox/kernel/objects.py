@@ -1,0 +1,140 @@
+"""The kernel's objects in the box's memory: members by BTF, per-CPU variables, lists and trees.
+
+    objects = Objects(box)
+    name = objects.text(device, "device.kobj.name")
+    for task in objects.list(objects.address("init_task"), "task_struct.tasks"):
+        print(objects.number(task, "task_struct.pid"))
+
+Nothing is called in the box, so all of it may be asked for in a probe, and when the box is dead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from kobox.errors import KoboxError
+
+if TYPE_CHECKING:
+    from kobox.kernel.box import Box
+
+_MASK = (1 << 64) - 1
+_MANY = 100_000  # more elements than any list here has: a damaged one may go in circles
+
+
+class Objects:
+    """Reads objects of one box. Members are named as "structure.member", and on through members that are structures.
+
+    Raises `BtfError` for a member that this kernel does not have, `ValueError` where nothing is mapped.
+    """
+
+    def __init__(self, box: Box) -> None:
+        self._symbols = box.symbols
+        self._machine = box.machine
+        self._btf = box.symbols.btf
+        self._places: dict[str, tuple[int, int, str]] = {}  # (offset, bytes, type)
+        self._percpu: int | None = None
+
+    # -- where things are --------------------------------------------------------------------------------------
+
+    def address(self, symbol: str) -> int:
+        """The address of a variable. Raises `SymbolNotFoundError`."""
+        return int(self._symbols.address(symbol))
+
+    def percpu(self, symbol: str) -> int:
+        """The address of a per-CPU variable, of CPU 0."""
+        if self._percpu is None:
+            self._percpu = self.u64(self.address("__per_cpu_offset"))
+        return self.address(symbol) + self._percpu & _MASK
+
+    def has(self, path: str) -> bool:
+        """Whether this kernel has such a member."""
+        try:
+            self._place(path)
+        except KoboxError:
+            return False
+        return True
+
+    def offset(self, path: str) -> int:
+        """The offset of a member, from the start of the outermost structure."""
+        return self._place(path)[0]
+
+    def member(self, address: int, path: str) -> int:
+        """The address of a member."""
+        return address + self._place(path)[0]
+
+    def container(self, address: int, path: str) -> int:
+        """The structure that an address is such a member of."""
+        return address - self._place(path)[0]
+
+    # -- what is there -----------------------------------------------------------------------------------------
+
+    def number(self, address: int, path: str) -> int:
+        """The value of a member: an unsigned number, a pointer."""
+        offset, size, _ = self._place(path)
+        return int.from_bytes(self._machine.read(address + offset, size), "little")
+
+    def text(self, address: int, path: str) -> str:
+        """The text of a member that is an array of characters, or points to some; "" when it points nowhere."""
+        offset, size, kind = self._place(path)
+        at = address + offset
+        if not kind.endswith("]"):
+            at, size = self.u64(at), 256
+        return self.string(at, size)
+
+    def string(self, address: int, limit: int = 256) -> str:
+        """The C string at an address; "" where there is none."""
+        out = b""
+        try:
+            while len(out) < limit and 0 not in out:
+                out += self._machine.read(address + len(out), min(limit - len(out), 4096 - (address + len(out) & 4095)))
+        except ValueError:
+            return ""
+        return out.partition(b"\0")[0].decode(errors="backslashreplace")
+
+    def u64(self, address: int) -> int:
+        """The 64-bit number there."""
+        return int.from_bytes(self._machine.read(address, 8), "little")
+
+    def u32(self, address: int) -> int:
+        """The 32-bit number there."""
+        return int.from_bytes(self._machine.read(address, 4), "little")
+
+    # -- lists and trees ---------------------------------------------------------------------------------------
+
+    def list(self, head: int, path: str) -> Iterator[int]:
+        """The structures of a circular list (struct list_head) that are linked by this member; the one whose own member
+        `head` is, or of which it is the list alone, is left out."""
+        link = self.offset(path)
+        return (at - link for at in self.chain(self.u64(head), stop=head))
+
+    def chain(self, at: int, *, link: int = 0, stop: int = 0) -> Iterator[int]:
+        """What a chain of pointers leads to, each `link` bytes from the start of the one before; it ends at NULL or at
+        `stop`."""
+        for _ in range(_MANY):
+            if at in (0, stop):
+                return
+            yield at
+            at = self.u64(at + link)
+
+    def tree(self, root: int) -> Iterator[int]:
+        """The nodes of a red-black tree (struct rb_node { parent and colour; right; left }), in no order."""
+        todo, seen = [self.u64(root)], 0
+        while todo and seen < _MANY:
+            at = todo.pop()
+            if at:
+                seen += 1
+                yield at
+                todo += [self.u64(at + 8), self.u64(at + 16)]
+
+    # -- BTF ---------------------------------------------------------------------------------------------------
+
+    def _place(self, path: str) -> tuple[int, int, str]:
+        if path not in self._places:
+            structure, *members = path.split(".")
+            offset, size, kind = 0, 8, f"struct {structure}"
+            for member in members:
+                inner, size, kind = self._btf.member(kind.rpartition(" ")[2], member)
+                offset += inner
+            self._places[path] = offset, size, kind
+        return self._places[path]

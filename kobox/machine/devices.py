@@ -1,0 +1,134 @@
+"""Devices that Python models: what the kernel reads and writes at their registers, and RAM, interrupts and news.
+
+A machine has sixteen places for them, a page of registers each, which ACPI announces (`acpi.py`). The kernel's access
+to a register is a call of `Device.read` or `Device.write`, in the middle of an instruction: what a device does there is
+between it and RAM. What concerns anybody else waits until the CPU has stopped: `Bus.ring` asks for that, and
+`Device.attend` is then called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kobox.errors import KoboxError
+from kobox.machine.acpi import DEVICE_SLOTS
+
+PAGE = 4096
+
+
+class Device:
+    """One device. `bus` is what it is plugged into, `slot` where; set by `Bus.attach`."""
+
+    bus: Bus
+    slot: int
+
+    def read(self, offset: int, size: int) -> int:
+        """The kernel reads a register of `size` bytes."""
+        raise NotImplementedError
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """The kernel writes a register."""
+        raise NotImplementedError
+
+    def attend(self) -> None:
+        """The device has rung, and the CPU has stopped: pass on what there is."""
+
+    def save(self) -> Any:
+        """The device's state, for a checkpoint; never changed afterwards."""
+        raise NotImplementedError
+
+    def load(self, state: Any) -> None:
+        """Undo `save`."""
+        raise NotImplementedError
+
+    def unplugged(self) -> None:
+        """The device was taken out, or the machine went back to a time before it was there."""
+
+
+class Bus:
+    """The places for devices of one machine.
+
+    `interrupt()` raises the interrupt that all share; `stop()` makes the CPU stop before its next block;
+    `wrote(address, size)` tells that a device has changed RAM.
+    """
+
+    def __init__(
+        self,
+        ram: memoryview,
+        interrupt: Callable[[], None],
+        stop: Callable[[], None],
+        wrote: Callable[[int, int], None],
+        now: Callable[[], int],
+    ) -> None:
+        self.ram = ram
+        self.interrupt = interrupt
+        self.wrote = wrote
+        self.now = now
+        self._stop = stop
+        self.slots: dict[int, Device] = {}
+        self._rung: list[Device] = []
+
+    @property
+    def rung(self) -> bool:
+        """Whether a device waits for `attend`."""
+        return bool(self._rung)
+
+    def attach(self, device: Device) -> int:
+        """Plug a device in; where. Raises `KoboxError` when every place is taken."""
+        slot = next((n for n in range(DEVICE_SLOTS) if n not in self.slots), None)
+        if slot is None:
+            raise KoboxError(
+                f"all {DEVICE_SLOTS} places for network cards and disks are taken", hint="Detach a disk first."
+            )
+        device.bus, device.slot = self, slot
+        self.slots[slot] = device
+        return slot
+
+    def detach(self, device: Device) -> None:
+        """Take a device out."""
+        if self.slots.get(device.slot) is device:
+            del self.slots[device.slot]
+            if device in self._rung:
+                self._rung.remove(device)
+            device.unplugged()
+
+    def access(self, offset: int, size: int, value: int, write: int) -> int:
+        """The kernel reads or writes at `offset` of all devices' registers."""
+        slot, register = divmod(offset, PAGE)
+        device = self.slots.get(slot)
+        if device is None:
+            return _NOBODY.get(register, 0)
+        if write:
+            device.write(register, size, value)
+            return 0
+        return device.read(register, size)
+
+    def ring(self, device: Device) -> None:
+        """A device has something to tell: `attend` is called when the CPU has stopped."""
+        if device not in self._rung:
+            self._rung.append(device)
+        self._stop()
+
+    def attend(self) -> None:
+        """Let the devices that have rung tell what they have to."""
+        while self._rung:
+            self._rung.pop(0).attend()
+
+    def save(self) -> dict[int, tuple[Device, Any]]:
+        """What is plugged in, and its state, for a checkpoint."""
+        return {slot: (device, device.save()) for slot, device in self.slots.items()}
+
+    def load(self, state: dict[int, tuple[Device, Any]]) -> None:
+        """Undo `save`: also what was taken out since is there again."""
+        self._rung.clear()
+        for slot, device in list(self.slots.items()):
+            if slot not in state or state[slot][0] is not device:
+                self.detach(device)
+        for slot, (device, saved) in state.items():
+            self.slots[slot] = device
+            device.load(saved)
+
+
+# A place where nothing is plugged in is a virtio device of no kind (virtio 1.2, 4.2.2): "virt", version 2, device 0.
+_NOBODY = {0: 0x74726976, 4: 2}
