@@ -21,7 +21,7 @@
 #define TLB_SIZE 1024
 
 enum shadow { UNKNOWN = 0, WRITTEN_TO = 1, UNWRITTEN = 2, FORBIDDEN = 0x80 };
-enum report { REPORT_SHADOW, REPORT_UNMAPPED, REPORT_USER, REPORT_UNINITIALISED, REPORT_BOUND };
+enum report { REPORT_SHADOW, REPORT_UNMAPPED, REPORT_USER, REPORT_UNINITIALISED, REPORT_BOUND, REPORT_STACK };
 
 /* `kind`, where the code is, the address, how many bytes from there, INSN_READ or _WRITE, the shadow's byte or bound's number. */
 typedef int (*watch_callback)(int kind, uint64_t pc, uint64_t address, uint64_t size, int access, uint64_t detail);
@@ -51,7 +51,7 @@ struct watch {
     uint64_t repeat_pc, repeat_count;
     uint64_t executed, stop_at;  /* instructions of the modules; where to stop */
     uint64_t inside;             /* stack of the task that is in a function which allocates for a module */
-    uint64_t module_stack;       /* lowest stack pointer seen in a module's code */
+    uint64_t stack_limit;        /* how deep a stack may be in a module's code; 0: as deep as it likes */
     bool trusting;               /* a report was answered with: no more of this instruction */
 };
 
@@ -266,6 +266,16 @@ static uint32_t bound_at(const struct watch *w, uint64_t site)
     return low < w->bound_count && w->bounds[low].site == site ? (uint32_t)low + 1 : 0;
 }
 
+/* A stack that is deeper than allowed is told of, and again when it is half a KiB deeper. */
+static void look_at_stack(struct machine *m, uint64_t pc, uint64_t rsp)
+{
+    uint64_t depth = STACK_OF(rsp) + 0x4000 - rsp;
+    if (!m->watch->stack_limit || depth <= m->watch->stack_limit)
+        return;
+    m->watch->stack_limit = depth + 512;
+    tell_watcher(m, REPORT_STACK, pc, rsp, depth, 0, 0);
+}
+
 static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user)
 {
     struct machine *m = user;
@@ -295,6 +305,7 @@ static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user
     case OP_ENTER:
         if (i->disp > 0 && i->disp < 8192)
             fill(m, live_reg(m, R_RSP) - (uint64_t)i->disp, (uint64_t)i->disp, UNWRITTEN, true);
+        look_at_stack(m, pc, live_reg(m, R_RSP) - (uint64_t)(int64_t)i->disp);
         break;
     case OP_LEAVE:
         if (i->disp > 0 && i->disp < 8192)
@@ -562,6 +573,12 @@ EXPORT int kobox_watch_from_module(struct machine *m) { return watch_called_from
 EXPORT uint64_t kobox_watch_caller(struct machine *m) { return m->watch ? m->watch->caller : 0; }
 EXPORT uint64_t kobox_watch_count(struct machine *m) { return m->watch ? m->watch->executed : 0; }
 EXPORT void kobox_watch_stop_at(struct machine *m, uint64_t count) { m->watch->stop_at = count; }
+EXPORT void kobox_watch_stack(struct machine *m, uint64_t limit)
+{
+    if (m->watch)
+        m->watch->stack_limit = limit;
+}
+
 EXPORT void kobox_watch_inside(struct machine *m, int inside)
 {
     if (m->watch)
