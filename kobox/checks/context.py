@@ -75,7 +75,9 @@ def context_table() -> Table:
         frozenset(data["faults"]),
         {name: int(number) for number, names in data["flags"].items() for name in names},
         tuple(
-            LockKind(**{key: value if key == "kind" else tuple(value) for key, value in row.items()})
+            LockKind(
+                row["kind"], *(tuple(row.get(part, ())) for part in ("takes", "releases", "takes_or_fails", "tries"))
+            )
             for row in data["lock"]
         ),
     )
@@ -111,10 +113,19 @@ class Context(Check):
         self._forget_all()
         self._watch_places(examination)
 
+    def initialised(self, examination: Examination) -> None:
+        self._returned("when init has returned")
+
     def exited(self, examination: Examination) -> None:
+        self._returned("when the module's code has returned for the last time")
+
+    def _returned(self, when: str) -> None:
+        """Where the kernel would look itself, and put preempt_count right with a warning (do_one_initcall)."""
         registers = self._machine.registers()
-        state = self._cpu.state(registers)
-        self._report_open(registers.rsp & -_STACK, state, "when the module's code has returned for the last time")
+        stack, state = registers.rsp & -_STACK, self._cpu.state(registers)
+        if self._book.held.get(stack):
+            self._report_open(stack, state, when)
+            self._base = 0
 
     def gone(self, examination: Examination) -> None:
         self._report_depth()
@@ -126,6 +137,7 @@ class Context(Check):
         self._book = LockBook()
         self._traces: dict[tuple[int, int], Trace] = {}
         self._contexts: dict[int, dict[str, tuple[Held, CpuState]]] = {}  # lock -> where it was taken -> how
+        self._told: set[frozenset[int]] = set()  # circles of locks that were reported
         self._base = 0  # what preempt_count was when it was last reported
 
     # -- what is watched ---------------------------------------------------------------------------------------
@@ -164,7 +176,7 @@ class Context(Check):
 
     def _may_sleep(self, name: str, hit: Hit) -> None:
         state = self._cpu.state(hit.registers)
-        if state.may_sleep:
+        if state.may_sleep or state.is_spoilt:
             return
         table = context_table()
         if name in table.flags and not hit.args[table.flags[name]] & _DIRECT_RECLAIM:
@@ -311,8 +323,10 @@ class Context(Check):
 
     def _report_order(self, circle: tuple[Edge, ...]) -> None:
         examination, edge, other = self._examination, circle[0], circle[1]
-        if "reading" in edge.second.kind and "reading" in other.first.kind:
+        locks = frozenset(one.first.address for one in circle)
+        if locks in self._told or ("reading" in edge.second.kind and "reading" in other.first.kind):
             return
+        self._told.add(locks)
         name = examination.symbol
         taken, held = (f"{lock.kind} {name(lock.address)}".rstrip() for lock in (edge.second, edge.first))
         chain = examination.chain(other.second.trace)
@@ -343,8 +357,8 @@ class Context(Check):
     # -- interrupts --------------------------------------------------------------------------------------------
 
     def _look_at_interrupts(self, lock: Held, state: CpuState, function: str) -> None:
-        """A lock that an interrupt takes must not be held where that interrupt may come; functions with "_irq" and "_bh" in
-        their names see to that themselves."""
+        """A lock that an interrupt takes must not be held where that interrupt may come; functions with "_irq" and
+        "_bh" in their names see to that themselves."""
         seen = self._contexts.setdefault(lock.address, {})
         if state.in_hardirq:
             seen.setdefault("hard interrupt", (lock, state))
@@ -417,8 +431,8 @@ class Context(Check):
             self._report_open(stack, state, "on return to user space")
 
     def _report_open(self, stack: int, state: CpuState, when: str) -> None:
-        """Report what is held by this task, or switched off, and is so by the kernel's own account too: what was not seen
-        to be released may have been, by somebody else."""
+        """Report what is held by this task, or switched off, and is so by the kernel's own account too: what was not
+        seen to be released may have been, by somebody else."""
         examination = self._examination
         for held in self._book.held.pop(stack, []):
             label = f"{held.kind} {examination.symbol(held.address)}".rstrip()

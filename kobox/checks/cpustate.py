@@ -45,6 +45,11 @@ class CpuState:
     def may_sleep(self) -> bool:
         return self.interrupts and not self.count and not self.rcu
 
+    @property
+    def is_spoilt(self) -> bool:
+        """Whether the count has gone below zero, as after "scheduling while atomic": then it says nothing any more."""
+        return self.count & _PREEMPT > 0x80
+
     def why_not(self) -> str:
         """Why it may not sleep, in words; the strongest reason."""
         if self.in_hardirq:

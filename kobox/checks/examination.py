@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from typing import Any
 
 from kobox.checks.finding import Chain, Finding, Frame, Severity, Thing, chain_of, frame_of
@@ -73,6 +72,9 @@ class Check:
 
     def linked(self, examination: Examination) -> None:
         """The module is in memory (`examination.module`), its init has not run."""
+
+    def initialised(self, examination: Examination) -> None:
+        """The module's init has returned, and said that all is well; nothing has been done after that."""
 
     def exited(self, examination: Examination) -> None:
         """The module's exit function has returned, or its init with an error; nothing has been done after that."""
@@ -358,32 +360,23 @@ class Examination:
         self.probe("free_module", leaves)
 
     def _watch_functions(self, module: LoadedAt) -> None:
-        """Be told when init has failed and when exit has returned."""
+        """Be told when init and exit have returned."""
         btf, read = self.box.symbols.btf, self.box.machine.read
 
-        def returned(hit: Hit, always: bool) -> None:
-            if self.module is module and (always or hit.result):
+        def init_returned(hit: Hit) -> None:
+            if self.module is module:
+                for check in self.checks:
+                    (check.exited if hit.result else check.initialised)(self)
+
+        def exit_returned(hit: Hit) -> None:
+            if self.module is module:
                 for check in self.checks:
                     check.exited(self)
 
-        for member in ("init", "exit"):
+        for member, returned in (("init", init_returned), ("exit", exit_returned)):
             function = int.from_bytes(read(module.address + btf.offset("module", member), 8), "little")
             if function:
-                self.probe_code(function, None, partial(returned, always=member == "exit"))
-
-    def _give_up(self, error: BoxError) -> None:
-        """A call that did not come back is a finding; what has killed a process or the kernel stands in the kernel's
-        log."""
-        if isinstance(error, (BoxHungError, BoxTimeoutError)):
-            how = "it spins" if isinstance(error, BoxHungError) else "it sleeps for something that does not happen"
-            frame = frame_of(error.rip)
-            self.report(
-                "hang",
-                Severity.ERROR,
-                f"{self.stage!s} does not come back: {how}",
-                chain=(frame,) if frame else (),
-                advice="Look for a loop whose condition nobody changes, a lock taken twice, a wait without its wake-up.",
-            )
+                self.probe_code(function, None, returned)
 
     def _watch_code(self) -> None:
         """Tell the machine which code is the module's, for probes' FROM_MODULE."""

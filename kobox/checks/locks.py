@@ -17,8 +17,8 @@ SPINNING = ("spinlock", "rwlock", "rwlock for reading")
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A lock that somebody holds, or a section that is open: `kind` as context.toml has it, "preemption" or "interrupts";
-    `trace` where it was taken, `state` what held right before, `time` virtual nanoseconds then."""
+    """A lock that somebody holds, or a section that is open: `kind` as context.toml has it, "preemption" or
+    "interrupts"; `trace` where it was taken, `state` what held right before, `time` virtual nanoseconds then."""
 
     kind: str
     address: int

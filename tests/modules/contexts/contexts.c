@@ -230,11 +230,11 @@ static noinline void ctx_spin_other_way(void)
 static void ctx_spin_order(void)
 {
 	if (good)
-		mutex_lock(&ctx_mutex);	/* what is always held outside makes any order good */
+		mutex_lock(&ctx_second);	/* what is always held outside makes any order good */
 	ctx_spin_one_way();
 	ctx_spin_other_way();
 	if (good)
-		mutex_unlock(&ctx_mutex);
+		mutex_unlock(&ctx_second);
 }
 
 static void ctx_irqs_off(void)
@@ -259,7 +259,7 @@ static noinline void ctx_use(char *room)
 }
 
 static noinline int ctx_recurse(int depth)
-{
+{	/* makes a large frame */
 	char room[900];
 
 	memset(room, depth, sizeof(room));
