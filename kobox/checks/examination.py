@@ -378,6 +378,20 @@ class Examination:
             if function:
                 self.probe_code(function, None, returned)
 
+    def _give_up(self, error: BoxError) -> None:
+        """A call that did not come back is a finding; what has killed a process or the kernel stands in the kernel's
+        log."""
+        if isinstance(error, (BoxHungError, BoxTimeoutError)):
+            how = "it spins" if isinstance(error, BoxHungError) else "it sleeps for something that does not happen"
+            frame = frame_of(error.rip)
+            self.report(
+                "hang",
+                Severity.ERROR,
+                f"{self.stage!s} does not come back: {how}",
+                chain=(frame,) if frame else (),
+                advice="Look for a loop whose condition nobody changes, a lock taken twice, a wait without its wake-up.",
+            )
+
     def _watch_code(self) -> None:
         """Tell the machine which code is the module's, for probes' FROM_MODULE."""
         assert self.placement is not None
