@@ -43,7 +43,7 @@ class Memory(Check):
         self._box = box = examination.box
         self._watch = box.watch
         self._watch.on_report = self._reported
-        self._watch.on_stack = self._stack_room
+        self._watch.on_local = self._local_room
         self._variables = Variables(examination.file)
         self._fixups: set[int] | None = None
         self._heap = Heap(box)
@@ -68,7 +68,7 @@ class Memory(Check):
             self._heap.forget(thing)
 
     def detach(self, examination: Examination) -> None:
-        self._watch.on_report = self._watch.on_stack = None
+        self._watch.on_report = self._watch.on_local = None
 
     def _set_rules(self) -> None:
         symbols = self._box.symbols
@@ -128,7 +128,7 @@ class Memory(Check):
             self._bad_mark(report.address, report.size, report.writes, report.detail, trace, through)
         elif what is What.BOUND:
             self._beyond_bound(report, trace)
-        elif what is What.STACK:
+        elif what is What.LOCAL:
             self._beyond_local(report, trace, through)
         elif what is What.UNINITIALISED:
             self._unwritten(report, trace)
@@ -194,7 +194,7 @@ class Memory(Check):
                     return local.name, start, local.size
         return None
 
-    def _stack_room(self, pc: int, address: int, whole: bool) -> int:
+    def _local_room(self, pc: int, address: int, whole: bool) -> int:
         found = self._local_at(pc, address)
         if found is None or found[2] <= _WORD_BYTES or (whole and found[1] != address):
             return 0

@@ -89,6 +89,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_watch_bounds": (_I, (_P, _P, ctypes.c_size_t)),
     "kobox_watch_rule": (_I, (_P, _P)),
     "kobox_watch_unrule": (None, (_P, _U64)),
+    "kobox_watch_stack": (None, (_P, _U64)),
     "kobox_watch_from_module": (_I, (_P,)),
     "kobox_watch_caller": (_U64, (_P,)),
     "kobox_watch_count": (_U64, (_P,)),

@@ -21,7 +21,7 @@
 #define TLB_SIZE 1024
 
 enum shadow { UNKNOWN = 0, WRITTEN_TO = 1, UNWRITTEN = 2, FORBIDDEN = 0x80 };
-enum report { REPORT_SHADOW, REPORT_UNMAPPED, REPORT_USER, REPORT_UNINITIALISED, REPORT_BOUND, REPORT_STACK, ASK_STACK };
+enum report { REPORT_SHADOW, REPORT_UNMAPPED, REPORT_USER, REPORT_UNINITIALISED, REPORT_BOUND, REPORT_STACK, REPORT_LOCAL, ASK_LOCAL };
 
 /* `kind`, where the code is, the address, how many bytes from there, INSN_READ or _WRITE, the shadow's byte or bound's number. */
 typedef int (*watch_callback)(int kind, uint64_t pc, uint64_t address, uint64_t size, int access, uint64_t detail);
@@ -54,11 +54,11 @@ struct watch {
     uint64_t repeat_pc, repeat_count;
     uint64_t executed, stop_at;  /* instructions of the modules; where to stop */
     uint64_t inside;             /* stack of the task that is in a function which allocates for a module */
-    uint64_t module_stack;       /* lowest stack pointer seen in a module's code */
     struct room rooms[ROOMS];    /* what Python has said of variables on the stack */
     struct pointer { uint64_t start, end; } pointers[16]; /* the variables that registers point into */
     uint16_t pointing, moved;    /* which registers do; which of them were moved by what only the program knows */
     uint64_t pointing_stack;     /* of the task whose registers they are */
+    uint64_t stack_limit;        /* how deep a stack may be in a module's code; 0: as deep as it likes */
     bool trusting;               /* a report was answered with: no more of this instruction */
 };
 
@@ -170,7 +170,7 @@ static uint64_t stack_room(struct machine *m, uint64_t pc, uint64_t address, boo
         return 0;
     struct room *r = &m->watch->rooms[(pc ^ offset >> 3) % ROOMS];
     if (r->pc != pc || r->offset != offset) {
-        int limit = tell_watcher(m, ASK_STACK, pc, address, whole, 0, 0);
+        int limit = tell_watcher(m, ASK_LOCAL, pc, address, whole, 0, 0);
         m->watch->trusting = false;
         *r = (struct room){pc, offset, limit > 0 ? (uint64_t)limit : 0};
     }
@@ -297,7 +297,7 @@ static void look_at_operand(struct machine *m, struct insn *i, uint64_t pc)
     if (i->bound & RELATIVE) {
         uint64_t start = live_reg(m, i->base) + (uint64_t)(int64_t)i->disp, limit = i->bound & ~RELATIVE;
         if (address - start + i->size > limit || address < start) {
-            tell_watcher(m, REPORT_STACK, pc, address, i->size, i->flags & 3, start);
+            tell_watcher(m, REPORT_LOCAL, pc, address, i->size, i->flags & 3, start);
             goto done;
         }
     } else if (i->bound) {
@@ -416,9 +416,17 @@ static bool stays_inside(struct machine *m, const struct insn *i, uint64_t pc, u
         w->pointing &= ~(1u << i->base);
         return true;
     }
-    tell_watcher(m, REPORT_STACK, pc, address, i->size, i->flags & 3, p->start);
+    tell_watcher(m, REPORT_LOCAL, pc, address, i->size, i->flags & 3, p->start);
     w->pointing &= ~(1u << i->base);
     return false;
+/* A stack that is deeper than allowed is told of, and again when it is half a KiB deeper. */
+static void look_at_stack(struct machine *m, uint64_t pc, uint64_t rsp)
+{
+    uint64_t depth = STACK_OF(rsp) + 0x4000 - rsp;
+    if (!m->watch->stack_limit || depth <= m->watch->stack_limit)
+        return;
+    m->watch->stack_limit = depth + 512;
+    tell_watcher(m, REPORT_STACK, pc, rsp, depth, 0, 0);
 }
 
 static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user)
@@ -456,6 +464,7 @@ static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user
     case OP_ENTER:
         if (i->disp > 0 && i->disp < 8192)
             fill(m, live_reg(m, R_RSP) - (uint64_t)i->disp, (uint64_t)i->disp, UNWRITTEN, true);
+        look_at_stack(m, pc, live_reg(m, R_RSP) - (uint64_t)(int64_t)i->disp);
         break;
     case OP_LEAVE:
         if (i->disp > 0 && i->disp < 8192)
@@ -580,7 +589,7 @@ void watch_reached(struct machine *m, struct rule *rule)
         int access = p->access == RULE_WRITE ? INSN_WRITE : INSN_READ;
         uint64_t room = length > 8 ? stack_room(m, pc, pointer, false) : 0;
         if (room && length > room) {
-            tell_watcher(m, REPORT_STACK, pc, pointer + room, length - room, access, pointer);
+            tell_watcher(m, REPORT_LOCAL, pc, pointer + room, length - room, access, pointer);
             return;
         }
         if (!look(m, pc, pointer, length, access, p->access == RULE_TO_USER))
@@ -741,6 +750,12 @@ EXPORT int kobox_watch_from_module(struct machine *m) { return watch_called_from
 EXPORT uint64_t kobox_watch_caller(struct machine *m) { return m->watch ? m->watch->caller : 0; }
 EXPORT uint64_t kobox_watch_count(struct machine *m) { return m->watch ? m->watch->executed : 0; }
 EXPORT void kobox_watch_stop_at(struct machine *m, uint64_t count) { m->watch->stop_at = count; }
+EXPORT void kobox_watch_stack(struct machine *m, uint64_t limit)
+{
+    if (m->watch)
+        m->watch->stack_limit = limit;
+}
+
 EXPORT void kobox_watch_inside(struct machine *m, int inside)
 {
     if (m->watch)

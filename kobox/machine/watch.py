@@ -39,7 +39,8 @@ class What(IntEnum):
     UNINITIALISED = 3
     BOUND = 4
     STACK = 5
-    ASK_STACK = 6  # no report: see `Watch.on_stack`
+    LOCAL = 6
+    ASK_LOCAL = 7  # no report: see `Watch.on_local`
 
 
 class Report(NamedTuple):
@@ -98,10 +99,11 @@ class Watch:
         self._core = core()
         self.on_report: Callable[[Report], bool] | None = None
         """Called with each `Report`, before the instruction is executed; True: no more reports of that instruction."""
-        self.on_stack: Callable[[int, int, bool], int] | None = None
+        self.on_local: Callable[[int, int, bool], int] | None = None
         """Asked with (pc, address, whole): how many bytes there are from an address on the stack to the end of the
         variable that it points into (`whole`: to whose start it points); 0 for none that is known."""
         self._callback = WatchCallback(self._report)  # kept: the core holds a bare pointer to it
+        self._on_stack: Callable[[Report], None] | None = None
         self._ruled: list[int] = []
         if self._core.kobox_watch_open(machine.handle, self._callback):
             raise MachineError("no memory for the watcher's shadow of RAM")
@@ -155,7 +157,8 @@ class Watch:
             self._core.kobox_watch_unrule(self._machine.handle, address)
         self._ruled.clear()
         self._core.kobox_watch_forget(self._machine.handle)
-        self.on_report = self.on_stack = None
+        self.on_report = self.on_local = None
+        self.stack_limit(0, lambda report: None)
 
     @property
     def from_module(self) -> bool:
@@ -177,6 +180,12 @@ class Watch:
         """Make `Machine.run` come back with Event.STOPPED when `count` is reached; 0: never."""
         self._core.kobox_watch_stop_at(self._machine.handle, count)
 
+    def stack_limit(self, limit: int, told: Callable[[Report], None]) -> None:
+        """Call `told` when watched code makes a frame that ends more than `limit` bytes (0: any) below the top of a task's
+        stack, and again each half KiB deeper: the report's address is the stack pointer then, its size the depth."""
+        self._on_stack = told
+        self._core.kobox_watch_stack(self._machine.handle, limit)
+
     def inside(self, yes: bool) -> None:
         """What the task that runs now calls from here on counts for probes' INSIDE, until it is told otherwise."""
         self._core.kobox_watch_inside(self._machine.handle, yes)
@@ -191,8 +200,12 @@ class Watch:
 
     def _report(self, what: int, pc: int, address: int, size: int, access: int, detail: int) -> int:
         try:
-            if what == What.ASK_STACK:
-                return self.on_stack(pc, address, bool(size)) if self.on_stack is not None else 0
+            if what == What.ASK_LOCAL:
+                return self.on_local(pc, address, bool(size)) if self.on_local is not None else 0
+            if what == What.STACK:
+                if self._on_stack is not None:
+                    self._on_stack(Report(What(what), pc, address, size, False, detail))
+                return 0
             if self.on_report is None:
                 return 0
             return int(self.on_report(Report(What(what), pc, address, size, bool(access & 2), detail)) is True)
