@@ -129,6 +129,10 @@ class BoxTimeoutError(BoxError, TimeoutError):
     """A call did not come back within its limit of virtual time: it sleeps for something that never happens."""
 
 
+class ProgramError(KoboxError):
+    """A program cannot be run in the box: of another architecture, a library is missing, no such program."""
+
+
 class SnapshotError(KoboxError):
     """A snapshot is damaged or of another build."""
 

@@ -13,6 +13,7 @@ kernel    the kernel of the box: the default one, or each of --kobox-kernel
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run each test that uses a box with this kernel of the cache; repeatable; `all` for every one",
     )
     group.addoption("--kobox-source", default="", metavar="DIR", help="the module's source (default: beside the test)")
+    group.addoption("--kobox-built", default="", metavar="DIR", help="take the modules from here, and build nothing")
     group.addoption(
         "--kobox-checks",
         choices=("all", "kernel"),
@@ -213,10 +215,13 @@ def _built(config: pytest.Config, source: Path, kernel: KernelImage) -> dict[str
     import shutil
 
     from kobox.author.build import build
+    from kobox.images.store import default_root
 
-    assert config.cache is not None
-    room = config.cache.mkdir("kobox")
-    place = room / f"{kernel.name}-{_digest(source, kernel)}"
+    if named := config.getoption("--kobox-built"):
+        return _modules_in(config.rootpath / named)
+    room = default_root() / "pytest"
+    room.mkdir(parents=True, exist_ok=True)
+    place = room / _digest(source, kernel)
     with (room / f".{place.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not place.exists():
@@ -224,13 +229,29 @@ def _built(config: pytest.Config, source: Path, kernel: KernelImage) -> dict[str
             shutil.rmtree(aside, ignore_errors=True)
             build(source, kernel, output=aside)
             aside.rename(place)
-    return {path.stem: path for path in sorted(place.glob("*.ko"))}
+            _sweep(room)
+    os.utime(place)
+    return _modules_in(place)
+
+
+def _modules_in(directory: Path) -> dict[str, Path]:
+    return {path.stem: path for path in sorted(directory.glob("*.ko"))}
+
+
+def _sweep(room: Path) -> None:
+    """Remove what was built of states that nobody has tested for two weeks."""
+    import shutil
+    import time
+
+    for place in room.glob("[0-9a-f]*"):
+        if time.time() - place.stat().st_mtime > 14 * 86400:
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def _digest(source: Path, kernel: KernelImage) -> str:
     import hashlib
 
-    digest = hashlib.sha256(kernel.digest.encode())
+    digest = hashlib.sha256(f"{source}\0{kernel.name}\0{kernel.digest}\0".encode())
     for path in sorted(source.rglob("*")):
         if path.suffix in (".c", ".h", ".S", ".rs") or path.name in ("Makefile", "Kbuild", "Kconfig"):
             digest.update(f"{path.relative_to(source)}\0".encode() + path.read_bytes())

@@ -48,6 +48,12 @@ def modules(debian_kernel: KernelImage) -> BuiltTestModules:
 
 
 @pytest.fixture(scope="session")
+def faulty_paths(debian_kernel: KernelImage) -> BuiltTestModules:
+    """The modules of tests/modules/faults: what goes wrong when a call fails, and NAME_right, which does not."""
+    return BuiltTestModules(debian_kernel, "faults")
+
+
+@pytest.fixture(scope="session")
 def machine_room(debian_kernel: KernelImage) -> Iterator[dict[str, Box]]:
     """Booted boxes by what was added to their command line: booted once, given out clean by `box` and its kin."""
     boxes: dict[str, Box] = {}

@@ -20,6 +20,7 @@ FLOORS = {
     "author": 4,
     "checks": 4,
     "cli": 5,
+    "pytest_plugin": 5,
 }
 # Rooms of one floor that may know each other, and the one module that reads the version.
 NEIGHBOURS = {("author", "tools"), ("checks", "tools")}

@@ -26,9 +26,10 @@ from kobox.checks.crashes import Crash, shrink
 from kobox.checks.examination import Check, Examination, Exercise
 from kobox.checks.exercise import GenericExercise, Program, Steps, exercise_of
 from kobox.checks.faults import Fault, FaultInjection, Faults, FaultSites, FaultTable, fault_id
-from kobox.checks.files import Surroundings
-from kobox.checks.finding import Finding, Severity, worst_first
+from kobox.checks.files import Surroundings, Target
+from kobox.checks.finding import Chain, Finding, Severity, worst_first
 from kobox.checks.pool import Pool, WorkerDied
+from kobox.checks.timeline import Event, Timeline
 from kobox.ko.modulefile import ModuleFile
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class Outcome:
     abandoned: int = 0
     files: tuple[str, ...] = ()
     crashes: tuple[Crash, ...] = ()
+    events: tuple[Event, ...] = ()
     release: str = ""
     lives: int = 0
     ended: str = ""
@@ -125,6 +127,7 @@ class Report:
     abandoned: int = 0
     files: list[str] = field(default_factory=list)
     crashes: list[Crash] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     coverage: Coverage | None = None
     unchecked: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -158,18 +161,19 @@ class Examiner:
         faulty = unit.kind == "fault"
         injection = FaultInjection(self.sites, unit.faults, learn=not faulty or self.plan.depth > 1)
         checks, _ = checks_of(self.plan.checks)
-        coverage = CoverageCheck(self.sites.code)
+        coverage, timeline = CoverageCheck(self.sites.code), Timeline()
+        injection.on_reached = lambda fault: timeline.note("call", f"{fault.function}() at {'/'.join(fault.path)}")
         examination = Examination(
             self.box,
             self.file,
-            [*checks, injection, coverage],
+            [*checks, injection, coverage, *([] if faulty else [timeline])],
             parameters=self.plan.parameters,
             loads=1 if faulty else self.plan.loads,
         )
         examination.fault = fault_id(unit.faults)
         self.box.limits.cpu = _FAULT_CPU if faulty else _LIFE_CPU
-        exercise = self._exercise(unit, coverage)
-        findings = examination.run(exercise)
+        exercise = self._exercise(unit, coverage, timeline)
+        findings = _at_once(examination.run(exercise))
         generic = exercise if isinstance(exercise, GenericExercise) else None
         crashes = self._crashes(findings, generic) if generic else ()
         return Outcome(
@@ -182,6 +186,7 @@ class Examiner:
             abandoned=generic.abandoned if generic else 0,
             files=tuple(generic.files) if generic else (),
             crashes=crashes,
+            events=timeline.events if not faulty else (),
             injected=len(injection.injected) == len(unit.faults),
             release=self.box.release,
             lives=examination.lives,
@@ -205,9 +210,9 @@ class Examiner:
         """One life with an exercise under all checks."""
         examination = Examination(self.box, self.file, checks_of(self.plan.checks)[0], parameters=self.plan.parameters)
         self.box.limits.cpu = _FAULT_CPU
-        return examination.run(exercise)
+        return _at_once(examination.run(exercise))
 
-    def _exercise(self, unit: Unit, coverage: CoverageCheck) -> Exercise | None:
+    def _exercise(self, unit: Unit, coverage: CoverageCheck, timeline: Timeline) -> Exercise | None:
         """What is done between load and unload: in the first life the generic exercise explores, later runs repeat its
         corpus."""
         if self.surroundings is None:
@@ -218,7 +223,14 @@ class Examiner:
 
         surroundings, name = self.surroundings, self.file.name
         material = material_of(self.sites.code)
-        return GenericExercise(material, lambda box: surroundings.new_files(box, name), coverage.count, self.plan.seed)
+
+        def files(box: Box) -> list[Target]:
+            found = surroundings.new_files(box, name)
+            for target in found:
+                timeline.note("file", target.path)
+            return found
+
+        return GenericExercise(material, files, coverage.count, self.plan.seed)
 
 
 def examine(plan: Plan, exercise: Exercise | None = None) -> list[Finding]:
@@ -294,7 +306,7 @@ class _Checking:
         report = self.report
         report.lives, report.ended = outcome.lives, outcome.ended
         report.calls, report.abandoned, report.files = outcome.calls, outcome.abandoned, list(outcome.files)
-        report.crashes = list(outcome.crashes)
+        report.crashes, report.events = list(outcome.crashes), list(outcome.events)
         self.programs = outcome.programs
         report.places = dict(outcome.reached)
         if outcome.unwatched:
@@ -336,20 +348,49 @@ def _load_dependencies(box: Box, file: ModuleFile) -> None:
 
 def _blame(finding: Finding, injection: FaultInjection) -> Finding:
     """A wild access with the very value that the failed call has returned: its result is used unchecked."""
-    if not injection.injected or finding.kind not in ("oops", "wild-access", "null-pointer"):
+    if not injection.injected or finding.kind not in ("oops", "wild-access"):
         return finding
     address = _address_in(finding)
     for fault in injection.injected:
         failure = injection.sites.failure(fault)
         if failure is None or address is None or not _near(address, failure.value):
             continue
+        called, where = _called_by(injection.chain, fault)
         return replace(
             finding,
             kind="unchecked-return",
-            message=f"what {fault.function}() returns is used unchecked: {failure.text}; {finding.message}",
-            advice=f"Test what {fault.function}() returns at {fault.site}, and leave by the error path.",
+            message=f"what {called}() returned is used unchecked: it failed and returned {failure.text}",
+            advice=f"Test what {called}() returns at {where}, and leave by the error path.",
         )
     return finding
+
+
+def _called_by(chain: Chain, fault: Fault) -> tuple[str, str]:
+    """(what the source calls the function that was made to fail, where it does so): kmalloc() is an inline function."""
+    own = next((n for n, frame in enumerate(chain) if not frame.inlined), None)
+    if not chain or own is None or not chain[0].line:
+        return fault.function, fault.site
+    where = next((frame for frame in chain if frame.line and not frame.file.startswith("include/")), chain[0])
+    outside = [frame.function for frame in chain[: chain.index(where)]]
+    return (outside[-1] if outside else fault.function), f"{where.file}:{where.line}"
+
+
+def _at_once(findings: list[Finding]) -> list[Finding]:
+    """What the checks saw coming and the kernel then said as well is one finding: that of the check, with the kernel's
+    lines."""
+    seen = {_spot(finding): n for n, finding in enumerate(findings) if not finding.records and finding.where}
+    out: list[Finding | None] = list(findings)
+    for n, finding in enumerate(findings):
+        first = seen.get(_spot(finding)) if finding.records and finding.kind in ("oops", "panic") else None
+        if first is not None and (other := out[first]) is not None:
+            out[first] = replace(other, records=finding.records)
+            out[n] = None
+    return [finding for finding in out if finding is not None]
+
+
+def _spot(finding: Finding) -> tuple[str, str, int]:
+    where = finding.where
+    return ("", "", 0) if where is None else (where.module, where.function, where.line or where.offset)
 
 
 def _near(address: int, value: int) -> bool:
@@ -364,6 +405,6 @@ def _address_in(finding: Finding) -> int | None:
     if finding.thing is not None and finding.thing.address:
         return finding.thing.address
     for text in [finding.message, *(record.text for record in finding.records)]:
-        if found := re.search(r"(?:address:?|at) (?:0x)?([0-9a-f]{4,16})\b", text):
+        if found := re.search(r"address:? (?:0x)?([0-9a-f]{1,16})\b", text):
             return int(found[1], 16)
     return None

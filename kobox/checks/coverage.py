@@ -11,7 +11,7 @@ to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,20 +125,19 @@ class Coverage:
     # -- lines -------------------------------------------------------------------------------------------------
 
     def lines(self) -> dict[str, dict[int, bool]]:
-        """By source file, then by line: whether any of its code was executed. Empty without DWARF."""
+        """By the path of each of the module's own source files, then by line: whether any of its code was executed.
+        Empty without DWARF."""
         debug = self.file.debug
         if not debug.available:
             return {}
         names = {number: name for name, number in self.code.sections.items()}
-        found: dict[str, dict[int, bool]] = {}
+        root, found = debug.root, dict[str, dict[int, bool]]()
         for row in debug.rows():
-            name = names.get(row.section, "")
-            flags = self.executed.get(name)
-            if flags is None or not row.line:
+            flags = self.executed.get(names.get(row.section, ""))
+            if flags is None or not row.line or not row.path.startswith(f"{root}/") or row.path.endswith(".mod.c"):
                 continue
-            ran = any(flags[row.start : row.end])
             lines = found.setdefault(row.path, {})
-            lines[row.line] = lines.get(row.line, False) or ran
+            lines[row.line] = lines.get(row.line, False) or any(flags[row.start : row.end])
         return found
 
     # -- telling -----------------------------------------------------------------------------------------------
@@ -182,11 +181,11 @@ class Coverage:
         """The functions that no run reached."""
         return [function.name for function in self.functions() if not function.reached]
 
-    def lcov(self, resolve: Callable[[str], str] = str) -> str:
-        """As lcov's tracefile (geninfo(1)). `resolve` makes a path of a source file's name."""
+    def lcov(self) -> str:
+        """As lcov's tracefile (geninfo(1))."""
         out = []
         for file, lines in sorted(self.lines().items()):
-            out += ["TN:", f"SF:{resolve(file)}"]
+            out += ["TN:", f"SF:{file}"]
             out += [f"DA:{line},{int(ran)}" for line, ran in sorted(lines.items())]
             out += [f"LF:{len(lines)}", f"LH:{sum(lines.values())}", "end_of_record"]
         return "".join(f"{row}\n" for row in out)
@@ -269,6 +268,7 @@ class CoverageCheck(Check):
 
     def leaving(self, examination: Examination) -> None:
         self._collect()
+        self._located = None
 
     def detach(self, examination: Examination) -> None:
         self._collect()

@@ -382,7 +382,18 @@ class Examination:
         """What the kernel itself has said is wrong."""
         with suppress(KoboxError):
             for found in kernel_findings(self.box):
-                self.report(found.kind, found.severity, found.message, chain=found.chain, records=found.records)
+                chain = tuple(part for n, frame in enumerate(found.chain) for part in self._with_lines(frame, not n))
+                self.report(found.kind, found.severity, found.message, chain=chain, records=found.records)
+
+    def _with_lines(self, frame: Frame, exact: bool) -> list[Frame]:
+        """A frame of the kernel's own report, with the lines of the module's source."""
+        if frame.module != self.file.name:
+            return [frame]
+        function = next((one for one in self.file.debug.functions if one.name == frame.function), None)
+        if function is None:
+            return [frame]
+        address = function.offset + frame.offset
+        return self._module_frames(StackFrame(address, 0, exact), function.section, address - (not exact))
 
 
 def kernel_findings(box: Box) -> list[Finding]:

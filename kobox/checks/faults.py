@@ -208,6 +208,7 @@ class FaultInjection(Check):
         self.injected: list[Fault] = []
         self.after: list[Fault] = []
         self.chain: Chain = ()
+        self.on_reached: Callable[[Fault], None] | None = None
         self._set: list[tuple[int, Callable[[], None]]] = []
         self._examination: Examination | None = None
         self._inner: Any = None
@@ -251,6 +252,8 @@ class FaultInjection(Check):
             fault = Fault(path, site.function, failure.name)
             first = fault not in self.reached
             if first:
+                if self.on_reached is not None:
+                    self.on_reached(fault)
                 self.reached[fault] = str(self._examination.stage)
                 if self.injected and len(self.injected) == len(self.faults):
                     self.after.append(fault)

@@ -190,6 +190,12 @@ def _write_files(arguments: argparse.Namespace, reports: Sequence[Report]) -> No
         from kobox.checks.sarif import sarif
 
         _write(arguments.sarif, json.dumps(sarif(reports, kobox.__version__), indent=2) + "\n")
+    if arguments.html:
+        from kobox.checks.page import page
+
+        _write(arguments.html, page(reports))
+    if arguments.lcov:
+        _write(arguments.lcov, "".join(report.coverage.lcov() for report in reports if report.coverage))
 
 
 def _write_crashes(directory: Path, report: Report) -> None:
@@ -257,4 +263,8 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("-j", "--jobs", type=int, default=0, metavar="N", help="processes (default: one a CPU)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--sarif", type=Path, metavar="FILE", help="write the findings as SARIF 2.1.0")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the report as one page to look at")
+    parser.add_argument(
+        "--lcov", type=Path, metavar="FILE", help="write the coverage of lines, for genhtml and editors"
+    )
     return parser

@@ -6,6 +6,7 @@
         kernels/NAME/kernel.json       what the kernel is, with paths relative to NAME/ where they lie in it
         kernels/NAME/…                 vmlinuz, modules, headers
         kernels/NAME/snapshots/        booted states of it, kept by kobox.kernel
+        packages/SUITE/                packages of user space (kobox.images.packages)
         toolchains/KEY/                compilers and libraries of other suites (kobox.images.toolchain)
         staging/                       what is being put together; whatever lies here unlocked is left over
         apt/SUITE/                     package lists and finished downloads of a Debian suite
@@ -129,7 +130,7 @@ class Store:
         except KernelNotFoundError:
             if name is not None or self.list():
                 raise
-        with self._locked(progress):
+        with self.locked(progress):
             kernels = self.list()  # another run may have added it while we waited
         return kernels[0] if kernels else self.add("debian", progress=progress)
 
@@ -149,7 +150,7 @@ class Store:
         """
         progress = progress or (lambda stage, done, total: None)
         from_debian = re.fullmatch(r"debian(?:/([^:/]+))?(?::(.+))?", spec)
-        with self._locked(progress), _storage_errors(self.root):
+        with self.locked(progress), _storage_errors(self.root):
             if from_debian:
                 if modules or headers:
                     raise KernelImageError(f"{spec}: Debian's kernels bring their own modules and headers")
@@ -182,7 +183,7 @@ class Store:
         """Take a kernel out of the cache, its snapshots with it. Raises KernelNotFoundError."""
         from kobox.images.toolchain import sweep_toolchains
 
-        with self._locked(None):
+        with self.locked(None):
             kernel = self.get(name)
             if not (kernel.directory / "kernel.json").exists():
                 raise KernelNotFoundError(f"{name}: not in the cache")
@@ -315,7 +316,7 @@ class Store:
             shutil.rmtree(directory, ignore_errors=True)
 
     @contextlib.contextmanager
-    def _locked(self, progress: Progress | None) -> Iterator[None]:
+    def locked(self, progress: Progress | None) -> Iterator[None]:
         """Hold the cache's lock, and sweep up what a killed run left."""
         with _storage_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)

@@ -39,8 +39,11 @@ from kobox.kernel.vmcoreinfo import VmCoreInfo
 from kobox.machine.pc import Checkpoint, Machine
 
 if TYPE_CHECKING:
+    import subprocess
+
     from kobox.kernel.disks import Disk
     from kobox.kernel.network import Network
+    from kobox.kernel.programs import Program
     from kobox.kernel.wire import InStep
 
 MEMORY = 256 << 20
@@ -98,7 +101,7 @@ class Box(Kernel):
         self._processes.load(about["processes"])
         self._processes.on_slice = self._look
         self._calls = Calls(self._processes, Arena(machine, self._processes.space))
-        self._main: Process = self._processes.by_number[1]
+        self._main: Process = self._processes.by_number[about.get("main", 1)]
         self._start = BoxCheckpoint(self, machine.checkpoint_of(state), about)
         # How often it has gone back in time: what was read from its memory before may not be so any more.
         self.epoch = 0
@@ -116,6 +119,10 @@ class Box(Kernel):
         self._network: Network | None = None
         self._loading_large = False
         self.in_step: InStep | None = None  # the boxes that wires connect it with
+        self._helpers: Any = None
+        self._shares: Any = None
+        if about.get("shares"):
+            self._resume_shares(about["shares"])
         self.requests: list[list[str]] = []  # the programs that the kernel ran, with their arguments
 
     # -- life --------------------------------------------------------------------------------------------------
@@ -160,8 +167,19 @@ class Box(Kernel):
         old, self._start = self._start, self.checkpoint()
         old.release()
 
+    def save(self, place: Path) -> None:
+        """Write this state of the box as a snapshot, for `resume`. Raises `KoboxError` when there is no room."""
+        self._main_process()
+        snapshots.save(place, self._machine, {**self._about, **self._state()})
+
     def _state(self) -> dict[str, Any]:
-        return {"processes": self._processes.save(), "main": self._main.number, "findings": self._findings_from}
+        return {
+            "processes": self._processes.save(),
+            "main": self._main.number,
+            "findings": self._findings_from,
+            "helpers": self.helpers.save(),
+            "shares": self._shares.save() if self._shares is not None else [],
+        }
 
     def _go_back(self, checkpoint: Checkpoint, about: dict[str, Any]) -> None:
         before = self._machine.time
@@ -169,11 +187,14 @@ class Box(Kernel):
         if self.in_step is not None:
             self.in_step.gone_back(self, before)
         self.epoch += 1
+        self._about = self._about | about
         self._processes.load(about["processes"])
         self._main = self._processes.by_number[about.get("main", 1)]
         self._calls = Calls(self._processes, Arena(self._machine, self._processes.space))
         self.log.forget()
         self._mark = 0
+        self._helpers = None
+        self._resume_shares(self._about.get("shares", ()))
         self._findings_from = about["findings"]
         if self._probes is not None:
             self._probes.follow()
@@ -226,6 +247,77 @@ class Box(Kernel):
     def _must_be_open(self) -> None:
         if self._closed:
             raise KoboxError("the box is closed")
+
+    # -- programs -----------------------------------------------------------------------------------------------
+
+    @property
+    def helpers(self) -> Any:
+        """The processes that serve the streams of programs (`kobox.kernel.programs.Helpers`)."""
+        if self._helpers is None:
+            from kobox.kernel.programs import Helpers
+
+            self._helpers = Helpers(self, self._about.get("helpers", ()))
+        return self._helpers
+
+    def run(self, argv: Any, **options: Any) -> subprocess.CompletedProcess[Any]:
+        """Run a program in the box to its end, as `subprocess.run`.
+
+        `argv` is a list of words. Options are subprocess's: `input`, `capture_output`, `stdin`, `stdout`,
+        `stderr`, `env`,
+        `cwd`, `check`, `timeout` (virtual seconds), `text`, `user` (a number). A program that the box does not have is
+        brought from this machine, with its loader and libraries. Without a pipe, output goes to this process's own.
+
+        Raises `CalledProcessError`, `TimeoutExpired` as subprocess does; `ProgramError` for a program that cannot run;
+        `OSError`; `KernelPanicError`, `BoxHungError`.
+        """
+        from kobox.kernel import programs
+
+        self._must_be_open()
+        return programs.run(self, argv, **options)
+
+    def popen(self, argv: Any, **options: Any) -> Program:
+        """Start a program in the box, as `subprocess.Popen`: see `run`, and `kobox.kernel.programs.Program`."""
+        from kobox.kernel import programs
+
+        self._must_be_open()
+        return programs.popen(self, argv, **options)
+
+    def share(
+        self, directory: str | os.PathLike[str], target: str, *, private_copy: bool = False, lasting: float = 1.0
+    ) -> None:
+        """Have a directory of this machine in the box at `target`, read only, or (`private_copy`) writable there, with
+        what is written kept in the box. Nothing is ever written here.
+
+        Files are read when they are used. `lasting`: virtual seconds for which the box need not look for changes.
+        Raises `OSError`; `BoxError` when the kernel has no FUSE or overlay file system.
+        """
+        self._must_be_open()
+        if self._shares is None:
+            from kobox.kernel.hostfs import Shares
+
+            self._shares = Shares(self, [])
+        self._shares.add(os.fspath(directory), target, private_copy=private_copy, lasting=lasting)
+
+    def _resume_shares(self, saved: Any) -> None:
+        """The helpers that serve shared directories go on with the call that they are in."""
+        self._shares = None
+        if saved:
+            from kobox.kernel.hostfs import Shares
+
+            self._shares = Shares(self, saved)
+
+    def copy_in(self, source: str | os.PathLike[str], target: str) -> None:
+        """Copy a file or a directory tree of this machine into the box, to `target`, or into it where it is a
+        directory."""
+        from kobox.kernel import bringing
+
+        bringing.copy_in(self, source, target)
+
+    def copy_out(self, source: str, target: str | os.PathLike[str]) -> None:
+        """Copy a file or a directory tree of the box to this machine."""
+        from kobox.kernel import bringing
+
+        bringing.copy_out(self, source, target)
 
     # -- files --------------------------------------------------------------------------------------------------
 
@@ -642,15 +734,52 @@ def boot(
     image = kernel if isinstance(kernel, KernelImage) else (store or Store()).ensure(kernel, progress)
     memory = memory + 4095 & -4096
     line = f"{guest.COMMAND_LINE} {cmdline}".strip()
-    place = image.directory / "snapshots" / snapshots.key(image.digest, line, memory)
+
+    def make(place: Path) -> None:
+        from kobox.kernel.first_boot import first_boot
+
+        first_boot(image, place, memory, line, progress)
+
+    return _resumed_or_made(image, image.directory / "snapshots" / snapshots.key(image.digest, line, memory), make)
+
+
+def prepared(
+    kernel: KernelImage,
+    identity: str,
+    prepare: Callable[[Box], None],
+    *,
+    memory: int = MEMORY,
+    cmdline: str = "",
+    progress: Progress | None = None,
+) -> Box:
+    """A box that `prepare` has been at: resumed from a snapshot of its own, made the first time.
+
+    `identity` names what `prepare` does: the same name, the same state. Raises what `boot` and `prepare` do.
+    """
+    memory = memory + 4095 & -4096
+    line = f"{guest.COMMAND_LINE} {cmdline}".strip()
+    place = kernel.directory / "snapshots" / snapshots.key(kernel.digest, f"{line}\n{identity}", memory)
+
+    def make(place: Path) -> None:
+        with boot(kernel, memory=memory, cmdline=cmdline, progress=progress) as box:
+            prepare(box)
+            box.save(place)
+
+    return _resumed_or_made(kernel, place, make)
+
+
+def resume(image: KernelImage, place: Path) -> Box | None:
+    """The box that `Box.save` has left at `place`; None when there is none, or it is damaged or of another build."""
+    return _resume(image, place)
+
+
+def _resumed_or_made(image: KernelImage, place: Path, make: Callable[[Path], None]) -> Box:
     box = _resume(image, place)
     if box is None:
         with snapshots.lock(place):
             box = _resume(image, place)
             if box is None:
-                from kobox.kernel.first_boot import first_boot
-
-                first_boot(image, place, memory, line, progress)
+                make(place)
                 box = _resume(image, place)
     if box is None:
         raise SnapshotError(f"{place}: damaged as soon as it was written", hint="Is that disk sound?")

@@ -8,6 +8,11 @@ parked) or *busy* (in a system call that has not returned).
     in hand --start-> the kernel, CPU idle: busy               a call that blocks; someone else is summoned
     in hand --wake J, park----> J rings: J in hand             a switch
 
+A process may also follow a *script*: a Python generator that yields system calls and is sent their results. It goes on
+whenever its call returns, whatever else runs, and that is how pipes and terminals are served while programs use them.
+
+A *program* is a child that Python had call execve(2): from then on it runs by itself, until PID 1 hears of its end.
+
 PID 1 never works for the user. It rests in poll() on two things: the second serial port, by which Python
 wakes it when nobody is in hand (`_summon`), and a signalfd, by which the kernel tells it that a child has died.
 """
@@ -17,7 +22,7 @@ from __future__ import annotations
 import enum
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import NoReturn
 
@@ -38,7 +43,11 @@ from kobox.machine.pc import Machine
 SECOND = 1_000_000_000
 SLICE = 2_000_000  # blocks between two chances for Ctrl-C: about 50 ms
 
+Script = Generator[tuple[str, tuple[int, ...]], int, None]
+
 _CLONE = 0x100 | 0x200 | 0x400 | 0x8000 | 0x80000 | 17  # VM FS FILES PARENT SETTLS, SIGCHLD when it ends
+_CLONE_PROGRAM = 0x100 | 0x4000 | 0x80000 | 17  # VM VFORK SETTLS: files and directory of its own
+_CLONE_PARENT = 0x8000
 _FUTEX_WAIT, _FUTEX_WAKE = 128, 129  # private
 _WORDS = ARENA  # one futex word a process, always 0
 _POLL = ARENA + 3072  # PID 1's struct pollfd[2]
@@ -84,7 +93,7 @@ class Process:
     share), and `arguments` its command line.
     """
 
-    __slots__ = ("arguments", "number", "pending", "pid", "space", "state")
+    __slots__ = ("arguments", "number", "pending", "pid", "script", "space", "state")
 
     def __init__(self, number: int, pid: int, state: State, *, space: int = 0) -> None:
         self.number = number
@@ -93,6 +102,18 @@ class Process:
         self.pending: Pending | None = None
         self.space = space
         self.arguments: list[str] = []
+        self.script: Script | None = None
+
+
+class Child:
+    """A program of the box: `status` is its wait status once it has ended. `resources` is its struct rusage."""
+
+    __slots__ = ("pid", "resources", "status")
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.status: int | None = None
+        self.resources = b""
 
 
 class Limits:
@@ -121,6 +142,7 @@ class Processes:
         self.limits = Limits()
         self.space = 0
         self._woken = self.by_number[0]  # whom somebody is waking
+        self.children: dict[int, Child] = {}
         self._serving: list[Process] = []  # programs of the kernel's, the one served last at the end
         self.on_program: Callable[[Process], None] | None = None
         self.on_slice: Callable[[], None] | None = None
@@ -187,6 +209,11 @@ class Processes:
         number = saved["in_hand"]
         self.in_hand = None if number is None else self.by_number[number]  # type: ignore[index]
         self._serving.clear()
+        for process in self.by_number.values():
+            process.script = None
+        for child in self.children.values():  # programs of a time that is no more
+            child.status = -1
+        self.children.clear()
         self.dead = ""
 
     # -- calls -----------------------------------------------------------------------------------------------
@@ -229,11 +256,6 @@ class Processes:
         self._park_in_hand()
         self._run(lambda: False, self._machine.time + int(seconds * SECOND), limits, deadline_is_error=False)
 
-    def run_until(self, done: Callable[[], bool], *, until: int) -> None:
-        """Let virtual time pass until `done()`, asked whenever the machine has stopped, or to `until` (ns)."""
-        self._must_live()
-        self._run(done, until, self.limits, deadline_is_error=False, yielding=True)
-
     def rest(self) -> None:
         """Run until everything in the box waits, for no more than a virtual second."""
         self._must_live()
@@ -254,6 +276,95 @@ class Processes:
         if child.state is State.BUSY:  # it has not run yet
             self._run(lambda: child.state is not State.BUSY, FOREVER, self.limits, yielding=True)
         return child
+
+    # -- programs ----------------------------------------------------------------------------------------------
+
+    def vfork(self, parent: Process) -> tuple[Process, Pending]:
+        """A child of its own files and directory, in hand, that is to become a program; and the call of its parent,
+        which comes back when it has.
+
+        Raises `OSError` when the kernel refuses."""
+        number = next(n for n in range(1, MAX_PROCESSES) if n not in self.by_number)
+        child = self.by_number[number] = Process(number, 0, State.BUSY)
+        flags = _CLONE_PROGRAM | (_CLONE_PARENT if parent.number else 0)
+        pending = self._command(parent, "clone", (flags, 0, 0, 0, number, 0))
+        self._run(lambda: child.state is not State.BUSY or pending.done, FOREVER, self.limits)
+        if pending.result is not None and pending.result < 0:
+            del self.by_number[number]
+            raise OSError(-pending.result, f"clone: {os.strerror(-pending.result)}")
+        child.pid = self.call(child, "getpid", ())
+        return child, pending
+
+    def execute(self, child: Process, vfork: Pending, arguments: tuple[int, ...]) -> Child | int:
+        """Have a child of `vfork` call execve(2): the program that it then is, or the errno."""
+        program = self.children[child.pid] = Child(child.pid)
+        pending = self._command(child, "execve", arguments)
+        self._run(lambda: pending.done or vfork.done, FOREVER, self.limits)
+        if pending.result is not None:
+            del self.children[child.pid]
+            self.leave(child, 127)
+            self._run(lambda: vfork.done, FOREVER, self.limits)
+            return -pending.result
+        self.by_number.pop(child.number, None)
+        child.state = State.DEAD
+        return program
+
+    def leave(self, process: Process, status: int) -> None:
+        """Have a process end."""
+        self._take(process)
+        self._set(process, NUMBERS["exit_group"], (status,))
+        process.state, self.in_hand = State.BUSY, None
+
+    def follow(self, process: Process, script: Script) -> None:
+        """Have a process make the calls of a script, each when the one before has returned, whatever else goes on."""
+        self._take(process)
+        self.in_hand = None
+        process.script, process.state = script, State.BUSY
+        self._continue(process, None)
+
+    def resume_script(self, process: Process, script: Script) -> None:
+        """Go on with a script whose first call is under way in the box already, as in one that was resumed."""
+        process.script, process.state = script, State.BUSY
+
+    def _continue(self, process: Process, result: int | None) -> None:
+        script = process.script
+        assert script is not None
+        try:
+            what, arguments = next(script) if result is None else script.send(result)
+        except BaseException as ended:
+            process.script, process.state, self.in_hand = None, State.IN_HAND, process
+            self._park(process)
+            if not isinstance(ended, StopIteration):
+                raise
+        else:
+            self._set(process, NUMBERS[what], arguments)
+
+    def run_until(
+        self,
+        done: Callable[[], bool],
+        *,
+        until: int = FOREVER,
+        limits: Limits | None = None,
+        stop_when_idle: bool = False,
+    ) -> bool:
+        """Let programs run until `done()`, virtual time `until` (ns), or, if asked for, until all sleep:
+        whether `done()`.
+
+        Raises `BoxTimeoutError` when all sleep and no timer will ever wake them; `KernelPanicError`; `BoxHungError`
+        when one call of a program burns `limits.cpu` seconds in the kernel.
+        """
+        self._must_live()
+        if not done():
+            self._park_in_hand()
+            self._run(
+                done,
+                until,
+                limits or self.limits,
+                stop_when_idle=stop_when_idle,
+                deadline_is_error=until == FOREVER,
+                programs=True,
+            )
+        return done()
 
     def kill(self, process: Process) -> None:
         """SIGKILL a process and wait until it is gone."""
@@ -419,12 +530,15 @@ class Processes:
         stop_when_idle: bool = False,
         deadline_is_error: bool = True,
         yielding: bool = False,
+        programs: bool = False,
         what: str = "the call",
     ) -> None:
-        """Let the box run until `done()`, answering whoever rings. `yielding` first parks the process in hand."""
+        """Let the box run until `done()`, answering whoever rings. `yielding` first parks the process in hand;
+        `programs` may run for as long as they like, only no single call of theirs."""
         if yielding and not done():
             self._park_in_hand()
-        end = self._machine.blocks + int(limits.cpu * SECOND / 64)
+        burnable = int(limits.cpu * SECOND / 64)
+        end, calls = self._machine.blocks + burnable, 0
         if self._machine.devices.rung:
             self._machine.devices.attend()
         while not done():
@@ -434,9 +548,13 @@ class Processes:
             elif event in (Event.SLICE, Event.DEVICE):
                 if self.on_slice and event is Event.SLICE:
                     self.on_slice()
+                if programs and (made := self._machine.progress()) != calls:
+                    end, calls = self._machine.blocks + burnable, made
                 if self._machine.blocks > end:
                     self._die(f"{what} burnt {limits.cpu:g} s of CPU time and has not come back", BoxHungError)
             elif event is Event.DEADLINE or (event is Event.IDLE and not stop_when_idle):
+                if done():
+                    return
                 if not deadline_is_error:
                     return
                 raise BoxTimeoutError(f"{what} has not come back", box_lives=True)
@@ -456,14 +574,22 @@ class Processes:
 
     def _rung(self, done: Callable[[], bool]) -> None:
         """Somebody is at the doorbell: take note of his result, and let him sleep again unless he is wanted."""
-        process = self.by_number[self._machine.register("fs_base")]
-        if process.number == 0 and (space := self._machine.registers().cr3) != self.space:
+        space = self._machine.cr3
+        if space == self.space:
+            process = self.by_number[self._machine.register("fs_base")]
+        elif (program := next((p for p in self._serving if p.space == space), None)) is not None:
+            process = program
+        else:
             # One program is served at a time, but for those that the loading of a module by another may wait for.
             before = self._serving[-1].pending if self._serving else None
             if not self._serving or (before is not None and before.what in ("init_module", "finit_module")):
                 self._serve(space)
             else:
                 self._nap()
+            return
+        if process.script is not None:
+            result = self._machine.register("r14")
+            self._continue(process, result - (1 << 64) if result >> 63 else result)
             return
         rested = process.state is State.BUSY
         if process.state is State.LEAVING and self._woken.state is State.WOKEN and not self._machine.register("r14"):
@@ -494,12 +620,15 @@ class Processes:
             if self.on_program:
                 self.on_program(program)
                 status = 0
-        except (KoboxError, OSError):
-            pass  # the kernel learns of it by the exit status, and says what it makes of that
+        except (KoboxError, OSError, ValueError):
+            if self.dead:
+                raise
+            # else the kernel learns of it by the exit status, and says what it makes of that
         finally:
             if not self.dead and program.state is not State.DEAD:
-                self._take(program)
-                self._set(program, NUMBERS["exit_group"], (status,))
+                with suppress(BoxTimeoutError):  # it has died by itself
+                    self._take(program)
+                    self._set(program, NUMBERS["exit_group"], (status,))
                 program.state, self.in_hand = State.DEAD, None
             self.by_number.pop(number, None)
             if program in self._serving:
@@ -513,9 +642,12 @@ class Processes:
             self._simple(init, "read", (serial, _SCRATCH, 512))
         if news:
             self._simple(init, "read", (signals, _SCRATCH, 512))
-            while (pid := self._simple(init, "wait4", (FOREVER, _SCRATCH, 0x40000001, 0))) > 0:
-                (status,) = struct.unpack("<i", self._machine.read(_SCRATCH, 4, self.space))
-                self._died(pid, status)
+            while (pid := self._simple(init, "wait4", (FOREVER, _SCRATCH, 0x40000001, _SCRATCH + 16))) > 0:
+                said = self._machine.read(_SCRATCH, 16 + 144, self.space)
+                if (child := self.children.pop(pid, None)) is not None:
+                    child.resources = said[16:]
+                    (child.status,) = struct.unpack_from("<i", said)
+                self._died(pid, *struct.unpack_from("<i", said))
 
     def _died(self, pid: int, status: int) -> None:
         for process in list(self.by_number.values()):

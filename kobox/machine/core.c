@@ -596,6 +596,23 @@ static void port_out(uc_engine *uc, uint32_t port, int size, uint32_t value, voi
     }
 }
 
+/*
+ * Whether the CPUID at `at` is a doorbell: that of kobox's own processes, or of its program run by the kernel as /sbin/modprobe.
+ * Any other program that executes the same instruction finds an unknown leaf of CPUID.
+ */
+static bool is_doorbell(struct machine *m, uint64_t at)
+{
+    if (!m->user_doorbell)
+        return !(at >> 47);
+    uint64_t cr3 = read_reg(m, UC_X86_REG_CR3) & PTE_ADDRESS;
+    if (at != m->user_doorbell || cr3 == m->home)
+        return at == m->user_doorbell;
+    uint8_t code[sizeof m->agent];
+    uint64_t start = at - sizeof code / 2;
+    return copy_virtual(m, cr3, start, code, sizeof code, false) && !memcmp(code, m->agent, sizeof code) &&
+           walk(m, cr3, at, WRITE) == (uint64_t)-1;
+}
+
 /* ---- CPUID: a 64-bit PC with SSE4.2, AES and a 1 GHz invariant TSC, under a hypervisor that says nothing more --------- */
 static int on_cpuid(uc_engine *uc, void *user)
 {
@@ -603,8 +620,7 @@ static int on_cpuid(uc_engine *uc, void *user)
     uint32_t leaf = read_reg(m, UC_X86_REG_EAX), out[4] = {0, 0, 0, 0};
     switch (leaf) {
     case DOORBELL: {
-        uint64_t at = read_reg(m, UC_X86_REG_RIP);
-        if (at >> 47 || (m->user_doorbell && at != m->user_doorbell))
+        if (!is_doorbell(m, read_reg(m, UC_X86_REG_RIP)))
             break;
         m->event = EV_DOORBELL;
         m->uc_.emu_stop(uc);
@@ -820,8 +836,8 @@ static void run_string_instruction(struct machine *m, uint64_t address)
         m->plain_loop = address;
         return;
     }
-    uint64_t unit = !(op & 1) ? 1 : wide ? 8 : 4, to = read_reg(m, UC_X86_REG_RDI), from = read_reg(m, UC_X86_REG_RSI);
-    uint64_t count = read_reg(m, UC_X86_REG_RCX), room = (PAGE - (to & page)) / unit;
+    uint64_t unit = !(op & 1) ? 1 : wide ? 8 : 4, to = live_reg(m, R_RDI), from = live_reg(m, R_RSI);
+    uint64_t count = live_reg(m, R_RCX), room = (PAGE - (to & page)) / unit;
     bool moves = op == 0xA4 || op == 0xA5;
     if (moves && (PAGE - (from & page)) / unit < room)
         room = (PAGE - (from & page)) / unit;
@@ -839,9 +855,15 @@ static void run_string_instruction(struct machine *m, uint64_t address)
         for (uint64_t i = 0; i < n * unit; i += unit)
             memmove(out + i, m->ram + source + i, unit);
     } else {
-        uint64_t value = read_reg(m, UC_X86_REG_RAX);
-        for (uint64_t i = 0; i < n * unit; i += unit)
-            memcpy(out + i, &value, unit);
+        uint64_t value = live_reg(m, R_RAX), done = unit;
+        if (unit == 1) {
+            memset(out, (int)(value & 255), n);
+        } else {
+            memcpy(out, &value, unit);
+            for (; done * 2 <= n * unit; done *= 2)
+                memcpy(out + done, out, done);
+            memcpy(out + done, out, n * unit - done);
+        }
     }
     if (moves)
         write_reg(m, UC_X86_REG_RSI, from + n * unit);
@@ -1151,7 +1173,19 @@ EXPORT uint64_t kobox_due(struct machine *m) { return next_due(m); }
 EXPORT const char *kobox_error(struct machine *m) { return m->error; }
 EXPORT int kobox_abi(void) { return ABI; }
 EXPORT void kobox_stop(struct machine *m) { m->event = EV_STOPPED; m->uc_.emu_stop(m->uc); }
-EXPORT void kobox_set_doorbell(struct machine *m, uint64_t at) { m->user_doorbell = at; }
+EXPORT void kobox_set_doorbell(struct machine *m, uint64_t at)
+{
+    m->user_doorbell = at;
+    m->home = read_reg(m, UC_X86_REG_CR3) & PTE_ADDRESS;
+    copy_virtual(m, m->home, at - sizeof m->agent / 2, m->agent, sizeof m->agent, false);
+}
+EXPORT uint64_t kobox_cr3(struct machine *m) { return read_reg(m, UC_X86_REG_CR3); }
+EXPORT uint64_t kobox_syscalls(struct machine *m) { return m->dev.syscalls; }
+EXPORT uint64_t kobox_progress(struct machine *m)
+{
+    env_load(m);
+    return *env32(m, AT_HFLAGS) & HF_CPL ? ~m->blocks : m->dev.syscalls;
+}
 EXPORT void kobox_statistics(struct machine *m, uint64_t *out)
 {
     memcpy(out, m->dev.exceptions, sizeof m->dev.exceptions);
@@ -1380,7 +1414,7 @@ EXPORT void kobox_device_wrote(struct machine *m, uint64_t address, uint64_t siz
 }
 
 /* ---- snapshots and checkpoints ------------------------------------------------------------------------------------------------ */
-EXPORT uint64_t kobox_state_size(struct machine *m) { return m->env_size + sizeof m->dev + 16; }
+EXPORT uint64_t kobox_state_size(struct machine *m) { return m->env_size + sizeof m->dev + 24 + sizeof m->agent; }
 
 EXPORT void kobox_state_save(struct machine *m, uint8_t *out)
 {
@@ -1390,6 +1424,8 @@ EXPORT void kobox_state_save(struct machine *m, uint8_t *out)
     memcpy(out + m->env_size, &m->dev, sizeof m->dev);
     memcpy(out + m->env_size + sizeof m->dev, &m->blocks, 8);
     memcpy(out + m->env_size + sizeof m->dev + 8, &m->user_doorbell, 8);
+    memcpy(out + m->env_size + sizeof m->dev + 16, &m->home, 8);
+    memcpy(out + m->env_size + sizeof m->dev + 24, m->agent, sizeof m->agent);
 }
 
 EXPORT void kobox_state_load(struct machine *m, const uint8_t *in)
@@ -1397,6 +1433,8 @@ EXPORT void kobox_state_load(struct machine *m, const uint8_t *in)
     memcpy(&m->dev, in + m->env_size, sizeof m->dev);
     memcpy(&m->blocks, in + m->env_size + sizeof m->dev, 8);
     memcpy(&m->user_doorbell, in + m->env_size + sizeof m->dev + 8, 8);
+    memcpy(&m->home, in + m->env_size + sizeof m->dev + 16, 8);
+    memcpy(m->agent, in + m->env_size + sizeof m->dev + 24, sizeof m->agent);
     memcpy(m->env, in, m->env_size);
     env_store(m);
     m->granted = m->fuel = 0;

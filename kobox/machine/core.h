@@ -167,6 +167,8 @@ struct machine {
     uint64_t last_block;     /* address of the block executed last */
     uint64_t plain_loop;     /* the last block that was seen to repeat and is no string instruction */
     uint64_t user_doorbell;  /* address of the only CPUID that is a doorbell, 0 before it is known */
+    uint64_t home;           /* CR3 of the processes that ring it */
+    uint8_t agent[32];       /* the code around it */
     char error[256];
 };
 

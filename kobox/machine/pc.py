@@ -238,6 +238,20 @@ class Machine:
         """When the next timer interrupt is due, in virtual nanoseconds; `FOREVER` when none is armed."""
         return int(self._core.kobox_due(self.handle))
 
+    @property
+    def cr3(self) -> int:
+        """The address space that the CPU is in: the physical address of its page tables."""
+        return int(self._core.kobox_cr3(self.handle))
+
+    @property
+    def system_calls(self) -> int:
+        """How many system calls were made since power on."""
+        return int(self._core.kobox_syscalls(self.handle))
+
+    def progress(self) -> int:
+        """A number that changes whenever a program has made a system call, or runs code of its own."""
+        return int(self._core.kobox_progress(self.handle))
+
     def statistics(self) -> dict[str, Any]:
         """Counts since power on: `exceptions` by vector, `interrupts`, `syscalls`, `blocks`."""
         out = (ctypes.c_uint64 * 35)()
@@ -266,7 +280,8 @@ class Machine:
         self._core.kobox_set_syscall(self.handle, address, (ctypes.c_uint64 * 7)(*call))
 
     def set_doorbell(self, address: int) -> None:
-        """Take CPUID for a doorbell at this address only."""
+        """Take CPUID for a doorbell at this address only, in the address space that the CPU is in, and in others
+        where the same code stands there and cannot be written."""
         self._core.kobox_set_doorbell(self.handle, address)
 
     def translate(self, address: int, *, write: bool = False) -> int | None:

@@ -57,7 +57,7 @@ def boot(
     certificates = [der for one in trust for der in _der(one)]
     image = kernel if isinstance(kernel, KernelImage) else (store or Store()).ensure(kernel, progress)
     box = boxes.boot(image, memory=memory, cmdline=cmdline, progress=progress)
-    box.loader = _load
+    box.loader = load
     try:
         _settle_trust(box, certificates, enforce_signatures, lockdown)
         if net:
@@ -131,7 +131,8 @@ def _make_indexes(modules: Path, release: str) -> None:
     write(outcome, os.fspath(modules))
 
 
-def _load(box: boxes.Box, name: str, parameters: str) -> Any:
+def load(box: boxes.Box, name: str, parameters: str) -> Any:
+    """What `box.modprobe` and the kernel's own requests do: load a module of the kernel's tree."""
     from kobox.tools.modprobe import modprobe
 
     return modprobe(box, tree_of(box.image), name, parameters)

@@ -1,0 +1,179 @@
+"""`kobox shell`: a shell on a real kernel, inside this process.
+
+On a terminal it is put through whole; elsewhere commands are read from standard input. Exit status: that of the shell,
+128 + N when signal N has ended it; 1 when the kernel died; 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from kobox.errors import BoxError, KernelPanicError
+
+if TYPE_CHECKING:
+    from kobox.images.store import Store
+    from kobox.kernel.box import Box
+    from kobox.kernel.log import LogRecord
+
+
+def main(argv: list[str], prog: str) -> int:
+    """Entry point of the subcommand."""
+    arguments = _parser(prog).parse_args(argv)
+    while True:
+        try:
+            return _session(arguments, prog)
+        except BoxError as error:
+            if error.box_lives:
+                raise
+            _explain(error, prog)
+            if not (_interactive(arguments) and _wants_another(error)):
+                return 1
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description="A shell on a real kernel, in a box.")
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help="files of this machine to have in the current directory"
+    )
+    parser.add_argument("-c", dest="command", metavar="COMMAND", help="run this command and exit with its status")
+    parser.add_argument("-q", "--quiet", action="store_true", help="do not show the kernel's messages")
+    parser.add_argument(
+        "-k", "--kernel", metavar="NAME", help="the kernel to boot (default: `kobox kernel list` marks it)"
+    )
+    parser.add_argument(
+        "--with",
+        dest="packages",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="add a package of Debian's; repeatable",
+    )
+    parser.add_argument(
+        "--share",
+        action="append",
+        default=[],
+        type=_share,
+        metavar="DIR:/PATH[:copy]",
+        help="a directory of this machine, read only, or as a copy of the box's own to write in; repeatable",
+    )
+    parser.add_argument("--save", metavar="NAME", help="keep the box under this name when the shell has ended")
+    parser.add_argument("--load", metavar="NAME", help="go on with a box that was kept")
+    parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
+    parser.add_argument("--cmdline", default="", metavar="TEXT", help="added to the kernel's command line")
+    return parser
+
+
+def _share(text: str) -> tuple[str, str, bool]:
+    directory, _, rest = text.partition(":")
+    target, _, kind = rest.partition(":")
+    if not directory or not target.startswith("/") or kind not in ("", "ro", "copy"):
+        raise argparse.ArgumentTypeError(f"{text!r}: it is DIRECTORY:/PATH, with :copy behind to write there")
+    return directory, target, kind == "copy"
+
+
+def _interactive(arguments: argparse.Namespace) -> bool:
+    return os.isatty(0) and os.isatty(1)
+
+
+def _session(arguments: argparse.Namespace, prog: str) -> int:
+    from kobox.images.store import Store
+    from kobox.kernel import bringing, programs
+    from kobox.tools import rootfs, terminal
+
+    store = Store()
+    with _box(arguments, store) as box:
+        for file in arguments.files:
+            bringing.copy_in(box, file, f"/root/{os.path.basename(os.path.abspath(file))}")
+        for directory, target, private_copy in arguments.share:
+            box.share(directory, target, private_copy=private_copy)
+        on_terminal = _interactive(arguments)
+        environment = {**programs.ENVIRONMENT, "SHELL": "/bin/bash"}
+        if on_terminal:
+            environment["TERM"] = os.environ.get("TERM", "linux")
+        console = _Console(box, quiet=arguments.quiet, raw=on_terminal)
+        words = (
+            ["sh", "-c", arguments.command] if arguments.command is not None else ["-bash"] if on_terminal else ["sh"]
+        )
+        program = programs.popen(
+            box,
+            words,
+            executable="/bin/bash" if words[0] == "-bash" else "/bin/sh",
+            env=environment,
+            cwd="/root",
+            stdin=programs.PIPE,
+            terminal=terminal.window_size() if on_terminal else None,
+            sink=_screen if on_terminal else None,
+        )
+        session = terminal.Session(box, program, 0, console.show)
+        try:
+            if on_terminal:
+                with terminal.raw(), session.window_changes():
+                    status = session.pump()
+            else:
+                status = session.pump()
+        except terminal.HangUp:
+            return 129
+        finally:
+            if box.alive:
+                program.close()
+        if arguments.save:
+            rootfs.save(box, arguments.save, store)
+        return status if status >= 0 else 128 - status
+
+
+def _box(arguments: argparse.Namespace, store: Store) -> Box:
+    from kobox.cli.progress import ProgressLine
+    from kobox.tools import rootfs
+
+    if arguments.load:
+        return rootfs.load_saved(arguments.load, store)
+    progress = ProgressLine()
+    try:
+        return rootfs.shell_box(
+            arguments.kernel,
+            packages_added=arguments.packages,
+            memory=arguments.memory << 20,
+            cmdline=arguments.cmdline,
+            store=store,
+            progress=progress,
+        )
+    finally:
+        progress.close()
+
+
+def _screen(data: bytes) -> None:
+    while data:
+        data = data[os.write(1, data) :]
+
+
+class _Console:
+    """The kernel's messages, as a console shows them: those that are more urgent than debugging."""
+
+    def __init__(self, box: Box, *, quiet: bool, raw: bool) -> None:
+        self._new = box.log.follow()
+        self._quiet = quiet
+        self._end = "\r\n" if raw else "\n"
+
+    def show(self) -> None:
+        """Print what is new."""
+        lines = [self._line(record) for record in self._new if record.level < 7]
+        if lines and not self._quiet:
+            sys.stderr.write("".join(lines))
+            sys.stderr.flush()
+
+    def _line(self, record: LogRecord) -> str:
+        return f"[{record.time:12.6f}] {record.text}{self._end}"
+
+
+def _explain(error: BoxError, prog: str) -> None:
+    print(f"\n{prog}: {error.message if isinstance(error, KernelPanicError) else error}", file=sys.stderr)
+
+
+def _wants_another(error: BoxError) -> bool:
+    try:
+        return input("Boot a fresh box? [Y/n] ").strip().lower() in ("", "y", "yes")
+    except EOFError:
+        return False

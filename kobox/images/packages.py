@@ -1,0 +1,102 @@
+"""Debian's packages for the user space of a box: fetched like kernels, unpacked in the cache, never installed.
+
+    ROOT/packages/SUITE/NAME_VERSION/     one package, unpacked, without its documentation
+    ROOT/packages/SUITE/closures.json     what each name that was asked for needs: {name: [NAME_VERSION …]}
+
+The suite is this machine's own, so that its programs and the packages' fit together. What was fetched once is there
+without network; `refresh` asks the archive again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kobox.images.store import Progress, Store, write_whole
+
+if TYPE_CHECKING:
+    from kobox.images.debian import Archive, Package
+
+# What packages depend on for being installed and configured, and no program of theirs needs to run.
+_NOT_NEEDED = frozenset(
+    {"debconf", "perl-base", "dpkg", "gcc-12-base", "gcc-14-base", "install-info", "init-system-helpers"}
+)
+_DEAD_WEIGHT = (
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/locale",
+    "usr/share/lintian",
+    "usr/share/info",
+    "usr/share/bug",
+    "usr/share/bash-completion",
+    "usr/share/zsh",
+    "usr/lib/*/gconv",
+    "usr/lib/*/audit",
+    "usr/lib/locale",
+    "usr/share/i18n",
+)
+
+
+def packages(
+    store: Store, names: Iterable[str], progress: Progress | None = None, *, refresh: bool = False
+) -> list[Path]:
+    """The unpacked packages of these names and of all that they depend on, fetched where they are not there yet.
+
+    Raises `FetchError` when there is no such package, or it cannot be fetched.
+    """
+    from kobox.images.debian import machine_suite
+
+    wanted = list(dict.fromkeys(names))
+    place = store.root / "packages" / machine_suite()
+    known = {} if refresh else _known(place)
+    if any(name not in known or not all((place / one).is_dir() for one in known[name]) for name in wanted):
+        known = _fetch(store, place, wanted, progress or (lambda *_: None))
+    return [place / one for one in dict.fromkeys(one for name in wanted for one in known[name])]
+
+
+def _known(place: Path) -> dict[str, list[str]]:
+    try:
+        found: dict[str, list[str]] = json.loads((place / "closures.json").read_bytes())
+        return found
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def _fetch(store: Store, place: Path, names: list[str], progress: Progress) -> dict[str, list[str]]:
+    from kobox.images.debian import Archive
+
+    with store.locked(progress):
+        archive = Archive.of_suite(None, store.root / "apt")
+        archive.update(progress)
+        place.mkdir(parents=True, exist_ok=True)
+        known = _known(place)
+        for name in names:
+            progress(f"finding what {name} needs", 0, 0)
+            closure = [one for one in archive.needed_by(name) if one.name not in _NOT_NEEDED]
+            lacking = [one for one in closure if not (place / _directory(one)).is_dir()]
+            for one, deb in zip(lacking, archive.download(lacking, progress) if lacking else (), strict=True):
+                _unpack(archive, one, deb, place, progress)
+            known[name] = [_directory(one) for one in closure]
+            write_whole(place / "closures.json", json.dumps(known, indent=1).encode())
+        archive.clean()
+        return known
+
+
+def _directory(package: Package) -> str:
+    return f"{package.name}_{package.version.replace(':', '%3a')}"
+
+
+def _unpack(archive: Archive, package: Package, deb: Path, place: Path, progress: Progress) -> None:
+    aside = place / f".{_directory(package)}"
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        archive.unpack([deb], aside, progress)
+        for pattern in _DEAD_WEIGHT:
+            for path in aside.glob(pattern):
+                shutil.rmtree(path, ignore_errors=True)
+        aside.rename(place / _directory(package))
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

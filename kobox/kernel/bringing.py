@@ -1,0 +1,179 @@
+"""Files of this machine that are brought into a box: programs with their loader and libraries, and whatever is
+asked for.
+
+A program is looked for in the box first. One that is not there is taken from this machine, to the same path, with
+everything that ldd(1) would name; so `box.run(["strace", …])` needs nothing to be set up. What was brought
+stays until the box is reset. Nothing is ever written on this machine.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from kobox.errors import ProgramError
+
+if TYPE_CHECKING:
+    from kobox.kernel.box import Box
+
+_CHUNK = 1 << 19
+
+
+def locate(box: Box, program: str, path: str, cwd: str | os.PathLike[str] | None) -> str:
+    """The path in the box of a program, brought there when only this machine has it.
+
+    Raises `ProgramError` when neither has it, a library is missing, or it is for another architecture.
+    """
+    if "/" in program:
+        inside = program if program.startswith("/") else os.path.join(os.fspath(cwd or "/"), program)
+        if is_file(box, inside):
+            return program
+        here = os.path.abspath(program)
+        if not os.path.isfile(here):
+            raise FileNotFoundError(2, "No such file or directory", program)
+    else:
+        for directory in path.split(":"):
+            if is_file(box, candidate := f"{directory or '.'}/{program}"):
+                return candidate
+        found = shutil.which(program, path=f"{path}:{os.environ.get('PATH', '')}")
+        if found is None:
+            raise FileNotFoundError(2, "No such program, neither in the box nor on this machine", program)
+        here = os.path.abspath(found)
+    bring_program(box, here)
+    return here
+
+
+def bring_program(box: Box, program: str) -> None:
+    """Copy a program of this machine into the box, to the same path, with its loader and libraries."""
+    from kobox.images.libraries import needs
+
+    needed = needs(program)
+    if needed.missing:
+        name, wanted_by = needed.missing[0]
+        raise ProgramError(
+            f"{program}: {name} is missing, which {wanted_by} needs",
+            hint=_package_hint(name),
+        )
+    for inside, here in {**needed.files, program: program}.items():
+        if not is_file(box, inside):
+            copy_file(box, here, inside)
+
+
+def _package_hint(library: str) -> str:
+    """The package of Debian that has a library, where a rule of its naming policy tells (Debian policy 8.1)."""
+    import re
+
+    name, _, version = os.path.basename(library).partition(".so")
+    version = version.lstrip(".").split(".")[0]
+    if not name or not re.fullmatch(r"[\w.+-]+", name):
+        return ""
+    dash = "-" if name[-1:].isdigit() and version else ""
+    package = f"{name.lower().replace('_', '-')}{dash}{version}"
+    return f"In Debian it is probably the package {package}: `apt-get install {package}`, or `--with {package}`."
+
+
+def is_file(box: Box, path: str) -> bool:
+    """Whether a path of the box leads to a file that is no directory."""
+    try:
+        return not stat.S_ISDIR(box.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def copy_in(box: Box, source: str | os.PathLike[str], target: str) -> None:
+    """Copy a file or a directory tree of this machine into the box: see `Box.copy_in`."""
+    source = os.fspath(source)
+    with suppress(OSError):
+        if stat.S_ISDIR(box.stat(target).st_mode):
+            target = f"{target.rstrip('/')}/{os.path.basename(os.path.abspath(source))}"
+    _copy_in(box, source, target)
+
+
+def _copy_in(box: Box, source: str, target: str) -> None:
+    facts = os.lstat(source) if not os.path.exists(source) else os.stat(source)
+    if os.path.isdir(source):
+        make_directories(box, target)
+        for entry in sorted(os.listdir(source)):
+            here, there = os.path.join(source, entry), f"{target.rstrip('/')}/{entry}"
+            if os.path.islink(here):
+                _link(box, os.readlink(here), there)
+            else:
+                _copy_in(box, here, there)
+    elif stat.S_ISREG(facts.st_mode):
+        copy_file(box, source, target)
+
+
+def _link(box: Box, text: str, place: str) -> None:
+    """A symbolic link, in place of a file or link that is there; a directory stays."""
+    try:
+        box.syscall("symlink", text, place)
+    except FileExistsError:
+        with suppress(IsADirectoryError):
+            box.unlink(place)
+            box.syscall("symlink", text, place)
+
+
+def copy_file(box: Box, source: str, target: str) -> None:
+    """Copy one file, with its permissions and time; directories on the way are made."""
+    with open(source, "rb") as file:
+        facts = os.fstat(file.fileno())
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        try:
+            fd = box.syscall("open", target, flags, 0o600)
+        except FileNotFoundError:
+            make_directories(box, os.path.dirname(target))
+            fd = box.syscall("open", target, flags, 0o600)
+        try:
+            while chunk := file.read(_CHUNK):
+                while chunk:
+                    chunk = chunk[box.syscall("write", fd, chunk, len(chunk)) :]
+            box.syscall("fchmod", fd, stat.S_IMODE(facts.st_mode))
+        finally:
+            if box.alive:
+                box.syscall("close", fd)
+
+
+def make_directories(box: Box, path: str) -> None:
+    """mkdir -p."""
+    at = ""
+    for part in path.strip("/").split("/"):
+        at = f"{at}/{part}"
+        with suppress(FileExistsError):
+            box.mkdir(at, 0o755)
+
+
+def copy_out(box: Box, source: str, target: str | os.PathLike[str]) -> None:
+    """Copy a file or a directory tree of the box to this machine: see `Box.copy_out`."""
+    target = os.fspath(target)
+    if os.path.isdir(target):
+        target = os.path.join(target, os.path.basename(source.rstrip("/")))
+    _copy_out(box, source, target)
+
+
+def _copy_out(box: Box, source: str, target: str) -> None:
+    facts = box.stat(source, follow_symlinks=False)
+    if stat.S_ISLNK(facts.st_mode):
+        with suppress(FileExistsError):
+            os.symlink(box.readlink(source), target)
+    elif stat.S_ISDIR(facts.st_mode):
+        os.makedirs(target, exist_ok=True)
+        for name in box.listdir(source):
+            if name not in (".", ".."):
+                _copy_out(box, f"{source.rstrip('/')}/{name}", os.path.join(target, name))
+    elif stat.S_ISREG(facts.st_mode):
+        aside = f"{target}.{os.getpid()}.tmp"
+        try:
+            with box.open(source, "rb") as inside, open(aside, "wb") as outside:
+                while data := inside.read(_CHUNK):
+                    outside.write(data)
+                outside.flush()
+                os.fsync(outside.fileno())
+            os.chmod(aside, stat.S_IMODE(facts.st_mode) & 0o777)
+            os.replace(aside, target)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(aside)
+            raise

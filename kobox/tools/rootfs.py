@@ -1,0 +1,149 @@
+"""The user space of a box that people stand in: Debian's busybox and kmod, accounts, and whatever packages are
+asked for.
+
+    snapshot of the booted kernel  +  packages  ->  a box with a root file system  ->  a snapshot of that
+
+It is made once for a kernel and a list of packages; then it is resumed as any booted kernel is. The root file
+system is the kernel's own initramfs, merged as Debian's is (/bin is usr/bin), and writable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from kobox.errors import KoboxError
+from kobox.images.packages import packages
+from kobox.images.store import KernelImage, Store, is_plain, write_whole
+from kobox.kernel import box as boxes
+from kobox.kernel import bringing, programs
+from kobox.tools import boot as booting
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kobox.kernel.box import Box
+
+_FORMAT = 4  # of what `_furnish` makes
+_BASE = ("busybox-static", "kmod", "dash", "bash")
+_LASTING = 1e7  # seconds: a kernel's tree does not change
+HOSTNAME = "box"
+_MERGED = ("bin", "sbin", "lib", "lib64")
+_DIRECTORIES = ("home", "opt", "srv", "usr/local/bin", "usr/local/sbin", "usr/share", "var/log", "var/tmp", "var/lib")
+# Files of /etc: `{release}` and `{path}` stand for the kernel's release and the search path.
+_ETC = os.path.join(os.path.dirname(__file__), "etc")
+Progress = boxes.Progress
+
+
+def shell_box(
+    kernel: str | KernelImage | None = None,
+    *,
+    packages_added: Sequence[str] = (),
+    memory: int = boxes.MEMORY,
+    cmdline: str = "",
+    store: Store | None = None,
+    progress: Progress | None = None,
+) -> Box:
+    """A box with a root file system: resumed, or made from a booted kernel and Debian's packages.
+
+    Raises what `kobox.boot` does; `FetchError` for a package that is none.
+    """
+    store = store or Store()
+    image = kernel if isinstance(kernel, KernelImage) else store.ensure(kernel, progress)
+    trees = packages(store, (*_BASE, *packages_added), progress)
+    identity = hashlib.sha256(repr((_FORMAT, [tree.name for tree in trees])).encode()).hexdigest()[:16]
+
+    def furnish(box: Box) -> None:
+        if progress:
+            progress("putting the root file system in place", 0, 0)
+        box.loader = booting.load
+        _furnish(box, trees)
+
+    box = boxes.prepared(image, identity, furnish, memory=memory, cmdline=cmdline, progress=progress)
+    box.loader = booting.load
+    return box
+
+
+def save(box: Box, name: str, store: Store) -> None:
+    """Keep this state of a box under a name. Raises `KoboxError` for a name that cannot be one, or when there
+    is no room."""
+    place = _place(store, name)
+    box.save(place)
+    write_whole(place / "kernel", box.image.name.encode())
+
+
+def load_saved(name: str, store: Store) -> Box:
+    """The box that was saved under a name. Raises `KoboxError` when there is none, or another kobox has saved it."""
+    place = _place(store, name)
+    try:
+        kernel = (place / "kernel").read_text()
+    except OSError:
+        known = ", ".join(sorted(entry.name for entry in place.parent.glob("*"))) or "none"
+        raise KoboxError(f"no box was saved as {name!r}", hint=f"Saved are: {known}.") from None
+    box = boxes.resume(store.get(kernel), place)
+    if box is None:
+        raise KoboxError(
+            f"{place}: damaged, or saved by another version of kobox", hint=f"Remove {place}, and prepare it again."
+        )
+    box.loader = booting.load
+    return box
+
+
+def _place(store: Store, name: str) -> Path:
+    if not is_plain(name) or name.startswith("."):
+        raise KoboxError(f"{name!r} cannot be the name of a saved box", hint="Take letters and digits.")
+    return store.root / "saved" / name
+
+
+def _furnish(box: Box, trees: Sequence[Path]) -> None:
+    if box.image.modules is not None:
+        _share_modules(box)
+    for name in _MERGED:
+        _merge(box, name)
+    # The kernel's own requests go to the real modprobe from now on, as on any system; kobox's is out of the way.
+    bringing.make_directories(box, "/usr/lib/kobox")
+    box.syscall("rename", "/usr/sbin/modprobe", "/usr/lib/kobox/modprobe")
+    for name in _DIRECTORIES:
+        bringing.make_directories(box, f"/{name}")
+    for tree in trees:
+        for entry in sorted(os.listdir(tree)):
+            if os.path.isdir(tree / entry):
+                bringing.copy_in(box, tree / entry, "/")
+    box.run(["/bin/busybox", "--install", "-s"], check=True)
+    for name in os.listdir(_ETC):
+        with open(os.path.join(_ETC, name)) as file:
+            text = file.read().replace("{path}", programs.PATH).replace("{release}", box.release)
+        box.write_bytes(f"/etc/{name}", text.encode())
+    with suppress(OSError):
+        box.syscall("chmod", "/etc/shadow", 0o640)
+    box.syscall("chmod", "/root", 0o700)
+    bringing.make_directories(box, "/home/user")
+    box.syscall("chown", "/home/user", 1000, 1000)
+    box.syscall("sethostname", HOSTNAME.encode(), len(HOSTNAME))
+    # What is typed first is there at once: programs that have run once are in the page cache, and so is their code.
+    for words in (["sh", "-c", "ls / | head -1; true"], ["kmod", "--version"]):
+        box.run(words, capture_output=True)
+
+
+def _share_modules(box: Box) -> None:
+    """/lib/modules/RELEASE: the kernel's tree, read when it is used, and writable in the box (depmod,
+    modules_install)."""
+    directory = booting.tree_of(box.image).directory
+    box.share(directory, f"/lib/modules/{box.release}", private_copy=True, lasting=_LASTING)
+
+
+def _merge(box: Box, name: str) -> None:
+    """Make /NAME a link to usr/NAME, with what it held."""
+    bringing.make_directories(box, f"/usr/{name}")
+    with suppress(FileNotFoundError):
+        if stat.S_ISLNK(box.stat(f"/{name}", follow_symlinks=False).st_mode):
+            return
+        for entry in box.listdir(f"/{name}"):
+            if entry not in (".", ".."):
+                box.syscall("rename", f"/{name}/{entry}", f"/usr/{name}/{entry}")
+        box.syscall("rmdir", f"/{name}")
+    box.syscall("symlink", f"usr/{name}", f"/{name}")
