@@ -23,6 +23,7 @@ from kobox.kernel.network import Card
 from kobox.kernel.pcap import read_pcap
 from kobox.tools.boot import boot
 from tests.building import BuiltTestModules
+from tests.debian import Suite
 
 ME, MINE = "02:00:00:00:00:01", "10.0.0.1"
 HIS, THEIRS = "10.0.0.2", "02:6b:6f:62:6f:00"
@@ -472,6 +473,12 @@ def test_joined_boxes_reach_each_other(joined: tuple[Box, Box]) -> None:
         times = ping(box, host, 10)
         assert all(time is not None and 0.1 < time < 2 for time in times)
     assert ping(first, "10.0.0.3") == [None]
+
+
+def test_a_program_pings_the_other_box(joined: tuple[Box, Box]) -> None:
+    busybox = Suite("bookworm").package("busybox-static") / "bin/busybox"
+    done = joined[0].run([str(busybox), "ping", "-c", "5", "10.0.0.2"], capture_output=True, text=True, timeout=20)
+    assert "5 packets transmitted, 5 packets received, 0% packet loss" in done.stdout
 
 
 def test_joined_clocks_are_in_step(joined: tuple[Box, Box]) -> None:
