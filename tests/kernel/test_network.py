@@ -130,7 +130,7 @@ def test_echo_is_answered(card: Card) -> None:
 def test_echo_over_ipv6(box: Box) -> None:
     eth0 = box.network.eth0
     eth0.up("fd00::2/64")
-    box.sleep(3)  # duplicate address detection
+    box.sleep(5)  # duplicate address detection takes up to 3
     eth0.frames.clear()
     eth0.send(
         Ether(src=ME, dst="33:33:ff:00:00:02")
@@ -497,7 +497,7 @@ def test_datagrams_wait_in_the_other_box(joined: tuple[Box, Box]) -> None:
         first.socket(socket.AF_INET6, socket.SOCK_DGRAM) as client,
         second.socket(socket.AF_INET6, socket.SOCK_DGRAM) as server,
     ):
-        first.sleep(3)  # duplicate address detection
+        first.sleep(5)  # duplicate address detection takes up to 3
         server.bind(("::", 4000))
         client.sendto(b"over there", ("fd00::2", 4000))
         first.sleep(1)
