@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 def main(argv: list[str], prog: str) -> int:
     """Entry point of the subcommand."""
-    arguments = _parser(prog).parse_args(argv)
+    parser = _parser(prog)
+    arguments = parser.parse_args(argv)
+    if arguments.save and (arguments.net or arguments.disk):
+        parser.error("a box with network cards or disks cannot be kept: --save goes without --net and --disk")
     while True:
         try:
             return _session(arguments, prog)
@@ -59,6 +62,17 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         metavar="DIR:/PATH[:copy]",
         help="a directory of this machine, read only, or as a copy of the box's own to write in; repeatable",
     )
+    parser.add_argument("--net", choices=["user"], help="a way out: TCP and UDP through sockets of this machine")
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="NETWORK",
+        help="with --net: where to, besides this machine's loopback (10.0.2.2); repeatable",
+    )
+    parser.add_argument(
+        "--disk", action="append", default=[], metavar="IMAGE", help="a disk, which itself is not written; repeatable"
+    )
     parser.add_argument("--save", metavar="NAME", help="keep the box under this name when the shell has ended")
     parser.add_argument("--load", metavar="NAME", help="go on with a box that was kept")
     parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
@@ -87,6 +101,10 @@ def _session(arguments: argparse.Namespace, prog: str) -> int:
     with _box(arguments, store) as box:
         for file in arguments.files:
             bringing.copy_in(box, file, f"/root/{os.path.basename(os.path.abspath(file))}")
+        if arguments.net:
+            box.network.user(arguments.allow)
+        for image in arguments.disk:
+            box.attach_disk(image)
         for directory, target, private_copy in arguments.share:
             box.share(directory, target, private_copy=private_copy)
         on_terminal = _interactive(arguments)
