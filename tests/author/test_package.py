@@ -272,6 +272,8 @@ def test_the_command(thing: Path, tmp_path: Path, debian_kernel: KernelImage) ->
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)
     assert row["package"] == f"thing-modules-{debian_kernel.release}"
+    bare = kobox(thing, "-o", tmp_path / "bare", "--maintainer", ANN.maintainer, PATH=str(tmp_path))
+    assert bare.returncode == 0, bare.stderr  # neither dpkg nor any other program
     assert kobox(thing, "--strip").returncode == 2
     assert kobox(thing, "--dkms", "-k", debian_kernel.name).returncode == 2
     done = kobox(tmp_path / "nowhere")
