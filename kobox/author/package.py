@@ -224,7 +224,7 @@ def package_prebuilt(
 
 
 def _tree(kernel: KernelImage) -> str:
-    """Where the kernel's own package has its modules: below /usr since Debian 13, which wants no path through a link."""
+    """Where the kernel's own package has its modules: since Debian 13 below /usr, as /lib is only a link."""
     merged = kernel.modules is not None and "/usr/lib/modules/" in str(kernel.modules)
     return f"{'usr/' if merged else ''}lib/modules/{kernel.release}"
 
