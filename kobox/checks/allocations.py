@@ -256,7 +256,7 @@ class Allocations:
         cache = hit.registers.rdi
         if entry in self._destroying:
             cache, rsp = self._destroying[entry]
-        held = self._heap.held_of(cache)
+        held = self._heap.held_of(cache) if cache else []  # it takes NULL too
         if held:
             self._destroying[entry] = cache, rsp
             self._heap.release(held[0])
