@@ -513,7 +513,6 @@ CASE(uaf_mutex)
 	if (wrong) {
 		kfree(p); /* uaf_mutex: freed */
 		mutex_lock(&p->lock); /* uaf_mutex: bad */
-		mutex_unlock(&p->lock);
 	} else {
 		kfree(p);
 	}
@@ -837,7 +836,6 @@ CASE(invalid_cache)
 	return 0;
 }
 
-/* A pointer to a function's code, an unaligned one, one that nobody gave out. */
 CASE(invalid_percpu)
 {
 	struct counters __percpu *each = alloc_percpu(struct counters); /* invalid_percpu: made */
@@ -914,18 +912,6 @@ CASE(uninit_realloc)
 	char *p = HIDE(krealloc(kzalloc(16, GFP_KERNEL), 64, wrong ? GFP_KERNEL : GFP_KERNEL | __GFP_ZERO)); /* uninit_realloc: made */
 	long left = copy_to_user(user, p, HIDE(64)); /* uninit_realloc: bad */
 
-	kfree(p);
-	return left;
-}
-
-CASE(uninit_put_user)
-{
-	int *p = HIDE((int *)kmalloc(64, GFP_KERNEL)); /* uninit_put_user: made */
-	long left;
-
-	if (!wrong)
-		p[3] = 1;
-	left = put_user(p[3], (int __user *)user); /* uninit_put_user: bad */
 	kfree(p);
 	return left;
 }
@@ -1131,8 +1117,7 @@ static const struct {
 	ROW(invalid_vfree_inside), ROW(invalid_global), ROW(invalid_stack), ROW(invalid_vfree_of_kmalloc),
 	ROW(invalid_kfree_of_vmalloc), ROW(invalid_kfree_of_pages), ROW(invalid_free_page_of_kmalloc),
 	ROW(invalid_cache_of_kmalloc), ROW(invalid_cache), ROW(invalid_percpu), ROW(uninit_tail), ROW(uninit_padding),
-	ROW(uninit_pages), ROW(uninit_vmalloc), ROW(uninit_copied), ROW(uninit_realloc), ROW(uninit_put_user),
-	ROW(uninit_proc), ROW(wild_null), ROW(wild_null_memcpy), ROW(wild_err_ptr), ROW(wild_poison), ROW(wild_nowhere),
+	ROW(uninit_pages), ROW(uninit_vmalloc), ROW(uninit_copied), ROW(uninit_realloc), ROW(uninit_proc), ROW(wild_null), ROW(wild_null_memcpy), ROW(wild_err_ptr), ROW(wild_poison), ROW(wild_nowhere),
 	ROW(wild_user), ROW(wild_user_memcpy), ROW(leak_kmalloc), ROW(leak_kstrdup), ROW(leak_kasprintf), ROW(leak_cache),
 	ROW(leak_vmalloc), ROW(leak_pages), ROW(leak_free_page), ROW(leak_pages_exact), ROW(leak_percpu),
 	ROW(leak_krealloc),
