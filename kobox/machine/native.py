@@ -94,6 +94,8 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_watch_caller": (_U64, (_P,)),
     "kobox_watch_count": (_U64, (_P,)),
     "kobox_watch_stop_at": (None, (_P, _U64)),
+    "kobox_watch_look": (None, (_P, _U64, _U64, _U64, _I, _I)),
+    "kobox_decode": (None, (ctypes.c_char_p, ctypes.c_uint, _P)),
     "kobox_watch_inside": (None, (_P, _I)),
     "kobox_watch_referenced": (None, (_P, _P, _P, ctypes.c_size_t, _P)),
     "kobox_state_size": (_U64, (_P,)),

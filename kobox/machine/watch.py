@@ -57,16 +57,18 @@ class Report(NamedTuple):
     detail: int
 
 
-READ, WRITE, TO_USER, OBJECT = 1, 2, 3, 4
-STRING, BOUNDED_STRING, CONSTANT = 9, 16, 8
+READ, WRITE, TO_USER, OBJECT, MAY_BE_USER = 1, 2, 3, 4, 0x80
+CONSTANT, STRING, FOUND_IN_STRING, COMPARED_STRINGS, BOUNDED_STRING, FOUND, COMPARED = 8, 9, 10, 11, 16, 24, 32
 
 
 class Part(NamedTuple):
     """One stretch of memory that a function touches.
 
-    `access` is READ, WRITE, TO_USER (read, and shown to user space) or OBJECT (what is there must not be gone);
+    `access` is READ, WRITE, TO_USER (read, and shown to user space) or OBJECT (what is there must not be gone),
+    with MAY_BE_USER where it may be an address of user space too;
     `pointer` the argument (0 to 5) that points to it; `length` the number of an argument, CONSTANT, STRING (up to
-    its NUL), or BOUNDED_STRING + the argument that bounds it; `factor` multiplies an argument or is the constant;
+    its NUL), or BOUNDED_STRING + the argument that bounds it; FOUND + it and FOUND_IN_STRING end where the byte is that
+    the second argument names, COMPARED + it and COMPARED_STRINGS where the first two arguments differ; `factor` multiplies an argument or is the constant;
     `like` is the part whose length it has.
     """
 
@@ -75,6 +77,64 @@ class Part(NamedTuple):
     length: int = CONSTANT
     factor: int = 0
     like: int = 255
+
+
+NO_REGISTER = 16
+_NAMES = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
+
+
+class _Insn(ctypes.Structure):
+    _fields_ = (
+        ("op", ctypes.c_uint8),
+        ("flags", ctypes.c_uint8),
+        ("base", ctypes.c_uint8),
+        ("index", ctypes.c_uint8),
+        ("scale", ctypes.c_uint8),
+        ("size", ctypes.c_uint8),
+        ("length", ctypes.c_uint8),
+        ("extra", ctypes.c_uint8),
+        ("disp", ctypes.c_int32),
+        ("bound", ctypes.c_uint32),
+    )
+
+
+class Operation(IntEnum):
+    """What an instruction has to do with memory (enum insn_op in decode.h)."""
+
+    PLAIN = 0
+    MEMORY = 1
+    BIT = 2
+    STRING = 3
+    ENTER = 4
+    LEAVE = 5
+    CALL = 6
+    JUMP = 7
+
+
+class Instruction(NamedTuple):
+    """What the watcher's decoder knows of one instruction; registers are names, "" for none. `size` is in bytes."""
+
+    operation: Operation
+    reads: bool
+    writes: bool
+    base: str
+    index: str
+    scale: int
+    displacement: int
+    size: int
+    by_rip: bool
+    by_gs: bool
+    repeated: bool
+
+
+def decode(code: bytes) -> Instruction:
+    """Decode one instruction, of just these bytes."""
+    insn = _Insn()
+    core().kobox_decode(code, len(code), ctypes.byref(insn))
+    base, index = (_NAMES[n] if n < NO_REGISTER else "" for n in (insn.base, insn.index))
+    flags = (bool(insn.flags & bit) for bit in (4, 8, 16))
+    reads, writes = bool(insn.flags & 1), bool(insn.flags & 2)
+    return Instruction(Operation(insn.op), reads, writes, base, index, insn.scale, insn.disp, insn.size, *flags)
 
 
 class _Part(ctypes.Structure):
@@ -129,6 +189,10 @@ class Watch:
         out = ctypes.create_string_buffer(size)
         self._core.kobox_watch_marks(self._machine.handle, address, size, out)
         return out.raw
+
+    def look(self, pc: int, address: int, size: int, *, writes: bool = False, to_user: bool = False) -> None:
+        """Look at memory as if code at `pc` were about to touch it; what is wrong is reported."""
+        self._core.kobox_watch_look(self._machine.handle, pc, address, size, 2 if writes else 1, to_user)
 
     def bounds(self, bounds: Sequence[tuple[int, int, int]]) -> None:
         """Objects that relocated operands must stay in: (start, end, address of the relocated field in the code)."""
