@@ -30,9 +30,7 @@ def run(project: pytest.Pytester, kernel: KernelImage, source: str, *options: st
     return project.runpytest_inprocess("--kobox-kernel", kernel.name, *options)
 
 
-def test_a_module_is_loaded_in_a_clean_box_for_each_test(
-    project: pytest.Pytester, debian_kernel: KernelImage
-) -> None:
+def test_a_module_is_loaded_in_a_clean_box_for_each_test(project: pytest.Pytester, debian_kernel: KernelImage) -> None:
     source = """
         def test_first(box, modules):
             box.insmod(modules["crasher_right"])
@@ -62,7 +60,13 @@ def test_what_the_kernel_reports_fails_the_test_and_its_log_is_shown(
     result = run(project, debian_kernel, source, "--kobox-checks", "kernel")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["*found in the box:*", "*oops: BUG: kernel NULL pointer dereference*", "*crasher_ioctl*", "*kernel log*", "*BUG: kernel NULL*"]
+        [
+            "*found in the box:*",
+            "*oops: BUG: kernel NULL pointer dereference*",
+            "*crasher_ioctl*",
+            "*kernel log*",
+            "*BUG: kernel NULL*",
+        ]
     )
 
 
@@ -87,7 +91,9 @@ def test_an_expected_finding_must_come(project: pytest.Pytester, debian_kernel: 
     result.stdout.fnmatch_lines(["*expected to be found, and was not: use-after-free (found: nothing)*"])
 
 
-def test_the_checks_watch_the_module_under_test(project: pytest.Pytester, debian_kernel: KernelImage, faulty_paths: BuiltTestModules) -> None:
+def test_the_checks_watch_the_module_under_test(
+    project: pytest.Pytester, debian_kernel: KernelImage, faulty_paths: BuiltTestModules
+) -> None:
     alone = project.mkdir("alone")
     (alone / "crasher.ko").write_bytes(faulty_paths("crasher").read_bytes())
     project.makeconftest(f"def pytest_configure(config):\n    config.option.kobox_built = {str(alone)!r}\n")
@@ -116,7 +122,9 @@ def test_each_kernel_that_is_named_runs_the_test(
     """
     result = run(project, debian_kernel, source, "--kobox-kernel", trixie_kernel.name, "-rA")
     result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines([f"*ran on {debian_kernel.release}*", f"*ran on {trixie_kernel.release}*"], consecutive=False)
+    result.stdout.fnmatch_lines(
+        [f"*ran on {debian_kernel.release}*", f"*ran on {trixie_kernel.release}*"], consecutive=False
+    )
 
 
 def test_the_module_is_built_once_from_the_source_beside_the_test(

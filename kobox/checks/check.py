@@ -351,7 +351,7 @@ def _blame(finding: Finding, injection: FaultInjection) -> Finding:
     if not injection.injected or finding.kind not in ("oops", "wild-access"):
         return finding
     address = _address_in(finding)
-    for fault in injection.injected:
+    for fault in reversed(injection.injected):
         failure = injection.sites.failure(fault)
         if failure is None or address is None or not _near(address, failure.value):
             continue

@@ -199,12 +199,12 @@ def _write_files(arguments: argparse.Namespace, reports: Sequence[Report]) -> No
 
 
 def _write_crashes(directory: Path, report: Report) -> None:
-    from kobox.checks.crashes import test_source
+    from kobox.checks.crashes import source_of
 
     for crash in report.crashes:
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / f"test_{report.module}_{crash.name}.py"
-        _write(path, test_source(crash, report.plan, report.module, path))
+        _write(path, source_of(crash, report.plan, report.module, path))
         print(f"{path}: a test that fails like this: {crash.finding}", file=sys.stderr)
 
 
