@@ -30,13 +30,15 @@ _LIMIT = 24  # frames of a chain that says who made a thing
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """One thing that the module has made: `name` says which one, `path` where the box shows it."""
+    """One thing that the module has made: `name` says which one, `path` where the box shows it, `chain` which notifiers
+    it is among: (address of the chain's head, its structure)."""
 
     key: Key
     name: str
     path: str
     trace: Trace
     gone_code: bool  # it points into the module
+    chain: tuple[int, str] | None = None
 
 
 class LeftBehind(Check):
@@ -147,10 +149,15 @@ class LeftBehind(Check):
                     continue
                 name = self._name(resource, call, hit, key)
                 own = bool(resource.code or resource.mine) or any(map(self._mine, pointers))
-                path = self._path(resource, call, hit, key, name) if resource.path else ""
-                if resource.path and not path:
-                    continue
-                made = Made(key, name, path, hit.data, own)
+                path, chain = "", None
+                if resource.path == "notifier":
+                    chain = _notifier_chain(call, pointers)
+                elif resource.path:
+                    path = self._path(resource, call, hit, key, name)
+                    if not path:
+                        continue
+                    name = name if resource.name else path.rpartition("/")[2]
+                made = Made(key, name, path, hit.data, own, chain)
                 self._made.setdefault(number, {}).setdefault(key, []).append(made)
 
     def _undoing(self, number: int, call: Call, hit: Hit) -> None:
@@ -303,13 +310,27 @@ class LeftBehind(Check):
         return None
 
     def _report_made(self, *, can_look: bool) -> None:
-        box = self._examination.box
+        known = set[int | str]()
         for number, resource in enumerate(self._resources):
-            for things in self._made.get(number, {}).values():
+            for key, things in self._made.get(number, {}).items():
                 for made in things:
-                    if resource.pending or (made.path and not (can_look and box.path(made.path).exists())):
+                    if resource.pending or not self._is_there(made, can_look):
                         continue
-                    self._report(resource, made, "")
+                    if not (resource.static and known.intersection(key)):  # what the table has says it better
+                        self._report(resource, made, "")
+                    known.update(key)
+
+    def _is_there(self, made: Made, can_look: bool) -> bool:
+        """Whether what was not seen to be undone is still to be seen, where that can be told."""
+        if made.chain is not None:
+            head, structure = made.chain
+            with suppress(KoboxError, ValueError):
+                blocks = self._objects.chain(
+                    self._objects.number(head, f"{structure}.head"), link=self._objects.offset("notifier_block.next")
+                )
+                return any(block == made.key[1] for block in blocks)
+            return False
+        return not made.path or (can_look and self._examination.box.path(made.path).exists())
 
     def _report(self, resource: Resource, made: Made, message: str) -> None:
         chain = self._examination.chain(made.trace)
@@ -351,3 +372,8 @@ class LeftBehind(Check):
                 )
                 break
         return found
+
+
+def _notifier_chain(call: Call, pointers: list[int]) -> tuple[int, str]:
+    """The head of the chain that a function has added a notifier to, and its structure: each kind has its own."""
+    return pointers[0], f"{call.function.partition('_')[0]}_notifier_head"

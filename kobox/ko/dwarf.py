@@ -186,15 +186,13 @@ class DebugInfo:
         names = [self._unit(start).name for start in self._starts[-2:]] if self.available else []
         return next((os.path.dirname(name) for name in names if name.endswith(_MODPOST_UNITS)), "")
 
-    def shown(self, path: str, compiled_in: str) -> str:
+    def shown(self, path: str) -> str:
         """A source file's name for people: relative to the module's directory, a header's to the kernel's."""
         for base in (self.root, os.path.dirname(os.path.abspath(self._path)) if self._path else ""):
             if base and path.startswith(base + "/"):
                 return path[len(base) + 1 :]
-        kernel = os.path.dirname(compiled_in)
-        if len(kernel) > 1 and path.startswith(kernel + "/"):
-            return path[len(kernel) + 1 :].partition("/")[2]
-        return path
+        starts = [at for at in (path.find("/include/"), path.find("/arch/")) if at >= 0]
+        return path[min(starts) + 1 :] if starts else path
 
     # -- sections ----------------------------------------------------------------------------------------------
 
@@ -584,7 +582,7 @@ class _Unit:
         return self._files.get(rows[n][2], ""), rows[n][3]
 
     def _shown(self, path: str) -> str:
-        return self._info.shown(path, self.compiled_in)
+        return self._info.shown(path)
 
     # -- variables ---------------------------------------------------------------------------------------------
 

@@ -836,8 +836,8 @@ static void run_string_instruction(struct machine *m, uint64_t address)
         m->plain_loop = address;
         return;
     }
-    uint64_t unit = !(op & 1) ? 1 : wide ? 8 : 4, to = read_reg(m, UC_X86_REG_RDI), from = read_reg(m, UC_X86_REG_RSI);
-    uint64_t count = read_reg(m, UC_X86_REG_RCX), room = (PAGE - (to & page)) / unit;
+    uint64_t unit = !(op & 1) ? 1 : wide ? 8 : 4, to = live_reg(m, R_RDI), from = live_reg(m, R_RSI);
+    uint64_t count = live_reg(m, R_RCX), room = (PAGE - (to & page)) / unit;
     bool moves = op == 0xA4 || op == 0xA5;
     if (moves && (PAGE - (from & page)) / unit < room)
         room = (PAGE - (from & page)) / unit;
@@ -855,9 +855,15 @@ static void run_string_instruction(struct machine *m, uint64_t address)
         for (uint64_t i = 0; i < n * unit; i += unit)
             memmove(out + i, m->ram + source + i, unit);
     } else {
-        uint64_t value = read_reg(m, UC_X86_REG_RAX);
-        for (uint64_t i = 0; i < n * unit; i += unit)
-            memcpy(out + i, &value, unit);
+        uint64_t value = live_reg(m, R_RAX), done = unit;
+        if (unit == 1) {
+            memset(out, (int)(value & 255), n);
+        } else {
+            memcpy(out, &value, unit);
+            for (; done * 2 <= n * unit; done *= 2)
+                memcpy(out + done, out, done);
+            memcpy(out + done, out, n * unit - done);
+        }
     }
     if (moves)
         write_reg(m, UC_X86_REG_RSI, from + n * unit);

@@ -126,6 +126,31 @@ static int tell_watcher(struct machine *m, int kind, uint64_t pc, uint64_t addre
     return answer;
 }
 
+/* Whether nothing is to be said or marked about 64 bytes. */
+static inline bool says_nothing(const uint8_t *shadow, int access, bool to_user)
+{
+    uint64_t marks[8], all = 0;
+    memcpy(marks, shadow, 64);
+    for (int i = 0; i < 8; i++)
+        all |= marks[i];
+    return !(all & 0x0101010101010101ull * (FORBIDDEN | (access & INSN_WRITE || to_user ? UNWRITTEN : 0)));
+}
+
+/* Eight bytes at once, when there is nothing to say about them; what is written is marked so. */
+static inline bool pass_over(uint8_t *shadow, int access, bool to_user)
+{
+    const uint64_t ones = 0x0101010101010101ull;
+    uint64_t marks;
+    memcpy(&marks, shadow, 8);
+    if (marks & ones * FORBIDDEN || (to_user && marks & ones * UNWRITTEN))
+        return false;
+    if (access & INSN_WRITE && marks & ones * UNWRITTEN) {
+        marks = (marks | marks >> 1) & ones;
+        memcpy(shadow, &marks, 8);
+    }
+    return true;
+}
+
 /* Look at `size` bytes that are about to be read or written. False: something was reported. */
 static bool look(struct machine *m, uint64_t pc, uint64_t address, uint64_t size, int access, bool to_user)
 {
@@ -145,6 +170,12 @@ static bool look(struct machine *m, uint64_t pc, uint64_t address, uint64_t size
             return true;
         uint8_t *s = w->shadow + pa;
         for (uint64_t i = 0; i < piece; i++) {
+            while (i + 64 <= piece && says_nothing(s + i, access, to_user))
+                i += 64;
+            while (i + 8 <= piece && pass_over(s + i, access, to_user))
+                i += 8;
+            if (i == piece)
+                break;
             if (!s[i])
                 continue;
             if (s[i] & FORBIDDEN) {
@@ -367,12 +398,19 @@ static uint64_t string_length(struct machine *m, uint64_t address, uint64_t limi
 /* A copy takes what is known about its source along. */
 static void copy_marks(struct machine *m, uint64_t to, uint64_t from, uint64_t size)
 {
-    for (uint64_t i = 0; i < size; i++) {
-        uint64_t target = physical(m, to + i), source = physical(m, from + i);
+    while (size) {
+        uint64_t piece = PAGE - (to & (PAGE - 1)), rest = PAGE - (from & (PAGE - 1));
+        piece = rest < piece ? rest : piece;
+        piece = size < piece ? size : piece;
+        uint64_t target = physical(m, to), source = physical(m, from);
         if (target >= NOT_RAM || source >= NOT_RAM)
             return;
-        if (m->watch->shadow[source] == UNWRITTEN && m->watch->shadow[target] == WRITTEN_TO)
-            m->watch->shadow[target] = UNWRITTEN;
+        uint8_t *known = m->watch->shadow + target, *says = m->watch->shadow + source;
+        if (memchr(says, UNWRITTEN, piece))
+            for (uint64_t i = 0; i < piece; i++)
+                if (says[i] == UNWRITTEN && known[i] == WRITTEN_TO)
+                    known[i] = UNWRITTEN;
+        to += piece, from += piece, size -= piece;
     }
 }
 

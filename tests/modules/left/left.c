@@ -371,7 +371,7 @@ static void undo_cpuhp(void) { cpuhp_remove_state(left_state); }
 
 static int make_workqueue(void)
 {
-	left_queue = alloc_workqueue("left_queue", 0, 0);	/* makes workqueue */
+	left_queue = alloc_workqueue("left_queue", WQ_UNBOUND, 0);	/* makes workqueue */
 	return left_queue ? 0 : -ENOMEM;
 }
 static void undo_workqueue(void) { destroy_workqueue(left_queue); }

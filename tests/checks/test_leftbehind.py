@@ -1,0 +1,147 @@
+"""Things left behind: each kind of thing is found with who made it, and none where it was undone."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kobox.checks.examination import Examination
+from kobox.checks.finding import Finding, Severity, own_frame
+from kobox.checks.leftbehind import LeftBehind
+from kobox.checks.resources import Call, parse_call, resource_table
+from tests.checks.conftest import Laboratory
+
+SOURCE = Path("left/left.c")
+# what -> (severity, what it is called, what its line says)
+THINGS = {
+    "timer": ("error", "timer left_timer"),
+    "hrtimer": ("error", "high-resolution timer left_clock"),
+    "delayed": ("error", "delayed work item left_later"),
+    "work": ("error", "work item left_work"),
+    "kthread": ("error", "kernel thread left/1"),
+    "rcu": ("error", "RCU callback left_head"),
+    "tasklet": ("error", "tasklet left_tasklet"),
+    "region": ("warning", "device numbers left_region"),
+    "chrdev": ("error", "character device left_chrdev"),
+    "cdev": ("error", "character device left_cdev"),
+    "misc": ("error", "misc device left_misc"),
+    "class": ("warning", "class left_class"),
+    "device": ("warning", "device left_root"),
+    "platform_device": ("warning", "platform device left_pdev"),
+    "driver": ("error", "driver left_driver"),
+    "input": ("warning", "input device left_input"),
+    "irq": ("error", "interrupt handler left_irq"),
+    "ports": ("warning", "region of ports or memory left_ports"),
+    "ioremap": ("warning", "mapping of device memory"),
+    "proc": ("error", "proc entry left_proc"),
+    "proc_dir": ("warning", "proc directory left_dir"),
+    "debugfs": ("warning", "debugfs entry left_debugfs"),
+    "sysfs": ("error", "sysfs file left_attribute"),
+    "kobject": ("warning", "kobject left_kobject"),
+    "filesystem": ("error", "file system left_fs"),
+    "sysctl": ("error", "sysctl table kernel"),
+    "file": ("warning", "open file /proc/version"),
+    "binfmt": ("error", "binary format left_format"),
+    "netdev": ("error", "network device left0"),
+    "nf_hook": ("error", "netfilter hook left_hook_ops"),
+    "pernet": ("error", "operations for each network namespace left_pernet"),
+    "genl": ("error", "generic netlink family left_family"),
+    "socket": ("warning", "socket"),
+    "notifier": ("error", "notifier left_block"),
+    "kprobe": ("error", "kprobe ksys_read"),
+    "cpuhp": ("error", "CPU hotplug state left:online"),
+    "workqueue": ("warning", "workqueue left_queue"),
+    "cache": ("warning", "slab cache left_cache"),
+    "tfm": ("warning", "cipher handle sha256"),
+    "alg": ("error", "cipher or hash left-alg"),
+    "reference": ("warning", "reference to a device left_held"),
+}
+# The kernel's own functions end in a jump to the one that is watched, so that the call of make_…() leaves no trace.
+MADE_IN_INIT = {"driver", "notifier", "alg"}
+BOTH = {"class": ("makes class now */", "makes class before */")}
+
+
+def left(findings: list[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.kind == "left-behind"]
+
+
+def examine(laboratory: Laboratory, parameters: str) -> list[Finding]:
+    return laboratory.examine(laboratory.file("left", "left"), [LeftBehind()], parameters)
+
+
+@pytest.mark.parametrize("what", THINGS)
+def test_what_is_left_is_found_and_what_is_undone_is_not(
+    laboratory: Laboratory, what: str, line_of: Callable[[str, Path], int]
+) -> None:
+    severity, label = THINGS[what]
+    findings = left(examine(laboratory, f"what={what} leave=1"))
+    found = next((finding for finding in findings if finding.thing and finding.thing.what == label), None)
+    assert found is not None, findings
+    assert found.severity == severity
+    assert "memory" in found.message or severity == Severity.WARNING
+    made = own_frame(found.thing.made) if found.thing else None
+    assert made is not None
+    assert made.file == "left.c"
+    if what in MADE_IN_INIT:
+        assert made.function in ("left_init", f"make_{what}")
+    else:
+        lines = {line_of(text, SOURCE) for text in BOTH.get(what, (f"makes {what} */",))}
+        assert made.line in lines
+        assert made.function == ("undo_rcu" if what == "rcu" else f"make_{what}")
+    assert found.where == made
+    assert [frame.function for frame in found.chain][-1].startswith("entry_SYSCALL_64")
+    assert examine(laboratory, f"what={what}") == []
+
+
+@pytest.mark.parametrize("what", ["timer", "kthread", "region", "misc", "proc", "debugfs", "netdev", "nf_hook", "irq"])
+def test_what_a_failing_init_leaves(laboratory: Laboratory, what: str) -> None:
+    examination = Examination(
+        laboratory.box, laboratory.file("left", "left"), [LeftBehind()], parameters=f"what={what} fail=1 leave=1"
+    )
+    found = left(examination.run())
+    assert [finding.thing.what for finding in found if finding.thing] != []
+    assert THINGS[what][1] in {finding.thing.what for finding in found if finding.thing}
+    assert getattr(examination.error, "errno", None) in (errno.ENODEV, None)
+    assert examine(laboratory, f"what={what} fail=1") == []
+
+
+def test_advice_says_what_undoes_it(laboratory: Laboratory) -> None:
+    (found,) = left(examine(laboratory, "what=misc leave=1"))
+    assert "misc_deregister()" in found.advice
+    (found,) = left(examine(laboratory, "what=timer leave=1"))
+    assert "timer_shutdown_sync()" in found.advice
+
+
+def test_correct_modules_leave_nothing(laboratory: Laboratory) -> None:
+    names = "chardev chatty clocks entries good hello kbase kprobed memories miscdev notified params udpfilter workers"
+    for name in names.split():
+        file = laboratory.file(name)
+        assert laboratory.examine(file, [LeftBehind()]) == [], name
+
+
+def test_calls_of_the_table_are_read() -> None:
+    assert parse_call("KEY = class_create(NAME)") == Call("class_create", ("NAME",), "KEY", "", "pointer")
+    assert parse_call("KEY@device.kobj = device_create") == Call("device_create", (), "KEY", "device.kobj", "pointer")
+    assert parse_call("free_irq(KEY32, KEY2)") == Call("free_irq", ("KEY32", "KEY2"))
+    call = parse_call("KEY? = __register_chrdev(KEY32, _, _, NAME) >= 0")
+    assert (call.result, call.success, call.returns) == ("KEY?", ">= 0", True)
+    assert call.succeeded(0)
+    assert call.succeeded(240)
+    assert not call.succeeded(-16)
+    assert not parse_call("KEY = f").succeeded(-12)
+    assert not parse_call("KEY = f").succeeded(0)
+    for bad in ("f(", "f(WHAT)", "KEY2 = f", "f(KEY) == 0"):
+        with pytest.raises(ValueError):
+            parse_call(bad)
+
+
+def test_pairs_are_known_by_their_names() -> None:
+    pairs = resource_table().pairs
+    assert "unregister_netevent_notifier" in pairs.counterparts("register_netevent_notifier")
+    assert "hwmon_device_unregister" in pairs.counterparts("hwmon_device_register")
+    assert "inet_del_protocol" in pairs.counterparts("inet_add_protocol")
+    assert not list(pairs.counterparts("add_timer_on"))
+    assert not list(pairs.counterparts("kmalloc"))
