@@ -95,7 +95,9 @@ class _Counter:
 def _plan(arguments: argparse.Namespace, image: KernelImage, module: ModuleFile, before: Sequence[ModuleFile]) -> Plan:
     from kobox.checks.check import Plan
     from kobox.checks.faults import parse_id
+    from kobox.checks.races import parse_race
 
+    race = arguments.replay.startswith("race:")
     needed = _needed(module, {other.name: other for other in before})
     return Plan(
         module=module.path,
@@ -107,7 +109,9 @@ def _plan(arguments: argparse.Namespace, image: KernelImage, module: ModuleFile,
         faults=arguments.faults,
         depth=arguments.depth,
         fault_tables=tuple(str(path) for path in arguments.fault_table),
-        replay=parse_id(arguments.replay),
+        replay=() if race else parse_id(arguments.replay),
+        race=parse_race(arguments.replay) if race else None,
+        preempt=arguments.preempt,
         seed=arguments.seed,
         seconds=arguments.time,
         workers=arguments.jobs,
@@ -160,6 +164,8 @@ def _summary(report: Report) -> list[str]:
             f"faults    {report.tried} tried; {len(report.places)} places where a call can fail"
             + (f": {where}" if where else "")
         )
+    if report.raced:
+        lines.append(f"races     {report.raced} interruptions, {report.switched} times another process came in")
     if report.coverage:
         lines += [
             f"coverage  {line}" if not n else f"          {line}" for n, line in enumerate(report.coverage.summary())
@@ -177,7 +183,7 @@ def _verdict(report: Report) -> str:
     if counts:
         found = ", ".join(f"{count} {severity}{'s' if count != 1 else ''}" for severity, count in counts.items())
         return f"{report.module}: {found}"
-    if not report.lives and not report.plan.replay:
+    if not report.lives and not (report.plan.replay or report.plan.race):
         return f"{report.module}: could not be checked: {report.ended or 'it was never loaded and unloaded'}"
     return f"{report.module}: nothing found" + (", as far as it was checked" if report.unchecked else "")
 
@@ -246,6 +252,15 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         default=[],
         metavar="FILE.toml",
         help="more functions that can fail",
+    )
+    parser.add_argument(
+        "--preempt",
+        type=int,
+        nargs="?",
+        const=96,
+        default=0,
+        metavar="RUNS",
+        help="interrupt the module's code at chosen points, and let another process or timers in (default: 96 runs)",
     )
     parser.add_argument("--loads", type=int, default=3, metavar="N", help="load and unload it N times (default: 3)")
     parser.add_argument("--time", type=float, default=60.0, metavar="SECONDS", help="for all of it (default: 60)")
