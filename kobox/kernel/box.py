@@ -101,6 +101,8 @@ class Box(Kernel):
         self._processes.load(about["processes"])
         self._processes.on_slice = self._look
         self._calls = Calls(self._processes, Arena(machine, self._processes.space))
+        if about["patcher"]:
+            machine.set_patcher(about["patcher"])
         self._main: Process = self._processes.by_number[about.get("main", 1)]
         self._start = BoxCheckpoint(self, machine.checkpoint_of(state), about)
         # How often it has gone back in time: what was read from its memory before may not be so any more.

@@ -952,8 +952,24 @@ static void tell(struct machine *m, uint64_t address)
     m->in_callback = false;
 }
 
+/*
+ * The kernel's __text_poke(function, address, source, length) is about to change code through a mapping of its own. Unicorn
+ * looks for translations of the page at the first write only, and takes the page for data from then on: what is
+ * translated between two writes would stay. So the page's translations are dropped before each.
+ */
+static void code_will_change(struct machine *m)
+{
+    uint64_t at = live_reg(m, R_RSI), size = live_reg(m, R_RCX);
+    m->in_callback = true; /* the CPU is inside a translation: it is done before the next block */
+    for (uint64_t page = at & ~(PAGE - 1); page < at + size && size <= 1 << 24; page += PAGE)
+        drop_code_at(m, page);
+    m->in_callback = false;
+}
+
 static void arrive(struct machine *m, const struct probe *p)
 {
+    if (p->patches)
+        code_will_change(m);
     if (p->native)
         watch_reached(m, p->native);
     if (p->python && (!p->wants || ((p->wants & PROBE_FROM_MODULE) && watch_called_from_module(m)) ||
@@ -1374,8 +1390,17 @@ EXPORT void kobox_probe_remove(struct machine *m, uint64_t address)
     if (!p)
         return;
     p->python = false;
-    if (!p->native)
+    if (!p->native && !p->patches)
         remove_probe(m, p);
+}
+
+/* Say where __text_poke() is. */
+EXPORT int kobox_set_patcher(struct machine *m, uint64_t address)
+{
+    struct probe *p = make_probe(m, address, true);
+    if (p)
+        p->patches = true;
+    return p ? 0 : -1;
 }
 
 /* Leave the function that was just entered, with `value` in RAX: only inside a probe's callback. */

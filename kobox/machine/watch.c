@@ -589,7 +589,7 @@ EXPORT void kobox_watch_unrule(struct machine *m, uint64_t address)
             continue;
         free(p->native);
         p->native = NULL;
-        if (!p->python)
+        if (!p->python && !p->patches)
             remove_probe(m, p);
         return;
     }
