@@ -21,7 +21,7 @@
 #define TLB_SIZE 1024
 
 enum shadow { UNKNOWN = 0, WRITTEN_TO = 1, UNWRITTEN = 2, FORBIDDEN = 0x80 };
-enum report { REPORT_SHADOW, REPORT_UNMAPPED, REPORT_USER, REPORT_UNINITIALISED, REPORT_BOUND };
+enum report { REPORT_SHADOW, REPORT_UNMAPPED, REPORT_USER, REPORT_UNINITIALISED, REPORT_BOUND, REPORT_STACK, ASK_STACK };
 
 /* `kind`, where the code is, the address, how many bytes from there, INSN_READ or _WRITE, the shadow's byte or bound's number. */
 typedef int (*watch_callback)(int kind, uint64_t pc, uint64_t address, uint64_t size, int access, uint64_t detail);
@@ -29,6 +29,9 @@ typedef int (*watch_callback)(int kind, uint64_t pc, uint64_t address, uint64_t 
 struct range { uint64_t start, end; struct insn *insns; };
 struct cached { uint64_t page, value; const uint8_t *entry; uint64_t physical; };
 struct bound { uint64_t start, end, site; };
+struct room { uint64_t pc, offset, limit; };
+#define ROOMS 1024
+#define RELATIVE 0x80000000u /* in insn.bound: how many bytes from the operand's base on */
 
 /* What a function of the kernel does with the memory that its arguments point to. */
 enum rule_access { RULE_NONE, RULE_READ, RULE_WRITE, RULE_TO_USER, RULE_OBJECT };
@@ -52,6 +55,7 @@ struct watch {
     uint64_t executed, stop_at;  /* instructions of the modules; where to stop */
     uint64_t inside;             /* stack of the task that is in a function which allocates for a module */
     uint64_t module_stack;       /* lowest stack pointer seen in a module's code */
+    struct room rooms[ROOMS];    /* what Python has said of variables on the stack */
     bool trusting;               /* a report was answered with: no more of this instruction */
 };
 
@@ -149,6 +153,24 @@ static inline bool pass_over(uint8_t *shadow, int access, bool to_user)
         memcpy(shadow, &marks, 8);
     }
     return true;
+}
+
+/*
+ * How many bytes there are from an address on the stack to the end of the variable that it points into, as the code at `pc`
+ * sees it; 0: not known. Python knows it by DWARF, and is asked once for each place.
+ */
+static uint64_t stack_room(struct machine *m, uint64_t pc, uint64_t address)
+{
+    uint64_t rsp = live_reg(m, R_RSP), offset = address - rsp;
+    if (offset >= 0x4000)
+        return 0;
+    struct room *r = &m->watch->rooms[(pc ^ offset >> 3) % ROOMS];
+    if (r->pc != pc || r->offset != offset) {
+        int limit = tell_watcher(m, ASK_STACK, pc, address, 0, 0, 0);
+        m->watch->trusting = false;
+        *r = (struct room){pc, offset, limit > 0 ? (uint64_t)limit : 0};
+    }
+    return r->limit;
 }
 
 /* Look at `size` bytes that are about to be read or written. False: something was reported. */
@@ -266,7 +288,13 @@ static void look_at_operand(struct machine *m, struct insn *i, uint64_t pc)
         bit = i->size == 8 ? bit : i->size == 4 ? (int32_t)bit : (int16_t)bit;
         address += (uint64_t)((bit >> (i->size == 8 ? 6 : i->size == 4 ? 5 : 4)) * i->size);
     }
-    if (i->bound) {
+    if (i->bound & RELATIVE) {
+        uint64_t start = live_reg(m, i->base) + (uint64_t)(int64_t)i->disp, limit = i->bound & ~RELATIVE;
+        if (address - start + i->size > limit || address < start) {
+            tell_watcher(m, REPORT_STACK, pc, address, i->size, i->flags & 3, start);
+            goto done;
+        }
+    } else if (i->bound) {
         const struct bound *b = &w->bounds[i->bound - 1];
         if (address < b->start || address + i->size > b->end) {
             tell_watcher(m, REPORT_BOUND, pc, address, i->size, i->flags & 3, i->bound - 1);
@@ -314,6 +342,10 @@ static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user
         i->flags |= INSN_SEEN | flags;
         if (i->op == OP_MEMORY && i->extra && (i->base != NO_REG || i->index != NO_REG))
             i->bound = bound_at(w, pc + i->extra);
+        if (i->op == OP_MEMORY && (i->base == R_RSP || i->base == R_RBP) && i->index != NO_REG) {
+            uint64_t room = stack_room(m, pc, live_reg(m, i->base) + (uint64_t)(int64_t)i->disp);
+            i->bound = room > 8 ? RELATIVE | (uint32_t)room : i->bound;
+        }
     }
     switch (i->op) {
     case OP_MEMORY:
@@ -444,6 +476,11 @@ void watch_reached(struct machine *m, struct rule *rule)
             continue;
         }
         int access = p->access == RULE_WRITE ? INSN_WRITE : INSN_READ;
+        uint64_t room = length > 8 ? stack_room(m, pc, pointer) : 0;
+        if (room && length > room) {
+            tell_watcher(m, REPORT_STACK, pc, pointer + room, length - room, access, pointer);
+            return;
+        }
         if (!look(m, pc, pointer, length, access, p->access == RULE_TO_USER))
             return;
     }
@@ -527,6 +564,7 @@ EXPORT void kobox_watch_leave(struct machine *m)
     w->last = NULL;
     w->tail_target = w->inside = w->repeat_pc = 0;
     w->stop_at = 0;
+    memset(w->rooms, 0, sizeof w->rooms);
 }
 
 EXPORT void kobox_watch_forget(struct machine *m)

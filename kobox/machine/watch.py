@@ -38,12 +38,14 @@ class What(IntEnum):
     USER = 2
     UNINITIALISED = 3
     BOUND = 4
+    STACK = 5
+    ASK_STACK = 6  # no report: see `Watch.on_stack`
 
 
 class Report(NamedTuple):
     """Something that the watcher has seen: code at `pc` is about to read or write `size` bytes from `address` on.
 
-    `detail` is the memory's mark, or the number of the bound that is left.
+    `detail` is the memory's mark, the number of the bound that is left, or where on the stack the access began.
     """
 
     what: What
@@ -96,6 +98,9 @@ class Watch:
         self._core = core()
         self.on_report: Callable[[Report], bool] | None = None
         """Called with each `Report`, before the instruction is executed; True: no more reports of that instruction."""
+        self.on_stack: Callable[[int, int], int] | None = None
+        """Asked with (pc, address): how many bytes there are from an address on the stack to the end of the variable that
+        it points into; 0 for none that is known."""
         self._callback = WatchCallback(self._report)  # kept: the core holds a bare pointer to it
         self._ruled: list[int] = []
         if self._core.kobox_watch_open(machine.handle, self._callback):
@@ -150,7 +155,7 @@ class Watch:
             self._core.kobox_watch_unrule(self._machine.handle, address)
         self._ruled.clear()
         self._core.kobox_watch_forget(self._machine.handle)
-        self.on_report = None
+        self.on_report = self.on_stack = None
 
     @property
     def from_module(self) -> bool:
@@ -186,6 +191,8 @@ class Watch:
 
     def _report(self, what: int, pc: int, address: int, size: int, access: int, detail: int) -> int:
         try:
+            if what == What.ASK_STACK:
+                return self.on_stack(pc, address) if self.on_stack is not None else 0
             if self.on_report is None:
                 return 0
             return int(self.on_report(Report(What(what), pc, address, size, bool(access & 2), detail)) is True)
