@@ -184,7 +184,7 @@ class Examiner:
             self.file,
             [*checks, injection, coverage, *([] if faulty else [timeline])],
             parameters=self.plan.parameters,
-            loads=1 if faulty else self.plan.loads,
+            loads=1 if faulty or self.plan.replay else self.plan.loads,
         )
         examination.fault = fault_id(unit.faults)
         self.box.limits.cpu = _FAULT_CPU if faulty else _LIFE_CPU
@@ -320,7 +320,9 @@ class _Checking:
             if plan.race is not None:
                 pool.submit(Unit("race", races=(plan.race,)))
             else:
-                pool.submit(Unit("fault", plan.replay) if plan.replay else Unit("life"))
+                # What the generic exercise does in a run with a fault, it must find out in a life without one.
+                alone = plan.replay and plan.exercise != "auto"
+                pool.submit(Unit("fault", plan.replay) if alone else Unit("life"))
             for unit, outcome in pool.results():
                 self._take(pool, unit, outcome)
                 if time.monotonic() - self.begin > plan.seconds:
@@ -338,7 +340,7 @@ class _Checking:
         if isinstance(outcome, WorkerDied):
             self.report.unchecked.append(f"{unit}: {outcome}")
             return
-        for finding in outcome.findings:
+        for finding in () if unit.kind == "life" and self.plan.replay else outcome.findings:
             if finding.key not in self.keys:
                 self.keys.add(finding.key)
                 self.report.findings.append(finding)
@@ -372,6 +374,10 @@ class _Checking:
             report.unchecked.append(f"{outcome.unwatched} calls that could fail: too many in one module to watch")
         if outcome.ended:
             report.unchecked.append(f"what comes after: {outcome.ended}")
+        if self.plan.replay:
+            report.places.clear()
+            self._submit(pool, [self.plan.replay])
+            return
         if self.plan.faults:
             self._submit(pool, [(fault,) for fault in report.places])
         if self.plan.preempt:

@@ -134,7 +134,7 @@ def _tell(arguments: argparse.Namespace, report: Report, prog: str) -> None:
     from kobox.checks.plain import finding_lines
 
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    again = f"{prog} {arguments.source}"
+    again = _again(arguments, prog)
     for finding in report.findings:
         first, *rest = finding_lines(finding, replay=again)
         print(f"\x1b[{_COLOURS[finding.severity]}m{first}\x1b[0m" if colour else first)
@@ -144,6 +144,18 @@ def _tell(arguments: argparse.Namespace, report: Report, prog: str) -> None:
     verdict = _verdict(report)
     clean = not report.findings and report.lives
     print(f"\x1b[{'32;1' if clean else '31;1'}m{verdict}\x1b[0m" if colour else verdict)
+
+
+def _again(arguments: argparse.Namespace, prog: str) -> str:
+    """The command that makes the same runs, without what it writes."""
+    import shlex
+
+    words = [arguments.source, *arguments.parameters]
+    words += [word for name in arguments.kernel or () for word in ("-k", name)]
+    words += [word for path in arguments.fault_table for word in ("--fault-table", str(path))]
+    words += ["--exercise", arguments.exercise] if arguments.exercise != "auto" else []
+    words += ["--seed", str(arguments.seed)] if arguments.seed else []
+    return f"{prog} {shlex.join(words)}"
 
 
 def _summary(report: Report) -> list[str]:

@@ -114,7 +114,7 @@ def test_what_goes_wrong_when_a_call_fails_is_found(
     assert finding.fault.count(",") == depth - 1
     again = checked(faulty_paths(name), debian_kernel, replay=parse_id(finding.fault))
     assert [other.key for other in again.findings] == [finding.key]
-    assert again.runs == 1
+    assert (again.runs, again.tried) == (1, 1)
 
 
 @pytest.mark.parametrize("name", [row[0] for row in MISTAKES])
@@ -134,6 +134,8 @@ def test_one_place_reached_by_two_ways_is_two_places(
     (finding,) = report.findings
     assert finding.kind == "unchecked-return"
     assert finding.fault.startswith("helper_open+")
+    again = checked(faulty_paths("helper"), debian_kernel, exercise="auto", replay=parse_id(finding.fault))
+    assert [other.key for other in again.findings] == [finding.key]
     clean = checked(faulty_paths("helper_right"), debian_kernel, exercise="auto", workers=2)
     assert clean.findings == []
 
