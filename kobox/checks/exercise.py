@@ -136,7 +136,19 @@ class Player:
             self._box.sleep(*step.arguments)
         elif step.slot in self._slots:
             fd = self._slots.pop(step.slot) if step.call == "close" else self._slots[step.slot]
-            _CALLS[step.call](self._call, fd, *step.arguments)
+            if step.call == "mmap":
+                self._mmap(fd, *step.arguments)
+            else:
+                name, arguments = system_call(step, fd)
+                self._call(name, *arguments)
+
+    def _mmap(self, fd: int, length: int, protection: int, flags: int, offset: int) -> None:
+        """Map it, have the kernel bring each page in (its fault handler runs), and take it away."""
+        address = self._call("mmap", 0, length, protection, flags, fd, offset)
+        try:  # MADV_POPULATE_WRITE, MADV_POPULATE_READ
+            self._call("madvise", address, min(length + 4095 & -4096, 1 << 16), 23 if protection & 2 else 22)
+        finally:
+            self._call("munmap", address, length)
 
     def _call(self, name: str, *arguments: Any) -> int:
         """A call of this player's process; one that blocks is abandoned with its process. Raises `OSError`."""
@@ -155,58 +167,21 @@ class Player:
             raise
 
 
-_Call = Callable[..., int]
-
-
-def _read(call: _Call, fd: int, size: int) -> None:
-    call("read", fd, bytearray(size), size)
-
-
-def _write(call: _Call, fd: int, data: bytes) -> None:
-    call("write", fd, data, len(data))
-
-
-def _pread(call: _Call, fd: int, size: int, offset: int) -> None:
-    call("pread64", fd, bytearray(size), size, offset)
-
-
-def _pwrite(call: _Call, fd: int, data: bytes, offset: int) -> None:
-    call("pwrite64", fd, data, len(data), offset)
-
-
-def _ioctl(call: _Call, fd: int, request: int, value: int | bytes) -> None:
-    call("ioctl", fd, request, bytearray(value) if isinstance(value, bytes) else value)
-
-
-def _poll(call: _Call, fd: int, events: int) -> None:
-    call("poll", bytearray(struct.pack("<ihh", fd, events & 0x7FFF, 0)), 1, 0)
-
-
-def _mmap(call: _Call, fd: int, length: int, protection: int, flags: int, offset: int) -> None:
-    """Map it, have the kernel bring each page in (its fault handler runs), and take it away."""
-    address = call("mmap", 0, length, protection, flags, fd, offset)
-    try:
-        call("madvise", address, min(length + 4095 & -4096, 1 << 16), 23 if protection & 2 else 22)  # MADV_POPULATE_…
-    finally:
-        call("munmap", address, length)
-
-
-_CALLS: dict[str, Callable[..., Any]] = {
-    "read": _read,
-    "write": _write,
-    "pread": _pread,
-    "pwrite": _pwrite,
-    "ioctl": _ioctl,
-    "poll": _poll,
-    "mmap": _mmap,
-    "close": lambda call, fd: call("close", fd),
-    "lseek": lambda call, fd, offset, whence: call("lseek", fd, offset, whence),
-    "fsync": lambda call, fd: call("fsync", fd),
-    "fcntl": lambda call, fd, command, value: call("fcntl", fd, command, value),
-    "ftruncate": lambda call, fd, size: call("ftruncate", fd, size),
-    "read_at": lambda call, fd, address, size: call("read", fd, address, size),
-    "write_at": lambda call, fd, address, size: call("write", fd, address, size),
-}
+def system_call(step: Step, fd: int) -> tuple[str, tuple[Any, ...]]:
+    """The system call that a step on an open file is: its name and arguments. Not for open, mmap, mknod and sleep."""
+    given = step.arguments
+    if step.call in ("read", "pread"):
+        size, *rest = given
+        return ("read" if step.call == "read" else "pread64"), (fd, bytearray(size), size, *rest)
+    if step.call in ("write", "pwrite"):
+        data, *rest = given
+        return ("write" if step.call == "write" else "pwrite64"), (fd, data, len(data), *rest)
+    if step.call == "ioctl":
+        request, value = given
+        return "ioctl", (fd, request, bytearray(value) if isinstance(value, bytes) else value)
+    if step.call == "poll":
+        return "poll", (bytearray(struct.pack("<ihh", fd, given[0] & 0x7FFF, 0)), 1, 0)
+    return step.call.removesuffix("_at"), (fd, *given)
 
 
 @dataclass(slots=True)

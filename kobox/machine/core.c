@@ -1184,6 +1184,8 @@ EXPORT int kobox_copy_space(struct machine *m, uint64_t cr3, uint64_t va, void *
 }
 EXPORT uint8_t *kobox_ram(struct machine *m) { return m->ram; }
 EXPORT uint64_t kobox_time(struct machine *m) { return now(m); }
+/* While the machine stands still: time passes as if the CPU had been taken away. Timers are then due at this instruction. */
+EXPORT void kobox_pass(struct machine *m, uint64_t ns) { settle(m); m->dev.time += ns; }
 EXPORT uint64_t kobox_blocks(struct machine *m) { return m->blocks; }
 EXPORT uint64_t kobox_due(struct machine *m) { return next_due(m); }
 EXPORT const char *kobox_error(struct machine *m) { return m->error; }

@@ -62,6 +62,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_copy_space": (_I, (_P, _U64, _U64, _P, _U64, _I)),
     "kobox_ram": (_P, (_P,)),
     "kobox_time": (_U64, (_P,)),
+    "kobox_pass": (None, (_P, _U64)),
     "kobox_due": (_U64, (_P,)),
     "kobox_blocks": (_U64, (_P,)),
     "kobox_error": (ctypes.c_char_p, (_P,)),
