@@ -104,8 +104,10 @@ def _session(arguments: argparse.Namespace, prog: str) -> int:
             env=environment,
             cwd="/root",
             stdin=programs.PIPE,
+            stdout=_Screen(1, console),
+            stderr=_Screen(2, console),
             terminal=terminal.window_size() if on_terminal else None,
-            sink=_screen if on_terminal else None,
+            sink=_Screen(1, console).write if on_terminal else None,
         )
         session = terminal.Session(box, program, 0, console.show)
         try:
@@ -144,9 +146,18 @@ def _box(arguments: argparse.Namespace, store: Store) -> Box:
         progress.close()
 
 
-def _screen(data: bytes) -> None:
-    while data:
-        data = data[os.write(1, data) :]
+class _Screen:
+    """Where a program's output goes; what the kernel has said before it is shown before it."""
+
+    def __init__(self, fd: int, console: _Console) -> None:
+        self._fd = fd
+        self._console = console
+
+    def write(self, data: bytes) -> None:
+        """Show it."""
+        self._console.show()
+        while data:
+            data = data[os.write(self._fd, data) :]
 
 
 class _Console:
@@ -165,7 +176,8 @@ class _Console:
             sys.stderr.flush()
 
     def _line(self, record: LogRecord) -> str:
-        return f"[{record.time:12.6f}] {record.text}{self._end}"
+        microseconds = int(record.time * 1e6 + 0.0005)  # cut off, as the kernel's own print_time() does
+        return f"[{microseconds // 1_000_000:5}.{microseconds % 1_000_000:06}] {record.text}{self._end}"
 
 
 def _explain(error: BoxError, prog: str) -> None:
