@@ -524,11 +524,39 @@ static uint8_t cmos_read(struct machine *m)
 }
 
 /* ---- ports ------------------------------------------------------------------------------------------------------------ */
+/*
+ * Whether a program uses a port that it has no right to (SDM volume 1, 19.5: IOPL, then the bitmap in the TSS). Unicorn does not
+ * ask. The instruction is in the middle of a translation, so the fault is delivered when that has ended, with the CPU put
+ * back to what it was.
+ */
+static bool port_denied(struct machine *m, uint32_t port, int size)
+{
+    if ((read_reg(m, UC_X86_REG_CS) & 3) == 0 || (read_reg(m, UC_X86_REG_EFLAGS) >> 12 & 3) == 3)
+        return false;
+    env_load(m);
+    uint64_t cr3 = *env64(m, AT_CR + 24), tss = *env64(m, AT_TR + 8);
+    uint32_t limit = *(uint32_t *)(m->env + AT_TR + 16);
+    uint16_t at = 0, bits = 0xFFFF;
+    if (limit >= 0x67 && copy_virtual(m, cr3, tss + 0x66, &at, 2, false) && at + port / 8 + 1 <= limit)
+        copy_virtual(m, cr3, tss + at + port / 8, &bits, 2, false);
+    if (!(bits >> (port & 7) & ((1u << size) - 1)))
+        return false;
+    if (!m->denied) {
+        memcpy(m->offender, m->env, m->env_size);
+        m->denied = true;
+    }
+    reconsider(m);
+    m->uc_.emu_stop(m->uc);
+    return true;
+}
+
 static uint32_t port_in(uc_engine *uc, uint32_t port, int size, void *user)
 {
     (void)uc;
     struct machine *m = user;
     struct pic *p;
+    if (port_denied(m, port, size))
+        return 0;
     if ((port & ~7u) == 0x3F8)
         return uart_read(m, 0, port & 7);
     if ((port & ~7u) == 0x2F8)
@@ -567,8 +595,9 @@ static uint32_t port_in(uc_engine *uc, uint32_t port, int size, void *user)
 
 static void port_out(uc_engine *uc, uint32_t port, int size, uint32_t value, void *user)
 {
-    (void)size;
     struct machine *m = user;
+    if (port_denied(m, port, size))
+        return;
     if ((port & ~7u) == 0x3F8)
         uart_write(m, 0, port & 7, value);
     else if ((port & ~7u) == 0x2F8)
@@ -752,6 +781,15 @@ static void deliver(struct machine *m, int vector, bool has_error, uint32_t erro
     m->pc = *env64(m, AT_EIP);
 }
 
+/* Whether a program may not raise this vector by INT: its gate is the kernel's. The context blob is loaded. */
+static bool gate_forbidden(struct machine *m, int vector)
+{
+    uint64_t gate;
+    unsigned cpl = *env32(m, AT_HFLAGS) & HF_CPL;
+    return copy_virtual(m, *env64(m, AT_CR + 24), *env64(m, AT_IDT + 8) + vector * 16, &gate, 8, false) &&
+           (gate >> 45 & 3) < cpl;
+}
+
 static void on_exception(uc_engine *uc, uint32_t vector, void *user)
 {
     struct machine *m = user;
@@ -760,10 +798,21 @@ static void on_exception(uc_engine *uc, uint32_t vector, void *user)
     env_load(m);
     software = *env32(m, AT_IS_INT);
     error = *env32(m, AT_ERROR_CODE);
-    if (vector == 14 && *env32(m, AT_OLD_EXCEPTION) != 14) {
+    if (vector == 14 && !software && *env32(m, AT_OLD_EXCEPTION) != 14) {
         fail(m, "this Unicorn keeps its CPU state elsewhere than kobox knows (exception in flight)");
         m->uc_.emu_stop(uc);
         return;
+    }
+    if (software && gate_forbidden(m, vector)) {
+        uint64_t eip = *env64(m, AT_EIP);
+        uint8_t code[2];
+        if (copy_virtual(m, *env64(m, AT_CR + 24), eip - 2, code, 2, false) && code[0] == 0xCD && code[1] == vector) {
+            *env64(m, AT_EIP) = eip - 2; /* a fault is that of the instruction itself */
+            env_store(m);
+        }
+        software = false;
+        error = vector * 8 + 2;
+        vector = 13;
     }
     m->dev.exceptions[vector & 31]++;
     /* A trap gate would leave IF alone; Linux has interrupt gates only (arch/x86/kernel/idt.c). */
@@ -799,7 +848,9 @@ static void on_syscall(uc_engine *uc, void *user)
     uint64_t number = read_reg(m, UC_X86_REG_RAX);
     if ((number == 175 || number == 313) && m->module_page_count) /* init_module, finit_module */
         forget_module_code(m);
-    uc_x86_msr msr[3] = {{.rid = 0xC0000081}, {.rid = 0xC0000082}, {.rid = 0xC0000084}};
+    env_load(m);
+    bool wide = *env32(m, AT_HFLAGS) & HF_CS64; /* a 32-bit program enters through CSTAR */
+    uc_x86_msr msr[3] = {{.rid = 0xC0000081}, {.rid = wide ? 0xC0000082 : 0xC0000083}, {.rid = 0xC0000084}};
     uint64_t flags = read_reg(m, UC_X86_REG_EFLAGS) & 0xFFFFFFFF;
     for (int i = 0; i < 3; i++)
         m->uc_.reg_read(m->uc, UC_X86_REG_MSR, &msr[i]);
@@ -1090,6 +1141,15 @@ EXPORT int kobox_run(struct machine *m, uint64_t until, int64_t blocks, unsigned
         if (err != UC_ERR_OK) {
             fail(m, "the CPU stopped: %s", m->uc_.strerror(err));
             return EV_ERROR;
+        }
+        if (m->denied) {
+            memcpy(m->env, m->offender, m->env_size);
+            env_store(m);
+            m->denied = false;
+            m->event = EV_NONE;
+            m->dev.exceptions[13]++;
+            deliver(m, 13, true, 0);
+            continue;
         }
         if (m->event)
             return m->event;
@@ -1678,6 +1738,8 @@ static bool calibrate(struct machine *m)
         if (*env64(m, AT_REGS) != marker)
             continue;
         m->env_size = size - at;
+        if (!(m->offender = malloc(m->env_size)))
+            return false;
         if (*env64(m, AT_EIP) != ip || *env64(m, AT_CR + 16) != cr2 || *env64(m, AT_IDT + 8) != idt.base)
             return false;
         return find_cpu(m, marker, ip);
@@ -1726,6 +1788,7 @@ EXPORT void kobox_close(struct machine *m)
     if (m->pagemap >= 0)
         close(m->pagemap);
     free(m->code_pages);
+    free(m->offender);
     free(m);
 }
 
