@@ -63,7 +63,7 @@ def _is_request(number: int) -> bool:
     direction."""
     direction, size, kind = number >> 30, number >> 16 & 0x3FFF, number >> 8 & 0xFF
     if direction == 0:
-        return size == 0 and 0x20 <= kind
+        return size == 0 and kind >= 0x20
     return 0 < size <= 4096 and kind >= 0x20
 
 

@@ -10,8 +10,6 @@ without network; `refresh` asks the archive again.
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +46,7 @@ def packages(
 
     Raises `FetchError` when there is no such package, or it cannot be fetched.
     """
-    from kobox.images.debian import machine_suite
+    from kobox.images.suite import machine_suite
 
     wanted = list(dict.fromkeys(names))
     place = store.root / "packages" / machine_suite()
@@ -91,6 +89,8 @@ def _directory(package: Package) -> str:
 
 
 def _unpack(archive: Archive, package: Package, deb: Path, place: Path, progress: Progress) -> None:
+    import shutil
+
     aside = place / f".{_directory(package)}"
     shutil.rmtree(aside, ignore_errors=True)
     try:
@@ -109,6 +109,8 @@ def _link_alternatives(deb: Path, tree: Path) -> None:
 
     The script is read and never run: `--install LINK NAME PATH PRIORITY`, then any number of `--slave LINK NAME PATH`.
     """
+    import subprocess
+
     shown = subprocess.run(["dpkg-deb", "-I", str(deb), "postinst"], capture_output=True, check=False)
     script = shown.stdout.decode(errors="replace").replace("\\\n", " ")
     chosen: dict[str, tuple[int, str]] = {}
