@@ -124,7 +124,7 @@ def test_depmod_and_modprobe(shell: Person) -> None:
         "modprobe: FATAL: Module kuser not found in directory /lib/modules/"
     )
     assert shell.types("depmod") == ""
-    assert shell.types("modprobe -D kuser | sed 's/.*extra//'") .split() == ["/kbase.ko", "/kuser.ko"]
+    assert shell.types("modprobe -D kuser | sed 's/.*extra//'").split() == ["/kbase.ko", "/kuser.ko"]
     assert lines(shell.types("modprobe kuser")) == ["[] kuser: kbase_fn(1) = 2, kbase_gpl_fn(21) = 42"]
     shell.types("modprobe -r kuser")
     assert shell.types("lsmod | grep -c '^k[bu]'") == "0"
