@@ -142,7 +142,7 @@ class Allocations:
         request = _Request(row, name, self.trace(hit), stack, stack in self._plain)
         self._plain.discard(stack)
         request.zero = bool(flags & GFP_ZERO) or row.name in allocators.ZEROING
-        make_room = {
+        make_room: Callable[..., None] = {
             "order": self._make_block,
             "order, a page": self._make_block,
             "cache": self._find_cache,
