@@ -13,6 +13,7 @@ calls (`processes.py`); Python gives them their registers.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -831,9 +832,7 @@ def _module_bytes(source: str | os.PathLike[str] | bytes | IO[bytes]) -> tuple[s
 
 def _module_name(image: bytes, path: str) -> str:
     """The name in the module's own modinfo; else, for a damaged one, what its file is called."""
-    at = image.find(b"\0name=")
-    if at < 0:
-        at = image.find(b"name=") - 1
-    if at >= -1 and (end := image.find(b"\0", at + 6)) > 0:
-        return image[at + 6 : end].decode(errors="replace")
+    # "name=" may be part of any text of the module; in modinfo what follows is a module's name.
+    for found in re.finditer(rb"(?:^|\0)name=([\w-]+)\0", image):
+        return found[1].decode()
     return os.path.basename(path).split(".")[0].replace("-", "_")
