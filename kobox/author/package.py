@@ -23,10 +23,9 @@ from kobox.author.build import BuildOptions, build
 from kobox.author.deb import Member, Package, compressed_document
 from kobox.author.dkms import DkmsConfig, Source, check_word, configuration, source_of
 from kobox.author.files import write_aside
-from kobox.author.install import COMPRESSIONS, InstallOptions, check_options, finished
+from kobox.author.install import COMPRESSIONS, InstallOptions, check_options, file_stem, finished
 from kobox.errors import KoboxError
 from kobox.images.store import KernelImage
-from kobox.ko.modulefile import ModuleFile
 
 _AS_BUILT = InstallOptions()
 _DKMS_POSTINST = """\
@@ -203,7 +202,7 @@ def package_prebuilt(
         built = build(directory, kernel, output=Path(room), options=BuildOptions(reproducible=True))
         suffix = f".ko{COMPRESSIONS[finishing.compress]}"
         place = f"lib/modules/{release}/{finishing.directory}"
-        files = {f"{place}/{ModuleFile(path).name}{suffix}": Member(finished(path, finishing)) for path in built}
+        files = {f"{place}/{file_stem(path)}{suffix}": Member(finished(path, finishing)) for path in built}
     package = Package(
         name=name,
         version=about.config.version,

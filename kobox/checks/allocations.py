@@ -64,9 +64,11 @@ class Allocations:
 
     def _probe(self, name: str, enter: Any, leave: Any = None, when: int = FROM_MODULE) -> None:
         """A probe on a function, under whichever of its names this kernel has it."""
-        found = next((name + suffix for suffix in _SUFFIXES if name + suffix in self._box.symbols), None)
-        if found is not None:
-            self._examination.probe(found, enter, leave, when=when)
+        for found in (name + suffix for suffix in _SUFFIXES):
+            address = self._box.symbols.find(found)
+            if address is not None and not address & 15:  # else it is some file's own copy of an inline function
+                self._examination.probe(found, enter, leave, when=when)
+                return
 
     def _probe_allocators(self) -> None:
         for row in allocators.ALLOCATORS:

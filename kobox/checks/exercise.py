@@ -35,6 +35,7 @@ CALLS = 1200
 
 _LIMITS = Limits(timeout=0.5, cpu=3.0)  # of one call, in virtual seconds
 _SLOTS = 3
+_DRY = 4  # programs on one file that reach nothing new before the others go first
 
 
 class ExerciseError(KoboxError):
@@ -272,15 +273,21 @@ class GenericExercise:
                 self.made, self.abandoned = player.calls, player.abandoned
 
     def _programs(self, targets: Sequence[Target], chance: random.Random) -> Iterator[Program]:
-        """One of each kind for each file, the files in turn; then mutations, for ever."""
-        systematic = [systematic_programs(target, self.material) for target in targets]
-        while systematic:
-            for programs in list(systematic):
-                program = next(programs, None)
-                if program is None:
-                    systematic.remove(programs)
-                else:
-                    yield program
+        """One of each kind for each file, the files in turn, and last those where nothing new comes of it; then mutations,
+        for ever."""
+        turn = [(systematic_programs(target, self.material), 0) for target in targets]
+        late: list[tuple[Iterator[Program], int]] = []
+        while turn or late:
+            if not turn:
+                turn, late = late, []
+            programs, dry = turn.pop(0)
+            program = next(programs, None)
+            if program is None:
+                continue
+            before = len(self.corpus)
+            yield program
+            dry = 0 if len(self.corpus) > before else dry + 1
+            (late if dry >= _DRY else turn).append((programs, 0 if dry >= _DRY else dry))
         while True:
             if self.corpus and chance.random() < 0.7:
                 yield mutated(chance.choice(self.corpus), self.material, chance)

@@ -28,6 +28,7 @@ from kobox.kernel.stack import StackFrame
 from kobox.machine.watch import CONSTANT, OBJECT, Mark, Part, Report, What
 
 _WORD = (1 << 64) - 1
+_WORD_BYTES = 8
 # Allocators: what they get of the module's they judge themselves.
 _NO_OBJECTS = {row.name + suffix for row in allocators.ALLOCATORS for suffix in ("", "_noprof")}
 
@@ -42,6 +43,7 @@ class Memory(Check):
         self._box = box = examination.box
         self._watch = box.watch
         self._watch.on_report = self._reported
+        self._watch.on_stack = self._stack_room
         self._variables = Variables(examination.file)
         self._fixups: set[int] | None = None
         self._heap = Heap(box)
@@ -66,7 +68,7 @@ class Memory(Check):
             self._heap.forget(thing)
 
     def detach(self, examination: Examination) -> None:
-        self._watch.on_report = None
+        self._watch.on_report = self._watch.on_stack = None
 
     def _set_rules(self) -> None:
         symbols = self._box.symbols
@@ -126,6 +128,8 @@ class Memory(Check):
             self._bad_mark(report.address, report.size, report.writes, report.detail, trace, through)
         elif what is What.BOUND:
             self._beyond_bound(report, trace)
+        elif what is What.STACK:
+            self._beyond_local(report, trace, through)
         elif what is What.UNINITIALISED:
             self._unwritten(report, trace)
         else:
@@ -174,6 +178,52 @@ class Memory(Check):
             trace,
             None,
             "Check the index against the size of the variable.",
+        )
+
+    def _local_at(self, pc: int, address: int) -> tuple[str, int, int] | None:
+        """The variable of the function at `pc` that an address on the stack points into: name, start, size."""
+        placement = self._examination.placement
+        place = placement.find(pc) if placement is not None else None
+        frame = next((one for one in self._box.unwinder.walk(limit=4) if one.address == pc or one.inside == pc), None)
+        if place is None or frame is None:
+            return None
+        with suppress(KoboxError):
+            for local in self._examination.file.debug.locals(*place):
+                start = frame.cfa + local.offset
+                if start <= address < start + local.size:
+                    return local.name, start, local.size
+        return None
+
+    def _stack_room(self, pc: int, address: int, whole: bool) -> int:
+        found = self._local_at(pc, address)
+        if found is None or found[2] <= _WORD_BYTES or (whole and found[1] != address):
+            return 0
+        return found[1] + found[2] - address
+
+    def _beyond_local(self, report: Report, trace: Trace, through: str) -> None:
+        verb = "written" if report.writes else "read"
+        by = f" by {through}()" if through else ""
+        if named := self._variables.beyond_start(report.detail, report.address):
+            self._found(
+                "out-of-bounds",
+                f"{_bytes(report.size)} {verb} {named}{by}",
+                trace,
+                None,
+                "Check the index or the length against the size of the variable.",
+            )
+            return
+        found = self._local_at(report.pc, report.detail)
+        name, start, size = found or ("a variable", report.detail, 0)
+        past = report.address - start - size
+        where = (
+            "just behind" if not past else f"{_bytes(past)} behind" if past > 0 else f"{_bytes(-past - size)} before"
+        )
+        self._found(
+            "out-of-bounds",
+            f"{_bytes(report.size)} {verb} {where} {name} ({size} bytes) on the stack{by}",
+            trace,
+            None,
+            "Check the index or the length against the size of the variable.",
         )
 
     def _unwritten(self, report: Report, trace: Trace) -> None:

@@ -102,6 +102,8 @@ class Box(Kernel):
         self._processes.load(about["processes"])
         self._processes.on_slice = self._look
         self._calls = Calls(self._processes, Arena(machine, self._processes.space))
+        if about["patcher"]:
+            machine.set_patcher(about["patcher"])
         self._main: Process = self._processes.by_number[about.get("main", 1)]
         self._start = BoxCheckpoint(self, machine.checkpoint_of(state), about)
         # How often it has gone back in time: what was read from its memory before may not be so any more.
@@ -832,7 +834,8 @@ def _module_bytes(source: str | os.PathLike[str] | bytes | IO[bytes]) -> tuple[s
 
 def _module_name(image: bytes, path: str) -> str:
     """The name in the module's own modinfo; else, for a damaged one, what its file is called."""
-    # "name=" may be part of any text of the module; in modinfo what follows is a module's name.
-    for found in re.finditer(rb"(?:^|\0)name=([\w-]+)\0", image):
+    # "name=" may be part of any text of the module; in modinfo it begins a string, and a module's name follows.
+    found = re.search(rb"\0name=([\w-]+)\0", image) or re.search(rb"(?<!\w)name=([\w-]+)\0", image)
+    if found:
         return found[1].decode()
     return os.path.basename(path).split(".")[0].replace("-", "_")

@@ -539,6 +539,8 @@ class Processes:
             self._park_in_hand()
         burnable = int(limits.cpu * SECOND / 64)
         end, calls = self._machine.blocks + burnable, 0
+        if self._machine.devices.rung:
+            self._machine.devices.attend()
         while not done():
             event = self.step(until, SLICE, stop_when_idle)
             if event is Event.DOORBELL:

@@ -836,8 +836,8 @@ static void run_string_instruction(struct machine *m, uint64_t address)
         m->plain_loop = address;
         return;
     }
-    uint64_t unit = !(op & 1) ? 1 : wide ? 8 : 4, to = read_reg(m, UC_X86_REG_RDI), from = read_reg(m, UC_X86_REG_RSI);
-    uint64_t count = read_reg(m, UC_X86_REG_RCX), room = (PAGE - (to & page)) / unit;
+    uint64_t unit = !(op & 1) ? 1 : wide ? 8 : 4, to = live_reg(m, R_RDI), from = live_reg(m, R_RSI);
+    uint64_t count = live_reg(m, R_RCX), room = (PAGE - (to & page)) / unit;
     bool moves = op == 0xA4 || op == 0xA5;
     if (moves && (PAGE - (from & page)) / unit < room)
         room = (PAGE - (from & page)) / unit;
@@ -855,9 +855,15 @@ static void run_string_instruction(struct machine *m, uint64_t address)
         for (uint64_t i = 0; i < n * unit; i += unit)
             memmove(out + i, m->ram + source + i, unit);
     } else {
-        uint64_t value = read_reg(m, UC_X86_REG_RAX);
-        for (uint64_t i = 0; i < n * unit; i += unit)
-            memcpy(out + i, &value, unit);
+        uint64_t value = live_reg(m, R_RAX), done = unit;
+        if (unit == 1) {
+            memset(out, (int)(value & 255), n);
+        } else {
+            memcpy(out, &value, unit);
+            for (; done * 2 <= n * unit; done *= 2)
+                memcpy(out + done, out, done);
+            memcpy(out + done, out, n * unit - done);
+        }
     }
     if (moves)
         write_reg(m, UC_X86_REG_RSI, from + n * unit);
@@ -946,8 +952,24 @@ static void tell(struct machine *m, uint64_t address)
     m->in_callback = false;
 }
 
+/*
+ * The kernel's __text_poke(function, address, source, length) is about to change code through a mapping of its own. Unicorn
+ * looks for translations of the page at the first write only, and takes the page for data from then on: what is
+ * translated between two writes would stay. So the page's translations are dropped before each.
+ */
+static void code_will_change(struct machine *m)
+{
+    uint64_t at = live_reg(m, R_RSI), size = live_reg(m, R_RCX);
+    m->in_callback = true; /* the CPU is inside a translation: it is done before the next block */
+    for (uint64_t page = at & ~(PAGE - 1); page < at + size && size <= 1 << 24; page += PAGE)
+        drop_code_at(m, page);
+    m->in_callback = false;
+}
+
 static void arrive(struct machine *m, const struct probe *p)
 {
+    if (p->patches)
+        code_will_change(m);
     if (p->native)
         watch_reached(m, p->native);
     if (p->python && (!p->wants || ((p->wants & PROBE_FROM_MODULE) && watch_called_from_module(m)) ||
@@ -1366,8 +1388,17 @@ EXPORT void kobox_probe_remove(struct machine *m, uint64_t address)
     if (!p)
         return;
     p->python = false;
-    if (!p->native)
+    if (!p->native && !p->patches)
         remove_probe(m, p);
+}
+
+/* Say where __text_poke() is. */
+EXPORT int kobox_set_patcher(struct machine *m, uint64_t address)
+{
+    struct probe *p = make_probe(m, address, true);
+    if (p)
+        p->patches = true;
+    return p ? 0 : -1;
 }
 
 /* Leave the function that was just entered, with `value` in RAX: only inside a probe's callback. */

@@ -96,7 +96,7 @@ struct devices {
 /* Which arrivals at a probe Python is told of, when not of all. */
 enum { PROBE_ENTRY = 1, PROBE_FROM_MODULE = 2, PROBE_TRACKED_0 = 4, PROBE_TRACKED_1 = 8, PROBE_INSIDE = 16 };
 struct rule;
-struct probe { uint64_t address; uc_hook hook; struct rule *native; uint8_t hooked, python, wants; };
+struct probe { uint64_t address; uc_hook hook; struct rule *native; uint8_t hooked, python, wants, patches; };
 #define PROBE_SLOTS 16384u
 #define PROBE_BITS 32768u
 

@@ -78,6 +78,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_device_event": (None, (_P,)),
     "kobox_device_wrote": (None, (_P, _U64, _U64)),
     "kobox_return": (_I, (_P, _U64)),
+    "kobox_set_patcher": (_I, (_P, _U64)),
     "kobox_watch_open": (_I, (_P, WatchCallback)),
     "kobox_watch_code": (_I, (_P, _U64, _U64)),
     "kobox_watch_executed": (_I, (_P, _U64, _P)),

@@ -354,6 +354,11 @@ class Machine:
             del self._probes[address]
             self._core.kobox_probe_remove(self.handle, address)
 
+    def set_patcher(self, address: int) -> None:
+        """Say where the kernel's __text_poke() is: what it changes is translated anew."""
+        if self._core.kobox_set_patcher(self.handle, address):
+            raise MachineError("no room for a probe at __text_poke()")
+
     def return_from_function(self, value: int) -> None:
         """In a probe at a function's first instruction: leave it at once with `value` in RAX."""
         if not self._core.kobox_return(self.handle, value & FOREVER):

@@ -39,12 +39,14 @@ class What(IntEnum):
     UNINITIALISED = 3
     BOUND = 4
     STACK = 5
+    ASK_STACK = 6  # no report: see `Watch.on_stack`
+    DEPTH = 7  # see `Watch.stack_limit`
 
 
 class Report(NamedTuple):
     """Something that the watcher has seen: code at `pc` is about to read or write `size` bytes from `address` on.
 
-    `detail` is the memory's mark, or the number of the bound that is left.
+    `detail` is the memory's mark, the number of the bound that is left, or where on the stack the access began.
     """
 
     what: What
@@ -97,8 +99,11 @@ class Watch:
         self._core = core()
         self.on_report: Callable[[Report], bool] | None = None
         """Called with each `Report`, before the instruction is executed; True: no more reports of that instruction."""
+        self.on_stack: Callable[[int, int, bool], int] | None = None
+        """Asked with (pc, address, whole): how many bytes there are from an address on the stack to the end of the
+        variable that it points into (`whole`: to whose start it points); 0 for none that is known."""
         self._callback = WatchCallback(self._report)  # kept: the core holds a bare pointer to it
-        self._on_stack: Callable[[Report], None] | None = None
+        self._on_depth: Callable[[Report], None] | None = None
         self._ruled: list[int] = []
         if self._core.kobox_watch_open(machine.handle, self._callback):
             raise MachineError("no memory for the watcher's shadow of RAM")
@@ -152,8 +157,8 @@ class Watch:
             self._core.kobox_watch_unrule(self._machine.handle, address)
         self._ruled.clear()
         self._core.kobox_watch_forget(self._machine.handle)
-        self.on_report = None
-        self.stack_limit(0, lambda report: None)
+        self.on_report = self.on_stack = None
+        self.stack_limit(0, None)
 
     @property
     def from_module(self) -> bool:
@@ -175,10 +180,10 @@ class Watch:
         """Make `Machine.run` come back with Event.STOPPED when `count` is reached; 0: never."""
         self._core.kobox_watch_stop_at(self._machine.handle, count)
 
-    def stack_limit(self, limit: int, told: Callable[[Report], None]) -> None:
+    def stack_limit(self, limit: int, told: Callable[[Report], None] | None) -> None:
         """Call `told` when watched code makes a frame that ends more than `limit` bytes (0: any) below the top of a task's
         stack, and again each half KiB deeper: the report's address is the stack pointer then, its size the depth."""
-        self._on_stack = told
+        self._on_depth = told
         self._core.kobox_watch_stack(self._machine.handle, limit)
 
     def inside(self, yes: bool) -> None:
@@ -195,9 +200,11 @@ class Watch:
 
     def _report(self, what: int, pc: int, address: int, size: int, access: int, detail: int) -> int:
         try:
-            if what == What.STACK:
-                if self._on_stack is not None:
-                    self._on_stack(Report(What(what), pc, address, size, False, detail))
+            if what == What.ASK_STACK:
+                return self.on_stack(pc, address, bool(size)) if self.on_stack is not None else 0
+            if what == What.DEPTH:
+                if self._on_depth is not None:
+                    self._on_depth(Report(What(what), pc, address, size, False, detail))
                 return 0
             if self.on_report is None:
                 return 0
