@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from typing import Any
 
 from kobox.checks.finding import Chain, Finding, Frame, Severity, Thing, chain_of, frame_of
@@ -73,6 +72,9 @@ class Check:
 
     def linked(self, examination: Examination) -> None:
         """The module is in memory (`examination.module`), its init has not run."""
+
+    def initialised(self, examination: Examination) -> None:
+        """The module's init has returned, and said that all is well; nothing has been done after that."""
 
     def exited(self, examination: Examination) -> None:
         """The module's exit function has returned, or its init with an error; nothing has been done after that."""
@@ -142,6 +144,12 @@ class Examination:
         self._probes.append(probe)
         return probe
 
+    def probe_code(self, address: int, on_entry: Any = None, on_return: Any = None) -> Any:
+        """A probe on the module's own code, for as long as the module is there."""
+        probe = self.box.probe(address, on_entry, on_return)
+        self._of_this_life.append(probe)
+        return probe
+
     def trace(self, hit: Hit | None = None, *, limit: int = 48) -> Trace:
         """The calls at this moment. A call that the module has made by a jump, at the end of a function, leaves
         nothing on the stack: in a probe that is told by FROM_MODULE it stands in the chain all the same."""
@@ -166,6 +174,17 @@ class Examination:
             else:
                 found.extend(self._module_frames(frame, *place))
         return tuple(found)
+
+    def symbol(self, address: int) -> str:
+        """The module's own name for an address: of the variable or function there; "" for other places."""
+        place = self.placement.find(address) if self.placement is not None else None
+        if place is None:
+            return ""
+        for variable in self.file.debug.variables:
+            if variable.section == place[0] and variable.offset <= place[1] < variable.offset + variable.size:
+                return variable.name
+        function = self.file.debug.function_at(*place)
+        return function.name if function else ""
 
     def in_module(self, address: int) -> bool:
         """Whether an address lies in the module, while it is loaded."""
@@ -372,19 +391,23 @@ class Examination:
                 self.probe(name_of_call, must_go)
 
     def _watch_functions(self, module: LoadedAt) -> None:
-        """Be told when init has failed and when exit has returned."""
+        """Be told when init and exit have returned."""
         btf, read = self.box.symbols.btf, self.box.machine.read
 
-        def returned(hit: Hit, always: bool) -> None:
-            if self.module is module and (always or hit.result):
+        def init_returned(hit: Hit) -> None:
+            if self.module is module:
+                for check in self.checks:
+                    (check.exited if hit.result else check.initialised)(self)
+
+        def exit_returned(hit: Hit) -> None:
+            if self.module is module:
                 for check in self.checks:
                     check.exited(self)
 
-        for member in ("init", "exit"):
+        for member, returned in (("init", init_returned), ("exit", exit_returned)):
             function = int.from_bytes(read(module.address + btf.offset("module", member), 8), "little")
             if function:
-                probe = self.box.probe(function, None, partial(returned, always=member == "exit"))
-                self._of_this_life.append(probe)
+                self.probe_code(function, None, returned)
 
     def _give_up(self, error: BoxError) -> None:
         """A call that did not come back is a finding; what has killed a process or the kernel stands in the kernel's

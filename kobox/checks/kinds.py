@@ -51,6 +51,13 @@ KINDS: dict[str, Kind] = {
         "A lock was not released, or released without being held.", "Release it on each way out of the function."
     ),
     "lock-order": Kind("Two locks were taken in opposite orders.", "Take them in one order everywhere."),
+    "self-deadlock": Kind(
+        "A lock was taken that its taker holds already.", "Split off a function that is called with the lock held."
+    ),
+    "irq-unsafe-lock": Kind(
+        "A lock that an interrupt takes was held where that interrupt may come.",
+        "Take it with spin_lock_irqsave() or spin_lock_bh() wherever that interrupt may come.",
+    ),
     "double-unlock": Kind("A lock was released that was not held.", "Release it once on each way."),
     "kernel-warning": Kind("The kernel printed a warning.", "Its lines say what it did not expect."),
     "kernel-bug": Kind(

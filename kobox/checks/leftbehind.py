@@ -212,20 +212,7 @@ class LeftBehind(Check):
         with suppress(KoboxError, ValueError):
             if resource.name and (text := self._objects.text(pointer, resource.name)):
                 return text
-        return self._symbol(pointer)
-
-    def _symbol(self, address: int) -> str:
-        """The module's own name for an address: of a variable or function, "" for others."""
-        placement = self._examination.placement
-        place = placement.find(address) if placement is not None else None
-        if place is None:
-            return ""
-        debug = self._examination.file.debug
-        for variable in debug.variables:
-            if variable.section == place[0] and variable.offset <= place[1] < variable.offset + variable.size:
-                return variable.name
-        function = debug.function_at(*place)
-        return function.name if function else ""
+        return self._examination.symbol(pointer)
 
     # -- where it can be seen ----------------------------------------------------------------------------------
 
@@ -288,8 +275,8 @@ class LeftBehind(Check):
         elif one.kind == "kthread":
             trace = self._thread_maker(one.address)
         chain = examination.chain(trace) if trace is not None else ()
-        which = one.name or self._symbol(one.address)
-        function = self._symbol(one.function)
+        which = one.name or self._examination.symbol(one.address)
+        function = self._examination.symbol(one.function)
         label = f"{resource.what} {which}".rstrip()
         verb = "still runs" if one.kind in ("kthread", "task") else "still waits"
         message = f"{label} {verb} to call {function}()" if verb == "still waits" else f"{label} {verb} in {function}()"
