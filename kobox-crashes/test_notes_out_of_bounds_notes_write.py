@@ -1,0 +1,23 @@
+"""notes: error: out-of-bounds: 1 byte written just behind 1 byte from kmalloc in notes_write [notes] (notes.c:18)
+
+Found by `kobox check`. The steps are: system call, number of the open file, arguments (kobox.checks.exercise.Step).
+"""
+
+from pathlib import Path
+
+from kobox.checks.check import Plan, examine
+from kobox.checks.exercise import Steps
+
+MODULE = Path(__file__).parent / '../../lab/rd/notes.ko'
+
+PROGRAMS = [
+    [
+        ('open', 0, ('/dev/notes', 2)),
+        ('write', 0, (b'x',)),
+    ],
+]
+
+
+def test_notes_out_of_bounds_notes_write():
+    findings = examine(Plan(str(MODULE), kernel='6.1.0-56-cloud-amd64'), Steps(*PROGRAMS))
+    assert not findings, "\n".join(map(str, findings))
