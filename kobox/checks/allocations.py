@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kobox.checks import allocators
@@ -24,6 +24,33 @@ from kobox.machine.watch import Mark
 _WORD = (1 << 64) - 1
 _SUFFIXES = ("", "_noprof")
 _ZERO_SIZE = 16  # ZERO_SIZE_PTR: what kmalloc(0) gives
+_GFP_NOWARN, _GFP_NOFAIL, _GFP_COMP = 0x2000, 0x8000, 0x40000
+_BLOCK_ORDER = 3  # of pages that get guards on both sides, at most
+_BLOCK_BYTES = 16 << 20  # what the pages round them may take in all
+_EXACT = -1  # in the place of an order: of alloc_pages_exact()
+_LARGEST_SLOT = 2 * PAGE  # what is larger is no part of a slab (KMALLOC_MAX_CACHE_SIZE)
+_UNIT = 0x8000  # PCPU_MIN_UNIT_SIZE: no per-CPU object is larger
+
+
+@dataclass(slots=True)
+class _Request:
+    """An allocation on its way: what was asked for, and what is asked for instead. What the module gets lies `shift`
+    bytes behind what the allocator gives; `order` is that of the block then."""
+
+    row: Allocator
+    name: str
+    trace: Trace
+    stack: int
+    plain: bool = False  # no room round it: there was not enough memory for that
+    size: int = 0
+    slot: int = 0
+    cache: int = 0
+    zero: bool = False
+    shift: int = 0
+    order: int = 0
+    old: Object | None = None  # for krealloc()
+    known: bytes = b""  # marks of that
+
 
 BadFree = Callable[[str, str, Trace, Object | None, str], None]
 """Told of a free that is wrong: kind, message, chain, object, advice."""
@@ -44,6 +71,8 @@ class Allocations:
         self._pages: dict[int, Object] = {}  # struct page -> object
         self._per_cpu: dict[int, Object] = {}  # per-CPU pointer -> object
         self._open: set[int] = set()  # stacks in an allocator already
+        self._plain: set[int] = set()  # stacks on which an allocator is called again after it had no memory
+        self._blocks = 0  # bytes of pages with guards, and of these
         self._behalf: list[str] = []
         self._destroying: dict[int, tuple[int, int]] = {}
         self._vmemmap = _u64(self._box, "vmemmap_base")
@@ -97,7 +126,7 @@ class Allocations:
         self._probe("free_pages", self._free_pages, None, tracked)
         self._probe("free_pages_exact", self._free_exact, None, tracked)
         self._probe("__folio_put", self._folio_put, None, TRACKED_0)
-        self._probe("free_percpu", self._free_percpu)
+        self._probe("free_percpu", self._free_percpu, None, 0)
         self._probe("kvfree_call_rcu", self._free_by_rcu)
 
     # -- allocation --------------------------------------------------------------------------------------------
@@ -106,112 +135,165 @@ class Allocations:
         stack = hit.registers.rsp & ~0x3FFF
         if stack in self._open:
             return
-        names = hit.probe.parameter_names
-        flags_at = next(
-            (n for n, name in enumerate(names[:6]) if name in ("flags", "gfpflags", "gfp", "gfp_mask")), None
-        )
+        names = hit.probe.parameter_names[:6]
+        flags_at = next((n for n, name in enumerate(names) if name in ("flags", "gfpflags", "gfp", "gfp_mask")), None)
         flags = hit.args[flags_at] if flags_at is not None else 0
-        size, slot, cache = self._make_room(hit, row, names, flags_at, flags)
-        if not size:
-            return
-        self._open.add(stack)
-        zero = bool(flags & GFP_ZERO and flags_at is not None) or row.name in allocators.ZEROING
-        if row.kind is Kind.CACHE and cache in self._caches and self._caches[cache][1]:
-            zero = True
         name = self._behalf[-1] if self._behalf else allocators.PLAIN.get(row.name, row.name)
-        hit.data = (row, name, size, slot, cache, zero, self.trace(hit), stack)
+        request = _Request(row, name, self.trace(hit), stack, stack in self._plain)
+        self._plain.discard(stack)
+        request.zero = bool(flags & GFP_ZERO) or row.name in allocators.ZEROING
+        make_room: Callable[..., None] = {
+            "order": self._make_block,
+            "order, a page": self._make_block,
+            "cache": self._find_cache,
+            "exact pages": self._make_exact,
+            "per CPU": self._make_per_cpu,
+        }.get(row.how, self._make_room)
+        make_room(hit, request, names, flags_at, flags)
+        if request.size:
+            self._open.add(stack)
+            hit.data = request
 
-    def _make_room(
-        self, hit: Any, row: Allocator, names: tuple[str, ...], flags_at: int | None, flags: int
-    ) -> tuple[int, int, int]:
-        """Make an allocation larger: (size asked for, size of the slot, cache or order); no size: leave it alone."""
-        heap = self._heap
-        if row.how == "order" or row.how == "order, a page":
-            order = hit["order"] if "order" in names else 0
-            return PAGE << min(order, 20), PAGE << min(order, 20), order
-        if row.how == "cache":
-            cache = hit.args[0]
-            slot = self._cache_size(cache)
-            return self._caches.get(cache, (slot, False, False))[0], slot, cache
-        at = next((n for n, name in enumerate(names[:6]) if name in ("size", "new_size")), None)
-        if at is None:
-            return 0, 0, 0
-        size = hit.args[at] * (hit["n"] if "n" in names[:6] else 1)
-        if not size or size > 1 << 30 or (row.how == "again" and not size):
-            return 0, 0, 0
+    def _find_cache(self, hit: Any, request: _Request, names: Any, flags_at: Any, flags: int) -> None:
+        request.cache = hit.args[0]
+        request.slot = self._cache_size(request.cache)
+        request.size, constructed, _ = self._caches.get(request.cache, (request.slot, False, False))
+        request.zero |= constructed
+
+    def _make_room(self, hit: Any, request: _Request, names: tuple[str, ...], flags_at: int | None, flags: int) -> None:
+        """Ask for more than the module does, and from caches for reclaimable memory."""
+        heap, row = self._heap, request.row
+        at = next((n for n, name in enumerate(names) if name in ("size", "new_size")), None)
+        size = hit.args[at] * (hit["n"] if "n" in names else 1) if at is not None else 0
+        if at is None or not size or size > 1 << 30:
+            return
+        request.size = size
+        request.slot = size + PAGE - 1 & -PAGE
         if row.kind is Kind.VMALLOC:
-            return size, size + PAGE - 1 & -PAGE, 0
-        if row.kind is Kind.PAGES:
-            return size, size + PAGE - 1 & -PAGE, 0
-        if row.kind is Kind.PERCPU:
-            hit.set_argument(at, size + ROOM)
-            return size, size + ROOM, 0
+            return
         slot = heap.roomy(size)
         if row.how == "cache and size":
             cache = heap.cache_for(slot)
             if cache is None:
-                return size, self._cache_size(hit.args[0]), 0
+                request.slot = self._cache_size(hit.args[0])
+                return
             hit.set_argument(0, cache)
         else:
-            if row.how == "again":
-                size |= hit.args[0] << 64  # the old object comes along
+            if row.how == "again" and (old := heap.live.get(hit.args[0])):
+                request.old, request.known = old, self._watch.marks(old.address, min(old.size, size))
             hit.set_argument(at, slot)
             if flags_at is not None:
                 hit.set_argument(flags_at, heap.flags_for(flags))
-        return size, slot, 0
+        request.slot = slot
+
+    def _make_per_cpu(self, hit: Any, request: _Request, names: tuple[str, ...], flags_at: Any, flags: int) -> None:
+        """Room on both sides: the pointer that the module gets is not the allocator's."""
+        size, align = hit["size"], hit["align"]
+        request.size = request.slot = size
+        shift = max(ROOM, align)
+        if size and not align & (align - 1) and size + shift + ROOM <= _UNIT and not request.plain:
+            request.shift, request.slot = shift, size + ROOM
+            hit.set_argument(names.index("size"), shift + size + ROOM)
+
+    def _make_exact(self, hit: Any, request: _Request, names: tuple[str, ...], flags_at: Any, flags: int) -> None:
+        size = hit["size"]
+        request.size, request.slot, request.cache = size, size + PAGE - 1 & -PAGE, _EXACT
+        shift = PAGE << max(size - 1 >> 12, 0).bit_length()
+        if 0 < size <= PAGE << _BLOCK_ORDER and self._blocks < _BLOCK_BYTES and not request.plain:
+            request.shift = shift
+            hit.set_argument(names.index("size"), shift + request.slot + PAGE)
+            hit.set_argument(flags_at, flags | _GFP_NOWARN)
+
+    def _make_block(self, hit: Any, request: _Request, names: tuple[str, ...], flags_at: Any, flags: int) -> None:
+        """Ask for a block of four times as many pages. The second quarter becomes the module's, as split_page() makes
+        pages of a block independent; the others are its guards."""
+        order = hit["order"] if "order" in names else 0
+        if order > 20:
+            return
+        request.size = request.slot = PAGE << order
+        request.cache = request.order = order
+        if "order" not in names or order > _BLOCK_ORDER or self._blocks >= _BLOCK_BYTES or request.plain:
+            return
+        if flags & _GFP_NOFAIL or (flags & _GFP_COMP and order) or "folio" in request.row.name:
+            return
+        request.shift, request.order = PAGE << order, order + 2
+        hit.set_argument(names.index("order"), order + 2)
+        hit.set_argument(flags_at, flags & ~_GFP_COMP | _GFP_NOWARN)
 
     def _allocated(self, hit: Any) -> None:
         if hit.data is None:
             return
-        row, name, size, slot, cache, zero, trace, stack = hit.data
-        self._open.discard(stack)
+        request: _Request = hit.data
+        row = request.row
+        self._open.discard(request.stack)
         address = hit.result & _WORD
-        old, size = size >> 64, size & _WORD
-        if row.how == "again" and old > _ZERO_SIZE and self._reallocated(old, address, size, slot, trace):
+        if request.old is not None and address == request.old.address:
+            self._heap.resize(request.old, request.size, request.slot, zero=request.zero)
             return
         if not address or (row.kind is not Kind.PERCPU and not _WORD - 4095 > address >= 1 << 63):
+            if request.shift:
+                self._plain.add(request.stack)
+                self._once_more(hit)
             return
-        kind, page = row.kind, 0
+        thing = self._object(hit, request, address)
+        if thing.kind in (Kind.KMALLOC, Kind.CACHE) and thing.slot <= _LARGEST_SLOT:
+            thing.inner = bool(thing.address % PAGE) or self._is_tail(thing.address)
+            if not thing.inner and row.how != "again":
+                self._heap.guard(thing)  # the first slot of a slab: nobody gets it
+                self._once_more(hit)
+                return
+        self._heap.add(thing, request.known)
+        if thing.page:
+            self._pages[thing.page] = thing
+        if thing.kind is Kind.PERCPU:
+            self._per_cpu[hit.result & _WORD] = thing
+
+    def _object(self, hit: Any, request: _Request, base: int) -> Object:
+        """What was given: from here on the pointer is the one that the module gets."""
+        row, address, page = request.row, base, 0
+        if request.shift:
+            units = request.shift // PAGE * self._page_size if row.how == "order, a page" else request.shift
+            address = base + units & _WORD
+            hit.set_result(address)
+        kind, slot = row.kind, request.slot
         if row.how == "order, a page":
-            page, address = address, self._address_of(address)
+            page, address, base = address, self._address_of(address), self._address_of(base)
         elif kind is Kind.PAGES:
             page = self._page_of(address)
         elif kind is Kind.PERCPU:
-            pointer, address = address, self._heap.per_cpu_address(address)
+            address = self._heap.per_cpu_address(address)
         elif kind is Kind.KMALLOC and address >= self._vmalloc:
             kind, slot = Kind.VMALLOC, slot + PAGE - 1 & -PAGE
-        thing = Object(address, size, slot, kind, name, trace, str(self._examination.stage), cache, page, written=zero)
-        if row.how in ("cache and size", "size", "cache") and not address % PAGE and slot <= PAGE // 2:
-            self._again(hit, thing)
-            return
-        self._heap.add(thing)
-        if page:
-            self._pages[page] = thing
-        if kind is Kind.PERCPU:
-            self._per_cpu[pointer] = thing
+        stage = str(self._examination.stage)
+        thing = Object(address, request.size, slot, kind, request.name, request.trace, stage, request.cache, page)
+        thing.base, thing.order, thing.before, thing.written = base, request.order, request.shift, request.zero
+        if kind is Kind.PAGES and request.shift:
+            exact = request.cache == _EXACT
+            thing.behind = PAGE if exact else 2 * slot
+            self._blocks += thing.span
+            if not exact:
+                self._set_refcount(page, 1)
+        return thing
 
-    def _again(self, hit: Any, guard: Object) -> None:
-        """The first slot of a page becomes a guard, and the allocator is called once more."""
-        self._heap.guard(guard)
+    def _once_more(self, hit: Any) -> None:
+        """Have the allocator called again, with the arguments that the module gave."""
+        hit.data = None
         self._machine.set_register("rsp", hit.registers.rsp)
         for number, value in enumerate(hit.args):
             hit.set_argument(number, value)
         self._machine.set_register("rip", hit.probe.address)
-
-    def _reallocated(self, old: int, address: int, size: int, slot: int, trace: Trace) -> bool:
-        thing = self._heap.live.get(old)
-        if address == old and thing is not None:
-            self._heap.resize(thing, size, slot)
-            return True
-        return not address
 
     def _begin_behalf(self, hit: Any) -> None:
         self._behalf.append(str(hit.probe.where).removesuffix("_noprof"))
         self._watch.inside(True)
 
     def _end_behalf(self, hit: Any) -> None:
-        if self._behalf:
-            self._behalf.pop()
+        if (
+            self._behalf
+            and self._behalf.pop() in allocators.FILLING
+            and (thing := self._heap.live.get(hit.result & _WORD))
+        ):
+            self._watch.mark(thing.address, thing.size, Mark.WRITTEN)
         if not self._behalf:
             self._watch.inside(False)
 
@@ -258,7 +340,7 @@ class Allocations:
         cache = hit.registers.rdi
         if entry in self._destroying:
             cache, rsp = self._destroying[entry]
-        held = self._heap.held_of(cache)
+        held = self._heap.held_of(cache) if cache else []  # it takes NULL too
         if held:
             self._destroying[entry] = cache, rsp
             self._heap.release(held[0])
@@ -361,29 +443,68 @@ class Allocations:
         if thing.address in self._heap.freed:
             self._second_free(hit, thing, "__free_pages")
         elif not thing.freed:
-            instead = self._heap.free(thing, self.trace(hit))
-            if instead is None:
-                hit.skip()
-            else:
-                hit.set_argument(0, instead.page)
+            self._put_pages(hit, thing, of_pages=True)
 
     def _free_pages(self, hit: Any) -> None:
         address = hit.registers.rdi
         thing = self._take_back(hit, address, "free_pages", (Kind.PAGES,)) if address else None
         if thing is not None and self._refcount(thing.page) == 1:
-            self._quarantine(hit, thing, 0)
+            self._put_pages(hit, thing, of_pages=False)
+
+    def _put_pages(self, hit: Any, thing: Object, *, of_pages: bool) -> None:
+        """Into the quarantine; the block that leaves it is freed whole."""
+        if hit.registers.rsi & 0xFFFFFFFF != thing.cache:  # some of it, after split_page()
+            self._heap.forget(thing, self.trace(hit))
+            return
+        instead = self._heap.free(thing, self.trace(hit))
+        if instead is None:
+            hit.skip()
+            return
+        if instead.before:
+            self._blocks -= instead.span
+            self._set_refcount(instead.page, 0)
+        hit.set_argument(0, self._page_of(instead.base) if of_pages else instead.base)
+        hit.set_argument(1, instead.order)
 
     def _free_exact(self, hit: Any) -> None:
-        if thing := self._take_back(hit, hit.registers.rdi, "free_pages_exact", (Kind.PAGES,)):
+        address, size = hit.registers.rdi, hit.registers.rsi
+        thing = self._take_back(hit, address, "free_pages_exact", (Kind.PAGES,)) if address else None
+        if thing is None:
+            return
+        if thing.cache != _EXACT or size + PAGE - 1 & -PAGE != thing.slot:
             self._heap.forget(thing, self.trace(hit))
+            return
+        instead = self._heap.free(thing, self.trace(hit))
+        if instead is None:
+            hit.skip()
+            return
+        self._blocks -= instead.span if instead.before else 0
+        hit.set_argument(0, instead.base)
+        hit.set_argument(1, instead.span)
 
     def _folio_put(self, hit: Any) -> None:
         if (thing := self._pages.get(hit.registers.rdi)) and not thing.freed:
             self._heap.forget(thing, self.trace(hit))
 
     def _free_percpu(self, hit: Any) -> None:
-        if thing := self._per_cpu.pop(hit.registers.rdi, None):
-            self._heap.forget(thing, self.trace(hit))
+        """Of all callers: what a module has allocated may be freed by the kernel, and only here its pointer is
+        known."""
+        pointer = hit.registers.rdi
+        thing = self._per_cpu.get(pointer)
+        if thing is None:
+            there = self._heap.per_cpu_address(pointer)
+            thing = self._heap.holding(there) if pointer and self._watch.from_module else None
+            if thing is not None and thing.kind is Kind.PERCPU:
+                message = f"free_percpu() gets a pointer {there - thing.address} bytes into {thing.what}"
+                self._bad_free(hit, message, thing, "Free the pointer that was allocated.")
+        elif thing.address in self._heap.freed:
+            self._second_free(hit, thing, "free_percpu")
+        elif not thing.freed:
+            instead = self._heap.free(thing, self.trace(hit))
+            if instead is None:
+                hit.skip()
+            else:
+                hit.set_argument(0, instead.base)
 
     # -- pages -------------------------------------------------------------------------------------------------
 
@@ -399,6 +520,18 @@ class Allocations:
             return int.from_bytes(self._machine.read(place, 4), "little", signed=True)
         except ValueError:
             return 0
+
+    def _set_refcount(self, page: int, count: int) -> None:
+        place = page + self._box.symbols.btf.offset("page", "_refcount")
+        self._machine.write(place, count.to_bytes(4, "little"))
+
+    def _is_tail(self, address: int) -> bool:
+        """Whether an address lies in another page than the first of a slab or compound page."""
+        place = self._page_of(address) + self._box.symbols.btf.offset("page", "compound_head")
+        try:
+            return bool(self._machine.read(place, 1)[0] & 1)
+        except ValueError:
+            return False
 
 
 def _u64(box: Box, symbol: str) -> int:

@@ -61,9 +61,9 @@ ALLOCATORS = (
         "vmalloc_huge_node __vmalloc_node vmalloc_array __vmalloc_array",
     ),
     *_rows(Kind.PAGES, "order, a page", "__alloc_pages alloc_pages folio_alloc"),
-    *_rows(Kind.PAGES, "order", "__get_free_pages get_zeroed_page get_free_pages"),
-    *_rows(Kind.PAGES, "size", "alloc_pages_exact"),
-    *_rows(Kind.PERCPU, "size", "__alloc_percpu __alloc_percpu_gfp pcpu_alloc"),
+    *_rows(Kind.PAGES, "order", "__get_free_pages get_free_pages"),
+    *_rows(Kind.PAGES, "exact pages", "alloc_pages_exact"),
+    *_rows(Kind.PERCPU, "per CPU", "__alloc_percpu __alloc_percpu_gfp pcpu_alloc"),
 )
 
 
@@ -76,14 +76,20 @@ ON_BEHALF = _names(
     "kstrdup kstrdup_const kstrndup kmemdup kmemdup_nul kmemdup_array kasprintf kvasprintf kvasprintf_const "
     "memdup_user memdup_user_nul strndup_user vmemdup_user kmalloc_array kvrealloc kvrealloc_node_align devm_kmalloc "
     "devm_krealloc devm_kmemdup devm_kstrdup devm_kasprintf bitmap_alloc bitmap_zalloc bitmap_alloc_node "
-    "bitmap_zalloc_node kstrdup_quotable kstrdup_and_replace"
+    "bitmap_zalloc_node kstrdup_quotable kstrdup_and_replace get_zeroed_page"
+)
+
+# Of these, what writes all that it gives.
+FILLING = frozenset(
+    _names(
+        "kstrdup kstrdup_const kstrndup kmemdup kmemdup_nul kmemdup_array kasprintf kvasprintf kvasprintf_const memdup_user "
+        "memdup_user_nul strndup_user vmemdup_user devm_kmemdup devm_kstrdup devm_kasprintf kstrdup_quotable"
+    )
 )
 
 # What they give is cleared, though no flag says so.
 ZEROING = frozenset(
-    _names(
-        "vzalloc vzalloc_node vmalloc_user vmalloc_32_user get_zeroed_page __alloc_percpu __alloc_percpu_gfp pcpu_alloc"
-    )
+    _names("vzalloc vzalloc_node vmalloc_user vmalloc_32_user __alloc_percpu __alloc_percpu_gfp pcpu_alloc")
 )
 
 # What a module's author wrote, where the kernel's headers make another call of it.

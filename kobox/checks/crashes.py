@@ -81,7 +81,7 @@ def _without(items: list[Item], still: Callable[[Sequence[Item]], bool]) -> list
     return items
 
 
-def test_source(crash: Crash, plan: Plan, module: str, place: Path) -> str:
+def source_of(crash: Crash, plan: Plan, module: str, place: Path) -> str:
     """A pytest file, to be written to `place`, that fails as long as the module does what was found."""
     steps = "".join(
         "    [\n" + "".join(f"        {tuple(step)!r},\n" for step in program) + "    ],\n"

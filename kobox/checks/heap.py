@@ -17,6 +17,7 @@ from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from kobox.checks.allocators import GFP_DMA, GFP_RECLAIMABLE, Kind
@@ -33,7 +34,8 @@ QUARANTINE_BYTES = 4 << 20
 
 @dataclass(slots=True)
 class Object:
-    """One piece of memory: `slot` bytes lie behind its address in all, `size` of them were asked for."""
+    """One piece of memory: `slot` bytes lie behind its address in all, `size` of them were asked for. `before` and
+    `behind` are what the allocator has given besides, to guard it; `base` and `order` are what it must get back."""
 
     address: int
     size: int
@@ -42,11 +44,21 @@ class Object:
     function: str
     made: Trace
     stage: str
-    cache: int = 0
+    cache: int = 0  # struct kmem_cache, or the order of pages
     page: int = 0  # its struct page
     gone: Trace | None = None
     freed: bool = False
     written: bool = False  # zeroed, or made by a constructor
+    base: int = 0
+    order: int = 0
+    before: int = 0
+    behind: int = 0
+    inner: bool = False  # in a slab, and not its first slot
+
+    @property
+    def span(self) -> int:
+        """How many bytes the allocator has given in all."""
+        return self.before + self.slot + self.behind
 
     @property
     def what(self) -> str:
@@ -97,27 +109,32 @@ class Heap:
 
     # -- coming and going --------------------------------------------------------------------------------------
 
-    def add(self, thing: Object) -> None:
-        """An object was allocated."""
+    def add(self, thing: Object, known: bytes = b"") -> None:
+        """An object was allocated; `known` are the marks of its first bytes, when they were moved there."""
         for old in self._at(thing.address):
             self._drop(old)
         self.live[thing.address] = thing
         insort(self._order, thing.address)
+        at, rest = thing.address, thing.size - len(known)
+        for mark, run in groupby(known):
+            size = len(list(run))
+            self._watch.mark(at, size, Mark(mark))
+            at += size
         if not thing.written:
-            self._watch.mark(thing.address, thing.size, Mark.UNWRITTEN, pattern=True)
+            self._watch.mark(at, rest, Mark.UNWRITTEN, pattern=True)
         else:
-            self._watch.mark(thing.address, thing.size, Mark.WRITTEN)
-        if thing.slot > thing.size:
-            self._watch.mark(thing.address + thing.size, thing.slot - thing.size, Mark.REDZONE)
-        if self._has_room_before(thing):
-            self._watch.mark(thing.address - ROOM, ROOM, Mark.REDZONE)
+            self._watch.mark(at, rest, Mark.WRITTEN)
+        self._watch.mark(thing.address + thing.size, thing.slot - thing.size + thing.behind, Mark.REDZONE)
+        before = self._room_before(thing)
+        self._watch.mark(thing.address - before, before, Mark.REDZONE)
         if thing.page:
             self._watch.mark(thing.page, 1, Mark.WRITTEN)
 
-    def resize(self, thing: Object, size: int, slot: int) -> None:
+    def resize(self, thing: Object, size: int, slot: int, *, zero: bool = False) -> None:
         """krealloc() has left the object where it is."""
         if size > thing.size:
-            self._watch.mark(thing.address + thing.size, size - thing.size, Mark.UNWRITTEN, pattern=True)
+            mark = Mark.WRITTEN if zero else Mark.UNWRITTEN
+            self._watch.mark(thing.address + thing.size, size - thing.size, mark, pattern=not zero)
         thing.size, thing.slot = size, max(slot, thing.slot)
         self._watch.mark(thing.address + size, thing.slot - size, Mark.REDZONE)
 
@@ -160,15 +177,14 @@ class Heap:
             self.vanished.append(thing)
         self._drop(thing)
 
-    def _has_room_before(self, thing: Object) -> bool:
-        """Whether the end of a slot that is nobody's, or free, lies before an object."""
-        slab = thing.kind in (Kind.KMALLOC, Kind.CACHE) and thing.size < thing.slot <= PAGE // 2
-        return slab and bool(thing.address % PAGE) and self.holding(thing.address - ROOM) is None
+    def _room_before(self, thing: Object) -> int:
+        """How many bytes before an object are nobody's: given to guard it, or the end of a slot that is free."""
+        slab = thing.inner and thing.size < thing.slot and self.holding(thing.address - ROOM) is None
+        return ROOM if slab else thing.before
 
     def _drop(self, thing: Object) -> None:
-        self._watch.mark(thing.address, thing.slot, Mark.UNKNOWN)
-        if self._has_room_before(thing):
-            self._watch.mark(thing.address - ROOM, ROOM, Mark.UNKNOWN)
+        before = self._room_before(thing)
+        self._watch.mark(thing.address - before, before + thing.slot + thing.behind, Mark.UNKNOWN)
         if thing.page:
             self._watch.mark(thing.page, 1, Mark.UNKNOWN)
         self.live.pop(thing.address, None)
@@ -198,7 +214,10 @@ class Heap:
         thing = self.holding(address)
         at = bisect_right(self._order, address)
         following = next(self._at(self._order[at]), None) if at < len(self._order) else None
-        if following is None or following.address - address > ROOM:
+        if thing is None and at:
+            last = next(self._at(self._order[at - 1]), None)
+            thing = last if last is not None and address < last.address + last.slot + last.behind else None
+        if following is None or following.address - address > max(ROOM, following.before):
             return thing
         if thing is None or following.address - address < address - (thing.address + thing.size) + 1:
             return following

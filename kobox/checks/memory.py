@@ -12,6 +12,7 @@ import errno
 import struct
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from kobox.checks import allocators
@@ -20,12 +21,12 @@ from kobox.checks.allocators import Kind
 from kobox.checks.examination import Check, Examination, Stage, Trace
 from kobox.checks.finding import Severity, Thing
 from kobox.checks.heap import PAGE, Heap, Object
-from kobox.checks.interceptors import INTERCEPTORS, PRINTERS
+from kobox.checks.interceptors import APPENDERS, INTERCEPTORS, PRINTERS
 from kobox.checks.variables import Variables
 from kobox.errors import KoboxError
 from kobox.kernel.probes import FROM_MODULE
 from kobox.kernel.stack import StackFrame
-from kobox.machine.watch import CONSTANT, OBJECT, Mark, Part, Report, What
+from kobox.machine.watch import CONSTANT, OBJECT, Mark, Operation, Part, Report, What, decode
 
 _WORD = (1 << 64) - 1
 _WORD_BYTES = 8
@@ -43,7 +44,7 @@ class Memory(Check):
         self._box = box = examination.box
         self._watch = box.watch
         self._watch.on_report = self._reported
-        self._watch.on_stack = self._stack_room
+        self._watch.on_local = self._local_room
         self._variables = Variables(examination.file)
         self._fixups: set[int] | None = None
         self._heap = Heap(box)
@@ -68,7 +69,7 @@ class Memory(Check):
             self._heap.forget(thing)
 
     def detach(self, examination: Examination) -> None:
-        self._watch.on_report = self._watch.on_stack = None
+        self._watch.on_report = self._watch.on_local = None
 
     def _set_rules(self) -> None:
         symbols = self._box.symbols
@@ -78,11 +79,14 @@ class Memory(Check):
                 if name in symbols and symbols.address(name) not in ruled:
                     ruled.add(symbols.address(name))
                     self._watch.rule(symbols.address(name), *parts, copies=copies)
-        for name, buffer in PRINTERS.items():
+        for name, (buffer, size) in PRINTERS.items():
             if name in symbols:
-                self._examination.probe(
-                    name, lambda hit, n=buffer: setattr(hit, "data", hit.args[n]), self._printed, when=FROM_MODULE
-                )
+                self._examination.probe(name, partial(self._prints, buffer, size), self._printed, when=FROM_MODULE)
+        for name, (most, whole) in APPENDERS.items():
+            if name in symbols:
+                self._examination.probe(name, partial(self._appends, most, whole), when=FROM_MODULE)
+        if "simple_read_from_buffer" in symbols:
+            self._examination.probe("simple_read_from_buffer", self._shown_to_reader, when=FROM_MODULE)
         for name in (wanted.name for wanted in self._examination.file.imports):
             address = symbols.find(name)
             if address is None or address in ruled or address & 15 or name in _NO_OBJECTS:
@@ -104,15 +108,49 @@ class Memory(Check):
 
     # -- what the watcher sees ---------------------------------------------------------------------------------
 
+    def _prints(self, buffer: int, size: int, hit: Any) -> None:
+        limit = hit.args[size] if size >= 0 else 1 << 20
+        hit.data = hit.args[buffer], limit, self._examination.trace(hit)
+
     def _printed(self, hit: Any) -> None:
-        written = (hit.result or 0) + 1
-        if not hit.data >> 63 or not 0 < written < 1 << 20:
+        address, limit, trace = hit.data
+        self._look_at_written(address, min((hit.result or 0) + 1, limit), trace, str(hit.probe.where))
+
+    def _appends(self, most: int, whole: int, hit: Any) -> None:
+        """Before something is added to a string: look where it will lie."""
+        to, addition = hit.args[0], hit.args[1]
+        with suppress(ValueError):
+            start, size = self._string_length(hit, to), self._string_length(hit, addition)
+            size = min(size, hit.args[most]) if most >= 0 else size
+            size = max(min(size, hit.args[whole] - start - 1), -1) if whole >= 0 else size
+            self._look_at_written(to + start, size + 1, self._examination.trace(hit), str(hit.probe.where))
+
+    @staticmethod
+    def _string_length(hit: Any, address: int) -> int:
+        """Raises `ValueError` where no memory is."""
+        size = 0
+        while b"\0" not in (piece := hit.read(address + size, 64 - (address + size & 63))):
+            size += len(piece)
+        return size + int(piece.index(b"\0"))
+
+    def _look_at_written(self, address: int, size: int, trace: Trace, through: str) -> None:
+        if not address >> 63 or not 0 < size < 1 << 20:
             return
-        marks = self._watch.marks(hit.data, written)
+        marks = self._watch.marks(address, size)
         bad = next((n for n, mark in enumerate(marks) if mark & 0x80 and mark != 0xFF), None)
         if bad is not None:
-            trace = self._examination.trace()
-            self._bad_mark(hit.data + bad, written - bad, True, marks[bad], trace, "")
+            self._bad_mark(address + bad, size - bad, True, marks[bad], trace, through)
+
+    def _shown_to_reader(self, hit: Any) -> None:
+        """simple_read_from_buffer(to, count, ppos, from, available): what of the buffer goes to user space."""
+        _, count, place, source, available, _ = hit.args
+        try:
+            position = int.from_bytes(hit.read(place, 8), "little", signed=True)
+        except ValueError:
+            return
+        if 0 <= position < available < 1 << 32 and count:
+            size = min(count, available - position)
+            self._watch.look(self._watch.caller, source + position, size, to_user=True)
 
     def _reported(self, report: Report) -> bool:
         trace, what, through = self._examination.trace(), report.what, ""
@@ -122,13 +160,13 @@ class Memory(Check):
             if len(trace.frames) < 2 or trace.frames[1].address != report.pc:
                 jumped = StackFrame(report.pc, trace.frames[0].cfa, True)
                 trace = replace(trace, frames=(trace.frames[0], jumped, *trace.frames[1:]))
-        if what in (What.USER, What.UNMAPPED) and self._may_fault(report.pc):
+        if what in (What.USER, What.UNMAPPED) and not through and self._may_fault(report.pc):
             return True
         if what is What.SHADOW:
             self._bad_mark(report.address, report.size, report.writes, report.detail, trace, through)
         elif what is What.BOUND:
             self._beyond_bound(report, trace)
-        elif what is What.STACK:
+        elif what is What.LOCAL:
             self._beyond_local(report, trace, through)
         elif what is What.UNINITIALISED:
             self._unwritten(report, trace)
@@ -194,7 +232,7 @@ class Memory(Check):
                     return local.name, start, local.size
         return None
 
-    def _stack_room(self, pc: int, address: int, whole: bool) -> int:
+    def _local_room(self, pc: int, address: int, whole: bool) -> int:
         found = self._local_at(pc, address)
         if found is None or found[2] <= _WORD_BYTES or (whole and found[1] != address):
             return 0
@@ -242,8 +280,9 @@ class Memory(Check):
         address, verb = report.address, "write to" if report.writes else "read from"
         by = f" by {through}()" if through else ""
         behind = self._heap.nearest(address - PAGE) if report.what is What.UNMAPPED else None
+        ahead = self._heap.nearest(address + PAGE - 1) if report.what is What.UNMAPPED else None
         gone = self._heap.once_at(address) if report.what is What.UNMAPPED else None
-        code = errno.errorcode.get((1 << 64) - address, "")
+        code = errno.errorcode.get((1 << 64) - self._base_of(report), "")
         if gone:
             kind, thing = "use-after-free", gone
             message = f"{verb} offset {address - gone.address} of {gone.what}, which is freed{by}"
@@ -252,13 +291,17 @@ class Memory(Check):
             kind, thing = "out-of-bounds", behind
             message = f"{_bytes(report.size)} {_beside(address, behind)}: {verb} there{by}"
             advice = "Check the index or the length against the size that was allocated."
-        elif address < PAGE:
-            kind, thing = "wild-access", None
-            message, advice = f"{verb} address {address:#x}, a NULL pointer{by}", "Check for NULL first."
+        elif ahead and ahead.kind is Kind.VMALLOC and 0 < ahead.address - address <= PAGE:
+            kind, thing = "out-of-bounds", ahead
+            message = f"{_bytes(report.size)} {_beside(address, ahead)}: {verb} there{by}"
+            advice = "Check the index or the length against the size that was allocated."
         elif code:
             kind, thing = "wild-access", None
             message = f"{verb} {address:#x}: an error code ({code}) taken for a pointer{by}"
             advice = "Check the pointer with IS_ERR() first."
+        elif address < PAGE:
+            kind, thing = "wild-access", None
+            message, advice = f"{verb} address {address:#x}, a NULL pointer{by}", "Check for NULL first."
         elif report.what is What.USER:
             kind, thing = "user-pointer", None
             message = f"{verb} address {address:#x} of user space without copy_to_user() or its kin{by}"
@@ -267,6 +310,16 @@ class Memory(Check):
             kind, thing, advice = "wild-access", None, "See where the pointer comes from."
             message = f"{verb} {address:#x}, where nothing is mapped{by}"
         self._found(kind, message, trace, thing, advice)
+
+    def _base_of(self, report: Report) -> int:
+        """The pointer that an access starts from: its member lies at its address."""
+        with suppress(ValueError):
+            insn = decode(self._box.machine.read(report.pc, 15))
+            if insn.operation is Operation.MEMORY and insn.base and not insn.index_register:
+                base = self._box.machine.register(insn.base)
+                if base + insn.displacement & _WORD == report.address:
+                    return base
+        return report.address
 
     def _found(self, kind: str, message: str, trace: Trace, thing: Object | None, advice: str) -> None:
         chain = self._examination.chain(trace)

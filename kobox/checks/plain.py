@@ -80,7 +80,7 @@ def finding_lines(finding: Finding, *, replay: str = "") -> Iterator[str]:
     yield from _chain("at", finding.chain)
     if finding.thing is not None:
         yield _row("object", finding.thing.what)
-        yield from _chain("made", finding.thing.made)
+        yield from _chain("made", finding.thing.made if finding.thing.made != finding.chain else ())
         yield from _chain("freed", finding.thing.gone)
     if finding.fault:
         yield _row("fault", finding.fault)

@@ -716,6 +716,10 @@ class BoxProcess:
         """Begin a call that may block: comes back when it has returned or everything in the box waits."""
         return self._box._calls.start(self._process, name, arguments)
 
+    def start_later(self, seconds: float, name: str, *arguments: Any) -> Callable[[], bool]:
+        """Begin to sleep, and make the call at once on waking; what is returned tells whether it has begun."""
+        return self._box._calls.start_later(self._process, seconds, name, arguments)
+
     def kill(self) -> None:
         """SIGKILL it."""
         self._box._processes.kill(self._process)

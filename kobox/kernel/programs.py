@@ -18,7 +18,6 @@ import os
 import re
 import signal
 import struct
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -29,9 +28,11 @@ from kobox.kernel.processes import SECOND, Child, Process, Script
 from kobox.machine.native import FOREVER
 
 if TYPE_CHECKING:
+    import subprocess
+
     from kobox.kernel.box import Box
 
-PIPE, STDOUT, DEVNULL = subprocess.PIPE, subprocess.STDOUT, subprocess.DEVNULL
+PIPE, STDOUT, DEVNULL = -1, -2, -3  # subprocess's: that is imported only where one of its classes is needed
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"PATH": PATH, "HOME": "/root", "USER": "root", "LOGNAME": "root", "SHELL": "/bin/sh", "TERM": "linux"}
 MOST_OUTPUT = 64 << 20  # what `run` keeps of a program's output before it gives up on it
@@ -298,6 +299,8 @@ class Program:
             if not finished and timeout is None:
                 raise
         if not finished:
+            import subprocess
+
             raise subprocess.TimeoutExpired(self.args, timeout or 0)
 
     def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
@@ -317,6 +320,8 @@ class Program:
         def done() -> bool:
             full = any(len(output.data) >= output.limit for output in self._outputs.values())
             return full or (self.ended and all(output.ended for output in self._all_outputs()))
+
+        import subprocess
 
         try:
             self._run(done, timeout)
@@ -360,8 +365,8 @@ class Program:
         for target in (-self.pid, self.pid):
             with suppress(ProcessLookupError):
                 self._box.syscall("kill", target & FOREVER, int(signal.SIGKILL))
-        with suppress(BoxTimeoutError, subprocess.TimeoutExpired):
-            self._run(lambda: self.ended, _KILLED_AFTER)
+        until = self._box.machine.time + _KILLED_AFTER * SECOND
+        self._box._processes.run_until(lambda: self.ended, until=until)
         self._settle()
 
     def close(self) -> None:
@@ -536,6 +541,8 @@ def run(
     **options: Any,
 ) -> subprocess.CompletedProcess[Any]:
     """Run a program to its end: see `Box.run`."""
+    import subprocess
+
     if input is not None:
         if options.get("stdin") is not None:
             raise ValueError("stdin and input arguments may not both be used")

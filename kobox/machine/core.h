@@ -144,6 +144,8 @@ struct machine {
     struct devices dev;
     int64_t fuel, granted;   /* blocks left until the next settling, and how many there were */
     enum event event;
+    bool denied;             /* a program has used a port that is not its own: `offender` is the CPU as it was then */
+    uint8_t *offender;
     bool in_callback;
     uint64_t pc;
     uint8_t *code_pages;     /* one bit a page of RAM: code was translated from it */

@@ -228,6 +228,11 @@ class Machine:
         """Virtual nanoseconds since power on."""
         return int(self._core.kobox_time(self.handle))
 
+    def pass_time(self, nanoseconds: int) -> None:
+        """Between two runs: let virtual time pass as if the CPU had been taken away, so that timers are due before the
+        next instruction."""
+        self._core.kobox_pass(self.handle, nanoseconds)
+
     @property
     def blocks(self) -> int:
         """Basic blocks executed since power on."""

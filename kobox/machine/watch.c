@@ -19,11 +19,10 @@
 
 #define MAX_RANGES 256
 #define TLB_SIZE 1024
+#define SURE_RUN 4
 
 enum shadow { UNKNOWN = 0, WRITTEN_TO = 1, UNWRITTEN = 2, FORBIDDEN = 0x80 };
-enum report {
-    REPORT_SHADOW, REPORT_UNMAPPED, REPORT_USER, REPORT_UNINITIALISED, REPORT_BOUND, REPORT_STACK, ASK_STACK, REPORT_DEPTH
-};
+enum report { REPORT_SHADOW, REPORT_UNMAPPED, REPORT_USER, REPORT_UNINITIALISED, REPORT_BOUND, REPORT_STACK, REPORT_LOCAL, ASK_LOCAL };
 
 /* `kind`, where the code is, the address, how many bytes from there, INSN_READ or _WRITE, the shadow's byte or bound's number. */
 typedef int (*watch_callback)(int kind, uint64_t pc, uint64_t address, uint64_t size, int access, uint64_t detail);
@@ -36,8 +35,16 @@ struct room { uint64_t pc, offset, limit; };
 #define RELATIVE 0x80000000u /* in insn.bound: how many bytes from the operand's base on */
 
 /* What a function of the kernel does with the memory that its arguments point to. */
-enum rule_access { RULE_NONE, RULE_READ, RULE_WRITE, RULE_TO_USER, RULE_OBJECT };
-enum { LENGTH_CONSTANT = 8, LENGTH_STRING = 9, LENGTH_BOUNDED_STRING = 16 }; /* else the number of the argument */
+enum rule_access { RULE_NONE, RULE_READ, RULE_WRITE, RULE_TO_USER, RULE_OBJECT, RULE_MAY_BE_USER = 0x80 };
+enum { /* else the number of the argument */
+    LENGTH_CONSTANT = 8,
+    LENGTH_STRING = 9,
+    LENGTH_FOUND_IN_STRING = 10,  /* up to the byte that the second argument is, or the NUL */
+    LENGTH_COMPARED_STRINGS = 11, /* of the first two arguments, up to where they differ */
+    LENGTH_BOUNDED_STRING = 16,   /* + the number of the argument that bounds it */
+    LENGTH_FOUND = 24,            /* likewise: up to the byte that the second argument is */
+    LENGTH_COMPARED = 32,         /* likewise, as LENGTH_COMPARED_STRINGS */
+};
 struct rule_part { uint8_t access, pointer, length, limit; uint64_t constant; };
 struct rule { uint64_t address; struct rule_part parts[3]; uint8_t copies; };
 
@@ -56,11 +63,11 @@ struct watch {
     uint64_t repeat_pc, repeat_count;
     uint64_t executed, stop_at;  /* instructions of the modules; where to stop */
     uint64_t inside;             /* stack of the task that is in a function which allocates for a module */
-    uint64_t stack_limit;        /* how deep a stack may be in a module's code; 0: as deep as it likes */
     struct room rooms[ROOMS];    /* what Python has said of variables on the stack */
     struct pointer { uint64_t start, end; } pointers[16]; /* the variables that registers point into */
     uint16_t pointing, moved;    /* which registers do; which of them were moved by what only the program knows */
     uint64_t pointing_stack;     /* of the task whose registers they are */
+    uint64_t stack_limit;        /* how deep a stack may be in a module's code; 0: as deep as it likes */
     bool trusting;               /* a report was answered with: no more of this instruction */
 };
 
@@ -172,11 +179,30 @@ static uint64_t stack_room(struct machine *m, uint64_t pc, uint64_t address, boo
         return 0;
     struct room *r = &m->watch->rooms[(pc ^ offset >> 3) % ROOMS];
     if (r->pc != pc || r->offset != offset) {
-        int limit = tell_watcher(m, ASK_STACK, pc, address, whole, 0, 0);
+        int limit = tell_watcher(m, ASK_LOCAL, pc, address, whole, 0, 0);
         m->watch->trusting = false;
         *r = (struct room){pc, offset, limit > 0 ? (uint64_t)limit : 0};
     }
     return r->limit;
+}
+
+/*
+ * Bytes from `start` to `end` behind `pa` that nobody watched has written, and that still hold the pattern: all of them, or
+ * SURE_RUN in a row, since the kernel may have written any of them, and a byte of its data is the pattern's by chance.
+ */
+static bool find_pattern(const struct machine *m, uint64_t pa, uint64_t start, uint64_t end, uint64_t *from, uint64_t *run)
+{
+    *run = 0;
+    for (uint64_t i = start; i < end; i++) {
+        if (m->ram[pa + i] != pattern(pa + i)) {
+            if (*run >= SURE_RUN)
+                return true;
+            *run = 0;
+        } else if (!(*run)++) {
+            *from = i;
+        }
+    }
+    return *run >= SURE_RUN || *run == end - start;
 }
 
 /* Look at `size` bytes that are about to be read or written. False: something was reported. */
@@ -213,13 +239,14 @@ static bool look(struct machine *m, uint64_t pc, uint64_t address, uint64_t size
             if (access & INSN_WRITE)
                 s[i] = WRITTEN_TO;
             else if (to_user && s[i] == UNWRITTEN) {
-                uint64_t n = i;
-                while (n < piece && s[n] == UNWRITTEN && m->ram[pa + n] == pattern(pa + n))
-                    n++;
-                if (n > i) {
-                    tell_watcher(m, REPORT_UNINITIALISED, pc, address + i, n - i, access, 0);
+                uint64_t end = i, from = 0, run;
+                while (end < piece && s[end] == UNWRITTEN)
+                    end++;
+                if (find_pattern(m, pa, i, end, &from, &run)) {
+                    tell_watcher(m, REPORT_UNINITIALISED, pc, address + from, run, access, 0);
                     return false;
                 }
+                i = end - 1;
             }
         }
         address += piece, size -= piece;
@@ -279,10 +306,15 @@ static void look_at_string(struct machine *m, struct insn *i, uint64_t pc)
         return;
     uint64_t to = live_reg(m, R_RDI), from = live_reg(m, R_RSI), size = count * i->size;
     bool reads = i->extra == 0xA4 || i->extra == 0xAC, writes = i->extra == 0xA4 || i->extra == 0xAA;
-    if (reads && from >> 63)
-        look(m, pc, from, size, INSN_READ, writes && !(to >> 63));
-    if (writes && to >> 63)
+    bool good = true;
+    if (reads && (from >> 63 || !(i->flags & INSN_TRUSTED)))
+        good = look(m, pc, from, size, INSN_READ, writes && !(to >> 63));
+    if (writes && good && (to >> 63 || !(i->flags & INSN_TRUSTED)))
         look(m, pc, to, size, INSN_WRITE, false);
+    if (w->trusting) {
+        i->flags |= INSN_TRUSTED;
+        w->trusting = false;
+    }
 }
 
 static bool stays_inside(struct machine *m, const struct insn *i, uint64_t pc, uint64_t address);
@@ -299,7 +331,7 @@ static void look_at_operand(struct machine *m, struct insn *i, uint64_t pc)
     if (i->bound & RELATIVE) {
         uint64_t start = live_reg(m, i->base) + (uint64_t)(int64_t)i->disp, limit = i->bound & ~RELATIVE;
         if (address - start + i->size > limit || address < start) {
-            tell_watcher(m, REPORT_STACK, pc, address, i->size, i->flags & 3, start);
+            tell_watcher(m, REPORT_LOCAL, pc, address, i->size, i->flags & 3, start);
             goto done;
         }
     } else if (i->bound) {
@@ -333,16 +365,6 @@ static uint32_t bound_at(const struct watch *w, uint64_t site)
             high = middle;
     }
     return low < w->bound_count && w->bounds[low].site == site ? (uint32_t)low + 1 : 0;
-}
-
-/* A stack that is deeper than allowed is told of, and again when it is half a KiB deeper. */
-static void look_at_stack(struct machine *m, uint64_t pc, uint64_t rsp)
-{
-    uint64_t depth = STACK_OF(rsp) + 0x4000 - rsp;
-    if (!m->watch->stack_limit || depth <= m->watch->stack_limit)
-        return;
-    m->watch->stack_limit = depth + 512;
-    tell_watcher(m, REPORT_DEPTH, pc, rsp, depth, 0, 0);
 }
 
 /*
@@ -428,9 +450,19 @@ static bool stays_inside(struct machine *m, const struct insn *i, uint64_t pc, u
         w->pointing &= ~(1u << i->base);
         return true;
     }
-    tell_watcher(m, REPORT_STACK, pc, address, i->size, i->flags & 3, p->start);
+    tell_watcher(m, REPORT_LOCAL, pc, address, i->size, i->flags & 3, p->start);
     w->pointing &= ~(1u << i->base);
     return false;
+}
+
+/* A stack that is deeper than allowed is told of, and again when it is half a KiB deeper. */
+static void look_at_stack(struct machine *m, uint64_t pc, uint64_t rsp)
+{
+    uint64_t depth = STACK_OF(rsp) + 0x4000 - rsp;
+    if (!m->watch->stack_limit || depth <= m->watch->stack_limit)
+        return;
+    m->watch->stack_limit = depth + 512;
+    tell_watcher(m, REPORT_STACK, pc, rsp, depth, 0, 0);
 }
 
 static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user)
@@ -532,6 +564,8 @@ bool watch_tracks(const struct machine *machine, int argument)
 static uint64_t string_length(struct machine *m, uint64_t address, uint64_t limit)
 {
     uint64_t n = 0;
+    if (!(address >> 63))
+        return limit ? 1 : 0;
     for (; n < limit; n++) {
         uint64_t pa = physical(m, address + n);
         if (pa >= NOT_RAM)
@@ -540,6 +574,50 @@ static uint64_t string_length(struct machine *m, uint64_t address, uint64_t limi
             return n + 1;
     }
     return n;
+}
+
+/* How far a search for `wanted` goes. */
+static uint64_t found_length(struct machine *m, uint64_t address, uint8_t wanted, uint64_t limit, bool to_nul)
+{
+    for (uint64_t n = 0; n < limit; n++) {
+        uint64_t pa = physical(m, address + n);
+        if (!(address >> 63) || pa >= NOT_RAM || m->watch->shadow[pa] & FORBIDDEN || m->ram[pa] == wanted ||
+            (to_nul && !m->ram[pa]))
+            return n + 1;
+    }
+    return limit;
+}
+
+/* How far a comparison of two strings goes. */
+static uint64_t compared_length(struct machine *m, uint64_t a, uint64_t b, uint64_t limit)
+{
+    for (uint64_t n = 0; n < limit; n++) {
+        uint64_t one = physical(m, a + n), other = physical(m, b + n);
+        if (!(a >> 63) || !(b >> 63) || one >= NOT_RAM || other >= NOT_RAM || m->watch->shadow[one] & FORBIDDEN ||
+            m->watch->shadow[other] & FORBIDDEN || m->ram[one] != m->ram[other] || !m->ram[one])
+            return n + 1;
+    }
+    return limit;
+}
+
+static uint64_t length_of(struct machine *m, const struct rule_part *p, uint64_t pointer)
+{
+    static const int order[6] = {R_RDI, R_RSI, R_RDX, R_RCX, R_R8, R_R9};
+    const uint64_t no_limit = 1 << 20;
+    uint64_t value = p->length < LENGTH_CONSTANT || p->length >= LENGTH_BOUNDED_STRING ? live_reg(m, order[p->length & 7]) : 0;
+    uint64_t second = live_reg(m, R_RSI);
+    switch (p->length & ~7) {
+    case 0: return value * (p->constant ? p->constant : 1);
+    case LENGTH_BOUNDED_STRING: return string_length(m, pointer, value);
+    case LENGTH_FOUND: return found_length(m, pointer, (uint8_t)second, value, false);
+    case LENGTH_COMPARED: return compared_length(m, live_reg(m, R_RDI), second, value);
+    }
+    switch (p->length) {
+    case LENGTH_STRING: return string_length(m, pointer, no_limit);
+    case LENGTH_FOUND_IN_STRING: return found_length(m, pointer, (uint8_t)second, no_limit, true);
+    case LENGTH_COMPARED_STRINGS: return compared_length(m, live_reg(m, R_RDI), second, no_limit);
+    default: return p->constant;
+    }
 }
 
 /* A copy takes what is known about its source along. */
@@ -569,20 +647,17 @@ void watch_reached(struct machine *m, struct rule *rule)
     uint64_t pc = m->watch->caller, lengths[3] = {0};
     for (int n = 0; n < 3 && rule->parts[n].access; n++) {
         const struct rule_part *p = &rule->parts[n];
-        uint64_t pointer = live_reg(m, order[p->pointer]), length = p->constant;
-        if (p->length < 6)
-            length = live_reg(m, order[p->length]) * (p->constant ? p->constant : 1);
-        if (p->length == LENGTH_STRING)
-            length = string_length(m, pointer, 1 << 20);
-        if (p->length >= LENGTH_BOUNDED_STRING)
-            length = string_length(m, pointer, live_reg(m, order[p->length - LENGTH_BOUNDED_STRING]));
+        uint64_t pointer = live_reg(m, order[p->pointer]), length = length_of(m, p, pointer);
         if (p->limit != 255) { /* as long as another part, but for its own end */
             length = lengths[p->limit];
         }
         lengths[n] = length;
-        if (length > 1ull << 32 || !length || !(pointer >> 63))
+        if (length >> 63) /* a negative one: it leaves whatever it begins in */
+            length = 1ull << 32;
+        uint8_t does = p->access & ~RULE_MAY_BE_USER;
+        if (length > 1ull << 32 || !length || (!(pointer >> 63) && (does != p->access || does == RULE_OBJECT)))
             continue;
-        if (p->access == RULE_OBJECT) { /* whatever it does with it, it must not be gone */
+        if (does == RULE_OBJECT) { /* whatever it does with it, it must not be gone */
             uint64_t pa = physical(m, pointer);
             if (pa < NOT_RAM && m->watch->shadow[pa] & FORBIDDEN) {
                 tell_watcher(m, REPORT_SHADOW, pc, pointer, 1, INSN_READ, m->watch->shadow[pa]);
@@ -590,14 +665,16 @@ void watch_reached(struct machine *m, struct rule *rule)
             }
             continue;
         }
-        int access = p->access == RULE_WRITE ? INSN_WRITE : INSN_READ;
+        int access = does == RULE_WRITE ? INSN_WRITE : INSN_READ;
         uint64_t room = length > 8 ? stack_room(m, pc, pointer, false) : 0;
         if (room && length > room) {
-            tell_watcher(m, REPORT_STACK, pc, pointer + room, length - room, access, pointer);
+            tell_watcher(m, REPORT_LOCAL, pc, pointer + room, length - room, access, pointer);
             return;
         }
-        if (!look(m, pc, pointer, length, access, p->access == RULE_TO_USER))
+        if (!look(m, pc, pointer, length, access, does == RULE_TO_USER)) {
+            m->watch->trusting = false;
             return;
+        }
     }
     if (rule->copies)
         copy_marks(m, live_reg(m, R_RDI), live_reg(m, R_RSI), lengths[0]);
@@ -707,6 +784,24 @@ EXPORT void kobox_watch_marks(struct machine *m, uint64_t address, uint64_t size
         uint64_t pa = physical(m, address + i);
         out[i] = pa >= NOT_RAM ? 0xFF : m->watch->shadow[pa];
     }
+}
+
+/* Look at memory on behalf of code at `pc`; also from within a probe, whose callback is running. */
+EXPORT void kobox_watch_look(struct machine *m, uint64_t pc, uint64_t address, uint64_t size, int access, int to_user)
+{
+    bool nested = m->in_callback;
+    m->in_callback = false;
+    look(m, pc, address, size, access, to_user);
+    m->in_callback = nested;
+    m->watch->trusting = false;
+}
+
+/* What the decoder makes of an instruction. */
+EXPORT void kobox_decode(const uint8_t *code, unsigned length, struct insn *out)
+{
+    uint8_t whole[16] = {0};
+    memcpy(whole, code, length < 15 ? length : 15);
+    *out = decode(whole, (uint8_t)length);
 }
 
 /* Objects that relocated operands must stay in: { start, end, address of the relocated field }, in order of the last. */

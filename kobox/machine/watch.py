@@ -39,8 +39,8 @@ class What(IntEnum):
     UNINITIALISED = 3
     BOUND = 4
     STACK = 5
-    ASK_STACK = 6  # no report: see `Watch.on_stack`
-    DEPTH = 7  # see `Watch.stack_limit`
+    LOCAL = 6
+    ASK_LOCAL = 7  # no report: see `Watch.on_local`
 
 
 class Report(NamedTuple):
@@ -57,17 +57,19 @@ class Report(NamedTuple):
     detail: int
 
 
-READ, WRITE, TO_USER, OBJECT = 1, 2, 3, 4
-STRING, BOUNDED_STRING, CONSTANT = 9, 16, 8
+READ, WRITE, TO_USER, OBJECT, MAY_BE_USER = 1, 2, 3, 4, 0x80
+CONSTANT, STRING, FOUND_IN_STRING, COMPARED_STRINGS, BOUNDED_STRING, FOUND, COMPARED = 8, 9, 10, 11, 16, 24, 32
 
 
 class Part(NamedTuple):
     """One stretch of memory that a function touches.
 
-    `access` is READ, WRITE, TO_USER (read, and shown to user space) or OBJECT (what is there must not be gone);
+    `access` is READ, WRITE, TO_USER (read, and shown to user space) or OBJECT (what is there must not be gone),
+    with MAY_BE_USER where it may be an address of user space too;
     `pointer` the argument (0 to 5) that points to it; `length` the number of an argument, CONSTANT, STRING (up to
-    its NUL), or BOUNDED_STRING + the argument that bounds it; `factor` multiplies an argument or is the constant;
-    `like` is the part whose length it has.
+    its NUL), or BOUNDED_STRING + the argument that bounds it; FOUND + it and FOUND_IN_STRING end where the byte is that
+    the second argument names, COMPARED + it and COMPARED_STRINGS where the first two arguments differ;
+    `factor` multiplies an argument or is the constant; `like` is the part whose length it has.
     """
 
     access: int
@@ -75,6 +77,64 @@ class Part(NamedTuple):
     length: int = CONSTANT
     factor: int = 0
     like: int = 255
+
+
+NO_REGISTER = 16
+_NAMES = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
+
+
+class _Insn(ctypes.Structure):
+    _fields_ = (
+        ("op", ctypes.c_uint8),
+        ("flags", ctypes.c_uint8),
+        ("base", ctypes.c_uint8),
+        ("index", ctypes.c_uint8),
+        ("scale", ctypes.c_uint8),
+        ("size", ctypes.c_uint8),
+        ("length", ctypes.c_uint8),
+        ("extra", ctypes.c_uint8),
+        ("disp", ctypes.c_int32),
+        ("bound", ctypes.c_uint32),
+    )
+
+
+class Operation(IntEnum):
+    """What an instruction has to do with memory (enum insn_op in decode.h)."""
+
+    PLAIN = 0
+    MEMORY = 1
+    BIT = 2
+    STRING = 3
+    ENTER = 4
+    LEAVE = 5
+    CALL = 6
+    JUMP = 7
+
+
+class Instruction(NamedTuple):
+    """What the watcher's decoder knows of one instruction; registers are names, "" for none. `size` is in bytes."""
+
+    operation: Operation
+    reads: bool
+    writes: bool
+    base: str
+    index_register: str
+    scale: int
+    displacement: int
+    size: int
+    by_rip: bool
+    by_gs: bool
+    repeated: bool
+
+
+def decode(code: bytes) -> Instruction:
+    """Decode one instruction, of just these bytes."""
+    insn = _Insn()
+    core().kobox_decode(code, len(code), ctypes.byref(insn))
+    base, index = (_NAMES[n] if n < NO_REGISTER else "" for n in (insn.base, insn.index))
+    flags = (bool(insn.flags & bit) for bit in (4, 8, 16))
+    reads, writes = bool(insn.flags & 1), bool(insn.flags & 2)
+    return Instruction(Operation(insn.op), reads, writes, base, index, insn.scale, insn.disp, insn.size, *flags)
 
 
 class _Part(ctypes.Structure):
@@ -99,11 +159,11 @@ class Watch:
         self._core = core()
         self.on_report: Callable[[Report], bool] | None = None
         """Called with each `Report`, before the instruction is executed; True: no more reports of that instruction."""
-        self.on_stack: Callable[[int, int, bool], int] | None = None
+        self.on_local: Callable[[int, int, bool], int] | None = None
         """Asked with (pc, address, whole): how many bytes there are from an address on the stack to the end of the
         variable that it points into (`whole`: to whose start it points); 0 for none that is known."""
         self._callback = WatchCallback(self._report)  # kept: the core holds a bare pointer to it
-        self._on_depth: Callable[[Report], None] | None = None
+        self._on_stack: Callable[[Report], None] | None = None
         self._ruled: list[int] = []
         if self._core.kobox_watch_open(machine.handle, self._callback):
             raise MachineError("no memory for the watcher's shadow of RAM")
@@ -129,6 +189,10 @@ class Watch:
         out = ctypes.create_string_buffer(size)
         self._core.kobox_watch_marks(self._machine.handle, address, size, out)
         return out.raw
+
+    def look(self, pc: int, address: int, size: int, *, writes: bool = False, to_user: bool = False) -> None:
+        """Look at memory as if code at `pc` were about to touch it; what is wrong is reported."""
+        self._core.kobox_watch_look(self._machine.handle, pc, address, size, 2 if writes else 1, to_user)
 
     def bounds(self, bounds: Sequence[tuple[int, int, int]]) -> None:
         """Objects that relocated operands must stay in: (start, end, address of the relocated field in the code)."""
@@ -157,8 +221,8 @@ class Watch:
             self._core.kobox_watch_unrule(self._machine.handle, address)
         self._ruled.clear()
         self._core.kobox_watch_forget(self._machine.handle)
-        self.on_report = self.on_stack = None
-        self.stack_limit(0, None)
+        self.on_report = self.on_local = None
+        self.stack_limit(0, lambda report: None)
 
     @property
     def from_module(self) -> bool:
@@ -180,10 +244,11 @@ class Watch:
         """Make `Machine.run` come back with Event.STOPPED when `count` is reached; 0: never."""
         self._core.kobox_watch_stop_at(self._machine.handle, count)
 
-    def stack_limit(self, limit: int, told: Callable[[Report], None] | None) -> None:
-        """Call `told` when watched code makes a frame that ends more than `limit` bytes (0: any) below the top of a task's
+    def stack_limit(self, limit: int, told: Callable[[Report], None]) -> None:
+        """Call `told` when watched code makes a frame that ends more than `limit` bytes (0: any) below the top
+        of a task's
         stack, and again each half KiB deeper: the report's address is the stack pointer then, its size the depth."""
-        self._on_depth = told
+        self._on_stack = told
         self._core.kobox_watch_stack(self._machine.handle, limit)
 
     def inside(self, yes: bool) -> None:
@@ -200,11 +265,11 @@ class Watch:
 
     def _report(self, what: int, pc: int, address: int, size: int, access: int, detail: int) -> int:
         try:
-            if what == What.ASK_STACK:
-                return self.on_stack(pc, address, bool(size)) if self.on_stack is not None else 0
-            if what == What.DEPTH:
-                if self._on_depth is not None:
-                    self._on_depth(Report(What(what), pc, address, size, False, detail))
+            if what == What.ASK_LOCAL:
+                return self.on_local(pc, address, bool(size)) if self.on_local is not None else 0
+            if what == What.STACK:
+                if self._on_stack is not None:
+                    self._on_stack(Report(What(what), pc, address, size, False, detail))
                 return 0
             if self.on_report is None:
                 return 0

@@ -23,6 +23,7 @@ from kobox.kernel.network import Card
 from kobox.kernel.pcap import read_pcap
 from kobox.tools.boot import boot
 from tests.building import BuiltTestModules
+from tests.debian import Suite
 
 ME, MINE = "02:00:00:00:00:01", "10.0.0.1"
 HIS, THEIRS = "10.0.0.2", "02:6b:6f:62:6f:00"
@@ -129,7 +130,7 @@ def test_echo_is_answered(card: Card) -> None:
 def test_echo_over_ipv6(box: Box) -> None:
     eth0 = box.network.eth0
     eth0.up("fd00::2/64")
-    box.sleep(3)  # duplicate address detection
+    box.sleep(5)  # duplicate address detection takes up to 3
     eth0.frames.clear()
     eth0.send(
         Ether(src=ME, dst="33:33:ff:00:00:02")
@@ -474,6 +475,12 @@ def test_joined_boxes_reach_each_other(joined: tuple[Box, Box]) -> None:
     assert ping(first, "10.0.0.3") == [None]
 
 
+def test_a_program_pings_the_other_box(joined: tuple[Box, Box]) -> None:
+    busybox = Suite("bookworm").package("busybox-static") / "bin/busybox"
+    done = joined[0].run([str(busybox), "ping", "-c", "5", "10.0.0.2"], capture_output=True, text=True, timeout=20)
+    assert "5 packets transmitted, 5 packets received, 0% packet loss" in done.stdout
+
+
 def test_joined_clocks_are_in_step(joined: tuple[Box, Box]) -> None:
     first, second = joined
     ahead = second.time - first.time
@@ -490,7 +497,7 @@ def test_datagrams_wait_in_the_other_box(joined: tuple[Box, Box]) -> None:
         first.socket(socket.AF_INET6, socket.SOCK_DGRAM) as client,
         second.socket(socket.AF_INET6, socket.SOCK_DGRAM) as server,
     ):
-        first.sleep(3)  # duplicate address detection
+        first.sleep(5)  # duplicate address detection takes up to 3
         server.bind(("::", 4000))
         client.sendto(b"over there", ("fd00::2", 4000))
         first.sleep(1)
