@@ -65,6 +65,7 @@ class Resource:
     path: str = ""
     pending: str = ""
     code: bool = False
+    own: bool = False
     static: bool = False  # only objects that lie in the module itself count: a pair known by its names
 
 
