@@ -192,7 +192,9 @@ class Examination:
 
     def _kernel_frame(self, frame: StackFrame) -> Frame:
         if frame.address not in self._frames:
-            symbol = self.box.symbols.lookup(frame.inside)
+            symbol = None
+            with suppress(KoboxError, ValueError):  # the list of modules may be spoilt
+                symbol = self.box.symbols.lookup(frame.inside)
             if symbol is None:
                 return Frame(f"{frame.address:#x}", address=frame.address)
             found = Frame(symbol.name, frame.address - symbol.address, symbol.module, address=frame.address)

@@ -144,7 +144,7 @@ class LeftBehind(Check):
             self._note(number, resource, call, hit)
 
     def _note(self, number: int, resource: Resource, call: Call, hit: Hit) -> None:
-        with suppress(ValueError):  # an object that was passed on half-made: its name cannot be read
+        with suppress(KoboxError, ValueError):  # an object that was passed on half-made: its name cannot be read
             for key in self._keys(call, hit):
                 pointers = [part for part in key if isinstance(part, int)]
                 if resource.static and not self._mine(pointers[0]):
@@ -167,7 +167,7 @@ class LeftBehind(Check):
     def _undoing(self, number: int, call: Call, hit: Hit) -> None:
         noted = self._made.get(number)
         if noted:
-            with suppress(ValueError):
+            with suppress(KoboxError, ValueError):
                 for key in self._keys(call, hit):
                     if found := noted.get(key):
                         found.pop()

@@ -66,6 +66,8 @@ THINGS = {
     "bus": ("error", "bus left_bus"),
     "kretprobe": ("error", "kprobe ksys_write"),
     "kprobes": ("error", "kprobe ksys_read"),
+    "tracepoint": ("error", "tracepoint probe left_traced"),
+    "handler": ("error", "input handler left_handler"),
     "pair": ("error", "what inet_add_protocol() was given: left_protocol"),
 }
 # The kernel's own functions end in a jump to the one that is watched, so that the call of make_…() leaves no trace.

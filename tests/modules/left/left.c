@@ -479,6 +479,36 @@ static struct net_protocol left_protocol = { .handler = NULL, .no_policy = 1 };
 static int make_pair(void) { return inet_add_protocol(&left_protocol, 253); /* makes pair */ }
 static void undo_pair(void) { inet_del_protocol(&left_protocol, 253); }
 
+static void left_find(struct tracepoint *tp, void *found)
+{
+	if (!strcmp(tp->name, "module_get"))
+		*(struct tracepoint **)found = tp;
+}
+static void left_traced(void *unused) {}
+static struct tracepoint *left_tracepoint;
+static int make_tracepoint(void)
+{
+	for_each_kernel_tracepoint(left_find, &left_tracepoint);
+	if (!left_tracepoint)
+		return -ENOENT;
+	return tracepoint_probe_register(left_tracepoint, left_traced, NULL);	/* makes tracepoint */
+}
+static void undo_tracepoint(void)
+{
+	tracepoint_probe_unregister(left_tracepoint, left_traced, NULL);
+	tracepoint_synchronize_unregister();
+}
+
+static void left_event(struct input_handle *handle, unsigned int type, unsigned int code, int value) {}
+static int left_connect(struct input_handler *h, struct input_dev *d, const struct input_device_id *id) { return -ENODEV; }
+static void left_disconnect(struct input_handle *handle) {}
+static const struct input_device_id left_ids[] = { { } };
+static struct input_handler left_handler = {
+	.event = left_event, .connect = left_connect, .disconnect = left_disconnect, .name = "left_handler", .id_table = left_ids,
+};
+static int make_handler(void) { return input_register_handler(&left_handler); /* makes handler */ }
+static void undo_handler(void) { input_unregister_handler(&left_handler); }
+
 static int make_itself(void) { return try_module_get(THIS_MODULE) ? 0 : -EBUSY; /* makes itself */ }
 static void undo_itself(void) { }
 
@@ -496,7 +526,7 @@ static const struct left_kind {
 	LEFT(netdev), LEFT(nf_hook), LEFT(pernet), LEFT(genl), LEFT(socket),
 	LEFT(notifier), LEFT(kprobe), LEFT(cpuhp), LEFT(workqueue), LEFT(cache), LEFT(tfm), LEFT(alg), LEFT(reference),
 	LEFT(group), LEFT(kset), LEFT(number), LEFT(packets), LEFT(link), LEFT(bus), LEFT(kretprobe), LEFT(kprobes), LEFT(pair),
-	LEFT(itself),
+	LEFT(tracepoint), LEFT(handler), LEFT(itself),
 };
 
 static const struct left_kind *left_kind;
