@@ -78,6 +78,9 @@ class Allocations:
         self._vmemmap = _u64(self._box, "vmemmap_base")
         self._direct = _u64(self._box, "page_offset_base")
         self._vmalloc = _u64(self._box, "vmalloc_base")
+        bits = self._box.symbols.btf.enumerators("_slab_flag_bits")  # since 6.10 they are numbered by configuration
+        self._unmerged = 1 << bits["_SLAB_NOLEAKTRACE"] if bits else SLAB_NOLEAKTRACE
+        self._rcu_typed = 1 << bits["_SLAB_TYPESAFE_BY_RCU"] if bits else SLAB_TYPESAFE_BY_RCU
         self._page_size = int(self._box.symbols.btf.size("page"))
         self._probe_allocators()
         self._probe_frees()
@@ -313,8 +316,8 @@ class Allocations:
         if "useroffset" in names and hit.probe.where == "kmem_cache_create_usercopy":
             ctor = int.from_bytes(hit.read(hit.registers.rsp + 8, 8), "little")  # the seventh argument
         hit.set_argument(at, size + ROOM)
-        hit.set_argument(flags_at, flags | SLAB_NOLEAKTRACE)
-        hit.data = size, bool(ctor), bool(flags & SLAB_TYPESAFE_BY_RCU)
+        hit.set_argument(flags_at, flags | self._unmerged)
+        hit.data = size, bool(ctor), bool(flags & self._rcu_typed)
 
     def _created_cache(self, hit: Any) -> None:
         cache = hit.result & _WORD

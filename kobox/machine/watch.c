@@ -666,8 +666,8 @@ EXPORT void kobox_watch_inside(struct machine *m, int inside)
 }
 
 /*
- * Which of `count` addresses (sorted) are pointed into, by words of RAM that lie in none of the stretches themselves? Sets
- * `out[i]` to 1. `ends` are where the objects end. This is how memory that nobody can free any more is told from
+ * Which of `count` addresses (sorted) are pointed into, by words of RAM that lie in none of the stretches themselves? `out[i]` becomes
+ * how many, 255 at most. `ends` are where the objects end. This is how memory that nobody can free any more is told from
  * memory that somebody still holds.
  */
 EXPORT void kobox_watch_referenced(struct machine *m, const uint64_t *starts, const uint64_t *ends, size_t count, uint8_t *out)
@@ -688,8 +688,8 @@ EXPORT void kobox_watch_referenced(struct machine *m, const uint64_t *starts, co
             else
                 b = middle;
         }
-        if (a && word < ends[a - 1] && !(m->watch->shadow[at] & FORBIDDEN))
-            out[a - 1] = 1;
+        if (a && word < ends[a - 1] && !(m->watch->shadow[at] & FORBIDDEN) && out[a - 1] < 255)
+            out[a - 1]++;
     }
 }
 

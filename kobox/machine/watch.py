@@ -240,13 +240,14 @@ class Watch:
         """What the task that runs now calls from here on counts for probes' INSIDE, until it is told otherwise."""
         self._core.kobox_watch_inside(self._machine.handle, yes)
 
-    def referenced(self, objects: Sequence[tuple[int, int]]) -> list[bool]:
-        """Which of these (start, end), in order and apart from each other, some word of RAM points into."""
+    def referenced(self, objects: Sequence[tuple[int, int]]) -> list[int]:
+        """How many words of RAM (255: or more) point into each of these (start, end), in order and apart from each
+        other."""
         numbers = ctypes.c_uint64 * len(objects)
         out = ctypes.create_string_buffer(len(objects))
         starts, ends = numbers(*(start for start, _ in objects)), numbers(*(end for _, end in objects))
         self._core.kobox_watch_referenced(self._machine.handle, starts, ends, len(objects), out)
-        return [byte != 0 for byte in out.raw]
+        return list(out.raw)[: len(objects)]
 
     def _report(self, what: int, pc: int, address: int, size: int, access: int, detail: int) -> int:
         try:
