@@ -10,7 +10,6 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import groupby
 from typing import Any
 
 from kobox.checks import allocators
@@ -51,6 +50,7 @@ class _Request:
     order: int = 0
     old: Object | None = None  # for krealloc()
     known: bytes = b""  # marks of that
+
 
 BadFree = Callable[[str, str, Trace, Object | None, str], None]
 """Told of a free that is wrong: kind, message, chain, object, advice."""
@@ -142,7 +142,7 @@ class Allocations:
         request = _Request(row, name, self.trace(hit), stack, stack in self._plain)
         self._plain.discard(stack)
         request.zero = bool(flags & GFP_ZERO) or row.name in allocators.ZEROING
-        make_room = {
+        make_room: Callable[..., None] = {
             "order": self._make_block,
             "order, a page": self._make_block,
             "cache": self._find_cache,
@@ -160,9 +160,7 @@ class Allocations:
         request.size, constructed, _ = self._caches.get(request.cache, (request.slot, False, False))
         request.zero |= constructed
 
-    def _make_room(
-        self, hit: Any, request: _Request, names: tuple[str, ...], flags_at: int | None, flags: int
-    ) -> None:
+    def _make_room(self, hit: Any, request: _Request, names: tuple[str, ...], flags_at: int | None, flags: int) -> None:
         """Ask for more than the module does, and from caches for reclaimable memory."""
         heap, row = self._heap, request.row
         at = next((n for n, name in enumerate(names) if name in ("size", "new_size")), None)
@@ -290,7 +288,11 @@ class Allocations:
         self._watch.inside(True)
 
     def _end_behalf(self, hit: Any) -> None:
-        if self._behalf and self._behalf.pop() in allocators.FILLING and (thing := self._heap.live.get(hit.result & _WORD)):
+        if (
+            self._behalf
+            and self._behalf.pop() in allocators.FILLING
+            and (thing := self._heap.live.get(hit.result & _WORD))
+        ):
             self._watch.mark(thing.address, thing.size, Mark.WRITTEN)
         if not self._behalf:
             self._watch.inside(False)
@@ -485,7 +487,8 @@ class Allocations:
             self._heap.forget(thing, self.trace(hit))
 
     def _free_percpu(self, hit: Any) -> None:
-        """Of all callers: what a module has allocated may be freed by the kernel, and only here its pointer is known."""
+        """Of all callers: what a module has allocated may be freed by the kernel, and only here its pointer is
+        known."""
         pointer = hit.registers.rdi
         thing = self._per_cpu.get(pointer)
         if thing is None:

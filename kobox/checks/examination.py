@@ -396,8 +396,9 @@ class Examination:
 
         def init_returned(hit: Hit) -> None:
             if self.module is module:
+                failed = (hit.result or 0) >> 31 & 1  # an int; what is above zero is a success, with a warning
                 for check in self.checks:
-                    (check.exited if hit.result else check.initialised)(self)
+                    (check.exited if failed else check.initialised)(self)
 
         def exit_returned(hit: Hit) -> None:
             if self.module is module:

@@ -317,8 +317,8 @@ class GenericExercise:
                 self.made, self.abandoned = player.calls, player.abandoned
 
     def _programs(self, targets: Sequence[Target], chance: random.Random) -> Iterator[Program]:
-        """One of each kind for each file, the files in turn, and last those where nothing new comes of it; then mutations,
-        for ever."""
+        """One of each kind for each file, the files in turn, and last those where nothing new comes of it;
+        then mutations, for ever."""
         turn = [(systematic_programs(target, self.material), 0) for target in targets]
         late: list[tuple[Iterator[Program], int]] = []
         while turn or late:

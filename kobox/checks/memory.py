@@ -315,7 +315,7 @@ class Memory(Check):
         """The pointer that an access starts from: its member lies at its address."""
         with suppress(ValueError):
             insn = decode(self._box.machine.read(report.pc, 15))
-            if insn.operation is Operation.MEMORY and insn.base and not insn.index:
+            if insn.operation is Operation.MEMORY and insn.base and not insn.index_register:
                 base = self._box.machine.register(insn.base)
                 if base + insn.displacement & _WORD == report.address:
                     return base

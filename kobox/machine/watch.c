@@ -239,7 +239,7 @@ static bool look(struct machine *m, uint64_t pc, uint64_t address, uint64_t size
             if (access & INSN_WRITE)
                 s[i] = WRITTEN_TO;
             else if (to_user && s[i] == UNWRITTEN) {
-                uint64_t end = i, from, run;
+                uint64_t end = i, from = 0, run;
                 while (end < piece && s[end] == UNWRITTEN)
                     end++;
                 if (find_pattern(m, pa, i, end, &from, &run)) {

@@ -68,8 +68,8 @@ class Part(NamedTuple):
     with MAY_BE_USER where it may be an address of user space too;
     `pointer` the argument (0 to 5) that points to it; `length` the number of an argument, CONSTANT, STRING (up to
     its NUL), or BOUNDED_STRING + the argument that bounds it; FOUND + it and FOUND_IN_STRING end where the byte is that
-    the second argument names, COMPARED + it and COMPARED_STRINGS where the first two arguments differ; `factor` multiplies an argument or is the constant;
-    `like` is the part whose length it has.
+    the second argument names, COMPARED + it and COMPARED_STRINGS where the first two arguments differ;
+    `factor` multiplies an argument or is the constant; `like` is the part whose length it has.
     """
 
     access: int
@@ -118,7 +118,7 @@ class Instruction(NamedTuple):
     reads: bool
     writes: bool
     base: str
-    index: str
+    index_register: str
     scale: int
     displacement: int
     size: int
@@ -245,7 +245,8 @@ class Watch:
         self._core.kobox_watch_stop_at(self._machine.handle, count)
 
     def stack_limit(self, limit: int, told: Callable[[Report], None]) -> None:
-        """Call `told` when watched code makes a frame that ends more than `limit` bytes (0: any) below the top of a task's
+        """Call `told` when watched code makes a frame that ends more than `limit` bytes (0: any) below the top
+        of a task's
         stack, and again each half KiB deeper: the report's address is the stack pointer then, its size the depth."""
         self._on_stack = told
         self._core.kobox_watch_stack(self._machine.handle, limit)
