@@ -80,6 +80,9 @@ class Allocations:
         self._vmemmap = _u64(self._box, "vmemmap_base")
         self._direct = _u64(self._box, "page_offset_base")
         self._vmalloc = _u64(self._box, "vmalloc_base")
+        bits = self._box.symbols.btf.enumerators("_slab_flag_bits")  # since 6.10 they are numbered by configuration
+        self._unmerged = 1 << bits["_SLAB_NOLEAKTRACE"] if bits else SLAB_NOLEAKTRACE
+        self._rcu_typed = 1 << bits["_SLAB_TYPESAFE_BY_RCU"] if bits else SLAB_TYPESAFE_BY_RCU
         self._page_size = int(self._box.symbols.btf.size("page"))
         self._probe_allocators()
         self._probe_frees()
@@ -89,9 +92,9 @@ class Allocations:
         trace = self._examination.trace(hit)
         return replace(trace, frames=trace.frames[1:])
 
-    def referenced(self, things: Sequence[Object]) -> list[bool]:
-        """Which of these objects (by address) something in the kernel points to: not counted are free memory, and what is
-        left of their calls on the stacks of those who allocated them."""
+    def referenced(self, things: Sequence[Object]) -> list[int]:
+        """How many words in the kernel point to each of these objects, in order of address: not counted are free
+        memory, and what is left of their calls on the stacks of those who allocated them."""
         btf = self._box.symbols.btf
         offsets = btf.offset("page", "_refcount"), btf.offset("page", "compound_head")
         pages = [self._machine.translate(stack + at) for stack in self._stacks for at in range(0, _STACK, PAGE)]
@@ -334,8 +337,8 @@ class Allocations:
         if "useroffset" in names and hit.probe.where == "kmem_cache_create_usercopy":
             ctor = int.from_bytes(hit.read(hit.registers.rsp + 8, 8), "little")  # the seventh argument
         hit.set_argument(at, size + ROOM)
-        hit.set_argument(flags_at, flags | SLAB_NOLEAKTRACE)
-        hit.data = size, bool(ctor), bool(flags & SLAB_TYPESAFE_BY_RCU)
+        hit.set_argument(flags_at, flags | self._unmerged)
+        hit.data = size, bool(ctor), bool(flags & self._rcu_typed)
 
     def _created_cache(self, hit: Any) -> None:
         cache = hit.result & _WORD

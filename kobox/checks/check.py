@@ -319,6 +319,7 @@ class _Checking:
 
     def run(self) -> Report:
         plan, report = self.plan, self.report
+        assert report.coverage is not None
         report.unchecked += checks_of(plan.checks)[1]
         workers = plan.workers or min(os.cpu_count() or 1, 8)
         with Pool[Unit, Outcome](lambda: Examiner(plan).examine, workers) as pool:
@@ -332,6 +333,13 @@ class _Checking:
                 self._take(pool, unit, outcome)
                 if time.monotonic() - self.begin > plan.seconds:
                     report.skipped += len(pool.withdraw())
+        if not report.coverage.file.debug.available:
+            report.unchecked.append(
+                "lines and local variables: the module has no debugging information (build it with -g)"
+            )
+        if never := report.coverage.never_reached():
+            what = "1 function" if len(never) == 1 else f"{len(never)} functions"
+            report.unchecked.append(f"{what} that no run reached: {', '.join(never[:6])}{' …' * (len(never) > 6)}")
         report.findings = worst_first(report.findings)
         report.seconds["all"] = time.monotonic() - self.begin
         if report.raced and not report.switched:

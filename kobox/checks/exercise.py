@@ -50,6 +50,7 @@ class Step(NamedTuple):
     close                pread size offset    pwrite data offset  ioctl request value   mmap length protection flags
     offset fsync                fcntl command value  ftruncate size      read_at address size  write_at address size
     mknod path mode device (no slot)          sleep seconds (no slot)
+    socket family type protocol               sendto data address
     """
 
     call: str
@@ -199,6 +200,8 @@ class Player:
                 self._call("close", self._slots.pop(step.slot))
             path, flags = step.arguments
             self._slots[step.slot] = self._call("open", path, flags | os.O_CLOEXEC, 0)
+        elif step.call == "socket":
+            self._slots[step.slot] = self._call("socket", *step.arguments)
         elif step.call == "mknod":
             self._call("mknod", *step.arguments)
         elif step.call == "sleep":
@@ -248,6 +251,9 @@ def system_call(step: Step, fd: int) -> tuple[str, tuple[Any, ...]]:
     if step.call == "ioctl":
         request, value = given
         return "ioctl", (fd, request, bytearray(value) if isinstance(value, bytes) else value)
+    if step.call == "sendto":
+        data, address = given
+        return "sendto", (fd, data, len(data), 0x40, address, len(address))  # MSG_DONTWAIT
     if step.call == "poll":
         return "poll", (bytearray(struct.pack("<ihh", fd, given[0] & 0x7FFF, 0)), 1, 0)
     return step.call.removesuffix("_at"), (fd, *given)
@@ -350,6 +356,9 @@ _SHARED, _PRIVATE = 1, 2
 
 def systematic_programs(target: Target, material: Material) -> Iterator[Program]:
     """Programs that use a file in each way once: first as it is meant, then at its bounds, then with malice."""
+    if target.interface:
+        yield from _interface_programs(target.interface)
+        return
     path, both = target.path, target.flags
     opened = Step("open", 0, (path, both))
     text = target.value or b"x"
@@ -450,8 +459,47 @@ def systematic_programs(target: Target, material: Material) -> Iterator[Program]
             )
 
 
+_SOCKET = Step("socket", 0, (2, 2, 0))  # AF_INET, SOCK_DGRAM
+
+
+def _interface_programs(name: str) -> Iterator[Program]:
+    """Programs that use a network interface: up with an address, packets out, its settings at their bounds, and down."""
+
+    def asked(request: int, content: bytes) -> Step:
+        return Step("ioctl", 0, (request, name.encode().ljust(16, b"\0") + content.ljust(24, b"\0")))
+
+    address = struct.pack("<HH4s", 2, 0, bytes((10, 99, 7, 1)))
+    peer = struct.pack("<H2s4s8x", 2, b"\0\x09", bytes((10, 99, 7, 2)))
+    up, down = asked(0x8914, struct.pack("<H", 1)), asked(0x8914, b"")  # SIOCSIFFLAGS
+    begin = (_SOCKET, asked(0x8916, address), up)  # SIOCSIFADDR
+    yield (_SOCKET, up, down, up, down)
+    yield (
+        *begin,
+        *(Step("sendto", 0, (bytes(size), peer)) for size in (1, 64, 1400, 9000)),
+        Step("sleep", 0, (5.0,)),
+        down,
+    )
+    for mtu in (68, 1500, 9000, 65536, -1):  # SIOCSIFMTU
+        yield (*begin, asked(0x8922, struct.pack("<i", mtu)), Step("sendto", 0, (bytes(1000), peer)), down)
+    yield (*begin, down, asked(0x8924, struct.pack("<H6s", 1, b"\2kobox")), up, Step("sendto", 0, (b"x", peer)), down)
+    yield (
+        *begin,
+        *(asked(request, bytes(24)) for request in (0x8913, 0x8915, 0x8921, 0x8927, 0x8942, 0x8947, 0x8948, 0x8970)),
+        down,
+    )
+    yield (
+        *begin,
+        asked(0x8914, struct.pack("<H", 0x1101)),
+        Step("sendto", 0, (b"x", peer)),
+        down,
+    )  # promiscuous, multicast
+    yield (*begin, *(asked(request, b"\xff" * 24) for request in range(0x89F0, 0x8A00)), down)  # SIOCDEVPRIVATE
+
+
 def random_program(target: Target, material: Material, chance: random.Random) -> Program:
     """A program of up to eight calls on one file."""
+    if target.interface:
+        return chance.choice(list(_interface_programs(target.interface)))
     steps = [Step("open", 0, (target.path, target.flags))]
     steps += [_random_step(target.path, target.flags, material, chance) for _ in range(chance.randint(1, 8))]
     return tuple(steps)

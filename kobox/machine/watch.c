@@ -877,7 +877,7 @@ static bool in_use(struct machine *m, const struct pages_at *at, uint64_t page)
 }
 
 /*
- * Which of `count` objects (sorted) do words of RAM point into? Sets `out[i]` to 1. `ends` are where the objects end. Free
+ * How many words of RAM point into each of `count` objects (sorted): in `out[i]`, 255 at most. `ends` are where the objects end. Free
  * pages, freed objects and the stretches `skipped` (physical pages, `skips` of them) hold nothing but leftovers. This
  * is how memory that nobody can free any more is told from memory that somebody still holds.
  */
@@ -910,7 +910,7 @@ EXPORT void kobox_watch_referenced(struct machine *m, const uint64_t *starts, co
             if (skip)
                 break;
             checked = true;
-            out[a - 1] = 1;
+            out[a - 1] += out[a - 1] < 255;
         }
     }
 }

@@ -262,8 +262,8 @@ class Watch:
 
     def referenced(
         self, objects: Sequence[tuple[int, int]], pages: tuple[int, int, int, int], skipped: Sequence[int] = ()
-    ) -> list[bool]:
-        """Which of these (start, end), in order and apart from each other, some word of RAM points into.
+    ) -> list[int]:
+        """How many words of RAM (255: or more) point into each of these (start, end), in order and apart.
 
         `pages` is where `struct page` is: start of them all, size of one, offsets of `_refcount` and `compound_head`;
         what lies in free pages does not count, nor what lies in those `skipped` (physical page numbers).
@@ -275,7 +275,7 @@ class Watch:
         self._core.kobox_watch_referenced(
             self._machine.handle, starts, ends, len(objects), out, at, skips, len(skipped)
         )
-        return [byte != 0 for byte in out.raw]
+        return list(out.raw)
 
     def _report(self, what: int, pc: int, address: int, size: int, access: int, detail: int) -> int:
         try:
