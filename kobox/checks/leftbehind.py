@@ -69,13 +69,15 @@ class LeftBehind(Check):
 
     def exited(self, examination: Examination) -> None:
         """Whether RCU callbacks have run must not depend on how long the kernel takes to free the module."""
-        for one in self._pending.callbacks(self._mine):
+        for one in self._pending.callbacks(self._module) if self._module else ():
             self._report_waiting(one)
 
     def leaving(self, examination: Examination) -> None:
         """The memory is still there: ask the kernel what still waits for it."""
-        current = self._pending.current(examination.box.machine.register("rsp"))
-        waiting, _ = self._pending.find(self._mine, tuple(self._armed), current)
+        if self._module is None:
+            return
+        stack_pointer = examination.box.machine.register("rsp")
+        waiting, _ = self._pending.find(self._module, tuple(self._armed), stack_pointer)
         for one in waiting:
             self._report_waiting(one)
 

@@ -21,6 +21,7 @@ from kobox.errors import KoboxError
 from kobox.kernel.box import Box
 from kobox.kernel.objects import Objects
 from kobox.kernel.stack import StackFrame
+from kobox.kernel.symbols import LoadedAt
 
 _PF_EXITING, _PF_KTHREAD = 0x4, 0x200000  # include/linux/sched.h
 _STACK_SIZE = 0x4000
@@ -50,9 +51,12 @@ class Pending:
         self._objects: Objects = box.objects
         self._read = box.machine.read
 
-    def find(self, mine: Mine, works: tuple[int, ...] = (), current: int = 0) -> tuple[list[Waiting], list[str]]:
+    def find(
+        self, module: LoadedAt, works: tuple[int, ...] = (), stack_pointer: int = 0
+    ) -> tuple[list[Waiting], list[str]]:
         """All that waits to call the module; and what could not be looked at, in words. `works` are work items that
-        were queued, `current` the task that runs now."""
+        were queued; the task with this stack pointer is the one that runs now, and not looked at."""
+        mine = _mine(module)
         found: list[Waiting] = []
         unknown: list[str] = []
         looks: tuple[tuple[str, Callable[[], Iterator[Waiting]]], ...] = (
@@ -60,7 +64,7 @@ class Pending:
             ("high-resolution timers", lambda: self._hrtimers(mine)),
             ("tasklets", lambda: self._tasklets(mine)),
             ("work items", lambda: self._works(mine, works)),
-            ("threads", lambda: self._tasks(mine, current)),
+            ("threads", lambda: self._tasks(module, mine, stack_pointer & -_STACK_SIZE)),
         )
         for what, look in looks:
             try:
@@ -69,19 +73,12 @@ class Pending:
                 unknown.append(f"{what}: {error}")
         return found, unknown
 
-    def callbacks(self, mine: Mine) -> list[Waiting]:
+    def callbacks(self, module: LoadedAt) -> list[Waiting]:
         """RCU callbacks of the module that have not run."""
         try:
-            return list(self._callbacks(mine))
+            return list(self._callbacks(_mine(module)))
         except (KoboxError, ValueError):
             return []
-
-    def current(self, stack_pointer: int) -> int:
-        """The task whose stack is in use; 0 on an interrupt's."""
-        stack, number = stack_pointer & -_STACK_SIZE, self._objects.number
-        with suppress(KoboxError, ValueError):
-            return next((task for task in self._all_tasks() if number(task, "task_struct.stack") == stack), 0)
-        return 0
 
     # -- timers ------------------------------------------------------------------------------------------------
 
@@ -150,38 +147,46 @@ class Pending:
         first = self._objects.address("init_task")
         return self._objects.list(self._objects.member(first, "task_struct.tasks"), "task_struct.tasks")
 
-    def _tasks(self, mine: Mine, current: int) -> Iterator[Waiting]:
-        objects = self._objects
+    def _tasks(self, module: LoadedAt, mine: Mine, running: int) -> Iterator[Waiting]:
+        number = self._objects.number
         for task in self._all_tasks():
-            flags = objects.number(task, "task_struct.flags")
-            if flags & _PF_EXITING or objects.number(task, "task_struct.exit_state"):
+            flags = number(task, "task_struct.flags")
+            if flags & _PF_EXITING or number(task, "task_struct.exit_state"):
                 continue
-            name = objects.text(task, "task_struct.comm")
             if flags & _PF_KTHREAD and (kthread := self._kthread(task)):
-                target = objects.number(kthread, "kthread.threadfn")
+                target = number(kthread, "kthread.threadfn")
                 if mine(target):
-                    yield Waiting("kthread", task, target, name)
+                    yield Waiting("kthread", task, target, self._objects.text(task, "task_struct.comm"))
                     continue
-            if task != current and (frames := self._inside(task, mine)):
+            stack = number(task, "task_struct.stack")
+            if stack != running and (frames := self._inside(task, stack, module)):
                 place = next(frame for frame in frames if mine(frame.address))
-                yield Waiting("task", task, place.address, name, frames)
+                yield Waiting("task", task, place.address, self._objects.text(task, "task_struct.comm"), frames)
 
     def _kthread(self, task: int) -> int:
         """struct kthread of a kernel thread: `worker_private` since 5.17, `set_child_tid` before."""
         member = "worker_private" if self._objects.has("task_struct.worker_private") else "set_child_tid"
         return self._objects.number(task, f"task_struct.{member}")
 
-    def _inside(self, task: int, mine: Mine) -> tuple[StackFrame, ...]:
+    def _inside(self, task: int, stack: int, module: LoadedAt) -> tuple[StackFrame, ...]:
         """The calls of a task that sleeps in the module's code; () for all others."""
-        stack = self._objects.number(task, "task_struct.stack")
         at = self._objects.number(task, "task_struct.thread.sp")
         if not stack <= at < stack + _STACK_SIZE:
             return ()
+        low, high = _span(module)
         words = struct.unpack_from(f"<{(stack + _STACK_SIZE - at) // 8}Q", self._read(at, stack + _STACK_SIZE - at))
-        if not any(mine(word) for word in words if word >= _MODULES):
+        if not any(low <= word < high for word in words):
             return ()
         frames = self._box.unwinder.asleep(task)
-        return frames if any(mine(frame.address) for frame in frames) else ()
+        return frames if any(frame.address in module for frame in frames) else ()
 
 
-_MODULES = 0xFFFFFFFF80000000  # no module lies below (Documentation/arch/x86/x86_64/mm.rst)
+def _span(module: LoadedAt) -> tuple[int, int]:
+    """From the first byte of a module to behind its last; others may lie between."""
+    parts = [part for part in module.parts if part[1]]
+    return min(start for start, _ in parts), max(start + size for start, size in parts)
+
+
+def _mine(module: LoadedAt) -> Mine:
+    low, high = _span(module)
+    return lambda address: low <= address < high and address in module
