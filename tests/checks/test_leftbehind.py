@@ -119,6 +119,15 @@ def test_what_a_failing_init_leaves(laboratory: Laboratory, what: str) -> None:
     assert examine(laboratory, f"what={what} fail=1") == []
 
 
+def test_a_task_that_sleeps_in_the_module_s_code(laboratory: Laboratory, line_of: Callable[[str, Path], int]) -> None:
+    found = next(one for one in left(examine(laboratory, "what=work leave=1")) if one.message.startswith("task "))
+    assert found.severity == "error"
+    assert found.message.startswith("task kworker/")
+    assert "still runs in left_slowly()" in found.message
+    assert found.where is not None
+    assert (found.where.function, found.where.line) == ("left_slowly", line_of("sleeps in the module", SOURCE))
+
+
 def test_a_module_that_holds_itself(laboratory: Laboratory, line_of: Callable[[str, Path], int]) -> None:
     examination = Examination(
         laboratory.box, laboratory.file("left", "left"), [LeftBehind()], parameters="what=itself leave=1"

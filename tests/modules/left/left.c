@@ -81,7 +81,12 @@ static int make_delayed(void)
 }
 static void undo_delayed(void) { cancel_delayed_work_sync(&left_later); }
 
-static void left_slowly(struct work_struct *unused) { msleep(100000); }
+static volatile int left_times;
+static void left_slowly(struct work_struct *unused)
+{
+	msleep(100000);	/* sleeps in the module */
+	left_times++;
+}
 static DECLARE_WORK(left_slow_work, left_slowly);
 static DECLARE_WORK(left_work, left_worked);
 static struct workqueue_struct *left_queue;

@@ -1,0 +1,58 @@
+"""The kernel's objects in memory: what is read there is what the kernel itself says."""
+
+from __future__ import annotations
+
+import pytest
+
+from kobox.kernel.box import Box
+from kobox.kernel.btf import BtfError
+from kobox.kernel.symbols import SymbolNotFoundError
+
+
+def test_tasks_are_those_of_proc(box: Box) -> None:
+    objects = box.objects
+    first = objects.address("init_task")
+    tasks = list(objects.list(objects.member(first, "task_struct.tasks"), "task_struct.tasks"))
+    seen = {objects.number(task, "task_struct.pid"): objects.text(task, "task_struct.comm") for task in tasks}
+    theirs = {int(name): box.read_text(f"/proc/{name}/comm").strip() for name in box.listdir("/proc") if name.isdigit()}
+    assert {pid: name for pid, name in seen.items() if not name.startswith("kworker")} == {
+        pid: name
+        for pid, name in theirs.items()
+        if not name.startswith("kworker")  # its name in /proc says what it does
+    }
+    assert set(seen) == set(theirs)
+
+
+def test_members_of_members_and_text_behind_pointers(box: Box) -> None:
+    objects = box.objects
+    offset = box.symbols.btf.offset
+    assert objects.offset("device.kobj.name") == offset("device", "kobj") + offset("kobject", "name")
+    kernel = objects.u64(objects.address("kernel_kobj"))
+    assert objects.text(kernel, "kobject.name") == "kernel"
+    assert objects.container(objects.member(kernel, "kobject.parent"), "kobject.parent") == kernel
+    assert objects.has("task_struct.thread.sp")
+    assert not objects.has("task_struct.thread.nonsense")
+    with pytest.raises(BtfError):
+        objects.number(kernel, "kobject.nonsense")
+    with pytest.raises(SymbolNotFoundError):
+        objects.address("no_such_variable")
+
+
+def test_per_cpu_variables(box: Box) -> None:
+    name = "current_task" if "current_task" in box.symbols else "pcpu_hot"
+    task = box.objects.u64(box.objects.percpu(name))
+    assert box.objects.text(task, "task_struct.comm") in ("kobox", "swapper/0", "init")
+
+
+def test_a_string_that_is_not_there(box: Box) -> None:
+    assert box.objects.string(0xDEAD000000000000) == ""
+
+
+def test_bit_fields_and_extents(box: Box) -> None:
+    btf = box.symbols.btf
+    assert btf.bits("orc_entry", "sp_reg") == (32, 4)
+    assert btf.bits("orc_entry", "sp_offset")[0] == 0
+    assert btf.member("module", "name")[1:] == (56, "char[56]")
+    with pytest.raises(BtfError):
+        btf.bits("orc_entry", "nonsense")
+    assert box.symbols.extent("timer_bases") >= btf.size("timer_base")
