@@ -29,6 +29,7 @@ from kobox.kernel.stack import StackFrame
 from kobox.machine.watch import CONSTANT, OBJECT, Mark, Operation, Part, Report, What, decode
 
 _WORD = (1 << 64) - 1
+_NEGATIVE = 1 << 31  # a length that is meant as such is never so large; the watcher takes a negative one for 4 GiB
 # Allocators: what they get of the module's they judge themselves.
 _NO_OBJECTS = {row.name + suffix for row in allocators.ALLOCATORS for suffix in ("", "_noprof")}
 
@@ -168,6 +169,9 @@ class Memory(Check):
             self._unwritten(report, trace)
         else:
             self._wild(report, trace, through)
+        if through and report.size > _NEGATIVE and through.startswith("mem"):
+            machine = self._box.machine  # it would write over all there is: nothing could be told after it
+            machine.return_from_function(machine.register("rdi"))
         return False
 
     def _bad_mark(self, address: int, size: int, writes: bool, mark: int, trace: Trace, through: str) -> None:
