@@ -23,7 +23,12 @@ from tests.building import SOURCES
 from tests.debian import Suite, cache_root
 
 _SHIMS = SOURCES / "linux"
-_WANTED = ("mm/kasan/kasan_test.c", "mm/kasan/kasan_test_module.c", "samples/kmemleak/kmemleak-test.c", "drivers/misc/lkdtm")
+_WANTED = (
+    "mm/kasan/kasan_test.c",
+    "mm/kasan/kasan_test_module.c",
+    "samples/kmemleak/kmemleak-test.c",
+    "drivers/misc/lkdtm",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import groupby
 from typing import Any
 
 from kobox.checks import allocators
@@ -51,6 +50,7 @@ class _Request:
     order: int = 0
     old: Object | None = None  # for krealloc()
     known: bytes = b""  # marks of that
+
 
 BadFree = Callable[[str, str, Trace, Object | None, str], None]
 """Told of a free that is wrong: kind, message, chain, object, advice."""
@@ -164,9 +164,7 @@ class Allocations:
         request.size, constructed, _ = self._caches.get(request.cache, (request.slot, False, False))
         request.zero |= constructed
 
-    def _make_room(
-        self, hit: Any, request: _Request, names: tuple[str, ...], flags_at: int | None, flags: int
-    ) -> None:
+    def _make_room(self, hit: Any, request: _Request, names: tuple[str, ...], flags_at: int | None, flags: int) -> None:
         """Ask for more than the module does, and from caches for reclaimable memory."""
         heap, row = self._heap, request.row
         at = next((n for n, name in enumerate(names) if name in ("size", "new_size")), None)
@@ -294,7 +292,11 @@ class Allocations:
         self._watch.inside(True)
 
     def _end_behalf(self, hit: Any) -> None:
-        if self._behalf and self._behalf.pop() in allocators.FILLING and (thing := self._heap.live.get(hit.result & _WORD)):
+        if (
+            self._behalf
+            and self._behalf.pop() in allocators.FILLING
+            and (thing := self._heap.live.get(hit.result & _WORD))
+        ):
             self._watch.mark(thing.address, thing.size, Mark.WRITTEN)
         if not self._behalf:
             self._watch.inside(False)
@@ -311,8 +313,9 @@ class Allocations:
 
     def _ksize(self, hit: Any) -> None:
         thing = self._heap.live.get(hit.registers.rdi)
-        if thing is not None:
-            self._heap.resize(thing, thing.slot, thing.slot)
+        if thing is not None and thing.kind is not Kind.VMALLOC:
+            hit.set_result(thing.slot - ROOM)  # it may be used whole, and what follows must not
+            self._heap.resize(thing, thing.slot - ROOM, thing.slot)
 
     # -- caches ------------------------------------------------------------------------------------------------
 
@@ -354,7 +357,10 @@ class Allocations:
         if entry in self._destroying:
             cache, rsp = self._destroying[entry]
         if entry not in self._destroying and cache in self._destroyed and self._watch.from_module:
-            message, advice = "a cache is destroyed a second time", "Destroy it once, and set the pointer to NULL there."
+            message, advice = (
+                "a cache is destroyed a second time",
+                "Destroy it once, and set the pointer to NULL there.",
+            )
             self._bad("double-free", message, self.trace(hit), None, advice)
             hit.skip()
             return
