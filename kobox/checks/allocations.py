@@ -76,6 +76,7 @@ class Allocations:
         self._plain: set[int] = set()  # stacks on which an allocator is called again after it had no memory
         self._blocks = 0  # bytes of pages with guards, and of these
         self._behalf: list[str] = []
+        self._destroyed: set[int] = set()
         self._destroying: dict[int, tuple[int, int]] = {}
         self._vmemmap = _u64(self._box, "vmemmap_base")
         self._direct = _u64(self._box, "page_offset_base")
@@ -132,7 +133,7 @@ class Allocations:
             self._probe(name, self._begin_behalf, self._end_behalf)
         for name in ("kmem_cache_create", "kmem_cache_create_usercopy", "__kmem_cache_create_args"):
             self._probe(name, self._creating_cache, self._created_cache)
-        self._probe("ksize", None, self._ksize)
+        self._probe("ksize", lambda hit: self._is_gone(hit, "ksize"), self._ksize)
 
     def _probe_frees(self) -> None:
         tracked = FROM_MODULE | TRACKED_0
@@ -153,6 +154,8 @@ class Allocations:
     def _allocating(self, hit: Any, row: Allocator) -> None:
         stack = hit.registers.rsp & ~0x3FFF
         if stack in self._open:
+            return
+        if row.how == "again" and self._is_gone(hit, "krealloc"):
             return
         names = hit.probe.parameter_names[:6]
         flags_at = next((n for n, name in enumerate(names) if name in ("flags", "gfpflags", "gfp", "gfp_mask")), None)
@@ -317,10 +320,21 @@ class Allocations:
         if not self._behalf:
             self._watch.inside(False)
 
+    def _is_gone(self, hit: Any, how: str) -> bool:
+        """Whether a function that wants an object gets one that is freed: then that is reported, and it is not run."""
+        thing = self._heap.freed.get(hit.registers.rdi)
+        if thing is not None:
+            message = f"{how}() gets {thing.what}, which is freed"
+            advice = "Free it only when nobody can reach it any more."
+            self._bad("use-after-free", message, self.trace(hit), thing, advice)
+            hit.skip()
+        return thing is not None
+
     def _ksize(self, hit: Any) -> None:
         thing = self._heap.live.get(hit.registers.rdi)
-        if thing is not None:
-            self._heap.resize(thing, thing.slot, thing.slot)
+        if thing is not None and thing.kind is not Kind.VMALLOC:
+            hit.set_result(thing.slot - ROOM)  # it may be used whole, and what follows must not
+            self._heap.resize(thing, thing.slot - ROOM, thing.slot)
 
     # -- caches ------------------------------------------------------------------------------------------------
 
@@ -344,6 +358,7 @@ class Allocations:
         cache = hit.result & _WORD
         if hit.data is not None and cache >> 63 and cache < _WORD - 4095:
             self._caches[cache] = hit.data
+            self._destroyed.discard(cache)
             self._watch.mark(cache, 1, Mark.WRITTEN)
 
     def _cache_size(self, cache: int) -> int:
@@ -360,6 +375,14 @@ class Allocations:
         cache = hit.registers.rdi
         if entry in self._destroying:
             cache, rsp = self._destroying[entry]
+        if entry not in self._destroying and cache in self._destroyed and self._watch.from_module:
+            message, advice = (
+                "a cache is destroyed a second time",
+                "Destroy it once, and set the pointer to NULL there.",
+            )
+            self._bad("double-free", message, self.trace(hit), None, advice)
+            hit.skip()
+            return
         held = self._heap.held_of(cache) if cache else []  # it takes NULL too
         if held:
             self._destroying[entry] = cache, rsp
@@ -374,6 +397,7 @@ class Allocations:
             hit.set_argument(0, cache)
         if self._caches.pop(cache, None):
             self._watch.mark(cache, 1, Mark.UNKNOWN)
+            self._destroyed.add(cache)
 
     # -- freeing -----------------------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from kobox.machine.watch import CONSTANT, OBJECT, Mark, Operation, Part, Report,
 _WORD = (1 << 64) - 1
 _WORD_BYTES = 8
 _ZERO_SIZE = 16  # ZERO_SIZE_PTR
+_NEGATIVE = 1 << 31  # a length that is meant as such is never so large; the watcher takes a negative one for 4 GiB
 # Allocators: what they get of the module's they judge themselves.
 _NO_OBJECTS = {row.name + suffix for row in allocators.ALLOCATORS for suffix in ("", "_noprof")}
 
@@ -173,6 +174,9 @@ class Memory(Check):
             self._unwritten(report, trace)
         else:
             self._wild(report, trace, through)
+        if through and report.size > _NEGATIVE and through.startswith("mem"):
+            machine = self._box.machine  # it would write over all there is: nothing could be told after it
+            machine.return_from_function(machine.register("rdi"))
         return False
 
     def _bad_mark(self, address: int, size: int, writes: bool, mark: int, trace: Trace, through: str) -> None:
