@@ -164,7 +164,12 @@ class Examiner:
             self.box.insmod(path)
         _load_dependencies(self.box, self.file)
         self.box.keep_as_start()
-        self.sites = FaultSites(self.file, FaultTable(*map(Path, plan.fault_tables)))
+        btf = self.box.symbols.btf
+        self.sites = FaultSites(
+            self.file,
+            FaultTable(*map(Path, plan.fault_tables)),
+            lambda function: [parameter.name for parameter in btf.parameters(function) or ()],
+        )
         self.box.reset()
         self.exercise = exercise_of(plan.exercise) if plan.exercise != "auto" else None
         self.surroundings = Surroundings(self.box) if plan.exercise == "auto" else None
@@ -352,6 +357,13 @@ class _Checking:
         self.done += 1
         if isinstance(outcome, WorkerDied):
             self.report.unchecked.append(f"{unit}: {outcome}")
+            advice = (
+                "The mistake is kobox's, but this run has brought it about: what the module did in it is not known."
+            )
+            message = f"{outcome}: {unit}"
+            self.report.findings.append(
+                Finding("not-finished", Severity.ERROR, message, fault=fault_id(unit.faults), advice=advice)
+            )
             return
         for finding in () if unit.kind == "life" and self.plan.replay else outcome.findings:
             if finding.key not in self.keys:

@@ -53,6 +53,14 @@ def test_a_table_of_the_users_wins_over_the_built_in_one(tmp_path: Path) -> None
     assert table.failure("strlen") is None
 
 
+def test_a_failure_that_changed_with_its_parameters_is_told_by_them() -> None:
+    table = FaultTable()
+    assert table.failure("__blk_alloc_disk", lambda _: ("node", "lkclass")).text == "NULL"  # type: ignore[union-attr]
+    later = table.failure("__blk_alloc_disk", lambda _: ("lim", "node", "lkclass"))
+    assert later is not None
+    assert later.text == "ERR_PTR(-ENOMEM)"
+
+
 def test_a_damaged_table_names_its_file(tmp_path: Path) -> None:
     bad = tmp_path / "bad.toml"
     bad.write_text('[[failure]]\nvalue = "-ENOPE"\nfunctions = ["x"]\n')
