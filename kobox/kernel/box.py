@@ -113,6 +113,7 @@ class Box(Kernel):
         self._probes: Any = None
         self._watch: Any = None
         self._unwinder: Any = None
+        self._objects: Any = None
         # What loads a module by name or alias, with all it needs: set by whoever knows about module trees.
         self.loader: Callable[[Box, str, str], Any] | None = None
         # Called some ten times a second while a call is under way, to look and to tell; it must make no calls itself.
@@ -664,6 +665,16 @@ class Box(Kernel):
     def processes(self) -> Processes:
         """Who has the CPU."""
         return self._processes
+
+    @property
+    def objects(self) -> Any:
+        """The kernel's objects in memory, by BTF (`kobox.kernel.objects.Objects`)."""
+        self._must_be_open()
+        if self._objects is None:
+            from kobox.kernel.objects import Objects
+
+            self._objects = Objects(self)
+        return self._objects
 
     @property
     def unwinder(self) -> Any:

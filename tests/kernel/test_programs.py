@@ -224,8 +224,7 @@ def test_python_itself(box: Box) -> None:
     assert (done.stdout, done.returncode) == ("42 3\n", 0), done.stderr
 
 
-# -- when it goes wrong
-# -------------------------------------------------------------------------------------------------
+# -- when it goes wrong ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")

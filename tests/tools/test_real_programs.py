@@ -1,0 +1,137 @@
+"""Debian's own programs in the box of `kobox shell`: they find a kernel like any other."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import kobox as package
+from kobox.images.store import KernelImage
+from kobox.kernel.box import Box
+from kobox.kernel.programs import DEVNULL
+from kobox.tools.rootfs import shell_box
+from tests.building import BuiltTestModules
+from tests.debian import Suite
+
+PACKAGES = ("nftables", "iproute2", "iptables", "ethtool", "bpftool", "strace", "e2fsprogs", "python3")
+# kobox called by the name of one of kmod's tools
+AS_KMOD = "import sys; from kobox.cli.main import run; sys.exit(run(sys.argv[1], sys.argv[2:], prog=sys.argv[1]))"
+
+
+@pytest.fixture(scope="module")
+def one_box(debian_kernel: KernelImage) -> Iterator[Box]:
+    with shell_box(debian_kernel, packages_added=PACKAGES) as box:
+        yield box
+
+
+@pytest.fixture
+def furnished(one_box: Box) -> Box:
+    """A box with the packages, as it was when made."""
+    one_box.reset()
+    return one_box
+
+
+def says(box: Box, script: str, *, status: int = 0) -> str:
+    """What a shell script prints, both ways."""
+    done = box.run(["sh", "-c", script], stdout=-1, stderr=-2, text=True, cwd="/root")
+    assert done.returncode == status, done.stdout
+    return str(done.stdout)
+
+
+def test_nft_drops_real_packets_and_counts_them(furnished: Box) -> None:
+    furnished.write_bytes(
+        "/root/rules.nft",
+        b"table inet t {\n chain in {\n type filter hook input priority 0;\n ip protocol icmp counter drop\n }\n}\n",
+    )
+    assert furnished.run(["nft", "-f", "/root/rules.nft"]).returncode == 0
+    assert "100% packet loss" in says(furnished, "ping -c 2 -W 1 127.0.0.1", status=1)
+    assert "ip protocol icmp counter packets 2 bytes 168 drop" in says(furnished, "nft list ruleset")
+    says(furnished, "nft flush ruleset")
+    assert " 0% packet loss" in says(furnished, "ping -c 2 127.0.0.1")
+
+
+def test_ip_and_ethtool_and_ss(furnished: Box) -> None:
+    says(furnished, "ip link add v0 type veth peer name v1; ip addr add 10.1.1.1/24 dev v0; ip link set v0 up")
+    assert re.search(r"^v0@v1 +LOWERLAYERDOWN 10\.1\.1\.1/24", says(furnished, "ip -4 -br addr"), re.MULTILINE)
+    assert "veth" in says(furnished, "lsmod")
+    assert "driver: veth" in says(furnished, "ethtool -i v0")
+    assert "State" in says(furnished, "ss -ltn")
+
+
+def test_iptables_drops_and_counts(furnished: Box) -> None:
+    says(furnished, "iptables -A INPUT -p icmp -j DROP; ping -c 1 -W 1 127.0.0.1; true")
+    assert re.search(r"^ +1 +84 DROP +1 ", says(furnished, "iptables -nvL INPUT"), re.MULTILINE)
+
+
+def test_strace_sees_system_calls(furnished: Box) -> None:
+    traced = says(furnished, "strace -f -e trace=execve,openat sh -c 'cat /etc/hostname'")
+    assert 'openat(AT_FDCWD, "/etc/hostname", O_RDONLY) = 3' in traced
+    assert "+++ exited with 0 +++" in traced
+
+
+def test_an_xdp_program_counts_the_frames_of_the_card(furnished: Box, tmp_path: Path) -> None:
+    suite, source = Suite("bookworm"), Path(__file__).parents[1] / "programs/count.c"
+    compiler = suite.package("gcc-bpf") / "usr/bin/bpf-gcc"
+    beside = suite.package("binutils-bpf") / "usr/lib/bpf/bin/"
+    subprocess.run([compiler, f"-B{beside}/", "-O2", "-c", "-o", tmp_path / "count.o", source], check=True)
+    card = furnished.network.eth0
+    card.up("10.0.0.2/24")
+    furnished.copy_in(tmp_path / "count.o", "/root/count.o")
+    says(furnished, "bpftool prog load count.o /sys/fs/bpf/count && ip link set dev eth0 xdp pinned /sys/fs/bpf/count")
+    for _ in range(5):
+        card.send(bytes(60))
+        furnished.sleep(0.001)
+    assert "xdp  name count" in says(furnished, "bpftool prog show")
+    assert "value: 05 00 00 00" in says(furnished, "bpftool map dump name count.bss")
+
+
+def test_python_talks_to_itself_over_a_socket(furnished: Box) -> None:
+    code = (
+        "import os, socket\n"
+        "server = socket.create_server(('127.0.0.1', 0))\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    socket.create_connection(server.getsockname()).sendall(b'over tcp')\n"
+        "    os._exit(3)\n"
+        "connection, _ = server.accept()\n"
+        "status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])\n"
+        "print(connection.recv(100).decode(), status, os.uname().nodename)\n"
+    )
+    done = furnished.run(["python3", "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("over tcp 3 box\n", "")
+
+
+def test_a_file_system_is_made_mounted_and_checked(furnished: Box) -> None:
+    says(furnished, "truncate -s 8M disk; mkfs.ext4 -q disk; mkdir m; mount disk m; echo text > m/file; umount m")
+    assert "12/2048 files" in says(furnished, "e2fsck -fn disk")
+    assert says(furnished, "debugfs -R 'cat file' disk 2> /dev/null") == "text\n"
+
+
+def test_kobox_own_tools_say_what_kmod_says(furnished: Box, modules: BuiltTestModules) -> None:
+    """Both run in the box, on the same kernel, one after the other; what kobox says more is a hint of its own."""
+    place = "/usr/lib/python3/dist-packages/kobox"
+    furnished.share(Path(package.__file__).parent, place, private_copy=True, lasting=1e6)
+    for name in ("good", "kuser", "hello"):
+        furnished.copy_in(modules(name), "/root/")
+    says(furnished, "modprobe dummy; modprobe veth; insmod hello.ko")
+    furnished.run(["python3", "-c", AS_KMOD, "insmod", "hello.ko"], stderr=DEVNULL)  # compiled from now on
+    furnished.keep_as_start()
+    for command in (
+        "lsmod",
+        "modinfo hello.ko",
+        "modprobe -D nf_nat",
+        "insmod hello.ko",
+        "insmod kuser.ko",
+        "rmmod nosuch",
+        "modprobe nosuch",
+    ):
+        ours = furnished.run(["python3", "-c", AS_KMOD, *command.split()], capture_output=True, text=True, cwd="/root")
+        furnished.reset()
+        theirs = furnished.run(command.split(), capture_output=True, text=True, cwd="/root")
+        furnished.reset()
+        assert (ours.stdout, ours.returncode) == (theirs.stdout, theirs.returncode), command
+        assert ours.stderr.startswith(theirs.stderr.rstrip("\n")), command
