@@ -78,8 +78,8 @@ class FaultTable:
             self._read(path)
 
     def failure(self, function: str, parameters: Parameters | None = None) -> Failure | None:
-        """How a function fails; None for one that cannot, as far as is known. `parameters(function)` gives the names of its
-        parameters in the kernel that is meant, for those whose failure has changed together with them."""
+        """How a function fails; None for one that cannot, as far as is known. `parameters(function)` gives the names of
+        its parameters in the kernel that is meant, for those whose failure has changed together with them."""
         for parameter, failure in self._conditional.get(function, ()):
             if parameters is not None and parameter in parameters(function):
                 return failure

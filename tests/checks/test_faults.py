@@ -42,7 +42,8 @@ def test_a_value_that_means_nothing_is_refused(text: str) -> None:
 def test_a_table_of_the_users_wins_over_the_built_in_one(tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
     own.write_text(
-        '[[failure]]\nvalue = "-EBUSY"\nfunctions = ["my_*", "cdev_add"]\n[[failure]]\nvalue = "never"\nfunctions = ["vmalloc"]\n'
+        '[[failure]]\nvalue = "-EBUSY"\nfunctions = ["my_*", "cdev_add"]\n'
+        '[[failure]]\nvalue = "never"\nfunctions = ["vmalloc"]\n'
     )
     table = FaultTable(own)
     assert table.failure("cdev_add").name == "-EBUSY"  # type: ignore[union-attr]
