@@ -33,6 +33,7 @@ from kobox.checks.finding import Chain, Finding, Severity, worst_first
 from kobox.checks.pool import Pool, WorkerDied
 from kobox.checks.races import CMDLINE, Interrupted, Race, Traced, calls_of, points_of
 from kobox.checks.timeline import Event, Timeline
+from kobox.errors import KoboxError
 from kobox.ko.modulefile import ModuleFile
 
 if TYPE_CHECKING:
@@ -315,6 +316,8 @@ class _Checking:
         self.progress = progress
         self.begin = time.monotonic()
         file = ModuleFile(plan.module)
+        if file.elf.architecture != "x86_64":
+            raise KoboxError(f"{plan.module}: a module for {file.elf.architecture}; boxes run those for x86_64")
         self.report = Report(plan, file.name, coverage=Coverage(file))
         self.keys: set[Any] = set()
         self.queued: set[Faults] = set()
