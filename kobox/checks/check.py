@@ -33,6 +33,7 @@ from kobox.checks.finding import Chain, Finding, Severity, worst_first
 from kobox.checks.pool import Pool, WorkerDied
 from kobox.checks.races import CMDLINE, Interrupted, Race, Traced, calls_of, points_of
 from kobox.checks.timeline import Event, Timeline
+from kobox.errors import KoboxError
 from kobox.ko.modulefile import ModuleFile
 
 if TYPE_CHECKING:
@@ -164,7 +165,12 @@ class Examiner:
             self.box.insmod(path)
         _load_dependencies(self.box, self.file)
         self.box.keep_as_start()
-        self.sites = FaultSites(self.file, FaultTable(*map(Path, plan.fault_tables)))
+        btf = self.box.symbols.btf
+        self.sites = FaultSites(
+            self.file,
+            FaultTable(*map(Path, plan.fault_tables)),
+            lambda function: [parameter.name for parameter in btf.parameters(function) or ()],
+        )
         self.box.reset()
         self.exercise = exercise_of(plan.exercise) if plan.exercise != "auto" else None
         self.surroundings = Surroundings(self.box) if plan.exercise == "auto" else None
@@ -310,6 +316,8 @@ class _Checking:
         self.progress = progress
         self.begin = time.monotonic()
         file = ModuleFile(plan.module)
+        if file.elf.architecture != "x86_64":
+            raise KoboxError(f"{plan.module}: a module for {file.elf.architecture}; boxes run those for x86_64")
         self.report = Report(plan, file.name, coverage=Coverage(file))
         self.keys: set[Any] = set()
         self.queued: set[Faults] = set()
@@ -352,6 +360,13 @@ class _Checking:
         self.done += 1
         if isinstance(outcome, WorkerDied):
             self.report.unchecked.append(f"{unit}: {outcome}")
+            advice = (
+                "The mistake is kobox's, but this run has brought it about: what the module did in it is not known."
+            )
+            message = f"{outcome}: {unit}"
+            self.report.findings.append(
+                Finding("not-finished", Severity.ERROR, message, fault=fault_id(unit.faults), advice=advice)
+            )
             return
         for finding in () if unit.kind == "life" and self.plan.replay else outcome.findings:
             if finding.key not in self.keys:

@@ -144,7 +144,8 @@ class Coverage:
         return found
 
     def missed_paths(self) -> list[str]:
-        """The paths that no run took in functions that some run entered, mostly those of errors: "hello_init (hello.c:40-42)"."""
+        """The paths that no run took in functions that some run entered, mostly those of errors: "hello_init
+        (hello.c:40-42)"."""
         found = []
         for function in self.functions():
             if not function.reached:
@@ -200,9 +201,9 @@ class Coverage:
     def summary(self) -> list[str]:
         """Some lines for a person."""
         plain = self.plain()
-        text = f"{plain['blocks_reached']} of {plain['blocks']} basic blocks ({_percent(plain['blocks_reached'], plain['blocks'])})"
+        text = _share(plain["blocks_reached"], plain["blocks"], "basic blocks")
         if plain["lines"]:
-            text += f", {plain['lines_reached']} of {plain['lines']} lines ({_percent(plain['lines_reached'], plain['lines'])})"
+            text += f", {_share(plain['lines_reached'], plain['lines'], 'lines')}"
         out = [text]
         if missed := self.missed_paths():
             shown = ", ".join(missed[:6]) + (f" and {len(missed) - 6} more" if len(missed) > 6 else "")
@@ -226,8 +227,8 @@ class Coverage:
         return {"executed": {name: bytes(flags) for name, flags in self.executed.items()}}
 
 
-def _percent(part: int, whole: int) -> str:
-    return f"{100 * part // whole if whole else 100}%"
+def _share(part: int, whole: int, of: str) -> str:
+    return f"{part} of {whole} {of} ({100 * part // whole if whole else 100}%)"
 
 
 def _blocks_of(code: CodeMap, section: str) -> Iterable[Block]:
