@@ -52,6 +52,7 @@ class _Request:
     old: Object | None = None  # for krealloc()
     known: bytes = b""  # marks of that
 
+
 BadFree = Callable[[str, str, Trace, Object | None, str], None]
 """Told of a free that is wrong: kind, message, chain, object, advice."""
 
@@ -160,9 +161,7 @@ class Allocations:
         request.size, constructed, _ = self._caches.get(request.cache, (request.slot, False, False))
         request.zero |= constructed
 
-    def _make_room(
-        self, hit: Any, request: _Request, names: tuple[str, ...], flags_at: int | None, flags: int
-    ) -> None:
+    def _make_room(self, hit: Any, request: _Request, names: tuple[str, ...], flags_at: int | None, flags: int) -> None:
         """Ask for more than the module does, and from caches for reclaimable memory."""
         heap, row = self._heap, request.row
         at = next((n for n, name in enumerate(names) if name in ("size", "new_size")), None)
@@ -290,7 +289,11 @@ class Allocations:
         self._watch.inside(True)
 
     def _end_behalf(self, hit: Any) -> None:
-        if self._behalf and self._behalf.pop() in allocators.FILLING and (thing := self._heap.live.get(hit.result & _WORD)):
+        if (
+            self._behalf
+            and self._behalf.pop() in allocators.FILLING
+            and (thing := self._heap.live.get(hit.result & _WORD))
+        ):
             self._watch.mark(thing.address, thing.size, Mark.WRITTEN)
         if not self._behalf:
             self._watch.inside(False)

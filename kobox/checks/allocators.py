@@ -89,9 +89,7 @@ FILLING = frozenset(
 
 # What they give is cleared, though no flag says so.
 ZEROING = frozenset(
-    _names(
-        "vzalloc vzalloc_node vmalloc_user vmalloc_32_user __alloc_percpu __alloc_percpu_gfp pcpu_alloc"
-    )
+    _names("vzalloc vzalloc_node vmalloc_user vmalloc_32_user __alloc_percpu __alloc_percpu_gfp pcpu_alloc")
 )
 
 # What a module's author wrote, where the kernel's headers make another call of it.
