@@ -2,8 +2,8 @@
 
     python bench/shell.py [--repeat N] [--json FILE]
 
-Every figure is the median of N runs; wall time, and in brackets this process's own CPU time, which is what the figure would
-be on a machine that does nothing else.
+Every figure is the median of N runs; wall time, and in brackets this process's own CPU time, which is what the
+figure would be on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def figures(box: Box, costs: Path, repeat: int) -> dict[str, tuple[float, float]
         "fork + exec + exit of a static program, warm": nothing,
         "a page fault of a program": each(median(repeat, lambda: run("faults", "5000")), nothing, 5000),
         "a system call of a program": each(median(repeat, lambda: run("calls", "20000")), nothing, 20000),
-        "1 MB through a pipe between two programs": median(repeat, lambda: box.run(["/bin/sh", "-c", pipe], check=True)),
+        "1 MB through a pipe between two programs": median(
+            repeat, lambda: box.run(["/bin/sh", "-c", pipe], check=True)
+        ),
         "sleep 3600": median(repeat, lambda: box.run(["/bin/sleep", "3600"], check=True)),
     }
 

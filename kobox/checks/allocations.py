@@ -7,10 +7,9 @@ and not carried out.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import groupby
 from typing import Any
 
 from kobox.checks import allocators
@@ -23,6 +22,7 @@ from kobox.kernel.probes import FROM_MODULE, INSIDE, TRACKED_0, TRACKED_1
 from kobox.machine.watch import Mark
 
 _WORD = (1 << 64) - 1
+_STACK = 0x4000  # THREAD_SIZE
 _SUFFIXES = ("", "_noprof")
 _ZERO_SIZE = 16  # ZERO_SIZE_PTR: what kmalloc(0) gives
 _GFP_NOWARN, _GFP_NOFAIL, _GFP_COMP = 0x2000, 0x8000, 0x40000
@@ -72,6 +72,7 @@ class Allocations:
         self._pages: dict[int, Object] = {}  # struct page -> object
         self._per_cpu: dict[int, Object] = {}  # per-CPU pointer -> object
         self._open: set[int] = set()  # stacks in an allocator already
+        self._stacks: set[int] = set()  # on which the module has allocated
         self._plain: set[int] = set()  # stacks on which an allocator is called again after it had no memory
         self._blocks = 0  # bytes of pages with guards, and of these
         self._behalf: list[str] = []
@@ -79,6 +80,9 @@ class Allocations:
         self._vmemmap = _u64(self._box, "vmemmap_base")
         self._direct = _u64(self._box, "page_offset_base")
         self._vmalloc = _u64(self._box, "vmalloc_base")
+        bits = self._box.symbols.btf.enumerators("_slab_flag_bits")  # since 6.10 they are numbered by configuration
+        self._unmerged = 1 << bits["_SLAB_NOLEAKTRACE"] if bits else SLAB_NOLEAKTRACE
+        self._rcu_typed = 1 << bits["_SLAB_TYPESAFE_BY_RCU"] if bits else SLAB_TYPESAFE_BY_RCU
         self._page_size = int(self._box.symbols.btf.size("page"))
         self._probe_allocators()
         self._probe_frees()
@@ -87,6 +91,20 @@ class Allocations:
         """The call chain at a function's entry, without the function itself."""
         trace = self._examination.trace(hit)
         return replace(trace, frames=trace.frames[1:])
+
+    def referenced(self, things: Sequence[Object]) -> list[int]:
+        """How many words in the kernel point to each of these objects, in order of address: not counted are free
+        memory, and what is left of their calls on the stacks of those who allocated them."""
+        btf = self._box.symbols.btf
+        offsets = btf.offset("page", "_refcount"), btf.offset("page", "compound_head")
+        pages = [self._machine.translate(stack + at) for stack in self._stacks for at in range(0, _STACK, PAGE)]
+        return list(
+            self._watch.referenced(
+                [(thing.address, thing.address + max(thing.size, 1)) for thing in things],
+                (self._vmemmap, self._page_size, *offsets),
+                [page // PAGE for page in pages if page is not None],
+            )
+        )
 
     def given_back(self, thing: Object) -> bool:
         """Whether an object that nobody was seen to free is free: pages can go with their last reference."""
@@ -143,7 +161,7 @@ class Allocations:
         request = _Request(row, name, self.trace(hit), stack, stack in self._plain)
         self._plain.discard(stack)
         request.zero = bool(flags & GFP_ZERO) or row.name in allocators.ZEROING
-        make_room = {
+        make_room: Callable[..., None] = {
             "order": self._make_block,
             "order, a page": self._make_block,
             "cache": self._find_cache,
@@ -153,6 +171,7 @@ class Allocations:
         make_room(hit, request, names, flags_at, flags)
         if request.size:
             self._open.add(stack)
+            self._stacks.add(stack)
             hit.data = request
 
     def _find_cache(self, hit: Any, request: _Request, names: Any, flags_at: Any, flags: int) -> None:
@@ -318,8 +337,8 @@ class Allocations:
         if "useroffset" in names and hit.probe.where == "kmem_cache_create_usercopy":
             ctor = int.from_bytes(hit.read(hit.registers.rsp + 8, 8), "little")  # the seventh argument
         hit.set_argument(at, size + ROOM)
-        hit.set_argument(flags_at, flags | SLAB_NOLEAKTRACE)
-        hit.data = size, bool(ctor), bool(flags & SLAB_TYPESAFE_BY_RCU)
+        hit.set_argument(flags_at, flags | self._unmerged)
+        hit.data = size, bool(ctor), bool(flags & self._rcu_typed)
 
     def _created_cache(self, hit: Any) -> None:
         cache = hit.result & _WORD
@@ -488,7 +507,8 @@ class Allocations:
             self._heap.forget(thing, self.trace(hit))
 
     def _free_percpu(self, hit: Any) -> None:
-        """Of all callers: what a module has allocated may be freed by the kernel, and only here its pointer is known."""
+        """Of all callers: what a module has allocated may be freed by the kernel, and only here its pointer is
+        known."""
         pointer = hit.registers.rdi
         thing = self._per_cpu.get(pointer)
         if thing is None:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from kobox.checks.coverage import Coverage, CoverageCheck, Executed
 from kobox.checks.crashes import Crash, shrink
 from kobox.checks.examination import Check, Examination, Exercise
-from kobox.checks.exercise import GenericExercise, Program, Steps, exercise_of
+from kobox.checks.exercise import GenericExercise, Program, Steps, TestFile, exercise_of
 from kobox.checks.faults import Fault, FaultInjection, Faults, FaultSites, FaultTable, fault_id
 from kobox.checks.files import Surroundings, Target
 from kobox.checks.finding import Chain, Finding, Severity, worst_first
@@ -108,6 +108,7 @@ class Outcome:
     abandoned: int = 0
     files: tuple[str, ...] = ()
     crashes: tuple[Crash, ...] = ()
+    left_out: tuple[str, ...] = ()
     events: tuple[Event, ...] = ()
     release: str = ""
     lives: int = 0
@@ -189,7 +190,10 @@ class Examiner:
         examination.fault = fault_id(unit.faults)
         self.box.limits.cpu = _FAULT_CPU if faulty else _LIFE_CPU
         exercise = self._exercise(unit, coverage, timeline)
-        findings = _at_once(examination.run(exercise))
+        if isinstance(exercise, TestFile):
+            findings = _at_once(examination.drive(exercise.tests(Path(self.plan.module).resolve())))
+        else:
+            findings = _at_once(examination.run(exercise))
         generic = exercise if isinstance(exercise, GenericExercise) else None
         crashes = self._crashes(findings, generic) if generic else ()
         return Outcome(
@@ -202,6 +206,7 @@ class Examiner:
             abandoned=generic.abandoned if generic else 0,
             files=tuple(generic.files) if generic else (),
             crashes=crashes,
+            left_out=tuple(exercise.left_out) if isinstance(exercise, TestFile) else (),
             events=timeline.events if not faulty else (),
             injected=len(injection.injected) == len(unit.faults),
             release=self.box.release,
@@ -262,7 +267,7 @@ class Examiner:
         self.box.limits.cpu = _FAULT_CPU
         return _at_once(examination.run(exercise))
 
-    def _exercise(self, unit: Unit, coverage: CoverageCheck, timeline: Timeline) -> Exercise | None:
+    def _exercise(self, unit: Unit, coverage: CoverageCheck, timeline: Timeline) -> Exercise | TestFile | None:
         """What is done between load and unload: in the first life the generic exercise explores, later runs repeat its
         corpus."""
         if self.surroundings is None:
@@ -314,6 +319,7 @@ class _Checking:
 
     def run(self) -> Report:
         plan, report = self.plan, self.report
+        assert report.coverage is not None
         report.unchecked += checks_of(plan.checks)[1]
         workers = plan.workers or min(os.cpu_count() or 1, 8)
         with Pool[Unit, Outcome](lambda: Examiner(plan).examine, workers) as pool:
@@ -327,6 +333,13 @@ class _Checking:
                 self._take(pool, unit, outcome)
                 if time.monotonic() - self.begin > plan.seconds:
                     report.skipped += len(pool.withdraw())
+        if not report.coverage.file.debug.available:
+            report.unchecked.append(
+                "lines and local variables: the module has no debugging information (build it with -g)"
+            )
+        if never := report.coverage.never_reached():
+            what = "1 function" if len(never) == 1 else f"{len(never)} functions"
+            report.unchecked.append(f"{what} that no run reached: {', '.join(never[:6])}{' …' * (len(never) > 6)}")
         report.findings = worst_first(report.findings)
         report.seconds["all"] = time.monotonic() - self.begin
         if report.raced and not report.switched:
@@ -372,6 +385,7 @@ class _Checking:
         report.places = dict(outcome.reached)
         if outcome.unwatched:
             report.unchecked.append(f"{outcome.unwatched} calls that could fail: too many in one module to watch")
+        report.unchecked += [f"test left out: {text}" for text in outcome.left_out]
         if outcome.ended:
             report.unchecked.append(f"what comes after: {outcome.ended}")
         if self.plan.replay:

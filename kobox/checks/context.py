@@ -95,7 +95,7 @@ class Context(Check):
     def attach(self, examination: Examination) -> None:
         self._examination = examination
         self._machine = examination.box.machine
-        self._objects = Objects(examination.box)
+        self._objects: Objects = examination.box.objects
         self._cpu = Cpu(examination.box)
         self._forget_all()
         self._deepest: tuple[Report, Trace] | None = None

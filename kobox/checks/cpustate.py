@@ -69,7 +69,8 @@ class Cpu:
     """Reads the state of a box's CPU. Raises `KoboxError` when this kernel does not count preemption."""
 
     def __init__(self, box: Box) -> None:
-        self._objects = objects = Objects(box)
+        objects: Objects = box.objects
+        self._objects = objects
         self._read = box.machine.read
         symbols = box.symbols
         if "__preempt_count" in symbols:

@@ -110,6 +110,7 @@ class Examination:
         self.error: Exception | None = None  # what ended it early: init's error, a dead box
         self.lives = 0  # how often the module was loaded and unloaded again
         self.fault = ""  # the ID of what is made to fail
+        self._driven = False  # others load and unload it
         self._gone = False  # the module has left, and the box has not settled yet
         self._keys: set[Any] = set()
         self._probes: list[Any] = []
@@ -242,6 +243,23 @@ class Examination:
             self.finish()
         return self.findings
 
+    def drive(self, tests: Sequence[Exercise]) -> list[Finding]:
+        """Do each of `tests`, which load, use and unload the module themselves, in a box reset before; the findings."""
+        self._driven = True
+        for test in tests:
+            self.stage = Stage.BEFORE
+            self.begin()
+            try:
+                self._exercise(test)
+            except BoxError as error:
+                self.error = error
+                self._give_up(error)
+            finally:
+                self.lives += self._gone
+                self.finish()
+                self.module, self._gone = None, False
+        return self.findings
+
     def begin(self) -> None:
         """Make the box clean and let the checks begin: for those who load and unload the module themselves, and call
         `finish` in the end."""
@@ -344,6 +362,8 @@ class Examination:
             if found is not None and (self.module is None or self._gone):
                 self._gone = False
                 self.module = found
+                if self._driven:
+                    self.stage = Stage.INIT
                 self.placement = Placement.of(self.box, found, self.file)
                 self._watch_code()
                 self._watch_functions(found)
@@ -356,8 +376,19 @@ class Examination:
                 for check in self.checks:
                     check.leaving(self)
 
-        self.probe("do_init_module", came)
+        def has_come(hit: Any) -> None:
+            if self._driven and hit.result == 0:
+                self.stage = Stage.EXERCISE
+
+        def must_go(hit: Any) -> None:
+            self.stage = Stage.EXIT
+
+        self.probe("do_init_module", came, has_come if self._driven else None)
         self.probe("free_module", leaves)
+        if self._driven:
+            name_of_call = next(iter(self.box.symbols.matching("__x64_sys_delete_module")), "")
+            if name_of_call:
+                self.probe(name_of_call, must_go)
 
     def _watch_functions(self, module: LoadedAt) -> None:
         """Be told when init and exit have returned."""
@@ -365,8 +396,9 @@ class Examination:
 
         def init_returned(hit: Hit) -> None:
             if self.module is module:
+                failed = (hit.result or 0) >> 31 & 1  # an int; what is above zero is a success, with a warning
                 for check in self.checks:
-                    (check.exited if hit.result else check.initialised)(self)
+                    (check.exited if failed else check.initialised)(self)
 
         def exit_returned(hit: Hit) -> None:
             if self.module is module:

@@ -299,7 +299,10 @@ class FaultInjection(Check):
         return bool(self._examination.box.machine.register(_ARGUMENTS[number]) & _NOFAIL)
 
     def _gfp_argument(self, function: str) -> int | None:
-        return None
+        """Which argument of a function says how memory may be got; None when it has none."""
+        assert self._examination is not None
+        known = self._examination.box.symbols.btf.parameters(function) or ()
+        return next((n for n, parameter in enumerate(known[:6]) if parameter.type == "gfp_t"), None)
 
 
 def pairs(first: Sequence[Fault], after: Iterable[tuple[Fault, Sequence[Fault]]]) -> list[Faults]:

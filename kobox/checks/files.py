@@ -30,6 +30,7 @@ _LISTED = (
     "/sys/dev/char",
     "/sys/dev/block",
     "/sys/class",
+    "/sys/class/net",
     "/sys/bus",
 )
 _DIRECTORIES = 40  # that are looked into at most
@@ -43,13 +44,15 @@ _NOT_ATTRIBUTES = frozenset(
 @dataclass(frozen=True, slots=True)
 class Target:
     """A file that can be used. `flags` are those to open it with; `node` the arguments of mknod(2) when it must be made
-    first; `value` what it holds, for files of text that can be written back."""
+    first; `value` what it holds, for files of text that can be written back; `interface` the name of a network interface,
+    which is no file."""
 
     path: str
     flags: int
     is_device: bool = False
     node: tuple[str, int, int] | tuple[()] = ()
     value: bytes = b""
+    interface: str = ""
 
 
 class Surroundings:
@@ -79,6 +82,9 @@ class Surroundings:
         found += attributes[:_ATTRIBUTES]
         for name in sorted(_names(box, f"/sys/module/{module}/parameters")):
             found += _file(box, f"/sys/module/{module}/parameters/{name}")
+        found[len(devices) : len(devices)] = [
+            Target(f"network interface {name}", 0, interface=name) for name in self._come(box, "/sys/class/net")
+        ]
         unique = {target.path: target for target in found}
         return list(unique.values())
 

@@ -92,6 +92,7 @@ KINDS: dict[str, Kind] = {
     "printk-rate": Kind("Messages are printed again and again.", "Use pr_*_ratelimited(), or pr_debug()."),
     "taint": Kind("The module taints the kernel.", "Sign it, and give it a licence that the kernel knows."),
     "module-info": Kind("The module does not say what it should.", "Add MODULE_LICENSE() and MODULE_DESCRIPTION()."),
+    "refused-elsewhere": Kind("Another kernel refuses to load it.", "Build it for that kernel too."),
     "no-exit": Kind(
         "The module has an init function and no exit function, so it can never be unloaded.", "Add module_exit()."
     ),

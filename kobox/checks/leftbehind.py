@@ -48,7 +48,7 @@ class LeftBehind(Check):
 
     def attach(self, examination: Examination) -> None:
         self._examination = examination
-        self._objects = Objects(examination.box)
+        self._objects: Objects = examination.box.objects
         self._pending = Pending(examination.box)
         self._symbols = examination.box.symbols
         self._module: LoadedAt | None = None

@@ -30,6 +30,7 @@ from kobox.machine.watch import CONSTANT, OBJECT, Mark, Operation, Part, Report,
 
 _WORD = (1 << 64) - 1
 _WORD_BYTES = 8
+_ZERO_SIZE = 16  # ZERO_SIZE_PTR
 # Allocators: what they get of the module's they judge themselves.
 _NO_OBJECTS = {row.name + suffix for row in allocators.ALLOCATORS for suffix in ("", "_noprof")}
 
@@ -302,6 +303,9 @@ class Memory(Check):
         elif address < PAGE:
             kind, thing = "wild-access", None
             message, advice = f"{verb} address {address:#x}, a NULL pointer{by}", "Check for NULL first."
+            if self._base_of(report) == _ZERO_SIZE:
+                message = f"{verb} address {address:#x}, in what kmalloc() gives for zero bytes{by}"
+                advice = "Check the size before it is allocated: zero is one."
         elif report.what is What.USER:
             kind, thing = "user-pointer", None
             message = f"{verb} address {address:#x} of user space without copy_to_user() or its kin{by}"
@@ -315,7 +319,7 @@ class Memory(Check):
         """The pointer that an access starts from: its member lies at its address."""
         with suppress(ValueError):
             insn = decode(self._box.machine.read(report.pc, 15))
-            if insn.operation is Operation.MEMORY and insn.base and not insn.index:
+            if insn.operation is Operation.MEMORY and insn.base and not insn.index_register:
                 base = self._box.machine.register(insn.base)
                 if base + insn.displacement & _WORD == report.address:
                     return base
@@ -353,8 +357,9 @@ class Memory(Check):
         left.sort(key=lambda thing: thing.address)
         if not left:
             return
-        held = self._watch.referenced([(thing.address, thing.address + max(thing.size, 1)) for thing in left])
-        for thing, reachable in zip(left, held, strict=True):
+        held = self._allocations.referenced(left)
+        for thing, words in zip(left, held, strict=True):
+            reachable = words > (self._heap.bookkeeping(thing) if thing.kind is Kind.VMALLOC and words else 0)
             when = "init has failed" if self._examination.stage is Stage.FAILED else "unload"
             message = f"{thing.what} is still allocated after {when}"
             advice = f"Free it with {allocators.RELEASE[thing.kind]}() in the exit function and on every error path."

@@ -47,7 +47,7 @@ class Pending:
 
     def __init__(self, box: Box) -> None:
         self._box = box
-        self._objects = Objects(box)
+        self._objects: Objects = box.objects
         self._read = box.machine.read
 
     def find(self, mine: Mine, works: tuple[int, ...] = (), current: int = 0) -> tuple[list[Waiting], list[str]]:

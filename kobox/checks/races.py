@@ -189,8 +189,8 @@ def _prepared(box: Box, setup: Program) -> tuple[int, int]:
 
 
 def calls_of(programs: Sequence[Program], chance: random.Random) -> Iterator[tuple[Program, Step, Step]]:
-    """(setup, first call, second call): each kind of call of the corpus against each other on the same file, and against
-    time, in an order that `chance` gives."""
+    """(setup, first call, second call): each kind of call of the corpus against each other on the same file,
+    and against time, in an order that `chance` gives."""
     firsts: dict[tuple[Any, ...], tuple[Program, Step]] = {}
     by_path: dict[str, dict[tuple[Any, ...], Step]] = {}
     for program in programs:

@@ -13,6 +13,7 @@ calls (`processes.py`); Python gives them their registers.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -112,6 +113,7 @@ class Box(Kernel):
         self._probes: Any = None
         self._watch: Any = None
         self._unwinder: Any = None
+        self._objects: Any = None
         # What loads a module by name or alias, with all it needs: set by whoever knows about module trees.
         self.loader: Callable[[Box, str, str], Any] | None = None
         # Called some ten times a second while a call is under way, to look and to tell; it must make no calls itself.
@@ -681,6 +683,16 @@ class Box(Kernel):
         return self._processes
 
     @property
+    def objects(self) -> Any:
+        """The kernel's objects in memory, by BTF (`kobox.kernel.objects.Objects`)."""
+        self._must_be_open()
+        if self._objects is None:
+            from kobox.kernel.objects import Objects
+
+            self._objects = Objects(self)
+        return self._objects
+
+    @property
     def unwinder(self) -> Any:
         """Which calls have led to where the CPU is (`kobox.kernel.stack.Unwinder`)."""
         self._must_be_open()
@@ -853,9 +865,8 @@ def _module_bytes(source: str | os.PathLike[str] | bytes | IO[bytes]) -> tuple[s
 
 def _module_name(image: bytes, path: str) -> str:
     """The name in the module's own modinfo; else, for a damaged one, what its file is called."""
-    at = image.find(b"\0name=")
-    if at < 0:
-        at = image.find(b"name=") - 1
-    if at >= -1 and (end := image.find(b"\0", at + 6)) > 0:
-        return image[at + 6 : end].decode(errors="replace")
+    # "name=" may be part of any text of the module; in modinfo it begins a string, and a module's name follows.
+    found = re.search(rb"\0name=([\w-]+)\0", image) or re.search(rb"(?<!\w)name=([\w-]+)\0", image)
+    if found:
+        return found[1].decode()
     return os.path.basename(path).split(".")[0].replace("-", "_")

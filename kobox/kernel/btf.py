@@ -52,7 +52,7 @@ class Btf:
             name, info = unpack(data, at)
             kind = info >> 24 & 31
             number = len(self._starts)
-            if name and kind in (_STRUCT, _UNION, _FUNC, _TYPEDEF):
+            if name and kind in (_STRUCT, _UNION, _FUNC, _TYPEDEF, _ENUM):
                 self._by_name.setdefault((kind, name), number)
             self._starts.append(at)
             at += 12 + _FIXED.get(kind, 0) + _EACH.get(kind, 0) * (info & 0xFFFF)
@@ -98,6 +98,15 @@ class Btf:
                 raise BtfError(f"this kernel has no struct {struct_name}")
             self._sizes[struct_name] = self._type(number)[3]
         return self._sizes[struct_name]
+
+    def enumerators(self, enum_name: str) -> dict[str, int]:
+        """The constants of an enum, name -> value; none when BTF does not know it."""
+        number = self._find(enum_name, _ENUM)
+        if number is None:
+            return {}
+        at, count = self._starts[number] + 12, self._type(number)[2]
+        rows = struct.iter_unpack("<Ii", self._data[at : at + 8 * count])
+        return {self._string(name): value for name, value in rows}
 
     # -- functions ---------------------------------------------------------------------------------------------
 

@@ -239,7 +239,7 @@ static bool look(struct machine *m, uint64_t pc, uint64_t address, uint64_t size
             if (access & INSN_WRITE)
                 s[i] = WRITTEN_TO;
             else if (to_user && s[i] == UNWRITTEN) {
-                uint64_t end = i, from, run;
+                uint64_t end = i, from = 0, run;
                 while (end < piece && s[end] == UNWRITTEN)
                     end++;
                 if (find_pattern(m, pa, i, end, &from, &run)) {
@@ -797,11 +797,14 @@ EXPORT void kobox_watch_look(struct machine *m, uint64_t pc, uint64_t address, u
 }
 
 /* What the decoder makes of an instruction. */
-EXPORT void kobox_decode(const uint8_t *code, unsigned length, struct insn *out)
+EXPORT int kobox_decode(const uint8_t *code, unsigned length, struct insn *out, size_t size)
 {
     uint8_t whole[16] = {0};
+    if (size != sizeof *out)
+        return -1;
     memcpy(whole, code, length < 15 ? length : 15);
     *out = decode(whole, (uint8_t)length);
+    return 0;
 }
 
 /* Objects that relocated operands must stay in: { start, end, address of the relocated field }, in order of the last. */
@@ -861,31 +864,54 @@ EXPORT void kobox_watch_inside(struct machine *m, int inside)
         m->watch->inside = inside ? STACK_OF(live_reg(m, R_RSP)) : 0;
 }
 
+/* Where `struct page` tells whether a page is in use: of a compound page the first one does (include/linux/mm_types.h). */
+struct pages_at { uint64_t start, size, refcount, compound_head; };
+
+static bool in_use(struct machine *m, const struct pages_at *at, uint64_t page)
+{
+    uint64_t head = 0, place = at->start + page * at->size;
+    int32_t count = 1;
+    copy_virtual(m, live_cr3(m), place + at->compound_head, &head, 8, false);
+    place = head & 1 ? head - 1 : place;
+    return !copy_virtual(m, live_cr3(m), place + at->refcount, &count, 4, false) || count > 0;
+}
+
 /*
- * Which of `count` addresses (sorted) are pointed into, by words of RAM that lie in none of the stretches themselves? Sets
- * `out[i]` to 1. `ends` are where the objects end. This is how memory that nobody can free any more is told from
- * memory that somebody still holds.
+ * How many words of RAM point into each of `count` objects (sorted): in `out[i]`, 255 at most. `ends` are where the objects end. Free
+ * pages, freed objects and the stretches `skipped` (physical pages, `skips` of them) hold nothing but leftovers. This
+ * is how memory that nobody can free any more is told from memory that somebody still holds.
  */
-EXPORT void kobox_watch_referenced(struct machine *m, const uint64_t *starts, const uint64_t *ends, size_t count, uint8_t *out)
+EXPORT void kobox_watch_referenced(struct machine *m, const uint64_t *starts, const uint64_t *ends, size_t count, uint8_t *out,
+                                   const struct pages_at *pages, const uint64_t *skipped, size_t skips)
 {
     if (!count)
         return;
     uint64_t low = starts[0], high = ends[count - 1];
-    for (uint64_t at = 0; at + 8 <= m->ram_size; at += 8) {
-        uint64_t word;
-        memcpy(&word, m->ram + at, 8);
-        if (word < low || word >= high)
-            continue;
-        size_t a = 0, b = count;
-        while (a < b) {
-            size_t middle = (a + b) / 2;
-            if (starts[middle] <= word)
-                a = middle + 1;
-            else
-                b = middle;
+    for (uint64_t page = 0; page < m->ram_size / PAGE; page++) {
+        bool checked = false;
+        for (uint64_t at = page * PAGE; at < (page + 1) * PAGE; at += 8) {
+            uint64_t word;
+            memcpy(&word, m->ram + at, 8);
+            if (word < low || word >= high)
+                continue;
+            size_t a = 0, b = count;
+            while (a < b) {
+                size_t middle = (a + b) / 2;
+                if (starts[middle] <= word)
+                    a = middle + 1;
+                else
+                    b = middle;
+            }
+            if (!a || word >= ends[a - 1] || m->watch->shadow[at] & FORBIDDEN)
+                continue;
+            bool skip = !checked && !in_use(m, pages, page);
+            for (size_t i = 0; !checked && !skip && i < skips; i++)
+                skip = skipped[i] == page;
+            if (skip)
+                break;
+            checked = true;
+            out[a - 1] += out[a - 1] < 255;
         }
-        if (a && word < ends[a - 1] && !(m->watch->shadow[at] & FORBIDDEN))
-            out[a - 1] = 1;
     }
 }
 

@@ -68,8 +68,8 @@ class Part(NamedTuple):
     with MAY_BE_USER where it may be an address of user space too;
     `pointer` the argument (0 to 5) that points to it; `length` the number of an argument, CONSTANT, STRING (up to
     its NUL), or BOUNDED_STRING + the argument that bounds it; FOUND + it and FOUND_IN_STRING end where the byte is that
-    the second argument names, COMPARED + it and COMPARED_STRINGS where the first two arguments differ; `factor` multiplies an argument or is the constant;
-    `like` is the part whose length it has.
+    the second argument names, COMPARED + it and COMPARED_STRINGS where the first two arguments differ;
+    `factor` multiplies an argument or is the constant; `like` is the part whose length it has.
     """
 
     access: int
@@ -95,6 +95,10 @@ class _Insn(ctypes.Structure):
         ("extra", ctypes.c_uint8),
         ("disp", ctypes.c_int32),
         ("bound", ctypes.c_uint32),
+        ("kills", ctypes.c_uint16),
+        ("pointer", ctypes.c_uint8),
+        ("dest", ctypes.c_uint8),
+        ("source", ctypes.c_uint8),
     )
 
 
@@ -118,7 +122,7 @@ class Instruction(NamedTuple):
     reads: bool
     writes: bool
     base: str
-    index: str
+    index_register: str
     scale: int
     displacement: int
     size: int
@@ -130,7 +134,8 @@ class Instruction(NamedTuple):
 def decode(code: bytes) -> Instruction:
     """Decode one instruction, of just these bytes."""
     insn = _Insn()
-    core().kobox_decode(code, len(code), ctypes.byref(insn))
+    if core().kobox_decode(code, len(code), ctypes.byref(insn), ctypes.sizeof(insn)):
+        raise MachineError("the core's idea of an instruction is another one")
     base, index = (_NAMES[n] if n < NO_REGISTER else "" for n in (insn.base, insn.index))
     flags = (bool(insn.flags & bit) for bit in (4, 8, 16))
     reads, writes = bool(insn.flags & 1), bool(insn.flags & 2)
@@ -245,7 +250,8 @@ class Watch:
         self._core.kobox_watch_stop_at(self._machine.handle, count)
 
     def stack_limit(self, limit: int, told: Callable[[Report], None]) -> None:
-        """Call `told` when watched code makes a frame that ends more than `limit` bytes (0: any) below the top of a task's
+        """Call `told` when watched code makes a frame that ends more than `limit` bytes (0: any) below the top
+        of a task's
         stack, and again each half KiB deeper: the report's address is the stack pointer then, its size the depth."""
         self._on_stack = told
         self._core.kobox_watch_stack(self._machine.handle, limit)
@@ -254,13 +260,22 @@ class Watch:
         """What the task that runs now calls from here on counts for probes' INSIDE, until it is told otherwise."""
         self._core.kobox_watch_inside(self._machine.handle, yes)
 
-    def referenced(self, objects: Sequence[tuple[int, int]]) -> list[bool]:
-        """Which of these (start, end), in order and apart from each other, some word of RAM points into."""
+    def referenced(
+        self, objects: Sequence[tuple[int, int]], pages: tuple[int, int, int, int], skipped: Sequence[int] = ()
+    ) -> list[int]:
+        """How many words of RAM (255: or more) point into each of these (start, end), in order and apart.
+
+        `pages` is where `struct page` is: start of them all, size of one, offsets of `_refcount` and `compound_head`;
+        what lies in free pages does not count, nor what lies in those `skipped` (physical page numbers).
+        """
         numbers = ctypes.c_uint64 * len(objects)
         out = ctypes.create_string_buffer(len(objects))
         starts, ends = numbers(*(start for start, _ in objects)), numbers(*(end for _, end in objects))
-        self._core.kobox_watch_referenced(self._machine.handle, starts, ends, len(objects), out)
-        return [byte != 0 for byte in out.raw]
+        at, skips = (ctypes.c_uint64 * 4)(*pages), (ctypes.c_uint64 * len(skipped))(*skipped)
+        self._core.kobox_watch_referenced(
+            self._machine.handle, starts, ends, len(objects), out, at, skips, len(skipped)
+        )
+        return list(out.raw)
 
     def _report(self, what: int, pc: int, address: int, size: int, access: int, detail: int) -> int:
         try:

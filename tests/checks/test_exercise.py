@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,36 @@ def test_an_exercise_of_ones_own_is_a_function_in_a_file(tmp_path: Path) -> None
     file.write_text("this is no Python\n")
     with pytest.raises(ExerciseError, match="cannot be run: SyntaxError"):
         exercise_of(str(file))
+
+
+def test_a_file_of_tests_is_an_exercise_whose_tests_load_the_module_themselves(
+    faulty_paths: BuiltTestModules, debian_kernel: KernelImage, tmp_path: Path
+) -> None:
+    file = tmp_path / "test_helper.py"
+    file.write_text("""
+import pytest
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_it_opens(box, module, times):
+    helper = box.insmod(module)
+    for _ in range(times):
+        box.open("/dev/helper", "rb").close()
+    helper.unload()
+
+def test_it_wants_more(box, module, tmp_path):
+    raise AssertionError("never called")
+""")
+    plan = Plan(str(faulty_paths("helper")), kernel=debian_kernel.name, exercise=str(file), workers=1)
+    report = check(plan)
+    assert report.lives == 2
+    assert set(report.places.values()) == {"init", "exercise"}
+    assert [finding.kind for finding in report.findings] == ["unchecked-return"]
+    assert any("test_it_wants_more wants tmp_path" in text for text in report.unchecked)
+    right = check(replace(plan, module=str(faulty_paths("helper_right"))))
+    assert right.findings == []
+    file.write_text("def test_it_fails(box, module):\n    box.insmod(module)\n    assert False, 'so it is'\n")
+    failed = check(plan)
+    assert [(finding.kind, "so it is" in finding.message) for finding in failed.findings] == [("exercise-failed", True)]
 
 
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])

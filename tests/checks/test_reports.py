@@ -143,7 +143,7 @@ def test_blocks_are_split_where_code_branches(faulty_paths: BuiltTestModules) ->
     init = functions["errptr_init"]
     assert len(init.blocks) >= 3
     assert init.blocks[0].start == init.start
-    assert all(before.end == after.start for before, after in zip(init.blocks, init.blocks[1:], strict=False))
+    assert all(before.end <= after.start for before, after in zip(init.blocks, init.blocks[1:], strict=False))
     size = len(coverage.executed[init.section])
     flags = bytearray(size)
     flags[init.start] = 1

@@ -1,0 +1,165 @@
+"""The memory check: each way to get memory wrong is found, where it happens, with the lines that made and freed what it
+concerns; and the same code without the mistake is clean. The cases are those of tests/modules/faults/memory/memory.c."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+
+import pytest
+
+from kobox.checks.examination import Examination
+from kobox.checks.finding import Finding, Severity, own_frame
+from kobox.checks.memory import Memory
+from kobox.kernel.box import Box
+from tests.building import SOURCES
+from tests.checks.conftest import Laboratory
+
+SOURCE = (SOURCES / "faults/memory/memory.c").read_text()
+LINES = {
+    match[1]: number
+    for number, line in enumerate(SOURCE.splitlines(), 1)
+    if (match := re.search(r"/\* (\w+: (?:bad|made|freed)) \*/", line))
+}
+CASES = re.findall(r"\bROW\((\w+)\)[,;]", SOURCE)
+KINDS = {
+    "edge": "out-of-bounds",
+    "by": "out-of-bounds",
+    "global": "out-of-bounds",
+    "uaf": "use-after-free",
+    "twice": "double-free",
+    "invalid": "invalid-free",
+    "uninit": "uninitialised-read",
+    "wild": "wild-access",
+    "leak": "leak",
+}
+# What `kind` means of the object, in words: what kind of memory, and how it is called.
+OBJECTS = {
+    "edge_kmalloc": "64 bytes from kmalloc",
+    "edge_kvmalloc": "600 bytes from kvmalloc",
+    "edge_kmemdup": "20 bytes from kmemdup",
+    "edge_krealloc_grow": "300 bytes from krealloc",
+    "edge_cache": "48 bytes from kmem_cache_alloc",
+    "edge_vmalloc": "5000 bytes from vmalloc",
+    "edge_pages_order": "16384 bytes from alloc_pages",
+    "edge_zeroed_page": "4096 bytes from get_zeroed_page",
+    "edge_pages_exact": "12288 bytes from alloc_pages_exact",
+    "edge_percpu": "24 bytes from alloc_percpu",
+    "leak_kstrdup": "10 bytes from kstrdup",
+    "leak_kasprintf": "11 bytes from kasprintf",
+}
+MESSAGES = {
+    "by_memcpy_to": r"1 byte written just behind 30 bytes from kmalloc by memcpy\(\)",
+    "by_memcpy_from": r"1 byte read just behind 30 bytes from kzalloc by memcpy\(\)|just behind 30 bytes from kmalloc",
+    "by_sprintf": r"1 byte written just behind 8 bytes from kmalloc by sprintf\(\)",
+    "global_index": r"4 bytes read just behind table \(20 bytes\)",
+    "global_padding": r"1 byte written just behind name \(10 bytes\)",
+    "uaf_read": r"4 bytes read at offset 8 of 64 bytes from kmalloc, which is freed",
+    "uaf_mutex": r"which is freed by mutex_lock\(\)",
+    "invalid_inside": r"kfree\(\) gets a pointer 8 bytes into 64 bytes from kmalloc",
+    "invalid_global": r"kfree\(\) gets a pointer to table \(20 bytes\)",
+    "invalid_stack": r"kfree\(\) gets a pointer to the stack",
+    "invalid_cache": r"is freed to another cache",
+    "invalid_vfree_of_kmalloc": r"64 bytes from kmalloc is freed with vfree\(\)",
+    "uninit_tail": r"14 bytes at offset 50 of 64 bytes from kmalloc",
+    "uninit_padding": r"7 bytes at offset 1 of 16 bytes from kmalloc",
+    "wild_null": r"write to address 0x2c, a NULL pointer",
+    "wild_err_ptr": r"an error code \(ENOMEM\) taken for a pointer",
+    "wild_user_memcpy": r"of user space without copy_to_user\(\) or its kin by memcpy\(\)",
+}
+TOUCHES = ("read-right", "write-right", "read-left", "write-left")
+# A page before or behind these belongs to nobody that is known: docs/check-kasan.md.
+UNGUARDED = {
+    *(("edge_pages_compound", touch) for touch in TOUCHES),
+    ("edge_kmalloc_large", "read-left"),
+    ("edge_kmalloc_large", "write-left"),
+}
+EDGES = [
+    (case, touch) for case in CASES if case.startswith("edge") for touch in TOUCHES if (case, touch) not in UNGUARDED
+]
+OTHERS = [case for case in CASES if not case.startswith("edge")]
+AT_INIT = [case for case in OTHERS if case.startswith(("leak", "uaf_read", "twice_kfree", "invalid_inside"))]
+
+
+def read_once(box: Box) -> None:
+    """Run the case; with what it does the call may fail, and must not when it is right."""
+    number = box.syscall("open", "/proc/memory_faults", 0)
+    try:
+        with suppress(OSError):
+            box.syscall("read", number, bytearray(4096), 4096)
+    finally:
+        box.syscall("close", number)
+
+
+def read_well(box: Box) -> None:
+    with box.open("/proc/memory_faults", "rb") as file:
+        assert file.read(4096) == b""
+
+
+def findings_of(laboratory: Laboratory, parameters: str) -> list[Finding]:
+    file = laboratory.file("memory", "faults/memory")
+    return Examination(laboratory.box, file, [Memory()], parameters=parameters).run(read_once)
+
+
+def the_one(findings: list[Finding], case: str) -> Finding:
+    """The finding that a case must lead to, with the lines that it must name."""
+    kind = "user-pointer" if case.startswith("wild_user") else KINDS[case.split("_")[0]]
+    found = [finding for finding in findings if finding.kind == kind]
+    assert len(found) == 1, findings
+    finding = found[0]
+    place = LINES[f"{case}: made" if kind == "leak" else f"{case}: bad"]
+    assert finding.where is not None
+    assert (finding.where.function, finding.where.file, finding.where.line) == (case, "memory.c", place)
+    assert finding.severity == Severity.ERROR
+    for what in ("made", "freed"):
+        line = LINES.get(f"{case}: {what}")
+        if line is not None and not (case.startswith("wild") and what == "made"):
+            assert finding.thing is not None
+            frame = own_frame(finding.thing.made if what == "made" else finding.thing.gone)
+            assert frame is not None
+            assert (frame.function, frame.line) == (case, line)
+    assert not OBJECTS.get(case) or (finding.thing and finding.thing.what == OBJECTS[case])
+    return finding
+
+
+@pytest.mark.parametrize(("case", "touch"), EDGES, ids="-".join)
+def test_one_byte_beside_an_object_is_found(laboratory: Laboratory, case: str, touch: str) -> None:
+    finding = the_one(findings_of(laboratory, f"what={case} how={touch}"), case)
+    assert ("just behind" if "right" in touch else "1 byte before") in finding.message
+    assert ("read" if "read" in touch else "writ") in finding.message
+
+
+@pytest.mark.parametrize("case", sorted({case for case, _ in EDGES} | {case for case, _ in UNGUARDED}))
+def test_the_first_and_the_last_byte_of_an_object_are_its_own(laboratory: Laboratory, case: str) -> None:
+    file = laboratory.file("memory", "faults/memory")
+    for touch in ("write-right", "read-left"):
+        examination = Examination(
+            laboratory.box, file, [Memory()], parameters=f"what={case} how={touch} right=1", loads=1
+        )
+        assert examination.run(read_well) == []
+        assert examination.error is None
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_a_mistake_is_found(laboratory: Laboratory, case: str) -> None:
+    finding = the_one(findings_of(laboratory, f"what={case}"), case)
+    assert re.search(MESSAGES.get(case, ""), finding.message), finding.message
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_the_same_without_the_mistake_is_clean(laboratory: Laboratory, case: str) -> None:
+    file = laboratory.file("memory", "faults/memory")
+    examination = Examination(laboratory.box, file, [Memory()], parameters=f"what={case} right=1")
+    assert examination.run(read_well) == []
+    assert examination.error is None
+
+
+@pytest.mark.parametrize("case", AT_INIT)
+def test_an_init_that_fails_is_watched_as_well(laboratory: Laboratory, case: str) -> None:
+    finding = the_one(findings_of(laboratory, f"what={case} fail=1"), case)
+    if case.startswith("leak"):
+        assert "still allocated after init has failed" in finding.message
+        assert finding.stage == "failed"
+    else:
+        assert finding.stage == "init"
+    assert findings_of(laboratory, f"what={case} fail=1 right=1") == []
