@@ -124,6 +124,7 @@ class Box(Kernel):
         self._loading_large = False
         self.in_step: InStep | None = None  # the boxes that wires connect it with
         self._helpers: Any = None
+        self._spare: Any = about.get("spare")
         self._shares: Any = None
         if about.get("shares"):
             self._resume_shares(about["shares"])
@@ -182,6 +183,7 @@ class Box(Kernel):
             "main": self._main.number,
             "findings": self._findings_from,
             "helpers": self.helpers.save(),
+            "spare": self._spare,
             "shares": self._shares.save() if self._shares is not None else [],
         }
 
@@ -198,6 +200,7 @@ class Box(Kernel):
         self.log.forget()
         self._mark = 0
         self._helpers = None
+        self._spare = self._about.get("spare")
         self._resume_shares(self._about.get("shares", ()))
         self._findings_from = about["findings"]
         if self._probes is not None:
@@ -309,6 +312,19 @@ class Box(Kernel):
             from kobox.kernel.hostfs import Shares
 
             self._shares = Shares(self, saved)
+
+    def start_spare(self) -> None:
+        """Start a shell that waits for a command, to be kept in a snapshot (`kobox.kernel.programs.Spare`)."""
+        from kobox.kernel.programs import Spare
+
+        self._spare = Spare.start(self).row
+
+    def take_spare(self, command: str, stdout: Any, stderr: Any) -> Program | None:
+        """Have the shell that waits run a command of one line; None when there is none."""
+        from kobox.kernel.programs import Spare
+
+        row, self._spare = self._spare, None
+        return None if row is None or "\n" in command else Spare(row).take(self, command, stdout, stderr)
 
     def copy_in(self, source: str | os.PathLike[str], target: str) -> None:
         """Copy a file or a directory tree of this machine into the box, to `target`, or into it where it is a
