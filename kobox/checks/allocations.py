@@ -21,6 +21,7 @@ from kobox.kernel.box import Box
 from kobox.kernel.probes import FROM_MODULE, INSIDE, TRACKED_0, TRACKED_1
 from kobox.machine.watch import Mark
 
+STACK = 0x4000  # THREAD_SIZE: a stack is aligned to it
 _WORD = (1 << 64) - 1
 _SUFFIXES = ("", "_noprof")
 _ZERO_SIZE = 16  # ZERO_SIZE_PTR: what kmalloc(0) gives
@@ -70,6 +71,7 @@ class Allocations:
         self._caches: dict[int, tuple[int, bool, bool]] = {}  # cache -> size asked for, has a constructor, RCU-typed
         self._pages: dict[int, Object] = {}  # struct page -> object
         self._per_cpu: dict[int, Object] = {}  # per-CPU pointer -> object
+        self.stacks: set[int] = set()  # on which the module has allocated
         self._open: set[int] = set()  # stacks in an allocator already
         self._plain: set[int] = set()  # stacks on which an allocator is called again after it had no memory
         self._blocks = 0  # bytes of pages with guards, and of these
@@ -134,9 +136,10 @@ class Allocations:
     # -- allocation --------------------------------------------------------------------------------------------
 
     def _allocating(self, hit: Any, row: Allocator) -> None:
-        stack = hit.registers.rsp & ~0x3FFF
+        stack = hit.registers.rsp & -STACK
         if stack in self._open:
             return
+        self.stacks.add(stack)
         if row.how == "again" and self._is_gone(hit, "krealloc"):
             return
         names = hit.probe.parameter_names[:6]
@@ -146,7 +149,7 @@ class Allocations:
         request = _Request(row, name, self.trace(hit), stack, stack in self._plain)
         self._plain.discard(stack)
         request.zero = bool(flags & GFP_ZERO) or row.name in allocators.ZEROING
-        make_room = {
+        make_room: Callable[..., None] = {
             "order": self._make_block,
             "order, a page": self._make_block,
             "cache": self._find_cache,
@@ -512,7 +515,7 @@ class Allocations:
             self._heap.forget(thing, self.trace(hit))
 
     def _free_percpu(self, hit: Any) -> None:
-        """Of all callers: what a module has allocated may be freed by the kernel, and only here its pointer is known."""
+        """Of all callers: the kernel may free what a module has allocated, and only here its pointer is known."""
         pointer = hit.registers.rdi
         thing = self._per_cpu.get(pointer)
         if thing is None:

@@ -194,8 +194,9 @@ class Heap:
             del self._order[at]
 
     def bookkeeping(self, thing: Object) -> int:
-        """How many words of RAM name a vmalloc'ed object only because vmalloc itself keeps them: in its struct vm_struct
-        (before the size) and struct vmap_area (before the end), and in that of the area that ends where it begins."""
+        """How many words of RAM name a vmalloc'ed object only because vmalloc itself keeps them: in its struct
+        vm_struct (before the size) and struct vmap_area (before the end), and in that of the area that ends where it
+        begins."""
         ram, needle, count = self._box.machine.ram, thing.address.to_bytes(8, "little"), 0
         size = thing.slot + PAGE
         data = bytes(ram)

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from kobox.checks import allocators
-from kobox.checks.allocations import Allocations
+from kobox.checks.allocations import STACK, Allocations
 from kobox.checks.allocators import Kind
 from kobox.checks.examination import Check, Examination, Stage, Trace
 from kobox.checks.finding import Severity, Thing
@@ -155,7 +155,7 @@ class Memory(Check):
         trace, what, through = self._examination.trace(), report.what, ""
         here = trace.frames[0].address if trace.frames else 0
         if not self._examination.in_module(here):  # it is about to enter a function that the module has called
-            through = self._box.symbols.describe(here).partition("+")[0]
+            through = self._box.symbols.describe(here).partition("+")[0].lstrip("_")
             if len(trace.frames) < 2 or trace.frames[1].address != report.pc:
                 jumped = StackFrame(report.pc, trace.frames[0].cfa, True)
                 trace = replace(trace, frames=(trace.frames[0], jumped, *trace.frames[1:]))
@@ -269,7 +269,7 @@ class Memory(Check):
         """The pointer that an access starts from: its member lies at its address."""
         with suppress(ValueError):
             insn = decode(self._box.machine.read(report.pc, 15))
-            if insn.operation is Operation.MEMORY and insn.base and not insn.index:
+            if insn.operation is Operation.MEMORY and insn.base and not insn.index_by:
                 base = self._box.machine.register(insn.base)
                 if base + insn.displacement & _WORD == report.address:
                     return base
@@ -307,7 +307,11 @@ class Memory(Check):
         left.sort(key=lambda thing: thing.address)
         if not left:
             return
+        for stack in self._allocations.stacks:  # no frame of the module is left there: what names an object is stale
+            self._watch.mark(stack, STACK, Mark.REDZONE)
         held = self._watch.referenced([(thing.address, thing.address + max(thing.size, 1)) for thing in left])
+        for stack in self._allocations.stacks:
+            self._watch.mark(stack, STACK, Mark.UNKNOWN)
         for thing, words in zip(left, held, strict=True):
             reachable = words > (self._heap.bookkeeping(thing) if thing.kind is Kind.VMALLOC and words else 0)
             when = "init has failed" if self._examination.stage is Stage.FAILED else "unload"
