@@ -85,10 +85,10 @@ class Plan:
 class Unit:
     """One run: a module's life, with what fails in it."""
 
-    kind: str  # life, fault
+    kind: str  # life, fault, race; warm: nothing comes of it but a worker that is ready
     faults: Faults = ()
     programs: tuple[Program, ...] = ()
-    races: tuple[Race, ...] = ()  # at point 0: at all points that matter, `most` of them
+    races: tuple[Race, ...] = ()  # one; at point 0: at all points that matter, POINTS of them at most
 
     def __str__(self) -> str:
         return fault_id(self.faults) or (self.races[0].words if self.races else self.kind)
@@ -181,6 +181,9 @@ class Examiner:
         if unit.races:
             self._racing = self._racing or Examiner(replace(self.plan, exercise="none"), CMDLINE)
             return self._racing.race(unit.races[0])
+        if unit.kind == "warm":
+            self.play(None)
+            return Outcome()
         faulty = unit.kind == "fault"
         injection = FaultInjection(self.sites, unit.faults, learn=not faulty or self.plan.depth > 1)
         checks, _ = checks_of(self.plan.checks)
@@ -337,6 +340,9 @@ class _Checking:
                 # What the generic exercise does in a run with a fault, it must find out in a life without one.
                 alone = plan.replay and plan.exercise != "auto"
                 pool.submit(Unit("fault", plan.replay) if alone else Unit("life"))
+                if plan.faults and not plan.replay:  # while one worker lives that life, the others get ready
+                    for _ in range(1, workers):
+                        pool.submit(Unit("warm"))
             for unit, outcome in pool.results():
                 self._take(pool, unit, outcome)
                 if time.monotonic() - self.begin > plan.seconds:
@@ -357,6 +363,8 @@ class _Checking:
         return report
 
     def _take(self, pool: Pool[Unit, Outcome], unit: Unit, outcome: Outcome | WorkerDied) -> None:
+        if unit.kind == "warm":
+            return
         self.done += 1
         if isinstance(outcome, WorkerDied):
             self.report.unchecked.append(f"{unit}: {outcome}")

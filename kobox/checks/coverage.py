@@ -28,6 +28,7 @@ Executed = Mapping[str, bytes]
 
 _INIT = frozenset((".init.text", ".exit.text"))
 
+_NO_FUNCTIONS = ("__pfx_", "__cfi_", "__SCT__")  # padding, and trampolines of static calls
 _NOT_THEIRS = frozenset(("__stack_chk_fail",))  # what compilers call on paths that nobody has written
 
 
@@ -110,7 +111,7 @@ class Coverage:
                 sum(map(self.reached, blocks)),
             )
             for (section, name), blocks in rows.items()
-            if not name.startswith(("__pfx_", "__cfi_"))
+            if not name.startswith(_NO_FUNCTIONS)
         ]
 
     def missed_runs(self, function: FunctionCoverage) -> list[tuple[int, int]]:
@@ -238,7 +239,7 @@ def _blocks_of(code: CodeMap, section: str) -> Iterable[Block]:
         site.offset for site in call_sites(code.elf) if site.section == section and site.function in _NOT_THEIRS
     ]
     for start, size, name in code.functions[section].rows:
-        if not size or name.startswith(("__pfx_", "__cfi_")):
+        if not size or name.startswith(_NO_FUNCTIONS):
             continue
         for block in _split(section, name, list(x86.instructions(data, start, start + size)), starts):
             if not any(block.start <= offset < block.end for offset in compilers):
