@@ -18,7 +18,8 @@ from pathlib import Path
 
 from kobox.author.build import build
 from kobox.author.new import new
-from kobox.checks.check import Examiner, Plan, Unit, check
+from kobox.checks.check import Examiner, Outcome, Plan, Unit, check
+from kobox.checks.pool import Pool
 from kobox.images.store import Store
 
 
@@ -62,6 +63,26 @@ def whole_checks(plan: Plan) -> dict[str, float]:
     return rows
 
 
+def many_faults(plan: Plan, count: int) -> dict[str, float]:
+    """The same faults again and again, by one warm process and by two: what a module with many of them needs."""
+    examiner = Examiner(plan)
+    life = examiner.examine(Unit("life"))
+    units = [Unit("fault", (fault,), life.programs) for fault, _ in life.reached]
+    examiner.box.close()
+    rows = {}
+    for workers in (1, 2):
+        with Pool[Unit, Outcome](lambda: Examiner(plan).examine, workers) as pool:
+            for unit in units * workers:  # each worker gets warm
+                pool.submit(unit)
+            list(pool.results())
+            began = time.perf_counter()
+            for n in range(count):
+                pool.submit(units[n % len(units)])
+            list(pool.results())
+            rows[f"{count} faults, {workers} warm process{'es' * (workers > 1)}"] = time.perf_counter() - began
+    return rows
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeat", type=int, default=7)
@@ -73,7 +94,7 @@ def main() -> int:
         new("chardev", "measured", scratch / "measured")
         module = next(iter(build(scratch / "measured", kernel)))
         plan = Plan(str(module), kernel=kernel.name)
-        rows = in_one_process(plan, arguments.repeat) | whole_checks(plan)
+        rows = in_one_process(plan, arguments.repeat) | whole_checks(plan) | many_faults(plan, 72)
     print(f"{kernel.name}, load of this machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs")
     for what, value in rows.items():
         print(f"{what:62} {value * 1000:8.1f} ms" if value < 1 else f"{what:62} {value:8.2f} s")

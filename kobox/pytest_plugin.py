@@ -6,7 +6,8 @@
             device.write(b"x")
         hello.unload()
 
-box       a clean box for each test; what is found in it fails the test, unless @pytest.mark.kobox_finding("kind") expects it
+box       a clean box for each test; what is found in it fails the test, unless it is expected:
+          @pytest.mark.kobox_finding("kind")
 module    the module, built once from the source beside the test; `modules` all of them, by name
 kernel    the kernel of the box: the default one, or each of --kobox-kernel
 """

@@ -33,6 +33,7 @@ from kobox.checks.finding import Chain, Finding, Severity, worst_first
 from kobox.checks.pool import Pool, WorkerDied
 from kobox.checks.races import CMDLINE, Interrupted, Race, Traced, calls_of, points_of
 from kobox.checks.timeline import Event, Timeline
+from kobox.errors import KoboxError
 from kobox.ko.modulefile import ModuleFile
 
 if TYPE_CHECKING:
@@ -84,10 +85,10 @@ class Plan:
 class Unit:
     """One run: a module's life, with what fails in it."""
 
-    kind: str  # life, fault
+    kind: str  # life, fault, race; warm: nothing comes of it but a worker that is ready
     faults: Faults = ()
     programs: tuple[Program, ...] = ()
-    races: tuple[Race, ...] = ()  # at point 0: at all points that matter, `most` of them
+    races: tuple[Race, ...] = ()  # one; at point 0: at all points that matter, POINTS of them at most
 
     def __str__(self) -> str:
         return fault_id(self.faults) or (self.races[0].words if self.races else self.kind)
@@ -164,7 +165,12 @@ class Examiner:
             self.box.insmod(path)
         _load_dependencies(self.box, self.file)
         self.box.keep_as_start()
-        self.sites = FaultSites(self.file, FaultTable(*map(Path, plan.fault_tables)))
+        btf = self.box.symbols.btf
+        self.sites = FaultSites(
+            self.file,
+            FaultTable(*map(Path, plan.fault_tables)),
+            lambda function: [parameter.name for parameter in btf.parameters(function) or ()],
+        )
         self.box.reset()
         self.exercise = exercise_of(plan.exercise) if plan.exercise != "auto" else None
         self.surroundings = Surroundings(self.box) if plan.exercise == "auto" else None
@@ -175,6 +181,9 @@ class Examiner:
         if unit.races:
             self._racing = self._racing or Examiner(replace(self.plan, exercise="none"), CMDLINE)
             return self._racing.race(unit.races[0])
+        if unit.kind == "warm":
+            self.play(None)
+            return Outcome()
         faulty = unit.kind == "fault"
         injection = FaultInjection(self.sites, unit.faults, learn=not faulty or self.plan.depth > 1)
         checks, _ = checks_of(self.plan.checks)
@@ -310,6 +319,8 @@ class _Checking:
         self.progress = progress
         self.begin = time.monotonic()
         file = ModuleFile(plan.module)
+        if file.elf.architecture != "x86_64":
+            raise KoboxError(f"{plan.module}: a module for {file.elf.architecture}; boxes run those for x86_64")
         self.report = Report(plan, file.name, coverage=Coverage(file))
         self.keys: set[Any] = set()
         self.queued: set[Faults] = set()
@@ -329,6 +340,9 @@ class _Checking:
                 # What the generic exercise does in a run with a fault, it must find out in a life without one.
                 alone = plan.replay and plan.exercise != "auto"
                 pool.submit(Unit("fault", plan.replay) if alone else Unit("life"))
+                if plan.faults and not plan.replay:  # while one worker lives that life, the others get ready
+                    for _ in range(1, workers):
+                        pool.submit(Unit("warm"))
             for unit, outcome in pool.results():
                 self._take(pool, unit, outcome)
                 if time.monotonic() - self.begin > plan.seconds:
@@ -349,9 +363,18 @@ class _Checking:
         return report
 
     def _take(self, pool: Pool[Unit, Outcome], unit: Unit, outcome: Outcome | WorkerDied) -> None:
+        if unit.kind == "warm":
+            return
         self.done += 1
         if isinstance(outcome, WorkerDied):
             self.report.unchecked.append(f"{unit}: {outcome}")
+            advice = (
+                "The mistake is kobox's, but this run has brought it about: what the module did in it is not known."
+            )
+            message = f"{outcome}: {unit}"
+            self.report.findings.append(
+                Finding("not-finished", Severity.ERROR, message, fault=fault_id(unit.faults), advice=advice)
+            )
             return
         for finding in () if unit.kind == "life" and self.plan.replay else outcome.findings:
             if finding.key not in self.keys:

@@ -28,6 +28,7 @@ Executed = Mapping[str, bytes]
 
 _INIT = frozenset((".init.text", ".exit.text"))
 
+_NO_FUNCTIONS = ("__pfx_", "__cfi_", "__SCT__")  # padding, and trampolines of static calls
 _NOT_THEIRS = frozenset(("__stack_chk_fail",))  # what compilers call on paths that nobody has written
 
 
@@ -110,7 +111,7 @@ class Coverage:
                 sum(map(self.reached, blocks)),
             )
             for (section, name), blocks in rows.items()
-            if not name.startswith(("__pfx_", "__cfi_"))
+            if not name.startswith(_NO_FUNCTIONS)
         ]
 
     def missed_runs(self, function: FunctionCoverage) -> list[tuple[int, int]]:
@@ -144,7 +145,8 @@ class Coverage:
         return found
 
     def missed_paths(self) -> list[str]:
-        """The paths that no run took in functions that some run entered, mostly those of errors: "hello_init (hello.c:40-42)"."""
+        """The paths that no run took in functions that some run entered, mostly those of errors: "hello_init
+        (hello.c:40-42)"."""
         found = []
         for function in self.functions():
             if not function.reached:
@@ -200,9 +202,9 @@ class Coverage:
     def summary(self) -> list[str]:
         """Some lines for a person."""
         plain = self.plain()
-        text = f"{plain['blocks_reached']} of {plain['blocks']} basic blocks ({_percent(plain['blocks_reached'], plain['blocks'])})"
+        text = _share(plain["blocks_reached"], plain["blocks"], "basic blocks")
         if plain["lines"]:
-            text += f", {plain['lines_reached']} of {plain['lines']} lines ({_percent(plain['lines_reached'], plain['lines'])})"
+            text += f", {_share(plain['lines_reached'], plain['lines'], 'lines')}"
         out = [text]
         if missed := self.missed_paths():
             shown = ", ".join(missed[:6]) + (f" and {len(missed) - 6} more" if len(missed) > 6 else "")
@@ -226,8 +228,8 @@ class Coverage:
         return {"executed": {name: bytes(flags) for name, flags in self.executed.items()}}
 
 
-def _percent(part: int, whole: int) -> str:
-    return f"{100 * part // whole if whole else 100}%"
+def _share(part: int, whole: int, of: str) -> str:
+    return f"{part} of {whole} {of} ({100 * part // whole if whole else 100}%)"
 
 
 def _blocks_of(code: CodeMap, section: str) -> Iterable[Block]:
@@ -237,7 +239,7 @@ def _blocks_of(code: CodeMap, section: str) -> Iterable[Block]:
         site.offset for site in call_sites(code.elf) if site.section == section and site.function in _NOT_THEIRS
     ]
     for start, size, name in code.functions[section].rows:
-        if not size or name.startswith(("__pfx_", "__cfi_")):
+        if not size or name.startswith(_NO_FUNCTIONS):
             continue
         for block in _split(section, name, list(x86.instructions(data, start, start + size)), starts):
             if not any(block.start <= offset < block.end for offset in compilers):

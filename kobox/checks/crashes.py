@@ -51,10 +51,7 @@ def shrink(
         return left[0] >= 0 and still(candidate)
 
     short = list(programs)
-    if len(short) > 1 and asked(short[-1:]):
-        short = short[-1:]
-    else:
-        short = _without(short, asked)
+    short = short[-1:] if len(short) > 1 and asked(short[-1:]) else _without(short, asked)
     for number in range(len(short) - 1, -1, -1):
 
         def with_steps(steps: Sequence[Step], number: int = number) -> bool:

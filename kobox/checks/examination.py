@@ -336,7 +336,7 @@ class Examination:
                 "exercise-failed",
                 Severity.ERROR,
                 f"the exercise failed: {type(error).__name__}: {error}",
-                advice="Either the module does not do what the exercise expects, or the exercise expects the wrong thing.",
+                advice="The module does not do what the exercise expects, or the exercise expects the wrong thing.",
             )
         finally:
             if self.box.alive:
@@ -423,7 +423,7 @@ class Examination:
                 Severity.ERROR,
                 f"{self.stage!s} does not come back: {how}",
                 chain=(frame,) if frame else (),
-                advice="Look for a loop whose condition nobody changes, a lock taken twice, a wait without its wake-up.",
+                advice="Look for a loop that nobody ends, a lock taken twice, a wait without its wake-up.",
             )
 
     def _watch_code(self) -> None:

@@ -64,8 +64,8 @@ Program = tuple[Step, ...]
 class TestFile:
     """The tests of a pytest file: functions `test_…` that load, use and unload the module themselves.
 
-    `tests` are they, one for each set of parameters (pytest.mark.parametrize). They may ask for `box`, `module` or `ko` (the
-    module's path) and `modules` (by name); `left_out` names those that ask for more.
+    `tests` are they, one for each set of parameters (pytest.mark.parametrize). They may ask for `box`, `module` or `ko`
+    (the module's path) and `modules` (by name); `left_out` names those that ask for more.
     """
 
     __test__ = False  # pytest: this is none
@@ -463,7 +463,8 @@ _SOCKET = Step("socket", 0, (2, 2, 0))  # AF_INET, SOCK_DGRAM
 
 
 def _interface_programs(name: str) -> Iterator[Program]:
-    """Programs that use a network interface: up with an address, packets out, its settings at their bounds, and down."""
+    """Programs that use a network interface: up with an address, packets out, its settings at their bounds, and
+    down."""
 
     def asked(request: int, content: bytes) -> Step:
         return Step("ioctl", 0, (request, name.encode().ljust(16, b"\0") + content.ljust(24, b"\0")))

@@ -44,8 +44,8 @@ _NOT_ATTRIBUTES = frozenset(
 @dataclass(frozen=True, slots=True)
 class Target:
     """A file that can be used. `flags` are those to open it with; `node` the arguments of mknod(2) when it must be made
-    first; `value` what it holds, for files of text that can be written back; `interface` the name of a network interface,
-    which is no file."""
+    first; `value` what it holds, for files of text that can be written back; `interface` the name of a network
+    interface, which is no file."""
 
     path: str
     flags: int

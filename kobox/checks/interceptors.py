@@ -55,6 +55,7 @@ INTERCEPTORS: tuple[tuple[str, tuple[Part, ...], bool], ...] = (
         (Part(TO_USER | MAY_BE_USER, 1, 2), Part(WRITE | MAY_BE_USER, 0, 2)),
         False,
     ),
+    ("strncpy_from_user", (Part(WRITE, 0, 2),), False),
     ("_copy_to_iter", (Part(READ, 0, 1),), False),
     ("_copy_from_iter", (Part(WRITE, 0, 1),), False),
     ("skb_copy_bits", (Part(WRITE, 2, 3),), False),
@@ -63,8 +64,8 @@ INTERCEPTORS: tuple[tuple[str, tuple[Part, ...], bool], ...] = (
     ("csum_partial", (Part(READ, 0, 1),), False),
 )
 
-# Functions that print into a buffer: argument of the buffer, and of its size (-1: it has none); the result
-# says how much they wrote, or would have written.
+# Functions that print into a buffer: argument of the buffer, and of its size (-1: it has none); the result says how
+# much they wrote, or would have written.
 PRINTERS = {
     "sprintf": (0, -1),
     "vsprintf": (0, -1),

@@ -77,6 +77,10 @@ KINDS: dict[str, Kind] = {
     "unchecked-return": Kind(
         "The result of a call that can fail is used unchecked.", "Test the result, and leave by the error path."
     ),
+    "not-finished": Kind(
+        "A run could not be brought to its end: the process that it ran in has died, or took too long.",
+        "Report it to kobox, with the module.",
+    ),
     "reload-failed": Kind("The module loads once, and not again.", "Undo in the exit function what init has done."),
     "exercise-failed": Kind(
         "The exercise met something that it did not expect.", "Run it by itself: `kobox run`, or pytest."

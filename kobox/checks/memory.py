@@ -31,6 +31,7 @@ from kobox.machine.watch import CONSTANT, OBJECT, Mark, Operation, Part, Report,
 _WORD = (1 << 64) - 1
 _WORD_BYTES = 8
 _ZERO_SIZE = 16  # ZERO_SIZE_PTR
+_NEGATIVE = 1 << 31  # a length that is meant as such is never so large; the watcher takes a negative one for 4 GiB
 # Allocators: what they get of the module's they judge themselves.
 _NO_OBJECTS = {row.name + suffix for row in allocators.ALLOCATORS for suffix in ("", "_noprof")}
 
@@ -157,7 +158,7 @@ class Memory(Check):
         trace, what, through = self._examination.trace(), report.what, ""
         here = trace.frames[0].address if trace.frames else 0
         if not self._examination.in_module(here):  # it is about to enter a function that the module has called
-            through = self._box.symbols.describe(here).partition("+")[0]
+            through = self._box.symbols.describe(here).partition("+")[0].lstrip("_")
             if len(trace.frames) < 2 or trace.frames[1].address != report.pc:
                 jumped = StackFrame(report.pc, trace.frames[0].cfa, True)
                 trace = replace(trace, frames=(trace.frames[0], jumped, *trace.frames[1:]))
@@ -173,6 +174,9 @@ class Memory(Check):
             self._unwritten(report, trace)
         else:
             self._wild(report, trace, through)
+        if through and report.size > _NEGATIVE and through.startswith("mem"):
+            machine = self._box.machine  # it would write over all there is: nothing could be told after it
+            machine.return_from_function(machine.register("rdi"))
         return False
 
     def _bad_mark(self, address: int, size: int, writes: bool, mark: int, trace: Trace, through: str) -> None:
@@ -319,7 +323,7 @@ class Memory(Check):
         """The pointer that an access starts from: its member lies at its address."""
         with suppress(ValueError):
             insn = decode(self._box.machine.read(report.pc, 15))
-            if insn.operation is Operation.MEMORY and insn.base and not insn.index_register:
+            if insn.operation is Operation.MEMORY and insn.base and not insn.index_by:
                 base = self._box.machine.register(insn.base)
                 if base + insn.displacement & _WORD == report.address:
                     return base

@@ -23,6 +23,8 @@ def plain_report(report: Report) -> dict[str, Any]:
         "kernel": report.release,
         "findings": [plain_finding(finding) for finding in report.findings],
         "faults": {"places": places, "tried": report.tried, "skipped": report.skipped},
+        "races": {"interruptions": report.raced, "switched": report.switched},
+        "exercise": {"calls": report.calls, "abandoned": report.abandoned, "files": report.files},
         "loads": report.lives,
         "runs": report.runs,
         "ended": report.ended,

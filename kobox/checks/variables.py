@@ -23,6 +23,7 @@ _STT_OBJECT, _STT_SECTION = 1, 3
 _PADDING = 64
 """A gap that is longer is none of the compiler's."""
 _WORD = 8
+_ALIGNMENT = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,10 @@ class Variables:
             if not start or not name.startswith((b".data", b".bss")) or name.startswith(b".data..percpu"):
                 continue
             end = 0
-            for variable in (*variables, Variable("", number, size, 0)):
+            following = min((other for other in placement.starts.values() if other >= start + size), default=0)
+            room = size + _ALIGNMENT - 1 & -_ALIGNMENT  # behind it, to the next multiple of 16: surely nobody's
+            room = min(room, following - start) if following else room
+            for variable in (*variables, Variable("", number, room, 0)):
                 if end and 0 < variable.offset - end <= _PADDING:
                     yield start + end, variable.offset - end
                 end = max(end, variable.offset + variable.size)

@@ -243,8 +243,8 @@ def _write(path: Path, text: str) -> None:
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Find what is wrong in a module: load, exercise and unload it in a box under the eyes of every check, "
-        "then again for each call of its that can fail.",
+        description="Find what is wrong in a module: load, exercise and unload it in a box under the eyes of every "
+        "check, then again for each call of its that can fail.",
     )
     parser.add_argument("source", metavar="FILE.ko|FILE.c|DIR", help="a module, or source that is built first")
     parser.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="module parameters")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from kobox.images.store import Store
     from kobox.kernel.box import Box
     from kobox.kernel.log import LogRecord
+    from kobox.kernel.programs import Program
 
 _MEANINGS = {
     "oops": "kernel code did what the CPU forbids, and the process that ran it was killed. Locks that it held"
@@ -108,7 +109,7 @@ def _interactive(arguments: argparse.Namespace) -> bool:
 
 def _session(arguments: argparse.Namespace, prog: str) -> int:
     from kobox.images.store import Store
-    from kobox.kernel import bringing, programs
+    from kobox.kernel import bringing
     from kobox.tools import rootfs, terminal
 
     store = Store()
@@ -122,25 +123,8 @@ def _session(arguments: argparse.Namespace, prog: str) -> int:
         for directory, target, private_copy in arguments.share:
             box.share(directory, target, private_copy=private_copy)
         on_terminal = _interactive(arguments)
-        environment = {**programs.ENVIRONMENT, "SHELL": "/bin/bash"}
-        if on_terminal:
-            environment["TERM"] = os.environ.get("TERM", "linux")
         console = _Console(box, quiet=arguments.quiet, raw=on_terminal)
-        words = (
-            ["sh", "-c", arguments.command] if arguments.command is not None else ["-bash"] if on_terminal else ["sh"]
-        )
-        program = programs.popen(
-            box,
-            words,
-            executable="/bin/bash" if words[0] == "-bash" else "/bin/sh",
-            env=environment,
-            cwd="/root",
-            stdin=programs.PIPE,
-            stdout=_Screen(1, console),
-            stderr=_Screen(2, console),
-            terminal=terminal.window_size() if on_terminal else None,
-            sink=_Screen(1, console).write if on_terminal else None,
-        )
+        program = _start(arguments, box, console, on_terminal)
         session = terminal.Session(box, program, 0, console.show)
         try:
             if on_terminal:
@@ -156,6 +140,34 @@ def _session(arguments: argparse.Namespace, prog: str) -> int:
         if arguments.save:
             rootfs.save(box, arguments.save, store)
         return status if status >= 0 else 128 - status
+
+
+def _start(arguments: argparse.Namespace, box: Box, console: _Console, on_terminal: bool) -> Program:
+    """The shell, or the command."""
+    from kobox.kernel import programs
+    from kobox.tools import terminal
+
+    out, err = _Screen(1, console), _Screen(2, console)
+    if arguments.command is not None and not on_terminal:
+        waiting = box.take_spare(arguments.command, out, err)
+        if waiting is not None:
+            return waiting
+    words = ["sh", "-c", arguments.command] if arguments.command is not None else ["-bash"] if on_terminal else ["sh"]
+    environment = {**programs.ENVIRONMENT, "SHELL": "/bin/bash"}
+    if on_terminal:
+        environment["TERM"] = os.environ.get("TERM", "linux")
+    return programs.popen(
+        box,
+        words,
+        executable="/bin/bash" if words[0] == "-bash" else "/bin/sh",
+        env=environment,
+        cwd="/root",
+        stdin=programs.PIPE,
+        stdout=out,
+        stderr=err,
+        terminal=terminal.window_size() if on_terminal else None,
+        sink=out.write if on_terminal else None,
+    )
 
 
 def _box(arguments: argparse.Namespace, store: Store) -> Box:

@@ -107,6 +107,17 @@ class Helpers:
         self._box._processes.follow(helper.process, whole())
         return helper
 
+    def go_on(self, helper: Helper, script: Callable[[Helper], Script]) -> None:
+        """Have a helper follow a script whose first call is under way, in a box that was resumed."""
+
+        def whole() -> Script:
+            yield from script(helper)
+            self._free.append(helper)
+
+        begun = whole()
+        next(begun)
+        self._box._processes.resume_script(helper.process, begun)
+
     def stop(self, helper: Helper) -> None:
         """End a helper that is in the middle of a call."""
         helper.process.script = None
@@ -116,7 +127,13 @@ class Helpers:
 class Output:
     """What a program writes to one descriptor: read by a helper, kept until somebody takes it, or handed to `sink`."""
 
-    def __init__(self, box: Box, fd: int, sink: Callable[[bytes], object] | None = None) -> None:
+    def __init__(
+        self,
+        box: Box,
+        fd: int,
+        sink: Callable[[bytes], object] | None = None,
+        under_way: Helper | None = None,
+    ) -> None:
         self._box = box
         self._fd = fd
         self._sink = sink
@@ -124,11 +141,20 @@ class Output:
         self.ended = False
         self.limit = _HIGH
         self._helper: Helper | None = None
-        self._start()
+        if under_way is None:
+            self._start()
+        else:
+            self._helper = under_way
+            self._box.helpers.go_on(under_way, self._read)
 
     def _start(self) -> None:
         if self._helper is None and not self.ended:
             self._helper = self._box.helpers.begin(self._read)
+
+    def save(self) -> list[int]:
+        """[descriptor, number and buffer of the helper that reads it]; it must be waiting for its program."""
+        assert self._helper is not None
+        return [self._fd, self._helper.process.number, self._helper.buffer]
 
     def _read(self, helper: Helper) -> Script:
         while len(self.data) < self.limit:
@@ -489,6 +515,47 @@ class _Writing(_raw_base()):  # type: ignore[misc]
         if not self.closed and self._program._box.alive:
             self._stream.finish()
         super().close()
+
+
+# -- waiting for work ------------------------------------------------------------------------------------------------
+
+# A shell that waits for one line on its standard input, is that, and has the rest of the input as its own.
+_SPARE = 'IFS= read -r c; eval "unset c; $c"'
+
+
+class Spare:
+    """A shell that is started before anybody needs it, and kept in a snapshot: a fresh process then need not start one.
+
+    It has the usual environment and three pipes, and stands in /root.
+    """
+
+    def __init__(self, row: list[Any]) -> None:
+        self.row = row
+
+    @classmethod
+    def start(cls, box: Box) -> Spare:
+        """Start one, and let it come to its read(2)."""
+        program = popen(
+            box, ["sh", "-c", _SPARE], executable="/bin/sh", cwd="/root", stdin=PIPE, stdout=PIPE, stderr=PIPE
+        )
+        box._processes.run_until(lambda: False, stop_when_idle=True)
+        assert program._input is not None
+        outputs = [output.save() for output in program._outputs.values()]
+        return cls([program.pid, program._input._fd, outputs])
+
+    def take(self, box: Box, command: str, stdout: Any, stderr: Any) -> Program:
+        """Have it run a command of one line, with its output written to two file objects."""
+        pid, fd, rows = self.row
+        child = box._processes.children.setdefault(pid, Child(pid))
+        given = Input(box, fd)
+        by_number = box._processes.by_number
+        outputs = tuple(
+            Output(box, end, _file_writer(sink), Helper(box, by_number[number], buffer))
+            for (end, number, buffer), sink in zip(rows, (stdout, stderr), strict=True)
+        )
+        program = Program(box, ["sh", "-c", command], child, _Streams(given, {}, outputs, None, False))
+        given.put(os.fsencode(command) + b"\n")
+        return program
 
 
 # -- starting -------------------------------------------------------------------------------------------------------

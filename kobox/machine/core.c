@@ -1028,12 +1028,14 @@ static void arrive(struct machine *m, const struct probe *p)
 {
     if (p->patches)
         code_will_change(m);
+    watch_arrives(m);
     if (p->native)
         watch_reached(m, p->native);
     if (p->python && (!p->wants || ((p->wants & PROBE_FROM_MODULE) && watch_called_from_module(m)) ||
                       ((p->wants & PROBE_TRACKED_0) && watch_tracks(m, 0)) ||
                       ((p->wants & PROBE_TRACKED_1) && watch_tracks(m, 1)) || ((p->wants & PROBE_INSIDE) && watch_inside(m))))
         tell(m, p->address);
+    watch_arrives(m);
 }
 
 static void reached(struct machine *m, uint64_t address)

@@ -191,6 +191,7 @@ void remove_probe(struct machine *m, struct probe *p);
 
 /* watch.c */
 void watch_reached(struct machine *m, struct rule *rule);
+void watch_arrives(struct machine *m);
 bool watch_called_from_module(const struct machine *m);
 bool watch_inside(const struct machine *m);
 bool watch_tracks(const struct machine *m, int argument);

@@ -13,7 +13,7 @@ enum insn_op {
     OP_PLAIN,   /* no memory operand that needs a look (push, pop, call and ret use the stack as they must) */
     OP_MEMORY,  /* one operand: base + index * scale + disp */
     OP_BIT,     /* bt and kin with a register: the register selects the word */
-    OP_STRING,  /* movs, stos, lods, scas, cmps */
+    OP_STRING,  /* movs, stos, lods, scas, cmps, ins, outs */
     OP_ENTER,   /* sub $disp, %rsp: the frame's room */
     OP_LEAVE,   /* add $disp, %rsp */
     OP_CALL,    /* call to disp from the end */
@@ -283,9 +283,9 @@ static inline struct insn decode(const uint8_t *code, uint8_t length)
         i.disp = signed_at(code + n, 4);
         return i;
     }
-    if ((op & 0xFE) == 0xA4 || (op & 0xFE) == 0xA6 || (op >= 0xAA && op <= 0xAF)) {
+    if ((op & 0xFE) == 0xA4 || (op & 0xFE) == 0xA6 || (op >= 0xAA && op <= 0xAF) || (op >= 0x6C && op <= 0x6F)) {
         i.op = OP_STRING;
-        i.size = op & 1 ? wide : 1;
+        i.size = !(op & 1) ? 1 : op < 0x70 && wide == 8 ? 4 : wide;
         i.flags |= repz || repnz ? INSN_REP : 0;
         i.extra = op & 0xFE;
         i.kills = op == 0xAC || op == 0xAD ? 1 : 0;
@@ -305,6 +305,8 @@ static inline struct insn decode(const uint8_t *code, uint8_t length)
             op = code[n++];
             access = op == 0xF1 && !repnz ? INSN_WRITE : op == 0xF0 && !repnz ? INSN_READ : INSN_READ;
             size = op == 0xF0 && repnz ? 1 : op >= 0xF0 ? wide : 16;
+            if ((op >= 0x20 && op <= 0x25) || (op >= 0x30 && op <= 0x35)) /* pmovsx, pmovzx: a part of the register */
+                size = (op & 15) == 1 || (op & 15) == 4 ? 4 : (op & 15) == 2 ? 2 : 8;
         } else if (op == 0x3A) {
             map = 3;
             op = code[n++];

@@ -59,6 +59,7 @@ struct watch {
     uc_hook hook;
     uint64_t low, high;          /* what the hook covers */
     uint64_t tail_target, tail_pc; /* the jump out of a module that was executed last */
+    bool jumped_here;            /* the function that is being looked at was reached by that jump */
     uint64_t caller;             /* where the module's code called the function that was reached last */
     uint64_t repeat_pc, repeat_count;
     uint64_t executed, stop_at;  /* instructions of the modules; where to stop */
@@ -305,7 +306,8 @@ static void look_at_string(struct machine *m, struct insn *i, uint64_t pc)
     if (going_on || !count || i->extra == 0xA6 || i->extra == 0xAE) /* comparisons end when they want */
         return;
     uint64_t to = live_reg(m, R_RDI), from = live_reg(m, R_RSI), size = count * i->size;
-    bool reads = i->extra == 0xA4 || i->extra == 0xAC, writes = i->extra == 0xA4 || i->extra == 0xAA;
+    bool reads = i->extra == 0xA4 || i->extra == 0xAC || i->extra == 0x6E;
+    bool writes = i->extra == 0xA4 || i->extra == 0xAA || i->extra == 0x6C;
     bool good = true;
     if (reads && (from >> 63 || !(i->flags & INSN_TRUSTED)))
         good = look(m, pc, from, size, INSN_READ, writes && !(to >> 63));
@@ -524,6 +526,13 @@ static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user
 }
 
 /* ---- calls into the kernel --------------------------------------------------------------------------------------------- */
+/* A function with a probe is reached, or has been looked at: what is asked in between is asked of one and the same call. */
+void watch_arrives(struct machine *m)
+{
+    if (m->watch)
+        m->watch->jumped_here = false;
+}
+
 /* At a function's entry: whether the code that called it, or jumped to it as its last act, is watched. */
 bool watch_called_from_module(const struct machine *machine)
 {
@@ -532,10 +541,12 @@ bool watch_called_from_module(const struct machine *machine)
     uint64_t rsp = live_reg(m, R_RSP), pa;
     if (!w || !w->range_count)
         return false;
+    if (w->jumped_here)
+        return true;
     if (w->tail_target && w->tail_target == live64(m, AT_EIP)) {
         w->caller = w->tail_pc;
         w->tail_target = 0;
-        return true;
+        return w->jumped_here = true;
     }
     pa = physical(m, rsp);
     if (pa >= NOT_RAM || pa + 8 > m->ram_size)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from kobox.kernel.box import Box
 
-_FORMAT = 5  # of what `_furnish` makes
+_FORMAT = 6  # of what `_furnish` makes
 _BASE = ("busybox-static", "kmod", "dash", "bash")
 _LASTING = 1e7  # seconds: a kernel's tree does not change
 HOSTNAME = "box"
@@ -126,6 +126,7 @@ def _furnish(box: Box, trees: Sequence[Path]) -> None:
     # What is typed first is there at once: programs that have run once are in the page cache, and so is their code.
     for words in (["sh", "-c", "ls / | head -1; true"], ["kmod", "--version"]):
         box.run(words, capture_output=True)
+    box.start_spare()
 
 
 def _share_modules(box: Box) -> None:

@@ -42,7 +42,8 @@ def test_a_value_that_means_nothing_is_refused(text: str) -> None:
 def test_a_table_of_the_users_wins_over_the_built_in_one(tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
     own.write_text(
-        '[[failure]]\nvalue = "-EBUSY"\nfunctions = ["my_*", "cdev_add"]\n[[failure]]\nvalue = "never"\nfunctions = ["vmalloc"]\n'
+        '[[failure]]\nvalue = "-EBUSY"\nfunctions = ["my_*", "cdev_add"]\n'
+        '[[failure]]\nvalue = "never"\nfunctions = ["vmalloc"]\n'
     )
     table = FaultTable(own)
     assert table.failure("cdev_add").name == "-EBUSY"  # type: ignore[union-attr]
@@ -51,6 +52,14 @@ def test_a_table_of_the_users_wins_over_the_built_in_one(tmp_path: Path) -> None
     assert table.failure("kmalloc_trace").name == "NULL"  # type: ignore[union-attr]
     assert table.failure("crypto_alloc_shash").text == "ERR_PTR(-ENOENT)"  # type: ignore[union-attr]
     assert table.failure("strlen") is None
+
+
+def test_a_failure_that_changed_with_its_parameters_is_told_by_them() -> None:
+    table = FaultTable()
+    assert table.failure("__blk_alloc_disk", lambda _: ("node", "lkclass")).text == "NULL"  # type: ignore[union-attr]
+    later = table.failure("__blk_alloc_disk", lambda _: ("lim", "node", "lkclass"))
+    assert later is not None
+    assert later.text == "ERR_PTR(-ENOMEM)"
 
 
 def test_a_damaged_table_names_its_file(tmp_path: Path) -> None:

@@ -158,3 +158,32 @@ def test_every_kernel_has_its_shell(
     for kernel in (trixie_kernel, sid_kernel):
         done = kobox("-k", kernel.name, "-c", "uname -r; modprobe dummy && ls /sys/class/net/dummy0/mtu; lsmod | wc -l")
         assert done.stdout.split("\n")[:2] == [kernel.release, "/sys/class/net/dummy0/mtu"], done.stderr
+
+
+def test_an_oops_is_explained_and_the_shell_goes_on(modules: BuiltTestModules) -> None:
+    done = kobox(str(modules("faulty")), "-c", "insmod faulty.ko what=null; echo $?; lsmod | grep faulty")
+    assert "BUG: kernel NULL pointer dereference, address: 0000000000000010" in done.stderr
+    assert "RIP: 0010:faulty_null+0x" in done.stderr
+    assert "kobox: kernel code did what the CPU forbids" in done.stderr
+    assert re.fullmatch(r"137\nfaulty +\d+ +1\n", done.stdout)
+
+
+def test_a_panic_is_shown_and_another_box_offered() -> None:
+    person = Person()
+    person.child.sendline("touch /root/lost; echo c > /proc/sysrq-trigger")
+    person.child.expect_exact("Kernel panic - not syncing: sysrq triggered crash")
+    person.child.expect_exact("Boot a fresh box? [Y/n]")
+    person.child.sendline("y")
+    person.child.expect(person.prompt)
+    assert person.types("ls /root") == ""
+    assert person.leaves() == 0
+    done = kobox("-c", "echo c > /proc/sysrq-trigger; echo not reached")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the kernel panicked" in done.stderr
+
+
+def test_a_module_that_never_comes_back_is_given_up(modules: BuiltTestModules) -> None:
+    done = kobox(str(modules("faulty")), "-c", "insmod faulty.ko what=loop")
+    assert done.returncode == 1
+    assert "faulty_loop+0x" in done.stderr
+    assert "the kernel does not come back from one call" in done.stderr

@@ -135,3 +135,85 @@ def test_kobox_own_tools_say_what_kmod_says(furnished: Box, modules: BuiltTestMo
         furnished.reset()
         assert (ours.stdout, ours.returncode) == (theirs.stdout, theirs.returncode), command
         assert ours.stderr.startswith(theirs.stderr.rstrip("\n")), command
+
+
+def test_a_core_goes_to_the_program_that_core_pattern_names(furnished: Box) -> None:
+    furnished.write_bytes("/usr/local/bin/dump", b'#!/bin/sh\necho "$@" > /tmp/arguments\nwc -c > /tmp/size\n')
+    says(furnished, "chmod +x /usr/local/bin/dump; echo '|/usr/local/bin/dump %s %e' > /proc/sys/kernel/core_pattern")
+    says(furnished, "sh -c 'kill -SEGV $$'; sleep 1")
+    assert furnished.read_text("/tmp/arguments") == "11 sh\n"
+    assert int(furnished.read_text("/tmp/size")) > 10_000
+
+
+def test_the_kernel_s_own_modprobe_is_the_real_one(furnished: Box) -> None:
+    assert (
+        says(furnished, "cat /proc/sys/kernel/modprobe; readlink -f /sbin/modprobe")
+        == "/sbin/modprobe\n/usr/bin/kmod\n"
+    )
+    says(furnished, "echo 'install dummy touch /tmp/asked' > /etc/modprobe.d/x.conf; mknod /dev/fuse2 c 10 58; true")
+    says(furnished, "mkdir m; mount -t btrfs /dev/null m; lsmod | grep -q ^btrfs")
+    says(furnished, "ip link add type dummy; test -e /tmp/asked")
+
+
+def test_the_console_is_neither_slow_nor_lossy_and_one_can_log_in_there(furnished: Box) -> None:
+    furnished.machine.console()
+    says(
+        furnished,
+        "for n in $(seq 200); do echo line $n of many; done > /dev/console; yes x | head -c 50000 > /dev/ttyS0",
+    )
+    printed = furnished.machine.console()
+    assert all(f"line {n} of many".encode() in printed for n in range(1, 201))
+    assert printed.count(b"x") == 25000
+    with furnished.popen(["setsid", "getty", "-L", "ttyS0", "115200", "linux"]) as getty:
+        for typed, shown in (("", b"login: "), ("root\r", b"# "), ("tty; exit\r", b"/dev/ttyS0\r\n")):
+            furnished.machine.serial_input(0, typed.encode())
+            seen = b""
+            for _ in range(100):
+                furnished.sleep(0.2)
+                seen += furnished.machine.console()
+                if shown in seen:
+                    break
+            assert shown in seen
+        getty.terminate()
+
+
+def test_a_share_that_vanishes_is_an_error_and_no_more(furnished: Box, tmp_path: Path) -> None:
+    place = tmp_path / "lent"
+    (place / "below").mkdir(parents=True)
+    (place / "file").write_text("here")
+    (place / "away").symlink_to("/etc/hostname")
+    furnished.share(place, "/mnt")
+    assert says(furnished, "cat /mnt/file /mnt/away") == "herebox\n", "a link leads to the box's own file"
+    subprocess.run(["rm", "-r", place], check=True)
+    furnished.sleep(5)
+    assert "No such file or directory" in says(furnished, "ls /mnt/below; cat /mnt/other; umount /mnt; echo fine")
+    assert says(furnished, "echo fine") == "fine\n"
+
+
+def test_a_share_does_not_follow_what_a_request_must_not_ask(furnished: Box, tmp_path: Path) -> None:
+    """Requests as a hostile kernel of the box could forge them."""
+    import struct
+
+    from kobox.kernel.hostfs import Server
+
+    (tmp_path / "out").symlink_to("/etc")
+    (tmp_path / "lent").mkdir()
+    (tmp_path / "lent/link").symlink_to("/etc")
+    (tmp_path / "lent/pipe").touch()
+    server = Server(furnished, str(tmp_path / "lent"), -1, None, 1.0)  # type: ignore[arg-type]
+
+    def ask(code: int, node: int, body: bytes) -> int:
+        reply = server.answer(struct.pack("<IIQQIIII", 40 + len(body), code, 7, node, 0, 0, 0, 0) + body)
+        return int(struct.unpack_from("<i", reply, 4)[0])
+
+    assert ask(1, 1, b"pipe\0") == 0
+    for name in (b"..", b".", b"../out", b"/etc/passwd", b"link/passwd", b""):
+        assert ask(1, 1, name + b"\0") < 0
+    assert ask(1, 1, b"link\0") == 0
+    link = server._numbers["link"]
+    assert ask(1, link, b"passwd\0") < 0, "there is nothing beneath a link"
+    assert "link/passwd" not in server._numbers
+    assert ask(15, link, struct.pack("<QQI", 0, 0, 100)) < 0
+    assert ask(15, 999, struct.pack("<QQI", 0, 0, 100)) < 0
+    assert ask(14, 1, b"") < 0
+    assert ask(15, 1, b"short") < 0

@@ -1,0 +1,172 @@
+"""Linux's own test cases for memory under the memory check: what is found, by what, and what is not.
+
+    python bench/kasan.py [--kernel NAME] [--only PATTERN] [--update FILE] [--verbose]
+
+KASAN's tests and module tests, drivers/misc/lkdtm and samples/kmemleak of Linux 6.1 are built for Debian's 6.1 kernel
+(tests/linux_cases.py), and each case runs alone in a clean box. For KASAN's tests "found" is counted in the statements
+that KASAN has to report there. The table is that of docs/check-kasan.md. Exit status 1 when a case that should be found
+is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import re
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from kobox.checks.examination import Examination
+from kobox.checks.finding import Finding, own_frame
+from kobox.checks.memory import Memory
+from kobox.images.store import KernelImage, Store
+from kobox.kernel.box import Box, boot
+from kobox.ko.modulefile import ModuleFile
+from tests.linux_cases import Cases, kasan_cases, linux_cases
+
+HEADING = "## Case by case"
+HEAD = "| from | case | | found by | why not, or not all |\n|---|---|---|---|---|"
+# Cases that are not found, or not wholly, and why.
+REASONS: dict[str, str] = {
+    "kasan_stack_oob": "nothing is known of the variables of a stack frame: that takes instrumented code",
+    "kasan_alloca_oob_left": "as kasan_stack_oob",
+    "kasan_alloca_oob_right": "as kasan_stack_oob",
+    "kasan_bitops_generic": "with a constant bit, x86's set_bit() and kin touch one byte, and that is the object's "
+    "own; KASAN counts the whole word",
+    "SLAB_INIT_ON_ALLOC": "no mistake: asks whether the kernel clears what it allocates",
+    "BUDDY_INIT_ON_ALLOC": "no mistake: asks whether the kernel clears what it allocates",
+    "REPORT_STACK": "no mistake: prints where the stack is",
+    "REPORT_STACK_CANARY": "no mistake: prints the canary",
+    "UNALIGNED_LOAD_STORE_WRITE": "no mistake on x86",
+    "OVERFLOW_SIGNED": "no memory: an integer overflows, for UBSAN",
+    "OVERFLOW_UNSIGNED": "no memory: an integer overflows, for UBSAN",
+    "ARRAY_BOUNDS": "behind the array, and still inside the object that was allocated: only UBSAN can see it",
+    "UNSET_SMEP": "takes native_write_cr4(), which the kernel does not export without lkdtm",
+    "DOUBLE_FAULT": "for 32-bit x86 only",
+    "CORRUPT_PAC": "for arm64 only",
+    "WRITE_RO_AFTER_INIT": "run at init, when it may still be written",
+    "WRITE_OPD": "for machines with function descriptors only",
+    "EXEC_USERSPACE": "the box's processor has no SMEP, so that the kernel can execute user space's code",
+    "STACKLEAK_ERASING": "no mistake: asks for a protection that the kernel was built without",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One case: how many of its mistakes are found, and the findings."""
+
+    suite: str
+    case: str
+    wanted: int
+    found: int
+    findings: list[Finding]
+    error: str
+
+    @property
+    def verdict(self) -> str:
+        """In a word."""
+        if not self.wanted:
+            return "clean, rightly" if not self.findings else "FALSE ALARM"
+        return "found" if self.found >= self.wanted else f"{self.found} of {self.wanted}" if self.found else "not found"
+
+    @property
+    def by(self) -> str:
+        """What was found, and where: each kind with its lines."""
+        places: dict[str, list[str]] = {}
+        for finding in self.findings:
+            where = finding.where
+            place = f"{where.file}:{where.line}" if where and where.line else str(where or "")
+            if place not in places.setdefault(finding.kind, []):
+                places[finding.kind].append(place)
+        return "; ".join(f"{kind} ({', '.join(lines[:3])}{' …' * (len(lines) > 3)})" for kind, lines in places.items())
+
+
+def examine(box: Box, file: ModuleFile, parameters: str) -> tuple[list[Finding], str]:
+    """One life of a module; findings, and what ended it early."""
+    examination = Examination(box, file, [Memory()], parameters=parameters)
+    findings = examination.run()
+    return findings, str(examination.error or "").split("\n")[0]
+
+
+def kasan_rows(box: Box, cases: Cases, only: str) -> Iterator[Row]:
+    """mm/kasan/kasan_test.c."""
+    file = ModuleFile(cases.modules / "kasan_test.ko")
+    for case, statements in kasan_cases((cases.sources / "kasan_test.c").read_text()).items():
+        if not fnmatch.fnmatchcase(case, only):
+            continue
+        findings, error = examine(box, file, f"run={case}")
+        if requires := re.search(r"kunit: Test requires (\S+)", box.log.text()):
+            yield Row("kasan_test", case, 0, 0, findings, f"skips itself: requires {requires[1]}")
+            continue
+        lines = {frame.line for finding in findings for frame in finding.chain if frame.file.endswith("kasan_test.c")}
+        found = sum(1 for statement in statements if lines & set(statement))
+        yield Row("kasan_test", case, len(statements), found, findings, error)
+
+
+def module_rows(box: Box, cases: Cases, only: str) -> Iterator[Row]:
+    """mm/kasan/kasan_test_module.c and samples/kmemleak: all of it at once."""
+    for name, wanted in (("kasan_test_module", 9), ("kmemleak-test", 0)):
+        if not fnmatch.fnmatchcase(name, only):
+            continue
+        findings, error = examine(box, ModuleFile(cases.modules / f"{name}.ko"), "")
+        if name == "kmemleak-test":
+            source = (cases.sources / "kmemleak-test.c").read_text().split("#ifndef CONFIG_MODULES")
+            text = source[0] + source[1].split("#endif", 1)[1]
+            wanted = len(re.findall(r"= (?:km|kz|vm)alloc\(|, (?:km|kz|vm)alloc\(", text))
+            findings = [finding for finding in findings if finding.kind == "leak"]
+        lines = {(finding.where.file, finding.where.line) for finding in findings if finding.where}
+        yield Row(name, name, wanted, min(len(lines), wanted), findings, error)
+
+
+def lkdtm_rows(box: Box, cases: Cases, only: str) -> Iterator[Row]:
+    """drivers/misc/lkdtm: its crash types, each at init."""
+    file = ModuleFile(cases.modules / "lkdtm.ko")
+    for source in ("heap", "bugs", "fortify", "usercopy", "perms", "stackleak", "refcount"):
+        text = (cases.sources / f"{source}.c").read_text()
+        for case in re.findall(r"^\tCRASHTYPE\((\w+)\)", text, re.MULTILINE):
+            if not fnmatch.fnmatchcase(case, only) or case.endswith("_TIMING"):  # two of them only take their time
+                continue
+            findings, error = examine(box, file, f"cpoint_name=DIRECT cpoint_type={case}")
+            yield Row(f"lkdtm {source}", case, 1, 1 if findings else 0, findings, error)
+
+
+def rows(kernel: KernelImage, only: str = "*") -> Iterator[Row]:
+    """Every case, each in a clean box."""
+    cases = linux_cases(kernel)
+    with boot(kernel) as box:
+        box.limits.cpu = 5.0
+        yield from kasan_rows(box, cases, only)
+        yield from module_rows(box, cases, only)
+        yield from lkdtm_rows(box, cases, only)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kernel", help="a kernel of the cache, of Linux 6.1; the default one by default")
+    parser.add_argument("--only", default="*", help="cases to run, a pattern")
+    parser.add_argument("--update", type=Path, help="a page whose table, from its heading on, is written anew")
+    parser.add_argument("--verbose", action="store_true", help="print each finding")
+    arguments = parser.parse_args()
+    began, table, missing = time.perf_counter(), [], 0
+    for row in rows(Store().ensure(arguments.kernel), arguments.only):
+        reason = REASONS.get(row.case, "")
+        print(f"{row.suite:18} {row.case:32} {row.verdict:14} {row.by or row.error}", flush=True)
+        for finding in row.findings if arguments.verbose else []:
+            made = own_frame(finding.thing.made) if finding.thing else None
+            print(f"    {finding}", f"made {made}" if made else "", f"[{row.error}]" if row.error else "")
+        table.append(f"| {row.suite} | {row.case} | {row.verdict} | {row.by or row.error} | {reason} |")
+        missing += row.verdict not in ("found", "clean, rightly") and not reason
+    print(f"{len(table)} cases in {time.perf_counter() - began:.0f} s; {missing} not found and not explained")
+    if arguments.update:
+        page = arguments.update.read_text().partition(HEADING)[0]
+        arguments.update.write_text(f"{page}{HEADING}\n\n{HEAD}\n" + "\n".join(table) + "\n")
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
