@@ -116,6 +116,7 @@ class Outcome:
     ended: str = ""
     seconds: float = 0.0
     unwatched: int = 0
+    unchecked: tuple[str, ...] = ()
     raced: int = 0
     switched: int = 0
 
@@ -223,6 +224,7 @@ class Examiner:
             ended=str(examination.error or "").split("\n", 1)[0],
             seconds=time.monotonic() - begin,
             unwatched=max(0, len(self.sites) - injection.limit),
+            unchecked=tuple(examination.unchecked),
         )
 
     def race(self, race: Race) -> Outcome:
@@ -408,6 +410,7 @@ class _Checking:
         report.places = dict(outcome.reached)
         if outcome.unwatched:
             report.unchecked.append(f"{outcome.unwatched} calls that could fail: too many in one module to watch")
+        report.unchecked += outcome.unchecked
         report.unchecked += [f"test left out: {text}" for text in outcome.left_out]
         if outcome.ended:
             report.unchecked.append(f"what comes after: {outcome.ended}")

@@ -96,10 +96,20 @@ class Context(Check):
         self._examination = examination
         self._machine = examination.box.machine
         self._objects: Objects = examination.box.objects
-        self._cpu = Cpu(examination.box)
-        self._forget_all()
         self._deepest: tuple[Report, Trace] | None = None
         self._frees: list[Any] = []
+        self._can_look = False
+        self._forget_all()
+        try:
+            self._cpu = Cpu(examination.box)
+        except KoboxError as error:
+            examination.leave_out(f"context: {error.message}")
+            return
+        if not examination.box.unwinder.reliable:
+            examination.leave_out("call chains are guessed: this kernel has no ORC tables")
+        if not self._cpu.counts_rcu:
+            examination.leave_out("RCU read-side sections: this kernel does not count them (CONFIG_PREEMPT_RCU)")
+        self._can_look = True
         imports = {found.name for found in examination.file.imports}
         self._watch_sleepers(imports)
         for kind in context_table().locks:
@@ -111,7 +121,8 @@ class Context(Check):
 
     def linked(self, examination: Examination) -> None:
         self._forget_all()
-        self._watch_places(examination)
+        if self._can_look:
+            self._watch_places(examination)
 
     def initialised(self, examination: Examination) -> None:
         self._returned("when init has returned")
@@ -121,6 +132,8 @@ class Context(Check):
 
     def _returned(self, when: str) -> None:
         """Where the kernel would look itself, and put preempt_count right with a warning (do_one_initcall)."""
+        if not self._can_look:
+            return
         registers = self._machine.registers()
         stack, state = registers.rsp & -_STACK, self._cpu.state(registers)
         if self._book.held.get(stack):

@@ -107,6 +107,7 @@ class Examination:
         self.module: LoadedAt | None = None
         self.placement: Placement | None = None  # of the module that is loaded, or was last
         self.findings: list[Finding] = []
+        self.unchecked: list[str] = []  # what checks could not look at, in words
         self.error: Exception | None = None  # what ended it early: init's error, a dead box
         self.lives = 0  # how often the module was loaded and unloaded again
         self.fault = ""  # the ID of what is made to fail
@@ -136,6 +137,11 @@ class Examination:
         if found.key not in self._keys:
             self._keys.add(found.key)
             self.findings.append(found)
+
+    def leave_out(self, what: str) -> None:
+        """Say what cannot be looked at here, in words: nothing that was not checked is called clean."""
+        if what not in self.unchecked:
+            self.unchecked.append(what)
 
     def probe(self, where: str | int, on_entry: Any = None, on_return: Any = None, *, when: int = 0) -> Any:
         """A probe for the length of the examination; `when` as for `Probes.add`. With FROM_MODULE it counts what the

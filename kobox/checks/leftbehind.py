@@ -77,7 +77,9 @@ class LeftBehind(Check):
         if self._module is None:
             return
         stack_pointer = examination.box.machine.register("rsp")
-        waiting, _ = self._pending.find(self._module, tuple(self._armed), stack_pointer)
+        waiting, unknown = self._pending.find(self._module, tuple(self._armed), stack_pointer)
+        for what in unknown:
+            examination.leave_out(f"what is left behind: {what}")
         for one in waiting:
             self._report_waiting(one)
 

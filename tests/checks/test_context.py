@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from kobox.checks.context import Context
+from kobox.checks.examination import Examination
 from kobox.checks.finding import Finding, own_frame
+from kobox.errors import KoboxError
 from tests.checks.conftest import Laboratory
 
 SOURCE = Path("contexts/contexts.c")
@@ -111,3 +113,16 @@ def test_correct_modules_give_no_finding(laboratory: Laboratory) -> None:
     names = "chardev chatty clocks entries good hello kbase kprobed memories miscdev notified params udpfilter workers"
     for name in names.split():
         assert laboratory.examine(laboratory.file(name), [Context()]) == [], name
+
+
+def test_a_kernel_that_does_not_count_preemption_is_not_called_clean(
+    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(box: object) -> None:
+        raise KoboxError("this kernel does not count preemption")
+
+    monkeypatch.setattr("kobox.checks.context.Cpu", refuse)
+    file = laboratory.file("contexts", "contexts")
+    examination = Examination(laboratory.box, file, [Context()], parameters="what=order")
+    assert examination.run() == []
+    assert examination.unchecked == ["context: this kernel does not count preemption"]
