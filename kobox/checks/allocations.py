@@ -100,7 +100,7 @@ class Allocations:
         """How many words in the kernel point to each of these objects, in order of address: not counted are free
         memory, and what is left of their calls on the stacks of those who allocated them."""
         btf = self._box.symbols.btf
-        offsets = btf.offset("page", "_refcount"), btf.offset("page", "compound_head")
+        offsets = btf.offset("page", "_refcount"), btf.offset("page", "page_type"), self._head_offset()
         pages = [self._machine.translate(stack + at) for stack in self._stacks for at in range(0, _STACK, PAGE)]
         return list(
             self._watch.referenced(
@@ -611,9 +611,13 @@ class Allocations:
         place = page + self._box.symbols.btf.offset("page", "_refcount")
         self._machine.write(place, count.to_bytes(4, "little"))
 
+    def _head_offset(self) -> int:
+        btf = self._box.symbols.btf
+        return int(btf.offset("page", "compound_head" if btf.has("page", "compound_head") else "compound_info"))
+
     def _is_tail(self, address: int) -> bool:
         """Whether an address lies in another page than the first of a slab or compound page."""
-        place = self._page_of(address) + self._box.symbols.btf.offset("page", "compound_head")
+        place = self._page_of(address) + self._head_offset()
         try:
             return bool(self._machine.read(place, 1)[0] & 1)
         except ValueError:

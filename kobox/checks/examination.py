@@ -407,6 +407,7 @@ class Examination:
                 failed = (hit.result or 0) >> 31 & 1  # an int; what is above zero is a success, with a warning
                 for check in self.checks:
                     (check.exited if failed else check.initialised)(self)
+                self._leave_init_code()
 
         def exit_returned(hit: Hit) -> None:
             if self.module is module:
@@ -417,6 +418,13 @@ class Examination:
             function = int.from_bytes(read(module.address + btf.offset("module", member), 8), "little")
             if function:
                 self.probe_code(function, None, returned)
+
+    def _leave_init_code(self) -> None:
+        """Init has run: the kernel frees its code, and another module may come to lie there."""
+        assert self.placement is not None
+        for number, start in self.placement.starts.items():
+            if self.file.elf.section_name(number).startswith(b".init"):
+                self.box.watch.over(start)
 
     def _give_up(self, error: BoxError) -> None:
         """A call that did not come back is a finding; what has killed a process or the kernel stands in the kernel's

@@ -82,6 +82,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_set_patcher": (_I, (_P, _U64)),
     "kobox_watch_open": (_I, (_P, WatchCallback)),
     "kobox_watch_code": (_I, (_P, _U64, _U64)),
+    "kobox_watch_over": (None, (_P, _U64)),
     "kobox_watch_executed": (_I, (_P, _U64, _P)),
     "kobox_watch_leave": (None, (_P,)),
     "kobox_watch_forget": (None, (_P,)),

@@ -27,7 +27,7 @@ enum report { REPORT_SHADOW, REPORT_UNMAPPED, REPORT_USER, REPORT_UNINITIALISED,
 /* `kind`, where the code is, the address, how many bytes from there, INSN_READ or _WRITE, the shadow's byte or bound's number. */
 typedef int (*watch_callback)(int kind, uint64_t pc, uint64_t address, uint64_t size, int access, uint64_t detail);
 
-struct range { uint64_t start, end; struct insn *insns; };
+struct range { uint64_t start, end; struct insn *insns; bool over; }; /* over: freed, and perhaps another module's now */
 struct cached { uint64_t page, value; const uint8_t *entry; uint64_t physical; };
 struct bound { uint64_t start, end, site; };
 struct room { uint64_t pc, offset, limit; };
@@ -123,7 +123,7 @@ static struct range *range_of(struct watch *w, uint64_t address)
     if (w->last && address >= w->last->start && address < w->last->end)
         return w->last;
     for (size_t i = 0; i < w->range_count; i++)
-        if (address >= w->ranges[i].start && address < w->ranges[i].end)
+        if (address >= w->ranges[i].start && address < w->ranges[i].end && !w->ranges[i].over)
             return w->last = &w->ranges[i];
     return NULL;
 }
@@ -731,13 +731,24 @@ EXPORT int kobox_watch_code(struct machine *m, uint64_t start, uint64_t end)
         return -1;
     uint64_t low = w->high && w->low < start ? w->low : start, high = w->high > end ? w->high : end;
     drop_hook(m);
-    w->ranges[w->range_count++] = (struct range){start, end, insns};
+    w->ranges[w->range_count++] = (struct range){start, end, insns, false};
     w->low = low, w->high = high;
     if (m->uc_.hook_add(m->uc, &w->hook, UC_HOOK_CODE, (void *)on_instruction, m, low, high - 1) != UC_ERR_OK)
         return -1;
     for (uint64_t page = low & ~(PAGE - 1); page < high; page += PAGE)
         drop_code_at(m, page);
     return 0;
+}
+
+/* The code from `start` on will not run any more (a module's init): what comes to lie there is not watched. */
+EXPORT void kobox_watch_over(struct machine *m, uint64_t start)
+{
+    struct watch *w = m->watch;
+    for (size_t i = 0; w && i < w->range_count; i++)
+        if (w->ranges[i].start == start)
+            w->ranges[i].over = true;
+    if (w)
+        w->last = NULL;
 }
 
 /* Copy what was executed: one byte for each byte of the range, 1 where an instruction began that was executed. */
@@ -875,16 +886,26 @@ EXPORT void kobox_watch_inside(struct machine *m, int inside)
         m->watch->inside = inside ? STACK_OF(live_reg(m, R_RSP)) : 0;
 }
 
-/* Where `struct page` tells whether a page is in use: of a compound page the first one does (include/linux/mm_types.h). */
-struct pages_at { uint64_t start, size, refcount, compound_head; };
+/*
+ * Where `struct page` tells whether a page is in use (include/linux/mm_types.h, page-flags.h). A tail page of a compound one
+ * has bit 0 of its head set: with a pointer to the first, or, in newer kernels, with a mask that leads there.
+ */
+struct pages_at { uint64_t start, size, refcount, type, head; };
 
 static bool in_use(struct machine *m, const struct pages_at *at, uint64_t page)
 {
-    uint64_t head = 0, place = at->start + page * at->size;
+    uint64_t head = 0, place = at->start + page * at->size, cr3 = live_cr3(m);
     int32_t count = 1;
-    copy_virtual(m, live_cr3(m), place + at->compound_head, &head, 8, false);
-    place = head & 1 ? head - 1 : place;
-    return !copy_virtual(m, live_cr3(m), place + at->refcount, &count, 4, false) || count > 0;
+    uint32_t type = 0;
+    copy_virtual(m, cr3, place + at->head, &head, 8, false);
+    if (head & 1)
+        place = head - at->start < m->ram_size / PAGE * at->size ? head - 1 : place & head & ~1ull;
+    if (!copy_virtual(m, cr3, place + at->refcount, &count, 4, false) || count > 0)
+        return true;
+    if (!copy_virtual(m, cr3, place + at->type, &type, 4, false))
+        return true;
+    bool buddy = type >> 24 == 0xF0 || type == 0xFFFFFF7F; /* PGTY_buddy; PG_buddy, before it had types */
+    return type != ~0u && !buddy; /* slab pages need not be counted */
 }
 
 /*

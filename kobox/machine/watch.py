@@ -179,6 +179,11 @@ class Watch:
         if self._core.kobox_watch_code(self._machine.handle, start, end):
             raise MachineError(f"cannot watch code at {start:#x}..{end:#x}")
 
+    def over(self, start: int) -> None:
+        """The code given to `code` from `start` on will not run any more, and its memory may become another module's.
+        What was executed of it stays known."""
+        self._core.kobox_watch_over(self._machine.handle, start)
+
     def executed(self, start: int, size: int) -> bytes:
         """One byte for each of a stretch given to `code`: 1 where an instruction starts that was executed."""
         out = ctypes.create_string_buffer(size)
@@ -262,17 +267,17 @@ class Watch:
         self._core.kobox_watch_inside(self._machine.handle, yes)
 
     def referenced(
-        self, objects: Sequence[tuple[int, int]], pages: tuple[int, int, int, int], skipped: Sequence[int] = ()
+        self, objects: Sequence[tuple[int, int]], pages: tuple[int, int, int, int, int], skipped: Sequence[int] = ()
     ) -> list[int]:
         """How many words of RAM (255: or more) point into each of these (start, end), in order and apart.
 
-        `pages` is where `struct page` is: start of them all, size of one, offsets of `_refcount` and `compound_head`;
+        `pages` is where `struct page` is: start of them all, size of one, offsets of its count, type and head;
         what lies in free pages does not count, nor what lies in those `skipped` (physical page numbers).
         """
         numbers = ctypes.c_uint64 * len(objects)
         out = ctypes.create_string_buffer(len(objects))
         starts, ends = numbers(*(start for start, _ in objects)), numbers(*(end for _, end in objects))
-        at, skips = (ctypes.c_uint64 * 4)(*pages), (ctypes.c_uint64 * len(skipped))(*skipped)
+        at, skips = (ctypes.c_uint64 * 5)(*pages), (ctypes.c_uint64 * len(skipped))(*skipped)
         self._core.kobox_watch_referenced(
             self._machine.handle, starts, ends, len(objects), out, at, skips, len(skipped)
         )
