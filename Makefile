@@ -27,6 +27,8 @@ test: $(READY) lint ## lint, types and all tests
 
 bench: $(READY) ## how fast and how small: the table of docs/speed.md
 	$(BIN)/python bench/box.py
+	$(BIN)/python bench/check.py
+	$(BIN)/python bench/shell.py
 
 bench-wire: $(READY) ## network cards, joined boxes and disks: how fast
 	$(BIN)/python bench/wire.py

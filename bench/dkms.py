@@ -10,6 +10,7 @@ All of it runs in namespaces of its own and without CAP_SYS_MODULE: the kernel i
     new version        0.2 replaces 0.1, in DKMS and below /usr/src
     prebuilt package   beside the kernel's image: modprobe finds its module, the box loads it
     removal            nothing of it is left
+    lintian            finds no error in either, and nothing to warn of
 """
 
 from __future__ import annotations
@@ -101,6 +102,10 @@ def check(suite: str, kernel: KernelImage, room: Path) -> None:
     told("the kernel's image installed")
     prebuilt(chroot, kernel, source, room)
     told("prebuilt: installed, found by modprobe, loaded in a box; removed")
+    chroot.install("lintian")
+    for path in sorted(room.glob("*.deb")):
+        chroot.run("lintian", "--allow-root", "--fail-on", "error,warning", f"/tmp/{path.name}")
+    told(f"lintian {chroot.run('dpkg-query', '-W', '-f', '${Version}', 'lintian')}: nothing to complain of")
 
 
 def by_dkms(chroot: Chroot, kernel: KernelImage, source: Path, room: Path) -> None:

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
         ModuleLoadError,
         ModuleUnloadError,
         ProcessDiedError,
+        ProgramError,
         SigningError,
         SnapshotError,
     )
     from kobox.kernel.box import Box
+    from kobox.kernel.programs import DEVNULL, PIPE, STDOUT
     from kobox.kernel.wire import join
     from kobox.ko.modulefile import ModuleFile
     from kobox.tools.boot import boot
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "DEVNULL": "kobox.kernel.programs",
+    "PIPE": "kobox.kernel.programs",
+    "STDOUT": "kobox.kernel.programs",
     "Box": "kobox.kernel.box",
     "BoxError": "kobox.errors",
     "BoxHungError": "kobox.errors",
@@ -54,6 +59,7 @@ _HOMES = {
     "ModuleTree": "kobox.tree.moduletree",
     "ModuleUnloadError": "kobox.errors",
     "ProcessDiedError": "kobox.errors",
+    "ProgramError": "kobox.errors",
     "SigningError": "kobox.errors",
     "SnapshotError": "kobox.errors",
     "boot": "kobox.tools.boot",
@@ -62,6 +68,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "DEVNULL",
+    "PIPE",
+    "STDOUT",
     "Box",
     "BoxError",
     "BoxHungError",
@@ -79,6 +88,7 @@ __all__ = [
     "ModuleTree",
     "ModuleUnloadError",
     "ProcessDiedError",
+    "ProgramError",
     "SigningError",
     "SnapshotError",
     "boot",

@@ -6,7 +6,8 @@
             device.write(b"x")
         hello.unload()
 
-box       a clean box for each test; what is found in it fails the test, unless @pytest.mark.kobox_finding("kind") expects it
+box       a clean box for each test; what is found in it fails the test, unless it is expected:
+          @pytest.mark.kobox_finding("kind")
 module    the module, built once from the source beside the test; `modules` all of them, by name
 kernel    the kernel of the box: the default one, or each of --kobox-kernel
 """
@@ -108,7 +109,8 @@ def modules(request: pytest.FixtureRequest, kernel: KernelImage) -> dict[str, Pa
 
 @pytest.fixture
 def module(modules: dict[str, Path], request: pytest.FixtureRequest) -> Path:
-    """The .ko file of the source beside the test; of several, the one that is named like the directory, or comes first."""
+    """The .ko file of the source beside the test; of several, the one that is named like the directory, or
+    comes first."""
     return modules.get(_source(request).name.replace("-", "_")) or next(iter(modules.values()))
 
 
@@ -198,7 +200,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
 
 
 def _source(request: pytest.FixtureRequest) -> Path:
-    """The directory of the module's source: --kobox-source, `kobox_source` of the ini file, or where the test is, or above it."""
+    """The directory of the module's source: --kobox-source, `kobox_source` of the ini file, or where the test
+    is, or above it."""
     config = request.config
     if named := config.getoption("--kobox-source") or config.getini("kobox_source"):
         return config.rootpath / str(named)

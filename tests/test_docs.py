@@ -12,7 +12,7 @@ from tests.building import BuiltTestModules
 from tests.debian import EXT4, Programs
 
 ROOT = Path(__file__).parent.parent
-RUNNABLE = ("README.md", "docs/box.md", "docs/network.md", "docs/disks.md")
+RUNNABLE = ("README.md", "docs/box.md", "docs/shell.md", "docs/network.md", "docs/disks.md", "docs/shell.md")
 
 
 def python_in(page: str) -> list[tuple[int, str]]:

@@ -19,7 +19,7 @@ from kobox.author.files import write_aside
 from kobox.author.sign import Signer, append, signature_of
 from kobox.errors import KoboxError, ModuleFormatError
 from kobox.ko.modulefile import ModuleFile
-from kobox.ko.name import SUFFIXES
+from kobox.ko.name import SUFFIXES, from_path
 
 COMPRESSIONS = {"": "", "gzip": ".gz", "xz": ".xz", "zstd": ".zst"}
 
@@ -46,16 +46,15 @@ def install(modules: Sequence[Path], root: Path = Path("/"), options: InstallOpt
     """
     check_options(options)
     # All is made ready before anything is written: one bad module of several leaves the tree as it was.
-    ready = [(_release(path), ModuleFile(path).name, finished(path, options)) for path in modules]
+    ready = [(_release(path), file_stem(path), finished(path, options)) for path in modules]
     placed = []
     for release, name, content in ready:
         place = root / "lib/modules" / release / options.directory / f"{name}.ko{COMPRESSIONS[options.compress]}"
         place.parent.mkdir(parents=True, exist_ok=True)
         write_aside(place, content, mode=0o644)
-        for suffix in SUFFIXES:  # an earlier one, compressed otherwise, would hide or be hidden
-            other = place.with_name(name + suffix)
-            if other != place:
-                other.unlink(missing_ok=True)
+        for other in place.parent.iterdir():  # an earlier one, compressed otherwise, would hide or be hidden
+            if other != place and other.name.endswith(SUFFIXES) and from_path(other.name) == from_path(place.name):
+                other.unlink()
         placed.append(place)
     if options.depmod:
         from kobox.tools import depmod
@@ -78,6 +77,12 @@ def _release(path: Path) -> str:
     if not release or "/" in release:
         raise ModuleFormatError("no version magic, so no release to install it for", path=str(path))
     return release
+
+
+def file_stem(path: Path) -> str:
+    """The name of a module's file without suffix: its own, which may have dashes, or that of the module inside."""
+    inside = ModuleFile(path).name
+    return path.name.split(".ko")[0] if from_path(path.name) == inside else inside
 
 
 def finished(path: Path, options: InstallOptions) -> bytes:

@@ -37,7 +37,6 @@ _ROOM = Path(__file__).parent / "templates"
 _PLACEHOLDER = "skeleton"
 _ABOUT_FILES = {
     "Makefile": "for Kbuild, and for `make` by hand",
-    "conftest.py": "builds the module and boots the boxes of the tests",
     "dkms.conf": "for DKMS",
     ".clang-format": "the kernel's style, for `clang-format -i`",
     ".gitignore": "what a build by hand leaves",

@@ -2,6 +2,7 @@
 
     NAME-dkms_VERSION_all.deb                         /usr/src/NAME-VERSION/, built on the machine it is installed on
     NAME-modules-RELEASE_VERSION_amd64.deb            /lib/modules/RELEASE/updates/NAME.ko, for just that kernel
+                                                      (/usr/lib/modules where the kernel's package has its own)
 
 The scripts of a DKMS package do what dh_dkms's do: hand over to DKMS's own common.postinst, which adds, builds and
 installs for the kernels whose headers are there; take the module out of DKMS before the source goes.
@@ -23,10 +24,9 @@ from kobox.author.build import BuildOptions, build
 from kobox.author.deb import Member, Package, compressed_document
 from kobox.author.dkms import DkmsConfig, Source, check_word, configuration, source_of
 from kobox.author.files import write_aside
-from kobox.author.install import COMPRESSIONS, InstallOptions, check_options, finished
+from kobox.author.install import COMPRESSIONS, InstallOptions, check_options, file_stem, finished
 from kobox.errors import KoboxError
 from kobox.images.store import KernelImage
-from kobox.ko.modulefile import ModuleFile
 
 _AS_BUILT = InstallOptions()
 _DKMS_POSTINST = """\
@@ -202,8 +202,8 @@ def package_prebuilt(
     with tempfile.TemporaryDirectory() as room:
         built = build(directory, kernel, output=Path(room), options=BuildOptions(reproducible=True))
         suffix = f".ko{COMPRESSIONS[finishing.compress]}"
-        place = f"lib/modules/{release}/{finishing.directory}"
-        files = {f"{place}/{ModuleFile(path).name}{suffix}": Member(finished(path, finishing)) for path in built}
+        place = f"{_tree(kernel)}/{finishing.directory}"
+        files = {f"{place}/{file_stem(path)}{suffix}": Member(finished(path, finishing)) for path in built}
     package = Package(
         name=name,
         version=about.config.version,
@@ -221,6 +221,12 @@ def package_prebuilt(
         },
     )
     return _written(package, about, output)
+
+
+def _tree(kernel: KernelImage) -> str:
+    """Where the kernel's own package has its modules: since Debian 13 below /usr, as /lib is only a link."""
+    merged = kernel.modules is not None and "/usr/lib/modules/" in str(kernel.modules)
+    return f"{'usr/' if merged else ''}lib/modules/{kernel.release}"
 
 
 def _written(package: Package, about: _About, output: Path) -> Packaged:

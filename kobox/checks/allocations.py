@@ -7,7 +7,7 @@ and not carried out.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +21,7 @@ from kobox.kernel.box import Box
 from kobox.kernel.probes import FROM_MODULE, INSIDE, TRACKED_0, TRACKED_1
 from kobox.machine.watch import Mark
 
-STACK = 0x4000  # THREAD_SIZE: a stack is aligned to it
+_STACK = 0x4000  # THREAD_SIZE: a stack is aligned to it
 _WORD = (1 << 64) - 1
 _SUFFIXES = ("", "_noprof")
 _ZERO_SIZE = 16  # ZERO_SIZE_PTR: what kmalloc(0) gives
@@ -73,7 +73,7 @@ class Allocations:
         self._caches: dict[int, tuple[int, bool, bool]] = {}  # cache -> size asked for, has a constructor, RCU-typed
         self._pages: dict[int, Object] = {}  # struct page -> object
         self._per_cpu: dict[int, Object] = {}  # per-CPU pointer -> object
-        self.stacks: set[int] = set()  # on which the module has allocated
+        self._stacks: set[int] = set()  # on which the module has allocated
         self._open: set[int] = set()  # stacks in an allocator already
         self._plain: set[int] = set()  # stacks on which an allocator is called again after it had no memory
         self._tried: dict[int, list[Object]] = {}  # by stack: what an allocator has given, and the module has not got
@@ -96,15 +96,31 @@ class Allocations:
         trace = self._examination.trace(hit)
         return replace(trace, frames=trace.frames[1:])
 
+    def referenced(self, things: Sequence[Object]) -> list[int]:
+        """How many words in the kernel point to each of these objects, in order of address: not counted are free
+        memory, and what is left of their calls on the stacks of those who allocated them."""
+        btf = self._box.symbols.btf
+        offsets = btf.offset("page", "_refcount"), btf.offset("page", "compound_head")
+        pages = [self._machine.translate(stack + at) for stack in self._stacks for at in range(0, _STACK, PAGE)]
+        return list(
+            self._watch.referenced(
+                [(thing.address, thing.address + max(thing.size, 1)) for thing in things],
+                (self._vmemmap, self._page_size, *offsets),
+                [page // PAGE for page in pages if page is not None],
+            )
+        )
+
     def given_back(self, thing: Object) -> bool:
         """Whether an object that nobody was seen to free is free: pages can go with their last reference."""
         return thing.kind is Kind.PAGES and self._refcount(thing.page) < 1
 
     def _probe(self, name: str, enter: Any, leave: Any = None, when: int = FROM_MODULE) -> None:
         """A probe on a function, under whichever of its names this kernel has it."""
-        found = next((name + suffix for suffix in _SUFFIXES if name + suffix in self._box.symbols), None)
-        if found is not None:
-            self._examination.probe(found, enter, leave, when=when)
+        for found in (name + suffix for suffix in _SUFFIXES):
+            address = self._box.symbols.find(found)
+            if address is not None and not address & 15:  # else it is some file's own copy of an inline function
+                self._examination.probe(found, enter, leave, when=when)
+                return
 
     def _probe_allocators(self) -> None:
         for row in allocators.ALLOCATORS:
@@ -139,10 +155,10 @@ class Allocations:
     # -- allocation --------------------------------------------------------------------------------------------
 
     def _allocating(self, hit: Any, row: Allocator) -> None:
-        stack = hit.registers.rsp & -STACK
+        stack = hit.registers.rsp & -_STACK
         if stack in self._open:
             return
-        self.stacks.add(stack)
+        self._stacks.add(stack)
         if row.how == "again" and self._is_gone(hit, "krealloc"):
             return
         names = hit.probe.parameter_names[:6]

@@ -14,7 +14,9 @@ A plan and a unit of it are small values that can be pickled: a worker needs the
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
+import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,12 +26,14 @@ from typing import TYPE_CHECKING, Any
 from kobox.checks.coverage import Coverage, CoverageCheck, Executed
 from kobox.checks.crashes import Crash, shrink
 from kobox.checks.examination import Check, Examination, Exercise
-from kobox.checks.exercise import GenericExercise, Program, Steps, exercise_of
+from kobox.checks.exercise import GenericExercise, Program, Steps, TestFile, exercise_of
 from kobox.checks.faults import Fault, FaultInjection, Faults, FaultSites, FaultTable, fault_id
 from kobox.checks.files import Surroundings, Target
 from kobox.checks.finding import Chain, Finding, Severity, worst_first
 from kobox.checks.pool import Pool, WorkerDied
+from kobox.checks.races import CMDLINE, Interrupted, Race, Traced, calls_of, points_of
 from kobox.checks.timeline import Event, Timeline
+from kobox.errors import KoboxError
 from kobox.ko.modulefile import ModuleFile
 
 if TYPE_CHECKING:
@@ -47,6 +51,8 @@ CHECKS = (
 
 _FAULT_CPU = 3.0  # virtual seconds of CPU time that a call may burn in a run with a fault
 _LIFE_CPU = 30.0
+POINTS = 8
+"""At how many points two calls are tried against each other at most."""
 _CRASHES = 4  # findings of the generic exercise that are made short
 
 
@@ -66,6 +72,8 @@ class Plan:
     depth: int = 1
     fault_tables: tuple[str, ...] = ()
     replay: Faults = ()
+    preempt: int = 0
+    race: Race | None = None
     seed: int = 0
     seconds: float = 60.0
     workers: int = 0
@@ -77,12 +85,13 @@ class Plan:
 class Unit:
     """One run: a module's life, with what fails in it."""
 
-    kind: str  # life, fault
+    kind: str  # life, fault, race; warm: nothing comes of it but a worker that is ready
     faults: Faults = ()
     programs: tuple[Program, ...] = ()
+    races: tuple[Race, ...] = ()  # one; at point 0: at all points that matter, POINTS of them at most
 
     def __str__(self) -> str:
-        return fault_id(self.faults) or self.kind
+        return fault_id(self.faults) or (self.races[0].words if self.races else self.kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +109,15 @@ class Outcome:
     abandoned: int = 0
     files: tuple[str, ...] = ()
     crashes: tuple[Crash, ...] = ()
+    left_out: tuple[str, ...] = ()
     events: tuple[Event, ...] = ()
     release: str = ""
     lives: int = 0
     ended: str = ""
     seconds: float = 0.0
     unwatched: int = 0
+    raced: int = 0
+    switched: int = 0
 
 
 @dataclass(slots=True)
@@ -123,6 +135,8 @@ class Report:
     lives: int = 0
     runs: int = 0
     ended: str = ""
+    raced: int = 0
+    switched: int = 0
     calls: int = 0
     abandoned: int = 0
     files: list[str] = field(default_factory=list)
@@ -140,17 +154,23 @@ class Report:
 class Examiner:
     """Does units of one plan in a box of its own."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, cmdline: str = "") -> None:
         from kobox.tools.boot import boot
 
         self.plan = plan
+        self._racing: Examiner | None = None
         self.file = ModuleFile(plan.module)
-        self.box: Box = boot(plan.kernel, memory=plan.memory)
+        self.box: Box = boot(plan.kernel, memory=plan.memory, cmdline=cmdline)
         for path in plan.needs:
             self.box.insmod(path)
         _load_dependencies(self.box, self.file)
         self.box.keep_as_start()
-        self.sites = FaultSites(self.file, FaultTable(*map(Path, plan.fault_tables)))
+        btf = self.box.symbols.btf
+        self.sites = FaultSites(
+            self.file,
+            FaultTable(*map(Path, plan.fault_tables)),
+            lambda function: [parameter.name for parameter in btf.parameters(function) or ()],
+        )
         self.box.reset()
         self.exercise = exercise_of(plan.exercise) if plan.exercise != "auto" else None
         self.surroundings = Surroundings(self.box) if plan.exercise == "auto" else None
@@ -158,6 +178,12 @@ class Examiner:
     def examine(self, unit: Unit) -> Outcome:
         """Do one unit."""
         begin = time.monotonic()
+        if unit.races:
+            self._racing = self._racing or Examiner(replace(self.plan, exercise="none"), CMDLINE)
+            return self._racing.race(unit.races[0])
+        if unit.kind == "warm":
+            self.play(None)
+            return Outcome()
         faulty = unit.kind == "fault"
         injection = FaultInjection(self.sites, unit.faults, learn=not faulty or self.plan.depth > 1)
         checks, _ = checks_of(self.plan.checks)
@@ -168,12 +194,15 @@ class Examiner:
             self.file,
             [*checks, injection, coverage, *([] if faulty else [timeline])],
             parameters=self.plan.parameters,
-            loads=1 if faulty else self.plan.loads,
+            loads=1 if faulty or self.plan.replay else self.plan.loads,
         )
         examination.fault = fault_id(unit.faults)
         self.box.limits.cpu = _FAULT_CPU if faulty else _LIFE_CPU
         exercise = self._exercise(unit, coverage, timeline)
-        findings = _at_once(examination.run(exercise))
+        if isinstance(exercise, TestFile):
+            findings = _at_once(examination.drive(exercise.tests(Path(self.plan.module).resolve())))
+        else:
+            findings = _at_once(examination.run(exercise))
         generic = exercise if isinstance(exercise, GenericExercise) else None
         crashes = self._crashes(findings, generic) if generic else ()
         return Outcome(
@@ -186,6 +215,7 @@ class Examiner:
             abandoned=generic.abandoned if generic else 0,
             files=tuple(generic.files) if generic else (),
             crashes=crashes,
+            left_out=tuple(exercise.left_out) if isinstance(exercise, TestFile) else (),
             events=timeline.events if not faulty else (),
             injected=len(injection.injected) == len(unit.faults),
             release=self.box.release,
@@ -194,6 +224,40 @@ class Examiner:
             seconds=time.monotonic() - begin,
             unwatched=max(0, len(self.sites) - injection.limit),
         )
+
+    def race(self, race: Race) -> Outcome:
+        """Interrupt a call at its point, or, where that is 0, at each point that matters."""
+        begin = time.monotonic()
+        points = [race.point] if race.point else self._points(race)
+        findings: list[Finding] = []
+        switched = 0
+        for point in points:
+            exercise = Interrupted(replace(race, point=point))
+            found = [finding for finding in self.play(exercise) if finding.stage == "exercise" or finding.records]
+            findings += [
+                replace(finding, fault=str(exercise.race), message=f"{finding.message}; {exercise.race.words}")
+                for finding in found
+            ]
+            switched += exercise.switched
+        return Outcome(
+            findings=tuple(findings),
+            release=self.box.release,
+            lives=1,
+            seconds=time.monotonic() - begin,
+            raced=len(points),
+            switched=switched,
+        )
+
+    def _points(self, race: Race) -> list[int]:
+        traced = Traced(race.setup, race.first)
+        coverage = CoverageCheck(self.sites.code)
+        examination = Examination(self.box, self.file, [coverage], parameters=self.plan.parameters)
+        examination.run(traced)
+        if examination.placement is None:
+            return []
+        located = self.sites.code.located(examination.placement)
+        chance = random.Random(f"{self.plan.seed} {race}")
+        return points_of(traced.addresses, self.sites.code, located, POINTS, chance)
 
     def _crashes(self, findings: Sequence[Finding], exercise: GenericExercise) -> tuple[Crash, ...]:
         """What led to the findings of the exercise, made short."""
@@ -212,7 +276,7 @@ class Examiner:
         self.box.limits.cpu = _FAULT_CPU
         return _at_once(examination.run(exercise))
 
-    def _exercise(self, unit: Unit, coverage: CoverageCheck, timeline: Timeline) -> Exercise | None:
+    def _exercise(self, unit: Unit, coverage: CoverageCheck, timeline: Timeline) -> Exercise | TestFile | None:
         """What is done between load and unload: in the first life the generic exercise explores, later runs repeat its
         corpus."""
         if self.surroundings is None:
@@ -255,38 +319,68 @@ class _Checking:
         self.progress = progress
         self.begin = time.monotonic()
         file = ModuleFile(plan.module)
+        if file.elf.architecture != "x86_64":
+            raise KoboxError(f"{plan.module}: a module for {file.elf.architecture}; boxes run those for x86_64")
         self.report = Report(plan, file.name, coverage=Coverage(file))
         self.keys: set[Any] = set()
         self.queued: set[Faults] = set()
         self.done = 0
         self.programs: tuple[Program, ...] = ()
+        self.races = 0
 
     def run(self) -> Report:
         plan, report = self.plan, self.report
+        assert report.coverage is not None
         report.unchecked += checks_of(plan.checks)[1]
         workers = plan.workers or min(os.cpu_count() or 1, 8)
         with Pool[Unit, Outcome](lambda: Examiner(plan).examine, workers) as pool:
-            pool.submit(Unit("fault", plan.replay) if plan.replay else Unit("life"))
+            if plan.race is not None:
+                pool.submit(Unit("race", races=(plan.race,)))
+            else:
+                # What the generic exercise does in a run with a fault, it must find out in a life without one.
+                alone = plan.replay and plan.exercise != "auto"
+                pool.submit(Unit("fault", plan.replay) if alone else Unit("life"))
+                if plan.faults and not plan.replay:  # while one worker lives that life, the others get ready
+                    for _ in range(1, workers):
+                        pool.submit(Unit("warm"))
             for unit, outcome in pool.results():
                 self._take(pool, unit, outcome)
                 if time.monotonic() - self.begin > plan.seconds:
                     report.skipped += len(pool.withdraw())
+        if not report.coverage.file.debug.available:
+            report.unchecked.append(
+                "lines and local variables: the module has no debugging information (build it with -g)"
+            )
+        if never := report.coverage.never_reached():
+            what = "1 function" if len(never) == 1 else f"{len(never)} functions"
+            report.unchecked.append(f"{what} that no run reached: {', '.join(never[:6])}{' …' * (len(never) > 6)}")
         report.findings = worst_first(report.findings)
         report.seconds["all"] = time.monotonic() - self.begin
+        if report.raced and not report.switched:
+            report.unchecked.append("races: this kernel did not switch to another process within the module's code")
         if report.skipped:
-            report.unchecked.append(f"{report.skipped} faults: the time was over after {plan.seconds:g} s (--time)")
+            report.unchecked.append(f"{report.skipped} runs: the time was over after {plan.seconds:g} s (--time)")
         return report
 
     def _take(self, pool: Pool[Unit, Outcome], unit: Unit, outcome: Outcome | WorkerDied) -> None:
+        if unit.kind == "warm":
+            return
         self.done += 1
         if isinstance(outcome, WorkerDied):
             self.report.unchecked.append(f"{unit}: {outcome}")
+            advice = (
+                "The mistake is kobox's, but this run has brought it about: what the module did in it is not known."
+            )
+            message = f"{outcome}: {unit}"
+            self.report.findings.append(
+                Finding("not-finished", Severity.ERROR, message, fault=fault_id(unit.faults), advice=advice)
+            )
             return
-        for finding in outcome.findings:
+        for finding in () if unit.kind == "life" and self.plan.replay else outcome.findings:
             if finding.key not in self.keys:
                 self.keys.add(finding.key)
                 self.report.findings.append(finding)
-        part = "faults" if unit.faults else "lives"
+        part = "faults" if unit.faults else "races" if unit.races else "lives"
         self.report.seconds[part] = self.report.seconds.get(part, 0.0) + outcome.seconds
         self.report.runs += 1
         self.report.release = outcome.release
@@ -294,13 +388,16 @@ class _Checking:
         self.report.coverage.add(outcome.executed)
         if unit.kind == "life":
             self._learn(pool, outcome)
+        elif unit.races:
+            self.report.raced += outcome.raced
+            self.report.switched += outcome.switched
         elif not outcome.injected:
             self.report.unchecked.append(f"{unit}: this place was not reached again")
         else:
             self.report.tried += 1
             if self.plan.depth > 1 and len(unit.faults) < self.plan.depth and not self.plan.replay:
                 self._submit(pool, [(*unit.faults, other) for other in outcome.after])
-        self.progress("faults", self.done, len(self.queued) + 1)
+        self.progress("faults" if unit.faults else "runs", self.done, len(self.queued) + self.races + 1)
 
     def _learn(self, pool: Pool[Unit, Outcome], outcome: Outcome) -> None:
         report = self.report
@@ -311,10 +408,24 @@ class _Checking:
         report.places = dict(outcome.reached)
         if outcome.unwatched:
             report.unchecked.append(f"{outcome.unwatched} calls that could fail: too many in one module to watch")
+        report.unchecked += [f"test left out: {text}" for text in outcome.left_out]
         if outcome.ended:
             report.unchecked.append(f"what comes after: {outcome.ended}")
+        if self.plan.replay:
+            report.places.clear()
+            self._submit(pool, [self.plan.replay])
+            return
         if self.plan.faults:
             self._submit(pool, [(fault,) for fault in report.places])
+        if self.plan.preempt:
+            pairs = itertools.islice(
+                calls_of(outcome.programs, random.Random(self.plan.seed)), self.plan.preempt // POINTS
+            )
+            for setup, first, second in pairs:
+                self.races += 1
+                pool.submit(Unit("race", races=(Race(setup, first, second, 0),)))
+            if not self.races:
+                report.unchecked.append("races: the exercise found no calls that two processes could make at once")
 
     def _submit(self, pool: Pool[Unit, Outcome], runs: Sequence[Faults]) -> None:
         for faults in runs:
@@ -351,7 +462,7 @@ def _blame(finding: Finding, injection: FaultInjection) -> Finding:
     if not injection.injected or finding.kind not in ("oops", "wild-access"):
         return finding
     address = _address_in(finding)
-    for fault in injection.injected:
+    for fault in reversed(injection.injected):
         failure = injection.sites.failure(fault)
         if failure is None or address is None or not _near(address, failure.value):
             continue

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from kobox.checks.callsites import CodeMap, LocatedCode
+from kobox.checks.callsites import CodeMap, LocatedCode, call_sites
 from kobox.checks.examination import Check, Examination
 from kobox.ko import x86
 from kobox.ko.modulefile import ModuleFile
@@ -26,6 +27,9 @@ Executed = Mapping[str, bytes]
 """By section: a byte for each of its bytes, 1 where an instruction starts that was executed."""
 
 _INIT = frozenset((".init.text", ".exit.text"))
+
+_NO_FUNCTIONS = ("__pfx_", "__cfi_", "__SCT__")  # padding, and trampolines of static calls
+_NOT_THEIRS = frozenset(("__stack_chk_fail",))  # what compilers call on paths that nobody has written
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,7 @@ class Coverage:
                 sum(map(self.reached, blocks)),
             )
             for (section, name), blocks in rows.items()
-            if not name.startswith(("__pfx_", "__cfi_"))
+            if not name.startswith(_NO_FUNCTIONS)
         ]
 
     def missed_runs(self, function: FunctionCoverage) -> list[tuple[int, int]]:
@@ -140,6 +144,36 @@ class Coverage:
             lines[row.line] = lines.get(row.line, False) or any(flags[row.start : row.end])
         return found
 
+    def missed_paths(self) -> list[str]:
+        """The paths that no run took in functions that some run entered, mostly those of errors: "hello_init
+        (hello.c:40-42)"."""
+        found = []
+        for function in self.functions():
+            if not function.reached:
+                continue
+            for start, end in self.missed_runs(function):
+                place = self._lines_of(function.section, start, end)
+                found.append(f"{function.name} ({place})" if place else f"{function.name}+{start - function.start:#x}")
+        return list(dict.fromkeys(found))
+
+    def _lines_of(self, section: str, start: int, end: int) -> str:
+        """The lines of the module's own source that a stretch of code comes from: "hello.c:40-42"."""
+        number, lines, file = self.code.sections[section], set[int](), ""
+        for instruction in x86.instructions(self.code.elf.data(number), start, end):
+            places = [place for place in self.file.debug.lines(number, instruction.offset) if place.path in self._own]
+            if places:
+                file = places[0].file
+                lines.add(places[0].line)
+        if not lines:
+            return ""
+        low, high = min(lines), max(lines)
+        return f"{file}:{low}" if low == high else f"{file}:{low}-{high}"
+
+    @cached_property
+    def _own(self) -> set[str]:
+        """The paths of the module's own sources."""
+        return set(self.lines())
+
     # -- telling -----------------------------------------------------------------------------------------------
 
     def plain(self) -> dict[str, Any]:
@@ -153,6 +187,7 @@ class Coverage:
             "blocks_reached": reached,
             "lines": len(lines),
             "lines_reached": sum(lines),
+            "missed_paths": self.missed_paths(),
             "functions": [
                 {
                     "name": function.name,
@@ -167,14 +202,13 @@ class Coverage:
     def summary(self) -> list[str]:
         """Some lines for a person."""
         plain = self.plain()
-        never = [row["name"] for row in plain["functions"] if not row["reached"]]
-        text = f"{plain['blocks_reached']} of {plain['blocks']} basic blocks ({_percent(plain['blocks_reached'], plain['blocks'])})"
+        text = _share(plain["blocks_reached"], plain["blocks"], "basic blocks")
         if plain["lines"]:
-            text += f", {plain['lines_reached']} of {plain['lines']} lines ({_percent(plain['lines_reached'], plain['lines'])})"
+            text += f", {_share(plain['lines_reached'], plain['lines'], 'lines')}"
         out = [text]
-        if never:
-            shown = ", ".join(never[:8]) + (f" and {len(never) - 8} more" if len(never) > 8 else "")
-            out.append(f"never reached: {shown}")
+        if missed := self.missed_paths():
+            shown = ", ".join(missed[:6]) + (f" and {len(missed) - 6} more" if len(missed) > 6 else "")
+            out.append(f"paths not taken: {shown}")
         return out
 
     def never_reached(self) -> list[str]:
@@ -194,17 +228,22 @@ class Coverage:
         return {"executed": {name: bytes(flags) for name, flags in self.executed.items()}}
 
 
-def _percent(part: int, whole: int) -> str:
-    return f"{100 * part // whole if whole else 100}%"
+def _share(part: int, whole: int, of: str) -> str:
+    return f"{part} of {whole} {of} ({100 * part // whole if whole else 100}%)"
 
 
 def _blocks_of(code: CodeMap, section: str) -> Iterable[Block]:
     data = code.elf.data(code.sections[section])
     starts = _targets_from_data(code, section)
+    compilers = [
+        site.offset for site in call_sites(code.elf) if site.section == section and site.function in _NOT_THEIRS
+    ]
     for start, size, name in code.functions[section].rows:
-        if not size or name.startswith(("__pfx_", "__cfi_")):
+        if not size or name.startswith(_NO_FUNCTIONS):
             continue
-        yield from _split(section, name, list(x86.instructions(data, start, start + size)), starts)
+        for block in _split(section, name, list(x86.instructions(data, start, start + size)), starts):
+            if not any(block.start <= offset < block.end for offset in compilers):
+                yield block
 
 
 def _split(section: str, name: str, rows: list[x86.Instruction], targets: set[int]) -> Iterable[Block]:

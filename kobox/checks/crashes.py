@@ -51,10 +51,7 @@ def shrink(
         return left[0] >= 0 and still(candidate)
 
     short = list(programs)
-    if len(short) > 1 and asked(short[-1:]):
-        short = short[-1:]
-    else:
-        short = _without(short, asked)
+    short = short[-1:] if len(short) > 1 and asked(short[-1:]) else _without(short, asked)
     for number in range(len(short) - 1, -1, -1):
 
         def with_steps(steps: Sequence[Step], number: int = number) -> bool:
@@ -81,7 +78,7 @@ def _without(items: list[Item], still: Callable[[Sequence[Item]], bool]) -> list
     return items
 
 
-def test_source(crash: Crash, plan: Plan, module: str, place: Path) -> str:
+def source_of(crash: Crash, plan: Plan, module: str, place: Path) -> str:
     """A pytest file, to be written to `place`, that fails as long as the module does what was found."""
     steps = "".join(
         "    [\n" + "".join(f"        {tuple(step)!r},\n" for step in program) + "    ],\n"

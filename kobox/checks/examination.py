@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from typing import Any
 
 from kobox.checks.finding import Chain, Finding, Frame, Severity, Thing, chain_of, frame_of
@@ -74,6 +73,9 @@ class Check:
     def linked(self, examination: Examination) -> None:
         """The module is in memory (`examination.module`), its init has not run."""
 
+    def initialised(self, examination: Examination) -> None:
+        """The module's init has returned, and said that all is well; nothing has been done after that."""
+
     def exited(self, examination: Examination) -> None:
         """The module's exit function has returned, or its init with an error; nothing has been done after that."""
 
@@ -108,6 +110,7 @@ class Examination:
         self.error: Exception | None = None  # what ended it early: init's error, a dead box
         self.lives = 0  # how often the module was loaded and unloaded again
         self.fault = ""  # the ID of what is made to fail
+        self._driven = False  # others load and unload it
         self._gone = False  # the module has left, and the box has not settled yet
         self._keys: set[Any] = set()
         self._probes: list[Any] = []
@@ -141,6 +144,12 @@ class Examination:
         self._probes.append(probe)
         return probe
 
+    def probe_code(self, address: int, on_entry: Any = None, on_return: Any = None) -> Any:
+        """A probe on the module's own code, for as long as the module is there."""
+        probe = self.box.probe(address, on_entry, on_return)
+        self._of_this_life.append(probe)
+        return probe
+
     def trace(self, hit: Hit | None = None, *, limit: int = 48) -> Trace:
         """The calls at this moment. A call that the module has made by a jump, at the end of a function, leaves
         nothing on the stack: in a probe that is told by FROM_MODULE it stands in the chain all the same."""
@@ -166,13 +175,26 @@ class Examination:
                 found.extend(self._module_frames(frame, *place))
         return tuple(found)
 
+    def symbol(self, address: int) -> str:
+        """The module's own name for an address: of the variable or function there; "" for other places."""
+        place = self.placement.find(address) if self.placement is not None else None
+        if place is None:
+            return ""
+        for variable in self.file.debug.variables:
+            if variable.section == place[0] and variable.offset <= place[1] < variable.offset + variable.size:
+                return variable.name
+        function = self.file.debug.function_at(*place)
+        return function.name if function else ""
+
     def in_module(self, address: int) -> bool:
         """Whether an address lies in the module, while it is loaded."""
         return self.module is not None and address in self.module
 
     def _kernel_frame(self, frame: StackFrame) -> Frame:
         if frame.address not in self._frames:
-            symbol = self.box.symbols.lookup(frame.inside)
+            symbol = None
+            with suppress(KoboxError, ValueError):  # the list of modules may be spoilt
+                symbol = self.box.symbols.lookup(frame.inside)
             if symbol is None:
                 return Frame(f"{frame.address:#x}", address=frame.address)
             found = Frame(symbol.name, frame.address - symbol.address, symbol.module, address=frame.address)
@@ -221,6 +243,23 @@ class Examination:
             self._give_up(error)
         finally:
             self.finish()
+        return self.findings
+
+    def drive(self, tests: Sequence[Exercise]) -> list[Finding]:
+        """Do each of `tests`, which load, use and unload the module themselves, in a box reset before; the findings."""
+        self._driven = True
+        for test in tests:
+            self.stage = Stage.BEFORE
+            self.begin()
+            try:
+                self._exercise(test)
+            except BoxError as error:
+                self.error = error
+                self._give_up(error)
+            finally:
+                self.lives += self._gone
+                self.finish()
+                self.module, self._gone = None, False
         return self.findings
 
     def begin(self) -> None:
@@ -297,7 +336,7 @@ class Examination:
                 "exercise-failed",
                 Severity.ERROR,
                 f"the exercise failed: {type(error).__name__}: {error}",
-                advice="Either the module does not do what the exercise expects, or the exercise expects the wrong thing.",
+                advice="The module does not do what the exercise expects, or the exercise expects the wrong thing.",
             )
         finally:
             if self.box.alive:
@@ -325,6 +364,8 @@ class Examination:
             if found is not None and (self.module is None or self._gone):
                 self._gone = False
                 self.module = found
+                if self._driven:
+                    self.stage = Stage.INIT
                 self.placement = Placement.of(self.box, found, self.file)
                 self._watch_code()
                 self._watch_functions(found)
@@ -337,23 +378,39 @@ class Examination:
                 for check in self.checks:
                     check.leaving(self)
 
-        self.probe("do_init_module", came)
+        def has_come(hit: Any) -> None:
+            if self._driven and hit.result == 0:
+                self.stage = Stage.EXERCISE
+
+        def must_go(hit: Any) -> None:
+            self.stage = Stage.EXIT
+
+        self.probe("do_init_module", came, has_come if self._driven else None)
         self.probe("free_module", leaves)
+        if self._driven:
+            name_of_call = next(iter(self.box.symbols.matching("__x64_sys_delete_module")), "")
+            if name_of_call:
+                self.probe(name_of_call, must_go)
 
     def _watch_functions(self, module: LoadedAt) -> None:
-        """Be told when init has failed and when exit has returned."""
+        """Be told when init and exit have returned."""
         btf, read = self.box.symbols.btf, self.box.machine.read
 
-        def returned(hit: Hit, always: bool) -> None:
-            if self.module is module and (always or hit.result):
+        def init_returned(hit: Hit) -> None:
+            if self.module is module:
+                failed = (hit.result or 0) >> 31 & 1  # an int; what is above zero is a success, with a warning
+                for check in self.checks:
+                    (check.exited if failed else check.initialised)(self)
+
+        def exit_returned(hit: Hit) -> None:
+            if self.module is module:
                 for check in self.checks:
                     check.exited(self)
 
-        for member in ("init", "exit"):
+        for member, returned in (("init", init_returned), ("exit", exit_returned)):
             function = int.from_bytes(read(module.address + btf.offset("module", member), 8), "little")
             if function:
-                probe = self.box.probe(function, None, partial(returned, always=member == "exit"))
-                self._of_this_life.append(probe)
+                self.probe_code(function, None, returned)
 
     def _give_up(self, error: BoxError) -> None:
         """A call that did not come back is a finding; what has killed a process or the kernel stands in the kernel's
@@ -366,7 +423,7 @@ class Examination:
                 Severity.ERROR,
                 f"{self.stage!s} does not come back: {how}",
                 chain=(frame,) if frame else (),
-                advice="Look for a loop whose condition nobody changes, a lock taken twice, a wait without its wake-up.",
+                advice="Look for a loop that nobody ends, a lock taken twice, a wait without its wake-up.",
             )
 
     def _watch_code(self) -> None:

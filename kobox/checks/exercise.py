@@ -13,6 +13,7 @@ injected faults repeat.
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 import random
 import struct
@@ -35,6 +36,7 @@ CALLS = 1200
 
 _LIMITS = Limits(timeout=0.5, cpu=3.0)  # of one call, in virtual seconds
 _SLOTS = 3
+_DRY = 4  # programs on one file that reach nothing new before the others go first
 
 
 class ExerciseError(KoboxError):
@@ -48,6 +50,7 @@ class Step(NamedTuple):
     close                pread size offset    pwrite data offset  ioctl request value   mmap length protection flags
     offset fsync                fcntl command value  ftruncate size      read_at address size  write_at address size
     mknod path mode device (no slot)          sleep seconds (no slot)
+    socket family type protocol               sendto data address
     """
 
     call: str
@@ -58,14 +61,79 @@ class Step(NamedTuple):
 Program = tuple[Step, ...]
 
 
-def exercise_of(spec: str) -> Exercise | None:
+class TestFile:
+    """The tests of a pytest file: functions `test_…` that load, use and unload the module themselves.
+
+    `tests` are they, one for each set of parameters (pytest.mark.parametrize). They may ask for `box`, `module` or `ko`
+    (the module's path) and `modules` (by name); `left_out` names those that ask for more.
+    """
+
+    __test__ = False  # pytest: this is none
+
+    def __init__(self, path: Path, functions: dict[str, Callable[..., Any]]) -> None:
+        self.left_out: list[str] = []
+        self._tests: list[tuple[Callable[..., Any], dict[str, Any]]] = []
+        for name, function in functions.items():
+            wanted = list(inspect.signature(function).parameters)
+            for given in _parameter_sets(function):
+                if unknown := set(wanted) - set(given) - _FIXTURES:
+                    self.left_out.append(f"{path.name}: {name} wants {', '.join(sorted(unknown))}")
+                    break
+                self._tests.append((function, given))
+
+    def tests(self, module: Path) -> list[Exercise]:
+        """The tests as exercises of a module."""
+
+        def one(function: Callable[..., Any], given: dict[str, Any]) -> Exercise:
+            def exercise(box: Box) -> None:
+                fixtures = {"box": box, "module": module, "ko": module, "modules": {module.stem: module}}
+                wanted = inspect.signature(function).parameters
+                _judged(function, {name: fixtures[name] for name in wanted if name in fixtures} | given)
+
+            return exercise
+
+        return [one(function, given) for function, given in self._tests]
+
+
+_FIXTURES = frozenset(("box", "module", "ko", "modules"))
+
+
+def _judged(function: Callable[..., Any], arguments: dict[str, Any]) -> None:
+    """Call a test. What pytest raises to fail or skip is no Exception."""
+    try:
+        function(**arguments)
+    except Exception:
+        raise
+    except BaseException as outcome:
+        if type(outcome).__name__ == "Failed":
+            raise AssertionError(str(outcome)) from outcome
+        if type(outcome).__name__ != "Skipped":
+            raise
+
+
+def _parameter_sets(function: Callable[..., Any]) -> list[dict[str, Any]]:
+    """The arguments that pytest.mark.parametrize gives: one dictionary for each call."""
+    sets: list[dict[str, Any]] = [{}]
+    for mark in getattr(function, "pytestmark", ()):
+        if mark.name != "parametrize":
+            continue
+        names = mark.args[0].replace(",", " ").split() if isinstance(mark.args[0], str) else list(mark.args[0])
+        rows = [
+            getattr(value, "values", value) if len(names) > 1 or hasattr(value, "values") else (value,)
+            for value in mark.args[1]
+        ]
+        sets = [{**before, **dict(zip(names, row, strict=True))} for before in sets for row in rows]
+    return sets
+
+
+def exercise_of(spec: str) -> Exercise | TestFile | None:
     """The exercise that `none` or the path of a Python file names. Raises `ExerciseError`."""
     if spec == "none":
         return None
     return _from_file(Path(spec))
 
 
-def _from_file(path: Path) -> Exercise:
+def _from_file(path: Path) -> Exercise | TestFile:
     try:
         loader = importlib.util.spec_from_file_location(f"kobox_exercise_{path.stem}", path)
         assert loader is not None
@@ -74,10 +142,13 @@ def _from_file(path: Path) -> Exercise:
         loader.loader.exec_module(module)
     except Exception as error:
         raise ExerciseError(f"{path}: cannot be run: {type(error).__name__}: {error}") from error
-    if not callable(getattr(module, "exercise", None)):
-        raise ExerciseError(f"{path}: has no function `exercise(box)`")
-    exercise: Exercise = module.exercise
-    return exercise
+    if callable(getattr(module, "exercise", None)):
+        exercise: Exercise = module.exercise
+        return exercise
+    tests = {name: value for name, value in vars(module).items() if name.startswith("test_") and callable(value)}
+    if not tests:
+        raise ExerciseError(f"{path}: has no function `exercise(box)`, and no tests")
+    return TestFile(path, tests)
 
 
 class Steps:
@@ -129,13 +200,27 @@ class Player:
                 self._call("close", self._slots.pop(step.slot))
             path, flags = step.arguments
             self._slots[step.slot] = self._call("open", path, flags | os.O_CLOEXEC, 0)
+        elif step.call == "socket":
+            self._slots[step.slot] = self._call("socket", *step.arguments)
         elif step.call == "mknod":
             self._call("mknod", *step.arguments)
         elif step.call == "sleep":
             self._box.sleep(*step.arguments)
         elif step.slot in self._slots:
             fd = self._slots.pop(step.slot) if step.call == "close" else self._slots[step.slot]
-            _CALLS[step.call](self._call, fd, *step.arguments)
+            if step.call == "mmap":
+                self._mmap(fd, *step.arguments)
+            else:
+                name, arguments = system_call(step, fd)
+                self._call(name, *arguments)
+
+    def _mmap(self, fd: int, length: int, protection: int, flags: int, offset: int) -> None:
+        """Map it, have the kernel bring each page in (its fault handler runs), and take it away."""
+        address = self._call("mmap", 0, length, protection, flags, fd, offset)
+        try:  # MADV_POPULATE_WRITE, MADV_POPULATE_READ
+            self._call("madvise", address, min(length + 4095 & -4096, 1 << 16), 23 if protection & 2 else 22)
+        finally:
+            self._call("munmap", address, length)
 
     def _call(self, name: str, *arguments: Any) -> int:
         """A call of this player's process; one that blocks is abandoned with its process. Raises `OSError`."""
@@ -154,58 +239,24 @@ class Player:
             raise
 
 
-_Call = Callable[..., int]
-
-
-def _read(call: _Call, fd: int, size: int) -> None:
-    call("read", fd, bytearray(size), size)
-
-
-def _write(call: _Call, fd: int, data: bytes) -> None:
-    call("write", fd, data, len(data))
-
-
-def _pread(call: _Call, fd: int, size: int, offset: int) -> None:
-    call("pread64", fd, bytearray(size), size, offset)
-
-
-def _pwrite(call: _Call, fd: int, data: bytes, offset: int) -> None:
-    call("pwrite64", fd, data, len(data), offset)
-
-
-def _ioctl(call: _Call, fd: int, request: int, value: int | bytes) -> None:
-    call("ioctl", fd, request, bytearray(value) if isinstance(value, bytes) else value)
-
-
-def _poll(call: _Call, fd: int, events: int) -> None:
-    call("poll", bytearray(struct.pack("<ihh", fd, events & 0x7FFF, 0)), 1, 0)
-
-
-def _mmap(call: _Call, fd: int, length: int, protection: int, flags: int, offset: int) -> None:
-    """Map it, have the kernel bring each page in (its fault handler runs), and take it away."""
-    address = call("mmap", 0, length, protection, flags, fd, offset)
-    try:
-        call("madvise", address, min(length + 4095 & -4096, 1 << 16), 23 if protection & 2 else 22)  # MADV_POPULATE_…
-    finally:
-        call("munmap", address, length)
-
-
-_CALLS: dict[str, Callable[..., Any]] = {
-    "read": _read,
-    "write": _write,
-    "pread": _pread,
-    "pwrite": _pwrite,
-    "ioctl": _ioctl,
-    "poll": _poll,
-    "mmap": _mmap,
-    "close": lambda call, fd: call("close", fd),
-    "lseek": lambda call, fd, offset, whence: call("lseek", fd, offset, whence),
-    "fsync": lambda call, fd: call("fsync", fd),
-    "fcntl": lambda call, fd, command, value: call("fcntl", fd, command, value),
-    "ftruncate": lambda call, fd, size: call("ftruncate", fd, size),
-    "read_at": lambda call, fd, address, size: call("read", fd, address, size),
-    "write_at": lambda call, fd, address, size: call("write", fd, address, size),
-}
+def system_call(step: Step, fd: int) -> tuple[str, tuple[Any, ...]]:
+    """The system call that a step on an open file is: its name and arguments. Not for open, mmap, mknod and sleep."""
+    given = step.arguments
+    if step.call in ("read", "pread"):
+        size, *rest = given
+        return ("read" if step.call == "read" else "pread64"), (fd, bytearray(size), size, *rest)
+    if step.call in ("write", "pwrite"):
+        data, *rest = given
+        return ("write" if step.call == "write" else "pwrite64"), (fd, data, len(data), *rest)
+    if step.call == "ioctl":
+        request, value = given
+        return "ioctl", (fd, request, bytearray(value) if isinstance(value, bytes) else value)
+    if step.call == "sendto":
+        data, address = given
+        return "sendto", (fd, data, len(data), 0x40, address, len(address))  # MSG_DONTWAIT
+    if step.call == "poll":
+        return "poll", (bytearray(struct.pack("<ihh", fd, given[0] & 0x7FFF, 0)), 1, 0)
+    return step.call.removesuffix("_at"), (fd, *given)
 
 
 @dataclass(slots=True)
@@ -272,15 +323,21 @@ class GenericExercise:
                 self.made, self.abandoned = player.calls, player.abandoned
 
     def _programs(self, targets: Sequence[Target], chance: random.Random) -> Iterator[Program]:
-        """One of each kind for each file, the files in turn; then mutations, for ever."""
-        systematic = [systematic_programs(target, self.material) for target in targets]
-        while systematic:
-            for programs in list(systematic):
-                program = next(programs, None)
-                if program is None:
-                    systematic.remove(programs)
-                else:
-                    yield program
+        """One of each kind for each file, the files in turn, and last those where nothing new comes of it;
+        then mutations, for ever."""
+        turn = [(systematic_programs(target, self.material), 0) for target in targets]
+        late: list[tuple[Iterator[Program], int]] = []
+        while turn or late:
+            if not turn:
+                turn, late = late, []
+            programs, dry = turn.pop(0)
+            program = next(programs, None)
+            if program is None:
+                continue
+            before = len(self.corpus)
+            yield program
+            dry = 0 if len(self.corpus) > before else dry + 1
+            (late if dry >= _DRY else turn).append((programs, 0 if dry >= _DRY else dry))
         while True:
             if self.corpus and chance.random() < 0.7:
                 yield mutated(chance.choice(self.corpus), self.material, chance)
@@ -299,6 +356,9 @@ _SHARED, _PRIVATE = 1, 2
 
 def systematic_programs(target: Target, material: Material) -> Iterator[Program]:
     """Programs that use a file in each way once: first as it is meant, then at its bounds, then with malice."""
+    if target.interface:
+        yield from _interface_programs(target.interface)
+        return
     path, both = target.path, target.flags
     opened = Step("open", 0, (path, both))
     text = target.value or b"x"
@@ -399,8 +459,48 @@ def systematic_programs(target: Target, material: Material) -> Iterator[Program]
             )
 
 
+_SOCKET = Step("socket", 0, (2, 2, 0))  # AF_INET, SOCK_DGRAM
+
+
+def _interface_programs(name: str) -> Iterator[Program]:
+    """Programs that use a network interface: up with an address, packets out, its settings at their bounds, and
+    down."""
+
+    def asked(request: int, content: bytes) -> Step:
+        return Step("ioctl", 0, (request, name.encode().ljust(16, b"\0") + content.ljust(24, b"\0")))
+
+    address = struct.pack("<HH4s", 2, 0, bytes((10, 99, 7, 1)))
+    peer = struct.pack("<H2s4s8x", 2, b"\0\x09", bytes((10, 99, 7, 2)))
+    up, down = asked(0x8914, struct.pack("<H", 1)), asked(0x8914, b"")  # SIOCSIFFLAGS
+    begin = (_SOCKET, asked(0x8916, address), up)  # SIOCSIFADDR
+    yield (_SOCKET, up, down, up, down)
+    yield (
+        *begin,
+        *(Step("sendto", 0, (bytes(size), peer)) for size in (1, 64, 1400, 9000)),
+        Step("sleep", 0, (5.0,)),
+        down,
+    )
+    for mtu in (68, 1500, 9000, 65536, -1):  # SIOCSIFMTU
+        yield (*begin, asked(0x8922, struct.pack("<i", mtu)), Step("sendto", 0, (bytes(1000), peer)), down)
+    yield (*begin, down, asked(0x8924, struct.pack("<H6s", 1, b"\2kobox")), up, Step("sendto", 0, (b"x", peer)), down)
+    yield (
+        *begin,
+        *(asked(request, bytes(24)) for request in (0x8913, 0x8915, 0x8921, 0x8927, 0x8942, 0x8947, 0x8948, 0x8970)),
+        down,
+    )
+    yield (
+        *begin,
+        asked(0x8914, struct.pack("<H", 0x1101)),
+        Step("sendto", 0, (b"x", peer)),
+        down,
+    )  # promiscuous, multicast
+    yield (*begin, *(asked(request, b"\xff" * 24) for request in range(0x89F0, 0x8A00)), down)  # SIOCDEVPRIVATE
+
+
 def random_program(target: Target, material: Material, chance: random.Random) -> Program:
     """A program of up to eight calls on one file."""
+    if target.interface:
+        return chance.choice(list(_interface_programs(target.interface)))
     steps = [Step("open", 0, (target.path, target.flags))]
     steps += [_random_step(target.path, target.flags, material, chance) for _ in range(chance.randint(1, 8))]
     return tuple(steps)

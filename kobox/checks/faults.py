@@ -35,6 +35,10 @@ _ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
 _NOFAIL = 0x8000  # ___GFP_NOFAIL where BTF does not tell (include/linux/gfp_types.h)
 
 
+Parameters = Callable[[str], Sequence[str]]
+"""The names of a function's parameters in a kernel; () where it has no such function."""
+
+
 class FaultTableError(KoboxError, ValueError):
     """A table of functions that can fail says something that makes no sense."""
 
@@ -69,11 +73,16 @@ class FaultTable:
     def __init__(self, *paths: Path) -> None:
         self._exact: dict[str, Failure] = {}
         self._patterns: list[tuple[str, Failure]] = []
+        self._conditional: dict[str, list[tuple[str, Failure]]] = {}
         for path in (Path(__file__).with_name("faults.toml"), *paths):
             self._read(path)
 
-    def failure(self, function: str) -> Failure | None:
-        """How a function fails; None for one that cannot, as far as is known."""
+    def failure(self, function: str, parameters: Parameters | None = None) -> Failure | None:
+        """How a function fails; None for one that cannot, as far as is known. `parameters(function)` gives the names of
+        its parameters in the kernel that is meant, for those whose failure has changed together with them."""
+        for parameter, failure in self._conditional.get(function, ()):
+            if parameters is not None and parameter in parameters(function):
+                return failure
         found = self._exact.get(function)
         if found is None:
             found = next((failure for pattern, failure in self._patterns if fnmatchcase(function, pattern)), None)
@@ -86,7 +95,9 @@ class FaultTable:
             for row in rows:
                 failure = parse_failure(row["value"])
                 for name in row.get("functions", ()):
-                    if "*" in name or "?" in name:
+                    if parameter := row.get("parameter"):
+                        self._conditional.setdefault(name, []).append((parameter, failure))
+                    elif "*" in name or "?" in name:
                         patterns.append((name, failure))
                     else:
                         self._exact[name] = failure
@@ -178,9 +189,9 @@ def parse_id(text: str) -> Faults:
 class FaultSites:
     """Where one module file calls what can fail. Made once for a file, used by every examination of it."""
 
-    def __init__(self, file: ModuleFile, table: FaultTable) -> None:
+    def __init__(self, file: ModuleFile, table: FaultTable, parameters: Parameters | None = None) -> None:
         self.code = CodeMap(file.elf)
-        known = ((site, table.failure(site.function)) for site in call_sites(file.elf))
+        known = ((site, table.failure(site.function, parameters)) for site in call_sites(file.elf))
         self.sites: list[tuple[CallSite, Failure]] = [(site, failure) for site, failure in known if failure is not None]
 
     def __len__(self) -> int:
@@ -299,7 +310,10 @@ class FaultInjection(Check):
         return bool(self._examination.box.machine.register(_ARGUMENTS[number]) & _NOFAIL)
 
     def _gfp_argument(self, function: str) -> int | None:
-        return None
+        """Which argument of a function says how memory may be got; None when it has none."""
+        assert self._examination is not None
+        known = self._examination.box.symbols.btf.parameters(function) or ()
+        return next((n for n, parameter in enumerate(known[:6]) if parameter.type == "gfp_t"), None)
 
 
 def pairs(first: Sequence[Fault], after: Iterable[tuple[Fault, Sequence[Fault]]]) -> list[Faults]:

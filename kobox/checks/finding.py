@@ -131,7 +131,8 @@ def frame_of(text: str) -> Frame | None:
 
 
 def chain_of(lines: Sequence[str]) -> Chain:
-    """The calls that a report of the kernel's tells of: its RIP, then its call trace, without what it guesses ("? ")."""
+    """The calls that a report of the kernel's tells of: its RIP, then its call trace, without what it guesses
+    ("? ")."""
     frames = [frame for line in lines if "RIP: 0010:" in line and (frame := frame_of(line))][:1]
     in_trace = False
     for line in lines:

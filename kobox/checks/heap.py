@@ -206,7 +206,7 @@ class Heap:
                     (before,), (following,) = (struct.unpack_from("<Q", data, at + n) for n in (-8, 8))
                     own = following in (size, thing.address + size)
                     count += own or (thing.address - (1 << 40) < before < thing.address and not before % PAGE)
-                at = data.find(needle, at + 8)
+                at = data.find(needle, at + 1)
             counts[thing.address] = count
         return counts
 

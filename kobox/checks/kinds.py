@@ -51,6 +51,13 @@ KINDS: dict[str, Kind] = {
         "A lock was not released, or released without being held.", "Release it on each way out of the function."
     ),
     "lock-order": Kind("Two locks were taken in opposite orders.", "Take them in one order everywhere."),
+    "self-deadlock": Kind(
+        "A lock was taken that its taker holds already.", "Split off a function that is called with the lock held."
+    ),
+    "irq-unsafe-lock": Kind(
+        "A lock that an interrupt takes was held where that interrupt may come.",
+        "Take it with spin_lock_irqsave() or spin_lock_bh() wherever that interrupt may come.",
+    ),
     "double-unlock": Kind("A lock was released that was not held.", "Release it once on each way."),
     "kernel-warning": Kind("The kernel printed a warning.", "Its lines say what it did not expect."),
     "kernel-bug": Kind(
@@ -70,6 +77,10 @@ KINDS: dict[str, Kind] = {
     "unchecked-return": Kind(
         "The result of a call that can fail is used unchecked.", "Test the result, and leave by the error path."
     ),
+    "not-finished": Kind(
+        "A run could not be brought to its end: the process that it ran in has died, or took too long.",
+        "Report it to kobox, with the module.",
+    ),
     "reload-failed": Kind("The module loads once, and not again.", "Undo in the exit function what init has done."),
     "exercise-failed": Kind(
         "The exercise met something that it did not expect.", "Run it by itself: `kobox run`, or pytest."
@@ -85,6 +96,7 @@ KINDS: dict[str, Kind] = {
     "printk-rate": Kind("Messages are printed again and again.", "Use pr_*_ratelimited(), or pr_debug()."),
     "taint": Kind("The module taints the kernel.", "Sign it, and give it a licence that the kernel knows."),
     "module-info": Kind("The module does not say what it should.", "Add MODULE_LICENSE() and MODULE_DESCRIPTION()."),
+    "refused-elsewhere": Kind("Another kernel refuses to load it.", "Build it for that kernel too."),
     "no-exit": Kind(
         "The module has an init function and no exit function, so it can never be unloaded.", "Add module_exit()."
     ),

@@ -31,7 +31,7 @@ _LIMIT = 24  # frames of a chain that says who made a thing
 @dataclass(frozen=True, slots=True)
 class Made:
     """One thing that the module has made: `name` says which one, `path` where the box shows it, `chain` which notifiers
-    it is among: (address of the chain's head, its structure)."""
+    it is among (address of the chain's head, its structure), or which module it holds (its address, "module")."""
 
     key: Key
     name: str
@@ -48,7 +48,7 @@ class LeftBehind(Check):
 
     def attach(self, examination: Examination) -> None:
         self._examination = examination
-        self._objects = Objects(examination.box)
+        self._objects: Objects = examination.box.objects
         self._pending = Pending(examination.box)
         self._symbols = examination.box.symbols
         self._module: LoadedAt | None = None
@@ -114,7 +114,9 @@ class LeftBehind(Check):
                 self._probe(call.function, entry, back, when=when)
         for call in resource.undone if seen else ():
             if call.function in self._symbols:
-                self._probe(call.function, partial(self._undoing, number, call), None)
+                self._probe(
+                    call.function, partial(self._undoing, number, call), None, when=FROM_MODULE if resource.own else 0
+                )
 
     def _probe(self, function: str, entry: Callable[[Hit], Any], back: Any, *, when: int = 0) -> None:
         self._examination.probe(function, entry, back, when=when)
@@ -142,7 +144,7 @@ class LeftBehind(Check):
             self._note(number, resource, call, hit)
 
     def _note(self, number: int, resource: Resource, call: Call, hit: Hit) -> None:
-        with suppress(ValueError):  # an object that was passed on half-made: its name cannot be read
+        with suppress(KoboxError, ValueError):  # an object that was passed on half-made: its name cannot be read
             for key in self._keys(call, hit):
                 pointers = [part for part in key if isinstance(part, int)]
                 if resource.static and not self._mine(pointers[0]):
@@ -152,6 +154,8 @@ class LeftBehind(Check):
                 path, chain = "", None
                 if resource.path == "notifier":
                     chain = _notifier_chain(call, pointers)
+                elif resource.path == "module":
+                    chain = pointers[0], "module"
                 elif resource.path:
                     path = self._path(resource, call, hit, key, name)
                     if not path:
@@ -163,7 +167,7 @@ class LeftBehind(Check):
     def _undoing(self, number: int, call: Call, hit: Hit) -> None:
         noted = self._made.get(number)
         if noted:
-            with suppress(ValueError):
+            with suppress(KoboxError, ValueError):
                 for key in self._keys(call, hit):
                     if found := noted.get(key):
                         found.pop()
@@ -212,20 +216,7 @@ class LeftBehind(Check):
         with suppress(KoboxError, ValueError):
             if resource.name and (text := self._objects.text(pointer, resource.name)):
                 return text
-        return self._symbol(pointer)
-
-    def _symbol(self, address: int) -> str:
-        """The module's own name for an address: of a variable or function, "" for others."""
-        placement = self._examination.placement
-        place = placement.find(address) if placement is not None else None
-        if place is None:
-            return ""
-        debug = self._examination.file.debug
-        for variable in debug.variables:
-            if variable.section == place[0] and variable.offset <= place[1] < variable.offset + variable.size:
-                return variable.name
-        function = debug.function_at(*place)
-        return function.name if function else ""
+        return self._examination.symbol(pointer)
 
     # -- where it can be seen ----------------------------------------------------------------------------------
 
@@ -288,8 +279,8 @@ class LeftBehind(Check):
         elif one.kind == "kthread":
             trace = self._thread_maker(one.address)
         chain = examination.chain(trace) if trace is not None else ()
-        which = one.name or self._symbol(one.address)
-        function = self._symbol(one.function)
+        which = one.name or self._examination.symbol(one.address)
+        function = self._examination.symbol(one.function)
         label = f"{resource.what} {which}".rstrip()
         verb = "still runs" if one.kind in ("kthread", "task") else "still waits"
         message = f"{label} {verb} to call {function}()" if verb == "still waits" else f"{label} {verb} in {function}()"
@@ -324,6 +315,8 @@ class LeftBehind(Check):
         """Whether what was not seen to be undone is still to be seen, where that can be told."""
         if made.chain is not None:
             head, structure = made.chain
+            if structure == "module":
+                return self._is_held(head)
             with suppress(KoboxError, ValueError):
                 blocks = self._objects.chain(
                     self._objects.number(head, f"{structure}.head"), link=self._objects.offset("notifier_block.next")
@@ -331,6 +324,14 @@ class LeftBehind(Check):
                 return any(block == made.key[1] for block in blocks)
             return False
         return not made.path or (can_look and self._examination.box.path(made.path).exists())
+
+    def _is_held(self, module: int) -> bool:
+        """Whether another module has more references than its users and the kernel's own one account for."""
+        objects = self._objects
+        if not any(found.address == module for found in self._symbols.modules()):
+            return False
+        users = sum(1 for _ in objects.list(objects.member(module, "module.source_list"), "module_use.source_list"))
+        return objects.number(module, "module.refcnt") > 1 + users
 
     def _report(self, resource: Resource, made: Made, message: str) -> None:
         chain = self._examination.chain(made.trace)
@@ -358,7 +359,12 @@ class LeftBehind(Check):
                 if other in table.functions or other not in self._symbols or name not in self._symbols:
                     continue
                 mine, its = btf.parameters(name), btf.parameters(other)
-                if not mine or not its or mine[0].type != its[0].type or not mine[0].type.startswith("struct "):
+                if (
+                    not mine
+                    or not its
+                    or mine[0].type != its[0].type
+                    or not mine[0].type.removeprefix("const ").startswith("struct ")
+                ):
                     continue
                 success = "= 0" if btf.return_type(name) == "int" else ""
                 found.append(

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from kobox.checks import allocators
-from kobox.checks.allocations import STACK, Allocations
+from kobox.checks.allocations import Allocations
 from kobox.checks.allocators import Kind
 from kobox.checks.examination import Check, Examination, Stage, Trace
 from kobox.checks.finding import Severity, Thing
@@ -29,6 +29,8 @@ from kobox.kernel.stack import StackFrame
 from kobox.machine.watch import CONSTANT, OBJECT, Mark, Operation, Part, Report, What, decode
 
 _WORD = (1 << 64) - 1
+_WORD_BYTES = 8
+_ZERO_SIZE = 16  # ZERO_SIZE_PTR
 _NEGATIVE = 1 << 31  # a length that is meant as such is never so large; the watcher takes a negative one for 4 GiB
 # Allocators: what they get of the module's they judge themselves.
 _NO_OBJECTS = {row.name + suffix for row in allocators.ALLOCATORS for suffix in ("", "_noprof")}
@@ -44,6 +46,7 @@ class Memory(Check):
         self._box = box = examination.box
         self._watch = box.watch
         self._watch.on_report = self._reported
+        self._watch.on_local = self._local_room
         self._variables = Variables(examination.file)
         self._fixups: set[int] | None = None
         self._heap = Heap(box)
@@ -68,7 +71,7 @@ class Memory(Check):
             self._heap.forget(thing)
 
     def detach(self, examination: Examination) -> None:
-        self._watch.on_report = None
+        self._watch.on_report = self._watch.on_local = None
 
     def _set_rules(self) -> None:
         symbols = self._box.symbols
@@ -165,6 +168,8 @@ class Memory(Check):
             self._bad_mark(report.address, report.size, report.writes, report.detail, trace, through)
         elif what is What.BOUND:
             self._beyond_bound(report, trace)
+        elif what is What.LOCAL:
+            self._beyond_local(report, trace, through)
         elif what is What.UNINITIALISED:
             self._unwritten(report, trace)
         else:
@@ -218,6 +223,52 @@ class Memory(Check):
             "Check the index against the size of the variable.",
         )
 
+    def _local_at(self, pc: int, address: int) -> tuple[str, int, int] | None:
+        """The variable of the function at `pc` that an address on the stack points into: name, start, size."""
+        placement = self._examination.placement
+        place = placement.find(pc) if placement is not None else None
+        frame = next((one for one in self._box.unwinder.walk(limit=4) if one.address == pc or one.inside == pc), None)
+        if place is None or frame is None:
+            return None
+        with suppress(KoboxError):
+            for local in self._examination.file.debug.locals(*place):
+                start = frame.cfa + local.offset
+                if start <= address < start + local.size:
+                    return local.name, start, local.size
+        return None
+
+    def _local_room(self, pc: int, address: int, whole: bool) -> int:
+        found = self._local_at(pc, address)
+        if found is None or found[2] <= _WORD_BYTES or (whole and found[1] != address):
+            return 0
+        return found[1] + found[2] - address
+
+    def _beyond_local(self, report: Report, trace: Trace, through: str) -> None:
+        verb = "written" if report.writes else "read"
+        by = f" by {through}()" if through else ""
+        if named := self._variables.beyond_start(report.detail, report.address):
+            self._found(
+                "out-of-bounds",
+                f"{_bytes(report.size)} {verb} {named}{by}",
+                trace,
+                None,
+                "Check the index or the length against the size of the variable.",
+            )
+            return
+        found = self._local_at(report.pc, report.detail)
+        name, start, size = found or ("a variable", report.detail, 0)
+        past = report.address - start - size
+        where = (
+            "just behind" if not past else f"{_bytes(past)} behind" if past > 0 else f"{_bytes(-past - size)} before"
+        )
+        self._found(
+            "out-of-bounds",
+            f"{_bytes(report.size)} {verb} {where} {name} ({size} bytes) on the stack{by}",
+            trace,
+            None,
+            "Check the index or the length against the size of the variable.",
+        )
+
     def _unwritten(self, report: Report, trace: Trace) -> None:
         thing = self._heap.holding(report.address)
         where = f"at offset {report.address - thing.address} of {thing.what}" if thing else "on the stack"
@@ -256,6 +307,9 @@ class Memory(Check):
         elif address < PAGE:
             kind, thing = "wild-access", None
             message, advice = f"{verb} address {address:#x}, a NULL pointer{by}", "Check for NULL first."
+            if self._base_of(report) == _ZERO_SIZE:
+                message = f"{verb} address {address:#x}, in what kmalloc() gives for zero bytes{by}"
+                advice = "Check the size before it is allocated: zero is one."
         elif report.what is What.USER:
             kind, thing = "user-pointer", None
             message = f"{verb} address {address:#x} of user space without copy_to_user() or its kin{by}"
@@ -307,11 +361,7 @@ class Memory(Check):
         left.sort(key=lambda thing: thing.address)
         if not left:
             return
-        for stack in self._allocations.stacks:  # no frame of the module is left there: what names an object is stale
-            self._watch.mark(stack, STACK, Mark.REDZONE)
-        held = self._watch.referenced([(thing.address, thing.address + max(thing.size, 1)) for thing in left])
-        for stack in self._allocations.stacks:
-            self._watch.mark(stack, STACK, Mark.UNKNOWN)
+        held = self._allocations.referenced(left)
         kept = self._heap.bookkeeping([thing for thing in left if thing.kind is Kind.VMALLOC])
         for thing, words in zip(left, held, strict=True):
             reachable = words > kept.get(thing.address, 0)

@@ -22,50 +22,17 @@ from kobox.ko.modulefile import ModuleFile
 if TYPE_CHECKING:
     from kobox.checks.check import Report
 
-_STYLE = """
-:root{color-scheme:light dark;--bg:#fbfaf8;--card:#fff;--ink:#1d1f23;--soft:#6a6f78;--line:#e4e1db;--error:#c2283a;--warning:#b26a00;
---note:#2367a8;--good:#20784a;--goodbg:#e3f4ea;--badbg:#fbe6e6;--code:#f5f3ef;--accent:#5b46c9;--kw:#7a3ea8;--str:#20784a;--com:#8a8f98}
-@media(prefers-color-scheme:dark){:root{--bg:#14161a;--card:#1c1f25;--ink:#e6e8ec;--soft:#979daa;--line:#2d323b;--error:#ff6b78;
---warning:#f0b04a;--note:#6ab0f3;--good:#5fd08f;--goodbg:#163324;--badbg:#3d1d22;--code:#171a1f;--accent:#a394ff;--kw:#c89bf0;
---str:#8ad6a8;--com:#767d8a}}
-*{box-sizing:border-box}body{margin:0;background:var(--bg);color:var(--ink);font:16px/1.55 system-ui,sans-serif}
-main{max-width:1080px;margin:0 auto;padding:2.5rem 1.25rem 5rem}h1{font-size:1.9rem;margin:0;letter-spacing:-.02em}
-h2{font-size:1.2rem;margin:2.6rem 0 .8rem;letter-spacing:-.01em}p{margin:.4rem 0}code,pre,.mono{font-family:ui-monospace,"SF Mono",
-Menlo,Consolas,monospace;font-size:.86em}.soft{color:var(--soft)}.verdict{font-weight:600}.error{color:var(--error)}
-.warning{color:var(--warning)}.note{color:var(--note)}.good{color:var(--good)}
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:.8rem;margin:1.6rem 0 0}
-.card,details,.box{background:var(--card);border:1px solid var(--line);border-radius:10px}.card{padding:.9rem 1.1rem}
-.card b{display:block;font-size:1.5rem;letter-spacing:-.02em}.box{padding:1rem 1.2rem;overflow-x:auto}
-details{margin:0 0 .7rem;overflow:hidden}summary{cursor:pointer;padding:.8rem 1.1rem;list-style:none}
-summary::-webkit-details-marker{display:none}details>div{padding:0 1.1rem 1rem;border-top:1px solid var(--line)}
-.finding{border-left:4px solid currentColor}.finding>*{color:var(--ink)}.finding summary b{color:inherit}
-.tag{display:inline-block;border:1px solid currentColor;border-radius:99px;padding:0 .55rem;font-size:.78rem;margin-right:.5rem}
-dl{display:grid;grid-template-columns:6.5rem 1fr;gap:.35rem 1rem;margin:.9rem 0 0}dt{color:var(--soft)}dd{margin:0;min-width:0}
-ol.chain{margin:0;padding:0;list-style:none}ol.chain li{white-space:nowrap;overflow-x:auto}ol.chain .own{font-weight:600}
-table{border-collapse:collapse;width:100%}th{text-align:left;color:var(--soft);font-weight:500;font-size:.85rem}
-th,td{padding:.3rem .7rem .3rem 0;border-bottom:1px solid var(--line);vertical-align:top}td.n{text-align:right;white-space:nowrap}
-.bar{background:var(--line);border-radius:4px;height:8px;width:160px;overflow:hidden}.bar i{display:block;height:100%;background:var(--good)}
-pre{background:var(--code);margin:0;overflow-x:auto;line-height:1.5;border-radius:0 0 10px 10px}pre span.l{display:block;padding-right:1rem}
-pre .no{display:inline-block;width:3.6rem;text-align:right;padding-right:.9rem;color:var(--soft);user-select:none}
-pre .hit{background:var(--goodbg)}pre .miss{background:var(--badbg)}pre .bad{outline:2px solid var(--error);outline-offset:-2px}
-.kw{color:var(--kw)}.str{color:var(--str)}.com{color:var(--com)}
-.life{list-style:none;margin:0;padding:0 0 0 1.1rem;border-left:2px solid var(--line)}
-.life li{position:relative;padding:.12rem 0}.life li:before{content:"";position:absolute;left:-1.46rem;top:.62rem;width:9px;height:9px;
-border-radius:50%;background:var(--soft)}.life .stage:before{background:var(--accent);width:13px;height:13px;left:-1.59rem;top:.5rem}
-.life .call:before{background:var(--good)}.life .file:before{background:var(--note)}.life .stage{font-weight:600;padding-top:.5rem}
-.life time{display:inline-block;width:6.6rem;color:var(--soft)}svg text{fill:var(--ink);font:13px system-ui,sans-serif}
-svg .frame{fill:var(--card);stroke:var(--line)}svg .self{fill:var(--accent)}svg .self+text{fill:#fff}svg path{stroke:var(--soft);fill:none}
-svg text.small{fill:var(--soft);font-size:11px}ul.plain{margin:.3rem 0;padding-left:1.1rem}a{color:var(--accent)}
-"""
-
 
 def page(reports: Sequence[Report]) -> str:
     """The whole page of one or more reports."""
+    style = Path(__file__).with_name("page.css").read_text()
     title = ", ".join(dict.fromkeys(report.module for report in reports)) or "nothing"
     body = "\n".join(part for number, report in enumerate(reports) for part in _report(report, f"r{number}"))
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>kobox check: {escape(title)}</title><style>{_STYLE}</style></head>\n<body><main>\n{body}\n</main></body></html>\n"
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>kobox check: {escape(title)}</title><style>{style}</style></head>\n"
+        f"<body><main>\n{body}\n</main></body></html>\n"
     )
 
 
@@ -84,7 +51,7 @@ def _report(report: Report, key: str) -> Iterator[str]:
         yield "<h2>How to make it happen</h2>"
         yield from (_crash(crash.finding, crash.programs) for crash in report.crashes)
     if report.events:
-        yield "<h2>The module’s life</h2>" + _life(report)
+        yield "<h2>Its life</h2>" + _life(report)
     yield "<h2>The module and its world</h2>" + _picture(report, file)
     if report.places:
         yield "<h2>Calls that can fail</h2>" + _places(report)
@@ -98,7 +65,8 @@ def _verdict(report: Report) -> str:
     if worst is not None:
         return f'<p class="verdict {worst}">{len(report.findings)} found</p>'
     if not report.lives:
-        return f'<p class="verdict error">could not be checked: {escape(report.ended or "it was never loaded and unloaded")}</p>'
+        why = escape(report.ended or "it was never loaded and unloaded")
+        return f'<p class="verdict error">could not be checked: {why}</p>'
     tail = ", as far as it was checked" if report.unchecked else ""
     return f'<p class="verdict good">nothing found{tail}</p>'
 
@@ -116,11 +84,8 @@ def _cards(report: Report) -> str:
         if plain["lines"]:
             cards.append((f"{100 * plain['lines_reached'] // plain['lines']}%", "of lines reached"))
     cards.append((f"{report.seconds.get('all', 0.0):.1f} s", "in all"))
-    return (
-        '<div class="cards">'
-        + "".join(f'<div class="card"><b>{n}</b><span class="soft">{escape(t)}</span></div>' for n, t in cards)
-        + "</div>"
-    )
+    parts = [f'<div class="card"><b>{n}</b><span class="soft">{escape(t)}</span></div>' for n, t in cards]
+    return f'<div class="cards">{"".join(parts)}</div>'
 
 
 def _finding(finding: Finding, key: str) -> str:
@@ -146,7 +111,8 @@ def _finding(finding: Finding, key: str) -> str:
     where = f' <span class="soft mono">{escape(str(finding.where))}</span>' if finding.where else ""
     table = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows)
     return (
-        f'<details class="finding {finding.severity}" open><summary><span class="tag {finding.severity}">{escape(finding.kind)}</span>'
+        f'<details class="finding {finding.severity}" open><summary>'
+        f'<span class="tag {finding.severity}">{escape(finding.kind)}</span>'
         f"{escape(finding.message)}{where}</summary><div><dl>{table}</dl></div></details>"
     )
 
@@ -242,7 +208,9 @@ def _places(report: Report) -> str:
         cell = (
             f'<span class="{found[0].severity}">{escape(verdict)}</span>' if found else '<span class="good">ok</span>'
         )
-        rows += f"<tr><td class=mono>{escape('/'.join(fault.path))}</td><td class=mono>{escape(fault.function)}()</td><td class=mono>{escape(fault.how)}</td><td>{stage}</td><td>{cell if report.plan.faults else ''}</td></tr>"
+        code = ("/".join(fault.path), f"{fault.function}()", fault.how)
+        rows += "<tr>" + "".join(f'<td class="mono">{escape(text)}</td>' for text in code)
+        rows += f"<td>{stage}</td><td>{cell if report.plan.faults else ''}</td></tr>"
     head = "<tr><th>place</th><th>calls</th><th>made to return</th><th>in</th><th>then</th></tr>"
     return f'<div class="box"><table>{head}{rows}</table></div>'
 
@@ -254,7 +222,8 @@ def _functions(report: Report) -> str:
         share = round(100 * function.share)
         rows += (
             f'<tr><td class="mono">{escape(function.name)}</td><td class="soft">{escape(function.section)}</td>'
-            f'<td><div class="bar"><i style="width:{share}%"></i></div></td><td class="n">{function.reached} of {len(function.blocks)} blocks</td></tr>'
+            f'<td><div class="bar"><i style="width:{share}%"></i></div></td>'
+            f'<td class="n">{function.reached} of {len(function.blocks)} blocks</td></tr>'
         )
     return f'<div class="box"><table>{rows}</table></div>'
 
@@ -275,8 +244,8 @@ def _sources(report: Report, key: str) -> Iterator[str]:
             for number, line in _highlighted(text)
         )
         yield (
-            f'<details open style="margin-top:1rem"><summary><b>{escape(name)}</b> <span class="soft">{reached} of {len(lines)} lines reached'
-            f"</span></summary><pre>{body}</pre></details>"
+            f'<details open class="source"><summary><b>{escape(name)}</b> '
+            f'<span class="soft">{reached} of {len(lines)} lines reached</span></summary><pre>{body}</pre></details>'
         )
 
 
@@ -290,7 +259,8 @@ def _bad_lines(findings: Iterable[Finding]) -> dict[str, set[int]]:
 
 def _line(number: int, text: str, ran: bool | None, bad: bool, key: str) -> str:
     kind = "" if ran is None else " hit" if ran else " miss"
-    return f'<span class="l{kind}{" bad" if bad else ""}" id="{escape(key)}-{number}"><span class="no">{number}</span>{text or " "}</span>'
+    kind += " bad" if bad else ""
+    return f'<span class="l{kind}" id="{escape(key)}-{number}"><span class="no">{number}</span>{text or " "}</span>'
 
 
 _KEYWORDS = (
@@ -299,7 +269,9 @@ _KEYWORDS = (
     "__init|__exit|__user|__iomem|true|false|NULL"
 )
 _TOKENS = re.compile(
-    rf"(?P<com>/\*.*?\*/|//[^\n]*)|(?P<str>\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*')|(?P<kw>^[ \t]*#[ \t]*\w+|\b(?:{_KEYWORDS})\b)",
+    r"(?P<com>/\*.*?\*/|//[^\n]*)"
+    r"|(?P<str>\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*')"
+    rf"|(?P<kw>^[ \t]*#[ \t]*\w+|\b(?:{_KEYWORDS})\b)",
     re.DOTALL | re.MULTILINE,
 )
 

@@ -47,7 +47,7 @@ class Pending:
 
     def __init__(self, box: Box) -> None:
         self._box = box
-        self._objects = Objects(box)
+        self._objects: Objects = box.objects
         self._read = box.machine.read
 
     def find(self, mine: Mine, works: tuple[int, ...] = (), current: int = 0) -> tuple[list[Waiting], list[str]]:
@@ -78,8 +78,10 @@ class Pending:
 
     def current(self, stack_pointer: int) -> int:
         """The task whose stack is in use; 0 on an interrupt's."""
-        stack = stack_pointer & -_STACK_SIZE
-        return next((task for task in self._all_tasks() if self._objects.number(task, "task_struct.stack") == stack), 0)
+        stack, number = stack_pointer & -_STACK_SIZE, self._objects.number
+        with suppress(KoboxError, ValueError):
+            return next((task for task in self._all_tasks() if number(task, "task_struct.stack") == stack), 0)
+        return 0
 
     # -- timers ------------------------------------------------------------------------------------------------
 

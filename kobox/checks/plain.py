@@ -23,6 +23,8 @@ def plain_report(report: Report) -> dict[str, Any]:
         "kernel": report.release,
         "findings": [plain_finding(finding) for finding in report.findings],
         "faults": {"places": places, "tried": report.tried, "skipped": report.skipped},
+        "races": {"interruptions": report.raced, "switched": report.switched},
+        "exercise": {"calls": report.calls, "abandoned": report.abandoned, "files": report.files},
         "loads": report.lives,
         "runs": report.runs,
         "ended": report.ended,
@@ -80,7 +82,7 @@ def finding_lines(finding: Finding, *, replay: str = "") -> Iterator[str]:
     yield from _chain("at", finding.chain)
     if finding.thing is not None:
         yield _row("object", finding.thing.what)
-        yield from _chain("made", finding.thing.made)
+        yield from _chain("made", finding.thing.made if finding.thing.made != finding.chain else ())
         yield from _chain("freed", finding.thing.gone)
     if finding.fault:
         yield _row("fault", finding.fault)

@@ -65,6 +65,7 @@ class Resource:
     path: str = ""
     pending: str = ""
     code: bool = False
+    own: bool = False
     static: bool = False  # only objects that lie in the module itself count: a pair known by its names
 
 
@@ -87,15 +88,11 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class ResourceTable:
-    """All kinds of things, and the names of pairs."""
+    """All kinds of things, the names of pairs, and all functions that are named with a thing."""
 
     resources: tuple[Resource, ...]
     pairs: Pairs
-
-    @property
-    def functions(self) -> frozenset[str]:
-        """The functions that are named somewhere in it."""
-        return frozenset(call.function for one in self.resources for call in (*one.made, *one.undone))
+    functions: frozenset[str]
 
 
 @cache
@@ -113,7 +110,8 @@ def resource_table() -> ResourceTable:
             for row in data["thing"]
         )
         names = tuple((one, other) for one, other in map(str.split, data["pairs"]["names"]))
-        return ResourceTable(resources, Pairs(names, tuple(data["pairs"]["never"])))
+        functions = frozenset(call.function for one in resources for call in (*one.made, *one.undone))
+        return ResourceTable(resources, Pairs(names, tuple(data["pairs"]["never"])), functions)
     except (KeyError, TypeError, ValueError) as error:
         raise ResourceTableError(f"{path}: {error}") from error
 

@@ -77,8 +77,8 @@ def programs(
     words: Sequence[bytes] = (),
     length: int = 12,
 ) -> SearchStrategy[Program]:
-    """A program that opens `path` and makes up to `length` calls on it. `requests` are numbers of ioctls, `words` what it makes
-    sense to write."""
+    """A program that opens `path` and makes up to `length` calls on it. `requests` are numbers of ioctls,
+    `words` what it makes sense to write."""
     first = Step("open", 0, (path, flags))
     rest = st.lists(steps(path, flags=flags, requests=requests, words=words), max_size=length)
     return rest.map(lambda calls: (first, *calls))

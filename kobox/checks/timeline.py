@@ -10,8 +10,8 @@ _MOST = 400
 
 
 class Event(NamedTuple):
-    """Something that happened. `time` is in virtual seconds since the module was loaded; `stage` as in findings; `kind`: stage, call
-    (of something that can fail), log, file."""
+    """Something that happened. `time` is in virtual seconds since the module was loaded; `stage` as in
+    findings; `kind`: stage, call (of something that can fail), log, file."""
 
     time: float
     stage: str

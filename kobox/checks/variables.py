@@ -81,13 +81,12 @@ class Variables:
 
     def beyond(self, number: int, address: int) -> str:
         """Where an address lies that has left bound `number`."""
-        placed = self._bounds[number][0]
-        if address < placed.start:
-            return f"{placed.start - address} bytes before {placed}"
-        past = address - placed.end
-        return (
-            f"just behind {placed}" if not past else f"{past} bytes behind {placed}" if past > 0 else f"over {placed}"
-        )
+        return _outside(self._bounds[number][0], address)
+
+    def beyond_start(self, start: int, address: int) -> str:
+        """Where an address lies that has left the variable that starts at `start`; "" when none does."""
+        found = next((placed for placed in self._placed if placed.start == start), None)
+        return "" if found is None else _outside(found, address)
 
     # -- reading the file --------------------------------------------------------------------------------------
 
@@ -130,3 +129,10 @@ class Variables:
                 placed = starts.get(base if symbol.type == _STT_OBJECT else base + addend)
                 if placed is not None and placed.end - placed.start > _WORD:
                     yield placed, code + offset
+
+
+def _outside(placed: _Placed, address: int) -> str:
+    if address < placed.start:
+        return f"{placed.start - address} bytes before {placed}"
+    past = address - placed.end
+    return f"just behind {placed}" if not past else f"{past} bytes behind {placed}" if past > 0 else f"over {placed}"

@@ -95,7 +95,9 @@ class _Counter:
 def _plan(arguments: argparse.Namespace, image: KernelImage, module: ModuleFile, before: Sequence[ModuleFile]) -> Plan:
     from kobox.checks.check import Plan
     from kobox.checks.faults import parse_id
+    from kobox.checks.races import parse_race
 
+    race = arguments.replay.startswith("race:")
     needed = _needed(module, {other.name: other for other in before})
     return Plan(
         module=module.path,
@@ -107,7 +109,9 @@ def _plan(arguments: argparse.Namespace, image: KernelImage, module: ModuleFile,
         faults=arguments.faults,
         depth=arguments.depth,
         fault_tables=tuple(str(path) for path in arguments.fault_table),
-        replay=parse_id(arguments.replay),
+        replay=() if race else parse_id(arguments.replay),
+        race=parse_race(arguments.replay) if race else None,
+        preempt=arguments.preempt,
         seed=arguments.seed,
         seconds=arguments.time,
         workers=arguments.jobs,
@@ -130,7 +134,7 @@ def _tell(arguments: argparse.Namespace, report: Report, prog: str) -> None:
     from kobox.checks.plain import finding_lines
 
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    again = f"{prog} {arguments.source}"
+    again = _again(arguments, prog)
     for finding in report.findings:
         first, *rest = finding_lines(finding, replay=again)
         print(f"\x1b[{_COLOURS[finding.severity]}m{first}\x1b[0m" if colour else first)
@@ -140,6 +144,18 @@ def _tell(arguments: argparse.Namespace, report: Report, prog: str) -> None:
     verdict = _verdict(report)
     clean = not report.findings and report.lives
     print(f"\x1b[{'32;1' if clean else '31;1'}m{verdict}\x1b[0m" if colour else verdict)
+
+
+def _again(arguments: argparse.Namespace, prog: str) -> str:
+    """The command that makes the same runs, without what it writes."""
+    import shlex
+
+    words = [arguments.source, *arguments.parameters]
+    words += [word for name in arguments.kernel or () for word in ("-k", name)]
+    words += [word for path in arguments.fault_table for word in ("--fault-table", str(path))]
+    words += ["--exercise", arguments.exercise] if arguments.exercise != "auto" else []
+    words += ["--seed", str(arguments.seed)] if arguments.seed else []
+    return f"{prog} {shlex.join(words)}"
 
 
 def _summary(report: Report) -> list[str]:
@@ -160,6 +176,8 @@ def _summary(report: Report) -> list[str]:
             f"faults    {report.tried} tried; {len(report.places)} places where a call can fail"
             + (f": {where}" if where else "")
         )
+    if report.raced:
+        lines.append(f"races     {report.raced} interruptions, {report.switched} times another process came in")
     if report.coverage:
         lines += [
             f"coverage  {line}" if not n else f"          {line}" for n, line in enumerate(report.coverage.summary())
@@ -177,7 +195,7 @@ def _verdict(report: Report) -> str:
     if counts:
         found = ", ".join(f"{count} {severity}{'s' if count != 1 else ''}" for severity, count in counts.items())
         return f"{report.module}: {found}"
-    if not report.lives and not report.plan.replay:
+    if not report.lives and not (report.plan.replay or report.plan.race):
         return f"{report.module}: could not be checked: {report.ended or 'it was never loaded and unloaded'}"
     return f"{report.module}: nothing found" + (", as far as it was checked" if report.unchecked else "")
 
@@ -199,12 +217,12 @@ def _write_files(arguments: argparse.Namespace, reports: Sequence[Report]) -> No
 
 
 def _write_crashes(directory: Path, report: Report) -> None:
-    from kobox.checks.crashes import test_source
+    from kobox.checks.crashes import source_of
 
     for crash in report.crashes:
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / f"test_{report.module}_{crash.name}.py"
-        _write(path, test_source(crash, report.plan, report.module, path))
+        _write(path, source_of(crash, report.plan, report.module, path))
         print(f"{path}: a test that fails like this: {crash.finding}", file=sys.stderr)
 
 
@@ -225,8 +243,8 @@ def _write(path: Path, text: str) -> None:
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Find what is wrong in a module: load, exercise and unload it in a box under the eyes of every check, "
-        "then again for each call of its that can fail.",
+        description="Find what is wrong in a module: load, exercise and unload it in a box under the eyes of every "
+        "check, then again for each call of its that can fail.",
     )
     parser.add_argument("source", metavar="FILE.ko|FILE.c|DIR", help="a module, or source that is built first")
     parser.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="module parameters")
@@ -246,6 +264,15 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         default=[],
         metavar="FILE.toml",
         help="more functions that can fail",
+    )
+    parser.add_argument(
+        "--preempt",
+        type=int,
+        nargs="?",
+        const=96,
+        default=0,
+        metavar="RUNS",
+        help="interrupt the module's code at chosen points, and let another process or timers in (default: 96 runs)",
     )
     parser.add_argument("--loads", type=int, default=3, metavar="N", help="load and unload it N times (default: 3)")
     parser.add_argument("--time", type=float, default=60.0, metavar="SECONDS", help="for all of it (default: 60)")

@@ -66,8 +66,6 @@ def main(argv: list[str], prog: str) -> int:
         return begun
     messages, options, arguments = begun
     values = dict(options)
-    if "verbose" in values:
-        messages.level = INFO
     release, files = release_or_own(""), arguments
     if arguments and not arguments[0].startswith("/"):
         release, files = arguments[0], arguments[1:]
@@ -75,6 +73,9 @@ def main(argv: list[str], prog: str) -> int:
         if not (major.isdecimal() and rest[:1].isdecimal()):
             messages.error(f"Bad version passed {release}")
             return 1
+    if len(values.get("symbol-prefix", "_")) != 1:
+        messages.fatal("-P only takes a single char")
+        return 1
     for file in files:
         if not file.startswith("/"):
             messages.fatal(f"{file}: not absolute path.")
@@ -100,6 +101,7 @@ def _run(messages: Messages, options: list[tuple[str, str]], release: str, files
             kernel_symbols=_kernel_symbols(messages, values),
             symbol_prefix=values.get("symbol-prefix", ""),
             warn_duplicates="warn" in values,
+            tell_uses="verbose" in values,
         )
     except FileNotFoundError as error:
         if error.filename == place.directory:
@@ -115,6 +117,7 @@ def _run(messages: Messages, options: list[tuple[str, str]], release: str, files
     except (KoboxError, OSError, ValueError) as error:
         messages.fatal(str(error) if isinstance(error, ValueError) else text_of(error))
         return 1
+    write("".join(f"{line}\n" for line in outcome.uses))
     for text in outcome.warnings:
         messages.warning(text)
     for text in outcome.unreadable:
@@ -125,7 +128,9 @@ def _run(messages: Messages, options: list[tuple[str, str]], release: str, files
                 data.decode("utf-8", "surrogateescape") for name, data in outcome.files.items() if "bin" not in name
             )
         )
-    messages.say(INFO, f"{outcome.modules} modules, {outcome.read} of them read")
+    if "quick" in values and "verbose" in values:
+        messages.level = INFO
+        messages.say(INFO, f"{outcome.modules} modules, {outcome.read} of them read")
     if outcome.unreadable:
         count = len(outcome.unreadable)
         messages.error(f"{count} of {outcome.modules} module files could not be read; the indexes are without them")
@@ -136,11 +141,13 @@ def _run(messages: Messages, options: list[tuple[str, str]], release: str, files
 def _kernel_symbols(messages: Messages, values: dict[str, str]) -> KernelSymbols | None:
     from kobox.tree.depmod import KernelSymbols
 
-    if "errsyms" not in values:
-        return None
-    if "symvers" in values:
-        return KernelSymbols.from_symvers(values["symvers"])
-    if "filesyms" in values:
-        return KernelSymbols.from_system_map(values["filesyms"])
-    messages.warning("-e needs -E or -F")
-    return None
+    symbols = None
+    for option, load in (("symvers", KernelSymbols.from_symvers), ("filesyms", KernelSymbols.from_system_map)):
+        if option in values and symbols is None:
+            try:
+                symbols = load(values[option])
+            except OSError as error:
+                raise KoboxError(f"could not load {values[option]}: {error.strerror}") from error
+    if "errsyms" in values and symbols is None:
+        messages.warning("-e needs -E or -F")
+    return symbols if "errsyms" in values else None

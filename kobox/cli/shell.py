@@ -11,17 +11,35 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from kobox.errors import BoxError, KernelPanicError
+from kobox.errors import BoxError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from kobox.images.store import Store
     from kobox.kernel.box import Box
     from kobox.kernel.log import LogRecord
+    from kobox.kernel.programs import Program
+
+_MEANINGS = {
+    "oops": "kernel code did what the CPU forbids, and the process that ran it was killed. Locks that it held"
+    " stay taken, and its module may never unload; `exit` and a new `kobox shell` give a fresh box",
+    "kernel-bug": "a BUG() was reached: a check in the kernel's code that must never fail. The process was killed",
+    "kernel-warning": "a WARN() was reached: something is wrong, and the kernel goes on",
+    "atomic-sleep": "code slept where it must not: in an interrupt, or with a spinlock held",
+}
+_DEATHS = {
+    "KernelPanicError": "the kernel has stopped for good, as a machine that must be switched off and on",
+    "BoxHungError": "the kernel does not come back from one call: an endless loop, or a lock that nobody gives back",
+}
 
 
 def main(argv: list[str], prog: str) -> int:
     """Entry point of the subcommand."""
-    arguments = _parser(prog).parse_args(argv)
+    parser = _parser(prog)
+    arguments = parser.parse_args(argv)
+    if arguments.save and (arguments.net or arguments.disk):
+        parser.error("a box with network cards or disks cannot be kept: --save goes without --net and --disk")
     while True:
         try:
             return _session(arguments, prog)
@@ -59,6 +77,17 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         metavar="DIR:/PATH[:copy]",
         help="a directory of this machine, read only, or as a copy of the box's own to write in; repeatable",
     )
+    parser.add_argument("--net", choices=["user"], help="a way out: TCP and UDP through sockets of this machine")
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="NETWORK",
+        help="with --net: where to, besides this machine's loopback (10.0.2.2); repeatable",
+    )
+    parser.add_argument(
+        "--disk", action="append", default=[], metavar="IMAGE", help="a disk, which itself is not written; repeatable"
+    )
     parser.add_argument("--save", metavar="NAME", help="keep the box under this name when the shell has ended")
     parser.add_argument("--load", metavar="NAME", help="go on with a box that was kept")
     parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
@@ -80,33 +109,22 @@ def _interactive(arguments: argparse.Namespace) -> bool:
 
 def _session(arguments: argparse.Namespace, prog: str) -> int:
     from kobox.images.store import Store
-    from kobox.kernel import bringing, programs
+    from kobox.kernel import bringing
     from kobox.tools import rootfs, terminal
 
     store = Store()
     with _box(arguments, store) as box:
         for file in arguments.files:
             bringing.copy_in(box, file, f"/root/{os.path.basename(os.path.abspath(file))}")
+        if arguments.net:
+            box.network.user(arguments.allow)
+        for image in arguments.disk:
+            box.attach_disk(image)
         for directory, target, private_copy in arguments.share:
             box.share(directory, target, private_copy=private_copy)
         on_terminal = _interactive(arguments)
-        environment = {**programs.ENVIRONMENT, "SHELL": "/bin/bash"}
-        if on_terminal:
-            environment["TERM"] = os.environ.get("TERM", "linux")
         console = _Console(box, quiet=arguments.quiet, raw=on_terminal)
-        words = (
-            ["sh", "-c", arguments.command] if arguments.command is not None else ["-bash"] if on_terminal else ["sh"]
-        )
-        program = programs.popen(
-            box,
-            words,
-            executable="/bin/bash" if words[0] == "-bash" else "/bin/sh",
-            env=environment,
-            cwd="/root",
-            stdin=programs.PIPE,
-            terminal=terminal.window_size() if on_terminal else None,
-            sink=_screen if on_terminal else None,
-        )
+        program = _start(arguments, box, console, on_terminal)
         session = terminal.Session(box, program, 0, console.show)
         try:
             if on_terminal:
@@ -122,6 +140,34 @@ def _session(arguments: argparse.Namespace, prog: str) -> int:
         if arguments.save:
             rootfs.save(box, arguments.save, store)
         return status if status >= 0 else 128 - status
+
+
+def _start(arguments: argparse.Namespace, box: Box, console: _Console, on_terminal: bool) -> Program:
+    """The shell, or the command."""
+    from kobox.kernel import programs
+    from kobox.tools import terminal
+
+    out, err = _Screen(1, console), _Screen(2, console)
+    if arguments.command is not None and not on_terminal:
+        waiting = box.take_spare(arguments.command, out, err)
+        if waiting is not None:
+            return waiting
+    words = ["sh", "-c", arguments.command] if arguments.command is not None else ["-bash"] if on_terminal else ["sh"]
+    environment = {**programs.ENVIRONMENT, "SHELL": "/bin/bash"}
+    if on_terminal:
+        environment["TERM"] = os.environ.get("TERM", "linux")
+    return programs.popen(
+        box,
+        words,
+        executable="/bin/bash" if words[0] == "-bash" else "/bin/sh",
+        env=environment,
+        cwd="/root",
+        stdin=programs.PIPE,
+        stdout=out,
+        stderr=err,
+        terminal=terminal.window_size() if on_terminal else None,
+        sink=out.write if on_terminal else None,
+    )
 
 
 def _box(arguments: argparse.Namespace, store: Store) -> Box:
@@ -144,32 +190,59 @@ def _box(arguments: argparse.Namespace, store: Store) -> Box:
         progress.close()
 
 
-def _screen(data: bytes) -> None:
-    while data:
-        data = data[os.write(1, data) :]
+class _Screen:
+    """Where a program's output goes; what the kernel has said before it is shown before it."""
+
+    def __init__(self, fd: int, console: _Console) -> None:
+        self._fd = fd
+        self._console = console
+
+    def write(self, data: bytes) -> None:
+        """Show it."""
+        self._console.show()
+        while data:
+            data = data[os.write(self._fd, data) :]
 
 
 class _Console:
     """The kernel's messages, as a console shows them: those that are more urgent than debugging."""
 
     def __init__(self, box: Box, *, quiet: bool, raw: bool) -> None:
+        self._box = box
         self._new = box.log.follow()
+        self._told = len(box.findings)
         self._quiet = quiet
         self._end = "\r\n" if raw else "\n"
 
     def show(self) -> None:
         """Print what is new."""
-        lines = [self._line(record) for record in self._new if record.level < 7]
+        records = list(self._new)
+        lines = [self._line(record) for record in records if record.level < 7]
+        if any(record.level < 5 for record in records):
+            lines += [f"{line}{self._end}" for line in self._explained()]
         if lines and not self._quiet:
             sys.stderr.write("".join(lines))
             sys.stderr.flush()
 
+    def _explained(self) -> Iterator[str]:
+        """What an oops or a warning means, once its report is whole."""
+        findings = self._box.findings
+        for finding in findings[self._told :]:
+            yield f"kobox: the kernel reports {finding}"
+            if meaning := _MEANINGS.get(finding.kind):
+                yield f"kobox: {meaning}"
+        self._told = max(self._told, len(findings))
+
     def _line(self, record: LogRecord) -> str:
-        return f"[{record.time:12.6f}] {record.text}{self._end}"
+        microseconds = int(record.time * 1e6 + 0.0005)  # cut off, as the kernel's own print_time() does
+        return f"[{microseconds // 1_000_000:5}.{microseconds % 1_000_000:06}] {record.text}{self._end}"
 
 
 def _explain(error: BoxError, prog: str) -> None:
-    print(f"\n{prog}: {error.message if isinstance(error, KernelPanicError) else error}", file=sys.stderr)
+    lines = str(error).splitlines()
+    print(f"\n{prog}: {lines[0]}", file=sys.stderr)  # the kernel's own words have been shown
+    if meaning := _DEATHS.get(type(error).__name__):
+        print(f"{prog}: {meaning}", file=sys.stderr)
 
 
 def _wants_another(error: BoxError) -> bool:

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from kobox.errors import FetchError, KernelNotFoundError
 from kobox.images.store import KernelImage, Progress, natural
+from kobox.images.suite import machine_suite
 
-_DEFAULT_SUITE = "bookworm"
 _ROLLING = frozenset({"sid", "unstable", "experimental", "rc-buggy"})  # they have no security archive
 _DEFAULT_FLAVOUR = "cloud-amd64"
 _KEYRINGS = ("/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp")
@@ -331,19 +331,6 @@ class Archive:
         else:
             hint = f"Is the network there, and {self.mirror} reachable? What was fetched is kept; run it again."
         return FetchError(f"{what}:{lines}", hint=hint)
-
-
-def machine_suite(os_release: Path = Path("/etc/os-release")) -> str:
-    """This machine's suite of Debian, or bookworm when it runs something else."""
-    try:
-        lines = os_release.read_text().splitlines()
-    except OSError:
-        return _DEFAULT_SUITE
-    facts = dict(line.split("=", 1) for line in lines if "=" in line)
-    if facts.get("ID", "").strip("\"'") != "debian":
-        return _DEFAULT_SUITE
-    # Only unstable and testing lack VERSION_ID; both call themselves by testing's codename.
-    return facts.get("VERSION_CODENAME", "sid").strip("\"'") if "VERSION_ID" in facts else "sid"
 
 
 def machine_mirrors() -> tuple[str, str]:

@@ -10,7 +10,6 @@ without network; `refresh` asks the archive again.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,7 +46,7 @@ def packages(
 
     Raises `FetchError` when there is no such package, or it cannot be fetched.
     """
-    from kobox.images.debian import machine_suite
+    from kobox.images.suite import machine_suite
 
     wanted = list(dict.fromkeys(names))
     place = store.root / "packages" / machine_suite()
@@ -90,6 +89,8 @@ def _directory(package: Package) -> str:
 
 
 def _unpack(archive: Archive, package: Package, deb: Path, place: Path, progress: Progress) -> None:
+    import shutil
+
     aside = place / f".{_directory(package)}"
     shutil.rmtree(aside, ignore_errors=True)
     try:
@@ -97,6 +98,37 @@ def _unpack(archive: Archive, package: Package, deb: Path, place: Path, progress
         for pattern in _DEAD_WEIGHT:
             for path in aside.glob(pattern):
                 shutil.rmtree(path, ignore_errors=True)
+        _link_alternatives(deb, aside)
         aside.rename(place / _directory(package))
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _link_alternatives(deb: Path, tree: Path) -> None:
+    """What a package's script would have update-alternatives(1) link: of several the one of the highest priority.
+
+    The script is read and never run: `--install LINK NAME PATH PRIORITY`, then any number of `--slave LINK NAME PATH`.
+    """
+    import subprocess
+
+    shown = subprocess.run(["dpkg-deb", "-I", str(deb), "postinst"], capture_output=True, check=False)
+    script = shown.stdout.decode(errors="replace").replace("\\\n", " ")
+    chosen: dict[str, tuple[int, str]] = {}
+    for line in script.splitlines():
+        words = line.split()
+        if "update-alternatives" not in words:
+            continue
+        priority = 0
+        for at, word in enumerate(words):
+            if word == "--install" and len(words) > at + 4 and words[at + 4].lstrip("-").isdigit():
+                priority = int(words[at + 4])
+            elif word != "--slave" or len(words) <= at + 3:
+                continue
+            link, path = words[at + 1], words[at + 3]
+            if priority >= chosen.get(link, (-1, ""))[0] and (tree / path.lstrip("/")).exists():
+                chosen[link] = priority, path
+    for link, (_, path) in chosen.items():
+        place = tree / link.lstrip("/")
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(path)

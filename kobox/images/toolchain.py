@@ -102,7 +102,7 @@ def compiles(archive: Archive, headers: Path) -> bool:
 
     Without a compiler there is nothing to try: that of the machine's own suite will do once it is installed.
     """
-    from kobox.images.debian import machine_suite
+    from kobox.images.suite import machine_suite
 
     if shutil.which("gcc") is None or shutil.which("make") is None:
         return archive.suite == machine_suite()

@@ -13,6 +13,7 @@ calls (`processes.py`); Python gives them their registers.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from kobox.kernel.wire import InStep
 
 MEMORY = 256 << 20
-LARGE_MODULE = 256 << 10  # bytes of its file
+LARGE_MODULE = 400  # functions that can be traced
 Progress = Callable[[str, int, int], None]
 
 
@@ -101,6 +102,8 @@ class Box(Kernel):
         self._processes.load(about["processes"])
         self._processes.on_slice = self._look
         self._calls = Calls(self._processes, Arena(machine, self._processes.space))
+        if about["patcher"]:
+            machine.set_patcher(about["patcher"])
         self._main: Process = self._processes.by_number[about.get("main", 1)]
         self._start = BoxCheckpoint(self, machine.checkpoint_of(state), about)
         # How often it has gone back in time: what was read from its memory before may not be so any more.
@@ -110,6 +113,7 @@ class Box(Kernel):
         self._probes: Any = None
         self._watch: Any = None
         self._unwinder: Any = None
+        self._objects: Any = None
         # What loads a module by name or alias, with all it needs: set by whoever knows about module trees.
         self.loader: Callable[[Box, str, str], Any] | None = None
         # Called some ten times a second while a call is under way, to look and to tell; it must make no calls itself.
@@ -120,6 +124,7 @@ class Box(Kernel):
         self._loading_large = False
         self.in_step: InStep | None = None  # the boxes that wires connect it with
         self._helpers: Any = None
+        self._spare: Any = about.get("spare")
         self._shares: Any = None
         if about.get("shares"):
             self._resume_shares(about["shares"])
@@ -178,6 +183,7 @@ class Box(Kernel):
             "main": self._main.number,
             "findings": self._findings_from,
             "helpers": self.helpers.save(),
+            "spare": self._spare,
             "shares": self._shares.save() if self._shares is not None else [],
         }
 
@@ -194,6 +200,7 @@ class Box(Kernel):
         self.log.forget()
         self._mark = 0
         self._helpers = None
+        self._spare = self._about.get("spare")
         self._resume_shares(self._about.get("shares", ()))
         self._findings_from = about["findings"]
         if self._probes is not None:
@@ -305,6 +312,19 @@ class Box(Kernel):
             from kobox.kernel.hostfs import Shares
 
             self._shares = Shares(self, saved)
+
+    def start_spare(self) -> None:
+        """Start a shell that waits for a command, to be kept in a snapshot (`kobox.kernel.programs.Spare`)."""
+        from kobox.kernel.programs import Spare
+
+        self._spare = Spare.start(self).row
+
+    def take_spare(self, command: str, stdout: Any, stderr: Any) -> Program | None:
+        """Have the shell that waits run a command of one line; None when there is none."""
+        from kobox.kernel.programs import Spare
+
+        row, self._spare = self._spare, None
+        return None if row is None or "\n" in command else Spare(row).take(self, command, stdout, stderr)
 
     def copy_in(self, source: str | os.PathLike[str], target: str) -> None:
         """Copy a file or a directory tree of this machine into the box, to `target`, or into it where it is a
@@ -439,7 +459,7 @@ class Box(Kernel):
         return str(self._about["release"])
 
     def init_module(self, image: bytes, parameters: str = "", flags: InitFlags = InitFlags.NONE) -> None:
-        with self._large_module(len(image)):
+        with self._large_module(image):
             self._init_module(image, parameters, flags)
 
     def _init_module(self, image: bytes, parameters: str, flags: InitFlags) -> None:
@@ -457,12 +477,12 @@ class Box(Kernel):
                 self.syscall("close", fd)
 
     @contextmanager
-    def _large_module(self, size: int) -> Iterator[None]:
+    def _large_module(self, image: bytes) -> Iterator[None]:
         """While a large module is loaded, ftrace is told that none of its functions is a weak one that the linker has
         left out (test_for_valid_rec(), kernel/trace/ftrace.c): it would search all symbols for each, one after the
         other, for seconds or minutes. For its own functions the kernel is told so by the command line."""
         function = None
-        if size >= LARGE_MODULE and not self._loading_large:
+        if not self._loading_large and _traceable(image) >= LARGE_MODULE:
             with suppress(KoboxError):  # this kernel has no such function
                 function = self.symbols.address("test_for_valid_rec")
         if function is None:
@@ -663,6 +683,16 @@ class Box(Kernel):
         return self._processes
 
     @property
+    def objects(self) -> Any:
+        """The kernel's objects in memory, by BTF (`kobox.kernel.objects.Objects`)."""
+        self._must_be_open()
+        if self._objects is None:
+            from kobox.kernel.objects import Objects
+
+            self._objects = Objects(self)
+        return self._objects
+
+    @property
     def unwinder(self) -> Any:
         """Which calls have led to where the CPU is (`kobox.kernel.stack.Unwinder`)."""
         self._must_be_open()
@@ -701,6 +731,10 @@ class BoxProcess:
     def start(self, name: str, *arguments: Any) -> Call:
         """Begin a call that may block: comes back when it has returned or everything in the box waits."""
         return self._box._calls.start(self._process, name, arguments)
+
+    def start_later(self, seconds: float, name: str, *arguments: Any) -> Callable[[], bool]:
+        """Begin to sleep, and make the call at once on waking; what is returned tells whether it has begun."""
+        return self._box._calls.start_later(self._process, seconds, name, arguments)
 
     def kill(self) -> None:
         """SIGKILL it."""
@@ -829,11 +863,22 @@ def _module_bytes(source: str | os.PathLike[str] | bytes | IO[bytes]) -> tuple[s
     return str(path), data
 
 
+def _traceable(image: bytes) -> int:
+    """How many of a module's functions ftrace knows: pointers to their entries are in a section of their own."""
+    if len(image) < LARGE_MODULE * 64 or b"__mcount_loc\0" not in image:
+        return 0
+    from kobox.ko.elf import BytesSource, Elf
+
+    try:
+        return len(Elf(BytesSource(image)).section_data(b"__mcount_loc")) // 8
+    except KoboxError:
+        return 0  # it is for the kernel to say what is wrong with it
+
+
 def _module_name(image: bytes, path: str) -> str:
     """The name in the module's own modinfo; else, for a damaged one, what its file is called."""
-    at = image.find(b"\0name=")
-    if at < 0:
-        at = image.find(b"name=") - 1
-    if at >= -1 and (end := image.find(b"\0", at + 6)) > 0:
-        return image[at + 6 : end].decode(errors="replace")
+    # "name=" may be part of any text of the module; in modinfo it begins a string, and a module's name follows.
+    found = re.search(rb"\0name=([\w-]+)\0", image) or re.search(rb"(?<!\w)name=([\w-]+)\0", image)
+    if found:
+        return found[1].decode()
     return os.path.basename(path).split(".")[0].replace("-", "_")

@@ -9,7 +9,6 @@ stays until the box is reset. Nothing is ever written on this machine.
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -38,6 +37,8 @@ def locate(box: Box, program: str, path: str, cwd: str | os.PathLike[str] | None
         for directory in path.split(":"):
             if is_file(box, candidate := f"{directory or '.'}/{program}"):
                 return candidate
+        import shutil
+
         found = shutil.which(program, path=f"{path}:{os.environ.get('PATH', '')}")
         if found is None:
             raise FileNotFoundError(2, "No such program, neither in the box nor on this machine", program)

@@ -46,6 +46,7 @@ class Btf:
         self._by_name: dict[tuple[int, int], int] = {}  # (is it a function, name offset) -> number
         self._members: dict[tuple[str, str], tuple[int, int] | None] = {}  # what was asked for before
         self._sizes: dict[str, int] = {}
+        self._offsets: dict[str, list[int]] = {}  # of names in the strings: a search takes a millisecond
         at, end, unpack = header + types, header + types + types_size, struct.Struct("<II").unpack_from
         while at < end:
             name, info = unpack(data, at)
@@ -177,12 +178,14 @@ class Btf:
 
     def _name_offset(self, name: str) -> list[int]:
         """Where a name stands in the string section (a name may also be the tail of another: only whole ones)."""
-        needle, found, at = b"\0" + name.encode() + b"\0", [], 0
-        at = self._strings.find(needle)
-        while at >= 0:
-            found.append(at + 1)
-            at = self._strings.find(needle, at + 1)
-        return found
+        if name not in self._offsets:
+            needle, found = b"\0" + name.encode() + b"\0", []
+            at = self._strings.find(needle)
+            while at >= 0:
+                found.append(at + 1)
+                at = self._strings.find(needle, at + 1)
+            self._offsets[name] = found
+        return self._offsets[name]
 
     def _type(self, number: int) -> tuple[int, int, int, int]:
         name, info, size_or_type = struct.unpack_from("<III", self._data, self._starts[number])

@@ -8,6 +8,7 @@ bytearray, writable memoryview, ctypes array       a copy, and copied back when 
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -71,6 +72,25 @@ class Calls:
         else:
             pending.finish = finish
         return Call(self, pending, name, _subject(arguments))
+
+    def start_later(
+        self, process: Process, seconds: float, name: str, arguments: tuple[Any, ...]
+    ) -> Callable[[], bool]:
+        """Let a process sleep, and then make a call at once, without anything in between: comes back when it sleeps.
+        What is returned tells whether the call has begun."""
+        values, finish = self._marshal(process, name, arguments)
+        spec = struct.pack("<qq", int(seconds), int(seconds % 1 * 1e9))
+        (address, _), release = self._marshal(process, "nanosleep", (spec, None))
+        sleeping = self.processes.start(process, "nanosleep", (address, 0))
+        begun: list[Pending] = []
+
+        def woken() -> None:
+            release()
+            begun.append(self.processes.command(process, name, values))
+            begun[0].finish = finish
+
+        sleeping.finish = woken
+        return lambda: bool(begun)
 
     def buffer(self, process: Process, size: int) -> int:
         """Memory in the box, present and locked: the heap's, or a mapping of its own. Give it back with `release`."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SECTOR, BLOCK = 512, 4096
 MOST_CHANGES = 1 << 30  # bytes of changes that are kept, when nothing else is said
 _F_SEG_MAX, _F_READ_ONLY, _F_FLUSH = 1 << 2, 1 << 5, 1 << 9
-_SEGMENTS = 126
+_SEGMENTS, _LARGEST = 126, 64 << 20  # pieces of a request, and bytes of one: the kernel asks for 1 MiB at most
 _IN, _OUT, _FLUSH, _GET_ID = 0, 1, 4, 8
 _OK, _FAILED, _UNSUPPORTED = 0, 1, 2
 # What other formats begin with, and that they are none of ours.
@@ -153,7 +153,11 @@ class DiskDevice(VirtioDevice):
 
     def notified(self, queue: int) -> None:
         while buffer := self.queues[queue].pop():
-            written = self._answer(buffer)
+            try:
+                written = self._answer(buffer)
+            except KeyboardInterrupt:
+                self.queues[queue].put_back()  # it is answered when there is time for it
+                raise
             self.done(queue, buffer.head, written)
 
     def _answer(self, buffer: Buffer) -> int:
@@ -164,6 +168,8 @@ class DiskDevice(VirtioDevice):
         kind, _, sector = struct.unpack_from("<IIQ", self.bus.ram, segments[0].address)
         data = segments[1:-1]
         size = sum(segment.size for segment in data)
+        if size > _LARGEST:
+            raise BrokenQueueError(f"a request for {size} bytes")
         try:
             status = self._do(kind, sector * SECTOR, data, size)
         except OSError:

@@ -20,6 +20,7 @@ from kobox.kernel.arena import Arena
 from kobox.kernel.calls import Calls
 from kobox.kernel.log import KernelLog
 from kobox.kernel.processes import Processes
+from kobox.kernel.symbols import Symbols
 from kobox.kernel.vmcoreinfo import VmCoreInfo, parse_note
 from kobox.machine.pc import Machine
 
@@ -99,6 +100,11 @@ def _settle(machine: Machine, processes: Processes) -> dict[str, Any]:
     with _unless_missing():
         call("symlink", "/proc/mounts", "/etc/mtab")
     _watch(call, processes)
+    # Whatever eats the box's memory, the processes that serve it are not killed for that: all inherit it from PID 1.
+    with _unless_missing():
+        fd = call("open", "/proc/self/oom_score_adj", os.O_WRONLY, 0)
+        call("write", fd, b"-1000", 5)
+        call("close", fd)
     main = processes.spawn()
     calls_main = Calls(processes, Arena(machine, processes.space))
 
@@ -120,6 +126,7 @@ def _settle(machine: Machine, processes: Processes) -> dict[str, Any]:
     main_call("syslog", 8, 0, 1)  # the log is read from memory: the console need not repeat it
     return {
         "facts": {name: value for name, value in facts.items() if name.startswith(("SYMBOL", "OFFSET", "SIZE"))},
+        "patcher": Symbols(machine, VmCoreInfo(facts), None, lambda: b"").find("__text_poke") or 0,
         "clock_start": _clock_start(machine, main_call),
         "release": release[130:195].split(b"\0")[0].decode(),
         "processes": processes.save(),

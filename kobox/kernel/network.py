@@ -17,6 +17,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from kobox.errors import KoboxError
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 Callback = Callable[[bytes], Any]
 _F_MAC, _F_STATUS = 1 << 5, 1 << 16
 _HEADER = 12  # struct virtio_net_hdr_v1, all zero: no offloads
+_LONGEST = 65536 + _HEADER
 _ROOM = 4096  # frames that wait in each direction; what comes then is lost, as on a wire
 _RECEIVE, _TRANSMIT = 0, 1
 _SIOCADDRT, _SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCSIFADDR = 0x890B, 0x8913, 0x8914, 0x8916
@@ -65,6 +67,8 @@ class NetworkDevice(VirtioDevice):
             return
         while buffer := self.queues[_TRANSMIT].pop():
             ram = self.bus.ram
+            if sum(segment.size for segment in buffer.segments) > _LONGEST:
+                raise BrokenQueueError("a frame of more than 64 KiB")
             data = b"".join(bytes(ram[s.address : s.address + s.size]) for s in buffer.segments if not s.writable)
             if len(self.sent) < _ROOM:
                 self.sent.append((self.bus.now(), data[_HEADER:]))
@@ -89,6 +93,7 @@ class NetworkDevice(VirtioDevice):
             self.done(_RECEIVE, buffer.head, len(data))
 
     def attend(self) -> None:
+        super().attend()
         while self.sent:
             self.card.pass_on(*self.sent.popleft())
 
@@ -96,8 +101,8 @@ class NetworkDevice(VirtioDevice):
         self.sent.clear()
         if self.card.wire is not None:
             self.card.wire.cut()
-        if self.card.reset is not None:
-            self.card.reset()
+        if self.card.way_out is not None:
+            self.card.way_out.drop()
 
     def save(self) -> Any:
         return super().save(), self.link, tuple(self.waiting)
@@ -108,8 +113,8 @@ class NetworkDevice(VirtioDevice):
         self.waiting = deque(waiting)
         self.sent.clear()
         self.card.frames.clear()
-        if self.card.reset is not None:
-            self.card.reset()
+        if self.card.way_out is not None:
+            self.card.way_out.drop()
 
 
 class Card:
@@ -125,7 +130,7 @@ class Card:
         # Who gets what the box sends: (virtual time, frame). None: it waits for `receive`.
         self.other_end: Callable[[int, bytes], None] | None = None
         self.wire: Wire | None = None
-        self.reset: Callable[[], None] | None = None  # called when the box goes back in time, or the card is taken out
+        self.way_out: UserNetwork | None = None
 
     def __repr__(self) -> str:
         return f"<Card {self.name or 'unplugged'} of {self.box!r}>"
@@ -239,15 +244,15 @@ class Card:
         self.set_up(True)
         for one in parsed:
             if one.version == 6:
-                request = struct.pack("<16sIi", one.ip.packed, one.network.prefixlen, index)
-                self._ioctl6(_SIOCSIFADDR, request)
-        if router is not None and router.version == 4:
-            self._route4(router.packed, name)
-        elif router is not None:
-            flags = 3  # RTF_UP, RTF_GATEWAY
-            self._ioctl6(
-                _SIOCADDRT, struct.pack("<16s16s16sIHHIQIi", b"", b"", router.packed, 0, 0, 0, 1, 0, flags, index)
-            )
+                with suppress(FileExistsError):  # it has it already
+                    self._ioctl6(_SIOCSIFADDR, struct.pack("<16sIi", one.ip.packed, one.network.prefixlen, index))
+        with suppress(FileExistsError):
+            if router is not None and router.version == 4:
+                self._route4(router.packed)
+            elif router is not None:
+                flags = 3  # RTF_UP, RTF_GATEWAY
+                route = struct.pack("<16s16s16sIHHI4xQIi", b"", b"", router.packed, 0, 0, 0, 1, 0, flags, index)
+                self._ioctl6(_SIOCADDRT, route)
 
     def set_up(self, up: bool) -> None:
         """Bring the interface up or down."""
@@ -277,7 +282,7 @@ class Card:
         if self.plugged:
             unplug(self.box, self.device)
 
-    def _route4(self, gateway: bytes, name: str) -> None:
+    def _route4(self, gateway: bytes) -> None:
         # struct rtentry: the device's name is at a pointer, so the kernel finds it by the gateway instead.
         entry = struct.pack("<Q16s16s16sH46x", 0, _ipv4(b"\0" * 4), _ipv4(gateway), _ipv4(b"\0" * 4), 3)
         with self.box.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
@@ -355,6 +360,11 @@ class Network:
         made = UserNetwork(self.eth0, allow)
         made.card.up(f"{BOX}/{PREFIX}", gateway=GATEWAY)
         return made
+
+    @property
+    def way_out(self) -> UserNetwork | None:
+        """What `user` or `kobox.boot(net="user")` made, None without: `flows`, `close()`."""
+        return next((card.way_out for card in self if card.way_out is not None), None)
 
     def __iter__(self) -> Iterator[Card]:
         devices = self._box.machine.devices.slots.values()

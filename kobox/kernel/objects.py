@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kobox.kernel.box import Box
 
 _MASK = (1 << 64) - 1
-_MANY = 100_000  # more elements than any list here has: a damaged one may go in circles
+_MANY = 20_000  # more elements than any list here has: a damaged one may go in circles
 
 
 class Objects:

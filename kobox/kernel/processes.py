@@ -224,14 +224,14 @@ class Processes:
         Raises `ProcessDiedError` when the process is killed in it, `BoxTimeoutError`, `BoxHungError`,
         `KernelPanicError`.
         """
-        pending = self._command(process, what, arguments)
+        pending = self.command(process, what, arguments)
         self.wait(pending, limits)
         assert pending.result is not None
         return pending.result
 
     def start(self, process: Process, what: str, arguments: tuple[int, ...]) -> Pending:
         """Make one system call and run until it has returned or the whole box is idle."""
-        pending = self._command(process, what, arguments)
+        pending = self.command(process, what, arguments)
         self._guarded(pending, lambda: pending.done, self.limits, stop_when_idle=True)
         return pending
 
@@ -287,7 +287,7 @@ class Processes:
         number = next(n for n in range(1, MAX_PROCESSES) if n not in self.by_number)
         child = self.by_number[number] = Process(number, 0, State.BUSY)
         flags = _CLONE_PROGRAM | (_CLONE_PARENT if parent.number else 0)
-        pending = self._command(parent, "clone", (flags, 0, 0, 0, number, 0))
+        pending = self.command(parent, "clone", (flags, 0, 0, 0, number, 0))
         self._run(lambda: child.state is not State.BUSY or pending.done, FOREVER, self.limits)
         if pending.result is not None and pending.result < 0:
             del self.by_number[number]
@@ -298,7 +298,7 @@ class Processes:
     def execute(self, child: Process, vfork: Pending, arguments: tuple[int, ...]) -> Child | int:
         """Have a child of `vfork` call execve(2): the program that it then is, or the errno."""
         program = self.children[child.pid] = Child(child.pid)
-        pending = self._command(child, "execve", arguments)
+        pending = self.command(child, "execve", arguments)
         self._run(lambda: pending.done or vfork.done, FOREVER, self.limits)
         if pending.result is not None:
             del self.children[child.pid]
@@ -387,7 +387,8 @@ class Processes:
                 f"the box is dead: {self.dead}", log=lines, rip=rip, hint="Restore a checkpoint, or boot another box."
             )
 
-    def _command(self, process: Process, what: str, arguments: tuple[int, ...]) -> Pending:
+    def command(self, process: Process, what: str, arguments: tuple[int, ...]) -> Pending:
+        """Leave a process at a system call that it makes as soon as the box runs."""
         self._must_live()
         if not self.usable(process) and not (process.number == 0 and process.pending is None):
             raise RuntimeError(f"process {process.pid} of the box is {process.state.value}: it cannot make a call now")
@@ -539,6 +540,8 @@ class Processes:
             self._park_in_hand()
         burnable = int(limits.cpu * SECOND / 64)
         end, calls = self._machine.blocks + burnable, 0
+        if self._machine.devices.rung:
+            self._machine.devices.attend()
         while not done():
             event = self.step(until, SLICE, stop_when_idle)
             if event is Event.DOORBELL:

@@ -18,7 +18,6 @@ import os
 import re
 import signal
 import struct
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -29,9 +28,11 @@ from kobox.kernel.processes import SECOND, Child, Process, Script
 from kobox.machine.native import FOREVER
 
 if TYPE_CHECKING:
+    import subprocess
+
     from kobox.kernel.box import Box
 
-PIPE, STDOUT, DEVNULL = subprocess.PIPE, subprocess.STDOUT, subprocess.DEVNULL
+PIPE, STDOUT, DEVNULL = -1, -2, -3  # subprocess's: that is imported only where one of its classes is needed
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"PATH": PATH, "HOME": "/root", "USER": "root", "LOGNAME": "root", "SHELL": "/bin/sh", "TERM": "linux"}
 MOST_OUTPUT = 64 << 20  # what `run` keeps of a program's output before it gives up on it
@@ -106,6 +107,17 @@ class Helpers:
         self._box._processes.follow(helper.process, whole())
         return helper
 
+    def go_on(self, helper: Helper, script: Callable[[Helper], Script]) -> None:
+        """Have a helper follow a script whose first call is under way, in a box that was resumed."""
+
+        def whole() -> Script:
+            yield from script(helper)
+            self._free.append(helper)
+
+        begun = whole()
+        next(begun)
+        self._box._processes.resume_script(helper.process, begun)
+
     def stop(self, helper: Helper) -> None:
         """End a helper that is in the middle of a call."""
         helper.process.script = None
@@ -115,7 +127,13 @@ class Helpers:
 class Output:
     """What a program writes to one descriptor: read by a helper, kept until somebody takes it, or handed to `sink`."""
 
-    def __init__(self, box: Box, fd: int, sink: Callable[[bytes], object] | None = None) -> None:
+    def __init__(
+        self,
+        box: Box,
+        fd: int,
+        sink: Callable[[bytes], object] | None = None,
+        under_way: Helper | None = None,
+    ) -> None:
         self._box = box
         self._fd = fd
         self._sink = sink
@@ -123,11 +141,20 @@ class Output:
         self.ended = False
         self.limit = _HIGH
         self._helper: Helper | None = None
-        self._start()
+        if under_way is None:
+            self._start()
+        else:
+            self._helper = under_way
+            self._box.helpers.go_on(under_way, self._read)
 
     def _start(self) -> None:
         if self._helper is None and not self.ended:
             self._helper = self._box.helpers.begin(self._read)
+
+    def save(self) -> list[int]:
+        """[descriptor, number and buffer of the helper that reads it]; it must be waiting for its program."""
+        assert self._helper is not None
+        return [self._fd, self._helper.process.number, self._helper.buffer]
 
     def _read(self, helper: Helper) -> Script:
         while len(self.data) < self.limit:
@@ -298,6 +325,8 @@ class Program:
             if not finished and timeout is None:
                 raise
         if not finished:
+            import subprocess
+
             raise subprocess.TimeoutExpired(self.args, timeout or 0)
 
     def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
@@ -317,6 +346,8 @@ class Program:
         def done() -> bool:
             full = any(len(output.data) >= output.limit for output in self._outputs.values())
             return full or (self.ended and all(output.ended for output in self._all_outputs()))
+
+        import subprocess
 
         try:
             self._run(done, timeout)
@@ -360,8 +391,8 @@ class Program:
         for target in (-self.pid, self.pid):
             with suppress(ProcessLookupError):
                 self._box.syscall("kill", target & FOREVER, int(signal.SIGKILL))
-        with suppress(BoxTimeoutError, subprocess.TimeoutExpired):
-            self._run(lambda: self.ended, _KILLED_AFTER)
+        until = self._box.machine.time + _KILLED_AFTER * SECOND
+        self._box._processes.run_until(lambda: self.ended, until=until)
         self._settle()
 
     def close(self) -> None:
@@ -486,6 +517,47 @@ class _Writing(_raw_base()):  # type: ignore[misc]
         super().close()
 
 
+# -- waiting for work ------------------------------------------------------------------------------------------------
+
+# A shell that waits for one line on its standard input, is that, and has the rest of the input as its own.
+_SPARE = 'IFS= read -r c; eval "unset c; $c"'
+
+
+class Spare:
+    """A shell that is started before anybody needs it, and kept in a snapshot: a fresh process then need not start one.
+
+    It has the usual environment and three pipes, and stands in /root.
+    """
+
+    def __init__(self, row: list[Any]) -> None:
+        self.row = row
+
+    @classmethod
+    def start(cls, box: Box) -> Spare:
+        """Start one, and let it come to its read(2)."""
+        program = popen(
+            box, ["sh", "-c", _SPARE], executable="/bin/sh", cwd="/root", stdin=PIPE, stdout=PIPE, stderr=PIPE
+        )
+        box._processes.run_until(lambda: False, stop_when_idle=True)
+        assert program._input is not None
+        outputs = [output.save() for output in program._outputs.values()]
+        return cls([program.pid, program._input._fd, outputs])
+
+    def take(self, box: Box, command: str, stdout: Any, stderr: Any) -> Program:
+        """Have it run a command of one line, with its output written to two file objects."""
+        pid, fd, rows = self.row
+        child = box._processes.children.setdefault(pid, Child(pid))
+        given = Input(box, fd)
+        by_number = box._processes.by_number
+        outputs = tuple(
+            Output(box, end, _file_writer(sink), Helper(box, by_number[number], buffer))
+            for (end, number, buffer), sink in zip(rows, (stdout, stderr), strict=True)
+        )
+        program = Program(box, ["sh", "-c", command], child, _Streams(given, {}, outputs, None, False))
+        given.put(os.fsencode(command) + b"\n")
+        return program
+
+
 # -- starting -------------------------------------------------------------------------------------------------------
 
 
@@ -536,6 +608,8 @@ def run(
     **options: Any,
 ) -> subprocess.CompletedProcess[Any]:
     """Run a program to its end: see `Box.run`."""
+    import subprocess
+
     if input is not None:
         if options.get("stdin") is not None:
             raise ValueError("stdin and input arguments may not both be used")

@@ -28,7 +28,7 @@ from kobox.kernel import guest
 from kobox.machine.native import core, unicorn_library
 from kobox.machine.pc import PAGE, Machine
 
-FORMAT = 6  # of the files, and of what a box must find set up when it resumes
+FORMAT = 9  # of the files, and of what a box must find set up when it resumes
 
 _KEPT = 14 * 86400  # seconds that a snapshot stays unused: other command lines, other versions of kobox
 

@@ -264,9 +264,9 @@ class UserNetwork:
         self._count = 0
         self._mac = b"\xff" * 6  # the box's
         processes = card.box.processes
-        if card.wire is not None or card.box.in_step is not None or card.other_end is not None:
+        if card.box.in_step is not None or card.box.network.way_out is not None:
             raise KoboxError("a box that is joined to another, or has a way out, cannot be given one")
-        card.other_end, card.reset = self._frame, self.drop
+        card.other_end, card.way_out = self._frame, self
         processes.step = self._step
 
     @property
@@ -282,7 +282,7 @@ class UserNetwork:
     def close(self) -> None:
         """Close all sockets, and take the gateway away."""
         self.drop()
-        self.card.other_end = self.card.reset = None
+        self.card.other_end = self.card.way_out = None
         self.card.box.processes.step = self.card.box.processes.step_alone
 
     def drop(self) -> None:

@@ -53,7 +53,7 @@ class InStep:
     """Boxes that wires connect, and the frames on their way."""
 
     def __init__(self) -> None:
-        self._wires: list[Wire] = []
+        self.wires: list[Wire] = []
         self._zero: dict[Box, int] = {}  # each box's own time when the common one was 0
         self._flying: list[tuple[int, int, Card, bytes]] = []  # heap of (arrival, number, to whom, frame)
         self._count = 0
@@ -67,7 +67,7 @@ class InStep:
 
     def join(self, wire: Wire) -> None:
         """A wire comes in, between two boxes that are in."""
-        self._wires.append(wire)
+        self.wires.append(wire)
         for here, there in (wire.ends, wire.ends[::-1]):
             here.wire, here.other_end = wire, self._sender(here, there, wire.latency)
 
@@ -76,7 +76,7 @@ class InStep:
         ahead = self.time - other.time
         for box, zero in other._zero.items():
             self.add(box, box.machine.time - zero + ahead)
-        for wire in other._wires:
+        for wire in other.wires:
             self.join(wire)
         self._flying = [(at + ahead, n, card, frame) for at, n, card, frame in [*other._flying]] + self._flying
         heapq.heapify(self._flying)
@@ -84,10 +84,10 @@ class InStep:
 
     def remove(self, wire: Wire) -> None:
         """A wire is cut. Boxes that have none left go their own way."""
-        self._wires = [other for other in self._wires if other is not wire]
+        self.wires = [other for other in self.wires if other is not wire]
         self._flying = [row for row in self._flying if row[2] not in wire.ends]
         heapq.heapify(self._flying)
-        wired = {card.box for other in self._wires for card in other.ends}
+        wired = {card.box for other in self.wires for card in other.ends}
         for box in [box for box in self._zero if box not in wired]:
             del self._zero[box]
             box.in_step = None
@@ -163,7 +163,7 @@ class InStep:
         target = min(wakes - zero if wakes != FOREVER else FOREVER, self._arrival(box))
         sent = self._count
         for other in self._others(box):
-            behind = self._now(other) + min(wire.latency for wire in self._wires)
+            behind = self._now(other) + min(wire.latency for wire in self.wires)
             if stop_when_idle:
                 self._follow(other, FOREVER)
             elif behind < target:
@@ -200,18 +200,16 @@ class InStep:
 def join(first: Card, second: Card, *, latency: float = LATENCY / 1e9) -> Wire:
     """Join two cards of two boxes by a wire; frames take `latency` virtual seconds.
 
-    When both have the same hardware address the second gets another. Raises `KoboxError` for two cards of one box, and
-    for a card that is joined already.
+    A card whose hardware address another one on the wires has gets another. Raises `KoboxError` for two cards of one
+    box, and for a card that is joined already.
     """
     if first.box is second.box:
         raise KoboxError("both cards are of one box", hint="A wire joins two boxes; inside one, use a veth pair.")
     for card in (first, second):
         if card.wire is not None:
             raise KoboxError(f"{card!r} is joined already", hint="Cut that wire first.")
-        if card.box.in_step is None and card.box.processes.step != card.box.processes.step_alone:
+        if card.box.network.way_out is not None:
             raise KoboxError(f"{card.box!r} has a way out (`network.user`)", hint="Close that first.")
-    if first.mac == second.mac:
-        second.set_mac(_another(first.mac))
     step = first.box.in_step or InStep()
     if first.box.in_step is None:
         step.add(first.box, 0)
@@ -219,12 +217,21 @@ def join(first: Card, second: Card, *, latency: float = LATENCY / 1e9) -> Wire:
         step.add(second.box, step.time)
     elif second.box.in_step is not step:
         step.absorb(second.box.in_step)
+    used = {end.mac for other in step.wires for end in other.ends}
+    for card in (first, second):
+        before = mac = card.mac
+        while mac in used:
+            mac = _next(mac)
+        if mac != before:
+            card.set_mac(mac)
+        used.add(mac)
     wire = Wire(first, second, max(int(latency * 1e9), 1000))
     step.join(wire)
     return wire
 
 
-def _another(mac: str) -> str:
+def _next(mac: str) -> str:
+    """Another hardware address; the last byte is the number of a card in its box."""
     data = bytearray.fromhex(mac.replace(":", ""))
-    data[4] ^= 1
+    data[4] = data[4] + 1 & 0xFF
     return data.hex(":")

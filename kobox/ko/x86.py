@@ -23,7 +23,7 @@ class Flow(StrEnum):
     JUMP = "jump"  # to its target, or wherever a register says
     CALL = "call"
     RETURN = "return"
-    STOP = "stop"  # ud2, hlt
+    STOP = "stop"  # ud1, ud2, hlt
 
 
 class Instruction(NamedTuple):
@@ -242,7 +242,7 @@ def _two_byte(code: bytes, start: int, at: int, base: int) -> Instruction | None
         _, memory, at = _modrm(code, at)
     if op in _IMMEDIATE_1_2:
         at += 1
-    flow = {0x0B: Flow.STOP, 0x05: Flow.ON, 0x07: Flow.RETURN}.get(op, Flow.ON)
+    flow = {0x0B: Flow.STOP, 0xB9: Flow.STOP, 0x07: Flow.RETURN}.get(op, Flow.ON)  # ud2, ud1, sysret
     hint = 0x18 <= op <= 0x1F or op == 0x0D
     return Instruction(start - base, at - start, flow, memory=memory and not hint)
 

@@ -39,6 +39,15 @@ static struct segment *env_seg(struct machine *m, int n) { return (struct segmen
 static void env_load(struct machine *m) { m->uc_.context_save(m->uc, m->context); }
 static void env_store(struct machine *m) { m->uc_.context_restore(m->uc, m->context); }
 
+/* Have env64() and its kin reach into the CPU itself, which takes a tenth of the time of a copy there and back. What comes
+ * back is the blob, to be put in its place again. */
+static uint8_t *at_the_cpu(struct machine *m)
+{
+    uint8_t *blob = m->env;
+    m->env = m->cpu;
+    return blob;
+}
+
 uint64_t read_reg(struct machine *m, int id)
 {
     uint64_t value = 0;
@@ -524,11 +533,39 @@ static uint8_t cmos_read(struct machine *m)
 }
 
 /* ---- ports ------------------------------------------------------------------------------------------------------------ */
+/*
+ * Whether a program uses a port that it has no right to (SDM volume 1, 19.5: IOPL, then the bitmap in the TSS). Unicorn does not
+ * ask. The instruction is in the middle of a translation, so the fault is delivered when that has ended, with the CPU put
+ * back to what it was.
+ */
+static bool port_denied(struct machine *m, uint32_t port, int size)
+{
+    if ((read_reg(m, UC_X86_REG_CS) & 3) == 0 || (read_reg(m, UC_X86_REG_EFLAGS) >> 12 & 3) == 3)
+        return false;
+    env_load(m);
+    uint64_t cr3 = *env64(m, AT_CR + 24), tss = *env64(m, AT_TR + 8);
+    uint32_t limit = *(uint32_t *)(m->env + AT_TR + 16);
+    uint16_t at = 0, bits = 0xFFFF;
+    if (limit >= 0x67 && copy_virtual(m, cr3, tss + 0x66, &at, 2, false) && at + port / 8 + 1 <= limit)
+        copy_virtual(m, cr3, tss + at + port / 8, &bits, 2, false);
+    if (!(bits >> (port & 7) & ((1u << size) - 1)))
+        return false;
+    if (!m->denied) {
+        memcpy(m->offender, m->env, m->env_size);
+        m->denied = true;
+    }
+    reconsider(m);
+    m->uc_.emu_stop(m->uc);
+    return true;
+}
+
 static uint32_t port_in(uc_engine *uc, uint32_t port, int size, void *user)
 {
     (void)uc;
     struct machine *m = user;
     struct pic *p;
+    if (port_denied(m, port, size))
+        return 0;
     if ((port & ~7u) == 0x3F8)
         return uart_read(m, 0, port & 7);
     if ((port & ~7u) == 0x2F8)
@@ -567,8 +604,9 @@ static uint32_t port_in(uc_engine *uc, uint32_t port, int size, void *user)
 
 static void port_out(uc_engine *uc, uint32_t port, int size, uint32_t value, void *user)
 {
-    (void)size;
     struct machine *m = user;
+    if (port_denied(m, port, size))
+        return;
     if ((port & ~7u) == 0x3F8)
         uart_write(m, 0, port & 7, value);
     else if ((port & ~7u) == 0x2F8)
@@ -741,26 +779,45 @@ static bool push_frame(struct machine *m, int vector, bool has_error, uint32_t e
 static void deliver(struct machine *m, int vector, bool has_error, uint32_t error)
 {
     uint64_t flags = read_reg(m, UC_X86_REG_EFLAGS) & 0xFFFFFFFF;
-    env_load(m);
-    if (!push_frame(m, vector, has_error, error, flags) && !push_frame(m, 8, true, 0, flags)) {
+    uint8_t *blob = at_the_cpu(m);
+    bool pushed = push_frame(m, vector, has_error, error, flags) || push_frame(m, 8, true, 0, flags);
+    m->pc = *env64(m, AT_EIP);
+    m->env = blob;
+    if (!pushed) {
         m->event = EV_TRIPLE;
         m->uc_.emu_stop(m->uc);
         return;
     }
-    env_store(m);
     write_reg(m, UC_X86_REG_EFLAGS, (flags & ~(uint64_t)(FLAG_TF | FLAG_IF | FLAG_NT | FLAG_RF | FLAG_VM)) | 2);
-    m->pc = *env64(m, AT_EIP);
+}
+
+/* Whether a program may not raise this vector by INT: its gate is the kernel's. */
+static bool gate_forbidden(struct machine *m, int vector)
+{
+    uint64_t gate;
+    unsigned cpl = *env32(m, AT_HFLAGS) & HF_CPL;
+    return copy_virtual(m, *env64(m, AT_CR + 24), *env64(m, AT_IDT + 8) + vector * 16, &gate, 8, false) &&
+           (gate >> 45 & 3) < cpl;
 }
 
 static void on_exception(uc_engine *uc, uint32_t vector, void *user)
 {
     struct machine *m = user;
-    bool software;
-    uint32_t error;
-    env_load(m);
-    software = *env32(m, AT_IS_INT);
-    error = *env32(m, AT_ERROR_CODE);
-    if (vector == 14 && *env32(m, AT_OLD_EXCEPTION) != 14) {
+    uint8_t *blob = at_the_cpu(m);
+    bool software = *env32(m, AT_IS_INT);
+    uint32_t error = *env32(m, AT_ERROR_CODE);
+    bool strange = vector == 14 && !software && *env32(m, AT_OLD_EXCEPTION) != 14;
+    if (software && gate_forbidden(m, vector)) {
+        uint64_t eip = *env64(m, AT_EIP);
+        uint8_t code[2];
+        if (copy_virtual(m, *env64(m, AT_CR + 24), eip - 2, code, 2, false) && code[0] == 0xCD && code[1] == vector)
+            *env64(m, AT_EIP) = eip - 2; /* a fault is that of the instruction itself */
+        software = false;
+        error = vector * 8 + 2;
+        vector = 13;
+    }
+    m->env = blob;
+    if (strange) {
         fail(m, "this Unicorn keeps its CPU state elsewhere than kobox knows (exception in flight)");
         m->uc_.emu_stop(uc);
         return;
@@ -796,20 +853,21 @@ static void on_syscall(uc_engine *uc, void *user)
 {
     (void)uc;
     struct machine *m = user;
-    uint64_t number = read_reg(m, UC_X86_REG_RAX);
+    uint64_t number = live_reg(m, R_RAX);
     if ((number == 175 || number == 313) && m->module_page_count) /* init_module, finit_module */
         forget_module_code(m);
-    uc_x86_msr msr[3] = {{.rid = 0xC0000081}, {.rid = 0xC0000082}, {.rid = 0xC0000084}};
+    uint8_t *blob = at_the_cpu(m);
+    bool wide = *env32(m, AT_HFLAGS) & HF_CS64; /* a 32-bit program enters through CSTAR */
+    uc_x86_msr msr[3] = {{.rid = 0xC0000081}, {.rid = wide ? 0xC0000082 : 0xC0000083}, {.rid = 0xC0000084}};
     uint64_t flags = read_reg(m, UC_X86_REG_EFLAGS) & 0xFFFFFFFF;
     for (int i = 0; i < 3; i++)
         m->uc_.reg_read(m->uc, UC_X86_REG_MSR, &msr[i]);
     uint16_t cs = msr[0].value >> 32 & 0xFFFC;
-    env_load(m);
     *env64(m, AT_REGS + 8 * R_RCX) = *env64(m, AT_EIP) + 2;
     *env64(m, AT_REGS + 8 * R_R11) = flags & ~(uint64_t)FLAG_RF;
     *env64(m, AT_EIP) = msr[1].value - 2; /* Unicorn adds the length of SYSCALL when we return */
     enter_ring0(m, cs, cs + 8, DATA_FLAGS);
-    env_store(m);
+    m->env = blob;
     write_reg(m, UC_X86_REG_EFLAGS, (flags & ~(msr[2].value | FLAG_RF)) | 2);
     m->dev.syscalls++;
 }
@@ -836,8 +894,8 @@ static void run_string_instruction(struct machine *m, uint64_t address)
         m->plain_loop = address;
         return;
     }
-    uint64_t unit = !(op & 1) ? 1 : wide ? 8 : 4, to = read_reg(m, UC_X86_REG_RDI), from = read_reg(m, UC_X86_REG_RSI);
-    uint64_t count = read_reg(m, UC_X86_REG_RCX), room = (PAGE - (to & page)) / unit;
+    uint64_t unit = !(op & 1) ? 1 : wide ? 8 : 4, to = live_reg(m, R_RDI), from = live_reg(m, R_RSI);
+    uint64_t count = live_reg(m, R_RCX), room = (PAGE - (to & page)) / unit;
     bool moves = op == 0xA4 || op == 0xA5;
     if (moves && (PAGE - (from & page)) / unit < room)
         room = (PAGE - (from & page)) / unit;
@@ -855,9 +913,15 @@ static void run_string_instruction(struct machine *m, uint64_t address)
         for (uint64_t i = 0; i < n * unit; i += unit)
             memmove(out + i, m->ram + source + i, unit);
     } else {
-        uint64_t value = read_reg(m, UC_X86_REG_RAX);
-        for (uint64_t i = 0; i < n * unit; i += unit)
-            memcpy(out + i, &value, unit);
+        uint64_t value = live_reg(m, R_RAX), done = unit;
+        if (unit == 1) {
+            memset(out, (int)(value & 255), n);
+        } else {
+            memcpy(out, &value, unit);
+            for (; done * 2 <= n * unit; done *= 2)
+                memcpy(out + done, out, done);
+            memcpy(out + done, out, n * unit - done);
+        }
     }
     if (moves)
         write_reg(m, UC_X86_REG_RSI, from + n * unit);
@@ -946,8 +1010,24 @@ static void tell(struct machine *m, uint64_t address)
     m->in_callback = false;
 }
 
+/*
+ * The kernel's __text_poke(function, address, source, length) is about to change code through a mapping of its own. Unicorn
+ * looks for translations of the page at the first write only, and takes the page for data from then on: what is
+ * translated between two writes would stay. So the page's translations are dropped before each.
+ */
+static void code_will_change(struct machine *m)
+{
+    uint64_t at = live_reg(m, R_RSI), size = live_reg(m, R_RCX);
+    m->in_callback = true; /* the CPU is inside a translation: it is done before the next block */
+    for (uint64_t page = at & ~(PAGE - 1); page < at + size && size <= 1 << 24; page += PAGE)
+        drop_code_at(m, page);
+    m->in_callback = false;
+}
+
 static void arrive(struct machine *m, const struct probe *p)
 {
+    if (p->patches)
+        code_will_change(m);
     watch_arrives(m);
     if (p->native)
         watch_reached(m, p->native);
@@ -1048,9 +1128,8 @@ EXPORT int kobox_run(struct machine *m, uint64_t until, int64_t blocks, unsigned
     for (;;) {
         raise_due(m);
         drop_stale(m);
-        env_load(m);
-        m->pc = *env64(m, AT_EIP);
-        bool open = read_reg(m, UC_X86_REG_EFLAGS) & FLAG_IF && !(*env32(m, AT_HFLAGS) & HF_INHIBIT_IRQ);
+        m->pc = live64(m, AT_EIP);
+        bool open = read_reg(m, UC_X86_REG_EFLAGS) & FLAG_IF && !(live64(m, AT_HFLAGS) & HF_INHIBIT_IRQ);
         int vector = interrupt_pending(m);
         if (vector >= 0 && open) {
             take_interrupt(m, vector);
@@ -1093,6 +1172,15 @@ EXPORT int kobox_run(struct machine *m, uint64_t until, int64_t blocks, unsigned
             fail(m, "the CPU stopped: %s", m->uc_.strerror(err));
             return EV_ERROR;
         }
+        if (m->denied) {
+            memcpy(m->env, m->offender, m->env_size);
+            env_store(m);
+            m->denied = false;
+            m->event = EV_NONE;
+            m->dev.exceptions[13]++;
+            deliver(m, 13, true, 0);
+            continue;
+        }
         if (m->event)
             return m->event;
         if (!out_of_fuel) { /* nobody asked to stop: it is HLT */
@@ -1110,11 +1198,11 @@ EXPORT int kobox_run(struct machine *m, uint64_t until, int64_t blocks, unsigned
 EXPORT void kobox_set_syscall(struct machine *m, uint64_t at, const uint64_t *call)
 {
     static const int order[7] = {R_RAX, R_RDI, R_RSI, R_RDX, R_R10, R_R8, R_R9};
-    env_load(m);
+    uint8_t *blob = at_the_cpu(m);
     for (int i = 0; i < 7; i++)
         *env64(m, AT_REGS + 8 * order[i]) = call[i];
     *env64(m, AT_EIP) = at;
-    env_store(m);
+    m->env = blob;
     m->pc = at;
 }
 
@@ -1164,6 +1252,8 @@ EXPORT int kobox_copy_space(struct machine *m, uint64_t cr3, uint64_t va, void *
 }
 EXPORT uint8_t *kobox_ram(struct machine *m) { return m->ram; }
 EXPORT uint64_t kobox_time(struct machine *m) { return now(m); }
+/* While the machine stands still: time passes as if the CPU had been taken away. Timers are then due at this instruction. */
+EXPORT void kobox_pass(struct machine *m, uint64_t ns) { settle(m); m->dev.time += ns; }
 EXPORT uint64_t kobox_blocks(struct machine *m) { return m->blocks; }
 EXPORT uint64_t kobox_due(struct machine *m) { return next_due(m); }
 EXPORT const char *kobox_error(struct machine *m) { return m->error; }
@@ -1179,8 +1269,7 @@ EXPORT uint64_t kobox_cr3(struct machine *m) { return read_reg(m, UC_X86_REG_CR3
 EXPORT uint64_t kobox_syscalls(struct machine *m) { return m->dev.syscalls; }
 EXPORT uint64_t kobox_progress(struct machine *m)
 {
-    env_load(m);
-    return *env32(m, AT_HFLAGS) & HF_CPL ? ~m->blocks : m->dev.syscalls;
+    return live64(m, AT_HFLAGS) & HF_CPL ? ~m->blocks : m->dev.syscalls;
 }
 EXPORT void kobox_statistics(struct machine *m, uint64_t *out)
 {
@@ -1368,8 +1457,17 @@ EXPORT void kobox_probe_remove(struct machine *m, uint64_t address)
     if (!p)
         return;
     p->python = false;
-    if (!p->native)
+    if (!p->native && !p->patches)
         remove_probe(m, p);
+}
+
+/* Say where __text_poke() is. */
+EXPORT int kobox_set_patcher(struct machine *m, uint64_t address)
+{
+    struct probe *p = make_probe(m, address, true);
+    if (p)
+        p->patches = true;
+    return p ? 0 : -1;
 }
 
 /* Leave the function that was just entered, with `value` in RAX: only inside a probe's callback. */
@@ -1680,6 +1778,8 @@ static bool calibrate(struct machine *m)
         if (*env64(m, AT_REGS) != marker)
             continue;
         m->env_size = size - at;
+        if (!(m->offender = malloc(m->env_size)))
+            return false;
         if (*env64(m, AT_EIP) != ip || *env64(m, AT_CR + 16) != cr2 || *env64(m, AT_IDT + 8) != idt.base)
             return false;
         return find_cpu(m, marker, ip);
@@ -1728,6 +1828,7 @@ EXPORT void kobox_close(struct machine *m)
     if (m->pagemap >= 0)
         close(m->pagemap);
     free(m->code_pages);
+    free(m->offender);
     free(m);
 }
 

@@ -96,7 +96,7 @@ struct devices {
 /* Which arrivals at a probe Python is told of, when not of all. */
 enum { PROBE_ENTRY = 1, PROBE_FROM_MODULE = 2, PROBE_TRACKED_0 = 4, PROBE_TRACKED_1 = 8, PROBE_INSIDE = 16 };
 struct rule;
-struct probe { uint64_t address; uc_hook hook; struct rule *native; uint8_t hooked, python, wants; };
+struct probe { uint64_t address; uc_hook hook; struct rule *native; uint8_t hooked, python, wants, patches; };
 #define PROBE_SLOTS 16384u
 #define PROBE_BITS 32768u
 
@@ -144,6 +144,8 @@ struct machine {
     struct devices dev;
     int64_t fuel, granted;   /* blocks left until the next settling, and how many there were */
     enum event event;
+    bool denied;             /* a program has used a port that is not its own: `offender` is the CPU as it was then */
+    uint8_t *offender;
     bool in_callback;
     uint64_t pc;
     uint8_t *code_pages;     /* one bit a page of RAM: code was translated from it */

@@ -22,8 +22,19 @@ enum insn_op {
 enum { INSN_READ = 1, INSN_WRITE = 2, INSN_RIP = 4, INSN_GS = 8, INSN_REP = 16, INSN_TRUSTED = 32, INSN_TARGET = 64, INSN_SEEN = 128 };
 enum { NO_REG = 16 };
 
-/* `extra`: for OP_BIT and OP_STRING see there; for OP_MEMORY where in the instruction its disp of 32 bits stands, or 0. `bound`: in watch.c, 1 + the number of the object that `disp` points into. */
-struct insn { uint8_t op, flags, base, index, scale, size, length, extra; int32_t disp; uint32_t bound; };
+/* What becomes of the pointer in `dest`: nothing, a copy of that in `source`, one that is made of base, index and disp, the
+ * same moved by `disp`, the same moved by what `source` holds, the address that was relocated into the instruction. */
+enum { POINTER_SAME, POINTER_COPY, POINTER_MADE, POINTER_STEP, POINTER_MOVE, POINTER_CONSTANT };
+#define CALLER_SAVED 0x0FC7u /* RAX RCX RDX RSI RDI R8-R11: nobody knows them after a call */
+
+/* `kills`: the registers that hold something new afterwards, a bit each. `extra`: for OP_BIT and OP_STRING see there; for OP_MEMORY where in the instruction its disp of 32 bits stands, or 0. `bound`: in watch.c, 1 + the number of the object that `disp` points into. */
+struct insn {
+    uint8_t op, flags, base, index, scale, size, length, extra;
+    int32_t disp;
+    uint32_t bound;
+    uint16_t kills;
+    uint8_t pointer, dest, source;
+};
 
 static inline int32_t signed_at(const uint8_t *at, int bytes)
 {
@@ -145,10 +156,108 @@ static inline uint8_t access_of_one_byte(uint8_t op, uint8_t reg, uint8_t wide, 
     }
 }
 
+/* Which general registers an instruction changes, and whether a pointer in one of them goes on being one. */
+static inline void follow_pointers(struct insn *i, const uint8_t *at, uint8_t map, uint8_t op, uint8_t rex, bool wide)
+{
+    uint8_t reg = (at[0] >> 3 & 7) | (rex & 4) << 1, rm = (at[0] & 7) | (rex & 1) << 3, low = (op & 7) | (rex & 1) << 3;
+    bool direct = at[0] >> 6 == 3;
+    uint16_t to_reg = (uint16_t)(1u << reg), to_rm = direct ? (uint16_t)(1u << rm) : 0;
+    uint8_t digit = at[0] >> 3 & 7;
+    if (map == 1) {
+        if ((op & 0xF0) == 0x40 || op == 0xAF || op == 0xB6 || op == 0xB7 || op == 0xBE || op == 0xBF || op == 0xBC ||
+            op == 0xBD || op == 0xB8 || op == 0x02 || op == 0x03 || op == 0x50 || op == 0xD7 || op == 0xC5 || op == 0x2C ||
+            op == 0x2D)
+            i->kills = to_reg;
+        else if ((op & 0xF0) == 0x90 || op == 0xA4 || op == 0xA5 || op == 0xAC || op == 0xAD || op == 0xAB || op == 0xB3 ||
+                 op == 0xBB || (op == 0xBA && digit > 4) || op == 0x7E)
+            i->kills = to_rm;
+        else if (op == 0xB0 || op == 0xB1)
+            i->kills = to_rm | 1;
+        else if (op == 0xC0 || op == 0xC1)
+            i->kills = to_rm | to_reg;
+        else if (op >= 0xC8 && op <= 0xCF)
+            i->kills = (uint16_t)(1u << low);
+        else if (op == 0xA2 || op == 0x31 || op == 0x01)
+            i->kills = 0xF;
+        return;
+    }
+    if (map) {
+        i->kills = to_reg; /* 0F 38 and 0F 3A: mostly none, and none for sure */
+        return;
+    }
+    if (op < 0x40 && op >> 3 != 7) {
+        bool adds = op >> 3 == 0 && wide, subtracts = op >> 3 == 5 && wide;
+        if ((op & 7) < 2)
+            i->kills = to_rm, i->dest = rm, i->source = reg;
+        else if ((op & 7) < 4)
+            i->kills = to_reg, i->dest = reg, i->source = direct ? rm : NO_REG;
+        else if ((op & 7) < 6)
+            i->kills = 1;
+        if (i->kills && (op & 7) < 4 && (op & 1) && (adds || subtracts) && (i->kills != to_rm || direct)) {
+            i->kills = 0;
+            i->pointer = POINTER_MOVE;
+            i->source = subtracts ? NO_REG : i->source;
+        }
+    } else if (op >= 0x58 && op <= 0x5F) {
+        i->kills = (uint16_t)(1u << low);
+    } else if (op == 0x63 || op == 0x69 || op == 0x6B || op == 0x8A) {
+        i->kills = to_reg;
+    } else if (op == 0x80 || op == 0x81 || op == 0x83) {
+        i->kills = digit == 7 ? 0 : to_rm;
+        if (op != 0x80 && direct && wide && (digit == 0 || digit == 5)) {
+            i->kills = 0;
+            i->pointer = POINTER_STEP;
+            i->dest = rm;
+            i->disp = signed_at(at + 1, op == 0x83 ? 1 : 4);
+            i->disp = digit == 5 ? -i->disp : i->disp;
+        }
+    } else if (op == 0x86 || op == 0x87) {
+        i->kills = to_reg | to_rm;
+    } else if (op == 0x88 || op == 0x8C || op == 0x8F || (op >= 0xC0 && op <= 0xC1) || (op >= 0xD0 && op <= 0xD3) || op == 0xC6) {
+        i->kills = to_rm;
+    } else if (op == 0x89 || op == 0x8B) {
+        i->kills = op == 0x89 ? to_rm : to_reg;
+        if (direct && wide) {
+            i->pointer = POINTER_COPY;
+            i->dest = op == 0x89 ? rm : reg;
+            i->source = op == 0x89 ? reg : rm;
+        }
+    } else if (op == 0x8D) {
+        i->kills = to_reg;
+        if (wide) {
+            i->pointer = POINTER_MADE;
+            i->dest = reg;
+        }
+    } else if (op >= 0x91 && op <= 0x97) {
+        i->kills = (uint16_t)(1u << low | 1);
+    } else if (op == 0x98 || op == 0x99) {
+        i->kills = op == 0x98 ? 1 : 4;
+    } else if (op >= 0xB0 && op <= 0xBF) {
+        i->kills = (uint16_t)(1u << low);
+    } else if (op == 0xC7) {
+        i->kills = to_rm;
+        if (direct && wide) {
+            i->pointer = POINTER_CONSTANT;
+            i->dest = rm;
+            i->extra = 1; /* where the constant stands is counted from ModRM */
+        }
+    } else if (op == 0xF6 || op == 0xF7) {
+        i->kills = digit >= 4 ? 5 : digit >= 2 ? to_rm : 0;
+    } else if (op == 0xFE || op == 0xFF) {
+        if (digit < 2 && direct && wide && op == 0xFF) {
+            i->pointer = POINTER_STEP;
+            i->dest = rm;
+            i->disp = digit ? -1 : 1;
+        } else {
+            i->kills = digit < 2 ? to_rm : digit == 2 ? CALLER_SAVED : 0;
+        }
+    }
+}
+
 /* Decode the instruction of `length` bytes (1 to 15, and never less than it has) at `code`. */
 static inline struct insn decode(const uint8_t *code, uint8_t length)
 {
-    struct insn i = {.op = OP_PLAIN, .length = length, .base = NO_REG, .index = NO_REG, .scale = 1};
+    struct insn i = {.op = OP_PLAIN, .length = length, .base = NO_REG, .index = NO_REG, .scale = 1, .source = NO_REG};
     bool p66 = false, p67 = false, repz = false, repnz = false;
     uint8_t rex = 0, op, n = 0;
     for (;; n++) {
@@ -170,6 +279,7 @@ static inline struct insn decode(const uint8_t *code, uint8_t length)
         return i;
     if (op == 0xE8 || op == 0xE9) {
         i.op = op == 0xE8 ? OP_CALL : OP_JUMP;
+        i.kills = op == 0xE8 ? CALLER_SAVED : 0;
         i.disp = signed_at(code + n, 4);
         return i;
     }
@@ -178,6 +288,7 @@ static inline struct insn decode(const uint8_t *code, uint8_t length)
         i.size = !(op & 1) ? 1 : op < 0x70 && wide == 8 ? 4 : wide;
         i.flags |= repz || repnz ? INSN_REP : 0;
         i.extra = op & 0xFE;
+        i.kills = op == 0xAC || op == 0xAD ? 1 : 0;
         return i;
     }
     if ((op == 0x83 || op == 0x81) && rex == 0x48 && (code[n] == 0xEC || code[n] == 0xC4)) {
@@ -185,15 +296,19 @@ static inline struct insn decode(const uint8_t *code, uint8_t length)
         i.disp = signed_at(code + n + 1, op == 0x83 ? 1 : 4);
         return i;
     }
+    uint8_t map = 0;
     if (op == 0x0F) {
         op = code[n++];
+        map = 1;
         if (op == 0x38) {
+            map = 2;
             op = code[n++];
             access = op == 0xF1 && !repnz ? INSN_WRITE : op == 0xF0 && !repnz ? INSN_READ : INSN_READ;
             size = op == 0xF0 && repnz ? 1 : op >= 0xF0 ? wide : 16;
             if ((op >= 0x20 && op <= 0x25) || (op >= 0x30 && op <= 0x35)) /* pmovsx, pmovzx: a part of the register */
                 size = (op & 15) == 1 || (op & 15) == 4 ? 4 : (op & 15) == 2 ? 2 : 8;
         } else if (op == 0x3A) {
+            map = 3;
             op = code[n++];
             access = op >= 0x14 && op <= 0x17 ? 0 : INSN_READ;
             size = op == 0x20 ? 1 : op == 0x21 ? 4 : op == 0x22 ? wide : op == 0x0A ? 4 : op == 0x0B ? 8 : 16;
@@ -206,6 +321,14 @@ static inline struct insn decode(const uint8_t *code, uint8_t length)
         }
     } else {
         access = access_of_one_byte(op, code[n] >> 3 & 7, wide, &size);
+    }
+    follow_pointers(&i, code + n, map, op, rex, rex & 8);
+    if (i.pointer == POINTER_CONSTANT)
+        i.extra = (uint8_t)(n + 1);
+    if (i.pointer == POINTER_MADE) {
+        int used = modrm_operand(code + n, rex, &i);
+        i.extra = used >= 5 ? (uint8_t)(n + used - 4) : 0;
+        return i;
     }
     int used = access ? modrm_operand(code + n, rex, &i) : 0;
     if (!used) {

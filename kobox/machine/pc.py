@@ -228,6 +228,11 @@ class Machine:
         """Virtual nanoseconds since power on."""
         return int(self._core.kobox_time(self.handle))
 
+    def pass_time(self, nanoseconds: int) -> None:
+        """Between two runs: let virtual time pass as if the CPU had been taken away, so that timers are due before the
+        next instruction."""
+        self._core.kobox_pass(self.handle, nanoseconds)
+
     @property
     def blocks(self) -> int:
         """Basic blocks executed since power on."""
@@ -353,6 +358,11 @@ class Machine:
         if not callbacks:
             del self._probes[address]
             self._core.kobox_probe_remove(self.handle, address)
+
+    def set_patcher(self, address: int) -> None:
+        """Say where the kernel's __text_poke() is: what it changes is translated anew."""
+        if self._core.kobox_set_patcher(self.handle, address):
+            raise MachineError("no room for a probe at __text_poke()")
 
     def return_from_function(self, value: int) -> None:
         """In a probe at a function's first instruction: leave it at once with `value` in RAX."""

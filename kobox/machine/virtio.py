@@ -71,12 +71,18 @@ class Queue:
             (index,) = struct.unpack_from("<H", self.ram, self.available + 2)
             if index == self.last:
                 return None
+            if index - self.last & 0xFFFF > self.size:
+                raise BrokenQueueError(f"{index - self.last & 0xFFFF} buffers in a queue of {self.size}")
             (head,) = struct.unpack_from("<H", self.ram, self.available + 4 + 2 * (self.last % self.size))
             buffer = Buffer(head, self._chain(head))
-        except (struct.error, ZeroDivisionError) as error:
+        except (struct.error, OverflowError, ZeroDivisionError) as error:
             raise BrokenQueueError(str(error)) from None
         self.last = self.last + 1 & 0xFFFF
         return buffer
+
+    def put_back(self) -> None:
+        """Undo `pop`."""
+        self.last = self.last - 1 & 0xFFFF
 
     def _chain(self, head: int) -> list[Segment]:
         segments: list[Segment] = []
@@ -103,7 +109,7 @@ class Queue:
             struct.pack_into("<II", self.ram, self.used + 4 + 8 * (index % self.size), head, written)
             struct.pack_into("<H", self.ram, self.used + 2, index + 1 & 0xFFFF)
             (flags,) = struct.unpack_from("<H", self.ram, self.available)
-        except struct.error as error:
+        except (struct.error, OverflowError, ZeroDivisionError) as error:
             raise BrokenQueueError(str(error)) from None
         return not flags & 1
 
@@ -118,6 +124,7 @@ class VirtioDevice(Device):
 
     def __init__(self, ram: memoryview) -> None:
         self.queues = [Queue(ram) for _ in range(self.queue_count)]
+        self._left: list[int] = []  # queues whose buffers were not all seen to: something else came up (Ctrl-C)
         self._reset()
 
     def configuration(self) -> bytes:
@@ -217,9 +224,9 @@ class VirtioDevice(Device):
                 queue.last = 0
         for low, name in ((0x080, "descriptors"), (0x090, "available"), (0x0A0, "used")):
             if offset == low:
-                setattr(queue, name, getattr(queue, name) & ~0xFFFFFFFF | value)
+                setattr(queue, name, getattr(queue, name) & ~0xFFFFFFFF | value & 0xFFFFFFFF)
             elif offset == low + 4:
-                setattr(queue, name, getattr(queue, name) & 0xFFFFFFFF | value << 32)
+                setattr(queue, name, getattr(queue, name) & 0xFFFFFFFF | (value & 0xFFFFFFFF) << 32)
 
     def _notify(self, queue: int) -> None:
         if queue < len(self.queues) and not self.status & _NEEDS_RESET:
@@ -227,6 +234,14 @@ class VirtioDevice(Device):
                 self.notified(queue)
             except BrokenQueueError:
                 self.broken()
+            except BaseException:
+                self._left.append(queue)
+                self.bus.ring(self)
+                raise
+
+    def attend(self) -> None:
+        while self._left:
+            self._notify(self._left.pop())
 
     def broken(self) -> None:
         """The driver has written nonsense: nothing more is done until it resets the device."""

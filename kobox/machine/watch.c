@@ -22,7 +22,7 @@
 #define SURE_RUN 4
 
 enum shadow { UNKNOWN = 0, WRITTEN_TO = 1, UNWRITTEN = 2, FORBIDDEN = 0x80 };
-enum report { REPORT_SHADOW, REPORT_UNMAPPED, REPORT_USER, REPORT_UNINITIALISED, REPORT_BOUND };
+enum report { REPORT_SHADOW, REPORT_UNMAPPED, REPORT_USER, REPORT_UNINITIALISED, REPORT_BOUND, REPORT_STACK, REPORT_LOCAL, ASK_LOCAL };
 
 /* `kind`, where the code is, the address, how many bytes from there, INSN_READ or _WRITE, the shadow's byte or bound's number. */
 typedef int (*watch_callback)(int kind, uint64_t pc, uint64_t address, uint64_t size, int access, uint64_t detail);
@@ -30,6 +30,9 @@ typedef int (*watch_callback)(int kind, uint64_t pc, uint64_t address, uint64_t 
 struct range { uint64_t start, end; struct insn *insns; };
 struct cached { uint64_t page, value; const uint8_t *entry; uint64_t physical; };
 struct bound { uint64_t start, end, site; };
+struct room { uint64_t pc, offset, limit; };
+#define ROOMS 1024
+#define RELATIVE 0x80000000u /* in insn.bound: how many bytes from the operand's base on */
 
 /* What a function of the kernel does with the memory that its arguments point to. */
 enum rule_access { RULE_NONE, RULE_READ, RULE_WRITE, RULE_TO_USER, RULE_OBJECT, RULE_MAY_BE_USER = 0x80 };
@@ -61,7 +64,11 @@ struct watch {
     uint64_t repeat_pc, repeat_count;
     uint64_t executed, stop_at;  /* instructions of the modules; where to stop */
     uint64_t inside;             /* stack of the task that is in a function which allocates for a module */
-    uint64_t module_stack;       /* lowest stack pointer seen in a module's code */
+    struct room rooms[ROOMS];    /* what Python has said of variables on the stack */
+    struct pointer { uint64_t start, end; } pointers[16]; /* the variables that registers point into */
+    uint16_t pointing, moved;    /* which registers do; which of them were moved by what only the program knows */
+    uint64_t pointing_stack;     /* of the task whose registers they are */
+    uint64_t stack_limit;        /* how deep a stack may be in a module's code; 0: as deep as it likes */
     bool trusting;               /* a report was answered with: no more of this instruction */
 };
 
@@ -136,6 +143,50 @@ static int tell_watcher(struct machine *m, int kind, uint64_t pc, uint64_t addre
     return answer;
 }
 
+/* Whether nothing is to be said or marked about 64 bytes. */
+static inline bool says_nothing(const uint8_t *shadow, int access, bool to_user)
+{
+    uint64_t marks[8], all = 0;
+    memcpy(marks, shadow, 64);
+    for (int i = 0; i < 8; i++)
+        all |= marks[i];
+    return !(all & 0x0101010101010101ull * (FORBIDDEN | (access & INSN_WRITE || to_user ? UNWRITTEN : 0)));
+}
+
+/* Eight bytes at once, when there is nothing to say about them; what is written is marked so. */
+static inline bool pass_over(uint8_t *shadow, int access, bool to_user)
+{
+    const uint64_t ones = 0x0101010101010101ull;
+    uint64_t marks;
+    memcpy(&marks, shadow, 8);
+    if (marks & ones * FORBIDDEN || (to_user && marks & ones * UNWRITTEN))
+        return false;
+    if (access & INSN_WRITE && marks & ones * UNWRITTEN) {
+        marks = (marks | marks >> 1) & ones;
+        memcpy(shadow, &marks, 8);
+    }
+    return true;
+}
+
+/*
+ * How many bytes there are from an address on the stack to the end of the variable that it points into, as the code at `pc`
+ * sees it; 0: not known. With `whole`, only if it points to its start. Python knows it by DWARF, and is asked once for each
+ * place.
+ */
+static uint64_t stack_room(struct machine *m, uint64_t pc, uint64_t address, bool whole)
+{
+    uint64_t rsp = live_reg(m, R_RSP), offset = address - rsp;
+    if (offset >= 0x4000)
+        return 0;
+    struct room *r = &m->watch->rooms[(pc ^ offset >> 3) % ROOMS];
+    if (r->pc != pc || r->offset != offset) {
+        int limit = tell_watcher(m, ASK_LOCAL, pc, address, whole, 0, 0);
+        m->watch->trusting = false;
+        *r = (struct room){pc, offset, limit > 0 ? (uint64_t)limit : 0};
+    }
+    return r->limit;
+}
+
 /*
  * Bytes from `start` to `end` behind `pa` that nobody watched has written, and that still hold the pattern: all of them, or
  * SURE_RUN in a row, since the kernel may have written any of them, and a byte of its data is the pattern's by chance.
@@ -174,6 +225,12 @@ static bool look(struct machine *m, uint64_t pc, uint64_t address, uint64_t size
             return true;
         uint8_t *s = w->shadow + pa;
         for (uint64_t i = 0; i < piece; i++) {
+            while (i + 64 <= piece && says_nothing(s + i, access, to_user))
+                i += 64;
+            while (i + 8 <= piece && pass_over(s + i, access, to_user))
+                i += 8;
+            if (i == piece)
+                break;
             if (!s[i])
                 continue;
             if (s[i] & FORBIDDEN) {
@@ -183,7 +240,7 @@ static bool look(struct machine *m, uint64_t pc, uint64_t address, uint64_t size
             if (access & INSN_WRITE)
                 s[i] = WRITTEN_TO;
             else if (to_user && s[i] == UNWRITTEN) {
-                uint64_t end = i, from, run;
+                uint64_t end = i, from = 0, run;
                 while (end < piece && s[end] == UNWRITTEN)
                     end++;
                 if (find_pattern(m, pa, i, end, &from, &run)) {
@@ -262,6 +319,8 @@ static void look_at_string(struct machine *m, struct insn *i, uint64_t pc)
     }
 }
 
+static bool stays_inside(struct machine *m, const struct insn *i, uint64_t pc, uint64_t address);
+
 static void look_at_operand(struct machine *m, struct insn *i, uint64_t pc)
 {
     struct watch *w = m->watch;
@@ -271,13 +330,21 @@ static void look_at_operand(struct machine *m, struct insn *i, uint64_t pc)
         bit = i->size == 8 ? bit : i->size == 4 ? (int32_t)bit : (int16_t)bit;
         address += (uint64_t)((bit >> (i->size == 8 ? 6 : i->size == 4 ? 5 : 4)) * i->size);
     }
-    if (i->bound) {
+    if (i->bound & RELATIVE) {
+        uint64_t start = live_reg(m, i->base) + (uint64_t)(int64_t)i->disp, limit = i->bound & ~RELATIVE;
+        if (address - start + i->size > limit || address < start) {
+            tell_watcher(m, REPORT_LOCAL, pc, address, i->size, i->flags & 3, start);
+            goto done;
+        }
+    } else if (i->bound) {
         const struct bound *b = &w->bounds[i->bound - 1];
         if (address < b->start || address + i->size > b->end) {
             tell_watcher(m, REPORT_BOUND, pc, address, i->size, i->flags & 3, i->bound - 1);
             goto done;
         }
     }
+    if (i->base < NO_REG && w->pointing >> i->base & 1 && !stays_inside(m, i, pc, address))
+        goto done;
     if (plain(m, address, i->size))
         return;
     look(m, pc, address, i->size, i->flags & (INSN_READ | INSN_WRITE), false);
@@ -302,6 +369,104 @@ static uint32_t bound_at(const struct watch *w, uint64_t site)
     return low < w->bound_count && w->bounds[low].site == site ? (uint32_t)low + 1 : 0;
 }
 
+/*
+ * A register was made to point to the start of a variable: as long as only additions change it, what it leads to must lie in
+ * that variable. Steps of a constant may be the compiler's way to another variable: after one that leaves it, or is
+ * as large as all of it, nothing is known.
+ */
+static void follow(struct machine *m, const struct insn *i, uint64_t pc)
+{
+    struct watch *w = m->watch;
+    struct pointer made = {0, 0};
+    uint16_t dest = (uint16_t)(1u << i->dest), source = i->source < NO_REG ? (uint16_t)(1u << i->source) : 0;
+    bool moved = false;
+    switch (i->pointer) {
+    case POINTER_COPY:
+        if (w->pointing & source)
+            made = w->pointers[i->source], moved = w->moved & source;
+        break;
+    case POINTER_STEP:
+        if (w->pointing & dest) {
+            const struct pointer *p = &w->pointers[i->dest];
+            uint64_t next = live_reg(m, i->dest) + (uint64_t)(int64_t)i->disp, size = p->end - p->start;
+            bool known = w->moved & dest || (next >= p->start && next <= p->end);
+            if (!known || (uint64_t)(i->disp < 0 ? -(int64_t)i->disp : i->disp) >= size)
+                w->pointing &= ~dest;
+        }
+        return;
+    case POINTER_MOVE:
+        if (w->pointing & dest && !(w->pointing & source))
+            w->moved |= dest;
+        else if (w->pointing & source && !(w->pointing & dest)) {
+            w->pointers[i->dest] = w->pointers[i->source];
+            w->pointing |= dest, w->moved |= dest;
+        } else
+            w->pointing &= ~dest;
+        return;
+    case POINTER_CONSTANT: {
+        uint32_t bound = bound_at(w, pc + i->extra);
+        if (bound)
+            made = (struct pointer){w->bounds[bound - 1].start, w->bounds[bound - 1].end};
+        break;
+    }
+    case POINTER_MADE: {
+        uint32_t bound = i->extra ? bound_at(w, pc + i->extra) : 0;
+        uint64_t base = i->base < NO_REG ? live_reg(m, i->base) : 0, at = base + (uint64_t)(int64_t)i->disp;
+        if (bound)
+            made = (struct pointer){w->bounds[bound - 1].start, w->bounds[bound - 1].end};
+        else if (i->base == R_RSP || (i->base == R_RBP && !(w->pointing >> R_RBP & 1))) {
+            uint64_t room = stack_room(m, pc, at, true);
+            if (room > 8)
+                made = (struct pointer){at, at + room};
+        } else if (i->base < NO_REG && w->pointing >> i->base & 1) {
+            const struct pointer *p = &w->pointers[i->base];
+            if (at >= p->start && at < p->end)
+                made = *p, moved = w->moved >> i->base & 1;
+        }
+        moved |= made.end && i->index != NO_REG;
+        break;
+    }
+    default:
+        break;
+    }
+    w->pointing &= ~i->kills;
+    w->moved &= ~i->kills;
+    if (made.end) {
+        w->pointers[i->dest] = made;
+        w->pointing |= dest;
+        w->pointing_stack = STACK_OF(live_reg(m, R_RSP));
+        w->moved = moved ? w->moved | dest : w->moved & ~dest;
+    }
+}
+
+/* Whether an operand stays in the variable that its base points into. */
+static bool stays_inside(struct machine *m, const struct insn *i, uint64_t pc, uint64_t address)
+{
+    struct watch *w = m->watch;
+    const struct pointer *p = &w->pointers[i->base];
+    uint64_t base = live_reg(m, i->base);
+    if (address >= p->start && address + i->size <= p->end)
+        return true;
+    bool variable = w->moved >> i->base & 1 || i->index != NO_REG;
+    if (!variable && (base != p->end || i->disp)) { /* the way to another variable, perhaps */
+        w->pointing &= ~(1u << i->base);
+        return true;
+    }
+    tell_watcher(m, REPORT_LOCAL, pc, address, i->size, i->flags & 3, p->start);
+    w->pointing &= ~(1u << i->base);
+    return false;
+}
+
+/* A stack that is deeper than allowed is told of, and again when it is half a KiB deeper. */
+static void look_at_stack(struct machine *m, uint64_t pc, uint64_t rsp)
+{
+    uint64_t depth = STACK_OF(rsp) + 0x4000 - rsp;
+    if (!m->watch->stack_limit || depth <= m->watch->stack_limit)
+        return;
+    m->watch->stack_limit = depth + 512;
+    tell_watcher(m, REPORT_STACK, pc, rsp, depth, 0, 0);
+}
+
 static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user)
 {
     struct machine *m = user;
@@ -319,7 +484,13 @@ static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user
         i->flags |= INSN_SEEN | flags;
         if (i->op == OP_MEMORY && i->extra && (i->base != NO_REG || i->index != NO_REG))
             i->bound = bound_at(w, pc + i->extra);
+        if (i->op == OP_MEMORY && (i->base == R_RSP || i->base == R_RBP) && i->index != NO_REG) {
+            uint64_t room = stack_room(m, pc, live_reg(m, i->base) + (uint64_t)(int64_t)i->disp, true);
+            i->bound = room > 8 ? RELATIVE | (uint32_t)room : i->bound;
+        }
     }
+    if (w->pointing && STACK_OF(live_reg(m, R_RSP)) != w->pointing_stack)
+        w->pointing = 0;
     switch (i->op) {
     case OP_MEMORY:
     case OP_BIT:
@@ -331,6 +502,7 @@ static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user
     case OP_ENTER:
         if (i->disp > 0 && i->disp < 8192)
             fill(m, live_reg(m, R_RSP) - (uint64_t)i->disp, (uint64_t)i->disp, UNWRITTEN, true);
+        look_at_stack(m, pc, live_reg(m, R_RSP) - (uint64_t)(int64_t)i->disp);
         break;
     case OP_LEAVE:
         if (i->disp > 0 && i->disp < 8192)
@@ -343,6 +515,10 @@ static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user
     default:
         break;
     }
+    if (i->pointer)
+        follow(m, i, pc);
+    else if (i->kills)
+        w->pointing &= ~i->kills;
     if (w->executed == w->stop_at) {
         m->event = EV_STOPPED;
         m->uc_.emu_stop(uc);
@@ -458,12 +634,19 @@ static uint64_t length_of(struct machine *m, const struct rule_part *p, uint64_t
 /* A copy takes what is known about its source along. */
 static void copy_marks(struct machine *m, uint64_t to, uint64_t from, uint64_t size)
 {
-    for (uint64_t i = 0; i < size; i++) {
-        uint64_t target = physical(m, to + i), source = physical(m, from + i);
+    while (size) {
+        uint64_t piece = PAGE - (to & (PAGE - 1)), rest = PAGE - (from & (PAGE - 1));
+        piece = rest < piece ? rest : piece;
+        piece = size < piece ? size : piece;
+        uint64_t target = physical(m, to), source = physical(m, from);
         if (target >= NOT_RAM || source >= NOT_RAM)
             return;
-        if (m->watch->shadow[source] == UNWRITTEN && m->watch->shadow[target] == WRITTEN_TO)
-            m->watch->shadow[target] = UNWRITTEN;
+        uint8_t *known = m->watch->shadow + target, *says = m->watch->shadow + source;
+        if (memchr(says, UNWRITTEN, piece))
+            for (uint64_t i = 0; i < piece; i++)
+                if (says[i] == UNWRITTEN && known[i] == WRITTEN_TO)
+                    known[i] = UNWRITTEN;
+        to += piece, from += piece, size -= piece;
     }
 }
 
@@ -494,6 +677,11 @@ void watch_reached(struct machine *m, struct rule *rule)
             continue;
         }
         int access = does == RULE_WRITE ? INSN_WRITE : INSN_READ;
+        uint64_t room = length > 8 ? stack_room(m, pc, pointer, false) : 0;
+        if (room && length > room) {
+            tell_watcher(m, REPORT_LOCAL, pc, pointer + room, length - room, access, pointer);
+            return;
+        }
         if (!look(m, pc, pointer, length, access, does == RULE_TO_USER)) {
             m->watch->trusting = false;
             return;
@@ -579,6 +767,8 @@ EXPORT void kobox_watch_leave(struct machine *m)
     w->last = NULL;
     w->tail_target = w->inside = w->repeat_pc = 0;
     w->stop_at = 0;
+    w->pointing = 0;
+    memset(w->rooms, 0, sizeof w->rooms);
 }
 
 EXPORT void kobox_watch_forget(struct machine *m)
@@ -618,11 +808,14 @@ EXPORT void kobox_watch_look(struct machine *m, uint64_t pc, uint64_t address, u
 }
 
 /* What the decoder makes of an instruction. */
-EXPORT void kobox_decode(const uint8_t *code, unsigned length, struct insn *out)
+EXPORT int kobox_decode(const uint8_t *code, unsigned length, struct insn *out, size_t size)
 {
     uint8_t whole[16] = {0};
+    if (size != sizeof *out)
+        return -1;
     memcpy(whole, code, length < 15 ? length : 15);
     *out = decode(whole, (uint8_t)length);
+    return 0;
 }
 
 /* Objects that relocated operands must stay in: { start, end, address of the relocated field }, in order of the last. */
@@ -659,7 +852,7 @@ EXPORT void kobox_watch_unrule(struct machine *m, uint64_t address)
             continue;
         free(p->native);
         p->native = NULL;
-        if (!p->python)
+        if (!p->python && !p->patches)
             remove_probe(m, p);
         return;
     }
@@ -670,37 +863,66 @@ EXPORT int kobox_watch_from_module(struct machine *m) { return watch_called_from
 EXPORT uint64_t kobox_watch_caller(struct machine *m) { return m->watch ? m->watch->caller : 0; }
 EXPORT uint64_t kobox_watch_count(struct machine *m) { return m->watch ? m->watch->executed : 0; }
 EXPORT void kobox_watch_stop_at(struct machine *m, uint64_t count) { m->watch->stop_at = count; }
+EXPORT void kobox_watch_stack(struct machine *m, uint64_t limit)
+{
+    if (m->watch)
+        m->watch->stack_limit = limit;
+}
+
 EXPORT void kobox_watch_inside(struct machine *m, int inside)
 {
     if (m->watch)
         m->watch->inside = inside ? STACK_OF(live_reg(m, R_RSP)) : 0;
 }
 
+/* Where `struct page` tells whether a page is in use: of a compound page the first one does (include/linux/mm_types.h). */
+struct pages_at { uint64_t start, size, refcount, compound_head; };
+
+static bool in_use(struct machine *m, const struct pages_at *at, uint64_t page)
+{
+    uint64_t head = 0, place = at->start + page * at->size;
+    int32_t count = 1;
+    copy_virtual(m, live_cr3(m), place + at->compound_head, &head, 8, false);
+    place = head & 1 ? head - 1 : place;
+    return !copy_virtual(m, live_cr3(m), place + at->refcount, &count, 4, false) || count > 0;
+}
+
 /*
- * Which of `count` addresses (sorted) are pointed into, by words of RAM that lie in none of the stretches themselves? `out[i]` becomes
- * how many, 255 at most. `ends` are where the objects end. This is how memory that nobody can free any more is told from
- * memory that somebody still holds.
+ * How many words of RAM point into each of `count` objects (sorted): in `out[i]`, 255 at most. `ends` are where the objects end. Free
+ * pages, freed objects and the stretches `skipped` (physical pages, `skips` of them) hold nothing but leftovers. This
+ * is how memory that nobody can free any more is told from memory that somebody still holds.
  */
-EXPORT void kobox_watch_referenced(struct machine *m, const uint64_t *starts, const uint64_t *ends, size_t count, uint8_t *out)
+EXPORT void kobox_watch_referenced(struct machine *m, const uint64_t *starts, const uint64_t *ends, size_t count, uint8_t *out,
+                                   const struct pages_at *pages, const uint64_t *skipped, size_t skips)
 {
     if (!count)
         return;
     uint64_t low = starts[0], high = ends[count - 1];
-    for (uint64_t at = 0; at + 8 <= m->ram_size; at += 8) {
-        uint64_t word;
-        memcpy(&word, m->ram + at, 8);
-        if (word < low || word >= high)
-            continue;
-        size_t a = 0, b = count;
-        while (a < b) {
-            size_t middle = (a + b) / 2;
-            if (starts[middle] <= word)
-                a = middle + 1;
-            else
-                b = middle;
+    for (uint64_t page = 0; page < m->ram_size / PAGE; page++) {
+        bool checked = false;
+        for (uint64_t at = page * PAGE; at < (page + 1) * PAGE; at += 8) {
+            uint64_t word;
+            memcpy(&word, m->ram + at, 8);
+            if (word < low || word >= high)
+                continue;
+            size_t a = 0, b = count;
+            while (a < b) {
+                size_t middle = (a + b) / 2;
+                if (starts[middle] <= word)
+                    a = middle + 1;
+                else
+                    b = middle;
+            }
+            if (!a || word >= ends[a - 1] || m->watch->shadow[at] & FORBIDDEN)
+                continue;
+            bool skip = !checked && !in_use(m, pages, page);
+            for (size_t i = 0; !checked && !skip && i < skips; i++)
+                skip = skipped[i] == page;
+            if (skip)
+                break;
+            checked = true;
+            out[a - 1] += out[a - 1] < 255;
         }
-        if (a && word < ends[a - 1] && !(m->watch->shadow[at] & FORBIDDEN) && out[a - 1] < 255)
-            out[a - 1]++;
     }
 }
 

@@ -38,12 +38,15 @@ class What(IntEnum):
     USER = 2
     UNINITIALISED = 3
     BOUND = 4
+    STACK = 5
+    LOCAL = 6
+    ASK_LOCAL = 7  # no report: see `Watch.on_local`
 
 
 class Report(NamedTuple):
     """Something that the watcher has seen: code at `pc` is about to read or write `size` bytes from `address` on.
 
-    `detail` is the memory's mark, or the number of the bound that is left.
+    `detail` is the memory's mark, the number of the bound that is left, or where on the stack the access began.
     """
 
     what: What
@@ -93,6 +96,10 @@ class _Insn(ctypes.Structure):
         ("extra", ctypes.c_uint8),
         ("disp", ctypes.c_int32),
         ("bound", ctypes.c_uint32),
+        ("kills", ctypes.c_uint16),
+        ("pointer", ctypes.c_uint8),
+        ("dest", ctypes.c_uint8),
+        ("source", ctypes.c_uint8),
     )
 
 
@@ -128,7 +135,8 @@ class Instruction(NamedTuple):
 def decode(code: bytes) -> Instruction:
     """Decode one instruction, of just these bytes."""
     insn = _Insn()
-    core().kobox_decode(code, len(code), ctypes.byref(insn))
+    if core().kobox_decode(code, len(code), ctypes.byref(insn), ctypes.sizeof(insn)):
+        raise MachineError("the core's idea of an instruction is another one")
     base, index = (_NAMES[n] if n < NO_REGISTER else "" for n in (insn.base, insn.index))
     flags = (bool(insn.flags & bit) for bit in (4, 8, 16))
     reads, writes = bool(insn.flags & 1), bool(insn.flags & 2)
@@ -157,7 +165,11 @@ class Watch:
         self._core = core()
         self.on_report: Callable[[Report], bool] | None = None
         """Called with each `Report`, before the instruction is executed; True: no more reports of that instruction."""
+        self.on_local: Callable[[int, int, bool], int] | None = None
+        """Asked with (pc, address, whole): how many bytes there are from an address on the stack to the end of the
+        variable that it points into (`whole`: to whose start it points); 0 for none that is known."""
         self._callback = WatchCallback(self._report)  # kept: the core holds a bare pointer to it
+        self._on_stack: Callable[[Report], None] | None = None
         self._ruled: list[int] = []
         if self._core.kobox_watch_open(machine.handle, self._callback):
             raise MachineError("no memory for the watcher's shadow of RAM")
@@ -215,7 +227,8 @@ class Watch:
             self._core.kobox_watch_unrule(self._machine.handle, address)
         self._ruled.clear()
         self._core.kobox_watch_forget(self._machine.handle)
-        self.on_report = None
+        self.on_report = self.on_local = None
+        self.stack_limit(0, lambda report: None)
 
     @property
     def from_module(self) -> bool:
@@ -237,21 +250,42 @@ class Watch:
         """Make `Machine.run` come back with Event.STOPPED when `count` is reached; 0: never."""
         self._core.kobox_watch_stop_at(self._machine.handle, count)
 
+    def stack_limit(self, limit: int, told: Callable[[Report], None]) -> None:
+        """Call `told` when watched code makes a frame that ends more than `limit` bytes (0: any) below the top
+        of a task's
+        stack, and again each half KiB deeper: the report's address is the stack pointer then, its size the depth."""
+        self._on_stack = told
+        self._core.kobox_watch_stack(self._machine.handle, limit)
+
     def inside(self, yes: bool) -> None:
         """What the task that runs now calls from here on counts for probes' INSIDE, until it is told otherwise."""
         self._core.kobox_watch_inside(self._machine.handle, yes)
 
-    def referenced(self, objects: Sequence[tuple[int, int]]) -> list[int]:
-        """How many words of RAM (255: or more) point into each of these (start, end), in order and apart from each
-        other."""
+    def referenced(
+        self, objects: Sequence[tuple[int, int]], pages: tuple[int, int, int, int], skipped: Sequence[int] = ()
+    ) -> list[int]:
+        """How many words of RAM (255: or more) point into each of these (start, end), in order and apart.
+
+        `pages` is where `struct page` is: start of them all, size of one, offsets of `_refcount` and `compound_head`;
+        what lies in free pages does not count, nor what lies in those `skipped` (physical page numbers).
+        """
         numbers = ctypes.c_uint64 * len(objects)
         out = ctypes.create_string_buffer(len(objects))
         starts, ends = numbers(*(start for start, _ in objects)), numbers(*(end for _, end in objects))
-        self._core.kobox_watch_referenced(self._machine.handle, starts, ends, len(objects), out)
-        return list(out.raw)[: len(objects)]
+        at, skips = (ctypes.c_uint64 * 4)(*pages), (ctypes.c_uint64 * len(skipped))(*skipped)
+        self._core.kobox_watch_referenced(
+            self._machine.handle, starts, ends, len(objects), out, at, skips, len(skipped)
+        )
+        return list(out.raw)
 
     def _report(self, what: int, pc: int, address: int, size: int, access: int, detail: int) -> int:
         try:
+            if what == What.ASK_LOCAL:
+                return self.on_local(pc, address, bool(size)) if self.on_local is not None else 0
+            if what == What.STACK:
+                if self._on_stack is not None:
+                    self._on_stack(Report(What(what), pc, address, size, False, detail))
+                return 0
             if self.on_report is None:
                 return 0
             return int(self.on_report(Report(What(what), pc, address, size, bool(access & 2), detail)) is True)

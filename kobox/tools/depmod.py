@@ -41,6 +41,7 @@ def run(
     kernel_symbols: KernelSymbols | None = None,
     symbol_prefix: str = "",
     warn_duplicates: bool = False,
+    tell_uses: bool = False,
 ) -> Outcome:
     """Make the indexes and, unless it is a dry run, write them. Raises `OSError`, `KoboxError`."""
     request = Request(
@@ -51,6 +52,7 @@ def run(
         kernel_symbols=kernel_symbols,
         symbol_prefix=symbol_prefix,
         warn_duplicates=warn_duplicates,
+        tell_uses=tell_uses,
     )
     outcome = depmod(request)
     if not dry_run:

@@ -9,7 +9,6 @@ system is the kernel's own initramfs, merged as Debian's is (/bin is usr/bin), a
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     from kobox.kernel.box import Box
 
-_FORMAT = 4  # of what `_furnish` makes
+_FORMAT = 6  # of what `_furnish` makes
 _BASE = ("busybox-static", "kmod", "dash", "bash")
 _LASTING = 1e7  # seconds: a kernel's tree does not change
 HOSTNAME = "box"
@@ -55,7 +54,7 @@ def shell_box(
     store = store or Store()
     image = kernel if isinstance(kernel, KernelImage) else store.ensure(kernel, progress)
     trees = packages(store, (*_BASE, *packages_added), progress)
-    identity = hashlib.sha256(repr((_FORMAT, [tree.name for tree in trees])).encode()).hexdigest()[:16]
+    identity = repr((_FORMAT, [tree.name for tree in trees]))
 
     def furnish(box: Box) -> None:
         if progress:
@@ -127,6 +126,7 @@ def _furnish(box: Box, trees: Sequence[Path]) -> None:
     # What is typed first is there at once: programs that have run once are in the page cache, and so is their code.
     for words in (["sh", "-c", "ls / | head -1; true"], ["kmod", "--version"]):
         box.run(words, capture_output=True)
+    box.start_spare()
 
 
 def _share_modules(box: Box) -> None:

@@ -92,7 +92,8 @@ class Outcome(NamedTuple):
     """What a run of depmod made. `files` maps file names to their content, in the order of `FILES`.
 
     `read` counts the module files that were opened (fewer than `modules` in an incremental run); `unreadable` tells
-    of those that could not be read, `warnings` of everything else that is odd.
+    of those that could not be read, `warnings` of everything else that is odd, `uses`, if asked for, of the symbols
+    that make one module need another.
     """
 
     files: dict[str, bytes]
@@ -100,6 +101,7 @@ class Outcome(NamedTuple):
     read: int
     unreadable: tuple[str, ...]
     warnings: tuple[str, ...]
+    uses: tuple[str, ...] = ()
 
 
 class Request(NamedTuple):
@@ -109,7 +111,8 @@ class Request(NamedTuple):
     it take the facts of unchanged files from what the last quick run remembered; otherwise every file is read, and
     nothing is remembered. Without `use_cache` a quick run is a full one.
     `kernel_symbols` turns on the check for symbols that nobody exports. `symbol_prefix` is one character that the
-    architecture puts before names.
+    architecture puts before names. `warn_duplicates` tells of modules that say an alias twice, `tell_uses` which
+    symbols make one module need another.
     """
 
     directory: str
@@ -120,6 +123,7 @@ class Request(NamedTuple):
     kernel_symbols: KernelSymbols | None = None
     symbol_prefix: str = ""
     warn_duplicates: bool = False
+    tell_uses: bool = False
 
 
 def depmod(request: Request) -> Outcome:
@@ -148,12 +152,15 @@ def _depmod(request: Request) -> Outcome:
     modules = _in_order(candidates, request.directory, warnings)
     gathered = collect.collect(modules, request)
     try:
-        files = _Tree(modules, gathered.facts, request).files(warnings)
+        tree = _Tree(modules, gathered.facts, request)
+        files = tree.files(warnings)
+        uses = tree.uses() if request.tell_uses else ()
     finally:
         if gathered.storing:
             gathered.storing.result()
     unreadable = tuple(facts.error for facts in gathered.facts if facts.error)
-    return Outcome({name: files[name] for name in FILES}, len(modules), gathered.read, unreadable, tuple(warnings))
+    kept = {name: files[name] for name in FILES}
+    return Outcome(kept, len(modules), gathered.read, unreadable, tuple(warnings), uses)
 
 
 def _in_order(candidates: list[Candidate], directory: str, warnings: list[str]) -> list[Candidate]:
@@ -296,24 +303,47 @@ class _Tree:
             entries.append((self._names[number], encode_value(line, number)))
         return b"".join(lines), build(entries)
 
-    def _check_symbols(self, owners: Mapping[bytes, int], kernel: KernelSymbols, warnings: list[str]) -> None:
+    def uses(self) -> tuple[str, ...]:
+        """`FILE needs "SYMBOL": FILE` for each module that one needs, by the first symbol that it has from it."""
+        owners, prefix = self._owners, self._request.symbol_prefix.encode()
+        lines = []
         for module, facts in zip(self._modules, self._facts, strict=True):
+            first: dict[int, bytes] = {}
             for name in facts.needs.split(b"\0"):
-                # `module_layout` and `__this_module` are of the loader's making.
-                if name and name not in owners and name not in kernel.crcs and name != b"__this_module":
-                    warnings.append(f"{module.file} needs unknown symbol {name.decode('utf-8', 'replace')}")
-        if kernel.has_crcs:
-            self._check_crcs(kernel, warnings)
+                if (owner := owners.get(name.removeprefix(prefix))) is not None:
+                    first.setdefault(owner, name.removeprefix(prefix))
+            for owner, name in first.items():
+                shown = name.decode("utf-8", "replace")
+                lines.append(f'{module.file} needs "{shown}": {self._modules[owner].file}')
+        return tuple(lines)
 
-    def _check_crcs(self, kernel: KernelSymbols, warnings: list[str]) -> None:
+    def _crcs(self, prefix: bytes) -> dict[bytes, int]:
+        """The CRCs of what the modules export; of several the last one's."""
         from kobox.ko.modulefile import ModuleFile
 
+        return {
+            export.name.encode("utf-8", "surrogateescape").removeprefix(prefix): export.crc or 0
+            for module, facts in zip(self._modules, self._facts, strict=True)
+            if facts.exports
+            for export in ModuleFile(module.file).exports
+        }
+
+    def _check_symbols(self, owners: Mapping[bytes, int], kernel: KernelSymbols, warnings: list[str]) -> None:
+        prefix = self._request.symbol_prefix.encode()
+        known = {name.removeprefix(prefix): crc for name, crc in kernel.crcs.items()}
+        if kernel.has_crcs:
+            known |= self._crcs(prefix)
         for module, facts in zip(self._modules, self._facts, strict=True):
-            if facts.error:
-                continue
-            for name, crc in ModuleFile(module.file).versions.items():
-                if kernel.crcs.get(name.encode("utf-8", "surrogateescape"), crc) != crc:
-                    warnings.append(f"{module.file} disagrees about version of symbol {name}")
+            needs = facts.needs.split(b"\0")
+            has = _versions(module, needs) if kernel.has_crcs and not facts.error else dict.fromkeys(needs)
+            for name, crc in has.items():
+                plain, shown = name.removeprefix(prefix), name.decode("utf-8", "replace")
+                # `__this_module` is of the loader's making.
+                if plain not in owners and plain not in known:
+                    if name and name in needs and name != b"__this_module":
+                        warnings.append(f"{module.file} needs unknown symbol {shown}")
+                elif crc is not None and known.get(plain, crc) != crc:
+                    warnings.append(f"{module.file} disagrees about version of symbol {shown}")
 
     def _dep_lines(self, directive: str) -> bytes:
         start = directive.encode() + b" "
@@ -362,12 +392,21 @@ class _Tree:
         return build(entries)
 
     def _find_duplicates(self, warnings: list[str]) -> None:
-        seen: dict[bytes, int] = {}
-        for number, facts in enumerate(self._facts):
+        for name, facts in zip(self._names, self._facts, strict=True):
+            seen: set[bytes] = set()
             for key in _alias_keys(facts.aliases) if facts.aliases else ():
                 if key in seen:
-                    warnings.append(f"duplicate module alias:\n{key.decode()} {self._modules[number].name}")
-                seen[key] = number
+                    shown = b"%b %b" % (key, name)
+                    warnings.append(f"duplicate module alias:\n{shown.decode('utf-8', 'replace')}")
+                seen.add(key)
+
+
+def _versions(module: Candidate, needs: Sequence[bytes]) -> dict[bytes, int | None]:
+    """The symbols that a module needs, in its order, with the CRCs it was built with; then what it has more CRCs of."""
+    from kobox.ko.modulefile import ModuleFile
+
+    crcs = {name.encode("utf-8", "surrogateescape"): crc for name, crc in ModuleFile(module.file).versions.items()}
+    return {name: crcs.get(name) for name in needs} | crcs
 
 
 class _Made:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kobox.author import keys
+from kobox.author.build import build
 from kobox.author.install import InstallOptions, install
 from kobox.author.sign import signer_from
 from kobox.author.verify import verify
@@ -50,6 +51,21 @@ def test_an_earlier_copy_does_not_hide_a_new_one(modules: BuiltTestModules, tmp_
     assert new.read_bytes() == modules("good").read_bytes()
     assert not old.exists()
     assert sorted(path.name for path in new.parent.iterdir()) == ["good.ko"]
+
+
+def test_a_file_keeps_its_dashes_and_loses_another_name(modules: BuiltTestModules, tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    code = '#include <linux/module.h>\nMODULE_LICENSE("GPL");\n'
+    (tmp_path / "source/two-words.c").write_text(code)
+    (ko,) = build(tmp_path / "source", modules.kernel)
+    (place,) = install([ko], tmp_path / "root")
+    assert place.name == "two-words.ko"
+    assert [step.module for step in ModuleTree(str(place.parent.parent)).resolve("two_words").steps] == ["two_words"]
+    renamed = tmp_path / "signed.ko"
+    renamed.write_bytes(ko.read_bytes())
+    (again,) = install([renamed], tmp_path / "root")  # modprobe goes by the file's name
+    assert again.name == "two_words.ko"
+    assert not place.exists()
 
 
 def test_one_bad_module_leaves_everything_as_it_was(modules: BuiltTestModules, tmp_path: Path) -> None:

@@ -194,6 +194,14 @@ def test_prebuilt_modules_are_finished_as_install_does_it(tmp_path: Path, debian
         package_prebuilt(tmp_path / "thing", debian_kernel, tmp_path, ANN, InstallOptions(directory="../.."))
 
 
+def test_prebuilt_modules_lie_where_the_kernel_s_own_package_has_its(
+    thing: Path, tmp_path: Path, debian_kernel: KernelImage, trixie_kernel: KernelImage
+) -> None:
+    for kernel, place in ((debian_kernel, "lib/modules"), (trixie_kernel, "usr/lib/modules")):
+        made = package_prebuilt(thing, kernel, tmp_path, ANN)
+        assert f"{place}/{kernel.release}/updates/thing.ko" in made.package.files
+
+
 def test_the_maintainer(thing: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(KoboxError, match="DEBFULLNAME"):
         package_dkms(thing, tmp_path)
@@ -272,6 +280,8 @@ def test_the_command(thing: Path, tmp_path: Path, debian_kernel: KernelImage) ->
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)
     assert row["package"] == f"thing-modules-{debian_kernel.release}"
+    bare = kobox(thing, "-o", tmp_path / "bare", "--maintainer", ANN.maintainer, PATH=str(tmp_path))
+    assert bare.returncode == 0, bare.stderr  # neither dpkg nor any other program
     assert kobox(thing, "--strip").returncode == 2
     assert kobox(thing, "--dkms", "-k", debian_kernel.name).returncode == 2
     done = kobox(tmp_path / "nowhere")

@@ -58,6 +58,17 @@ THINGS = {
     "tfm": ("warning", "cipher handle sha256"),
     "alg": ("error", "cipher or hash left-alg"),
     "reference": ("warning", "reference to a device left_held"),
+    "group": ("error", "group of sysfs files left_group"),
+    "kset": ("warning", "kobject left_kset"),
+    "number": ("warning", "debugfs entry left_number"),
+    "packets": ("error", "packet handler left_packets"),
+    "link": ("error", "link type left_link"),
+    "bus": ("error", "bus left_bus"),
+    "kretprobe": ("error", "kprobe ksys_write"),
+    "kprobes": ("error", "kprobe ksys_read"),
+    "tracepoint": ("error", "tracepoint probe left_traced"),
+    "handler": ("error", "input handler left_handler"),
+    "pair": ("error", "what inet_add_protocol() was given: left_protocol"),
 }
 # The kernel's own functions end in a jump to the one that is watched, so that the call of make_…() leaves no trace.
 MADE_IN_INIT = {"driver", "notifier", "alg"}
@@ -106,6 +117,17 @@ def test_what_a_failing_init_leaves(laboratory: Laboratory, what: str) -> None:
     assert THINGS[what][1] in {finding.thing.what for finding in found if finding.thing}
     assert getattr(examination.error, "errno", None) in (errno.ENODEV, None)
     assert examine(laboratory, f"what={what} fail=1") == []
+
+
+def test_a_module_that_holds_itself(laboratory: Laboratory, line_of: Callable[[str, Path], int]) -> None:
+    examination = Examination(
+        laboratory.box, laboratory.file("left", "left"), [LeftBehind()], parameters="what=itself leave=1"
+    )
+    (found,) = left(examination.run())
+    assert "holds a reference to itself" in found.message
+    assert found.where is not None
+    assert found.where.line == line_of("makes itself", SOURCE)
+    assert getattr(examination.error, "errno", None) == errno.EAGAIN
 
 
 def test_advice_says_what_undoes_it(laboratory: Laboratory) -> None:

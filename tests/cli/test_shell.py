@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import termios
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from kobox.images.store import KernelImage, Store
 from kobox.kernel.box import Box
 from kobox.tools.rootfs import shell_box
 from tests.building import BuiltTestModules
+from tests.debian import EXT4, Programs
 
 KOBOX = str(Path(sys.executable).with_name("kobox"))
 
@@ -97,6 +100,29 @@ def test_what_was_saved_is_there_again(tmp_path: Path, modules: BuiltTestModules
     done = kobox("--load", "no-such-name", "-c", "true")
     assert (done.returncode, "no box was saved" in done.stderr) == (1, True)
     subprocess.run(["rm", "-r", str(Store().root / "saved" / name)], check=True)
+
+
+def test_a_way_out_and_a_disk(tmp_path: Path) -> None:
+    image = tmp_path / "disk.img"
+    Programs(*EXT4).run("mkfs.ext4", "-q", "-F", image, "8M")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            connection.recv(1000)
+            connection.sendall(b"HTTP/1.0 200 OK\r\n\r\nfrom outside\n")
+            connection.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        command = f"wget -qO- http://10.0.2.2:{port}/; mount /dev/vda /mnt && ls /mnt; wget -qO- http://192.0.2.1/"
+        done = kobox("-q", "--net", "user", "--disk", str(image), "-c", command)
+    assert done.stdout.split() == ["from", "outside", "lost+found"]
+    assert "No route to host" in done.stderr + done.stdout
+    assert done.returncode == 1
+    refused = kobox("--disk", str(tmp_path / "none.img"), "-c", "true")
+    assert (refused.returncode, "No such file" in refused.stderr) == (1, True)
+    assert kobox("--net", "user", "--save", "x", "-c", "true").returncode == 2
 
 
 def test_a_shared_directory_is_read_only_or_a_copy(tmp_path: Path) -> None:

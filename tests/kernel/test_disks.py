@@ -16,7 +16,7 @@ import pytest
 from kobox.errors import KoboxError
 from kobox.images.store import KernelImage
 from kobox.kernel.box import Box
-from kobox.kernel.disks import Disk
+from kobox.kernel.disks import Disk, Image
 from kobox.tools.boot import boot
 from tests.debian import EXT4, Programs
 
@@ -340,6 +340,28 @@ def test_an_image_that_becomes_shorter_gives_errors(box: Box, tmp_path: Path) ->
     assert failed.value.errno == errno.EIO
     with pytest.raises(KoboxError, match="shorter"):
         Disk.save(disk, tmp_path / "out.img")
+
+
+def test_a_request_that_ctrl_c_interrupts_is_answered_later(
+    box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = tmp_path / "x.img"
+    image.write_bytes(b"x" * MIB)
+    disk = box.attach_disk(image)
+    read, interrupted = Image.read, []
+
+    def interrupt_once(self: Image, offset: int, into: list[memoryview]) -> None:
+        if not interrupted:
+            interrupted.append(offset)
+            raise KeyboardInterrupt
+        read(self, offset, into)
+
+    monkeypatch.setattr(Image, "read", interrupt_once)
+    with pytest.raises(KeyboardInterrupt):
+        box.read_bytes(disk.node)
+    assert interrupted
+    assert box.read_bytes(disk.node) == b"x" * MIB
+    assert not box.findings
 
 
 def test_more_changes_than_are_kept_are_errors_of_the_disk(box: Box, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from kobox.kernel.network import Card
 from kobox.kernel.pcap import read_pcap
 from kobox.tools.boot import boot
 from tests.building import BuiltTestModules
+from tests.debian import Suite
 
 ME, MINE = "02:00:00:00:00:01", "10.0.0.1"
 HIS, THEIRS = "10.0.0.2", "02:6b:6f:62:6f:00"
@@ -129,7 +130,7 @@ def test_echo_is_answered(card: Card) -> None:
 def test_echo_over_ipv6(box: Box) -> None:
     eth0 = box.network.eth0
     eth0.up("fd00::2/64")
-    box.sleep(3)  # duplicate address detection
+    box.sleep(5)  # duplicate address detection takes up to 3
     eth0.frames.clear()
     eth0.send(
         Ether(src=ME, dst="33:33:ff:00:00:02")
@@ -267,7 +268,10 @@ def test_addresses_routes_and_what_is_none(box: Box) -> None:
     addresses = box.read_text("/proc/net/if_inet6")
     assert "fd000000000000000000000000000002" in addresses
     eth0.up(gateway="fd00::1")
-    assert "fd000000000000000000000000000001" in box.read_text("/proc/net/ipv6_route")
+    route = next(
+        line.split() for line in box.read_text("/proc/net/ipv6_route").splitlines() if line.startswith("0" * 32)
+    )
+    assert (route[4], route[8][-2:], route[9]) == ("fd000000000000000000000000000001", "03", "eth0")
 
 
 def test_the_cable_is_pulled_and_put_back(box: Box, card: Card) -> None:
@@ -379,6 +383,35 @@ def test_xdp_programs_run_on_the_card(box: Box, card: Card) -> None:
     assert receive(card, ICMP)
 
 
+def test_an_xdp_program_counts_frames_in_a_map(box: Box, card: Card) -> None:
+    index = int(box.read_text("/sys/class/net/eth0/ifindex"))
+    counter = box.syscall("bpf", 0, struct.pack("<IIIII", 2, 4, 8, 1, 0).ljust(128, b"\0"), 128)  # an array of one u64
+    instructions = (
+        (0x62, 10, 0, -4, 0),  # *(u32 *)(fp - 4) = 0
+        (0xBF, 2, 10, 0, 0),  # r2 = fp - 4
+        (0x07, 2, 0, 0, -4),
+        (0x18, 1, 1, 0, counter),  # r1 = the map
+        (0x00, 0, 0, 0, 0),
+        (0x85, 0, 0, 0, 1),  # r0 = bpf_map_lookup_elem(r1, r2)
+        (0x15, 0, 0, 2, 0),  # if r0 != 0:
+        (0xB7, 1, 0, 0, 1),
+        (0xDB, 0, 1, 0, 0),  # lock *(u64 *)r0 += 1
+        (0xB7, 0, 0, 0, 2),  # return XDP_PASS
+        (0x95, 0, 0, 0, 0),
+    )
+    code = b"".join(struct.pack("<BBhi", op, dst | src << 4, off, imm) for op, dst, src, off, imm in instructions)
+    page = box.syscall("mmap", 0, 4096, 3, 0x22, -1, 0)
+    box.user_write(page, code.ljust(1024, b"\0") + b"GPL\0")
+    attribute = struct.pack("<IIQQ", _BPF_PROG_TYPE_XDP, len(code) // 8, page, page + 1024)
+    program = box.syscall("bpf", 5, attribute.ljust(128, b"\0"), 128)
+    box.syscall("bpf", 28, struct.pack("<IIII", program, index, _XDP_ATTACH, 0).ljust(64, b"\0"), 64)
+    for number in range(25):
+        card.send(to_box(IP(src=MINE, dst=HIS) / ICMP(seq=number)))
+    assert receive(card, ICMP)
+    box.syscall("bpf", 1, struct.pack("<IIQQQ", counter, 0, page + 2048, page + 3072, 0).ljust(128, b"\0"), 128)
+    assert struct.unpack("<Q", box.user_read(page + 3072, 8)) == (25,)
+
+
 @pytest.mark.parametrize("suite", ["trixie_kernel", "sid_kernel"])
 def test_newer_kernels(suite: str, request: pytest.FixtureRequest) -> None:
     with boot(request.getfixturevalue(suite)) as box:
@@ -442,6 +475,12 @@ def test_joined_boxes_reach_each_other(joined: tuple[Box, Box]) -> None:
     assert ping(first, "10.0.0.3") == [None]
 
 
+def test_a_program_pings_the_other_box(joined: tuple[Box, Box]) -> None:
+    busybox = Suite("bookworm").package("busybox-static") / "bin/busybox"
+    done = joined[0].run([str(busybox), "ping", "-c", "5", "10.0.0.2"], capture_output=True, text=True, timeout=20)
+    assert "5 packets transmitted, 5 packets received, 0% packet loss" in done.stdout
+
+
 def test_joined_clocks_are_in_step(joined: tuple[Box, Box]) -> None:
     first, second = joined
     ahead = second.time - first.time
@@ -458,7 +497,7 @@ def test_datagrams_wait_in_the_other_box(joined: tuple[Box, Box]) -> None:
         first.socket(socket.AF_INET6, socket.SOCK_DGRAM) as client,
         second.socket(socket.AF_INET6, socket.SOCK_DGRAM) as server,
     ):
-        first.sleep(3)  # duplicate address detection
+        first.sleep(5)  # duplicate address detection takes up to 3
         server.bind(("::", 4000))
         client.sendto(b"over there", ("fd00::2", 4000))
         first.sleep(1)
@@ -501,6 +540,24 @@ def test_a_box_between_two_others_forwards(boxes: list[Box]) -> None:
     router.write_bytes("/proc/sys/net/ipv4/ip_forward", b"1")
     assert all(time is not None for time in ping(left, "10.2.0.1", 5))
     assert all(time is not None for time in ping(right, "10.1.0.1", 5))
+
+
+def test_a_box_between_two_others_is_their_bridge(boxes: list[Box]) -> None:
+    left, middle, right = boxes
+    kobox.join(left.network.eth0, middle.network.eth0)
+    kobox.join(right.network.eth0, middle.network.add())
+    assert len({card.mac for box in boxes for card in box.network}) == 4
+    with middle.socket(socket.AF_INET, socket.SOCK_STREAM) as control:
+        control.ioctl(0x89A0, bytearray(b"br0".ljust(16, b"\0")))  # SIOCBRADDBR; the kernel asks for its module
+        for card in middle.network:
+            index = int(middle.read_text(f"/sys/class/net/{card.name}/ifindex"))
+            control.ioctl(0x89A2, bytearray(struct.pack("<16si20x", b"br0", index)))  # SIOCBRADDIF
+            card.set_up(True)
+        control.ioctl(0x8914, bytearray(struct.pack("<16sH22x", b"br0", 1)))  # SIOCSIFFLAGS: up
+    left.network.eth0.up("10.0.0.1/24")
+    right.network.eth0.up("10.0.0.2/24")
+    left.sleep(1)
+    assert all(time is not None for time in ping(left, "10.0.0.2", 5))
 
 
 def test_two_runs_of_joined_boxes_are_equal(boxes: list[Box]) -> None:

@@ -35,6 +35,13 @@ PROGRAMS = {
         ["-O1"],
     ),
     "wide": ("#include <unistd.h>\nchar b[65536];int main(void){while(write(1,b,sizeof b)>0);}", []),
+    "eater": (
+        """#include <stdlib.h>
+        #include <string.h>
+        int main(void) { for (;;) memset(malloc(1 << 20), 1, 1 << 20); }""",
+        [],
+    ),
+    "bomb": ("#include <unistd.h>\nint main(void){for(;;)fork();}", []),
     "illegal": ('int main(void){__asm__("ud2");}', []),
     # The doorbell's leaf at the very address where kobox's own CPUID stands, in a program that is not kobox's.
     "doorbell": (
@@ -215,3 +222,74 @@ def test_python_itself(box: Box) -> None:
         box.copy_in(library / name, str(library / name))
     done = box.run([home / f"bin/python3.{sys.version_info[1]}", "-S", "-c", code], capture_output=True, text=True)
     assert (done.stdout, done.returncode) == ("42 3\n", 0), done.stderr
+
+
+# -- when it goes wrong ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """tests/programs/hostile.c: what programs may not do, each in a child of its own."""
+    place = tmp_path_factory.mktemp("hostile") / "hostile"
+    subprocess.run(["gcc", "-w", "-O1", "-o", place, Path(__file__).parents[1] / "programs/hostile.c"], check=True)
+    return place
+
+
+def test_what_the_cpu_forbids_to_programs_ends_them_and_nothing_else(box: Box, hostile: Path) -> None:
+    done = box.run([hostile], capture_output=True, text=True, timeout=60)
+    told = dict(line.rsplit(": ", 1) for line in done.stdout.splitlines() if ": " in line)
+    segfaults = "hlt cli sti wrmsr rdmsr cr3 in out int14 int13 int8 int32 intf0 kernel kernelread jump nx lgdt"
+    assert {name: told[name] for name in segfaults.split()} == dict.fromkeys(segfaults.split(), "signal 11")
+    assert all(told[name] == "signal 11" for name in ("swapgs", "sysret", "iret", "invlpg", "noncanon"))
+    assert (told["int3"], told["undefined"], told["div0"], told["tf"]) == (
+        "signal 5",
+        "signal 4",
+        "signal 8",
+        "signal 5",
+    )
+    assert "int80 getpid ok 1" in done.stdout
+    assert "doorbell 0 0" in done.stdout, "the doorbell is an unknown leaf of CPUID to a program"
+    assert "ioperm 0 port 1" in done.stdout, "root may ask for a port, as on any PC, and it is the box's"
+    assert told["ioperm"] == "signal 11", "and has no others"
+    assert done.stdout.endswith("end\n")
+    assert box.alive
+
+
+def test_nothing_of_this_machine_is_within_reach(box: Box, tmp_path: Path) -> None:
+    """No file, process or port of this machine can be named from inside."""
+    import socket
+
+    secret = tmp_path / "secret"
+    secret.write_text("not for the box")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        for name in ("cat", "bash"):
+            box.run([name, "--version"], capture_output=True)
+        script = (
+            f"cat {secret}; cat /proc/1/root{secret}; cat /proc/self/cwd{secret}; for p in /proc/[0-9]*; do "
+            f"cat $p/root{secret}; done; exec 3<>/dev/tcp/127.0.0.1/{port}"
+        )
+        done = box.run(["bash", "-c", script], capture_output=True, text=True)
+        server.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert "not for the box" not in done.stdout
+    assert "Connection refused" in done.stderr
+    names = box.run(["bash", "-c", "cat /proc/[0-9]*/comm"], capture_output=True, text=True).stdout
+    assert "pytest" not in names
+    assert "python" not in names
+
+
+def test_memory_runs_out_for_the_program_and_not_for_the_box(box: Box, compiled: Path) -> None:
+    assert box.run([compiled / "eater"]).returncode == -signal.SIGKILL
+    assert "Out of memory: Killed process" in box.log.text()
+    assert box.run(["/bin/echo", "still here"], capture_output=True).stdout == b"still here\n"
+    with box.process() as other:  # the box's own processes are never what is killed
+        assert box.read_text(f"/proc/{other.pid}/oom_score_adj") == "-1000\n"
+    assert box.run(["/bin/cat", "/proc/self/oom_score_adj"], capture_output=True).stdout == b"0\n"
+
+
+def test_a_fork_bomb_is_bounded_by_its_timeout(box: Box, compiled: Path) -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        box.run([compiled / "bomb"], timeout=3)
+    assert b"bomb" not in box.run(["bash", "-c", "cat /proc/[0-9]*/comm"], capture_output=True).stdout

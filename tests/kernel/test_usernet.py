@@ -37,11 +37,8 @@ def box(room: Box) -> Box:
 
 @pytest.fixture
 def net(box: Box) -> UserNetwork:
-    way_out = box.network.eth0.other_end
-    assert way_out is not None
-    found = way_out.__self__  # type: ignore[attr-defined]
-    assert isinstance(found, UserNetwork)
-    return found
+    assert box.network.way_out is not None
+    return box.network.way_out
 
 
 @pytest.fixture
@@ -190,8 +187,8 @@ def test_allowed_networks(box: Box, net: UserNetwork) -> None:
 
     assert (place(GATEWAY), place("192.0.2.1"), place("127.0.0.1")) == ("127.0.0.1", None, None)
     with boot(box.image, net="user", allow=["192.0.2.0/24", "198.51.100.7"]) as other:
-        way_out = other.network.eth0.other_end
-        net = way_out.__self__  # type: ignore[union-attr]
+        assert other.network.way_out is not None
+        net = other.network.way_out
         assert [place(a) for a in ("192.0.2.9", "198.51.100.7", "198.51.100.8")] == ["192.0.2.9", "198.51.100.7", None]
     with pytest.raises(ValueError, match="does not appear"):
         boot(box.image, net="user", allow=["everywhere"])
@@ -261,6 +258,22 @@ def test_many_connections_are_bounded(box: Box, net: UserNetwork, serve: Callabl
         sock.close()
     box.sleep(0.2)
     assert net.flows == 0
+
+
+def test_the_way_out_is_closed(box: Box, net: UserNetwork, serve: Callable[..., int]) -> None:
+    sock = connected(box, serve(echo))
+    with pytest.raises(KoboxError, match="cannot be given one"):
+        box.network.user()
+    net.close()
+    assert (net.flows, box.network.way_out) == (0, None)
+    sock.settimeout(5)
+    sock.send(b"nobody hears it")
+    with pytest.raises(OSError):
+        sock.recv(10)
+    assert box.network.user().flows == 0
+    with connected(box, serve(echo)) as again:
+        again.send(b"x")
+        assert again.recv(1) == b"x"
 
 
 def test_a_joined_box_has_no_way_out(box: Box, debian_kernel: KernelImage) -> None:

@@ -34,6 +34,13 @@ def test_a_table_elsewhere_is_followed() -> None:
     assert queue.pop() == Buffer(0, [Segment(0x500, 1, False), Segment(0x600, 2, True)])
 
 
+def test_more_buffers_than_there_is_room_for_are_refused() -> None:
+    queue = queue_with((0x500, 16, 0, 0))
+    struct.pack_into("<H", queue.ram, AVAILABLE + 2, 9)
+    with pytest.raises(BrokenQueueError, match="9 buffers in a queue of 8"):
+        queue.pop()
+
+
 def test_what_is_given_back_is_in_the_used_ring() -> None:
     queue = queue_with((0x500, 16, 0, 0))
     assert queue.push(3, 77) is True
@@ -71,7 +78,9 @@ def test_nonsense_is_refused(descriptors: list[tuple[int, int, int, int]]) -> No
         queue.pop()
 
 
-@pytest.mark.parametrize("state", [(0, 1, 0, 0, 0x200, 0), (8, 1, 0, 1 << 60, 0x200, 0), (8, 1, 0, 0, 1 << 60, 0)])
+@pytest.mark.parametrize(
+    "state", [(0, 1, 0, 0, 0x200, 0), (8, 1, 0, 1 << 60, 0x200, 0), (8, 1, 0, 0, (1 << 64) - 1, 0)]
+)
 def test_a_queue_elsewhere_than_in_ram_is_refused(state: tuple[int, ...]) -> None:
     queue = queue_with((0x500, 16, 0, 0))
     queue.load(state)

@@ -197,3 +197,15 @@ def test_lsmod_without_proc_modules_fails_as_kmod_does(monkeypatch: pytest.Monke
     )
     assert kobox("lsmod") == (1, "", expected)
     assert kobox("kmod", "list") == (1, "", expected.replace("lsmod:", "kmod:"))
+
+
+def test_the_configuration_is_shown_in_kmod_s_order(cloud: Tree, kmod: Kmod, tmp_path: Path) -> None:
+    first, second = tmp_path / "conf/a.conf", tmp_path / "conf/b.conf"
+    first.parent.mkdir()
+    first.write_text(CONFIG + "softdep a-b pre: c-d\nblacklist last\n")
+    second.write_text("alias first-of b\nblacklist b0\nsoftdep veth pre: other\nremove r1 c\noptions loop b=2\n")
+    words = ["-d", cloud.root, "-S", cloud.release, "-C", first.parent, "-c"]
+    theirs, ours = kmod("modprobe", *words), kobox("modprobe", *words)
+    # kmod puts no blank between what comes before and what comes after
+    assert ours.output.replace(" post:", "post:") == theirs.output.replace(" post:", "post:")
+    assert ours.output.count("softdep veth pre: dummy loop post: ifb\n") == 1

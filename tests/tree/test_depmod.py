@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from kobox.ko.modulefile import ModuleFile
 from kobox.tools.depmod import Place, run
 from kobox.tree import remember
 from kobox.tree.depmod import FILES
@@ -195,6 +196,66 @@ def test_unknown_symbols_are_told_as_kmod_tells_them(cloud_package: Path, kmod: 
     wanted = {line for line in theirs.errors.splitlines() if "needs unknown symbol" in line}
     assert wanted
     assert wanted == {line for line in ours.errors.splitlines() if "needs unknown symbol" in line}
+
+
+@pytest.fixture(scope="module")
+def checked(cloud_package: Path, tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    """A tree with modules that need each other, and some that lack what they need."""
+    room = tmp_path_factory.mktemp("checked")
+    return link_tree(cloud_package, room, only=lambda path: "crypto" in path or "btrfs" in path or "/" not in path)
+
+
+@pytest.fixture(scope="module")
+def symvers(checked: Tree, cloud_package: Path) -> Path:
+    """A Module.symvers with what these modules want of the kernel; some CRCs are wrong, some symbols are missing."""
+    crcs: dict[str, int] = {}
+    for module in sorted(cloud_package.rglob("*.ko")):
+        if "crypto" in str(module) or "btrfs" in str(module):
+            crcs |= ModuleFile(module).versions
+    chosen = random.Random(5)
+    rows = [
+        f"0x{crc ^ (chosen.random() < 0.1):08x}\t{name}\tvmlinux\tEXPORT_SYMBOL\t"
+        for name, crc in sorted(crcs.items())
+        if chosen.random() < 0.9
+    ]
+    (checked.root / "Module.symvers").write_text("\n".join([*rows, "no number\tx\tvmlinux\tEXPORT_SYMBOL", ""]))
+    return checked.root / "Module.symvers"
+
+
+@pytest.mark.parametrize(
+    "options", [["-e"], ["-e", "-P", "_"], [], ["-e", "-v"], ["-n", "-v"], ["-v", "-P", "c"], ["-w"]], ids=" ".join
+)
+def test_symbols_and_their_versions_are_checked_as_kmod_checks_them(
+    options: list[str], checked: Tree, symvers: Path, kmod: Kmod
+) -> None:
+    words = ["-b", checked.root, "-E", symvers, *options, checked.release]
+    theirs, ours = kmod("depmod", *words), kobox("depmod", *words)
+    assert theirs.status == ours.status == 0
+    assert ours.errors == theirs.errors
+    assert ours.output == theirs.output
+    assert ("disagrees about version" in ours.errors) == ("needs unknown symbol" in ours.errors) == ("-e" in options)
+
+
+@pytest.mark.parametrize("options", [["-P", "ab"], ["-P", ""], ["-E", "/nowhere"], ["-e", "-F", "/nowhere"], ["-e"]])
+def test_options_that_cannot_be_followed(options: list[str], checked: Tree, kmod: Kmod) -> None:
+    words = ["-n", "-b", checked.root, *options, checked.release]
+    theirs, ours = kmod("depmod", *words), kobox("depmod", *words)
+    assert (ours.status, ours.errors) == (theirs.status, theirs.errors)
+
+
+def test_an_alias_that_a_module_has_twice_is_told(tmp_path: Path, kmod: Kmod) -> None:
+    tree = Tree(tmp_path, "6.1.0")
+    (tree.path / "kernel").mkdir(parents=True)
+    for name, aliases in (("one", ("a-b", "a_b", "c")), ("two", ("c", "d", "d"))):
+        info = ["license=GPL", *(f"alias={alias}" for alias in aliases)]
+        (tree.path / f"kernel/{name}.ko").write_bytes(make_module(info=info))
+    (tree.path / "modules.order").write_text("kernel/one.ko\nkernel/two.ko\n")
+    for name in ("modules.builtin", "modules.builtin.modinfo"):
+        (tree.path / name).touch()
+    words = ["-w", "-b", tree.root, tree.release]
+    theirs, ours = kmod("depmod", *words), kobox("depmod", *words)
+    assert ours.errors == theirs.errors
+    assert ours.errors.count("duplicate module alias") == 2
 
 
 def test_a_file_that_can_not_be_read_is_counted_and_makes_it_fail(cloud_package: Path, tmp_path: Path) -> None:

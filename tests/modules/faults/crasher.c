@@ -10,7 +10,7 @@
 #define CRASHER_ASK _IOR('c', 7, int)
 
 static int *answer;
-static int forty_two = 42;
+static int __maybe_unused forty_two = 42;
 static bool ready;
 
 static ssize_t crasher_write(struct file *file, const char __user *from, size_t count, loff_t *pos)

@@ -34,6 +34,8 @@
 #include <linux/version.h>
 #include <linux/workqueue.h>
 #include <net/genetlink.h>
+#include <net/protocol.h>
+#include <net/rtnetlink.h>
 #include <net/net_namespace.h>
 
 static char *what = "";
@@ -419,6 +421,97 @@ static void undo_reference(void)
 	root_device_unregister(left_held);
 }
 
+static struct attribute *left_group_attributes[] = { &left_attribute.attr, NULL };
+static const struct attribute_group left_group = { .name = "left_group", .attrs = left_group_attributes };
+static int make_group(void) { return sysfs_create_group(kernel_kobj, &left_group); /* makes group */ }
+static void undo_group(void) { sysfs_remove_group(kernel_kobj, &left_group); }
+
+static struct kset *left_kset;
+static int make_kset(void)
+{
+	left_kset = kset_create_and_add("left_kset", NULL, kernel_kobj);	/* makes kset */
+	return left_kset ? 0 : -ENOMEM;
+}
+static void undo_kset(void) { kset_unregister(left_kset); }
+
+static u32 left_number;
+static int make_number(void)
+{
+	debugfs_create_u32("left_number", 0444, NULL, &left_number);	/* makes number */
+	return 0;
+}
+static void undo_number(void)
+{
+	debugfs_lookup_and_remove("left_number", NULL);
+}
+
+static int left_received(struct sk_buff *skb, struct net_device *dev, struct packet_type *pt, struct net_device *orig)
+{
+	kfree_skb(skb);
+	return 0;
+}
+static struct packet_type left_packets = { .type = cpu_to_be16(0x88b5), .func = left_received };
+static int make_packets(void)
+{
+	dev_add_pack(&left_packets);	/* makes packets */
+	return 0;
+}
+static void undo_packets(void) { dev_remove_pack(&left_packets); }
+
+static struct rtnl_link_ops left_link = { .kind = "left_link", .setup = left_setup };
+static int make_link(void) { return rtnl_link_register(&left_link); /* makes link */ }
+static void undo_link(void) { rtnl_link_unregister(&left_link); }
+
+static struct bus_type left_bus = { .name = "left_bus" };
+static int make_bus(void) { return bus_register(&left_bus); /* makes bus */ }
+static void undo_bus(void) { bus_unregister(&left_bus); }
+
+static int left_returned(struct kretprobe_instance *unused, struct pt_regs *regs) { return 0; }
+static struct kretprobe left_kretprobe = { .kp.symbol_name = "ksys_write", .handler = left_returned };
+static int make_kretprobe(void) { return register_kretprobe(&left_kretprobe); /* makes kretprobe */ }
+static void undo_kretprobe(void) { unregister_kretprobe(&left_kretprobe); }
+
+static struct kprobe *left_probes[1] = { &left_kprobe };
+static int make_kprobes(void) { return register_kprobes(left_probes, 1); /* makes kprobes */ }
+static void undo_kprobes(void) { unregister_kprobes(left_probes, 1); }
+
+static struct net_protocol left_protocol = { .handler = NULL, .no_policy = 1 };
+static int make_pair(void) { return inet_add_protocol(&left_protocol, 253); /* makes pair */ }
+static void undo_pair(void) { inet_del_protocol(&left_protocol, 253); }
+
+static void left_find(struct tracepoint *tp, void *found)
+{
+	if (!strcmp(tp->name, "module_get"))
+		*(struct tracepoint **)found = tp;
+}
+static void left_traced(void *unused) {}
+static struct tracepoint *left_tracepoint;
+static int make_tracepoint(void)
+{
+	for_each_kernel_tracepoint(left_find, &left_tracepoint);
+	if (!left_tracepoint)
+		return -ENOENT;
+	return tracepoint_probe_register(left_tracepoint, left_traced, NULL);	/* makes tracepoint */
+}
+static void undo_tracepoint(void)
+{
+	tracepoint_probe_unregister(left_tracepoint, left_traced, NULL);
+	tracepoint_synchronize_unregister();
+}
+
+static void left_event(struct input_handle *handle, unsigned int type, unsigned int code, int value) {}
+static int left_connect(struct input_handler *h, struct input_dev *d, const struct input_device_id *id) { return -ENODEV; }
+static void left_disconnect(struct input_handle *handle) {}
+static const struct input_device_id left_ids[] = { { } };
+static struct input_handler left_handler = {
+	.event = left_event, .connect = left_connect, .disconnect = left_disconnect, .name = "left_handler", .id_table = left_ids,
+};
+static int make_handler(void) { return input_register_handler(&left_handler); /* makes handler */ }
+static void undo_handler(void) { input_unregister_handler(&left_handler); }
+
+static int make_itself(void) { return try_module_get(THIS_MODULE) ? 0 : -EBUSY; /* makes itself */ }
+static void undo_itself(void) { }
+
 #define LEFT(name) { #name, make_##name, undo_##name }
 static const struct left_kind {
 	const char *name;
@@ -432,6 +525,8 @@ static const struct left_kind {
 	LEFT(binfmt),
 	LEFT(netdev), LEFT(nf_hook), LEFT(pernet), LEFT(genl), LEFT(socket),
 	LEFT(notifier), LEFT(kprobe), LEFT(cpuhp), LEFT(workqueue), LEFT(cache), LEFT(tfm), LEFT(alg), LEFT(reference),
+	LEFT(group), LEFT(kset), LEFT(number), LEFT(packets), LEFT(link), LEFT(bus), LEFT(kretprobe), LEFT(kprobes), LEFT(pair),
+	LEFT(tracepoint), LEFT(handler), LEFT(itself),
 };
 
 static const struct left_kind *left_kind;

@@ -1,8 +1,8 @@
 import os
 
 
-def test_it_keeps_what_is_written(box, ko):
-    module = box.insmod(ko, megabytes=2)
+def test_it_keeps_what_is_written(box, module):
+    loaded = box.insmod(module, megabytes=2)
     assert box.path("/sys/block/skeleton/size").read_text() == "4096\n"  # sectors of 512 bytes
     content = bytes(range(256)) * 64
     with box.open("/dev/skeleton", "r+b") as disk:
@@ -14,5 +14,5 @@ def test_it_keeps_what_is_written(box, ko):
     with box.open("/dev/skeleton", "rb") as disk:
         disk.seek(1 << 20)
         assert disk.read(len(content)) == content
-    module.unload()
+    loaded.unload()
     assert not box.path("/dev/skeleton").exists()

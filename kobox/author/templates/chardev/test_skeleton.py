@@ -9,19 +9,19 @@ CLEAR = ord("k") << 8  # _IO('k', 0)
 STATUS = 2 << 30 | 8 << 16 | ord("k") << 8 | 1  # _IOR('k', 1, struct skeleton_status)
 
 
-def test_what_is_written_can_be_read(box, ko):
-    module = box.insmod(ko)
+def test_what_is_written_can_be_read(box, module):
+    loaded = box.insmod(module)
     with box.open("/dev/skeleton", "r+b", flags=0) as device:
         assert device.write(b"hello, device") == 13
         device.seek(7)
         assert device.read(100) == b"device"
         assert device.read(100) == b""
         assert device.seek(0, os.SEEK_END) == 13
-    module.unload()
+    loaded.unload()
 
 
-def test_the_ioctls_of_the_shared_header(box, ko):
-    module = box.insmod(ko)
+def test_the_ioctls_of_the_shared_header(box, module):
+    loaded = box.insmod(module)
     with box.open("/dev/skeleton", "r+b") as device:
         device.write(b"12345")
         status = bytearray(8)
@@ -33,31 +33,31 @@ def test_the_ioctls_of_the_shared_header(box, ko):
         with pytest.raises(OSError) as unknown:
             device.ioctl(CLEAR + 9)
         assert unknown.value.errno == errno.ENOTTY
-    module.unload()
+    loaded.unload()
 
 
-def test_poll_tells_when_there_is_something_to_read(box, ko):
-    module = box.insmod(ko)
+def test_poll_tells_when_there_is_something_to_read(box, module):
+    loaded = box.insmod(module)
     with box.open("/dev/skeleton", "r+b") as device:
         assert device.poll(select.POLLIN | select.POLLOUT) == select.POLLOUT
         device.write(b"x")
         device.seek(0)
         assert device.poll(select.POLLIN | select.POLLOUT) == select.POLLIN | select.POLLOUT
-    module.unload()
+    loaded.unload()
 
 
-def test_a_full_buffer_says_so(box, ko):
-    module = box.insmod(ko)
+def test_a_full_buffer_says_so(box, module):
+    loaded = box.insmod(module)
     with box.open("/dev/skeleton", "r+b") as device:
         assert device.write(bytes(5000)) == 4096
         with pytest.raises(OSError) as full:
             device.write(b"x")
         assert full.value.errno == errno.ENOSPC
-    module.unload()
+    loaded.unload()
 
 
-def test_an_open_file_keeps_the_module(box, ko):
-    module = box.insmod(ko)
+def test_an_open_file_keeps_the_module(box, module):
+    loaded = box.insmod(module)
     with box.open("/dev/skeleton", "rb"), pytest.raises(OSError):
-        module.unload()
-    module.unload()
+        loaded.unload()
+    loaded.unload()

@@ -1,8 +1,8 @@
 import pytest
 
 
-def test_variables_are_files(box, ko):
-    module = box.insmod(ko)
+def test_variables_are_files(box, module):
+    loaded = box.insmod(module)
     directory = box.path("/sys/kernel/debug/skeleton")
     assert (directory / "summary").read_text() == "limit 100, quiet\n"
     (directory / "limit").write_text("21")
@@ -13,5 +13,5 @@ def test_variables_are_files(box, ko):
     assert (directory / "limit").read_text() == "4\n"
     with pytest.raises(OSError):
         (directory / "doubled").write_text("7")
-    module.unload()
+    loaded.unload()
     assert not directory.exists()

@@ -15,8 +15,8 @@ def bring_up(box, name):
         box.syscall("ioctl", control.fileno(), SIOCSIFFLAGS, request)
 
 
-def test_a_packet_comes_back(box, ko):
-    module = box.insmod(ko)
+def test_a_packet_comes_back(box, module):
+    loaded = box.insmod(module)
     bring_up(box, "skeleton0")
     statistics = box.path("/sys/class/net/skeleton0/statistics")
     before = int((statistics / "tx_packets").read_text())
@@ -28,5 +28,5 @@ def test_a_packet_comes_back(box, ko):
             pass  # what the kernel itself sends when an interface comes up
     assert int((statistics / "tx_packets").read_text()) > before
     assert int((statistics / "rx_packets").read_text()) > 0
-    module.unload()
+    loaded.unload()
     assert not statistics.exists()

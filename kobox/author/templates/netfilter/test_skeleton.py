@@ -3,8 +3,8 @@ import socket
 import pytest
 
 
-def test_packets_to_the_port_are_dropped_and_the_others_counted(box, ko):
-    module = box.insmod(ko, port=9)
+def test_packets_to_the_port_are_dropped_and_the_others_counted(box, module):
+    loaded = box.insmod(module, port=9)
     receivers = {}
     for port in (9, 10):
         receivers[port] = box.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -18,5 +18,5 @@ def test_packets_to_the_port_are_dropped_and_the_others_counted(box, ko):
     parameters = box.path("/sys/module/skeleton/parameters")
     assert (parameters / "seen").read_text() == "3\n"
     assert (parameters / "dropped").read_text() == "2\n"
-    module.unload()
+    loaded.unload()
     assert "skeleton: 3 seen, 2 dropped" in box.log.text()

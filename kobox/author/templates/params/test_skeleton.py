@@ -3,29 +3,29 @@ import errno
 import pytest
 
 
-def test_parameters_are_set_when_loading(box, ko):
-    module = box.insmod(ko, count=2, whom="you", loud=True, sizes="1,2,39")
+def test_parameters_are_set_when_loading(box, module):
+    loaded = box.insmod(module, count=2, whom="you", loud=True, sizes="1,2,39")
     assert box.log.text().count("skeleton: hello, you!") == 2
     assert "skeleton: 3 sizes, 42 in all" in box.log.text()
-    module.unload()
+    loaded.unload()
 
 
-def test_the_writable_ones_change_while_loaded(box, ko):
-    module = box.insmod(ko)
+def test_the_writable_ones_change_while_loaded(box, module):
+    loaded = box.insmod(module)
     parameters = box.path("/sys/module/skeleton/parameters")
     (parameters / "count").write_text("7")
     assert (parameters / "count").read_text() == "7\n"
     (parameters / "percent").write_text("80")
-    module.unload()
+    loaded.unload()
     assert "skeleton: percent is 80 at the end" in box.log.text()
 
 
-def test_a_value_out_of_range_is_refused(box, ko):
+def test_a_value_out_of_range_is_refused(box, module):
     with pytest.raises(OSError) as refused:
-        box.insmod(ko, percent=101)
+        box.insmod(module, percent=101)
     assert refused.value.errno == errno.ERANGE
-    module = box.insmod(ko)
+    loaded = box.insmod(module)
     with pytest.raises(OSError) as refused:
         box.path("/sys/module/skeleton/parameters/percent").write_text("-1")
     assert refused.value.errno == errno.ERANGE
-    module.unload()
+    loaded.unload()

@@ -14,8 +14,8 @@ def modules():
         raise
 
 
-def test_it_says_hello_and_goodbye(box, ko):
-    module = box.insmod(ko)
+def test_it_says_hello_and_goodbye(box, module):
+    loaded = box.insmod(module)
     assert "skeleton: hello" in box.log.text()
-    module.unload()
+    loaded.unload()
     assert "skeleton: goodbye, the sum is 42" in box.log.text()

@@ -1,0 +1,110 @@
+"""What the CPU may do at a moment: whether it may sleep, and why not.
+
+preempt_count: bits 0-7 preemption off, 8-15 softirq (bit 8: serving, each 0x200: off), 16-19 hard interrupt, 20-23 NMI
+(include/linux/preempt.h); with IF of RFLAGS and the task's depth of RCU read-side sections (CONFIG_PREEMPT_RCU).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kobox.errors import KoboxError
+from kobox.kernel.box import Box
+from kobox.kernel.objects import Objects
+from kobox.machine.pc import Registers
+
+_PREEMPT, _SOFTIRQ, _HARDIRQ, _NMI = 0xFF, 0xFF00, 0xF0000, 0xF00000
+_SERVING_SOFTIRQ = 0x100
+_IF = 0x200
+
+
+@dataclass(frozen=True, slots=True)
+class CpuState:
+    """One moment. `count` is preempt_count without its flag, `interrupts` whether they are on, `rcu` how many read-side
+    sections the task is in."""
+
+    count: int
+    interrupts: bool
+    rcu: int
+
+    @property
+    def in_hardirq(self) -> bool:
+        return bool(self.count & (_HARDIRQ | _NMI))
+
+    @property
+    def in_softirq(self) -> bool:
+        """Whether a softirq is served: a timer, a tasklet, the network."""
+        return bool(self.count & _SERVING_SOFTIRQ)
+
+    @property
+    def softirqs(self) -> bool:
+        """Whether a softirq may interrupt."""
+        return self.interrupts and not self.count & (_SOFTIRQ | _HARDIRQ | _NMI)
+
+    @property
+    def may_sleep(self) -> bool:
+        return self.interrupts and not self.count and not self.rcu
+
+    @property
+    def is_spoilt(self) -> bool:
+        """Whether the count has gone below zero, as after "scheduling while atomic": then it says nothing any more."""
+        return self.count & _PREEMPT > 0x80
+
+    def why_not(self) -> str:
+        """Why it may not sleep, in words; the strongest reason."""
+        if self.in_hardirq:
+            return "a hard interrupt is served"
+        if self.in_softirq:
+            return "a softirq (a timer, a tasklet, the network) is served"
+        if not self.interrupts:
+            return "interrupts are off"
+        if self.count & _PREEMPT:
+            return "preemption is off"
+        if self.count & _SOFTIRQ:
+            return "softirqs are off"
+        return "an RCU read-side section is open" if self.rcu else ""
+
+
+class Cpu:
+    """Reads the state of a box's CPU. Raises `KoboxError` when this kernel does not count preemption."""
+
+    def __init__(self, box: Box) -> None:
+        objects: Objects = box.objects
+        self._objects = objects
+        self._read = box.machine.read
+        symbols = box.symbols
+        if "__preempt_count" in symbols:
+            self._count_at = objects.percpu("__preempt_count")
+        elif objects.has("pcpu_hot.preempt_count"):  # 6.2 to 6.14
+            self._count_at = objects.member(objects.percpu("pcpu_hot"), "pcpu_hot.preempt_count")
+        else:
+            raise KoboxError("this kernel does not count preemption")
+        if "current_task" in symbols:
+            self._current_at = objects.percpu("current_task")
+        else:
+            self._current_at = objects.member(objects.percpu("pcpu_hot"), "pcpu_hot.current_task")
+        self._rcu = objects.offset("task_struct.rcu_read_lock_nesting") if self.counts_rcu else 0
+
+    @property
+    def counts_rcu(self) -> bool:
+        """Whether tasks count their RCU read-side sections (CONFIG_PREEMPT_RCU)."""
+        return self._objects.has("task_struct.rcu_read_lock_nesting")
+
+    @property
+    def current(self) -> int:
+        """The task that runs."""
+        return int.from_bytes(self._read(self._current_at, 8), "little")
+
+    def state(self, registers: Registers) -> CpuState:
+        """What holds now."""
+        count = int.from_bytes(self._read(self._count_at, 4), "little") & 0xFFFFFF
+        rcu = int.from_bytes(self._read(self.current + self._rcu, 4), "little") if self._rcu else 0
+        return CpuState(count, bool(registers.rflags & _IF), rcu if rcu < 1 << 31 else 0)
+
+    def faults_disabled(self) -> bool:
+        """Whether the task has disabled page faults, so that copying from user space does not sleep."""
+        return bool(self._objects.number(self.current, "task_struct.pagefault_disabled"))
+
+    def stack_of(self, task: int) -> int:
+        """Where a task's stack begins (its lowest address)."""
+        return self._objects.number(task, "task_struct.stack")

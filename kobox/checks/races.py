@@ -1,0 +1,238 @@
+"""Races: one call into the module is interrupted at a chosen instruction, and something else happens right there.
+
+    first process:   write(dev, …)  ──── 17 instructions of the module ────┊                      ┊──▶ goes on
+    second process:                  asleep, with a real-time priority     ┊ wakes: read(dev, …)  ┊
+                                                              time passes: its timer is due
+
+The kernel is booted with preempt=full, so that it does switch where an interrupt finds its own code (a kernel without
+CONFIG_PREEMPT_DYNAMIC does not: then only interrupts and timers come in between). It is the kernel that decides: where
+interrupts are off or a spinlock is held, the second process waits, as it would anywhere.
+
+Points are chosen where a race can matter: behind an instruction that touched memory, and round calls, those of locks
+among them. The same point of the same calls gives the same run.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import zlib
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kobox.checks.callsites import CodeMap, LocatedCode
+from kobox.checks.exercise import Program, Step, system_call
+from kobox.errors import BoxTimeoutError, KoboxError
+from kobox.kernel.processes import Limits
+from kobox.ko import x86
+from kobox.ko.x86 import Flow
+from kobox.machine.native import Event
+
+if TYPE_CHECKING:
+    from kobox.kernel.box import Box
+
+CMDLINE = "preempt=full"
+_ASLEEP = (
+    1.0  # virtual seconds that the second process would sleep; less than what a watchdog of the kernel complains of
+)
+_LIMITS = Limits(timeout=30.0, cpu=3.0)
+_TRACED = 600  # instructions of one call that are looked at
+_SETUP = 6  # calls that come before the race at most
+_FIFO = 1
+TIME = Step("time")
+"""Instead of a second call: only time passes, so that timers come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Race:
+    """`first`, a call on the file that `setup` has opened, is interrupted before the instruction number `point` of the
+    module's that it executes; there `second` is made, on another open file of the same path."""
+
+    setup: Program
+    first: Step
+    second: Step
+    point: int
+
+    def __str__(self) -> str:
+        return f"race:{urlsafe_b64encode(zlib.compress(json.dumps(_plain(self)).encode(), 9)).decode()}"
+
+    @property
+    def words(self) -> str:
+        """What it is, for people."""
+        other = "time passes" if self.second == TIME else f"{self.second.call}() comes in"
+        return f"{self.first.call}() is interrupted before its instruction {self.point} in the module, and {other}"
+
+
+def parse_race(text: str) -> Race:
+    """Undo `str()`. Raises `KoboxError`."""
+    try:
+        plain = json.loads(zlib.decompress(urlsafe_b64decode(text.removeprefix("race:"))))
+        setup, first, second, point = plain
+        return Race(tuple(map(_step, setup)), _step(first), _step(second), int(point))
+    except (ValueError, TypeError, zlib.error) as error:
+        raise KoboxError(f"{text!r} is no ID of a race", hint="The report has them, behind `fault`.") from error
+
+
+def _plain(race: Race) -> list[Any]:
+    return [[_row(step) for step in race.setup], _row(race.first), _row(race.second), race.point]
+
+
+def _row(step: Step) -> list[Any]:
+    return [step.call, step.slot, [{"hex": one.hex()} if isinstance(one, bytes) else one for one in step.arguments]]
+
+
+def _step(row: Sequence[Any]) -> Step:
+    call, slot, arguments = row
+    return Step(call, slot, tuple(bytes.fromhex(one["hex"]) if isinstance(one, dict) else one for one in arguments))
+
+
+class Interrupted:
+    """The exercise that is one race. Afterwards `reached` tells whether the first call came to the point, `switched`
+    whether the second was made while the first was under way."""
+
+    def __init__(self, race: Race) -> None:
+        self.race = race
+        self.reached = False
+        self.switched = False
+
+    def __call__(self, box: Box) -> None:
+        fd, other = _prepared(box, self.race.setup)
+        name, arguments = system_call(self.race.first, fd)
+        with box.process() as second:
+            begun = None
+            if self.race.second != TIME:
+                with suppress(OSError):
+                    second.syscall("sched_setscheduler", 0, _FIFO, (50).to_bytes(4, "little"))
+                what, values = system_call(self.race.second, other)
+                begun = second.start_later(_ASLEEP, what, *values)
+            self._arm(box)
+            try:
+                with suppress(OSError):
+                    _call(box, name, arguments)
+                self.switched = begun is not None and begun()
+            finally:
+                self._disarm(box)
+            if box.alive:
+                box.sleep(2 * _ASLEEP)
+
+    def _arm(self, box: Box) -> None:
+        box.watch.stop_at(box.watch.count + self.race.point)
+        processes = box.processes
+
+        def step(until: int, blocks: int, idle: bool) -> Event:
+            event = processes.step_alone(until, blocks, idle)
+            if event is Event.STOPPED and not self.reached:
+                self.reached = True
+                box.watch.stop_at(0)
+                box.machine.pass_time(int(_ASLEEP * 1e9))
+                return Event.SLICE
+            return event
+
+        processes.step = step
+
+    def _disarm(self, box: Box) -> None:
+        box.processes.step = box.processes.step_alone
+        box.watch.stop_at(0)
+
+
+class Traced:
+    """The exercise that makes one call and notes each instruction of the module that it executes: `addresses`."""
+
+    def __init__(self, setup: Program, call: Step) -> None:
+        self.setup = setup
+        self.call = call
+        self.addresses: list[int] = []
+
+    def __call__(self, box: Box) -> None:
+        fd, _ = _prepared(box, self.setup)
+        processes, watch = box.processes, box.watch
+        watch.stop_at(watch.count + 1)
+
+        def step(until: int, blocks: int, idle: bool) -> Event:
+            event = processes.step_alone(until, blocks, idle)
+            if event is not Event.STOPPED or len(self.addresses) >= _TRACED:
+                return event
+            self.addresses.append(box.machine.register("rip"))
+            # The instruction is counted again when it is executed.
+            watch.stop_at(watch.count + 2 if len(self.addresses) < _TRACED else 0)
+            return Event.SLICE
+
+        processes.step = step
+        try:
+            name, arguments = system_call(self.call, fd)
+            with suppress(OSError):
+                _call(box, name, arguments)
+        finally:
+            processes.step = processes.step_alone
+            watch.stop_at(0)
+
+
+def _call(box: Box, name: str, arguments: tuple[Any, ...]) -> None:
+    with box.process() as process, suppress(BoxTimeoutError):
+        process.syscall(name, *arguments, limits=_LIMITS)
+
+
+def _prepared(box: Box, setup: Program) -> tuple[int, int]:
+    """Play `setup`, and leave its file open; that file and another of the same path."""
+    opened = next(step for step in setup if step.call == "open")
+    path, flags = opened.arguments
+    fd, other = box.syscall("open", path, flags, 0), box.syscall("open", path, flags, 0)
+    for step in setup:
+        if step.call not in ("open", "mknod", "close"):
+            name, arguments = system_call(step, fd)
+            with suppress(OSError):
+                box.syscall(name, *arguments, limits=_LIMITS)
+    return fd, other
+
+
+def calls_of(programs: Sequence[Program], chance: random.Random) -> Iterator[tuple[Program, Step, Step]]:
+    """(setup, first call, second call): each kind of call of the corpus against each other on the same file,
+    and against time, in an order that `chance` gives."""
+    firsts: dict[tuple[Any, ...], tuple[Program, Step]] = {}
+    by_path: dict[str, dict[tuple[Any, ...], Step]] = {}
+    for program in programs:
+        opened = next((step for step in program if step.call == "open"), None)
+        if opened is None:
+            continue
+        path = opened.arguments[0]
+        for n, step in enumerate(program):
+            if (
+                step.call in ("open", "close", "mknod", "sleep", "mmap", "poll", "lseek", "fcntl")
+                or step.slot != opened.slot
+            ):
+                continue
+            kind = (step.call, step.arguments[0] if step.call == "ioctl" else None)
+            known = firsts.get((path, *kind))
+            if known is None or len(known[0]) < n <= _SETUP:  # what came before has made a state worth racing for
+                firsts[(path, *kind)] = (program[:n], step)
+            by_path.setdefault(path, {}).setdefault(kind, step)
+    pairs = [
+        (setup, first, second)
+        for (path, *_), (setup, first) in firsts.items()
+        for second in (*by_path[path].values(), TIME)
+        if any(step.call == "open" for step in setup)
+    ]
+    chance.shuffle(pairs)
+    yield from pairs
+
+
+def points_of(
+    addresses: Sequence[int], code: CodeMap, located: LocatedCode, most: int, chance: random.Random
+) -> list[int]:
+    """Where to interrupt a call: numbers of instructions (from 1), behind those that touched memory or came back from a
+    call."""
+    found = []
+    for n in range(1, len(addresses)):
+        place = located.find(addresses[n - 1])
+        if place is None:
+            continue
+        section, offset = place
+        before = x86.decode(code.elf.data(code.sections[section]), offset)
+        if before is not None and (before.memory or before.flow is Flow.CALL):
+            found.append(n + 1)
+    if len(found) > most:
+        found = sorted(chance.sample(found, most))
+    return found

@@ -1,0 +1,143 @@
+"""The exercise: programs of system calls, the generic one, and what is kept of what it finds."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from kobox.checks.callsites import CodeMap
+from kobox.checks.check import Plan, check, examine
+from kobox.checks.crashes import shrink, source_of
+from kobox.checks.exercise import ExerciseError, Program, Step, Steps, exercise_of, mutated, random_program
+from kobox.checks.files import Target
+from kobox.checks.mining import material_of
+from kobox.checks.strategies import programs
+from kobox.images.store import KernelImage
+from kobox.kernel.box import Box
+from kobox.ko.modulefile import ModuleFile
+from tests.building import BuiltTestModules
+
+ASK = 0x80046307  # _IOR('c', 7, int) of crasher.c
+
+
+def test_the_numbers_and_words_that_code_asks_for_are_found_in_it(faulty_paths: BuiltTestModules) -> None:
+    material = material_of(CodeMap(ModuleFile(faulty_paths("crasher")).elf))
+    assert material.requests[0] == ASK
+    assert b"go" in material.words
+
+
+def test_the_same_seed_makes_the_same_programs(faulty_paths: BuiltTestModules) -> None:
+    material = material_of(CodeMap(ModuleFile(faulty_paths("crasher")).elf))
+    target = Target("/dev/crasher", 2, True)
+
+    def made(seed: int) -> list[Program]:
+        chance = random.Random(seed)
+        found = [random_program(target, material, chance) for _ in range(50)]
+        return found + [mutated(program, material, chance) for program in found]
+
+    assert made(1) == made(1) != made(2)
+
+
+def test_a_crash_is_found_made_short_and_kept_as_a_test_that_fails(
+    faulty_paths: BuiltTestModules, debian_kernel: KernelImage, tmp_path: Path
+) -> None:
+    plan = Plan(str(faulty_paths("crasher")), kernel=debian_kernel.name, faults=False, loads=1, workers=1)
+    report = check(plan)
+    (crash,) = report.crashes
+    assert crash.finding.kind == "wild-access"
+    assert [step.call for program in crash.programs for step in program] == ["open", "write", "ioctl"]
+    path = tmp_path / "test_crash.py"
+    path.write_text(source_of(crash, plan, report.module, path))
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", path], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout
+    assert "NULL pointer" in done.stdout
+    right = Plan(str(faulty_paths("crasher_right")), kernel=debian_kernel.name)
+    assert examine(right, Steps(*crash.programs)) == []
+
+
+def test_two_runs_do_and_find_the_same(faulty_paths: BuiltTestModules, debian_kernel: KernelImage) -> None:
+    plan = Plan(str(faulty_paths("crasher_right")), kernel=debian_kernel.name, loads=1, workers=1, seed=5)
+    first, second = check(plan), check(plan)
+    assert (first.calls, first.places, first.findings) == (second.calls, second.places, second.findings)
+    assert first.coverage is not None
+    assert second.coverage is not None
+    assert first.coverage.executed == second.coverage.executed
+
+
+def test_shrinking_keeps_what_matters() -> None:
+    everything: list[Program] = [tuple(Step("write", n, (bytes([m]),)) for m in range(6)) for n in range(7)]
+    needed = {(2, b"\x04"), (5, b"\x01")}
+
+    def still(candidate: object) -> bool:
+        return needed <= {(step.slot, step.arguments[0]) for program in candidate for step in program}  # type: ignore[attr-defined]
+
+    short = shrink(everything, still, tries=500)
+    assert [(step.slot, step.arguments[0]) for program in short for step in program] == sorted(needed)
+
+
+def test_a_call_that_does_not_come_back_is_abandoned(box: Box) -> None:
+    from kobox.checks.exercise import Player
+
+    box.mkdir("/tmp/exercise")
+    box.syscall("mknod", "/tmp/exercise/pipe", 0o010600, 0)
+    with Player(box) as player:
+        player.play((Step("open", 0, ("/tmp/exercise/pipe", 2)), Step("read", 0, (1,)), Step("write", 0, (b"x",))))
+        assert player.abandoned == 1
+        player.play((Step("open", 0, ("/proc/version", 0)), Step("read", 0, (64,))))
+    assert box.syscall("getpid") > 0
+
+
+def test_an_exercise_of_ones_own_is_a_function_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def exercise(box):\n    box.seen = True\n")
+    assert exercise_of(str(file)) is not None
+    assert exercise_of("none") is None
+    file.write_text("nothing = 1\n")
+    with pytest.raises(ExerciseError, match="no function"):
+        exercise_of(str(file))
+    file.write_text("this is no Python\n")
+    with pytest.raises(ExerciseError, match="cannot be run: SyntaxError"):
+        exercise_of(str(file))
+
+
+def test_a_file_of_tests_is_an_exercise_whose_tests_load_the_module_themselves(
+    faulty_paths: BuiltTestModules, debian_kernel: KernelImage, tmp_path: Path
+) -> None:
+    file = tmp_path / "test_helper.py"
+    file.write_text("""
+import pytest
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_it_opens(box, module, times):
+    helper = box.insmod(module)
+    for _ in range(times):
+        box.open("/dev/helper", "rb").close()
+    helper.unload()
+
+def test_it_wants_more(box, module, tmp_path):
+    raise AssertionError("never called")
+""")
+    plan = Plan(str(faulty_paths("helper")), kernel=debian_kernel.name, exercise=str(file), workers=1)
+    report = check(plan)
+    assert report.lives == 2
+    assert set(report.places.values()) == {"init", "exercise"}
+    assert [finding.kind for finding in report.findings] == ["unchecked-return"]
+    assert any("test_it_wants_more wants tmp_path" in text for text in report.unchecked)
+    right = check(replace(plan, module=str(faulty_paths("helper_right"))))
+    assert right.findings == []
+    file.write_text("def test_it_fails(box, module):\n    box.insmod(module)\n    assert False, 'so it is'\n")
+    failed = check(plan)
+    assert [(finding.kind, "so it is" in finding.message) for finding in failed.findings] == [("exercise-failed", True)]
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(program=programs("/dev/null", words=[b"go"], requests=[ASK]))
+def test_hypothesis_makes_programs_that_can_be_played(program: Program, box: Box) -> None:
+    Steps(program)(box)
+    assert box.alive

@@ -1,0 +1,153 @@
+"""What a check tells: text, JSON, SARIF, a page, lcov; and the exit status of `kobox check`."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kobox.checks.callsites import CodeMap
+from kobox.checks.coverage import Coverage
+from kobox.images.store import KernelImage
+from kobox.ko.modulefile import ModuleFile
+from tests.building import BuiltTestModules
+
+KOBOX = str(Path(sys.executable).with_name("kobox"))
+
+
+def kobox_check(directory: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [KOBOX, "check", *map(str, arguments)]
+    return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def told(
+    faulty_paths: BuiltTestModules, debian_kernel: KernelImage, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """`kobox check` of errptr with everything that it can write."""
+    room = tmp_path_factory.mktemp("told")
+    files = ("--sarif", "x.sarif", "--html", "x.html", "--lcov", "x.info")
+    return kobox_check(room, faulty_paths("errptr"), "-k", debian_kernel.name, "--exercise", "none", *files), room
+
+
+def test_the_report_says_what_where_by_which_fault_and_what_to_do(told: Any) -> None:
+    done, _ = told
+    assert done.returncode == 1, done.stderr
+    text = done.stdout
+    assert text.startswith("error: unchecked-return: what kthread_create_on_node() returned is used unchecked")
+    assert re.search(r"^    at      errptr_init \[errptr\] \(errptr\.c:\d+\)$", text, re.MULTILINE)
+    assert re.search(r"--replay 'errptr_init\+0x\w+:kthread_create_on_node=-ENOMEM'$", text, re.MULTILINE)
+    assert re.search(r"^    do      Test what .* at errptr\.c:\d+", text, re.MULTILINE)
+    assert re.search(r"^faults    1 tried; 1 places where a call can fail: 1 in init$", text, re.MULTILINE)
+    assert re.search(r"^coverage  \d+ of \d+ basic blocks \(\d+%\), \d+ of \d+ lines \(\d+%\)$", text, re.MULTILINE)
+    assert text.endswith("errptr: 1 error\n")
+
+
+def test_sarif_has_what_the_standard_asks_for(told: Any) -> None:
+    _, room = told
+    log = json.loads((room / "x.sarif").read_text())
+    assert (log["version"], log["$schema"].endswith("sarif-2.1.0.json")) == ("2.1.0", True)
+    (run,) = log["runs"]
+    rules = run["tool"]["driver"]["rules"]
+    assert run["tool"]["driver"]["name"] == "kobox"
+    (result,) = run["results"]
+    assert rules[result["ruleIndex"]]["id"] == result["ruleId"] == "unchecked-return"
+    assert result["level"] == "error"
+    place = result["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"]["uri"].endswith("errptr.c")
+    assert place["region"]["startLine"] > 1
+    assert all(frame["location"]["logicalLocations"] for frame in result["stacks"][0]["frames"])
+
+
+class _Page(HTMLParser):
+    """Notes what a page refers to, and whether its tags are closed."""
+
+    VOID = frozenset(("meta", "rect", "path", "br"))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: set[str] = set()
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+        found = dict(attrs)
+        self.ids.add(found.get("id") or "")
+        self.links += [value for name in ("href", "src") if (value := found.get(name))]
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_by_itself(told: Any) -> None:
+    _, room = told
+    text = (room / "x.html").read_text()
+    page = _Page()
+    page.feed(text)
+    assert page.open == []
+    assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
+    assert page.links
+    assert "http" not in re.sub(r"</?\w+[^>]*>", "", text)
+    for words in ("unchecked-return", "Its life", "kthread_create_on_node()", "errptr.c", 'class="l hit'):
+        assert words in text
+
+
+def test_lcov_names_the_source_and_its_lines(told: Any, faulty_paths: BuiltTestModules) -> None:
+    _, room = told
+    rows = (room / "x.info").read_text().splitlines()
+    assert next(row for row in rows if row.startswith("SF:")).endswith("errptr.c")
+    lines = dict(row[3:].split(",") for row in rows if row.startswith("DA:"))
+    assert set(lines.values()) <= {"0", "1"}
+    assert f"LF:{len(lines)}" in rows
+
+
+def test_nothing_found_is_0_and_what_cannot_be_checked_is_2(
+    faulty_paths: BuiltTestModules, modules: BuiltTestModules, debian_kernel: KernelImage, tmp_path: Path
+) -> None:
+    options = ("-k", debian_kernel.name, "--exercise", "none", "--json", "--loads", "1")
+    clean = kobox_check(tmp_path, faulty_paths("errptr_right"), *options)
+    assert clean.returncode == 0, clean.stdout + clean.stderr
+    (report,) = json.loads(clean.stdout)
+    assert (report["findings"], report["faults"]["tried"], report["loads"]) == ([], 1, 1)
+    missing = kobox_check(tmp_path, "nowhere.ko", *options)
+    assert missing.returncode == 2
+    assert missing.stderr.startswith("kobox check: error: nowhere.ko: no such file")
+    (tmp_path / "junk.ko").write_bytes(b"\x7fELFjunk" * 20)
+    assert kobox_check(tmp_path, "junk.ko", *options).returncode == 2
+    refused = kobox_check(tmp_path, modules("good"), "answer=-19", *options)
+    assert refused.returncode in (0, 2)
+
+
+def test_fail_on_warning_is_stricter(
+    faulty_paths: BuiltTestModules, debian_kernel: KernelImage, tmp_path: Path
+) -> None:
+    options = (faulty_paths("errorpath"), "-k", debian_kernel.name, "--exercise", "none", "--loads", "1")
+    assert kobox_check(tmp_path, *options).returncode == 0
+    assert kobox_check(tmp_path, *options, "--fail-on", "warning").returncode == 1
+
+
+def test_blocks_are_split_where_code_branches(faulty_paths: BuiltTestModules) -> None:
+    file = ModuleFile(faulty_paths("errptr_right"))
+    coverage = Coverage(file, CodeMap(file.elf))
+    functions = {function.name: function for function in coverage.functions()}
+    assert {"errptr_init", "errptr_exit", "waits"} <= set(functions)
+    init = functions["errptr_init"]
+    assert len(init.blocks) >= 3
+    assert init.blocks[0].start == init.start
+    assert all(before.end <= after.start for before, after in zip(init.blocks, init.blocks[1:], strict=False))
+    size = len(coverage.executed[init.section])
+    flags = bytearray(size)
+    flags[init.start] = 1
+    assert coverage.add({init.section: bytes(flags)}) == 1
+    assert coverage.add({init.section: bytes(flags)}) == 0
+    assert {f.name: f.reached for f in coverage.functions()}["errptr_init"] == 1
+    assert "waits" in coverage.never_reached()
