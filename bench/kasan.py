@@ -33,9 +33,10 @@ HEADING = "## Case by case"
 HEAD = "| from | case | | found by | why not, or not all |\n|---|---|---|---|---|"
 # Cases that are not found, or not wholly, and why.
 REASONS: dict[str, str] = {
-    "kasan_stack_oob": "nothing is known of the variables of a stack frame: that takes instrumented code",
-    "kasan_alloca_oob_left": "as kasan_stack_oob",
-    "kasan_alloca_oob_right": "as kasan_stack_oob",
+    "kasan_stack_oob": "the pointer goes through a volatile variable first, and which array it points to is then "
+    "forgotten",
+    "kasan_alloca_oob_left": "an array of variable length: no debugging information says where it ends",
+    "kasan_alloca_oob_right": "an array of variable length: no debugging information says where it ends",
     "kasan_bitops_generic": "with a constant bit, x86's set_bit() and kin touch one byte, and that is the object's "
     "own; KASAN counts the whole word",
     "SLAB_INIT_ON_ALLOC": "no mistake: asks whether the kernel clears what it allocates",

@@ -193,21 +193,22 @@ class Heap:
         if at >= 0 and self._order[at] == thing.address:
             del self._order[at]
 
-    def bookkeeping(self, thing: Object) -> int:
-        """How many words of RAM name a vmalloc'ed object only because vmalloc itself keeps them: in its struct
-        vm_struct (before the size) and struct vmap_area (before the end), and in that of the area that ends where it
-        begins."""
-        ram, needle, count = self._box.machine.ram, thing.address.to_bytes(8, "little"), 0
-        size = thing.slot + PAGE
-        data = bytes(ram)
-        at = data.find(needle)
-        while at >= 0:
-            if not at % 8 and 8 <= at < len(data) - 16:
-                before, following = struct.unpack_from("<Q", data, at - 8)[0], struct.unpack_from("<Q", data, at + 8)[0]
-                area = following in (size, thing.address + size)
-                count += area or (thing.address - (1 << 40) < before < thing.address and not before % PAGE)
-            at = data.find(needle, at + 1)
-        return count
+    def bookkeeping(self, things: list[Object]) -> dict[int, int]:
+        """How many words of RAM name a vmalloc'ed object, by its address, only because vmalloc itself keeps them: in
+        its struct vm_struct (before the size) and struct vmap_area (before the end), and in that of the area that
+        ends where it begins."""
+        data, counts = bytes(self._box.machine.ram) if things else b"", {}
+        for thing in things:
+            needle, count, size = thing.address.to_bytes(8, "little"), 0, thing.slot + PAGE
+            at = data.find(needle)
+            while at >= 0:
+                if not at % 8 and 8 <= at < len(data) - 16:
+                    (before,), (following,) = (struct.unpack_from("<Q", data, at + n) for n in (-8, 8))
+                    own = following in (size, thing.address + size)
+                    count += own or (thing.address - (1 << 40) < before < thing.address and not before % PAGE)
+                at = data.find(needle, at + 1)
+            counts[thing.address] = count
+        return counts
 
     # -- finding -----------------------------------------------------------------------------------------------
 

@@ -362,8 +362,9 @@ class Memory(Check):
         if not left:
             return
         held = self._allocations.referenced(left)
+        kept = self._heap.bookkeeping([thing for thing in left if thing.kind is Kind.VMALLOC])
         for thing, words in zip(left, held, strict=True):
-            reachable = words > (self._heap.bookkeeping(thing) if thing.kind is Kind.VMALLOC and words else 0)
+            reachable = words > kept.get(thing.address, 0)
             when = "init has failed" if self._examination.stage is Stage.FAILED else "unload"
             message = f"{thing.what} is still allocated after {when}"
             advice = f"Free it with {allocators.RELEASE[thing.kind]}() in the exit function and on every error path."

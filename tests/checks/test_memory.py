@@ -114,7 +114,7 @@ def the_one(findings: list[Finding], case: str) -> Finding:
     return finding
 
 
-@pytest.mark.parametrize(("case", "touch"), EDGES, ids="-".join)
+@pytest.mark.parametrize(("case", "touch"), EDGES, ids=[f"{case}-{touch}" for case, touch in EDGES])
 def test_one_byte_beside_an_object_is_found(laboratory: Laboratory, case: str, touch: str) -> None:
     finding = the_one(findings_of(laboratory, f"what={case} how={touch}"), case)
     assert ("just behind" if "right" in touch else "1 byte before") in finding.message
