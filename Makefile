@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bench-wire bench-kmod check-kmod-trees check-dkms sweep clean
+.PHONY: help setup demo test lint bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ lint: $(READY) ## linter, formatter, types
 
 bench-kmod: $(READY) ## the kmod tools beside kmod 34.2: the table of speeds
 	$(BIN)/python bench/kmod.py
+
+check-kasan: $(READY) ## Linux's own test cases for memory (KASAN's, lkdtm, kmemleak) under the memory check
+	$(BIN)/python bench/kasan.py --update docs/check-kasan.md
 
 check-kmod-trees: $(READY) ## depmod beside kmod 34.2 over whole trees of six architectures
 	$(BIN)/python bench/kmod_trees.py

@@ -1,6 +1,6 @@
 """Linux's own test cases for memory under the memory check: what is found, by what, and what is not.
 
-    python bench/kasan.py [--kernel NAME] [--only PATTERN] [--markdown FILE] [--verbose]
+    python bench/kasan.py [--kernel NAME] [--only PATTERN] [--update FILE] [--verbose]
 
 KASAN's tests and module tests, drivers/misc/lkdtm and samples/kmemleak of Linux 6.1 are built for Debian's 6.1 kernel
 (tests/linux_cases.py), and each case runs alone in a clean box. For KASAN's tests "found" is counted in the statements
@@ -29,13 +29,15 @@ from kobox.kernel.box import Box, boot
 from kobox.ko.modulefile import ModuleFile
 from tests.linux_cases import Cases, kasan_cases, linux_cases
 
+HEADING = "## Case by case"
+HEAD = "| from | case | | found by | why not, or not all |\n|---|---|---|---|---|"
 # Cases that are not found, or not wholly, and why.
 REASONS: dict[str, str] = {
     "kasan_stack_oob": "nothing is known of the variables of a stack frame: that takes instrumented code",
     "kasan_alloca_oob_left": "as kasan_stack_oob",
     "kasan_alloca_oob_right": "as kasan_stack_oob",
-    "kasan_bitops_generic": "with a constant bit, x86's set_bit() and kin touch one byte, and that byte is the object's own; "
-    "KASAN counts the whole word",
+    "kasan_bitops_generic": "with a constant bit, x86's set_bit() and kin touch one byte, and that is the object's "
+    "own; KASAN counts the whole word",
     "SLAB_INIT_ON_ALLOC": "no mistake: asks whether the kernel clears what it allocates",
     "BUDDY_INIT_ON_ALLOC": "no mistake: asks whether the kernel clears what it allocates",
     "REPORT_STACK": "no mistake: prints where the stack is",
@@ -147,7 +149,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kernel", help="a kernel of the cache, of Linux 6.1; the default one by default")
     parser.add_argument("--only", default="*", help="cases to run, a pattern")
-    parser.add_argument("--markdown", type=Path, help="write the table there")
+    parser.add_argument("--update", type=Path, help="a page whose table, from its heading on, is written anew")
     parser.add_argument("--verbose", action="store_true", help="print each finding")
     arguments = parser.parse_args()
     began, table, missing = time.perf_counter(), [], 0
@@ -160,9 +162,9 @@ def main() -> int:
         table.append(f"| {row.suite} | {row.case} | {row.verdict} | {row.by or row.error} | {reason} |")
         missing += row.verdict not in ("found", "clean, rightly") and not reason
     print(f"{len(table)} cases in {time.perf_counter() - began:.0f} s; {missing} not found and not explained")
-    if arguments.markdown:
-        head = "| from | case | | found by | why not, or not all |\n|---|---|---|---|---|\n"
-        arguments.markdown.write_text(head + "\n".join(table) + "\n")
+    if arguments.update:
+        page = arguments.update.read_text().partition(HEADING)[0]
+        arguments.update.write_text(f"{page}{HEADING}\n\n{HEAD}\n" + "\n".join(table) + "\n")
     return 1 if missing else 0
 
 

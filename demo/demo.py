@@ -10,10 +10,15 @@ from pathlib import Path
 
 import kobox
 from kobox.author.build import build
+from kobox.checks.check import Plan, examine
+from kobox.checks.plain import finding_lines
 from kobox.cli.progress import ProgressLine
 from kobox.images.store import Store
+from kobox.kernel.box import Box
 from kobox.kernel.log import LogRecord
 
+NOTES = Path(__file__).with_name("notes.c")
+NOTES = Path(__file__).with_name("notes.c")
 SOURCE = Path(__file__).with_name("greeter.c")
 
 
@@ -24,6 +29,13 @@ def say(text: str) -> None:
 def show(records: list[LogRecord]) -> None:
     for record in records:
         print(f"    {record}")
+
+
+def take_a_note(box: Box) -> None:
+    """What a test of the notes device would do."""
+    with box.open("/dev/notes", "r+b") as notes:
+        notes.write(b"hello")
+        notes.read(10)
 
 
 def main() -> None:
@@ -79,7 +91,14 @@ def main() -> None:
 
             say("9. The verdict. What the kernel complained of while all this went on:")
             print(f"    {box.findings or 'nothing: no warning, no bug, no oops'}")
-    say("Try it on a module of your own:   .venv/bin/kobox run FILE.ko|FILE.c|DIR [NAME=VALUE ...]")
+
+        say("10. kobox check: a module that works, and what is wrong in it all the same (demo/notes.c):")
+        notes = next(iter(build(Path(shutil.copy(NOTES, scratch)), kernel)))
+        for finding in examine(Plan(str(notes), kernel=kernel.name, loads=1), take_a_note):
+            for line in finding_lines(finding):
+                print(f"    {line}")
+            print()
+    say("Try it on a module of your own:   .venv/bin/kobox run|check FILE.ko|FILE.c|DIR [NAME=VALUE ...]")
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def linux_cases(kernel: KernelImage) -> Cases:
 
 
 def kasan_cases(source: str) -> dict[str, list[range]]:
-    """The cases of kasan_test.c: the lines of each statement in it, or in the helpers it calls, that KASAN must report."""
+    """The cases of kasan_test.c: the lines of each statement that KASAN must report, there or in helpers it calls."""
     lines = source.splitlines()
     bodies: dict[str, tuple[int, int]] = {}
     for number, line in enumerate(lines, 1):

@@ -21,12 +21,14 @@ from kobox.kernel.box import Box
 from kobox.kernel.probes import FROM_MODULE, INSIDE, TRACKED_0, TRACKED_1
 from kobox.machine.watch import Mark
 
+_STACK = 0x4000  # THREAD_SIZE: a stack is aligned to it
 _WORD = (1 << 64) - 1
-_STACK = 0x4000  # THREAD_SIZE
 _SUFFIXES = ("", "_noprof")
 _ZERO_SIZE = 16  # ZERO_SIZE_PTR: what kmalloc(0) gives
 _GFP_NOWARN, _GFP_NOFAIL, _GFP_COMP = 0x2000, 0x8000, 0x40000
 _BLOCK_ORDER = 3  # of pages that get guards on both sides, at most
+_APART = 64 << 10  # what has more bytes gets no guards that its allocator must be called again for
+_TRIES = 4
 _BLOCK_BYTES = 16 << 20  # what the pages round them may take in all
 _EXACT = -1  # in the place of an order: of alloc_pages_exact()
 _LARGEST_SLOT = 2 * PAGE  # what is larger is no part of a slab (KMALLOC_MAX_CACHE_SIZE)
@@ -71,9 +73,10 @@ class Allocations:
         self._caches: dict[int, tuple[int, bool, bool]] = {}  # cache -> size asked for, has a constructor, RCU-typed
         self._pages: dict[int, Object] = {}  # struct page -> object
         self._per_cpu: dict[int, Object] = {}  # per-CPU pointer -> object
-        self._open: set[int] = set()  # stacks in an allocator already
         self._stacks: set[int] = set()  # on which the module has allocated
+        self._open: set[int] = set()  # stacks in an allocator already
         self._plain: set[int] = set()  # stacks on which an allocator is called again after it had no memory
+        self._tried: dict[int, list[Object]] = {}  # by stack: what an allocator has given, and the module has not got
         self._blocks = 0  # bytes of pages with guards, and of these
         self._behalf: list[str] = []
         self._destroyed: set[int] = set()
@@ -152,9 +155,10 @@ class Allocations:
     # -- allocation --------------------------------------------------------------------------------------------
 
     def _allocating(self, hit: Any, row: Allocator) -> None:
-        stack = hit.registers.rsp & ~0x3FFF
+        stack = hit.registers.rsp & -_STACK
         if stack in self._open:
             return
+        self._stacks.add(stack)
         if row.how == "again" and self._is_gone(hit, "krealloc"):
             return
         names = hit.probe.parameter_names[:6]
@@ -174,7 +178,6 @@ class Allocations:
         make_room(hit, request, names, flags_at, flags)
         if request.size:
             self._open.add(stack)
-            self._stacks.add(stack)
             hit.data = request
 
     def _find_cache(self, hit: Any, request: _Request, names: Any, flags_at: Any, flags: int) -> None:
@@ -257,19 +260,59 @@ class Allocations:
             if request.shift:
                 self._plain.add(request.stack)
                 self._once_more(hit)
+            elif tried := self._tried.pop(request.stack, None):
+                self._take(hit, request, tried[-1])
             return
         thing = self._object(hit, request, address)
+        if self._is_apart(thing):
+            self._choose(hit, request, thing)
+            return
         if thing.kind in (Kind.KMALLOC, Kind.CACHE) and thing.slot <= _LARGEST_SLOT:
             thing.inner = bool(thing.address % PAGE) or self._is_tail(thing.address)
             if not thing.inner and row.how != "again":
                 self._heap.guard(thing)  # the first slot of a slab: nobody gets it
                 self._once_more(hit)
                 return
+        self._take(hit, request, thing)
+
+    def _take(self, hit: Any, request: _Request, thing: Object) -> None:
+        """This is what the module gets."""
+        if self._heap.guards.get(thing.address) is thing:
+            self._heap.release(thing)
+            hit.set_result(thing.page if request.row.how == "order, a page" else thing.address)
         self._heap.add(thing, request.known)
         if thing.page:
             self._pages[thing.page] = thing
         if thing.kind is Kind.PERCPU:
             self._per_cpu[hit.result & _WORD] = thing
+
+    # -- what lies alone ---------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _is_apart(thing: Object) -> bool:
+        """Whether whole pages were given, of which the allocator could not be asked for more."""
+        large = thing.kind is Kind.KMALLOC and thing.slot > _LARGEST_SLOT
+        return (large or (thing.kind is Kind.PAGES and not thing.before)) and thing.slot <= _APART
+
+    def _choose(self, hit: Any, request: _Request, thing: Object) -> None:
+        """Allocate again and again until one lies between others: those are its guards, and stay allocated. An
+        allocator that splits larger blocks gives one after the other, so that three mostly do."""
+        tried = self._tried.pop(request.stack, [])
+        self._heap.guard(thing)
+        tried.append(thing)
+        chosen = next((one for one in reversed(tried) if self._is_guarded(one)), None)
+        if chosen is None and len(tried) < _TRIES and self._blocks < _BLOCK_BYTES and request.row.how != "again":
+            self._blocks += thing.slot
+            self._tried[request.stack] = tried
+            self._once_more(hit)
+            return
+        self._take(hit, request, chosen or thing)
+
+    def _is_guarded(self, thing: Object) -> bool:
+        def known(address: int) -> bool:
+            return bool(0x80 <= self._watch.marks(address, 1)[0] < 0xFF)
+
+        return known(thing.address - 1) and (thing.kind is Kind.KMALLOC or known(thing.address + thing.slot))
 
     def _object(self, hit: Any, request: _Request, base: int) -> Object:
         """What was given: from here on the pointer is the one that the module gets."""
@@ -531,8 +574,7 @@ class Allocations:
             self._heap.forget(thing, self.trace(hit))
 
     def _free_percpu(self, hit: Any) -> None:
-        """Of all callers: what a module has allocated may be freed by the kernel, and only here its pointer is
-        known."""
+        """Of all callers: the kernel may free what a module has allocated, and only here its pointer is known."""
         pointer = hit.registers.rdi
         thing = self._per_cpu.get(pointer)
         if thing is None:

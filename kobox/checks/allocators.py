@@ -82,8 +82,9 @@ ON_BEHALF = _names(
 # Of these, what writes all that it gives.
 FILLING = frozenset(
     _names(
-        "kstrdup kstrdup_const kstrndup kmemdup kmemdup_nul kmemdup_array kasprintf kvasprintf kvasprintf_const memdup_user "
-        "memdup_user_nul strndup_user vmemdup_user devm_kmemdup devm_kstrdup devm_kasprintf kstrdup_quotable"
+        "kstrdup kstrdup_const kstrndup kmemdup kmemdup_nul kmemdup_array kasprintf kvasprintf kvasprintf_const "
+        "memdup_user memdup_user_nul strndup_user vmemdup_user devm_kmemdup devm_kstrdup devm_kasprintf "
+        "kstrdup_quotable"
     )
 )
 

@@ -78,7 +78,7 @@ class Heap:
         self.vanished: list[Object] = []  # vmalloc'ed and freed: their addresses are nobody's
         self._order: list[int] = []  # addresses of both, sorted
         self._quarantine: deque[Object] = deque()
-        self._guards: list[Object] = []  # slots that nobody gets, since nothing of ours would lie before the next
+        self.guards: dict[int, Object] = {}  # nobody gets them: what lies beside an object is known by them
         self._held = 0
         self._own_caches, self._sizes = _reclaimable_caches(box)
         self._per_cpu = _u64(box, box.symbols.address("__per_cpu_offset"))
@@ -154,8 +154,8 @@ class Heap:
 
     def release(self, thing: Object) -> None:
         """An object leaves the quarantine: whoever gets its memory next may do with it what he likes."""
-        if thing in self._guards:
-            self._guards.remove(thing)
+        if self.guards.get(thing.address) is thing:
+            del self.guards[thing.address]
         else:
             self._quarantine.remove(thing)
             self._held -= thing.slot
@@ -163,11 +163,11 @@ class Heap:
 
     def held_of(self, cache: int) -> list[Object]:
         """What the quarantine holds of a cache, and its slots that are nobody's."""
-        return [thing for thing in (*self._guards, *self._quarantine) if thing.cache == cache]
+        return [thing for thing in (*self.guards.values(), *self._quarantine) if thing.cache == cache]
 
     def guard(self, thing: Object) -> None:
         """Keep a slot for nobody: the first of a page, so that what lies before any object is known."""
-        self._guards.append(thing)
+        self.guards[thing.address] = thing
         self._watch.mark(thing.address, thing.slot, Mark.REDZONE)
 
     def forget(self, thing: Object, trace: Trace | None = None) -> None:
@@ -194,8 +194,9 @@ class Heap:
             del self._order[at]
 
     def bookkeeping(self, thing: Object) -> int:
-        """How many words of RAM name a vmalloc'ed object only because vmalloc itself keeps them: in its struct vm_struct
-        (before the size) and struct vmap_area (before the end), and in that of the area that ends where it begins."""
+        """How many words of RAM name a vmalloc'ed object only because vmalloc itself keeps them: in its struct
+        vm_struct (before the size) and struct vmap_area (before the end), and in that of the area that ends where it
+        begins."""
         ram, needle, count = self._box.machine.ram, thing.address.to_bytes(8, "little"), 0
         size = thing.slot + PAGE
         data = bytes(ram)
@@ -231,7 +232,8 @@ class Heap:
         following = next(self._at(self._order[at]), None) if at < len(self._order) else None
         if thing is None and at:
             last = next(self._at(self._order[at - 1]), None)
-            thing = last if last is not None and address < last.address + last.slot + last.behind else None
+            near = last is not None and address < last.address + last.slot + max(last.behind, ROOM)
+            thing = last if near else None
         if following is None or following.address - address > max(ROOM, following.before):
             return thing
         if thing is None or following.address - address < address - (thing.address + thing.size) + 1:

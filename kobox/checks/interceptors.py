@@ -64,8 +64,8 @@ INTERCEPTORS: tuple[tuple[str, tuple[Part, ...], bool], ...] = (
     ("csum_partial", (Part(READ, 0, 1),), False),
 )
 
-# Functions that print into a buffer: argument of the buffer, and of its size (-1: it has none); the result
-# says how much they wrote, or would have written.
+# Functions that print into a buffer: argument of the buffer, and of its size (-1: it has none); the result says how
+# much they wrote, or would have written.
 PRINTERS = {
     "sprintf": (0, -1),
     "vsprintf": (0, -1),

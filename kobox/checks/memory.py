@@ -158,7 +158,7 @@ class Memory(Check):
         trace, what, through = self._examination.trace(), report.what, ""
         here = trace.frames[0].address if trace.frames else 0
         if not self._examination.in_module(here):  # it is about to enter a function that the module has called
-            through = self._box.symbols.describe(here).partition("+")[0]
+            through = self._box.symbols.describe(here).partition("+")[0].lstrip("_")
             if len(trace.frames) < 2 or trace.frames[1].address != report.pc:
                 jumped = StackFrame(report.pc, trace.frames[0].cfa, True)
                 trace = replace(trace, frames=(trace.frames[0], jumped, *trace.frames[1:]))
@@ -323,7 +323,7 @@ class Memory(Check):
         """The pointer that an access starts from: its member lies at its address."""
         with suppress(ValueError):
             insn = decode(self._box.machine.read(report.pc, 15))
-            if insn.operation is Operation.MEMORY and insn.base and not insn.index_register:
+            if insn.operation is Operation.MEMORY and insn.base and not insn.index_by:
                 base = self._box.machine.register(insn.base)
                 if base + insn.displacement & _WORD == report.address:
                     return base

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from kobox.kernel.wire import InStep
 
 MEMORY = 256 << 20
-LARGE_MODULE = 256 << 10  # bytes of its file
+LARGE_MODULE = 400  # functions that can be traced
 Progress = Callable[[str, int, int], None]
 
 
@@ -459,7 +459,7 @@ class Box(Kernel):
         return str(self._about["release"])
 
     def init_module(self, image: bytes, parameters: str = "", flags: InitFlags = InitFlags.NONE) -> None:
-        with self._large_module(len(image)):
+        with self._large_module(image):
             self._init_module(image, parameters, flags)
 
     def _init_module(self, image: bytes, parameters: str, flags: InitFlags) -> None:
@@ -477,12 +477,12 @@ class Box(Kernel):
                 self.syscall("close", fd)
 
     @contextmanager
-    def _large_module(self, size: int) -> Iterator[None]:
+    def _large_module(self, image: bytes) -> Iterator[None]:
         """While a large module is loaded, ftrace is told that none of its functions is a weak one that the linker has
         left out (test_for_valid_rec(), kernel/trace/ftrace.c): it would search all symbols for each, one after the
         other, for seconds or minutes. For its own functions the kernel is told so by the command line."""
         function = None
-        if size >= LARGE_MODULE and not self._loading_large:
+        if not self._loading_large and _traceable(image) >= LARGE_MODULE:
             with suppress(KoboxError):  # this kernel has no such function
                 function = self.symbols.address("test_for_valid_rec")
         if function is None:
@@ -861,6 +861,18 @@ def _module_bytes(source: str | os.PathLike[str] | bytes | IO[bytes]) -> tuple[s
 
         data = decompress(data, path=str(path))
     return str(path), data
+
+
+def _traceable(image: bytes) -> int:
+    """How many of a module's functions ftrace knows: pointers to their entries are in a section of their own."""
+    if len(image) < LARGE_MODULE * 64 or b"__mcount_loc\0" not in image:
+        return 0
+    from kobox.ko.elf import BytesSource, Elf
+
+    try:
+        return len(Elf(BytesSource(image)).section_data(b"__mcount_loc")) // 8
+    except KoboxError:
+        return 0  # it is for the kernel to say what is wrong with it
 
 
 def _module_name(image: bytes, path: str) -> str:

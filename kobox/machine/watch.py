@@ -58,18 +58,19 @@ class Report(NamedTuple):
 
 
 READ, WRITE, TO_USER, OBJECT, MAY_BE_USER = 1, 2, 3, 4, 0x80
-CONSTANT, STRING, FOUND_IN_STRING, COMPARED_STRINGS, BOUNDED_STRING, FOUND, COMPARED = 8, 9, 10, 11, 16, 24, 32
+CONSTANT, STRING, FOUND_IN_STRING, COMPARED_STRINGS = 8, 9, 10, 11
+BOUNDED_STRING, FOUND, COMPARED = 16, 24, 32
 
 
 class Part(NamedTuple):
     """One stretch of memory that a function touches.
 
     `access` is READ, WRITE, TO_USER (read, and shown to user space) or OBJECT (what is there must not be gone),
-    with MAY_BE_USER where it may be an address of user space too;
-    `pointer` the argument (0 to 5) that points to it; `length` the number of an argument, CONSTANT, STRING (up to
-    its NUL), or BOUNDED_STRING + the argument that bounds it; FOUND + it and FOUND_IN_STRING end where the byte is that
-    the second argument names, COMPARED + it and COMPARED_STRINGS where the first two arguments differ;
-    `factor` multiplies an argument or is the constant; `like` is the part whose length it has.
+    with MAY_BE_USER where it may be an address of user space too; `pointer` the argument (0 to 5) that points to it;
+    `length` the number of an argument, CONSTANT, STRING (up to its NUL), or BOUNDED_STRING + the argument that bounds
+    it; FOUND + it and FOUND_IN_STRING end where the byte is that the second argument names, COMPARED + it and
+    COMPARED_STRINGS where the first two arguments differ; `factor` multiplies an argument or is the constant; `like`
+    is the part whose length it has.
     """
 
     access: int
@@ -122,7 +123,7 @@ class Instruction(NamedTuple):
     reads: bool
     writes: bool
     base: str
-    index_register: str
+    index_by: str
     scale: int
     displacement: int
     size: int

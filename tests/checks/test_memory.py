@@ -1,5 +1,5 @@
-"""The memory check: each way to get memory wrong is found, where it happens, with the lines that made and freed what it
-concerns; and the same code without the mistake is clean. The cases are those of tests/modules/faults/memory/memory.c."""
+"""The memory check: each way to get memory wrong is found, where it happens, with the lines that made and freed what
+it concerns; and the same code without the mistake is clean. The cases: tests/modules/faults/memory/memory.c."""
 
 from __future__ import annotations
 
@@ -67,18 +67,8 @@ MESSAGES = {
     "wild_err_ptr": r"an error code \(ENOMEM\) taken for a pointer",
     "wild_user_memcpy": r"of user space without copy_to_user\(\) or its kin by memcpy\(\)",
 }
-# A word that nobody reads any more, on a stack, may still name these: then the leak is a warning.
-STALE = {"leak_vmalloc"}
 TOUCHES = ("read-right", "write-right", "read-left", "write-left")
-# A page before or behind these belongs to nobody that is known: docs/check-kasan.md.
-UNGUARDED = {
-    *(("edge_pages_compound", touch) for touch in TOUCHES),
-    ("edge_kmalloc_large", "read-left"),
-    ("edge_kmalloc_large", "write-left"),
-}
-EDGES = [
-    (case, touch) for case in CASES if case.startswith("edge") for touch in TOUCHES if (case, touch) not in UNGUARDED
-]
+EDGES = [(case, touch) for case in CASES if case.startswith("edge") for touch in TOUCHES]
 OTHERS = [case for case in CASES if not case.startswith("edge")]
 AT_INIT = [case for case in OTHERS if case.startswith(("leak", "uaf_read", "twice_kfree", "invalid_inside"))]
 
@@ -112,7 +102,7 @@ def the_one(findings: list[Finding], case: str) -> Finding:
     place = LINES[f"{case}: made" if kind == "leak" else f"{case}: bad"]
     assert finding.where is not None
     assert (finding.where.function, finding.where.file, finding.where.line) == (case, "memory.c", place)
-    assert finding.severity == Severity.ERROR or case in STALE
+    assert finding.severity == Severity.ERROR
     for what in ("made", "freed"):
         line = LINES.get(f"{case}: {what}")
         if line is not None and not (case.startswith("wild") and what == "made"):
@@ -131,7 +121,7 @@ def test_one_byte_beside_an_object_is_found(laboratory: Laboratory, case: str, t
     assert ("read" if "read" in touch else "writ") in finding.message
 
 
-@pytest.mark.parametrize("case", sorted({case for case, _ in EDGES} | {case for case, _ in UNGUARDED}))
+@pytest.mark.parametrize("case", sorted({case for case, _ in EDGES}))
 def test_the_first_and_the_last_byte_of_an_object_are_its_own(laboratory: Laboratory, case: str) -> None:
     file = laboratory.file("memory", "faults/memory")
     for touch in ("write-right", "read-left"):
