@@ -613,7 +613,10 @@ class Allocations:
 
     def _is_tail(self, address: int) -> bool:
         """Whether an address lies in another page than the first of a slab or compound page."""
-        place = self._page_of(address) + self._box.symbols.btf.offset("page", "compound_head")
+        btf = self._box.symbols.btf
+        # Bit 0 of the word says it, under whatever name: `compound_info` since kernels of 2026.
+        member = "compound_head" if btf.has("page", "compound_head") else "compound_info"
+        place = self._page_of(address) + btf.offset("page", member)
         try:
             return bool(self._machine.read(place, 1)[0] & 1)
         except ValueError:
