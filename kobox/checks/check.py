@@ -33,7 +33,7 @@ from kobox.checks.finding import Chain, Finding, Severity, worst_first
 from kobox.checks.pool import Pool, WorkerDied
 from kobox.checks.races import CMDLINE, Interrupted, Race, Traced, calls_of, points_of
 from kobox.checks.timeline import Event, Timeline
-from kobox.errors import KoboxError
+from kobox.errors import BoxHungError, KoboxError
 from kobox.ko.modulefile import ModuleFile
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ CHECKS = (
 
 _FAULT_CPU = 3.0  # virtual seconds of CPU time that a call may burn in a run with a fault
 _LIFE_CPU = 30.0
+_FAULT_SECONDS, _LIFE_SECONDS = 6.0, 20.0  # of wall time that a call may take
 POINTS = 8
 """At how many points two calls are tried against each other at most."""
 _CRASHES = 4  # findings of the generic exercise that are made short
@@ -198,7 +199,7 @@ class Examiner:
             loads=1 if faulty or self.plan.replay else self.plan.loads,
         )
         examination.fault = fault_id(unit.faults)
-        self.box.limits.cpu = _FAULT_CPU if faulty else _LIFE_CPU
+        self._limit(faulty)
         exercise = self._exercise(unit, coverage, timeline)
         if isinstance(exercise, TestFile):
             findings = _at_once(examination.drive(exercise.tests(Path(self.plan.module).resolve())))
@@ -226,6 +227,22 @@ class Examiner:
             unwatched=max(0, len(self.sites) - injection.limit),
             unchecked=tuple(examination.unchecked),
         )
+
+    def _limit(self, faulty: bool) -> None:
+        """Bound each call, in CPU time of the box and in wall time: a loop in code that is watched is slow."""
+        self.box.limits.cpu = _FAULT_CPU if faulty else _LIFE_CPU
+        patience = _FAULT_SECONDS if faulty else _LIFE_SECONDS
+        machine, calls, since = self.box.machine, -1, 0.0
+
+        def look() -> None:
+            nonlocal calls, since
+            if (made := machine.progress()) != calls:
+                calls, since = made, time.monotonic()
+            elif time.monotonic() - since > patience:
+                where = self.box.symbols.describe(machine.register("rip"))
+                raise BoxHungError(f"a call has not come back after {patience:g} s", rip=where)
+
+        self.box.on_slice = look
 
     def race(self, race: Race) -> Outcome:
         """Interrupt a call at its point, or, where that is 0, at each point that matters."""
@@ -275,7 +292,7 @@ class Examiner:
     def play(self, exercise: Exercise | None) -> list[Finding]:
         """One life with an exercise under all checks."""
         examination = Examination(self.box, self.file, checks_of(self.plan.checks)[0], parameters=self.plan.parameters)
-        self.box.limits.cpu = _FAULT_CPU
+        self._limit(True)
         return _at_once(examination.run(exercise))
 
     def _exercise(self, unit: Unit, coverage: CoverageCheck, timeline: Timeline) -> Exercise | TestFile | None:

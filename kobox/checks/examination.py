@@ -436,7 +436,7 @@ class Examination:
                 "hang",
                 Severity.ERROR,
                 f"{self.stage!s} does not come back: {how}",
-                chain=(frame,) if frame else (),
+                chain=tuple(self._with_lines(frame, True)) if frame else (),
                 advice="Look for a loop that nobody ends, a lock taken twice, a wait without its wake-up.",
             )
 

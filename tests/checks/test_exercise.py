@@ -141,3 +141,11 @@ def test_it_wants_more(box, module, tmp_path):
 def test_hypothesis_makes_programs_that_can_be_played(program: Program, box: Box) -> None:
     Steps(program)(box)
     assert box.alive
+
+
+def test_a_loop_that_never_ends_is_a_finding(modules: BuiltTestModules, debian_kernel: KernelImage) -> None:
+    plan = Plan(str(modules("faulty")), kernel=debian_kernel.name, parameters="what=loop", workers=1)
+    found = next(finding for finding in examine(plan) if finding.kind == "hang")
+    assert found.where is not None
+    assert (found.where.function, found.where.file) == ("faulty_loop", "faulty.c")
+    assert found.stage == "init"
