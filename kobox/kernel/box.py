@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from kobox.errors import (
+    BoxError,
     KoboxError,
     ModuleLoadError,
     ModuleUnloadError,
@@ -174,7 +175,7 @@ class Box(Kernel):
 
     def save(self, place: Path) -> None:
         """Write this state of the box as a snapshot, for `resume`. Raises `KoboxError` when there is no room."""
-        self._main_process()
+        self.syscall("getpid")  # the main process has the CPU, as in the snapshot of a boot
         snapshots.save(place, self._machine, {**self._about, **self._state()})
 
     def _state(self) -> dict[str, Any]:
@@ -795,11 +796,27 @@ def prepared(
     place = kernel.directory / "snapshots" / snapshots.key(kernel.digest, f"{line}\n{identity}", memory)
 
     def make(place: Path) -> None:
-        with boot(kernel, memory=memory, cmdline=cmdline, progress=progress) as box:
-            prepare(box)
-            box.save(place)
+        for _ in range(3):
+            with boot(kernel, memory=memory, cmdline=cmdline, progress=progress) as box:
+                prepare(box)
+                box.save(place)
+            if _works(kernel, place):
+                return
+        raise SnapshotError(f"{place}: the box that was prepared does not go on")
 
     return _resumed_or_made(kernel, place, make)
+
+
+def _works(image: KernelImage, place: Path) -> bool:
+    """Whether a box that was just saved goes on when it is resumed."""
+    box = _resume(image, place)
+    if box is None:
+        return False
+    with box:
+        try:
+            return box.syscall("getpid", limits=Limits(timeout=60, cpu=2)) > 0
+        except BoxError:
+            return False
 
 
 def resume(image: KernelImage, place: Path) -> Box | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from kobox.errors import ProgramError
 
@@ -74,6 +74,24 @@ def _package_hint(library: str) -> str:
     dash = "-" if name[-1:].isdigit() and version else ""
     package = f"{name.lower().replace('_', '-')}{dash}{version}"
     return f"In Debian it is probably the package {package}: `apt-get install {package}`, or `--with {package}`."
+
+
+def explain_refusal(box: Box, path: str, errno: int) -> NoReturn:
+    """Raise what an errno of execve(2) means: `ProgramError` where a program is there and what it is run by is not."""
+    with suppress(OSError, UnicodeDecodeError):
+        with box.open(path, "rb") as file:
+            head = bytes(file.read(4096))
+        if errno == 2 and head.startswith(b"#!"):
+            interpreter = head[2:].split(b"\n")[0].split()[0].decode()
+            raise ProgramError(f"{path}: the box has no {interpreter}, which its first line names")
+        if errno == 2 and head.startswith(b"\x7fELF"):
+            raise ProgramError(
+                f"{path}: the box lacks its loader",
+                hint="Run it by its path on this machine: then loader and libraries are brought along.",
+            )
+        if errno == 8 and head.startswith(b"\x7fELF"):
+            raise ProgramError(f"{path}: a program for another architecture", hint="The box is an x86-64 PC.")
+    raise OSError(errno, os.strerror(errno), path)
 
 
 def is_file(box: Box, path: str) -> bool:

@@ -792,7 +792,9 @@ def _start(
     outcome = processes.execute(process, vfork, (address + at_path, argv, argv + 8 * (len(arguments) + 1)))
     calls.release(address)
     if isinstance(outcome, int):
-        raise OSError(outcome, os.strerror(outcome), path)
+        from kobox.kernel.bringing import explain_refusal
+
+        explain_refusal(box, path, outcome)
     return outcome
 
 

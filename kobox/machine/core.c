@@ -32,6 +32,8 @@ static void fail(struct machine *m, const char *format, ...)
     m->event = EV_ERROR;
 }
 
+EXPORT uint64_t kobox_sum(const uint8_t *data, uint64_t size);
+
 /* ---- the context blob --------------------------------------------------------------------------------------- */
 static uint64_t *env64(struct machine *m, size_t at) { return (uint64_t *)(m->env + at); }
 static uint32_t *env32(struct machine *m, size_t at) { return (uint32_t *)(m->env + at); }
@@ -849,13 +851,53 @@ static void forget_module_code(struct machine *m)
     reconsider(m);
 }
 
+/*
+ * A program is about to be run, or code to be mapped. What is written by another way than it is executed by (a file's page by
+ * write(2), memory mapped twice) Unicorn does not notice, and an old program's translations would run for a new one at the same
+ * addresses. So the pages that code was translated from are looked at: where one has changed, its translations go.
+ */
+static void forget_changed_code(struct machine *m)
+{
+    size_t room = sizeof m->stale / sizeof *m->stale, kept = 0;
+    bool any = false;
+    for (size_t i = 0; i < m->user_page_count; i++) {
+        uint64_t page = m->user_pages[i].page;
+        if (kobox_sum(m->ram + page * PAGE, PAGE) == m->user_pages[i].sum || m->stale_count == room) {
+            m->user_pages[kept++] = m->user_pages[i];
+            continue;
+        }
+        m->stale[m->stale_count++] = page;
+        m->user_bits[page / 8] &= ~(1 << (page & 7));
+        any = true;
+    }
+    m->user_page_count = kept;
+    if (any)
+        reconsider(m);
+}
+
+/* execve, execveat, ptrace; mmap and mprotect of what may be executed */
+static bool brings_code(uint64_t number, uint64_t third)
+{
+    return number == 59 || number == 322 || number == 101 || ((number == 9 || number == 10) && third & 4);
+}
+
+/* init_module, finit_module; a BPF program of bpf(), seccomp() or setsockopt(), which lies where modules do */
+static bool brings_kernel_code(struct machine *m, uint64_t number)
+{
+    uint64_t option = live_reg(m, R_RDX);
+    return number == 175 || number == 313 || (number == 321 && live_reg(m, R_RDI) == 5) || number == 317 ||
+           (number == 54 && live_reg(m, R_RSI) == 1 && (option == 26 || option == 50));
+}
+
 static void on_syscall(uc_engine *uc, void *user)
 {
     (void)uc;
     struct machine *m = user;
     uint64_t number = live_reg(m, R_RAX);
-    if ((number == 175 || number == 313) && m->module_page_count) /* init_module, finit_module */
+    if (m->module_page_count && brings_kernel_code(m, number))
         forget_module_code(m);
+    if (brings_code(number, live_reg(m, R_RDX)))
+        forget_changed_code(m);
     uint8_t *blob = at_the_cpu(m);
     bool wide = *env32(m, AT_HFLAGS) & HF_CS64; /* a 32-bit program enters through CSTAR */
     uc_x86_msr msr[3] = {{.rid = 0xC0000081}, {.rid = wide ? 0xC0000082 : 0xC0000083}, {.rid = 0xC0000084}};
@@ -971,6 +1013,16 @@ static void look_for_probes_inside(struct machine *m, uint64_t pc, uint64_t size
     }
 }
 
+static void remember_user_code(struct machine *m, uint64_t va, uint64_t page)
+{
+    if (va >> 47 || m->user_bits[page / 8] & 1 << (page & 7) ||
+        m->user_page_count == sizeof m->user_pages / sizeof *m->user_pages)
+        return;
+    m->user_bits[page / 8] |= 1 << (page & 7);
+    m->user_pages[m->user_page_count].page = page;
+    m->user_pages[m->user_page_count++].sum = kobox_sum(m->ram + page * PAGE, PAGE);
+}
+
 /* Remember which pages of RAM code was translated from: a restore must drop those translations, and only those. */
 static void on_new_code(uc_engine *uc, uc_tb *made, uc_tb *before, void *user)
 {
@@ -983,6 +1035,7 @@ static void on_new_code(uc_engine *uc, uc_tb *made, uc_tb *before, void *user)
         if (pa >= m->ram_size)
             continue;
         m->code_pages[pa / PAGE / 8] |= 1 << (pa / PAGE & 7);
+        remember_user_code(m, va, pa / PAGE);
         if (va >= MODULES && (!m->module_page_count || m->module_pages[m->module_page_count - 1] != pa / PAGE) &&
             m->module_page_count < sizeof m->module_pages / sizeof *m->module_pages)
             m->module_pages[m->module_page_count++] = pa / PAGE;
@@ -1829,6 +1882,7 @@ EXPORT void kobox_close(struct machine *m)
         close(m->pagemap);
     free(m->code_pages);
     free(m->offender);
+    free(m->user_bits);
     free(m);
 }
 
@@ -1851,6 +1905,7 @@ EXPORT struct machine *kobox_open(const char *library, int ram_fd, uint64_t offs
         m->dev.lapic.reg[n] = 0x10000;
     m->dev.pic[0].imr = m->dev.pic[1].imr = 0xFF;
     m->code_pages = calloc(1, ram_size / PAGE / 8 + 1);
+    m->user_bits = calloc(1, ram_size / PAGE / 8 + 1);
     int anonymous = ram_fd < 0 ? MAP_ANONYMOUS : 0;
     m->ram = mmap(NULL, ram_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE | anonymous, ram_fd, offset);
     if (ram_fd >= 0)

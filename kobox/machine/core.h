@@ -161,6 +161,9 @@ struct machine {
     size_t stale_count;
     uint64_t module_pages[8192]; /* pages that code was translated from at the addresses of modules */
     size_t module_page_count;
+    struct { uint64_t page, sum; } user_pages[16384]; /* pages that programs' code was translated from, and what they held */
+    size_t user_page_count;
+    uint8_t *user_bits;      /* one bit a page of RAM: it is among them */
     uc_hook gone[MAX_PROBES]; /* hooks of removed probes, to be deleted then too */
     size_t gone_count;
     int pagemap;

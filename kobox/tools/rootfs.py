@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from kobox.kernel.box import Box
 
-_FORMAT = 6  # of what `_furnish` makes
+_FORMAT = 8  # of what `_furnish` makes
 _BASE = ("busybox-static", "kmod", "dash", "bash")
 _LASTING = 1e7  # seconds: a kernel's tree does not change
 HOSTNAME = "box"

@@ -199,6 +199,28 @@ def test_the_doorbell_is_no_doorbell_for_programs(box: Box, compiled: Path) -> N
     assert box.run([compiled / "doorbell"], timeout=10).returncode == 7
 
 
+def test_a_program_that_was_written_over_runs_as_it_is_now(box: Box, tmp_path: Path) -> None:
+    images = []
+    for value in (1, 2):
+        source = tmp_path / f"{value}.c"
+        source.write_text(f"int main(void) {{ return {value}; }}")
+        subprocess.run(["gcc", "-static", "-o", tmp_path / str(value), source], check=True)
+        images.append((tmp_path / str(value)).read_bytes())
+    box.copy_in(tmp_path / "1", "/tmp/program")
+    assert box.run(["/tmp/program"]).returncode == 1
+    with box.open("/tmp/program", "r+b") as file:  # the same pages, written by the kernel's own mapping of them
+        file.write(images[1])
+    assert box.run(["/tmp/program"]).returncode == 2
+
+
+def test_a_program_whose_loader_the_box_lacks_is_named(box: Box, tmp_path: Path) -> None:
+    (tmp_path / "script").write_text("#!/no/such/interpreter\n")
+    (tmp_path / "script").chmod(0o755)
+    box.copy_in(tmp_path / "script", "/tmp/script")
+    with pytest.raises(ProgramError, match="/no/such/interpreter"):
+        box.run(["/tmp/script"])
+
+
 def test_files_go_in_and_out(box: Box, tmp_path: Path) -> None:
     (tmp_path / "tree/below").mkdir(parents=True)
     (tmp_path / "tree/below/file").write_bytes(b"content" * 100000)
