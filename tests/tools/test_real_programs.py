@@ -29,10 +29,12 @@ def one_box(debian_kernel: KernelImage) -> Iterator[Box]:
 
 
 @pytest.fixture
-def furnished(one_box: Box) -> Box:
-    """A box with the packages, as it was when made."""
+def furnished(one_box: Box) -> Iterator[Box]:
+    """A box with the packages, as it was when made, whatever a test makes its start."""
     one_box.reset()
-    return one_box
+    with one_box.checkpoint():
+        yield one_box
+    one_box.keep_as_start()
 
 
 def says(box: Box, script: str, *, status: int = 0) -> str:
