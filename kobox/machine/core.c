@@ -1006,9 +1006,11 @@ static void look_for_probes_inside(struct machine *m, uint64_t pc, uint64_t size
     for (uint64_t at = pc + 1; at < pc + size; at++) {
         struct probe *p = maybe_probed(m, at) ? find_probe(m, at) : NULL;
         if (p && !p->hooked && m->uc_.hook_add(m->uc, &p->hook, UC_HOOK_CODE, (void *)on_code, m, at, at) == UC_ERR_OK) {
+            bool before = m->in_callback;
             p->hooked = true;
+            m->in_callback = true; /* the CPU is at work on a translation: its state must not be swapped now */
             drop_code_at(m, at);
-            reconsider(m);
+            m->in_callback = before;
         }
     }
 }
