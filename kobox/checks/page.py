@@ -28,12 +28,19 @@ def page(reports: Sequence[Report]) -> str:
     style = Path(__file__).with_name("page.css").read_text()
     title = ", ".join(dict.fromkeys(report.module for report in reports)) or "nothing"
     body = "\n".join(part for number, report in enumerate(reports) for part in _report(report, f"r{number}"))
+    body = _without_loose_ends(body)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
         f"<title>kobox check: {escape(title)}</title><style>{style}</style></head>\n"
         f"<body><main>\n{body}\n</main></body></html>\n"
     )
+
+
+def _without_loose_ends(body: str) -> str:
+    """Links to lines of sources that are not there, or not any more, become plain text."""
+    known = set(re.findall(r'id="([^"]+)"', body))
+    return re.sub(r'<a href="#([^"]+)">(.*?)</a>', lambda link: link[0] if link[1] in known else link[2], body)
 
 
 def _report(report: Report, key: str) -> Iterator[str]:
