@@ -32,7 +32,8 @@ class BuiltTestModules:
 
 
 def _built(kernel: KernelImage, sources: Path) -> Path:
-    digest = hashlib.sha256(f"{kernel.name} {kernel.digest}".encode())
+    # Debugging information names the place of the sources.
+    digest = hashlib.sha256(f"{kernel.name} {kernel.digest} {SOURCES}".encode())
     for source in sorted([*sources.glob("*.[ch]"), *sources.glob("Kbuild")]):
         digest.update(f"{source.name}\0".encode() + source.read_bytes())
     root = default_root() / "test-modules"
