@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kobox.kernel.box import Box
 
-_LISTED = (
+_WITH_FILES = (
     "/proc",
     "/proc/1/net",
     "/proc/fs",
@@ -27,6 +27,9 @@ _LISTED = (
     "/sys/kernel/debug",
     "/sys/kernel",
     "/sys/fs",
+)
+_LISTED = (
+    *_WITH_FILES,
     "/sys/dev/char",
     "/sys/dev/block",
     "/sys/class",
@@ -66,16 +69,7 @@ class Surroundings:
         """The files that have come, in a fixed order: devices, then /proc and debugfs, then attributes."""
         devices = _few_of_each(list(self._nodes(box)))
         found = [*devices, *self._nodeless(box, {target.path for target in devices})]
-        for directory in (
-            "/proc",
-            "/proc/1/net",
-            "/proc/fs",
-            "/proc/driver",
-            "/proc/sys",
-            "/sys/kernel/debug",
-            "/sys/kernel",
-            "/sys/fs",
-        ):
+        for directory in _WITH_FILES:
             for name in self._come(box, directory):
                 found += _files_below(box, f"{directory}/{name}")
         attributes = [target for directory in self._device_directories(box) for target in _attributes(box, directory)]

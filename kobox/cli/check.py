@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kobox.author.files import write_aside
 from kobox.errors import KoboxError
 
 if TYPE_CHECKING:
@@ -207,13 +208,13 @@ def _write_files(arguments: argparse.Namespace, reports: Sequence[Report]) -> No
         import kobox
         from kobox.checks.sarif import sarif
 
-        _write(arguments.sarif, json.dumps(sarif(reports, kobox.__version__), indent=2) + "\n")
+        write_aside(arguments.sarif, (json.dumps(sarif(reports, kobox.__version__), indent=2) + "\n").encode())
     if arguments.html:
         from kobox.checks.page import page
 
-        _write(arguments.html, page(reports))
+        write_aside(arguments.html, page(reports).encode())
     if arguments.lcov:
-        _write(arguments.lcov, "".join(report.coverage.lcov() for report in reports if report.coverage))
+        write_aside(arguments.lcov, "".join(report.coverage.lcov() for report in reports if report.coverage).encode())
 
 
 def _write_crashes(directory: Path, report: Report) -> None:
@@ -222,22 +223,8 @@ def _write_crashes(directory: Path, report: Report) -> None:
     for crash in report.crashes:
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / f"test_{report.module}_{crash.name}.py"
-        _write(path, source_of(crash, report.plan, report.module, path))
+        write_aside(path, source_of(crash, report.plan, report.module, path).encode())
         print(f"{path}: a test that fails like this: {crash.finding}", file=sys.stderr)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with aside.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:

@@ -19,7 +19,7 @@ enum insn_op {
     OP_CALL,    /* call to disp from the end */
     OP_JUMP,    /* jmp to disp from the end */
 };
-enum { INSN_READ = 1, INSN_WRITE = 2, INSN_RIP = 4, INSN_GS = 8, INSN_REP = 16, INSN_TRUSTED = 32, INSN_TARGET = 64, INSN_SEEN = 128 };
+enum { INSN_READ = 1, INSN_WRITE = 2, INSN_RIP = 4, INSN_GS = 8, INSN_REP = 16, INSN_TRUSTED = 32, INSN_SEEN = 128 };
 enum { NO_REG = 16 };
 
 /* What becomes of the pointer in `dest`: nothing, a copy of that in `source`, one that is made of base, index and disp, the

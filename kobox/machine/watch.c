@@ -477,11 +477,11 @@ static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user
     struct insn *i = &r->insns[pc - r->start];
     w->executed++;
     if (!(i->flags & INSN_SEEN)) {
-        uint8_t code[16] = {0}, flags = i->flags & INSN_TARGET;
+        uint8_t code[16] = {0};
         if (size > 15 || !copy_virtual(m, live_cr3(m), pc, code, size, false))
             return;
         *i = decode(code, (uint8_t)size);
-        i->flags |= INSN_SEEN | flags;
+        i->flags |= INSN_SEEN;
         if (i->op == OP_MEMORY && i->extra && (i->base != NO_REG || i->index != NO_REG))
             i->bound = bound_at(w, pc + i->extra);
         if (i->op == OP_MEMORY && (i->base == R_RSP || i->base == R_RBP) && i->index != NO_REG) {
