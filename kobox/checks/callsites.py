@@ -11,15 +11,13 @@ x86-64; the module loader's arch/x86/kernel/module.c). Calls through pointers ha
 from __future__ import annotations
 
 import bisect
-import struct
 from dataclasses import dataclass
 
 from kobox.checks.placement import Placement
 from kobox.kernel.stack import Unwinder
-from kobox.ko.elf import SHF_ALLOC, SHN_UNDEF, STB_LOCAL, Elf
+from kobox.ko.elf import SHF_ALLOC, SHN_UNDEF, SHT_RELA, STB_LOCAL, Elf
 
 _SHF_EXECINSTR = 4
-_SHT_RELA = 4
 _PC32, _PLT32 = 2, 4
 _FUNCTION = 2
 _CALL, _JUMP = 0xE8, 0xE9
@@ -59,13 +57,14 @@ def call_sites(elf: Elf) -> list[CallSite]:
     symbols = list(elf.symbols())
     sites = []
     for n, section in enumerate(elf.sections):
-        if section.type != _SHT_RELA or section.info not in numbers:
+        if section.type != SHT_RELA or section.info not in numbers:
             continue
         functions = Functions(elf, section.info)
         data = elf.data(section.info)
-        for offset, info, addend in struct.iter_unpack(elf.layout.order + "QQq", elf.data(n)):
-            symbol = symbols[(info >> 32) - 1]
-            if info & 0xFFFFFFFF not in (_PC32, _PLT32) or addend != -4 or symbol.section != SHN_UNDEF or not offset:
+        for offset, kind, symbol, addend in elf.relocations(n, symbols):
+            if kind not in (_PC32, _PLT32) or addend != -4 or not offset:
+                continue
+            if symbol is None or symbol.section != SHN_UNDEF:
                 continue
             opcode = data[offset - 1]
             if opcode in (_CALL, _JUMP):

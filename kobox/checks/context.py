@@ -8,7 +8,6 @@ and pv_ops, and is watched there, so that a finding can say where it was. The ta
 
 from __future__ import annotations
 
-import struct
 import tomllib
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from kobox.checks.locks import SPINNING, Edge, Held, LockBook
 from kobox.errors import KoboxError
 from kobox.kernel.objects import Objects
 from kobox.kernel.probes import FROM_MODULE, Hit
+from kobox.ko.elf import SHT_RELA
 from kobox.ko.modulefile import ModuleFile
 from kobox.machine.watch import Report
 
@@ -36,7 +36,7 @@ _STACK = 0x4000
 _STATES = ("__preempt_count", "pcpu_hot", "pv_ops")
 _MANY = 400  # places in the code that are watched at most
 _RCU, _PREEMPTION, _INTERRUPTS = "RCU read-side section", "preemption", "interrupts"
-_SHT_RELA, _SHF_EXECINSTR = 4, 4
+_SHF_EXECINSTR = 4
 _BEGINNINGS = {
     4: (b"\x65\xff\x04\x25", b"\x65\xff\x0c\x25", b"\x65\x83\x04\x25", b"\x65\x83\x2c\x25"),
     3: (b"\x65\xff\x05", b"\x65\xff\x0d", b"\x65\x83\x05", b"\x65\x83\x2d", b"\xff\x14\x25"),
@@ -528,14 +528,14 @@ def _sites(file: ModuleFile) -> tuple[tuple[int, int], ...]:
     """
     if not any(found.name in _STATES for found in file.imports):
         return ()
-    wanted = {n for n, symbol in enumerate(file.elf.symbols(), 1) if symbol.name.decode(errors="replace") in _STATES}
+    symbols, states = list(file.elf.symbols()), {name.encode() for name in _STATES}
     found = []
     for number, section in enumerate(file.elf.sections):
-        if section.type != _SHT_RELA or not file.elf.section_at(section.info).flags & _SHF_EXECINSTR:
+        if section.type != SHT_RELA or not file.elf.section_at(section.info).flags & _SHF_EXECINSTR:
             continue
         code = file.elf.data(section.info)
-        for offset, info, _ in struct.iter_unpack("<QQq", file.elf.data(number)):
-            if info >> 32 in wanted:
+        for offset, _, symbol, _ in file.elf.relocations(number, symbols):
+            if symbol is not None and symbol.name in states:
                 start = next((n for n in (4, 3, 2) if code[offset - n : offset] in _BEGINNINGS[n]), 0)
                 if start:
                     found.append((section.info, offset - start))

@@ -19,6 +19,7 @@ from typing import Any
 from kobox.checks.callsites import CodeMap, LocatedCode, call_sites
 from kobox.checks.examination import Check, Examination
 from kobox.ko import x86
+from kobox.ko.elf import SHT_RELA
 from kobox.ko.modulefile import ModuleFile
 from kobox.ko.x86 import Flow
 from kobox.machine.watch import Watch
@@ -267,18 +268,15 @@ def _is_padding(rows: list[x86.Instruction], start: int, end: int) -> bool:
 
 def _targets_from_data(code: CodeMap, section: str) -> set[int]:
     """Offsets of a section that tables in other sections point to: those of switch statements."""
-    import struct
-
     number, elf = code.sections[section], code.elf
     symbols = list(elf.symbols())
     found = set()
     for n, header in enumerate(elf.sections):
-        if header.type != 4 or not elf.section_name(n).startswith(b".rela.rodata"):
+        if header.type != SHT_RELA or not elf.section_name(n).startswith(b".rela.rodata"):
             continue
-        for _, info, addend in struct.iter_unpack(elf.layout.order + "QQq", elf.data(n)):
-            symbol = symbols[(info >> 32) - 1]
-            if symbol.section == number:
-                found.add(symbol.value + addend)
+        for relocation in elf.relocations(n, symbols):
+            if relocation.symbol is not None and relocation.symbol.section == number:
+                found.add(relocation.symbol.value + relocation.addend)
     return found
 
 

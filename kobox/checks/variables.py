@@ -7,17 +7,16 @@ touches must lie in that one, also when another follows at once.
 
 from __future__ import annotations
 
-import struct
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kobox.checks.placement import Placement
 from kobox.ko.dwarf import Variable
-from kobox.ko.elf import SHF_ALLOC
+from kobox.ko.elf import SHF_ALLOC, SHT_RELA
 from kobox.ko.modulefile import ModuleFile
 
-_SHT_RELA, _SHF_EXECINSTR = 4, 4
+_SHF_EXECINSTR = 4
 _R_X86_64_32S = 11
 _STT_OBJECT, _STT_SECTION = 1, 3
 _PADDING = 64
@@ -110,17 +109,16 @@ class Variables:
 
     def _find_bounds(self, placement: Placement) -> Iterator[tuple[_Placed, int]]:
         starts = {placed.start: placed for placed in self._placed}
-        symbols = [None, *self._file.elf.symbols()]
+        symbols = list(self._file.elf.symbols())
         for number in range(1, len(self._file.elf.sections)):
             table = self._file.elf.section_at(number)
             code = placement.starts.get(table.info, 0)
-            if table.type != _SHT_RELA or not code:
+            if table.type != SHT_RELA or not code:
                 continue
             if not self._file.elf.section_at(table.info).flags & _SHF_EXECINSTR:
                 continue
-            for offset, info, addend in struct.iter_unpack("<QQq", self._file.elf.data(number)):
-                symbol = symbols[info >> 32]
-                if info & 0xFFFFFFFF != _R_X86_64_32S or symbol is None or symbol.section not in placement.starts:
+            for offset, kind, symbol, addend in self._file.elf.relocations(number, symbols):
+                if kind != _R_X86_64_32S or symbol is None or symbol.section not in placement.starts:
                     continue
                 base = placement.starts[symbol.section] + symbol.value
                 if not self._file.elf.section_at(symbol.section).flags & SHF_ALLOC:

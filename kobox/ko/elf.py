@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from kobox.errors import ModuleFormatError
@@ -20,6 +20,7 @@ from kobox.errors import ModuleFormatError
 SHN_UNDEF = 0
 SHN_ABS = 0xFFF1
 SHN_XINDEX = 0xFFFF
+SHT_RELA = 4
 SHT_NOBITS = 8
 SHT_SYMTAB_SHNDX = 18
 SHF_ALLOC = 2
@@ -80,6 +81,15 @@ class Symbol(NamedTuple):
     type: int
     binding: int
     section: int
+
+
+class Relocation(NamedTuple):
+    """One relocation: at `offset` of the section that its table is for. `symbol` is None where none is named."""
+
+    offset: int
+    type: int
+    symbol: Symbol | None
+    addend: int
 
 
 class Source(Protocol):
@@ -306,6 +316,26 @@ class Elf:
             if index == SHN_XINDEX and number < len(extended):
                 index = extended[number]
             yield Symbol(self.string(strings, start), value, size, info & 15, info >> 4, index)
+
+    def relocations(self, number: int, symbols: Sequence[Symbol]) -> Iterator[Relocation]:
+        """The relocations in section `number`, a table of type SHT_RELA in a 64-bit object; `symbols` are all of them.
+
+        Raises `ModuleFormatError` for one whose symbol or place is not there.
+        """
+        table = self.section_at(number)
+        room, data = self.section_at(table.info).size, self.data(number)
+        entry = struct.Struct(self.layout.order + "QQq")
+        if len(data) % entry.size:
+            message = f"a table of relocations is no multiple of {entry.size} bytes"
+            raise ModuleFormatError(message, path=self.path, offset=table.offset)
+        for row, (offset, info, addend) in enumerate(entry.iter_unpack(data)):
+            at = info >> 32
+            if at > len(symbols) or offset >= room:
+                what = f"symbol {at} of {len(symbols)}" if at > len(symbols) else f"byte {offset:#x} of {room:#x}"
+                raise ModuleFormatError(
+                    f"a relocation is for {what}", path=self.path, offset=table.offset + row * entry.size
+                )
+            yield Relocation(offset, info & 0xFFFFFFFF, symbols[at - 1] if at else None, addend)
 
     def string(self, strings: bytes, start: int) -> bytes:
         """One string of a string table."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -125,6 +126,21 @@ def test_nothing_found_is_0_and_what_cannot_be_checked_is_2(
     assert kobox_check(tmp_path, "junk.ko", *options).returncode == 2
     refused = kobox_check(tmp_path, modules("good"), "answer=-19", *options)
     assert refused.returncode in (0, 2)
+
+
+def test_a_relocation_for_a_symbol_that_is_not_there_is_told(
+    modules: BuiltTestModules, debian_kernel: KernelImage, tmp_path: Path
+) -> None:
+    file = ModuleFile(modules("hello"))
+    table = file.elf.section_at(file.elf.find(b".rela.text"))
+    damaged = bytearray(file.content)
+    struct.pack_into("<Q", damaged, table.offset + 8, 0x7FFFFF << 32 | 2)
+    (tmp_path / "hello.ko").write_bytes(damaged)
+    done = kobox_check(tmp_path, "hello.ko", "-k", debian_kernel.name)
+    assert done.returncode == 2
+    said = f"kobox check: error: hello.ko: offset {table.offset:#x}: a relocation is for symbol 8388607"
+    assert done.stderr.startswith(said)
+    assert "Traceback" not in done.stderr
 
 
 def test_fail_on_warning_is_stricter(
