@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from kobox.author.build import build
@@ -36,14 +37,23 @@ def _built(kernel: KernelImage, sources: Path) -> Path:
     digest = hashlib.sha256(f"{kernel.name} {kernel.digest} {SOURCES}".encode())
     for source in sorted([*sources.glob("*.[ch]"), *sources.glob("Kbuild")]):
         digest.update(f"{source.name}\0".encode() + source.read_bytes())
-    root = default_root() / "test-modules"
-    place = root / digest.hexdigest()[:24]
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / f".{place.name}.lock").open("w") as lock:
+    return built_once(digest.hexdigest(), lambda aside: build(sources, kernel, output=aside, builds=builds()))
+
+
+def builds() -> Path:
+    """Where Kbuild's own files are kept between builds."""
+    return default_root() / "test-modules" / "builds"
+
+
+def built_once(digest: str, make: Callable[[Path], object]) -> Path:
+    """The directory of what `make(directory)` builds, made once for a digest of all that shapes it."""
+    place = builds().parent / digest[:24]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.with_name(f".{place.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not place.exists():
-            aside = root / f".{place.name}"
+            aside = place.with_name(f".{place.name}")
             shutil.rmtree(aside, ignore_errors=True)
-            build(sources, kernel, output=aside, builds=root / "builds")
+            make(aside)
             aside.rename(place)
     return place

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kobox.author.build import build
-from kobox.images.store import KernelImage, default_root
-from tests.building import SOURCES
+from kobox.images.store import KernelImage
+from tests.building import SOURCES, builds, built_once
 from tests.debian import Suite, cache_root
 
 _SHIMS = SOURCES / "linux"
@@ -46,21 +46,16 @@ def linux_cases(kernel: KernelImage) -> Cases:
     files = sorted(path for path in (*sources.rglob("*"), *_SHIMS.rglob("*")) if path.is_file())
     for file in files:
         digest.update(f"{file.name}\0".encode() + file.read_bytes())
-    root = default_root() / "test-modules"
-    place = root / digest.hexdigest()[:24]
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / f".{place.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not place.exists():
-            aside = root / f".{place.name}"
-            shutil.rmtree(aside, ignore_errors=True)
-            together = aside / "sources"
-            shutil.copytree(_SHIMS, together)
-            for file in sources.rglob("*.[chS]"):
-                shutil.copy(file, together)
-            shutil.copy(sources / "drivers/misc/lkdtm/Makefile", together / "lkdtm.mk")
-            build(together, kernel, output=aside, builds=root / "builds")
-            aside.rename(place)
+
+    def make(aside: Path) -> None:
+        together = aside / "sources"
+        shutil.copytree(_SHIMS, together)
+        for file in sources.rglob("*.[chS]"):
+            shutil.copy(file, together)
+        shutil.copy(sources / "drivers/misc/lkdtm/Makefile", together / "lkdtm.mk")
+        build(together, kernel, output=aside, builds=builds())
+
+    place = built_once(digest.hexdigest(), make)
     return Cases(place, place / "sources")
 
 
