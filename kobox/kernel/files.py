@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from kobox.kernel.box import Box
     from kobox.kernel.calls import Call
 
-_AT_FDCWD = -100
 _MODES = {"r": os.O_RDONLY, "w": os.O_WRONLY | os.O_CREAT | os.O_TRUNC, "a": os.O_WRONLY | os.O_CREAT | os.O_APPEND}
 _CHUNK = 1 << 16
 

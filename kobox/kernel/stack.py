@@ -37,7 +37,6 @@ _NUMBERINGS = (
 _NONE, _END, _CALL, _REGS, _REGS_PARTIAL = range(5)  # ORC_TYPE_* since 6.4
 _PT_BP, _PT_IP, _PT_CS, _PT_SP = 32, 128, 136, 152  # struct pt_regs
 _PT_OTHERS = {_AX: 80, _DX: 96, _DI: 112, _R10: 56, _R13: 16}
-_KERNEL = 1 << 63
 _MODULES, _MODULES_END = 0xFFFFFFFFA0000000, 0xFFFFFFFFFF000000  # MODULES_VADDR, MODULES_END without KASLR
 _ASKED_WORDS = 1024  # of a stack that are looked through when there is no ORC
 

@@ -8,18 +8,11 @@ from __future__ import annotations
 
 # In kmod's order of preference; lz4 is not kmod's, the file's content decides in the end.
 SUFFIXES = (".ko", ".ko.gz", ".ko.xz", ".ko.zst", ".ko.lz4")
-# MODULE_NAME_LEN of a 64-bit kernel is 64 - sizeof(unsigned long), terminator included (include/linux/moduleparam.h).
-NAME_MAX = 55
 
 
 def canonical(name: str) -> str:
     """The kernel's spelling of a module name: `snd-hda-intel` is `snd_hda_intel`."""
     return name.replace("-", "_")
-
-
-def is_module_path(path: str) -> bool:
-    """Whether a path ends like a module file: `.ko`, compressed or not."""
-    return path.endswith(SUFFIXES)
 
 
 def from_path(path: str) -> str:

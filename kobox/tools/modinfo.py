@@ -37,10 +37,6 @@ class Report(NamedTuple):
         return [value for name, value in (*self.fields, *self.signature) if name.lower() == wanted]
 
 
-class UnknownFieldError(KoboxError, LookupError):
-    """No module has a field of that name, or this one does not."""
-
-
 def modinfo(tree: ModuleTree, module: str, *, by_name: bool = False) -> list[Report]:
     """The reports for a module's file, its name, or an alias (which may stand for several).
 

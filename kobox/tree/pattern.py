@@ -9,11 +9,6 @@ if TYPE_CHECKING:
     import re
 
 
-def is_pattern(text: str) -> bool:
-    """Whether a text holds a wildcard."""
-    return "*" in text or "?" in text or "[" in text
-
-
 def matches(pattern: str, text: str) -> bool:
     """Whether the whole text matches the pattern.
 
@@ -68,8 +63,15 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _bracket(inside: str) -> str:
+    import re
+
     negated = inside[0] in "!^"
     if negated:
         inside = inside[1:]
-    quoted = "".join("\\" + character if character in "\\[]^&~|" else character for character in inside)
-    return f"[{'^' if negated else ''}{quoted}]"
+    parts = []
+    while inside:
+        # A dash between two characters makes a range of them; any other stands for itself.
+        ends = inside[::2] if inside[1:2] == "-" and len(inside) > 2 else inside[:1]
+        parts.append("-".join(re.escape(character) for character in ends[:2]))
+        inside = inside[3:] if len(ends) > 1 else inside[1:]
+    return f"[{'^' if negated else ''}{''.join(parts)}]"
