@@ -180,6 +180,7 @@ struct machine {
 
 uint64_t read_reg(struct machine *m, int id);
 void write_reg(struct machine *m, int id, uint64_t value);
+const uint8_t *page_entry(struct machine *m, uint64_t cr3, uint64_t va, int *shift, bool *writable);
 uint64_t walk(struct machine *m, uint64_t cr3, uint64_t va, enum access access);
 bool copy_virtual(struct machine *m, uint64_t cr3, uint64_t va, void *data, uint64_t n, bool write);
 void drop_code_at(struct machine *m, uint64_t va);

@@ -75,24 +75,6 @@ struct watch {
 /* ---- addresses ---------------------------------------------------------------------------------------------------- */
 #define STACK_OF(rsp) ((rsp) & ~0x3FFFull)
 
-/* Where the last entry of the page tables for `va` is, or NULL; `*shift` is what it maps, as a power of two. */
-static const uint8_t *entry_of(struct machine *m, uint64_t va, int *shift)
-{
-    uint64_t table = live_cr3(m) & PTE_ADDRESS;
-    for (*shift = 39; *shift >= 12; *shift -= 9) {
-        uint64_t slot = table + (va >> *shift & 511) * 8, entry;
-        if (slot + 8 > m->ram_size)
-            return NULL;
-        memcpy(&entry, m->ram + slot, 8);
-        if (!(entry & PTE_P))
-            return NULL;
-        if (*shift == 12 || (*shift < 39 && entry & PTE_PS))
-            return m->ram + slot;
-        table = entry & PTE_ADDRESS;
-    }
-    return NULL;
-}
-
 #define UNMAPPED (~0ull)
 #define NOT_RAM (~1ull) /* a device's registers, perhaps */
 
@@ -107,7 +89,8 @@ static uint64_t physical(struct machine *m, uint64_t va)
             return c->physical | (va & (PAGE - 1));
     }
     int shift;
-    const uint8_t *entry = entry_of(m, va, &shift);
+    bool writable;
+    const uint8_t *entry = page_entry(m, live_cr3(m), va, &shift, &writable);
     if (!entry)
         return UNMAPPED;
     memcpy(&value, entry, 8);
