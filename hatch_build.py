@@ -1,6 +1,6 @@
-"""Builds the machine's native core (`kobox/machine/*.c`) into a plain shared library.
+"""Builds the native parts, `core.so` of `machine`, `ko` and `tree`, from the C files beside them.
 
-It is no CPython extension: it needs no Python headers, and one build serves every Python version.
+They are plain shared libraries, no CPython extensions: one build serves every Python version, without its headers.
 """
 
 import importlib.util
@@ -13,21 +13,32 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
+FLAGS = ("-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-fPIC", "-fvisibility=hidden")
+LIBRARIES = {
+    "kobox/machine/core.so": (("core.c", "watch.c"), ("-ldl",)),
+    "kobox/ko/core.so": (("xz.c", "abi.c"), ()),
+    "kobox/tree/core.so": (
+        ("facts.c", "gather.c", "indexes.c", "memory.c", "trie.c", "../ko/xz.c"),
+        ("-pthread",),
+    ),
+}
 
-class NativeCore(BuildHookInterface):  # type: ignore[type-arg]
+
+class NativeParts(BuildHookInterface):  # type: ignore[type-arg]
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
         if compiler is None:
             raise SystemExit("kobox: no C compiler found; install one (Debian: apt-get install gcc) and try again")
-        room = Path(self.root, "kobox", "machine")
-        made = room / f"core.{os.getpid()}.tmp"
         headers = Path(str(importlib.util.find_spec("unicorn").submodule_search_locations[0]), "include")  # type: ignore
-        flags = ["-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-fPIC", "-fvisibility=hidden", f"-I{headers}"]
-        sources = [str(room / name) for name in ("core.c", "watch.c")]
-        subprocess.run([compiler, *flags, "-shared", "-o", str(made), *sources, "-ldl"], check=True)
-        made.replace(room / "core.so")
+        for library, (sources, options) in LIBRARIES.items():
+            target = Path(self.root, library)
+            made = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+            files = [str(target.parent / name) for name in sources]
+            command = [compiler, *FLAGS, f"-I{headers}", "-shared", "-o", str(made), *files, *options]
+            subprocess.run(command, check=True)
+            made.replace(target)
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{self._platform()}"
 

@@ -48,12 +48,6 @@ class Timing(NamedTuple):
         return statistics.median(self.seconds)
 
 
-def kmods_liblzma(env: dict[str, str]) -> dict[str, str]:
-    """The same, with the liblzma that this kmod uses (5.8 unpacks twice as fast as Debian 12's 5.4)."""
-    library = Suite("trixie").package("liblzma5") / "usr/lib/x86_64-linux-gnu/liblzma.so.5"
-    return {**env, "LD_PRELOAD": str(library)}
-
-
 def environment(cache: Path) -> dict[str, str]:
     """As a user has it: bytecode is kept, and depmod's cache is this benchmark's own."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -121,9 +115,6 @@ def depmod_rows(kind: str, place: tuple[str, str], runs: int, scratch: Path, env
     timings = in_turns(full, runs, env, lambda: None)
     wanted = "no more than kmod" if kind == "plain" else "half of kmod's"
     show(f"depmod, {count} {kind} modules", wanted, timings)
-    if kind == "xz":
-        same = in_turns({"kobox": full["kobox"]}, runs, kmods_liblzma(env), lambda: None)
-        show("  with kmod's liblzma", wanted, {**timings, **same})
     peaks = {name: f"{timing.peak:8.1f} MB" for name, timing in timings.items()}
     print(f"{'  its peak memory':46} {'150 MB':24} kobox {peaks['kobox']}          kmod {peaks['kmod']}")
     quick = [KOBOX, "depmod", "-A", "-b", str(root), source.name]
@@ -161,8 +152,6 @@ def small_rows(scratch: Path, env: dict[str, str]) -> None:
     title = f"modinfo {big.name}, {big.stat().st_size / 1e6:.1f} MB"
     timings = in_turns(pair, 9, env, lambda: None)
     show(title, "no more than kmod", timings)
-    same = in_turns({"kobox": pair["kobox"]}, 9, kmods_liblzma(env), lambda: None)
-    show("  with kmod's liblzma", "no more than kmod", {**timings, **same})
     library_rows(source, root)
 
 

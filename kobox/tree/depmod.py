@@ -14,20 +14,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from typing import NamedTuple
 
 from kobox.errors import KoboxError
 from kobox.ko.modinfo import parse_builtin
 from kobox.ko.name import canonical_alias, from_path
-from kobox.tree import dependencies
-from kobox.tree.apart import Apart
-from kobox.tree.facts import Facts, forget_names
+from kobox.tree import collect, native
+from kobox.tree.facts import ALIASES, EXPORTS, NEEDS, SOFTDEPS, WEAKDEPS, Facts
 from kobox.tree.index import build, encode_value
-from kobox.tree.remember import Memory, key_of
 from kobox.tree.search import Candidate, SearchConfig, find_modules, given_modules
-from kobox.tree.superfasthash import hash_all
 
 # The files in the order in which depmod writes and `depmod -n` prints them.
 FILES = (
@@ -43,9 +41,8 @@ FILES = (
     "modules.builtin.alias.bin",
     "modules.devname",
 )
-# Sizes of kmod's hash tables: the order of its iteration is part of the format.
+# The size of kmod's hash table of names: the order of its iteration is part of the format.
 _NAME_BUCKETS = 512
-_SYMBOL_BUCKETS = 2048
 
 
 class DependencyCycleError(KoboxError):
@@ -136,31 +133,23 @@ def depmod(request: Request) -> Outcome:
     try:
         return _depmod(request)
     finally:
-        forget_names()
         if collecting:
             gc.enable()
 
 
 def _depmod(request: Request) -> Outcome:
-    from kobox.tree import collect
-
     if request.files:
         candidates = given_modules(request.directory, request.files, request.search)
     else:
         candidates = find_modules(request.directory, request.search)
     warnings: list[str] = list(request.search.problems)
     modules = _in_order(candidates, request.directory, warnings)
-    gathered = collect.collect(modules, request)
-    try:
-        tree = _Tree(modules, gathered.facts, request)
-        files = tree.files(warnings)
-        uses = tree.uses() if request.tell_uses else ()
-    finally:
-        if gathered.storing:
-            gathered.storing.result()
-    unreadable = tuple(facts.error for facts in gathered.facts if facts.error)
+    gathered = collect.collect([module.file for module in modules], request)
+    tree = _Tree(modules, gathered.facts, request)
+    files = tree.files(warnings)
+    uses = tree.uses() if request.tell_uses else ()
     kept = {name: files[name] for name in FILES}
-    return Outcome(kept, len(modules), gathered.read, unreadable, tuple(warnings), uses)
+    return Outcome(kept, len(modules), gathered.read, tuple(gathered.facts.errors()), tuple(warnings), uses)
 
 
 def _in_order(candidates: list[Candidate], directory: str, warnings: list[str]) -> list[Candidate]:
@@ -177,8 +166,7 @@ def _in_order(candidates: list[Candidate], directory: str, warnings: list[str]) 
         else:
             listed.append((place, candidate))
     listed.sort()
-    hashes = hash_all(rest)
-    behind = sorted(rest, key=lambda name: (hashes[name] % _NAME_BUCKETS, name))
+    behind = sorted(rest, key=lambda name: (native.superfasthash(name) % _NAME_BUCKETS, name))
     return [candidate for _, candidate in listed] + [rest[name] for name in behind]
 
 
@@ -204,35 +192,28 @@ def _lines(directory: str, name: str, warnings: list[str]) -> list[str]:
 class _Tree:
     """The modules of a tree, numbered in order, and what is written about them."""
 
-    def __init__(self, modules: Sequence[Candidate], facts: Sequence[Facts], request: Request) -> None:
+    def __init__(self, modules: Sequence[Candidate], facts: Facts, request: Request) -> None:
         self._modules = modules
         self._facts = facts
         self._request = request
         self._names = [module.name.encode("utf-8", "surrogateescape") for module in modules]
-        self._values = [encode_value(name, number) for number, name in enumerate(self._names)]
-        self.memory = Memory(request.directory) if request.quick and request.use_cache else None
 
     def files(self, warnings: list[str]) -> dict[str, bytes]:
-        """The content of every file. The aliases and the symbols are done by other processes meanwhile."""
-        names = b"\0".join(self._names)
-        exports = self._request.symbol_prefix.encode() + b"\1".join([facts.exports for facts in self._facts])
-        inputs = [names, b"\1".join([facts.aliases for facts in self._facts])]
-        made = {"modules.alias": _Made(self, "alias", inputs, self._alias_files, apart=True)}
-        made["modules.symbols"] = _Made(self, "symbols", [names, exports], self._symbol_files, apart=True)
-        files: dict[str, bytes] = {}
-        try:
-            paths = "\0".join([module.path for module in self._modules]).encode("utf-8", "surrogateescape")
-            inputs = [names, exports, paths, b"\1".join([facts.needs for facts in self._facts])]
-            checks = self._request.kernel_symbols is not None
-            made["modules.dep"] = _Made(self, "dep", inputs, lambda: self._dependency_files(warnings), always=checks)
-        finally:
-            for name, work in made.items():
-                files[name], files[f"{name}.bin"] = work.result()
+        """The content of every file."""
+        names = collect.joined([module.name for module in self._modules])
+        paths = collect.joined([module.path for module in self._modules])
+        status, made = native.indexes(self._facts.packed, names, paths, self._request.symbol_prefix)
+        if status == native.CYCLE:
+            raise self._cycles(made[-1])
+        large = ("modules.dep", "modules.alias", "modules.symbols")
+        files = dict(zip([name + end for name in large for end in ("", ".bin")], made, strict=False))
+        if self._request.kernel_symbols:
+            self._check_symbols(self._owners, self._request.kernel_symbols, warnings)
         files["modules.softdep"] = b"# Soft dependencies extracted from modules themselves.\n" + self._dep_lines(
-            "softdep"
+            "softdep", SOFTDEPS
         )
         files["modules.weakdep"] = b"# Weak dependencies extracted from modules themselves.\n" + self._dep_lines(
-            "weakdep"
+            "weakdep", WEAKDEPS
         )
         files["modules.devname"] = self._devname(warnings)
         files["modules.builtin.bin"] = self._builtin_index(warnings)
@@ -241,75 +222,36 @@ class _Tree:
             self._find_duplicates(warnings)
         return files
 
-    def _alias_files(self) -> tuple[bytes, bytes]:
-        lines = [b"# Aliases extracted from modules themselves.\n"]
-        entries: list[tuple[bytes, bytes]] = []
-        for name, value, facts in zip(self._names, self._values, self._facts, strict=True):
-            text = facts.aliases
-            if not text:
-                continue
-            ending = b" " + name + b"\n"
-            lines.append(b"alias " + text.replace(b"\0", ending + b"alias ") + ending)
-            for key in _alias_keys(text):
-                entries.append((key, value))
-        return b"".join(lines), build(entries)
+    def _cycles(self, told: bytes) -> DependencyCycleError:
+        """The error for what `indexes.c` tells of them: each module's number, how many others it uses, and these."""
+        from kobox.tree.cycles import cycles
 
-    def _symbol_files(self) -> tuple[bytes, bytes]:
-        owners, names, values = self._owners, self._names, self._values
-        hashes = hash_all(owners)
-        buckets: list[list[bytes]] = [[] for _ in range(_SYMBOL_BUCKETS)]
-        for name in sorted(owners):
-            buckets[hashes[name] % _SYMBOL_BUCKETS].append(name)
-        lines = [b"# Aliases for symbols, used by symbol_request().\n"]
-        for bucket in buckets:
-            lines += [b"alias symbol:%b %b\n" % (name, names[owners[name]]) for name in bucket]
-        entries = ((b"symbol:" + name, values[owner]) for name, owner in owners.items())
-        return b"".join(lines), build(entries)
+        numbers = memoryview(told).cast("I").tolist()
+        count = len(self._modules)
+        places, used = numbers[:count], iter(numbers[2 * count :])
+        uses = [list(islice(used, below)) for below in numbers[count : 2 * count]]
+        return DependencyCycleError(
+            [[self._modules[module].name for module in cycle] for cycle in cycles(uses, places)]
+        )
 
     @cached_property
     def _owners(self) -> dict[bytes, int]:
         """Which module exports a symbol; of several the last."""
         prefix = self._request.symbol_prefix.encode()
-        owners: dict[bytes, int] = {}
-        for number, facts in enumerate(self._facts):
-            if facts.exports:
-                names = facts.exports.split(b"\0")
-                if prefix:
-                    names = [name.removeprefix(prefix) for name in names]
-                owners.update(dict.fromkeys(names, number))
-        return owners
-
-    def _dependency_files(self, warnings: list[str]) -> tuple[bytes, bytes]:
-        owners = self._owners
-        needs = [facts.needs for facts in self._facts]
-        if prefix := self._request.symbol_prefix.encode():
-            needs = [b"\0".join(n.removeprefix(prefix) for n in names.split(b"\0")) for names in needs]
-        uses = dependencies.direct(needs, owners)
-        numbers = dependencies.sort_numbers(uses)
-        if dependencies.UNSORTED in numbers:
-            found = dependencies.cycles(uses, numbers)
-            raise DependencyCycleError([[self._modules[module].name for module in cycle] for cycle in found])
-        if self._request.kernel_symbols:
-            self._check_symbols(owners, self._request.kernel_symbols, warnings)
-        paths = [module.path.encode("utf-8", "surrogateescape") for module in self._modules]
-        lines, entries = [], []
-        for number, below in enumerate(dependencies.closure(uses, numbers)):
-            line = (
-                b"%b: %b" % (paths[number], b" ".join([paths[module] for module in below]))
-                if below
-                else (paths[number] + b":")
-            )
-            lines.append(line + b"\n")
-            entries.append((self._names[number], encode_value(line, number)))
-        return b"".join(lines), build(entries)
+        return {
+            name.removeprefix(prefix): number
+            for number, names in self._facts.having(EXPORTS)
+            for name in names.split(b"\0")
+        }
 
     def uses(self) -> tuple[str, ...]:
         """`FILE needs "SYMBOL": FILE` for each module that one needs, by the first symbol that it has from it."""
         owners, prefix = self._owners, self._request.symbol_prefix.encode()
         lines = []
-        for module, facts in zip(self._modules, self._facts, strict=True):
+        for number, needs in self._facts.having(NEEDS):
+            module = self._modules[number]
             first: dict[int, bytes] = {}
-            for name in facts.needs.split(b"\0"):
+            for name in needs.split(b"\0"):
                 if (owner := owners.get(name.removeprefix(prefix))) is not None:
                     first.setdefault(owner, name.removeprefix(prefix))
             for owner, name in first.items():
@@ -323,9 +265,8 @@ class _Tree:
 
         return {
             export.name.encode("utf-8", "surrogateescape").removeprefix(prefix): export.crc or 0
-            for module, facts in zip(self._modules, self._facts, strict=True)
-            if facts.exports
-            for export in ModuleFile(module.file).exports
+            for number, _ in self._facts.having(EXPORTS)
+            for export in ModuleFile(self._modules[number].file).exports
         }
 
     def _check_symbols(self, owners: Mapping[bytes, int], kernel: KernelSymbols, warnings: list[str]) -> None:
@@ -333,9 +274,9 @@ class _Tree:
         known = {name.removeprefix(prefix): crc for name, crc in kernel.crcs.items()}
         if kernel.has_crcs:
             known |= self._crcs(prefix)
-        for module, facts in zip(self._modules, self._facts, strict=True):
-            needs = facts.needs.split(b"\0")
-            has = _versions(module, needs) if kernel.has_crcs and not facts.error else dict.fromkeys(needs)
+        for number, names in self._facts.having(NEEDS):
+            module, needs = self._modules[number], names.split(b"\0")
+            has = _versions(module, needs) if kernel.has_crcs else dict.fromkeys(needs)
             for name, crc in has.items():
                 plain, shown = name.removeprefix(prefix), name.decode("utf-8", "replace")
                 # `__this_module` is of the loader's making.
@@ -345,27 +286,26 @@ class _Tree:
                 elif crc is not None and known.get(plain, crc) != crc:
                     warnings.append(f"{module.file} disagrees about version of symbol {shown}")
 
-    def _dep_lines(self, directive: str) -> bytes:
-        start = directive.encode() + b" "
+    def _dep_lines(self, directive: str, field: int) -> bytes:
         lines = []
-        for name, facts in zip(self._names, self._facts, strict=True):
-            text = facts.softdeps if directive == "softdep" else facts.weakdeps
-            if text:
-                lines += [start + name + b" " + value + b"\n" for value in text.split(b"\0")]
+        for number, text in self._facts.having(field):
+            start = directive.encode() + b" " + self._names[number] + b" "
+            lines += [start + value + b"\n" for value in text.split(b"\0")]
         return b"".join(lines)
 
     def _devname(self, warnings: list[str]) -> bytes:
         lines = []
-        for name, facts in zip(self._names, self._facts, strict=True):
-            if b"devname:" not in facts.aliases:
+        for number, aliases in self._facts.having(ALIASES):
+            if b"devname:" not in aliases:
                 continue
-            node, number = _device_node(facts.aliases.split(b"\0"))
-            if node and number:
-                lines.append(b"%b %b %b\n" % (name, node, number))
+            name = self._names[number]
+            node, device = _device_node(aliases.split(b"\0"))
+            if node and device:
+                lines.append(b"%b %b %b\n" % (name, node, device))
             elif node:
-                shown, device = name.decode("utf-8", "replace"), node.decode("utf-8", "replace")
+                shown, path = name.decode("utf-8", "replace"), node.decode("utf-8", "replace")
                 warnings.append(
-                    f"Module '{shown}' has devname ({device}) but lacks major and minor information. Ignoring."
+                    f"Module '{shown}' has devname ({path}) but lacks major and minor information. Ignoring."
                 )
         return b"# Device nodes to trigger on-demand module loading.\n" + b"".join(lines) if lines else b""
 
@@ -392,11 +332,11 @@ class _Tree:
         return build(entries)
 
     def _find_duplicates(self, warnings: list[str]) -> None:
-        for name, facts in zip(self._names, self._facts, strict=True):
+        for number, aliases in self._facts.having(ALIASES):
             seen: set[bytes] = set()
-            for key in _alias_keys(facts.aliases) if facts.aliases else ():
+            for key in _alias_keys(aliases):
                 if key in seen:
-                    shown = b"%b %b" % (key, name)
+                    shown = b"%b %b" % (key, self._names[number])
                     warnings.append(f"duplicate module alias:\n{shown.decode('utf-8', 'replace')}")
                 seen.add(key)
 
@@ -407,42 +347,6 @@ def _versions(module: Candidate, needs: Sequence[bytes]) -> dict[bytes, int | No
 
     crcs = {name.encode("utf-8", "surrogateescape"): crc for name, crc in ModuleFile(module.file).versions.items()}
     return {name: crcs.get(name) for name in needs} | crcs
-
-
-class _Made:
-    """A text index and its trie: made now, by another process, or in a quick run remembered.
-
-    Remembered is only what was made from the very same inputs, told by their digest.
-    """
-
-    def __init__(
-        self,
-        tree: _Tree,
-        kind: str,
-        inputs: Sequence[bytes],
-        make: Callable[[], tuple[bytes, bytes]],
-        *,
-        apart: bool = False,
-        always: bool = False,
-    ) -> None:
-        self._tree, self._kind, self._make = tree, kind, make
-        self._key = key_of(*inputs) if tree.memory else b""
-        known = tree.memory.load(kind, self._key) if tree.memory and not always else None
-        self._work = Apart(self._pack, here=not apart) if known is None else None
-        self._known = known or b""
-
-    def _pack(self) -> bytes:
-        text, trie = self._make()
-        packed = len(text).to_bytes(8, "little") + text + trie
-        if self._tree.memory:
-            self._tree.memory.store(self._kind, self._key, packed)
-        return packed
-
-    def result(self) -> tuple[bytes, bytes]:
-        """(the text file, the trie)."""
-        packed = self._work.result() if self._work else self._known
-        end = 8 + int.from_bytes(packed[:8], "little")
-        return packed[8:end], packed[end:]
 
 
 def _alias_keys(text: bytes) -> Iterable[bytes]:

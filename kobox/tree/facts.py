@@ -1,139 +1,101 @@
-"""What depmod must know of one module, read with as little of the file as possible.
+"""What depmod must know of modules: five lists of names each, and why a file could not be read.
 
-Five lists of names, each joined by NUL bytes into one string: so the facts of 4,000 modules pass between
-processes and into the cache in a few milliseconds.
+Many modules' facts are one piece of bytes, from the files into the indexes and into the cache:
+
+    u32 count, u32 sizes[count][6], then all fields: aliases, softdeps, weakdeps, exports, needs, error
+
+A field is names joined by NUL. `facts.c` makes them; what it leaves, since it is packed by something else than xz or is
+damaged, is read here.
 """
 
 from __future__ import annotations
 
-import os
 import struct
-from functools import lru_cache
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from kobox.errors import ModuleFormatError
-from kobox.ko import compression, elf
-from kobox.ko.versions import VERSION_SIZE
 
-# Up to here it is faster to read a file whole than to read what is needed of it.
-_SMALL = 64 << 10
+if TYPE_CHECKING:
+    from kobox.ko.modulefile import ModuleFile
+
+ALIASES, SOFTDEPS, WEAKDEPS, EXPORTS, NEEDS, ERROR = range(6)
+FIELDS = 6
 
 
-class Facts(NamedTuple):
-    """Each field holds names joined by NUL; b"" for none. `error` is "" unless the file could not be read."""
+class Facts:
+    """The facts of modules, numbered from 0. Raises `struct.error` or `ValueError` for bytes that are not such."""
 
-    aliases: bytes
-    softdeps: bytes
-    weakdeps: bytes
-    exports: bytes
-    needs: bytes
-    error: str = ""
+    __slots__ = ("_starts", "count", "packed")
+
+    def __init__(self, packed: bytes) -> None:
+        self.packed = packed
+        (self.count,) = struct.unpack_from("=I", packed)
+        sizes = struct.unpack_from(f"={FIELDS * self.count}I", packed, 4)
+        self._starts = list(accumulate(sizes, initial=4 + 4 * len(sizes)))
+        if self._starts[-1] != len(packed):
+            raise ValueError("the sizes are not those of the content")
+
+    @classmethod
+    def join(cls, modules: Sequence[tuple[Facts, int]]) -> Facts:
+        """The facts of some modules, each given as facts and a number in them."""
+        sizes, content = [], []
+        at = 0
+        while at < len(modules):
+            # Most stand one behind the other already.
+            facts, first = modules[at]
+            end = at + 1
+            while end < len(modules) and modules[end] == (facts, first + end - at):
+                end += 1
+            last = first + end - at
+            sizes.append(facts.packed[4 + 4 * FIELDS * first : 4 + 4 * FIELDS * last])
+            content.append(facts.packed[facts._starts[FIELDS * first] : facts._starts[FIELDS * last]])
+            at = end
+        return cls(b"".join([struct.pack("=I", len(modules)), *sizes, *content]))
+
+    @classmethod
+    def of(cls, fields: Sequence[bytes]) -> Facts:
+        """Those of one module."""
+        return cls(struct.pack(f"=I{FIELDS}I", 1, *map(len, fields)) + b"".join(fields))
+
+    def field(self, number: int, field: int) -> bytes:
+        """A field of a module: names joined by NUL, b"" for none."""
+        at = FIELDS * number + field
+        return self.packed[self._starts[at] : self._starts[at + 1]]
+
+    def having(self, field: int) -> Iterator[tuple[int, bytes]]:
+        """(number, field) of every module where it is not empty."""
+        starts, packed = self._starts, self.packed
+        begins, ends = starts[field::FIELDS], starts[field + 1 :: FIELDS]
+        for number, (begin, end) in enumerate(zip(begins, ends, strict=False)):
+            if begin != end:
+                yield number, packed[begin:end]
+
+    def errors(self) -> list[str]:
+        """What is wrong with the modules that could not be read."""
+        return [text.decode("utf-8", "surrogateescape") for _, text in self.having(ERROR)]
 
 
 def read_facts(path: str) -> Facts:
-    """The facts of the module at a path; for an unreadable one only `error` is set."""
+    """The facts of the module at a path; for an unreadable one only the error is set."""
+    from kobox.ko.modulefile import ModuleFile
+    from kobox.tree import native
+
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        return Facts(b"", b"", b"", b"", b"", f"{path}: {error.strerror}")
-    try:
-        data = os.read(fd, _SMALL)
-        packed = compression.recognise(data)
-        if packed or len(data) < _SMALL:
-            if len(data) == _SMALL:
-                data = os.pread(fd, os.fstat(fd).st_size, 0)
-            if packed:
-                data = compression.decompress(data, path=path)
-            return _facts(elf.Elf(elf.BytesSource(data, path)))
-        return _facts(elf.Elf(elf.FileSource(fd, os.fstat(fd).st_size, path)))
+        module = ModuleFile(path)
+        packed = native.facts_of(module.content)
+        return _unusual(module) if packed is None else Facts(packed)
     except ModuleFormatError as error:
-        return Facts(b"", b"", b"", b"", b"", error.message)
+        text = error.message
     except OSError as error:
-        return Facts(b"", b"", b"", b"", b"", f"{path}: {error.strerror}")
-    finally:
-        os.close(fd)
+        text = f"{path}: {error.strerror}"
+    return Facts.of((b"", b"", b"", b"", b"", text.encode("utf-8", "surrogateescape")))
 
 
-def _facts(module: elf.Elf) -> Facts:
-    info = module.section_data(b".modinfo")
-    table, strings, first_global = module.symbol_table()
-    return Facts(
-        _values(info, b"alias="),
-        _values(info, b"softdep="),
-        _values(info, b"weakdep="),
-        _exports(module, strings),
-        _needs(module, table, strings, first_global),
-    )
-
-
-def _values(info: bytes, key: bytes) -> bytes:
-    if key not in info:
-        return b""
-    size = len(key)
-    return b"\0".join([text[size:] for text in info.split(b"\0") if text.startswith(key)])
-
-
-def _exports(module: elf.Elf, strings: bytes) -> bytes:
-    """Names with a CRC; without CONFIG_MODVERSIONS all strings of `__ksymtab_strings`, as kmod reads them.
-
-    Only symbols have names in the string table, so the table alone is searched: a tenth of the time.
-    """
-    if not module.has_section_like(b"__ksymtab"):
-        return b""
-    find, names = strings.find, []
-    at = find(b"\0__crc_")
-    while at >= 0:
-        end = find(b"\0", at + 1)
-        names.append(strings[at + 7 : end])
-        at = find(b"\0__crc_", end)
-    return b"\0".join(names or filter(None, module.section_data(b"__ksymtab_strings").split(b"\0")))
-
-
-class _Stripped(dict[bytes, bytes]):
-    """Names without the NUL bytes behind them; the same few thousand names come again and again."""
-
-    def __missing__(self, padded: bytes) -> bytes:
-        name = self[padded] = padded.split(b"\0", 1)[0]
-        return name
-
-
-def _needs(module: elf.Elf, table: bytes, strings: bytes, first_global: int) -> bytes:
-    """Names that must come from elsewhere: the undefined symbols, then what else `__versions` asks for."""
-    layout = module.layout
-    # No undefined symbol is local, and the locals come first. STT_REGISTER (13) is SPARC's.
-    start = first_global * layout.symbol.size
-    begins = [
-        begin
-        for begin, info, section in _global_struct(layout.order, layout.long_size).iter_unpack(table[start:])
-        if not section and 16 <= info < 48 and info & 15 != 13
-    ]
-    find = strings.find
-    names = dict.fromkeys([strings[begin : find(b"\0", begin)] for begin in begins])
-    if begins and (max(begins) >= len(strings) or strings[-1]):
-        raise ModuleFormatError("a symbol's name has no end", path=module.path)
-    versions = module.section_data(b"__versions")
-    count = len(versions) // VERSION_SIZE
-    fields = _version_struct(layout.order, layout.long_size, count).unpack(versions[: count * VERSION_SIZE])
-    names.update(dict.fromkeys(map(_stripped().__getitem__, fields)))
-    return b"\0".join(names)
-
-
-@lru_cache(maxsize=1)
-def _stripped() -> _Stripped:
-    return _Stripped()
-
-
-def forget_names() -> None:
-    """Let go of the names that were kept between modules."""
-    _stripped.cache_clear()
-
-
-@lru_cache(maxsize=1024)
-def _version_struct(order: str, long_size: int, count: int) -> struct.Struct:
-    return struct.Struct(order + f"{long_size}x{VERSION_SIZE - long_size}s" * count)
-
-
-@lru_cache(maxsize=4)
-def _global_struct(order: str, long_size: int) -> struct.Struct:
-    """A symbol's name, info (binding and type) and section, the only fields that matter here."""
-    return struct.Struct(order + ("IBxH16x" if long_size == 8 else "I8xBxH"))
+def _unusual(module: ModuleFile) -> Facts:
+    """The facts of a module that `facts.c` did not read. Raises `ModuleFormatError` if there is a reason for that."""
+    needs = [each.name for each in module.imports]
+    exports = [each.name for each in module.exports]
+    lists = (module.aliases, module.softdeps, module.weakdeps, exports, dict.fromkeys([*needs, *module.versions]), ())
+    return Facts.of(["\0".join(names).encode("utf-8", "surrogateescape") for names in lists])

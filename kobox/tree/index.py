@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from operator import xor
 from typing import NamedTuple
 
 from kobox.errors import KoboxError
@@ -207,134 +206,7 @@ def build(entries: Iterable[tuple[bytes, bytes]]) -> bytes:
 
     Raises `ValueError` for a key that is not 7-bit.
     """
-    table: dict[bytes, bytes] = {}
-    several: dict[bytes, list[bytes]] = {}
-    for key, value in entries:
-        if key in table:
-            several.setdefault(key, [table[key]]).append(value)
-        else:
-            table[key] = value
-    counted = {value: b"\0\0\0\1" + value for value in set(table.values())}
-    blobs = {key: counted[value] for key, value in table.items()}
-    for key, values in several.items():
-        blobs[key] = _U32.pack(len(values)) + b"".join(values)
-    return _write(blobs)
+    from kobox.tree import native
 
-
-def _write(blobs: dict[bytes, bytes]) -> bytes:
-    keys = sorted(blobs)
-    if not b"".join(keys).isascii():
-        bad = next(key for key in keys if not key.isascii())
-        raise ValueError(f"{bad!r} is not plain ASCII, which is all that an index can hold")
-    writer = _Writer()
-    shared = _shared_lengths(keys)
-    shared.reverse()
-    keys.reverse()
-    for key, length in zip(keys, [0, *shared], strict=False):
-        writer.add(key, length, blobs[key])
-    return writer.finish()
-
-
-def _shared_lengths(keys: list[bytes]) -> list[int]:
-    """How many bytes each key shares with the one after it: as large integers, whose XOR begins where they differ."""
-    width = max(map(len, keys), default=0)
-    numbers = [int.from_bytes(key.ljust(width, b"\0"), "big") for key in keys]
-    differing = map(int.bit_length, map(xor, numbers, numbers[1:]))
-    return [width - (bits + 7) // 8 for bits in differing]
-
-
-class _Inner(NamedTuple):
-    """A node with children: its place in the chunks, and what it takes to encode it once the file's size is known."""
-
-    place: int
-    prefix: bytes
-    first: int
-    last: int
-    children: list[tuple[int, int, int]]
-    values: bytes
-
-
-class _Writer:
-    """Lays the trie out from the last key to the first, so that a node is written after all that stands behind it.
-
-    `_done` counts bytes from the file's end; only when all are there do the references become offsets. The three
-    lists are the path from the root to the last key added: the depth of each node on it, its children as
-    (character, bytes from the file's end, flags) or None for a leaf, and its values.
-    """
-
-    __slots__ = ("_children", "_chunks", "_depths", "_done", "_inner", "_key", "_values")
-
-    def __init__(self) -> None:
-        self._chunks: list[bytes] = []
-        self._inner: list[_Inner] = []
-        self._done = 0
-        self._key = b""
-        self._depths: list[int] = [0]
-        self._children: list[list[tuple[int, int, int]] | None] = [None]
-        self._values: list[bytes] = [b""]
-
-    def add(self, key: bytes, shared: int, values: bytes) -> None:
-        """Add a key that sorts before the last one and shares its first `shared` bytes with it."""
-        depths, size = self._depths, len(key)
-        if depths[-1] > shared:
-            self._close(shared)
-        if size == depths[-1]:
-            self._values[-1] = values
-        else:
-            depths.append(size)
-            self._children.append(None)
-            self._values.append(values)
-        self._key = key
-
-    def _close(self, shared: int) -> None:
-        """Write the nodes of the path that are deeper than `shared`, making a node there if it takes one."""
-        depths, key, chunks = self._depths, self._key, self._chunks
-        while (depth := depths[-1]) > shared:
-            depths.pop()
-            children, values = self._children.pop(), self._values.pop()
-            if depths[-1] < shared:
-                depths.append(shared)
-                self._children.append(None)
-                self._values.append(b"")
-            parent = depths[-1]
-            prefix = key[parent + 1 : depth]
-            if children is None:
-                flags = PREFIX | VALUES if prefix else VALUES
-                chunk = prefix + b"\0" + values if prefix else values
-                self._done += len(chunk)
-                chunks.append(chunk)
-            else:
-                flags = self._write_inner(prefix, children, values)
-            siblings = self._children[-1]
-            if siblings is None:
-                self._children[-1] = [(key[parent], self._done, flags)]
-            else:
-                siblings.append((key[parent], self._done, flags))
-
-    def _write_inner(self, prefix: bytes, children: list[tuple[int, int, int]], values: bytes) -> int:
-        first, last = children[-1][0], children[0][0]
-        self._inner.append(_Inner(len(self._chunks), prefix, first, last, children, values))
-        self._chunks.append(b"")
-        self._done += 2 + 4 * (last - first + 1) + len(values) + (len(prefix) + 1 if prefix else 0)
-        return CHILDREN | (PREFIX if prefix else 0) | (VALUES if values else 0)
-
-    def finish(self) -> bytes:
-        """The whole file."""
-        if self._depths[-1]:
-            self._close(0)
-        root, values = self._children[0], self._values[0]
-        if root is None:
-            self._chunks.append(values)
-            self._done += len(values)
-            flags = VALUES if values else 0
-        else:
-            flags = self._write_inner(b"", root, values)
-        total = _HEADER.size + self._done
-        for place, prefix, first, last, children, values in self._inner:
-            references = [0] * (last - first + 1)
-            for character, distance, kind in children:
-                references[character - first] = kind | (total - distance)
-            table = struct.pack(f">BB{len(references)}I", first, last, *references)
-            self._chunks[place] = (prefix + b"\0" if prefix else b"") + table + values
-        header = _HEADER.pack(MAGIC, VERSION, flags | _HEADER.size)
-        return header + b"".join(reversed(self._chunks))
+    listed = list(entries)
+    return native.trie([key for key, _ in listed], [value for _, value in listed])

@@ -2,7 +2,7 @@
 
 Never in the tree, which may be read-only or about to be packed into an archive. A file is
 
-    "kobox depmod 2\\n", a key of 16 bytes that says what the content was made from, CRC-32 of key and content, content
+    "kobox depmod 3\\n", CRC-32 of the content, content
 
 It is not fsynced: one that is damaged, or another user's, counts as none. That it can't be written is no error.
 """
@@ -13,9 +13,8 @@ import contextlib
 import os
 import zlib
 
-_MAGIC = b"kobox depmod 2\n"
-KEY_SIZE = 16
-_START = len(_MAGIC) + KEY_SIZE + 4
+_MAGIC = b"kobox depmod 3\n"
+_START = len(_MAGIC) + 4
 
 
 def cache_root() -> str:
@@ -24,44 +23,38 @@ def cache_root() -> str:
 
 
 class Memory:
-    """What is remembered of one tree, by kind (`facts`, `alias`, ...)."""
+    """What is remembered of one tree, by kind (`facts`)."""
 
     def __init__(self, directory: str) -> None:
-        real = os.path.realpath(directory).encode("utf-8", "surrogateescape")
-        self._stem = os.path.join(cache_root(), key_of(real).hex())
+        import hashlib
 
-    def load(self, kind: str, key: bytes) -> bytes | None:
-        """The content, if it was made from what `key` stands for."""
+        real = os.path.realpath(directory).encode("utf-8", "surrogateescape")
+        self._stem = os.path.join(cache_root(), hashlib.blake2b(real, digest_size=16).hexdigest())
+
+    def load(self, kind: str) -> bytes | None:
+        """The content, None when nothing is remembered."""
         try:
             with open(f"{self._stem}.{kind}", "rb", buffering=0) as file:
                 if os.fstat(file.fileno()).st_uid != os.geteuid():
                     return None
                 head = file.read(_START)
-                if head[:-4] != _MAGIC + key:
-                    return None
                 content = file.readall()
         except OSError:
             return None
-        return content if zlib.crc32(content, zlib.crc32(key)) == int.from_bytes(head[-4:], "little") else None
+        if head[:-4] != _MAGIC or zlib.crc32(content) != int.from_bytes(head[-4:], "little"):
+            return None
+        return content
 
-    def store(self, kind: str, key: bytes, content: bytes) -> None:
-        """Remember the content as made from what `key` stands for."""
+    def store(self, kind: str, *parts: bytes) -> None:
+        """Remember this content."""
         path = f"{self._stem}.{kind}"
         aside = f"{path}.{os.getpid()}.tmp"
+        check = 0
+        for part in parts:
+            check = zlib.crc32(part, check)
         with contextlib.suppress(OSError):
             os.makedirs(os.path.dirname(path), exist_ok=True, mode=0o700)
-            with open(aside, "wb") as file:
-                file.write(_MAGIC + key + zlib.crc32(content, zlib.crc32(key)).to_bytes(4, "little"))
-                file.write(content)
+            with open(aside, "wb", buffering=0) as file:
+                for part in (_MAGIC, check.to_bytes(4, "little"), *parts):
+                    file.write(part)
             os.rename(aside, path)
-
-
-def key_of(*parts: bytes) -> bytes:
-    """A key for what these parts say."""
-    import hashlib
-
-    digest = hashlib.blake2b(digest_size=KEY_SIZE)
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
-    return digest.digest()

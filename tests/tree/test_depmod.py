@@ -347,12 +347,10 @@ class TestQuick:
         assert "alias rtnl-link-moth veth" in (tree.path / "modules.alias").read_text()
 
     def test_a_damaged_cache_is_no_cache(self, tree: Tree, tmp_path: Path) -> None:
-        files = list((tmp_path / "cache").iterdir())
-        assert len(files) == 4
-        for file in files:
-            data = bytearray(file.read_bytes())
-            data[len(data) // 2] ^= 1
-            file.write_bytes(data)
+        (file,) = (tmp_path / "cache").iterdir()
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)
         quick = run(Place(tree.release, str(tree.root)), quick=True)
         assert quick.read == quick.modules
 

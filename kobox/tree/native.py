@@ -1,0 +1,148 @@
+"""The native half of `kobox.tree` (`*.c` beside this file), as ctypes sees it: depmod's inner loops.
+
+facts.c     what depmod must know of one module     gather.c    the same of thousands, by several threads
+indexes.c   modules.dep, .alias and .symbols        trie.c      the trie of a modules.*.bin
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from array import array
+from collections.abc import Sequence
+from functools import cache
+
+from kobox.ko.compression import LIMIT
+from kobox.ko.native import load
+
+_ABI = 1
+_SIZE, _U32 = ctypes.c_size_t, ctypes.c_uint32
+# enum status and enum result of indexes.c.
+_DONE, _NO_MEMORY, _NOT_ASCII, CYCLE = range(4)
+_RESULTS = 9
+
+
+class _Buffer(ctypes.Structure):
+    """`struct buffer` of native.h: bytes that the library allocated."""
+
+    _fields_ = (("data", ctypes.c_void_p), ("size", _SIZE), ("room", _SIZE), ("failed", ctypes.c_int))
+
+
+_BUFFER = ctypes.POINTER(_Buffer)
+_PROTOTYPES: dict[str, tuple[object, Sequence[object]]] = {
+    "kobox_gather": (ctypes.c_int, (ctypes.c_char_p, _U32, _U32, _SIZE, _BUFFER, _BUFFER)),
+    "kobox_facts": (ctypes.c_int, (ctypes.c_char_p, _SIZE, _BUFFER)),
+    "kobox_stamps": (None, (ctypes.c_char_p, _U32, ctypes.c_void_p)),
+    "kobox_indexes": (
+        ctypes.c_int,
+        (ctypes.c_char_p, _SIZE, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_int, _BUFFER),
+    ),
+    "kobox_trie": (
+        ctypes.c_int,
+        (ctypes.c_char_p, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p, _U32, _BUFFER),
+    ),
+    "kobox_superfasthash": (_U32, (ctypes.c_char_p, _SIZE)),
+    "kobox_free": (None, (_BUFFER,)),
+}
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    return load(os.path.join(os.path.dirname(__file__), "core.so"), _ABI, _PROTOTYPES)
+
+
+class _Buffers:
+    """Some buffers of the library, given back at the end of a `with`."""
+
+    def __init__(self, count: int) -> None:
+        self.all = (_Buffer * count)()
+
+    def __enter__(self) -> _Buffers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for buffer in self.all:
+            _library().kobox_free(ctypes.byref(buffer))
+
+    def __getitem__(self, number: int) -> bytes:
+        buffer = self.all[number]
+        return ctypes.string_at(buffer.data, buffer.size) if buffer.size else b""
+
+    def at(self, number: int) -> object:
+        """For a call that takes a pointer to one of them."""
+        return ctypes.byref(self.all[number])
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def gather(paths: bytes, count: int) -> tuple[bytes, list[int]]:
+    """Read the modules at `count` paths, each ending with NUL: (their facts in one piece, the numbers of those left).
+
+    What is left has no facts; Python reads it, or finds out what is wrong with it.
+    """
+    with _Buffers(2) as results:
+        threads = min(processors(), 1 + count // 16)
+        if _library().kobox_gather(paths, count, threads, LIMIT, results.at(0), results.at(1)):
+            raise MemoryError
+        return results[0], array("I", results[1]).tolist()
+
+
+def facts_of(content: bytes) -> bytes | None:
+    """The facts of one module that is in memory, unpacked; None for what only Python reads."""
+    with _Buffers(1) as results:
+        return None if _library().kobox_facts(content, len(content), results.at(0)) else results[0]
+
+
+def stamps(paths: bytes, count: int) -> bytes:
+    """What tells whether files are the same, 40 bytes each: size, both times in ns, inode, device; 0 for none."""
+    found = ctypes.create_string_buffer(40 * count)
+    _library().kobox_stamps(paths, count, found)
+    return found.raw
+
+
+def indexes(facts: bytes, names: bytes, paths: bytes, prefix: str) -> tuple[int, list[bytes]]:
+    """Make the six large files: (`CYCLE` or 0, [modules.dep, its trie, alias, trie, symbols, trie, ..., cycles]).
+
+    `names` and `paths` are those of the modules, each ending with NUL. Raises `ValueError` for a key that is not
+    ASCII.
+    """
+    with _Buffers(_RESULTS) as results:
+        status = _library().kobox_indexes(
+            facts, len(facts), names, paths, ord(prefix or "\0"), processors(), ctypes.byref(results.all[0])
+        )
+        if status == _NO_MEMORY:
+            raise MemoryError
+        if status == _NOT_ASCII:
+            raise _not_ascii(results[6] or results[7])
+        return status, [results[number] for number in range(_RESULTS)]
+
+
+def trie(keys: Sequence[bytes], values: Sequence[bytes]) -> bytes:
+    """The trie with these keys and their values, as they stand in the file. Raises `ValueError`, as `indexes` does."""
+    key_sizes, value_sizes = array("I", map(len, keys)), array("I", map(len, values))
+    with _Buffers(1) as results:
+        status = _library().kobox_trie(
+            b"".join(keys),
+            key_sizes.buffer_info()[0],
+            b"".join(values),
+            value_sizes.buffer_info()[0],
+            len(key_sizes),
+            results.at(0),
+        )
+        if status == _NO_MEMORY:
+            raise MemoryError
+        if status == _NOT_ASCII:
+            raise _not_ascii(results[0])
+        return results[0]
+
+
+def superfasthash(name: bytes) -> int:
+    """The hash function of kmod's tables: the order in them is part of the format."""
+    return int(_library().kobox_superfasthash(name, len(name)))
+
+
+def _not_ascii(key: bytes) -> ValueError:
+    return ValueError(f"{key!r} is not plain ASCII, which is all that an index can hold")
