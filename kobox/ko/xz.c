@@ -204,7 +204,7 @@ static int set_properties(struct lzma *lzma, unsigned byte)
                 "cmovb %[bound], %[range]\n\t" \
                 "cmovae %[below], %[code]\n\t" \
                 "cmovb %[low], %[after]\n\t" \
-                "sbb %[zero], %[zero]" \
+                "sbb %q[zero], %q[zero]" \
                 : [range] "+&r"(range), [code] "+&r"(code), [below] "+&r"(below), [after] "+&r"(after), [zero] "=r"(zero) \
                 : [bound] "r"(bound), [low] "r"(low) \
                 : "cc"); \
@@ -215,7 +215,7 @@ static int set_properties(struct lzma *lzma, unsigned byte)
 #define TAKE() \
     do { \
         bound = (range >> 11) * p; \
-        zero = 0u - (uint32_t)(code < bound); \
+        zero = 0u - (uint64_t)(code < bound); \
         range = zero ? bound : range - bound; \
         code = zero ? code : code - bound; \
         learnt = LEARNT(); \
@@ -292,7 +292,8 @@ static int lzma_chunk(struct lzma *lzma, const uint8_t *in, const uint8_t *in_en
     uint32_t state = lzma->state, rep0 = lzma->distance[0], rep1 = lzma->distance[1], rep2 = lzma->distance[2],
              rep3 = lzma->distance[3];
     const uint32_t position_mask = lzma->position_mask, literal_mask = lzma->literal_mask, lc = lzma->literal_bits;
-    uint32_t range = ~0u, code, bound, p, zero, symbol, low, high;
+    uint32_t range = ~0u, code, bound, p, low, high;
+    uint64_t zero, symbol;
     uint16_t learnt;
     if (in_end - in < 5 || *in)
         return -1;
@@ -437,7 +438,7 @@ static int lzma_chunk(struct lzma *lzma, const uint8_t *in, const uint8_t *in_en
                     NORMALIZE();
                     range >>= 1;
                     code -= range;
-                    zero = 0u - (code >> 31);
+                    zero = 0u - (uint64_t)(code >> 31);
                     code += range & zero;
                     rep0 = 2 * rep0 + 1 + zero;
                 }
