@@ -13,12 +13,12 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-FLAGS = ("-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-fPIC", "-fvisibility=hidden")
+FLAGS = ("-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-Werror=implicit", "-fPIC", "-fvisibility=hidden")
 LIBRARIES = {
     "kobox/machine/core.so": (("core.c", "watch.c"), ("-ldl",)),
     "kobox/ko/core.so": (("xz.c", "abi.c"), ()),
     "kobox/tree/core.so": (
-        ("facts.c", "gather.c", "indexes.c", "memory.c", "trie.c", "../ko/xz.c"),
+        ("facts.c", "gather.c", "indexes.c", "memory.c", "trie.c", "walk.c", "../ko/xz.c"),
         ("-pthread",),
     ),
 }

@@ -101,7 +101,7 @@ __attribute__((target("pclmul,sse4.1"))) static uint32_t crc32_folded(const uint
 }
 #endif
 
-static uint32_t crc32(const uint8_t *data, size_t size)
+VISIBLE uint32_t kobox_crc32(const uint8_t *data, size_t size)
 {
 #ifdef __x86_64__
     if (size >= 128 && __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.1"))
@@ -596,7 +596,7 @@ struct block {
 static const uint8_t *block_header(const uint8_t *in, const uint8_t *end, uint32_t *dictionary, uint64_t claims[2])
 {
     size_t size = ((size_t)*in + 1) * 4;
-    if (size > (size_t)(end - in) || crc32(in, size - 4) != load32(in + size - 4))
+    if (size > (size_t)(end - in) || kobox_crc32(in, size - 4) != load32(in + size - 4))
         return NULL;
     const uint8_t *at = in + 2, *stop = in + size - 4;
     unsigned flags = in[1];
@@ -639,7 +639,7 @@ static int index_is_right(const uint8_t *start, const uint8_t *end, const struct
     if (!(in = padding(start, in, end)) || end - in < 16)
         return 0;
     size_t size = (size_t)(in - start);
-    if (crc32(start, size) != load32(in) || load32(in + 4) != crc32(in + 8, 6))
+    if (kobox_crc32(start, size) != load32(in) || load32(in + 4) != kobox_crc32(in + 8, 6))
         return 0;
     return ((uint64_t)load32(in + 8) + 1) * 4 == size + 4 && in[12] == flags[0] && in[13] == flags[1] && in[14] == 'Y' &&
            in[15] == 'Z';
@@ -652,7 +652,7 @@ static int stream(struct lzma *lzma, struct block *blocks, const uint8_t *data, 
 {
     const uint8_t *in = data + 12, *end = data + size;
     size_t count = 0;
-    if (size < 32 || memcmp(data, "\xfd" "7zXZ", 6) || data[6] || load32(data + 8) != crc32(data + 6, 2))
+    if (size < 32 || memcmp(data, "\xfd" "7zXZ", 6) || data[6] || load32(data + 8) != kobox_crc32(data + 6, 2))
         return -1;
     unsigned kind = data[7];
     if (kind != 0 && kind != 1 && kind != 4)
@@ -675,7 +675,7 @@ static int stream(struct lzma *lzma, struct block *blocks, const uint8_t *data, 
         blocks[count++].content = content;
         if (!(in = padding(start, in, end)) || (size_t)(end - in) < check)
             return -1;
-        if (kind == 1 && crc32(out->data + before, content) != load32(in))
+        if (kind == 1 && kobox_crc32(out->data + before, content) != load32(in))
             return -1;
         if (kind == 4 && crc64(out->data + before, content) != load64(in))
             return -1;

@@ -20,4 +20,7 @@ int kobox_xz(const uint8_t *data, size_t size, struct kobox_output *out, size_t 
 /* Bytes that the content will take according to the index at the end; -1 when there is none. A claim, no more. */
 int64_t kobox_xz_claim(const uint8_t *data, size_t size);
 
+/* The CRC-32 of .xz files, of zlib and of Ethernet. */
+uint32_t kobox_crc32(const uint8_t *data, size_t size);
+
 #endif

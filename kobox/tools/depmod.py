@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from kobox.tree.confdirs import MODULE_DIRECTORY
 from kobox.tree.depmod import KernelSymbols, Outcome, Request, depmod, write
-from kobox.tree.moduletree import MODULE_DIRECTORY
 from kobox.tree.search import SearchConfig
 
 

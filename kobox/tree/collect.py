@@ -18,8 +18,8 @@ from kobox.tree.remember import Memory
 
 if TYPE_CHECKING:
     from kobox.tree.depmod import Request
+    from kobox.tree.search import Candidate
 
-_STAMP = 40
 # Fewer than this are read faster than a thread starts.
 _WORTH_A_THREAD = 8
 
@@ -37,18 +37,19 @@ class _Known(NamedTuple):
     facts: Facts
 
 
-def collect(files: Sequence[str], request: Request) -> Gathered:
+def collect(modules: Sequence[Candidate], request: Request) -> Gathered:
     """Read every module or, in a quick run, what must be read of them, and remember it for the next one."""
+    files = [module.file for module in modules]
     if not (request.quick and request.use_cache):
         return Gathered(read_all(files), len(files))
     memory = Memory(request.directory)
     known = _load(memory)
-    paths = joined(files)
-    stamps = native.stamps(paths, len(files))
+    paths = native.joined(files)
+    stamps = b"".join([module.stamp for module in modules])
     if known and known.paths == paths and known.stamps == stamps:
         return Gathered(known.facts, 0)
     places = _places(known)
-    taken = [places.get((file, stamps[_STAMP * i : _STAMP * (i + 1)])) for i, file in enumerate(files)]
+    taken = [places.get((file, stamps[native.STAMP * i : native.STAMP * (i + 1)])) for i, file in enumerate(files)]
     missing = [number for number, place in enumerate(taken) if place is None]
     fresh = iter(range(len(missing)))
     found = read_all([files[number] for number in missing])
@@ -60,7 +61,7 @@ def collect(files: Sequence[str], request: Request) -> Gathered:
 
 def read_all(files: Sequence[str]) -> Facts:
     """The facts of these files, in their order."""
-    packed, left = native.gather(joined(files), len(files))
+    packed, left = native.gather(native.joined(files), len(files))
     facts = Facts(packed)
     if not left:
         return facts
@@ -79,37 +80,36 @@ def _read_here(files: Sequence[str]) -> list[Facts]:
         return list(pool.map(read_facts, files))
 
 
-def joined(texts: Sequence[str]) -> bytes:
-    """Paths or names as the native half takes them: each ends with NUL."""
-    return "".join([text + "\0" for text in texts]).encode("utf-8", "surrogateescape")
-
-
 def _places(known: _Known | None) -> dict[tuple[str, bytes], int]:
     """The place of each remembered module, by its path and stamp."""
     if not known:
         return {}
     paths = known.paths.decode("utf-8", "surrogateescape").split("\0")[:-1]
-    stamps = [known.stamps[at : at + _STAMP] for at in range(0, len(known.stamps), _STAMP)]
+    stamps = [known.stamps[at : at + native.STAMP] for at in range(0, len(known.stamps), native.STAMP)]
     return {key: place for place, key in enumerate(zip(paths, stamps, strict=True))}
 
 
 def _load(memory: Memory) -> _Known | None:
-    data = memory.load("facts")
+    data = memory.load()
     if data is None:
         return None
     count, size = struct.unpack_from("=II", data)
-    paths_at = 8 + _STAMP * count
+    paths_at = 8 + native.STAMP * count
     facts_at = paths_at + size
     return _Known(data[paths_at:facts_at], data[8:paths_at], Facts(data[facts_at:]))
 
 
 def _store(memory: Memory, files: Sequence[str], stamps: bytes, facts: Facts) -> None:
     """Remember what could be read."""
-    nothing = bytes(_STAMP)
+    nothing = bytes(native.STAMP)
     unreadable = dict(facts.having(ERROR))
-    kept = [n for n in range(len(files)) if n not in unreadable and stamps[_STAMP * n : _STAMP * (n + 1)] != nothing]
+    kept = [
+        n
+        for n in range(len(files))
+        if n not in unreadable and stamps[native.STAMP * n : native.STAMP * (n + 1)] != nothing
+    ]
     if len(kept) < len(files):
-        stamps = b"".join([stamps[_STAMP * n : _STAMP * (n + 1)] for n in kept])
+        stamps = b"".join([stamps[native.STAMP * n : native.STAMP * (n + 1)] for n in kept])
         facts = Facts.join([(facts, n) for n in kept])
-    paths = joined([files[n] for n in kept])
-    memory.store("facts", struct.pack("=II", len(kept), len(paths)), stamps, paths, facts.packed)
+    paths = native.joined([files[n] for n in kept])
+    memory.store(b"".join([struct.pack("=II", len(kept), len(paths)), stamps, paths, facts.packed]))

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+# Where the trees of all releases are.
+MODULE_DIRECTORY = "/lib/modules"
 # In order of precedence; the same for modprobe.d, depmod.d and modules-load.d.
 PLACES = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
 

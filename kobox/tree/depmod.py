@@ -141,10 +141,10 @@ def _depmod(request: Request) -> Outcome:
     if request.files:
         candidates = given_modules(request.directory, request.files, request.search)
     else:
-        candidates = find_modules(request.directory, request.search)
+        candidates = find_modules(request.directory, request.search, want_stamps=request.quick)
     warnings: list[str] = list(request.search.problems)
     modules = _in_order(candidates, request.directory, warnings)
-    gathered = collect.collect([module.file for module in modules], request)
+    gathered = collect.collect(modules, request)
     tree = _Tree(modules, gathered.facts, request)
     files = tree.files(warnings)
     uses = tree.uses() if request.tell_uses else ()
@@ -154,20 +154,20 @@ def _depmod(request: Request) -> Outcome:
 
 def _in_order(candidates: list[Candidate], directory: str, warnings: list[str]) -> list[Candidate]:
     """modules.order first, then the rest as kmod's hash table has them."""
-    places: dict[str, int] = {}
-    for line in _lines(directory, "modules.order", warnings):
-        places.setdefault(_without_compression(line), len(places))
-    listed: list[tuple[int, Candidate]] = []
-    rest: dict[bytes, Candidate] = {}
-    for candidate in candidates:
-        place = places.get(_without_compression(candidate.path))
-        if place is None:
-            rest[candidate.name.encode("utf-8", "surrogateescape")] = candidate
-        else:
-            listed.append((place, candidate))
-    listed.sort()
-    behind = sorted(rest, key=lambda name: (native.superfasthash(name) % _NAME_BUCKETS, name))
-    return [candidate for _, candidate in listed] + [rest[name] for name in behind]
+    lines = _lines(directory, "modules.order", warnings)
+    # The first of several lines counts.
+    places = {_without_compression(lines[place]): place for place in range(len(lines) - 1, -1, -1)}
+    found = [places.get(_without_compression(candidate.path), -1) for candidate in candidates]
+    order = sorted(range(len(candidates)), key=found.__getitem__)
+    listed = [candidates[number] for number in order if found[number] >= 0]
+    rest = [candidates[number] for number in order if found[number] < 0]
+    rest.sort(key=_in_hash_order)
+    return listed + rest
+
+
+def _in_hash_order(candidate: Candidate) -> tuple[int, bytes]:
+    name = candidate.name.encode("utf-8", "surrogateescape")
+    return native.superfasthash(name) % _NAME_BUCKETS, name
 
 
 def _read(path: str) -> bytes:
@@ -176,6 +176,8 @@ def _read(path: str) -> bytes:
 
 
 def _without_compression(path: str) -> str:
+    if path.endswith(".ko"):
+        return path
     stem, found, _ = path.rpartition(".ko")
     return stem + found if found else path
 
@@ -200,8 +202,8 @@ class _Tree:
 
     def files(self, warnings: list[str]) -> dict[str, bytes]:
         """The content of every file."""
-        names = collect.joined([module.name for module in self._modules])
-        paths = collect.joined([module.path for module in self._modules])
+        names = native.joined([module.name for module in self._modules])
+        paths = native.joined([module.path for module in self._modules])
         status, made = native.indexes(self._facts.packed, names, paths, self._request.symbol_prefix)
         if status == native.CYCLE:
             raise self._cycles(made[-1])
@@ -398,6 +400,9 @@ def write(outcome: Outcome, directory: str, *, only_changed: bool = False) -> No
             aside = f"{target}.{os.getpid()}.tmp"
             made.append((aside, target))
             _write_aside(aside, content)
+        # All are written before the first is waited for: so the disk has one long wait, not eleven.
+        for aside, _ in made:
+            _wait_for_disk(aside)
         for aside, target in made:
             os.rename(aside, target)
     except OSError as error:
@@ -422,6 +427,13 @@ def _write_aside(path: str, content: bytes) -> None:
         view = memoryview(content)
         while view:
             view = view[os.write(fd, view) :]
+    finally:
+        os.close(fd)
+
+
+def _wait_for_disk(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
         os.fsync(fd)
     finally:
         os.close(fd)

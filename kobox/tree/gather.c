@@ -191,23 +191,6 @@ VISIBLE int kobox_facts(const uint8_t *data, size_t size, struct buffer *facts)
     return status || facts->failed ? -1 : 0;
 }
 
-/* What tells whether the files at `paths` are still the same: size, both times in nanoseconds, inode, device; all 0 for
- * one that is not there. */
-VISIBLE void kobox_stamps(const char *paths, uint32_t count, uint64_t (*stamps)[5])
-{
-    struct stat status;
-    for (uint32_t i = 0; i < count; i++, paths += strlen(paths) + 1) {
-        memset(stamps[i], 0, sizeof(stamps[i]));
-        if (stat(paths, &status))
-            continue;
-        stamps[i][0] = (uint64_t)status.st_size;
-        stamps[i][1] = (uint64_t)status.st_mtim.tv_sec * 1000000000u + (uint64_t)status.st_mtim.tv_nsec;
-        stamps[i][2] = (uint64_t)status.st_ctim.tv_sec * 1000000000u + (uint64_t)status.st_ctim.tv_nsec;
-        stamps[i][3] = status.st_ino;
-        stamps[i][4] = status.st_dev;
-    }
-}
-
 VISIBLE void kobox_free(struct buffer *buffer)
 {
     free(buffer->data);

@@ -16,12 +16,10 @@ from functools import cached_property
 from typing import NamedTuple
 
 from kobox.ko.name import canonical_alias, from_path
+from kobox.tree.confdirs import MODULE_DIRECTORY
 from kobox.tree.config import Config, Softdep
 from kobox.tree.index import Index, Value
 from kobox.tree.plan import Plan, Planner
-
-MODULE_DIRECTORY = "/lib/modules"
-
 
 # Names whose modules are kept in mind: more than a machine has devices.
 _REMEMBERED = 4096

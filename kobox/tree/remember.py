@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import zlib
+
+from kobox.tree import native
 
 _MAGIC = b"kobox depmod 3\n"
 _START = len(_MAGIC) + 4
@@ -23,38 +24,34 @@ def cache_root() -> str:
 
 
 class Memory:
-    """What is remembered of one tree, by kind (`facts`)."""
+    """What is remembered of one tree."""
 
     def __init__(self, directory: str) -> None:
         import hashlib
 
         real = os.path.realpath(directory).encode("utf-8", "surrogateescape")
-        self._stem = os.path.join(cache_root(), hashlib.blake2b(real, digest_size=16).hexdigest())
+        self._path = os.path.join(cache_root(), f"{hashlib.blake2b(real, digest_size=16).hexdigest()}.facts")
 
-    def load(self, kind: str) -> bytes | None:
+    def load(self) -> bytes | None:
         """The content, None when nothing is remembered."""
         try:
-            with open(f"{self._stem}.{kind}", "rb", buffering=0) as file:
+            with open(self._path, "rb", buffering=0) as file:
                 if os.fstat(file.fileno()).st_uid != os.geteuid():
                     return None
                 head = file.read(_START)
                 content = file.readall()
         except OSError:
             return None
-        if head[:-4] != _MAGIC or zlib.crc32(content) != int.from_bytes(head[-4:], "little"):
+        if head[:-4] != _MAGIC or native.crc32(content) != int.from_bytes(head[-4:], "little"):
             return None
         return content
 
-    def store(self, kind: str, *parts: bytes) -> None:
+    def store(self, content: bytes) -> None:
         """Remember this content."""
-        path = f"{self._stem}.{kind}"
-        aside = f"{path}.{os.getpid()}.tmp"
-        check = 0
-        for part in parts:
-            check = zlib.crc32(part, check)
+        aside = f"{self._path}.{os.getpid()}.tmp"
         with contextlib.suppress(OSError):
-            os.makedirs(os.path.dirname(path), exist_ok=True, mode=0o700)
+            os.makedirs(os.path.dirname(self._path), exist_ok=True, mode=0o700)
             with open(aside, "wb", buffering=0) as file:
-                for part in (_MAGIC, check.to_bytes(4, "little"), *parts):
-                    file.write(part)
-            os.rename(aside, path)
+                file.write(_MAGIC + native.crc32(content).to_bytes(4, "little"))
+                file.write(content)
+            os.rename(aside, self._path)

@@ -12,10 +12,11 @@ path sorts first wins, whatever order the directories list them in.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from kobox.ko.name import SUFFIXES, canonical
+from kobox.tree import native
 from kobox.tree.confdirs import config_files, default_directories, read_config
 from kobox.tree.lines import logical_lines
 
@@ -103,14 +104,15 @@ class _Parser:
 
 
 class Candidate(NamedTuple):
-    """A module file: its name, its path as modules.dep has it, and where to open it."""
+    """A module file: its name, its path as modules.dep has it, where to open it, and its stamp if one was asked for."""
 
     name: str
     path: str
     file: str
+    stamp: bytes = b""
 
 
-def find_modules(directory: str, config: SearchConfig) -> list[Candidate]:
+def find_modules(directory: str, config: SearchConfig, *, want_stamps: bool = False) -> list[Candidate]:
     """The module files that count in a tree and in the external directories, sorted by path.
 
     Raises `OSError` when the tree's own directory can't be listed.
@@ -118,8 +120,8 @@ def find_modules(directory: str, config: SearchConfig) -> list[Candidate]:
     chosen: dict[str, Candidate] = {}
     for external in config.externals:
         if os.path.isdir(external):
-            _choose(chosen, _walk(external, external, config), config)
-    _choose(chosen, _walk(directory, "", config), config)
+            _choose(chosen, _walk(external, external, config, want_stamps), config)
+    _choose(chosen, _walk(directory, "", config, want_stamps), config)
     return list(chosen.values())
 
 
@@ -138,7 +140,12 @@ def given_modules(directory: str, files: Iterable[str], config: SearchConfig) ->
     return list(chosen.values())
 
 
-def _choose(chosen: dict[str, Candidate], found: Iterable[Candidate], config: SearchConfig) -> None:
+def _choose(chosen: dict[str, Candidate], found: Sequence[Candidate], config: SearchConfig) -> None:
+    if not chosen:
+        by_name = {candidate.name: candidate for candidate in found}
+        if len(by_name) == len(found):
+            chosen.update(by_name)
+            return
     for new in found:
         old = chosen.setdefault(new.name, new)
         if old is not new and _is_better(new, old, config):
@@ -153,47 +160,13 @@ def _is_better(new: Candidate, old: Candidate, config: SearchConfig) -> bool:
     return config.rank(new.path) > config.rank(old.path)
 
 
-def _walk(directory: str, shown: str, config: SearchConfig) -> Iterator[Candidate]:
+def _walk(directory: str, shown: str, config: SearchConfig, want_stamps: bool) -> list[Candidate]:
     """Every module file below, in the order of the paths; `shown` stands for `directory` in them."""
-    stack = [(directory, shown)]
-    seen: set[tuple[int, int]] = set()
-    found: list[Candidate] = []
-    while stack:
-        place, prefix = stack.pop()
-        try:
-            with os.scandir(place) as listing:
-                entries = list(listing)
-        except OSError:
-            if place == directory:
-                raise
-            continue
-        lead = prefix + "/" if prefix else ""
-        for entry in entries:
-            name = entry.name
-            stem = _stem(name)
-            if stem:
-                if not entry.is_dir():
-                    found.append(Candidate(stem.replace("-", "_"), lead + name, entry.path))
-            elif name not in ("build", "source") and name not in config.excludes and entry.is_dir():
-                if entry.is_symlink() and _was_seen(entry.path, seen):
-                    continue
-                stack.append((entry.path, lead + name))
-    found.sort(key=_path_key)
-    yield from found
-
-
-def _path_key(candidate: Candidate) -> str:
-    return candidate.path
-
-
-def _was_seen(path: str, seen: set[tuple[int, int]]) -> bool:
-    """Whether a symbolic link leads to a directory that another one led to already: links may run in circles."""
-    status = os.stat(path)
-    key = (status.st_dev, status.st_ino)
-    if key in seen:
-        return True
-    seen.add(key)
-    return False
+    paths, names, stamps = native.walk(directory, ["build", "source", *config.excludes], want_stamps)
+    files = [f"{directory}/{path}" for path in paths]
+    lead = f"{shown}/" if shown else ""
+    each = [stamps[at : at + native.STAMP] for at in range(0, len(stamps), native.STAMP)] or [b""] * len(paths)
+    return list(map(Candidate, names, [lead + path for path in paths] if lead else paths, files, each))
 
 
 def _stem(name: str) -> str:
