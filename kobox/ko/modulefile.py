@@ -126,7 +126,7 @@ class ModuleFile:
     def imports(self) -> tuple[Import, ...]:
         """The undefined symbols, in the symbol table's order."""
         crcs = self.versions.get
-        return tuple(Import(name, crcs(name), weak) for name, weak in undefined(self.elf))
+        return tuple([Import(name, crcs(name), weak) for name, weak in undefined(self.elf)])
 
     @cached_property
     def exports(self) -> tuple[Export, ...]:

@@ -13,6 +13,10 @@ from kobox.errors import ModuleFormatError
 from kobox.ko import elf
 
 VERSION_SIZE = 64
+# Of a symbol only where its name begins, its binding and type, and its section, by byte order and size of a long.
+_SYMBOL = {
+    (order, size): struct.Struct(order + ("IBxH16x" if size == 8 else "I8xBxH")) for order in "<>" for size in (4, 8)
+}
 
 
 def versions(module: elf.Elf) -> dict[str, int]:
@@ -40,17 +44,15 @@ def versions(module: elf.Elf) -> dict[str, int]:
 def undefined(module: elf.Elf) -> list[tuple[str, bool]]:
     """(name, whether it is weak) of every undefined global symbol, in the symbol table's order."""
     table, strings, first_global = module.symbol_table()
-    symbol = module.layout.symbol
-    wide = module.layout.long_size == 8
-    table = table[max(first_global, 1) * symbol.size :]
+    layout = module.layout
+    fields = _SYMBOL[layout.order, layout.long_size]
     find, size = strings.find, len(strings)
     found = []
-    for fields in symbol.iter_unpack(table):
-        start, info, index = (fields[0], fields[1], fields[3]) if wide else (fields[0], fields[3], fields[5])
-        # STT_REGISTER (13) are SPARC's application registers, not symbols.
-        if index == elf.SHN_UNDEF and info >> 4 in (elf.STB_GLOBAL, elf.STB_WEAK) and info & 15 != 13:
+    for start, info, index in fields.iter_unpack(table[max(first_global, 1) * layout.symbol.size :]):
+        # STT_REGISTER (13) are SPARC's application registers, not symbols. Bindings are global (1) and weak (2).
+        if not index and 16 <= info < 48 and info & 15 != 13:
             end = find(b"\0", start)
             if end < 0:
                 raise ModuleFormatError(f"a symbol's name at {start:#x} of {size:#x} has no end", path=module.path)
-            found.append((strings[start:end].decode("utf-8", "surrogateescape"), info >> 4 == elf.STB_WEAK))
+            found.append((strings[start:end].decode("utf-8", "surrogateescape"), info >= 32))
     return found
