@@ -13,10 +13,12 @@
  *
  * Nothing is trusted: whatever is damaged or unusual is refused, and liblzma is asked what is wrong with it.
  * Sources: The .xz File Format 1.0.4; LZMA specification (2013), as the LZMA SDK documents it. */
+#define _DEFAULT_SOURCE
 #include "xz.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* A symbol has fewer than 50 bits, and each reads a byte at most: so far behind a damaged chunk's end may be read. */
 #define SLACK 64
@@ -485,6 +487,15 @@ static int lzma_chunk(struct lzma *lzma, const uint8_t *in, const uint8_t *in_en
 
 /* LZMA2 */
 
+/* Asks for large pages: a tenth of the time goes into the faults of small ones. */
+static void use_large_pages(const struct kobox_output *out)
+{
+    const uintptr_t page = 2 << 20;
+    uintptr_t start = ((uintptr_t)out->data + page - 1) & ~(page - 1), end = ((uintptr_t)out->data + out->room) & ~(page - 1);
+    if (out->room >= 4 * page && start < end)
+        madvise((void *)start, end - start, MADV_HUGEPAGE);
+}
+
 static int make_room(struct kobox_output *out, size_t more, size_t limit)
 {
     if (more > limit - out->size)
@@ -501,6 +512,7 @@ static int make_room(struct kobox_output *out, size_t more, size_t limit)
         return -1;
     out->data = data;
     out->room = room;
+    use_large_pages(out);
     return 0;
 }
 
@@ -690,6 +702,8 @@ VISIBLE int kobox_xz(const uint8_t *data, size_t size, struct kobox_output *out,
     struct block *blocks = malloc(BLOCKS * sizeof(*blocks));
     int status = -1;
     out->size = 0;
+    if (out->fixed)
+        use_large_pages(out);
     if (lzma && blocks)
         status = stream(lzma, blocks, data, size, out, limit);
     free(lzma);
