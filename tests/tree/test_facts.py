@@ -83,7 +83,7 @@ def small_modules() -> list[bytes]:
 
 
 def agrees(content: bytes) -> None:
-    """What is read natively ModuleFile does not find worse than it is; what is left it reads or refuses by its one error."""
+    """It is read natively, or else ModuleFile reads it or refuses it by its one error."""
     if natively(content) is None:
         with contextlib.suppress(ModuleFormatError):
             _unusual(ModuleFile(content))
@@ -102,11 +102,9 @@ def test_no_flipped_bits_do_harm(small_modules: list[bytes]) -> None:
         for _ in range(1500):
             damaged = bytearray(content)
             for _ in range(chance.randint(1, 4)):
-                # Half of them where it hurts: the header, and the section headers at the end.
-                at = chance.choice(
-                    [chance.randrange(header), -1 - chance.randrange(2400), chance.randrange(len(content))]
-                )
-                damaged[at] ^= 1 << chance.randrange(8)
+                # Most of them where it hurts: the header, and the section headers at the end.
+                places = (chance.randrange(header), -1 - chance.randrange(2400), chance.randrange(len(content)))
+                damaged[chance.choice(places)] ^= 1 << chance.randrange(8)
             agrees(bytes(damaged))
 
 
@@ -120,7 +118,8 @@ def test_a_file_that_is_read_by_parts_gives_what_one_in_memory_gives(tmp_path: P
     large = max(packaged_tree(*CLOUD).rglob("*.ko"), key=lambda path: path.stat().st_size)
     (whole,) = [read_facts(str(large))]
     assert fields(collect.read_all([str(large)])) == fields(whole)
-    for size in range(1, large.stat().st_size, large.stat().st_size // 23):
+    # All but the last tenth: a signature may end anywhere.
+    for size in range(1, large.stat().st_size * 9 // 10, large.stat().st_size // 23):
         cut = tmp_path / "cut.ko"
         cut.write_bytes(large.read_bytes()[:size])
         assert collect.read_all([str(cut)]).field(0, ERROR)
