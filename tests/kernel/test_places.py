@@ -58,6 +58,6 @@ def test_a_file_that_cannot_be_written_is_no_error(box: Box, tmp_path: Path) -> 
 def test_a_variable_of_a_module_is_not_kept(box: Box, modules: BuiltTestModules, tmp_path: Path) -> None:
     box.insmod(modules("params"))
     places = Places(lambda: box.symbols, tmp_path / "places")
-    assert places.address("params:params_exit") == box.symbols.address("params:init_module")
+    assert places.address("params:params_exit") == box.symbols.address("params:params_exit")
     places.keep()
     assert not (tmp_path / "places").exists()
