@@ -74,7 +74,9 @@ def main() -> int:
         for work, times in group:
             if work in plain:
                 each = plain[work] / times * 1e6
-                print(f"{kind:9} {work:12} {each:9.1f} us {watched[work] / times * 1e6:9.1f} us {watched[work] / plain[work]:6.1f} times")
+                print(
+                    f"{kind:9} {work:12} {each:9.1f} us {watched[work] / times * 1e6:9.1f} us {watched[work] / plain[work]:6.1f} times"
+                )
     if arguments.json:
         arguments.json.write_text(json.dumps({"plain": plain, "watched": watched}, indent=1))
     return 0
