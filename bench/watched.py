@@ -1,4 +1,4 @@
-"""What checking costs: a module's own loops, and the kernel's code that it calls, with the checks of `kobox check` on and off.
+"""What checking costs: a module's own loops, and the kernel's code that it calls, checked and not.
 
     python bench/watched.py [--repeat N] [--checks A,B] [--only WORK] [--json FILE]
 
@@ -73,10 +73,8 @@ def main() -> int:
     for kind, group in (("own", OWN), ("kernel's", KERNELS), ("kernel's", ALLOCATIONS)):
         for work, times in group:
             if work in plain:
-                each = plain[work] / times * 1e6
-                print(
-                    f"{kind:9} {work:12} {each:9.1f} us {watched[work] / times * 1e6:9.1f} us {watched[work] / plain[work]:6.1f} times"
-                )
+                off, on = plain[work] / times * 1e6, watched[work] / times * 1e6
+                print(f"{kind:9} {work:12} {off:9.1f} us {on:9.1f} us {on / off:6.1f} times")
     if arguments.json:
         arguments.json.write_text(json.dumps({"plain": plain, "watched": watched}, indent=1))
     return 0

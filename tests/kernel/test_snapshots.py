@@ -18,7 +18,8 @@ import pytest
 from kobox.errors import KernelImageError, KoboxError, SnapshotError
 from kobox.images.store import KernelImage
 from kobox.kernel import snapshots
-from kobox.kernel.box import MEMORY, Box, boot
+from kobox.kernel.booting import MEMORY, boot
+from kobox.kernel.box import Box
 from kobox.kernel.guest import COMMAND_LINE
 from tests.building import BuiltTestModules
 
