@@ -19,8 +19,9 @@ from kobox.cli.kmod_front import (
     write_json,
 )
 from kobox.errors import KernelError, KoboxError
+from kobox.ko.name import from_path
 from kobox.tree import config as configuration
-from kobox.tree.moduletree import ModuleTree
+from kobox.tree.moduletree import Match, ModuleTree
 from kobox.tree.plan import ABSENT, ModuleNotFoundInTreeError, Plan
 
 if TYPE_CHECKING:
@@ -207,7 +208,11 @@ class _Run:
         )
 
     def _resolve(self, name: str) -> int:
-        matches = self._tree.lookup(name)
+        if name.startswith(("/", "./", "../")):
+            os.stat(name)
+            matches = [Match(from_path(name), "")]
+        else:
+            matches = self._tree.lookup(name)
         if not matches:
             from kobox.tree.plan import not_found
 

@@ -139,8 +139,9 @@ class ModuleTree:
     ) -> Plan:
         """What to do to load what a name stands for, in order, each step with its reason.
 
-        A name beginning with `/`, `./` or `../` is the path of a module file, loaded without dependencies. With
-        `repeated` a module that is reached in several ways is planned as often, as `modprobe -D` prints it. Raises
+        A name beginning with `/`, `./` or `../` is the path of a module file; it needs what the tree's module of that
+        name needs. With `repeated` a module that is reached in several ways is planned as often, as `modprobe -D`
+        prints it. Raises
         `OSError` for a path that is not there, `ModuleNotFoundInTreeError` when nothing is known by that name,
         `ForbiddenModuleError` when the configuration's forbid or allow list stands against it.
         """

@@ -110,15 +110,21 @@ class Planner:
         return Plan(name, tuple(match.module for match in matches), tuple(self._steps))
 
     def _plan_file(self, name: str, parameters: str) -> Plan:
+        """The file itself is loaded; what its module needs is what the tree knows of a module of that name."""
         os.stat(name)
         path, module = os.path.join(os.getcwd(), name), from_path(name)
+        if module in self._config.blacklist and self._use_blacklist:
+            return Plan(name, (module,), (Step(ABSENT, module, "", "", "", "", "blacklisted", False, True),))
         if not self._config.is_allowed(module):
             raise ForbiddenModuleError(module, module)
-        self._place(module, "asked for", True, "", parameters, self._ignore_commands)
-        steps = tuple(
-            step._replace(path=path, action=INSMOD) if step.action == ABSENT else step for step in self._steps
-        )
-        return Plan(name, (module,), tuple(s._replace(path=path) if s.action == INSMOD else s for s in steps))
+        self._add(module, "asked for", True, "", parameters, self._ignore_commands)
+        steps = [
+            step._replace(path=path, action=INSMOD)
+            if step.module == module and step.action in (ABSENT, INSMOD)
+            else step
+            for step in self._steps
+        ]
+        return Plan(name, (module,), tuple(steps))
 
     def _request(self, match: Match, name: str, parameters: str) -> None:
         by_alias = bool(match.alias)
@@ -146,19 +152,21 @@ class Planner:
                         raise ForbiddenModuleError(each, module)
                     return
         for each in below:
-            self._with_softdeps(each, f"dependency of {module}", required, "", "", ignore_commands)
-        self._with_softdeps(module, reason, required, alias, parameters, ignore_commands)
+            self._with_softdeps(each, f"dependency of {module}", required, "", "")
+        if ignore_commands:
+            # kmod ignores the softdeps of the module itself with its commands, and both of no other module.
+            self._place(module, reason, required, alias, parameters, True)
+        else:
+            self._with_softdeps(module, reason, required, alias, parameters)
 
-    def _with_softdeps(
-        self, module: str, reason: str, required: bool, alias: str, parameters: str, ignore_commands: bool
-    ) -> None:
+    def _with_softdeps(self, module: str, reason: str, required: bool, alias: str, parameters: str) -> None:
         softdep = self._tree.softdeps.get(module)
         if module in self._placed and not self._repeated:
             return
         if softdep:
             for name in softdep.pre:
                 self._soft(name, f"softdep pre of {module}")
-        self._place(module, reason, required, alias, parameters, ignore_commands)
+        self._place(module, reason, required, alias, parameters, False)
         if softdep:
             for name in softdep.post:
                 self._soft(name, f"softdep post of {module}")

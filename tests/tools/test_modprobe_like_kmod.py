@@ -68,6 +68,21 @@ def test_the_plan_for_every_module_is_kmods(cloud_one_softdep: Tree, base: tuple
     assert kobox("modprobe", *base, "-D", "-a", *names) == kmod("modprobe", *base, "-D", "-a", *names)
 
 
+@pytest.mark.parametrize("options", [("-D",), ("-R",), ("-n", "-v"), ("-D", "-i"), ("-D", "-b")], ids=" ".join)
+def test_a_file_s_path_means_what_it_means_to_kmod(
+    cloud_one_softdep: Tree, base: tuple[str, ...], kmod: Kmod, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """The file itself, and what the tree's module of that name needs."""
+    files = {path.stem: path for path in cloud_one_softdep.path.rglob("*.ko")}
+    (tmp_path / "elsewhere").mkdir()
+    copies = [tmp_path / "elsewhere" / name for name in ("btrfs.ko", "unheard_of.ko")]
+    for copy in copies:
+        copy.symlink_to(files["btrfs"])
+    names = ("nft_flow_offload", "dummy", "tun", "virtio_blk", "raid6_pq", "veth")
+    for path in (*copies, *(files[name] for name in names)):
+        assert kobox("modprobe", *base, *options, path, "x=1") == kmod("modprobe", *base, *options, path, "x=1"), path
+
+
 @pytest.mark.parametrize("option", ["-R", "-D"])
 def test_hundreds_of_aliases_mean_what_they_mean_to_kmod(
     cloud_one_softdep: Tree, base: tuple[str, ...], kmod: Kmod, option: str
