@@ -293,9 +293,7 @@ def _show_symbols(messages: Messages, path: str, exports: bool) -> int:
         if exports:
             rows = [(export.crc or 0, export.name) for export in module.exports]
         else:
-            left = dict(module.versions)
-            rows = [(left.pop(symbol.name, 0), symbol.name) for symbol in module.imports]
-            rows += [(crc, name) for name, crc in left.items()]
+            rows = [(crc, name) for name, crc in module.versions.items()]
     except OSError as error:
         messages.fatal(f"Module {path} not found." + ("" if error.errno == 2 else f"\n{error.strerror}"))
         return 1
@@ -303,7 +301,7 @@ def _show_symbols(messages: Messages, path: str, exports: bool) -> int:
         messages.fatal(text_of(error))
         return 1
     if not rows:
-        messages.fatal(f"could not get symbols of {path}: No data available")
+        messages.fatal(f"could not get {'symbols' if exports else 'modversions'} of {path}: No data available")
         return 1
     write("".join(f"0x{crc:08x}\t{name}\n" for crc, name in rows))
     return 0
