@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from kobox.cli.kmod_front import (
     Messages,
     Option,
@@ -12,9 +14,7 @@ from kobox.cli.kmod_front import (
     write_json,
 )
 from kobox.errors import KoboxError
-from kobox.tools.modinfo import Report, describe, modinfo
-from kobox.tree.moduletree import ModuleTree
-from kobox.tree.plan import ModuleNotFoundInTreeError
+from kobox.tools.modinfo import Report, describe, is_file, modinfo, of_file
 
 OPTIONS = (
     Option(("author",), "a"),
@@ -107,8 +107,8 @@ def main(argv: list[str], prog: str) -> int:
     if not arguments:
         messages.error("missing module or filename.")
         return 1
-    tree = ModuleTree.of(release_or_own(release), root=root)
-    reports, status = _reports(messages, tree, arguments, "modname" in chosen, printer=_printer(field, chosen))
+    printer = _printer(field, chosen)
+    reports, status = _reports(messages, (release, root), arguments, "modname" in chosen, printer)
     if "json" in chosen:
         write_json([_as_json(report) for report in reports])
     elif field and not _is_known(field, reports):
@@ -136,23 +136,37 @@ def _printer(field: str, chosen: set[str]) -> _Printer | None:
 
 
 def _reports(
-    messages: Messages, tree: ModuleTree, modules: list[str], by_name: bool, printer: _Printer | None
+    messages: Messages, place: tuple[str, str], modules: list[str], by_name: bool, printer: _Printer | None
 ) -> tuple[list[Report], int]:
     status = 0
     found = []
     for module in modules:
         try:
-            for report in modinfo(tree, module, by_name=by_name):
+            for report in _of(module, place, by_name):
                 found.append(report)
                 if printer:
                     printer(report)
-        except ModuleNotFoundInTreeError as error:
-            messages.error(f"Module {module} not found." + (f"\n{error.hint}" if error.hint else ""))
-            status = 1
         except (KoboxError, OSError) as error:
-            messages.error(text_of(error))
+            messages.error(_text_of(module, error))
             status = 1
     return found, status
+
+
+def _text_of(module: str, error: KoboxError | OSError) -> str:
+    # ModuleNotFoundInTreeError, told without importing what plans loads.
+    if isinstance(error, KoboxError) and isinstance(error, LookupError):
+        return f"Module {module} not found." + (f"\n{error.hint}" if error.hint else "")
+    return text_of(error)
+
+
+def _of(module: str, place: tuple[str, str], by_name: bool) -> list[Report]:
+    """The reports for a file, or for a name in the tree of this (release, root), which a file's path does without."""
+    if not by_name and is_file(module):
+        return [of_file(os.path.join(os.getcwd(), module))]
+    from kobox.tree.moduletree import ModuleTree
+
+    release, root = place
+    return modinfo(ModuleTree.of(release_or_own(release), root=root), module, by_name=by_name)
 
 
 def _whole(report: Report, end: str) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from kobox.errors import KoboxError, ModuleFormatError
 from kobox.ko.modinfo import Modinfo, Parameter, parse_builtin
-from kobox.tree.moduletree import ModuleTree
+
+if TYPE_CHECKING:
+    from kobox.tree.moduletree import ModuleTree
 
 BUILTIN_PATH = "(builtin)"
 
@@ -42,7 +44,7 @@ def modinfo(tree: ModuleTree, module: str, *, by_name: bool = False) -> list[Rep
 
     Raises `ModuleNotFoundInTreeError`, `ModuleFormatError`, `OSError`.
     """
-    if not by_name and (("/" in module or module.endswith(".ko") or ".ko." in module) and os.path.isfile(module)):
+    if not by_name and is_file(module):
         return [of_file(os.path.join(os.getcwd(), module))]
     if by_name:
         from kobox.ko.name import canonical
@@ -55,6 +57,11 @@ def modinfo(tree: ModuleTree, module: str, *, by_name: bool = False) -> list[Rep
 
         raise not_found(tree, module)
     return [_of_name(tree, name) for name in names]
+
+
+def is_file(module: str) -> bool:
+    """Whether this is the path of a module's file rather than a name."""
+    return ("/" in module or module.endswith(".ko") or ".ko." in module) and os.path.isfile(module)
 
 
 def _of_name(tree: ModuleTree, name: str) -> Report:
