@@ -49,7 +49,7 @@ def collect(modules: Sequence[Candidate], request: Request) -> Gathered:
     if known and known.paths == paths and known.stamps == stamps:
         return Gathered(known.facts, 0)
     places = _places(known)
-    taken = [places.get((file, stamps[native.STAMP * i : native.STAMP * (i + 1)])) for i, file in enumerate(files)]
+    taken = [places.get((module.file, module.stamp)) for module in modules]
     missing = [number for number, place in enumerate(taken) if place is None]
     fresh = iter(range(len(missing)))
     found = read_all([files[number] for number in missing])
@@ -96,7 +96,8 @@ def _load(memory: Memory) -> _Known | None:
     count, size = struct.unpack_from("=II", data)
     paths_at = 8 + native.STAMP * count
     facts_at = paths_at + size
-    return _Known(data[paths_at:facts_at], data[8:paths_at], Facts(data[facts_at:]))
+    facts = Facts(data[facts_at:])
+    return _Known(data[paths_at:facts_at], data[8:paths_at], facts) if facts.count == count else None
 
 
 def _store(memory: Memory, files: Sequence[str], stamps: bytes, facts: Facts) -> None:
