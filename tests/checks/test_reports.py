@@ -33,7 +33,7 @@ def told(
 ) -> tuple[subprocess.CompletedProcess[str], Path]:
     """`kobox check` of errptr with everything that it can write."""
     room = tmp_path_factory.mktemp("told")
-    files = ("--sarif", "x.sarif", "--html", "x.html", "--lcov", "x.info")
+    files = ("--sarif", "x.sarif", "--html", "x.html", "--lcov", "x.info", "--no-elsewhere")
     return kobox_check(room, faulty_paths("errptr"), "-k", debian_kernel.name, "--exercise", "none", *files), room
 
 
@@ -114,7 +114,7 @@ def test_lcov_names_the_source_and_its_lines(told: Any, faulty_paths: BuiltTestM
 def test_nothing_found_is_0_and_what_cannot_be_checked_is_2(
     faulty_paths: BuiltTestModules, modules: BuiltTestModules, debian_kernel: KernelImage, tmp_path: Path
 ) -> None:
-    options = ("-k", debian_kernel.name, "--exercise", "none", "--json", "--loads", "1")
+    options = ("-k", debian_kernel.name, "--exercise", "none", "--json", "--loads", "1", "--no-elsewhere")
     clean = kobox_check(tmp_path, faulty_paths("errptr_right"), *options)
     assert clean.returncode == 0, clean.stdout + clean.stderr
     (report,) = json.loads(clean.stdout)
@@ -146,7 +146,16 @@ def test_a_relocation_for_a_symbol_that_is_not_there_is_told(
 def test_fail_on_warning_is_stricter(
     faulty_paths: BuiltTestModules, debian_kernel: KernelImage, tmp_path: Path
 ) -> None:
-    options = (faulty_paths("errorpath"), "-k", debian_kernel.name, "--exercise", "none", "--loads", "1")
+    options = (
+        faulty_paths("errorpath"),
+        "-k",
+        debian_kernel.name,
+        "--exercise",
+        "none",
+        "--loads",
+        "1",
+        "--no-elsewhere",
+    )
     assert kobox_check(tmp_path, *options).returncode == 0
     assert kobox_check(tmp_path, *options, "--fail-on", "warning").returncode == 1
 
