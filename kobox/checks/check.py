@@ -32,7 +32,7 @@ from kobox.checks.faults import Fault, FaultInjection, Faults, FaultSites, Fault
 from kobox.checks.files import Surroundings, Target
 from kobox.checks.finding import Chain, Finding, Severity, worst_first
 from kobox.checks.pool import Pool, WorkerDied
-from kobox.checks.races import CMDLINE, Interrupted, Race, Traced, calls_of, points_of
+from kobox.checks.races import CMDLINE, REMOVE, Interrupted, Race, Traced, calls_of, points_of
 from kobox.checks.timeline import Event, Timeline
 from kobox.errors import BoxHungError, KoboxError
 from kobox.ko.modulefile import ModuleFile
@@ -259,8 +259,9 @@ class Examiner:
         findings: list[Finding] = []
         switched = 0
         for point in points:
-            exercise = Interrupted(replace(race, point=point))
-            found = [finding for finding in self.play(exercise) if finding.stage == "exercise" or finding.records]
+            exercise = Interrupted(replace(race, point=point), self.file.name)
+            stages = ("exercise", "exit", "after") if race.second == REMOVE else ("exercise",)
+            found = [finding for finding in self.play(exercise) if finding.stage in stages or finding.records]
             findings += [
                 replace(finding, fault=str(exercise.race), message=f"{finding.message}; {exercise.race.words}")
                 for finding in found
@@ -482,7 +483,7 @@ class _Checking:
             for setup, first, second in pairs:
                 self.races += 1
                 pool.submit(Unit("race", races=(Race(setup, first, second, 0),)))
-            if not self.races:
+            if self.races == 1:  # what the module does by itself
                 report.unchecked.append("races: the exercise found no calls that two processes could make at once")
 
     def _submit(self, pool: Pool[Unit, Outcome], runs: Sequence[Faults]) -> None:

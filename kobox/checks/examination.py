@@ -315,6 +315,10 @@ class Examination:
         self.stage = Stage.EXERCISE
         if exercise is not None:
             self._exercise(exercise)
+        if self._gone:  # the exercise has unloaded it
+            self._over(Stage.AFTER)
+            self.lives += 1
+            return True
         self.stage = Stage.EXIT
         try:
             loaded.unload()
@@ -414,10 +418,13 @@ class Examination:
                 for check in self.checks:
                     check.exited(self)
 
-        for member, returned in (("init", init_returned), ("exit", exit_returned)):
+        def exit_begins(hit: Hit) -> None:
+            self.stage = Stage.EXIT
+
+        for member, begins, returned in (("init", None, init_returned), ("exit", exit_begins, exit_returned)):
             function = int.from_bytes(read(module.address + btf.offset("module", member), 8), "little")
             if function:
-                self.probe_code(function, None, returned)
+                self.probe_code(function, begins, returned)
 
     def _leave_init_code(self) -> None:
         """Init has run: the kernel frees its code, and another module may come to lie there."""

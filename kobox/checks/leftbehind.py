@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from kobox.checks.examination import Check, Examination, Stage, Trace
-from kobox.checks.finding import Severity, Thing
+from kobox.checks.finding import Frame, Severity, Thing
 from kobox.checks.pending import Pending, Waiting
 from kobox.checks.resources import Call, Resource, relevant, resource_table
 from kobox.errors import KoboxError
@@ -68,8 +68,12 @@ class LeftBehind(Check):
         self._armed_by.clear()
 
     def exited(self, examination: Examination) -> None:
-        """Whether RCU callbacks have run must not depend on how long the kernel takes to free the module."""
-        for one in self._pending.callbacks(self._module) if self._module else ():
+        """Whether RCU callbacks have run, and tasks have left its code, must not depend on how long the kernel takes to
+        free the module."""
+        if self._module is None:
+            return
+        stack_pointer = examination.box.machine.register("rsp")
+        for one in (*self._pending.callbacks(self._module), *self._pending.interrupted(self._module, stack_pointer)):
             self._report_waiting(one)
 
     def leaving(self, examination: Examination) -> None:
@@ -283,18 +287,22 @@ class LeftBehind(Check):
         elif one.kind == "kthread":
             trace = self._thread_maker(one.address)
         chain = examination.chain(trace) if trace is not None else ()
+        if one.kind == "file":
+            chain = (Frame(self._examination.symbol(one.function), module=self._examination.file.name),)
         which = one.name or self._examination.symbol(one.address)
         function = self._examination.symbol(one.function)
         label = f"{resource.what} {which}".rstrip()
-        verb = "still runs" if one.kind in ("kthread", "task") else "still waits"
-        message = f"{label} {verb} to call {function}()" if verb == "still waits" else f"{label} {verb} in {function}()"
+        does = {"kthread": "still runs in {}()", "task": "still runs in {}()", "file": "is still open by {}"}
+        message = f"{label} {does.get(one.kind, 'still waits to call {}()').format(function or 'its operations')}"
         examination.report(
             "left-behind",
             Severity.ERROR,
             f"{message}, whose memory goes",
             chain=chain,
             thing=Thing(label, one.address, made=chain),
-            advice=f"Undo it by {resource.advice} before the module goes.",
+            advice=f"Undo it by {resource.advice} before the module goes."
+            if one.kind != "file"
+            else f"Set {resource.advice}.",
         )
 
     def _thread_maker(self, task: int) -> Trace | None:
