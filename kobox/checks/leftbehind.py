@@ -53,7 +53,7 @@ class LeftBehind(Check):
         self._symbols = examination.box.symbols
         self._module: LoadedAt | None = None
         self._made: dict[int, dict[Key, list[Made]]] = {}
-        self._armed: dict[int, Trace] = {}  # by the object that was armed last
+        examination.armed.clear()
         self._armed_by: dict[tuple[int, int], Trace] = {}
         imports = [found.name for found in examination.file.imports]
         self._resources = relevant(resource_table(), imports)
@@ -64,7 +64,7 @@ class LeftBehind(Check):
     def linked(self, examination: Examination) -> None:
         self._module = examination.module
         self._made.clear()
-        self._armed.clear()
+        examination.armed.clear()
         self._armed_by.clear()
 
     def exited(self, examination: Examination) -> None:
@@ -81,7 +81,7 @@ class LeftBehind(Check):
         if self._module is None:
             return
         stack_pointer = examination.box.machine.register("rsp")
-        waiting, unknown = self._pending.find(self._module, tuple(self._armed), stack_pointer)
+        waiting, unknown = self._pending.find(self._module, tuple(examination.armed), stack_pointer)
         for what in unknown:
             examination.leave_out(f"what is left behind: {what}")
         for one in waiting:
@@ -138,7 +138,7 @@ class LeftBehind(Check):
         key, caller = hit.args[place], self._examination.box.watch.caller
         if (key, caller) not in self._armed_by:
             self._armed_by[key, caller] = self._examination.trace(hit, limit=_LIMIT)
-        self._armed[key] = self._armed_by[key, caller]
+        self._examination.armed[key] = self._armed_by[key, caller]
 
     def _making(self, number: int, resource: Resource, call: Call, hit: Hit) -> None:
         if self._module is None or (resource.mine and not self._is_own(resource, call, hit)):
@@ -281,7 +281,7 @@ class LeftBehind(Check):
     def _report_waiting(self, one: Waiting) -> None:
         resource = next(found for found in resource_table().resources if found.pending == one.kind)
         examination = self._examination
-        trace = self._armed.get(one.address)
+        trace = examination.armed.get(one.address)
         if one.frames:
             trace = Trace(one.frames, examination.placement)
         elif one.kind == "kthread":

@@ -11,7 +11,8 @@
  *     kernel's function    --block hook----> watch_reached: the rule of that function, its arguments, shadow --> report
  *
  * A report goes to Python, which knows the objects. Nothing is watched where no range is set, and nothing here changes
- * what the guest does, but that fresh stack frames are filled with a pattern by which unwritten bytes are known later.
+ * what the guest does, but that fresh stack frames and objects are filled with a pattern by which unwritten bytes are known
+ * later, and freed objects with another, by which it is known whether anybody has written there.
  */
 #define _GNU_SOURCE
 #include "core.h"
@@ -32,6 +33,7 @@ struct cached { uint64_t page, value; const uint8_t *entry; uint64_t physical; }
 struct bound { uint64_t start, end, site; };
 struct room { uint64_t pc, offset, limit; };
 #define ROOMS 1024
+#define KEPT 1024
 #define RELATIVE 0x80000000u /* in insn.bound: how many bytes from the operand's base on */
 
 /* What a function of the kernel does with the memory that its arguments point to. */
@@ -68,6 +70,8 @@ struct watch {
     struct pointer { uint64_t start, end; } pointers[16]; /* the variables that registers point into */
     uint16_t pointing, moved;    /* which registers do; which of them were moved by what only the program knows */
     uint64_t pointing_stack;     /* of the task whose registers they are */
+    struct kept { uint64_t address, size; } kept[KEPT]; /* freed, filled and kept, the oldest first */
+    size_t kept_count;
     uint64_t stack_limit;        /* how deep a stack may be in a module's code; 0: as deep as it likes */
     bool trusting;               /* a report was answered with: no more of this instruction */
 };
@@ -113,6 +117,8 @@ static struct range *range_of(struct watch *w, uint64_t address)
 
 /* What an unwritten byte of RAM is filled with: by its place in a word, so that a copy of it is known too. */
 static uint8_t pattern(uint64_t pa) { return (uint8_t)(0xA75BC993E56D8BF1ull >> 8 * (pa & 7)); }
+
+#define FREED_BYTE 0x6b /* POISON_FREE, include/linux/poison.h: as a pointer it leads nowhere */
 
 /* ---- looking --------------------------------------------------------------------------------------------------------- */
 static int tell_watcher(struct machine *m, int kind, uint64_t pc, uint64_t address, uint64_t size, int access, uint64_t detail)
@@ -772,6 +778,7 @@ EXPORT void kobox_watch_forget(struct machine *m)
         return;
     kobox_watch_leave(m);
     w->executed = 0;
+    w->kept_count = 0;
     madvise(w->shadow, m->ram_size + PAGE, MADV_DONTNEED);
     memset(w->tlb, 0, sizeof w->tlb);
 }
@@ -780,6 +787,68 @@ EXPORT void kobox_watch_mark(struct machine *m, uint64_t address, uint64_t size,
 {
     if (m->watch)
         fill(m, address, size, (uint8_t)mark, with_pattern);
+}
+
+/* A freed object is kept from now on: it is filled with FREED_BYTE, and whoever writes there is found out. */
+EXPORT int kobox_watch_keep(struct machine *m, uint64_t address, uint64_t size)
+{
+    struct watch *w = m->watch;
+    if (!w || w->kept_count == KEPT)
+        return -1;
+    w->kept[w->kept_count++] = (struct kept){address, size};
+    for (uint64_t at = address, piece; at < address + size; at += piece) {
+        uint64_t pa = physical(m, at), rest = address + size - at;
+        piece = PAGE - (at & (PAGE - 1));
+        piece = piece < rest ? piece : rest;
+        if (pa < NOT_RAM)
+            memset(m->ram + pa, FREED_BYTE, piece);
+    }
+    return 0;
+}
+
+/* It is kept no longer. */
+EXPORT void kobox_watch_give(struct machine *m, uint64_t address)
+{
+    struct watch *w = m->watch;
+    for (size_t i = 0; w && i < w->kept_count; i++) {
+        if (w->kept[i].address != address)
+            continue;
+        memmove(w->kept + i, w->kept + i + 1, (--w->kept_count - i) * sizeof *w->kept);
+        return;
+    }
+}
+
+/* From which byte to which a kept object was changed; false: it is as it was filled. */
+static bool spoilt(struct machine *m, const struct kept *k, uint64_t *from, uint64_t *to)
+{
+    bool found = false;
+    for (uint64_t at = 0, piece; at < k->size; at += piece) {
+        uint64_t va = k->address + at, pa = physical(m, va), rest = k->size - at;
+        piece = PAGE - (va & (PAGE - 1));
+        piece = piece < rest ? piece : rest;
+        const uint8_t *ram = m->ram + pa;
+        if (pa >= NOT_RAM || (ram[0] == FREED_BYTE && !memcmp(ram, ram + 1, piece - 1)))
+            continue;
+        for (uint64_t i = 0; i < piece; i++)
+            if (ram[i] != FREED_BYTE) {
+                *from = found ? *from : at + i;
+                *to = at + i + 1;
+                found = true;
+            }
+    }
+    return found;
+}
+
+/* The youngest kept object that was changed, of those that make up `budget` bytes: its address, from, to; else false. */
+EXPORT int kobox_watch_spoilt(struct machine *m, uint64_t budget, uint64_t *out)
+{
+    struct watch *w = m->watch;
+    for (size_t i = w ? w->kept_count : 0; i-- && w->kept[i].size <= budget; budget -= w->kept[i].size)
+        if (spoilt(m, &w->kept[i], &out[1], &out[2])) {
+            out[0] = w->kept[i].address;
+            return 1;
+        }
+    return 0;
 }
 
 /* The marks of `size` bytes; 0xFF where nothing is mapped. */

@@ -80,6 +80,9 @@ class Part(NamedTuple):
     like: int = 255
 
 
+FREED_BYTE = 0x6B
+"""What kept objects are filled with (POISON_FREE of the kernel's own, include/linux/poison.h)."""
+
 NO_REGISTER = 16
 _NAMES = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
 
@@ -194,6 +197,23 @@ class Watch:
     def mark(self, address: int, size: int, mark: Mark, *, pattern: bool = False) -> None:
         """Say what is known of memory; with `pattern`, fill it with what unwritten memory is known by."""
         self._core.kobox_watch_mark(self._machine.handle, address, size, int(mark), pattern)
+
+    def keep(self, address: int, size: int) -> bool:
+        """Fill a freed object with FREED_BYTE, so that `spoilt` finds out who writes there; False when there are too
+        many. `give` ends it."""
+        return not self._core.kobox_watch_keep(self._machine.handle, address, size)
+
+    def give(self, address: int) -> None:
+        """An object is kept no longer."""
+        self._core.kobox_watch_give(self._machine.handle, address)
+
+    def spoilt(self, budget: int) -> tuple[int, int, int] | None:
+        """The youngest of the kept objects that was changed: its address, and from where to where in it. Only so many
+        bytes of them are looked at."""
+        out = (ctypes.c_uint64 * 3)()
+        if not self._core.kobox_watch_spoilt(self._machine.handle, budget, out):
+            return None
+        return out[0], out[1], out[2]
 
     def marks(self, address: int, size: int) -> bytes:
         """What is known of memory, a byte each; 0xFF where none is mapped."""
