@@ -34,6 +34,9 @@ _LEVEL_COLOURS = {"emerg": "31;1", "alert": "31;1", "crit": "31;1", "err": "31",
 def main(argv: list[str], prog: str) -> int:
     """Entry point of the subcommand."""
     arguments = _parser(prog).parse_args(argv)
+    from kobox.machine import native
+
+    native.preload()
     import kobox
     from kobox.cli.progress import ProgressLine
     from kobox.images.store import Store

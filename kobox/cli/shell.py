@@ -40,6 +40,9 @@ def main(argv: list[str], prog: str) -> int:
     arguments = parser.parse_args(argv)
     if arguments.save and (arguments.net or arguments.disk):
         parser.error("a box with network cards or disks cannot be kept: --save goes without --net and --disk")
+    from kobox.machine import native
+
+    native.preload()
     while True:
         try:
             return _session(arguments, prog)

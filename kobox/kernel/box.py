@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from kobox.kernel.disks import Disk
     from kobox.kernel.network import Network
+    from kobox.kernel.places import Places
     from kobox.kernel.programs import Program
     from kobox.kernel.wire import InStep
 
@@ -111,6 +112,7 @@ class Box(Kernel):
         self.epoch = 0
         self._findings_from = int(about["findings"])
         self._symbols: Any = None
+        self._places: Places | None = None
         self._probes: Any = None
         self._watch: Any = None
         self._unwinder: Any = None
@@ -147,6 +149,8 @@ class Box(Kernel):
         """Free the box. Files and modules in it are gone."""
         if not self._closed:
             self._closed = True
+            if self._places is not None:
+                self._places.keep()
             self._start.release()
             self._machine.close()
 
@@ -630,6 +634,15 @@ class Box(Kernel):
             cache = self._place / "symbols" if self._place else None
             self._symbols = Symbols(self._machine, self._facts, cache, lambda: self.read_bytes("/proc/kallsyms"))
         return self._symbols
+
+    @property
+    def places(self) -> Places:
+        """Where the kernel's variables and the members of its structures are."""
+        if self._places is None:
+            from kobox.kernel.places import Places
+
+            self._places = Places(lambda: self.symbols, self._place / "places" if self._place else None)
+        return self._places
 
     @property
     def memory(self) -> Memory:

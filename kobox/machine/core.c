@@ -1723,14 +1723,26 @@ static bool is_zero(const uint8_t *page)
  */
 EXPORT int64_t kobox_ram_save(struct machine *m, int fd, uint64_t offset, uint8_t *used)
 {
-    int64_t count = 0;
-    for (uint64_t page = 0; page < m->ram_size / PAGE; page++) {
+    uint64_t pages = m->ram_size / PAGE, *list = malloc(pages * 8);
+    if (!list)
+        return -ENOMEM;
+    size_t written = m->base ? 0 : written_pages(m, list); /* memory that nobody has touched need not be looked at */
+    memset(used, 0, pages);
+    for (size_t i = 0; i < (written ? written : pages); i++) {
+        uint64_t page = written ? list[i] : i;
         used[page] = !is_zero(m->ram + page * PAGE);
-        if (!used[page])
-            continue;
-        count++;
-        if (pwrite(fd, m->ram + page * PAGE, PAGE, offset + page * PAGE) != (ssize_t)PAGE)
-            return errno ? -errno : -EIO;
+    }
+    free(list);
+    int64_t count = 0;
+    for (uint64_t page = 0, end; page < pages; page = end + 1) {
+        for (end = page; end < pages && used[end]; end++)
+            count++;
+        for (uint64_t at = page * PAGE; at < end * PAGE;) {
+            ssize_t done = pwrite(fd, m->ram + at, end * PAGE - at, offset + at);
+            if (done <= 0)
+                return done && errno ? -errno : -EIO;
+            at += done;
+        }
     }
     return ftruncate(fd, offset + m->ram_size) ? -errno : count;
 }
@@ -1760,7 +1772,7 @@ EXPORT uint64_t kobox_sum_runs(const uint8_t *base, const uint64_t *runs, uint64
 static bool find_functions(struct machine *m, const char *library)
 {
     struct api *a = &m->uc_;
-    a->handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
+    a->handle = dlopen(library, RTLD_LAZY | RTLD_LOCAL);
     if (!a->handle)
         return false;
     struct { const char *name; void *where; } wanted[] = {
@@ -1780,18 +1792,23 @@ static bool find_functions(struct machine *m, const char *library)
     return true;
 }
 
-/* Copy this process's own memory as far as it is mapped; the kernel takes a stretch of it wholly or not at all. */
+/* Load libunicorn ahead of the first machine: it takes longer than all else that a machine needs. */
+EXPORT void kobox_preload(const char *library) { dlopen(library, RTLD_LAZY | RTLD_LOCAL); }
+
+enum { ENGINE = 4096, OBJECT = 1 << 17 }; /* how much is looked at of uc_engine, and of what may be the CPU object */
+
+/* Copy this process's own memory as far as it is mapped: the kernel takes each stretch, a page here, wholly or not at all. */
 static size_t peek(const uint8_t *from, uint8_t *to, size_t size)
 {
-    size_t done = 0;
-    while (done < size) {
+    struct iovec local = {to, size}, remote[OBJECT / PAGE + 1];
+    size_t count = 0;
+    for (size_t done = 0; done < size; count++) {
         size_t piece = PAGE - ((uintptr_t)(from + done) & (PAGE - 1));
-        struct iovec local = {to + done, piece < size - done ? piece : size - done}, remote = {(void *)(from + done), local.iov_len};
-        if (process_vm_readv(getpid(), &local, 1, &remote, 1, 0) <= 0)
-            break;
-        done += local.iov_len;
+        remote[count] = (struct iovec){(void *)(from + done), piece < size - done ? piece : size - done};
+        done += remote[count].iov_len;
     }
-    return done;
+    ssize_t copied = process_vm_readv(getpid(), &local, 1, remote, count, 0);
+    return copied < 0 ? 0 : (size_t)copied;
 }
 
 static uint64_t word_at(const uint8_t *at)
@@ -1807,7 +1824,6 @@ static uint64_t word_at(const uint8_t *at)
  */
 static bool find_cpu(struct machine *m, uint64_t marker, uint64_t ip)
 {
-    enum { ENGINE = 4096, OBJECT = 1 << 17 };
     static const uint64_t second = 0x0807060504030201ull;
     uint8_t engine[ENGINE], *object = malloc(OBJECT);
     size_t size = peek((const uint8_t *)m->uc, engine, ENGINE);

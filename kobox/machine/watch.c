@@ -271,6 +271,11 @@ static void fill(struct machine *m, uint64_t address, uint64_t size, uint8_t mar
     }
 }
 
+static inline uint64_t per_cpu_base(const struct machine *m)
+{
+    return ((const struct segment *)(m->cpu + AT_SEGS))[5].base;
+}
+
 static inline uint64_t operand(const struct machine *m, const struct insn *i, uint64_t pc)
 {
     uint64_t address = (uint64_t)(int64_t)i->disp;
@@ -281,8 +286,17 @@ static inline uint64_t operand(const struct machine *m, const struct insn *i, ui
     if (i->index != NO_REG)
         address += live_reg(m, i->index) * i->scale;
     if (i->flags & INSN_GS)
-        address += ((const struct segment *)(m->cpu + AT_SEGS))[5].base;
+        address += per_cpu_base(m);
     return address;
+}
+
+/*
+ * An address that is to be compared with a variable's start: a per-CPU variable is known by its offset in each CPU's part (no
+ * address of the kernel's), and used where this CPU's part is (include/asm-generic/percpu.h, SHIFT_PERCPU_PTR).
+ */
+static inline uint64_t as_known(const struct machine *m, uint64_t start, uint64_t address)
+{
+    return start >> 63 || !(address >> 63) ? address : address - per_cpu_base(m);
 }
 
 static void look_at_string(struct machine *m, struct insn *i, uint64_t pc)
@@ -327,8 +341,9 @@ static void look_at_operand(struct machine *m, struct insn *i, uint64_t pc)
         }
     } else if (i->bound) {
         const struct bound *b = &w->bounds[i->bound - 1];
-        if (address < b->start || address + i->size > b->end) {
-            tell_watcher(m, REPORT_BOUND, pc, address, i->size, i->flags & 3, i->bound - 1);
+        uint64_t at = as_known(m, b->start, address);
+        if (at < b->start || at + i->size > b->end) {
+            tell_watcher(m, REPORT_BOUND, pc, at, i->size, i->flags & 3, i->bound - 1);
             goto done;
         }
     }
@@ -377,7 +392,7 @@ static void follow(struct machine *m, const struct insn *i, uint64_t pc)
     case POINTER_STEP:
         if (w->pointing & dest) {
             const struct pointer *p = &w->pointers[i->dest];
-            uint64_t next = live_reg(m, i->dest) + (uint64_t)(int64_t)i->disp, size = p->end - p->start;
+            uint64_t next = as_known(m, p->start, live_reg(m, i->dest) + (uint64_t)(int64_t)i->disp), size = p->end - p->start;
             bool known = w->moved & dest || (next >= p->start && next <= p->end);
             if (!known || (uint64_t)(i->disp < 0 ? -(int64_t)i->disp : i->disp) >= size)
                 w->pointing &= ~dest;
@@ -409,6 +424,7 @@ static void follow(struct machine *m, const struct insn *i, uint64_t pc)
                 made = (struct pointer){at, at + room};
         } else if (i->base < NO_REG && w->pointing >> i->base & 1) {
             const struct pointer *p = &w->pointers[i->base];
+            at = as_known(m, p->start, at);
             if (at >= p->start && at < p->end)
                 made = *p, moved = w->moved >> i->base & 1;
         }
@@ -433,7 +449,8 @@ static bool stays_inside(struct machine *m, const struct insn *i, uint64_t pc, u
 {
     struct watch *w = m->watch;
     const struct pointer *p = &w->pointers[i->base];
-    uint64_t base = live_reg(m, i->base);
+    uint64_t base = as_known(m, p->start, live_reg(m, i->base));
+    address = as_known(m, p->start, address);
     if (address >= p->start && address + i->size <= p->end)
         return true;
     bool variable = w->moved >> i->base & 1 || i->index != NO_REG;

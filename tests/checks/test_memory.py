@@ -54,6 +54,8 @@ MESSAGES = {
     "by_memcpy_from": r"1 byte read just behind 30 bytes from kzalloc by memcpy\(\)|just behind 30 bytes from kmalloc",
     "by_sprintf": r"1 byte written just behind 8 bytes from kmalloc by sprintf\(\)",
     "global_index": r"4 bytes read just behind table \(20 bytes\)",
+    "global_percpu": r"8 bytes written just behind per_cpu_counters \(24 bytes\)",
+    "global_percpu_this": r"4 bytes (read|written) just behind per_cpu_table \(24 bytes\)",
     "global_padding": r"1 byte written just behind name \(10 bytes\)",
     "uaf_read": r"4 bytes read at offset 8 of 64 bytes from kmalloc, which is freed",
     "uaf_mutex": r"which is freed by mutex_lock\(\)",

@@ -323,6 +323,28 @@ CASE(global_write)
 	return 0;
 }
 
+static DEFINE_PER_CPU(u32[6], per_cpu_table);
+static DEFINE_PER_CPU(struct counters, per_cpu_counters);
+
+CASE(global_percpu)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		u64 *counter = &per_cpu_ptr(&per_cpu_counters, cpu)->packets;
+
+		*counter = 0;
+		counter[2 + wrong] = 1; /* global_percpu: bad */
+	}
+	return 0;
+}
+
+CASE(global_percpu_this)
+{
+	this_cpu_inc(per_cpu_table[5 + wrong]); /* global_percpu_this: bad */
+	return 0;
+}
+
 CASE(global_padding)
 {
 	((volatile char *)HIDE(&name[0]))[9 + wrong] = 'x'; /* global_padding: bad */
@@ -1107,7 +1129,8 @@ static const struct {
 	ROW(edge_krealloc_shrink), ROW(edge_cache), ROW(edge_cache_ctor), ROW(edge_vmalloc), ROW(edge_vmalloc_pages),
 	ROW(edge_kvmalloc), ROW(edge_kvmalloc_large), ROW(edge_pages), ROW(edge_pages_order), ROW(edge_pages_compound),
 	ROW(edge_free_page), ROW(edge_zeroed_page), ROW(edge_pages_exact), ROW(edge_percpu),
-	ROW(global_index), ROW(global_write), ROW(global_padding), ROW(global_bss), ROW(global_const), ROW(global_memset),
+	ROW(global_index), ROW(global_write), ROW(global_padding), ROW(global_percpu), ROW(global_percpu_this),
+	ROW(global_bss), ROW(global_const), ROW(global_memset),
 	ROW(by_memcpy_to), ROW(by_memcpy_from), ROW(by_memset), ROW(by_memcmp), ROW(by_strcpy), ROW(by_strcat),
 	ROW(by_strlen), ROW(by_sprintf), ROW(by_snprintf), ROW(by_copy_to_user), ROW(by_copy_from_user), ROW(by_bitops),
 	ROW(uaf_read), ROW(uaf_write), ROW(uaf_memcpy), ROW(uaf_mutex), ROW(uaf_cache), ROW(uaf_cache_rcu),
