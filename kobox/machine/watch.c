@@ -37,7 +37,7 @@ struct room { uint64_t pc, offset, limit; };
 #define RELATIVE 0x80000000u /* in insn.bound: how many bytes from the operand's base on */
 
 /* What a function of the kernel does with the memory that its arguments point to. */
-enum rule_access { RULE_NONE, RULE_READ, RULE_WRITE, RULE_TO_USER, RULE_OBJECT, RULE_MAY_BE_USER = 0x80 };
+enum rule_access { RULE_NONE, RULE_READ, RULE_WRITE, RULE_TO_USER, RULE_OBJECT, RULE_VALUE, RULE_MAY_BE_USER = 0x80 };
 enum { /* else the number of the argument */
     LENGTH_CONSTANT = 8,
     LENGTH_STRING = 9,
@@ -68,8 +68,11 @@ struct watch {
     uint64_t inside;             /* stack of the task that is in a function which allocates for a module */
     struct room rooms[ROOMS];    /* what Python has said of variables on the stack */
     struct pointer { uint64_t start, end; } pointers[16]; /* the variables that registers point into */
+    struct { uint64_t address, size; } loaded[16]; /* the bytes that registers hold, which nobody has written */
+    uint16_t unwritten, fresh;   /* which registers do; which do from this instruction on */
+    bool called;                 /* the instruction before was a call */
     uint16_t pointing, moved;    /* which registers do; which of them were moved by what only the program knows */
-    uint64_t pointing_stack;     /* of the task whose registers they are */
+    uint64_t pointing_stack;     /* of the task whose registers these are */
     struct kept { uint64_t address, size; } kept[KEPT]; /* freed, filled and kept, the oldest first */
     size_t kept_count;
     uint64_t stack_limit;        /* how deep a stack may be in a module's code; 0: as deep as it likes */
@@ -324,6 +327,49 @@ static void look_at_string(struct machine *m, struct insn *i, uint64_t pc)
 
 static bool stays_inside(struct machine *m, const struct insn *i, uint64_t pc, uint64_t address);
 
+/*
+ * A register gets what memory holds. If nobody has written that, it may yet be shown to user space (put_user()). A byte of the
+ * kernel's is the pattern's by chance: there must be SURE_RUN of them round it.
+ */
+static void look_at_value(struct machine *m, const struct insn *i, uint64_t address)
+{
+    struct watch *w = m->watch;
+    uint64_t pa = physical(m, address), page = pa & ~(PAGE - 1), start = pa, end = pa + i->size;
+    if (pa >= NOT_RAM || end > page + PAGE || w->shadow[pa] != UNWRITTEN)
+        return;
+    for (uint64_t at = start; at < end; at++)
+        if (w->shadow[at] != UNWRITTEN || m->ram[at] != pattern(at))
+            return;
+    while (start > page && end - start < SURE_RUN && w->shadow[start - 1] == UNWRITTEN && m->ram[start - 1] == pattern(start - 1))
+        start--;
+    while (end < page + PAGE && end - start < SURE_RUN && w->shadow[end] == UNWRITTEN && m->ram[end] == pattern(end))
+        end++;
+    if (end - start < SURE_RUN)
+        return;
+    w->fresh = (uint16_t)(1u << i->dest);
+    w->loaded[i->dest].address = address;
+    w->loaded[i->dest].size = i->size;
+    w->pointing_stack = STACK_OF(live_reg(m, R_RSP));
+}
+
+/* Which registers hold unwritten bytes after an instruction. What was calculated with one is not followed. */
+static void follow_values(struct watch *w, const struct insn *i)
+{
+    uint16_t made = w->fresh, gone = i->kills;
+    if (gone == CALLER_SAVED) { /* not before it has returned: it may be what shows %rax */
+        w->called = true;
+        return;
+    }
+    if (i->value == VALUE_COPIED && w->unwritten >> i->source & 1) {
+        made = (uint16_t)(1u << i->dest);
+        w->loaded[i->dest] = w->loaded[i->source];
+    }
+    if (i->pointer == POINTER_STEP || i->pointer == POINTER_MOVE)
+        gone |= (uint16_t)(1u << i->dest);
+    w->unwritten = (uint16_t)((w->unwritten & ~gone) | made);
+    w->fresh = 0;
+}
+
 static void look_at_operand(struct machine *m, struct insn *i, uint64_t pc)
 {
     struct watch *w = m->watch;
@@ -351,7 +397,8 @@ static void look_at_operand(struct machine *m, struct insn *i, uint64_t pc)
         goto done;
     if (plain(m, address, i->size))
         return;
-    look(m, pc, address, i->size, i->flags & (INSN_READ | INSN_WRITE), false);
+    if (look(m, pc, address, i->size, i->flags & (INSN_READ | INSN_WRITE), false) && i->value == VALUE_LOADED)
+        look_at_value(m, i, address);
 done:
     if (w->trusting) {
         i->op = OP_PLAIN;
@@ -495,8 +542,12 @@ static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user
             i->bound = room > 8 ? RELATIVE | (uint32_t)room : i->bound;
         }
     }
-    if (w->pointing && STACK_OF(live_reg(m, R_RSP)) != w->pointing_stack)
-        w->pointing = 0;
+    if ((w->pointing | w->unwritten) && STACK_OF(live_reg(m, R_RSP)) != w->pointing_stack)
+        w->pointing = w->unwritten = 0;
+    if (w->called) {
+        w->unwritten &= (uint16_t)~CALLER_SAVED;
+        w->called = false;
+    }
     switch (i->op) {
     case OP_MEMORY:
     case OP_BIT:
@@ -521,6 +572,8 @@ static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user
     default:
         break;
     }
+    if (w->unwritten | w->fresh)
+        follow_values(w, i);
     if (i->pointer)
         follow(m, i, pc);
     else if (i->kills)
@@ -656,6 +709,17 @@ static void copy_marks(struct machine *m, uint64_t to, uint64_t from, uint64_t s
     }
 }
 
+/* %rax goes to user space: whether it holds what nobody has written. */
+static void look_at_shown(struct machine *m, uint64_t pc, uint64_t size)
+{
+    struct watch *w = m->watch;
+    if (!(w->unwritten & 1u << R_RAX) || STACK_OF(live_reg(m, R_RSP)) != w->pointing_stack)
+        return;
+    size = size < w->loaded[R_RAX].size ? size : w->loaded[R_RAX].size;
+    tell_watcher(m, REPORT_UNINITIALISED, pc, w->loaded[R_RAX].address, size, INSN_READ, 0);
+    w->trusting = false;
+}
+
 void watch_reached(struct machine *m, struct rule *rule)
 {
     static const int order[6] = {R_RDI, R_RSI, R_RDX, R_RCX, R_R8, R_R9};
@@ -664,6 +728,10 @@ void watch_reached(struct machine *m, struct rule *rule)
     uint64_t pc = m->watch->caller, lengths[3] = {0};
     for (int n = 0; n < 3 && rule->parts[n].access; n++) {
         const struct rule_part *p = &rule->parts[n];
+        if (p->access == RULE_VALUE) { /* of which so many bytes go to user space */
+            look_at_shown(m, pc, p->constant);
+            return;
+        }
         uint64_t pointer = live_reg(m, order[p->pointer]), length = length_of(m, p, pointer);
         if (p->limit != 255) { /* as long as another part, but for its own end */
             length = lengths[p->limit];
@@ -784,7 +852,7 @@ EXPORT void kobox_watch_leave(struct machine *m)
     w->last = NULL;
     w->tail_target = w->inside = w->repeat_pc = 0;
     w->stop_at = 0;
-    w->pointing = 0;
+    w->pointing = w->unwritten = 0;
     memset(w->rooms, 0, sizeof w->rooms);
 }
 

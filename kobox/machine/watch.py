@@ -57,7 +57,7 @@ class Report(NamedTuple):
     detail: int
 
 
-READ, WRITE, TO_USER, OBJECT, MAY_BE_USER = 1, 2, 3, 4, 0x80
+READ, WRITE, TO_USER, OBJECT, VALUE, MAY_BE_USER = 1, 2, 3, 4, 5, 0x80
 CONSTANT, STRING, FOUND_IN_STRING, COMPARED_STRINGS = 8, 9, 10, 11
 BOUNDED_STRING, FOUND, COMPARED = 16, 24, 32
 
@@ -65,12 +65,12 @@ BOUNDED_STRING, FOUND, COMPARED = 16, 24, 32
 class Part(NamedTuple):
     """One stretch of memory that a function touches.
 
-    `access` is READ, WRITE, TO_USER (read, and shown to user space) or OBJECT (what is there must not be gone),
-    with MAY_BE_USER where it may be an address of user space too; `pointer` the argument (0 to 5) that points to it;
-    `length` the number of an argument, CONSTANT, STRING (up to its NUL), or BOUNDED_STRING + the argument that bounds
-    it; FOUND + it and FOUND_IN_STRING end where the byte is that the second argument names, COMPARED + it and
-    COMPARED_STRINGS where the first two arguments differ; `factor` multiplies an argument or is the constant; `like`
-    is the part whose length it has.
+    `access` is READ, WRITE, TO_USER (read, and shown to user space), OBJECT (what is there must not be gone) or VALUE
+    (no memory: so many bytes of %rax are shown to user space), with MAY_BE_USER where it may be an address of user
+    space too; `pointer` the argument (0 to 5) that points to it; `length` the number of an argument, CONSTANT, STRING
+    (up to its NUL), or BOUNDED_STRING + the argument that bounds it; FOUND + it and FOUND_IN_STRING end where the byte
+    is that the second argument names, COMPARED + it and COMPARED_STRINGS where the first two arguments differ; `factor`
+    multiplies an argument or is the constant; `like` is the part whose length it has.
     """
 
     access: int
@@ -103,6 +103,7 @@ class _Insn(ctypes.Structure):
         ("pointer", ctypes.c_uint8),
         ("dest", ctypes.c_uint8),
         ("source", ctypes.c_uint8),
+        ("value", ctypes.c_uint8),
     )
 
 
