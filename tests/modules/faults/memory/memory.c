@@ -15,6 +15,7 @@
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <linux/timekeeping.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
@@ -950,6 +951,39 @@ CASE(uninit_proc)
 	return left == 64 ? 0 : -EFAULT;
 }
 
+CASE(uninit_put_user)
+{
+	struct record *p = HIDE((struct record *)kmalloc(sizeof(*p), GFP_KERNEL)); /* uninit_put_user: made */
+	long left;
+
+	if (!wrong)
+		p->number = 7;
+	left = put_user(p->number, (int __user *)user); /* uninit_put_user: bad */
+	kfree(p);
+	return left;
+}
+
+CASE(uninit_put_byte)
+{
+	char *p = HIDE(kmalloc(64, GFP_KERNEL)); /* uninit_put_byte: made */
+	long left;
+
+	if (!wrong)
+		memset(p, 1, 64);
+	left = put_user(p[5], user); /* uninit_put_byte: bad */
+	kfree(p);
+	return left;
+}
+
+CASE(uninit_put_stack)
+{
+	struct timespec64 now __attribute__((uninitialized)), *p = HIDE(&now); /* else the compiler clears it */
+
+	if (!wrong)
+		ktime_get_real_ts64(p); /* the kernel writes it, and nobody watches */
+	return put_user(READ_ONCE(p->tv_sec), (time64_t __user *)user); /* uninit_put_stack: bad */
+}
+
 /* ---- pointers that point nowhere --------------------------------------------------------------------------------- */
 CASE(wild_null)
 {
@@ -1140,7 +1174,8 @@ static const struct {
 	ROW(invalid_vfree_inside), ROW(invalid_global), ROW(invalid_stack), ROW(invalid_vfree_of_kmalloc),
 	ROW(invalid_kfree_of_vmalloc), ROW(invalid_kfree_of_pages), ROW(invalid_free_page_of_kmalloc),
 	ROW(invalid_cache_of_kmalloc), ROW(invalid_cache), ROW(invalid_percpu), ROW(uninit_tail), ROW(uninit_padding),
-	ROW(uninit_pages), ROW(uninit_vmalloc), ROW(uninit_copied), ROW(uninit_realloc), ROW(uninit_proc), ROW(wild_null), ROW(wild_null_memcpy), ROW(wild_err_ptr), ROW(wild_poison), ROW(wild_nowhere),
+	ROW(uninit_pages), ROW(uninit_vmalloc), ROW(uninit_copied), ROW(uninit_realloc), ROW(uninit_proc), ROW(uninit_put_user),
+	ROW(uninit_put_byte), ROW(uninit_put_stack), ROW(wild_null), ROW(wild_null_memcpy), ROW(wild_err_ptr), ROW(wild_poison), ROW(wild_nowhere),
 	ROW(wild_user), ROW(wild_user_memcpy), ROW(leak_kmalloc), ROW(leak_kstrdup), ROW(leak_kasprintf), ROW(leak_cache),
 	ROW(leak_vmalloc), ROW(leak_pages), ROW(leak_free_page), ROW(leak_pages_exact), ROW(leak_percpu),
 	ROW(leak_krealloc),
