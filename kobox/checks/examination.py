@@ -407,7 +407,8 @@ class Examination:
                 failed = (hit.result or 0) >> 31 & 1  # an int; what is above zero is a success, with a warning
                 for check in self.checks:
                     (check.exited if failed else check.initialised)(self)
-                self._leave_init_code()
+                if not failed:  # else the module goes as a whole, after what is still to run (do_init_module)
+                    self._leave_init_code()
 
         def exit_returned(hit: Hit) -> None:
             if self.module is module:
