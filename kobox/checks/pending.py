@@ -73,6 +73,14 @@ class Pending:
                 unknown.append(f"{what}: {error}")
         return found, unknown
 
+    def asleep_in(self, module: LoadedAt, stack_pointer: int) -> tuple[StackFrame, ...]:
+        """The calls of a task that sleeps in the module's code, or of another's that it called; () when none does. The
+        task with this stack pointer is the one that runs now."""
+        with suppress(KoboxError, ValueError):
+            for found in self._tasks(module, lambda _: False, stack_pointer & -_STACK_SIZE):
+                return found.frames
+        return ()
+
     def callbacks(self, module: LoadedAt) -> list[Waiting]:
         """RCU callbacks of the module that have not run."""
         try:
@@ -160,7 +168,7 @@ class Pending:
                     continue
             stack = number(task, "task_struct.stack")
             if stack != running and (frames := self._inside(task, stack, module)):
-                place = next(frame for frame in frames if mine(frame.address))
+                place = next(frame for frame in frames if frame.address in module)
                 yield Waiting("task", task, place.address, self._objects.text(task, "task_struct.comm"), frames)
 
     def _kthread(self, task: int) -> int:

@@ -41,6 +41,7 @@ from kobox.machine.native import FOREVER, Event
 from kobox.machine.pc import Machine
 
 SECOND = 1_000_000_000
+BLOCKS_A_SECOND = SECOND // 64  # of CPU time
 SLICE = 2_000_000  # blocks between two chances for Ctrl-C: about 50 ms
 
 Script = Generator[tuple[str, tuple[int, ...]], int, None]
@@ -538,7 +539,7 @@ class Processes:
         `programs` may run for as long as they like, only no single call of theirs."""
         if yielding and not done():
             self._park_in_hand()
-        burnable = int(limits.cpu * SECOND / 64)
+        burnable = int(limits.cpu * BLOCKS_A_SECOND)
         end, calls = self._machine.blocks + burnable, 0
         if self._machine.devices.rung:
             self._machine.devices.attend()
