@@ -35,6 +35,7 @@ CALLS = 1200
 """System calls that the generic exercise makes at most."""
 
 _LIMITS = Limits(timeout=0.5, cpu=3.0)  # of one call, in virtual seconds
+_ABANDONED = 24  # calls that do not come back, after which the exercise is over: their processes may be there for ever
 _SLOTS = 3
 _DRY = 4  # programs on one file that reach nothing new before the others go first
 
@@ -311,7 +312,7 @@ class GenericExercise:
         with Player(box) as player:
             try:
                 for program in self._programs(targets, chance):
-                    if player.calls >= self.calls:
+                    if player.calls >= self.calls or player.abandoned >= _ABANDONED:
                         break
                     self.played.append(program)
                     player.play(program)
