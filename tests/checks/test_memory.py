@@ -56,7 +56,7 @@ MESSAGES = {
     "by_sprintf": r"1 byte written just behind 8 bytes from kmalloc by sprintf\(\)",
     "by_printk": r"1 byte read just behind 8 bytes from kmalloc by printk\(\)",
     "by_kstrtoint": r"1 byte read just behind 3 bytes from kmalloc by kstrtoint\(\)",
-    "uaf_print": r"7 bytes read at offset 0 of 7 bytes from kstrdup, which is freed by printk\(\)",
+    "uaf_print": r"8 bytes read at offset 0 of 7 bytes from kstrdup, which is freed by printk\(\)",
     "global_index": r"4 bytes read just behind table \(20 bytes\)",
     "global_percpu": r"8 bytes written just behind per_cpu_counters \(24 bytes\)",
     "global_percpu_this": r"4 bytes (read|written) just behind per_cpu_table \(24 bytes\)",
