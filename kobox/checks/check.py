@@ -25,15 +25,17 @@ from typing import TYPE_CHECKING, Any
 
 from kobox.checks.coverage import Coverage, CoverageCheck, Executed
 from kobox.checks.crashes import Crash, shrink
+from kobox.checks.elsewhere import Elsewhere, look_elsewhere
 from kobox.checks.examination import Check, Examination, Exercise
 from kobox.checks.exercise import GenericExercise, Program, Steps, TestFile, exercise_of
 from kobox.checks.faults import Fault, FaultInjection, Faults, FaultSites, FaultTable, fault_id
 from kobox.checks.files import Surroundings, Target
 from kobox.checks.finding import Chain, Finding, Severity, worst_first
 from kobox.checks.pool import Pool, WorkerDied
-from kobox.checks.races import CMDLINE, Interrupted, Race, Traced, calls_of, points_of
+from kobox.checks.races import CMDLINE, REMOVE, Interrupted, Race, Traced, calls_of, points_of
 from kobox.checks.timeline import Event, Timeline
 from kobox.errors import BoxHungError, KoboxError
+from kobox.kernel.processes import BLOCKS_A_SECOND
 from kobox.ko.modulefile import ModuleFile
 
 if TYPE_CHECKING:
@@ -51,9 +53,11 @@ CHECKS = (
 
 _FAULT_CPU = 3.0  # virtual seconds of CPU time that a call may burn in a run with a fault
 _LIFE_CPU = 30.0
-_FAULT_SECONDS, _LIFE_SECONDS = 6.0, 20.0  # of wall time that a call may take
+_FAULT_SECONDS, _LIFE_SECONDS = 6.0, 20.0  # of this process's CPU time that a call may take
+_SLOWER = 4  # times as long as any call took before, it may always take
 POINTS = 8
 """At how many points two calls are tried against each other at most."""
+_PARTS = {"race": "races", "elsewhere": "elsewhere"}
 _CRASHES = 4  # findings of the generic exercise that are made short
 
 
@@ -61,7 +65,8 @@ _CRASHES = 4  # findings of the generic exercise that are made short
 class Plan:
     """What to check, and how. `module` is the path of a .ko file, `needs` those that are loaded before it; `kernel` a
     name in the cache; `exercise` is none, auto or the path of a Python file; `seconds` bounds the whole check in wall
-    time."""
+    time. `elsewhere` are other kernels of the cache that are asked whether they would load it; with the `source` that
+    it was built from, it is built for each."""
 
     module: str
     kernel: str | None = None
@@ -80,13 +85,15 @@ class Plan:
     workers: int = 0
     checks: tuple[str, ...] = CHECKS
     memory: int = 256 << 20
+    elsewhere: tuple[str, ...] = ()
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
     """One run: a module's life, with what fails in it."""
 
-    kind: str  # life, fault, race; warm: nothing comes of it but a worker that is ready
+    kind: str  # life, fault, race; elsewhere: no run; warm: nothing comes of it but a worker that is ready
     faults: Faults = ()
     programs: tuple[Program, ...] = ()
     races: tuple[Race, ...] = ()  # one; at point 0: at all points that matter, POINTS of them at most
@@ -120,12 +127,14 @@ class Outcome:
     unchecked: tuple[str, ...] = ()
     raced: int = 0
     switched: int = 0
+    asked: tuple[str, ...] = ()  # other kernels
 
 
 @dataclass(slots=True)
 class Report:
     """What a check has found. `unchecked` says in sentences what was not looked at; `places` are the calls that could
-    fail, with their stages; `tried` the faults that were injected; `seconds` wall time, by part."""
+    fail, with their stages; `tried` the faults that were injected; `elsewhere` the other kernels that were asked;
+    `seconds` wall time, by part."""
 
     plan: Plan
     module: str
@@ -144,6 +153,7 @@ class Report:
     files: list[str] = field(default_factory=list)
     crashes: list[Crash] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
     coverage: Coverage | None = None
     unchecked: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -161,6 +171,7 @@ class Examiner:
 
         self.plan = plan
         self._racing: Examiner | None = None
+        self._longest = 0.0, 0.0  # that a call took with nothing failing: the box's CPU time, and this process's
         self.file = ModuleFile(plan.module)
         self.box: Box = boot(plan.kernel, memory=plan.memory, cmdline=cmdline)
         for path in plan.needs:
@@ -184,7 +195,7 @@ class Examiner:
             self._racing = self._racing or Examiner(replace(self.plan, exercise="none"), CMDLINE)
             return self._racing.race(unit.races[0])
         if unit.kind == "warm":
-            self.play(None)
+            self.play(None, faulty=False)
             return Outcome()
         faulty = unit.kind == "fault"
         injection = FaultInjection(self.sites, unit.faults, learn=not faulty or self.plan.depth > 1)
@@ -229,18 +240,23 @@ class Examiner:
         )
 
     def _limit(self, faulty: bool) -> None:
-        """Bound each call, in CPU time of the box and in wall time: a loop in code that is watched is slow."""
-        self.box.limits.cpu = _FAULT_CPU if faulty else _LIFE_CPU
-        patience = _FAULT_SECONDS if faulty else _LIFE_SECONDS
-        machine, calls, since = self.box.machine, -1, 0.0
+        """Bound each call, in CPU time of the box and of this process: a loop in code that is watched is slow. What the
+        machine's other processes do must not make a call look as if it hung, nor may a call that is long by nature."""
+        self.box.limits.cpu = max(_FAULT_CPU if faulty else _LIFE_CPU, _SLOWER * self._longest[0])
+        patience = max(_FAULT_SECONDS if faulty else _LIFE_SECONDS, _SLOWER * self._longest[1])
+        machine, calls, since = self.box.machine, -1, (0, 0.0)
 
         def look() -> None:
             nonlocal calls, since
+            now = machine.blocks, time.process_time()
+            burnt, spent = (now[0] - since[0]) / BLOCKS_A_SECOND, now[1] - since[1]
             if (made := machine.progress()) != calls:
-                calls, since = made, time.monotonic()
-            elif time.monotonic() - since > patience:
+                calls, since = made, now
+            elif spent > patience:
                 where = self.box.symbols.describe(machine.register("rip"))
-                raise BoxHungError(f"a call has not come back after {patience:g} s", rip=where)
+                raise BoxHungError(f"a call has not come back after {patience:g} s of CPU time", rip=where)
+            elif not faulty:
+                self._longest = max(self._longest[0], burnt), max(self._longest[1], spent)
 
         self.box.on_slice = look
 
@@ -251,8 +267,9 @@ class Examiner:
         findings: list[Finding] = []
         switched = 0
         for point in points:
-            exercise = Interrupted(replace(race, point=point))
-            found = [finding for finding in self.play(exercise) if finding.stage == "exercise" or finding.records]
+            exercise = Interrupted(replace(race, point=point), self.file.name)
+            stages = ("exercise", "exit", "after") if race.second == REMOVE else ("exercise",)
+            found = [finding for finding in self.play(exercise) if finding.stage in stages or finding.records]
             findings += [
                 replace(finding, fault=str(exercise.race), message=f"{finding.message}; {exercise.race.words}")
                 for finding in found
@@ -289,10 +306,10 @@ class Examiner:
             found.append(Crash(finding, shrink(exercise.played, still)))
         return tuple(found)
 
-    def play(self, exercise: Exercise | None) -> list[Finding]:
-        """One life with an exercise under all checks."""
+    def play(self, exercise: Exercise | None, *, faulty: bool = True) -> list[Finding]:
+        """One life with an exercise under all checks. Without `faulty`, calls may take longer."""
         examination = Examination(self.box, self.file, checks_of(self.plan.checks)[0], parameters=self.plan.parameters)
-        self._limit(True)
+        self._limit(faulty)
         return _at_once(examination.run(exercise))
 
     def _exercise(self, unit: Unit, coverage: CoverageCheck, timeline: Timeline) -> Exercise | TestFile | None:
@@ -330,6 +347,30 @@ def check(plan: Plan, progress: Progress | None = None) -> Report:
     return _Checking(plan, progress or (lambda *_: None)).run()
 
 
+class _Worker:
+    """What one process of the pool does: units of one plan, in a box where it takes one."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._examiner: Examiner | None = None
+
+    def do(self, unit: Unit) -> Outcome:
+        """Do one unit."""
+        if unit.kind == "elsewhere":
+            return self._ask_elsewhere()
+        self._examiner = self._examiner or Examiner(self._plan)
+        return self._examiner.examine(unit)
+
+    def _ask_elsewhere(self) -> Outcome:
+        begin, plan = time.monotonic(), self._plan
+        source = Path(plan.source) if plan.source else None
+        try:
+            told = look_elsewhere(Path(plan.module), [Path(path) for path in plan.needs], plan.elsewhere, source)
+        except KoboxError as error:  # such as no compiler: the check of this kernel goes on
+            told = Elsewhere(unchecked=(f"other kernels: {error.message}",))
+        return Outcome(told.findings, asked=told.asked, unchecked=told.unchecked, seconds=time.monotonic() - begin)
+
+
 class _Checking:
     """One check under way."""
 
@@ -352,7 +393,7 @@ class _Checking:
         assert report.coverage is not None
         report.unchecked += checks_of(plan.checks)[1]
         workers = plan.workers or min(os.cpu_count() or 1, 8)
-        with Pool[Unit, Outcome](lambda: Examiner(plan).examine, workers) as pool:
+        with Pool[Unit, Outcome](lambda: _Worker(plan).do, workers) as pool:
             if plan.race is not None:
                 pool.submit(Unit("race", races=(plan.race,)))
             else:
@@ -362,6 +403,8 @@ class _Checking:
                 if plan.faults and not plan.replay:  # while one worker lives that life, the others get ready
                     for _ in range(1, workers):
                         pool.submit(Unit("warm"))
+            if plan.elsewhere and not plan.replay and plan.race is None:
+                pool.submit(Unit("elsewhere"))
             for unit, outcome in pool.results():
                 self._take(pool, unit, outcome)
                 if time.monotonic() - self.begin > plan.seconds:
@@ -399,8 +442,12 @@ class _Checking:
             if finding.key not in self.keys:
                 self.keys.add(finding.key)
                 self.report.findings.append(finding)
-        part = "faults" if unit.faults else "races" if unit.races else "lives"
+        part = _PARTS.get(unit.kind, "faults" if unit.faults else "lives")
         self.report.seconds[part] = self.report.seconds.get(part, 0.0) + outcome.seconds
+        if unit.kind == "elsewhere":
+            self.report.elsewhere += outcome.asked
+            self.report.unchecked += outcome.unchecked
+            return
         self.report.runs += 1
         self.report.release = outcome.release
         assert self.report.coverage is not None
@@ -444,7 +491,7 @@ class _Checking:
             for setup, first, second in pairs:
                 self.races += 1
                 pool.submit(Unit("race", races=(Race(setup, first, second, 0),)))
-            if not self.races:
+            if self.races == 1:  # what the module does by itself
                 report.unchecked.append("races: the exercise found no calls that two processes could make at once")
 
     def _submit(self, pool: Pool[Unit, Outcome], runs: Sequence[Faults]) -> None:

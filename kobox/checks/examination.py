@@ -12,13 +12,15 @@ What is watched is decided by the checks alone; the box, the kernel and the modu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from kobox.checks.finding import Chain, Finding, Frame, Severity, Thing, chain_of, frame_of
+from kobox.checks.pending import Pending
 from kobox.checks.placement import Placement
 from kobox.errors import (
     BoxError,
@@ -91,6 +93,10 @@ class Check:
     def detach(self, examination: Examination) -> None:
         """The examination is over, whatever became of it: take everything away that `attach` has set."""
 
+    def explain(self, finding: Finding) -> Finding:
+        """The same finding of the kernel's own, or a better one: asked after `detach`."""
+        return finding
+
 
 class Examination:
     """One load, exercise and unload of a module under the eyes of `checks`. See the module's docstring."""
@@ -110,6 +116,7 @@ class Examination:
         self.unchecked: list[str] = []  # what checks could not look at, in words
         self.error: Exception | None = None  # what ended it early: init's error, a dead box
         self.lives = 0  # how often the module was loaded and unloaded again
+        self.armed: dict[int, Trace] = {}  # timers, work items and their kin: who has armed them last
         self.fault = ""  # the ID of what is made to fail
         self._driven = False  # others load and unload it
         self._gone = False  # the module has left, and the box has not settled yet
@@ -315,6 +322,10 @@ class Examination:
         self.stage = Stage.EXERCISE
         if exercise is not None:
             self._exercise(exercise)
+        if self._gone:  # the exercise has unloaded it
+            self._over(Stage.AFTER)
+            self.lives += 1
+            return True
         self.stage = Stage.EXIT
         try:
             loaded.unload()
@@ -407,17 +418,21 @@ class Examination:
                 failed = (hit.result or 0) >> 31 & 1  # an int; what is above zero is a success, with a warning
                 for check in self.checks:
                     (check.exited if failed else check.initialised)(self)
-                self._leave_init_code()
+                if not failed:  # else the module goes as a whole, after what is still to run (do_init_module)
+                    self._leave_init_code()
 
         def exit_returned(hit: Hit) -> None:
             if self.module is module:
                 for check in self.checks:
                     check.exited(self)
 
-        for member, returned in (("init", init_returned), ("exit", exit_returned)):
+        def exit_begins(hit: Hit) -> None:
+            self.stage = Stage.EXIT
+
+        for member, begins, returned in (("init", None, init_returned), ("exit", exit_begins, exit_returned)):
             function = int.from_bytes(read(module.address + btf.offset("module", member), 8), "little")
             if function:
-                self.probe_code(function, None, returned)
+                self.probe_code(function, begins, returned)
 
     def _leave_init_code(self) -> None:
         """Init has run: the kernel frees its code, and another module may come to lie there."""
@@ -431,14 +446,33 @@ class Examination:
         log."""
         if isinstance(error, (BoxHungError, BoxTimeoutError)):
             how = "it spins" if isinstance(error, BoxHungError) else "it sleeps for something that does not happen"
-            frame = frame_of(error.rip)
+            chain, asleep = self._where_stuck()
+            if isinstance(error, BoxHungError) and asleep:
+                how = "it sleeps, and something else spins"
+            if not chain and (frame := frame_of(error.rip)):
+                chain = tuple(self._with_lines(frame, True))
             self.report(
                 "hang",
                 Severity.ERROR,
                 f"{self.stage!s} does not come back: {how}",
-                chain=tuple(self._with_lines(frame, True)) if frame else (),
+                chain=chain,
                 advice="Look for a loop that nobody ends, a lock taken twice, a wait without its wake-up.",
             )
+
+    def _where_stuck(self) -> tuple[Chain, bool]:
+        """The calls through the module that do not come back, and whether it is a task that sleeps there; () when
+        neither what runs now nor a task that sleeps is in it."""
+        module, box = self.module, self.box
+        if module is None:
+            return (), False
+        try:
+            running = box.unwinder.walk()
+            if any(frame.address in module for frame in running):
+                return self.chain(Trace(running, self.placement)), False
+            asleep = Pending(box).asleep_in(module, box.machine.register("rsp"))
+        except (KoboxError, ValueError):
+            return (), False
+        return self.chain(Trace(asleep, self.placement)), bool(asleep)
 
     def _watch_code(self) -> None:
         """Tell the machine which code is the module's, for probes' FROM_MODULE."""
@@ -454,7 +488,29 @@ class Examination:
         with suppress(KoboxError):
             for found in kernel_findings(self.box):
                 chain = tuple(part for n, frame in enumerate(found.chain) for part in self._with_lines(frame, not n))
-                self.report(found.kind, found.severity, found.message, chain=chain, records=found.records)
+                found = replace(found, chain=chain, message=found.message + self._in_memory_gone(found.message))
+                for check in self.checks:
+                    found = check.explain(found)
+                self.report(
+                    found.kind,
+                    found.severity,
+                    found.message,
+                    chain=found.chain,
+                    thing=found.thing,
+                    advice=found.advice,
+                    records=found.records,
+                )
+
+    def _in_memory_gone(self, message: str) -> str:
+        """What a page fault's address was, when the module lay there and is gone."""
+        fault = re.search(r"page fault for address: ([0-9a-f]+)", message)
+        gone = self.module is None or self._gone or self.stage in (Stage.FAILED, Stage.AFTER)
+        if fault is None or not gone or self.placement is None:
+            return ""
+        address = int(fault[1], 16)
+        if self.placement.find(address) is None:
+            return ""
+        return f": {self.symbol(address) or 'memory'} of {self.file.name}, which is gone"
 
     def _with_lines(self, frame: Frame, exact: bool) -> list[Frame]:
         """A frame of the kernel's own report, with the lines of the module's source."""

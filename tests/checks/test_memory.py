@@ -8,9 +8,11 @@ from contextlib import suppress
 
 import pytest
 
+from kobox.checks.check import CHECKS, checks_of
 from kobox.checks.examination import Examination
 from kobox.checks.finding import Finding, Severity, own_frame
 from kobox.checks.memory import Memory
+from kobox.checks.texts import strings_of
 from kobox.kernel.box import Box
 from tests.building import SOURCES
 from tests.checks.conftest import Laboratory
@@ -52,6 +54,9 @@ MESSAGES = {
     "by_memcpy_to": r"1 byte written just behind 30 bytes from kmalloc by memcpy\(\)",
     "by_memcpy_from": r"1 byte read just behind 30 bytes from kzalloc by memcpy\(\)|just behind 30 bytes from kmalloc",
     "by_sprintf": r"1 byte written just behind 8 bytes from kmalloc by sprintf\(\)",
+    "by_printk": r"1 byte read just behind 8 bytes from kmalloc by printk\(\)",
+    "by_kstrtoint": r"1 byte read just behind 3 bytes from kmalloc by kstrtoint\(\)",
+    "uaf_print": r"8 bytes read at offset 0 of 7 bytes from kstrdup, which is freed by printk\(\)",
     "global_index": r"4 bytes read just behind table \(20 bytes\)",
     "global_percpu": r"8 bytes written just behind per_cpu_counters \(24 bytes\)",
     "global_percpu_this": r"4 bytes (read|written) just behind per_cpu_table \(24 bytes\)",
@@ -65,6 +70,9 @@ MESSAGES = {
     "invalid_vfree_of_kmalloc": r"64 bytes from kmalloc is freed with vfree\(\)",
     "uninit_tail": r"14 bytes at offset 50 of 64 bytes from kmalloc",
     "uninit_padding": r"7 bytes at offset 1 of 16 bytes from kmalloc",
+    "uninit_put_user": r"4 bytes at offset 44 of 48 bytes from kmalloc are shown to user space, and were never written",
+    "uninit_put_byte": r"1 byte at offset 5 of 64 bytes from kmalloc",
+    "uninit_put_stack": r"8 bytes on the stack are shown to user space, and were never written",
     "wild_null": r"write to address 0x2c, a NULL pointer",
     "wild_err_ptr": r"an error code \(ENOMEM\) taken for a pointer",
     "wild_user_memcpy": r"of user space without copy_to_user\(\) or its kin by memcpy\(\)",
@@ -157,3 +165,60 @@ def test_an_init_that_fails_is_watched_as_well(laboratory: Laboratory, case: str
     else:
         assert finding.stage == "init"
     assert findings_of(laboratory, f"what={case} fail=1 right=1") == []
+
+
+LATE = (SOURCES / "faults/late/late.c").read_text().splitlines()
+# What the kernel does by itself to freed memory, and what the finding says of it.
+LATE_CASES = {
+    "timer": r"16 bytes at offset 24 of .*, which is freed, were written by the kernel: within 0\.\d+ s after it",
+    "work": r"at offset 24 of .*, which is freed, were written by the kernel with the address of itself, offset 32: ",
+    "rcu": r"at offset 24 of 104 bytes from kmalloc, which is freed, were written by the kernel",
+    "constructed": r"at offset 24 of 104 bytes from kmem_cache_alloc, which is freed, were written by the kernel",
+    "wait": r"the kernel takes what it reads in 104 bytes from kmalloc, which is freed, for a pointer: .*6b6b6b6b",
+    "misc": r"the kernel takes what it reads in 104 bytes from kmalloc, which is freed, for a pointer: .*6b6b6b6b",
+}
+
+
+@pytest.mark.parametrize("what", LATE_CASES)
+def test_what_the_kernel_does_to_freed_memory_by_itself(laboratory: Laboratory, what: str) -> None:
+    lines = {
+        part: next((n for n, line in enumerate(LATE, 1) if f"/* late_{what}: {part} */" in line), 0)
+        for part in ("made", "freed", "used")
+    }
+    file, checks = laboratory.file("late", "faults/late"), checks_of(CHECKS)[0]
+    findings = laboratory.examine(file, checks, f"what={what}")
+    (finding,) = [finding for finding in findings if finding.kind == "use-after-free"]
+    assert re.search(LATE_CASES[what], finding.message), finding.message
+    assert (finding.severity, finding.stage) == (Severity.ERROR, "init")
+    assert finding.thing is not None
+    places = [own_frame(chain) for chain in (finding.thing.made, finding.thing.gone, finding.chain)]
+    wanted = [lines["made"], lines["freed"], lines["used"] or lines["freed"]]
+    assert [place and (place.function, place.line) for place in places] == [(f"late_{what}", line) for line in wanted]
+    right = Examination(laboratory.box, file, checks_of(CHECKS)[0], parameters=f"what={what} right=1", loads=2)
+    assert right.run() == []
+    assert right.error is None
+
+
+def test_an_attribute_of_sysfs_has_one_page(laboratory: Laboratory) -> None:
+    file = laboratory.file("shows", "faults/memory")
+    source = (SOURCES / "faults/memory/shows.c").read_text().splitlines()
+    (found,) = laboratory.examine(file, [Memory()], exercise=lambda box: box.read_bytes("/sys/kernel/shows/much"))
+    assert found.kind == "out-of-bounds"
+    assert found.message == "1 byte written just behind the page that an attribute of sysfs fills by sprintf()"
+    assert found.where is not None
+    assert "prints too much" in source[found.where.line - 1]
+    assert laboratory.examine(file, [Memory()], exercise=lambda box: box.read_bytes("/sys/kernel/shows/right")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "strings"),
+    [
+        (b"nothing", []),
+        (b"%s", [(100, 4096)]),
+        (b"\0016%d%% %lu %s\n", [(102, 4096)]),
+        (b"%.4s %.*s %*d %s", [(100, 4), (102, 101), (105, 4096)]),
+        (b"%pS %-10s %pISpc %08llx %c %s", [(101, 4096), (105, 4096)]),
+    ],
+)
+def test_the_strings_of_a_format_are_known(text: bytes, strings: list[tuple[int, int]]) -> None:
+    assert strings_of(text, lambda number: 100 + number) == strings

@@ -15,6 +15,7 @@
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <linux/timekeeping.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
@@ -444,6 +445,42 @@ CASE(by_sprintf)
 
 	sprintf(p, "%d", wrong ? 12345678 : 1234567); /* by_sprintf: bad */
 	kfree(p);
+	return 0;
+}
+
+CASE(by_printk)
+{
+	char *p = HIDE(kmalloc(8, GFP_KERNEL)); /* by_printk: made */
+
+	memcpy(p, wrong ? "12345678" : "1234567", 8);
+	pr_debug("nothing\n");
+	pr_info("%d %*d %s %d\n", 1, 2, 3, p, 4); /* by_printk: bad */
+	kfree(p);
+	return 0;
+}
+
+CASE(by_kstrtoint)
+{
+	char *p = HIDE(kmalloc(3, GFP_KERNEL)); /* by_kstrtoint: made */
+	int value = 0;
+
+	memcpy(p, wrong ? "123" : "12", 3);
+	sink = kstrtoint(p, 0, &value); /* by_kstrtoint: bad */
+	kfree(p);
+	return 0;
+}
+
+CASE(uaf_print)
+{
+	char *p = HIDE(kstrdup("a name", GFP_KERNEL)); /* uaf_print: made */
+
+	if (wrong) {
+		kfree(p); /* uaf_print: freed */
+		pr_info("a b %s %.*s\n", p, 2, p); /* uaf_print: bad */
+	} else {
+		pr_info("%s %.*s\n", p, 2, p);
+		kfree(p);
+	}
 	return 0;
 }
 
@@ -950,6 +987,39 @@ CASE(uninit_proc)
 	return left == 64 ? 0 : -EFAULT;
 }
 
+CASE(uninit_put_user)
+{
+	struct record *p = HIDE((struct record *)kmalloc(sizeof(*p), GFP_KERNEL)); /* uninit_put_user: made */
+	long left;
+
+	if (!wrong)
+		p->number = 7;
+	left = put_user(p->number, (int __user *)user); /* uninit_put_user: bad */
+	kfree(p);
+	return left;
+}
+
+CASE(uninit_put_byte)
+{
+	char *p = HIDE(kmalloc(64, GFP_KERNEL)); /* uninit_put_byte: made */
+	long left;
+
+	if (!wrong)
+		memset(p, 1, 64);
+	left = put_user(p[5], user); /* uninit_put_byte: bad */
+	kfree(p);
+	return left;
+}
+
+CASE(uninit_put_stack)
+{
+	struct timespec64 now __attribute__((uninitialized)), *p = HIDE(&now); /* else the compiler clears it */
+
+	if (!wrong)
+		ktime_get_real_ts64(p); /* the kernel writes it, and nobody watches */
+	return put_user(READ_ONCE(p->tv_sec), (time64_t __user *)user); /* uninit_put_stack: bad */
+}
+
 /* ---- pointers that point nowhere --------------------------------------------------------------------------------- */
 CASE(wild_null)
 {
@@ -1132,7 +1202,7 @@ static const struct {
 	ROW(global_index), ROW(global_write), ROW(global_padding), ROW(global_percpu), ROW(global_percpu_this),
 	ROW(global_bss), ROW(global_const), ROW(global_memset),
 	ROW(by_memcpy_to), ROW(by_memcpy_from), ROW(by_memset), ROW(by_memcmp), ROW(by_strcpy), ROW(by_strcat),
-	ROW(by_strlen), ROW(by_sprintf), ROW(by_snprintf), ROW(by_copy_to_user), ROW(by_copy_from_user), ROW(by_bitops),
+	ROW(by_strlen), ROW(by_sprintf), ROW(by_printk), ROW(by_kstrtoint), ROW(uaf_print), ROW(by_snprintf), ROW(by_copy_to_user), ROW(by_copy_from_user), ROW(by_bitops),
 	ROW(uaf_read), ROW(uaf_write), ROW(uaf_memcpy), ROW(uaf_mutex), ROW(uaf_cache), ROW(uaf_cache_rcu),
 	ROW(uaf_vmalloc), ROW(uaf_pages), ROW(uaf_free_page), ROW(uaf_pages_exact), ROW(uaf_percpu), ROW(uaf_krealloc),
 	ROW(uaf_kfree_rcu), ROW(twice_kfree), ROW(twice_kvfree), ROW(twice_sensitive), ROW(twice_cache), ROW(twice_vfree),
@@ -1140,7 +1210,8 @@ static const struct {
 	ROW(invalid_vfree_inside), ROW(invalid_global), ROW(invalid_stack), ROW(invalid_vfree_of_kmalloc),
 	ROW(invalid_kfree_of_vmalloc), ROW(invalid_kfree_of_pages), ROW(invalid_free_page_of_kmalloc),
 	ROW(invalid_cache_of_kmalloc), ROW(invalid_cache), ROW(invalid_percpu), ROW(uninit_tail), ROW(uninit_padding),
-	ROW(uninit_pages), ROW(uninit_vmalloc), ROW(uninit_copied), ROW(uninit_realloc), ROW(uninit_proc), ROW(wild_null), ROW(wild_null_memcpy), ROW(wild_err_ptr), ROW(wild_poison), ROW(wild_nowhere),
+	ROW(uninit_pages), ROW(uninit_vmalloc), ROW(uninit_copied), ROW(uninit_realloc), ROW(uninit_proc), ROW(uninit_put_user),
+	ROW(uninit_put_byte), ROW(uninit_put_stack), ROW(wild_null), ROW(wild_null_memcpy), ROW(wild_err_ptr), ROW(wild_poison), ROW(wild_nowhere),
 	ROW(wild_user), ROW(wild_user_memcpy), ROW(leak_kmalloc), ROW(leak_kstrdup), ROW(leak_kasprintf), ROW(leak_cache),
 	ROW(leak_vmalloc), ROW(leak_pages), ROW(leak_free_page), ROW(leak_pages_exact), ROW(leak_percpu),
 	ROW(leak_krealloc),
