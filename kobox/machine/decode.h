@@ -25,9 +25,9 @@ enum { NO_REG = 16 };
 /* What becomes of the pointer in `dest`: nothing, a copy of that in `source`, one that is made of base, index and disp, the
  * same moved by `disp`, the same moved by what `source` holds, the address that was relocated into the instruction. */
 enum { POINTER_SAME, POINTER_COPY, POINTER_MADE, POINTER_STEP, POINTER_MOVE, POINTER_CONSTANT };
-/* What an instruction puts into `dest`: something new (or nothing), what it reads from memory, what `source` holds; or it
+/* What an instruction puts into `dest`: something new (or nothing), what `source` holds, what it reads from memory; or it
  * puts all of `source`, or, without one, the constant of 32 bits at its end, into memory. */
-enum { VALUE_NEW, VALUE_LOADED, VALUE_COPIED, VALUE_STORED };
+enum { VALUE_NEW, VALUE_COPIED, VALUE_LOADED, VALUE_STORED };
 #define CALLER_SAVED 0x0FC7u /* RAX RCX RDX RSI RDI R8-R11: nobody knows them after a call */
 
 /* `kills`: the registers that hold something new afterwards, a bit each. `extra`: for OP_BIT and OP_STRING see there; for OP_MEMORY where in the instruction its disp of 32 bits stands, or 0. `bound`: in watch.c, 1 + the number of the object that `disp` points into. */

@@ -607,10 +607,11 @@ static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user
             i->bound = room > 8 ? RELATIVE | (uint32_t)room : i->bound;
         }
     }
-    if ((w->pointing | w->unwritten) && STACK_OF(live_reg(m, R_RSP)) != w->pointing_stack)
-        w->pointing = w->unwritten = 0;
-    if (w->called) {
-        w->unwritten &= (uint16_t)~CALLER_SAVED;
+    if (w->pointing | w->unwritten) {
+        if (STACK_OF(live_reg(m, R_RSP)) != w->pointing_stack)
+            w->pointing = w->unwritten = 0;
+        if (w->called)
+            w->unwritten &= (uint16_t)~CALLER_SAVED;
         w->called = false;
     }
     switch (i->op) {
@@ -643,14 +644,16 @@ static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user
     }
     if (w->unwritten | w->fresh)
         follow_values(w, i);
-    if (i->value == VALUE_STORED && (w->pointing || w->storing || i->target))
-        remember(m, i, pc);
     if (i->pointer)
         follow(m, i, pc);
     else if (i->kills)
         w->pointing &= ~i->kills;
-    if (w->storing && i->value == VALUE_LOADED && i->size == 8)
-        recall(m, i, pc);
+    if (i->value >= VALUE_LOADED && (w->storing || w->pointing || i->target)) {
+        if (i->value == VALUE_STORED)
+            remember(m, i, pc);
+        else if (i->size == 8)
+            recall(m, i, pc);
+    }
     if (w->executed == w->stop_at) {
         m->event = EV_STOPPED;
         m->uc_.emu_stop(uc);
