@@ -47,8 +47,8 @@ lint: $(READY) ## linter, formatter, types
 bench-kmod: $(READY) ## the kmod tools beside kmod 34.2: the table of speeds
 	$(BIN)/python bench/kmod.py
 
-check-kasan: $(READY) ## Linux's own test cases for memory (KASAN's, lkdtm, kmemleak) under the memory check
-	$(BIN)/python bench/kasan.py --update docs/check-kasan.md
+check-kasan: $(READY) ## Linux's own test cases for memory (KASAN's, lkdtm, kmemleak) under the memory check (KERNEL=NAME)
+	$(BIN)/python bench/kasan.py $(if $(KERNEL),--kernel $(KERNEL),--update docs/check-kasan.md)
 
 check-kmod-trees: $(READY) ## depmod beside kmod 34.2 over whole trees of six architectures
 	$(BIN)/python bench/kmod_trees.py

@@ -3,8 +3,10 @@
 Debian's kernels have none of them. The sources come from Debian's linux-source package into the cache, and are built
 there, with a stand-in for KUnit and for KASAN's own header (tests/modules/linux):
 
-    $XDG_CACHE_HOME/kobox/debian/linux-source-6.1/   the few files taken out of the package
-    $XDG_CACHE_HOME/kobox/test-modules/DIGEST/       the built modules
+    $XDG_CACHE_HOME/kobox/debian/linux-source-6.12/   the few files taken out of the package
+    $XDG_CACHE_HOME/kobox/test-modules/DIGEST/        the built modules
+
+Which package: a kernel of Debian's is built from linux-source-VERSION of its own suite.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import hashlib
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +27,7 @@ from tests.debian import Suite, cache_root
 
 _SHIMS = SOURCES / "linux"
 _WANTED = (
-    "mm/kasan/kasan_test.c",
-    "mm/kasan/kasan_test_module.c",
+    "mm/kasan/kasan_test*.c",
     "samples/kmemleak/kmemleak-test.c",
     "drivers/misc/lkdtm",
 )
@@ -38,10 +40,16 @@ class Cases:
     modules: Path
     sources: Path
 
+    @property
+    def kasan(self) -> Path:
+        """The source of KASAN's tests, which has changed its name once."""
+        (source,) = set(self.sources.glob("kasan_test*.c")) - {self.sources / "kasan_test_module.c"}
+        return source
+
 
 def linux_cases(kernel: KernelImage) -> Cases:
-    """Linux 6.1's test cases, built for a kernel of 6.1 once."""
-    sources = _sources()
+    """The test cases that came with a kernel, built for it once."""
+    sources = _sources(kernel)
     digest = hashlib.sha256(f"linux {kernel.name} {kernel.digest}".encode())
     files = sorted(path for path in (*sources.rglob("*"), *_SHIMS.rglob("*")) if path.is_file())
     for file in files:
@@ -59,42 +67,59 @@ def linux_cases(kernel: KernelImage) -> Cases:
     return Cases(place, place / "sources")
 
 
-def kasan_cases(source: str) -> dict[str, list[range]]:
-    """The cases of kasan_test.c: the lines of each statement that KASAN must report, there or in helpers it calls."""
+def kasan_cases(source: str) -> dict[str, list[set[int]]]:
+    """The cases of KASAN's tests: the lines of each statement that KASAN must report, there or in helpers that it
+    calls. Where a statement names a callback, the callback's lines are the statement's as well."""
     lines = source.splitlines()
-    bodies: dict[str, tuple[int, int]] = {}
+    bodies: dict[str, range] = {}
     for number, line in enumerate(lines, 1):
-        if match := re.match(r"static void (\w+)\(struct kunit \*test", line):
-            bodies[match[1]] = number, next(n for n, text in enumerate(lines[number:], number + 1) if text == "}")
-    own: dict[str, list[range]] = {}
-    for name, (start, end) in bodies.items():
-        own[name] = []
-        for number in range(start, end):
-            if "KUNIT_EXPECT_KASAN_FAIL(" in lines[number - 1]:
-                last = next(n for n in range(number, end) if lines[n - 1].rstrip().endswith(";"))
-                own[name].append(range(number, last + 1))
+        if match := re.match(r"static void (\w+)\(struct ", line):
+            bodies[match[1]] = range(
+                number, next(n for n, text in enumerate(lines[number:], number + 1) if text == "}")
+            )
+    text = {name: "\n".join(lines[body.start : body.stop - 1]) for name, body in bodies.items()}
+    own = {name: list(_statements(lines, body, bodies)) for name, body in bodies.items()}
     found = {}
     for name in re.findall(r"KUNIT_CASE\((\w+)\)", source):
-        start, end = bodies[name]
-        text = "\n".join(lines[start:end])
-        called = [other for other in own if other != name and re.search(rf"\b{other}\(test", text)]
+        called = [other for other in own if other != name and re.search(rf"\b{other}\(test", text[name])]
         found[name] = own[name] + [statement for other in called for statement in own[other]]
     return found
 
 
-def _sources() -> Path:
-    """The wanted files of Debian's linux-source-6.1, laid out as there."""
-    place = cache_root() / "linux-source-6.1"
-    package = Suite("bookworm").package("linux-source-6.1")
-    with (cache_root() / ".linux-source-6.1.lock").open("w") as lock:
+def _statements(lines: list[str], body: range, functions: dict[str, range]) -> Iterator[set[int]]:
+    for number in body:
+        if "KUNIT_EXPECT_KASAN_FAIL(" not in lines[number - 1] or lines[number - 2].strip() == "else":
+            continue  # what else there is, is for KASAN that is not the generic one
+        depth, last = 0, number - 1
+        while depth or last < number:
+            depth += lines[last].count("(") - lines[last].count(")")
+            last += 1
+        found = set(range(number, last + 1))
+        for word in re.findall(r"\w+", " ".join(lines[number - 1 : last])):
+            found |= set(functions.get(word, ()))
+        yield found
+
+
+def _sources(kernel: KernelImage) -> Path:
+    """The wanted files of the package with the source of a kernel of Debian's, laid out as there."""
+    version = re.match(r"\d+\.\d+", kernel.release)
+    suite = re.match(r"debian/([a-z-]+)", kernel.origin)
+    if version is None or suite is None:
+        raise LookupError(
+            f"{kernel.name}: not a kernel of Debian's (it is from {kernel.origin}): its source is not known"
+        )
+    name = f"linux-source-{version[0]}"
+    place = cache_root() / name
+    package = Suite(suite[1]).package(name)
+    with (cache_root() / f".{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not place.exists():
-            aside = place.with_name(".linux-source-6.1")
+            aside = place.with_name(f".{name}")
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir()
-            archive = package / "usr/src/linux-source-6.1.tar.xz"
-            members = [f"linux-source-6.1/{name}" for name in _WANTED]
-            command = ["tar", "-xJf", str(archive), "-C", str(aside), "--strip-components=1", *members]
-            subprocess.run(command, check=True)
+            archive = package / f"usr/src/{name}.tar.xz"
+            members = [f"{name}/{wanted}" for wanted in _WANTED]
+            options = ["--wildcards", "--no-wildcards-match-slash", "--strip-components=1"]
+            subprocess.run(["tar", "-xJf", str(archive), "-C", str(aside), *options, *members], check=True)
             aside.rename(place)
     return place

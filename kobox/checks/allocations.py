@@ -376,8 +376,12 @@ class Allocations:
 
     def _ksize(self, hit: Any) -> None:
         thing = self._heap.live.get(hit.registers.rdi)
-        if thing is not None and thing.kind is not Kind.VMALLOC:
-            hit.set_result(thing.slot - ROOM)  # it may be used whole, and what follows must not
+        if thing is None or thing.kind is Kind.VMALLOC:
+            return
+        hit.set_result(thing.slot - ROOM)
+        # Until 38931d8989b5 ("mm: Make ksize() a reporting-only function") it might be used whole, and what follows
+        # not. slab_build_skb() was made in the same release, for the one caller who lived by that.
+        if "slab_build_skb" not in self._box.symbols:
             self._heap.resize(thing, thing.slot - ROOM, thing.slot)
 
     # -- caches ------------------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ from kobox.checks.pool import Pool, WorkerDied
 from kobox.checks.races import CMDLINE, REMOVE, Interrupted, Race, Traced, calls_of, points_of
 from kobox.checks.timeline import Event, Timeline
 from kobox.errors import BoxHungError, KoboxError
+from kobox.kernel.processes import BLOCKS_A_SECOND
 from kobox.ko.modulefile import ModuleFile
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ CHECKS = (
 
 _FAULT_CPU = 3.0  # virtual seconds of CPU time that a call may burn in a run with a fault
 _LIFE_CPU = 30.0
-_FAULT_SECONDS, _LIFE_SECONDS = 6.0, 20.0  # of wall time that a call may take
+_FAULT_SECONDS, _LIFE_SECONDS = 6.0, 20.0  # of this process's CPU time that a call may take
+_SLOWER = 4  # times as long as any call took before, it may always take
 POINTS = 8
 """At how many points two calls are tried against each other at most."""
 _PARTS = {"race": "races", "elsewhere": "elsewhere"}
@@ -169,6 +171,7 @@ class Examiner:
 
         self.plan = plan
         self._racing: Examiner | None = None
+        self._longest = 0.0, 0.0  # that a call took with nothing failing: the box's CPU time, and this process's
         self.file = ModuleFile(plan.module)
         self.box: Box = boot(plan.kernel, memory=plan.memory, cmdline=cmdline)
         for path in plan.needs:
@@ -192,7 +195,7 @@ class Examiner:
             self._racing = self._racing or Examiner(replace(self.plan, exercise="none"), CMDLINE)
             return self._racing.race(unit.races[0])
         if unit.kind == "warm":
-            self.play(None)
+            self.play(None, faulty=False)
             return Outcome()
         faulty = unit.kind == "fault"
         injection = FaultInjection(self.sites, unit.faults, learn=not faulty or self.plan.depth > 1)
@@ -237,18 +240,23 @@ class Examiner:
         )
 
     def _limit(self, faulty: bool) -> None:
-        """Bound each call, in CPU time of the box and in wall time: a loop in code that is watched is slow."""
-        self.box.limits.cpu = _FAULT_CPU if faulty else _LIFE_CPU
-        patience = _FAULT_SECONDS if faulty else _LIFE_SECONDS
-        machine, calls, since = self.box.machine, -1, 0.0
+        """Bound each call, in CPU time of the box and of this process: a loop in code that is watched is slow. What the
+        machine's other processes do must not make a call look as if it hung, nor may a call that is long by nature."""
+        self.box.limits.cpu = max(_FAULT_CPU if faulty else _LIFE_CPU, _SLOWER * self._longest[0])
+        patience = max(_FAULT_SECONDS if faulty else _LIFE_SECONDS, _SLOWER * self._longest[1])
+        machine, calls, since = self.box.machine, -1, (0, 0.0)
 
         def look() -> None:
             nonlocal calls, since
+            now = machine.blocks, time.process_time()
+            burnt, spent = (now[0] - since[0]) / BLOCKS_A_SECOND, now[1] - since[1]
             if (made := machine.progress()) != calls:
-                calls, since = made, time.monotonic()
-            elif time.monotonic() - since > patience:
+                calls, since = made, now
+            elif spent > patience:
                 where = self.box.symbols.describe(machine.register("rip"))
-                raise BoxHungError(f"a call has not come back after {patience:g} s", rip=where)
+                raise BoxHungError(f"a call has not come back after {patience:g} s of CPU time", rip=where)
+            elif not faulty:
+                self._longest = max(self._longest[0], burnt), max(self._longest[1], spent)
 
         self.box.on_slice = look
 
@@ -298,10 +306,10 @@ class Examiner:
             found.append(Crash(finding, shrink(exercise.played, still)))
         return tuple(found)
 
-    def play(self, exercise: Exercise | None) -> list[Finding]:
-        """One life with an exercise under all checks."""
+    def play(self, exercise: Exercise | None, *, faulty: bool = True) -> list[Finding]:
+        """One life with an exercise under all checks. Without `faulty`, calls may take longer."""
         examination = Examination(self.box, self.file, checks_of(self.plan.checks)[0], parameters=self.plan.parameters)
-        self._limit(True)
+        self._limit(faulty)
         return _at_once(examination.run(exercise))
 
     def _exercise(self, unit: Unit, coverage: CoverageCheck, timeline: Timeline) -> Exercise | TestFile | None:

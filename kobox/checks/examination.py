@@ -12,6 +12,7 @@ What is watched is decided by the checks alone; the box, the kernel and the modu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from enum import StrEnum
 from typing import Any
 
 from kobox.checks.finding import Chain, Finding, Frame, Severity, Thing, chain_of, frame_of
+from kobox.checks.pending import Pending
 from kobox.checks.placement import Placement
 from kobox.errors import (
     BoxError,
@@ -416,7 +418,8 @@ class Examination:
                 failed = (hit.result or 0) >> 31 & 1  # an int; what is above zero is a success, with a warning
                 for check in self.checks:
                     (check.exited if failed else check.initialised)(self)
-                self._leave_init_code()
+                if not failed:  # else the module goes as a whole, after what is still to run (do_init_module)
+                    self._leave_init_code()
 
         def exit_returned(hit: Hit) -> None:
             if self.module is module:
@@ -443,14 +446,33 @@ class Examination:
         log."""
         if isinstance(error, (BoxHungError, BoxTimeoutError)):
             how = "it spins" if isinstance(error, BoxHungError) else "it sleeps for something that does not happen"
-            frame = frame_of(error.rip)
+            chain, asleep = self._where_stuck()
+            if isinstance(error, BoxHungError) and asleep:
+                how = "it sleeps, and something else spins"
+            if not chain and (frame := frame_of(error.rip)):
+                chain = tuple(self._with_lines(frame, True))
             self.report(
                 "hang",
                 Severity.ERROR,
                 f"{self.stage!s} does not come back: {how}",
-                chain=tuple(self._with_lines(frame, True)) if frame else (),
+                chain=chain,
                 advice="Look for a loop that nobody ends, a lock taken twice, a wait without its wake-up.",
             )
+
+    def _where_stuck(self) -> tuple[Chain, bool]:
+        """The calls through the module that do not come back, and whether it is a task that sleeps there; () when
+        neither what runs now nor a task that sleeps is in it."""
+        module, box = self.module, self.box
+        if module is None:
+            return (), False
+        try:
+            running = box.unwinder.walk()
+            if any(frame.address in module for frame in running):
+                return self.chain(Trace(running, self.placement)), False
+            asleep = Pending(box).asleep_in(module, box.machine.register("rsp"))
+        except (KoboxError, ValueError):
+            return (), False
+        return self.chain(Trace(asleep, self.placement)), bool(asleep)
 
     def _watch_code(self) -> None:
         """Tell the machine which code is the module's, for probes' FROM_MODULE."""
@@ -466,7 +488,7 @@ class Examination:
         with suppress(KoboxError):
             for found in kernel_findings(self.box):
                 chain = tuple(part for n, frame in enumerate(found.chain) for part in self._with_lines(frame, not n))
-                found = replace(found, chain=chain)
+                found = replace(found, chain=chain, message=found.message + self._in_memory_gone(found.message))
                 for check in self.checks:
                     found = check.explain(found)
                 self.report(
@@ -478,6 +500,17 @@ class Examination:
                     advice=found.advice,
                     records=found.records,
                 )
+
+    def _in_memory_gone(self, message: str) -> str:
+        """What a page fault's address was, when the module lay there and is gone."""
+        fault = re.search(r"page fault for address: ([0-9a-f]+)", message)
+        gone = self.module is None or self._gone or self.stage in (Stage.FAILED, Stage.AFTER)
+        if fault is None or not gone or self.placement is None:
+            return ""
+        address = int(fault[1], 16)
+        if self.placement.find(address) is None:
+            return ""
+        return f": {self.symbol(address) or 'memory'} of {self.file.name}, which is gone"
 
     def _with_lines(self, frame: Frame, exact: bool) -> list[Frame]:
         """A frame of the kernel's own report, with the lines of the module's source."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import itertools
 import os
 import random
 import struct
@@ -35,7 +36,9 @@ CALLS = 1200
 """System calls that the generic exercise makes at most."""
 
 _LIMITS = Limits(timeout=0.5, cpu=3.0)  # of one call, in virtual seconds
+_ABANDONED = 24  # calls that do not come back, after which the exercise is over: their processes may be there for ever
 _SLOTS = 3
+_AT_A_TIME = 4  # programs of a device that are played before another file has its turn
 _DRY = 4  # programs on one file that reach nothing new before the others go first
 
 
@@ -261,12 +264,13 @@ def system_call(step: Step, fd: int) -> tuple[str, tuple[Any, ...]]:
 
 @dataclass(slots=True)
 class Material:
-    """What programs are made of: numbers that look like ioctl requests, other numbers and words of the module's
-    code."""
+    """What programs are made of: numbers that look like ioctl requests, other numbers, those below 256, and words of
+    the module's code."""
 
     requests: tuple[int, ...] = ()
     numbers: tuple[int, ...] = ()
     words: tuple[bytes, ...] = ()
+    bounds: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -311,7 +315,7 @@ class GenericExercise:
         with Player(box) as player:
             try:
                 for program in self._programs(targets, chance):
-                    if player.calls >= self.calls:
+                    if player.calls >= self.calls or player.abandoned >= _ABANDONED:
                         break
                     self.played.append(program)
                     player.play(program)
@@ -323,21 +327,22 @@ class GenericExercise:
                 self.made, self.abandoned = player.calls, player.abandoned
 
     def _programs(self, targets: Sequence[Target], chance: random.Random) -> Iterator[Program]:
-        """One of each kind for each file, the files in turn, and last those where nothing new comes of it;
-        then mutations, for ever."""
-        turn = [(systematic_programs(target, self.material), 0) for target in targets]
-        late: list[tuple[Iterator[Program], int]] = []
+        """One of each kind for each file, the files in turn, of devices some at a time, and last those where nothing
+        new comes of it; then mutations, for ever."""
+        turn = [(target, systematic_programs(target, self.material), 0) for target in targets]
+        late: list[tuple[Target, Iterator[Program], int]] = []
         while turn or late:
             if not turn:
                 turn, late = late, []
-            programs, dry = turn.pop(0)
-            program = next(programs, None)
-            if program is None:
-                continue
+            target, programs, dry = turn.pop(0)
             before = len(self.corpus)
-            yield program
-            dry = 0 if len(self.corpus) > before else dry + 1
-            (late if dry >= _DRY else turn).append((programs, 0 if dry >= _DRY else dry))
+            some = 0
+            for program in itertools.islice(programs, _AT_A_TIME if target.is_device else 1):
+                some += 1
+                yield program
+            if some:
+                dry = 0 if len(self.corpus) > before else dry + 1
+                (late if dry >= _DRY else turn).append((target, programs, 0 if dry >= _DRY else dry))
         while True:
             if self.corpus and chance.random() < 0.7:
                 yield mutated(chance.choice(self.corpus), self.material, chance)
@@ -382,6 +387,8 @@ def systematic_programs(target: Target, material: Material) -> Iterator[Program]
             Step("ioctl", 0, (request, 0)),
             Step("ioctl", 0, (request, 1)),
         )
+    for request in material.requests if target.is_device else ():
+        yield from ((opened, *steps) for steps in _at_bounds(request, material.bounds))
     yield (Step("open", 0, (path, _READ)), Step("read", 0, (1,)), Step("read", 0, (1,)), Step("write", 0, (b"x",)))
     yield (Step("open", 0, (path, _WRITE)), Step("write", 0, (text,)), Step("write", 0, (text,)), Step("read", 0, (1,)))
     yield (
@@ -419,6 +426,13 @@ def systematic_programs(target: Target, material: Material) -> Iterator[Program]
         *(Step("lseek", 0, (offset, whence)) for whence in (0, 1, 2) for offset in _OFFSETS),
         Step("read", 0, (64,)),
     )
+    for back in (4096, 1):
+        yield (
+            opened,
+            *(Step("lseek", 0, (-back, os.SEEK_END)), Step("read", 0, (back,)), Step("read", 0, (1,))),
+            *(Step("lseek", 0, (-back, os.SEEK_END)), Step("write", 0, (b"y" * back,)), Step("write", 0, (b"z",))),
+            Step("fsync", 0),
+        )
     yield (
         opened,
         *(Step("read_at", 0, (address, 64)) for address in _HOSTILE),
@@ -457,6 +471,17 @@ def systematic_programs(target: Target, material: Material) -> Iterator[Program]
                 *(Step("ioctl", 0, (request, address)) for address in _HOSTILE),
                 Step("ioctl", 0, (request, -1)),
             )
+
+
+def _at_bounds(request: int, bounds: Sequence[int]) -> Iterator[Program]:
+    """The calls of a request whose structure has a number that the module compares with, or the next one, in one of
+    its first words."""
+    size = request >> 16 & 0x3FFF
+    values = sorted({value & 0xFFFFFFFF for bound in bounds for value in (bound - 1, bound, bound + 1)})
+    for at in range(0, min(size, 16) - 3 if values else 0, 4):
+        yield tuple(
+            Step("ioctl", 0, (request, bytes(at) + struct.pack("<I", value) + bytes(size - at - 4))) for value in values
+        )
 
 
 _SOCKET = Step("socket", 0, (2, 2, 0))  # AF_INET, SOCK_DGRAM
@@ -536,7 +561,9 @@ def _random_step(path: str, flags: int, material: Material, chance: random.Rando
 
 
 def _a_number(material: Material, chance: random.Random) -> int:
-    return chance.choice((*_SIZES, *_OFFSETS, *material.numbers, chance.randrange(256), chance.randrange(1 << 32)))
+    return chance.choice(
+        (*_SIZES, *_OFFSETS, *material.numbers, *material.bounds, chance.randrange(256), chance.randrange(1 << 32))
+    )
 
 
 def _some_bytes(material: Material, chance: random.Random) -> bytes:
@@ -546,8 +573,10 @@ def _some_bytes(material: Material, chance: random.Random) -> bytes:
     if kind == 1:
         return str(_a_number(material, chance)).encode()
     if kind == 2:
+        size = chance.choice((4, 8))
         return b"".join(
-            struct.pack("<Q", _a_number(material, chance) & (1 << 64) - 1) for _ in range(chance.randint(1, 16))
+            (_a_number(material, chance) & (1 << 8 * size) - 1).to_bytes(size, "little")
+            for _ in range(chance.randint(1, 16))
         )
     return chance.randbytes(chance.choice(_SIZES))
 

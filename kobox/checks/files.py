@@ -38,9 +38,24 @@ _LISTED = (
 )
 _DIRECTORIES = 40  # that are looked into at most
 _ATTRIBUTES = 48  # of devices that are used at most
+_NOT_LOOKED_INTO = frozenset(("/sys/class/net", "/sys/class/bdi", "/sys/bus/workqueue/devices"))  # the kernel's own
 _ALIKE = 2  # device nodes of one major number that are used
 _NOT_ATTRIBUTES = frozenset(
-    ("uevent", "power", "subsystem", "driver", "device", "dev", "bind", "unbind", "waiting_for_supplier", "async")
+    (
+        "uevent",
+        "power",
+        "subsystem",
+        "driver",
+        "device",
+        "dev",
+        "bind",
+        "unbind",
+        "waiting_for_supplier",
+        "async",
+        "driver_override",
+        "modalias",
+        "numa_node",
+    )
 )
 
 
@@ -63,6 +78,7 @@ class Surroundings:
 
     def __init__(self, box: Box) -> None:
         self._before = {directory: _names(box, directory) for directory in _LISTED}
+        self._before |= {directory: _names(box, directory) for directory in _places_of_devices(box)}
         self._devices = _device_numbers(box)
 
     def new_files(self, box: Box, module: str) -> list[Target]:
@@ -105,15 +121,19 @@ class Surroundings:
                     yield _made(f"kobox-{major}-{minor}", stat.S_IFCHR, major, minor)
 
     def _device_directories(self, box: Box) -> Iterator[str]:
+        for directory in _places_of_devices(box):
+            for device in sorted(_names(box, directory) - self._before.get(directory, set())):
+                yield f"{directory}/{device}"
         for directory in ("/sys/dev/char", "/sys/dev/block"):
             for number in self._come(box, directory):
                 yield f"{directory}/{number}"
-        for name in self._come(box, "/sys/class"):
-            for device in sorted(_names(box, f"/sys/class/{name}")):
-                yield f"/sys/class/{name}/{device}"
-        for name in self._come(box, "/sys/bus"):
-            for device in sorted(_names(box, f"/sys/bus/{name}/devices")):
-                yield f"/sys/bus/{name}/devices/{device}"
+
+
+def _places_of_devices(box: Box) -> list[str]:
+    """Where devices stand in /sys: one directory for each bus and each class."""
+    buses = [f"/sys/bus/{name}/devices" for name in sorted(_names(box, "/sys/bus"))]
+    classes = [f"/sys/class/{name}" for name in sorted(_names(box, "/sys/class"))]
+    return [directory for directory in (*buses, *classes) if directory not in _NOT_LOOKED_INTO]
 
 
 def _few_of_each(targets: list[Target]) -> list[Target]:

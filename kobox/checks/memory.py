@@ -23,6 +23,7 @@ from kobox.checks.examination import Check, Examination, Stage, Trace
 from kobox.checks.finding import Finding, Severity, Thing
 from kobox.checks.heap import PAGE, Heap, Object
 from kobox.checks.interceptors import APPENDERS, INTERCEPTORS, PRINTERS
+from kobox.checks.texts import Texts
 from kobox.checks.variables import Variables
 from kobox.errors import KoboxError
 from kobox.kernel.probes import FROM_MODULE
@@ -101,6 +102,7 @@ class Memory(Check):
         for name, (most, whole) in APPENDERS.items():
             if name in symbols:
                 self._examination.probe(name, partial(self._appends, most, whole), when=FROM_MODULE)
+        self._texts = Texts(self._examination, self._bad_mark)
         if "simple_read_from_buffer" in symbols:
             self._examination.probe("simple_read_from_buffer", self._shown_to_reader, when=FROM_MODULE)
         for name in (wanted.name for wanted in self._examination.file.imports):
@@ -208,6 +210,9 @@ class Memory(Check):
                 None,
                 "Check the index or the length against the size of the variable.",
             )
+        elif lent := self._texts.behind_page(address):
+            advice = "Print with sysfs_emit() or sysfs_emit_at(), which know where the page ends."
+            self._found("out-of-bounds", f"{_bytes(size)} {verb} {lent}{by}", trace, None, advice)
         elif thing is None:
             self._found("out-of-bounds", f"{_bytes(size)} {verb} where nothing may be{by}", trace, None, "")
         elif mark == Mark.FREED or thing.freed:

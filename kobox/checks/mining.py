@@ -16,33 +16,38 @@ from kobox.checks.exercise import Material
 from kobox.ko import x86
 from kobox.ko.elf import Elf
 
-_REQUESTS, _NUMBERS, _WORDS = 32, 16, 24
+_REQUESTS, _NUMBERS, _WORDS, _BOUNDS = 32, 16, 24, 5
 
 
 def material_of(code: CodeMap) -> Material:
     """The numbers and words of a module's code and data."""
     requests: dict[int, int] = {}
     numbers: dict[int, int] = {}
+    bounds: dict[int, int] = {}
     for name, functions in code.functions.items():
         if name.startswith((".init", ".exit", ".altinstr")):
             continue
         data = code.elf.data(code.sections[name])
         for start, size, _ in functions.rows:
-            _look(list(x86.instructions(data, start, start + size)), requests, numbers)
+            _look(list(x86.instructions(data, start, start + size)), requests, numbers, bounds)
     ranked = sorted(requests, key=lambda number: (not _is_request(number), -requests[number], number))
     return Material(
         tuple(number for number in ranked if _is_request(number))[:_REQUESTS] or tuple(ranked[:4]),
         tuple(sorted(numbers))[:_NUMBERS],
         _words(code.elf),
+        tuple(sorted(sorted(bounds, key=lambda bound: -bounds[bound])[:_BOUNDS])),
     )
 
 
-def _look(rows: list[x86.Instruction], requests: dict[int, int], numbers: dict[int, int]) -> None:
+def _look(
+    rows: list[x86.Instruction], requests: dict[int, int], numbers: dict[int, int], bounds: dict[int, int]
+) -> None:
     for n, row in enumerate(rows):
         if not row.compares or row.immediate is None:
             continue
         number = row.immediate & 0xFFFFFFFF
         if number < 0x100:
+            bounds[number] = bounds.get(number, 0) + (number > 0)
             continue
         if number < 0x400 or number >= 0xFFFFF000:
             numbers[number] = 1

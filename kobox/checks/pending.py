@@ -93,6 +93,14 @@ class Pending:
         member = "task_struct.rcu_read_lock_nesting"
         return self._objects.has(member) and self._objects.number(task, member) != 0
 
+    def asleep_in(self, module: LoadedAt, stack_pointer: int) -> tuple[StackFrame, ...]:
+        """The calls of a task that sleeps in the module's code, or of another's that it called; () when none does. The
+        task with this stack pointer is the one that runs now."""
+        with suppress(KoboxError, ValueError):
+            for found in self._tasks(module, lambda _: False, stack_pointer & -_STACK_SIZE):
+                return found.frames
+        return ()
+
     def callbacks(self, module: LoadedAt) -> list[Waiting]:
         """RCU callbacks of the module that have not run."""
         try:
@@ -180,7 +188,7 @@ class Pending:
                     continue
             stack = number(task, "task_struct.stack")
             if stack != running and (frames := self._inside(task, stack, module)):
-                place = next(frame for frame in frames if mine(frame.address))
+                place = next(frame for frame in frames if frame.address in module)
                 yield Waiting("task", task, place.address, self._objects.text(task, "task_struct.comm"), frames)
 
     def _files(self, mine: Mine) -> Iterator[Waiting]:

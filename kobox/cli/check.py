@@ -28,9 +28,6 @@ _COLOURS = {"error": "31;1", "warning": "33;1", "note": "36"}
 def main(argv: list[str], prog: str) -> int:
     """Entry point of the subcommand."""
     arguments = _parser(prog).parse_args(argv)
-    from kobox.machine import native
-
-    native.preload()
     try:
         reports = _check(arguments, prog)
         _write_files(arguments, reports)

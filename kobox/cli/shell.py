@@ -11,6 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from kobox.cli.helptext import formatter
 from kobox.errors import BoxError
 
 if TYPE_CHECKING:
@@ -55,7 +56,9 @@ def main(argv: list[str], prog: str) -> int:
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=prog, description="A shell on a real kernel, in a box.")
+    parser = argparse.ArgumentParser(
+        prog=prog, description="A shell on a real kernel, in a box.", formatter_class=formatter
+    )
     parser.add_argument(
         "files", nargs="*", metavar="FILE", help="files of this machine to have in the current directory"
     )

@@ -20,6 +20,7 @@ wakes it when nobody is in hand (`_summon`), and a signalfd, by which the kernel
 from __future__ import annotations
 
 import enum
+import errno
 import os
 import struct
 from collections.abc import Callable, Generator
@@ -41,6 +42,7 @@ from kobox.machine.native import FOREVER, Event
 from kobox.machine.pc import Machine
 
 SECOND = 1_000_000_000
+BLOCKS_A_SECOND = SECOND // 64  # of CPU time
 SLICE = 2_000_000  # blocks between two chances for Ctrl-C: about 50 ms
 
 Script = Generator[tuple[str, tuple[int, ...]], int, None]
@@ -265,7 +267,7 @@ class Processes:
     def spawn(self) -> Process:
         """A new process of the box, parked."""
         parent = self._anyone()
-        number = next(n for n in range(1, MAX_PROCESSES) if n not in self.by_number)
+        number = self._free_number()
         child = self.by_number[number] = Process(number, 0, State.BUSY)
         flags = _CLONE & ~0x8000 if parent.number == 0 else _CLONE
         pid = self.call(parent, "clone", (flags, 0, 0, 0, number, 0))
@@ -277,6 +279,13 @@ class Processes:
             self._run(lambda: child.state is not State.BUSY, FOREVER, self.limits, yielding=True)
         return child
 
+    def _free_number(self) -> int:
+        """Raises `OSError` when there are as many processes as there can be; those that hang in a call count."""
+        number = next((n for n in range(1, MAX_PROCESSES) if n not in self.by_number), None)
+        if number is None:
+            raise OSError(errno.EAGAIN, f"the box has {MAX_PROCESSES - 1} processes already, and no room for more")
+        return number
+
     # -- programs ----------------------------------------------------------------------------------------------
 
     def vfork(self, parent: Process) -> tuple[Process, Pending]:
@@ -284,7 +293,7 @@ class Processes:
         which comes back when it has.
 
         Raises `OSError` when the kernel refuses."""
-        number = next(n for n in range(1, MAX_PROCESSES) if n not in self.by_number)
+        number = self._free_number()
         child = self.by_number[number] = Process(number, 0, State.BUSY)
         flags = _CLONE_PROGRAM | (_CLONE_PARENT if parent.number else 0)
         pending = self.command(parent, "clone", (flags, 0, 0, 0, number, 0))
@@ -538,7 +547,7 @@ class Processes:
         `programs` may run for as long as they like, only no single call of theirs."""
         if yielding and not done():
             self._park_in_hand()
-        burnable = int(limits.cpu * SECOND / 64)
+        burnable = int(limits.cpu * BLOCKS_A_SECOND)
         end, calls = self._machine.blocks + burnable, 0
         if self._machine.devices.rung:
             self._machine.devices.attend()

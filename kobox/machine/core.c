@@ -1279,19 +1279,21 @@ EXPORT void kobox_set_syscall(struct machine *m, uint64_t at, const uint64_t *ca
 /* 0-15 RAX RCX RDX RBX RSP RBP RSI RDI R8-R15, 16 RIP, 17 RFLAGS, 18 CR0, 19 CR2, 20 CR3, 21 CR4, 22 CS, 23 SS, 24 GS base, 25 FS base, 26 CPL */
 EXPORT void kobox_registers(struct machine *m, uint64_t *out)
 {
-    env_load(m);
-    memcpy(out, m->env, 128);
+    const struct segment *segs = (const struct segment *)(m->cpu + AT_SEGS);
+    uint32_t hflags;
+    memcpy(&hflags, m->cpu + AT_HFLAGS, 4);
+    memcpy(out, m->cpu + AT_REGS, 128);
     out[16] = read_reg(m, UC_X86_REG_RIP);
     out[17] = read_reg(m, UC_X86_REG_EFLAGS) & 0xFFFFFFFF;
-    out[18] = *env64(m, AT_CR);
-    out[19] = *env64(m, AT_CR + 16);
-    out[20] = *env64(m, AT_CR + 24);
-    out[21] = *env64(m, AT_CR + 32);
-    out[22] = env_seg(m, SEG_CS)->selector;
-    out[23] = env_seg(m, SEG_SS)->selector;
-    out[24] = env_seg(m, 5)->base;
-    out[25] = env_seg(m, 4)->base;
-    out[26] = *env32(m, AT_HFLAGS) & HF_CPL;
+    out[18] = live64(m, AT_CR);
+    out[19] = live64(m, AT_CR + 16);
+    out[20] = live64(m, AT_CR + 24);
+    out[21] = live64(m, AT_CR + 32);
+    out[22] = segs[SEG_CS].selector;
+    out[23] = segs[SEG_SS].selector;
+    out[24] = segs[5].base;
+    out[25] = segs[4].base;
+    out[26] = hflags & HF_CPL;
 }
 
 static const int register_ids[18] = {
@@ -1313,7 +1315,7 @@ EXPORT uint64_t kobox_translate(struct machine *m, uint64_t va, int write)
 }
 EXPORT int kobox_copy(struct machine *m, uint64_t va, void *data, uint64_t n, int write)
 {
-    return copy_virtual(m, read_reg(m, UC_X86_REG_CR3), va, data, n, write);
+    return copy_virtual(m, live_cr3(m), va, data, n, write);
 }
 EXPORT int kobox_copy_space(struct machine *m, uint64_t cr3, uint64_t va, void *data, uint64_t n, int write)
 {

@@ -142,7 +142,8 @@ def core() -> ctypes.CDLL:
 
 def preload() -> None:
     """Begin to load libunicorn on another core: a hundred thousand relocations, the longest step on the way to a
-    machine. Who knows that one will be wanted says so first, and imports the rest meanwhile."""
+    machine. Who knows that one will be wanted says so first, and imports the rest meanwhile. Not for those that
+    fork soon: the child would have half a library."""
     import _thread
 
     _thread.start_new_thread(core().kobox_preload, (unicorn_library().encode(),))

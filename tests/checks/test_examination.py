@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from kobox.checks.examination import Check, Examination, Stage, Trace
-from kobox.kernel.box import Box, boot
+from kobox.kernel.booting import boot
+from kobox.kernel.box import Box
 from kobox.kernel.probes import FROM_MODULE
 from kobox.ko.modulefile import ModuleFile
 from tests.building import SOURCES, BuiltTestModules
+from tests.checks.conftest import Laboratory
 
 
 @pytest.fixture(scope="module", params=["debian_kernel", "trixie_kernel"])
@@ -87,3 +89,19 @@ def test_a_module_without_lines_is_told_by_symbols(place: tuple[Box, BuiltTestMo
     chain = examination.chain(listener.traces[0])
     assert [str(frame).partition("+")[0] for frame in chain[:3]] == ["_printk", "part_of_lines", "lines_init"]
     assert [frame.module for frame in chain[:3]] == ["", "both", "both"]
+
+
+def test_a_call_that_sleeps_for_ever_is_told_by_its_chain(laboratory: Laboratory) -> None:
+    findings = laboratory.examine(laboratory.file("faulty"), [], "what=sleep_forever")
+    found = next(finding for finding in findings if finding.kind == "hang")
+    assert found.stage == "init"
+    assert found.where is not None
+    assert (found.where.function, found.where.file) == ("faulty_sleep_forever", "faulty.c")
+    assert [frame.function for frame in found.chain][:2] == ["__schedule", "schedule"]
+    assert "faulty_init" in [frame.function for frame in found.chain]
+
+
+def test_an_oops_in_memory_that_went_with_the_module_says_so(laboratory: Laboratory) -> None:
+    findings = laboratory.examine(laboratory.file("faulty"), [], "what=none where=timer")
+    found = next(finding for finding in findings if finding.kind in ("oops", "panic"))
+    assert found.message.endswith(": faulty_timer of faulty, which is gone")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -14,14 +15,24 @@ from hypothesis import HealthCheck, given, settings
 from kobox.checks.callsites import CodeMap
 from kobox.checks.check import Plan, check, examine
 from kobox.checks.crashes import shrink, source_of
-from kobox.checks.exercise import ExerciseError, Program, Step, Steps, exercise_of, mutated, random_program
+from kobox.checks.exercise import (
+    ExerciseError,
+    GenericExercise,
+    Material,
+    Program,
+    Step,
+    Steps,
+    exercise_of,
+    mutated,
+    random_program,
+)
 from kobox.checks.files import Target
 from kobox.checks.mining import material_of
 from kobox.checks.strategies import programs
 from kobox.images.store import KernelImage
 from kobox.kernel.box import Box
 from kobox.ko.modulefile import ModuleFile
-from tests.building import BuiltTestModules
+from tests.building import SOURCES, BuiltTestModules
 
 ASK = 0x80046307  # _IOR('c', 7, int) of crasher.c
 
@@ -141,6 +152,36 @@ def test_it_wants_more(box, module, tmp_path):
 def test_hypothesis_makes_programs_that_can_be_played(program: Program, box: Box) -> None:
     Steps(program)(box)
     assert box.alive
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "kind", "place"),
+    [("reach", "", "out-of-bounds", "/* stores"), ("reach_right", "divide=1", "oops", "/* divides")],
+)
+def test_attributes_of_devices_and_numbers_that_matter_are_reached(
+    name: str, parameters: str, kind: str, place: str, faulty_paths: BuiltTestModules, debian_kernel: KernelImage
+) -> None:
+    plan = Plan(str(faulty_paths(name)), debian_kernel.name, parameters=parameters, faults=False, loads=1, workers=1)
+    report = check(plan)
+    assert f"/sys/bus/platform/devices/{name}/period" in report.files
+    source = (SOURCES / "faults/reach.c").read_text().splitlines()
+    line = next(number for number, text in enumerate(source, 1) if place in text)
+    found = next(finding for finding in report.findings if finding.kind == kind)
+    assert found.where is not None
+    assert found.where.line == line
+
+
+def test_what_is_right_is_clean_when_it_is_reached(faulty_paths: BuiltTestModules, debian_kernel: KernelImage) -> None:
+    report = check(Plan(str(faulty_paths("reach_right")), kernel=debian_kernel.name, workers=1))
+    assert report.findings == []
+
+
+def test_calls_that_hang_end_the_exercise(modules: BuiltTestModules, box: Box) -> None:
+    stuck = Target("/proc/kmsg", os.O_RDONLY)  # a read that nobody answers
+    exercise = GenericExercise(Material(), lambda _: [stuck], lambda: 0)
+    exercise(box)
+    assert exercise.abandoned == 24
+    assert exercise.made < 300
 
 
 def test_a_loop_that_never_ends_is_a_finding(modules: BuiltTestModules, debian_kernel: KernelImage) -> None:

@@ -135,6 +135,12 @@ def test_the_corrected_twin_is_clean(name: str, faulty_paths: BuiltTestModules, 
     assert report.lives == 1
 
 
+def test_what_takes_its_time_does_not_hang(faulty_paths: BuiltTestModules, debian_kernel: KernelImage) -> None:
+    report = checked(faulty_paths("slow"), debian_kernel)
+    assert report.findings == []
+    assert report.tried == 1
+
+
 def test_one_place_reached_by_two_ways_is_two_places(
     faulty_paths: BuiltTestModules, debian_kernel: KernelImage
 ) -> None:

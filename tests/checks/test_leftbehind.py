@@ -68,11 +68,16 @@ THINGS = {
     "kprobes": ("error", "kprobe ksys_read"),
     "tracepoint": ("error", "tracepoint probe left_traced"),
     "handler": ("error", "input handler left_handler"),
+    "disk": ("warning", "allocated disk"),
+    "sequence": ("warning", "sequence for one show function"),
     "pair": ("error", "what inet_add_protocol() was given: left_protocol"),
 }
 # The kernel's own functions end in a jump to the one that is watched, so that the call of make_…() leaves no trace.
 MADE_IN_INIT = {"driver", "notifier", "alg"}
-BOTH = {"class": ("makes class now */", "makes class before */")}
+BOTH = {
+    "class": ("makes class now */", "makes class before */"),
+    "disk": ("makes disk now */", "makes disk before */"),
+}
 
 
 def left(findings: list[Finding]) -> list[Finding]:

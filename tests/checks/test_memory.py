@@ -12,6 +12,7 @@ from kobox.checks.check import CHECKS, checks_of
 from kobox.checks.examination import Examination
 from kobox.checks.finding import Finding, Severity, own_frame
 from kobox.checks.memory import Memory
+from kobox.checks.texts import strings_of
 from kobox.kernel.box import Box
 from tests.building import SOURCES
 from tests.checks.conftest import Laboratory
@@ -53,6 +54,9 @@ MESSAGES = {
     "by_memcpy_to": r"1 byte written just behind 30 bytes from kmalloc by memcpy\(\)",
     "by_memcpy_from": r"1 byte read just behind 30 bytes from kzalloc by memcpy\(\)|just behind 30 bytes from kmalloc",
     "by_sprintf": r"1 byte written just behind 8 bytes from kmalloc by sprintf\(\)",
+    "by_printk": r"1 byte read just behind 8 bytes from kmalloc by printk\(\)",
+    "by_kstrtoint": r"1 byte read just behind 3 bytes from kmalloc by kstrtoint\(\)",
+    "uaf_print": r"8 bytes read at offset 0 of 7 bytes from kstrdup, which is freed by printk\(\)",
     "global_index": r"4 bytes read just behind table \(20 bytes\)",
     "global_percpu": r"8 bytes written just behind per_cpu_counters \(24 bytes\)",
     "global_percpu_this": r"4 bytes (read|written) just behind per_cpu_table \(24 bytes\)",
@@ -195,3 +199,28 @@ def test_what_the_kernel_does_to_freed_memory_by_itself(laboratory: Laboratory, 
     right = Examination(laboratory.box, file, checks_of(CHECKS)[0], parameters=f"what={what} right=1", loads=2)
     assert right.run() == []
     assert right.error is None
+
+
+def test_an_attribute_of_sysfs_has_one_page(laboratory: Laboratory) -> None:
+    file = laboratory.file("shows", "faults/memory")
+    source = (SOURCES / "faults/memory/shows.c").read_text().splitlines()
+    (found,) = laboratory.examine(file, [Memory()], exercise=lambda box: box.read_bytes("/sys/kernel/shows/much"))
+    assert found.kind == "out-of-bounds"
+    assert found.message == "1 byte written just behind the page that an attribute of sysfs fills by sprintf()"
+    assert found.where is not None
+    assert "prints too much" in source[found.where.line - 1]
+    assert laboratory.examine(file, [Memory()], exercise=lambda box: box.read_bytes("/sys/kernel/shows/right")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "strings"),
+    [
+        (b"nothing", []),
+        (b"%s", [(100, 4096)]),
+        (b"\0016%d%% %lu %s\n", [(102, 4096)]),
+        (b"%.4s %.*s %*d %s", [(100, 4), (102, 101), (105, 4096)]),
+        (b"%pS %-10s %pISpc %08llx %c %s", [(101, 4096), (105, 4096)]),
+    ],
+)
+def test_the_strings_of_a_format_are_known(text: bytes, strings: list[tuple[int, int]]) -> None:
+    assert strings_of(text, lambda number: 100 + number) == strings

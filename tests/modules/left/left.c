@@ -3,6 +3,7 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 #include <crypto/internal/hash.h>
 #include <linux/binfmts.h>
+#include <linux/blkdev.h>
 #include <linux/cdev.h>
 #include <linux/cpuhotplug.h>
 #include <linux/debugfs.h>
@@ -28,6 +29,7 @@
 #include <linux/rcupdate.h>
 #include <linux/reboot.h>
 #include <linux/slab.h>
+#include <linux/seq_file.h>
 #include <linux/sysctl.h>
 #include <linux/timer.h>
 #include <linux/tracepoint.h>
@@ -514,6 +516,38 @@ static struct input_handler left_handler = {
 static int make_handler(void) { return input_register_handler(&left_handler); /* makes handler */ }
 static void undo_handler(void) { input_unregister_handler(&left_handler); }
 
+static struct gendisk *left_disk;
+static int make_disk(void)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
+	left_disk = blk_alloc_disk(NULL, NUMA_NO_NODE);	/* makes disk now */
+	if (IS_ERR(left_disk))
+		return PTR_ERR(left_disk);
+#else
+	left_disk = blk_alloc_disk(NUMA_NO_NODE);	/* makes disk before */
+	if (!left_disk)
+		return -ENOMEM;
+#endif
+	strscpy(left_disk->disk_name, "left_disk", DISK_NAME_LEN);
+	return 0;
+}
+static void undo_disk(void) { put_disk(left_disk); }
+
+static struct file *left_sequence;
+static int left_shown(struct seq_file *sequence, void *unused) { return 0; }
+static int make_sequence(void)
+{
+	left_sequence = filp_open("/dev/null", O_RDONLY, 0);
+	if (IS_ERR(left_sequence))
+		return PTR_ERR(left_sequence);
+	return single_open(left_sequence, left_shown, NULL);	/* makes sequence */
+}
+static void undo_sequence(void)
+{
+	single_release(file_inode(left_sequence), left_sequence);
+	filp_close(left_sequence, NULL);
+}
+
 static int make_itself(void) { return try_module_get(THIS_MODULE) ? 0 : -EBUSY; /* makes itself */ }
 static void undo_itself(void) { }
 
@@ -531,7 +565,7 @@ static const struct left_kind {
 	LEFT(netdev), LEFT(nf_hook), LEFT(pernet), LEFT(genl), LEFT(socket),
 	LEFT(notifier), LEFT(kprobe), LEFT(cpuhp), LEFT(workqueue), LEFT(cache), LEFT(tfm), LEFT(alg), LEFT(reference),
 	LEFT(group), LEFT(kset), LEFT(number), LEFT(packets), LEFT(link), LEFT(bus), LEFT(kretprobe), LEFT(kprobes), LEFT(pair),
-	LEFT(tracepoint), LEFT(handler), LEFT(itself),
+	LEFT(tracepoint), LEFT(handler), LEFT(disk), LEFT(sequence), LEFT(itself),
 };
 
 static const struct left_kind *left_kind;

@@ -13,6 +13,7 @@
 #define CONFIG_KASAN_STACK 1
 #define CONFIG_KASAN_VMALLOC 1
 #define CONFIG_KASAN_KUNIT_TEST_MODULE 1
+#define CONFIG_CC_HAS_KASAN_MEMINTRINSIC_PREFIX 1 /* memset() and kin are watched */
 
 #define KASAN_GRANULE_SIZE 8UL
 #define KASAN_TAG_MIN 0xF0
@@ -22,10 +23,16 @@
 #define kasan_sync_fault_possible() false
 #define kasan_async_fault_possible() false
 #define kasan_force_async_fault() do { } while (0)
+#define kasan_vmalloc_enabled() true
 #define kasan_enable_tagging() do { } while (0)
+#define kasan_enable_hw_tags() do { } while (0)
+#define kasan_kunit_test_suite_start() do { } while (0)
+#define kasan_kunit_test_suite_end() do { } while (0)
 #define kasan_save_enable_multi_shot() false
 #define kasan_restore_multi_shot(enabled) ((void)(enabled))
 #define kasan_poison(p, size, value, init) ((void)(p))
+
+void kasan_test_rust_uaf(void);
 
 struct kunit_kasan_status {
 	bool report_found;

@@ -483,6 +483,42 @@ CASE(by_sprintf)
 	return 0;
 }
 
+CASE(by_printk)
+{
+	char *p = HIDE(kmalloc(8, GFP_KERNEL)); /* by_printk: made */
+
+	memcpy(p, wrong ? "12345678" : "1234567", 8);
+	pr_debug("nothing\n");
+	pr_info("%d %*d %s %d\n", 1, 2, 3, p, 4); /* by_printk: bad */
+	kfree(p);
+	return 0;
+}
+
+CASE(by_kstrtoint)
+{
+	char *p = HIDE(kmalloc(3, GFP_KERNEL)); /* by_kstrtoint: made */
+	int value = 0;
+
+	memcpy(p, wrong ? "123" : "12", 3);
+	sink = kstrtoint(p, 0, &value); /* by_kstrtoint: bad */
+	kfree(p);
+	return 0;
+}
+
+CASE(uaf_print)
+{
+	char *p = HIDE(kstrdup("a name", GFP_KERNEL)); /* uaf_print: made */
+
+	if (wrong) {
+		kfree(p); /* uaf_print: freed */
+		pr_info("a b %s %.*s\n", p, 2, p); /* uaf_print: bad */
+	} else {
+		pr_info("%s %.*s\n", p, 2, p);
+		kfree(p);
+	}
+	return 0;
+}
+
 CASE(by_snprintf)
 {
 	char *p = HIDE(kmalloc(8, GFP_KERNEL)); /* by_snprintf: made */
@@ -1202,7 +1238,7 @@ static const struct {
 	ROW(global_bss), ROW(global_const), ROW(global_memset), ROW(global_stored),
 	ROW(global_stored_stack),
 	ROW(by_memcpy_to), ROW(by_memcpy_from), ROW(by_memset), ROW(by_memcmp), ROW(by_strcpy), ROW(by_strcat),
-	ROW(by_strlen), ROW(by_sprintf), ROW(by_snprintf), ROW(by_copy_to_user), ROW(by_copy_from_user), ROW(by_bitops),
+	ROW(by_strlen), ROW(by_sprintf), ROW(by_printk), ROW(by_kstrtoint), ROW(uaf_print), ROW(by_snprintf), ROW(by_copy_to_user), ROW(by_copy_from_user), ROW(by_bitops),
 	ROW(uaf_read), ROW(uaf_write), ROW(uaf_memcpy), ROW(uaf_mutex), ROW(uaf_cache), ROW(uaf_cache_rcu),
 	ROW(uaf_vmalloc), ROW(uaf_pages), ROW(uaf_free_page), ROW(uaf_pages_exact), ROW(uaf_percpu), ROW(uaf_krealloc),
 	ROW(uaf_kfree_rcu), ROW(twice_kfree), ROW(twice_kvfree), ROW(twice_sensitive), ROW(twice_cache), ROW(twice_vfree),

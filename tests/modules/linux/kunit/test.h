@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * As much of KUnit as mm/kasan/kasan_test.c uses, for kernels without it: a suite becomes a module whose init runs the
- * case that the parameter `run` names. Nobody asks KUnit what a case has found, so that expectations are of no effect;
- * assertions end the case, as skipping does.
+ * As much of KUnit as KASAN's tests use, for kernels without it: a suite becomes a module whose init runs the case that
+ * the parameter `run` names. Nobody asks KUnit what a case has found, so that expectations are of no effect. An assertion
+ * that does not hold is a bug of the kernel's: it may stand in functions of any type, and nothing may come after it.
  */
 #ifndef KOBOX_KUNIT_TEST_H
 #define KOBOX_KUNIT_TEST_H
 
+#include <linux/bug.h>
 #include <linux/err.h>
 #include <linux/module.h>
 #include <linux/printk.h>
@@ -20,6 +21,8 @@ struct kunit_case {
 };
 struct kunit_suite {
 	const char *name;
+	int (*suite_init)(struct kunit_suite *suite);
+	void (*suite_exit)(struct kunit_suite *suite);
 	int (*init)(struct kunit *test);
 	void (*exit)(struct kunit *test);
 	struct kunit_case *test_cases;
@@ -31,12 +34,13 @@ struct kunit_suite {
 	do {                                                         \
 		if (!(condition)) {                                  \
 			pr_err("kunit: not so: " #condition "\n");   \
-			return;                                      \
+			BUG();                                       \
 		}                                                    \
 	} while (0)
 #define KUNIT_ASSERT_NOT_ERR_OR_NULL(test, p) KUNIT_END_UNLESS(!IS_ERR_OR_NULL(p))
 #define KUNIT_ASSERT_NULL(test, p) KUNIT_END_UNLESS(!(p))
 #define KUNIT_ASSERT_TRUE(test, c) KUNIT_END_UNLESS(c)
+#define KUNIT_ASSERT_EQ(test, a, b) KUNIT_END_UNLESS((a) == (b))
 #define KUNIT_ASSERT_LT(test, a, b) KUNIT_END_UNLESS((a) < (b))
 #define KUNIT_ASSERT_GE(test, a, b) KUNIT_END_UNLESS((a) >= (b))
 #define KUNIT_EXPECT_FALSE(test, c) ((void)(c))
@@ -44,6 +48,7 @@ struct kunit_suite {
 #define KUNIT_EXPECT_PTR_EQ(test, a, b) ((void)(a), (void)(b))
 #define KUNIT_EXPECT_PTR_NE(test, a, b) ((void)(a), (void)(b))
 #define KUNIT_EXPECT_NE(test, a, b) ((void)(a), (void)(b))
+#define KUNIT_EXPECT_GT(test, a, b) ((void)(a), (void)(b))
 #define KUNIT_EXPECT_GE(test, a, b) ((void)(a), (void)(b))
 #define KUNIT_EXPECT_LE(test, a, b) ((void)(a), (void)(b))
 #define KUNIT_EXPECT_LT(test, a, b) ((void)(a), (void)(b))

@@ -1,0 +1,157 @@
+"""Text that a module hands to functions of the kernel: strings that are printed, numbers that are parsed, and the page
+that an attribute of sysfs fills.
+
+    pr_info("%d %s\n", 3, name)     what %s names is read up to its NUL, or for as long as its precision
+    kstrtoint(text, 0, &value)      digits are read, and one character behind them
+    show(kobject, attribute, buf)   has the PAGE_SIZE bytes that fs/sysfs/file.c allocates; what follows is nobody's
+
+Sources: lib/vsprintf.c (format_decode), lib/kstrtox.c, fs/sysfs/file.c (sysfs_kf_seq_show).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from kobox.checks.examination import Examination, Trace
+from kobox.checks.heap import ROOM
+from kobox.kernel.probes import FROM_MODULE
+from kobox.machine.watch import Mark
+
+# Functions with a format, and which of their arguments it is.
+FORMATS = {
+    "_printk": 0,
+    "panic": 0,
+    "alloc_workqueue": 0,
+    "sprintf": 1,
+    "seq_printf": 1,
+    "sysfs_emit": 1,
+    "kasprintf": 1,
+    "dev_set_name": 1,
+    "kobject_set_name": 1,
+    "__request_module": 1,
+    "snprintf": 2,
+    "scnprintf": 2,
+    "sysfs_emit_at": 2,
+    "devm_kasprintf": 2,
+    "kthread_create_on_node": 3,
+    "device_create": 4,
+} | {
+    f"{kind}_{level}": 1
+    for kind in ("_dev", "netdev")
+    for level in ("emerg", "alert", "crit", "err", "warn", "notice", "info")
+}
+NUMBERS = (
+    *("kstrtoull", "kstrtoll", "_kstrtoul", "_kstrtol", "kstrtouint", "kstrtoint", "kstrtou16", "kstrtos16"),
+    *("kstrtou8", "kstrtos8", "simple_strtoull", "simple_strtoul", "simple_strtol", "simple_strtoll"),
+)
+
+_DIRECTIVE = re.compile(
+    rb"%[-+ #0]*(?P<width>\*|\d+)?(?:\.(?P<precision>\*|\d*))?(?:hh|h|ll|l|z|t|j|L|q)?(?P<kind>[A-Za-z%])"
+)
+_LONGEST = 4096
+_PAGE = 4096
+
+Bad = Callable[[int, int, bool, int, Trace, str], None]
+"""Told of a bad access: address, size, whether it writes, the mark there, the calls, the function that does it."""
+
+
+class Texts:
+    """The probes of one examination."""
+
+    def __init__(self, examination: Examination, bad: Bad) -> None:
+        self._examination = examination
+        self._watch = examination.box.watch
+        self._bad = bad
+        self._lent = 0  # where the page ended that was lent last
+        symbols, sequence = examination.box.symbols, "sysfs_kf_seq_show"
+        for name, number in FORMATS.items():
+            for found in (name, f"{name}_noprof"):
+                if found in symbols:
+                    examination.probe(found, partial(self._prints, number), when=FROM_MODULE)
+        for name in NUMBERS:
+            if name in symbols:
+                examination.probe(name, self._parses, when=FROM_MODULE)
+        if sequence in symbols and symbols.btf.has("seq_file", "buf"):
+            self._buffer_at = symbols.btf.offset("seq_file", "buf")
+            examination.probe(sequence, self._lends, self._takes_back)
+
+    def _prints(self, number: int, hit: Any) -> None:
+        with suppress(ValueError):
+            strings = strings_of(_text_at(hit, hit.args[number]), lambda n: _argument(hit, number + 1 + n))
+            for address, limit in strings:
+                if address >> 63 and address < (1 << 64) - 4096:
+                    self._look(hit, address, min(len(_text_at(hit, address, limit)) + 1, limit))
+
+    def _parses(self, hit: Any) -> None:
+        address = hit.args[0]
+        if address >> 63:
+            with suppress(ValueError):
+                text = _text_at(hit, address, 64)
+                digits = re.match(rb"[-+]?[0-9A-Fa-fxX]*\n?", text)
+                self._look(hit, address, (digits.end() if digits else 0) + 1)
+
+    def _look(self, hit: Any, address: int, size: int) -> None:
+        """Whether a string may be read; only the first byte that may not is told of."""
+        marks = self._watch.marks(address, size)
+        wrong = next((n for n, mark in enumerate(marks) if mark & 0x80 and mark != 0xFF), None)
+        if wrong is not None:
+            trace = self._examination.trace(hit)
+            self._bad(address + wrong, size - wrong, False, marks[wrong], trace, str(hit.probe.where).lstrip("_"))
+
+    # -- attributes of sysfs -----------------------------------------------------------------------------------
+
+    def _lends(self, hit: Any) -> None:
+        with suppress(ValueError):
+            behind = int.from_bytes(hit.read(hit.args[0] + self._buffer_at, 8), "little") + _PAGE
+            if behind >> 63 and not behind % _PAGE and not any(self._watch.marks(behind, ROOM)):
+                hit.data = self._lent = behind  # nothing is known to lie there
+                self._watch.mark(behind, ROOM, Mark.REDZONE)
+
+    def _takes_back(self, hit: Any) -> None:
+        if hit.data is not None:
+            self._watch.mark(hit.data, ROOM, Mark.UNKNOWN)
+
+    def behind_page(self, address: int) -> str:
+        """What an address lies behind, in words, when it is the page that an attribute fills; else ""."""
+        past = address - self._lent
+        if not self._lent or not 0 <= past < ROOM:
+            return ""
+        return f"{f'{past} bytes' if past else 'just'} behind the page that an attribute of sysfs fills"
+
+
+def strings_of(text: bytes, argument: Callable[[int], int]) -> list[tuple[int, int]]:
+    """The strings that a format prints: (address, how many bytes of it at most). `argument(n)` is the value of the nth
+    argument behind the format."""
+    found, at = [], 0
+    for directive in _DIRECTIVE.finditer(text):
+        kind, limit = directive["kind"], _LONGEST
+        if kind == b"%":
+            continue
+        at += directive["width"] == b"*"
+        if directive["precision"] == b"*":
+            limit, at = argument(at) & 0x7FFFFFFF, at + 1
+        elif directive["precision"] is not None:
+            limit = int(directive["precision"] or 0)
+        if kind == b"s":
+            found.append((argument(at), min(limit, _LONGEST)))
+        at += 1
+    return found
+
+
+def _argument(hit: Any, number: int) -> int:
+    """An argument of a function with as many as its caller likes. Raises `ValueError` where there is no memory."""
+    if number < 6:
+        return int(hit.args[number])
+    return int.from_bytes(hit.read(hit.registers.rsp + 8 * (number - 5), 8), "little")
+
+
+def _text_at(hit: Any, address: int, limit: int = _LONGEST) -> bytes:
+    """A string without its NUL. Raises `ValueError` where there is no memory."""
+    text = b""
+    while len(text) < limit and b"\0" not in text:
+        text += hit.read(address + len(text), min(64 - (address + len(text) & 63), limit - len(text)))
+    return text.partition(b"\0")[0]
