@@ -259,6 +259,17 @@ class Memory(Check):
                     return local.name, start, local.size
         return None
 
+    def _local_of(self, trace: Trace, address: int) -> tuple[str, int, int] | None:
+        """The same, of any function under way: a pointer to it may have been handed on."""
+        for frame in trace.frames:
+            place = trace.placement.find(frame.inside) if trace.placement is not None else None
+            with suppress(KoboxError):
+                for local in self._examination.file.debug.locals(*place) if place is not None else ():
+                    start = frame.cfa + local.offset
+                    if start <= address < start + local.size:
+                        return local.name, start, local.size
+        return None
+
     def _local_room(self, pc: int, address: int, whole: bool) -> int:
         found = self._local_at(pc, address)
         if found is None or found[2] <= _WORD_BYTES or (whole and found[1] != address):
@@ -277,7 +288,7 @@ class Memory(Check):
                 "Check the index or the length against the size of the variable.",
             )
             return
-        found = self._local_at(report.pc, report.detail)
+        found = self._local_of(trace, report.detail)
         name, start, size = found or ("a variable", report.detail, 0)
         past = report.address - start - size
         where = (

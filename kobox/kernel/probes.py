@@ -257,8 +257,11 @@ class Probes:
         def reached() -> None:
             self._reached(probe)
 
-        # Compilers align functions; what is not aligned may be a label that code also runs into.
-        entry = isinstance(probe.where, str) and "+" not in probe.where and not probe.address & 15
+        # Compilers align functions; what is not aligned may be a label that code also runs into, or a function that is
+        # seldom called (_printk): what a module calls is a function. Of a hook on one instruction each one that is
+        # watched would pay.
+        named = isinstance(probe.where, str) and "+" not in probe.where
+        entry = named and (not probe.address & 15 or bool(probe.when & FROM_MODULE))
         self._machine.add_probe(probe.address, reached, entry=entry, when=probe.when)
         self._set[probe] = reached
 

@@ -25,8 +25,9 @@ enum { NO_REG = 16 };
 /* What becomes of the pointer in `dest`: nothing, a copy of that in `source`, one that is made of base, index and disp, the
  * same moved by `disp`, the same moved by what `source` holds, the address that was relocated into the instruction. */
 enum { POINTER_SAME, POINTER_COPY, POINTER_MADE, POINTER_STEP, POINTER_MOVE, POINTER_CONSTANT };
-/* What an instruction puts into `dest`: something new (or nothing), what it reads from memory, what `source` holds. */
-enum { VALUE_NEW, VALUE_LOADED, VALUE_COPIED };
+/* What an instruction puts into `dest`: something new (or nothing), what `source` holds, what it reads from memory; or it
+ * puts all of `source`, or, without one, the constant of 32 bits at its end, into memory. */
+enum { VALUE_NEW, VALUE_COPIED, VALUE_LOADED, VALUE_STORED };
 #define CALLER_SAVED 0x0FC7u /* RAX RCX RDX RSI RDI R8-R11: nobody knows them after a call */
 
 /* `kills`: the registers that hold something new afterwards, a bit each. `extra`: for OP_BIT and OP_STRING see there; for OP_MEMORY where in the instruction its disp of 32 bits stands, or 0. `bound`: in watch.c, 1 + the number of the object that `disp` points into. */
@@ -36,6 +37,7 @@ struct insn {
     uint32_t bound;
     uint16_t kills;
     uint8_t pointer, dest, source, value;
+    uint32_t target; /* in watch.c, as `bound`, of a constant that is stored */
 };
 
 static inline int32_t signed_at(const uint8_t *at, int bytes)
@@ -230,8 +232,9 @@ static inline void follow_pointers(struct insn *i, const uint8_t *at, uint8_t ma
         i->kills = to_rm;
     } else if (op == 0x89 || op == 0x8B) {
         i->kills = op == 0x89 ? to_rm : to_reg;
-        i->value = direct ? VALUE_COPIED : op == 0x8B ? VALUE_LOADED : VALUE_NEW;
+        i->value = direct ? VALUE_COPIED : op == 0x8B ? VALUE_LOADED : wide ? VALUE_STORED : VALUE_NEW;
         i->dest = op == 0x89 ? rm : reg;
+        i->source = op == 0x89 ? reg : NO_REG;
         if (direct) {
             i->pointer = wide ? POINTER_COPY : POINTER_SAME;
             i->source = op == 0x89 ? reg : rm;
@@ -254,6 +257,7 @@ static inline void follow_pointers(struct insn *i, const uint8_t *at, uint8_t ma
         i->kills = (uint16_t)(1u << low);
     } else if (op == 0xC7) {
         i->kills = to_rm;
+        i->value = !direct && wide ? VALUE_STORED : VALUE_NEW;
         if (direct && wide) {
             i->pointer = POINTER_CONSTANT;
             i->dest = rm;

@@ -34,6 +34,7 @@ struct bound { uint64_t start, end, site; };
 struct room { uint64_t pc, offset, limit; };
 #define ROOMS 1024
 #define KEPT 1024
+#define STORED 64
 #define RELATIVE 0x80000000u /* in insn.bound: how many bytes from the operand's base on */
 
 /* What a function of the kernel does with the memory that its arguments point to. */
@@ -72,6 +73,8 @@ struct watch {
     uint16_t unwritten, fresh;   /* which registers do; which do from this instruction on */
     bool called;                 /* the instruction before was a call */
     uint16_t pointing, moved;    /* which registers do; which of them were moved by what only the program knows */
+    struct { uint64_t at, value; struct pointer to; } stored[STORED]; /* such pointers in memory, by where they stand */
+    uint64_t storing, storing_stack; /* which of them there are; which point to a stack: a bit each */
     uint64_t pointing_stack;     /* of the task whose registers these are */
     struct kept { uint64_t address, size; } kept[KEPT]; /* freed, filled and kept, the oldest first */
     size_t kept_count;
@@ -435,6 +438,10 @@ static void follow(struct machine *m, const struct insn *i, uint64_t pc)
     case POINTER_COPY:
         if (w->pointing & source)
             made = w->pointers[i->source], moved = w->moved & source;
+        else if (i->source == R_RSP && i->dest != R_RBP) { /* the variable that lies at the end of the stack */
+            uint64_t at = live_reg(m, R_RSP), room = stack_room(m, pc, at, true);
+            made = room > 8 ? (struct pointer){at, at + room} : made;
+        }
         break;
     case POINTER_STEP:
         if (w->pointing & dest) {
@@ -491,6 +498,62 @@ static void follow(struct machine *m, const struct insn *i, uint64_t pc)
     }
 }
 
+static size_t place_of(uint64_t at) { return (at >> 3 ^ at >> 9 ^ at >> 15) % STORED; }
+
+/* A pointer to a variable is stored in memory, or something else is where one was. */
+static void remember(struct machine *m, const struct insn *i, uint64_t pc)
+{
+    struct watch *w = m->watch;
+    uint64_t at = operand(m, i, pc), value = 0, bit = 1ull << place_of(at);
+    struct pointer constant = {0, 0}, *p = &constant;
+    if (i->source < NO_REG && w->pointing >> i->source & 1) {
+        p = &w->pointers[i->source];
+        value = live_reg(m, i->source);
+    } else if (i->target) {
+        int32_t number = 0;
+        copy_virtual(m, live_cr3(m), pc + i->length - 4, &number, 4, false);
+        value = (uint64_t)(int64_t)number;
+        constant = (struct pointer){w->bounds[i->target - 1].start, w->bounds[i->target - 1].end};
+    }
+    if (value && value >= p->start && value < p->end) {
+        w->stored[place_of(at)].at = at;
+        w->stored[place_of(at)].value = value;
+        w->stored[place_of(at)].to = *p;
+        w->storing |= bit;
+        w->storing_stack &= ~bit;
+        w->storing_stack |= STACK_OF(p->start) == STACK_OF(live_reg(m, R_RSP)) ? bit : 0;
+    } else if (w->storing & bit && w->stored[place_of(at)].at == at) {
+        w->storing &= ~bit, w->storing_stack &= ~bit;
+    }
+}
+
+/* One is loaded again, if memory still holds it: whoever else may have written there, the kernel does so unseen. */
+static void recall(struct machine *m, const struct insn *i, uint64_t pc)
+{
+    struct watch *w = m->watch;
+    uint64_t at = operand(m, i, pc), value, pa;
+    size_t n = place_of(at);
+    if (!(w->storing >> n & 1) || w->stored[n].at != at || (at & (PAGE - 1)) > PAGE - 8 || (pa = physical(m, at)) >= NOT_RAM)
+        return;
+    memcpy(&value, m->ram + pa, 8);
+    if (value != w->stored[n].value)
+        return;
+    w->pointers[i->dest] = w->stored[n].to;
+    w->pointing |= (uint16_t)(1u << i->dest);
+    w->moved = (uint16_t)(value == w->stored[n].to.start ? w->moved & ~(1u << i->dest) : w->moved | 1u << i->dest);
+    w->pointing_stack = STACK_OF(live_reg(m, R_RSP));
+}
+
+/* A frame is made, or is left: what pointed into it points to nothing that has a name any more. */
+static void forget_frame(struct watch *w, uint64_t start, uint64_t end)
+{
+    for (uint64_t left = w->storing_stack; left; left &= left - 1) {
+        const struct pointer *p = &w->stored[__builtin_ctzll(left)].to;
+        if (p->start < end && start < p->end)
+            w->storing &= ~(left & -left), w->storing_stack &= ~(left & -left);
+    }
+}
+
 /* Whether an operand stays in the variable that its base points into. */
 static bool stays_inside(struct machine *m, const struct insn *i, uint64_t pc, uint64_t address)
 {
@@ -537,15 +600,18 @@ static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user
         i->flags |= INSN_SEEN;
         if (i->op == OP_MEMORY && i->extra && (i->base != NO_REG || i->index != NO_REG))
             i->bound = bound_at(w, pc + i->extra);
+        if (i->value == VALUE_STORED && i->source == NO_REG)
+            i->target = bound_at(w, pc + i->length - 4);
         if (i->op == OP_MEMORY && (i->base == R_RSP || i->base == R_RBP) && i->index != NO_REG) {
             uint64_t room = stack_room(m, pc, live_reg(m, i->base) + (uint64_t)(int64_t)i->disp, true);
             i->bound = room > 8 ? RELATIVE | (uint32_t)room : i->bound;
         }
     }
-    if ((w->pointing | w->unwritten) && STACK_OF(live_reg(m, R_RSP)) != w->pointing_stack)
-        w->pointing = w->unwritten = 0;
-    if (w->called) {
-        w->unwritten &= (uint16_t)~CALLER_SAVED;
+    if (w->pointing | w->unwritten) {
+        if (STACK_OF(live_reg(m, R_RSP)) != w->pointing_stack)
+            w->pointing = w->unwritten = 0;
+        if (w->called)
+            w->unwritten &= (uint16_t)~CALLER_SAVED;
         w->called = false;
     }
     switch (i->op) {
@@ -559,11 +625,15 @@ static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user
     case OP_ENTER:
         if (i->disp > 0 && i->disp < 8192)
             fill(m, live_reg(m, R_RSP) - (uint64_t)i->disp, (uint64_t)i->disp, UNWRITTEN, true);
+        if (w->storing_stack)
+            forget_frame(w, live_reg(m, R_RSP) - 0x4000, live_reg(m, R_RSP));
         look_at_stack(m, pc, live_reg(m, R_RSP) - (uint64_t)(int64_t)i->disp);
         break;
     case OP_LEAVE:
         if (i->disp > 0 && i->disp < 8192)
             fill(m, live_reg(m, R_RSP), (uint64_t)i->disp, UNKNOWN, false);
+        if (w->storing_stack)
+            forget_frame(w, live_reg(m, R_RSP), live_reg(m, R_RSP) + (uint64_t)(int64_t)i->disp);
         break;
     case OP_JUMP:
         w->tail_target = pc + i->length + (uint64_t)(int64_t)i->disp;
@@ -578,6 +648,12 @@ static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user
         follow(m, i, pc);
     else if (i->kills)
         w->pointing &= ~i->kills;
+    if (i->value >= VALUE_LOADED && (w->storing || w->pointing || i->target)) {
+        if (i->value == VALUE_STORED)
+            remember(m, i, pc);
+        else if (i->size == 8)
+            recall(m, i, pc);
+    }
     if (w->executed == w->stop_at) {
         m->event = EV_STOPPED;
         m->uc_.emu_stop(uc);
@@ -853,6 +929,7 @@ EXPORT void kobox_watch_leave(struct machine *m)
     w->tail_target = w->inside = w->repeat_pc = 0;
     w->stop_at = 0;
     w->pointing = w->unwritten = 0;
+    w->storing = w->storing_stack = 0;
     memset(w->rooms, 0, sizeof w->rooms);
 }
 

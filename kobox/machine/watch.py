@@ -104,6 +104,7 @@ class _Insn(ctypes.Structure):
         ("dest", ctypes.c_uint8),
         ("source", ctypes.c_uint8),
         ("value", ctypes.c_uint8),
+        ("target", ctypes.c_uint32),
     )
 
 

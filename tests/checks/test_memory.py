@@ -61,6 +61,8 @@ MESSAGES = {
     "global_percpu": r"8 bytes written just behind per_cpu_counters \(24 bytes\)",
     "global_percpu_this": r"4 bytes (read|written) just behind per_cpu_table \(24 bytes\)",
     "global_padding": r"1 byte written just behind name \(10 bytes\)",
+    "global_stored": r"1 byte written 39 bytes behind name \(10 bytes\)",
+    "global_stored_stack": r"4 bytes read just behind numbers \(24 bytes\) on the stack",
     "uaf_read": r"4 bytes read at offset 8 of 64 bytes from kmalloc, which is freed",
     "uaf_mutex": r"which is freed by mutex_lock\(\)",
     "invalid_inside": r"kfree\(\) gets a pointer 8 bytes into 64 bytes from kmalloc",

@@ -369,6 +369,41 @@ CASE(global_memset)
 	return 0;
 }
 
+struct holder {
+	char *text;
+	int *numbers;
+};
+
+CASE(global_stored)
+{
+	struct holder *holder = HIDE((struct holder *)kzalloc(sizeof(*holder), GFP_KERNEL));
+
+	holder->text = name;
+	barrier();
+	holder->text[wrong * 40 + HIDE(9)] = 'x'; /* global_stored: bad */
+	kfree(holder);
+	return 0;
+}
+
+CASE(global_stored_stack)
+{
+	int numbers[6] = { 1, 2, 3 }, others[6] = { 4, 5, 6 };
+	struct holder *holder = HIDE((struct holder *)kzalloc(sizeof(*holder), GFP_KERNEL));
+	int sum;
+
+	OPTIMIZER_HIDE_VAR(numbers[3]);
+	OPTIMIZER_HIDE_VAR(others[3]);
+	WRITE_ONCE(holder->numbers, wrong ? others : numbers);
+	WRITE_ONCE(holder->numbers, numbers);
+	barrier();
+	sum = READ_ONCE(holder->numbers)[HIDE(5) + wrong]; /* global_stored_stack: bad */
+	WRITE_ONCE(holder->numbers, others);
+	barrier();
+	sum += READ_ONCE(holder->numbers)[HIDE(5)];
+	kfree(holder);
+	return sum == 1;
+}
+
 /* ---- through the kernel's functions ------------------------------------------------------------------------------ */
 CASE(by_memcpy_to)
 {
@@ -1200,7 +1235,8 @@ static const struct {
 	ROW(edge_kvmalloc), ROW(edge_kvmalloc_large), ROW(edge_pages), ROW(edge_pages_order), ROW(edge_pages_compound),
 	ROW(edge_free_page), ROW(edge_zeroed_page), ROW(edge_pages_exact), ROW(edge_percpu),
 	ROW(global_index), ROW(global_write), ROW(global_padding), ROW(global_percpu), ROW(global_percpu_this),
-	ROW(global_bss), ROW(global_const), ROW(global_memset),
+	ROW(global_bss), ROW(global_const), ROW(global_memset), ROW(global_stored),
+	ROW(global_stored_stack),
 	ROW(by_memcpy_to), ROW(by_memcpy_from), ROW(by_memset), ROW(by_memcmp), ROW(by_strcpy), ROW(by_strcat),
 	ROW(by_strlen), ROW(by_sprintf), ROW(by_printk), ROW(by_kstrtoint), ROW(uaf_print), ROW(by_snprintf), ROW(by_copy_to_user), ROW(by_copy_from_user), ROW(by_bitops),
 	ROW(uaf_read), ROW(uaf_write), ROW(uaf_memcpy), ROW(uaf_mutex), ROW(uaf_cache), ROW(uaf_cache_rcu),
