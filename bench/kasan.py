@@ -25,7 +25,8 @@ from kobox.checks.examination import Examination
 from kobox.checks.finding import Finding, own_frame
 from kobox.checks.memory import Memory
 from kobox.images.store import KernelImage, Store
-from kobox.kernel.box import Box, boot
+from kobox.kernel.booting import boot
+from kobox.kernel.box import Box
 from kobox.ko.modulefile import ModuleFile
 from tests.linux_cases import Cases, kasan_cases, linux_cases
 

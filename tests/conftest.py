@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from kobox.images.store import KernelImage, Store
-from kobox.kernel.box import Box, boot
+from kobox.kernel.booting import boot
+from kobox.kernel.box import Box
 from tests.building import BuiltTestModules
 
 # A shell starts what it puts in the background with SIGINT ignored, and children inherit that: Ctrl-C is tested here.

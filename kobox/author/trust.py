@@ -26,12 +26,12 @@ def built_in_certificates(kernel: KernelImage) -> list[x509.Certificate]:
     return certificates_in(extract_vmlinux(kernel.vmlinuz.read_bytes(), str(kernel.vmlinuz)))
 
 
-def certificates_in(content: bytes) -> list[x509.Certificate]:
+def certificates_in(content: bytes | bytearray) -> list[x509.Certificate]:
     """Every X.509 v3 certificate that lies in some bytes."""
     found: dict[bytes, x509.Certificate] = {}
     for match in _START.finditer(content):
         start = match.start()
-        der = content[start : start + 4 + int.from_bytes(content[start + 2 : start + 4])]
+        der = bytes(content[start : start + 4 + int.from_bytes(content[start + 2 : start + 4])])
         try:
             found.setdefault(der, x509.load_der_x509_certificate(der))
         except ValueError:

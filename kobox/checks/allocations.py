@@ -158,6 +158,7 @@ class Allocations:
         stack = hit.registers.rsp & -_STACK
         if stack in self._open:
             return
+        self._heap.look()
         self._stacks.add(stack)
         if row.how == "again" and self._is_gone(hit, "krealloc"):
             return
@@ -500,11 +501,19 @@ class Allocations:
             self._quarantine(hit, thing, 1)
 
     def _quarantine(self, hit: Any, thing: Object, argument: int) -> None:
-        instead = self._heap.free(thing, self.trace(hit))
+        instead = self._to_quarantine(hit, thing)
         if instead is None:
             hit.skip()
         else:
             hit.set_argument(argument, instead.address)
+
+    def _to_quarantine(self, hit: Any, thing: Object) -> Object | None:
+        """What has to be freed instead. What a constructor has made must stay what it is, and so must a timer or a work
+        item that may still be queued: whoever finds that one can say more about it."""
+        self._heap.look()
+        armed = any(thing.address <= address < thing.address + thing.size for address in self._examination.armed)
+        made = thing.kind is Kind.CACHE and self._caches.get(thing.cache, (0, True, False))[1]
+        return self._heap.free(thing, self.trace(hit), as_it_is=armed or made)
 
     def _free_bulk(self, hit: Any) -> None:
         count, array = min(hit.registers.rsi, 4096), hit.registers.rdx
@@ -547,7 +556,7 @@ class Allocations:
         if hit.registers.rsi & 0xFFFFFFFF != thing.cache:  # some of it, after split_page()
             self._heap.forget(thing, self.trace(hit))
             return
-        instead = self._heap.free(thing, self.trace(hit))
+        instead = self._to_quarantine(hit, thing)
         if instead is None:
             hit.skip()
             return
@@ -565,7 +574,7 @@ class Allocations:
         if thing.cache != _EXACT or size + PAGE - 1 & -PAGE != thing.slot:
             self._heap.forget(thing, self.trace(hit))
             return
-        instead = self._heap.free(thing, self.trace(hit))
+        instead = self._to_quarantine(hit, thing)
         if instead is None:
             hit.skip()
             return
@@ -590,7 +599,7 @@ class Allocations:
         elif thing.address in self._heap.freed:
             self._second_free(hit, thing, "free_percpu")
         elif not thing.freed:
-            instead = self._heap.free(thing, self.trace(hit))
+            instead = self._to_quarantine(hit, thing)
             if instead is None:
                 hit.skip()
             else:

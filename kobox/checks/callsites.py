@@ -5,7 +5,8 @@
                  e9: a tail call
 
 Every direct call out of a module has a relocation, since nobody knows before loading where the kernel will be (psABI,
-x86-64; the module loader's arch/x86/kernel/module.c). Calls through pointers have none, and are not found here.
+x86-64; the module loader's arch/x86/kernel/module.c). So has a call through a pointer, where the kernel is built with
+retpolines: it calls __x86_indirect_thunk_REGISTER, whatever the loader makes of that then. Others are not found here.
 """
 
 from __future__ import annotations
@@ -22,23 +23,23 @@ _PC32, _PLT32 = 2, 4
 _FUNCTION = 2
 _CALL, _JUMP = 0xE8, 0xE9
 _LENGTH = 5  # of both instructions
+_THUNK = "__x86_indirect_thunk_"  # arch/x86/lib/retpoline.S
+_CS = 0x2E  # a prefix that makes such a call as long as another (-mindirect-branch-cs-prefix)
 
 
 @dataclass(frozen=True, slots=True)
 class CallSite:
-    """One instruction that calls `function`: at `offset` of `section`, which is `place` ("hello_init+0x1f") of the
-    module. `tail`: it is a jump, and the function returns to the caller's caller."""
+    """One instruction of `length` bytes that calls `function`: at `offset` of `section`, which is `place`
+    ("hello_init+0x1f") of the module. `tail`: it is a jump, and the function returns to the caller's caller. Of a call
+    through a pointer `register` has that, and `function` is ""."""
 
     function: str
     section: str
     offset: int
     place: str
     tail: bool = False
-
-    @property
-    def length(self) -> int:
-        """Bytes of the instruction."""
-        return _LENGTH
+    length: int = _LENGTH
+    register: str = ""
 
 
 def code_sections(elf: Elf) -> dict[str, int]:
@@ -51,7 +52,7 @@ def code_sections(elf: Elf) -> dict[str, int]:
 
 
 def call_sites(elf: Elf) -> list[CallSite]:
-    """All direct calls of functions outside the module, in order of section and offset."""
+    """All calls of functions outside the module, and those through pointers, in order of section and offset."""
     code = code_sections(elf)
     numbers = {number: name for name, number in code.items()}
     symbols = list(elf.symbols())
@@ -68,8 +69,12 @@ def call_sites(elf: Elf) -> list[CallSite]:
                 continue
             opcode = data[offset - 1]
             if opcode in (_CALL, _JUMP):
-                name, at = symbol.name.decode(errors="replace"), offset - 1
-                sites.append(CallSite(name, numbers[section.info], at, functions.place(at), opcode == _JUMP))
+                name, at, length = symbol.name.decode(errors="replace"), offset - 1, _LENGTH
+                register = name.removeprefix(_THUNK) if name.startswith(_THUNK) else ""
+                if register and at and data[at - 1] == _CS and register[1:].isdigit():
+                    at, length = at - 1, length + 1
+                name, tail = "" if register else name, opcode == _JUMP
+                sites.append(CallSite(name, numbers[section.info], at, functions.place(at), tail, length, register))
     return sorted(sites, key=lambda site: (site.section, site.offset))
 
 

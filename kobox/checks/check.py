@@ -25,13 +25,14 @@ from typing import TYPE_CHECKING, Any
 
 from kobox.checks.coverage import Coverage, CoverageCheck, Executed
 from kobox.checks.crashes import Crash, shrink
+from kobox.checks.elsewhere import Elsewhere, look_elsewhere
 from kobox.checks.examination import Check, Examination, Exercise
 from kobox.checks.exercise import GenericExercise, Program, Steps, TestFile, exercise_of
 from kobox.checks.faults import Fault, FaultInjection, Faults, FaultSites, FaultTable, fault_id
 from kobox.checks.files import Surroundings, Target
 from kobox.checks.finding import Chain, Finding, Severity, worst_first
 from kobox.checks.pool import Pool, WorkerDied
-from kobox.checks.races import CMDLINE, Interrupted, Race, Traced, calls_of, points_of
+from kobox.checks.races import CMDLINE, REMOVE, Interrupted, Race, Traced, calls_of, points_of
 from kobox.checks.timeline import Event, Timeline
 from kobox.errors import BoxHungError, KoboxError
 from kobox.kernel.processes import BLOCKS_A_SECOND
@@ -56,6 +57,7 @@ _FAULT_SECONDS, _LIFE_SECONDS = 6.0, 20.0  # of this process's CPU time that a c
 _SLOWER = 4  # times as long as any call took before, it may always take
 POINTS = 8
 """At how many points two calls are tried against each other at most."""
+_PARTS = {"race": "races", "elsewhere": "elsewhere"}
 _CRASHES = 4  # findings of the generic exercise that are made short
 
 
@@ -63,7 +65,8 @@ _CRASHES = 4  # findings of the generic exercise that are made short
 class Plan:
     """What to check, and how. `module` is the path of a .ko file, `needs` those that are loaded before it; `kernel` a
     name in the cache; `exercise` is none, auto or the path of a Python file; `seconds` bounds the whole check in wall
-    time."""
+    time. `elsewhere` are other kernels of the cache that are asked whether they would load it; with the `source` that
+    it was built from, it is built for each."""
 
     module: str
     kernel: str | None = None
@@ -82,13 +85,15 @@ class Plan:
     workers: int = 0
     checks: tuple[str, ...] = CHECKS
     memory: int = 256 << 20
+    elsewhere: tuple[str, ...] = ()
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
     """One run: a module's life, with what fails in it."""
 
-    kind: str  # life, fault, race; warm: nothing comes of it but a worker that is ready
+    kind: str  # life, fault, race; elsewhere: no run; warm: nothing comes of it but a worker that is ready
     faults: Faults = ()
     programs: tuple[Program, ...] = ()
     races: tuple[Race, ...] = ()  # one; at point 0: at all points that matter, POINTS of them at most
@@ -122,12 +127,14 @@ class Outcome:
     unchecked: tuple[str, ...] = ()
     raced: int = 0
     switched: int = 0
+    asked: tuple[str, ...] = ()  # other kernels
 
 
 @dataclass(slots=True)
 class Report:
     """What a check has found. `unchecked` says in sentences what was not looked at; `places` are the calls that could
-    fail, with their stages; `tried` the faults that were injected; `seconds` wall time, by part."""
+    fail, with their stages; `tried` the faults that were injected; `elsewhere` the other kernels that were asked;
+    `seconds` wall time, by part."""
 
     plan: Plan
     module: str
@@ -146,6 +153,7 @@ class Report:
     files: list[str] = field(default_factory=list)
     crashes: list[Crash] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
     coverage: Coverage | None = None
     unchecked: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -262,8 +270,9 @@ class Examiner:
         findings: list[Finding] = []
         switched = 0
         for point in points:
-            exercise = Interrupted(replace(race, point=point))
-            found = [finding for finding in self.play(exercise) if finding.stage == "exercise" or finding.records]
+            exercise = Interrupted(replace(race, point=point), self.file.name)
+            stages = ("exercise", "exit", "after") if race.second == REMOVE else ("exercise",)
+            found = [finding for finding in self.play(exercise) if finding.stage in stages or finding.records]
             findings += [
                 replace(finding, fault=str(exercise.race), message=f"{finding.message}; {exercise.race.words}")
                 for finding in found
@@ -344,6 +353,30 @@ def check(plan: Plan, progress: Progress | None = None) -> Report:
     return _Checking(plan, progress or (lambda *_: None)).run()
 
 
+class _Worker:
+    """What one process of the pool does: units of one plan, in a box where it takes one."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._examiner: Examiner | None = None
+
+    def do(self, unit: Unit) -> Outcome:
+        """Do one unit."""
+        if unit.kind == "elsewhere":
+            return self._ask_elsewhere()
+        self._examiner = self._examiner or Examiner(self._plan)
+        return self._examiner.examine(unit)
+
+    def _ask_elsewhere(self) -> Outcome:
+        begin, plan = time.monotonic(), self._plan
+        source = Path(plan.source) if plan.source else None
+        try:
+            told = look_elsewhere(Path(plan.module), [Path(path) for path in plan.needs], plan.elsewhere, source)
+        except KoboxError as error:  # such as no compiler: the check of this kernel goes on
+            told = Elsewhere(unchecked=(f"other kernels: {error.message}",))
+        return Outcome(told.findings, asked=told.asked, unchecked=told.unchecked, seconds=time.monotonic() - begin)
+
+
 class _Checking:
     """One check under way."""
 
@@ -366,7 +399,7 @@ class _Checking:
         assert report.coverage is not None
         report.unchecked += checks_of(plan.checks)[1]
         workers = plan.workers or min(os.cpu_count() or 1, 8)
-        with Pool[Unit, Outcome](lambda: Examiner(plan).examine, workers) as pool:
+        with Pool[Unit, Outcome](lambda: _Worker(plan).do, workers) as pool:
             if plan.race is not None:
                 pool.submit(Unit("race", races=(plan.race,)))
             else:
@@ -376,6 +409,8 @@ class _Checking:
                 if plan.faults and not plan.replay:  # while one worker lives that life, the others get ready
                     for _ in range(1, workers):
                         pool.submit(Unit("warm"))
+            if plan.elsewhere and not plan.replay and plan.race is None:
+                pool.submit(Unit("elsewhere"))
             for unit, outcome in pool.results():
                 self._take(pool, unit, outcome)
                 if time.monotonic() - self.begin > plan.seconds:
@@ -413,8 +448,12 @@ class _Checking:
             if finding.key not in self.keys:
                 self.keys.add(finding.key)
                 self.report.findings.append(finding)
-        part = "faults" if unit.faults else "races" if unit.races else "lives"
+        part = _PARTS.get(unit.kind, "faults" if unit.faults else "lives")
         self.report.seconds[part] = self.report.seconds.get(part, 0.0) + outcome.seconds
+        if unit.kind == "elsewhere":
+            self.report.elsewhere += outcome.asked
+            self.report.unchecked += outcome.unchecked
+            return
         self.report.runs += 1
         self.report.release = outcome.release
         assert self.report.coverage is not None
@@ -458,7 +497,7 @@ class _Checking:
             for setup, first, second in pairs:
                 self.races += 1
                 pool.submit(Unit("race", races=(Race(setup, first, second, 0),)))
-            if not self.races:
+            if self.races == 1:  # what the module does by itself
                 report.unchecked.append("races: the exercise found no calls that two processes could make at once")
 
     def _submit(self, pool: Pool[Unit, Outcome], runs: Sequence[Faults]) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -93,6 +93,10 @@ class Check:
     def detach(self, examination: Examination) -> None:
         """The examination is over, whatever became of it: take everything away that `attach` has set."""
 
+    def explain(self, finding: Finding) -> Finding:
+        """The same finding of the kernel's own, or a better one: asked after `detach`."""
+        return finding
+
 
 class Examination:
     """One load, exercise and unload of a module under the eyes of `checks`. See the module's docstring."""
@@ -112,6 +116,7 @@ class Examination:
         self.unchecked: list[str] = []  # what checks could not look at, in words
         self.error: Exception | None = None  # what ended it early: init's error, a dead box
         self.lives = 0  # how often the module was loaded and unloaded again
+        self.armed: dict[int, Trace] = {}  # timers, work items and their kin: who has armed them last
         self.fault = ""  # the ID of what is made to fail
         self._driven = False  # others load and unload it
         self._gone = False  # the module has left, and the box has not settled yet
@@ -317,6 +322,10 @@ class Examination:
         self.stage = Stage.EXERCISE
         if exercise is not None:
             self._exercise(exercise)
+        if self._gone:  # the exercise has unloaded it
+            self._over(Stage.AFTER)
+            self.lives += 1
+            return True
         self.stage = Stage.EXIT
         try:
             loaded.unload()
@@ -417,10 +426,13 @@ class Examination:
                 for check in self.checks:
                     check.exited(self)
 
-        for member, returned in (("init", init_returned), ("exit", exit_returned)):
+        def exit_begins(hit: Hit) -> None:
+            self.stage = Stage.EXIT
+
+        for member, begins, returned in (("init", None, init_returned), ("exit", exit_begins, exit_returned)):
             function = int.from_bytes(read(module.address + btf.offset("module", member), 8), "little")
             if function:
-                self.probe_code(function, None, returned)
+                self.probe_code(function, begins, returned)
 
     def _leave_init_code(self) -> None:
         """Init has run: the kernel frees its code, and another module may come to lie there."""
@@ -476,8 +488,18 @@ class Examination:
         with suppress(KoboxError):
             for found in kernel_findings(self.box):
                 chain = tuple(part for n, frame in enumerate(found.chain) for part in self._with_lines(frame, not n))
-                message = found.message + self._in_memory_gone(found.message)
-                self.report(found.kind, found.severity, message, chain=chain, records=found.records)
+                found = replace(found, chain=chain, message=found.message + self._in_memory_gone(found.message))
+                for check in self.checks:
+                    found = check.explain(found)
+                self.report(
+                    found.kind,
+                    found.severity,
+                    found.message,
+                    chain=found.chain,
+                    thing=found.thing,
+                    advice=found.advice,
+                    records=found.records,
+                )
 
     def _in_memory_gone(self, message: str) -> str:
         """What a page fault's address was, when the module lay there and is gone."""

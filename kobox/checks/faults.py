@@ -2,7 +2,7 @@
 
 What can fail, and how, stands in faults.toml. Where a module calls it is known from the module's relocations
 (`callsites.py`): the call instruction itself is watched, so that a fault costs nothing in the rest of the kernel, and
-only this module's calls fail.
+only this module's calls fail. Of a call through a pointer it is asked there which function that is.
 
     learn:    every place is watched; each is noted the first time that it is reached, with the calls of the module that
     led there inject:   one place (or two) is watched; the call is left out, and the register has what the function
@@ -20,7 +20,7 @@ import errno
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -191,16 +191,27 @@ class FaultSites:
 
     def __init__(self, file: ModuleFile, table: FaultTable, parameters: Parameters | None = None) -> None:
         self.code = CodeMap(file.elf)
-        known = ((site, table.failure(site.function, parameters)) for site in call_sites(file.elf))
+        self._table, self._parameters = table, parameters
+        sites = call_sites(file.elf)
+        known = ((site, table.failure(site.function, parameters)) for site in sites)
         self.sites: list[tuple[CallSite, Failure]] = [(site, failure) for site, failure in known if failure is not None]
+        self.pointers = [site for site in sites if site.register]
+        """Calls through pointers: any of them may call what can fail."""
 
     def __len__(self) -> int:
-        return len(self.sites)
+        return len(self.sites) + len(self.pointers)
 
     def failure(self, fault: Fault) -> Failure | None:
         """How the call that a fault is about fails."""
         wanted = fault.site, fault.function
-        return next((failure for site, failure in self.sites if (site.place, site.function) == wanted), None)
+        found = next((failure for site, failure in self.sites if (site.place, site.function) == wanted), None)
+        if found is None and any(site.place == fault.site for site in self.pointers):
+            return self.failure_of(fault.function)
+        return found
+
+    def failure_of(self, function: str) -> Failure | None:
+        """How a function of the kernel fails that is called through a pointer."""
+        return self._table.failure(function, self._parameters)
 
 
 class FaultInjection(Check):
@@ -210,6 +221,7 @@ class FaultInjection(Check):
 
     name = "faults"
     limit = 3000  # call sites that are watched at most: the machine has 4,096 probes
+    patience = 64  # calls through one pointer that cannot fail before it is watched no more
 
     def __init__(self, sites: FaultSites, faults: Faults = (), *, learn: bool = True) -> None:
         self.sites = sites
@@ -224,6 +236,7 @@ class FaultInjection(Check):
         self._examination: Examination | None = None
         self._inner: Any = None
         self._code: LocatedCode | None = None
+        self._behind: dict[int, tuple[str, Failure | None]] = {}  # what a pointer to a function means
 
     def linked(self, examination: Examination) -> None:
         self._examination = examination
@@ -233,6 +246,10 @@ class FaultInjection(Check):
         chosen = [row for row in self.sites.sites if self.learn or (row[0].place, row[0].function) in wanted]
         for site, failure in chosen[: self.limit]:
             self._watch(self._code.starts[site.section] + site.offset, site, failure)
+        places = {place for place, _ in wanted}
+        pointers = [site for site in self.sites.pointers if self.learn or site.place in places]
+        for site in pointers[: max(0, self.limit - len(chosen))]:
+            self._watch_pointer(self._code.starts[site.section] + site.offset, site)
 
     def leaving(self, examination: Examination) -> None:
         self._unset()
@@ -251,29 +268,57 @@ class FaultInjection(Check):
             self._inner = None
 
     def _watch(self, address: int, site: CallSite, failure: Failure) -> None:
+        self._set_probe(address, lambda: self._reached(address, site, failure))
+
+    def _set_probe(self, address: int, reached: Callable[[], None]) -> None:
         assert self._examination is not None
-        machine = self._examination.box.machine
+        self._examination.box.machine.add_probe(address, reached)
+        self._set.append((address, reached))
+
+    def _watch_pointer(self, address: int, site: CallSite) -> None:
+        """A call through a pointer: what it calls is known when it is reached. Most never call what can fail."""
+        assert self._examination is not None
+        machine, missed = self._examination.box.machine, 0
 
         def reached() -> None:
-            if self._cannot_fail(site, failure):
+            nonlocal missed
+            function, failure = self._function_at(machine.register(site.register))
+            if failure is not None:
+                missed = 0
+                self._reached(address, replace(site, function=function), failure)
                 return
-            assert self._code is not None
-            assert self._examination is not None
-            path = (*self._code.callers(self._examination.box.unwinder), site.place)
-            fault = Fault(path, site.function, failure.name)
-            first = fault not in self.reached
-            if first:
-                if self.on_reached is not None:
-                    self.on_reached(fault)
-                self.reached[fault] = str(self._examination.stage)
-                if self.injected and len(self.injected) == len(self.faults):
-                    self.after.append(fault)
-            if fault in self.faults and fault not in self.injected:
-                self.injected.append(fault)
-                self._fail(address, site, failure)
+            missed += 1
+            if missed == self.patience and (address, reached) in self._set:
+                self._set.remove((address, reached))
+                machine.remove_probe(address, reached)
 
-        machine.add_probe(address, reached)
-        self._set.append((address, reached))
+        self._set_probe(address, reached)
+
+    def _function_at(self, address: int) -> tuple[str, Failure | None]:
+        """The function of the kernel that begins at an address, and how it fails."""
+        if address not in self._behind:
+            assert self._examination is not None
+            symbol = self._examination.box.symbols.lookup(address)
+            name = symbol.name if symbol is not None and symbol.address == address and not symbol.module else ""
+            self._behind[address] = name, self.sites.failure_of(name) if name else None
+        return self._behind[address]
+
+    def _reached(self, address: int, site: CallSite, failure: Failure) -> None:
+        if self._cannot_fail(site, failure):
+            return
+        assert self._code is not None
+        assert self._examination is not None
+        path = (*self._code.callers(self._examination.box.unwinder), site.place)
+        fault = Fault(path, site.function, failure.name)
+        if fault not in self.reached:
+            if self.on_reached is not None:
+                self.on_reached(fault)
+            self.reached[fault] = str(self._examination.stage)
+            if self.injected and len(self.injected) == len(self.faults):
+                self.after.append(fault)
+        if fault in self.faults and fault not in self.injected:
+            self.injected.append(fault)
+            self._fail(address, site, failure)
 
     def _fail(self, address: int, site: CallSite, failure: Failure) -> None:
         assert self._examination is not None

@@ -46,8 +46,8 @@ class Frame:
 
     @property
     def from_headers(self) -> bool:
-        """Whether it is an inlined function of the kernel's headers."""
-        return self.inlined and self.file.startswith(("include/", "arch/"))
+        """Whether it is a function of the kernel's headers; not each copy of those is inlined."""
+        return self.file.startswith(("include/", "arch/"))
 
     def __str__(self) -> str:
         tail = f" [{self.module}]" if self.module else ""

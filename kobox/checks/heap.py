@@ -7,7 +7,8 @@ allocators while the
 module calls them: it gets at least `ROOM` bytes more than it asked for; kmalloc's objects come from the caches for
 reclaimable memory, which hardly anybody else uses, so that what lies before an object is the module's too; and caches
 that the module makes are not merged with others. What it frees is kept from being given out again for a while (the
-quarantine), so that a late access finds it marked.
+quarantine), so that a late access finds it marked. There it is filled with a pattern, and looked at now and then: who
+has changed it is the kernel, which nobody watches, by way of a list or a timer that the object is still linked to.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right, insort
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -30,6 +31,7 @@ ROOM = 16
 PAGE = 4096
 QUARANTINE_OBJECTS = 512
 QUARANTINE_BYTES = 4 << 20
+_AT_ONCE = 64 << 10  # bytes of freed objects that may be looked at on every occasion
 
 
 @dataclass(slots=True)
@@ -54,6 +56,8 @@ class Object:
     before: int = 0
     behind: int = 0
     inner: bool = False  # in a slab, and not its first slot
+    content: bytes | None = None  # of a freed object that is not filled: what it held
+    freed_at: int = 0  # of the box's time, in ns
 
     @property
     def span(self) -> int:
@@ -80,6 +84,10 @@ class Heap:
         self._quarantine: deque[Object] = deque()
         self.guards: dict[int, Object] = {}  # nobody gets them: what lies beside an object is known by them
         self._held = 0
+        self._looked = 0  # when all freed objects were looked at last
+        self.on_changed: Callable[[Object, int, int, int], None] | None = None
+        """Told that a freed object was changed: it, from which of its bytes to which, and since when, in ns of the
+        box's time."""
         self._own_caches, self._sizes = _reclaimable_caches(box)
         self._per_cpu = _u64(box, box.symbols.address("__per_cpu_offset"))
 
@@ -138,11 +146,14 @@ class Heap:
         thing.size, thing.slot = size, max(slot, thing.slot)
         self._watch.mark(thing.address + size, thing.slot - size, Mark.REDZONE)
 
-    def free(self, thing: Object, trace: Trace) -> Object | None:
-        """An object is freed: it goes to the quarantine. Returns one that has to be freed in its stead, or None."""
+    def free(self, thing: Object, trace: Trace, *, as_it_is: bool = False) -> Object | None:
+        """An object is freed: it goes to the quarantine, filled or (`as_it_is`) as it is. Returns one that has to be
+        freed in its stead, or None."""
         del self.live[thing.address]
-        thing.freed, thing.gone = True, trace
+        thing.freed, thing.gone, thing.freed_at = True, trace, self._box.machine.time
         self.freed[thing.address] = thing
+        if as_it_is or not self._watch.keep(thing.address, thing.size):
+            thing.content = self._box.memory.read(thing.address, thing.size)
         self._watch.mark(thing.address, thing.slot, Mark.FREED)
         self._quarantine.append(thing)
         self._held += thing.slot
@@ -157,9 +168,45 @@ class Heap:
         if self.guards.get(thing.address) is thing:
             del self.guards[thing.address]
         else:
+            self.look(thoroughly=thing.content is not None)
+            self._leave_alone(thing)
             self._quarantine.remove(thing)
             self._held -= thing.slot
         self._drop(thing)
+
+    # -- what happens to what is freed -------------------------------------------------------------------------
+
+    def look(self, *, thoroughly: bool = False) -> None:
+        """Look whether what is freed is as it was: if it is not much, or with `thoroughly`, all of it."""
+        if not thoroughly and self._held > _AT_ONCE:
+            return
+        while (found := self._watch.spoilt(2 * QUARANTINE_BYTES)) is not None:
+            address, start, end = found
+            self._tell(self.freed[address], start, end)
+        if thoroughly:
+            for thing in self._quarantine:
+                before = thing.content
+                now = self._box.memory.read(thing.address, thing.size) if before is not None else None
+                if before is not None and now is not None and now != before:
+                    changed = [n for n, (a, b) in enumerate(zip(now, before, strict=True)) if a != b]
+                    self._tell(thing, changed[0], changed[-1] + 1)
+            self._looked = self._box.machine.time
+
+    def excuse(self, address: int, size: int) -> None:
+        """Of a stretch of memory it was told already that it is used after it was freed: look there no more."""
+        for thing in self._quarantine:
+            if thing.address < address + size and address < thing.address + thing.size:
+                self._leave_alone(thing)
+
+    def _tell(self, thing: Object, start: int, end: int) -> None:
+        self._leave_alone(thing)
+        if self.on_changed is not None:
+            self.on_changed(thing, start, end, max(thing.freed_at, self._looked))
+
+    def _leave_alone(self, thing: Object) -> None:
+        if thing.content is None:
+            self._watch.give(thing.address)
+        thing.content = None
 
     def held_of(self, cache: int) -> list[Object]:
         """What the quarantine holds of a cache, and its slots that are nobody's."""

@@ -17,6 +17,7 @@ from kobox.machine.watch import (
     READ,
     STRING,
     TO_USER,
+    VALUE,
     WRITE,
     Part,
 )
@@ -55,6 +56,7 @@ INTERCEPTORS: tuple[tuple[str, tuple[Part, ...], bool], ...] = (
         (Part(TO_USER | MAY_BE_USER, 1, 2), Part(WRITE | MAY_BE_USER, 0, 2)),
         False,
     ),
+    *((f"__put_user_{n} __put_user_nocheck_{n}", (Part(VALUE, 0, CONSTANT, n),), False) for n in (1, 2, 4, 8)),
     ("strncpy_from_user", (Part(WRITE, 0, 2),), False),
     ("_copy_to_iter", (Part(READ, 0, 1),), False),
     ("_copy_from_iter", (Part(WRITE, 0, 1),), False),

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from kobox.checks.examination import Check, Examination, Stage, Trace
-from kobox.checks.finding import Severity, Thing
+from kobox.checks.finding import Frame, Severity, Thing
 from kobox.checks.pending import Pending, Waiting
 from kobox.checks.resources import Call, Resource, relevant, resource_table
 from kobox.errors import KoboxError
@@ -53,7 +53,7 @@ class LeftBehind(Check):
         self._symbols = examination.box.symbols
         self._module: LoadedAt | None = None
         self._made: dict[int, dict[Key, list[Made]]] = {}
-        self._armed: dict[int, Trace] = {}  # by the object that was armed last
+        examination.armed.clear()
         self._armed_by: dict[tuple[int, int], Trace] = {}
         imports = [found.name for found in examination.file.imports]
         self._resources = relevant(resource_table(), imports)
@@ -64,12 +64,16 @@ class LeftBehind(Check):
     def linked(self, examination: Examination) -> None:
         self._module = examination.module
         self._made.clear()
-        self._armed.clear()
+        examination.armed.clear()
         self._armed_by.clear()
 
     def exited(self, examination: Examination) -> None:
-        """Whether RCU callbacks have run must not depend on how long the kernel takes to free the module."""
-        for one in self._pending.callbacks(self._module) if self._module else ():
+        """Whether RCU callbacks have run, and tasks have left its code, must not depend on how long the kernel takes to
+        free the module."""
+        if self._module is None:
+            return
+        stack_pointer = examination.box.machine.register("rsp")
+        for one in (*self._pending.callbacks(self._module), *self._pending.interrupted(self._module, stack_pointer)):
             self._report_waiting(one)
 
     def leaving(self, examination: Examination) -> None:
@@ -77,7 +81,7 @@ class LeftBehind(Check):
         if self._module is None:
             return
         stack_pointer = examination.box.machine.register("rsp")
-        waiting, unknown = self._pending.find(self._module, tuple(self._armed), stack_pointer)
+        waiting, unknown = self._pending.find(self._module, tuple(examination.armed), stack_pointer)
         for what in unknown:
             examination.leave_out(f"what is left behind: {what}")
         for one in waiting:
@@ -134,7 +138,7 @@ class LeftBehind(Check):
         key, caller = hit.args[place], self._examination.box.watch.caller
         if (key, caller) not in self._armed_by:
             self._armed_by[key, caller] = self._examination.trace(hit, limit=_LIMIT)
-        self._armed[key] = self._armed_by[key, caller]
+        self._examination.armed[key] = self._armed_by[key, caller]
 
     def _making(self, number: int, resource: Resource, call: Call, hit: Hit) -> None:
         if self._module is None or (resource.mine and not self._is_own(resource, call, hit)):
@@ -277,24 +281,28 @@ class LeftBehind(Check):
     def _report_waiting(self, one: Waiting) -> None:
         resource = next(found for found in resource_table().resources if found.pending == one.kind)
         examination = self._examination
-        trace = self._armed.get(one.address)
+        trace = examination.armed.get(one.address)
         if one.frames:
             trace = Trace(one.frames, examination.placement)
         elif one.kind == "kthread":
             trace = self._thread_maker(one.address)
         chain = examination.chain(trace) if trace is not None else ()
+        if one.kind == "file":
+            chain = (Frame(self._examination.symbol(one.function), module=self._examination.file.name),)
         which = one.name or self._examination.symbol(one.address)
         function = self._examination.symbol(one.function)
         label = f"{resource.what} {which}".rstrip()
-        verb = "still runs" if one.kind in ("kthread", "task") else "still waits"
-        message = f"{label} {verb} to call {function}()" if verb == "still waits" else f"{label} {verb} in {function}()"
+        does = {"kthread": "still runs in {}()", "task": "still runs in {}()", "file": "is still open by {}"}
+        message = f"{label} {does.get(one.kind, 'still waits to call {}()').format(function or 'its operations')}"
         examination.report(
             "left-behind",
             Severity.ERROR,
             f"{message}, whose memory goes",
             chain=chain,
             thing=Thing(label, one.address, made=chain),
-            advice=f"Undo it by {resource.advice} before the module goes.",
+            advice=f"Undo it by {resource.advice} before the module goes."
+            if one.kind != "file"
+            else f"Set {resource.advice}.",
         )
 
     def _thread_maker(self, task: int) -> Trace | None:

@@ -9,6 +9,7 @@ and the page tables. The kernel's own code is not slowed down, and what it does 
 from __future__ import annotations
 
 import errno
+import re
 import struct
 from contextlib import suppress
 from dataclasses import replace
@@ -19,7 +20,7 @@ from kobox.checks import allocators
 from kobox.checks.allocations import Allocations
 from kobox.checks.allocators import Kind
 from kobox.checks.examination import Check, Examination, Stage, Trace
-from kobox.checks.finding import Severity, Thing
+from kobox.checks.finding import Finding, Severity, Thing
 from kobox.checks.heap import PAGE, Heap, Object
 from kobox.checks.interceptors import APPENDERS, INTERCEPTORS, PRINTERS
 from kobox.checks.texts import Texts
@@ -27,12 +28,16 @@ from kobox.checks.variables import Variables
 from kobox.errors import KoboxError
 from kobox.kernel.probes import FROM_MODULE
 from kobox.kernel.stack import StackFrame
-from kobox.machine.watch import CONSTANT, OBJECT, Mark, Operation, Part, Report, What, decode
+from kobox.machine.watch import CONSTANT, FREED_BYTE, OBJECT, Mark, Operation, Part, Report, What, decode
 
 _WORD = (1 << 64) - 1
 _WORD_BYTES = 8
+_KERNEL_HALF = 0x1FFFF  # the bits that all addresses of the kernel's have in common, from 47 on
+_IMAGE = 0xFFFFFFFF80000000  # where its own code and data lie (__START_KERNEL_map)
 _ZERO_SIZE = 16  # ZERO_SIZE_PTR
 _NEGATIVE = 1 << 31  # a length that is meant as such is never so large; the watcher takes a negative one for 4 GiB
+_OF_FREED = re.compile(f"{FREED_BYTE:02x}" * 6 + "[0-9a-f]{4}")  # FREED_BYTE again and again, or a member's offset on
+_ADDRESS = re.compile(r"\b(ffff[0-9a-f]{12})\b")
 # Allocators: what they get of the module's they judge themselves.
 _NO_OBJECTS = {row.name + suffix for row in allocators.ALLOCATORS for suffix in ("", "_noprof")}
 
@@ -51,6 +56,7 @@ class Memory(Check):
         self._variables = Variables(examination.file)
         self._fixups: set[int] | None = None
         self._heap = Heap(box)
+        self._heap.on_changed = self._changed
         self._allocations = Allocations(examination, self._heap, self._found, self._variables.at)
         self._set_rules()
 
@@ -66,12 +72,20 @@ class Memory(Check):
         for start, size in self._variables.gaps():
             self._watch.mark(start, size, Mark.UNKNOWN)
 
+    def initialised(self, examination: Examination) -> None:
+        self._heap.look(thoroughly=True)
+
+    def exited(self, examination: Examination) -> None:
+        self._heap.look(thoroughly=True)
+
     def gone(self, examination: Examination) -> None:
+        self._heap.look(thoroughly=True)
         self._report_leaks()
         for thing in list(self._heap.live.values()):
             self._heap.forget(thing)
 
     def detach(self, examination: Examination) -> None:
+        self._heap.look(thoroughly=True)
         self._watch.on_report = self._watch.on_local = None
 
     def _set_rules(self) -> None:
@@ -184,6 +198,8 @@ class Memory(Check):
     def _bad_mark(self, address: int, size: int, writes: bool, mark: int, trace: Trace, through: str) -> None:
         verb = "written" if writes else "read"
         by = f" by {through}()" if through else ""
+        if writes:
+            self._heap.excuse(address, size)
         thing = self._heap.nearest(address)
         if mark == Mark.GAP:
             where = self._variables.near(address)
@@ -201,6 +217,7 @@ class Memory(Check):
             self._found("out-of-bounds", f"{_bytes(size)} {verb} where nothing may be{by}", trace, None, "")
         elif mark == Mark.FREED or thing.freed:
             at = address - thing.address
+            self._heap.excuse(thing.address, thing.size)
             self._found(
                 "use-after-free",
                 f"{_bytes(size)} {verb} at offset {at} of {thing.what}, which is freed{by}",
@@ -358,6 +375,62 @@ class Memory(Check):
                     for n, (instruction, _, _) in enumerate(struct.iter_unpack("<iii", data)):
                         self._fixups.add(at + 12 * n + instruction & _WORD)
         return pc in self._fixups
+
+    # -- the kernel's own accesses -----------------------------------------------------------------------------
+
+    def _changed(self, thing: Object, start: int, end: int, since: int) -> None:
+        """A freed object was written to, and not by the module's own code, nor by what it called with that pointer."""
+        box = self._box
+        begin, now = ((moment - thing.freed_at) / 1e9 for moment in (since, box.machine.time))
+        when = f"{now:.6f} s" if not begin else f"between {begin:.6f} and {now:.6f} s"
+        size = end - start
+        self._found(
+            "use-after-free",
+            f"{_bytes(size)} at offset {start} of {thing.what}, which is freed, "
+            f"{'was' if size == 1 else 'were'} written by the kernel{self._held_there(thing, start, end)}: "
+            f"{'within ' * (not begin)}{when} after it was freed",
+            thing.gone or self._examination.trace(),
+            thing,
+            "Take it off all lists, timers and queues, and wait for who uses it, before it is freed.",
+        )
+
+    def _held_there(self, thing: Object, start: int, end: int) -> str:
+        """What was written there, if it is the address of something that has a name."""
+        for at in range(start & -_WORD_BYTES, end, _WORD_BYTES):
+            if at + _WORD_BYTES > thing.size:
+                break
+            value = int.from_bytes(self._box.machine.read(thing.address + at, _WORD_BYTES), "little")
+            if value >> 47 == _KERNEL_HALF and (name := self._name_of(value, thing)):
+                return f" with the address of {name}"
+        return ""
+
+    def _name_of(self, address: int, but: Object) -> str:
+        other = self._heap.holding(address)
+        if other is not None:
+            where = "itself" if other is but else other.what
+            return f"{where}, offset {address - other.address}"
+        with suppress(KoboxError, ValueError):
+            if name := self._examination.symbol(address):
+                return name
+            symbol = self._box.symbols.lookup(address) if address >= _IMAGE else None
+            return f"{symbol.name}+{address - symbol.address:#x}" if symbol is not None else ""
+        return ""
+
+    def explain(self, finding: Finding) -> Finding:
+        """What the kernel says of an address that is made of what freed objects are filled with."""
+        lines = [record.text for record in finding.records]
+        if not any(_OF_FREED.search(line) for line in (finding.message, *lines)):
+            return finding
+        words = (int(word, 16) for line in lines for word in _ADDRESS.findall(line))
+        thing = next((one for word in words if (one := self._heap.holding(word)) and one.freed), None)
+        what = f"{thing.what}, which is freed" if thing else "memory that the module has freed"
+        return replace(
+            finding,
+            kind="use-after-free",
+            message=f"the kernel takes what it reads in {what}, for a pointer: {finding.message}",
+            thing=self._shown(thing),
+            advice="Take it off all lists, timers and queues, and wait for who uses it, before it is freed.",
+        )
 
     # -- leaks -------------------------------------------------------------------------------------------------
 

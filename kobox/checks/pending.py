@@ -1,4 +1,5 @@
-"""What will still call a module's code: timers, work, tasklets, RCU callbacks, threads, and tasks that sleep in it.
+"""What will still call a module's code: timers, work, tasklets, RCU callbacks, threads, tasks that are in it, and files
+that are open.
 
 Nothing of this is counted: what the kernel itself keeps is looked at, when the module's exit has returned (or its init
 failed) and its memory is still there. What is found then runs into memory that is gone.
@@ -8,6 +9,7 @@ failed) and its memory is still there. What is found then runs into memory that 
     tasklets    tasklet_vec, tasklet_hi_vec      kernel/softirq.c
     RCU         rcu_data.cblist                  kernel/rcu/tree.c
     threads     init_task.tasks                  kernel/kthread.c
+    files       task_struct.files, file.f_op     fs/file.c
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from kobox.kernel.symbols import LoadedAt
 _PF_EXITING, _PF_KTHREAD = 0x4, 0x200000  # include/linux/sched.h
 _STACK_SIZE = 0x4000
 _WORK_PENDING = 1
+_AWAITED = ("param_attr_show+", "param_attr_store+")  # mod_sysfs_teardown() waits for who is in a parameter's function
 
 Mine = Callable[[int], bool]
 """Whether an address lies in the module."""
@@ -33,8 +36,9 @@ Mine = Callable[[int], bool]
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """One thing that will call `function` of the module: `kind` is timer, hrtimer, tasklet, rcu, work, kthread or task;
-    `address` is the object's; `name` a thread's; `frames` where a task sleeps."""
+    """One thing that will call `function` of the module: `kind` is timer, hrtimer, tasklet, rcu, work, kthread, task or
+    file; `address` is the object's; `name` a thread's or a file's; `frames` where a task is. Of an open file `function`
+    are its operations."""
 
     kind: str
     address: int
@@ -65,6 +69,7 @@ class Pending:
             ("tasklets", lambda: self._tasklets(mine)),
             ("work items", lambda: self._works(mine, works)),
             ("threads", lambda: self._tasks(module, mine, stack_pointer & -_STACK_SIZE)),
+            ("open files", lambda: self._files(mine)),
         )
         for what, look in looks:
             try:
@@ -72,6 +77,21 @@ class Pending:
             except (KoboxError, ValueError) as error:
                 unknown.append(f"{what}: {error}")
         return found, unknown
+
+    def interrupted(self, module: LoadedAt, stack_pointer: int) -> list[Waiting]:
+        """Tasks that are in the module's code, but for those in an RCU read-side section: the kernel waits for them."""
+        try:
+            return [
+                one
+                for one in self._tasks(module, _mine(module), stack_pointer & -_STACK_SIZE)
+                if one.kind == "task" and not self._reads(one.address)
+            ]
+        except (KoboxError, ValueError):
+            return []
+
+    def _reads(self, task: int) -> bool:
+        member = "task_struct.rcu_read_lock_nesting"
+        return self._objects.has(member) and self._objects.number(task, member) != 0
 
     def asleep_in(self, module: LoadedAt, stack_pointer: int) -> tuple[StackFrame, ...]:
         """The calls of a task that sleeps in the module's code, or of another's that it called; () when none does. The
@@ -171,6 +191,18 @@ class Pending:
                 place = next(frame for frame in frames if frame.address in module)
                 yield Waiting("task", task, place.address, self._objects.text(task, "task_struct.comm"), frames)
 
+    def _files(self, mine: Mine) -> Iterator[Waiting]:
+        """Files that are open, and whose operations lie in the module."""
+        objects, number = self._objects, self._objects.number
+        tables = {number(task, "task_struct.files") for task in self._all_tasks()} - {0}
+        operations = objects.offset("file.f_op")
+        for table in sorted(number(files, "files_struct.fdt") for files in tables):
+            count, array = number(table, "fdtable.max_fds"), number(table, "fdtable.fd")
+            for file in filter(None, struct.unpack(f"<{count}Q", self._read(array, 8 * count))):
+                if mine(target := objects.u64(file + operations)):
+                    entry = number(file, "file.f_path.dentry")
+                    yield Waiting("file", file, target, objects.text(entry, "dentry.d_name.name"))
+
     def _kthread(self, task: int) -> int:
         """struct kthread of a kernel thread: `worker_private` since 5.17, `set_child_tid` before."""
         member = "worker_private" if self._objects.has("task_struct.worker_private") else "set_child_tid"
@@ -186,6 +218,8 @@ class Pending:
         if not any(low <= word < high for word in words):
             return ()
         frames = self._box.unwinder.asleep(task)
+        if any(self._box.symbols.describe(frame.inside).startswith(_AWAITED) for frame in frames):
+            return ()
         return frames if any(frame.address in module for frame in frames) else ()
 
 

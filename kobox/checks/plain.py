@@ -25,6 +25,7 @@ def plain_report(report: Report) -> dict[str, Any]:
         "faults": {"places": places, "tried": report.tried, "skipped": report.skipped},
         "races": {"interruptions": report.raced, "switched": report.switched},
         "exercise": {"calls": report.calls, "abandoned": report.abandoned, "files": report.files},
+        "elsewhere": report.elsewhere,
         "loads": report.lives,
         "runs": report.runs,
         "ended": report.ended,

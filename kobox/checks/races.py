@@ -4,6 +4,10 @@
     second process:                  asleep, with a real-time priority     ┊ wakes: read(dev, …)  ┊
                                                               time passes: its timer is due
 
+What is interrupted may also be what the module does by itself: its timers, work items and threads, while nobody calls.
+What comes in may also be an unload: of a module whose files are open the kernel refuses it, if the module says whose
+they are, and for its timers, work and threads an exit function has to wait before it frees what they use.
+
 The kernel is booted with preempt=full, so that it does switch where an interrupt finds its own code (a kernel without
 CONFIG_PREEMPT_DYNAMIC does not: then only interrupts and timers come in between). It is the kernel that decides: where
 interrupts are off or a spinlock is held, the second process waits, as it would anywhere.
@@ -39,17 +43,23 @@ _ASLEEP = (
     1.0  # virtual seconds that the second process would sleep; less than what a watchdog of the kernel complains of
 )
 _LIMITS = Limits(timeout=30.0, cpu=3.0)
+_QUIET = 5.0  # virtual seconds in which a module does what it does by itself; not enough for a watchdog, either
 _TRACED = 600  # instructions of one call that are looked at
 _SETUP = 6  # calls that come before the race at most
 _FIFO = 1
+_NONBLOCK = 0o4000
+_NOT_ON_A_FILE = ("open", "mknod", "close", "mmap", "sleep", "socket")
 TIME = Step("time")
-"""Instead of a second call: only time passes, so that timers come."""
+"""Instead of a call: only time passes, so that timers come. As the first it stands for what they do in the module."""
+REMOVE = Step("rmmod")
+"""Instead of a second call: the module is unloaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Race:
     """`first`, a call on the file that `setup` has opened, is interrupted before the instruction number `point` of the
-    module's that it executes; there `second` is made, on another open file of the same path."""
+    module's that it executes; there `second` is made, on another open file of the same path. With TIME for `first` no
+    file is open then."""
 
     setup: Program
     first: Step
@@ -62,8 +72,11 @@ class Race:
     @property
     def words(self) -> str:
         """What it is, for people."""
-        other = "time passes" if self.second == TIME else f"{self.second.call}() comes in"
-        return f"{self.first.call}() is interrupted before its instruction {self.point} in the module, and {other}"
+        first = "what it does by itself" if self.first == TIME else f"{self.first.call.removesuffix('_at')}()"
+        second = {TIME: "time passes", REMOVE: "rmmod comes in"}.get(
+            self.second, f"{self.second.call.removesuffix('_at')}() comes in"
+        )
+        return f"{first} is interrupted before its instruction {self.point} in the module, and {second}"
 
 
 def parse_race(text: str) -> Race:
@@ -90,33 +103,40 @@ def _step(row: Sequence[Any]) -> Step:
 
 
 class Interrupted:
-    """The exercise that is one race. Afterwards `reached` tells whether the first call came to the point, `switched`
-    whether the second was made while the first was under way."""
+    """The exercise that is one race of the module `name`. Afterwards `reached` tells whether the first call came to the
+    point, `switched` whether the second was made while the first was under way."""
 
-    def __init__(self, race: Race) -> None:
+    def __init__(self, race: Race, name: str) -> None:
         self.race = race
+        self.name = name
         self.reached = False
         self.switched = False
+        self._asleep = _QUIET if race.first == TIME else _ASLEEP
 
     def __call__(self, box: Box) -> None:
-        fd, other = _prepared(box, self.race.setup)
-        name, arguments = system_call(self.race.first, fd)
+        fd, other = _prepared(box, self.race.setup, keep=self.race.first != TIME)
         with box.process() as second:
             begun = None
             if self.race.second != TIME:
                 with suppress(OSError):
                     second.syscall("sched_setscheduler", 0, _FIFO, (50).to_bytes(4, "little"))
-                what, values = system_call(self.race.second, other)
-                begun = second.start_later(_ASLEEP, what, *values)
+                what, values = self._second(other)
+                begun = second.start_later(self._asleep, what, *values)
             self._arm(box)
             try:
-                with suppress(OSError):
-                    _call(box, name, arguments)
-                self.switched = begun is not None and begun()
+                _do(box, self.race.first, fd)
+                if self.race.first == TIME:
+                    box.sleep(_ASLEEP)  # all of its time may have passed at the point
+                self.switched = self.reached and begun is not None and begun()
             finally:
                 self._disarm(box)
             if box.alive:
                 box.sleep(2 * _ASLEEP)
+
+    def _second(self, fd: int) -> tuple[str, tuple[Any, ...]]:
+        if self.race.second == REMOVE:
+            return "delete_module", (self.name, _NONBLOCK)
+        return system_call(self.race.second, fd)
 
     def _arm(self, box: Box) -> None:
         box.watch.stop_at(box.watch.count + self.race.point)
@@ -127,7 +147,7 @@ class Interrupted:
             if event is Event.STOPPED and not self.reached:
                 self.reached = True
                 box.watch.stop_at(0)
-                box.machine.pass_time(int(_ASLEEP * 1e9))
+                box.machine.pass_time(int(self._asleep * 1e9))
                 return Event.SLICE
             return event
 
@@ -139,7 +159,8 @@ class Interrupted:
 
 
 class Traced:
-    """The exercise that makes one call and notes each instruction of the module that it executes: `addresses`."""
+    """The exercise that makes one call, or lets time pass, and notes each instruction of the module that is executed:
+    `addresses`."""
 
     def __init__(self, setup: Program, call: Step) -> None:
         self.setup = setup
@@ -147,7 +168,7 @@ class Traced:
         self.addresses: list[int] = []
 
     def __call__(self, box: Box) -> None:
-        fd, _ = _prepared(box, self.setup)
+        fd, _ = _prepared(box, self.setup, keep=self.call != TIME)
         processes, watch = box.processes, box.watch
         watch.stop_at(watch.count + 1)
 
@@ -162,35 +183,48 @@ class Traced:
 
         processes.step = step
         try:
-            name, arguments = system_call(self.call, fd)
-            with suppress(OSError):
-                _call(box, name, arguments)
+            _do(box, self.call, fd)
         finally:
             processes.step = processes.step_alone
             watch.stop_at(0)
 
 
-def _call(box: Box, name: str, arguments: tuple[Any, ...]) -> None:
-    with box.process() as process, suppress(BoxTimeoutError):
+def _do(box: Box, step: Step, fd: int) -> None:
+    """Make a call in a process of its own, whatever it answers; or let time pass."""
+    if step == TIME:
+        box.sleep(_QUIET)
+        return
+    name, arguments = system_call(step, fd)
+    with box.process() as process, suppress(BoxTimeoutError, OSError):
         process.syscall(name, *arguments, limits=_LIMITS)
 
 
-def _prepared(box: Box, setup: Program) -> tuple[int, int]:
-    """Play `setup`, and leave its file open; that file and another of the same path."""
-    opened = next(step for step in setup if step.call == "open")
+def _prepared(box: Box, setup: Program, *, keep: bool) -> tuple[int, int]:
+    """Play `setup`, and (with `keep`) leave its file open; that file and another of the same path."""
+    opened = next((step for step in setup if step.call == "open"), None)
+    if opened is None:
+        return -1, -1
     path, flags = opened.arguments
+    for step in setup:
+        if step.call == "mknod":
+            with suppress(OSError):  # an earlier one is still there
+                box.syscall("mknod", *step.arguments)
     fd, other = box.syscall("open", path, flags, 0), box.syscall("open", path, flags, 0)
     for step in setup:
-        if step.call not in ("open", "mknod", "close"):
+        if step.call not in _NOT_ON_A_FILE:
             name, arguments = system_call(step, fd)
             with suppress(OSError):
                 box.syscall(name, *arguments, limits=_LIMITS)
+    if not keep:
+        for number in (fd, other):
+            box.syscall("close", number)
     return fd, other
 
 
 def calls_of(programs: Sequence[Program], chance: random.Random) -> Iterator[tuple[Program, Step, Step]]:
-    """(setup, first call, second call): each kind of call of the corpus against each other on the same file,
-    and against time, in an order that `chance` gives."""
+    """(setup, first call, second call): what the module does by itself against its unload, a call on each file against
+    that, then each kind of call of the corpus against each other on the same file, against time, and against the
+    unload, in an order that `chance` gives."""
     firsts: dict[tuple[Any, ...], tuple[Program, Step]] = {}
     by_path: dict[str, dict[tuple[Any, ...], Step]] = {}
     for program in programs:
@@ -212,11 +246,14 @@ def calls_of(programs: Sequence[Program], chance: random.Random) -> Iterator[tup
     pairs = [
         (setup, first, second)
         for (path, *_), (setup, first) in firsts.items()
-        for second in (*by_path[path].values(), TIME)
+        for second in (*by_path[path].values(), TIME, REMOVE)
         if any(step.call == "open" for step in setup)
     ]
     chance.shuffle(pairs)
-    yield from pairs
+    last = {path: (setup, first, REMOVE) for (path, *_), (setup, first) in firsts.items() if setup}
+    yield (), TIME, REMOVE
+    yield from last.values()
+    yield from (pair for pair in pairs if pair not in last.values())
 
 
 def points_of(

@@ -1,22 +1,16 @@
 """Rules that every module should keep: it says its licence and what it is, can be unloaded, does not flood the log.
 
-What is built for one kernel is refused by others; `others` are kernels that it is meant for nevertheless (another
-flavour of the same release, say), and each that refuses it is a finding with the reason (`kobox.author.explain`).
+Whether other kernels would load it is asked once a check, not in every life: `elsewhere.py`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from kobox.checks.examination import Check, Examination, Stage, Trace
 from kobox.checks.finding import Severity, Thing
 from kobox.checks.kinds import kind_of
 from kobox.kernel.probes import FROM_MODULE, Hit
-
-if TYPE_CHECKING:
-    from kobox.images.store import KernelImage
 
 MESSAGES = 200
 """Messages that one line of a module may print in init, in exit, or while it is used."""
@@ -31,9 +25,6 @@ class Rules(Check):
     """Looks at the module's own words, and counts what it prints."""
 
     name = "rules"
-
-    def __init__(self, others: Sequence[KernelImage] = ()) -> None:
-        self._others = others
 
     def attach(self, examination: Examination) -> None:
         self._examination = examination
@@ -76,21 +67,6 @@ class Rules(Check):
         if b"init_module" in names and b"cleanup_module" not in names:
             self._say(
                 "no-exit", Severity.WARNING, "it has an init function and no exit function: it cannot be unloaded"
-            )
-        for kernel in self._others:
-            self._ask(kernel)
-
-    def _ask(self, kernel: KernelImage) -> None:
-        from kobox.author.explain import explain
-
-        file = self._examination.file
-        fact = explain(file.content, kernel, path=file.path).decisive
-        if fact is not None:
-            self._examination.report(
-                "refused-elsewhere",
-                Severity.NOTE,
-                f"{kernel.name} refuses it with {fact.errno}: {fact.text}",
-                advice=fact.advice,
             )
 
     def _say(self, kind: str, severity: Severity, message: str) -> None:

@@ -19,7 +19,7 @@ from kobox.errors import KoboxError
 
 if TYPE_CHECKING:
     from kobox.checks.check import Plan, Report
-    from kobox.images.store import KernelImage
+    from kobox.images.store import KernelImage, Store
     from kobox.ko.modulefile import ModuleFile
 
 _COLOURS = {"error": "31;1", "warning": "33;1", "note": "36"}
@@ -72,8 +72,9 @@ def _check(arguments: argparse.Namespace, prog: str) -> list[Report]:
             modules = module_files(Path(arguments.source), image)
         finally:
             progress.close()
+        others = _others(arguments, store, image)
         for number, module in enumerate(modules):
-            plan = _plan(arguments, image, module, modules[:number])
+            plan = _plan(arguments, image, module, modules[:number], others)
             try:
                 reports.append(check(plan, _Counter(progress)))
             finally:
@@ -81,6 +82,16 @@ def _check(arguments: argparse.Namespace, prog: str) -> list[Report]:
             if not arguments.json:
                 _tell(arguments, reports[-1], prog)
     return reports
+
+
+def _others(arguments: argparse.Namespace, store: Store, image: KernelImage) -> tuple[str, ...]:
+    """The other kernels to ask: those that are named, else all of the cache but those that are checked anyway."""
+    if not arguments.ask_others:
+        return ()
+    if arguments.elsewhere:
+        return tuple(dict.fromkeys(store.get(name).name for name in arguments.elsewhere))
+    checked = {store.get(name).name for name in arguments.kernel or ()} | {image.name}
+    return tuple(kernel.name for kernel in store.list() if kernel.name not in checked)
 
 
 class _Counter:
@@ -93,7 +104,13 @@ class _Counter:
         self._line(f"{what}", 0, 0) if not total else self._line(f"{what} {done} of {total}", 0, 0)
 
 
-def _plan(arguments: argparse.Namespace, image: KernelImage, module: ModuleFile, before: Sequence[ModuleFile]) -> Plan:
+def _plan(
+    arguments: argparse.Namespace,
+    image: KernelImage,
+    module: ModuleFile,
+    before: Sequence[ModuleFile],
+    others: tuple[str, ...],
+) -> Plan:
     from kobox.checks.check import Plan
     from kobox.checks.faults import parse_id
     from kobox.checks.races import parse_race
@@ -116,6 +133,8 @@ def _plan(arguments: argparse.Namespace, image: KernelImage, module: ModuleFile,
         seed=arguments.seed,
         seconds=arguments.time,
         workers=arguments.jobs,
+        elsewhere=others,
+        source=arguments.source if not Path(arguments.source).samefile(module.path) else "",
     )
 
 
@@ -179,6 +198,9 @@ def _summary(report: Report) -> list[str]:
         )
     if report.raced:
         lines.append(f"races     {report.raced} interruptions, {report.switched} times another process came in")
+    if report.elsewhere:
+        how = "built for" if report.plan.source else "asked"
+        lines.append(f"elsewhere {how} {', '.join(report.elsewhere)}")
     if report.coverage:
         lines += [
             f"coverage  {line}" if not n else f"          {line}" for n, line in enumerate(report.coverage.summary())
@@ -260,6 +282,16 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         default=0,
         metavar="RUNS",
         help="interrupt the module's code at chosen points, and let another process or timers in (default: 96 runs)",
+    )
+    parser.add_argument(
+        "--elsewhere",
+        action="append",
+        metavar="NAME",
+        default=[],
+        help="only this other kernel is asked whether it would load it; repeatable (default: all of the cache)",
+    )
+    parser.add_argument(
+        "--no-elsewhere", dest="ask_others", action="store_false", help="no other kernel is asked whether it would"
     )
     parser.add_argument("--loads", type=int, default=3, metavar="N", help="load and unload it N times (default: 3)")
     parser.add_argument("--time", type=float, default=60.0, metavar="SECONDS", help="for all of it (default: 60)")

@@ -8,10 +8,12 @@ Exit status: 0 done; 1 it failed, and standard error says why; 2 wrong usage; 13
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import os
 import sys
+from typing import NoReturn
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module, one line for --help)
@@ -40,8 +42,25 @@ COMMANDS: dict[str, tuple[str, str]] = {
 MULTICALL = frozenset({"depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmod", "kmod"})
 
 
+def entry() -> NoReturn:
+    """The console script: `main`, and then the end of the process. The interpreter is not taken down piece by piece,
+    and emulators are not: that takes as long as a module's life in a box."""
+    status = main()
+    try:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # nobody reads any more
+        pass
+    else:
+        threading = sys.modules.get("threading")
+        if threading is None or threading.active_count() == 1:
+            os._exit(status)
+    sys.exit(status)
+
+
 def main() -> int:
-    """Entry point of the console script."""
+    """Run the command line. Raises `SystemExit` for wrong usage, and when help was asked for."""
     # Imports make many objects and no garbage: the collector would only go through them again and again.
     gc.set_threshold(100_000)
     called_as = os.path.basename(sys.argv[0])

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kobox.cli.helptext import formatter
 from kobox.errors import KoboxError
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ _LEVEL_COLOURS = {"emerg": "31;1", "alert": "31;1", "crit": "31;1", "err": "31",
 def main(argv: list[str], prog: str) -> int:
     """Entry point of the subcommand."""
     arguments = _parser(prog).parse_args(argv)
+    from kobox.machine import native
+
+    native.preload()
     import kobox
     from kobox.cli.progress import ProgressLine
     from kobox.images.store import Store
@@ -64,7 +68,9 @@ def main(argv: list[str], prog: str) -> int:
 
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=prog, description="Load a module in a box, tell what it does as it happens, unload it, and judge."
+        prog=prog,
+        description="Load a module in a box, tell what it does as it happens, unload it, and judge.",
+        formatter_class=formatter,
     )
     parser.add_argument("source", metavar="FILE.ko|FILE.c|DIR", help="a module, or source that is built first")
     parser.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="module parameters")

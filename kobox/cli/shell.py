@@ -11,6 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from kobox.cli.helptext import formatter
 from kobox.errors import BoxError
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ def main(argv: list[str], prog: str) -> int:
     arguments = parser.parse_args(argv)
     if arguments.save and (arguments.net or arguments.disk):
         parser.error("a box with network cards or disks cannot be kept: --save goes without --net and --disk")
+    from kobox.machine import native
+
+    native.preload()
     while True:
         try:
             return _session(arguments, prog)
@@ -52,7 +56,9 @@ def main(argv: list[str], prog: str) -> int:
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=prog, description="A shell on a real kernel, in a box.")
+    parser = argparse.ArgumentParser(
+        prog=prog, description="A shell on a real kernel, in a box.", formatter_class=formatter
+    )
     parser.add_argument(
         "files", nargs="*", metavar="FILE", help="files of this machine to have in the current directory"
     )

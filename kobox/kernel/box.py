@@ -13,26 +13,24 @@ calls (`processes.py`); Python gives them their registers.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from kobox.errors import (
-    BoxError,
     KoboxError,
     ModuleLoadError,
     ModuleUnloadError,
-    SnapshotError,
 )
-from kobox.images.store import KernelImage, Store
-from kobox.kernel import guest, snapshots
+from kobox.images.store import KernelImage
+from kobox.kernel import snapshots
 from kobox.kernel.arena import Arena
 from kobox.kernel.calls import Call, Calls
 from kobox.kernel.files import BoxPath, open_file, parse_dirents, parse_stat
 from kobox.kernel.findings import Finding, findings_in
 from kobox.kernel.interface import DeleteFlags, InitFlags, Kernel
+from kobox.kernel.loading import Loading, module_bytes, module_name
 from kobox.kernel.log import KernelLog
 from kobox.kernel.memory import Memory
 from kobox.kernel.modules import LoadedModule, parameter_text
@@ -45,12 +43,9 @@ if TYPE_CHECKING:
 
     from kobox.kernel.disks import Disk
     from kobox.kernel.network import Network
+    from kobox.kernel.places import Places
     from kobox.kernel.programs import Program
     from kobox.kernel.wire import InStep
-
-MEMORY = 256 << 20
-LARGE_MODULE = 400  # functions that can be traced
-Progress = Callable[[str, int, int], None]
 
 
 class BoxCheckpoint:
@@ -111,6 +106,7 @@ class Box(Kernel):
         self.epoch = 0
         self._findings_from = int(about["findings"])
         self._symbols: Any = None
+        self._places: Places | None = None
         self._probes: Any = None
         self._watch: Any = None
         self._unwinder: Any = None
@@ -122,7 +118,7 @@ class Box(Kernel):
         self._processes.on_program = self._answer
         self._uevents = int(about["uevents"])
         self._network: Network | None = None
-        self._loading_large = False
+        self._loading = Loading(self)
         self.in_step: InStep | None = None  # the boxes that wires connect it with
         self._helpers: Any = None
         self._spare: Any = about.get("spare")
@@ -147,6 +143,8 @@ class Box(Kernel):
         """Free the box. Files and modules in it are gone."""
         if not self._closed:
             self._closed = True
+            if self._places is not None:
+                self._places.keep()
             self._start.release()
             self._machine.close()
 
@@ -460,7 +458,7 @@ class Box(Kernel):
         return str(self._about["release"])
 
     def init_module(self, image: bytes, parameters: str = "", flags: InitFlags = InitFlags.NONE) -> None:
-        with self._large_module(image):
+        with self._loading.of(image):
             self._init_module(image, parameters, flags)
 
     def _init_module(self, image: bytes, parameters: str, flags: InitFlags) -> None:
@@ -476,30 +474,6 @@ class Box(Kernel):
         finally:
             if self.alive:
                 self.syscall("close", fd)
-
-    @contextmanager
-    def _large_module(self, image: bytes) -> Iterator[None]:
-        """While a large module is loaded, ftrace is told that none of its functions is a weak one that the linker has
-        left out (test_for_valid_rec(), kernel/trace/ftrace.c): it would search all symbols for each, one after the
-        other, for seconds or minutes. For its own functions the kernel is told so by the command line."""
-        function = None
-        if not self._loading_large and _traceable(image) >= LARGE_MODULE:
-            with suppress(KoboxError):  # this kernel has no such function
-                function = self.symbols.address("test_for_valid_rec")
-        if function is None:
-            yield
-            return
-
-        def valid() -> None:
-            self._machine.return_from_function(1)
-
-        self._machine.add_probe(function, valid, entry=True)
-        self._loading_large = True
-        try:
-            yield
-        finally:
-            self._loading_large = False
-            self._machine.remove_probe(function, valid)
 
     def delete_module(self, name: str, flags: DeleteFlags = DeleteFlags.NONBLOCK) -> None:
         self.syscall("delete_module", name, int(flags))
@@ -519,8 +493,8 @@ class Box(Kernel):
         Raises `ModuleLoadError` with errno and the kernel's lines; `ProcessDiedError` when the module's init oopses;
         `ModuleFormatError` for a damaged compressed file; `BoxHungError`, `BoxTimeoutError`, `KernelPanicError`.
         """
-        path, image = _module_bytes(source)
-        name = _module_name(image, path)
+        path, image = module_bytes(source)
+        name = module_name(image, path)
         start = self.log.next_seq
         text = parameter_text(parameters, values)
         flags = InitFlags.IGNORE_MODVERSIONS | InitFlags.IGNORE_VERMAGIC if force else InitFlags.NONE
@@ -630,6 +604,15 @@ class Box(Kernel):
             cache = self._place / "symbols" if self._place else None
             self._symbols = Symbols(self._machine, self._facts, cache, lambda: self.read_bytes("/proc/kallsyms"))
         return self._symbols
+
+    @property
+    def places(self) -> Places:
+        """Where the kernel's variables and the members of its structures are."""
+        if self._places is None:
+            from kobox.kernel.places import Places
+
+            self._places = Places(lambda: self.symbols, self._place / "places" if self._place else None)
+        return self._places
 
     @property
     def memory(self) -> Memory:
@@ -747,155 +730,3 @@ class BoxProcess:
     def __exit__(self, *_: object) -> None:
         if self._box.alive:
             self.kill()
-
-
-def boot(
-    kernel: str | KernelImage | None = None,
-    *,
-    memory: int = MEMORY,
-    cmdline: str = "",
-    store: Store | None = None,
-    progress: Progress | None = None,
-) -> Box:
-    """Boot a kernel, or resume the snapshot that an earlier boot left: a `Box`.
-
-    `kernel` is a name in the cache, a path to a kernel image, or a `KernelImage`; None is the default one, which is
-    fetched when the cache is empty. `memory` is in bytes; `cmdline` is added to the kernel's command line.
-    `progress(what, done, total)` is called while that takes time.
-
-    Raises `KernelNotFoundError`, `KernelImageError`, `FetchError`; `KernelPanicError` or `BoxHungError` when the kernel
-    does not boot; `KoboxError` when the snapshot cannot be kept.
-    """
-    image = kernel if isinstance(kernel, KernelImage) else (store or Store()).ensure(kernel, progress)
-    memory = memory + 4095 & -4096
-    line = f"{guest.COMMAND_LINE} {cmdline}".strip()
-
-    def make(place: Path) -> None:
-        from kobox.kernel.first_boot import first_boot
-
-        first_boot(image, place, memory, line, progress)
-
-    return _resumed_or_made(image, image.directory / "snapshots" / snapshots.key(image.digest, line, memory), make)
-
-
-def prepared(
-    kernel: KernelImage,
-    identity: str,
-    prepare: Callable[[Box], None],
-    *,
-    memory: int = MEMORY,
-    cmdline: str = "",
-    progress: Progress | None = None,
-) -> Box:
-    """A box that `prepare` has been at: resumed from a snapshot of its own, made the first time.
-
-    `identity` names what `prepare` does: the same name, the same state. Raises what `boot` and `prepare` do.
-    """
-    memory = memory + 4095 & -4096
-    line = f"{guest.COMMAND_LINE} {cmdline}".strip()
-    place = kernel.directory / "snapshots" / snapshots.key(kernel.digest, f"{line}\n{identity}", memory)
-
-    def make(place: Path) -> None:
-        for _ in range(3):
-            with boot(kernel, memory=memory, cmdline=cmdline, progress=progress) as box:
-                prepare(box)
-                box.save(place)
-            if _works(kernel, place):
-                return
-        raise SnapshotError(f"{place}: the box that was prepared does not go on")
-
-    return _resumed_or_made(kernel, place, make)
-
-
-def _works(image: KernelImage, place: Path) -> bool:
-    """Whether a box that was just saved goes on when it is resumed."""
-    box = _resume(image, place)
-    if box is None:
-        return False
-    with box:
-        try:
-            return box.syscall("getpid", limits=Limits(timeout=60, cpu=2)) > 0
-        except BoxError:
-            return False
-
-
-def resume(image: KernelImage, place: Path) -> Box | None:
-    """The box that `Box.save` has left at `place`; None when there is none, or it is damaged or of another build."""
-    return _resume(image, place)
-
-
-def _resumed_or_made(image: KernelImage, place: Path, make: Callable[[Path], None]) -> Box:
-    box = _resume(image, place)
-    if box is None:
-        with snapshots.lock(place):
-            box = _resume(image, place)
-            if box is None:
-                make(place)
-                box = _resume(image, place)
-    if box is None:
-        raise SnapshotError(f"{place}: damaged as soon as it was written", hint="Is that disk sound?")
-    return box
-
-
-def _resume(image: KernelImage, place: Path) -> Box | None:
-    """A box from a good snapshot, or None: one that is not there, or damaged, has to be made."""
-    try:
-        found = snapshots.load(place)
-    except SnapshotError:
-        return None
-    if found is None:
-        return None
-    try:
-        machine = Machine(found.memory, ram_fd=found.fd)
-    finally:
-        os.close(found.fd)
-    try:
-        machine.load_state(found.state)
-        box = Box(image, machine, found.about, place, found.state)
-    except Exception:  # what RAM holds may be anything until the sum is known
-        machine.close()
-        if found.is_whole():
-            raise
-        return None
-    if found.is_whole():
-        return box
-    box.close()
-    return None
-
-
-def _module_bytes(source: str | os.PathLike[str] | bytes | IO[bytes]) -> tuple[str, bytes]:
-    """(path or "", the module's plain bytes)."""
-    path = ""
-    if isinstance(source, (str, os.PathLike)):
-        path = os.fspath(source)
-        data = Path(path).read_bytes()
-    elif isinstance(source, (bytes, bytearray, memoryview)):
-        data = bytes(source)
-    else:
-        path, data = getattr(source, "name", ""), source.read()
-    if data.startswith((b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"\x1f\x8b", b"\x04\x22\x4d\x18", b"\x02\x21\x4c\x18")):
-        from kobox.ko.compression import decompress
-
-        data = decompress(data, path=str(path))
-    return str(path), data
-
-
-def _traceable(image: bytes) -> int:
-    """How many of a module's functions ftrace knows: pointers to their entries are in a section of their own."""
-    if len(image) < LARGE_MODULE * 64 or b"__mcount_loc\0" not in image:
-        return 0
-    from kobox.ko.elf import BytesSource, Elf
-
-    try:
-        return len(Elf(BytesSource(image)).section_data(b"__mcount_loc")) // 8
-    except KoboxError:
-        return 0  # it is for the kernel to say what is wrong with it
-
-
-def _module_name(image: bytes, path: str) -> str:
-    """The name in the module's own modinfo; else, for a damaged one, what its file is called."""
-    # "name=" may be part of any text of the module; in modinfo it begins a string, and a module's name follows.
-    found = re.search(rb"\0name=([\w-]+)\0", image) or re.search(rb"(?<!\w)name=([\w-]+)\0", image)
-    if found:
-        return found[1].decode()
-    return os.path.basename(path).split(".")[0].replace("-", "_")

@@ -22,6 +22,7 @@ from kobox.kernel.log import KernelLog
 from kobox.kernel.processes import Processes
 from kobox.kernel.symbols import Symbols
 from kobox.kernel.vmcoreinfo import VmCoreInfo, parse_note
+from kobox.machine import native
 from kobox.machine.pc import Machine
 
 _BOOT_BLOCKS = 2_000_000_000
@@ -56,6 +57,7 @@ def first_boot(image: KernelImage, place: Path, memory: int, line: str, progress
     from kobox.machine.image import extract_vmlinux, parse_vmlinux, setup_header
 
     say = progress or (lambda *_: None)
+    native.preload()
     data = image.vmlinuz.read_bytes()
     say(f"unpacking {image.vmlinuz.name}", 0, 0)
     vmlinux = parse_vmlinux(extract_vmlinux(data, str(image.vmlinuz)), str(image.vmlinuz))
@@ -126,7 +128,7 @@ def _settle(machine: Machine, processes: Processes) -> dict[str, Any]:
     main_call("syslog", 8, 0, 1)  # the log is read from memory: the console need not repeat it
     return {
         "facts": {name: value for name, value in facts.items() if name.startswith(("SYMBOL", "OFFSET", "SIZE"))},
-        "patcher": Symbols(machine, VmCoreInfo(facts), None, lambda: b"").find("__text_poke") or 0,
+        "patcher": Symbols(machine, VmCoreInfo(facts), None, lambda: b"").find_one("__text_poke") or 0,
         "clock_start": _clock_start(machine, main_call),
         "release": release[130:195].split(b"\0")[0].decode(),
         "processes": processes.save(),

@@ -29,17 +29,15 @@ class Objects:
     """
 
     def __init__(self, box: Box) -> None:
-        self._symbols = box.symbols
         self._machine = box.machine
-        self._btf = box.symbols.btf
-        self._places: dict[str, tuple[int, int, str]] = {}  # (offset, bytes, type)
+        self._places = box.places
         self._percpu: int | None = None
 
     # -- where things are --------------------------------------------------------------------------------------
 
     def address(self, symbol: str) -> int:
         """The address of a variable. Raises `SymbolNotFoundError`."""
-        return int(self._symbols.address(symbol))
+        return self._places.address(symbol)
 
     def percpu(self, symbol: str) -> int:
         """The address of a per-CPU variable, of CPU 0."""
@@ -50,33 +48,33 @@ class Objects:
     def has(self, path: str) -> bool:
         """Whether this kernel has such a member."""
         try:
-            self._place(path)
+            self._places.member(path)
         except KoboxError:
             return False
         return True
 
     def offset(self, path: str) -> int:
         """The offset of a member, from the start of the outermost structure."""
-        return self._place(path)[0]
+        return self._places.member(path)[0]
 
     def member(self, address: int, path: str) -> int:
         """The address of a member."""
-        return address + self._place(path)[0]
+        return address + self._places.member(path)[0]
 
     def container(self, address: int, path: str) -> int:
         """The structure that an address is such a member of."""
-        return address - self._place(path)[0]
+        return address - self._places.member(path)[0]
 
     # -- what is there -----------------------------------------------------------------------------------------
 
     def number(self, address: int, path: str) -> int:
         """The value of a member: an unsigned number, a pointer."""
-        offset, size, _ = self._place(path)
+        offset, size, _ = self._places.member(path)
         return int.from_bytes(self._machine.read(address + offset, size), "little")
 
     def text(self, address: int, path: str) -> str:
         """The text of a member that is an array of characters, or points to some; "" when it points nowhere."""
-        offset, size, kind = self._place(path)
+        offset, size, kind = self._places.member(path)
         at = address + offset
         if not kind.endswith("]"):
             at, size = self.u64(at), 256
@@ -126,15 +124,3 @@ class Objects:
                 seen += 1
                 yield at
                 todo += [self.u64(at + 8), self.u64(at + 16)]
-
-    # -- BTF ---------------------------------------------------------------------------------------------------
-
-    def _place(self, path: str) -> tuple[int, int, str]:
-        if path not in self._places:
-            structure, *members = path.split(".")
-            offset, size, kind = 0, 8, f"struct {structure}"
-            for member in members:
-                inner, size, kind = self._btf.member(kind.rpartition(" ")[2], member)
-                offset += inner
-            self._places[path] = offset, size, kind
-        return self._places[path]

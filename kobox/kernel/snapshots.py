@@ -30,7 +30,10 @@ from kobox.machine.pc import PAGE, Machine
 
 FORMAT = 9  # of the files, and of what a box must find set up when it resumes
 
-_KEPT = 14 * 86400  # seconds that a snapshot stays unused: other command lines, other versions of kobox
+# A snapshot that nobody has used for so long goes: other command lines, other versions of kobox. Sooner, the least
+# recently used first, when those of a kernel take more than their room; but never one that was in use just now.
+_KEPT, _KEPT_AT_LEAST = 14 * 86400, 3600
+_ROOM = 4 << 30
 
 
 class Snapshot(NamedTuple):
@@ -149,15 +152,21 @@ def _unwritable(place: Path, error: OSError) -> KoboxError:
 
 
 def _sweep(place: Path) -> None:
-    """Remove what a killed run left behind (we hold the lock: nobody is writing), and what nobody has used for long."""
+    """Remove what a killed run left behind (we hold the lock: nobody is writing), and what nobody has used lately."""
     import shutil
 
     for left in place.parent.glob(f".{place.name}.[0-9]*"):
         shutil.rmtree(left, ignore_errors=True)
+    others: list[tuple[float, int, Path]] = []  # seconds unused, bytes on disk
     for other in place.parent.glob("[0-9a-f]*"):
         with contextlib.suppress(OSError):
-            if time.time() - other.stat().st_mtime > _KEPT:
-                shutil.rmtree(other, ignore_errors=True)
+            size = sum(file.stat().st_blocks * 512 for file in other.iterdir())
+            others.append((time.time() - other.stat().st_mtime, size, other))
+    taken = 0
+    for unused, size, other in sorted(others):
+        taken += size
+        if unused > _KEPT or (unused > _KEPT_AT_LEAST and taken > _ROOM):
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def _write(path: Path, data: bytes) -> None:

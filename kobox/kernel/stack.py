@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from kobox.errors import KoboxError
@@ -38,6 +39,7 @@ _NONE, _END, _CALL, _REGS, _REGS_PARTIAL = range(5)  # ORC_TYPE_* since 6.4
 _PT_BP, _PT_IP, _PT_CS, _PT_SP = 32, 128, 136, 152  # struct pt_regs
 _PT_OTHERS = {_AX: 80, _DX: 96, _DI: 112, _R10: 56, _R13: 16}
 _MODULES, _MODULES_END = 0xFFFFFFFFA0000000, 0xFFFFFFFFFF000000  # MODULES_VADDR, MODULES_END without KASLR
+_KEPT_WALKS = 4096
 _ASKED_WORDS = 1024  # of a stack that are looked through when there is no ORC
 
 
@@ -81,6 +83,7 @@ class Unwinder:
         self._kernel: dict[int, _Orc | None] = {}
         self._modular: dict[int, _Orc | None] = {}
         self._modular_at: tuple[int, int] | None = None
+        self._walks: dict[tuple[int, int, int, int], _KeptWalk] = {}
         self._tables = self._find_tables()
         self._tree = self._address("mod_tree")
         self._text = (self._address("_stext") or 0, self._address("_etext") or 0)
@@ -102,7 +105,24 @@ class Unwinder:
         if self._tables is None:
             return self._guess(now, limit)
         self._look_for_modules()
-        return tuple(_Walk(self, now).frames(limit))
+        key = (now.rip, now.rsp, now.rbp, limit)
+        known = self._walks.get(key)
+        if known is not None and self._is_still_so(known):
+            return known.frames
+        walk = _Walk(self, now)
+        frames = tuple(walk.frames(limit))
+        kept = _KeptWalk.of(walk.seen, frames) if walk.by_stack_alone else None
+        if kept is not None:
+            if len(self._walks) >= _KEPT_WALKS:
+                self._walks.clear()
+            self._walks[key] = kept
+        return frames
+
+    def _is_still_so(self, known: _KeptWalk) -> bool:
+        try:
+            return known.words.unpack(self._machine.read(known.start, known.words.size)) == known.values
+        except ValueError:
+            return False
 
     def asleep(self, task: int, *, limit: int = 64) -> tuple[StackFrame, ...]:
         """The calls of a task that does not run: from where it gave the CPU away (struct inactive_task_frame {
@@ -195,6 +215,7 @@ class Unwinder:
         now = None if self._tree is None else (self._box.epoch, self._u32(self._tree))
         if now is None or now != self._modular_at:
             self._modular.clear()
+            self._walks.clear()
             self._modular_at = now
 
     # -- without tables ----------------------------------------------------------------------------------------
@@ -231,6 +252,28 @@ class Unwinder:
         return int.from_bytes(self._machine.read(address, 4), "little")
 
 
+class _KeptWalk(NamedTuple):
+    """A walk that need not be made again while the words that it went by are what they were: the same calls on the same
+    stack, as in a loop. `words` picks them from the stretch of memory at `start`."""
+
+    start: int
+    words: struct.Struct
+    values: tuple[int, ...]
+    frames: tuple[StackFrame, ...]
+
+    @classmethod
+    def of(cls, seen: dict[int, int], frames: tuple[StackFrame, ...]) -> _KeptWalk | None:
+        """`seen`: the words by their addresses. None when they lie on several stacks."""
+        places = sorted(seen)
+        if not places or places[-1] - places[0] > 4088:
+            return None
+        gaps = [place - before - 8 for before, place in pairwise((places[0] - 8, *places))]
+        if min(gaps) < 0:
+            return None
+        layout = "<" + "".join(f"{gap}xQ" if gap else "Q" for gap in gaps)
+        return cls(places[0], struct.Struct(layout), tuple(seen[place] for place in places), frames)
+
+
 class _Words:
     """Words of stacks, a page at a time."""
 
@@ -253,7 +296,9 @@ class _Walk:
 
     def __init__(self, unwinder: Unwinder, now: Registers) -> None:
         self._entry = unwinder.entry
-        self._word = _Words(unwinder._machine).at
+        self._words = _Words(unwinder._machine)
+        self.seen: dict[int, int] = {}  # the words that it went by
+        self.by_stack_alone = True  # and by rip, rsp and rbp; by nothing else
         self._ip, self._sp, self._bp = now.rip, now.rsp, now.rbp
         self._exact = True
         # Registers besides these are known only where all were saved: now, and above an interrupt's frame.
@@ -270,8 +315,13 @@ class _Walk:
                 if not more or not self._ip >> 63 or 0 <= before - self._sp < 0x4000:
                     break
         except ValueError:  # the stack is not what the tables say: it was overwritten, or the code has no tables
+            self.by_stack_alone = False
             found.append(StackFrame(ip, before, exact))
         return found
+
+    def _word(self, address: int) -> int:
+        value = self.seen[address] = self._words.at(address)
+        return value
 
     def _next(self) -> bool:
         """Go to the caller; False at the end of the stack."""
@@ -316,6 +366,7 @@ class _Walk:
             return self._word(self._sp) + orc.sp_offset
         if reg == _BP_INDIRECT:
             return self._word(self._bp + orc.sp_offset)
+        self.by_stack_alone = False
         if reg in self._others:
             return self._others[reg]
         raise ValueError("a register that was not saved")

@@ -16,9 +16,10 @@ import difflib
 import os
 import struct
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from kobox.errors import KoboxError
 from kobox.kernel.btf import Btf
@@ -58,6 +59,52 @@ class LoadedAt:
         return isinstance(address, int) and any(start <= address < start + size for start, size in self.parts)
 
 
+class _Packed(NamedTuple):
+    """The tables as the kernel has them."""
+
+    tokens: list[bytes]
+    offsets: tuple[int, ...]
+    names: bytes
+
+    def places(self) -> Iterator[tuple[int, int]]:
+        """Where the token numbers of each symbol's name begin and end."""
+        at, data = 0, self.names
+        for _ in self.offsets:
+            length = data[at]
+            at += 1
+            if length & 0x80:
+                length = length & 0x7F | data[at] << 7
+                at += 1
+            yield at, at + length
+            at += length
+
+    def number_of(self, name: bytes) -> int:
+        """The number of the first symbol of that name, -1 when there is none. Names are not put together for that, but
+        where the first tokens fit: a type's letter and what the name begins with."""
+        alone = {n for n, token in enumerate(self.tokens) if len(token) == 1}
+        begins = {n for n, token in enumerate(self.tokens) if len(token) > 1 and name.startswith(token[1:])}
+        then = {n for n, token in enumerate(self.tokens) if name.startswith(token)}
+        at, data = 0, self.names
+        for number in range(len(self.offsets)):
+            length = data[at]
+            at += 1
+            if length & 0x80:
+                length = length & 0x7F | data[at] << 7
+                at += 1
+            first = data[at]
+            if (first in begins or (first in alone and data[at + 1] in then)) and self.name(at, at + length)[
+                1:
+            ] == name:
+                return number
+            at += length
+        return -1
+
+    def name(self, start: int, end: int) -> bytes:
+        """A symbol's type letter, then its name."""
+        tokens = self.tokens
+        return b"".join([tokens[number] for number in self.names[start:end]])
+
+
 class Symbols:
     """Symbols of one box. `cache` is the file that keeps the kernel's own; `read_proc` reads /proc/kallsyms."""
 
@@ -89,7 +136,7 @@ class Symbols:
         """As `address`, but None for a symbol that is not there."""
         module, _, plain = name.rpartition(":")
         if not module:
-            found = self._kernel_address(plain)
+            found = self.of_kernel(plain)
             if found is not None:
                 return found
         return next((symbol.address for symbol in self._module_symbols(module or None) if symbol.name == plain), None)
@@ -138,7 +185,7 @@ class Symbols:
 
     def modules(self) -> list[LoadedAt]:
         """Modules in the kernel's memory now, also those still in their init function."""
-        head = self._kernel_address("modules")
+        head = self.of_kernel("modules")
         if head is None:
             return []
         read = self._machine.read
@@ -157,7 +204,7 @@ class Symbols:
     def btf(self) -> Btf:
         """The kernel's type information. Raises `KoboxError` when it has none."""
         if self._btf is None:
-            start, end = self._kernel_address("__start_BTF"), self._kernel_address("__stop_BTF")
+            start, end = self.of_kernel("__start_BTF"), self.of_kernel("__stop_BTF")
             if start is None or end is None:
                 raise KoboxError("this kernel carries no BTF type information (CONFIG_DEBUG_INFO_BTF)")
             self._btf = Btf(self._machine.read(start, end - start))
@@ -237,7 +284,8 @@ class Symbols:
 
     # -- the kernel's own table --------------------------------------------------------------------------------
 
-    def _kernel_address(self, name: str) -> int | None:
+    def of_kernel(self, name: str) -> int | None:
+        """The address of a symbol of the kernel's own, not of a module; None when it has none of that name."""
         if name in self._found:
             return self._found[name]
         table = self._load()
@@ -268,40 +316,43 @@ class Symbols:
             self._addresses, self._blob = rows
         return self._addresses
 
-    def _decode(self) -> tuple[array[int], bytes]:
+    def find_one(self, name: str) -> int | None:
+        """The address of a symbol of the kernel's own, found without making a table of all of them."""
+        if not self._facts.has("SYMBOL(kallsyms_names)"):
+            return self.of_kernel(name)
+        packed = self._packed()
+        number, stext = packed.number_of(name.encode()), packed.number_of(b"_stext")
+        return None if number < 0 else self._address_rule(packed.offsets, stext)(number)
+
+    def _packed(self) -> _Packed:
         where, read = self._facts.symbol, self._machine.read
         count = self._u32(where("kallsyms_num_syms"))
         index = struct.unpack("<256H", read(where("kallsyms_token_index"), 512))
         table = read(where("kallsyms_token_table"), index[255] + 64)
         tokens = [table[at : table.index(0, at)] for at in index]
         offsets = struct.unpack(f"<{count}i", read(where("kallsyms_offsets"), 4 * count))
-        names, at = [], 0
         end = where("kallsyms_token_table") - where("kallsyms_names")
-        data = read(where("kallsyms_names"), end if 0 < end < count * 64 else count * 24)
-        for _ in range(count):
-            length = data[at]
-            at += 1
-            if length & 0x80:
-                length = length & 0x7F | data[at] << 7
-                at += 1
-            names.append(b"".join([tokens[number] for number in data[at : at + length]]))
-            at += length
-        addresses = self._addresses_of(offsets, names)
-        order = sorted(range(count), key=addresses.__getitem__)
+        return _Packed(tokens, offsets, read(where("kallsyms_names"), end if 0 < end < count * 64 else count * 24))
+
+    def _decode(self) -> tuple[array[int], bytes]:
+        packed = self._packed()
+        names = [packed.name(start, end) for start, end in packed.places()]
+        addresses = list(map(self._address_rule(packed.offsets, names.index(b"T_stext")), range(len(names))))
+        order = sorted(range(len(names)), key=addresses.__getitem__)
         return array("Q", [addresses[n] for n in order]), b"\n" + b"".join(names[n] + b"\n" for n in order)
 
-    def _addresses_of(self, offsets: tuple[int, ...], names: list[bytes]) -> list[int]:
+    def _address_rule(self, offsets: Sequence[int], stext: int) -> Callable[[int], int]:
+        """What gives a symbol's address by its number; `stext` is the number of _stext."""
         if self._facts.has("SYMBOL(kallsyms_relative_base)"):
             base = self._u64(self._facts.symbol("kallsyms_relative_base"))
             if min(offsets) < 0:
-                return [offset if offset >= 0 else base - 1 - offset for offset in offsets]
-            return [base + offset for offset in offsets]
+                return lambda n: offsets[n] if offsets[n] >= 0 else base - 1 - offsets[n]
+            return lambda n: base + offsets[n]
         # Without a base, each offset is relative to its own place; a symbol that is known both ways proves it.
         table = self._facts.symbol("kallsyms_offsets")
-        addresses = [table + 4 * n + offset for n, offset in enumerate(offsets)]
-        if addresses[names.index(b"T_stext")] != self._facts.symbol("_stext"):
+        if stext < 0 or table + 4 * stext + offsets[stext] != self._facts.symbol("_stext"):
             raise KoboxError("this kernel writes its kallsyms table in a way that kobox does not know")
-        return addresses
+        return lambda n: table + 4 * n + offsets[n]
 
     def _read_cache(self) -> tuple[array[int], bytes] | None:
         if self._cache is None:

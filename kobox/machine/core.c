@@ -1279,19 +1279,21 @@ EXPORT void kobox_set_syscall(struct machine *m, uint64_t at, const uint64_t *ca
 /* 0-15 RAX RCX RDX RBX RSP RBP RSI RDI R8-R15, 16 RIP, 17 RFLAGS, 18 CR0, 19 CR2, 20 CR3, 21 CR4, 22 CS, 23 SS, 24 GS base, 25 FS base, 26 CPL */
 EXPORT void kobox_registers(struct machine *m, uint64_t *out)
 {
-    env_load(m);
-    memcpy(out, m->env, 128);
+    const struct segment *segs = (const struct segment *)(m->cpu + AT_SEGS);
+    uint32_t hflags;
+    memcpy(&hflags, m->cpu + AT_HFLAGS, 4);
+    memcpy(out, m->cpu + AT_REGS, 128);
     out[16] = read_reg(m, UC_X86_REG_RIP);
     out[17] = read_reg(m, UC_X86_REG_EFLAGS) & 0xFFFFFFFF;
-    out[18] = *env64(m, AT_CR);
-    out[19] = *env64(m, AT_CR + 16);
-    out[20] = *env64(m, AT_CR + 24);
-    out[21] = *env64(m, AT_CR + 32);
-    out[22] = env_seg(m, SEG_CS)->selector;
-    out[23] = env_seg(m, SEG_SS)->selector;
-    out[24] = env_seg(m, 5)->base;
-    out[25] = env_seg(m, 4)->base;
-    out[26] = *env32(m, AT_HFLAGS) & HF_CPL;
+    out[18] = live64(m, AT_CR);
+    out[19] = live64(m, AT_CR + 16);
+    out[20] = live64(m, AT_CR + 24);
+    out[21] = live64(m, AT_CR + 32);
+    out[22] = segs[SEG_CS].selector;
+    out[23] = segs[SEG_SS].selector;
+    out[24] = segs[5].base;
+    out[25] = segs[4].base;
+    out[26] = hflags & HF_CPL;
 }
 
 static const int register_ids[18] = {
@@ -1313,7 +1315,7 @@ EXPORT uint64_t kobox_translate(struct machine *m, uint64_t va, int write)
 }
 EXPORT int kobox_copy(struct machine *m, uint64_t va, void *data, uint64_t n, int write)
 {
-    return copy_virtual(m, read_reg(m, UC_X86_REG_CR3), va, data, n, write);
+    return copy_virtual(m, live_cr3(m), va, data, n, write);
 }
 EXPORT int kobox_copy_space(struct machine *m, uint64_t cr3, uint64_t va, void *data, uint64_t n, int write)
 {
@@ -1723,14 +1725,26 @@ static bool is_zero(const uint8_t *page)
  */
 EXPORT int64_t kobox_ram_save(struct machine *m, int fd, uint64_t offset, uint8_t *used)
 {
-    int64_t count = 0;
-    for (uint64_t page = 0; page < m->ram_size / PAGE; page++) {
+    uint64_t pages = m->ram_size / PAGE, *list = malloc(pages * 8);
+    if (!list)
+        return -ENOMEM;
+    size_t written = m->base ? 0 : written_pages(m, list); /* memory that nobody has touched need not be looked at */
+    memset(used, 0, pages);
+    for (size_t i = 0; i < (written ? written : pages); i++) {
+        uint64_t page = written ? list[i] : i;
         used[page] = !is_zero(m->ram + page * PAGE);
-        if (!used[page])
-            continue;
-        count++;
-        if (pwrite(fd, m->ram + page * PAGE, PAGE, offset + page * PAGE) != (ssize_t)PAGE)
-            return errno ? -errno : -EIO;
+    }
+    free(list);
+    int64_t count = 0;
+    for (uint64_t page = 0, end; page < pages; page = end + 1) {
+        for (end = page; end < pages && used[end]; end++)
+            count++;
+        for (uint64_t at = page * PAGE; at < end * PAGE;) {
+            ssize_t done = pwrite(fd, m->ram + at, end * PAGE - at, offset + at);
+            if (done <= 0)
+                return done && errno ? -errno : -EIO;
+            at += done;
+        }
     }
     return ftruncate(fd, offset + m->ram_size) ? -errno : count;
 }
@@ -1760,7 +1774,7 @@ EXPORT uint64_t kobox_sum_runs(const uint8_t *base, const uint64_t *runs, uint64
 static bool find_functions(struct machine *m, const char *library)
 {
     struct api *a = &m->uc_;
-    a->handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
+    a->handle = dlopen(library, RTLD_LAZY | RTLD_LOCAL);
     if (!a->handle)
         return false;
     struct { const char *name; void *where; } wanted[] = {
@@ -1780,18 +1794,23 @@ static bool find_functions(struct machine *m, const char *library)
     return true;
 }
 
-/* Copy this process's own memory as far as it is mapped; the kernel takes a stretch of it wholly or not at all. */
+/* Load libunicorn ahead of the first machine: it takes longer than all else that a machine needs. */
+EXPORT void kobox_preload(const char *library) { dlopen(library, RTLD_LAZY | RTLD_LOCAL); }
+
+enum { ENGINE = 4096, OBJECT = 1 << 17 }; /* how much is looked at of uc_engine, and of what may be the CPU object */
+
+/* Copy this process's own memory as far as it is mapped: the kernel takes each stretch, a page here, wholly or not at all. */
 static size_t peek(const uint8_t *from, uint8_t *to, size_t size)
 {
-    size_t done = 0;
-    while (done < size) {
+    struct iovec local = {to, size}, remote[OBJECT / PAGE + 1];
+    size_t count = 0;
+    for (size_t done = 0; done < size; count++) {
         size_t piece = PAGE - ((uintptr_t)(from + done) & (PAGE - 1));
-        struct iovec local = {to + done, piece < size - done ? piece : size - done}, remote = {(void *)(from + done), local.iov_len};
-        if (process_vm_readv(getpid(), &local, 1, &remote, 1, 0) <= 0)
-            break;
-        done += local.iov_len;
+        remote[count] = (struct iovec){(void *)(from + done), piece < size - done ? piece : size - done};
+        done += remote[count].iov_len;
     }
-    return done;
+    ssize_t copied = process_vm_readv(getpid(), &local, 1, remote, count, 0);
+    return copied < 0 ? 0 : (size_t)copied;
 }
 
 static uint64_t word_at(const uint8_t *at)
@@ -1807,7 +1826,6 @@ static uint64_t word_at(const uint8_t *at)
  */
 static bool find_cpu(struct machine *m, uint64_t marker, uint64_t ip)
 {
-    enum { ENGINE = 4096, OBJECT = 1 << 17 };
     static const uint64_t second = 0x0807060504030201ull;
     uint8_t engine[ENGINE], *object = malloc(OBJECT);
     size_t size = peek((const uint8_t *)m->uc, engine, ENGINE);

@@ -25,6 +25,8 @@ enum { NO_REG = 16 };
 /* What becomes of the pointer in `dest`: nothing, a copy of that in `source`, one that is made of base, index and disp, the
  * same moved by `disp`, the same moved by what `source` holds, the address that was relocated into the instruction. */
 enum { POINTER_SAME, POINTER_COPY, POINTER_MADE, POINTER_STEP, POINTER_MOVE, POINTER_CONSTANT };
+/* What an instruction puts into `dest`: something new (or nothing), what it reads from memory, what `source` holds. */
+enum { VALUE_NEW, VALUE_LOADED, VALUE_COPIED };
 #define CALLER_SAVED 0x0FC7u /* RAX RCX RDX RSI RDI R8-R11: nobody knows them after a call */
 
 /* `kills`: the registers that hold something new afterwards, a bit each. `extra`: for OP_BIT and OP_STRING see there; for OP_MEMORY where in the instruction its disp of 32 bits stands, or 0. `bound`: in watch.c, 1 + the number of the object that `disp` points into. */
@@ -33,7 +35,7 @@ struct insn {
     int32_t disp;
     uint32_t bound;
     uint16_t kills;
-    uint8_t pointer, dest, source;
+    uint8_t pointer, dest, source, value;
 };
 
 static inline int32_t signed_at(const uint8_t *at, int bytes)
@@ -177,8 +179,15 @@ static inline void follow_pointers(struct insn *i, const uint8_t *at, uint8_t ma
             i->kills = to_rm | to_reg;
         else if (op >= 0xC8 && op <= 0xCF)
             i->kills = (uint16_t)(1u << low);
-        else if (op == 0xA2 || op == 0x31 || op == 0x01)
+        else if (op == 0xA2 || op == 0x31 || op == 0x32 || op == 0x33 || op == 0x01)
             i->kills = 0xF;
+        else if (op == 0x00 || op == 0x20 || op == 0x21 || op == 0xC7) /* of the system's registers, random numbers */
+            i->kills = (uint16_t)(to_rm | (op == 0xC7 ? 5 : 0));
+        if (op == 0xB6 || op == 0xB7 || op == 0xBE || op == 0xBF) {
+            bool high = direct && !(op & 1) && !rex && rm >= 4; /* AH and its kin */
+            i->dest = reg, i->source = direct ? rm : NO_REG;
+            i->value = high ? VALUE_NEW : direct ? VALUE_COPIED : VALUE_LOADED;
+        }
         return;
     }
     if (map) {
@@ -202,6 +211,10 @@ static inline void follow_pointers(struct insn *i, const uint8_t *at, uint8_t ma
         i->kills = (uint16_t)(1u << low);
     } else if (op == 0x63 || op == 0x69 || op == 0x6B || op == 0x8A) {
         i->kills = to_reg;
+        if (op == 0x63) {
+            i->dest = reg, i->source = direct ? rm : NO_REG;
+            i->value = direct ? VALUE_COPIED : VALUE_LOADED;
+        }
     } else if (op == 0x80 || op == 0x81 || op == 0x83) {
         i->kills = digit == 7 ? 0 : to_rm;
         if (op != 0x80 && direct && wide && (digit == 0 || digit == 5)) {
@@ -217,9 +230,10 @@ static inline void follow_pointers(struct insn *i, const uint8_t *at, uint8_t ma
         i->kills = to_rm;
     } else if (op == 0x89 || op == 0x8B) {
         i->kills = op == 0x89 ? to_rm : to_reg;
-        if (direct && wide) {
-            i->pointer = POINTER_COPY;
-            i->dest = op == 0x89 ? rm : reg;
+        i->value = direct ? VALUE_COPIED : op == 0x8B ? VALUE_LOADED : VALUE_NEW;
+        i->dest = op == 0x89 ? rm : reg;
+        if (direct) {
+            i->pointer = wide ? POINTER_COPY : POINTER_SAME;
             i->source = op == 0x89 ? reg : rm;
         }
     } else if (op == 0x8D) {
@@ -228,6 +242,10 @@ static inline void follow_pointers(struct insn *i, const uint8_t *at, uint8_t ma
             i->pointer = POINTER_MADE;
             i->dest = reg;
         }
+    } else if (op == 0xA0 || op == 0xA1 || op == 0xD7 || op == 0xE4 || op == 0xE5 || op == 0xEC || op == 0xED) {
+        i->kills = 1;
+    } else if ((op >= 0xE0 && op <= 0xE2) || op == 0xC9) {
+        i->kills = op == 0xC9 ? 1u << 5 : 1u << 1;
     } else if (op >= 0x91 && op <= 0x97) {
         i->kills = (uint16_t)(1u << low | 1);
     } else if (op == 0x98 || op == 0x99) {
@@ -275,8 +293,10 @@ static inline struct insn decode(const uint8_t *code, uint8_t length)
         rex = code[n++];
     uint8_t wide = rex & 8 ? 8 : p66 ? 2 : 4, size = 0, access = 0;
     op = code[n++];
-    if (op == 0xC4 || op == 0xC5 || op == 0x62 || p67)
+    if (op == 0xC4 || op == 0xC5 || op == 0x62 || p67) {
+        i.kills = 0xFFFF; /* which, is not looked at */
         return i;
+    }
     if (op == 0xE8 || op == 0xE9) {
         i.op = op == 0xE8 ? OP_CALL : OP_JUMP;
         i.kills = op == 0xE8 ? CALLER_SAVED : 0;

@@ -49,7 +49,7 @@ def is_bzimage(image: bytes) -> bool:
     return len(image) > 0x260 and image[0x202:0x206] == b"HdrS"
 
 
-def extract_vmlinux(image: bytes, name: str = "kernel image") -> bytes:
+def extract_vmlinux(image: bytes, name: str = "kernel image") -> bytes | bytearray:
     """The ELF vmlinux in a kernel image.
 
     Raises `KernelImageError` when `image` is neither a bzImage nor an ELF file, or its payload is damaged or packed
@@ -84,7 +84,7 @@ def extract_vmlinux(image: bytes, name: str = "kernel image") -> bytes:
     return vmlinux
 
 
-def parse_vmlinux(vmlinux: bytes, name: str = "vmlinux") -> Vmlinux:
+def parse_vmlinux(vmlinux: bytes | bytearray, name: str = "vmlinux") -> Vmlinux:
     """Read the program headers of an x86-64 vmlinux. Raises `KernelImageError`."""
     if len(vmlinux) < 64 or not vmlinux.startswith(_ELF):
         raise KernelImageError(f"{name}: not an ELF file")
@@ -153,19 +153,19 @@ def _zstd(data: bytes) -> bytes:
     return _whole(unpacker, unpacker.decompress(data))
 
 
-def _lz4(data: bytes) -> bytes:
+def _lz4(data: bytes) -> bytearray:
     """The legacy frame: blocks of up to 8 MiB, each behind its packed size; the four bytes at the end are no block."""
     import lz4.block
 
-    out, at, end = [], 4, len(data) - 4
+    out, view, at, end = bytearray(), memoryview(data), 4, len(data) - 4
     while at < end:
         (size,) = struct.unpack_from("<I", data, at)
-        out.append(lz4.block.decompress(data[at + 4 : at + 4 + size], uncompressed_size=8 << 20))
+        out += lz4.block.decompress(view[at + 4 : at + 4 + size], uncompressed_size=8 << 20)
         at += 4 + size
-    return b"".join(out)
+    return out
 
 
-_PACKERS: tuple[tuple[bytes, Callable[[bytes], bytes]], ...] = (
+_PACKERS: tuple[tuple[bytes, Callable[[bytes], bytes | bytearray]], ...] = (
     (b"\x1f\x8b", _gzip),
     (b"\xfd7zXZ\0", _xz),
     (b"\x28\xb5\x2f\xfd", _zstd),

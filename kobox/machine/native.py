@@ -45,6 +45,7 @@ WatchCallback = ctypes.CFUNCTYPE(
 
 _U64, _P, _I = ctypes.c_uint64, ctypes.c_void_p, ctypes.c_int
 _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
+    "kobox_preload": (None, (ctypes.c_char_p,)),
     "kobox_open": (_P, (ctypes.c_char_p, _I, _U64, _U64, _U64, ctypes.c_char_p)),
     "kobox_close": (None, (_P,)),
     "kobox_start_at": (None, (_P, _U64, _U64, _U64, _U64)),
@@ -87,6 +88,9 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_watch_leave": (None, (_P,)),
     "kobox_watch_forget": (None, (_P,)),
     "kobox_watch_mark": (None, (_P, _U64, _U64, ctypes.c_uint, _I)),
+    "kobox_watch_keep": (_I, (_P, _U64, _U64)),
+    "kobox_watch_give": (None, (_P, _U64)),
+    "kobox_watch_spoilt": (_I, (_P, _U64, _P)),
     "kobox_watch_marks": (None, (_P, _U64, _U64, _P)),
     "kobox_watch_bounds": (_I, (_P, _P, ctypes.c_size_t)),
     "kobox_watch_rule": (_I, (_P, _P)),
@@ -134,6 +138,15 @@ def core() -> ctypes.CDLL:
     except AttributeError:
         raise KoboxError(f"{path}: built from another version of kobox", hint="Install kobox again.") from None
     return library
+
+
+def preload() -> None:
+    """Begin to load libunicorn on another core: a hundred thousand relocations, the longest step on the way to a
+    machine. Who knows that one will be wanted says so first, and imports the rest meanwhile. Not for those that
+    fork soon: the child would have half a library."""
+    import _thread
+
+    _thread.start_new_thread(core().kobox_preload, (unicorn_library().encode(),))
 
 
 @cache

@@ -85,6 +85,9 @@ class Registers(NamedTuple):
     cpl: int
 
 
+_REGISTERS = struct.Struct(f"<{len(Registers._fields)}Q")
+
+
 class Checkpoint:
     """A state of one machine, kept in memory; only pages written since the snapshot take space."""
 
@@ -127,6 +130,9 @@ class Machine:
         self.ram_size = ram_size
         address = self._core.kobox_ram(handle)
         self.ram = memoryview((ctypes.c_ubyte * ram_size).from_address(address)).cast("B")
+        self._registers = (ctypes.c_uint64 * len(Registers._fields))()
+        scratch = (ctypes.c_ubyte * PAGE)()
+        self._scratch, self._scratch_at = memoryview(scratch).cast("B"), ctypes.addressof(scratch)
         self._probes: dict[int, list[Callable[[], None]]] = {}
         self._raised: BaseException | None = None
         self._on_probe = ProbeCallback(self._probe_hit)  # kept: the core holds a bare pointer to it
@@ -268,9 +274,8 @@ class Machine:
 
     def registers(self) -> Registers:
         """All registers at once."""
-        out = (ctypes.c_uint64 * 27)()
-        self._core.kobox_registers(self.handle, out)
-        return Registers(*out)
+        self._core.kobox_registers(self.handle, self._registers)
+        return Registers._make(_REGISTERS.unpack_from(self._registers))
 
     def register(self, name: str) -> int:
         """One general register, rip or fs_base."""
@@ -299,10 +304,14 @@ class Machine:
 
         Raises `ValueError` when part of it is not mapped.
         """
-        buffer = ctypes.create_string_buffer(size)
-        if not self._copy(address, buffer, size, 0, cr3):
-            raise ValueError(f"virtual memory {address:#x}..{address + size:#x} is not all mapped")
-        return buffer.raw
+        if size <= PAGE:  # by far the most: no new buffer for these
+            if self._copy(address, self._scratch_at, size, 0, cr3):
+                return bytes(self._scratch[:size])
+        else:
+            buffer = ctypes.create_string_buffer(size)
+            if self._copy(address, buffer, size, 0, cr3):
+                return buffer.raw
+        raise ValueError(f"virtual memory {address:#x}..{address + size:#x} is not all mapped")
 
     def write(self, address: int, data: bytes, cr3: int | None = None) -> None:
         """Write virtual memory, of the current address space or that of `cr3`.

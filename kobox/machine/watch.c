@@ -11,7 +11,8 @@
  *     kernel's function    --block hook----> watch_reached: the rule of that function, its arguments, shadow --> report
  *
  * A report goes to Python, which knows the objects. Nothing is watched where no range is set, and nothing here changes
- * what the guest does, but that fresh stack frames are filled with a pattern by which unwritten bytes are known later.
+ * what the guest does, but that fresh stack frames and objects are filled with a pattern by which unwritten bytes are known
+ * later, and freed objects with another, by which it is known whether anybody has written there.
  */
 #define _GNU_SOURCE
 #include "core.h"
@@ -32,10 +33,11 @@ struct cached { uint64_t page, value; const uint8_t *entry; uint64_t physical; }
 struct bound { uint64_t start, end, site; };
 struct room { uint64_t pc, offset, limit; };
 #define ROOMS 1024
+#define KEPT 1024
 #define RELATIVE 0x80000000u /* in insn.bound: how many bytes from the operand's base on */
 
 /* What a function of the kernel does with the memory that its arguments point to. */
-enum rule_access { RULE_NONE, RULE_READ, RULE_WRITE, RULE_TO_USER, RULE_OBJECT, RULE_MAY_BE_USER = 0x80 };
+enum rule_access { RULE_NONE, RULE_READ, RULE_WRITE, RULE_TO_USER, RULE_OBJECT, RULE_VALUE, RULE_MAY_BE_USER = 0x80 };
 enum { /* else the number of the argument */
     LENGTH_CONSTANT = 8,
     LENGTH_STRING = 9,
@@ -66,8 +68,13 @@ struct watch {
     uint64_t inside;             /* stack of the task that is in a function which allocates for a module */
     struct room rooms[ROOMS];    /* what Python has said of variables on the stack */
     struct pointer { uint64_t start, end; } pointers[16]; /* the variables that registers point into */
+    struct { uint64_t address, size; } loaded[16]; /* the bytes that registers hold, which nobody has written */
+    uint16_t unwritten, fresh;   /* which registers do; which do from this instruction on */
+    bool called;                 /* the instruction before was a call */
     uint16_t pointing, moved;    /* which registers do; which of them were moved by what only the program knows */
-    uint64_t pointing_stack;     /* of the task whose registers they are */
+    uint64_t pointing_stack;     /* of the task whose registers these are */
+    struct kept { uint64_t address, size; } kept[KEPT]; /* freed, filled and kept, the oldest first */
+    size_t kept_count;
     uint64_t stack_limit;        /* how deep a stack may be in a module's code; 0: as deep as it likes */
     bool trusting;               /* a report was answered with: no more of this instruction */
 };
@@ -113,6 +120,8 @@ static struct range *range_of(struct watch *w, uint64_t address)
 
 /* What an unwritten byte of RAM is filled with: by its place in a word, so that a copy of it is known too. */
 static uint8_t pattern(uint64_t pa) { return (uint8_t)(0xA75BC993E56D8BF1ull >> 8 * (pa & 7)); }
+
+#define FREED_BYTE 0x6b /* POISON_FREE, include/linux/poison.h: as a pointer it leads nowhere */
 
 /* ---- looking --------------------------------------------------------------------------------------------------------- */
 static int tell_watcher(struct machine *m, int kind, uint64_t pc, uint64_t address, uint64_t size, int access, uint64_t detail)
@@ -265,6 +274,11 @@ static void fill(struct machine *m, uint64_t address, uint64_t size, uint8_t mar
     }
 }
 
+static inline uint64_t per_cpu_base(const struct machine *m)
+{
+    return ((const struct segment *)(m->cpu + AT_SEGS))[5].base;
+}
+
 static inline uint64_t operand(const struct machine *m, const struct insn *i, uint64_t pc)
 {
     uint64_t address = (uint64_t)(int64_t)i->disp;
@@ -275,8 +289,17 @@ static inline uint64_t operand(const struct machine *m, const struct insn *i, ui
     if (i->index != NO_REG)
         address += live_reg(m, i->index) * i->scale;
     if (i->flags & INSN_GS)
-        address += ((const struct segment *)(m->cpu + AT_SEGS))[5].base;
+        address += per_cpu_base(m);
     return address;
+}
+
+/*
+ * An address that is to be compared with a variable's start: a per-CPU variable is known by its offset in each CPU's part (no
+ * address of the kernel's), and used where this CPU's part is (include/asm-generic/percpu.h, SHIFT_PERCPU_PTR).
+ */
+static inline uint64_t as_known(const struct machine *m, uint64_t start, uint64_t address)
+{
+    return start >> 63 || !(address >> 63) ? address : address - per_cpu_base(m);
 }
 
 static void look_at_string(struct machine *m, struct insn *i, uint64_t pc)
@@ -304,6 +327,49 @@ static void look_at_string(struct machine *m, struct insn *i, uint64_t pc)
 
 static bool stays_inside(struct machine *m, const struct insn *i, uint64_t pc, uint64_t address);
 
+/*
+ * A register gets what memory holds. If nobody has written that, it may yet be shown to user space (put_user()). A byte of the
+ * kernel's is the pattern's by chance: there must be SURE_RUN of them round it.
+ */
+static void look_at_value(struct machine *m, const struct insn *i, uint64_t address)
+{
+    struct watch *w = m->watch;
+    uint64_t pa = physical(m, address), page = pa & ~(PAGE - 1), start = pa, end = pa + i->size;
+    if (pa >= NOT_RAM || end > page + PAGE || w->shadow[pa] != UNWRITTEN)
+        return;
+    for (uint64_t at = start; at < end; at++)
+        if (w->shadow[at] != UNWRITTEN || m->ram[at] != pattern(at))
+            return;
+    while (start > page && end - start < SURE_RUN && w->shadow[start - 1] == UNWRITTEN && m->ram[start - 1] == pattern(start - 1))
+        start--;
+    while (end < page + PAGE && end - start < SURE_RUN && w->shadow[end] == UNWRITTEN && m->ram[end] == pattern(end))
+        end++;
+    if (end - start < SURE_RUN)
+        return;
+    w->fresh = (uint16_t)(1u << i->dest);
+    w->loaded[i->dest].address = address;
+    w->loaded[i->dest].size = i->size;
+    w->pointing_stack = STACK_OF(live_reg(m, R_RSP));
+}
+
+/* Which registers hold unwritten bytes after an instruction. What was calculated with one is not followed. */
+static void follow_values(struct watch *w, const struct insn *i)
+{
+    uint16_t made = w->fresh, gone = i->kills;
+    if (gone == CALLER_SAVED) { /* not before it has returned: it may be what shows %rax */
+        w->called = true;
+        return;
+    }
+    if (i->value == VALUE_COPIED && w->unwritten >> i->source & 1) {
+        made = (uint16_t)(1u << i->dest);
+        w->loaded[i->dest] = w->loaded[i->source];
+    }
+    if (i->pointer == POINTER_STEP || i->pointer == POINTER_MOVE)
+        gone |= (uint16_t)(1u << i->dest);
+    w->unwritten = (uint16_t)((w->unwritten & ~gone) | made);
+    w->fresh = 0;
+}
+
 static void look_at_operand(struct machine *m, struct insn *i, uint64_t pc)
 {
     struct watch *w = m->watch;
@@ -321,8 +387,9 @@ static void look_at_operand(struct machine *m, struct insn *i, uint64_t pc)
         }
     } else if (i->bound) {
         const struct bound *b = &w->bounds[i->bound - 1];
-        if (address < b->start || address + i->size > b->end) {
-            tell_watcher(m, REPORT_BOUND, pc, address, i->size, i->flags & 3, i->bound - 1);
+        uint64_t at = as_known(m, b->start, address);
+        if (at < b->start || at + i->size > b->end) {
+            tell_watcher(m, REPORT_BOUND, pc, at, i->size, i->flags & 3, i->bound - 1);
             goto done;
         }
     }
@@ -330,7 +397,8 @@ static void look_at_operand(struct machine *m, struct insn *i, uint64_t pc)
         goto done;
     if (plain(m, address, i->size))
         return;
-    look(m, pc, address, i->size, i->flags & (INSN_READ | INSN_WRITE), false);
+    if (look(m, pc, address, i->size, i->flags & (INSN_READ | INSN_WRITE), false) && i->value == VALUE_LOADED)
+        look_at_value(m, i, address);
 done:
     if (w->trusting) {
         i->op = OP_PLAIN;
@@ -371,7 +439,7 @@ static void follow(struct machine *m, const struct insn *i, uint64_t pc)
     case POINTER_STEP:
         if (w->pointing & dest) {
             const struct pointer *p = &w->pointers[i->dest];
-            uint64_t next = live_reg(m, i->dest) + (uint64_t)(int64_t)i->disp, size = p->end - p->start;
+            uint64_t next = as_known(m, p->start, live_reg(m, i->dest) + (uint64_t)(int64_t)i->disp), size = p->end - p->start;
             bool known = w->moved & dest || (next >= p->start && next <= p->end);
             if (!known || (uint64_t)(i->disp < 0 ? -(int64_t)i->disp : i->disp) >= size)
                 w->pointing &= ~dest;
@@ -403,6 +471,7 @@ static void follow(struct machine *m, const struct insn *i, uint64_t pc)
                 made = (struct pointer){at, at + room};
         } else if (i->base < NO_REG && w->pointing >> i->base & 1) {
             const struct pointer *p = &w->pointers[i->base];
+            at = as_known(m, p->start, at);
             if (at >= p->start && at < p->end)
                 made = *p, moved = w->moved >> i->base & 1;
         }
@@ -427,7 +496,8 @@ static bool stays_inside(struct machine *m, const struct insn *i, uint64_t pc, u
 {
     struct watch *w = m->watch;
     const struct pointer *p = &w->pointers[i->base];
-    uint64_t base = live_reg(m, i->base);
+    uint64_t base = as_known(m, p->start, live_reg(m, i->base));
+    address = as_known(m, p->start, address);
     if (address >= p->start && address + i->size <= p->end)
         return true;
     bool variable = w->moved >> i->base & 1 || i->index != NO_REG;
@@ -472,8 +542,12 @@ static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user
             i->bound = room > 8 ? RELATIVE | (uint32_t)room : i->bound;
         }
     }
-    if (w->pointing && STACK_OF(live_reg(m, R_RSP)) != w->pointing_stack)
-        w->pointing = 0;
+    if ((w->pointing | w->unwritten) && STACK_OF(live_reg(m, R_RSP)) != w->pointing_stack)
+        w->pointing = w->unwritten = 0;
+    if (w->called) {
+        w->unwritten &= (uint16_t)~CALLER_SAVED;
+        w->called = false;
+    }
     switch (i->op) {
     case OP_MEMORY:
     case OP_BIT:
@@ -498,6 +572,8 @@ static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user
     default:
         break;
     }
+    if (w->unwritten | w->fresh)
+        follow_values(w, i);
     if (i->pointer)
         follow(m, i, pc);
     else if (i->kills)
@@ -633,6 +709,17 @@ static void copy_marks(struct machine *m, uint64_t to, uint64_t from, uint64_t s
     }
 }
 
+/* %rax goes to user space: whether it holds what nobody has written. */
+static void look_at_shown(struct machine *m, uint64_t pc, uint64_t size)
+{
+    struct watch *w = m->watch;
+    if (!(w->unwritten & 1u << R_RAX) || STACK_OF(live_reg(m, R_RSP)) != w->pointing_stack)
+        return;
+    size = size < w->loaded[R_RAX].size ? size : w->loaded[R_RAX].size;
+    tell_watcher(m, REPORT_UNINITIALISED, pc, w->loaded[R_RAX].address, size, INSN_READ, 0);
+    w->trusting = false;
+}
+
 void watch_reached(struct machine *m, struct rule *rule)
 {
     static const int order[6] = {R_RDI, R_RSI, R_RDX, R_RCX, R_R8, R_R9};
@@ -641,6 +728,10 @@ void watch_reached(struct machine *m, struct rule *rule)
     uint64_t pc = m->watch->caller, lengths[3] = {0};
     for (int n = 0; n < 3 && rule->parts[n].access; n++) {
         const struct rule_part *p = &rule->parts[n];
+        if (p->access == RULE_VALUE) { /* of which so many bytes go to user space */
+            look_at_shown(m, pc, p->constant);
+            return;
+        }
         uint64_t pointer = live_reg(m, order[p->pointer]), length = length_of(m, p, pointer);
         if (p->limit != 255) { /* as long as another part, but for its own end */
             length = lengths[p->limit];
@@ -761,7 +852,7 @@ EXPORT void kobox_watch_leave(struct machine *m)
     w->last = NULL;
     w->tail_target = w->inside = w->repeat_pc = 0;
     w->stop_at = 0;
-    w->pointing = 0;
+    w->pointing = w->unwritten = 0;
     memset(w->rooms, 0, sizeof w->rooms);
 }
 
@@ -772,6 +863,7 @@ EXPORT void kobox_watch_forget(struct machine *m)
         return;
     kobox_watch_leave(m);
     w->executed = 0;
+    w->kept_count = 0;
     madvise(w->shadow, m->ram_size + PAGE, MADV_DONTNEED);
     memset(w->tlb, 0, sizeof w->tlb);
 }
@@ -780,6 +872,68 @@ EXPORT void kobox_watch_mark(struct machine *m, uint64_t address, uint64_t size,
 {
     if (m->watch)
         fill(m, address, size, (uint8_t)mark, with_pattern);
+}
+
+/* A freed object is kept from now on: it is filled with FREED_BYTE, and whoever writes there is found out. */
+EXPORT int kobox_watch_keep(struct machine *m, uint64_t address, uint64_t size)
+{
+    struct watch *w = m->watch;
+    if (!w || w->kept_count == KEPT)
+        return -1;
+    w->kept[w->kept_count++] = (struct kept){address, size};
+    for (uint64_t at = address, piece; at < address + size; at += piece) {
+        uint64_t pa = physical(m, at), rest = address + size - at;
+        piece = PAGE - (at & (PAGE - 1));
+        piece = piece < rest ? piece : rest;
+        if (pa < NOT_RAM)
+            memset(m->ram + pa, FREED_BYTE, piece);
+    }
+    return 0;
+}
+
+/* It is kept no longer. */
+EXPORT void kobox_watch_give(struct machine *m, uint64_t address)
+{
+    struct watch *w = m->watch;
+    for (size_t i = 0; w && i < w->kept_count; i++) {
+        if (w->kept[i].address != address)
+            continue;
+        memmove(w->kept + i, w->kept + i + 1, (--w->kept_count - i) * sizeof *w->kept);
+        return;
+    }
+}
+
+/* From which byte to which a kept object was changed; false: it is as it was filled. */
+static bool spoilt(struct machine *m, const struct kept *k, uint64_t *from, uint64_t *to)
+{
+    bool found = false;
+    for (uint64_t at = 0, piece; at < k->size; at += piece) {
+        uint64_t va = k->address + at, pa = physical(m, va), rest = k->size - at;
+        piece = PAGE - (va & (PAGE - 1));
+        piece = piece < rest ? piece : rest;
+        const uint8_t *ram = m->ram + pa;
+        if (pa >= NOT_RAM || (ram[0] == FREED_BYTE && !memcmp(ram, ram + 1, piece - 1)))
+            continue;
+        for (uint64_t i = 0; i < piece; i++)
+            if (ram[i] != FREED_BYTE) {
+                *from = found ? *from : at + i;
+                *to = at + i + 1;
+                found = true;
+            }
+    }
+    return found;
+}
+
+/* The youngest kept object that was changed, of those that make up `budget` bytes: its address, from, to; else false. */
+EXPORT int kobox_watch_spoilt(struct machine *m, uint64_t budget, uint64_t *out)
+{
+    struct watch *w = m->watch;
+    for (size_t i = w ? w->kept_count : 0; i-- && w->kept[i].size <= budget; budget -= w->kept[i].size)
+        if (spoilt(m, &w->kept[i], &out[1], &out[2])) {
+            out[0] = w->kept[i].address;
+            return 1;
+        }
+    return 0;
 }
 
 /* The marks of `size` bytes; 0xFF where nothing is mapped. */

@@ -57,7 +57,7 @@ class Report(NamedTuple):
     detail: int
 
 
-READ, WRITE, TO_USER, OBJECT, MAY_BE_USER = 1, 2, 3, 4, 0x80
+READ, WRITE, TO_USER, OBJECT, VALUE, MAY_BE_USER = 1, 2, 3, 4, 5, 0x80
 CONSTANT, STRING, FOUND_IN_STRING, COMPARED_STRINGS = 8, 9, 10, 11
 BOUNDED_STRING, FOUND, COMPARED = 16, 24, 32
 
@@ -65,12 +65,12 @@ BOUNDED_STRING, FOUND, COMPARED = 16, 24, 32
 class Part(NamedTuple):
     """One stretch of memory that a function touches.
 
-    `access` is READ, WRITE, TO_USER (read, and shown to user space) or OBJECT (what is there must not be gone),
-    with MAY_BE_USER where it may be an address of user space too; `pointer` the argument (0 to 5) that points to it;
-    `length` the number of an argument, CONSTANT, STRING (up to its NUL), or BOUNDED_STRING + the argument that bounds
-    it; FOUND + it and FOUND_IN_STRING end where the byte is that the second argument names, COMPARED + it and
-    COMPARED_STRINGS where the first two arguments differ; `factor` multiplies an argument or is the constant; `like`
-    is the part whose length it has.
+    `access` is READ, WRITE, TO_USER (read, and shown to user space), OBJECT (what is there must not be gone) or VALUE
+    (no memory: so many bytes of %rax are shown to user space), with MAY_BE_USER where it may be an address of user
+    space too; `pointer` the argument (0 to 5) that points to it; `length` the number of an argument, CONSTANT, STRING
+    (up to its NUL), or BOUNDED_STRING + the argument that bounds it; FOUND + it and FOUND_IN_STRING end where the byte
+    is that the second argument names, COMPARED + it and COMPARED_STRINGS where the first two arguments differ; `factor`
+    multiplies an argument or is the constant; `like` is the part whose length it has.
     """
 
     access: int
@@ -79,6 +79,9 @@ class Part(NamedTuple):
     factor: int = 0
     like: int = 255
 
+
+FREED_BYTE = 0x6B
+"""What kept objects are filled with (POISON_FREE of the kernel's own, include/linux/poison.h)."""
 
 NO_REGISTER = 16
 _NAMES = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
@@ -100,6 +103,7 @@ class _Insn(ctypes.Structure):
         ("pointer", ctypes.c_uint8),
         ("dest", ctypes.c_uint8),
         ("source", ctypes.c_uint8),
+        ("value", ctypes.c_uint8),
     )
 
 
@@ -194,6 +198,23 @@ class Watch:
     def mark(self, address: int, size: int, mark: Mark, *, pattern: bool = False) -> None:
         """Say what is known of memory; with `pattern`, fill it with what unwritten memory is known by."""
         self._core.kobox_watch_mark(self._machine.handle, address, size, int(mark), pattern)
+
+    def keep(self, address: int, size: int) -> bool:
+        """Fill a freed object with FREED_BYTE, so that `spoilt` finds out who writes there; False when there are too
+        many. `give` ends it."""
+        return not self._core.kobox_watch_keep(self._machine.handle, address, size)
+
+    def give(self, address: int) -> None:
+        """An object is kept no longer."""
+        self._core.kobox_watch_give(self._machine.handle, address)
+
+    def spoilt(self, budget: int) -> tuple[int, int, int] | None:
+        """The youngest of the kept objects that was changed: its address, and from where to where in it. Only so many
+        bytes of them are looked at."""
+        out = (ctypes.c_uint64 * 3)()
+        if not self._core.kobox_watch_spoilt(self._machine.handle, budget, out):
+            return None
+        return out[0], out[1], out[2]
 
     def marks(self, address: int, size: int) -> bytes:
         """What is known of memory, a byte each; 0xFF where none is mapped."""

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kobox.errors import KoboxError, SigningError
 from kobox.images.store import KernelImage, Store
-from kobox.kernel import box as boxes
+from kobox.kernel import booting
+from kobox.kernel.box import Box
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -26,7 +27,7 @@ Certificate: TypeAlias = "x509.Certificate | bytes | str | os.PathLike[str]"
 def boot(
     kernel: str | KernelImage | None = None,
     *,
-    memory: int = boxes.MEMORY,
+    memory: int = booting.MEMORY,
     cmdline: str = "",
     trust: Sequence[Certificate] = (),
     enforce_signatures: bool = False,
@@ -34,8 +35,8 @@ def boot(
     net: str = "",
     allow: Sequence[str] = (),
     store: Store | None = None,
-    progress: boxes.Progress | None = None,
-) -> boxes.Box:
+    progress: booting.Progress | None = None,
+) -> Box:
     """Boot a kernel, or resume the snapshot that an earlier boot left: a `Box`.
 
     `kernel` is a name in the cache, a path to a kernel image, or a `KernelImage`; None is the default one, which is
@@ -56,7 +57,7 @@ def boot(
     """
     certificates = [der for one in trust for der in _der(one)]
     image = kernel if isinstance(kernel, KernelImage) else (store or Store()).ensure(kernel, progress)
-    box = boxes.boot(image, memory=memory, cmdline=cmdline, progress=progress)
+    box = booting.boot(image, memory=memory, cmdline=cmdline, progress=progress)
     box.loader = load
     try:
         _settle_trust(box, certificates, enforce_signatures, lockdown)
@@ -68,7 +69,7 @@ def boot(
     return box
 
 
-def _settle_trust(box: boxes.Box, certificates: list[bytes], enforce: bool, lockdown: str) -> None:
+def _settle_trust(box: Box, certificates: list[bytes], enforce: bool, lockdown: str) -> None:
     """Make trust, enforcement and lockdown part of the state that the box begins with."""
     if not (certificates or enforce or lockdown):
         return
@@ -83,7 +84,7 @@ def _settle_trust(box: boxes.Box, certificates: list[bytes], enforce: bool, lock
     box.keep_as_start()
 
 
-def _settle_network(box: boxes.Box, net: str, allow: Sequence[str]) -> None:
+def _settle_network(box: Box, net: str, allow: Sequence[str]) -> None:
     if net != "user":
         raise KoboxError(f"net={net!r}: no such network", hint='`net="user"` is the one there is.')
     box.network.user(allow)
@@ -131,7 +132,7 @@ def _make_indexes(modules: Path, release: str) -> None:
     write(outcome, os.fspath(modules))
 
 
-def load(box: boxes.Box, name: str, parameters: str) -> Any:
+def load(box: Box, name: str, parameters: str) -> Any:
     """What `box.modprobe` and the kernel's own requests do: load a module of the kernel's tree."""
     from kobox.tools.modprobe import modprobe
 

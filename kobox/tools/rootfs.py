@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING
 from kobox.errors import KoboxError
 from kobox.images.packages import packages
 from kobox.images.store import KernelImage, Store, is_plain, write_whole
-from kobox.kernel import box as boxes
-from kobox.kernel import bringing, programs
-from kobox.tools import boot as booting
+from kobox.kernel import booting, bringing, programs
+from kobox.tools.boot import load, tree_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,14 +34,14 @@ _MERGED = ("bin", "sbin", "lib", "lib64")
 _DIRECTORIES = ("home", "opt", "srv", "usr/local/bin", "usr/local/sbin", "usr/share", "var/log", "var/tmp", "var/lib")
 # Files of /etc: `{release}` and `{path}` stand for the kernel's release and the search path.
 _ETC = os.path.join(os.path.dirname(__file__), "etc")
-Progress = boxes.Progress
+Progress = booting.Progress
 
 
 def shell_box(
     kernel: str | KernelImage | None = None,
     *,
     packages_added: Sequence[str] = (),
-    memory: int = boxes.MEMORY,
+    memory: int = booting.MEMORY,
     cmdline: str = "",
     store: Store | None = None,
     progress: Progress | None = None,
@@ -59,11 +58,11 @@ def shell_box(
     def furnish(box: Box) -> None:
         if progress:
             progress("putting the root file system in place", 0, 0)
-        box.loader = booting.load
+        box.loader = load
         _furnish(box, trees)
 
-    box = boxes.prepared(image, identity, furnish, memory=memory, cmdline=cmdline, progress=progress)
-    box.loader = booting.load
+    box = booting.prepared(image, identity, furnish, memory=memory, cmdline=cmdline, progress=progress)
+    box.loader = load
     return box
 
 
@@ -83,12 +82,12 @@ def load_saved(name: str, store: Store) -> Box:
     except OSError:
         known = ", ".join(sorted(entry.name for entry in place.parent.glob("*"))) or "none"
         raise KoboxError(f"no box was saved as {name!r}", hint=f"Saved are: {known}.") from None
-    box = boxes.resume(store.get(kernel), place)
+    box = booting.resume(store.get(kernel), place)
     if box is None:
         raise KoboxError(
             f"{place}: damaged, or saved by another version of kobox", hint=f"Remove {place}, and prepare it again."
         )
-    box.loader = booting.load
+    box.loader = load
     return box
 
 
@@ -132,7 +131,7 @@ def _furnish(box: Box, trees: Sequence[Path]) -> None:
 def _share_modules(box: Box) -> None:
     """/lib/modules/RELEASE: the kernel's tree, read when it is used, and writable in the box (depmod,
     modules_install)."""
-    directory = booting.tree_of(box.image).directory
+    directory = tree_of(box.image).directory
     box.share(directory, f"/lib/modules/{box.release}", private_copy=True, lasting=_LASTING)
 
 

@@ -4,7 +4,7 @@
         print(event)
 
 Devices, classes, drivers and modules come and go with a uevent (lib/kobject_uevent.c), which the box's kernel sends to
-a netlink socket; /proc and debugfs, which send none, are listed before and after.
+a netlink socket; /proc and debugfs, which send none, are looked at before and after.
 """
 
 from __future__ import annotations
@@ -14,12 +14,17 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from kobox.errors import BoxError, KernelError, KoboxError
+from kobox.kernel import entries
 from kobox.kernel.box import Box
 from kobox.kernel.log import LogRecord
 from kobox.kernel.modules import LoadedModule
 from kobox.ko.modulefile import ModuleFile
 
-_LISTED = ("/proc", "/proc/1/net", "/sys/kernel/debug")
+_LISTED = (
+    ("/proc", "/proc", entries.names_in_proc),
+    ("/proc/net", "/proc/1/net", entries.names_in_proc_net),
+    ("/sys/kernel/debug", "/sys/kernel/debug", entries.names_in_debugfs),
+)
 
 
 class StoryEvent(NamedTuple):
@@ -261,11 +266,13 @@ class Story:
 
     def _listing(self) -> set[str]:
         found: set[str] = set()
-        for directory in _LISTED:
-            with suppress(OSError):
-                # The kernel lists processes last, and makes an inode for each: nobody wants them here.
-                names = self._box.list_until(directory, str.isdigit)
-                found.update(f"{directory}/{name}".replace("/proc/1/net", "/proc/net") for name in names)
+        for shown, directory, names in _LISTED:
+            try:
+                found.update(f"{shown}/{name}" for name in names(self._box))
+            except (KoboxError, ValueError):  # a kernel without type information: it is asked
+                with suppress(OSError, KoboxError):
+                    # It lists processes last, and makes an inode for each: nobody wants them here.
+                    found.update(f"{shown}/{name}" for name in self._box.list_until(directory, str.isdigit))
         return found
 
 

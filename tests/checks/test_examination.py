@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from kobox.checks.examination import Check, Examination, Stage, Trace
-from kobox.kernel.box import Box, boot
+from kobox.kernel.booting import boot
+from kobox.kernel.box import Box
 from kobox.kernel.probes import FROM_MODULE
 from kobox.ko.modulefile import ModuleFile
 from tests.building import SOURCES, BuiltTestModules

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -179,3 +180,25 @@ def test_the_table_serves_kernels_whose_allocators_have_other_names(
     assert finding.kind == "unchecked-return"
     assert finding.fault.endswith("_noprof=NULL")
     assert checked(modules("errorpath"), trixie_kernel).findings[0].kind == "left-behind"
+
+
+@pytest.mark.parametrize("kernel", ["debian_kernel", "trixie_kernel"])
+def test_a_call_through_a_pointer_fails_as_well(kernel: str, request: pytest.FixtureRequest) -> None:
+    image: KernelImage = request.getfixturevalue(kernel)
+    modules = BuiltTestModules(image, "faults")
+    report = checked(modules("pointer"), image)
+    paths = [tuple(re.match(r"\w+", place)[0] for place in fault.path) for fault in report.places]  # type: ignore[index]
+    assert paths == [("pointer_init",), ("pointer_init", "opened")]
+    assert {fault.function for fault in report.places} == {"filp_open"}
+    (finding,) = report.findings
+    assert (finding.kind, "filp_open() returned" in finding.message) == ("unchecked-return", True)
+    lines = (Path(__file__).parent.parent / "modules/faults/pointer.c").read_text().splitlines()
+    line = next(n for n, text in enumerate(lines, 1) if "/* used */" in text)
+    assert finding.where is not None
+    assert (finding.where.function, finding.where.line) == ("pointer_init", line)
+    assert finding.fault.endswith(":filp_open=-ENOENT")
+    again = checked(modules("pointer"), image, replay=parse_id(finding.fault))
+    assert ([other.key for other in again.findings], again.tried) == ([finding.key], 1)
+    right = checked(modules("pointer_right"), image, depth=2)
+    assert right.findings == []
+    assert right.tried == 2

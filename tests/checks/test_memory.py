@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 
+from kobox.checks.check import CHECKS, checks_of
 from kobox.checks.examination import Examination
 from kobox.checks.finding import Finding, Severity, own_frame
 from kobox.checks.memory import Memory
@@ -58,8 +59,10 @@ MESSAGES = {
     "stack_memset": r"1 byte written just behind cells \(24 bytes\) on the stack by memset\(\)",
     "by_printk": r"1 byte read just behind 8 bytes from kmalloc by printk\(\)",
     "by_kstrtoint": r"1 byte read just behind 3 bytes from kmalloc by kstrtoint\(\)",
-    "uaf_print": r"7 bytes read at offset 0 of 7 bytes from kstrdup, which is freed by printk\(\)",
+    "uaf_print": r"8 bytes read at offset 0 of 7 bytes from kstrdup, which is freed by printk\(\)",
     "global_index": r"4 bytes read just behind table \(20 bytes\)",
+    "global_percpu": r"8 bytes written just behind per_cpu_counters \(24 bytes\)",
+    "global_percpu_this": r"4 bytes (read|written) just behind per_cpu_table \(24 bytes\)",
     "global_padding": r"1 byte written just behind name \(10 bytes\)",
     "uaf_read": r"4 bytes read at offset 8 of 64 bytes from kmalloc, which is freed",
     "uaf_mutex": r"which is freed by mutex_lock\(\)",
@@ -70,6 +73,9 @@ MESSAGES = {
     "invalid_vfree_of_kmalloc": r"64 bytes from kmalloc is freed with vfree\(\)",
     "uninit_tail": r"14 bytes at offset 50 of 64 bytes from kmalloc",
     "uninit_padding": r"7 bytes at offset 1 of 16 bytes from kmalloc",
+    "uninit_put_user": r"4 bytes at offset 44 of 48 bytes from kmalloc are shown to user space, and were never written",
+    "uninit_put_byte": r"1 byte at offset 5 of 64 bytes from kmalloc",
+    "uninit_put_stack": r"8 bytes on the stack are shown to user space, and were never written",
     "wild_null": r"write to address 0x2c, a NULL pointer",
     "wild_err_ptr": r"an error code \(ENOMEM\) taken for a pointer",
     "wild_user_memcpy": r"of user space without copy_to_user\(\) or its kin by memcpy\(\)",
@@ -162,6 +168,38 @@ def test_an_init_that_fails_is_watched_as_well(laboratory: Laboratory, case: str
     else:
         assert finding.stage == "init"
     assert findings_of(laboratory, f"what={case} fail=1 right=1") == []
+
+
+LATE = (SOURCES / "faults/late/late.c").read_text().splitlines()
+# What the kernel does by itself to freed memory, and what the finding says of it.
+LATE_CASES = {
+    "timer": r"16 bytes at offset 24 of .*, which is freed, were written by the kernel: within 0\.\d+ s after it",
+    "work": r"at offset 24 of .*, which is freed, were written by the kernel with the address of itself, offset 32: ",
+    "rcu": r"at offset 24 of 104 bytes from kmalloc, which is freed, were written by the kernel",
+    "constructed": r"at offset 24 of 104 bytes from kmem_cache_alloc, which is freed, were written by the kernel",
+    "wait": r"the kernel takes what it reads in 104 bytes from kmalloc, which is freed, for a pointer: .*6b6b6b6b",
+    "misc": r"the kernel takes what it reads in 104 bytes from kmalloc, which is freed, for a pointer: .*6b6b6b6b",
+}
+
+
+@pytest.mark.parametrize("what", LATE_CASES)
+def test_what_the_kernel_does_to_freed_memory_by_itself(laboratory: Laboratory, what: str) -> None:
+    lines = {
+        part: next((n for n, line in enumerate(LATE, 1) if f"/* late_{what}: {part} */" in line), 0)
+        for part in ("made", "freed", "used")
+    }
+    file, checks = laboratory.file("late", "faults/late"), checks_of(CHECKS)[0]
+    findings = laboratory.examine(file, checks, f"what={what}")
+    (finding,) = [finding for finding in findings if finding.kind == "use-after-free"]
+    assert re.search(LATE_CASES[what], finding.message), finding.message
+    assert (finding.severity, finding.stage) == (Severity.ERROR, "init")
+    assert finding.thing is not None
+    places = [own_frame(chain) for chain in (finding.thing.made, finding.thing.gone, finding.chain)]
+    wanted = [lines["made"], lines["freed"], lines["used"] or lines["freed"]]
+    assert [place and (place.function, place.line) for place in places] == [(f"late_{what}", line) for line in wanted]
+    right = Examination(laboratory.box, file, checks_of(CHECKS)[0], parameters=f"what={what} right=1", loads=2)
+    assert right.run() == []
+    assert right.error is None
 
 
 def test_an_attribute_of_sysfs_has_one_page(laboratory: Laboratory) -> None:

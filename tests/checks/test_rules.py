@@ -7,7 +7,6 @@ from pathlib import Path
 
 from kobox.checks.finding import Finding
 from kobox.checks.rules import Rules
-from kobox.images.store import KernelImage
 from kobox.ko.modulefile import ModuleFile
 from tests.checks.conftest import Laboratory
 
@@ -54,10 +53,3 @@ def test_a_line_that_floods_the_log(laboratory: Laboratory, line_of: Callable[[s
     assert (init.file, init.line) == ("talks.c", line_of("/* in init */", SOURCE))
     assert (used.file, used.line) == ("talks.c", line_of("/* when read */", SOURCE))
     assert "300 messages" in findings[0].message
-
-
-def test_other_kernels_that_refuse_it(laboratory: Laboratory, sid_kernel: KernelImage) -> None:
-    findings = laboratory.examine(laboratory.file("talks", "rules"), [Rules([sid_kernel, laboratory.kernel])])
-    (found,) = findings
-    assert (found.kind, found.severity) == ("refused-elsewhere", "note")
-    assert found.message.startswith(f"{sid_kernel.name} refuses it with ENOEXEC: ")

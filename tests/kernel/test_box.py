@@ -18,7 +18,8 @@ import zstandard
 import kobox
 from kobox.errors import KoboxError, ModuleFormatError, ModuleLoadError, ModuleUnloadError
 from kobox.images.store import KernelImage
-from kobox.kernel.box import Box, boot
+from kobox.kernel.booting import boot
+from kobox.kernel.box import Box
 from kobox.kernel.interface import InitFlags
 from tests.building import BuiltTestModules
 

@@ -423,7 +423,7 @@ def test_newer_kernels(suite: str, request: pytest.FixtureRequest) -> None:
 
 
 def test_a_kernel_without_modules_says_so(debian_kernel: KernelImage) -> None:
-    from kobox.kernel.box import boot as bare_boot
+    from kobox.kernel.booting import boot as bare_boot
 
     with bare_boot(debian_kernel) as box, pytest.raises(KoboxError, match="no such driver"):
         box.network.add()

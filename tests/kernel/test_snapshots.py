@@ -18,7 +18,8 @@ import pytest
 from kobox.errors import KernelImageError, KoboxError, SnapshotError
 from kobox.images.store import KernelImage
 from kobox.kernel import snapshots
-from kobox.kernel.box import MEMORY, Box, boot
+from kobox.kernel.booting import MEMORY, boot
+from kobox.kernel.box import Box
 from kobox.kernel.guest import COMMAND_LINE
 from tests.building import BuiltTestModules
 
@@ -290,3 +291,16 @@ def test_a_box_is_the_same_in_a_new_process(kernel: KernelImage, debian_kernel: 
         for _ in range(2)
     }
     assert len(outputs) == 1
+
+
+def test_snapshots_that_nobody_uses_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "_ROOM", 2 << 20)
+    now = time.time()
+    for name, hours, size in (("a0", 0, 1), ("a1", 0.5, 2), ("a2", 2, 1), ("a3", 3, 1), ("a4", 400, 0)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "ram").write_bytes(b"x" * (size << 20))
+        os.utime(tmp_path / name, (now, now - hours * 3600))
+    (tmp_path / ".a9.123").mkdir()  # of a run that was killed while it made this one
+    with snapshots.lock(tmp_path / "a9"):
+        left = sorted(path.name for path in tmp_path.iterdir() if path.is_dir())
+    assert left == ["a0", "a1"]  # more than there is room for, but in use

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from kobox.kernel.box import Box, boot
+from kobox.kernel.booting import boot
+from kobox.kernel.box import Box
 from kobox.kernel.stack import StackFrame, Unwinder
 from tests.building import BuiltTestModules
 

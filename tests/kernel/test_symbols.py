@@ -109,3 +109,8 @@ def test_the_running_task_is_found_through_types(box: Box) -> None:
     assert names[0] == "swapper/0"
     assert "kthreadd" in names
     assert "kobox" in names
+
+
+@pytest.mark.parametrize("name", ["__text_poke", "_stext", "init_net", "loops_per_jiffy", "no_such_symbol"])
+def test_one_symbol_is_found_without_a_table(box: Box, name: str) -> None:
+    assert box.symbols.find_one(name) == box.symbols.of_kernel(name)

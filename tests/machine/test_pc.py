@@ -8,7 +8,8 @@ import pytest
 
 from kobox.errors import KernelImageError, KoboxError
 from kobox.images.store import KernelImage
-from kobox.kernel.box import Box, boot
+from kobox.kernel.booting import boot
+from kobox.kernel.box import Box
 from kobox.machine.image import Segment, Vmlinux, extract_vmlinux, parse_vmlinux, setup_header
 from kobox.machine.native import Event
 from kobox.machine.pc import Machine, MachineClosedError

@@ -15,6 +15,7 @@
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <linux/timekeeping.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 
@@ -320,6 +321,28 @@ CASE(global_index)
 CASE(global_write)
 {
 	table[4 + wrong] = 7; /* global_write: bad */
+	return 0;
+}
+
+static DEFINE_PER_CPU(u32[6], per_cpu_table);
+static DEFINE_PER_CPU(struct counters, per_cpu_counters);
+
+CASE(global_percpu)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		u64 *counter = &per_cpu_ptr(&per_cpu_counters, cpu)->packets;
+
+		*counter = 0;
+		counter[2 + wrong] = 1; /* global_percpu: bad */
+	}
+	return 0;
+}
+
+CASE(global_percpu_this)
+{
+	this_cpu_inc(per_cpu_table[5 + wrong]); /* global_percpu_this: bad */
 	return 0;
 }
 
@@ -984,6 +1007,39 @@ CASE(uninit_proc)
 	return left == 64 ? 0 : -EFAULT;
 }
 
+CASE(uninit_put_user)
+{
+	struct record *p = HIDE((struct record *)kmalloc(sizeof(*p), GFP_KERNEL)); /* uninit_put_user: made */
+	long left;
+
+	if (!wrong)
+		p->number = 7;
+	left = put_user(p->number, (int __user *)user); /* uninit_put_user: bad */
+	kfree(p);
+	return left;
+}
+
+CASE(uninit_put_byte)
+{
+	char *p = HIDE(kmalloc(64, GFP_KERNEL)); /* uninit_put_byte: made */
+	long left;
+
+	if (!wrong)
+		memset(p, 1, 64);
+	left = put_user(p[5], user); /* uninit_put_byte: bad */
+	kfree(p);
+	return left;
+}
+
+CASE(uninit_put_stack)
+{
+	struct timespec64 now __attribute__((uninitialized)), *p = HIDE(&now); /* else the compiler clears it */
+
+	if (!wrong)
+		ktime_get_real_ts64(p); /* the kernel writes it, and nobody watches */
+	return put_user(READ_ONCE(p->tv_sec), (time64_t __user *)user); /* uninit_put_stack: bad */
+}
+
 /* ---- pointers that point nowhere --------------------------------------------------------------------------------- */
 CASE(wild_null)
 {
@@ -1163,7 +1219,8 @@ static const struct {
 	ROW(edge_krealloc_shrink), ROW(edge_cache), ROW(edge_cache_ctor), ROW(edge_vmalloc), ROW(edge_vmalloc_pages),
 	ROW(edge_kvmalloc), ROW(edge_kvmalloc_large), ROW(edge_pages), ROW(edge_pages_order), ROW(edge_pages_compound),
 	ROW(edge_free_page), ROW(edge_zeroed_page), ROW(edge_pages_exact), ROW(edge_percpu),
-	ROW(global_index), ROW(global_write), ROW(global_padding), ROW(global_bss), ROW(global_const), ROW(global_memset),
+	ROW(global_index), ROW(global_write), ROW(global_padding), ROW(global_percpu), ROW(global_percpu_this),
+	ROW(global_bss), ROW(global_const), ROW(global_memset),
 	ROW(by_memcpy_to), ROW(by_memcpy_from), ROW(by_memset), ROW(by_memcmp), ROW(by_strcpy), ROW(by_strcat),
 	ROW(by_strlen), ROW(by_sprintf), ROW(by_printk), ROW(by_kstrtoint), ROW(uaf_print), ROW(stack_index), ROW(stack_memset),
 	ROW(by_snprintf), ROW(by_copy_to_user), ROW(by_copy_from_user), ROW(by_bitops),
@@ -1174,7 +1231,8 @@ static const struct {
 	ROW(invalid_vfree_inside), ROW(invalid_global), ROW(invalid_stack), ROW(invalid_vfree_of_kmalloc),
 	ROW(invalid_kfree_of_vmalloc), ROW(invalid_kfree_of_pages), ROW(invalid_free_page_of_kmalloc),
 	ROW(invalid_cache_of_kmalloc), ROW(invalid_cache), ROW(invalid_percpu), ROW(uninit_tail), ROW(uninit_padding),
-	ROW(uninit_pages), ROW(uninit_vmalloc), ROW(uninit_copied), ROW(uninit_realloc), ROW(uninit_proc), ROW(wild_null), ROW(wild_null_memcpy), ROW(wild_err_ptr), ROW(wild_poison), ROW(wild_nowhere),
+	ROW(uninit_pages), ROW(uninit_vmalloc), ROW(uninit_copied), ROW(uninit_realloc), ROW(uninit_proc), ROW(uninit_put_user),
+	ROW(uninit_put_byte), ROW(uninit_put_stack), ROW(wild_null), ROW(wild_null_memcpy), ROW(wild_err_ptr), ROW(wild_poison), ROW(wild_nowhere),
 	ROW(wild_user), ROW(wild_user_memcpy), ROW(leak_kmalloc), ROW(leak_kstrdup), ROW(leak_kasprintf), ROW(leak_cache),
 	ROW(leak_vmalloc), ROW(leak_pages), ROW(leak_free_page), ROW(leak_pages_exact), ROW(leak_percpu),
 	ROW(leak_krealloc),

@@ -1,0 +1,131 @@
+"""How a box comes to be: resumed from a snapshot; if there is none, by a first boot, or by preparing one that booted.
+
+with boot() as box: ...                                   # the snapshot of a kernel as it has booted
+with prepared(kernel, "with a network", prepare) as box:  # what `prepare` has made of it, kept as well
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from kobox.errors import BoxError, SnapshotError
+from kobox.images.store import KernelImage, Store
+from kobox.kernel import guest, snapshots
+from kobox.kernel.box import Box
+from kobox.kernel.processes import Limits
+from kobox.machine.pc import Machine
+
+MEMORY = 256 << 20
+Progress = Callable[[str, int, int], None]
+
+
+def boot(
+    kernel: str | KernelImage | None = None,
+    *,
+    memory: int = MEMORY,
+    cmdline: str = "",
+    store: Store | None = None,
+    progress: Progress | None = None,
+) -> Box:
+    """Boot a kernel, or resume the snapshot that an earlier boot left: a `Box`.
+
+    `kernel` is a name in the cache, a path to a kernel image, or a `KernelImage`; None is the default one, which is
+    fetched when the cache is empty. `memory` is in bytes; `cmdline` is added to the kernel's command line.
+    `progress(what, done, total)` is called while that takes time.
+
+    Raises `KernelNotFoundError`, `KernelImageError`, `FetchError`; `KernelPanicError` or `BoxHungError` when the kernel
+    does not boot; `KoboxError` when the snapshot cannot be kept.
+    """
+    image = kernel if isinstance(kernel, KernelImage) else (store or Store()).ensure(kernel, progress)
+    memory = memory + 4095 & -4096
+    line = f"{guest.COMMAND_LINE} {cmdline}".strip()
+
+    def make(place: Path) -> None:
+        from kobox.kernel.first_boot import first_boot
+
+        first_boot(image, place, memory, line, progress)
+
+    return _resumed_or_made(image, image.directory / "snapshots" / snapshots.key(image.digest, line, memory), make)
+
+
+def prepared(
+    kernel: KernelImage,
+    identity: str,
+    prepare: Callable[[Box], None],
+    *,
+    memory: int = MEMORY,
+    cmdline: str = "",
+    progress: Progress | None = None,
+) -> Box:
+    """A box that `prepare` has been at: resumed from a snapshot of its own, made the first time.
+
+    `identity` names what `prepare` does: the same name, the same state. Raises what `boot` and `prepare` do.
+    """
+    memory = memory + 4095 & -4096
+    line = f"{guest.COMMAND_LINE} {cmdline}".strip()
+    place = kernel.directory / "snapshots" / snapshots.key(kernel.digest, f"{line}\n{identity}", memory)
+
+    def make(place: Path) -> None:
+        for _ in range(3):
+            with boot(kernel, memory=memory, cmdline=cmdline, progress=progress) as box:
+                prepare(box)
+                box.save(place)
+            if _works(kernel, place):
+                return
+        raise SnapshotError(f"{place}: the box that was prepared does not go on")
+
+    return _resumed_or_made(kernel, place, make)
+
+
+def _works(image: KernelImage, place: Path) -> bool:
+    """Whether a box that was just saved goes on when it is resumed."""
+    box = resume(image, place)
+    if box is None:
+        return False
+    with box:
+        try:
+            return box.syscall("getpid", limits=Limits(timeout=60, cpu=2)) > 0
+        except BoxError:
+            return False
+
+
+def _resumed_or_made(image: KernelImage, place: Path, make: Callable[[Path], None]) -> Box:
+    box = resume(image, place)
+    if box is None:
+        with snapshots.lock(place):
+            box = resume(image, place)
+            if box is None:
+                make(place)
+                box = resume(image, place)
+    if box is None:
+        raise SnapshotError(f"{place}: damaged as soon as it was written", hint="Is that disk sound?")
+    return box
+
+
+def resume(image: KernelImage, place: Path) -> Box | None:
+    """The box that a boot or `Box.save` has left at `place`; None when there is none, or it is damaged or of another
+    build."""
+    try:
+        found = snapshots.load(place)
+    except SnapshotError:
+        return None
+    if found is None:
+        return None
+    try:
+        machine = Machine(found.memory, ram_fd=found.fd)
+    finally:
+        os.close(found.fd)
+    try:
+        machine.load_state(found.state)
+        box = Box(image, machine, found.about, place, found.state)
+    except Exception:  # what RAM holds may be anything until the sum is known
+        machine.close()
+        if found.is_whole():
+            raise
+        return None
+    if found.is_whole():
+        return box
+    box.close()
+    return None

@@ -1,0 +1,66 @@
+"""What stands in /proc and debugfs, read from the kernel's memory: no call is made, and no inode comes to be.
+
+struct proc_dir_entry   name, subdir: a red-black tree of struct proc_dir_entry by subdir_node (fs/proc/internal.h)
+struct dentry           d_name, children linked in a list (include/linux/dcache.h; another kind of list since 6.8)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kobox.kernel.box import Box
+
+_ENTRY = 256  # bytes of a struct proc_dir_entry that are read at once: short names stand inside it
+_MANY = 20_000
+
+
+def names_in_proc(box: Box) -> Iterator[str]:
+    """The names in /proc that the kernel and its modules have made; processes are not among them.
+
+    Raises `KoboxError` when the kernel has no type information, `ValueError` for damaged memory.
+    """
+    return _below(box, box.objects.address("proc_root"))
+
+
+def names_in_proc_net(box: Box) -> Iterator[str]:
+    """The names in /proc/net of the first network namespace. Raises as `names_in_proc` does."""
+    objects = box.objects
+    return _below(box, objects.number(objects.address("init_net"), "net.proc_net"))
+
+
+def names_in_debugfs(box: Box) -> Iterator[str]:
+    """The names at the top of debugfs. Raises as `names_in_proc` does."""
+    objects = box.objects
+    mount = objects.u64(objects.address("debugfs_mount"))
+    root = objects.number(mount, "vfsmount.mnt_root") if mount else 0
+    if not root:
+        return
+    if objects.has("dentry.d_subdirs"):
+        children = objects.list(objects.member(root, "dentry.d_subdirs"), "dentry.d_child")
+    else:
+        link = objects.offset("dentry.d_sib")
+        children = (at - link for at in objects.chain(objects.number(root, "dentry.d_children")))
+    for child in children:
+        if objects.number(child, "dentry.d_inode"):
+            yield objects.text(child, "dentry.d_name.name")
+
+
+def _below(box: Box, directory: int) -> Iterator[str]:
+    objects, read = box.objects, box.machine.read
+    node, name = objects.offset("proc_dir_entry.subdir_node"), objects.offset("proc_dir_entry.name")
+    todo = [objects.number(directory, "proc_dir_entry.subdir.rb_node")]
+    for _ in range(_MANY):
+        if not todo:
+            return
+        at = todo.pop()
+        if not at:
+            continue
+        entry = at - node
+        data = read(entry, _ENTRY)
+        todo.append(int.from_bytes(data[node + 8 : node + 16], "little"))
+        todo.append(int.from_bytes(data[node + 16 : node + 24], "little"))
+        text = int.from_bytes(data[name : name + 8], "little")
+        inside = data[text - entry :].partition(b"\0") if 0 <= text - entry < _ENTRY else (b"", b"", b"")
+        yield inside[0].decode(errors="backslashreplace") if inside[1] else objects.string(text)

@@ -1,0 +1,98 @@
+"""Where the kernel's variables are, and the members of its structures: what was once looked up is kept in a file.
+
+    {"variables": {"init_task": 18446744071603945536}, "members": {"task_struct.pid": [1312, 4, "int"], "net.x": null}}
+
+The symbol table takes a tenth of a second to read and BTF another; the few places that a program asks for are the same
+each time, since a box's kernel is always at the same addresses.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kobox.kernel.symbols import Symbols
+
+Place = tuple[int, int, str]
+
+
+class Places:
+    """The places of one kernel. `symbols()` is asked for what the file `cache` does not have."""
+
+    def __init__(self, symbols: Callable[[], Symbols], cache: Path | None) -> None:
+        self._symbols = symbols
+        self._cache = cache
+        self._variables: dict[str, int] = {}
+        self._members: dict[str, Place | None] = {}
+        self._new = False
+        if cache is not None:
+            self._read(cache)
+
+    def address(self, variable: str) -> int:
+        """The address of a variable or function of the kernel, or of a module. Raises `SymbolNotFoundError`."""
+        found = self._variables.get(variable)
+        if found is None:
+            symbols = self._symbols()
+            found = symbols.of_kernel(variable)
+            if found is None:
+                return int(symbols.address(variable))  # a module's is another the next time
+            self._variables[variable] = found
+            self._new = True
+        return found
+
+    def member(self, path: str) -> Place:
+        """(offset from the start of the outermost structure, size in bytes, type) of "structure.member", and on through
+        members that are structures. Raises `BtfError` for one that this kernel does not have."""
+        place = self._members.get(path)
+        if place is not None:
+            return place
+        from kobox.kernel.btf import BtfError  # late: who knows all places needs none of that
+
+        if path in self._members:
+            raise BtfError(f"this kernel has no {path}")
+        self._new = True
+        try:
+            place = self._members[path] = self._find(path)
+        except BtfError:
+            self._members[path] = None
+            raise
+        return place
+
+    def keep(self) -> None:
+        """Write down what is new."""
+        if not self._new or self._cache is None:
+            return
+        self._new = False
+        made = self._cache.with_name(f".{self._cache.name}.{os.getpid()}")
+        try:
+            made.write_text(json.dumps({"variables": self._variables, "members": self._members}))
+            made.replace(self._cache)
+        except OSError:  # what cannot be kept is looked up again
+            with suppress(OSError):
+                made.unlink(missing_ok=True)
+
+    def _read(self, cache: Path) -> None:
+        try:
+            data = json.loads(cache.read_bytes())
+            variables = {str(name): int(address) for name, address in data["variables"].items()}
+            members = {
+                str(path): None if place is None else (int(place[0]), int(place[1]), str(place[2]))
+                for path, place in data["members"].items()
+            }
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+            return
+        self._variables, self._members = variables, members
+
+    def _find(self, path: str) -> Place:
+        btf = self._symbols().btf
+        structure, *members = path.split(".")
+        offset, size, kind = 0, 8, f"struct {structure}"
+        for member in members:
+            inner, size, kind = btf.member(kind.rpartition(" ")[2], member)
+            offset += inner
+        return offset, size, kind
