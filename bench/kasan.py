@@ -32,7 +32,17 @@ from tests.linux_cases import Cases, kasan_cases, linux_cases
 
 HEADING = "## Case by case"
 # Cases that are not found, or not wholly, and why.
+_POOL = "the pool's elements are allocated by the kernel's own code, and nobody knows what is back in the pool"
 REASONS: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            *("mempool_kmalloc_oob_right", "mempool_kmalloc_large_oob_right", "mempool_kmalloc_uaf"),
+            *("mempool_kmalloc_large_uaf", "mempool_slab_uaf", "mempool_page_alloc_uaf", "mempool_kmalloc_double_free"),
+            *("mempool_kmalloc_large_double_free", "mempool_page_alloc_double_free", "mempool_kmalloc_invalid_free"),
+            "mempool_kmalloc_large_invalid_free",
+        ),
+        _POOL,
+    ),
     "kasan_stack_oob": "the pointer goes through a volatile variable first, and which array it points to is then "
     "forgotten",
     "kasan_alloca_oob_left": "an array of variable length: no debugging information says where it ends",

@@ -212,12 +212,15 @@ class Examiner:
         examination.fault = fault_id(unit.faults)
         self._limit(faulty)
         exercise = self._exercise(unit, coverage, timeline)
+        if isinstance(exercise, GenericExercise):
+            exercise.found = lambda: len(examination.findings)
         if isinstance(exercise, TestFile):
             findings = _at_once(examination.drive(exercise.tests(Path(self.plan.module).resolve())))
         else:
             findings = _at_once(examination.run(exercise))
         generic = exercise if isinstance(exercise, GenericExercise) else None
-        crashes = self._crashes(findings, generic) if generic else ()
+        keys = [finding.key for finding in examination.findings]
+        crashes = self._crashes(findings, keys, generic) if generic else ()
         return Outcome(
             findings=tuple(_blame(finding, injection) for finding in findings),
             reached=tuple(injection.reached.items()),
@@ -295,15 +298,18 @@ class Examiner:
         chance = random.Random(f"{self.plan.seed} {race}")
         return points_of(traced.addresses, self.sites.code, located, POINTS, chance)
 
-    def _crashes(self, findings: Sequence[Finding], exercise: GenericExercise) -> tuple[Crash, ...]:
-        """What led to the findings of the exercise, made short."""
+    def _crashes(
+        self, findings: Sequence[Finding], keys: Sequence[Any], exercise: GenericExercise
+    ) -> tuple[Crash, ...]:
+        """What led to the findings of the exercise, made short. `keys` are those of all findings, in order."""
         found = []
         for finding in [finding for finding in findings if finding.stage == "exercise"][:_CRASHES]:
 
             def still(programs: Sequence[Program], key: Any = finding.key) -> bool:
                 return any(other.key == key for other in self.play(Steps(*programs)))
 
-            found.append(Crash(finding, shrink(exercise.played, still)))
+            programs = exercise.led_to(keys.index(finding.key) if finding.key in keys else len(keys))
+            found.append(Crash(finding, shrink(programs, still)))
         return tuple(found)
 
     def play(self, exercise: Exercise | None, *, faulty: bool = True) -> list[Finding]:

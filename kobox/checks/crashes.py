@@ -37,6 +37,7 @@ class Crash:
         """A name for files and functions."""
         where = self.finding.where
         words = f"{self.finding.kind}_{where.function}" if where else self.finding.kind
+        words += f"_{where.line}" if where and where.line else ""  # a function can have more than one mistake
         return re.sub(r"\W+", "_", words)
 
 

@@ -279,7 +279,7 @@ class GenericExercise:
     doing (`corpus`).
 
     `progress()` tells how many instructions of the module have been executed so far: what guides it. `targets(box)`
-    finds the files.
+    finds the files; `found()` tells how many findings there are so far.
     """
 
     material: Material
@@ -293,17 +293,28 @@ class GenericExercise:
     files: list[str] = field(default_factory=list)
     made: int = 0
     abandoned: int = 0
+    found: Callable[[], int] = lambda: 0
+    when: list[int] = field(default_factory=list)  # how many programs had been played when each finding was there
 
     def __call__(self, box: Box) -> None:
         if self.explored:
-            self.played = []
             with Player(box) as player:
                 for program in self.corpus:
-                    self.played.append(program)
-                    player.play(program)
+                    self._play(player, program)
             return
         self.explored = True
         self._explore(box)
+
+    def led_to(self, number: int) -> Sequence[Program]:
+        """The programs that were played until a finding was there."""
+        return self.played[: self.when[number]] if number < len(self.when) else self.played
+
+    def _play(self, player: Player, program: Program) -> None:
+        self.played.append(program)
+        try:
+            player.play(program)
+        finally:
+            self.when += [len(self.played)] * (self.found() - len(self.when))
 
     def _explore(self, box: Box) -> None:
         chance = random.Random(self.seed)
@@ -317,8 +328,7 @@ class GenericExercise:
                 for program in self._programs(targets, chance):
                     if player.calls >= self.calls or player.abandoned >= _ABANDONED:
                         break
-                    self.played.append(program)
-                    player.play(program)
+                    self._play(player, program)
                     now = self.progress()
                     if now > seen:
                         seen = now

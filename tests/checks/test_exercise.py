@@ -171,6 +171,16 @@ def test_attributes_of_devices_and_numbers_that_matter_are_reached(
     assert found.where.line == line
 
 
+def test_what_an_early_call_led_to_is_made_short_though_more_came_after_it(
+    faulty_paths: BuiltTestModules, debian_kernel: KernelImage
+) -> None:
+    report = check(Plan(str(faulty_paths("reach")), kernel=debian_kernel.name, faults=False, loads=3, workers=1))
+    (crash,) = report.crashes
+    assert [[step.call for step in program] for program in crash.programs] == [["open", "ioctl"]]
+    assert crash.finding.where is not None
+    assert crash.name == f"out_of_bounds_reach_ioctl_{crash.finding.where.line}"
+
+
 def test_what_is_right_is_clean_when_it_is_reached(faulty_paths: BuiltTestModules, debian_kernel: KernelImage) -> None:
     report = check(Plan(str(faulty_paths("reach_right")), kernel=debian_kernel.name, workers=1))
     assert report.findings == []

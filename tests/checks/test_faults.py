@@ -95,6 +95,13 @@ def checked(module: Path, kernel: KernelImage, **options: object) -> Report:
     return check(plan)
 
 
+@pytest.fixture(params=["debian_kernel", "trixie_kernel"])
+def each_kernel(request: pytest.FixtureRequest) -> KernelImage:
+    """Debian bookworm's kernel, then trixie's."""
+    kernel: KernelImage = request.getfixturevalue(request.param)
+    return kernel
+
+
 # module, its depth, the kind and line of what is found, and the end of the fault's ID
 MISTAKES = [
     ("unchecked", 1, "unchecked-return", "buffer[8] = 1", "kmalloc"),
@@ -111,10 +118,10 @@ def test_what_goes_wrong_when_a_call_fails_is_found(
     kind: str,
     source: str,
     fault: str,
-    faulty_paths: BuiltTestModules,
-    debian_kernel: KernelImage,
+    each_kernel: KernelImage,
 ) -> None:
-    report = checked(faulty_paths(name), debian_kernel, depth=depth)
+    module = BuiltTestModules(each_kernel, "faults")(name)
+    report = checked(module, each_kernel, depth=depth)
     (finding,) = report.findings
     assert finding.kind == kind
     lines = (Path(__file__).parent.parent / f"modules/faults/{name}.c").read_text().splitlines()
@@ -122,14 +129,14 @@ def test_what_goes_wrong_when_a_call_fails_is_found(
     assert (Path(finding.where.file).name, finding.where.line) == (f"{name}.c", line)  # type: ignore[union-attr]
     assert fault in finding.fault
     assert finding.fault.count(",") == depth - 1
-    again = checked(faulty_paths(name), debian_kernel, replay=parse_id(finding.fault))
+    again = checked(module, each_kernel, replay=parse_id(finding.fault))
     assert [other.key for other in again.findings] == [finding.key]
     assert (again.runs, again.tried) == (1, 1)
 
 
 @pytest.mark.parametrize("name", [row[0] for row in MISTAKES])
-def test_the_corrected_twin_is_clean(name: str, faulty_paths: BuiltTestModules, debian_kernel: KernelImage) -> None:
-    report = checked(faulty_paths(f"{name}_right"), debian_kernel, depth=2)
+def test_the_corrected_twin_is_clean(name: str, each_kernel: KernelImage) -> None:
+    report = checked(BuiltTestModules(each_kernel, "faults")(f"{name}_right"), each_kernel, depth=2)
     assert report.findings == []
     assert report.tried >= 1
     assert report.lives == 1
@@ -156,10 +163,11 @@ def test_one_place_reached_by_two_ways_is_two_places(
     assert clean.findings == []
 
 
-def test_a_second_load_must_work_as_the_first(faulty_paths: BuiltTestModules, debian_kernel: KernelImage) -> None:
-    report = checked(faulty_paths("once"), debian_kernel, loads=3, faults=False)
+def test_a_second_load_must_work_as_the_first(each_kernel: KernelImage) -> None:
+    modules = BuiltTestModules(each_kernel, "faults")
+    report = checked(modules("once"), each_kernel, loads=3, faults=False)
     assert {"reload-failed", "left-behind"} <= {finding.kind for finding in report.findings}
-    clean = checked(faulty_paths("once_right"), debian_kernel, loads=3, faults=False)
+    clean = checked(modules("once_right"), each_kernel, loads=3, faults=False)
     assert (clean.findings, clean.lives) == ([], 3)
 
 

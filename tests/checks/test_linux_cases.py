@@ -31,6 +31,12 @@ LKDTM = {
     "SLAB_FREE_CROSS": "invalid-free",
     "USERCOPY_SLAB_SIZE_TO": "out-of-bounds",
     "ACCESS_USERSPACE": "user-pointer",
+    "PANIC": "panic",
+    "BUG": "kernel-bug",
+    "WARNING": "kernel-warning",
+    "EXCEPTION": "wild-access",
+    "LOOP": "hang",
+    "EXEC_NULL": "oops",
 }
 
 

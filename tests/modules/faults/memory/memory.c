@@ -483,6 +483,26 @@ CASE(by_sprintf)
 	return 0;
 }
 
+CASE(stack_index)
+{
+	int cells[6] = {};
+	long n = 5 + wrong;
+
+	OPTIMIZER_HIDE_VAR(n);
+	WRITE_ONCE(cells[n], 1); /* stack_index: bad */
+	sink = READ_ONCE(cells[1]);
+	return 0;
+}
+
+CASE(stack_memset)
+{
+	char cells[24];
+
+	memset(HIDE((char *)cells), 1, HIDE(24 + wrong)); /* stack_memset: bad */
+	sink = READ_ONCE(cells[1]);
+	return 0;
+}
+
 CASE(by_printk)
 {
 	char *p = HIDE(kmalloc(8, GFP_KERNEL)); /* by_printk: made */
@@ -1238,7 +1258,8 @@ static const struct {
 	ROW(global_bss), ROW(global_const), ROW(global_memset), ROW(global_stored),
 	ROW(global_stored_stack),
 	ROW(by_memcpy_to), ROW(by_memcpy_from), ROW(by_memset), ROW(by_memcmp), ROW(by_strcpy), ROW(by_strcat),
-	ROW(by_strlen), ROW(by_sprintf), ROW(by_printk), ROW(by_kstrtoint), ROW(uaf_print), ROW(by_snprintf), ROW(by_copy_to_user), ROW(by_copy_from_user), ROW(by_bitops),
+	ROW(by_strlen), ROW(by_sprintf), ROW(by_printk), ROW(by_kstrtoint), ROW(uaf_print), ROW(stack_index), ROW(stack_memset),
+	ROW(by_snprintf), ROW(by_copy_to_user), ROW(by_copy_from_user), ROW(by_bitops),
 	ROW(uaf_read), ROW(uaf_write), ROW(uaf_memcpy), ROW(uaf_mutex), ROW(uaf_cache), ROW(uaf_cache_rcu),
 	ROW(uaf_vmalloc), ROW(uaf_pages), ROW(uaf_free_page), ROW(uaf_pages_exact), ROW(uaf_percpu), ROW(uaf_krealloc),
 	ROW(uaf_kfree_rcu), ROW(twice_kfree), ROW(twice_kvfree), ROW(twice_sensitive), ROW(twice_cache), ROW(twice_vfree),
