@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from kobox.tree import native
-from kobox.tree.facts import ERROR, Facts, read_facts
+from kobox.tree.facts import ERROR, NOTHING, Facts, read_facts
 from kobox.tree.remember import Memory
 
 if TYPE_CHECKING:
@@ -76,8 +76,17 @@ def _read_here(files: Sequence[str]) -> list[Facts]:
         return [read_facts(file) for file in files]
     from concurrent.futures import ThreadPoolExecutor
 
+    found: list[Facts] = [NOTHING] * len(files)
+    numbers = iter(range(len(files)))
+
+    def work() -> None:
+        for number in numbers:
+            found[number] = read_facts(files[number])
+
     with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(read_facts, files))
+        for done in [pool.submit(work) for _ in range(workers)]:
+            done.result()
+    return found
 
 
 def _places(known: _Known | None) -> dict[tuple[str, bytes], int]:

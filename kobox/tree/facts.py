@@ -4,8 +4,8 @@ Many modules' facts are one piece of bytes, from the files into the indexes and 
 
     u32 count, u32 sizes[count][6], then all fields: aliases, softdeps, weakdeps, exports, needs, error
 
-A field is names joined by NUL. `facts.c` makes them; what it leaves, since it is packed by something else than xz or is
-damaged, is read here.
+A field is names joined by NUL. `facts.c` makes them; what it leaves, since it is packed or damaged, is read
+here.
 """
 
 from __future__ import annotations
@@ -77,15 +77,23 @@ class Facts:
         return [text.decode("utf-8", "surrogateescape") for _, text in self.having(ERROR)]
 
 
+NOTHING = Facts(struct.pack("=I", 0))
+
+
 def read_facts(path: str) -> Facts:
     """The facts of the module at a path; for an unreadable one only the error is set."""
-    from kobox.ko.modulefile import ModuleFile
+    from kobox.ko import compression
     from kobox.tree import native
 
     try:
-        module = ModuleFile(path)
-        packed = native.facts_of(module.content)
-        return _unusual(module) if packed is None else Facts(packed)
+        with open(path, "rb", buffering=0) as file:
+            content = compression.decompress(file.readall(), path=path)
+        packed = native.facts_of(content)
+        if packed is not None:
+            return Facts(packed)
+        from kobox.ko.modulefile import ModuleFile
+
+        return _unusual(ModuleFile(path))
     except ModuleFormatError as error:
         text = error.message
     except OSError as error:

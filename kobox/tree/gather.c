@@ -1,7 +1,6 @@
 /* The facts of many module files, read by as many threads as there are processors. */
 #define _GNU_SOURCE
 #include "facts.h"
-#include "../ko/xz.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +25,6 @@ struct work {
     const char **paths;
     struct place *places;
     uint32_t count;
-    size_t limit;
     atomic_uint next;
 };
 
@@ -34,7 +32,6 @@ struct worker {
     struct work *work;
     uint32_t number;
     struct buffer facts, file;
-    struct kobox_output content;
     struct reader reader;
     pthread_t thread;
 };
@@ -55,17 +52,6 @@ static int read_all(int fd, struct buffer *file, size_t size)
     return to ? 0 : -1;
 }
 
-/* What the first bytes say: 0 nothing, 1 xz, -1 something that only Python unpacks. */
-static int packing(const uint8_t *head)
-{
-    if (!memcmp(head, "\xfd" "7zXZ", 6))
-        return 1;
-    return !memcmp(head, "\x1f\x8b", 2) || !memcmp(head, "\x28\xb5\x2f\xfd", 4) || !memcmp(head, "\x04\x22\x4d\x18", 4) ||
-                   !memcmp(head, "\x02\x21\x4c\x18", 4)
-               ? -1
-               : 0;
-}
-
 static int read_module(struct worker *worker, int fd, uint32_t sizes[FIELDS])
 {
     struct reader *reader = &worker->reader;
@@ -74,22 +60,15 @@ static int read_module(struct worker *worker, int fd, uint32_t sizes[FIELDS])
     if (fstat(fd, &status) || !S_ISREG(status.st_mode) || status.st_size < (off_t)sizeof(head) ||
         pread(fd, head, sizeof(head), 0) != sizeof(head))
         return -1;
-    int kind = packing(head);
+    if (memcmp(head, "\177ELF", 4)) /* packed, perhaps: that is Python's affair, and its libraries' */
+        return -1;
     reader->fd = fd;
     reader->size = (uint64_t)status.st_size;
     reader->data = NULL;
-    if (kind < 0)
-        return -1;
-    if (kind || reader->size <= SMALL) {
+    if (reader->size <= SMALL) {
         if (read_all(fd, &worker->file, reader->size))
             return -1;
         reader->data = worker->file.data;
-    }
-    if (kind) {
-        if (kobox_xz(worker->file.data, reader->size, &worker->content, worker->work->limit))
-            return -1;
-        reader->data = worker->content.data;
-        reader->size = worker->content.size;
     }
     return read_facts(reader, &worker->facts, sizes);
 }
@@ -134,10 +113,9 @@ static void assemble(const struct work *work, const struct worker *workers, stru
 
 /* Reads the modules at `paths` (each ends with NUL). `facts` becomes their facts in one piece, `left` the numbers (u32)
  * of those that Python has to read. -1 when memory ran out. */
-VISIBLE int kobox_gather(const char *paths, uint32_t count, uint32_t threads, size_t limit, struct buffer *facts,
-                         struct buffer *left)
+VISIBLE int kobox_gather(const char *paths, uint32_t count, uint32_t threads, struct buffer *facts, struct buffer *left)
 {
-    struct work work = {.count = count, .limit = limit};
+    struct work work = {.count = count};
     threads = threads < 1 ? 1 : threads > THREADS ? THREADS : threads;
     struct worker *workers = calloc(threads, sizeof(*workers));
     work.paths = malloc((count + 1) * sizeof(*work.paths));
@@ -164,7 +142,6 @@ VISIBLE int kobox_gather(const char *paths, uint32_t count, uint32_t threads, si
     for (uint32_t i = 0; workers && i < threads; i++) {
         free(workers[i].facts.data);
         free(workers[i].file.data);
-        free(workers[i].content.data);
         reader_free(&workers[i].reader);
     }
     free(workers);

@@ -12,8 +12,7 @@ from array import array
 from collections.abc import Sequence
 from functools import cache
 
-from kobox.ko.compression import LIMIT
-from kobox.ko.native import load
+from kobox.errors import KoboxError
 
 _ABI = 1
 _SIZE, _U32 = ctypes.c_size_t, ctypes.c_uint32
@@ -31,7 +30,7 @@ class _Buffer(ctypes.Structure):
 
 _BUFFER = ctypes.POINTER(_Buffer)
 _PROTOTYPES: dict[str, tuple[object, Sequence[object]]] = {
-    "kobox_gather": (ctypes.c_int, (ctypes.c_char_p, _U32, _U32, _SIZE, _BUFFER, _BUFFER)),
+    "kobox_gather": (ctypes.c_int, (ctypes.c_char_p, _U32, _U32, _BUFFER, _BUFFER)),
     "kobox_facts": (ctypes.c_int, (ctypes.c_char_p, _SIZE, _BUFFER)),
     "kobox_walk": (
         ctypes.c_int,
@@ -45,7 +44,6 @@ _PROTOTYPES: dict[str, tuple[object, Sequence[object]]] = {
         ctypes.c_int,
         (ctypes.c_char_p, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p, _U32, _BUFFER),
     ),
-    "kobox_crc32": (_U32, (ctypes.c_char_p, _SIZE)),
     "kobox_superfasthash": (_U32, (ctypes.c_char_p, _SIZE)),
     "kobox_free": (None, (_BUFFER,)),
 }
@@ -53,7 +51,22 @@ _PROTOTYPES: dict[str, tuple[object, Sequence[object]]] = {
 
 @cache
 def _library() -> ctypes.CDLL:
-    return load(os.path.join(os.path.dirname(__file__), "core.so"), _ABI, _PROTOTYPES)
+    path = os.path.join(os.path.dirname(__file__), "core.so")
+    try:
+        library = ctypes.CDLL(path)
+    except OSError as error:
+        raise KoboxError(
+            f"{path}: the native part cannot be loaded: {error}", hint="Install kobox again: `pip install kobox`."
+        ) from error
+    try:
+        if library.kobox_abi() != _ABI:
+            raise AttributeError
+        for name, (result, arguments) in _PROTOTYPES.items():
+            function = getattr(library, name)
+            function.restype, function.argtypes = result, arguments
+    except AttributeError:
+        raise KoboxError(f"{path}: built from another version of kobox", hint="Install kobox again.") from None
+    return library
 
 
 class _Buffers:
@@ -116,7 +129,7 @@ def gather(paths: bytes, count: int) -> tuple[bytes, list[int]]:
     """
     with _Buffers(2) as results:
         threads = min(processors(), 1 + count // 16)
-        if _library().kobox_gather(paths, count, threads, LIMIT, results.at(0), results.at(1)):
+        if _library().kobox_gather(paths, count, threads, results.at(0), results.at(1)):
             raise MemoryError
         return results[0], array("I", results[1]).tolist()
 
@@ -161,11 +174,6 @@ def trie(keys: Sequence[bytes], values: Sequence[bytes]) -> bytes:
         if status == _NOT_ASCII:
             raise _not_ascii(results[0])
         return results[0]
-
-
-def crc32(data: bytes) -> int:
-    """CRC-32, as zlib has it, in a tenth of its time."""
-    return int(_library().kobox_crc32(data, len(data)))
 
 
 def superfasthash(name: bytes) -> int:

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-
-from kobox.tree import native
+import zlib
 
 _MAGIC = b"kobox depmod 3\n"
 _START = len(_MAGIC) + 4
@@ -42,7 +41,7 @@ class Memory:
                 content = file.readall()
         except OSError:
             return None
-        if head[:-4] != _MAGIC or native.crc32(content) != int.from_bytes(head[-4:], "little"):
+        if head[:-4] != _MAGIC or zlib.crc32(content) != int.from_bytes(head[-4:], "little"):
             return None
         return content
 
@@ -52,6 +51,6 @@ class Memory:
         with contextlib.suppress(OSError):
             os.makedirs(os.path.dirname(self._path), exist_ok=True, mode=0o700)
             with open(aside, "wb", buffering=0) as file:
-                file.write(_MAGIC + native.crc32(content).to_bytes(4, "little"))
+                file.write(_MAGIC + zlib.crc32(content).to_bytes(4, "little"))
                 file.write(content)
             os.rename(aside, self._path)

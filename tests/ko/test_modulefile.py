@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import importlib.util
 import lzma
 import random
 import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -278,6 +280,27 @@ def test_nothing_but_what_is_asked_for_is_imported() -> None:
     code = "import sys, kobox.ko.modulefile; print(*sys.modules)"
     done = subprocess.run([__import__("sys").executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"lzma", "zstandard", "lz4", "asn1crypto", "dataclasses", "pathlib"} & set(done.stdout.split())
+
+
+def test_the_newer_liblzma_and_the_library_s_own_unpack_alike(
+    btrfs: ModuleFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = lzma.compress(btrfs.content, preset=1)
+    assert len(packed) > 256 << 10  # enough for the newer one
+    bad = packed[:1000] + bytes(50) + packed[1050:]
+    for module in ("lzma_mt", "_lzma"):
+        with monkeypatch.context() as patch:
+            if module == "_lzma":
+                patch.setitem(sys.modules, "lzma_mt", None)
+            kind = type(compression.xz_stream(len(packed))).__module__.partition(".")[0]
+            # Where lzma_mt has no wheel it is not installed, and both turns are the library's own.
+            assert kind == (module if importlib.util.find_spec(module) else "_lzma")
+            assert compression.decompress(packed) == btrfs.content
+            for damaged, what in ((packed[:-9], "ends before"), (bad, "damaged xz")):
+                with pytest.raises(ModuleFormatError, match=what):
+                    compression.decompress(damaged)
+            with pytest.raises(ModuleFormatError, match="more than 1000"):
+                compression.decompress(packed, limit=1000)
 
 
 def test_a_signature_with_any_byte_changed_is_told_or_read(cloud_package: Path) -> None:
