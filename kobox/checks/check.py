@@ -66,7 +66,8 @@ class Plan:
     """What to check, and how. `module` is the path of a .ko file, `needs` those that are loaded before it; `kernel` a
     name in the cache; `exercise` is none, auto or the path of a Python file; `seconds` bounds the whole check in wall
     time. `elsewhere` are other kernels of the cache that are asked whether they would load it; with the `source` that
-    it was built from, it is built for each."""
+    it was built from, it is built for each. That they refuse a file which was built for another is a finding only when
+    they were named (`elsewhere_named`)."""
 
     module: str
     kernel: str | None = None
@@ -86,6 +87,7 @@ class Plan:
     checks: tuple[str, ...] = CHECKS
     memory: int = 256 << 20
     elsewhere: tuple[str, ...] = ()
+    elsewhere_named: bool = False
     source: str = ""
 
 
@@ -128,12 +130,14 @@ class Outcome:
     raced: int = 0
     switched: int = 0
     asked: tuple[str, ...] = ()  # other kernels
+    refused: tuple[str, ...] = ()  # those of them that refuse the file as it is
 
 
 @dataclass(slots=True)
 class Report:
     """What a check has found. `unchecked` says in sentences what was not looked at; `places` are the calls that could
-    fail, with their stages; `tried` the faults that were injected; `elsewhere` the other kernels that were asked;
+    fail, with their stages; `tried` the faults that were injected; `elsewhere` the other kernels that were asked,
+    `refused` those of them that refuse the file as it is;
     `seconds` wall time, by part."""
 
     plan: Plan
@@ -154,6 +158,7 @@ class Report:
     crashes: list[Crash] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
     coverage: Coverage | None = None
     unchecked: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -371,10 +376,17 @@ class _Worker:
         begin, plan = time.monotonic(), self._plan
         source = Path(plan.source) if plan.source else None
         try:
-            told = look_elsewhere(Path(plan.module), [Path(path) for path in plan.needs], plan.elsewhere, source)
+            needs = [Path(path) for path in plan.needs]
+            told = look_elsewhere(Path(plan.module), needs, plan.elsewhere, source, news=plan.elsewhere_named)
         except KoboxError as error:  # such as no compiler: the check of this kernel goes on
             told = Elsewhere(unchecked=(f"other kernels: {error.message}",))
-        return Outcome(told.findings, asked=told.asked, unchecked=told.unchecked, seconds=time.monotonic() - begin)
+        return Outcome(
+            told.findings,
+            asked=told.asked,
+            refused=told.refused,
+            unchecked=told.unchecked,
+            seconds=time.monotonic() - begin,
+        )
 
 
 class _Checking:
@@ -452,6 +464,7 @@ class _Checking:
         self.report.seconds[part] = self.report.seconds.get(part, 0.0) + outcome.seconds
         if unit.kind == "elsewhere":
             self.report.elsewhere += outcome.asked
+            self.report.refused += outcome.refused
             self.report.unchecked += outcome.unchecked
             return
         self.report.runs += 1

@@ -1,6 +1,7 @@
 """Other kernels: whether they would load the module too, or, where there is its source, whether it builds for them.
 
-    a .ko     what load_module() of each would say is known from its exports (`kobox.author.explain`): one note for all
+    a .ko     what load_module() of each would say is known from its exports (`kobox.author.explain`): one note for all.
+              It is for one kernel, so that is no news: who has not asked for a kernel by name is only told which refuse
     source    it is built for each, aside, and what was built is looked at in the same way: a note for each that fails
 
 Nothing is booted for it.
@@ -32,18 +33,27 @@ _SAYS_WHY = re.compile(r"\berror: |^ERROR: modpost: ")
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """What came of it: `findings`, the kernels that were asked, and sentences about those that could not be."""
+    """What came of it: `findings`, the kernels that were asked, those of them that refuse the file as it is, and
+    sentences about those that could not be asked."""
 
     findings: tuple[Finding, ...] = ()
     asked: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
 
 
 def look_elsewhere(
-    module: Path, needs: Sequence[Path], names: Sequence[str], source: Path | None = None, builds: Path | None = None
+    module: Path,
+    needs: Sequence[Path],
+    names: Sequence[str],
+    source: Path | None = None,
+    builds: Path | None = None,
+    *,
+    news: bool = True,
 ) -> Elsewhere:
     """Ask the kernels of these names (in the cache) about a module file; `needs` are loaded before it. With the
-    `source` that it was built from, it is built for each; `builds` is where build directories are kept."""
+    `source` that it was built from, it is built for each; `builds` is where build directories are kept. Without `news`
+    there is no finding when kernels refuse the file as it is."""
     from kobox.images.store import Store
 
     store, kernels, unchecked = Store(), [], []
@@ -52,18 +62,22 @@ def look_elsewhere(
             kernels.append(store.get(name))
         except KoboxError as error:
             unchecked.append(f"kernel {name}: {error.message}")
+    refused: dict[str, str] = {}
     if source is None:
-        findings, missed = _of_file(module, needs, kernels)
+        refused, missed = _of_file(module, needs, kernels)
+        findings = [_refused(refused)] if refused and news else []
     else:
         findings, missed = _of_source(module, needs, kernels, source, builds)
-    return Elsewhere(tuple(findings), tuple(kernel.name for kernel in kernels), (*unchecked, *missed))
+    asked = tuple(kernel.name for kernel in kernels)
+    return Elsewhere(tuple(findings), asked, tuple(refused), (*unchecked, *missed))
 
 
 def _of_file(
     module: Path, needs: Sequence[Path], kernels: Sequence[KernelImage]
-) -> tuple[list[Finding], Sequence[str]]:
-    """One note about all kernels that refuse it."""
-    refused, unchecked = [], []
+) -> tuple[dict[str, str], Sequence[str]]:
+    """The kernels that refuse it, and why."""
+    refused: dict[str, str] = {}
+    unchecked = []
     for kernel in kernels:
         try:
             told = _explained(module, needs, kernel)
@@ -71,12 +85,14 @@ def _of_file(
             unchecked.append(f"kernel {kernel.name}: {error.message}")
             continue
         if told.decisive is not None:
-            refused.append(f"{kernel.name} with {told.decisive.errno} ({_reasons(told)})")
-    if not refused:
-        return [], unchecked
-    message = f"this file is refused by {', '.join(refused)}"
+            refused[kernel.name] = f"{kernel.name} with {told.decisive.errno} ({_reasons(told)})"
+    return refused, unchecked
+
+
+def _refused(refused: dict[str, str]) -> Finding:
+    message = f"this file is refused by {', '.join(refused.values())}"
     advice = "Build it for each kernel that it is meant for; `kobox check` of its source says where that does not work."
-    return [Finding(_KIND, Severity.NOTE, message, advice=advice)], unchecked
+    return Finding(_KIND, Severity.NOTE, message, advice=advice)
 
 
 def _of_source(

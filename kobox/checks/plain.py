@@ -26,6 +26,7 @@ def plain_report(report: Report) -> dict[str, Any]:
         "races": {"interruptions": report.raced, "switched": report.switched},
         "exercise": {"calls": report.calls, "abandoned": report.abandoned, "files": report.files},
         "elsewhere": report.elsewhere,
+        "refused_elsewhere": report.refused,
         "loads": report.lives,
         "runs": report.runs,
         "ended": report.ended,

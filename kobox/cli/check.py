@@ -134,6 +134,7 @@ def _plan(
         seconds=arguments.time,
         workers=arguments.jobs,
         elsewhere=others,
+        elsewhere_named=bool(arguments.elsewhere),
         source=arguments.source if not Path(arguments.source).samefile(module.path) else "",
     )
 
@@ -199,8 +200,12 @@ def _summary(report: Report) -> list[str]:
     if report.raced:
         lines.append(f"races     {report.raced} interruptions, {report.switched} times another process came in")
     if report.elsewhere:
-        how = "built for" if report.plan.source else "asked"
-        lines.append(f"elsewhere {how} {', '.join(report.elsewhere)}")
+        if report.refused and not report.plan.elsewhere_named:
+            names = ", ".join(report.refused)
+            lines.append(f"elsewhere refused as it is by {names} (--elsewhere NAME says why)")
+        else:
+            how = "built for" if report.plan.source else "asked"
+            lines.append(f"elsewhere {how} {', '.join(report.elsewhere)}")
     if report.coverage:
         lines += [
             f"coverage  {line}" if not n else f"          {line}" for n, line in enumerate(report.coverage.summary())

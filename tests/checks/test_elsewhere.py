@@ -79,7 +79,10 @@ def test_a_file_that_other_kernels_refuse_is_one_note(
     assert "; other CRCs of " in found.message
     assert f"{sid_kernel.name} with ENOEXEC (another version magic; " in found.message
     assert debian_kernel.name not in found.message
+    assert told.refused == tuple(others)
     assert look_elsewhere(modules("chardev"), [], [debian_kernel.name]).findings == ()
+    quiet = look_elsewhere(modules("chardev"), [], others, news=False)
+    assert (quiet.findings, quiet.refused) == ((), tuple(others))
 
 
 def test_a_kernel_that_is_not_there_is_told(modules: BuiltTestModules) -> None:
@@ -99,6 +102,8 @@ def test_the_command_asks_the_kernels_that_are_named_or_none(
     assert done.returncode == 0
     (report,) = json.loads(kobox_check(tmp_path, modules("hello"), *options).stdout)
     assert trixie_kernel.name in report["elsewhere"]
+    assert trixie_kernel.name in report["refused_elsewhere"]
+    assert report["findings"] == []  # a file is for one kernel: that is no news
     assert debian_kernel.name not in report["elsewhere"]
     (report,) = json.loads(kobox_check(tmp_path, modules("hello"), *options, "--no-elsewhere").stdout)
     assert (report["elsewhere"], report["findings"]) == ([], [])
