@@ -117,7 +117,7 @@ class Allocations:
     def _probe(self, name: str, enter: Any, leave: Any = None, when: int = FROM_MODULE) -> None:
         """A probe on a function, under whichever of its names this kernel has it."""
         for found in (name + suffix for suffix in _SUFFIXES):
-            address = self._box.symbols.find(found)
+            address = self._box.symbols.of_kernel(found)
             if address is not None and not address & 15:  # else it is some file's own copy of an inline function
                 self._examination.probe(found, enter, leave, when=when)
                 return
@@ -381,7 +381,7 @@ class Allocations:
         hit.set_result(thing.slot - ROOM)
         # Until 38931d8989b5 ("mm: Make ksize() a reporting-only function") it might be used whole, and what follows
         # not. slab_build_skb() was made in the same release, for the one caller who lived by that.
-        if "slab_build_skb" not in self._box.symbols:
+        if self._box.symbols.of_kernel("slab_build_skb") is None:
             self._heap.resize(thing, thing.slot - ROOM, thing.slot)
 
     # -- caches ------------------------------------------------------------------------------------------------

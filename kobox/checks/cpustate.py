@@ -71,7 +71,6 @@ class Cpu:
     def __init__(self, box: Box) -> None:
         objects: Objects = box.objects
         self._objects = objects
-        self._read = box.machine.read
         symbols = box.symbols
         if "__preempt_count" in symbols:
             self._count_at = objects.percpu("__preempt_count")
@@ -93,12 +92,12 @@ class Cpu:
     @property
     def current(self) -> int:
         """The task that runs."""
-        return int.from_bytes(self._read(self._current_at, 8), "little")
+        return self._objects.u64(self._current_at)
 
     def state(self, registers: Registers) -> CpuState:
         """What holds now."""
-        count = int.from_bytes(self._read(self._count_at, 4), "little") & 0xFFFFFF
-        rcu = int.from_bytes(self._read(self.current + self._rcu, 4), "little") if self._rcu else 0
+        count = self._objects.u32(self._count_at) & 0xFFFFFF
+        rcu = self._objects.u32(self.current + self._rcu) if self._rcu else 0
         return CpuState(count, bool(registers.rflags & _IF), rcu if rcu < 1 << 31 else 0)
 
     def faults_disabled(self) -> bool:

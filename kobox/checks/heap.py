@@ -297,8 +297,15 @@ class Heap:
 
 
 def _reclaimable_caches(box: Box) -> tuple[dict[int, int], list[int]]:
-    """kmalloc's caches for reclaimable memory, size -> struct kmem_cache, and the sizes of all: read from
-    `kmalloc_caches[type][index]`."""
+    """kmalloc's caches for reclaimable memory, size -> struct kmem_cache, and the sizes of all. They stay."""
+    if "kmalloc's caches" not in box.known:
+        box.known["kmalloc's caches"] = _read_caches(box)
+    found: tuple[dict[int, int], list[int]] = box.known["kmalloc's caches"]
+    return found
+
+
+def _read_caches(box: Box) -> tuple[dict[int, int], list[int]]:
+    """`kmalloc_caches[type][index]`."""
     btf = box.symbols.btf
     table = box.symbols.address("kmalloc_caches")
     own: dict[int, int] = {}

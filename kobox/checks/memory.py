@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import re
 import struct
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -40,6 +41,10 @@ _OF_FREED = re.compile(f"{FREED_BYTE:02x}" * 6 + "[0-9a-f]{4}")  # FREED_BYTE ag
 _ADDRESS = re.compile(r"\b(ffff[0-9a-f]{12})\b")
 # Allocators: what they get of the module's they judge themselves.
 _NO_OBJECTS = {row.name + suffix for row in allocators.ALLOCATORS for suffix in ("", "_noprof")}
+
+
+Rule = tuple[int, tuple[Part, ...], bool]
+"""A function's address, what it does with memory, and whether it copies what is known of the bytes."""
 
 
 class Memory(Check):
@@ -89,30 +94,52 @@ class Memory(Check):
         self._watch.on_report = self._watch.on_local = None
 
     def _set_rules(self) -> None:
-        symbols = self._box.symbols
-        ruled = set()
-        for names, parts, copies in INTERCEPTORS:
-            for name in names.split():
-                if name in symbols and symbols.address(name) not in ruled:
-                    ruled.add(symbols.address(name))
-                    self._watch.rule(symbols.address(name), *parts, copies=copies)
+        imports = tuple(wanted.name for wanted in self._examination.file.imports)
+        known = self._box.known.setdefault("rules of memory", {})
+        if imports not in known:
+            known[imports] = list(self._find_rules(imports))
+        for address, parts, copies in (*known[imports], *self._rules_of_modules(imports)):
+            self._watch.rule(address, *parts, copies=copies)
+        called = {name for name in imports if self._box.symbols.of_kernel(name) is not None}
         for name, (buffer, size) in PRINTERS.items():
-            if name in symbols:
+            if name in called:
                 self._examination.probe(name, partial(self._prints, buffer, size), self._printed, when=FROM_MODULE)
         for name, (most, whole) in APPENDERS.items():
-            if name in symbols:
+            if name in called:
                 self._examination.probe(name, partial(self._appends, most, whole), when=FROM_MODULE)
         self._texts = Texts(self._examination, self._bad_mark)
-        if "simple_read_from_buffer" in symbols:
+        if "simple_read_from_buffer" in called:
             self._examination.probe("simple_read_from_buffer", self._shown_to_reader, when=FROM_MODULE)
-        for name in (wanted.name for wanted in self._examination.file.imports):
-            address = symbols.find(name)
-            if address is None or address in ruled or address & 15 or name in _NO_OBJECTS:
-                continue
-            given = (symbols.btf.parameters(name) or ())[:6]
-            numbers = [n for n, parameter in enumerate(given) if self._is_object(parameter.type)]
-            if numbers:
-                self._watch.rule(address, *(Part(OBJECT, n, CONSTANT, 1) for n in numbers[:3]))
+
+    def _find_rules(self, imports: Sequence[str]) -> Iterator[Rule]:
+        """Those for the kernel's own functions, which stay where they are."""
+        symbols, ruled = self._box.symbols, set()
+        for names, parts, copies in INTERCEPTORS:
+            for name in names.split():
+                address = symbols.of_kernel(name)
+                if address is not None and address not in ruled:
+                    ruled.add(address)
+                    yield address, parts, copies
+        for name in imports:
+            address = symbols.of_kernel(name)
+            if address is not None and address not in ruled:
+                yield from self._rule_for_objects(name, address)
+
+    def _rules_of_modules(self, imports: Sequence[str]) -> Iterator[Rule]:
+        """Those for functions of other modules."""
+        symbols = self._box.symbols
+        for name in imports:
+            if symbols.of_kernel(name) is None and (address := symbols.find(name)) is not None:
+                yield from self._rule_for_objects(name, address)
+
+    def _rule_for_objects(self, name: str, address: int) -> Iterator[Rule]:
+        """A function that is handed objects must get good ones."""
+        if address & 15 or name in _NO_OBJECTS:
+            return
+        given = (self._box.symbols.btf.parameters(name) or ())[:6]
+        numbers = [n for n, parameter in enumerate(given) if self._is_object(parameter.type)]
+        if numbers:
+            yield address, tuple(Part(OBJECT, n, CONSTANT, 1) for n in numbers[:3]), False
 
     def _is_object(self, kind: str) -> bool:
         """Whether a parameter is a pointer to a structure that takes room: a lock's class, for one, takes none."""

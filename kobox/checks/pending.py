@@ -214,8 +214,10 @@ class Pending:
         if not stack <= at < stack + _STACK_SIZE:
             return ()
         low, high = _span(module)
-        words = struct.unpack_from(f"<{(stack + _STACK_SIZE - at) // 8}Q", self._read(at, stack + _STACK_SIZE - at))
-        if not any(low <= word < high for word in words):
+        words = self._read(at, stack + _STACK_SIZE - at)
+        if low >> 24 == high >> 24 and (low >> 24).to_bytes(5, "little") not in words:
+            return ()
+        if not any(low <= word < high for word in struct.unpack_from(f"<{len(words) // 8}Q", words)):
             return ()
         frames = self._box.unwinder.asleep(task)
         if any(self._box.symbols.describe(frame.inside).startswith(_AWAITED) for frame in frames):

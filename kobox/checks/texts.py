@@ -68,14 +68,15 @@ class Texts:
         self._bad = bad
         self._lent = 0  # where the page ended that was lent last
         symbols, sequence = examination.box.symbols, "sysfs_kf_seq_show"
+        imports = {wanted.name for wanted in examination.file.imports if symbols.of_kernel(wanted.name) is not None}
         for name, number in FORMATS.items():
             for found in (name, f"{name}_noprof"):
-                if found in symbols:
+                if found in imports:
                     examination.probe(found, partial(self._prints, number), when=FROM_MODULE)
         for name in NUMBERS:
-            if name in symbols:
+            if name in imports:
                 examination.probe(name, self._parses, when=FROM_MODULE)
-        if sequence in symbols and symbols.btf.has("seq_file", "buf"):
+        if symbols.of_kernel(sequence) is not None and symbols.btf.has("seq_file", "buf"):
             self._buffer_at = symbols.btf.offset("seq_file", "buf")
             examination.probe(sequence, self._lends, self._takes_back)
 

@@ -125,6 +125,7 @@ class Box(Kernel):
         self._shares: Any = None
         if about.get("shares"):
             self._resume_shares(about["shares"])
+        self.known: dict[str, Any] = {}  # what others have found out of this kernel, for as long as it runs
         self.requests: list[list[str]] = []  # the programs that the kernel ran, with their arguments
 
     # -- life --------------------------------------------------------------------------------------------------

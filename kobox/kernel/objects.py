@@ -31,6 +31,8 @@ class Objects:
     def __init__(self, box: Box) -> None:
         self._machine = box.machine
         self._places = box.places
+        # Where the kernel has all RAM in one piece: most objects lie there, and need no walk through page tables.
+        self._direct = self._direct_map()
         self._percpu: int | None = None
 
     # -- where things are --------------------------------------------------------------------------------------
@@ -70,7 +72,7 @@ class Objects:
     def number(self, address: int, path: str) -> int:
         """The value of a member: an unsigned number, a pointer."""
         offset, size, _ = self._places.member(path)
-        return int.from_bytes(self._machine.read(address + offset, size), "little")
+        return self._number(address + offset, size)
 
     def text(self, address: int, path: str) -> str:
         """The text of a member that is an array of characters, or points to some; "" when it points nowhere."""
@@ -92,11 +94,29 @@ class Objects:
 
     def u64(self, address: int) -> int:
         """The 64-bit number there."""
-        return int.from_bytes(self._machine.read(address, 8), "little")
+        return self._number(address, 8)
 
     def u32(self, address: int) -> int:
         """The 32-bit number there."""
-        return int.from_bytes(self._machine.read(address, 4), "little")
+        return self._number(address, 4)
+
+    def _number(self, address: int, size: int) -> int:
+        place = address - self._direct
+        if 0 <= place <= self._machine.ram_size - size:
+            return int.from_bytes(self._machine.ram[place : place + size], "little")
+        return int.from_bytes(self._machine.read(address, size), "little")
+
+    def _direct_map(self) -> int:
+        """`page_offset_base` (arch/x86/mm/kaslr.c), if RAM is really there."""
+        try:
+            variable = self._places.address("page_offset_base")
+            base = int.from_bytes(self._machine.read(variable, 8), "little")
+            last = self._machine.ram_size - 4096
+            if self._machine.translate(base) == 0 and self._machine.translate(base + last) == last:
+                return base
+        except (KoboxError, ValueError):
+            pass
+        return 1 << 64  # no address is behind that
 
     # -- lists and trees ---------------------------------------------------------------------------------------
 

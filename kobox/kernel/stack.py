@@ -83,7 +83,7 @@ class Unwinder:
         self._kernel: dict[int, _Orc | None] = {}
         self._modular: dict[int, _Orc | None] = {}
         self._modular_at: tuple[int, int] | None = None
-        self._walks: dict[tuple[int, int, int, int], _KeptWalk] = {}
+        self._walks: dict[tuple[int, int, int, int], _KeptWalk | None] = {}
         self._tables = self._find_tables()
         self._tree = self._address("mod_tree")
         self._text = (self._address("_stext") or 0, self._address("_etext") or 0)
@@ -111,12 +111,15 @@ class Unwinder:
             return known.frames
         walk = _Walk(self, now)
         frames = tuple(walk.frames(limit))
-        kept = _KeptWalk.of(walk.seen, frames) if walk.by_stack_alone else None
-        if kept is not None:
-            if len(self._walks) >= _KEPT_WALKS:
-                self._walks.clear()
-            self._walks[key] = kept
+        if walk.by_stack_alone:
+            self._keep(key, walk.seen, frames)
         return frames
+
+    def _keep(self, key: tuple[int, int, int, int], seen: dict[int, int], frames: tuple[StackFrame, ...]) -> None:
+        """Remember a walk, if it is made for the second time: most are made once."""
+        if len(self._walks) >= _KEPT_WALKS:
+            self._walks.clear()
+        self._walks[key] = _KeptWalk.of(seen, frames) if key in self._walks else None
 
     def _is_still_so(self, known: _KeptWalk) -> bool:
         try:
