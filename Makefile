@@ -28,6 +28,7 @@ test: $(READY) lint ## lint, types and all tests
 bench: $(READY) ## how fast and how small: the table of docs/speed.md
 	$(BIN)/python bench/box.py
 	$(BIN)/python bench/check.py
+	$(BIN)/python bench/watched.py
 	$(BIN)/python bench/shell.py
 
 bench-wire: $(READY) ## network cards, joined boxes and disks: how fast

@@ -122,9 +122,8 @@ class LeftBehind(Check):
                 self._probe(call.function, entry, back, when=when)
         for call in resource.undone if seen else ():
             if call.function in self._symbols:
-                self._probe(
-                    call.function, partial(self._undoing, number, call), None, when=FROM_MODULE if resource.own else 0
-                )
+                own = resource.own or not call.keyed
+                self._probe(call.function, partial(self._undoing, number, call), None, when=FROM_MODULE if own else 0)
 
     def _probe(self, function: str, entry: Callable[[Hit], Any], back: Any, *, when: int = 0) -> None:
         self._examination.probe(function, entry, back, when=when)
@@ -174,7 +173,9 @@ class LeftBehind(Check):
 
     def _undoing(self, number: int, call: Call, hit: Hit) -> None:
         noted = self._made.get(number)
-        if noted:
+        if noted and not call.keyed:
+            noted.clear()
+        elif noted:
             with suppress(KoboxError, ValueError):
                 for key in self._keys(call, hit):
                     if found := noted.get(key):

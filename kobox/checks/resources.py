@@ -39,6 +39,11 @@ class Call:
     success: str = ""
 
     @property
+    def keyed(self) -> bool:
+        """Whether it says which thing it is about."""
+        return bool(self.result) or any("KEY" in token for token in self.arguments)
+
+    @property
     def returns(self) -> bool:
         """Whether its result must be known."""
         return bool(self.result or self.success or any(token.startswith("*") for token in self.arguments))

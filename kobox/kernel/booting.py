@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kobox.errors import BoxError, SnapshotError
 from kobox.images.store import KernelImage, Store
 from kobox.kernel import guest, snapshots
-from kobox.kernel.box import Box
-from kobox.kernel.processes import Limits
 from kobox.machine.pc import Machine
+
+if TYPE_CHECKING:
+    from kobox.kernel.box import Box
 
 MEMORY = 256 << 20
 Progress = Callable[[str, int, int], None]
@@ -84,6 +86,8 @@ def _works(image: KernelImage, place: Path) -> bool:
     box = resume(image, place)
     if box is None:
         return False
+    from kobox.kernel.processes import Limits
+
     with box:
         try:
             return box.syscall("getpid", limits=Limits(timeout=60, cpu=2)) > 0
@@ -117,6 +121,9 @@ def resume(image: KernelImage, place: Path) -> Box | None:
         machine = Machine(found.memory, ram_fd=found.fd)
     finally:
         os.close(found.fd)
+    # Imported late: it takes as long as the snapshot's sum, which is made meanwhile.
+    from kobox.kernel.box import Box
+
     try:
         machine.load_state(found.state)
         box = Box(image, machine, found.about, place, found.state)

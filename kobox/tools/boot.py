@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from kobox.errors import KoboxError, SigningError
 from kobox.images.store import KernelImage, Store
 from kobox.kernel import booting
-from kobox.kernel.box import Box
 
 if TYPE_CHECKING:
     from cryptography import x509
 
+    from kobox.kernel.box import Box
     from kobox.tree.moduletree import ModuleTree
 
 Certificate: TypeAlias = "x509.Certificate | bytes | str | os.PathLike[str]"
