@@ -43,6 +43,8 @@ _ADDRESS = re.compile(r"\b(ffff[0-9a-f]{12})\b")
 _NO_OBJECTS = {row.name + suffix for row in allocators.ALLOCATORS for suffix in ("", "_noprof")}
 
 
+_PRINTED = 4096  # the largest buffer whose room is looked at before something is printed into it
+
 Rule = tuple[int, tuple[Part, ...], bool]
 """A function's address, what it does with memory, and whether it copies what is known of the bytes."""
 
@@ -154,8 +156,11 @@ class Memory(Check):
     # -- what the watcher sees ---------------------------------------------------------------------------------
 
     def _prints(self, buffer: int, size: int, hit: Any) -> None:
-        limit = hit.args[size] if size >= 0 else 1 << 20
-        hit.data = hit.args[buffer], limit, self._examination.trace(hit)
+        address, limit = hit.args[buffer], hit.args[size] if size >= 0 else 1 << 20
+        if limit <= _PRINTED and address >> 63 and self._first_bad(address, limit) is None:
+            hit.awaited = False  # whatever it prints, there is room
+            return
+        hit.data = address, limit, self._examination.trace(hit)
 
     def _printed(self, hit: Any) -> None:
         address, limit, trace = hit.data
@@ -181,10 +186,16 @@ class Memory(Check):
     def _look_at_written(self, address: int, size: int, trace: Trace, through: str) -> None:
         if not address >> 63 or not 0 < size < 1 << 20:
             return
+        if (bad := self._first_bad(address, size)) is not None:
+            place, mark = bad
+            self._bad_mark(address + place, size - place, True, mark, trace, through)
+
+    def _first_bad(self, address: int, size: int) -> tuple[int, int] | None:
+        """The first of these bytes that must not be touched, and its mark."""
         marks = self._watch.marks(address, size)
-        bad = next((n for n, mark in enumerate(marks) if mark & 0x80 and mark != 0xFF), None)
-        if bad is not None:
-            self._bad_mark(address + bad, size - bad, True, marks[bad], trace, through)
+        if marks.isascii():  # the usual case: none has the bit that says so
+            return None
+        return next(((n, mark) for n, mark in enumerate(marks) if mark & 0x80 and mark != 0xFF), None)
 
     def _shown_to_reader(self, hit: Any) -> None:
         """simple_read_from_buffer(to, count, ppos, from, available): what of the buffer goes to user space."""

@@ -42,6 +42,7 @@ class Hit:
             None  # in on_return: what the function returns, as a signed number (of its int: 32 bits)
         )
         self.skipped = False
+        self.awaited = True  # on_entry says False when it need not be told of this call's return
         self.data: Any = None  # whatever on_entry wants to keep for on_return
 
     @property
@@ -270,7 +271,7 @@ class Probes:
         probe.hits += 1
         if probe.on_entry:
             probe.on_entry(hit)
-        if probe.on_return and not hit.skipped:
+        if probe.on_return and hit.awaited and not hit.skipped:
             site = hit.caller
             self._returning.setdefault(site, []).append((hit.registers.rsp + 8, hit))
             if site not in self._return_sites:
