@@ -9,6 +9,7 @@ Exit status: 0 done; 1 it failed, and standard error says why; 2 wrong usage; 13
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import importlib
 import os
@@ -46,23 +47,23 @@ def entry() -> NoReturn:
     """The console script: `main`, and then the end of the process. The interpreter is not taken down piece by piece,
     and emulators are not: that takes as long as a module's life in a box."""
     status = main()
-    try:
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:  # nobody reads any more
-        pass
-    else:
-        threading = sys.modules.get("threading")
-        if threading is None or threading.active_count() == 1:
-            os._exit(status)
-    sys.exit(status)
+    threading = sys.modules.get("threading")
+    if threading is not None and threading.active_count() > 1:
+        sys.exit(status)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # nobody reads any more
+            stream.flush()
+    os._exit(status)
 
 
 def main() -> int:
     """Run the command line. Raises `SystemExit` for wrong usage, and when help was asked for."""
     # Imports make many objects and no garbage: the collector would only go through them again and again.
     gc.set_threshold(100_000)
+    for name in ("stdout", "stderr"):  # closed by whoever called: nobody wants to read, and everybody may write
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for the rest of the process
     called_as = os.path.basename(sys.argv[0])
     if called_as in MULTICALL:
         return run(called_as, sys.argv[1:], prog=called_as)
