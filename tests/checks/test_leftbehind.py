@@ -181,3 +181,10 @@ def test_pairs_are_known_by_their_names() -> None:
     assert "inet_del_protocol" in pairs.counterparts("inet_add_protocol")
     assert not list(pairs.counterparts("add_timer_on"))
     assert not list(pairs.counterparts("kmalloc"))
+
+
+def test_a_call_without_a_key_is_about_all_of_a_kind() -> None:
+    assert not parse_call("rtnl_unregister_all").keyed
+    assert not parse_call("forget_all(_)").keyed
+    assert parse_call("__rtnl_unregister_many(KEY)").keyed
+    assert parse_call("KEY = class_create(NAME)").keyed
