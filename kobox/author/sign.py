@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from kobox.author.files import write_aside
 from kobox.author.keys import PrivateKey
 from kobox.errors import ModuleFormatError, SigningError
-from kobox.ko.compression import recognise
+from kobox.ko.compression import read_file, recognise
 from kobox.ko.signature import MARKER, PKCS7, strip
 
 HASHES: dict[str, type[hashes.HashAlgorithm]] = {
@@ -122,7 +122,7 @@ def unsigned(path: Path) -> bytes:
 
 
 def _module(path: Path) -> bytes:
-    data = path.read_bytes()
+    data = read_file(path)
     kind = recognise(data[:16])
     if kind:
         raise ModuleFormatError(

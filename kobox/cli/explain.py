@@ -90,8 +90,9 @@ def _explain_file(arguments: argparse.Namespace) -> int:
     from kobox.author.explain import explain, try_in_box
     from kobox.cli.progress import ProgressLine
     from kobox.images.store import Store
+    from kobox.ko.compression import read_file
 
-    data = arguments.file.read_bytes()
+    data = read_file(arguments.file)
     conditions = _conditions(arguments)
     store = Store()
     progress = ProgressLine(quiet=arguments.json)

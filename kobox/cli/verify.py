@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kobox.author.verify import Verdict, verify
+from kobox.ko.compression import read_file
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -31,7 +32,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     rows = []
     valid = True
     for path in arguments.files:
-        verdict = verify(path.read_bytes(), trusted, path=str(path))
+        verdict = verify(read_file(path), trusted, path=str(path))
         valid = valid and verdict.valid is True
         if arguments.json:
             rows.append({"file": str(path), **dataclasses.asdict(verdict)})

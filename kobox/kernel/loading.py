@@ -6,10 +6,10 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from kobox.errors import KoboxError
+from kobox.ko import compression
 
 if TYPE_CHECKING:
     from kobox.kernel.box import Box
@@ -54,16 +54,12 @@ def module_bytes(source: str | os.PathLike[str] | bytes | IO[bytes]) -> tuple[st
     path = ""
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
-        data = Path(path).read_bytes()
+        data = compression.read_file(path)
     elif isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)
     else:
         path, data = getattr(source, "name", ""), source.read()
-    if data.startswith((b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"\x1f\x8b", b"\x04\x22\x4d\x18", b"\x02\x21\x4c\x18")):
-        from kobox.ko.compression import decompress
-
-        data = decompress(data, path=str(path))
-    return str(path), data
+    return str(path), compression.decompress(data, path=str(path))
 
 
 def _traceable(image: bytes) -> int:

@@ -11,6 +11,7 @@ Whatever a file claims of its size, memory grows only with what really comes out
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from kobox.errors import ModuleFormatError
 
 # The largest modules there are, with debug information, reach some 500 MB.
 LIMIT = 1 << 30
+HEAD = 8  # bytes that `recognise` needs
 _STEP = 1 << 20
 # A dictionary larger than any that the kernel's build or a distribution uses; beyond it a header is lying.
 _WINDOW = 128 << 20
@@ -42,6 +44,15 @@ def recognise(head: bytes) -> str:
         if head.startswith(magic):
             return name
     return ""
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a module's file, packed or not. Raises `OSError`; `ModuleFormatError` for more than `LIMIT`."""
+    with open(path, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > LIMIT:
+            raise ModuleFormatError(f"{size} bytes are more than any module has", path=os.fspath(path))
+        return file.readall()
 
 
 def decompress(data: bytes, *, path: str = "", limit: int = LIMIT) -> bytes:

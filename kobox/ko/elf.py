@@ -10,7 +10,6 @@ Source: System V ABI, chapters 4 and 5 (elf.h). Nothing is read before it is ask
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
@@ -117,29 +116,6 @@ class BytesSource:
         if offset + size > self.size:
             raise beyond(self, offset, size)
         return self.data[offset : offset + size]
-
-
-class FileSource:
-    """An object in an open file, of which only what is asked for is read.
-
-    pread, not mmap: a file that shrinks while it is read gives an error here, and SIGBUS there.
-    """
-
-    __slots__ = ("_fd", "path", "size")
-
-    def __init__(self, fd: int, size: int, path: str = "") -> None:
-        self._fd = fd
-        self.path = path
-        self.size = size
-
-    def read(self, offset: int, size: int) -> bytes:
-        """Exactly `size` bytes; `ModuleFormatError` when the file does not have them."""
-        if offset + size > self.size:
-            raise beyond(self, offset, size)
-        data = os.pread(self._fd, size, offset)
-        if len(data) != size:
-            raise beyond(self, offset, size)
-        return data
 
 
 def beyond(source: Source, offset: int, size: int) -> ModuleFormatError:

@@ -59,8 +59,7 @@ class ModuleFile:
             data = source
         else:
             self.path = os.fspath(source)
-            with open(self.path, "rb", buffering=0) as file:
-                data = file.readall()
+            data = compression.read_file(self.path)
         self.compression = compression.recognise(data)
         """`""`, `gzip`, `xz`, `zstd` or `lz4`."""
         self.content = compression.decompress(data, path=self.path) if self.compression else data

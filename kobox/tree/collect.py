@@ -84,8 +84,12 @@ def _read_here(files: Sequence[str]) -> list[Facts]:
             found[number] = read_facts(files[number])
 
     with ThreadPoolExecutor(workers) as pool:
-        for done in [pool.submit(work) for _ in range(workers)]:
-            done.result()
+        try:
+            for done in [pool.submit(work) for _ in range(workers)]:
+                done.result()
+        finally:
+            for _ in numbers:  # whoever was interrupted does not wait for all the rest
+                pass
     return found
 
 

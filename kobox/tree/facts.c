@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define VERSION_SIZE 64
+#define LARGEST (1u << 30) /* no part of a module is: what claims to be is not believed, but looked at by Python */
 #define NOTHING {(const uint8_t *)"", 0}
 
 /* What the class and the byte order make different. */
@@ -43,6 +44,19 @@ static uint64_t number(const struct layout *layout, const uint8_t *at, int size)
     ((layout)->wide ? number(layout, (at) + offsetof(Elf64_##type, name), sizeof(((Elf64_##type *)0)->name)) \
                     : number(layout, (at) + offsetof(Elf32_##type, name), sizeof(((Elf32_##type *)0)->name)))
 
+int read_file(int fd, uint8_t *to, uint64_t offset, uint64_t size)
+{
+    for (uint64_t done = 0; done < size;) {
+        ssize_t got = pread(fd, to + done, size - done, (off_t)(offset + done));
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return -1;
+        done += (uint64_t)got;
+    }
+    return 0;
+}
+
 /* `size` bytes at `offset` of the module; NULL when the file does not have them. Those of a file are in the reader's
  * buffer number `slot` until that is used again. */
 static const uint8_t *get(struct reader *reader, int slot, uint64_t offset, uint64_t size)
@@ -51,18 +65,12 @@ static const uint8_t *get(struct reader *reader, int slot, uint64_t offset, uint
         return NULL;
     if (reader->data || !size)
         return reader->data ? reader->data + offset : (const uint8_t *)"";
+    if (size > LARGEST)
+        return NULL;
     struct buffer *buffer = &reader->slots[slot];
     buffer->size = 0;
     uint8_t *to = take(buffer, size);
-    for (uint64_t done = 0; to && done < size;) {
-        ssize_t got = pread(reader->fd, to + done, size - done, (off_t)(offset + done));
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return NULL;
-        done += (uint64_t)got;
-    }
-    return to;
+    return to && !read_file(reader->fd, to, offset, size) ? to : NULL;
 }
 
 struct elf {

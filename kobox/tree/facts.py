@@ -10,6 +10,8 @@ here.
 
 from __future__ import annotations
 
+import os
+import stat
 import struct
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -86,11 +88,16 @@ def read_facts(path: str) -> Facts:
     from kobox.tree import native
 
     try:
-        with open(path, "rb", buffering=0) as file:
-            content = compression.decompress(file.readall(), path=path)
-        packed = native.facts_of(content)
-        if packed is not None:
-            return Facts(packed)
+        with open(path, "rb", buffering=0, opener=_at_once) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ModuleFormatError("not a regular file", path=path)
+            head = file.read(compression.HEAD)
+            # What is not packed, gather.c has seen and left: something is wrong with it.
+            if compression.recognise(head) and status.st_size <= compression.LIMIT:
+                packed = native.facts_of(compression.decompress(head + file.readall(), path=path))
+                if packed is not None:
+                    return Facts(packed)
         from kobox.ko.modulefile import ModuleFile
 
         return _unusual(ModuleFile(path))
@@ -99,6 +106,11 @@ def read_facts(path: str) -> Facts:
     except OSError as error:
         text = f"{path}: {error.strerror}"
     return Facts.of((b"", b"", b"", b"", b"", text.encode("utf-8", "surrogateescape")))
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Opens a FIFO without waiting for somebody to write there."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _unusual(module: ModuleFile) -> Facts:

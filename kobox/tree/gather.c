@@ -36,22 +36,6 @@ struct worker {
     pthread_t thread;
 };
 
-static int read_all(int fd, struct buffer *file, size_t size)
-{
-    file->size = 0;
-    uint8_t *to = take(file, size);
-    size_t done = 0;
-    while (to && done < size) {
-        ssize_t got = pread(fd, to + done, size - done, (off_t)done);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return -1;
-        done += (size_t)got;
-    }
-    return to ? 0 : -1;
-}
-
 static int read_module(struct worker *worker, int fd, uint32_t sizes[FIELDS])
 {
     struct reader *reader = &worker->reader;
@@ -66,9 +50,11 @@ static int read_module(struct worker *worker, int fd, uint32_t sizes[FIELDS])
     reader->size = (uint64_t)status.st_size;
     reader->data = NULL;
     if (reader->size <= SMALL) {
-        if (read_all(fd, &worker->file, reader->size))
+        worker->file.size = 0;
+        uint8_t *to = take(&worker->file, reader->size);
+        if (!to || read_file(fd, to, 0, reader->size))
             return -1;
-        reader->data = worker->file.data;
+        reader->data = to;
     }
     return read_facts(reader, &worker->facts, sizes);
 }
@@ -81,7 +67,7 @@ static void *run(void *argument)
         struct place *place = &work->places[i];
         place->thread = worker->number;
         place->start = worker->facts.size;
-        int fd = open(work->paths[i], O_RDONLY | O_CLOEXEC);
+        int fd = open(work->paths[i], O_RDONLY | O_CLOEXEC | O_NONBLOCK);
         place->is_left = fd < 0 || read_module(worker, fd, place->sizes);
         if (fd >= 0)
             close(fd);

@@ -129,6 +129,8 @@ static void look_at(struct worker *worker, int directory, const char *place, con
         if (is_link)
             is_directory = known && S_ISDIR(status.st_mode);
     }
+    if (is_link && known && !is_directory && !S_ISREG(status.st_mode))
+        return; /* a FIFO or a device, whatever it is called */
     if (length && !is_directory)
         put_module(worker, place, name, length, known ? &status : NULL);
     if (length || !is_directory || (is_link && was_seen(walk, &status)))

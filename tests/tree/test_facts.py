@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import struct
 from pathlib import Path
@@ -15,6 +16,7 @@ from kobox.errors import ModuleFormatError
 from kobox.ko.modulefile import ModuleFile
 from kobox.tree import collect, native
 from kobox.tree.facts import ALIASES, ERROR, EXPORTS, NEEDS, SOFTDEPS, Facts, _unusual, read_facts
+from kobox.tree.search import SearchConfig, find_modules
 from tests.kmod_fixtures import ARMHF, CLOUD, S390X, packaged_tree
 from tests.tree.module_maker import make_module
 
@@ -26,6 +28,30 @@ def fields(facts: Facts, number: int = 0) -> list[bytes]:
 def natively(content: bytes) -> Facts | None:
     packed = native.facts_of(content)
     return None if packed is None else Facts(packed)
+
+
+def test_what_is_no_file_or_far_too_large_is_told_at_once(tmp_path: Path, cloud_package: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.ko")
+    huge = tmp_path / "huge.ko"
+    huge.write_bytes(b"\0" * 64)
+    os.truncate(huge, 60 << 30)
+    packed = tmp_path / "packed.ko.xz"
+    packed.write_bytes(b"\xfd7zXZ\0")
+    os.truncate(packed, 60 << 30)
+    module = next(cloud_package.rglob("dummy.ko"))
+    facts = collect.read_all([str(path) for path in (tmp_path / "fifo.ko", huge, packed, module)])
+    errors = [facts.field(number, ERROR).decode() for number in range(facts.count)]
+    assert errors[0].endswith("fifo.ko: not a regular file")
+    assert errors[1].endswith("huge.ko: 64424509440 bytes are more than any module has")
+    assert errors[2].endswith("packed.ko.xz: 64424509440 bytes are more than any module has")
+    assert errors[3] == ""
+    assert facts.field(3, NEEDS)
+
+
+def test_a_fifo_in_the_tree_is_no_module(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.ko")
+    (tmp_path / "gone.ko").symlink_to("nowhere")
+    assert [found.path for found in find_modules(str(tmp_path), SearchConfig())] == ["gone.ko"]  # that is told of
 
 
 @pytest.mark.parametrize("package", [CLOUD, S390X, ARMHF], ids=["64-bit", "big-endian", "32-bit"])
