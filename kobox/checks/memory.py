@@ -43,6 +43,7 @@ _ADDRESS = re.compile(r"\b(ffff[0-9a-f]{12})\b")
 _NO_OBJECTS = {row.name + suffix for row in allocators.ALLOCATORS for suffix in ("", "_noprof")}
 
 
+_LONGEST = 1 << 20  # what is printed or added to is no longer
 _PRINTED = 4096  # the largest buffer whose room is looked at before something is printed into it
 
 Rule = tuple[int, tuple[Part, ...], bool]
@@ -156,8 +157,8 @@ class Memory(Check):
     # -- what the watcher sees ---------------------------------------------------------------------------------
 
     def _prints(self, buffer: int, size: int, hit: Any) -> None:
-        address, limit = hit.args[buffer], hit.args[size] if size >= 0 else 1 << 20
-        if limit <= _PRINTED and address >> 63 and self._first_bad(address, limit) is None:
+        address, limit = hit.args[buffer], hit.args[size] if size >= 0 else _LONGEST
+        if limit <= _PRINTED and address >> 63 and self._watch.first_bad(address, limit) is None:
             hit.awaited = False  # whatever it prints, there is room
             return
         hit.data = address, limit, self._examination.trace(hit)
@@ -170,32 +171,17 @@ class Memory(Check):
         """Before something is added to a string: look where it will lie."""
         to, addition = hit.args[0], hit.args[1]
         with suppress(ValueError):
-            start, size = self._string_length(hit, to), self._string_length(hit, addition)
+            start, size = len(hit.text(to, _LONGEST)), len(hit.text(addition, _LONGEST))
             size = min(size, hit.args[most]) if most >= 0 else size
             size = max(min(size, hit.args[whole] - start - 1), -1) if whole >= 0 else size
             self._look_at_written(to + start, size + 1, self._examination.trace(hit), str(hit.probe.where))
 
-    @staticmethod
-    def _string_length(hit: Any, address: int) -> int:
-        """Raises `ValueError` where no memory is."""
-        size = 0
-        while b"\0" not in (piece := hit.read(address + size, 64 - (address + size & 63))):
-            size += len(piece)
-        return size + int(piece.index(b"\0"))
-
     def _look_at_written(self, address: int, size: int, trace: Trace, through: str) -> None:
-        if not address >> 63 or not 0 < size < 1 << 20:
+        if not address >> 63 or not 0 < size < _LONGEST:
             return
-        if (bad := self._first_bad(address, size)) is not None:
+        if (bad := self._watch.first_bad(address, size)) is not None:
             place, mark = bad
             self._bad_mark(address + place, size - place, True, mark, trace, through)
-
-    def _first_bad(self, address: int, size: int) -> tuple[int, int] | None:
-        """The first of these bytes that must not be touched, and its mark."""
-        marks = self._watch.marks(address, size)
-        if marks.isascii():  # the usual case: none has the bit that says so
-            return None
-        return next(((n, mark) for n, mark in enumerate(marks) if mark & 0x80 and mark != 0xFF), None)
 
     def _shown_to_reader(self, hit: Any) -> None:
         """simple_read_from_buffer(to, count, ppos, from, available): what of the buffer goes to user space."""

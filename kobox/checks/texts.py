@@ -82,26 +82,25 @@ class Texts:
 
     def _prints(self, number: int, hit: Any) -> None:
         with suppress(ValueError):
-            strings = strings_of(_text_at(hit, hit.args[number]), lambda n: _argument(hit, number + 1 + n))
+            strings = strings_of(hit.text(hit.args[number]), lambda n: _argument(hit, number + 1 + n))
             for address, limit in strings:
                 if address >> 63 and address < (1 << 64) - 4096:
-                    self._look(hit, address, min(len(_text_at(hit, address, limit)) + 1, limit))
+                    self._look(hit, address, min(len(hit.text(address, limit)) + 1, limit))
 
     def _parses(self, hit: Any) -> None:
         address = hit.args[0]
         if address >> 63:
             with suppress(ValueError):
-                text = _text_at(hit, address, 64)
+                text = hit.text(address, 64)
                 digits = re.match(rb"[-+]?[0-9A-Fa-fxX]*\n?", text)
                 self._look(hit, address, (digits.end() if digits else 0) + 1)
 
     def _look(self, hit: Any, address: int, size: int) -> None:
         """Whether a string may be read; only the first byte that may not is told of."""
-        marks = self._watch.marks(address, size)
-        wrong = next((n for n, mark in enumerate(marks) if mark & 0x80 and mark != 0xFF), None)
-        if wrong is not None:
+        if (wrong := self._watch.first_bad(address, size)) is not None:
+            place, mark = wrong
             trace = self._examination.trace(hit)
-            self._bad(address + wrong, size - wrong, False, marks[wrong], trace, str(hit.probe.where).lstrip("_"))
+            self._bad(address + place, size - place, False, mark, trace, str(hit.probe.where).lstrip("_"))
 
     # -- attributes of sysfs -----------------------------------------------------------------------------------
 
@@ -148,11 +147,3 @@ def _argument(hit: Any, number: int) -> int:
     if number < 6:
         return int(hit.args[number])
     return int.from_bytes(hit.read(hit.registers.rsp + 8 * (number - 5), 8), "little")
-
-
-def _text_at(hit: Any, address: int, limit: int = _LONGEST) -> bytes:
-    """A string without its NUL. Raises `ValueError` where there is no memory."""
-    text = b""
-    while len(text) < limit and b"\0" not in text:
-        text += hit.read(address + len(text), min(64 - (address + len(text) & 63), limit - len(text)))
-    return text.partition(b"\0")[0]

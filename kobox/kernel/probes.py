@@ -79,12 +79,16 @@ class Hit:
         return self._machine.read(address, size)
 
     def string(self, address: int, limit: int = 4096) -> str:
-        """A C string."""
+        """A C string, `limit` bytes of it at most. Raises `ValueError` where no memory is."""
+        return self.text(address, limit).decode(errors="backslashreplace")
+
+    def text(self, address: int, limit: int = 4096) -> bytes:
+        """The bytes of a C string without its NUL. Raises as `string` does."""
         out = b""
         while 0 not in out and len(out) < limit:
-            size = min(64, 4096 - (address + len(out) & 4095))
-            out += self._machine.read(address + len(out), size)
-        return out.split(b"\0", 1)[0][:limit].decode(errors="backslashreplace")
+            at = address + len(out)
+            out += self._machine.read(at, min(64 - (at & 63), limit - len(out)))  # in no page that it does not reach
+        return out.partition(b"\0")[0]
 
     def write(self, address: int, data: bytes) -> None:
         """Change memory."""

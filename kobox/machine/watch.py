@@ -30,6 +30,9 @@ class Mark(IntEnum):
     GAP = 0x82
 
 
+_UNMAPPED = 0xFF  # what stands for a byte where no memory is
+
+
 class What(IntEnum):
     """What a report says (enum report in watch.c)."""
 
@@ -218,10 +221,17 @@ class Watch:
         return out[0], out[1], out[2]
 
     def marks(self, address: int, size: int) -> bytes:
-        """What is known of memory, a byte each; 0xFF where none is mapped."""
+        """What is known of memory, a byte each; 0xFF (`_UNMAPPED`) where none is mapped."""
         out = ctypes.create_string_buffer(size)
         self._core.kobox_watch_marks(self._machine.handle, address, size, out)
         return out.raw
+
+    def first_bad(self, address: int, size: int) -> tuple[int, int] | None:
+        """The first of these bytes that must not be touched, counted from 0, and its mark; None when there is none."""
+        marks = self.marks(address, size)
+        if marks.isascii():  # the usual case: none has the bit that says so
+            return None
+        return next(((n, mark) for n, mark in enumerate(marks) if mark & 0x80 and mark != _UNMAPPED), None)
 
     def look(self, pc: int, address: int, size: int, *, writes: bool = False, to_user: bool = False) -> None:
         """Look at memory as if code at `pc` were about to touch it; what is wrong is reported."""
