@@ -13,7 +13,7 @@ help: ## list the targets
 
 setup: $(READY)
 
-$(READY): pyproject.toml hatch_build.py $(wildcard kobox/*/*.[ch])
+$(READY): pyproject.toml hatch_build.py $(wildcard kobox/*/native/*.[ch])
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "kobox: cannot make a virtual environment with $(PYTHON) (Debian: apt-get install python3-venv)" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
@@ -58,4 +58,4 @@ check-dkms: $(READY) ## install `kobox package`'s packages in a clean Debian, lo
 	$(BIN)/python bench/dkms.py $(SUITE)
 
 clean: ## remove what the targets above made here
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache kobox/*/*.so
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache kobox/*/native/*.so

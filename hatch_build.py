@@ -1,4 +1,4 @@
-"""Builds the native parts, `core.so` of `machine` and `tree`, from the C files beside them.
+"""Builds the native parts, `core.so` of `machine/native` and `kmod/native`, from the C files beside them.
 
 They are plain shared libraries, no CPython extensions: one build serves every Python version, without its headers.
 """
@@ -15,8 +15,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FLAGS = ("-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-Werror=implicit", "-fPIC", "-fvisibility=hidden")
 LIBRARIES = {
-    "kobox/machine/core.so": (("core.c", "watch.c"), ("-ldl",)),
-    "kobox/tree/core.so": (("facts.c", "gather.c", "indexes.c", "memory.c", "trie.c", "walk.c"), ("-pthread",)),
+    "kobox/machine/native/core.so": (("core.c", "watch.c"), ("-ldl",)),
+    "kobox/kmod/native/core.so": (("facts.c", "gather.c", "indexes.c", "memory.c", "trie.c", "walk.c"), ("-pthread",)),
 }
 
 

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import kobox
-from kobox.author.build import build
+from kobox.build.kbuild import build
 from kobox.images.store import KernelImage, Store
 from kobox.machine import initramfs
 

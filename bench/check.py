@@ -16,10 +16,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from kobox.author.build import build
-from kobox.author.new import new
-from kobox.checks.check import Examiner, Outcome, Plan, Unit, check
-from kobox.checks.pool import Pool
+from kobox.build.kbuild import build
+from kobox.build.new import new
+from kobox.checks.runner.check import Examiner, Outcome, Plan, Unit, check
+from kobox.checks.runner.worker_pool import Pool
 from kobox.images.store import Store
 
 

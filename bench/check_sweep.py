@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import kobox
-from kobox.checks.check import CHECKS, checks_of
-from kobox.checks.examination import Examination
+from kobox.checks.runner.check import CHECKS, checks_of
+from kobox.checks.runner.session import Examination
 from kobox.errors import KoboxError
 from kobox.images.store import Store
 from kobox.ko.modulefile import ModuleFile

@@ -27,14 +27,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import kobox
-from kobox.author import keys
-from kobox.author.install import InstallOptions
-from kobox.author.new import new
-from kobox.author.package import PackageOptions, package_dkms, package_prebuilt
-from kobox.author.sign import signer_from
-from kobox.author.verify import verify
-from kobox.images.debian import machine_mirrors
+from kobox.build.install import InstallOptions
+from kobox.build.new import new
+from kobox.build.package import PackageOptions, package_dkms, package_prebuilt
+from kobox.images.debian.archive import machine_mirrors
 from kobox.images.store import KernelImage, Store
+from kobox.signing import keys
+from kobox.signing.sign import signer_from
+from kobox.signing.verify import verify
 from tests.debian import KEYRING, Suite
 
 

@@ -21,12 +21,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from kobox.checks.examination import Examination
-from kobox.checks.finding import Finding, own_frame
-from kobox.checks.memory import Memory
+from kobox.box.boot.bare_boot import boot
+from kobox.box.box import Box
+from kobox.checks.memory.memory import Memory
+from kobox.checks.report.finding import Finding, own_frame
+from kobox.checks.runner.session import Examination
 from kobox.images.store import KernelImage, Store
-from kobox.kernel.booting import boot
-from kobox.kernel.box import Box
 from kobox.ko.modulefile import ModuleFile
 from tests.linux_cases import Cases, kasan_cases, linux_cases
 

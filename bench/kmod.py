@@ -157,8 +157,8 @@ def small_rows(scratch: Path, env: dict[str, str]) -> None:
 
 def library_rows(source: Path, root: Path) -> None:
     """What a program calls, in this process."""
+    from kobox.kmod.module_tree import ModuleTree
     from kobox.ko.modulefile import ModuleFile
-    from kobox.tree.moduletree import ModuleTree
 
     files = sorted(source.rglob("*.ko"), key=lambda path: abs(path.stat().st_size - 100_000))[:100]
     taken = []

@@ -17,8 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from kobox.tools.depmod import Place, run
-from kobox.tree.depmod import FILES
+from kobox.kmod.depmod import Place, run
+from kobox.kmod.index.generate import FILES
 from tests.debian import Kmod, Suite
 
 TREES = (

@@ -20,8 +20,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from kobox.kernel.box import Box
-from kobox.tools.rootfs import shell_box
+from kobox.apps.rootfs import shell_box
+from kobox.box.box import Box
 
 HERE = Path(__file__).parent
 

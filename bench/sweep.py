@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import kobox
+from kobox.box.boot.boot import tree_of
 from kobox.errors import KernelError, KoboxError
 from kobox.images.store import Store
+from kobox.kmod.modprobe import modprobe, remove
 from kobox.ko.name import from_path
-from kobox.tools.boot import tree_of
-from kobox.tools.modprobe import modprobe, remove
 
 _box: Any = None
 _tree: Any = None

@@ -15,11 +15,11 @@ import time
 from pathlib import Path
 
 import kobox
-from kobox.author.build import build
-from kobox.checks.check import CHECKS, checks_of
-from kobox.checks.examination import Examination
+from kobox.box.box import Box
+from kobox.build.kbuild import build
+from kobox.checks.runner.check import CHECKS, checks_of
+from kobox.checks.runner.session import Examination
 from kobox.images.store import Store
-from kobox.kernel.box import Box
 from kobox.ko.modulefile import ModuleFile
 
 HERE = Path(__file__).parent

@@ -25,7 +25,7 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import kobox
-from kobox.kernel.box import Box
+from kobox.box.box import Box
 from tests.debian import EXT4, Programs
 
 MIB = 1 << 20

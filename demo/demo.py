@@ -9,13 +9,13 @@ import time
 from pathlib import Path
 
 import kobox
-from kobox.author.build import build
-from kobox.checks.check import Plan, examine
-from kobox.checks.plain import finding_lines
+from kobox.box.box import Box
+from kobox.box.inspect.printk import LogRecord
+from kobox.build.kbuild import build
+from kobox.checks.report.text import finding_lines
+from kobox.checks.runner.check import Plan, examine
 from kobox.cli.progress import ProgressLine
 from kobox.images.store import Store
-from kobox.kernel.box import Box
-from kobox.kernel.log import LogRecord
 
 NOTES = Path(__file__).with_name("notes.c")
 NOTES = Path(__file__).with_name("notes.c")

@@ -9,7 +9,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kobox.author.build import build
+    from kobox.box.boot.boot import boot
+    from kobox.box.box import Box
+    from kobox.box.devices.link import join
+    from kobox.box.guest.subprocess import DEVNULL, PIPE, STDOUT
+    from kobox.build.kbuild import build
     from kobox.errors import (
         BoxError,
         BoxHungError,
@@ -29,20 +33,16 @@ if TYPE_CHECKING:
         SigningError,
         SnapshotError,
     )
-    from kobox.kernel.box import Box
-    from kobox.kernel.programs import DEVNULL, PIPE, STDOUT
-    from kobox.kernel.wire import join
+    from kobox.kmod.module_tree import ModuleTree
     from kobox.ko.modulefile import ModuleFile
-    from kobox.tools.boot import boot
-    from kobox.tree.moduletree import ModuleTree
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "DEVNULL": "kobox.kernel.programs",
-    "PIPE": "kobox.kernel.programs",
-    "STDOUT": "kobox.kernel.programs",
-    "Box": "kobox.kernel.box",
+    "DEVNULL": "kobox.box.guest.subprocess",
+    "PIPE": "kobox.box.guest.subprocess",
+    "STDOUT": "kobox.box.guest.subprocess",
+    "Box": "kobox.box.box",
     "BoxError": "kobox.errors",
     "BoxHungError": "kobox.errors",
     "BoxTimeoutError": "kobox.errors",
@@ -56,15 +56,15 @@ _HOMES = {
     "ModuleFile": "kobox.ko.modulefile",
     "ModuleFormatError": "kobox.errors",
     "ModuleLoadError": "kobox.errors",
-    "ModuleTree": "kobox.tree.moduletree",
+    "ModuleTree": "kobox.kmod.module_tree",
     "ModuleUnloadError": "kobox.errors",
     "ProcessDiedError": "kobox.errors",
     "ProgramError": "kobox.errors",
     "SigningError": "kobox.errors",
     "SnapshotError": "kobox.errors",
-    "boot": "kobox.tools.boot",
-    "build": "kobox.author.build",
-    "join": "kobox.kernel.wire",
+    "boot": "kobox.box.boot.boot",
+    "build": "kobox.build.kbuild",
+    "join": "kobox.box.devices.link",
 }
 
 __all__ = [

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from kobox.checks.examination import Examination
-    from kobox.checks.finding import Finding
+    from kobox.box.box import Box
+    from kobox.checks.report.finding import Finding
+    from kobox.checks.runner.session import Examination
     from kobox.images.store import KernelImage
-    from kobox.kernel.box import Box
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -83,8 +83,8 @@ def kobox_room(request: pytest.FixtureRequest) -> Iterator[dict[str, Box]]:
 @pytest.fixture
 def box(request: pytest.FixtureRequest, kobox_room: dict[str, Box], kernel: KernelImage) -> Iterator[Box]:
     """A clean box. What is found in it fails the test."""
-    from kobox.kernel.processes import Limits
-    from kobox.tools.boot import boot
+    from kobox.box.boot.boot import boot
+    from kobox.box.guest.scheduler import Limits
 
     if kernel.name not in kobox_room:
         kobox_room[kernel.name] = boot(kernel)
@@ -137,15 +137,15 @@ class Hearing:
         self.box.reset()
 
     def finish(self) -> None:
-        from kobox.checks.examination import kernel_findings
+        from kobox.checks.runner.session import kernel_findings
 
         self.findings = kernel_findings(self.box)
 
 
 def _examination(request: pytest.FixtureRequest, box: Box) -> Examination | Hearing:
     """An examination of the module that the test uses; without one, only the kernel itself is heard."""
-    from kobox.checks.check import CHECKS, checks_of
-    from kobox.checks.examination import Examination
+    from kobox.checks.runner.check import CHECKS, checks_of
+    from kobox.checks.runner.session import Examination
     from kobox.ko.modulefile import ModuleFile
 
     if "modules" in request.fixturenames and request.config.getoption("--kobox-checks") == "all":
@@ -172,7 +172,7 @@ def _judge(item: pytest.Item, examination: Examination | Hearing) -> None:
         finding for finding in examination.findings if finding.kind not in expected and finding.severity != "note"
     ]
     if unexpected:
-        from kobox.checks.plain import finding_lines
+        from kobox.checks.report.text import finding_lines
 
         text = "\n\n".join("\n".join(finding_lines(finding)) for finding in unexpected)
         pytest.fail(f"found in the box:\n\n{text}", pytrace=False)
@@ -217,7 +217,7 @@ def _built(config: pytest.Config, source: Path, kernel: KernelImage) -> dict[str
     import fcntl
     import shutil
 
-    from kobox.author.build import build
+    from kobox.build.kbuild import build
     from kobox.images.store import default_root
 
     if named := config.getoption("--kobox-built"):

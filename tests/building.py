@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from kobox.author.build import build
+from kobox.build.kbuild import build
 from kobox.images.store import KernelImage, default_root
 
 SOURCES = Path(__file__).parent / "modules"

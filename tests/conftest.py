@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from kobox.box.boot.bare_boot import boot
+from kobox.box.box import Box
 from kobox.images.store import KernelImage, Store
-from kobox.kernel.booting import boot
-from kobox.kernel.box import Box
 from tests.building import BuiltTestModules
 
 # A shell starts what it puts in the background with SIGINT ignored, and children inherit that: Ctrl-C is tested here.

@@ -1,4 +1,4 @@
-"""Fixtures over real module trees and the real kmod, for the tests of kobox.ko, kobox.tree, and the tools."""
+"""Fixtures over real module trees and the real kmod, for the tests of kobox.ko and kobox.kmod."""
 
 from __future__ import annotations
 
@@ -123,4 +123,4 @@ def cloud_one_softdep(
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """depmod's cache of a test is its own; packages stay in the cache that is kept between runs."""
-    monkeypatch.setattr("kobox.tree.remember.cache_root", lambda: str(tmp_path_factory.mktemp("depmod-cache")))
+    monkeypatch.setattr("kobox.kmod.index.facts_cache.cache_root", lambda: str(tmp_path_factory.mktemp("depmod-cache")))

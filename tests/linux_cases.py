@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kobox.author.build import build
+from kobox.build.kbuild import build
 from kobox.images.store import KernelImage
 from tests.building import SOURCES, builds, built_once
 from tests.debian import Suite, cache_root

@@ -1,62 +1,129 @@
-"""An import goes only downwards: `docs/architecture.md` says which room is on which floor."""
+"""The rules of `docs/architecture.md`: an import goes only to a floor below, and no files import in a circle.
+
+The table there is the only one: this test reads it.
+"""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "kobox"
-FLOORS = {
-    "errors": 0,
-    "ko": 1,
-    "machine": 1,
-    "tree": 2,
-    "images": 2,
-    "kernel": 3,
-    "tools": 4,
-    "author": 4,
-    "checks": 4,
-    "cli": 5,
-    "pytest_plugin": 5,
-}
-# Rooms of one floor that may know each other, and the one module that reads the version.
-NEIGHBOURS = {("author", "tools"), ("checks", "tools"), ("checks", "author")}
-FILES = sorted(PACKAGE.rglob("*.py"))
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "kobox"
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if "templates" not in path.parts)
+# The front door of the package: its names are imported when they are first used.
+FRONT = {"__init__", "__main__"}
 
 
-def room_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def floors(text: str) -> dict[str, int]:
+    """Room -> floor, as the table of rooms in docs/architecture.md has them."""
+    rows = re.findall(r"^\| (\d+) \| `kobox/(\w+)(?:/|\.py)` \|", text, re.MULTILINE)
+    return {room: int(floor) for floor, room in rows}
 
 
-def imports(path: Path) -> Iterator[str]:
-    """The rooms of kobox that a file imports from, also late and for type checking."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        names = []
+FLOORS = floors((ROOT / "docs" / "architecture.md").read_text())
+
+
+def module_of(path: Path) -> str:
+    """The dotted name of a file."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def imports(source: str, modules: Mapping[str, object]) -> Iterator[str]:
+    """The modules of kobox that a source imports, also late and for type checking."""
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "kobox" else [node.module]
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == "kobox" and len(parts) > 1 and parts[1] in FLOORS:
-                yield parts[1]
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "kobox")
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "kobox":
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in modules else node.module
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_go_only_downwards(path: Path) -> None:
-    room = room_of(path)
-    if room in ("__init__", "__main__"):
+def upwards(module: str, targets: Iterator[str]) -> list[str]:
+    """The imports that break the rule of floors."""
+    room = room_of(module)
+    return [
+        f"{module} imports {target}"
+        for target in targets
+        if room_of(target) not in (room, *FRONT) and FLOORS[room_of(target)] >= FLOORS[room]
+    ]
+
+
+def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
+    """The groups of modules that import each other in a circle (Tarjan's strongly connected components)."""
+    order: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(module: str) -> None:
+        order[module] = low[module] = len(order)
+        stack.append(module)
+        for target in sorted(graph.get(module, ())):
+            if target not in order:
+                visit(target)
+                low[module] = min(low[module], low[target])
+            elif target in stack:
+                low[module] = min(low[module], order[target])
+        if low[module] == order[module]:
+            group = stack[stack.index(module) :]
+            del stack[stack.index(module) :]
+            if len(group) > 1 or module in graph.get(module, ()):
+                found.append(sorted(group))
+
+    for module in graph:
+        if module not in order:
+            visit(module)
+    return found
+
+
+MODULES = {module_of(path): path for path in FILES}
+GRAPH = {module: set(imports(path.read_text(), MODULES)) for module, path in MODULES.items()}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_go_only_downwards(module: str) -> None:
+    if room_of(module) in FRONT:
         return
-    assert room in FLOORS, f"{path}: a room that the table of floors does not have"
-    for other in imports(path):
-        allowed = other == room or FLOORS[other] < FLOORS[room] or (room, other) in NEIGHBOURS
-        assert allowed, f"kobox/{room} imports kobox/{other}"
+    assert room_of(module) in FLOORS, f"{module}: a room that the table of docs/architecture.md does not have"
+    assert not upwards(module, iter(GRAPH[module]))
 
 
-def test_the_table_of_rooms_is_complete() -> None:
-    documented = (PACKAGE.parent / "docs" / "architecture.md").read_text()
-    for room in FLOORS:
-        assert f"`kobox/{room}" in documented
+def test_no_room_of_the_table_is_missing() -> None:
+    assert {room_of(module) for module in MODULES} - FRONT == set(FLOORS)
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert not circles(GRAPH)
+
+
+# -- the rules themselves: a deliberate breach of each fails -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("kobox.machine.pc", "from kobox.box.box import Box"),
+        ("kobox.ko.elf", "import kobox.images.store"),
+        ("kobox.box.box", "def late():\n    from kobox.checks.lint import rules"),
+        ("kobox.build.kbuild", "from kobox.box.box import Box"),
+    ],
+)
+def test_an_import_upwards_or_to_another_room_of_the_floor_is_found(module: str, source: str) -> None:
+    assert upwards(module, imports(source, MODULES))
+
+
+def test_a_circle_is_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+    assert not circles({"a": {"b", "c"}, "b": {"c"}, "c": set()})

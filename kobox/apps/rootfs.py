@@ -15,16 +15,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from kobox.box.boot import bare_boot as booting
+from kobox.box.boot.boot import load, tree_of
+from kobox.box.guest import host_copy as bringing
+from kobox.box.guest import subprocess as programs
 from kobox.errors import KoboxError
-from kobox.images.packages import packages
+from kobox.images.debian.packages import packages
 from kobox.images.store import KernelImage, Store, is_plain, write_whole
-from kobox.kernel import booting, bringing, programs
-from kobox.tools.boot import load, tree_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kobox.kernel.box import Box
+    from kobox.box.box import Box
 
 _FORMAT = 8  # of what `_furnish` makes
 _BASE = ("busybox-static", "kmod", "dash", "bash")

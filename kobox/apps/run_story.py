@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from kobox.box.box import Box
+from kobox.box.inspect import procfs as entries
+from kobox.box.inspect.printk import LogRecord
+from kobox.box.module_handle import LoadedModule
 from kobox.errors import BoxError, KernelError, KoboxError
-from kobox.kernel import entries
-from kobox.kernel.box import Box
-from kobox.kernel.log import LogRecord
-from kobox.kernel.modules import LoadedModule
 from kobox.ko.modulefile import ModuleFile
 
 _LISTED = (

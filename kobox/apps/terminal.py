@@ -22,14 +22,14 @@ import tty
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from kobox.arch.x86_64.syscall_numbers import NUMBERS
+from kobox.box.guest.scheduler import SECOND, Limits
 from kobox.errors import BoxTimeoutError
-from kobox.kernel.processes import SECOND, Limits
-from kobox.kernel.syscall_numbers import NUMBERS
-from kobox.machine.native import FOREVER
+from kobox.machine.native_core import FOREVER
 
 if TYPE_CHECKING:
-    from kobox.kernel.box import Box
-    from kobox.kernel.programs import Program
+    from kobox.box.box import Box
+    from kobox.box.guest.subprocess import Program
 
 _CHUNK = 1 << 14
 _SETTLING = 1_000_000  # ns

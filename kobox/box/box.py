@@ -18,34 +18,30 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from kobox.errors import (
-    KoboxError,
-    ModuleLoadError,
-    ModuleUnloadError,
-)
+from kobox.box.boot import snapshots
+from kobox.box.guest.files import BoxPath, open_file, parse_dirents, parse_stat
+from kobox.box.guest.ftrace_speedup import Loading, module_bytes, module_name
+from kobox.box.guest.heap import Arena
+from kobox.box.guest.scheduler import Limits, Process, Processes, State
+from kobox.box.guest.syscall import Call, Calls
+from kobox.box.inspect.memory import Memory
+from kobox.box.inspect.oops import Finding, findings_in
+from kobox.box.inspect.printk import KernelLog
+from kobox.box.inspect.vmcoreinfo import VmCoreInfo
+from kobox.box.module_handle import LoadedModule, parameter_text
+from kobox.errors import KoboxError, ModuleLoadError, ModuleUnloadError
 from kobox.images.store import KernelImage
-from kobox.kernel import snapshots
-from kobox.kernel.arena import Arena
-from kobox.kernel.calls import Call, Calls
-from kobox.kernel.files import BoxPath, open_file, parse_dirents, parse_stat
-from kobox.kernel.findings import Finding, findings_in
 from kobox.kernel.interface import DeleteFlags, InitFlags, Kernel
-from kobox.kernel.loading import Loading, module_bytes, module_name
-from kobox.kernel.log import KernelLog
-from kobox.kernel.memory import Memory
-from kobox.kernel.modules import LoadedModule, parameter_text
-from kobox.kernel.processes import Limits, Process, Processes, State
-from kobox.kernel.vmcoreinfo import VmCoreInfo
 from kobox.machine.pc import Checkpoint, Machine
 
 if TYPE_CHECKING:
     import subprocess
 
-    from kobox.kernel.disks import Disk
-    from kobox.kernel.network import Network
-    from kobox.kernel.places import Places
-    from kobox.kernel.programs import Program
-    from kobox.kernel.wire import InStep
+    from kobox.box.devices.disks import Disk
+    from kobox.box.devices.link import InStep
+    from kobox.box.devices.network import Network
+    from kobox.box.guest.subprocess import Program
+    from kobox.box.inspect.layout_cache import Places
 
 
 class BoxCheckpoint:
@@ -229,7 +225,7 @@ class Box(Kernel):
         """Make a system call in the box's main process; its value.
 
         Arguments are int, None, str and paths, bytes, and writable buffers, which get back what the kernel wrote
-        (see `kobox.kernel.calls`). Raises `OSError` with errno; `ProcessDiedError` when the process is killed
+        (see `kobox.box.guest.syscall`). Raises `OSError` with errno; `ProcessDiedError` when the process is killed
         in the call (another takes its place); `BoxTimeoutError`, `BoxHungError`, `KernelPanicError`.
         """
         return self._calls.call(self._main_process(), name, arguments, limits)
@@ -259,9 +255,9 @@ class Box(Kernel):
 
     @property
     def helpers(self) -> Any:
-        """The processes that serve the streams of programs (`kobox.kernel.programs.Helpers`)."""
+        """The processes that serve the streams of programs (`kobox.box.guest.subprocess.Helpers`)."""
         if self._helpers is None:
-            from kobox.kernel.programs import Helpers
+            from kobox.box.guest.subprocess import Helpers
 
             self._helpers = Helpers(self, self._about.get("helpers", ()))
         return self._helpers
@@ -277,14 +273,14 @@ class Box(Kernel):
         Raises `CalledProcessError`, `TimeoutExpired` as subprocess does; `ProgramError` for a program that cannot run;
         `OSError`; `KernelPanicError`, `BoxHungError`.
         """
-        from kobox.kernel import programs
+        from kobox.box.guest import subprocess as programs
 
         self._must_be_open()
         return programs.run(self, argv, **options)
 
     def popen(self, argv: Any, **options: Any) -> Program:
-        """Start a program in the box, as `subprocess.Popen`: see `run`, and `kobox.kernel.programs.Program`."""
-        from kobox.kernel import programs
+        """Start a program in the box, as `subprocess.Popen`: see `run`, and `kobox.box.guest.subprocess.Program`."""
+        from kobox.box.guest import subprocess as programs
 
         self._must_be_open()
         return programs.popen(self, argv, **options)
@@ -300,7 +296,7 @@ class Box(Kernel):
         """
         self._must_be_open()
         if self._shares is None:
-            from kobox.kernel.hostfs import Shares
+            from kobox.box.guest.host_share import Shares
 
             self._shares = Shares(self, [])
         self._shares.add(os.fspath(directory), target, private_copy=private_copy, lasting=lasting)
@@ -309,19 +305,19 @@ class Box(Kernel):
         """The helpers that serve shared directories go on with the call that they are in."""
         self._shares = None
         if saved:
-            from kobox.kernel.hostfs import Shares
+            from kobox.box.guest.host_share import Shares
 
             self._shares = Shares(self, saved)
 
     def start_spare(self) -> None:
-        """Start a shell that waits for a command, to be kept in a snapshot (`kobox.kernel.programs.Spare`)."""
-        from kobox.kernel.programs import Spare
+        """Start a shell that waits for a command, to be kept in a snapshot (`kobox.box.guest.subprocess.Spare`)."""
+        from kobox.box.guest.subprocess import Spare
 
         self._spare = Spare.start(self).row
 
     def take_spare(self, command: str, stdout: Any, stderr: Any) -> Program | None:
         """Have the shell that waits run a command of one line; None when there is none."""
-        from kobox.kernel.programs import Spare
+        from kobox.box.guest.subprocess import Spare
 
         row, self._spare = self._spare, None
         return None if row is None or "\n" in command else Spare(row).take(self, command, stdout, stderr)
@@ -329,13 +325,13 @@ class Box(Kernel):
     def copy_in(self, source: str | os.PathLike[str], target: str) -> None:
         """Copy a file or a directory tree of this machine into the box, to `target`, or into it where it is a
         directory."""
-        from kobox.kernel import bringing
+        from kobox.box.guest import host_copy as bringing
 
         bringing.copy_in(self, source, target)
 
     def copy_out(self, source: str, target: str | os.PathLike[str]) -> None:
         """Copy a file or a directory tree of the box to this machine."""
-        from kobox.kernel import bringing
+        from kobox.box.guest import host_copy as bringing
 
         bringing.copy_out(self, source, target)
 
@@ -408,8 +404,8 @@ class Box(Kernel):
         self.syscall("unlink", path)
 
     def socket(self, family: int, kind: int, protocol: int = 0) -> Any:
-        """A socket of the box's own network (`kobox.kernel.sockets.BoxSocket`)."""
-        from kobox.kernel.sockets import BoxSocket
+        """A socket of the box's own network (`kobox.box.guest.sockets.BoxSocket`)."""
+        from kobox.box.guest.sockets import BoxSocket
 
         return BoxSocket(self, family, kind, protocol)
 
@@ -417,8 +413,8 @@ class Box(Kernel):
 
     @property
     def network(self) -> Network:
-        """The box's network cards, whose other ends are here (`kobox.kernel.network`)."""
-        from kobox.kernel.network import Network
+        """The box's network cards, whose other ends are here (`kobox.box.devices.network`)."""
+        from kobox.box.devices.network import Network
 
         if self._network is None:
             self._network = Network(self)
@@ -432,7 +428,7 @@ class Box(Kernel):
         copy_on_write: bool = True,
         most_changes: int = 1 << 30,
     ) -> Disk:
-        """Make an image file a disk of the box, `/dev/vda` and so on (`kobox.kernel.disks.Disk`).
+        """Make an image file a disk of the box, `/dev/vda` and so on (`kobox.box.devices.disks.Disk`).
 
         What the box writes is kept here, up to `most_changes` bytes, and written out by `Disk.save`; with
         `copy_on_write=False` it goes straight to the image.
@@ -440,7 +436,7 @@ class Box(Kernel):
         Raises `KoboxError` when the image is missing, no whole number of sectors or in use, and when the kernel has no
         driver for it.
         """
-        from kobox.kernel import disks
+        from kobox.box.devices import disks
 
         self._must_be_open()
         return disks.attach(self, path, readonly=readonly, copy_on_write=copy_on_write, most_changes=most_changes)
@@ -448,7 +444,7 @@ class Box(Kernel):
     @property
     def disks(self) -> list[Disk]:
         """The disks that are attached."""
-        from kobox.kernel import disks
+        from kobox.box.devices import disks
 
         return disks.attached(self)
 
@@ -524,7 +520,7 @@ class Box(Kernel):
     def modprobe(self, name: str, parameters: str = "", **values: Any) -> Any:
         """Load a module of the kernel's own tree, by name or alias, with everything it needs, in the right order.
 
-        Returns what was loaded (`kobox.tools.modprobe.Loaded`). Raises `KoboxError` when there is no such module,
+        Returns what was loaded (`kobox.kmod.modprobe.Loaded`). Raises `KoboxError` when there is no such module,
         `ModuleLoadError` as `insmod` does.
         """
         if self.loader is None:
@@ -598,9 +594,9 @@ class Box(Kernel):
 
     @property
     def symbols(self) -> Any:
-        """Addresses and names (`kobox.kernel.symbols.Symbols`)."""
+        """Addresses and names (`kobox.box.inspect.symbols.Symbols`)."""
         if self._symbols is None:
-            from kobox.kernel.symbols import Symbols
+            from kobox.box.inspect.symbols import Symbols
 
             cache = self._place / "symbols" if self._place else None
             self._symbols = Symbols(self._machine, self._facts, cache, lambda: self.read_bytes("/proc/kallsyms"))
@@ -610,7 +606,7 @@ class Box(Kernel):
     def places(self) -> Places:
         """Where the kernel's variables and the members of its structures are."""
         if self._places is None:
-            from kobox.kernel.places import Places
+            from kobox.box.inspect.layout_cache import Places
 
             self._places = Places(lambda: self.symbols, self._place / "places" if self._place else None)
         return self._places
@@ -621,7 +617,7 @@ class Box(Kernel):
         return Memory(self._machine)
 
     def probe(self, where: str | int, on_entry: Any = None, on_return: Any = None, *, when: int = 0) -> Any:
-        """Be called when the kernel reaches a function or address (`kobox.kernel.probes`)."""
+        """Be called when the kernel reaches a function or address (`kobox.box.inspect.probes`)."""
         self._must_be_open()
         return self.probes.add(where, on_entry, on_return, when=when)
 
@@ -639,7 +635,7 @@ class Box(Kernel):
     def probes(self) -> Any:
         """All probes of this box."""
         if self._probes is None:
-            from kobox.kernel.probes import Probes
+            from kobox.box.inspect.probes import Probes
 
             self._probes = Probes(self._machine, self.symbols)
         return self._probes
@@ -669,20 +665,20 @@ class Box(Kernel):
 
     @property
     def objects(self) -> Any:
-        """The kernel's objects in memory, by BTF (`kobox.kernel.objects.Objects`)."""
+        """The kernel's objects in memory, by BTF (`kobox.box.inspect.objects.Objects`)."""
         self._must_be_open()
         if self._objects is None:
-            from kobox.kernel.objects import Objects
+            from kobox.box.inspect.objects import Objects
 
             self._objects = Objects(self)
         return self._objects
 
     @property
     def unwinder(self) -> Any:
-        """Which calls have led to where the CPU is (`kobox.kernel.stack.Unwinder`)."""
+        """Which calls have led to where the CPU is (`kobox.box.inspect.unwind.Unwinder`)."""
         self._must_be_open()
         if self._unwinder is None:
-            from kobox.kernel.stack import Unwinder
+            from kobox.box.inspect.unwind import Unwinder
 
             self._unwinder = Unwinder(self)
         return self._unwinder

@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from kobox.kernel.log import LogRecord
+from kobox.box.inspect.printk import LogRecord
 
 if TYPE_CHECKING:
-    from kobox.kernel.box import Box
+    from kobox.box.box import Box
 
 
 def parameter_text(text: str = "", values: Mapping[str, Any] | None = None) -> str:

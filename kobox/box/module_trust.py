@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from kobox.errors import KoboxError, SigningError
 
 if TYPE_CHECKING:
-    from kobox.kernel.box import Box
+    from kobox.box.box import Box
 
 LOCKDOWN_LEVELS = ("integrity", "confidentiality")
 # Newest first. Kernels without CONFIG_SECONDARY_TRUSTED_KEYRING have only the second one.

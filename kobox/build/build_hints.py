@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from kobox.author.exports import KernelExports
+from kobox.images.exports import KernelExports
 from kobox.images.store import KernelImage
 
 _MODPOST = (

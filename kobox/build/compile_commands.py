@@ -12,8 +12,8 @@ import json
 import re
 from pathlib import Path
 
-from kobox.author.files import write_aside
-from kobox.author.mirror import Mirror
+from kobox.atomic_file import write_aside
+from kobox.build.shadow_tree import Mirror
 
 # Up to 6.2 the first variable was called cmd_.
 _COMMAND = re.compile(r"^(?:saved)?cmd_\S+ := (.+?)(?: ;.*)?$", re.MULTILINE)

@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kobox.author.build import kbuild_for
-from kobox.author.deb import Member
-from kobox.author.mirror import KBUILD_FILES, is_made
+from kobox.build.deb import Member
+from kobox.build.kbuild import kbuild_for
+from kobox.build.shadow_tree import KBUILD_FILES, is_made
 from kobox.errors import KoboxError
 
 _ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?(\w+)(?:\[(\d+)\])?=(.*)$")

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kobox.author.files import write_aside
-from kobox.author.sign import Signer, append, signature_of
+from kobox.atomic_file import write_aside
 from kobox.errors import KoboxError, ModuleFormatError
 from kobox.ko.modulefile import ModuleFile
 from kobox.ko.name import SUFFIXES, from_path
+from kobox.signing.sign import Signer, append, signature_of
 
 COMPRESSIONS = {"": "", "gzip": ".gz", "xz": ".xz", "zstd": ".zst"}
 
@@ -57,7 +57,7 @@ def install(modules: Sequence[Path], root: Path = Path("/"), options: InstallOpt
                 other.unlink()
         placed.append(place)
     if options.depmod:
-        from kobox.tools import depmod
+        from kobox.kmod import depmod
 
         for release in dict.fromkeys(release for release, _, _ in ready):
             depmod.run(depmod.Place(release, basedir=str(root)))

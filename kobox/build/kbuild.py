@@ -2,7 +2,7 @@
 
     make -C HEADERS M=BUILD_DIRECTORY modules
 
-The build directory mirrors the source directory by links (`kobox.author.mirror`), so the user's directory gets the
+The build directory mirrors the source directory by links (`kobox.build.shadow_tree`), so the user's directory gets the
 finished `.ko` files and nothing else, and each kernel has its own objects. Sources without a Makefile or Kbuild get
 a Kbuild there.
 """
@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kobox.author.compilecommands import write_compile_commands
-from kobox.author.mirror import KBUILD_FILES, Mirror
+from kobox.build.compile_commands import write_compile_commands
+from kobox.build.shadow_tree import KBUILD_FILES, Mirror
 from kobox.errors import BuildError
 from kobox.images.store import KernelImage, Store, default_root
 
@@ -162,7 +162,7 @@ def build_each(
 
 def _advised(error: BuildError, kernel: KernelImage) -> BuildError:
     """The error, with help for the mistakes that are known."""
-    from kobox.author.diagnoses import advice
+    from kobox.build.build_hints import advice
 
     return BuildError(error.message, output=error.output, hint="\n".join(advice(error.output, kernel)))
 

@@ -20,11 +20,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kobox.author.build import BuildOptions, build
-from kobox.author.deb import Member, Package, compressed_document
-from kobox.author.dkms import DkmsConfig, Source, check_word, configuration, source_of
-from kobox.author.files import write_aside
-from kobox.author.install import COMPRESSIONS, InstallOptions, check_options, file_stem, finished
+from kobox.atomic_file import write_aside
+from kobox.build.deb import Member, Package, compressed_document
+from kobox.build.dkms import DkmsConfig, Source, check_word, configuration, source_of
+from kobox.build.install import COMPRESSIONS, InstallOptions, check_options, file_stem, finished
+from kobox.build.kbuild import BuildOptions, build
 from kobox.errors import KoboxError
 from kobox.images.store import KernelImage
 
@@ -191,7 +191,7 @@ def package_prebuilt(
 ) -> Packaged:
     """Build a directory's modules for a kernel and write them as a package into `output`.
 
-    `finishing` says what `kobox.author.install` does to the modules, and where in the tree they go.
+    `finishing` says what `kobox.build.install` does to the modules, and where in the tree they go.
     Raises KoboxError, BuildError (the modules cannot be built), SigningError, OSError.
     """
     check_options(finishing)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from kobox.checks.examination import Check, Examination, Stage, Trace
-from kobox.checks.finding import Severity, Thing
-from kobox.checks.kinds import kind_of
-from kobox.kernel.probes import FROM_MODULE, Hit
+from kobox.box.inspect.probes import FROM_MODULE, Hit
+from kobox.checks.report.finding import Severity, Thing
+from kobox.checks.report.kinds import kind_of
+from kobox.checks.runner.session import Check, Examination, Stage, Trace
 
 MESSAGES = 200
 """Messages that one line of a module may print in init, in exit, or while it is used."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from kobox.author.build import BuildOptions, BuiltModules, build, build_each, clean
+from kobox.build.kbuild import BuildOptions, BuiltModules, build, build_each, clean
 from kobox.cli.progress import ProgressLine
 from kobox.errors import BuildError
 from kobox.images.store import KernelImage, Store

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kobox.author.files import write_aside
+from kobox.atomic_file import write_aside
 from kobox.errors import KoboxError
 
 if TYPE_CHECKING:
-    from kobox.checks.check import Plan, Report
+    from kobox.checks.runner.check import Plan, Report
     from kobox.images.store import KernelImage, Store
     from kobox.ko.modulefile import ModuleFile
 
@@ -41,14 +41,14 @@ def main(argv: list[str], prog: str) -> int:
         )
         return 2
     if arguments.json:
-        from kobox.checks.plain import plain_report
+        from kobox.checks.report.text import plain_report
 
         print(json.dumps([plain_report(report) for report in reports], indent=2))
     return _status(arguments, reports)
 
 
 def _status(arguments: argparse.Namespace, reports: Sequence[Report]) -> int:
-    from kobox.checks.finding import Severity
+    from kobox.checks.report.finding import Severity
 
     limit = Severity(arguments.fail_on).rank
     if any(finding.severity.rank <= limit for report in reports for finding in report.findings):
@@ -57,7 +57,7 @@ def _status(arguments: argparse.Namespace, reports: Sequence[Report]) -> int:
 
 
 def _check(arguments: argparse.Namespace, prog: str) -> list[Report]:
-    from kobox.checks.check import check
+    from kobox.checks.runner.check import check
     from kobox.cli.progress import ProgressLine
     from kobox.cli.run import module_files
     from kobox.images.store import Store
@@ -111,9 +111,9 @@ def _plan(
     before: Sequence[ModuleFile],
     others: tuple[str, ...],
 ) -> Plan:
-    from kobox.checks.check import Plan
-    from kobox.checks.faults import parse_id
-    from kobox.checks.races import parse_race
+    from kobox.checks.faults.fault_injection import parse_id
+    from kobox.checks.races.races import parse_race
+    from kobox.checks.runner.check import Plan
 
     race = arguments.replay.startswith("race:")
     needed = _needed(module, {other.name: other for other in before})
@@ -152,7 +152,7 @@ def _needed(module: ModuleFile, known: dict[str, ModuleFile]) -> set[str]:
 
 
 def _tell(arguments: argparse.Namespace, report: Report, prog: str) -> None:
-    from kobox.checks.plain import finding_lines
+    from kobox.checks.report.text import finding_lines
 
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     again = _again(arguments, prog)
@@ -233,11 +233,11 @@ def _write_files(arguments: argparse.Namespace, reports: Sequence[Report]) -> No
         _write_crashes(arguments.crashes, report)
     if arguments.sarif:
         import kobox
-        from kobox.checks.sarif import sarif
+        from kobox.checks.report.sarif import sarif
 
         write_aside(arguments.sarif, (json.dumps(sarif(reports, kobox.__version__), indent=2) + "\n").encode())
     if arguments.html:
-        from kobox.checks.page import page
+        from kobox.checks.report.html import page
 
         write_aside(arguments.html, page(reports).encode())
     if arguments.lcov:
@@ -245,7 +245,7 @@ def _write_files(arguments: argparse.Namespace, reports: Sequence[Report]) -> No
 
 
 def _write_crashes(directory: Path, report: Report) -> None:
-    from kobox.checks.crashes import source_of
+    from kobox.checks.runner.minimise import source_of
 
     for crash in report.crashes:
         directory.mkdir(parents=True, exist_ok=True)

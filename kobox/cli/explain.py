@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kobox.author.explain import Conditions, Explanation
+    from kobox.explain.load_rules import Conditions, Explanation
     from kobox.images.store import KernelImage
 
 
@@ -58,7 +58,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 
 
 def _explain_log(arguments: argparse.Namespace) -> int:
-    from kobox.author.causes import causes_in
+    from kobox.explain.log_rules import causes_in
 
     causes = causes_in(_log_text(arguments.log))
     if arguments.json:
@@ -87,8 +87,8 @@ def _log_text(source: str) -> str:
 
 
 def _explain_file(arguments: argparse.Namespace) -> int:
-    from kobox.author.explain import explain, try_in_box
     from kobox.cli.progress import ProgressLine
+    from kobox.explain.load_rules import explain, try_in_box
     from kobox.images.store import Store
     from kobox.ko.compression import read_file
 
@@ -113,13 +113,13 @@ def _explain_file(arguments: argparse.Namespace) -> int:
 
 
 def _conditions(arguments: argparse.Namespace) -> Conditions:
-    from kobox.author.explain import Conditions
+    from kobox.explain.load_rules import Conditions
     from kobox.kernel.interface import InitFlags
     from kobox.ko.modulefile import ModuleFile
 
     trust: list[Any] = []
     if arguments.trust:
-        from kobox.author.keys import load_certificates
+        from kobox.signing.keys import load_certificates
 
         trust = [certificate for path in arguments.trust for certificate in load_certificates(path)]
     force = InitFlags.IGNORE_MODVERSIONS | InitFlags.IGNORE_VERMAGIC
@@ -174,7 +174,7 @@ def _lines(result: Explanation) -> list[str]:
 
 
 def _answer(result: Explanation) -> list[str]:
-    from kobox.author.causes import cause_of
+    from kobox.explain.log_rules import cause_of
 
     assert result.answer is not None
     lines = [f"  kernel: {line}" for line in result.answer.log]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kobox.author.install import COMPRESSIONS, InstallOptions, install
+from kobox.build.install import COMPRESSIONS, InstallOptions, install
 
 
 def main(argv: Sequence[str], prog: str) -> int:
@@ -43,9 +43,9 @@ def finishing(parser: argparse.ArgumentParser, arguments: argparse.Namespace) ->
         parser.error("--key and --cert go together")
     signer = None
     if arguments.key is not None:
-        from kobox.author.keys import check_pair, load_certificates
-        from kobox.author.sign import signer_from
         from kobox.cli.passphrase import open_key
+        from kobox.signing.keys import check_pair, load_certificates
+        from kobox.signing.sign import signer_from
 
         key, certificate = open_key(arguments.key, arguments.passphrase_file), load_certificates(arguments.cert)[0]
         check_pair(key, certificate, arguments.cert)

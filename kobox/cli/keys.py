@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kobox.author import keys
 from kobox.cli.passphrase import given_passphrase
+from kobox.signing import keys
 
 if TYPE_CHECKING:
-    from kobox.author.enrolled import Machine, MachineKey
-    from kobox.author.verify import Verdict
+    from kobox.signing.mok_status import Machine, MachineKey
+    from kobox.signing.verify import Verdict
 
 
 def main(argv: Sequence[str], prog: str) -> int:
@@ -72,7 +72,7 @@ def _new(arguments: argparse.Namespace) -> int:
         arguments.output, arguments.name, key, certificate, passphrase=passphrase, overwrite=arguments.force
     )
     if arguments.json:
-        from kobox.author.verify import fingerprint, key_identifier
+        from kobox.signing.verify import fingerprint, key_identifier
 
         facts = {"key": str(files.key), "certificate": str(files.certificate), "der": str(files.der)}
         facts |= {"key_id": key_identifier(certificate).hex().upper(), "sha256": fingerprint(certificate)}
@@ -98,7 +98,7 @@ def _asked() -> str:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from kobox.author.enrolled import machine, release_of
+    from kobox.signing.mok_status import machine, release_of
 
     releases = list(dict.fromkeys(filter(None, map(release_of, arguments.modules))))
     found = machine(arguments.root, arguments.cert, releases)
@@ -146,7 +146,7 @@ def _about_module(path: Path, verdict: Verdict, key: MachineKey | None) -> list[
 def _machine_as_json(found: Machine, signed: Sequence[tuple[Path, Verdict, MachineKey | None]]) -> dict[str, Any]:
     import dataclasses
 
-    from kobox.author.verify import fingerprint
+    from kobox.signing.verify import fingerprint
 
     def row(key: MachineKey) -> dict[str, Any]:
         facts = {field.name: getattr(key, field.name) for field in dataclasses.fields(key)}
@@ -162,8 +162,8 @@ def _machine_as_json(found: Machine, signed: Sequence[tuple[Path, Verdict, Machi
 
 
 def _enroll(arguments: argparse.Namespace) -> int:
-    from kobox.author import enroll
-    from kobox.author.enrolled import machine
+    from kobox.signing import enroll
+    from kobox.signing.mok_status import machine
 
     found = machine(arguments.root, [arguments.certificate])
     what = enroll.plan(arguments.certificate, found, root_password=arguments.root_pw, hash_file=arguments.hash_file)

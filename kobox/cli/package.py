@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kobox.author.package import Packaged, PackageOptions, package_dkms, package_prebuilt
+from kobox.build.package import Packaged, PackageOptions, package_dkms, package_prebuilt
 from kobox.cli.install import add_finishing, finishing
 
 

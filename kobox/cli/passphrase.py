@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from kobox.author.keys import PrivateKey, load_key, passphrase_from_environment
 from kobox.errors import SigningError
+from kobox.signing.keys import PrivateKey, load_key, passphrase_from_environment
 
 
 def open_key(path: Path, passphrase_file: Path | None) -> PrivateKey:

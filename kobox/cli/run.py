@@ -15,9 +15,9 @@ from kobox.cli.helptext import formatter
 from kobox.errors import KoboxError
 
 if TYPE_CHECKING:
+    from kobox.apps.run_story import StoryEvent
     from kobox.images.store import KernelImage
     from kobox.ko.modulefile import ModuleFile
-    from kobox.tools.story import StoryEvent
 
 _MARKS = {
     "load": "=>",
@@ -35,7 +35,7 @@ _LEVEL_COLOURS = {"emerg": "31;1", "alert": "31;1", "crit": "31;1", "err": "31",
 def main(argv: list[str], prog: str) -> int:
     """Entry point of the subcommand."""
     arguments = _parser(prog).parse_args(argv)
-    from kobox.machine import native
+    from kobox.machine import native_core as native
 
     native.preload()
     import kobox
@@ -105,7 +105,7 @@ def module_files(source: Path, image: KernelImage) -> list[ModuleFile]:
             f"{source}: no such file or directory", hint="Give a .ko file, a .c file or a directory of source."
         )
     if source.is_dir() or source.suffix == ".c":
-        from kobox.author.build import build
+        from kobox.build.kbuild import build
 
         print(f"building {source} for {image.name}", file=sys.stderr)
         files = list(build(source, image))
@@ -123,8 +123,8 @@ def _in_order(modules: dict[str, ModuleFile]) -> list[ModuleFile]:
 
 
 def _tell(arguments: argparse.Namespace, box: object, modules: list[ModuleFile]) -> int:
-    from kobox.kernel.box import Box
-    from kobox.tools.story import Story
+    from kobox.apps.run_story import Story
+    from kobox.box.box import Box
 
     assert isinstance(box, Box)
     colour = _wants_colour()

@@ -17,10 +17,10 @@ from kobox.errors import BoxError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from kobox.box.box import Box
+    from kobox.box.guest.subprocess import Program
+    from kobox.box.inspect.printk import LogRecord
     from kobox.images.store import Store
-    from kobox.kernel.box import Box
-    from kobox.kernel.log import LogRecord
-    from kobox.kernel.programs import Program
 
 _MEANINGS = {
     "oops": "kernel code did what the CPU forbids, and the process that ran it was killed. Locks that it held"
@@ -41,7 +41,7 @@ def main(argv: list[str], prog: str) -> int:
     arguments = parser.parse_args(argv)
     if arguments.save and (arguments.net or arguments.disk):
         parser.error("a box with network cards or disks cannot be kept: --save goes without --net and --disk")
-    from kobox.machine import native
+    from kobox.machine import native_core as native
 
     native.preload()
     while True:
@@ -114,9 +114,9 @@ def _interactive(arguments: argparse.Namespace) -> bool:
 
 
 def _session(arguments: argparse.Namespace, prog: str) -> int:
+    from kobox.apps import rootfs, terminal
+    from kobox.box.guest import host_copy as bringing
     from kobox.images.store import Store
-    from kobox.kernel import bringing
-    from kobox.tools import rootfs, terminal
 
     store = Store()
     with _box(arguments, store) as box:
@@ -150,8 +150,8 @@ def _session(arguments: argparse.Namespace, prog: str) -> int:
 
 def _start(arguments: argparse.Namespace, box: Box, console: _Console, on_terminal: bool) -> Program:
     """The shell, or the command."""
-    from kobox.kernel import programs
-    from kobox.tools import terminal
+    from kobox.apps import terminal
+    from kobox.box.guest import subprocess as programs
 
     out, err = _Screen(1, console), _Screen(2, console)
     if arguments.command is not None and not on_terminal:
@@ -177,8 +177,8 @@ def _start(arguments: argparse.Namespace, box: Box, console: _Console, on_termin
 
 
 def _box(arguments: argparse.Namespace, store: Store) -> Box:
+    from kobox.apps import rootfs
     from kobox.cli.progress import ProgressLine
-    from kobox.tools import rootfs
 
     if arguments.load:
         return rootfs.load_saved(arguments.load, store)

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kobox.author.sign import HASHES, Signer, append_raw, sign_file, signer_from, strip_file
 from kobox.cli.passphrase import given_passphrase, open_key
 from kobox.errors import SigningError
+from kobox.signing.sign import HASHES, Signer, append_raw, sign_file, signer_from, strip_file
 
 _EPILOG = """\
 As the kernel's scripts/sign-file, for build scripts:
@@ -98,11 +98,11 @@ def _sign(
 
 
 def _signer(key: str, certificate: Path, passphrase_file: Path | None) -> Signer:
-    from kobox.author.keys import check_pair, load_certificates
+    from kobox.signing.keys import check_pair, load_certificates
 
     first = load_certificates(certificate)[0]
     if key.startswith("pkcs11:"):
-        from kobox.author.pkcs11 import signer_in_token
+        from kobox.signing.pkcs11 import signer_in_token
 
         return signer_in_token(key, first, pin=given_passphrase(passphrase_file))
     private = open_key(Path(key), passphrase_file)

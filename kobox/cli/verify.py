@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kobox.author.verify import Verdict, verify
 from kobox.ko.compression import read_file
+from kobox.signing.verify import Verdict, verify
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -63,13 +63,13 @@ def sentence(verdict: Verdict) -> str:
 
 def _trusted(paths: Sequence[Path], kernel: str | None) -> list[x509.Certificate]:
     """The certificates given, and those of a kernel if one is named or no certificate is given."""
-    from kobox.author.keys import load_certificates
     from kobox.images.store import Store
+    from kobox.signing.keys import load_certificates
 
     trusted = [certificate for path in paths for certificate in load_certificates(path)]
     store = Store()
     if kernel is not None or (not paths and store.list()):
-        from kobox.author.trust import built_in_certificates
+        from kobox.signing.builtin_certs import built_in_certificates
 
         trusted += built_in_certificates(store.get(kernel))
     return trusted

@@ -50,7 +50,7 @@ _ABSOLUTE_32, _SIGNED_32 = 10, 11
 
 
 class Damage(NamedTuple):
-    """What is wrong: the rule (as in `kobox.author.causes`), in words, and what the kernel logs.
+    """What is wrong: the rule (as in `kobox.explain.log_rules`), in words, and what the kernel logs.
 
     `fatal` is false for what the kernel does not notice.
     """

@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from kobox.author.causes import cause_of
-from kobox.author.exports import KERNEL, Exported, KernelExports
-from kobox.author.parameters import troubles
-from kobox.author.sanity import HEADER, Damage, common_symbols, header_damage, relocation_damage
 from kobox.errors import BoxError, KoboxError, ModuleFormatError
+from kobox.explain.elf_checks import HEADER, Damage, common_symbols, header_damage, relocation_damage
+from kobox.explain.log_rules import cause_of
+from kobox.explain.parameter_rules import troubles
+from kobox.images.exports import KERNEL, Exported, KernelExports
 from kobox.images.store import KernelImage
 from kobox.kernel.interface import InitFlags
 from kobox.ko import elf
@@ -29,8 +29,8 @@ from kobox.ko.modulefile import Import, ModuleFile
 if TYPE_CHECKING:
     from cryptography import x509
 
-    from kobox.kernel.box import Box
-    from kobox.tree.moduletree import ModuleTree
+    from kobox.box.box import Box
+    from kobox.kmod.module_tree import ModuleTree
 
 _GPL = ("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL")
 _RELOCATED_BEFORE = "Build it again, and take the .ko as Kbuild left it."
@@ -43,7 +43,7 @@ _UNVERIFIED = "module verification failed: signature and/or required key missing
 class Fact:
     """What one check found. `errno` is the kernel's answer when the check fails, "" when it passes.
 
-    `rule` is named as in `kobox.author.causes`; `log` are the lines that the kernel says.
+    `rule` is named as in `kobox.explain.log_rules`; `log` are the lines that the kernel says.
     """
 
     rule: str
@@ -186,7 +186,7 @@ def _call(content: bytes, conditions: Conditions) -> Iterator[Fact]:
 
 
 def _signature(content: bytes, kernel: KernelImage, conditions: Conditions) -> Iterator[Fact]:
-    from kobox.author.verify import verify
+    from kobox.signing.verify import verify
 
     strict, level = conditions.enforces(), conditions.locked_down()
     if conditions.flags & (InitFlags.IGNORE_MODVERSIONS | InitFlags.IGNORE_VERMAGIC):
@@ -196,7 +196,7 @@ def _signature(content: bytes, kernel: KernelImage, conditions: Conditions) -> I
         rule, text, answer = "unsigned", "not signed", "EKEYREJECTED"
         log = "Loading of unsigned module is rejected"
     else:
-        from kobox.author.trust import built_in_certificates
+        from kobox.signing.builtin_certs import built_in_certificates
 
         verdict = verify(content, [*conditions.trust, *built_in_certificates(kernel)])
         if verdict.valid:
@@ -361,7 +361,7 @@ class _Examiner:
 
     @cached_property
     def _tree(self) -> ModuleTree | None:
-        from kobox.tools.boot import tree_of
+        from kobox.box.boot.boot import tree_of
 
         return tree_of(self._kernel.kernel) if self._kernel.kernel.modules is not None else None
 

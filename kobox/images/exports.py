@@ -92,7 +92,7 @@ class KernelExports:
         return self._vermagic_of_image()
 
     def _vermagic_of_image(self) -> str:
-        from kobox.machine.image import extract_vmlinux
+        from kobox.images.vmlinux import extract_vmlinux
 
         image = extract_vmlinux(self.kernel.vmlinuz.read_bytes(), str(self.kernel.vmlinuz))
         start = b"\0" + self.kernel.release.encode() + b" "

@@ -6,8 +6,8 @@
         kernels/NAME/kernel.json       what the kernel is, with paths relative to NAME/ where they lie in it
         kernels/NAME/…                 vmlinuz, modules, headers
         kernels/NAME/snapshots/        booted states of it, kept by kobox.kernel
-        packages/SUITE/                packages of user space (kobox.images.packages)
-        toolchains/KEY/                compilers and libraries of other suites (kobox.images.toolchain)
+        packages/SUITE/                packages of user space (kobox.images.debian.packages)
+        toolchains/KEY/                compilers and libraries of other suites (kobox.images.debian.toolchain)
         staging/                       what is being put together; whatever lies here unlocked is left over
         apt/SUITE/                     package lists and finished downloads of a Debian suite
         files/DIGEST/                  the snapshots of kernel files that were named by path
@@ -181,7 +181,7 @@ class Store:
 
     def remove(self, name: str) -> KernelImage:
         """Take a kernel out of the cache, its snapshots with it. Raises KernelNotFoundError."""
-        from kobox.images.toolchain import sweep_toolchains
+        from kobox.images.debian.toolchain import sweep_toolchains
 
         with self.locked(None):
             kernel = self.get(name)
@@ -221,9 +221,9 @@ class Store:
         return KernelImage(release, release, path, None, None, str(path), self.root / "files" / key[:32], key)
 
     def _add_debian(self, suite: str | None, release: str | None, progress: Progress) -> KernelImage:
-        from kobox.images.debian import Archive
+        from kobox.images.debian.archive import Archive
+        from kobox.images.debian.toolchain import sweep_toolchains
         from kobox.images.identify import digest
-        from kobox.images.toolchain import sweep_toolchains
 
         archive = Archive.of_suite(suite, self.root / "apt")
         archive.update(progress)

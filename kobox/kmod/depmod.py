@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from kobox.tree.confdirs import MODULE_DIRECTORY
-from kobox.tree.depmod import KernelSymbols, Outcome, Request, depmod, write
-from kobox.tree.search import SearchConfig
+from kobox.kmod.config.depmod_d import SearchConfig
+from kobox.kmod.config.directories import MODULE_DIRECTORY
+from kobox.kmod.index.generate import KernelSymbols, Outcome, Request, depmod, write
 
 
 class Place(NamedTuple):

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 from kobox.errors import ModuleLoadError
 from kobox.kernel.interface import InitFlags, Kernel
+from kobox.kmod import parameters as syntax
 from kobox.ko.name import from_path
-from kobox.tools import parameters as syntax
 
 # What the kernel means by an errno of init_module(2), where the errno's own text misleads.
 _MEANINGS = {
@@ -80,7 +80,7 @@ def load_error(kernel: Kernel, error: OSError, name: str) -> ModuleLoadError:
     """The error that a refusal to load deserves: what it means and what to do."""
     if isinstance(error, ModuleLoadError):
         return error
-    from kobox.kernel.loaded import obstacle
+    from kobox.kernel.sysfs_modules import obstacle
 
     number = error.errno or errno.EIO
     hint = ""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from kobox.kernel import loaded
+from kobox.kernel import sysfs_modules as loaded
 from kobox.kernel.interface import Kernel
-from kobox.kernel.loaded import LoadedModule
+from kobox.kernel.sysfs_modules import LoadedModule
 
 
 def lsmod(kernel: Kernel) -> list[LoadedModule]:

@@ -9,7 +9,7 @@ from kobox.errors import KoboxError, ModuleFormatError
 from kobox.ko.modinfo import Modinfo, Parameter, parse_builtin
 
 if TYPE_CHECKING:
-    from kobox.tree.moduletree import ModuleTree
+    from kobox.kmod.module_tree import ModuleTree
 
 BUILTIN_PATH = "(builtin)"
 
@@ -53,7 +53,7 @@ def modinfo(tree: ModuleTree, module: str, *, by_name: bool = False) -> list[Rep
     else:
         names = [match.module for match in tree.lookup(module)]
     if not names:
-        from kobox.tree.plan import not_found
+        from kobox.kmod.resolve import not_found
 
         raise not_found(tree, module)
     return [_of_name(tree, name) for name in names]

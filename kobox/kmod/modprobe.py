@@ -16,14 +16,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from kobox.errors import KernelError, KoboxError, ModuleLoadError, ModuleUnloadError
-from kobox.kernel import loaded
+from kobox.kernel import sysfs_modules as loaded
 from kobox.kernel.interface import InitFlags, Kernel
+from kobox.kmod import insmod as inserting
+from kobox.kmod import parameters as syntax
+from kobox.kmod import rmmod as removing
+from kobox.kmod.module_tree import Match, ModuleTree
+from kobox.kmod.resolve import ABSENT, BUILTIN, INSTALL, Plan, Step, not_found
 from kobox.ko.name import canonical, from_path
-from kobox.tools import insmod as inserting
-from kobox.tools import parameters as syntax
-from kobox.tools import rmmod as removing
-from kobox.tree.moduletree import Match, ModuleTree
-from kobox.tree.plan import ABSENT, BUILTIN, INSTALL, Plan, Step, not_found
 
 # Commands that only say yes or no: what they are there for is known without a shell.
 _YES = frozenset({"/bin/true", "/usr/bin/true", "true", ":"})

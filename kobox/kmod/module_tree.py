@@ -15,11 +15,11 @@ import os
 from functools import cached_property
 from typing import NamedTuple
 
+from kobox.kmod.config.directories import MODULE_DIRECTORY
+from kobox.kmod.config.modprobe_d import Config, Softdep
+from kobox.kmod.index.trie import Index, Value
+from kobox.kmod.resolve import Plan, Planner
 from kobox.ko.name import canonical_alias, from_path
-from kobox.tree.confdirs import MODULE_DIRECTORY
-from kobox.tree.config import Config, Softdep
-from kobox.tree.index import Index, Value
-from kobox.tree.plan import Plan, Planner
 
 # Names whose modules are kept in mind: more than a machine has devices.
 _REMEMBERED = 4096
@@ -165,7 +165,7 @@ class ModuleTree:
         aliases = self.config.aliases
         if not aliases:
             return []
-        from kobox.tree.pattern import matches
+        from kobox.kmod.config.pattern import matches
 
         return [Match(module, pattern) for pattern, module in aliases if matches(pattern, key)]
 

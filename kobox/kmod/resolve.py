@@ -13,7 +13,7 @@ from kobox.errors import KoboxError
 from kobox.ko.name import canonical, from_path
 
 if TYPE_CHECKING:
-    from kobox.tree.moduletree import Match, ModuleTree
+    from kobox.kmod.module_tree import Match, ModuleTree
 
 INSMOD, BUILTIN, INSTALL, ABSENT = "insmod", "builtin", "install", "absent"
 
@@ -228,7 +228,7 @@ def not_found(tree: ModuleTree, name: str) -> ModuleNotFoundInTreeError:
 
 def _stray_file(tree: ModuleTree, name: str) -> str:
     """A module file of this name that the indexes don't know."""
-    from kobox.tree.search import SearchConfig, find_modules
+    from kobox.kmod.config.depmod_d import SearchConfig, find_modules
 
     try:
         found = find_modules(tree.directory, SearchConfig())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from kobox.errors import ModuleUnloadError
-from kobox.kernel import loaded
+from kobox.kernel import sysfs_modules as loaded
 from kobox.kernel.interface import DeleteFlags, Kernel
 from kobox.ko.name import from_path
 

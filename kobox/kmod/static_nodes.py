@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from kobox.errors import KoboxError
-from kobox.tree.moduletree import ModuleTree
+from kobox.kmod.module_tree import ModuleTree
 
 FORMATS = ("human", "tmpfiles", "devname")
 

@@ -4,7 +4,7 @@ An element is a tag of one byte, a length, and so many bytes of content. The len
 that one byte of 128 + n, then n bytes, the highest first.
 
 This reads what a signature says of itself for every `modinfo`; an ASN.1 library takes longer to import than that
-takes in all. What is signed and verified goes through one (`kobox.author`).
+takes in all. What is signed and verified goes through one (`kobox.signing`).
 """
 
 from __future__ import annotations

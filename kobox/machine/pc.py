@@ -16,12 +16,12 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from kobox.errors import KernelImageError, KoboxError
 from kobox.machine.devices import Bus
-from kobox.machine.native import (
+from kobox.machine.native_core import (
     FOREVER,
     PROBE_ENTRY,
     STOP_WHEN_IDLE,
@@ -31,9 +31,6 @@ from kobox.machine.native import (
     core,
     unicorn_library,
 )
-
-if TYPE_CHECKING:
-    from kobox.machine.image import Vmlinux
 
 PAGE = 4096
 ZERO_PAGE, COMMAND_LINE, PAGE_TABLES, GDT, SEED = 0x10000, 0x20000, 0x30000, 0x40000, 0x50000
@@ -51,6 +48,26 @@ class MachineError(KoboxError):
 
 class MachineClosedError(KoboxError):
     """The machine was closed, and something is still asked of it."""
+
+
+class LoadSegment(Protocol):
+    """One part of a kernel: `data` goes to physical address `address`, zeroes follow up to `size` bytes."""
+
+    @property
+    def address(self) -> int: ...
+    @property
+    def data(self) -> memoryview: ...
+    @property
+    def size(self) -> int: ...
+
+
+class LoadableKernel(Protocol):
+    """What `Machine.load_linux` needs of a kernel: its physical entry point and its segments."""
+
+    @property
+    def entry(self) -> int: ...
+    @property
+    def segments(self) -> Sequence[LoadSegment]: ...
 
 
 class Registers(NamedTuple):
@@ -168,7 +185,7 @@ class Machine:
 
     # -- start ---------------------------------------------------------------------------------------------
 
-    def load_linux(self, vmlinux: Vmlinux, setup_header: bytes, initramfs: bytes, command_line: str) -> None:
+    def load_linux(self, vmlinux: LoadableKernel, setup_header: bytes, initramfs: bytes, command_line: str) -> None:
         """Put a kernel in RAM and the CPU at its 64-bit entry point (boot.rst, "64-bit boot protocol")."""
         from kobox.machine import acpi
 

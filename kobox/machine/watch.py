@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
-from kobox.machine.native import WatchCallback, core
+from kobox.machine.native_core import WatchCallback, core
 from kobox.machine.pc import Machine, MachineError
 
 

@@ -16,7 +16,7 @@ import re
 from cryptography import x509
 
 from kobox.images.store import KernelImage
-from kobox.machine.image import extract_vmlinux
+from kobox.images.vmlinux import extract_vmlinux
 
 _START = re.compile(rb"\x30\x82..\x30\x82..\xa0\x03\x02\x01\x02", re.DOTALL)
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from kobox.author.enrolled import Machine
-from kobox.author.files import write_aside
-from kobox.author.keys import load_certificates
+from kobox.atomic_file import write_aside
 from kobox.errors import SigningError
+from kobox.signing.keys import load_certificates
+from kobox.signing.mok_status import Machine
 
 STEPS = (
     "Reboot. Before the system starts, the blue screen of MokManager comes up; it waits ten seconds.",

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from kobox.author.files import write_aside
+from kobox.atomic_file import write_aside
 from kobox.errors import SigningError
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey

@@ -22,13 +22,13 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from kobox.author import efi
-from kobox.author.keyrings import KernelKey, running_keys
-from kobox.author.keys import load_certificates
-from kobox.author.trust import certificates_in
-from kobox.author.verify import Verdict, common_name, key_identifier, verify
 from kobox.errors import KoboxError
 from kobox.ko.modulefile import ModuleFile
+from kobox.signing import efi
+from kobox.signing.builtin_certs import certificates_in
+from kobox.signing.kernel_keyrings import KernelKey, running_keys
+from kobox.signing.keys import load_certificates
+from kobox.signing.verify import Verdict, common_name, key_identifier, verify
 
 # (owner, certificate, private key), below the root directory
 PLACES = (
@@ -216,7 +216,7 @@ def _vendors(root: Path, unread: list[str]) -> Iterator[MachineKey]:
 
 
 def _of_the_image(root: Path, release: str) -> Iterator[MachineKey]:
-    from kobox.machine.image import extract_vmlinux
+    from kobox.images.vmlinux import extract_vmlinux
 
     for name in (f"boot/vmlinuz-{release}", f"usr/lib/modules/{release}/vmlinuz", f"lib/modules/{release}/vmlinuz"):
         path = root / name

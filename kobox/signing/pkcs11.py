@@ -16,8 +16,8 @@ from urllib.parse import unquote, unquote_to_bytes
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from kobox.author.sign import Signer
 from kobox.errors import SigningError
+from kobox.signing.sign import Signer
 
 _PROXIES = ("/usr/lib/x86_64-linux-gnu/p11-kit-proxy.so", "/usr/lib64/p11-kit-proxy.so", "/usr/lib/p11-kit-proxy.so")
 
@@ -91,7 +91,7 @@ def _sign(pkcs11: Any, key: Any, data: bytes, hash_name: str, scheme: str) -> by
 
 def _check_pair(signer: Signer, certificate: x509.Certificate) -> None:
     """A token does not always show the public key, so the pair is proved by a signature."""
-    from kobox.author.verify import mismatch
+    from kobox.signing.verify import mismatch
 
     assert isinstance(certificate.public_key(), rsa.RSAPublicKey | ec.EllipticCurvePublicKey)
     probe = b"kobox"

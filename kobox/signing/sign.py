@@ -26,11 +26,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from kobox.author.files import write_aside
-from kobox.author.keys import PrivateKey
+from kobox.atomic_file import write_aside
 from kobox.errors import ModuleFormatError, SigningError
 from kobox.ko.compression import read_file, recognise
 from kobox.ko.signature import MARKER, PKCS7, strip
+from kobox.signing.keys import PrivateKey
 
 HASHES: dict[str, type[hashes.HashAlgorithm]] = {
     "sha1": hashes.SHA1,
@@ -46,7 +46,7 @@ _TRAILER = struct.Struct(">BBBBB3xI")
 class Signer:
     """Who signs: a certificate, and what makes a signature over bytes with its key (`scheme` is rsa or ecdsa).
 
-    The key may be a file's (`signer_from`) or stay in a token (`kobox.author.pkcs11`).
+    The key may be a file's (`signer_from`) or stay in a token (`kobox.signing.pkcs11`).
     """
 
     certificate: x509.Certificate

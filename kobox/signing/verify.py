@@ -18,10 +18,10 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from kobox.author.sign import HASHES
 from kobox.errors import ModuleFormatError
 from kobox.ko.compression import decompress
 from kobox.ko.signature import MARKER, PKCS7, strip
+from kobox.signing.sign import HASHES
 
 _TRAILER_SIZE = 12
 _BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import kobox as package
+from kobox.apps.rootfs import shell_box
+from kobox.box.box import Box
+from kobox.box.guest.subprocess import DEVNULL
 from kobox.images.store import KernelImage
-from kobox.kernel.box import Box
-from kobox.kernel.programs import DEVNULL
-from kobox.tools.rootfs import shell_box
 from tests.building import BuiltTestModules
 from tests.debian import Suite
 
@@ -196,7 +196,7 @@ def test_a_share_does_not_follow_what_a_request_must_not_ask(furnished: Box, tmp
     """Requests as a hostile kernel of the box could forge them."""
     import struct
 
-    from kobox.kernel.hostfs import Server
+    from kobox.box.guest.host_share import Server
 
     (tmp_path / "out").symlink_to("/etc")
     (tmp_path / "lent").mkdir()

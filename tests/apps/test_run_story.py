@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from kobox.kernel.box import Box
+from kobox.apps.run_story import Story, StoryEvent
+from kobox.box.box import Box
 from kobox.ko.modulefile import ModuleFile
-from kobox.tools.story import Story, StoryEvent
 from tests.building import BuiltTestModules
 
 

@@ -16,10 +16,10 @@ import pytest
 import zstandard
 
 import kobox
+from kobox.box.boot.bare_boot import boot
+from kobox.box.box import Box
 from kobox.errors import KoboxError, ModuleFormatError, ModuleLoadError, ModuleUnloadError
 from kobox.images.store import KernelImage
-from kobox.kernel.booting import boot
-from kobox.kernel.box import Box
 from kobox.kernel.interface import InitFlags
 from tests.building import BuiltTestModules
 
@@ -330,6 +330,6 @@ def test_a_forked_child_goes_on_with_a_box_of_its_own(debian_kernel: KernelImage
 
 
 def test_the_package_gives_the_names(debian_kernel: KernelImage) -> None:
-    assert kobox.boot.__module__ == "kobox.tools.boot"
+    assert kobox.boot.__module__ == "kobox.box.boot.boot"
     assert kobox.Box is Box
     assert "boot" in dir(kobox)

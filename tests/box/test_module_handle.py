@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from kobox.author import keys
-from kobox.author.sign import append, signature_of, signer_from
+from kobox.box.box import Box
+from kobox.box.module_handle import LoadedModule, parameter_text
 from kobox.errors import ModuleLoadError, ModuleUnloadError, ProcessDiedError
 from kobox.images.store import KernelImage
-from kobox.kernel.box import Box
 from kobox.kernel.interface import DeleteFlags, InitFlags
-from kobox.kernel.modules import LoadedModule, parameter_text
 from kobox.ko.modulefile import ModuleFile
+from kobox.signing import keys
+from kobox.signing.sign import append, signature_of, signer_from
 from tests.building import BuiltTestModules
 from tests.conftest import clean_box
 

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from kobox.author import keys
-from kobox.author.sign import append, signature_of, signer_from
+from kobox.box.boot.boot import boot
+from kobox.box.box import Box
 from kobox.errors import KoboxError, ModuleLoadError, SigningError
 from kobox.images.store import KernelImage
-from kobox.kernel.box import Box
-from kobox.tools.boot import boot
+from kobox.signing import keys
+from kobox.signing.sign import append, signature_of, signer_from
 from tests.building import BuiltTestModules
 
 KOBOX = str(Path(sys.executable).with_name("kobox"))

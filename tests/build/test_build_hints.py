@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kobox.author.build import build, build_each
-from kobox.author.diagnoses import advice
+from kobox.build.build_hints import advice
+from kobox.build.kbuild import build, build_each
 from kobox.errors import BuildError
 from kobox.images.store import KernelImage
 

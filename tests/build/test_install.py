@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from kobox.author import keys
-from kobox.author.build import build
-from kobox.author.install import InstallOptions, install
-from kobox.author.sign import signer_from
-from kobox.author.verify import verify
+from kobox.box.box import Box
+from kobox.build.install import InstallOptions, install
+from kobox.build.kbuild import build
 from kobox.errors import KoboxError, ModuleFormatError
-from kobox.kernel.box import Box
-from kobox.tree.moduletree import ModuleTree
+from kobox.kmod.module_tree import ModuleTree
+from kobox.signing import keys
+from kobox.signing.sign import signer_from
+from kobox.signing.verify import verify
 from tests.building import BuiltTestModules
 
 KOBOX = str(Path(sys.executable).with_name("kobox"))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from kobox.author.build import BuildOptions, build, check_tools, clean, kbuild_for
+from kobox.build.kbuild import BuildOptions, build, check_tools, clean, kbuild_for
 from kobox.errors import BuildError
 from kobox.images.store import KernelImage
 

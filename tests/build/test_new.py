@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from kobox.author.build import BuildOptions, build
-from kobox.author.new import TEMPLATES, new, render
+from kobox.build.kbuild import BuildOptions, build
+from kobox.build.new import TEMPLATES, new, render
 from kobox.errors import BuildError, KoboxError
 from kobox.images.store import KernelImage
 

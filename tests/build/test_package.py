@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from kobox.author import keys
-from kobox.author.build import build
-from kobox.author.dkms import assignments, configuration, source_of
-from kobox.author.install import InstallOptions
-from kobox.author.new import new
-from kobox.author.package import PackageOptions, maintainer, package_dkms, package_prebuilt
-from kobox.author.sign import signer_from
-from kobox.author.verify import verify
+from kobox.box.box import Box
+from kobox.build.dkms import assignments, configuration, source_of
+from kobox.build.install import InstallOptions
+from kobox.build.kbuild import build
+from kobox.build.new import new
+from kobox.build.package import PackageOptions, maintainer, package_dkms, package_prebuilt
 from kobox.errors import KoboxError
 from kobox.images.store import KernelImage
-from kobox.kernel.box import Box
+from kobox.signing import keys
+from kobox.signing.sign import signer_from
+from kobox.signing.verify import verify
 
 KOBOX = str(Path(sys.executable).with_name("kobox"))
 ANN = PackageOptions(maintainer="Ann Example <ann@example.org>")

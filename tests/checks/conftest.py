@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from kobox.checks.examination import Check, Examination, Exercise
-from kobox.checks.finding import Finding
+from kobox.box.boot.boot import boot
+from kobox.box.box import Box
+from kobox.checks.report.finding import Finding
+from kobox.checks.runner.session import Check, Examination, Exercise
 from kobox.images.store import KernelImage
-from kobox.kernel.box import Box
 from kobox.ko.modulefile import ModuleFile
-from kobox.tools.boot import boot
 from tests.building import SOURCES, BuiltTestModules
 
 

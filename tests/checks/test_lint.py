@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from kobox.checks.finding import Finding
-from kobox.checks.rules import Rules
+from kobox.checks.lint import Rules
+from kobox.checks.report.finding import Finding
 from kobox.ko.modulefile import ModuleFile
 from tests.checks.conftest import Laboratory
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from kobox.apps.rootfs import shell_box
+from kobox.box.box import Box
 from kobox.images.store import KernelImage, Store
-from kobox.kernel.box import Box
-from kobox.tools.rootfs import shell_box
 from tests.building import BuiltTestModules
 from tests.debian import EXT4, Programs
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from kobox.author.causes import causes_in
-from kobox.author.explain import Explanation, explain, try_in_box
-from kobox.author.sanity import relocation_damage
+from kobox.box.box import Box
+from kobox.explain.elf_checks import relocation_damage
+from kobox.explain.load_rules import Explanation, explain, try_in_box
+from kobox.explain.log_rules import causes_in
 from kobox.images.store import KernelImage
-from kobox.kernel.box import Box
 from kobox.ko.modulefile import ModuleFile
+from tests.box.test_module_handle import replaced, section
 from tests.building import BuiltTestModules
-from tests.kernel.test_modules import replaced, section
 
 Change = Callable[[bytes], bytes]
 
@@ -141,7 +141,7 @@ def test_newer_kernels_refuse_the_same(
 ) -> None:
     image: KernelImage = request.getfixturevalue(kernel)
     module = BuiltTestModules(image)("good").read_bytes()
-    from kobox.tools.boot import boot
+    from kobox.box.boot.boot import boot
 
     with boot(image) as box:
         for case, (change, rule) in CASES.items():

@@ -13,19 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from kobox.author import keys
-from kobox.author.causes import Cause, cause_of, causes_in
-from kobox.author.explain import Conditions, Explanation, Fact, explain, try_in_box
-from kobox.author.sign import append, signature_of, signer_from
+from kobox.box.boot.boot import boot
+from kobox.box.box import Box
 from kobox.errors import KoboxError, ModuleUnloadError, ProcessDiedError
+from kobox.explain.load_rules import Conditions, Explanation, Fact, explain, try_in_box
+from kobox.explain.log_rules import Cause, cause_of, causes_in
 from kobox.images.store import KernelImage
-from kobox.kernel.box import Box
 from kobox.ko.modulefile import ModuleFile
 from kobox.ko.signature import strip
-from kobox.tools.boot import boot
+from kobox.signing import keys
+from kobox.signing.sign import append, signature_of, signer_from
+from tests.box.test_module_handle import ROWS, Row, corrupted, replaced
 from tests.building import BuiltTestModules
 from tests.conftest import clean_box
-from tests.kernel.test_modules import ROWS, Row, corrupted, replaced
 
 KOBOX = str(Path(sys.executable).with_name("kobox"))
 RULES = {

@@ -6,10 +6,10 @@ import errno
 
 import pytest
 
-from kobox.author.explain import Conditions, explain, try_in_box
-from kobox.author.parameters import answer, troubles, words_of
+from kobox.box.box import Box
+from kobox.explain.load_rules import Conditions, explain, try_in_box
+from kobox.explain.parameter_rules import answer, troubles, words_of
 from kobox.images.store import KernelImage
-from kobox.kernel.box import Box
 from kobox.ko.modulefile import ModuleFile
 from tests.building import BuiltTestModules
 
@@ -92,7 +92,7 @@ def test_a_real_kernel_answers_the_same(text: str, box: Box, good: bytes) -> Non
 
 @pytest.mark.parametrize("kernel", ["trixie_kernel", "sid_kernel"])
 def test_newer_kernels_do_too(kernel: str, request: pytest.FixtureRequest) -> None:
-    from kobox.tools.boot import boot
+    from kobox.box.boot.boot import boot
 
     image: KernelImage = request.getfixturevalue(kernel)
     module = BuiltTestModules(image)("good").read_bytes()

@@ -14,7 +14,7 @@ import zstandard
 
 from kobox.errors import KernelImageError
 from kobox.images.store import KernelImage
-from kobox.machine.image import extract_vmlinux, is_bzimage, parse_vmlinux, setup_header
+from kobox.images.vmlinux import extract_vmlinux, is_bzimage, parse_vmlinux, setup_header
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": lambda data: gzip.compress(data, 1),

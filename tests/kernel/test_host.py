@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kobox.kernel import loaded
+from kobox.kernel import sysfs_modules as loaded
 from kobox.kernel.host import Host
 
 
@@ -45,7 +45,7 @@ def test_calls_reach_the_kernel_and_its_errno_comes_back() -> None:
 
 
 def test_lines_of_proc_modules() -> None:
-    from kobox.kernel.loaded import _parse
+    from kobox.kernel.sysfs_modules import _parse
 
     module = _parse("nf_tables 290816 2 nft_chain_nat,nft_compat, Live 0xffffffffc0a30000 (OE)")
     assert module == ("nf_tables", 290816, 2, ("nft_chain_nat", "nft_compat"), "live", 0xFFFFFFFFC0A30000, "OE")

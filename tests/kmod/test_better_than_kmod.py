@@ -75,7 +75,7 @@ def test_a_link_named_like_a_tool_is_that_tool(cloud: Tree, tmp_path: Path) -> N
 
 def test_modprobe_imports_little() -> None:
     """Startup counts: 60 ms for `modprobe -D` in all."""
-    code = "import sys, kobox.cli.kmod_modprobe; print(*sys.modules)"
+    code = "import sys, kobox.cli.kmod.modprobe; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"dataclasses", "pathlib", "json", "subprocess", "ctypes", "lzma", "difflib"} & set(done.stdout.split())
 
@@ -113,8 +113,8 @@ def test_errors_of_the_other_tools_end_as_kmods_do(
 
 
 def test_static_nodes_in_every_format(kmod: Callable[..., Answer], cloud: Tree) -> None:
-    from kobox.tools.static_nodes import render, static_nodes
-    from kobox.tree.moduletree import ModuleTree
+    from kobox.kmod.module_tree import ModuleTree
+    from kobox.kmod.static_nodes import render, static_nodes
 
     nodes = static_nodes(ModuleTree.of(cloud.release, root=str(cloud.root)))
     (node,) = [node for node in nodes if node.module == "btrfs"]

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kobox.tree import config as configuration
-from kobox.tree.confdirs import config_files
-from kobox.tree.config import Config, ConfigReader, Softdep
-from kobox.tree.index import IndexFormatError
-from kobox.tree.moduletree import ModuleTree
-from kobox.tree.plan import ForbiddenModuleError, ModuleNotFoundInTreeError
+from kobox.kmod.config import modprobe_d as configuration
+from kobox.kmod.config.directories import config_files
+from kobox.kmod.config.modprobe_d import Config, ConfigReader, Softdep
+from kobox.kmod.index.trie import IndexFormatError
+from kobox.kmod.module_tree import ModuleTree
+from kobox.kmod.resolve import ForbiddenModuleError, ModuleNotFoundInTreeError
 from tests.kmod_fixtures import Tree
 
 

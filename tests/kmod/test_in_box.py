@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from kobox.box.boot.boot import tree_of
+from kobox.box.box import Box
 from kobox.errors import ModuleLoadError, ModuleUnloadError
 from kobox.images.store import KernelImage
-from kobox.kernel import loaded
-from kobox.kernel.box import Box
+from kobox.kernel import sysfs_modules as loaded
 from kobox.kernel.interface import InitFlags
-from kobox.tools.boot import tree_of
-from kobox.tools.insmod import insmod
-from kobox.tools.lsmod import lsmod, table
-from kobox.tools.modprobe import CommandFailedError, Options, modprobe, remove
-from kobox.tools.rmmod import rmmod
-from kobox.tree import config
-from kobox.tree.moduletree import ModuleTree
-from kobox.tree.plan import ForbiddenModuleError
+from kobox.kmod.config import modprobe_d as config
+from kobox.kmod.insmod import insmod
+from kobox.kmod.lsmod import lsmod, table
+from kobox.kmod.modprobe import CommandFailedError, Options, modprobe, remove
+from kobox.kmod.module_tree import ModuleTree
+from kobox.kmod.resolve import ForbiddenModuleError
+from kobox.kmod.rmmod import rmmod
 from tests.building import BuiltTestModules
 
 FORCE = InitFlags.IGNORE_MODVERSIONS | InitFlags.IGNORE_VERMAGIC

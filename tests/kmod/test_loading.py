@@ -9,16 +9,16 @@ import pytest
 
 from kobox.errors import ModuleLoadError, ModuleUnloadError
 from kobox.kernel.interface import InitFlags
-from kobox.tools.insmod import insmod
-from kobox.tools.lsmod import lsmod, table
-from kobox.tools.modprobe import CommandFailedError, Options, modprobe, remove
-from kobox.tools.parameters import join, join_arguments
-from kobox.tools.rmmod import rmmod
-from kobox.tree.config import Config, ConfigReader
-from kobox.tree.moduletree import ModuleTree
-from kobox.tree.plan import ForbiddenModuleError, ModuleNotFoundInTreeError
+from kobox.kmod.config.modprobe_d import Config, ConfigReader
+from kobox.kmod.insmod import insmod
+from kobox.kmod.lsmod import lsmod, table
+from kobox.kmod.modprobe import CommandFailedError, Options, modprobe, remove
+from kobox.kmod.module_tree import ModuleTree
+from kobox.kmod.parameters import join, join_arguments
+from kobox.kmod.resolve import ForbiddenModuleError, ModuleNotFoundInTreeError
+from kobox.kmod.rmmod import rmmod
+from tests.kmod.small_kernel import SmallKernel
 from tests.kmod_fixtures import Tree
-from tests.tools.small_kernel import SmallKernel
 
 
 def tree_with(cloud: Tree, text: str = "") -> ModuleTree:
@@ -140,7 +140,7 @@ def test_waiting_ends_with_the_time_given(cloud: Tree, kernel: SmallKernel) -> N
 
 
 def test_a_module_from_elsewhere_can_be_removed(cloud: Tree, kernel: SmallKernel) -> None:
-    from tests.tree.module_maker import make_module
+    from tests.kmod.module_maker import make_module
 
     insmod(kernel, make_module(info=["name=foreign"]))
     assert remove(kernel, tree_with(cloud), "foreign").removed == ("foreign",)

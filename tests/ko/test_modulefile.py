@@ -22,8 +22,8 @@ from kobox.images.store import KernelImage
 from kobox.ko import compression
 from kobox.ko.modinfo import Parameter
 from kobox.ko.modulefile import ModuleFile
+from tests.kmod.module_maker import make_module
 from tests.kmod_fixtures import ARMHF, CLOUD_ARM64, CLOUD_XZ, S390X, Answer, packaged_tree
-from tests.tree.module_maker import make_module
 
 
 @pytest.fixture(scope="module")

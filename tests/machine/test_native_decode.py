@@ -1,5 +1,5 @@
-"""The watcher's decoder (kobox/machine/decode.h) beside a disassembler that was made by others: over all instructions
-of real modules, which of them touch memory, where, how much of it, and whether they read or write."""
+"""The watcher's decoder (kobox/machine/native/decode.h) beside a disassembler that was made by others: over all
+instructions of real modules, which of them touch memory, where, how much of it, and whether they read or write."""
 
 from __future__ import annotations
 

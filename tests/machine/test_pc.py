@@ -6,12 +6,12 @@ import struct
 
 import pytest
 
+from kobox.box.boot.bare_boot import boot
+from kobox.box.box import Box
 from kobox.errors import KernelImageError, KoboxError
 from kobox.images.store import KernelImage
-from kobox.kernel.booting import boot
-from kobox.kernel.box import Box
-from kobox.machine.image import Segment, Vmlinux, extract_vmlinux, parse_vmlinux, setup_header
-from kobox.machine.native import Event
+from kobox.images.vmlinux import Segment, Vmlinux, extract_vmlinux, parse_vmlinux, setup_header
+from kobox.machine.native_core import Event
 from kobox.machine.pc import Machine, MachineClosedError
 
 ENTRY = 0x1000000

@@ -10,7 +10,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from kobox.author import efi, keys
+from kobox.signing import efi, keys
 from tests.debian import Suite
 
 OWNER = uuid.UUID("77fa9abd-0359-4d32-bd60-28f4e78f784b")

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from kobox.author import efi
-from kobox.author.verify import common_name
 from kobox.errors import ModuleFormatError, SigningError
-from tests.author.machines import OWNER, by_efitools, certificate, der, put, set_variable, signature_list
+from kobox.signing import efi
+from kobox.signing.verify import common_name
 from tests.debian import Suite
+from tests.signing.machines import OWNER, by_efitools, certificate, der, put, set_variable, signature_list
 
 
 def test_the_lists_that_efitools_writes(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from kobox.author import efi, enroll, keys
-from kobox.author.enrolled import machine
 from kobox.errors import SigningError
-from tests.author.machines import certificate, der, put, set_variable, signature_list, uefi_machine
+from kobox.signing import efi, enroll, keys
+from kobox.signing.mok_status import machine
+from tests.signing.machines import certificate, der, put, set_variable, signature_list, uefi_machine
 
 KOBOX = str(Path(sys.executable).with_name("kobox"))
 

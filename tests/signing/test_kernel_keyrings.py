@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from kobox.author.keyrings import kernel_keys, read_keyring
-from kobox.author.keys import generate, self_signed
-from kobox.author.trust import built_in_certificates
-from kobox.author.verify import key_identifier
+from kobox.box.boot.boot import boot
+from kobox.box.box import Box
 from kobox.images.store import KernelImage
-from kobox.kernel.box import Box
-from kobox.tools.boot import boot
+from kobox.signing.builtin_certs import built_in_certificates
+from kobox.signing.kernel_keyrings import kernel_keys, read_keyring
+from kobox.signing.keys import generate, self_signed
+from kobox.signing.verify import key_identifier
 
 
 def test_a_real_kernel_s_keys_and_the_keyrings_that_hold_them(box: Box, debian_kernel: KernelImage) -> None:

@@ -11,15 +11,15 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from kobox.author import efi, keys
-from kobox.author.enrolled import machine
-from kobox.author.sign import append, signature_of, signer_from
-from kobox.author.trust import built_in_certificates
-from kobox.author.verify import common_name, key_identifier
 from kobox.errors import SigningError
-from tests.author.machines import certificate, der, put, set_variable, signature_list, uefi_machine
+from kobox.signing import efi, keys
+from kobox.signing.builtin_certs import built_in_certificates
+from kobox.signing.mok_status import machine
+from kobox.signing.sign import append, signature_of, signer_from
+from kobox.signing.verify import common_name, key_identifier
 from tests.building import BuiltTestModules
 from tests.debian import Suite
+from tests.signing.machines import certificate, der, put, set_variable, signature_list, uefi_machine
 
 KOBOX = str(Path(sys.executable).with_name("kobox"))
 PLACES = {

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from kobox.author import keys
-from kobox.author.pkcs11 import parse_uri
-from kobox.author.verify import verify
 from kobox.errors import SigningError
-from kobox.images.debian import Archive
+from kobox.images.debian.archive import Archive
 from kobox.images.store import KernelImage
+from kobox.signing import keys
+from kobox.signing.pkcs11 import parse_uri
+from kobox.signing.verify import verify
 
 KOBOX = str(Path(sys.executable).with_name("kobox"))
 

@@ -14,12 +14,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from kobox.author import keys
-from kobox.author.sign import append_raw, sign_file, signature_of, signer_from, strip_file
-from kobox.author.verify import verify
 from kobox.errors import ModuleFormatError, SigningError
 from kobox.images.store import KernelImage
 from kobox.ko.signature import MARKER, parse
+from kobox.signing import keys
+from kobox.signing.sign import append_raw, sign_file, signature_of, signer_from, strip_file
+from kobox.signing.verify import verify
 
 KOBOX = str(Path(sys.executable).with_name("kobox"))
 

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kobox.box.boot import init_program as guest
+from kobox.box.boot import snapshots
 from kobox.errors import BoxError, SnapshotError
 from kobox.images.store import KernelImage, Store
-from kobox.kernel import guest, snapshots
 from kobox.machine.pc import Machine
 
 if TYPE_CHECKING:
-    from kobox.kernel.box import Box
+    from kobox.box.box import Box
 
 MEMORY = 256 << 20
 Progress = Callable[[str, int, int], None]
@@ -45,7 +46,7 @@ def boot(
     line = f"{guest.COMMAND_LINE} {cmdline}".strip()
 
     def make(place: Path) -> None:
-        from kobox.kernel.first_boot import first_boot
+        from kobox.box.boot.cold_boot import first_boot
 
         first_boot(image, place, memory, line, progress)
 
@@ -86,7 +87,7 @@ def _works(image: KernelImage, place: Path) -> bool:
     box = resume(image, place)
     if box is None:
         return False
-    from kobox.kernel.processes import Limits
+    from kobox.box.guest.scheduler import Limits
 
     with box:
         try:
@@ -122,7 +123,7 @@ def resume(image: KernelImage, place: Path) -> Box | None:
     finally:
         os.close(found.fd)
     # Imported late: it takes as long as the snapshot's sum, which is made meanwhile.
-    from kobox.kernel.box import Box
+    from kobox.box.box import Box
 
     try:
         machine.load_state(found.state)

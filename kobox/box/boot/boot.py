@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from kobox.box.boot import bare_boot as booting
 from kobox.errors import KoboxError, SigningError
 from kobox.images.store import KernelImage, Store
-from kobox.kernel import booting
 
 if TYPE_CHECKING:
     from cryptography import x509
 
-    from kobox.kernel.box import Box
-    from kobox.tree.moduletree import ModuleTree
+    from kobox.box.box import Box
+    from kobox.kmod.module_tree import ModuleTree
 
 Certificate: TypeAlias = "x509.Certificate | bytes | str | os.PathLike[str]"
 
@@ -73,7 +73,7 @@ def _settle_trust(box: Box, certificates: list[bytes], enforce: bool, lockdown: 
     """Make trust, enforcement and lockdown part of the state that the box begins with."""
     if not (certificates or enforce or lockdown):
         return
-    from kobox.kernel import keyrings
+    from kobox.box import module_trust as keyrings
 
     for der in certificates:
         keyrings.trust(box, der)
@@ -113,7 +113,7 @@ def tree_of(image: KernelImage) -> ModuleTree:
 
     Raises `KoboxError` when the kernel came without modules, or the indexes cannot be written.
     """
-    from kobox.tree.moduletree import ModuleTree
+    from kobox.kmod.module_tree import ModuleTree
 
     if image.modules is None:
         raise KoboxError(
@@ -125,8 +125,8 @@ def tree_of(image: KernelImage) -> ModuleTree:
 
 
 def _make_indexes(modules: Path, release: str) -> None:
-    from kobox.tree.depmod import Request, depmod, write
-    from kobox.tree.search import SearchConfig
+    from kobox.kmod.config.depmod_d import SearchConfig
+    from kobox.kmod.index.generate import Request, depmod, write
 
     outcome = depmod(Request(os.fspath(modules), SearchConfig.load(release, ()), use_cache=False))
     write(outcome, os.fspath(modules))
@@ -134,6 +134,6 @@ def _make_indexes(modules: Path, release: str) -> None:
 
 def load(box: Box, name: str, parameters: str) -> Any:
     """What `box.modprobe` and the kernel's own requests do: load a module of the kernel's tree."""
-    from kobox.tools.modprobe import modprobe
+    from kobox.kmod.modprobe import modprobe
 
     return modprobe(box, tree_of(box.image), name, parameters)

@@ -13,16 +13,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from kobox.box.boot import init_program as guest
+from kobox.box.boot import snapshots
+from kobox.box.guest.heap import Arena
+from kobox.box.guest.scheduler import Processes
+from kobox.box.guest.syscall import Calls
+from kobox.box.inspect.printk import KernelLog
+from kobox.box.inspect.symbols import Symbols
+from kobox.box.inspect.vmcoreinfo import VmCoreInfo, parse_note
 from kobox.errors import BoxError
 from kobox.images.store import KernelImage
-from kobox.kernel import guest, snapshots
-from kobox.kernel.arena import Arena
-from kobox.kernel.calls import Calls
-from kobox.kernel.log import KernelLog
-from kobox.kernel.processes import Processes
-from kobox.kernel.symbols import Symbols
-from kobox.kernel.vmcoreinfo import VmCoreInfo, parse_note
-from kobox.machine import native
+from kobox.machine import native_core as native
 from kobox.machine.pc import Machine
 
 _BOOT_BLOCKS = 2_000_000_000
@@ -54,7 +55,7 @@ Progress = Callable[[str, int, int], None]
 
 def first_boot(image: KernelImage, place: Path, memory: int, line: str, progress: Progress | None) -> None:
     """Boot from power on, set PID 1 up, and write the snapshot."""
-    from kobox.machine.image import extract_vmlinux, parse_vmlinux, setup_header
+    from kobox.images.vmlinux import extract_vmlinux, parse_vmlinux, setup_header
 
     say = progress or (lambda *_: None)
     native.preload()

@@ -23,9 +23,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kobox.box.boot import init_program as guest
 from kobox.errors import KoboxError, SnapshotError
-from kobox.kernel import guest
-from kobox.machine.native import core, unicorn_library
+from kobox.machine.native_core import core, unicorn_library
 from kobox.machine.pc import PAGE, Machine
 
 FORMAT = 9  # of the files, and of what a box must find set up when it resumes

@@ -20,12 +20,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kobox.box.devices.virtio_mmio import plug, unplug
 from kobox.errors import KoboxError
-from kobox.kernel.plug import plug, unplug
 from kobox.machine.virtio import BrokenQueueError, Buffer, Segment, VirtioDevice
 
 if TYPE_CHECKING:
-    from kobox.kernel.box import Box
+    from kobox.box.box import Box
 
 SECTOR, BLOCK = 512, 4096
 MOST_CHANGES = 1 << 30  # bytes of changes that are kept, when nothing else is said

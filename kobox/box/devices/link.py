@@ -22,11 +22,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kobox.errors import BoxError, KoboxError
-from kobox.machine.native import FOREVER, Event
+from kobox.machine.native_core import FOREVER, Event
 
 if TYPE_CHECKING:
-    from kobox.kernel.box import Box
-    from kobox.kernel.network import Card
+    from kobox.box.box import Box
+    from kobox.box.devices.network import Card
 
 LATENCY = 50_000  # ns
 QUANTUM = 1_000_000  # ns that a running box may be ahead

@@ -28,10 +28,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kobox.errors import KoboxError
-from kobox.machine.native import FOREVER, Event
+from kobox.machine.native_core import FOREVER, Event
 
 if TYPE_CHECKING:
-    from kobox.kernel.network import Card
+    from kobox.box.devices.network import Card
 
 BOX, GATEWAY, PREFIX = "10.0.2.15", "10.0.2.2", 24
 _MAC = b"\x02kobo\xfe"

@@ -20,17 +20,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from kobox.box.devices.virtio_mmio import made_at, plug, unplug
 from kobox.errors import KoboxError
-from kobox.kernel.plug import made_at, plug, unplug
 from kobox.machine.virtio import BrokenQueueError, VirtioDevice
 
 if TYPE_CHECKING:
     import os
 
-    from kobox.kernel.box import Box
-    from kobox.kernel.pcap import PcapWriter
-    from kobox.kernel.usernet import UserNetwork
-    from kobox.kernel.wire import Wire
+    from kobox.box.box import Box
+    from kobox.box.devices.link import Wire
+    from kobox.box.devices.nat import UserNetwork
+    from kobox.box.devices.pcap import PcapWriter
 
 Callback = Callable[[bytes], Any]
 _F_MAC, _F_STATUS = 1 << 5, 1 << 16
@@ -204,7 +204,7 @@ class Card:
 
     def capture(self, path: str | os.PathLike[str]) -> PcapWriter:
         """Write frames, both ways, to a pcap file as they go by, until `close()` or the end of the `with` block."""
-        from kobox.kernel.pcap import PcapWriter
+        from kobox.box.devices.pcap import PcapWriter
 
         self._must_be_plugged()
         writer = PcapWriter(path, self._captures.remove)
@@ -213,7 +213,7 @@ class Card:
 
     def replay(self, path: str | os.PathLike[str]) -> int:
         """Send what a pcap file holds, with its pauses in virtual time; how many frames. Raises `KoboxError`."""
-        from kobox.kernel.pcap import read_pcap
+        from kobox.box.devices.pcap import read_pcap
 
         count, before = 0, None
         for time, frame in read_pcap(path):
@@ -350,12 +350,12 @@ class Network:
 
     def user(self, allow: Sequence[str] = ()) -> UserNetwork:
         """Give the box a way out, by eth0: its TCP and UDP over IPv4 go through sockets of this machine
-        (`kobox.kernel.usernet`).
+        (`kobox.box.devices.nat`).
 
         The box is 10.0.2.15; 10.0.2.2 is this machine's 127.0.0.1. Other addresses are reached only when they are in
         `allow`, networks as "192.0.2.0/24". Raises `ValueError`, `KoboxError`.
         """
-        from kobox.kernel.usernet import BOX, GATEWAY, PREFIX, UserNetwork
+        from kobox.box.devices.nat import BOX, GATEWAY, PREFIX, UserNetwork
 
         made = UserNetwork(self.eth0, allow)
         made.card.up(f"{BOX}/{PREFIX}", gateway=GATEWAY)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from kobox.errors import KoboxError
 
 if TYPE_CHECKING:
-    from kobox.kernel.box import Box
+    from kobox.box.box import Box
     from kobox.machine.virtio import VirtioDevice
 
 _DRIVER = "/sys/bus/platform/drivers/virtio-mmio"

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kobox.kernel.box import Box
-    from kobox.kernel.calls import Call
+    from kobox.box.box import Box
+    from kobox.box.guest.syscall import Call
 
 _MODES = {"r": os.O_RDONLY, "w": os.O_WRONLY | os.O_CREAT | os.O_TRUNC, "a": os.O_WRONLY | os.O_CREAT | os.O_APPEND}
 _CHUNK = 1 << 16

@@ -12,7 +12,7 @@ from kobox.errors import KoboxError
 from kobox.ko import compression
 
 if TYPE_CHECKING:
-    from kobox.kernel.box import Box
+    from kobox.box.box import Box
 
 LARGE_MODULE = 400  # functions that can be traced
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 
-from kobox.kernel.guest import ARENA, ARENA_SIZE
+from kobox.box.boot.init_program import ARENA, ARENA_SIZE
 from kobox.machine.pc import PAGE, Machine
 
 # The first page is kept for the words that processes sleep on, and for PID 1's own calls.

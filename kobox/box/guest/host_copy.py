@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 from kobox.errors import ProgramError
 
 if TYPE_CHECKING:
-    from kobox.kernel.box import Box
+    from kobox.box.box import Box
 
 _CHUNK = 1 << 19
 
@@ -49,7 +49,7 @@ def locate(box: Box, program: str, path: str, cwd: str | os.PathLike[str] | None
 
 def bring_program(box: Box, program: str) -> None:
     """Copy a program of this machine into the box, to the same path, with its loader and libraries."""
-    from kobox.images.libraries import needs
+    from kobox.images.host_libraries import needs
 
     needed = needs(program)
     if needed.missing:

@@ -25,12 +25,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kobox.box.guest.subprocess import Helper
 from kobox.errors import BoxError
-from kobox.kernel.programs import Helper
 
 if TYPE_CHECKING:
-    from kobox.kernel.box import Box
-    from kobox.kernel.processes import Script
+    from kobox.box.box import Box
+    from kobox.box.guest.scheduler import Script
 
 _LOOKUP, _FORGET, _GETATTR, _READLINK, _OPEN, _READ, _STATFS, _INIT = 1, 2, 3, 5, 14, 15, 17, 26
 _OPENDIR, _READDIR, _INTERRUPT, _DESTROY, _BATCH_FORGET = 27, 28, 36, 38, 42
@@ -276,7 +276,7 @@ class Shares:
     def add(self, directory: str, target: str, *, private_copy: bool, lasting: float) -> None:
         """Mount a directory of this machine: see `Box.share`."""
         box = self._box
-        from kobox.kernel.bringing import make_directories
+        from kobox.box.guest.host_copy import make_directories
 
         directory = os.path.realpath(directory)
         os.close(os.open(directory, os.O_RDONLY | os.O_DIRECTORY))

@@ -27,18 +27,11 @@ from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import NoReturn
 
-from kobox.errors import (
-    BoxError,
-    BoxHungError,
-    BoxTimeoutError,
-    KernelPanicError,
-    KoboxError,
-    ProcessDiedError,
-)
-from kobox.kernel.findings import place_in
-from kobox.kernel.guest import ARENA, SYSCALL
-from kobox.kernel.syscall_numbers import NUMBERS
-from kobox.machine.native import FOREVER, Event
+from kobox.arch.x86_64.syscall_numbers import NUMBERS
+from kobox.box.boot.init_program import ARENA, SYSCALL
+from kobox.box.inspect.oops import place_in
+from kobox.errors import BoxError, BoxHungError, BoxTimeoutError, KernelPanicError, KoboxError, ProcessDiedError
+from kobox.machine.native_core import FOREVER, Event
 from kobox.machine.pc import Machine
 
 SECOND = 1_000_000_000

@@ -11,8 +11,8 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kobox.kernel.box import Box
-    from kobox.kernel.calls import Call
+    from kobox.box.box import Box
+    from kobox.box.guest.syscall import Call
 
 _SIOCGIFINDEX = 0x8933
 _AF_PACKET, _AF_NETLINK = 17, 16

@@ -23,14 +23,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+from kobox.box.guest.scheduler import SECOND, Child, Process, Script
 from kobox.errors import BoxError, BoxTimeoutError
-from kobox.kernel.processes import SECOND, Child, Process, Script
-from kobox.machine.native import FOREVER
+from kobox.machine.native_core import FOREVER
 
 if TYPE_CHECKING:
     import subprocess
 
-    from kobox.kernel.box import Box
+    from kobox.box.box import Box
 
 PIPE, STDOUT, DEVNULL = -1, -2, -3  # subprocess's: that is imported only where one of its classes is needed
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -581,7 +581,7 @@ def popen(
     if not arguments:
         raise ValueError("no program: argv is empty")
     environment = dict(ENVIRONMENT if env is None else env)
-    from kobox.kernel import bringing
+    from kobox.box.guest import host_copy as bringing
 
     path = bringing.locate(box, executable or arguments[0], environment.get("PATH", PATH), cwd)
     plumbing = _Plumbing(box)
@@ -792,7 +792,7 @@ def _start(
     outcome = processes.execute(process, vfork, (address + at_path, argv, argv + 8 * (len(arguments) + 1)))
     calls.release(address)
     if isinstance(outcome, int):
-        from kobox.kernel.bringing import explain_refusal
+        from kobox.box.guest.host_copy import explain_refusal
 
         explain_refusal(box, path, outcome)
     return outcome

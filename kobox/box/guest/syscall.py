@@ -12,9 +12,9 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from kobox.kernel.arena import Arena, ArenaFullError
-from kobox.kernel.processes import Limits, Pending, Process, Processes
-from kobox.kernel.syscall_numbers import NUMBERS
+from kobox.arch.x86_64.syscall_numbers import NUMBERS
+from kobox.box.guest.heap import Arena, ArenaFullError
+from kobox.box.guest.scheduler import Limits, Pending, Process, Processes
 
 _PROT_READ_WRITE, _MAP_PRIVATE_ANONYMOUS = 3, 0x22
 _MAP_LOCKED, _MAP_POPULATE = 0x2000, 0x8000

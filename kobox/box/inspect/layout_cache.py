@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kobox.kernel.symbols import Symbols
+    from kobox.box.inspect.symbols import Symbols
 
 Place = tuple[int, int, str]
 
@@ -51,7 +51,7 @@ class Places:
         place = self._members.get(path)
         if place is not None:
             return place
-        from kobox.kernel.btf import BtfError  # late: who knows all places needs none of that
+        from kobox.box.inspect.btf import BtfError  # late: who knows all places needs none of that
 
         if path in self._members:
             raise BtfError(f"this kernel has no {path}")

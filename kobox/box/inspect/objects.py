@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from kobox.errors import KoboxError
 
 if TYPE_CHECKING:
-    from kobox.kernel.box import Box
+    from kobox.box.box import Box
 
 _MASK = (1 << 64) - 1
 _MANY = 20_000  # more elements than any list here has: a damaged one may go in circles

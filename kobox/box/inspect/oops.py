@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from kobox.kernel.log import LogRecord
+from kobox.box.inspect.printk import LogRecord
 
 _CUT = "------------[ cut here ]------------"
 _STARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (

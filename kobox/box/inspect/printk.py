@@ -17,7 +17,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from kobox.kernel.vmcoreinfo import VmCoreInfo
+from kobox.box.inspect.vmcoreinfo import VmCoreInfo
 from kobox.machine.pc import Machine
 
 LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")

@@ -19,9 +19,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from kobox.box.inspect.symbols import SymbolNotFoundError, Symbols
 from kobox.errors import KoboxError
-from kobox.kernel.symbols import SymbolNotFoundError, Symbols
-from kobox.machine.native import PROBE_FROM_MODULE, PROBE_INSIDE, PROBE_TRACKED_0, PROBE_TRACKED_1
+from kobox.machine.native_core import PROBE_FROM_MODULE, PROBE_INSIDE, PROBE_TRACKED_0, PROBE_TRACKED_1
 from kobox.machine.pc import Machine, Registers
 
 FROM_MODULE, TRACKED_0, TRACKED_1, INSIDE = PROBE_FROM_MODULE, PROBE_TRACKED_0, PROBE_TRACKED_1, PROBE_INSIDE

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kobox.kernel.box import Box
+    from kobox.box.box import Box
 
 _ENTRY = 256  # bytes of a struct proc_dir_entry that are read at once: short names stand inside it
 _MANY = 20_000

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from kobox.box.inspect.btf import Btf
+from kobox.box.inspect.vmcoreinfo import VmCoreInfo
 from kobox.errors import KoboxError
-from kobox.kernel.btf import Btf
-from kobox.kernel.vmcoreinfo import VmCoreInfo
 from kobox.machine.pc import Machine
 
 

@@ -26,7 +26,7 @@ from kobox.errors import KoboxError
 from kobox.machine.pc import Machine, Registers
 
 if TYPE_CHECKING:
-    from kobox.kernel.box import Box
+    from kobox.box.box import Box
 
 _BLOCK = 256  # LOOKUP_BLOCK_SIZE
 _UNDEFINED, _PREV_SP, _DX, _DI, _BP, _SP, _R10, _R13, _BP_INDIRECT, _SP_INDIRECT, _AX = range(11)

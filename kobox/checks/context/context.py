@@ -15,13 +15,13 @@ from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from kobox.checks.cpustate import Cpu, CpuState
-from kobox.checks.examination import Check, Examination, Trace
-from kobox.checks.finding import Severity, Thing, own_frame
-from kobox.checks.locks import SPINNING, Edge, Held, LockBook
+from kobox.box.inspect.objects import Objects
+from kobox.box.inspect.probes import FROM_MODULE, Hit
+from kobox.checks.context.cpu_state import Cpu, CpuState
+from kobox.checks.context.locks import SPINNING, Edge, Held, LockBook
+from kobox.checks.report.finding import Severity, Thing, own_frame
+from kobox.checks.runner.session import Check, Examination, Trace
 from kobox.errors import KoboxError
-from kobox.kernel.objects import Objects
-from kobox.kernel.probes import FROM_MODULE, Hit
 from kobox.ko.elf import SHT_RELA
 from kobox.ko.modulefile import ModuleFile
 from kobox.machine.watch import Report

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kobox.box.box import Box
+from kobox.box.inspect.objects import Objects
 from kobox.errors import KoboxError
-from kobox.kernel.box import Box
-from kobox.kernel.objects import Objects
 from kobox.machine.pc import Registers
 
 _PREEMPT, _SOFTIRQ, _HARDIRQ, _NMI = 0xFF, 0xFF00, 0xF0000, 0xF00000

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from kobox.checks.cpustate import CpuState
-from kobox.checks.examination import Trace
+from kobox.checks.context.cpu_state import CpuState
+from kobox.checks.runner.session import Trace
 
 SPINNING = ("spinlock", "rwlock", "rwlock for reading")
 

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from kobox.checks.callsites import CodeMap, LocatedCode, call_sites
-from kobox.checks.examination import Check, Examination
-from kobox.ko import x86
+from kobox.arch.x86_64 import decode as x86
+from kobox.arch.x86_64.decode import Flow
+from kobox.checks.module.callsites import CodeMap, LocatedCode, call_sites
+from kobox.checks.runner.session import Check, Examination
 from kobox.ko.elf import SHT_RELA
 from kobox.ko.modulefile import ModuleFile
-from kobox.ko.x86 import Flow
 from kobox.machine.watch import Watch
 
 Executed = Mapping[str, bytes]

@@ -25,9 +25,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from kobox.checks.callsites import CallSite, CodeMap, LocatedCode, call_sites
-from kobox.checks.examination import Check, Examination
-from kobox.checks.finding import Chain
+from kobox.checks.module.callsites import CallSite, CodeMap, LocatedCode, call_sites
+from kobox.checks.report.finding import Chain
+from kobox.checks.runner.session import Check, Examination
 from kobox.errors import KoboxError
 from kobox.ko.modulefile import ModuleFile
 

@@ -24,13 +24,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kobox.checks.examination import Exercise
+from kobox.box.guest.scheduler import Limits
+from kobox.checks.runner.session import Exercise
 from kobox.errors import BoxTimeoutError, KoboxError, ProcessDiedError
-from kobox.kernel.processes import Limits
 
 if TYPE_CHECKING:
-    from kobox.checks.files import Target
-    from kobox.kernel.box import Box, BoxProcess
+    from kobox.box.box import Box, BoxProcess
+    from kobox.checks.module.files import Target
 
 CALLS = 1200
 """System calls that the generic exercise makes at most."""

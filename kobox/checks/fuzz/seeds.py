@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import re
 
-from kobox.checks.callsites import CodeMap
-from kobox.checks.exercise import Material
-from kobox.ko import x86
+from kobox.arch.x86_64 import decode as x86
+from kobox.checks.fuzz.exercise import Material
+from kobox.checks.module.callsites import CodeMap
 from kobox.ko.elf import Elf
 
 _REQUESTS, _NUMBERS, _WORDS, _BOUNDS = 32, 16, 24, 5

@@ -1,7 +1,7 @@
 """Hypothesis strategies for what programs do with a module's files (`pip install kobox[hypothesis]`).
 
     from hypothesis import given
-    from kobox.checks.strategies import programs
+    from kobox.checks.fuzz.strategies import programs
 
     @given(programs("/dev/hello", requests=[HELLO_CLEAR]))
     def test_nothing_hurts(program):
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from kobox.checks.exercise import Program, Step
+from kobox.checks.fuzz.exercise import Program, Step
 
 _SIZES = st.one_of(st.integers(0, 64), st.sampled_from((4095, 4096, 4097, 65536)))
 _OFFSETS = st.one_of(st.integers(-4096, 8192), st.sampled_from((1 << 31, (1 << 63) - 1, -(1 << 63))))
@@ -35,7 +35,7 @@ def contents(words: Sequence[bytes] = ()) -> SearchStrategy[bytes]:
 def steps(
     path: str, *, flags: int = os.O_RDWR, requests: Sequence[int] = (), words: Sequence[bytes] = (), slots: int = 2
 ) -> SearchStrategy[Step]:
-    """One system call on an open file of a program (`kobox.checks.exercise.Step`)."""
+    """One system call on an open file of a program (`kobox.checks.fuzz.exercise.Step`)."""
     slot = st.integers(0, slots - 1)
 
     def step(call: str, *arguments: SearchStrategy[object]) -> SearchStrategy[Step]:

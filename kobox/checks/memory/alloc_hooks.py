@@ -12,13 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kobox.checks import allocators
-from kobox.checks.allocators import GFP_ZERO, SLAB_NOLEAKTRACE, SLAB_TYPESAFE_BY_RCU, Allocator, Kind
-from kobox.checks.examination import Examination, Trace
-from kobox.checks.heap import PAGE, ROOM, Heap, Object
+from kobox.box.box import Box
+from kobox.box.inspect.probes import FROM_MODULE, INSIDE, TRACKED_0, TRACKED_1
+from kobox.checks.memory import alloc_table as allocators
+from kobox.checks.memory.alloc_table import GFP_ZERO, SLAB_NOLEAKTRACE, SLAB_TYPESAFE_BY_RCU, Allocator, Kind
+from kobox.checks.memory.module_heap import PAGE, ROOM, Heap, Object
+from kobox.checks.runner.session import Examination, Trace
 from kobox.errors import KoboxError
-from kobox.kernel.box import Box
-from kobox.kernel.probes import FROM_MODULE, INSIDE, TRACKED_0, TRACKED_1
 from kobox.machine.watch import Mark
 
 _STACK = 0x4000  # THREAD_SIZE: a stack is aligned to it

@@ -17,18 +17,18 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from kobox.checks import allocators
-from kobox.checks.allocations import Allocations
-from kobox.checks.allocators import Kind
-from kobox.checks.examination import Check, Examination, Stage, Trace
-from kobox.checks.finding import Finding, Severity, Thing
-from kobox.checks.heap import PAGE, Heap, Object
-from kobox.checks.interceptors import APPENDERS, INTERCEPTORS, PRINTERS
-from kobox.checks.texts import Texts
-from kobox.checks.variables import Variables
+from kobox.box.inspect.probes import FROM_MODULE
+from kobox.box.inspect.unwind import StackFrame
+from kobox.checks.memory import alloc_table as allocators
+from kobox.checks.memory.alloc_hooks import Allocations
+from kobox.checks.memory.alloc_table import Kind
+from kobox.checks.memory.interceptors import APPENDERS, INTERCEPTORS, PRINTERS
+from kobox.checks.memory.module_heap import PAGE, Heap, Object
+from kobox.checks.memory.strings import Texts
+from kobox.checks.module.globals import Variables
+from kobox.checks.report.finding import Finding, Severity, Thing
+from kobox.checks.runner.session import Check, Examination, Stage, Trace
 from kobox.errors import KoboxError
-from kobox.kernel.probes import FROM_MODULE
-from kobox.kernel.stack import StackFrame
 from kobox.machine.watch import CONSTANT, FREED_BYTE, OBJECT, Mark, Operation, Part, Report, What, decode
 
 _WORD = (1 << 64) - 1

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from kobox.checks.allocators import GFP_DMA, GFP_RECLAIMABLE, Kind
-from kobox.checks.examination import Trace
+from kobox.box.box import Box
+from kobox.checks.memory.alloc_table import GFP_DMA, GFP_RECLAIMABLE, Kind
+from kobox.checks.runner.session import Trace
 from kobox.errors import KoboxError
-from kobox.kernel.box import Box
 from kobox.machine.watch import Mark
 
 ROOM = 16

@@ -16,9 +16,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from kobox.checks.examination import Examination, Trace
-from kobox.checks.heap import ROOM
-from kobox.kernel.probes import FROM_MODULE
+from kobox.box.inspect.probes import FROM_MODULE
+from kobox.checks.memory.module_heap import ROOM
+from kobox.checks.runner.session import Examination, Trace
 from kobox.machine.watch import Mark
 
 # Functions with a format, and which of their arguments it is.

@@ -14,8 +14,8 @@ from __future__ import annotations
 import bisect
 from dataclasses import dataclass
 
-from kobox.checks.placement import Placement
-from kobox.kernel.stack import Unwinder
+from kobox.box.inspect.unwind import Unwinder
+from kobox.checks.module.layout import Placement
 from kobox.ko.elf import SHF_ALLOC, SHN_UNDEF, SHT_RELA, STB_LOCAL, Elf
 
 _SHF_EXECINSTR = 4

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kobox.checks.placement import Placement
+from kobox.checks.module.layout import Placement
 from kobox.ko.dwarf import Variable
 from kobox.ko.elf import SHF_ALLOC, SHT_RELA
 from kobox.ko.modulefile import ModuleFile

@@ -10,8 +10,8 @@ import struct
 from bisect import bisect_right
 from dataclasses import dataclass
 
-from kobox.kernel.box import Box
-from kobox.kernel.symbols import LoadedAt
+from kobox.box.box import Box
+from kobox.box.inspect.symbols import LoadedAt
 from kobox.ko.elf import SHF_ALLOC
 from kobox.ko.modulefile import ModuleFile
 

@@ -27,16 +27,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kobox.checks.callsites import CodeMap, LocatedCode
-from kobox.checks.exercise import Program, Step, system_call
+from kobox.arch.x86_64 import decode as x86
+from kobox.arch.x86_64.decode import Flow
+from kobox.box.guest.scheduler import Limits
+from kobox.checks.fuzz.exercise import Program, Step, system_call
+from kobox.checks.module.callsites import CodeMap, LocatedCode
 from kobox.errors import BoxTimeoutError, KoboxError
-from kobox.kernel.processes import Limits
-from kobox.ko import x86
-from kobox.ko.x86 import Flow
-from kobox.machine.native import Event
+from kobox.machine.native_core import Event
 
 if TYPE_CHECKING:
-    from kobox.kernel.box import Box
+    from kobox.box.box import Box
 
 CMDLINE = "preempt=full"
 _ASLEEP = (

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from kobox.kernel.log import LogRecord
+from kobox.box.inspect.printk import LogRecord
 
 
 class Severity(StrEnum):

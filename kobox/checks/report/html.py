@@ -14,18 +14,18 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kobox.checks.finding import Chain, Finding, Frame
-from kobox.checks.kinds import kind_of
-from kobox.checks.plain import advice_of
+from kobox.checks.report.finding import Chain, Finding, Frame
+from kobox.checks.report.kinds import kind_of
+from kobox.checks.report.text import advice_of
 from kobox.ko.modulefile import ModuleFile
 
 if TYPE_CHECKING:
-    from kobox.checks.check import Report
+    from kobox.checks.runner.check import Report
 
 
 def page(reports: Sequence[Report]) -> str:
     """The whole page of one or more reports."""
-    style = Path(__file__).with_name("page.css").read_text()
+    style = Path(__file__).with_name("html.css").read_text()
     title = ", ".join(dict.fromkeys(report.module for report in reports)) or "nothing"
     body = "\n".join(part for number, report in enumerate(reports) for part in _report(report, f"r{number}"))
     body = _without_loose_ends(body)

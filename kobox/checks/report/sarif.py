@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kobox.checks.finding import Chain, Finding, Frame
-from kobox.checks.kinds import kind_of
-from kobox.checks.plain import advice_of
+from kobox.checks.report.finding import Chain, Finding, Frame
+from kobox.checks.report.kinds import kind_of
+from kobox.checks.report.text import advice_of
 
 if TYPE_CHECKING:
-    from kobox.checks.check import Report
+    from kobox.checks.runner.check import Report
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 

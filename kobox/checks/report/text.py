@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from kobox.checks.finding import Chain, Finding, Frame
-from kobox.checks.kinds import kind_of
+from kobox.checks.report.finding import Chain, Finding, Frame
+from kobox.checks.report.kinds import kind_of
 
 if TYPE_CHECKING:
-    from kobox.checks.check import Report
+    from kobox.checks.runner.check import Report
 
 
 def plain_report(report: Report) -> dict[str, Any]:

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from kobox.checks.examination import Check, Examination, Stage, Trace
-from kobox.checks.finding import Frame, Severity, Thing
-from kobox.checks.pending import Pending, Waiting
-from kobox.checks.resources import Call, Resource, relevant, resource_table
+from kobox.box.inspect.objects import Objects
+from kobox.box.inspect.probes import FROM_MODULE, Hit
+from kobox.box.inspect.symbols import LoadedAt
+from kobox.checks.report.finding import Frame, Severity, Thing
+from kobox.checks.resources.pending_work import Pending, Waiting
+from kobox.checks.resources.resource_table import Call, Resource, relevant, resource_table
+from kobox.checks.runner.session import Check, Examination, Stage, Trace
 from kobox.errors import KoboxError
-from kobox.kernel.objects import Objects
-from kobox.kernel.probes import FROM_MODULE, Hit
-from kobox.kernel.symbols import LoadedAt
 
 Key = tuple[int | str, ...]
 _LIMIT = 24  # frames of a chain that says who made a thing

@@ -19,11 +19,11 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from kobox.box.box import Box
+from kobox.box.inspect.objects import Objects
+from kobox.box.inspect.symbols import LoadedAt
+from kobox.box.inspect.unwind import StackFrame
 from kobox.errors import KoboxError
-from kobox.kernel.box import Box
-from kobox.kernel.objects import Objects
-from kobox.kernel.stack import StackFrame
-from kobox.kernel.symbols import LoadedAt
 
 _PF_EXITING, _PF_KTHREAD = 0x4, 0x200000  # include/linux/sched.h
 _STACK_SIZE = 0x4000

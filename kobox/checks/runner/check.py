@@ -23,31 +23,31 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kobox.checks.coverage import Coverage, CoverageCheck, Executed
-from kobox.checks.crashes import Crash, shrink
-from kobox.checks.elsewhere import Elsewhere, look_elsewhere
-from kobox.checks.examination import Check, Examination, Exercise
-from kobox.checks.exercise import GenericExercise, Program, Steps, TestFile, exercise_of
-from kobox.checks.faults import Fault, FaultInjection, Faults, FaultSites, FaultTable, fault_id
-from kobox.checks.files import Surroundings, Target
-from kobox.checks.finding import Chain, Finding, Severity, worst_first
-from kobox.checks.pool import Pool, WorkerDied
-from kobox.checks.races import CMDLINE, REMOVE, Interrupted, Race, Traced, calls_of, points_of
-from kobox.checks.timeline import Event, Timeline
+from kobox.box.guest.scheduler import BLOCKS_A_SECOND
+from kobox.checks.coverage.coverage import Coverage, CoverageCheck, Executed
+from kobox.checks.faults.fault_injection import Fault, FaultInjection, Faults, FaultSites, FaultTable, fault_id
+from kobox.checks.fuzz.exercise import GenericExercise, Program, Steps, TestFile, exercise_of
+from kobox.checks.module.files import Surroundings, Target
+from kobox.checks.races.races import CMDLINE, REMOVE, Interrupted, Race, Traced, calls_of, points_of
+from kobox.checks.report.finding import Chain, Finding, Severity, worst_first
+from kobox.checks.runner.minimise import Crash, shrink
+from kobox.checks.runner.other_kernels import Elsewhere, look_elsewhere
+from kobox.checks.runner.session import Check, Examination, Exercise
+from kobox.checks.runner.timeline import Event, Timeline
+from kobox.checks.runner.worker_pool import Pool, WorkerDied
 from kobox.errors import BoxHungError, KoboxError
-from kobox.kernel.processes import BLOCKS_A_SECOND
 from kobox.ko.modulefile import ModuleFile
 
 if TYPE_CHECKING:
-    from kobox.kernel.box import Box
+    from kobox.box.box import Box
 
 Progress = Callable[[str, int, int], None]
 
 CHECKS = (
-    "kobox.checks.memory:Memory",
-    "kobox.checks.leftbehind:LeftBehind",
-    "kobox.checks.context:Context",
-    "kobox.checks.rules:Rules",
+    "kobox.checks.memory.memory:Memory",
+    "kobox.checks.resources.left_behind:LeftBehind",
+    "kobox.checks.context.context:Context",
+    "kobox.checks.lint:Rules",
 )
 """The checks that watch every run, as module:class."""
 
@@ -172,7 +172,7 @@ class Examiner:
     """Does units of one plan in a box of its own."""
 
     def __init__(self, plan: Plan, cmdline: str = "") -> None:
-        from kobox.tools.boot import boot
+        from kobox.box.boot.boot import boot
 
         self.plan = plan
         self._racing: Examiner | None = None
@@ -330,7 +330,7 @@ class Examiner:
             return self.exercise
         if unit.faults:
             return Steps(*unit.programs)
-        from kobox.checks.mining import material_of
+        from kobox.checks.fuzz.seeds import material_of
 
         surroundings, name = self.surroundings, self.file.name
         material = material_of(self.sites.code)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from kobox.checks.exercise import Program, Step
-from kobox.checks.finding import Finding
+from kobox.checks.fuzz.exercise import Program, Step
+from kobox.checks.report.finding import Finding
 
 if TYPE_CHECKING:
-    from kobox.checks.check import Plan
+    from kobox.checks.runner.check import Plan
 
 _TRIES = 60
 """Runs that one crash may take to be made short."""
@@ -91,13 +91,14 @@ def source_of(crash: Crash, plan: Plan, module: str, place: Path) -> str:
         options += f", needs={tuple(str(Path(need).resolve()) for need in plan.needs)!r}"
     return f'''"""{module}: {_one_line(crash.finding)}
 
-Found by `kobox check`. The steps are: system call, number of the open file, arguments (kobox.checks.exercise.Step).
+Found by `kobox check`. The steps are: system call, number of the open file, arguments
+(`Step` of kobox.checks.fuzz.exercise).
 """
 
 from pathlib import Path
 
-from kobox.checks.check import Plan, examine
-from kobox.checks.exercise import Steps
+from kobox.checks.runner.check import Plan, examine
+from kobox.checks.fuzz.exercise import Steps
 
 MODULE = Path(__file__).parent / {path!r}
 

@@ -1,7 +1,7 @@
 """Other kernels: whether they would load the module too, or, where there is its source, whether it builds for them.
 
-    a .ko     what load_module() of each would say is known from its exports (`kobox.author.explain`): one note for all.
-              It is for one kernel, so that is no news: who has not asked for a kernel by name is only told which refuse
+    a .ko     what load_module() of each would say is known from its exports (`kobox.explain`): one note for all. A file
+              is built for one kernel, so refusals are expected: only kernels named by the user get a detailed note
     source    it is built for each, aside, and what was built is looked at in the same way: a note for each that fails
 
 Nothing is booted for it.
@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kobox.checks.finding import Finding, Severity
+from kobox.checks.report.finding import Finding, Severity
 from kobox.errors import BuildError, KoboxError
 from kobox.ko.modulefile import ModuleFile
 
 if TYPE_CHECKING:
-    from kobox.author.explain import Explanation, Fact
+    from kobox.explain.load_rules import Explanation, Fact
     from kobox.images.store import KernelImage
 
 _KIND = "refused-elsewhere"
@@ -99,7 +99,7 @@ def _of_source(
     module: Path, needs: Sequence[Path], kernels: Sequence[KernelImage], source: Path, builds: Path | None
 ) -> tuple[list[Finding], Sequence[str]]:
     """A note about each kernel that it does not build for, or that refuses what was built for it."""
-    from kobox.author.build import build_each
+    from kobox.build.kbuild import build_each
 
     able = [kernel for kernel in kernels if kernel.headers is not None]
     unchecked = [f"kernel {kernel.name}: it has no headers to build for it" for kernel in kernels if kernel not in able]
@@ -134,7 +134,7 @@ def _not_built(error: BuildError, kernel: KernelImage) -> Finding:
 
 def _explained(module: Path, needs: Sequence[Path], kernel: KernelImage) -> Explanation:
     """What a kernel would make of a file. A signature counts for nothing: another kernel's key is never its own."""
-    from kobox.author.explain import Conditions, explain
+    from kobox.explain.load_rules import Conditions, explain
     from kobox.ko.signature import strip
 
     content, _, _ = strip(ModuleFile(module).content, path=str(module))

@@ -19,9 +19,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from kobox.checks.finding import Chain, Finding, Frame, Severity, Thing, chain_of, frame_of
-from kobox.checks.pending import Pending
-from kobox.checks.placement import Placement
+from kobox.box.box import Box
+from kobox.box.inspect.probes import FROM_MODULE, Hit
+from kobox.box.inspect.symbols import LoadedAt
+from kobox.box.inspect.unwind import StackFrame
+from kobox.checks.module.layout import Placement
+from kobox.checks.report.finding import Chain, Finding, Frame, Severity, Thing, chain_of, frame_of
+from kobox.checks.resources.pending_work import Pending
 from kobox.errors import (
     BoxError,
     BoxHungError,
@@ -31,10 +35,6 @@ from kobox.errors import (
     ModuleLoadError,
     ModuleUnloadError,
 )
-from kobox.kernel.box import Box
-from kobox.kernel.probes import FROM_MODULE, Hit
-from kobox.kernel.stack import StackFrame
-from kobox.kernel.symbols import LoadedAt
 from kobox.ko.modulefile import ModuleFile
 
 SETTLE = 2.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from kobox.checks.examination import Check, Examination
+from kobox.checks.runner.session import Check, Examination
 
 _MOST = 400
 

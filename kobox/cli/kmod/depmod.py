@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kobox.cli.kmod_front import (
+from kobox.cli.kmod.front import (
     INFO,
     Messages,
     Option,
@@ -16,7 +16,7 @@ from kobox.cli.kmod_front import (
 from kobox.errors import KoboxError
 
 if TYPE_CHECKING:
-    from kobox.tree.depmod import KernelSymbols
+    from kobox.kmod.index.generate import KernelSymbols
 
 OPTIONS = (
     Option(("all",), "a"),
@@ -84,8 +84,8 @@ def main(argv: list[str], prog: str) -> int:
 
 
 def _run(messages: Messages, options: list[tuple[str, str]], release: str, files: list[str]) -> int:
-    from kobox.tools.depmod import Place, run
-    from kobox.tree.depmod import DependencyCycleError
+    from kobox.kmod.depmod import Place, run
+    from kobox.kmod.index.generate import DependencyCycleError
 
     values = dict(options)
     place = Place(
@@ -139,7 +139,7 @@ def _run(messages: Messages, options: list[tuple[str, str]], release: str, files
 
 
 def _kernel_symbols(messages: Messages, values: dict[str, str]) -> KernelSymbols | None:
-    from kobox.tree.depmod import KernelSymbols
+    from kobox.kmod.index.generate import KernelSymbols
 
     symbols = None
     for option, load in (("symvers", KernelSymbols.from_symvers), ("filesyms", KernelSymbols.from_system_map)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kobox.cli.kmod_front import DEBUG, Messages, Option, begin, text_of
+from kobox.cli.kmod.front import DEBUG, Messages, Option, begin, text_of
 from kobox.errors import KoboxError, ModuleLoadError
 
 OPTIONS = (
@@ -45,8 +45,8 @@ def main(argv: list[str], prog: str) -> int:
 def _insert(messages: Messages, path: str, words: list[str], chosen: set[str]) -> int:
     from kobox.kernel.host import Host
     from kobox.kernel.interface import InitFlags
-    from kobox.tools.insmod import insmod, meaning
-    from kobox.tools.parameters import join_arguments
+    from kobox.kmod.insmod import insmod, meaning
+    from kobox.kmod.parameters import join_arguments
 
     flags = InitFlags.NONE
     if chosen & {"force", "force-modversion"}:

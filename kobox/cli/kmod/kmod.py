@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 
-from kobox.cli.kmod_front import Messages, Option, begin, version
+from kobox.cli.kmod.front import Messages, Option, begin, version
 from kobox.errors import KoboxError
 
 HELP = """usage: kmod [options] COMMAND [options of the command]
@@ -47,7 +47,7 @@ def main(argv: list[str], prog: str) -> int:
         messages.plain(shown)
         return 1
     if name == "list":
-        from kobox.cli import kmod_lsmod
+        from kobox.cli.kmod import lsmod as kmod_lsmod
 
         return kmod_lsmod.main(rest, prog)
     if name == "static-nodes":
@@ -62,8 +62,8 @@ def main(argv: list[str], prog: str) -> int:
 
 
 def _static_nodes(messages: Messages, argv: list[str]) -> int:
-    from kobox.tools.static_nodes import FORMATS, render, static_nodes
-    from kobox.tree.moduletree import ModuleTree
+    from kobox.kmod.module_tree import ModuleTree
+    from kobox.kmod.static_nodes import FORMATS, render, static_nodes
 
     begun = begin(argv, messages.tool, _NODE_OPTIONS, NODES_HELP)
     if isinstance(begun, int):

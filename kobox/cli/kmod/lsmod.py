@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kobox.cli.kmod_front import Messages, Option, begin, write, write_json
+from kobox.cli.kmod.front import Messages, Option, begin, write, write_json
 
 OPTIONS = (
     Option(("syslog",), "s"),
@@ -37,7 +37,7 @@ def main(argv: list[str], prog: str) -> int:
 def show(messages: Messages, as_json: bool) -> int:
     """Print the table, or its JSON."""
     from kobox.kernel.host import Host
-    from kobox.tools.lsmod import lsmod, table
+    from kobox.kmod.lsmod import lsmod, table
 
     try:
         modules = lsmod(Host())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from kobox.cli.kmod_front import (
+from kobox.cli.kmod.front import (
     Messages,
     Option,
     begin,
@@ -14,7 +14,7 @@ from kobox.cli.kmod_front import (
     write_json,
 )
 from kobox.errors import KoboxError
-from kobox.tools.modinfo import Report, describe, is_file, modinfo, of_file
+from kobox.kmod.modinfo import Report, describe, is_file, modinfo, of_file
 
 OPTIONS = (
     Option(("author",), "a"),
@@ -163,7 +163,7 @@ def _of(module: str, place: tuple[str, str], by_name: bool) -> list[Report]:
     """The reports for a file, or for a name in the tree of this (release, root), which a file's path does without."""
     if not by_name and is_file(module):
         return [of_file(os.path.join(os.getcwd(), module))]
-    from kobox.tree.moduletree import ModuleTree
+    from kobox.kmod.module_tree import ModuleTree
 
     release, root = place
     return modinfo(ModuleTree.of(release_or_own(release), root=root), module, by_name=by_name)

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from kobox.cli.kmod_front import (
+from kobox.cli.kmod.front import (
     FATAL,
     INFO,
     WARNING,
@@ -19,13 +19,13 @@ from kobox.cli.kmod_front import (
     write_json,
 )
 from kobox.errors import KernelError, KoboxError
+from kobox.kmod.config import modprobe_d as configuration
+from kobox.kmod.module_tree import Match, ModuleTree
+from kobox.kmod.resolve import ABSENT, ModuleNotFoundInTreeError, Plan
 from kobox.ko.name import from_path
-from kobox.tree import config as configuration
-from kobox.tree.moduletree import Match, ModuleTree
-from kobox.tree.plan import ABSENT, ModuleNotFoundInTreeError, Plan
 
 if TYPE_CHECKING:
-    from kobox.tools.modprobe import Options
+    from kobox.kmod.modprobe import Options
 
 OPTIONS = (
     Option(("all",), "a"),
@@ -165,7 +165,7 @@ class _Run:
         except FileNotFoundError as error:
             self._messages.fatal(f"Failed to get module from path {name}: {error.strerror}")
         except KernelError as error:
-            from kobox.tools.insmod import meaning
+            from kobox.kmod.insmod import meaning
 
             why = "Module already in kernel" if error.errno == 17 else meaning(error.errno)
             what = error.message.partition(":")[0]
@@ -175,7 +175,7 @@ class _Run:
         return 1
 
     def _plan(self, name: str, words: list[str]) -> Plan:
-        from kobox.tools.parameters import join_arguments
+        from kobox.kmod.parameters import join_arguments
 
         return self._tree.resolve(
             name,
@@ -187,7 +187,7 @@ class _Run:
 
     def _options(self) -> Options:
         from kobox.kernel.interface import InitFlags
-        from kobox.tools.modprobe import Options
+        from kobox.kmod.modprobe import Options
 
         values = self._values
         flags = InitFlags.NONE
@@ -214,7 +214,7 @@ class _Run:
         else:
             matches = self._tree.lookup(name)
         if not matches:
-            from kobox.tree.plan import not_found
+            from kobox.kmod.resolve import not_found
 
             raise not_found(self._tree, name)
         if "json" in self._values:
@@ -234,8 +234,8 @@ class _Run:
 
     def _insert(self, name: str, words: list[str]) -> int:
         from kobox.kernel.host import Host
-        from kobox.tools.modprobe import modprobe
-        from kobox.tools.parameters import join_arguments
+        from kobox.kmod.modprobe import modprobe
+        from kobox.kmod.parameters import join_arguments
 
         modprobe(Host(), self._tree, name, join_arguments(words), self._options())
         return 0
@@ -243,7 +243,7 @@ class _Run:
     def remove(self, name: str) -> int:
         """Remove what a name stands for."""
         from kobox.kernel.host import Host
-        from kobox.tools.modprobe import remove
+        from kobox.kmod.modprobe import remove
 
         try:
             remove(Host(), self._tree, name, self._options())

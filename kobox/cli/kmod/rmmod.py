@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kobox.cli.kmod_front import DEBUG, Messages, Option, begin
+from kobox.cli.kmod.front import DEBUG, Messages, Option, begin
 from kobox.errors import ModuleUnloadError
 
 OPTIONS = (
@@ -40,7 +40,7 @@ def main(argv: list[str], prog: str) -> int:
 
 def _remove(messages: Messages, module: str, force: bool) -> int:
     from kobox.kernel.host import Host
-    from kobox.tools.rmmod import rmmod
+    from kobox.kmod.rmmod import rmmod
 
     try:
         rmmod(Host(), module, force=force)

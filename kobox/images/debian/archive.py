@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kobox.errors import FetchError, KernelNotFoundError
+from kobox.images.debian.suite import machine_suite
 from kobox.images.store import KernelImage, Progress, natural
-from kobox.images.suite import machine_suite
 
 _ROLLING = frozenset({"sid", "unstable", "experimental", "rc-buggy"})  # they have no security archive
 _DEFAULT_FLAVOUR = "cloud-amd64"
@@ -187,8 +187,8 @@ class Archive:
 
         Raises FetchError.
         """
-        from kobox.images.headers import settle_headers
-        from kobox.images.toolchain import complete_tools
+        from kobox.images.debian.headers import settle_headers
+        from kobox.images.debian.toolchain import complete_tools
 
         self.unpack(self.download(kernel.packages, progress), into, progress)
         shutil.rmtree(into / "usr/share", ignore_errors=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from kobox.images.store import Progress, Store, write_whole
 
 if TYPE_CHECKING:
-    from kobox.images.debian import Archive, Package
+    from kobox.images.debian.archive import Archive, Package
 
 # What packages depend on for being installed and configured, and no program of theirs needs to run.
 _NOT_NEEDED = frozenset(
@@ -46,7 +46,7 @@ def packages(
 
     Raises `FetchError` when there is no such package, or it cannot be fetched.
     """
-    from kobox.images.suite import machine_suite
+    from kobox.images.debian.suite import machine_suite
 
     wanted = list(dict.fromkeys(names))
     place = store.root / "packages" / machine_suite()
@@ -65,7 +65,7 @@ def _known(place: Path) -> dict[str, list[str]]:
 
 
 def _fetch(store: Store, place: Path, names: list[str], progress: Progress) -> dict[str, list[str]]:
-    from kobox.images.debian import Archive
+    from kobox.images.debian.archive import Archive
 
     with store.locked(progress):
         archive = Archive.of_suite(None, store.root / "apt")

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 from kobox.errors import FetchError
 
 if TYPE_CHECKING:
-    from kobox.images.debian import Archive, KernelPackages, Package
+    from kobox.images.debian.archive import Archive, KernelPackages, Package
     from kobox.images.store import Progress
 
 _LOADER = "/lib64/ld-linux-x86-64.so.2"
@@ -102,7 +102,7 @@ def compiles(archive: Archive, headers: Path) -> bool:
 
     Without a compiler there is nothing to try: that of the machine's own suite will do once it is installed.
     """
-    from kobox.images.suite import machine_suite
+    from kobox.images.debian.suite import machine_suite
 
     if shutil.which("gcc") is None or shutil.which("make") is None:
         return archive.suite == machine_suite()

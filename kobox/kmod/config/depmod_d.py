@@ -15,10 +15,10 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from kobox.kmod.config.directories import config_files, default_directories, read_config
+from kobox.kmod.config.lines import logical_lines
+from kobox.kmod.index import native_core as native
 from kobox.ko.name import SUFFIXES, canonical
-from kobox.tree import native
-from kobox.tree.confdirs import config_files, default_directories, read_config
-from kobox.tree.lines import logical_lines
 
 BUILT_IN = "built-in"
 EXTERNAL = "external"

@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from kobox.kmod.config.directories import config_files, default_directories, read_config
+from kobox.kmod.config.lines import logical_lines
 from kobox.ko.name import canonical, canonical_alias
-from kobox.tree.confdirs import config_files, default_directories, read_config
-from kobox.tree.lines import logical_lines
 
 
 class Softdep(NamedTuple):
@@ -48,7 +48,7 @@ class Config(NamedTuple):
             return False
         if not self.allowed:
             return True
-        from kobox.tree.pattern import matches
+        from kobox.kmod.config.pattern import matches
 
         return any(matches(pattern, module) for pattern in self.allowed)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from kobox.tree.confdirs import config_files, default_directories, read_config
+from kobox.kmod.config.directories import config_files, default_directories, read_config
 
 COMMAND_LINE = "the kernel command line"
 

@@ -12,13 +12,13 @@ import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from kobox.tree import native
-from kobox.tree.facts import ERROR, NOTHING, Facts, read_facts
-from kobox.tree.remember import Memory
+from kobox.kmod.index import native_core as native
+from kobox.kmod.index.facts_cache import Memory
+from kobox.kmod.index.module_facts import ERROR, NOTHING, Facts, read_facts
 
 if TYPE_CHECKING:
-    from kobox.tree.depmod import Request
-    from kobox.tree.search import Candidate
+    from kobox.kmod.config.depmod_d import Candidate
+    from kobox.kmod.index.generate import Request
 
 # Fewer than this are read faster than a thread starts.
 _WORTH_A_THREAD = 8

@@ -20,12 +20,13 @@ from itertools import islice
 from typing import NamedTuple
 
 from kobox.errors import KoboxError
+from kobox.kmod.config.depmod_d import Candidate, SearchConfig, find_modules, given_modules
+from kobox.kmod.index import collect
+from kobox.kmod.index import native_core as native
+from kobox.kmod.index.module_facts import ALIASES, EXPORTS, NEEDS, SOFTDEPS, WEAKDEPS, Facts
+from kobox.kmod.index.trie import build, encode_value
 from kobox.ko.modinfo import parse_builtin
 from kobox.ko.name import canonical_alias, from_path
-from kobox.tree import collect, native
-from kobox.tree.facts import ALIASES, EXPORTS, NEEDS, SOFTDEPS, WEAKDEPS, Facts
-from kobox.tree.index import build, encode_value
-from kobox.tree.search import Candidate, SearchConfig, find_modules, given_modules
 
 # The files in the order in which depmod writes and `depmod -n` prints them.
 FILES = (
@@ -226,7 +227,7 @@ class _Tree:
 
     def _cycles(self, told: bytes) -> DependencyCycleError:
         """The error for what `indexes.c` tells of them: each module's number, how many others it uses, and these."""
-        from kobox.tree.cycles import cycles
+        from kobox.kmod.index.cycles import cycles
 
         numbers = memoryview(told).cast("I").tolist()
         count = len(self._modules)

@@ -84,8 +84,8 @@ NOTHING = Facts(struct.pack("=I", 0))
 
 def read_facts(path: str) -> Facts:
     """The facts of the module at a path; for an unreadable one only the error is set."""
+    from kobox.kmod.index import native_core as native
     from kobox.ko import compression
-    from kobox.tree import native
 
     try:
         with open(path, "rb", buffering=0, opener=_at_once) as file:

@@ -115,7 +115,7 @@ class Index:
 
     def _match_below(self, found: list[Value], node: tuple[bytes, tuple[int, int, int], int], rest: bytes) -> None:
         """Try every pattern in a subtree that begins with a wildcard; the rest of the key is what it must match."""
-        from kobox.tree.pattern import matches
+        from kobox.kmod.config.pattern import matches
 
         for pattern, values in self._walk(*node):
             if matches(pattern.decode("utf-8", "surrogateescape"), rest.decode("utf-8", "surrogateescape")):
@@ -206,7 +206,7 @@ def build(entries: Iterable[tuple[bytes, bytes]]) -> bytes:
 
     Raises `ValueError` for a key that is not 7-bit.
     """
-    from kobox.tree import native
+    from kobox.kmod.index import native_core as native
 
     listed = list(entries)
     return native.trie([key for key, _ in listed], [value for _, value in listed])

@@ -1,4 +1,4 @@
-/* What the native half of kobox.tree is made of: depmod's inner loops. Python calls what has VISIBLE before it. */
+/* What the native half of kobox.kmod is made of: depmod's inner loops. Python calls what has VISIBLE before it. */
 #ifndef KOBOX_TREE_NATIVE_H
 #define KOBOX_TREE_NATIVE_H
 
@@ -43,7 +43,7 @@ void names_free(struct names *names);
 /* The facts of a module are fields of names joined by NUL; the last is an error's text, which only Python writes. */
 enum field { ALIASES, SOFTDEPS, WEAKDEPS, EXPORTS, NEEDS, ERROR, FIELDS };
 
-/* Facts of many modules in one piece, as kobox/tree/facts.py draws them. */
+/* Facts of many modules in one piece, as kobox/kmod/index/module_facts.py draws them. */
 struct facts {
     uint32_t count;
     const uint8_t *data;

@@ -1,4 +1,4 @@
-/* The trie of a modules.*.bin file, laid out as kobox/tree/index.py draws it.
+/* The trie of a modules.*.bin file, laid out as kobox/kmod/index/trie.py draws it.
  *
  * It is written from the last key to the first, so that a node comes after all that stands behind it in the file. Only
  * when all are there are the distances from the file's end known as offsets from its beginning. */

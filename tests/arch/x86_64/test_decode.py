@@ -7,11 +7,11 @@ from pathlib import Path
 import iced_x86
 import pytest
 
-from kobox.checks.callsites import CodeMap
+from kobox.arch.x86_64 import decode as x86
+from kobox.arch.x86_64.decode import Flow
+from kobox.checks.module.callsites import CodeMap
 from kobox.images.store import KernelImage
-from kobox.ko import x86
 from kobox.ko.modulefile import ModuleFile
-from kobox.ko.x86 import Flow
 
 FLOWS = {
     iced_x86.FlowControl.CONDITIONAL_BRANCH: Flow.BRANCH,

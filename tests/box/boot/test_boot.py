@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 import kobox
+from kobox.box.boot.boot import boot, tree_of
+from kobox.box.box import Box
 from kobox.errors import KoboxError
 from kobox.images.store import KernelImage
-from kobox.kernel.box import Box
-from kobox.tools.boot import boot, tree_of
 from tests.building import BuiltTestModules
 
 AF_ALG, SOCK_SEQPACKET = 38, 5

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from kobox.box.boot import snapshots
+from kobox.box.boot.bare_boot import MEMORY, boot
+from kobox.box.boot.init_program import COMMAND_LINE
+from kobox.box.box import Box
 from kobox.errors import KernelImageError, KoboxError, SnapshotError
 from kobox.images.store import KernelImage
-from kobox.kernel import snapshots
-from kobox.kernel.booting import MEMORY, boot
-from kobox.kernel.box import Box
-from kobox.kernel.guest import COMMAND_LINE
 from tests.building import BuiltTestModules
 
 ROOT = Path(__file__).parents[2]

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from kobox.box.boot.boot import boot
+from kobox.box.box import Box
+from kobox.box.devices.disks import Disk, Image
 from kobox.errors import KoboxError
 from kobox.images.store import KernelImage
-from kobox.kernel.box import Box
-from kobox.kernel.disks import Disk, Image
-from kobox.tools.boot import boot
 from tests.debian import EXT4, Programs
 
 MIB = 1 << 20

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import kobox
+from kobox.box.boot.boot import boot
+from kobox.box.box import Box
+from kobox.box.devices.nat import UserNetwork
 from kobox.errors import KoboxError
 from kobox.images.store import KernelImage
-from kobox.kernel.box import Box
-from kobox.kernel.usernet import UserNetwork
-from kobox.tools.boot import boot
 
 GATEWAY = "10.0.2.2"
 
@@ -66,7 +66,7 @@ def serve() -> Iterator[Callable[[Callable[[socket.socket], None]], int]]:
         server.close()
 
 
-def connected(box: Box, port: int, host: str = GATEWAY) -> kobox.kernel.sockets.BoxSocket:  # type: ignore[name-defined]
+def connected(box: Box, port: int, host: str = GATEWAY) -> kobox.box.guest.sockets.BoxSocket:  # type: ignore[name-defined]
     sock = box.socket(socket.AF_INET, socket.SOCK_STREAM)
     sock.connect((host, port))
     return sock

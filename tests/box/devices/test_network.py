@@ -16,12 +16,12 @@ from scapy.packet import Raw
 from scapy.utils import rdpcap, wrpcap
 
 import kobox
+from kobox.box.boot.boot import boot
+from kobox.box.box import Box
+from kobox.box.devices.network import Card
+from kobox.box.devices.pcap import read_pcap
 from kobox.errors import KernelPanicError, KoboxError
 from kobox.images.store import KernelImage
-from kobox.kernel.box import Box
-from kobox.kernel.network import Card
-from kobox.kernel.pcap import read_pcap
-from kobox.tools.boot import boot
 from tests.building import BuiltTestModules
 from tests.debian import Suite
 
@@ -423,7 +423,7 @@ def test_newer_kernels(suite: str, request: pytest.FixtureRequest) -> None:
 
 
 def test_a_kernel_without_modules_says_so(debian_kernel: KernelImage) -> None:
-    from kobox.kernel.booting import boot as bare_boot
+    from kobox.box.boot.bare_boot import boot as bare_boot
 
     with bare_boot(debian_kernel) as box, pytest.raises(KoboxError, match="no such driver"):
         box.network.add()

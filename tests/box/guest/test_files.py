@@ -11,9 +11,9 @@ import struct
 
 import pytest
 
+from kobox.box.box import Box
+from kobox.box.guest.files import open_flags
 from kobox.errors import BoxTimeoutError
-from kobox.kernel.box import Box
-from kobox.kernel.files import open_flags
 from tests.building import BuiltTestModules
 
 CLEAR, SUM, ROTATE, VALUE = 0x6B01, 0x80046B02, 0xC0086B03, 0x6B04

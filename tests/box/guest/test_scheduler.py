@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from kobox.box.boot import snapshots
+from kobox.box.boot.bare_boot import MEMORY
+from kobox.box.boot.init_program import COMMAND_LINE
+from kobox.box.box import Box
+from kobox.box.guest.scheduler import Limits
 from kobox.errors import BoxHungError, BoxTimeoutError, ProcessDiedError
-from kobox.kernel import snapshots
-from kobox.kernel.booting import MEMORY
-from kobox.kernel.box import Box
-from kobox.kernel.guest import COMMAND_LINE
-from kobox.kernel.processes import Limits
 from tests.building import BuiltTestModules
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import struct
 
 import pytest
 
-from kobox.kernel.box import Box
+from kobox.box.box import Box
 from tests.building import BuiltTestModules
 
 LOCAL = "127.0.0.1"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from kobox.box.box import Box
+from kobox.box.guest.subprocess import DEVNULL, PIPE, STDOUT
 from kobox.errors import BoxError, ProgramError
-from kobox.kernel.box import Box
-from kobox.kernel.programs import DEVNULL, PIPE, STDOUT
 
 PROGRAMS = {
     "crash": ("int main(void){*(volatile int*)0x1234=1;}", ["-O1"]),
@@ -157,7 +157,7 @@ def test_floating_point_survives_other_processes(box: Box, compiled: Path) -> No
 def test_a_program_that_never_stops_printing_is_bounded(
     box: Box, compiled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kobox.kernel.programs.MOST_OUTPUT", 1 << 20)
+    monkeypatch.setattr("kobox.box.guest.subprocess.MOST_OUTPUT", 1 << 20)
     with pytest.raises(BoxError, match="more than 1 MiB"):
         box.run([compiled / "wide"], stdout=PIPE)
     with box.popen([compiled / "wide"], stdout=PIPE) as program:

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from kobox.kernel.box import Box
+from kobox.box.box import Box
 
 
 def test_integers_strings_bytes_and_buffers(box: Box) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from kobox.kernel.box import Box
-from kobox.kernel.btf import BtfError
-from kobox.kernel.places import Places
-from kobox.kernel.symbols import SymbolNotFoundError, Symbols
+from kobox.box.box import Box
+from kobox.box.inspect.btf import BtfError
+from kobox.box.inspect.layout_cache import Places
+from kobox.box.inspect.symbols import SymbolNotFoundError, Symbols
 from tests.building import BuiltTestModules
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from kobox.kernel.box import Box
-from kobox.kernel.btf import BtfError
-from kobox.kernel.symbols import SymbolNotFoundError
+from kobox.box.box import Box
+from kobox.box.inspect.btf import BtfError
+from kobox.box.inspect.symbols import SymbolNotFoundError
 
 
 def test_tasks_are_those_of_proc(box: Box) -> None:

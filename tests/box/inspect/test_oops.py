@@ -6,6 +6,7 @@ import errno
 
 import pytest
 
+from kobox.box.box import Box
 from kobox.errors import (
     BoxError,
     BoxHungError,
@@ -15,7 +16,6 @@ from kobox.errors import (
     ModuleUnloadError,
     ProcessDiedError,
 )
-from kobox.kernel.box import Box
 from tests.building import BuiltTestModules
 
 # what, the line that starts the report, kind, who is named

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from kobox.box.box import Box
 from kobox.errors import KernelPanicError
-from kobox.kernel.box import Box
 from tests.building import BuiltTestModules
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from kobox.box.box import Box
+from kobox.box.inspect.symbols import SymbolNotFoundError
 from kobox.errors import KoboxError, ModuleLoadError
-from kobox.kernel.box import Box
-from kobox.kernel.symbols import SymbolNotFoundError
 from tests.building import BuiltTestModules
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from kobox.kernel import entries
-from kobox.kernel.box import Box
+from kobox.box.box import Box
+from kobox.box.inspect import procfs as entries
 from tests.building import BuiltTestModules
 
 OF_NO_DRIVER = {".", "..", "self", "thread-self"}

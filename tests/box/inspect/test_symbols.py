@@ -6,9 +6,9 @@ import struct
 
 import pytest
 
-from kobox.kernel.box import Box
-from kobox.kernel.btf import BtfError
-from kobox.kernel.symbols import SymbolNotFoundError
+from kobox.box.box import Box
+from kobox.box.inspect.btf import BtfError
+from kobox.box.inspect.symbols import SymbolNotFoundError
 from tests.building import BuiltTestModules
 
 

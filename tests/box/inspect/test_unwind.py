@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from kobox.kernel.booting import boot
-from kobox.kernel.box import Box
-from kobox.kernel.stack import StackFrame, Unwinder
+from kobox.box.boot.bare_boot import boot
+from kobox.box.box import Box
+from kobox.box.inspect.unwind import StackFrame, Unwinder
 from tests.building import BuiltTestModules
 
 

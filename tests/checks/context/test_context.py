@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kobox.checks.context import Context
-from kobox.checks.examination import Examination
-from kobox.checks.finding import Finding, own_frame
+from kobox.checks.context.context import Context
+from kobox.checks.report.finding import Finding, own_frame
+from kobox.checks.runner.session import Examination
 from kobox.errors import KoboxError
 from tests.checks.conftest import Laboratory
 
@@ -121,7 +121,7 @@ def test_a_kernel_that_does_not_count_preemption_is_not_called_clean(
     def refuse(box: object) -> None:
         raise KoboxError("this kernel does not count preemption")
 
-    monkeypatch.setattr("kobox.checks.context.Cpu", refuse)
+    monkeypatch.setattr("kobox.checks.context.context.Cpu", refuse)
     file = laboratory.file("contexts", "contexts")
     examination = Examination(laboratory.box, file, [Context()], parameters="what=order")
     assert examination.run() == []

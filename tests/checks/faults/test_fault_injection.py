@@ -7,8 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from kobox.checks.check import Plan, Report, check
-from kobox.checks.faults import Fault, FaultSites, FaultTable, FaultTableError, fault_id, parse_failure, parse_id
+from kobox.checks.faults.fault_injection import (
+    Fault,
+    FaultSites,
+    FaultTable,
+    FaultTableError,
+    fault_id,
+    parse_failure,
+    parse_id,
+)
+from kobox.checks.runner.check import Plan, Report, check
 from kobox.errors import KoboxError
 from kobox.images.store import KernelImage
 from kobox.ko.modulefile import ModuleFile

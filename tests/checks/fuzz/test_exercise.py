@@ -12,10 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from kobox.checks.callsites import CodeMap
-from kobox.checks.check import Plan, check, examine
-from kobox.checks.crashes import shrink, source_of
-from kobox.checks.exercise import (
+from kobox.box.box import Box
+from kobox.checks.fuzz.exercise import (
     ExerciseError,
     GenericExercise,
     Material,
@@ -26,11 +24,13 @@ from kobox.checks.exercise import (
     mutated,
     random_program,
 )
-from kobox.checks.files import Target
-from kobox.checks.mining import material_of
-from kobox.checks.strategies import programs
+from kobox.checks.fuzz.seeds import material_of
+from kobox.checks.fuzz.strategies import programs
+from kobox.checks.module.callsites import CodeMap
+from kobox.checks.module.files import Target
+from kobox.checks.runner.check import Plan, check, examine
+from kobox.checks.runner.minimise import shrink, source_of
 from kobox.images.store import KernelImage
-from kobox.kernel.box import Box
 from kobox.ko.modulefile import ModuleFile
 from tests.building import SOURCES, BuiltTestModules
 
@@ -93,7 +93,7 @@ def test_shrinking_keeps_what_matters() -> None:
 
 
 def test_a_call_that_does_not_come_back_is_abandoned(box: Box) -> None:
-    from kobox.checks.exercise import Player
+    from kobox.checks.fuzz.exercise import Player
 
     box.mkdir("/tmp/exercise")
     box.syscall("mknod", "/tmp/exercise/pipe", 0o010600, 0)

@@ -8,12 +8,12 @@ from contextlib import suppress
 
 import pytest
 
-from kobox.checks.check import CHECKS, checks_of
-from kobox.checks.examination import Examination
-from kobox.checks.finding import Finding, Severity, own_frame
-from kobox.checks.memory import Memory
-from kobox.checks.texts import strings_of
-from kobox.kernel.box import Box
+from kobox.box.box import Box
+from kobox.checks.memory.memory import Memory
+from kobox.checks.memory.strings import strings_of
+from kobox.checks.report.finding import Finding, Severity, own_frame
+from kobox.checks.runner.check import CHECKS, checks_of
+from kobox.checks.runner.session import Examination
 from tests.building import SOURCES
 from tests.checks.conftest import Laboratory
 

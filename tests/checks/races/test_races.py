@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from kobox.checks.check import Plan, Report, check
-from kobox.checks.exercise import Step
-from kobox.checks.finding import Frame, own_frame
-from kobox.checks.races import REMOVE, TIME, Race, calls_of, parse_race
+from kobox.checks.fuzz.exercise import Step
+from kobox.checks.races.races import REMOVE, TIME, Race, calls_of, parse_race
+from kobox.checks.report.finding import Frame, own_frame
+from kobox.checks.runner.check import Plan, Report, check
 from kobox.errors import KoboxError
 from kobox.images.store import KernelImage
 from tests.building import BuiltTestModules

@@ -15,10 +15,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from kobox.checks.callsites import CodeMap
-from kobox.checks.check import CHECKS, Plan, Report, checks_of
-from kobox.checks.coverage import Coverage
-from kobox.checks.sarif import sarif
+from kobox.checks.coverage.coverage import Coverage
+from kobox.checks.module.callsites import CodeMap
+from kobox.checks.report.sarif import sarif
+from kobox.checks.runner.check import CHECKS, Plan, Report, checks_of
 from kobox.images.store import KernelImage
 from kobox.ko.modulefile import ModuleFile
 from tests.building import BuiltTestModules

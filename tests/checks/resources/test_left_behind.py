@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from kobox.checks.examination import Examination
-from kobox.checks.finding import Finding, Severity, own_frame
-from kobox.checks.leftbehind import LeftBehind
-from kobox.checks.resources import Call, parse_call, resource_table
+from kobox.checks.report.finding import Finding, Severity, own_frame
+from kobox.checks.resources.left_behind import LeftBehind
+from kobox.checks.resources.resource_table import Call, parse_call, resource_table
+from kobox.checks.runner.session import Examination
 from tests.checks.conftest import Laboratory
 
 SOURCE = Path("left/left.c")

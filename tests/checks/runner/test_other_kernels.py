@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from kobox.checks.elsewhere import look_elsewhere
+from kobox.checks.runner.other_kernels import look_elsewhere
 from kobox.images.store import KernelImage
 from tests.building import BuiltTestModules, builds
-from tests.checks.test_reports import kobox_check
+from tests.checks.report.test_reports import kobox_check
 
 # class_create() has lost its first parameter in 6.4: each call builds for one of bookworm's kernel and trixie's.
 SOURCE = """

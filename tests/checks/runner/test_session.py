@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from kobox.checks.examination import Check, Examination, Stage, Trace
-from kobox.kernel.booting import boot
-from kobox.kernel.box import Box
-from kobox.kernel.probes import FROM_MODULE
+from kobox.box.boot.bare_boot import boot
+from kobox.box.box import Box
+from kobox.box.inspect.probes import FROM_MODULE
+from kobox.checks.runner.session import Check, Examination, Stage, Trace
 from kobox.ko.modulefile import ModuleFile
 from tests.building import SOURCES, BuiltTestModules
 from tests.checks.conftest import Laboratory

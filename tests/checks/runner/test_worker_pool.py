@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from kobox.checks.pool import Pool, WorkerDied
+from kobox.checks.runner.worker_pool import Pool, WorkerDied
 from kobox.errors import KoboxError
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kobox.errors import FetchError, KernelNotFoundError
-from kobox.images.debian import Archive, dependencies, machine_suite, parse_packages
+from kobox.images.debian.archive import Archive, dependencies, machine_suite, parse_packages
 from kobox.images.store import KernelImage, Store
 
 KOBOX = str(Path(sys.executable).with_name("kobox"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kobox.tree.modulesload import COMMAND_LINE, Wanted, load
+from kobox.kmod.config.modules_load import COMMAND_LINE, Wanted, load
 
 
 def write(root: Path, name: str, text: str) -> Path:

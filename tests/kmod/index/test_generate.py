@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from kobox.kmod.depmod import Place, run
+from kobox.kmod.index import facts_cache as remember
+from kobox.kmod.index.generate import FILES
 from kobox.ko.modulefile import ModuleFile
-from kobox.tools.depmod import Place, run
-from kobox.tree import remember
-from kobox.tree.depmod import FILES
+from tests.kmod.module_maker import make_module
 from tests.kmod_fixtures import ARMHF, CLOUD, CLOUD_XZ, S390X, Answer, Tree, kobox, link_tree, packaged_tree
-from tests.tree.module_maker import make_module
 
 Kmod = Callable[..., Answer]
 

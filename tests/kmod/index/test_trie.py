@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kobox.tree.index import Index, IndexFormatError, Value, build, encode_value
-from kobox.tree.native import superfasthash as native_superfasthash
-from kobox.tree.pattern import matches
+from kobox.kmod.config.pattern import matches
+from kobox.kmod.index.native_core import superfasthash as native_superfasthash
+from kobox.kmod.index.trie import Index, IndexFormatError, Value, build, encode_value
 from tests.kmod_fixtures import Tree
 
 KEYS = st.text(st.sampled_from("ab_:*?v0"), max_size=12)

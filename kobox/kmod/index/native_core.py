@@ -1,4 +1,4 @@
-"""The native half of `kobox.tree` (`*.c` beside this file), as ctypes sees it: depmod's inner loops.
+"""depmod's inner loops in C (`kobox/kmod/native/`), as ctypes sees them.
 
 facts.c     what depmod must know of one module     gather.c    the same of thousands, by several threads
 indexes.c   modules.dep, .alias and .symbols        trie.c      the trie of a modules.*.bin
@@ -51,7 +51,7 @@ _PROTOTYPES: dict[str, tuple[object, Sequence[object]]] = {
 
 @cache
 def _library() -> ctypes.CDLL:
-    path = os.path.join(os.path.dirname(__file__), "core.so")
+    path = os.path.join(os.path.dirname(os.path.dirname(__file__)), "native", "core.so")
     try:
         library = ctypes.CDLL(path)
     except OSError as error:

@@ -121,7 +121,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
 @cache
 def core() -> ctypes.CDLL:
     """The native core, loaded once. Raises `KoboxError` when it was not built or is of another version."""
-    path = Path(__file__).with_name("core.so")
+    path = Path(__file__).parent / "native" / "core.so"
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
