@@ -7,7 +7,7 @@ why, and what to do next. The library raises; only `kobox.cli` turns an error in
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 
 class KoboxError(Exception):
@@ -23,6 +23,13 @@ class KoboxError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[Callable[..., KoboxError], tuple[object, ...]]:
+        """An error comes back whole from another process, with all its facts (a worker's errors are its parent's)."""
+        facts = dict(self.__dict__)
+        if isinstance(self, OSError):
+            facts |= {name: getattr(self, name) for name in ("errno", "strerror", "filename", "filename2")}
+        return _again, (type(self), self.args, facts)
 
 
 class ModuleFormatError(KoboxError, ValueError):
@@ -93,17 +100,17 @@ class ModuleUnloadError(KernelError):
 class BoxError(KoboxError):
     """Something went wrong inside a box. `log` holds the kernel log lines that belong to it, oops report included.
 
-    `rip` is where the CPU was, with symbol where known. `box_lives` says whether the box can go on; when it cannot,
+    `pc` is where the CPU was, with symbol where known. `box_lives` says whether the box can go on; when it cannot,
     restore a checkpoint or boot another.
     """
 
     def __init__(
-        self, message: str, *, log: Sequence[str] = (), rip: str = "", box_lives: bool = False, hint: str = ""
+        self, message: str, *, log: Sequence[str] = (), pc: str = "", box_lives: bool = False, hint: str = ""
     ) -> None:
         lines = "".join(f"\n  kernel: {line}" for line in log)
-        super().__init__(f"{message}{f' (CPU at {rip})' if rip else ''}{lines}", hint=hint)
+        super().__init__(f"{message}{f' (CPU at {pc})' if pc else ''}{lines}", hint=hint)
         self.log = tuple(log)
-        self.rip = rip
+        self.pc = pc
         self.box_lives = box_lives
 
 
@@ -119,9 +126,9 @@ class ProcessDiedError(BoxError):
     """The process that made a call was killed in it, as by an oops. `status` is its wait status."""
 
     def __init__(
-        self, message: str, *, status: int = 0, log: Sequence[str] = (), rip: str = "", box_lives: bool = True
+        self, message: str, *, status: int = 0, log: Sequence[str] = (), pc: str = "", box_lives: bool = True
     ) -> None:
-        super().__init__(message, log=log, rip=rip, box_lives=box_lives)
+        super().__init__(message, log=log, pc=pc, box_lives=box_lives)
         self.status = status
 
 
@@ -135,6 +142,15 @@ class ProgramError(KoboxError):
 
 class SnapshotError(KoboxError):
     """A snapshot is damaged or of another build."""
+
+
+def _again(kind: type[KoboxError], arguments: tuple[object, ...], facts: dict[str, object]) -> KoboxError:
+    """The error that `KoboxError.__reduce__` took apart: its class is not called, which may ask for other arguments."""
+    error = kind.__new__(kind, *arguments)
+    error.args = arguments
+    for name, value in facts.items():
+        setattr(error, name, value)
+    return error
 
 
 def _name(errno: int) -> str:

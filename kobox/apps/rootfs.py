@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from kobox.atomic_file import write_file
 from kobox.box.boot import bare_boot as booting
 from kobox.box.boot.boot import load, tree_of
 from kobox.box.guest import host_copy as bringing
 from kobox.box.guest import subprocess as programs
 from kobox.errors import KoboxError
 from kobox.images.debian.packages import packages
-from kobox.images.store import KernelImage, Store, is_plain, write_whole
+from kobox.images.store import KernelImage, Store, is_plain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,7 +74,7 @@ def save(box: Box, name: str, store: Store) -> None:
     is no room."""
     place = _place(store, name)
     box.save(place)
-    write_whole(place / "kernel", box.image.name.encode())
+    write_file(place / "kernel", box.image.name.encode(), mode=0o644)
 
 
 def load_saved(name: str, store: Store) -> Box:

@@ -232,8 +232,8 @@ class Story:
         facts: dict[str, Any] = {"module": name, "error": type(error).__name__, "log": log, "hint": error.hint}
         if isinstance(error, KernelError):
             facts["errno"] = error.errno
-        if isinstance(error, BoxError) and error.rip:
-            facts["rip"] = error.rip
+        if isinstance(error, BoxError) and error.pc:
+            facts["pc"] = error.pc
         return self._event("failed", message, **facts)
 
     def _log(self) -> Iterator[StoryEvent]:

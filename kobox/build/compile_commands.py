@@ -12,7 +12,7 @@ import json
 import re
 from pathlib import Path
 
-from kobox.atomic_file import write_aside
+from kobox.atomic_file import write_file
 from kobox.build.shadow_tree import Mirror
 
 # Up to 6.2 the first variable was called cmd_.
@@ -41,5 +41,5 @@ def write_compile_commands(mirror: Mirror, headers: Path, target: Path) -> Path:
             }
         )
     path = target / "compile_commands.json"
-    write_aside(path, json.dumps(entries, indent=2).encode() + b"\n")
+    write_file(path, json.dumps(entries, indent=2).encode() + b"\n")
     return path

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kobox.atomic_file import write_aside
+from kobox.atomic_file import write_file
 from kobox.errors import KoboxError, ModuleFormatError
 from kobox.ko.modulefile import ModuleFile
 from kobox.ko.name import SUFFIXES, from_path
@@ -51,7 +51,7 @@ def install(modules: Sequence[Path], root: Path = Path("/"), options: InstallOpt
     for release, name, content in ready:
         place = root / "lib/modules" / release / options.directory / f"{name}.ko{COMPRESSIONS[options.compress]}"
         place.parent.mkdir(parents=True, exist_ok=True)
-        write_aside(place, content, mode=0o644)
+        write_file(place, content, mode=0o644)
         for other in place.parent.iterdir():  # an earlier one, compressed otherwise, would hide or be hidden
             if other != place and other.name.endswith(SUFFIXES) and from_path(other.name) == from_path(place.name):
                 other.unlink()

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kobox.atomic_file import atomic_file
 from kobox.build.compile_commands import write_compile_commands
 from kobox.build.shadow_tree import KBUILD_FILES, Mirror
 from kobox.errors import BuildError
@@ -362,16 +363,8 @@ def _deliver(ko: Path, target: Path) -> Path:
     """Copy a module to where it is wanted, whole or not at all."""
     target.mkdir(parents=True, exist_ok=True)
     place = target / ko.name
-    aside = target / f".{ko.name}.{os.getpid()}.tmp"
-    try:
-        with ko.open("rb") as read, aside.open("wb") as file:
-            shutil.copyfileobj(read, file)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.rename(place)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+    with ko.open("rb") as read, atomic_file(place, mode=0o644) as file:
+        shutil.copyfileobj(read, file)
     return place
 
 

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kobox.atomic_file import write_aside
+from kobox.atomic_file import write_file
 from kobox.build.deb import Member, Package, compressed_document
 from kobox.build.dkms import DkmsConfig, Source, check_word, configuration, source_of
 from kobox.build.install import COMPRESSIONS, InstallOptions, check_options, file_stem, finished
@@ -233,7 +233,7 @@ def _written(package: Package, about: _About, output: Path) -> Packaged:
     content = package.pack(about.epoch)
     output.mkdir(parents=True, exist_ok=True)
     path = output / package.file_name
-    write_aside(path, content)
+    write_file(path, content)
     return Packaged(path, package, about.source.left_out)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kobox.atomic_file import write_aside
+from kobox.atomic_file import write_file
 from kobox.errors import KoboxError
 
 if TYPE_CHECKING:
@@ -235,13 +235,13 @@ def _write_files(arguments: argparse.Namespace, reports: Sequence[Report]) -> No
         import kobox
         from kobox.checks.report.sarif import sarif
 
-        write_aside(arguments.sarif, (json.dumps(sarif(reports, kobox.__version__), indent=2) + "\n").encode())
+        write_file(arguments.sarif, (json.dumps(sarif(reports, kobox.__version__), indent=2) + "\n").encode())
     if arguments.html:
         from kobox.checks.report.html import page
 
-        write_aside(arguments.html, page(reports).encode())
+        write_file(arguments.html, page(reports).encode())
     if arguments.lcov:
-        write_aside(arguments.lcov, "".join(report.coverage.lcov() for report in reports if report.coverage).encode())
+        write_file(arguments.lcov, "".join(report.coverage.lcov() for report in reports if report.coverage).encode())
 
 
 def _write_crashes(directory: Path, report: Report) -> None:
@@ -250,7 +250,7 @@ def _write_crashes(directory: Path, report: Report) -> None:
     for crash in report.crashes:
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / f"test_{report.module}_{crash.name}.py"
-        write_aside(path, source_of(crash, report.plan, report.module, path).encode())
+        write_file(path, source_of(crash, report.plan, report.module, path).encode())
         print(f"{path}: a test that fails like this: {crash.finding}", file=sys.stderr)
 
 

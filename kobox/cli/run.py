@@ -153,7 +153,7 @@ def _line(event: StoryEvent, *, verbose: bool, colour: bool) -> str:
         code = "32;1" if event.data["ok"] else "31;1"
         text = event.text
     elif event.kind == "failed":
-        where = f"  (CPU at {event.data['rip']})" if event.data.get("rip") else ""
+        where = f"  (CPU at {event.data['pc']})" if event.data.get("pc") else ""
         text = f" ! {event.text}{where}" + (f"\n   {event.data['hint']}" if event.data.get("hint") else "")
     else:
         text = f"{_MARKS.get(event.kind, '  ')} {event.text}"

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kobox.atomic_file import write_file
 from kobox.errors import FetchError, KernelImageError, KernelNotFoundError
 
 Progress = Callable[[str, int, int], None]
@@ -176,7 +177,7 @@ class Store:
         if not (kernel.directory / "kernel.json").exists():
             raise KernelNotFoundError(f"{name}: not in the cache", hint=f"`kobox kernel add {name}` adds it.")
         with _storage_errors(self.root):
-            write_whole(self.root / "default", kernel.name.encode() + b"\n")
+            write_file(self.root / "default", kernel.name.encode() + b"\n", mode=0o644)
         return kernel
 
     def remove(self, name: str) -> KernelImage:
@@ -278,14 +279,14 @@ class Store:
         if not is_plain(kernel.name):
             raise KernelImageError(f"{kernel.name!r}: a kernel of that release cannot be kept: not a file name")
         place = self._place(kernel.name)
-        write_whole(staging / "kernel.json", json.dumps(facts_of(kernel), indent=2).encode() + b"\n")
+        write_file(staging / "kernel.json", json.dumps(facts_of(kernel), indent=2).encode() + b"\n", mode=0o644)
         first = not self.list()
         place.parent.mkdir(parents=True, exist_ok=True)
         if place.exists():
             self._discard(place)
         staging.rename(place)
         if first:
-            write_whole(self.root / "default", kernel.name.encode() + b"\n")
+            write_file(self.root / "default", kernel.name.encode() + b"\n", mode=0o644)
         made = self._read(place)
         assert made is not None
         return made
@@ -386,23 +387,6 @@ def kernel_from(facts: dict[str, Any], directory: Path) -> KernelImage:
         directory=directory,
         digest=facts["digest"],
     )
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there as a whole or not at all."""
-    import tempfile
-
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(aside).chmod(0o644)
-        Path(aside).rename(path)
-    except BaseException:
-        Path(aside).unlink(missing_ok=True)
-        raise
 
 
 @contextlib.contextmanager

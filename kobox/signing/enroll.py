@@ -13,7 +13,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from kobox.atomic_file import write_aside
+from kobox.atomic_file import write_file
 from kobox.errors import SigningError
 from kobox.signing.keys import load_certificates
 from kobox.signing.mok_status import Machine
@@ -76,7 +76,7 @@ def write_der(what: Plan) -> bool:
         if load_certificates(what.der) != [what.certificate]:
             raise SigningError(f"{what.der} is there already, with another certificate", hint="Move it away.")
         return False
-    write_aside(what.der, content, mode=0o644)
+    write_file(what.der, content, mode=0o644)
     return True
 
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from kobox.atomic_file import write_aside
+from kobox.atomic_file import write_file
 from kobox.errors import SigningError
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
@@ -117,9 +117,9 @@ def write_pair(
         lock = serialization.BestAvailableEncryption(passphrase.encode())
     secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, lock)
     directory.mkdir(parents=True, exist_ok=True)
-    write_aside(files.key, secret, mode=0o600)
-    write_aside(files.certificate, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
-    write_aside(files.der, certificate.public_bytes(serialization.Encoding.DER), mode=0o644)
+    write_file(files.key, secret, mode=0o600)
+    write_file(files.certificate, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    write_file(files.der, certificate.public_bytes(serialization.Encoding.DER), mode=0o644)
     return files
 
 

@@ -26,7 +26,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from kobox.atomic_file import write_aside
+from kobox.atomic_file import write_file
 from kobox.errors import ModuleFormatError, SigningError
 from kobox.ko.compression import read_file, recognise
 from kobox.ko.signature import MARKER, PKCS7, strip
@@ -156,7 +156,7 @@ def sign_file(
     message = signature_of(content, signer, hash_name=hash_name, by_key_id=by_key_id)
     if detached or keep_message:
         beside = module.with_name(module.name + ".p7s")
-        write_aside(beside, message)
+        write_file(beside, message)
         if detached:
             return beside
     return _write(module, append(content, message), destination)
@@ -184,5 +184,5 @@ def strip_file(module: Path, *, destination: Path | None = None) -> bool:
 def _write(module: Path, content: bytes, destination: Path | None) -> Path:
     path = destination or module
     mode = None if path.exists() else module.stat().st_mode & 0o777
-    write_aside(path, content, mode=mode)
+    write_file(path, content, mode=mode)
     return path

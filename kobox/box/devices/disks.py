@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kobox.atomic_file import atomic_file
 from kobox.box.devices.virtio_mmio import plug, unplug
 from kobox.errors import KoboxError
 from kobox.machine.virtio import BrokenQueueError, Buffer, Segment, VirtioDevice
@@ -274,21 +275,14 @@ class Disk:
         """
         self.sync()
         target = Path(path)
-        aside = target.with_name(f".{target.name}.{os.getpid()}")
         try:
-            with open(aside, "xb") as file:
+            with atomic_file(target) as file:
                 self._image.copy_to(file.fileno())
-                os.fsync(file.fileno())
-            aside.replace(target)
-            _sync_directory(target.parent)
         except OSError as error:
             raise KoboxError(
                 f"{target}: the disk's image cannot be written: {error.strerror}",
                 hint="Nothing was changed there. Make room, or save it elsewhere.",
             ) from error
-        finally:
-            with contextlib.suppress(OSError):
-                aside.unlink()
 
     def sync(self) -> None:
         """Have the box write back what it holds for any disk (sync(2))."""
@@ -395,11 +389,3 @@ def _copy(source: int, target: int, at: int, size: int) -> int:
     if not data:
         raise OSError(errno.EIO, "the image has become shorter")
     return os.pwrite(target, data, at)
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -241,7 +241,7 @@ class Processes:
                 f"{pending.what}: the process that made the call was killed in it (signal {how})",
                 status=pending.status or 0,
                 log=lines,
-                rip=place_in(lines),
+                pc=place_in(lines),
             )
 
     def pass_time(self, seconds: float, limits: Limits | None = None) -> None:
@@ -384,9 +384,9 @@ class Processes:
 
     def _must_live(self) -> None:
         if self.dead:
-            lines, rip = self._explain()
+            lines, pc = self._explain()
             raise KernelPanicError(
-                f"the box is dead: {self.dead}", log=lines, rip=rip, hint="Restore a checkpoint, or boot another box."
+                f"the box is dead: {self.dead}", log=lines, pc=pc, hint="Restore a checkpoint, or boot another box."
             )
 
     def command(self, process: Process, what: str, arguments: tuple[int, ...]) -> Pending:
@@ -502,7 +502,7 @@ class Processes:
         raise BoxTimeoutError(
             f"{pending.what} has not come back after {limits.timeout:g} s of virtual time",
             log=[*lines, *(f"it sleeps in {place}" for place in stack[:1]), *(f"  called by {p}" for p in stack[1:])],
-            rip=stack[0] if stack else "",
+            pc=stack[0] if stack else "",
             box_lives=not self.dead,
         ) from None
 
@@ -664,9 +664,9 @@ class Processes:
     def _die(self, reason: str, error: type[BoxHungError] | type[KernelPanicError] = KernelPanicError) -> None:
         self.dead = reason
         self.in_hand = None
-        lines, rip = self._explain()
-        rip = (place_in(lines) if error is KernelPanicError else "") or rip
+        lines, pc = self._explain()
+        pc = (place_in(lines) if error is KernelPanicError else "") or pc
         hint = "Restore a checkpoint, or boot another box."
         if error is BoxHungError:
             hint = f"If it is slow and not stuck, give it more CPU time (`limits.cpu`, --cpu-limit). {hint}"
-        raise error(reason, log=lines, rip=rip, hint=hint)
+        raise error(reason, log=lines, pc=pc, hint=hint)

@@ -262,7 +262,7 @@ class Examiner:
                 calls, since = made, now
             elif spent > patience:
                 where = self.box.symbols.describe(machine.register("rip"))
-                raise BoxHungError(f"a call has not come back after {patience:g} s of CPU time", rip=where)
+                raise BoxHungError(f"a call has not come back after {patience:g} s of CPU time", pc=where)
             elif not faulty:
                 self._longest = max(self._longest[0], burnt), max(self._longest[1], spent)
 

@@ -449,7 +449,7 @@ class Examination:
             chain, asleep = self._where_stuck()
             if isinstance(error, BoxHungError) and asleep:
                 how = "it sleeps, and something else spins"
-            if not chain and (frame := frame_of(error.rip)):
+            if not chain and (frame := frame_of(error.pc)):
                 chain = tuple(self._with_lines(frame, True))
             self.report(
                 "hang",

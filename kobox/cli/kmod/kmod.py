@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 
+from kobox.atomic_file import write_file
 from kobox.cli.kmod.front import Messages, Option, begin, version
 from kobox.errors import KoboxError
 
@@ -91,11 +91,5 @@ def _output(text: str, path: str) -> None:
     if path == "/dev/stdout":
         sys.stdout.write(text)
         return
-    folder = os.path.dirname(path) or "."
-    os.makedirs(folder, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
-        file.write(text)
-        os.fchmod(file.fileno(), 0o644)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(file.name, path)
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    write_file(path, text.encode(), mode=0o644)

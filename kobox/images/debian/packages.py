@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kobox.images.store import Progress, Store, write_whole
+from kobox.atomic_file import write_file
+from kobox.images.store import Progress, Store
 
 if TYPE_CHECKING:
     from kobox.images.debian.archive import Archive, Package
@@ -79,7 +80,7 @@ def _fetch(store: Store, place: Path, names: list[str], progress: Progress) -> d
             for one, deb in zip(lacking, archive.download(lacking, progress) if lacking else (), strict=True):
                 _unpack(archive, one, deb, place, progress)
             known[name] = [_directory(one) for one in closure]
-            write_whole(place / "closures.json", json.dumps(known, indent=1).encode())
+            write_file(place / "closures.json", json.dumps(known, indent=1).encode(), mode=0o644)
         archive.clean()
         return known
 

@@ -13,6 +13,8 @@ import contextlib
 import os
 import zlib
 
+from kobox.atomic_file import atomic_file
+
 _MAGIC = b"kobox depmod 3\n"
 _START = len(_MAGIC) + 4
 
@@ -47,10 +49,8 @@ class Memory:
 
     def store(self, content: bytes) -> None:
         """Remember this content."""
-        aside = f"{self._path}.{os.getpid()}.tmp"
         with contextlib.suppress(OSError):
             os.makedirs(os.path.dirname(self._path), exist_ok=True, mode=0o700)
-            with open(aside, "wb", buffering=0) as file:
+            with atomic_file(self._path, mode=0o600, follow=False, flush=False) as file:
                 file.write(_MAGIC + zlib.crc32(content).to_bytes(4, "little"))
                 file.write(content)
-            os.rename(aside, self._path)

@@ -12,13 +12,13 @@ order of kmod's hash table of names; symbols in the order of its hash table of s
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import NamedTuple
 
+from kobox.atomic_file import write_files
 from kobox.errors import KoboxError
 from kobox.kmod.config.depmod_d import Candidate, SearchConfig, find_modules, given_modules
 from kobox.kmod.index import collect
@@ -390,28 +390,17 @@ def write(outcome: Outcome, directory: str, *, only_changed: bool = False) -> No
 
     Raises `KoboxError` when that fails; what was there before is then untouched, up to the renames done.
     """
-    made: list[tuple[str, str]] = []
     target = directory
     try:
         os.makedirs(directory, exist_ok=True)
-        for name, content in outcome.files.items():
-            target = os.path.join(directory, name)
-            if only_changed and _has(target, content):
-                continue
-            aside = f"{target}.{os.getpid()}.tmp"
-            made.append((aside, target))
-            _write_aside(aside, content)
-        # All are written before the first is waited for: so the disk has one long wait, not eleven.
-        for aside, _ in made:
-            _wait_for_disk(aside)
-        for aside, target in made:
-            os.rename(aside, target)
+        places = {os.path.join(directory, name): content for name, content in outcome.files.items()}
+        write_files(
+            {place: content for place, content in places.items() if not (only_changed and _has(place, content))}
+        )
     except OSError as error:
-        for aside, _ in made:
-            with contextlib.suppress(OSError):
-                os.unlink(aside)
         raise KoboxError(
-            f"could not write {target}: {error.strerror}", hint="The indexes that were there before are unchanged."
+            f"could not write {error.filename or target}: {error.strerror}",
+            hint="The indexes that were there before are unchanged.",
         ) from error
 
 
@@ -420,21 +409,3 @@ def _has(path: str, content: bytes) -> bool:
         return os.stat(path).st_size == len(content) and _read(path) == content
     except OSError:
         return False
-
-
-def _write_aside(path: str, content: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(fd, view) :]
-    finally:
-        os.close(fd)
-
-
-def _wait_for_disk(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -134,7 +134,7 @@ def test_a_call_of_its_own_limit(box: Box) -> None:
         box.syscall("read", read_end, bytearray(1), 1, limits=Limits(timeout=3))
     assert box.time - before == pytest.approx(3, abs=0.1)
     assert isinstance(caught.value, TimeoutError)
-    assert "pipe_read" in caught.value.rip
+    assert "pipe_read" in caught.value.pc
     assert box.alive
     assert box.syscall("getpid") > 1
 
@@ -269,7 +269,7 @@ def test_an_endless_loop_is_given_up_after_its_cpu_time(box: Box, modules: Built
     box.limits.cpu = 0.5
     with pytest.raises(BoxHungError, match=r"0\.5 s of CPU time") as caught:
         box.insmod(modules("faulty"), what="loop")
-    assert caught.value.rip.startswith("faulty_loop+")
+    assert caught.value.pc.startswith("faulty_loop+")
     assert not box.alive
     box.reset()
     assert box.alive

@@ -73,10 +73,10 @@ def test_an_oops_kills_the_call_not_the_box(
     error = caught.value
     whole_report(error, start, function)
     assert error.box_lives
-    assert error.rip
+    assert error.pc
     if what not in ("list", "double_free", "jump"):
-        assert error.rip.startswith(f"{function}+0x")
-        assert error.rip.endswith("[faulty]")
+        assert error.pc.startswith(f"{function}+0x")
+        assert error.pc.endswith("[faulty]")
     (finding,) = box.findings
     assert finding.message.startswith(start)
     assert finding.severity == "error"
@@ -101,7 +101,7 @@ def test_an_oops_in_a_timer_is_a_panic(what: str, box: Box, modules: BuiltTestMo
         box.sleep(1)
     error = caught.value
     assert not error.box_lives
-    assert error.rip.startswith(f"faulty_{what}+0x")
+    assert error.pc.startswith(f"faulty_{what}+0x")
     assert any(line == "Kernel panic - not syncing: Fatal exception in interrupt" for line in error.log)
     assert any("faulty_timer_fired" in line or f"faulty_{what}" in line for line in error.log)
     assert {finding.kind for finding in box.findings} >= {"panic"}
@@ -149,7 +149,7 @@ def test_a_panic(where: str, box: Box, modules: BuiltTestModules) -> None:
         act()
     error = caught.value
     assert any(line.startswith("Kernel panic - not syncing: faulty wants it so") for line in error.log)
-    assert "[faulty]" in error.rip
+    assert "[faulty]" in error.pc
     (finding,) = box.findings
     assert (finding.kind, finding.severity) == ("panic", "error")
     healed(box, modules)
@@ -166,7 +166,7 @@ def test_a_stack_overflow(where: str, box: Box, modules: BuiltTestModules) -> No
         act()
     assert any("stack guard page was hit" in line for line in caught.value.log)
     assert any("faulty_recurse+0x" in line for line in caught.value.log)
-    assert caught.value.rip
+    assert caught.value.pc
     assert "oops" in {finding.kind for finding in box.findings}
     healed(box, modules)
 
@@ -188,7 +188,7 @@ def test_an_endless_loop(what: str, place: str, where: str, box: Box, modules: B
 
     with pytest.raises(BoxHungError) as caught:
         act()
-    assert caught.value.rip.startswith(place)
+    assert caught.value.pc.startswith(place)
     assert not caught.value.box_lives
     assert "Restore a checkpoint" in caught.value.hint
     healed(box, modules)
@@ -200,14 +200,14 @@ def test_a_loop_in_a_timer_hangs_the_next_call(box: Box, modules: BuiltTestModul
     box.sleep(0.5)
     with pytest.raises(BoxHungError) as caught:
         box.syscall("getpid")
-    assert caught.value.rip.startswith("faulty_loop+0x")
+    assert caught.value.pc.startswith("faulty_loop+0x")
     healed(box, modules)
 
 
 def test_a_cpu_that_is_halted_with_interrupts_off(box: Box, modules: BuiltTestModules) -> None:
     with pytest.raises(KernelPanicError, match="interrupts off") as caught:
         box.insmod(modules("faulty"), what="halt")
-    assert caught.value.rip.startswith("faulty_halt+0x")
+    assert caught.value.pc.startswith("faulty_halt+0x")
     healed(box, modules)
 
 
@@ -224,8 +224,8 @@ def test_a_sleep_that_never_ends(what: str, place: str, where: str, box: Box, mo
 
     with pytest.raises(BoxTimeoutError) as caught:
         act()
-    assert caught.value.rip.startswith(place)
-    assert caught.value.rip.endswith("[faulty]")
+    assert caught.value.pc.startswith(place)
+    assert caught.value.pc.endswith("[faulty]")
     assert caught.value.box_lives
     assert any("blocked for more than 120 seconds" in line for line in caught.value.log)
     assert any(finding.message.startswith("INFO: task kobox:") for finding in box.findings)
@@ -239,7 +239,7 @@ def test_memory_that_is_used_up(what: str, box: Box, modules: BuiltTestModules) 
     assert any("deadlocked on memory" in line for line in caught.value.log)
     assert any("invoked oom-killer" in line for line in caught.value.log)
     assert any("Mem-Info:" in line for line in caught.value.log)
-    assert "[faulty]" in caught.value.rip
+    assert "[faulty]" in caught.value.pc
     healed(box, modules)
 
 
@@ -278,5 +278,5 @@ def test_a_panic_that_the_end_of_a_sleep_cut_in_two_is_told_whole(box: Box, modu
     with pytest.raises(KernelPanicError) as caught:
         box.syscall("getpid")
     whole_report(caught.value, "BUG: kernel NULL pointer dereference", "faulty_null")
-    assert caught.value.rip.startswith("faulty_null+0x")
+    assert caught.value.pc.startswith("faulty_null+0x")
     healed(box, modules)
