@@ -1,4 +1,4 @@
-"""`kobox keys`: make keys to sign modules with, see which of a machine's keys it trusts, enrol one."""
+"""`kobox keys`: make signing keys, list the keys of a machine and which it trusts, enrol one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from kobox.cli.passphrase import given_passphrase
 from kobox.signing import keys
 
 if TYPE_CHECKING:
-    from kobox.signing.mok_status import Machine, MachineKey
-    from kobox.signing.verify import Verdict
+    from kobox.signing.mok_status import MachineKey, MachineKeys
+    from kobox.signing.verify import SignatureVerdict
 
 
 def main(argv: Sequence[str], prog: str) -> int:
@@ -23,33 +23,37 @@ def main(argv: Sequence[str], prog: str) -> int:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     new = commands.add_parser("new", help="make a key (NAME.key) and its certificate (NAME.crt, NAME.der)")
     new.add_argument("name", nargs="?", default="signing_key", help="name of the files (default: signing_key)")
-    new.add_argument("-o", "--output", type=Path, default=Path(), metavar="DIR", help="where to (default: here)")
+    new.add_argument("-o", "--output", type=Path, default=Path(), metavar="DIR", help="output directory (default: .)")
     new.add_argument("--type", default="rsa:2048", metavar="KIND", help=f"{', '.join(keys.KINDS)} (default: rsa:2048)")
-    new.add_argument("--cn", default="", metavar="TEXT", help="whose key it is (default: NAME)")
+    new.add_argument("--cn", default="", metavar="TEXT", help="common name in the certificate (default: NAME)")
     new.add_argument("--organization", default="", metavar="TEXT", help="organization in the certificate")
     new.add_argument("--email", default="", metavar="TEXT", help="address in the certificate")
-    new.add_argument("--days", type=int, default=36500, help="how long the certificate holds (default: 36500)")
-    new.add_argument("--passphrase", action="store_true", help="lock the key; asked for unless KBUILD_SIGN_PIN is set")
-    new.add_argument("--passphrase-file", type=Path, metavar="FILE", help="lock the key with the first line of a file")
-    new.add_argument("--force", action="store_true", help="replace files that are there")
-    new.add_argument("--json", action="store_true", help="print what was made as JSON")
+    new.add_argument("--days", type=int, default=36500, help="validity of the certificate in days (default: 36500)")
+    new.add_argument(
+        "--passphrase",
+        action="store_true",
+        help="encrypt the key (prompts unless KBUILD_SIGN_PIN is set)",
+    )
+    new.add_argument("--passphrase-file", type=Path, metavar="FILE", help="encrypt the key; passphrase in line 1")
+    new.add_argument("--force", action="store_true", help="replace existing files")
+    new.add_argument("--json", action="store_true", help="print the result as JSON")
     new.set_defaults(run=_new)
     status = commands.add_parser(
         "status",
         aliases=["list"],
-        help="the keys on this machine, which are enrolled, and which of them signed a module",
+        help="list the keys of this machine, which are enrolled, and which of them signed a module",
     )
-    status.add_argument("modules", nargs="*", type=Path, metavar="FILE.ko", help="say who signed these modules")
-    status.add_argument("--cert", action="append", type=Path, default=[], metavar="FILE", help="tell of this one, too")
-    status.add_argument("--root", type=Path, default=Path("/"), metavar="DIR", help="look at this root directory")
+    status.add_argument("modules", nargs="*", type=Path, metavar="FILE.ko", help="show who signed these modules")
+    status.add_argument("--cert", action="append", type=Path, default=[], metavar="FILE", help="report on this one too")
+    status.add_argument("--root", type=Path, default=Path("/"), metavar="DIR", help="use this root directory")
     status.add_argument("--json", action="store_true", help="print the result as JSON")
     status.set_defaults(run=_status)
-    enroll = commands.add_parser("enroll", help="have a certificate trusted under Secure Boot (MOK), with mokutil")
+    enroll = commands.add_parser("enroll", help="enrol a certificate as a Machine Owner Key, with mokutil")
     enroll.add_argument("certificate", type=Path, metavar="CERT", help="certificate, PEM or DER")
-    enroll.add_argument("-n", "--dry-run", action="store_true", help="only say what would be done")
-    enroll.add_argument("--root-pw", action="store_true", help="root's password serves as the one-time password")
+    enroll.add_argument("-n", "--dry-run", action="store_true", help="only print what would be done")
+    enroll.add_argument("--root-pw", action="store_true", help="use root's password as the one-time password")
     enroll.add_argument("--hash-file", type=Path, metavar="FILE", help="a password's hash (mokutil --generate-hash)")
-    enroll.add_argument("--root", type=Path, default=Path("/"), metavar="DIR", help="look at this root; runs nothing")
+    enroll.add_argument("--root", type=Path, default=Path("/"), metavar="DIR", help="look here; run nothing")
     enroll.set_defaults(run=_enroll)
     arguments = parser.parse_args(argv)
     status_code: int = arguments.run(arguments)
@@ -78,8 +82,8 @@ def _new(arguments: argparse.Namespace) -> int:
         facts |= {"key_id": key_identifier(certificate).hex().upper(), "sha256": fingerprint(certificate)}
         print(json.dumps(facts, indent=2))
     else:
-        print(f"{files.key}: the private key{' (locked)' if passphrase else ''}; keep it to yourself")
-        print(f"{files.certificate}: its certificate; {files.der} is the same for mokutil --import")
+        print(f"{files.key}: the private key{' (encrypted)' if passphrase else ''}; keep it secret")
+        print(f"{files.certificate}: its certificate; {files.der} is the same in DER, for mokutil --import")
     return 0
 
 
@@ -89,8 +93,8 @@ def _asked() -> str:
     from kobox.errors import SigningError
 
     first = getpass.getpass("passphrase for the new key: ")
-    if not first or first != getpass.getpass("once more: "):
-        raise SigningError("the two passphrases differ, or are empty", hint="Nothing was written.")
+    if not first or first != getpass.getpass("the same again: "):
+        raise SigningError("the passphrases differ, or are empty", hint="Nothing was written.")
     return first
 
 
@@ -98,10 +102,10 @@ def _asked() -> str:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from kobox.signing.mok_status import machine, release_of
+    from kobox.signing.mok_status import machine_keys, release_of
 
     releases = list(dict.fromkeys(filter(None, map(release_of, arguments.modules))))
-    found = machine(arguments.root, arguments.cert, releases)
+    found = machine_keys(arguments.root, arguments.cert, releases)
     signed = [(path, *found.signer_of(path.read_bytes(), path=str(path))) for path in arguments.modules]
     if arguments.json:
         print(json.dumps(_machine_as_json(found, signed), indent=2))
@@ -114,14 +118,14 @@ def _status(arguments: argparse.Namespace) -> int:
     return 0 if all(verdict.valid and key and key.trusted for _, verdict, key in signed) else 1
 
 
-def _about_secure_boot(found: Machine) -> list[str]:
+def _about_secure_boot(found: MachineKeys) -> list[str]:
     if not found.uefi:
         return ["Secure Boot: none (not booted by UEFI)"]
-    told = {True: "on", False: "off", None: "not to be told"}[found.secure_boot]
-    return [f"Secure Boot: {told}" + (", but shim does not verify (validation is disabled)" * found.shim_disabled)]
+    told = {True: "on", False: "off", None: "unknown"}[found.secure_boot]
+    return [f"Secure Boot: {told}" + (", but validation in shim is disabled" * found.shim_disabled)]
 
 
-def _table(found: Machine) -> list[str]:
+def _table(found: MachineKeys) -> list[str]:
     if not found.keys:
         return ["no keys found"]
     rows = [(key.name, key.owner, key.path, key.state) for key in found.keys]
@@ -129,21 +133,23 @@ def _table(found: Machine) -> list[str]:
     return ["  ".join([*map(str.ljust, row, widths), row[3]]) for row in rows]
 
 
-def _about_module(path: Path, verdict: Verdict, key: MachineKey | None) -> list[str]:
+def _about_module(path: Path, verdict: SignatureVerdict, key: MachineKey | None) -> list[str]:
     if key is None:
         who = f"signed by {verdict.signer}, whose certificate is not on this machine" if verdict.signer else ""
-        advice = "Sign it with a key of yours: `kobox sign`." if not who else "Enrol the signer's certificate."
+        advice = "Sign it with your own key: `kobox sign`." if not who else "Enrol the signer's certificate."
         return [f"{path}: {who or verdict.reason}", f"    {advice}"]
     if not verdict.valid:
-        return [f"{path}: {verdict.reason}", f"    It says that {key.name} signed it: sign it again."]
+        return [f"{path}: {verdict.reason}", f"    It names {key.name} as its signer. Sign the module again."]
     whose = f"{key.owner}: {key.path}" if key.path else key.owner
     lines = [f"{path}: signed by {key.name} ({whose}), {key.state}"]
     if not key.trusted and not key.forbidden and not key.pending:
-        lines.append(f"    `kobox keys enroll {key.path}` gets it trusted under Secure Boot.")
+        lines.append(f"    To trust it under Secure Boot: `kobox keys enroll {key.path}`")
     return lines
 
 
-def _machine_as_json(found: Machine, signed: Sequence[tuple[Path, Verdict, MachineKey | None]]) -> dict[str, Any]:
+def _machine_as_json(
+    found: MachineKeys, signed: Sequence[tuple[Path, SignatureVerdict, MachineKey | None]]
+) -> dict[str, Any]:
     import dataclasses
 
     from kobox.signing.verify import fingerprint
@@ -163,35 +169,31 @@ def _machine_as_json(found: Machine, signed: Sequence[tuple[Path, Verdict, Machi
 
 def _enroll(arguments: argparse.Namespace) -> int:
     from kobox.signing import enroll
-    from kobox.signing.mok_status import machine
+    from kobox.signing.mok_status import machine_keys
 
-    found = machine(arguments.root, [arguments.certificate])
+    found = machine_keys(arguments.root, [arguments.certificate])
     what = enroll.plan(arguments.certificate, found, root_password=arguments.root_pw, hash_file=arguments.hash_file)
     if what.done:
         print(what.done)
         return 0
     elsewhere = arguments.root != Path("/")
     if what.obstacle:
-        print(f"it cannot be enrolled here: {what.obstacle}")
+        print(f"cannot be enrolled here: {what.obstacle}")
     elif not arguments.dry_run and not elsewhere:
         if enroll.write_der(what):
-            print(f"{what.der}: the certificate as mokutil takes it")
+            print(f"{what.der}: the certificate in DER, for mokutil")
         print(f"running: {' '.join(what.command)}", flush=True)
         enroll.carry_out(what)
-        print("\n".join(["what is left to do:", *_numbered(enroll.STEPS)]))
+        print("\n".join(["remaining steps:", *_numbered(enroll.STEPS)]))
         return 0
     convert = f"openssl x509 -in {arguments.certificate} -outform DER -out {what.der}"
     by_hand = [convert] if what.der != arguments.certificate and not what.der.exists() else []
-    password = "It asks for a new one-time password, which is needed just once, at the next boot."
+    password = "It asks for a new one-time password, which you need once, at the next boot."
     command = f"As root: {' '.join(what.command)}"
     steps = _numbered(
         [*by_hand, command if arguments.root_pw or arguments.hash_file else f"{command}  ({password})", *enroll.STEPS]
     )
-    print(
-        "\n".join(
-            ["how it is done on the machine that is to trust it:" if what.obstacle else "what would be done:", *steps]
-        )
-    )
+    print("\n".join(["steps on the machine that shall trust it:" if what.obstacle else "steps:", *steps]))
     return 1 if what.obstacle else 0
 
 

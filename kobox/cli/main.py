@@ -35,8 +35,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "kmod": ("kobox.cli.kmod.kmod", "kmod's own commands: list, static-nodes"),
     "keys": ("kobox.cli.keys", "make a key and a certificate to sign modules with"),
     "new": ("kobox.cli.new", "write a new module from a template"),
-    "sign": ("kobox.cli.sign", "sign modules, or take their signature off"),
-    "verify": ("kobox.cli.verify", "say who signed modules, and whether the signature holds"),
+    "sign": ("kobox.cli.sign", "sign modules, or remove their signature"),
+    "verify": ("kobox.cli.verify", "verify the signatures of modules as a kernel does"),
     "completion": ("kobox.cli.completion", "print a completion script for bash, zsh or fish"),
 }
 # The tools that answer to their own name when kobox is called through a symbolic link (kmod does the same).

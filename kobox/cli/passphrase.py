@@ -1,4 +1,4 @@
-"""Where a command gets a key's passphrase from: a file, KBUILD_SIGN_PIN, or the person at the terminal."""
+"""The source of a key's passphrase: a file, KBUILD_SIGN_PIN, or a prompt at the terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def open_key(path: Path, passphrase_file: Path | None) -> PrivateKey:
     try:
         return load_key(path, given)
     except SigningError as error:
-        if given is not None or "locked" not in error.message or not sys.stdin.isatty():
+        if given is not None or "encrypted" not in error.message or not sys.stdin.isatty():
             raise
     import getpass
 

@@ -1,4 +1,4 @@
-"""`kobox sign`: signatures of modules, with options of its own and with those of the kernel's scripts/sign-file."""
+"""`kobox sign`: sign modules, with its own options or with those of the kernel's scripts/sign-file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ As the kernel's scripts/sign-file, for build scripts:
     -d  write only the signature, to MODULE.p7s     -k  name the signer by key identifier
     -p  write the signature to MODULE.p7s as well   -s  append a signature made elsewhere
 KEY is a file or a pkcs11: URI (needs python-pkcs11). KBUILD_SIGN_PIN holds the key's passphrase or the token's PIN.
-A signature that a module has already is replaced; as sign-file, with --replace only: it puts a second one behind it.
+kobox sign replaces an existing signature. sign-file appends a second one; with --replace it is replaced as well.
 """
 
 
@@ -40,20 +40,20 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         prog=prog,
         usage=f"{prog} --key KEY --cert X509 [OPTIONS] MODULE…\n       {prog} --strip MODULE…\n"
         f"       {prog} [-dpk] HASH KEY X509 MODULE [DEST]\n       {prog} -s RAWSIG HASH X509 MODULE [DEST]",
-        description="Sign modules, or take their signature off.",
+        description="Sign modules, or remove their signature.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("words", nargs="*", metavar="MODULE", help="the modules, or what sign-file takes")
+    parser.add_argument("words", nargs="*", metavar="MODULE", help="modules, or the arguments of sign-file")
     parser.add_argument("--key", metavar="FILE", help="private key: PEM file or pkcs11: URI")
     parser.add_argument("--cert", type=Path, metavar="FILE", help="its X.509 certificate, PEM or DER")
     parser.add_argument("--hash", default="sha256", choices=sorted(HASHES), help="digest (default: sha256)")
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="write here instead of in place; a directory for several"
+        "-o", "--output", type=Path, metavar="FILE", help="write to this file (or directory) instead of in place"
     )
-    parser.add_argument("--passphrase-file", type=Path, metavar="FILE", help="the key's passphrase is its first line")
-    parser.add_argument("--strip", action="store_true", help="take the signature off")
-    parser.add_argument("--replace", action="store_true", help="as sign-file: replace a signature that is there")
+    parser.add_argument("--passphrase-file", type=Path, metavar="FILE", help="the first line is the key's passphrase")
+    parser.add_argument("--strip", action="store_true", help="remove the signature")
+    parser.add_argument("--replace", action="store_true", help="with sign-file's arguments: replace a signature")
     parser.add_argument("-d", dest="detached", action="store_true", help="only write MODULE.p7s")
     parser.add_argument("-p", dest="keep", action="store_true", help="write MODULE.p7s as well")
     parser.add_argument("-k", dest="by_key_id", action="store_true", help="name the signer by key identifier")
@@ -64,7 +64,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 def _as_sign_file(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
     words = arguments.words
     if not 4 <= len(words) <= 5:
-        parser.error("give --key and --cert, or HASH KEY X509 MODULE [DEST] as sign-file takes them")
+        parser.error("give --key and --cert, or the arguments of sign-file: HASH KEY X509 MODULE [DEST]")
     module, destination = Path(words[3]), Path(words[4]) if len(words) == 5 else None
     if arguments.raw:
         append_raw(module, Path(words[0]), destination=destination, behind=not arguments.replace)
@@ -112,7 +112,7 @@ def _signer(key: str, certificate: Path, passphrase_file: Path | None) -> Signer
 
 def _strip(arguments: argparse.Namespace) -> int:
     if not arguments.words:
-        raise SigningError("no module was named")
+        raise SigningError("no module given")
     modules = [Path(word) for word in arguments.words]
     for module in modules:
         if not strip_file(module, destination=_destination(arguments.output, module, len(modules))):
@@ -123,6 +123,6 @@ def _strip(arguments: argparse.Namespace) -> int:
 def _destination(output: Path | None, module: Path, count: int) -> Path | None:
     if output is not None and (output.is_dir() or count > 1):
         if not output.is_dir():
-            raise SigningError(f"{output}: not a directory, and several modules are to be written")
+            raise SigningError(f"{output}: not a directory, but there are several modules to write")
         return output / module.name
     return output

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kobox.ko.compression import read_file
-from kobox.signing.verify import Verdict, verify
+from kobox.signing.verify import SignatureVerdict, verify
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -43,7 +43,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     return 0 if valid else 1
 
 
-def sentence(verdict: Verdict) -> str:
+def sentence(verdict: SignatureVerdict) -> str:
     """A verdict in one line."""
     details = []
     if verdict.key_id:

@@ -37,7 +37,7 @@ _PE_POINTER = 0x3C
 
 
 @dataclass(frozen=True, slots=True)
-class Signature:
+class EfiSignature:
     """One entry of a signature list: its type, who put it there, and the certificate (DER) or hash."""
 
     kind: uuid.UUID
@@ -58,7 +58,7 @@ def variable(root: Path, name: str, guid: str) -> bytes | None:
 
 
 def certificates(root: Path, name: str, guid: str) -> list[bytes] | None:
-    """The DER certificates in a variable of signature lists; None when there is none of that name.
+    """The DER certificates in a variable of signature lists; None when there is no variable of that name.
 
     Raises SigningError when it is damaged.
     """
@@ -72,25 +72,25 @@ def certificates(root: Path, name: str, guid: str) -> list[bytes] | None:
     return [signature.data for each in lists for signature in each if signature.kind == CERT_X509]
 
 
-def signatures(content: bytes, *, path: str = "") -> list[Signature]:
-    """All signatures of some signature lists. Raises SigningError for sizes that cannot be true."""
+def signatures(content: bytes, *, path: str = "") -> list[EfiSignature]:
+    """All signatures of some signature lists. Raises SigningError for inconsistent sizes."""
     return list(_signatures(content, path))
 
 
-def _signatures(content: bytes, path: str) -> Iterator[Signature]:
+def _signatures(content: bytes, path: str) -> Iterator[EfiSignature]:
     at = 0
     while at < len(content):
         if len(content) - at < _LIST.size:
-            raise SigningError(f"{path}: offset {at:#x}: {len(content) - at} bytes are no signature list")
+            raise SigningError(f"{path}: offset {at:#x}: {len(content) - at} bytes are too few for a signature list")
         kind, total, header, size = _LIST.unpack_from(content, at)
         body = total - _LIST.size - header
         if total > len(content) - at or body < 0 or size <= _GUID or body % size:
             told = f"list of {total} bytes, header of {header}, signatures of {size}"
-            raise SigningError(f"{path}: offset {at:#x}: the sizes of a signature list cannot be true ({told})")
+            raise SigningError(f"{path}: offset {at:#x}: the sizes in a signature list are inconsistent ({told})")
         first = at + _LIST.size + header
         for start in range(first, at + total, size):
             owner = uuid.UUID(bytes_le=content[start : start + _GUID])
-            yield Signature(uuid.UUID(bytes_le=kind), owner, content[start + _GUID : start + size])
+            yield EfiSignature(uuid.UUID(bytes_le=kind), owner, content[start + _GUID : start + size])
         at += total
 
 
@@ -106,16 +106,16 @@ def validation_disabled(root: Path) -> bool:
 
 
 def vendor_certificates(shim: bytes, *, path: str = "") -> list[bytes]:
-    """The certificates (DER) of who built a shim, from its section `.vendor_cert`.
+    """The certificates (DER) that a shim's builder put into it, from its section `.vendor_cert`.
 
-    It begins with four u32: size of what is trusted, size of what is not, and where either begins. What is trusted is
-    one certificate, or signature lists. Raises ModuleFormatError when it is no PE program, SigningError.
+    It begins with four u32: size of the trusted part, size of the forbidden part, and the offset of each. The trusted
+    part is one certificate, or signature lists. Raises ModuleFormatError when the file is no PE program, SigningError.
     """
     try:
         section = _pe_section(shim, b".vendor_cert")
         size, _, start, _ = struct.unpack_from("<IIII", section) if section else (0, 0, 0, 0)
     except (struct.error, ValueError) as error:
-        raise ModuleFormatError(f"no PE program, so no shim: {error}", path=path) from error
+        raise ModuleFormatError(f"not a PE program, so not a shim: {error}", path=path) from error
     trusted = section[start : start + size]
     if trusted[:1] == b"\x30":
         return [trusted]
@@ -126,7 +126,7 @@ def _pe_section(program: bytes, wanted: bytes) -> bytes:
     """A section's content; b"" when there is none. A name of more than 8 bytes is `/OFFSET` into the string table."""
     header = int.from_bytes(program[_PE_POINTER : _PE_POINTER + 4], "little")
     if program[:2] != b"MZ" or program[header : header + 4] != b"PE\0\0":
-        raise ValueError("its magic is not there")
+        raise ValueError("the magic number is missing")
     count, symbols, symbol_count, optional = struct.unpack_from("<2xH4xIIH", program, header + 4)
     strings = symbols + 18 * symbol_count
     for index in range(count):

@@ -4,8 +4,8 @@
     1938ce7d I------   2 perm 1f0b0000   0   0 keyring   .builtin_trusted_keys: 1
     serial   flags  usage expiry perm  uid gid type      description: a certificate's subject and key identifier
 
-Modules are verified with .secondary_trusted_keys, which stands for .builtin_trusted_keys and .machine as well, and on
-most distributions with .platform (the firmware's and shim's certificates) when none there fits.
+Modules are verified with .secondary_trusted_keys, which includes .builtin_trusted_keys and .machine, and on
+most distributions with .platform (the firmware's and shim's certificates) when no key there fits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 TRUSTED = (".builtin_trusted_keys", ".secondary_trusted_keys", ".machine", ".platform")
 Reader = Callable[[int], list[int]]
-"""Tells the serial numbers of the keys in a keyring."""
+"""Returns the serial numbers of the keys in a keyring."""
 
 _LINE = re.compile(r"([0-9a-f]{8}) \S+ +\d+ +\S+ +[0-9a-f]{8} +\d+ +\d+ +(\S+) +(.*)")
 _KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "s390x": 280, "ppc64le": 271, "armv7l": 311, "i686": 288}
@@ -37,7 +37,7 @@ class KernelKey:
 
 
 def kernel_keys(text: str, read: Reader | None = None) -> list[KernelKey]:
-    """The certificates' keys in the text of /proc/keys. `read` tells what keyrings hold; without it nobody knows."""
+    """The certificates' keys in the text of /proc/keys. `read` lists a keyring; without it `keyrings` is empty."""
     rows = [match.groups() for line in text.splitlines() if (match := _LINE.match(line))]
     rings = {
         int(serial, 16): description.rpartition(":")[0]
@@ -70,7 +70,7 @@ def running_keys(root: Path) -> list[KernelKey]:
 
 
 def read_keyring(serial: int) -> list[int]:
-    """The serial numbers of what a keyring of the running kernel holds; nothing where that may not be read."""
+    """The serial numbers of what a keyring of the running kernel holds; empty when it may not be read."""
     number = _KEYCTL.get(platform.machine())
     if number is None:
         return []

@@ -30,7 +30,7 @@ _CURVES: dict[str, type[ec.EllipticCurve]] = {"p256": ec.SECP256R1, "p384": ec.S
 
 @dataclass(frozen=True, slots=True)
 class KeyFiles:
-    """Where a new key lies: the private key (PEM, mode 0600), its certificate as PEM, and as DER for mokutil."""
+    """The files of a new key: the private key (PEM, mode 0600), its certificate as PEM, and as DER for mokutil."""
 
     key: Path
     certificate: Path
@@ -45,14 +45,14 @@ def generate(kind: str = "rsa:2048") -> PrivateKey:
     if family == "ecdsa" and size in _CURVES:
         return ec.generate_private_key(_CURVES[size]())
     raise SigningError(
-        f"{kind}: no kind of key that kernels verify modules with", hint=f"Take one of {', '.join(KINDS)}."
+        f"{kind}: kernels verify no modules with this kind of key", hint=f"Use one of {', '.join(KINDS)}."
     )
 
 
 def self_signed(
     key: PrivateKey, common_name: str, *, organization: str = "", email: str = "", days: int = 36500
 ) -> x509.Certificate:
-    """A certificate for a key, signed by itself, that is good for signing modules and nothing else."""
+    """A self-signed certificate for a key, valid for signing modules and for nothing else."""
     parts = [
         (NameOID.ORGANIZATION_NAME, organization),
         (NameOID.COMMON_NAME, common_name),
@@ -63,7 +63,7 @@ def self_signed(
         now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
         end = now + datetime.timedelta(days=days)
     except (ValueError, OverflowError) as error:
-        raise SigningError(f"{common_name!r} for {days} days: no certificate can say so: {error}") from error
+        raise SigningError(f"{common_name!r} for {days} days: cannot be written into a certificate: {error}") from error
     public = key.public_key()
     builder = (
         x509.CertificateBuilder(name, name, public, x509.random_serial_number())
@@ -79,7 +79,7 @@ def self_signed(
     try:
         return builder.sign(key, hashes.SHA384() if long_curve else hashes.SHA256())
     except ValueError as error:
-        raise SigningError(f"{common_name!r} for {days} days: no certificate can say so: {error}") from error
+        raise SigningError(f"{common_name!r} for {days} days: cannot be written into a certificate: {error}") from error
 
 
 _DIGITAL_SIGNATURE = x509.KeyUsage(
@@ -111,7 +111,7 @@ def write_pair(
     files = KeyFiles(directory / f"{name}.key", directory / f"{name}.crt", directory / f"{name}.der")
     for path in (files.key, files.certificate, files.der):
         if path.exists() and not overwrite:
-            raise SigningError(f"{path} is there already", hint="Give another name, or remove it if it is not needed.")
+            raise SigningError(f"{path} exists already", hint="Give another name, or --force to replace it.")
     lock: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if passphrase:
         lock = serialization.BestAvailableEncryption(passphrase.encode())
@@ -124,7 +124,10 @@ def write_pair(
 
 
 def load_key(path: Path, passphrase: str | None = None) -> PrivateKey:
-    """Read a private key (PEM or DER). Raises SigningError: no key, a wrong passphrase, a kind that kernels lack."""
+    """Read a private key (PEM or DER).
+
+    Raises SigningError for anything else, a wrong passphrase, or a kind of key that kernels do not support.
+    """
     content = path.read_bytes()
     load = serialization.load_pem_private_key if b"-----BEGIN" in content else serialization.load_der_private_key
     secret = passphrase.encode() if passphrase else None
@@ -134,17 +137,17 @@ def load_key(path: Path, passphrase: str | None = None) -> PrivateKey:
         except TypeError:
             if secret is None:
                 raise
-            key = load(content, None)  # a passphrase was given and none is needed: sign-file takes that, too
+            key = load(content, None)  # sign-file too accepts a passphrase that is not needed
     except TypeError as error:
         raise SigningError(
-            f"{path}: the key is locked", hint="Give its passphrase: KBUILD_SIGN_PIN holds it."
+            f"{path}: the key is encrypted", hint="Give its passphrase: KBUILD_SIGN_PIN holds it."
         ) from error
     except ValueError as error:
         if secret is not None and b"ENCRYPTED" in content:
-            raise SigningError(f"{path}: the passphrase does not open the key") from error
+            raise SigningError(f"{path}: wrong passphrase") from error
         said = "a certificate" if b"BEGIN CERTIFICATE" in content else "no private key"
         raise SigningError(f"{path}: {said}, where a private key (PEM) is needed") from error
-    except Exception as error:  # UnsupportedAlgorithm and what else a damaged file brings up
+    except Exception as error:  # UnsupportedAlgorithm, and whatever a damaged file raises
         raise SigningError(f"{path}: not a private key that can be read: {error}") from error
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         kind = type(key).__name__.lstrip("_").removesuffix("PrivateKey")
@@ -169,7 +172,7 @@ def check_pair(key: PrivateKey, certificate: x509.Certificate, path: Path | str)
     if public_bytes(key.public_key()) != public_bytes(certificate.public_key()):
         raise SigningError(
             f"{path}: the certificate belongs to another key",
-            hint="The kernel would look for the wrong key; give the certificate that was made with this one.",
+            hint="Give the certificate that was made with this key.",
         )
 
 

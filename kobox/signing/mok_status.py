@@ -9,7 +9,7 @@
     firmware      db                                                                  UEFI
 
 A kernel under Secure Boot takes a module that one of the last four signed. A certificate that merely lies on the disk
-counts for nothing until it is enrolled: `mokutil --import`, a reboot, and a word to shim's MokManager.
+is not trusted until it is enrolled: `mokutil --import`, a reboot, and a confirmation in shim's MokManager.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from kobox.signing import efi
 from kobox.signing.builtin_certs import certificates_in
 from kobox.signing.kernel_keyrings import KernelKey, running_keys
 from kobox.signing.keys import load_certificates
-from kobox.signing.verify import Verdict, common_name, key_identifier, verify
+from kobox.signing.verify import SignatureVerdict, common_name, key_identifier, verify
 
 # (owner, certificate, private key), below the root directory
 PLACES = (
@@ -42,7 +42,7 @@ _DKMS_SETTING = re.compile(r"^\s*(mok_certificate|mok_signing_key)=[\"']?([^\"'\
 
 @dataclass(frozen=True, slots=True)
 class MachineKey:
-    """A certificate and what this machine thinks of it.
+    """A certificate and its state on this machine.
 
     `owner` is one of the names above, or `yours` for one that was given; `path` is where it was found ("" in the
     firmware), `private` where its private key lies, if it is there. `enrolled`: in MokListRT; `firmware`: in db;
@@ -64,7 +64,7 @@ class MachineKey:
 
     @property
     def name(self) -> str:
-        """The name that people know the certificate by."""
+        """The certificate's common name."""
         return common_name(self.certificate.subject)
 
     @property
@@ -76,7 +76,7 @@ class MachineKey:
     def state(self) -> str:
         """Its state in words."""
         words = [("forbidden", self.forbidden), ("enrolled", self.enrolled), ("in the firmware's db", self.firmware)]
-        words += [("built into the kernel", self.built_in), ("enrolment waits for the next boot", self.pending)]
+        words += [("built into the kernel", self.built_in), ("enrolment pending until the next boot", self.pending)]
         said = [word for word, holds in words if holds] or ["not enrolled"]
         if self.keyrings:
             said.append(f"in the kernel's {' and '.join(self.keyrings)}")
@@ -86,10 +86,10 @@ class MachineKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
-    """What a machine says of Secure Boot, and the keys on it.
+class MachineKeys:
+    """The state of Secure Boot on a machine, and its keys.
 
-    `uefi` is false when it was not booted by UEFI, `secure_boot` None when that cannot be told. `shim_disabled`: shim
+    `uefi` is false when it was not booted by UEFI, `secure_boot` None when that is unknown. `shim_disabled`: shim
     does not verify. `unread` names what could not be read, and why.
     """
 
@@ -101,10 +101,10 @@ class Machine:
     unread: tuple[str, ...] = ()
 
     def find(self, certificate: x509.Certificate) -> MachineKey | None:
-        """What the machine knows of a certificate."""
+        """The machine's key that has this certificate, or None."""
         return next((key for key in self.keys if key.certificate == certificate), None)
 
-    def signer_of(self, module: bytes, *, path: str = "") -> tuple[Verdict, MachineKey | None]:
+    def signer_of(self, module: bytes, *, path: str = "") -> tuple[SignatureVerdict, MachineKey | None]:
         """Who signed a module: the verdict on its signature, and the key if it is one of this machine's."""
         for key in self.keys:
             verdict = verify(module, [key.certificate], path=path)
@@ -113,13 +113,13 @@ class Machine:
         return verify(module, [], path=path), None
 
 
-def _names(certificate: x509.Certificate, verdict: Verdict) -> bool:
+def _names(certificate: x509.Certificate, verdict: SignatureVerdict) -> bool:
     return verdict.signer == common_name(certificate.subject)
 
 
-def machine(root: Path = Path("/"), given: Sequence[Path] = (), releases: Sequence[str] = ()) -> Machine:
-    """Look at a machine, whose root directory is `root`. `given` are more certificates to tell of; of the kernels of
-    `releases` the built-in certificates are read. Raises SigningError for a given certificate that is none, OSError.
+def machine_keys(root: Path = Path("/"), given: Sequence[Path] = (), releases: Sequence[str] = ()) -> MachineKeys:
+    """Look at a machine, whose root directory is `root`. `given` are more certificates to report; from the kernels of
+    `releases` the built-in certificates are read. Raises SigningError for a given file without a certificate, OSError.
     """
     unread: list[str] = []
     lists = {name: _list(root, name, guid, unread) for name, guid in _VARIABLES}
@@ -132,7 +132,7 @@ def machine(root: Path = Path("/"), given: Sequence[Path] = (), releases: Sequen
     for key in _candidates(root, given, releases, lists, unread):
         der = _der(key.certificate)
         known = found.get(der)
-        # The first place says whose it is; what later ones add is where it is trusted.
+        # The first place found names the owner; later ones add where it is trusted.
         found[der] = key if known is None else replace(known, built_in=known.built_in or key.built_in)
     keys = tuple(_judged(key, lists, running) for key in found.values())
     uefi = (root / "sys/firmware/efi").exists()
@@ -141,7 +141,7 @@ def machine(root: Path = Path("/"), given: Sequence[Path] = (), releases: Sequen
     except (OSError, KoboxError) as error:
         unread.append(f"SecureBoot: {error}")
         secure, disabled = None, False
-    return Machine(root, uefi, secure, disabled, keys, tuple(unread))
+    return MachineKeys(root, uefi, secure, disabled, keys, tuple(unread))
 
 
 _VARIABLES = (
@@ -164,7 +164,7 @@ def _list(root: Path, name: str, guid: str, unread: list[str]) -> list[bytes]:
 def _candidates(
     root: Path, given: Sequence[Path], releases: Sequence[str], lists: dict[str, list[bytes]], unread: list[str]
 ) -> Iterator[MachineKey]:
-    """Every certificate that is found, the ones that lie in files first."""
+    """Every certificate found, those in files first."""
     for owner, path, private in [*_places(root), *(("yours", path, _beside(path)) for path in given)]:
         if owner != "yours" and not path.exists():
             continue
@@ -187,7 +187,7 @@ def _candidates(
 
 
 def _places(root: Path) -> Iterator[tuple[str, Path, Path]]:
-    """The usual places of keys, and those that DKMS is told to take."""
+    """The usual places of keys, and those named in the configuration of DKMS."""
     for owner, certificate, private in PLACES:
         yield owner, root / certificate, root / private
     settings: dict[str, str] = {}
@@ -227,7 +227,7 @@ def _of_the_image(root: Path, release: str) -> Iterator[MachineKey]:
 
 
 def _judged(key: MachineKey, lists: dict[str, list[bytes]], running: Sequence[KernelKey]) -> MachineKey:
-    """A key with what the firmware and the running kernel say of it."""
+    """A key with its state in the firmware and in the running kernel."""
     der = _der(key.certificate)
     identifier = (key_identifier(key.certificate) or _serial(key.certificate)).hex()
     same = [one for one in running if one.identifier == identifier]
@@ -252,7 +252,7 @@ def _der(certificate: x509.Certificate) -> bytes:
 
 
 def release_of(module: Path) -> str:
-    """The release that a module was built for, "" when it does not say or is none."""
+    """The release that a module was built for, "" when it names none or is not a module."""
     try:
         return ModuleFile(module).vermagic.release
     except KoboxError:

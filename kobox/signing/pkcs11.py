@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Protocol
 from urllib.parse import unquote, unquote_to_bytes
 
 from cryptography import x509
@@ -22,8 +23,15 @@ from kobox.signing.sign import Signer
 _PROXIES = ("/usr/lib/x86_64-linux-gnu/p11-kit-proxy.so", "/usr/lib64/p11-kit-proxy.so", "/usr/lib/p11-kit-proxy.so")
 
 
+class TokenKey(Protocol):
+    """A private key in a token, as python-pkcs11 gives it."""
+
+    def sign(self, data: bytes, *, mechanism: object) -> bytes:
+        """Sign with one of `pkcs11.Mechanism`."""
+
+
 def signer_in_token(uri: str, certificate: x509.Certificate, *, pin: str | None = None) -> Signer:
-    """A signer whose key is the one that `uri` names. Raises SigningError, with the token's own words."""
+    """A signer that uses the key named by `uri`. Raises SigningError, with the token's own message."""
     try:
         import pkcs11
     except ImportError as error:
@@ -59,32 +67,32 @@ def parse_uri(uri: str) -> tuple[dict[str, bytes], dict[str, str]]:
     }
 
 
-def _find_key(pkcs11: Any, library: str, path: dict[str, bytes], pin: str | None, scheme: str) -> Any:
-    wanted: dict[str, Any] = {"object_class": pkcs11.ObjectClass.PRIVATE_KEY}
+def _find_key(pkcs11: ModuleType, library: str, path: dict[str, bytes], pin: str | None, scheme: str) -> TokenKey:
+    wanted: dict[str, object] = {"object_class": pkcs11.ObjectClass.PRIVATE_KEY}
     wanted["key_type"] = pkcs11.KeyType.RSA if scheme == "rsa" else pkcs11.KeyType.EC
     if "object" in path:
         wanted["label"] = path["object"].decode()
     if "id" in path:
         wanted["id"] = path["id"]
-    token_wanted: dict[str, Any] = {}
+    token_wanted: dict[str, object] = {}
     if "token" in path:
         token_wanted["token_label"] = path["token"].decode()
     if "serial" in path:
         token_wanted["token_serial"] = path["serial"]
     token = pkcs11.lib(library).get_token(**token_wanted)
-    return token.open(user_pin=pin).get_key(**wanted)
+    key: TokenKey = token.open(user_pin=pin).get_key(**wanted)
+    return key
 
 
-def _sign(pkcs11: Any, key: Any, data: bytes, hash_name: str, scheme: str) -> bytes:
+def _sign(pkcs11: ModuleType, key: TokenKey, data: bytes, hash_name: str, scheme: str) -> bytes:
     if scheme == "rsa":
-        signature: bytes = key.sign(data, mechanism=getattr(pkcs11.Mechanism, f"{hash_name.upper()}_RSA_PKCS"))
-        return signature
+        return key.sign(data, mechanism=getattr(pkcs11.Mechanism, f"{hash_name.upper()}_RSA_PKCS"))
     # Few tokens hash for ECDSA; they sign a digest and answer r and s, which X9.62 wants as a SEQUENCE.
     import hashlib
 
     from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-    raw: bytes = key.sign(hashlib.new(hash_name, data).digest(), mechanism=pkcs11.Mechanism.ECDSA)
+    raw = key.sign(hashlib.new(hash_name, data).digest(), mechanism=pkcs11.Mechanism.ECDSA)
     half = len(raw) // 2
     return encode_dss_signature(int.from_bytes(raw[:half]), int.from_bytes(raw[half:]))
 

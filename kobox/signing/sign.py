@@ -44,7 +44,7 @@ _TRAILER = struct.Struct(">BBBBB3xI")
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Who signs: a certificate, and what makes a signature over bytes with its key (`scheme` is rsa or ecdsa).
+    """A certificate, and the function that signs bytes with its key (`scheme` is rsa or ecdsa).
 
     The key may be a file's (`signer_from`) or stay in a token (`kobox.signing.pkcs11`).
     """
@@ -55,7 +55,7 @@ class Signer:
 
 
 def signer_from(key: PrivateKey, certificate: x509.Certificate) -> Signer:
-    """A signer with a private key that is at hand."""
+    """A signer with a private key in memory."""
     if isinstance(key, rsa.RSAPrivateKey):
         rsa_key = key
         return Signer(certificate, "rsa", lambda data, name: rsa_key.sign(data, padding.PKCS1v15(), HASHES[name]()))
@@ -73,7 +73,7 @@ def signature_of(content: bytes, signer: Signer, *, hash_name: str = "sha256", b
     from asn1crypto import x509 as asn1_x509
 
     if hash_name not in HASHES:
-        raise SigningError(f"{hash_name}: no hash that module signatures use", hint=f"Take one of {', '.join(HASHES)}.")
+        raise SigningError(f"{hash_name}: not a hash of module signatures", hint=f"Use one of {', '.join(HASHES)}.")
     # asn1crypto would write NULL parameters; OpenSSL leaves them out, and so does RFC 5754 section 2.
     digest = algos.DigestAlgorithm({"algorithm": hash_name})
     digest["parameters"] = None
@@ -84,7 +84,7 @@ def signature_of(content: bytes, signer: Signer, *, hash_name: str = "sha256", b
     certificate = asn1_x509.Certificate.load(signer.certificate.public_bytes(serialization.Encoding.DER))
     if by_key_id:
         if certificate.key_identifier_value is None:
-            raise SigningError("the certificate has no subject key identifier", hint="Leave out -k, or make a new one.")
+            raise SigningError("the certificate has no subject key identifier", hint="Leave out -k.")
         sid = cms.SignerIdentifier("subject_key_identifier", certificate.key_identifier_value)
     else:
         named = cms.IssuerAndSerialNumber({"issuer": certificate.issuer, "serial_number": certificate.serial_number})
@@ -128,10 +128,10 @@ def _module(path: Path) -> bytes:
         raise ModuleFormatError(
             f"compressed with {kind}",
             path=str(path),
-            hint="A signature belongs inside: decompress the module, sign it, and compress it again.",
+            hint="Decompress the module, sign it, and compress it again.",
         )
     if data[:4] != b"\x7fELF":
-        raise ModuleFormatError("not an ELF file, so no module", path=str(path))
+        raise ModuleFormatError("not an ELF file, so not a module", path=str(path))
     return data
 
 
@@ -146,11 +146,11 @@ def sign_file(
     keep_message: bool = False,
     behind: bool = False,
 ) -> Path:
-    """Sign a module file, in place or into `destination`; a signature it has is replaced. Returns what was written.
+    """Sign a module file, in place or into `destination`; its present signature is replaced. Returns the path written.
 
-    With `behind` it stays, is signed too, and the new one comes behind it, as the kernel's sign-file does it.
-    `detached` writes only the message, to MODULE.p7s; `keep_message` writes it besides. Until the signed file is
-    whole on the disk the old one stays. Raises SigningError, ModuleFormatError, OSError.
+    With `behind` the present signature stays and the new one follows it, as the kernel's sign-file does.
+    `detached` writes only the message, to MODULE.p7s; `keep_message` writes it as well. The old file stays until the
+    signed one is complete on the disk. Raises SigningError, ModuleFormatError, OSError.
     """
     content = _module(module) if behind else unsigned(module)
     message = signature_of(content, signer, hash_name=hash_name, by_key_id=by_key_id)
@@ -163,8 +163,8 @@ def sign_file(
 
 
 def append_raw(module: Path, message: Path, *, destination: Path | None = None, behind: bool = False) -> Path:
-    """Append a signature made elsewhere (`sign-file -s`): a PKCS #7 message in DER, made of the module without the
-    signature that it has, or with it (`behind`). Raises SigningError.
+    """Append a signature made elsewhere (`sign-file -s`): a PKCS #7 message in DER over the module without its
+    present signature, or with it (`behind`). Raises SigningError.
     """
     der = message.read_bytes()
     if der[:1] != b"\x30":

@@ -28,7 +28,7 @@ _BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, Overflow
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class SignatureVerdict:
     """What is to be said of a module's signature.
 
     `valid` is None when there is none, or when nobody's certificate was there to check it with. `reason` says why it is
@@ -47,27 +47,27 @@ class Verdict:
     note: str = ""
 
 
-def verify(data: bytes, trusted: Sequence[x509.Certificate], *, path: str = "") -> Verdict:
+def verify(data: bytes, trusted: Sequence[x509.Certificate], *, path: str = "") -> SignatureVerdict:
     """Verify the bytes of a module file, plain or compressed, against trusted certificates.
 
     Raises ModuleFormatError when compressed data is damaged.
     """
     data = decompress(data, path=path)
     if not data.endswith(MARKER):
-        return Verdict(None, "not signed", "EKEYREJECTED")
+        return SignatureVerdict(None, "not signed", "EKEYREJECTED")
     try:
         content, message, id_type = strip(data, path=path)
     except ModuleFormatError as error:
-        return Verdict(False, f"the signature's lengths cannot be true ({error.message})", "EBADMSG")
+        return SignatureVerdict(False, f"the signature's lengths cannot be true ({error.message})", "EBADMSG")
     trailer = data[-len(MARKER) - _TRAILER_SIZE : -len(MARKER)]
     if id_type != PKCS7:
-        return Verdict(False, f"a signature of type {id_type}, and kernels know PKCS #7 (2)", "ENOPKG")
+        return SignatureVerdict(False, f"a signature of type {id_type}, and kernels know PKCS #7 (2)", "ENOPKG")
     if any(trailer[:2] + trailer[3:8]):
-        return Verdict(False, "fields of the signature's trailer that must be zero are not", "EBADMSG")
+        return SignatureVerdict(False, "fields of the signature's trailer that must be zero are not", "EBADMSG")
     return _verify_message(content, message, trusted)
 
 
-def _verify_message(content: bytes, message: bytes, trusted: Sequence[x509.Certificate]) -> Verdict:
+def _verify_message(content: bytes, message: bytes, trusted: Sequence[x509.Certificate]) -> SignatureVerdict:
     from asn1crypto import cms
 
     try:
@@ -78,9 +78,11 @@ def _verify_message(content: bytes, message: bytes, trusted: Sequence[x509.Certi
         signers = list(info["content"]["signer_infos"])
         verdicts = [_verify_signer(content, signer, trusted) for signer in signers]
     except _BROKEN as error:
-        return Verdict(False, f"no PKCS #7 message: {str(error).splitlines()[0] if str(error) else error!r}", "EBADMSG")
+        return SignatureVerdict(
+            False, f"no PKCS #7 message: {str(error).splitlines()[0] if str(error) else error!r}", "EBADMSG"
+        )
     if not verdicts:
-        return Verdict(False, "a PKCS #7 message that nobody signed", "EBADMSG")
+        return SignatureVerdict(False, "a PKCS #7 message that nobody signed", "EBADMSG")
     # One trusted signer is enough (pkcs7_verify), but a wrong signature spoils it all.
     return min(verdicts, key=lambda verdict: (verdict.valid is None, verdict.valid is True))
 
@@ -97,29 +99,31 @@ def _check_form(signed_data: Any) -> None:
             raise ValueError("the version of a signer does not go with the way it is named")
 
 
-def _verify_signer(content: bytes, signer: Any, trusted: Sequence[x509.Certificate]) -> Verdict:
+def _verify_signer(content: bytes, signer: Any, trusted: Sequence[x509.Certificate]) -> SignatureVerdict:
     hash_name = str(signer["digest_algorithm"]["algorithm"].native)
     issuer, key_id = _identity(signer["sid"])
     certificate = next((one for one in trusted if _is_named(one, signer["sid"])), None)
     about = {"issuer": issuer, "key_id": key_id, "hash_name": hash_name}
     if hash_name not in HASHES:
-        return Verdict(False, f"hash {hash_name}, which kernels do not take here", "ENOPKG", signer=issuer, **about)
+        return SignatureVerdict(
+            False, f"hash {hash_name}, which kernels do not accept", "ENOPKG", signer=issuer, **about
+        )
     signed, reason = _signed_bytes(content, signer, hash_name)
     if certificate is None:
         if reason:
-            return Verdict(False, reason, "EKEYREJECTED", signer=issuer, **about)
+            return SignatureVerdict(False, reason, "EKEYREJECTED", signer=issuer, **about)
         who = f"signed by a key that is not trusted here ({issuer or key_id})"
-        return Verdict(None, who, "EKEYREJECTED", signer=issuer, **about)
+        return SignatureVerdict(None, who, "EKEYREJECTED", signer=issuer, **about)
     about["signer"] = common_name(certificate.subject)
     scheme = "rsa" if isinstance(certificate.public_key(), rsa.RSAPublicKey) else "ecdsa"
     algorithm = str(signer["signature_algorithm"]["algorithm"].native)
     if not reason and scheme not in algorithm:
-        return Verdict(False, f"made with {algorithm}, which is not the kind of this key", "ENOPKG", **about)
+        return SignatureVerdict(False, f"made with {algorithm}, which is not the kind of this key", "ENOPKG", **about)
     if not reason:
         reason = mismatch(certificate, signer["signature"].native, signed, hash_name)
     if reason:
-        return Verdict(False, reason, "EKEYREJECTED", scheme=scheme, **about)
-    return Verdict(True, "", "", scheme=scheme, note=_date_note(certificate), **about)
+        return SignatureVerdict(False, reason, "EKEYREJECTED", scheme=scheme, **about)
+    return SignatureVerdict(True, "", "", scheme=scheme, note=_date_note(certificate), **about)
 
 
 def _signed_bytes(content: bytes, signer: Any, hash_name: str) -> tuple[bytes, str]:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 
 from kobox.errors import SigningError
 from kobox.signing import efi, enroll, keys
-from kobox.signing.mok_status import machine
+from kobox.signing.mok_status import machine_keys
 from tests.signing.machines import certificate, der, put, set_variable, signature_list, uefi_machine
 
 KOBOX = str(Path(sys.executable).with_name("kobox"))
@@ -31,7 +31,7 @@ def test_a_certificate_in_pem_is_converted_and_handed_to_mokutil(mokutil: Path, 
     key = keys.generate()
     one = keys.self_signed(key, "mine")
     pem = put(tmp_path / "mine.crt", one.public_bytes(serialization.Encoding.PEM))
-    what = enroll.plan(pem, machine(uefi_machine(tmp_path / "root")))
+    what = enroll.plan(pem, machine_keys(uefi_machine(tmp_path / "root")))
     assert (what.done, what.obstacle) == ("", "")
     assert enroll.write_der(what) is True
     assert enroll.write_der(what) is False
@@ -48,7 +48,7 @@ def test_a_file_of_that_name_with_another_certificate_stays(tmp_path: Path) -> N
     other = put(tmp_path / "mine.der", der(certificate("another's")))
     before = other.read_bytes()
     with pytest.raises(SigningError, match="already, with another certificate"):
-        enroll.write_der(enroll.plan(pem, machine(tmp_path)))
+        enroll.write_der(enroll.plan(pem, machine_keys(tmp_path)))
     assert other.read_bytes() == before
 
 
@@ -56,23 +56,23 @@ def test_a_key_that_needs_nothing_and_one_that_cannot_be_had(mokutil: Path, tmp_
     one = certificate("mine")
     path = put(tmp_path / "mine.der", der(one))
     root = uefi_machine(tmp_path / "root", one)
-    assert enroll.plan(path, machine(root)).done == "mine is enrolled: nothing has to be done"
+    assert enroll.plan(path, machine_keys(root)).done == "mine is enrolled: nothing to do"
     set_variable(root, "MokListRT", efi.SHIM, b"")
     set_variable(root, "MokNew", efi.SHIM, signature_list(one))
-    assert "waits for the next boot" in enroll.plan(path, machine(root)).done
+    assert "pending until the next boot" in enroll.plan(path, machine_keys(root)).done
     set_variable(root, "MokNew", efi.SHIM, b"")
     set_variable(root, "dbx", efi.IMAGE_SECURITY, signature_list(one))
-    assert "forbidden" in enroll.plan(path, machine(root, [path])).obstacle
-    assert "not booted by UEFI" in enroll.plan(path, machine(tmp_path / "nowhere")).obstacle
+    assert "forbidden" in enroll.plan(path, machine_keys(root, [path])).obstacle
+    assert "not booted by UEFI" in enroll.plan(path, machine_keys(tmp_path / "nowhere")).obstacle
     several = put(tmp_path / "two.pem", one.public_bytes(serialization.Encoding.PEM) * 2)
     with pytest.raises(SigningError, match="2 certificates"):
-        enroll.plan(several, machine(root))
+        enroll.plan(several, machine_keys(root))
 
 
 def test_without_mokutil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     path = put(tmp_path / "mine.der", der(certificate("mine")))
-    assert "apt-get install mokutil" in enroll.plan(path, machine(uefi_machine(tmp_path / "root"))).obstacle
+    assert "apt-get install mokutil" in enroll.plan(path, machine_keys(uefi_machine(tmp_path / "root"))).obstacle
 
 
 def test_the_command_says_every_step(mokutil: Path, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_the_command_says_every_step(mokutil: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "mine.der").exists()
     done = kobox("--root", tmp_path / "nowhere", "--hash-file", "h", pem)
     assert done.returncode == 1
-    assert done.stdout.startswith("it cannot be enrolled here: this machine was not booted by UEFI")
+    assert done.stdout.startswith("cannot be enrolled here: this machine was not booted by UEFI")
     assert f"mokutil --import {tmp_path}/mine.der --hash-file h" in done.stdout
     done = kobox(tmp_path / "nothing.crt")
     assert (done.returncode, done.stderr) == (

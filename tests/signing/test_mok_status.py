@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from kobox.errors import SigningError
 from kobox.signing import efi, keys
 from kobox.signing.builtin_certs import built_in_certificates
-from kobox.signing.mok_status import machine
+from kobox.signing.mok_status import machine_keys
 from kobox.signing.sign import append, signature_of, signer_from
 from kobox.signing.verify import common_name, key_identifier
 from tests.building import BuiltTestModules
@@ -34,7 +34,7 @@ def test_the_keys_of_each_tool_are_told_apart(owner: str, tmp_path: Path) -> Non
     for other, path in PLACES.items():
         put(tmp_path / path, der(certificate(f"{other}'s")))
     mine = keys.load_certificates(tmp_path / PLACES[owner])[0]
-    found = {key.owner: key for key in machine(uefi_machine(tmp_path, mine)).keys}
+    found = {key.owner: key for key in machine_keys(uefi_machine(tmp_path, mine)).keys}
     assert set(found) == set(PLACES)
     assert {name for name, key in found.items() if key.enrolled} == {owner}
     assert found[owner].path == str(tmp_path / PLACES[owner])
@@ -49,7 +49,7 @@ def test_the_key_that_dkms_is_told_to_take(tmp_path: Path) -> None:
     one = certificate("my own")
     put(tmp_path / "root/own.crt", one.public_bytes(serialization.Encoding.PEM))
     put(tmp_path / "root/own.key", "secret")
-    (key,) = machine(tmp_path).keys
+    (key,) = machine_keys(tmp_path).keys
     assert (key.owner, key.name, key.private) == ("DKMS", "my own", str(tmp_path / "root/own.key"))
 
 
@@ -64,11 +64,11 @@ def test_every_state_of_a_key(tmp_path: Path) -> None:
     identifier = key_identifier(all_of["plain"]).hex()
     line = f"asymmetri plain: {identifier}: X509.rsa {identifier[-8:]} []\n"
     put(tmp_path / "proc/keys", "349a622d I------     1 perm 1f030000     0     0 " + line)
-    found = machine(tmp_path, paths)
+    found = machine_keys(tmp_path, paths)
     states = {key.name: (key.state, key.trusted) for key in found.keys}
     assert states == {
         "enrolled": ("enrolled", True),
-        "waiting": ("enrolment waits for the next boot", False),
+        "waiting": ("enrolment pending until the next boot", False),
         "forbidden": ("forbidden, enrolled", False),
         "firmware": ("in the firmware's db", True),
         "plain": ("not enrolled, known to the running kernel", False),
@@ -81,10 +81,10 @@ def test_every_state_of_a_key(tmp_path: Path) -> None:
 def test_the_distribution_s_key_is_the_one_in_its_shim(tmp_path: Path) -> None:
     shim = (Suite("bookworm").package("shim-unsigned") / "usr/lib/shim/shimx64.efi").read_bytes()
     put(tmp_path / "boot/efi/EFI/debian/shimx64.efi", shim)
-    (vendor,) = machine(tmp_path).keys
+    (vendor,) = machine_keys(tmp_path).keys
     assert (vendor.owner, vendor.name, vendor.state) == ("shim", "Debian Secure Boot CA", "not enrolled")
     uefi_machine(tmp_path, vendor.certificate)  # shim itself puts it there
-    assert [(key.owner, key.state) for key in machine(tmp_path).keys] == [("shim", "enrolled")]
+    assert [(key.owner, key.state) for key in machine_keys(tmp_path).keys] == [("shim", "enrolled")]
 
 
 def test_what_cannot_be_read_is_told_and_the_rest_is_not_lost(tmp_path: Path) -> None:
@@ -93,12 +93,12 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_not_lost(tmp_path: Path) ->
     put(tmp_path / PLACES["akmods"], "no certificate")
     uefi_machine(tmp_path)
     set_variable(tmp_path, "MokListRT", efi.SHIM, signature_list(one)[:-1])
-    found = machine(tmp_path)
+    found = machine_keys(tmp_path)
     assert [key.name for key in found.keys] == ["fine"]
     assert "MokListRT" in found.unread[0]
     assert "akmods" in found.unread[1]
     with pytest.raises(SigningError):
-        machine(tmp_path, [tmp_path / PLACES["akmods"]])
+        machine_keys(tmp_path, [tmp_path / PLACES["akmods"]])
 
 
 def kobox(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -165,7 +165,7 @@ def test_this_machine_is_looked_at_without_error() -> None:
 
 def test_a_certificate_that_is_read_back_is_the_same(tmp_path: Path) -> None:
     one = certificate("x")
-    (key,) = machine(uefi_machine(tmp_path, one)).keys
+    (key,) = machine_keys(uefi_machine(tmp_path, one)).keys
     assert isinstance(key.certificate, x509.Certificate)
     assert key.certificate == one
     assert key.path == ""
