@@ -36,7 +36,9 @@ def atomic_file(
 
     Raises OSError, which names `path`.
     """
-    target = os.path.realpath(path) if follow else os.path.abspath(path)
+    target = os.fspath(path)
+    if follow and os.path.islink(target):
+        target = os.path.realpath(target)
     if mode is None:
         with contextlib.suppress(OSError):
             mode = stat.S_IMODE(os.lstat(target).st_mode)
@@ -80,12 +82,11 @@ def write_files(contents: Mapping[str, bytes], *, mode: int = 0o644) -> None:
         opened: list[tuple[str, str, BinaryIO]] = []
         try:
             for path, content in contents.items():
-                target = os.path.abspath(path)
-                remove_abandoned(target)
-                aside = _aside(target)
-                with _named(target):
+                remove_abandoned(path)
+                aside = _aside(path)
+                with _named(path):
                     file = stack.enter_context(_created(aside, mode))
-                    opened.append((aside, target, file))
+                    opened.append((aside, path, file))
                     file.write(content)
                     file.flush()
             for _, target, file in opened:
@@ -104,7 +105,7 @@ def _flush_directories(files: Iterable[str]) -> None:
     """Bring the new names to the disk as well, where the file system can."""
     for directory in {os.path.dirname(file) for file in files}:
         with contextlib.suppress(OSError):
-            handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            handle = os.open(directory or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 os.fsync(handle)
             finally:
