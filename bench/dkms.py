@@ -30,7 +30,7 @@ import kobox
 from kobox.build.install import InstallOptions
 from kobox.build.new import new
 from kobox.build.package import PackageOptions, package_dkms, package_prebuilt
-from kobox.images.debian.archive import machine_mirrors
+from kobox.images.debian.apt import machine_mirrors
 from kobox.images.store import KernelImage, Store
 from kobox.signing import keys
 from kobox.signing.sign import signer_from

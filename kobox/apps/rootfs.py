@@ -22,7 +22,8 @@ from kobox.box.guest import host_copy as bringing
 from kobox.box.guest import subprocess as programs
 from kobox.errors import KoboxError
 from kobox.images.debian.packages import packages
-from kobox.images.store import KernelImage, Store, is_plain
+from kobox.images.kernel_image import KernelImage, is_plain
+from kobox.images.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path

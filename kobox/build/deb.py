@@ -41,7 +41,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Package:
+class DebPackage:
     """A binary package. `files` by path, as `usr/src/x-1/x.c`; `scripts` are postinst and its kin by name.
 
     `control` holds the fields besides Package, Version, Architecture, Maintainer, Installed-Size and Description, in

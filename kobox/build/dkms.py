@@ -50,7 +50,7 @@ class DkmsConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class DkmsSource:
     """A source directory's files by their path in it. `left_out` are those that were left out because of a secret,
     `newest` is the latest of their times."""
 
@@ -67,7 +67,7 @@ class Source:
         return ""
 
 
-def configuration(directory: Path, source: Source, *, name: str = "", version: str = "") -> DkmsConfig:
+def configuration(directory: Path, source: DkmsSource, *, name: str = "", version: str = "") -> DkmsConfig:
     """The dkms.conf of a source directory, or one made for it. `name` and `version` count more than what is there.
 
     Raises KoboxError when it does not say what DKMS needs.
@@ -114,7 +114,7 @@ def assignments(text: str) -> dict[str, str]:
     return found
 
 
-def _meant(text: str, source: Source) -> str:
+def _meant(text: str, source: DkmsSource) -> str:
     """The version that stands for a placeholder such as #MODULE_VERSION#."""
     said = assignments(text).get("PACKAGE_VERSION", "")
     if not re.search(r"[#@]", said):
@@ -125,7 +125,7 @@ def _meant(text: str, source: Source) -> str:
     return version
 
 
-def _made(directory: Path, source: Source) -> str:
+def _made(directory: Path, source: DkmsSource) -> str:
     modules = _modules_of(directory, source)
     lines = [f'PACKAGE_NAME="{modules[0]}"', f'PACKAGE_VERSION="{source.word("MODULE_VERSION") or "0.1"}"']
     for index, module in enumerate(modules):
@@ -133,7 +133,7 @@ def _made(directory: Path, source: Source) -> str:
     return "\n".join([*lines, 'AUTOINSTALL="yes"', ""])
 
 
-def _modules_of(directory: Path, source: Source) -> list[str]:
+def _modules_of(directory: Path, source: DkmsSource) -> list[str]:
     """The modules that a Makefile names in obj-m."""
     texts = [source.files[name].content.decode(errors="replace") for name in KBUILD_FILES if name in source.files]
     words = [word for text in texts for line in _OBJECTS.findall(text) for word in line.split("#")[0].split()]
@@ -146,7 +146,7 @@ def _modules_of(directory: Path, source: Source) -> list[str]:
     return modules
 
 
-def source_of(directory: Path) -> Source:
+def source_of(directory: Path) -> DkmsSource:
     """The source files of a directory: without what a build leaves, hidden files, tests, and private keys.
 
     A directory of bare C files gets a Makefile. Raises KoboxError when there is no source.
@@ -166,7 +166,7 @@ def source_of(directory: Path) -> Source:
         newest = max(newest, int(path.lstat().st_mtime))
     if not any(name in files for name in KBUILD_FILES):
         files["Makefile"] = Member(_makefile(kbuild_for(directory)).encode())
-    return Source(files, tuple(left_out), newest)
+    return DkmsSource(files, tuple(left_out), newest)
 
 
 def _walk(directory: Path) -> Iterator[Path]:

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kobox.atomic_file import write_file
-from kobox.build.deb import Member, Package, compressed_document
-from kobox.build.dkms import DkmsConfig, Source, check_word, configuration, source_of
+from kobox.build.deb import DebPackage, Member, compressed_document
+from kobox.build.dkms import DkmsConfig, DkmsSource, check_word, configuration, source_of
 from kobox.build.install import COMPRESSIONS, InstallOptions, check_options, file_stem, finished
 from kobox.build.kbuild import BuildOptions, build
 from kobox.errors import KoboxError
@@ -91,7 +91,7 @@ class Packaged:
     """A package that was written: its file, and the files of the source that were left out because they are secret."""
 
     path: Path
-    package: Package
+    package: DebPackage
     left_out: tuple[str, ...] = ()
 
 
@@ -99,7 +99,7 @@ class Packaged:
 class _About:
     """What the packages of one source directory have in common."""
 
-    source: Source
+    source: DkmsSource
     config: DkmsConfig
     options: PackageOptions
     maintainer: str
@@ -161,7 +161,7 @@ def package_dkms(directory: Path, output: Path, options: PackageOptions = Packag
     words = {"name": about.config.name, "version": about.config.version, "package": name}
     files = {f"{about.config.directory}/{path}": member for path, member in about.source.files.items()}
     files[f"{about.config.directory}/dkms.conf"] = Member(about.config.text.encode(errors="surrogateescape"))
-    package = Package(
+    package = DebPackage(
         name=name,
         version=about.config.version,
         architecture="all",
@@ -204,7 +204,7 @@ def package_prebuilt(
         suffix = f".ko{COMPRESSIONS[finishing.compress]}"
         place = f"{_tree(kernel)}/{finishing.directory}"
         files = {f"{place}/{file_stem(path)}{suffix}": Member(finished(path, finishing)) for path in built}
-    package = Package(
+    package = DebPackage(
         name=name,
         version=about.config.version,
         architecture="amd64",
@@ -229,7 +229,7 @@ def _tree(kernel: KernelImage) -> str:
     return f"{'usr/' if merged else ''}lib/modules/{kernel.release}"
 
 
-def _written(package: Package, about: _About, output: Path) -> Packaged:
+def _written(package: DebPackage, about: _About, output: Path) -> Packaged:
     content = package.pack(about.epoch)
     output.mkdir(parents=True, exist_ok=True)
     path = output / package.file_name
@@ -237,7 +237,7 @@ def _written(package: Package, about: _About, output: Path) -> Packaged:
     return Packaged(path, package, about.source.left_out)
 
 
-def _epoch(options: PackageOptions, source: Source) -> int:
+def _epoch(options: PackageOptions, source: DkmsSource) -> int:
     if options.epoch is not None:
         return options.epoch
     given = os.environ.get("SOURCE_DATE_EPOCH", "")

@@ -8,7 +8,6 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from kobox.build.kbuild import BuildOptions, BuiltModules, build, build_each, clean
 from kobox.cli.progress import ProgressLine
@@ -81,7 +80,7 @@ def _first_error(error: BuildError) -> str:
     return lines[0] if lines else error.message
 
 
-def _failed(kernel: KernelImage, error: BuildError) -> dict[str, Any]:
+def _failed(kernel: KernelImage, error: BuildError) -> dict[str, object]:
     facts = {"kernel": kernel.name, "built": False, "error": error.message}
     return facts | {"output": error.output, "hint": error.hint}
 
@@ -141,7 +140,7 @@ def _say(arguments: argparse.Namespace) -> Callable[[str], None] | None:
     return None if arguments.json else lambda line: print(line, file=sys.stderr, flush=True)
 
 
-def _row(built: BuiltModules) -> dict[str, Any]:
+def _row(built: BuiltModules) -> dict[str, object]:
     return {
         "kernel": built.kernel.name,
         "built": True,

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from kobox.cli.progress import ProgressLine
 from kobox.errors import KernelNotFoundError
@@ -118,7 +117,7 @@ def _remove(store: Store, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def as_json(kernel: KernelImage, default: KernelImage | None) -> dict[str, Any]:
+def as_json(kernel: KernelImage, default: KernelImage | None) -> dict[str, object]:
     """A kernel as `--json` prints it."""
     return {
         "name": kernel.name,

@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from kobox.build.package import Packaged, PackageOptions, package_dkms, package_prebuilt
 from kobox.cli.install import add_finishing, finishing
@@ -67,7 +66,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _row(made: Packaged) -> dict[str, Any]:
+def _row(made: Packaged) -> dict[str, object]:
     package = made.package
     facts = {"file": str(made.path), "package": package.name, "version": package.version}
     return facts | {"architecture": package.architecture, "files": sorted(package.files)}

@@ -27,7 +27,7 @@ _DEFAULT = ("/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/us
 _MACHINES = {3: "i386", 40: "arm", 62: "x86-64", 183: "aarch64", 243: "riscv", 21: "ppc64", 22: "s390x", 8: "mips"}
 
 
-class Image(NamedTuple):
+class DynamicElf(NamedTuple):
     """One ELF file: its loader ("" when static or a library), what it needs, and where it says to look for it."""
 
     path: str
@@ -67,7 +67,7 @@ def needs(program: str | os.PathLike[str], *, root: str = "") -> Needs:
         else:
             files[first.interpreter] = loader
     seen = {os.path.basename(first.interpreter)}
-    queue: list[tuple[Image, tuple[Image, ...]]] = [(first, ())]
+    queue: list[tuple[DynamicElf, tuple[DynamicElf, ...]]] = [(first, ())]
     while queue:
         image, callers = queue.pop(0)
         for name in image.needed:
@@ -91,7 +91,7 @@ def shebang(path: str) -> str:
     return os.fsdecode(words[0]) if words else ""
 
 
-def read(path: str) -> Image:
+def read(path: str) -> DynamicElf:
     """The dynamic section of an ELF file. Raises `ProgramError`."""
     with open(path, "rb") as file:
         head = file.read(64)
@@ -134,12 +134,12 @@ def read(path: str) -> Image:
                 joined = joined.replace(f"${name}", value).replace(f"${{{name}}}", value)
             return tuple(part for part in joined.split(":") if part)
 
-        return Image(
+        return DynamicElf(
             path, os.fsdecode(interpreter), words(_DT_NEEDED), directories(_DT_RPATH), directories(_DT_RUNPATH)
         )
 
 
-def _find(name: str, image: Image, callers: Sequence[Image], root: str) -> str | None:
+def _find(name: str, image: DynamicElf, callers: Sequence[DynamicElf], root: str) -> str | None:
     """The path under which the loader would open a library, or None."""
     if "/" in name:
         return name if _within(root, name) else None
@@ -150,7 +150,7 @@ def _find(name: str, image: Image, callers: Sequence[Image], root: str) -> str |
     return None
 
 
-def _search(image: Image, callers: Sequence[Image], root: str) -> Iterator[str]:
+def _search(image: DynamicElf, callers: Sequence[DynamicElf], root: str) -> Iterator[str]:
     def inside(directories: tuple[str, ...]) -> Iterator[str]:
         # $ORIGIN was replaced by the file's own place, which begins with the tree's root
         return (d[len(root) :] if root and d.startswith(root) else d for d in directories)

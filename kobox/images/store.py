@@ -5,7 +5,7 @@
         lock                           held (flock) by whoever adds or removes
         kernels/NAME/kernel.json       what the kernel is, with paths relative to NAME/ where they lie in it
         kernels/NAME/…                 vmlinuz, modules, headers
-        kernels/NAME/snapshots/        booted states of it, kept by kobox.kernel
+        kernels/NAME/snapshots/        booted states of it, kept by kobox.box.boot
         packages/SUITE/                packages of user space (kobox.images.debian.packages)
         toolchains/KEY/                compilers and libraries of other suites (kobox.images.debian.toolchain)
         staging/                       what is being put together; whatever lies here unlocked is left over
@@ -23,36 +23,23 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from kobox.atomic_file import write_file
 from kobox.errors import FetchError, KernelImageError, KernelNotFoundError
+from kobox.images.kernel_image import (
+    KernelImage,
+    Progress,
+    default_root,
+    facts_of,
+    is_plain,
+    kernel_from,
+    natural,
+)
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, and the bytes done and in all (0 and 0 where they are not known)."""
-
-_FORMAT = 1
 _ADVICE = "`kobox kernel add debian` fetches one."
-
-
-class KernelImage(NamedTuple):
-    """A kernel that boxes can boot, with what belongs to it.
-
-    `name` is what `kobox kernel list` shows, normally the release. `modules` is its …/lib/modules/RELEASE, `headers`
-    the Kbuild output directory to hand to `make -C`; either may be None. `origin` says where it came from, `directory`
-    is its place in the cache (snapshots lie in its `snapshots`), `digest` the sha256 of `vmlinuz` as hex.
-    """
-
-    name: str
-    release: str
-    vmlinuz: Path
-    modules: Path | None
-    headers: Path | None
-    origin: str
-    directory: Path
-    digest: str
+__all__ = ["KernelImage", "Progress", "Store", "default_root"]
 
 
 class Store:
@@ -96,7 +83,7 @@ class Store:
             return near[0]
         if near:
             choices = ", ".join(kernel.name for kernel in near)
-            raise KernelNotFoundError(f"{name}: more than one kernel begins so: {choices}", hint="Name one of them.")
+            raise KernelNotFoundError(f"{name}: ambiguous: matches {choices}", hint="Give the whole name of one.")
         if Path(name).is_file():
             return self._from_file(Path(name))
         known = "The cache holds: " + ", ".join(kernel.name for kernel in kernels) + ". " if kernels else ""
@@ -223,18 +210,19 @@ class Store:
 
     def _add_debian(self, suite: str | None, release: str | None, progress: Progress) -> KernelImage:
         from kobox.images.debian.archive import Archive
+        from kobox.images.debian.kernels import fetch_kernel, find_kernel
         from kobox.images.debian.toolchain import sweep_toolchains
         from kobox.images.identify import digest
 
         archive = Archive.of_suite(suite, self.root / "apt")
         archive.update(progress)
-        packages = archive.resolve(release)
+        packages = find_kernel(archive, release)
         old = self._read(self._place(packages.release))
         if old is not None and old.origin == packages.origin:
             progress("already there", 0, 0)
             return old
         with self._staging() as staging:
-            made = archive.fetch(packages, staging, progress)
+            made = fetch_kernel(archive, packages, staging, progress)
             facts = made._replace(directory=staging, digest=digest(made.vmlinuz))
             kernel = self._install(facts, staging)
         sweep_toolchains(self.root)
@@ -335,58 +323,6 @@ class Store:
             yield
         finally:
             os.close(handle)
-
-
-def default_root() -> Path:
-    """$XDG_CACHE_HOME/kobox, else ~/.cache/kobox (XDG Base Directory Specification: relative values are ignored)."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "kobox"
-
-
-def natural(text: str) -> tuple[tuple[int, str], ...]:
-    """A sort key that takes runs of digits as numbers."""
-    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text))
-
-
-def is_plain(name: str) -> bool:
-    """Whether a kernel's name can be the name of a directory."""
-    return bool(name) and "/" not in name and "\0" not in name and name not in (".", "..")
-
-
-def facts_of(kernel: KernelImage) -> dict[str, Any]:
-    """What kernel.json holds."""
-
-    def written(path: Path | None) -> str | None:
-        if path is None:
-            return None
-        return str(path.relative_to(kernel.directory) if path.is_relative_to(kernel.directory) else path)
-
-    return {
-        "format": _FORMAT,
-        "name": kernel.name,
-        "release": kernel.release,
-        "vmlinuz": written(kernel.vmlinuz),
-        "modules": written(kernel.modules),
-        "headers": written(kernel.headers),
-        "origin": kernel.origin,
-        "digest": kernel.digest,
-    }
-
-
-def kernel_from(facts: dict[str, Any], directory: Path) -> KernelImage:
-    """The kernel that kernel.json of `directory` describes. Raises ValueError, KeyError, TypeError when it does not."""
-    if facts["format"] != _FORMAT:
-        raise ValueError(f"format {facts['format']}, this kobox reads {_FORMAT}")
-    return KernelImage(
-        name=facts["name"],
-        release=facts["release"],
-        vmlinuz=directory / facts["vmlinuz"],
-        modules=directory / facts["modules"] if facts["modules"] else None,
-        headers=directory / facts["headers"] if facts["headers"] else None,
-        origin=facts["origin"],
-        directory=directory,
-        digest=facts["digest"],
-    )
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 from kobox.errors import KernelImageError
 
@@ -23,7 +23,7 @@ _MAX_VMLINUX = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class ElfSegment:
     """One loadable part of a vmlinux: `data` goes to physical address `address`, zeroes follow up to `size` bytes."""
 
     address: int
@@ -36,7 +36,7 @@ class Vmlinux:
     """An x86-64 kernel ready to be put in RAM: its physical entry point and segments."""
 
     entry: int
-    segments: tuple[Segment, ...]
+    segments: tuple[ElfSegment, ...]
 
 
 def setup_header(image: bytes) -> bytes:
@@ -105,13 +105,20 @@ def parse_vmlinux(vmlinux: bytes | bytearray, name: str = "vmlinux") -> Vmlinux:
                 raise KernelImageError(
                     f"{name}: segment {i} ends at byte {offset + filesz}, the file at {len(vmlinux)}"
                 )
-            segments.append(Segment(physical, view[offset : offset + filesz], max(memsz, filesz)))
+            segments.append(ElfSegment(physical, view[offset : offset + filesz], max(memsz, filesz)))
     if not segments:
         raise KernelImageError(f"{name}: no loadable segment")
     return Vmlinux(entry, tuple(segments))
 
 
-def _whole(decompressor: Any, out: bytes) -> bytes:
+class _Decompressor(Protocol):
+    """What the standard library's decompressors and zstandard's have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+
+
+def _whole(decompressor: _Decompressor, out: bytes) -> bytes:
     """What was unpacked, if the stream has come to its end: one that is cut short unpacks without complaint."""
     if not decompressor.eof:
         raise ValueError(f"it ends early, after {len(out)} bytes")

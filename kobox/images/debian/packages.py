@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kobox.atomic_file import write_file
+from kobox.images.debian.suite import machine_suite
 from kobox.images.store import Progress, Store
 
 if TYPE_CHECKING:
-    from kobox.images.debian.archive import Archive, Package
+    from kobox.images.debian.archive import Archive, ArchivePackage
 
 # What packages depend on for being installed and configured, and no program of theirs needs to run.
 _NOT_NEEDED = frozenset(
@@ -47,8 +48,6 @@ def packages(
 
     Raises `FetchError` when there is no such package, or it cannot be fetched.
     """
-    from kobox.images.debian.suite import machine_suite
-
     wanted = list(dict.fromkeys(names))
     place = store.root / "packages" / machine_suite()
     known = {} if refresh else _known(place)
@@ -85,11 +84,11 @@ def _fetch(store: Store, place: Path, names: list[str], progress: Progress) -> d
         return known
 
 
-def _directory(package: Package) -> str:
+def _directory(package: ArchivePackage) -> str:
     return f"{package.name}_{package.version.replace(':', '%3a')}"
 
 
-def _unpack(archive: Archive, package: Package, deb: Path, place: Path, progress: Progress) -> None:
+def _unpack(archive: Archive, package: ArchivePackage, deb: Path, place: Path, progress: Progress) -> None:
     import shutil
 
     aside = place / f".{_directory(package)}"

@@ -14,6 +14,7 @@ program PROGRAM is renamed PROGRAM.elf and stands behind a script of its name:
 
     exec TOOLCHAIN/…/ld-linux-x86-64.so.2 --library-path TOOLCHAIN/… --argv0 PROGRAM PROGRAM.elf ARGUMENTS
 
+Loaders before glibc 2.33 have no --argv0; the program is then called PROGRAM.elf, in the same directory.
 Whether any of it is needed is found by trying, not by comparing versions.
 """
 
@@ -27,13 +28,11 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kobox.errors import FetchError
-
-if TYPE_CHECKING:
-    from kobox.images.debian.archive import Archive, KernelPackages, Package
-    from kobox.images.store import Progress
+from kobox.images.debian.archive import Archive, ArchivePackage
+from kobox.images.debian.suite import machine_suite
+from kobox.images.kernel_image import Progress
 
 _LOADER = "/lib64/ld-linux-x86-64.so.2"
 # Of the compiler's packages: what programs need at run time, and a kernel module never.
@@ -73,16 +72,18 @@ endif
 """
 
 
-def complete_tools(archive: Archive, kernel: KernelPackages, root: Path, headers: Path, progress: Progress) -> None:
+def complete_tools(
+    archive: Archive, kernel: Sequence[ArchivePackage], root: Path, headers: Path, progress: Progress
+) -> None:
     """Make the headers unpacked under `root` fit to build modules on this machine, fetching what they lack.
 
     Raises FetchError.
     """
     programs = list(elf_programs(root / "usr/lib"))
-    packages: list[Package] = []
+    packages: list[ArchivePackage] = []
     foreign = not all(starts(program) for program in programs)
     if foreign or ((headers / "vmlinux").exists() and shutil.which("pahole") is None):
-        kbuild = [package.name for package in kernel.packages if package.name.startswith("linux-kbuild")]
+        kbuild = [package.name for package in kernel if package.name.startswith("linux-kbuild")]
         packages = [package for name in kbuild for package in archive.needed_by(name) if package.name != name]
         make_toolchain(archive, packages, root, progress)
     if foreign:
@@ -91,7 +92,7 @@ def complete_tools(archive: Archive, kernel: KernelPackages, root: Path, headers
     _write_variables(headers)
     progress("trying this machine's compiler", 0, 0)
     if not compiles(archive, headers):
-        compilers = [name for package in kernel.packages for name in package.depends if re.match(r"gcc-\d", name)]
+        compilers = [name for package in kernel for name in package.depends if re.match(r"gcc-\d", name)]
         for name in dict.fromkeys(compilers):
             packages += archive.needed_by(name)
         make_toolchain(archive, packages, root, progress)
@@ -102,8 +103,6 @@ def compiles(archive: Archive, headers: Path) -> bool:
 
     Without a compiler there is nothing to try: that of the machine's own suite will do once it is installed.
     """
-    from kobox.images.debian.suite import machine_suite
-
     if shutil.which("gcc") is None or shutil.which("make") is None:
         return archive.suite == machine_suite()
     with tempfile.TemporaryDirectory(prefix="kobox-") as room:
@@ -116,8 +115,8 @@ def compiles(archive: Archive, headers: Path) -> bool:
         return done.returncode == 0
 
 
-def make_toolchain(archive: Archive, packages: Sequence[Package], root: Path, progress: Progress) -> None:
-    """Unpack packages as the toolchain of the kernel under `root`, or take the one that another kernel has made."""
+def make_toolchain(archive: Archive, packages: Sequence[ArchivePackage], root: Path, progress: Progress) -> None:
+    """Unpack packages as the toolchain of the kernel under `root`, or link to the one that another kernel has."""
     wanted = {package.name: package for package in packages if not _RUNTIMES.fullmatch(package.name)}
     names = "\n".join(sorted(package.file_name for package in wanted.values()))
     key = f"{archive.suite}-{hashlib.sha256(names.encode()).hexdigest()[:12]}"
@@ -175,14 +174,21 @@ def wrap(program: Path, toolchain: Path) -> None:
     # A kernel reaches its toolchain by the link in its own directory, so the path to that is what must be relative.
     up = os.path.relpath(toolchain, program.parent)
     inside = loader.relative_to(toolchain)
+    named = ' --argv0 "$0"' if _takes_argv0(loader, program) else ""
     libraries = ":".join(f'"$root"/{place}/x86_64-linux-gnu' for place in ("usr/lib", "lib"))
     program.rename(real)
     program.write_text(
         "#!/bin/sh\n"
         f'root="${{0%/*}}"/{up}\n'
-        f'exec "$root"/{inside} --library-path {libraries} --argv0 "$0" "${{0%/*}}"/{real.name} "$@"\n'
+        f'exec "$root"/{inside} --library-path {libraries}{named} "${{0%/*}}"/{real.name} "$@"\n'
     )
     program.chmod(0o755)
+
+
+def _takes_argv0(loader: Path, program: Path) -> bool:
+    """Whether a loader has the option --argv0. The program is not run."""
+    done = subprocess.run([str(loader), "--argv0", "x", "--list", str(program)], capture_output=True, check=False)
+    return b"--argv0" not in done.stdout + done.stderr
 
 
 def _plain_names(toolchain: Path) -> None:

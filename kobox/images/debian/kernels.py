@@ -1,0 +1,116 @@
+"""Kernels of Debian's archive: which packages one is made of, and how they become a kernel of the cache.
+
+What belongs to a kernel is read off the packages themselves. `linux-image-RELEASE` and `linux-headers-RELEASE` are
+followed along their dependencies as long as these are packages of the kernel's own (`linux-…`). So it does not
+matter how a release is cut: up to 6.12 the image holds vmlinuz and modules, later `linux-binary-…` and
+`linux-modules-…` do.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kobox.errors import FetchError, KernelNotFoundError
+from kobox.images.debian.archive import Archive, ArchivePackage
+from kobox.images.debian.headers import settle_headers
+from kobox.images.debian.toolchain import complete_tools
+from kobox.images.kernel_image import KernelImage, Progress, natural
+
+_DEFAULT_FLAVOUR = "cloud-amd64"
+
+
+@dataclass(frozen=True, slots=True)
+class KernelPackages:
+    """The packages that one kernel is made of. `origin` names them for good: same origin, same files."""
+
+    release: str
+    origin: str
+    packages: tuple[ArchivePackage, ...]
+
+
+def find_kernel(archive: Archive, release: str | None = None) -> KernelPackages:
+    """The packages of a kernel: of `release`, a flavour (`rt-amd64`), or None for the newest cloud kernel.
+
+    Raises KernelNotFoundError, with the releases that there are, when the suite has no such kernel.
+    """
+    wanted = release or _DEFAULT_FLAVOUR
+    image = _image(archive, wanted)
+    if image is None:
+        others = _releases(archive)
+        near = [other for other in others if wanted in other] or others
+        raise KernelNotFoundError(
+            f"Debian {archive.suite} has no kernel {wanted}",
+            hint=f"It has {', '.join(near[-6:])}; `kobox kernel add debian/{archive.suite}:RELEASE` adds one.",
+        )
+    found = image.name.removeprefix("linux-image-")
+    packages = _closure(archive, [image.name, f"linux-headers-{found}"])
+    return KernelPackages(found, f"debian/{archive.suite} {image.name} {image.version}", packages)
+
+
+def fetch_kernel(archive: Archive, kernel: KernelPackages, into: Path, progress: Progress) -> KernelImage:
+    """Download a kernel's packages and unpack them in `into`; the image's `directory` and `digest` are left open.
+
+    Raises FetchError.
+    """
+    archive.unpack(archive.download(kernel.packages, progress), into, progress)
+    shutil.rmtree(into / "usr/share", ignore_errors=True)
+    release = kernel.release
+    modules = first_of(into, f"lib/modules/{release}", f"usr/lib/modules/{release}")
+    vmlinuz = first_of(into, f"boot/vmlinuz-{release}", f"usr/lib/modules/{release}/vmlinuz", "boot/vmlinu[xz]*")
+    if vmlinuz is None:
+        names = ", ".join(package.name for package in kernel.packages)
+        raise FetchError(f"Debian {archive.suite}: no kernel image in {names}")
+    headers = first_of(into, f"usr/src/linux-headers-{release}")
+    if headers is not None:
+        settle_headers(into)
+        complete_tools(archive, kernel.packages, into, headers, progress)
+    return KernelImage(release, release, vmlinuz, modules, headers, kernel.origin, into, "")
+
+
+def _image(archive: Archive, wanted: str) -> ArchivePackage | None:
+    """The package of a release's image; the name of a flavour leads to its newest release."""
+    name = f"linux-image-{wanted}"
+    for _ in range(4):
+        image = archive.show([name]).get(name)
+        if image is None:
+            return None
+        onward = [other for other in image.depends if other.startswith("linux-image-")]
+        if not onward:
+            return image
+        name = onward[0]
+    return None
+
+
+def _closure(archive: Archive, roots: Sequence[str]) -> tuple[ArchivePackage, ...]:
+    """The named packages and the kernel's own packages that they depend on; unknown names are left out."""
+    found: dict[str, ArchivePackage] = {}
+    asked: set[str] = set()
+    names = list(roots)
+    while names:
+        asked.update(names)
+        shown = archive.show(names)
+        found.update(shown)
+        names = sorted({name for package in shown.values() for name in package.depends if own(name)} - asked)
+    return tuple(found.values())
+
+
+def _releases(archive: Archive) -> list[str]:
+    releases = {name.removeprefix("linux-image-") for name in archive.names("linux-image-")}
+    return sorted((name for name in releases if re.fullmatch(r"\d[^ ]*amd64", name)), key=natural)
+
+
+def own(name: str) -> bool:
+    """Whether a package may be one of the kernel's own. linux-base is for booting and linux-libc-dev for programs."""
+    return name.startswith("linux-") and name not in ("linux-base", "linux-libc-dev")
+
+
+def first_of(root: Path, *patterns: str) -> Path | None:
+    """The first existing path below `root` that one of the patterns names."""
+    for pattern in patterns:
+        for path in sorted(root.glob(pattern)):
+            return path
+    return None
