@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from kobox.errors import KoboxError
+from kobox.native_library import load_library
 
 ABI = 3
 
@@ -121,23 +122,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
 @cache
 def core() -> ctypes.CDLL:
     """The native core, loaded once. Raises `KoboxError` when it was not built or is of another version."""
-    path = Path(__file__).parent / "native" / "core.so"
-    try:
-        library = ctypes.CDLL(str(path))
-    except OSError as error:
-        raise KoboxError(
-            f"{path}: the native core cannot be loaded: {error}", hint="Install kobox again: `pip install kobox`."
-        ) from error
-    try:
-        if library.kobox_abi() != ABI:
-            raise AttributeError
-        for name, (result, arguments) in _SIGNATURES.items():
-            function = getattr(library, name)
-            function.restype = result
-            function.argtypes = arguments
-    except AttributeError:
-        raise KoboxError(f"{path}: built from another version of kobox", hint="Install kobox again.") from None
-    return library
+    return load_library(str(Path(__file__).parent / "native" / "core.so"), ABI, _SIGNATURES)
 
 
 def preload() -> None:

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Sequence
 from functools import cache
 
-from kobox.errors import KoboxError
+from kobox.native_library import load_library
 
 _ABI = 1
 _SIZE, _U32 = ctypes.c_size_t, ctypes.c_uint32
@@ -52,21 +52,7 @@ _PROTOTYPES: dict[str, tuple[object, Sequence[object]]] = {
 @cache
 def _library() -> ctypes.CDLL:
     path = os.path.join(os.path.dirname(os.path.dirname(__file__)), "native", "core.so")
-    try:
-        library = ctypes.CDLL(path)
-    except OSError as error:
-        raise KoboxError(
-            f"{path}: the native part cannot be loaded: {error}", hint="Install kobox again: `pip install kobox`."
-        ) from error
-    try:
-        if library.kobox_abi() != _ABI:
-            raise AttributeError
-        for name, (result, arguments) in _PROTOTYPES.items():
-            function = getattr(library, name)
-            function.restype, function.argtypes = result, arguments
-    except AttributeError:
-        raise KoboxError(f"{path}: built from another version of kobox", hint="Install kobox again.") from None
-    return library
+    return load_library(path, _ABI, _PROTOTYPES)
 
 
 class _Buffers:
