@@ -22,8 +22,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import kobox
-from kobox.build.kbuild import build
 from kobox.images.store import KernelImage, Store
+from kobox.kbuild.build import build
 from kobox.machine import initramfs
 
 HERE = Path(__file__).parent

@@ -16,11 +16,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from kobox.build.kbuild import build
-from kobox.build.new import new
 from kobox.checks.runner.check import Examiner, Outcome, Plan, Unit, check
 from kobox.checks.runner.worker_pool import Pool
 from kobox.images.store import Store
+from kobox.kbuild.build import build
+from kobox.kbuild.new import new
 
 
 def median_of(repeat: int, times: list[float]) -> float:

@@ -27,11 +27,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import kobox
-from kobox.build.install import InstallOptions
-from kobox.build.new import new
-from kobox.build.package import PackageOptions, package_dkms, package_prebuilt
 from kobox.images.debian.apt import machine_mirrors
 from kobox.images.store import KernelImage, Store
+from kobox.kbuild.install import InstallOptions
+from kobox.kbuild.new import new
+from kobox.kbuild.package import PackageOptions, package_dkms, package_prebuilt
 from kobox.signing import keys
 from kobox.signing.sign import signer_from
 from kobox.signing.verify import verify

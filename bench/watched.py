@@ -16,10 +16,10 @@ from pathlib import Path
 
 import kobox
 from kobox.box.box import Box
-from kobox.build.kbuild import build
 from kobox.checks.runner.check import CHECKS, checks_of
 from kobox.checks.runner.session import Examination
 from kobox.images.store import Store
+from kobox.kbuild.build import build
 from kobox.ko.modulefile import ModuleFile
 
 HERE = Path(__file__).parent

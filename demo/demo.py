@@ -11,11 +11,11 @@ from pathlib import Path
 import kobox
 from kobox.box.box import Box
 from kobox.box.inspect.printk import LogRecord
-from kobox.build.kbuild import build
 from kobox.checks.report.text import finding_lines
 from kobox.checks.runner.check import Plan, examine
 from kobox.cli.progress import ProgressLine
 from kobox.images.store import Store
+from kobox.kbuild.build import build
 
 NOTES = Path(__file__).with_name("notes.c")
 NOTES = Path(__file__).with_name("notes.c")

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from kobox.box.box import Box
     from kobox.box.devices.link import join
     from kobox.box.guest.subprocess import DEVNULL, PIPE, STDOUT
-    from kobox.build.kbuild import build
     from kobox.errors import (
         BoxError,
         BoxHungError,
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
         SigningError,
         SnapshotError,
     )
+    from kobox.kbuild.build import build
     from kobox.kmod.module_tree import ModuleTree
     from kobox.ko.modulefile import ModuleFile
 
@@ -63,7 +63,7 @@ _HOMES = {
     "SigningError": "kobox.errors",
     "SnapshotError": "kobox.errors",
     "boot": "kobox.box.boot.boot",
-    "build": "kobox.build.kbuild",
+    "build": "kobox.kbuild.build",
     "join": "kobox.box.devices.link",
 }
 

@@ -217,8 +217,8 @@ def _built(config: pytest.Config, source: Path, kernel: KernelImage) -> dict[str
     import fcntl
     import shutil
 
-    from kobox.build.kbuild import build
     from kobox.images.store import default_root
+    from kobox.kbuild.build import build
 
     if named := config.getoption("--kobox-built"):
         return _modules_in(config.rootpath / named)

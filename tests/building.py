@@ -13,8 +13,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from kobox.build.kbuild import build
 from kobox.images.store import KernelImage, default_root
+from kobox.kbuild.build import build
 
 SOURCES = Path(__file__).parent / "modules"
 

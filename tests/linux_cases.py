@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kobox.build.kbuild import build
 from kobox.images.store import KernelImage
+from kobox.kbuild.build import build
 from tests.building import SOURCES, builds, built_once
 from tests.debian import Suite, cache_root
 

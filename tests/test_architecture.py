@@ -117,7 +117,7 @@ def test_no_files_import_each_other_in_a_circle() -> None:
         ("kobox.machine.pc", "from kobox.box.box import Box"),
         ("kobox.ko.elf", "import kobox.images.store"),
         ("kobox.box.box", "def late():\n    from kobox.checks.lint import rules"),
-        ("kobox.build.kbuild", "from kobox.box.box import Box"),
+        ("kobox.kbuild.build", "from kobox.box.box import Box"),
     ],
 )
 def test_an_import_upwards_or_to_another_room_of_the_floor_is_found(module: str, source: str) -> None:
@@ -127,3 +127,10 @@ def test_an_import_upwards_or_to_another_room_of_the_floor_is_found(module: str,
 def test_a_circle_is_found() -> None:
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
     assert not circles({"a": {"b", "c"}, "b": {"c"}, "c": set()})
+
+
+def test_no_room_hides_a_public_name() -> None:
+    """`kobox.build()` must stay the function after `import kobox.kbuild.build`: a sub-package becomes an attribute."""
+    import kobox
+
+    assert not set(kobox.__all__) & {room_of(module) for module in MODULES}

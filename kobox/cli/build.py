@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from kobox.build.kbuild import BuildOptions, BuiltModules, build, build_each, clean
 from kobox.cli.progress import ProgressLine
 from kobox.errors import BuildError
 from kobox.images.store import KernelImage, Store
+from kobox.kbuild.build import BuildOptions, BuiltModules, build, build_each, clean
 
 
 def main(argv: Sequence[str], prog: str) -> int:

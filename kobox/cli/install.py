@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kobox.build.install import COMPRESSIONS, InstallOptions, install
+from kobox.kbuild.install import COMPRESSIONS, InstallOptions, install
 
 
 def main(argv: Sequence[str], prog: str) -> int:

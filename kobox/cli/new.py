@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from kobox.build.new import TEMPLATES, new
+from kobox.kbuild.new import TEMPLATES, new
 
 
 def main(argv: Sequence[str], prog: str) -> int:

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kobox.build.package import Packaged, PackageOptions, package_dkms, package_prebuilt
 from kobox.cli.install import add_finishing, finishing
+from kobox.kbuild.package import Packaged, PackageOptions, package_dkms, package_prebuilt
 
 
 def main(argv: Sequence[str], prog: str) -> int:

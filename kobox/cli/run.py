@@ -105,7 +105,7 @@ def module_files(source: Path, image: KernelImage) -> list[ModuleFile]:
             f"{source}: no such file or directory", hint="Give a .ko file, a .c file or a directory of source."
         )
     if source.is_dir() or source.suffix == ".c":
-        from kobox.build.kbuild import build
+        from kobox.kbuild.build import build
 
         print(f"building {source} for {image.name}", file=sys.stderr)
         files = list(build(source, image))

@@ -2,7 +2,7 @@
 
     make -C HEADERS M=BUILD_DIRECTORY modules
 
-The build directory mirrors the source directory by links (`kobox.build.shadow_tree`), so the user's directory gets the
+The build directory mirrors the source directory by links (`kobox.kbuild.shadow_tree`), so the user's directory gets the
 finished `.ko` files and nothing else, and each kernel has its own objects. Sources without a Makefile or Kbuild get
 a Kbuild there.
 """
@@ -19,10 +19,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kobox.atomic_file import atomic_file
-from kobox.build.compile_commands import write_compile_commands
-from kobox.build.shadow_tree import KBUILD_FILES, Mirror
 from kobox.errors import BuildError
 from kobox.images.store import KernelImage, Store, default_root
+from kobox.kbuild.compile_commands import write_compile_commands
+from kobox.kbuild.shadow_tree import KBUILD_FILES, Mirror
 
 Output = Callable[[str], None]
 """Called with each line that make and the compiler say, without its newline."""
@@ -163,7 +163,7 @@ def build_each(
 
 def _advised(error: BuildError, kernel: KernelImage) -> BuildError:
     """The error, with help for the mistakes that are known."""
-    from kobox.build.build_hints import advice
+    from kobox.kbuild.build_hints import advice
 
     return BuildError(error.message, output=error.output, hint="\n".join(advice(error.output, kernel)))
 

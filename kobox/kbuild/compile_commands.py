@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 
 from kobox.atomic_file import write_file
-from kobox.build.shadow_tree import Mirror
+from kobox.kbuild.shadow_tree import Mirror
 
 # Up to 6.2 the first variable was called cmd_.
 _COMMAND = re.compile(r"^(?:saved)?cmd_\S+ := (.+?)(?: ;.*)?$", re.MULTILINE)

@@ -18,10 +18,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kobox.build.deb import Member
-from kobox.build.kbuild import kbuild_for
-from kobox.build.shadow_tree import KBUILD_FILES, is_made
 from kobox.errors import KoboxError
+from kobox.kbuild.build import kbuild_for
+from kobox.kbuild.deb import Member
+from kobox.kbuild.shadow_tree import KBUILD_FILES, is_made
 
 _ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?(\w+)(?:\[(\d+)\])?=(.*)$")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")

@@ -1,6 +1,6 @@
 """Writes a new module's directory from a template.
 
-The templates are ordinary files of the package (`kobox/build/templates/TEMPLATE/`) for a module called `skeleton`,
+The templates are ordinary files of the package (`kobox/kbuild/templates/TEMPLATE/`) for a module called `skeleton`,
 which can be built and read as they lie. Writing one out puts the module's own name in that word's place, in the files
 and in their names. What all templates share lies in `templates/common/`; a template's own file of the same name wins.
 """

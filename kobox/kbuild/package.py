@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kobox.atomic_file import write_file
-from kobox.build.deb import DebPackage, Member, compressed_document
-from kobox.build.dkms import DkmsConfig, DkmsSource, check_word, configuration, source_of
-from kobox.build.install import COMPRESSIONS, InstallOptions, check_options, file_stem, finished
-from kobox.build.kbuild import BuildOptions, build
 from kobox.errors import KoboxError
 from kobox.images.store import KernelImage
+from kobox.kbuild.build import BuildOptions, build
+from kobox.kbuild.deb import DebPackage, Member, compressed_document
+from kobox.kbuild.dkms import DkmsConfig, DkmsSource, check_word, configuration, source_of
+from kobox.kbuild.install import COMPRESSIONS, InstallOptions, check_options, file_stem, finished
 
 _AS_BUILT = InstallOptions()
 _DKMS_POSTINST = """\
@@ -191,7 +191,7 @@ def package_prebuilt(
 ) -> Packaged:
     """Build a directory's modules for a kernel and write them as a package into `output`.
 
-    `finishing` says what `kobox.build.install` does to the modules, and where in the tree they go.
+    `finishing` says what `kobox.kbuild.install` does to the modules, and where in the tree they go.
     Raises KoboxError, BuildError (the modules cannot be built), SigningError, OSError.
     """
     check_options(finishing)

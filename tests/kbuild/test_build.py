@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from kobox.build.kbuild import BuildOptions, build, check_tools, clean, kbuild_for
 from kobox.errors import BuildError
 from kobox.images.store import KernelImage
+from kobox.kbuild.build import BuildOptions, build, check_tools, clean, kbuild_for
 
 HELLO = """\
 #include <linux/module.h>

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from kobox.build.build_hints import advice
-from kobox.build.kbuild import build, build_each
 from kobox.errors import BuildError
 from kobox.images.store import KernelImage
+from kobox.kbuild.build import build, build_each
+from kobox.kbuild.build_hints import advice
 
 KOBOX = str(Path(sys.executable).with_name("kobox"))
 CODE = """\

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from kobox.box.box import Box
-from kobox.build.install import InstallOptions, install
-from kobox.build.kbuild import build
 from kobox.errors import KoboxError, ModuleFormatError
+from kobox.kbuild.build import build
+from kobox.kbuild.install import InstallOptions, install
 from kobox.kmod.module_tree import ModuleTree
 from kobox.signing import keys
 from kobox.signing.sign import signer_from

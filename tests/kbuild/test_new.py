@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from kobox.build.kbuild import BuildOptions, build
-from kobox.build.new import TEMPLATES, new, render
 from kobox.errors import BuildError, KoboxError
 from kobox.images.store import KernelImage
+from kobox.kbuild.build import BuildOptions, build
+from kobox.kbuild.new import TEMPLATES, new, render
 
 KOBOX = str(Path(sys.executable).with_name("kobox"))
 IN_C = [template for template in TEMPLATES if template != "rust"]

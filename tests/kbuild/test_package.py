@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from kobox.box.box import Box
-from kobox.build.dkms import assignments, configuration, source_of
-from kobox.build.install import InstallOptions
-from kobox.build.kbuild import build
-from kobox.build.new import new
-from kobox.build.package import PackageOptions, maintainer, package_dkms, package_prebuilt
 from kobox.errors import KoboxError
 from kobox.images.store import KernelImage
+from kobox.kbuild.build import build
+from kobox.kbuild.dkms import assignments, configuration, source_of
+from kobox.kbuild.install import InstallOptions
+from kobox.kbuild.new import new
+from kobox.kbuild.package import PackageOptions, maintainer, package_dkms, package_prebuilt
 from kobox.signing import keys
 from kobox.signing.sign import signer_from
 from kobox.signing.verify import verify

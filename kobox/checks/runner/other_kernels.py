@@ -99,7 +99,7 @@ def _of_source(
     module: Path, needs: Sequence[Path], kernels: Sequence[KernelImage], source: Path, builds: Path | None
 ) -> tuple[list[Finding], Sequence[str]]:
     """A note about each kernel that it does not build for, or that refuses what was built for it."""
-    from kobox.build.kbuild import build_each
+    from kobox.kbuild.build import build_each
 
     able = [kernel for kernel in kernels if kernel.headers is not None]
     unchecked = [f"kernel {kernel.name}: it has no headers to build for it" for kernel in kernels if kernel not in able]
