@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from kobox.arch.arch import Arch
 from kobox.box.boot import snapshots
 from kobox.box.guest.files import BoxPath, open_file, parse_dirents, parse_stat
 from kobox.box.guest.ftrace_speedup import Loading, module_bytes, module_name
@@ -584,10 +585,10 @@ class Box(Kernel):
             lines = [record.text for record in records[-2000:]]
         except (KoboxError, ValueError):
             lines = [line.decode(errors="replace") for line in self._machine.console().splitlines()[-40:]]
-        rip = self._machine.register("rip")
-        where = f"{rip:#x} in user space" if not rip >> 63 else f"{rip:#x}"
+        pc = self._machine.pc
+        where = f"{pc:#x} in user space" if not pc >> 63 else f"{pc:#x}"
         with suppress(KoboxError, ValueError):
-            where = self.symbols.describe(rip) if rip >> 63 else where
+            where = self.symbols.describe(pc) if pc >> 63 else where
         return lines, where
 
     # -- looking inside -----------------------------------------------------------------------------------------
@@ -687,6 +688,11 @@ class Box(Kernel):
     def machine(self) -> Machine:
         """The machine below: registers, console, counters."""
         return self._machine
+
+    @property
+    def arch(self) -> Arch:
+        """The architecture of the box's CPU: registers by role, addresses, system calls (`kobox.arch.arch.Arch`)."""
+        return self._machine.arch
 
 
 class BoxProcess:

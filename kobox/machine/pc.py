@@ -17,8 +17,11 @@ import ctypes
 import os
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
+from kobox.arch.arch import Arch
+from kobox.arch.x86_64.registers import X86Registers
+from kobox.arch.x86_64.x86_64 import X86_64
 from kobox.errors import KernelImageError, KoboxError
 from kobox.machine.devices import Bus
 from kobox.machine.native_core import (
@@ -70,39 +73,7 @@ class LoadableKernel(Protocol):
     def segments(self) -> Sequence[LoadSegment]: ...
 
 
-class Registers(NamedTuple):
-    """The CPU's registers at one moment, 64-bit unsigned; `cpl` is the privilege level, 0 or 3."""
-
-    rax: int
-    rcx: int
-    rdx: int
-    rbx: int
-    rsp: int
-    rbp: int
-    rsi: int
-    rdi: int
-    r8: int
-    r9: int
-    r10: int
-    r11: int
-    r12: int
-    r13: int
-    r14: int
-    r15: int
-    rip: int
-    rflags: int
-    cr0: int
-    cr2: int
-    cr3: int
-    cr4: int
-    cs: int
-    ss: int
-    gs_base: int
-    fs_base: int
-    cpl: int
-
-
-_REGISTERS = struct.Struct(f"<{len(Registers._fields)}Q")
+_REGISTERS = struct.Struct(f"<{len(X86Registers._fields)}Q")
 
 
 class Checkpoint:
@@ -136,6 +107,8 @@ class Machine:
     from `ram_offset`; the file is never written.
     """
 
+    arch: Arch = X86_64
+
     def __init__(self, ram_size: int, *, ram_fd: int = -1, ram_offset: int = 0, epoch: int = EPOCH) -> None:
         self._core = core()
         self._open: int | None = None
@@ -147,7 +120,7 @@ class Machine:
         self.ram_size = ram_size
         address = self._core.kobox_ram(handle)
         self.ram = memoryview((ctypes.c_ubyte * ram_size).from_address(address)).cast("B")
-        self._registers = (ctypes.c_uint64 * len(Registers._fields))()
+        self._registers = (ctypes.c_uint64 * len(X86Registers._fields))()
         scratch = (ctypes.c_ubyte * PAGE)()
         self._scratch, self._scratch_at = memoryview(scratch).cast("B"), ctypes.addressof(scratch)
         self._probes: dict[int, list[Callable[[], None]]] = {}
@@ -243,7 +216,7 @@ class Machine:
             raised, self._raised = self._raised, None
             raise raised
         if event is Event.ERROR:
-            raise MachineError(f"{self._core.kobox_error(self.handle).decode()} at {self.register('rip'):#x}")
+            raise MachineError(f"{self._core.kobox_error(self.handle).decode()} at {self.pc:#x}")
         return event
 
     @property
@@ -267,7 +240,7 @@ class Machine:
         return int(self._core.kobox_due(self.handle))
 
     @property
-    def cr3(self) -> int:
+    def address_space(self) -> int:
         """The address space that the CPU is in: the physical address of its page tables."""
         return int(self._core.kobox_cr3(self.handle))
 
@@ -289,10 +262,10 @@ class Machine:
 
     # -- CPU and memory ------------------------------------------------------------------------------------
 
-    def registers(self) -> Registers:
+    def registers(self) -> X86Registers:
         """All registers at once."""
         self._core.kobox_registers(self.handle, self._registers)
-        return Registers._make(_REGISTERS.unpack_from(self._registers))
+        return X86Registers._make(_REGISTERS.unpack_from(self._registers))
 
     def register(self, name: str) -> int:
         """One general register, rip or fs_base."""
@@ -301,6 +274,46 @@ class Machine:
     def set_register(self, name: str, value: int) -> None:
         """Set a general register, or rip."""
         self._core.kobox_set_register(self.handle, _NUMBER[name], value & FOREVER)
+
+    @property
+    def pc(self) -> int:
+        """The program counter: the address of the instruction that is executed next."""
+        return self.register("rip")
+
+    @pc.setter
+    def pc(self, address: int) -> None:
+        self.set_register("rip", address)
+
+    @property
+    def sp(self) -> int:
+        """The stack pointer."""
+        return self.register("rsp")
+
+    @sp.setter
+    def sp(self, address: int) -> None:
+        self.set_register("rsp", address)
+
+    @property
+    def result(self) -> int:
+        """The register that holds a function's result when it has returned."""
+        return self.register("rax")
+
+    @result.setter
+    def result(self, value: int) -> None:
+        self.set_register("rax", value)
+
+    @property
+    def thread_pointer(self) -> int:
+        """The register by which a program of user space knows its thread."""
+        return self.register("fs_base")
+
+    def argument(self, number: int) -> int:
+        """At a function's first instruction: one of its first six arguments, counted from 0."""
+        return self.register(self.arch.calls.argument_registers[number])
+
+    def set_argument(self, number: int, value: int) -> None:
+        """Change one of the first six arguments of the function that begins here."""
+        self.set_register(self.arch.calls.argument_registers[number], value)
 
     def set_syscall(self, address: int, call: tuple[int, ...]) -> None:
         """Leave the CPU at the SYSCALL instruction at `address`, with number and six arguments in its registers."""
@@ -316,32 +329,32 @@ class Machine:
         physical = self._core.kobox_translate(self.handle, address, write)
         return None if physical == FOREVER else int(physical)
 
-    def read(self, address: int, size: int, cr3: int | None = None) -> bytes:
-        """Read virtual memory, of the current address space or that of `cr3`.
+    def read(self, address: int, size: int, space: int | None = None) -> bytes:
+        """Read virtual memory, of the current address space or that of `space`.
 
         Raises `ValueError` when part of it is not mapped.
         """
         if size <= PAGE:  # by far the most: no new buffer for these
-            if self._copy(address, self._scratch_at, size, 0, cr3):
+            if self._copy(address, self._scratch_at, size, 0, space):
                 return bytes(self._scratch[:size])
         else:
             buffer = ctypes.create_string_buffer(size)
-            if self._copy(address, buffer, size, 0, cr3):
+            if self._copy(address, buffer, size, 0, space):
                 return buffer.raw
         raise ValueError(f"virtual memory {address:#x}..{address + size:#x} is not all mapped")
 
-    def write(self, address: int, data: bytes, cr3: int | None = None) -> None:
-        """Write virtual memory, of the current address space or that of `cr3`.
+    def write(self, address: int, data: bytes, space: int | None = None) -> None:
+        """Write virtual memory, of the current address space or that of `space`.
 
         Raises `ValueError` when part of it is not mapped writable.
         """
-        if not self._copy(address, ctypes.c_char_p(bytes(data)), len(data), 1, cr3):
+        if not self._copy(address, ctypes.c_char_p(bytes(data)), len(data), 1, space):
             raise ValueError(f"virtual memory {address:#x}..{address + len(data):#x} is not all mapped writable")
 
-    def _copy(self, address: int, buffer: Any, size: int, write: int, cr3: int | None) -> bool:
-        if cr3 is None:
+    def _copy(self, address: int, buffer: Any, size: int, write: int, space: int | None) -> bool:
+        if space is None:
             return bool(self._core.kobox_copy(self.handle, address, buffer, size, write))
-        return bool(self._core.kobox_copy_space(self.handle, cr3, address, buffer, size, write))
+        return bool(self._core.kobox_copy_space(self.handle, space, address, buffer, size, write))
 
     # -- devices -------------------------------------------------------------------------------------------
 

@@ -69,7 +69,7 @@ def first_boot(image: KernelImage, place: Path, memory: int, line: str, progress
 
         def explain() -> tuple[list[str], str]:
             console.extend(machine.console().decode(errors="replace").splitlines())
-            return console[-40:], f"{machine.register('rip'):#x}"
+            return console[-40:], f"{machine.pc:#x}"
 
         processes = Processes(machine, explain)
         what = f"booting {image.release}"

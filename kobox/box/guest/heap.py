@@ -18,9 +18,9 @@ class ArenaFullError(Exception):
 class Arena:
     """Allocates guest virtual addresses; reads and writes them whatever address space the CPU is in."""
 
-    def __init__(self, machine: Machine, cr3: int) -> None:
+    def __init__(self, machine: Machine, space: int) -> None:
         self._machine = machine
-        self._cr3 = cr3
+        self._space = space
         self._free: list[tuple[int, int]] = [(ARENA + RESERVED, ARENA_SIZE - RESERVED)]  # (address, size), in order
         self._sizes: dict[int, int] = {}
 
@@ -51,8 +51,8 @@ class Arena:
 
     def write(self, address: int, data: bytes) -> None:
         """Copy bytes into the box, anywhere in PID 1's address space that is present."""
-        self._machine.write(address, data, self._cr3)
+        self._machine.write(address, data, self._space)
 
     def read(self, address: int, size: int) -> bytes:
         """Copy bytes out of the box."""
-        return self._machine.read(address, size, self._cr3)
+        return self._machine.read(address, size, self._space)

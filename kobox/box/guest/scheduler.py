@@ -84,7 +84,7 @@ class Pending:
 class Process:
     """One process: its number among kobox's, its PID in the box, and its call under way.
 
-    A program that the kernel has run has memory of its own: `space` is its CR3 (0: the memory that all others
+    A program that the kernel has run has memory of its own: `space` is its page tables (0: the memory that all others
     share), and `arguments` its command line.
     """
 
@@ -162,7 +162,7 @@ class Processes:
             self._die("the kernel did not reach its first process")
         self.in_hand = self.by_number[0]
         self.in_hand.state = State.IN_HAND
-        self.space = self._machine.registers().cr3
+        self.space = self._machine.address_space
 
     def arguments(self) -> list[str]:
         """The command line of the program at the doorbell, which has just begun (R13 is its first stack pointer)."""
@@ -577,9 +577,9 @@ class Processes:
 
     def _rung(self, done: Callable[[], bool]) -> None:
         """Somebody is at the doorbell: take note of his result, and let him sleep again unless he is wanted."""
-        space = self._machine.cr3
+        space = self._machine.address_space
         if space == self.space:
-            process = self.by_number[self._machine.register("fs_base")]
+            process = self.by_number[self._machine.thread_pointer]
         elif (program := next((p for p in self._serving if p.space == space), None)) is not None:
             process = program
         else:

@@ -10,7 +10,7 @@ A probe costs nothing where nothing is watched: at a function's entry the hook t
 is a hook on one instruction. Symbols may name functions of
 modules that are
 not loaded yet ("module:symbol"); such a probe is set when the module comes, before its init runs, and goes with it.
-Arguments follow the System V ABI; their names and types come from BTF.
+Arguments are those that registers hold, the first six; their names and types come from BTF.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from kobox.arch.arch import Registers
 from kobox.box.inspect.symbols import SymbolNotFoundError, Symbols
 from kobox.errors import KoboxError
 from kobox.machine.native_core import PROBE_FROM_MODULE, PROBE_INSIDE, PROBE_TRACKED_0, PROBE_TRACKED_1
-from kobox.machine.pc import Machine, Registers
+from kobox.machine.pc import Machine
 
 FROM_MODULE, TRACKED_0, TRACKED_1, INSIDE = PROBE_FROM_MODULE, PROBE_TRACKED_0, PROBE_TRACKED_1, PROBE_INSIDE
 
-_ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
 Callback = Callable[["Hit"], Any]
 
 
@@ -48,8 +48,14 @@ class Hit:
     @property
     def args(self) -> tuple[int, ...]:
         """The six register arguments at entry, unsigned 64-bit; how many are meant is the function's affair."""
-        r = self.registers
-        return (r.rdi, r.rsi, r.rdx, r.rcx, r.r8, r.r9)
+        return self.registers.arguments
+
+    def argument(self, number: int) -> int:
+        """An argument at entry, counted from 0: the first six are in registers, the rest on the stack. Raises
+        `ValueError` where there is no stack."""
+        if number < len(self.args):
+            return self.args[number]
+        return self._machine.arch.calls.stack_argument(self.registers, self._machine.read, number)
 
     def __getitem__(self, name: str) -> int:
         """An argument by its name in the source (from BTF). Raises `KeyError`."""
@@ -63,7 +69,7 @@ class Hit:
     @property
     def caller(self) -> int:
         """The return address: who called the function. Only at a function's entry."""
-        return int.from_bytes(self._machine.read(self.registers.rsp, 8), "little")
+        return self._machine.arch.calls.return_address(self.registers, self._machine.read)
 
     @property
     def caller_name(self) -> str:
@@ -96,7 +102,7 @@ class Hit:
 
     def set_argument(self, number: int, value: int) -> None:
         """Change a register argument (0 to 5) before the function sees it."""
-        self._machine.set_register(_ARGUMENTS[number], value)
+        self._machine.set_argument(number, value)
 
     def skip(self, result: int = 0) -> None:
         """At entry: do not run the function at all; its caller gets `result`."""
@@ -105,7 +111,7 @@ class Hit:
 
     def set_result(self, result: int) -> None:
         """In on_return: change what the function returns."""
-        self._machine.set_register("rax", result)
+        self._machine.result = result
         self.result = result
 
 
@@ -139,7 +145,7 @@ class Probe:
 
     @property
     def result_bits(self) -> int:
-        """How many bits of RAX the function's result has: the rest of an int's register is left as it was."""
+        """How many bits of its register the function's result has: the rest of an int's is left as it was."""
         if self._bits is None:
             self._bits = 32 if self._probes.return_type(self.where) in ("int", "s32") else 64
         return self._bits
@@ -277,7 +283,7 @@ class Probes:
             probe.on_entry(hit)
         if probe.on_return and hit.awaited and not hit.skipped:
             site = hit.caller
-            self._returning.setdefault(site, []).append((hit.registers.rsp + 8, hit))
+            self._returning.setdefault(site, []).append((self._machine.arch.calls.sp_after_return(hit.registers), hit))
             if site not in self._return_sites:
                 self._return_sites[site] = lambda: self._returned(site)
                 self._machine.add_probe(site, self._return_sites[site], entry=True)
@@ -286,12 +292,12 @@ class Probes:
         waiting = self._returning.get(site)
         if not waiting:
             return
-        rsp = self._machine.register("rsp")
+        sp = self._machine.sp
         # Several have returned at once when the one left by jumping to the next.
-        returned = [hit for at, hit in reversed(waiting) if at == rsp]
-        self._returning[site] = [row for row in waiting if row[0] != rsp]
+        returned = [hit for at, hit in reversed(waiting) if at == sp]
+        self._returning[site] = [row for row in waiting if row[0] != sp]
         for hit in returned:
-            value = self._machine.register("rax") & (1 << hit.probe.result_bits) - 1
+            value = self._machine.result & (1 << hit.probe.result_bits) - 1
             hit.result = value - (1 << hit.probe.result_bits) if value >> hit.probe.result_bits - 1 else value
             if hit.probe.on_return and hit.probe.is_set:
                 hit.probe.on_return(hit)
@@ -316,7 +322,7 @@ class Probes:
             self._watching_modules.append(lambda a=address, c=callback: self._machine.remove_probe(a, c))  # type: ignore[misc]
 
     def _module_name(self) -> str:
-        at = self._machine.register("rdi") + self._symbols.btf.offset("module", "name")
+        at = self._machine.argument(0) + self._symbols.btf.offset("module", "name")
         return self._machine.read(at, 56).split(b"\0")[0].decode(errors="replace")
 
     def _module_came(self) -> None:

@@ -22,8 +22,9 @@ from bisect import bisect_right
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from kobox.arch.x86_64.registers import X86Registers as Registers
 from kobox.errors import KoboxError
-from kobox.machine.pc import Machine, Registers
+from kobox.machine.pc import Machine
 
 if TYPE_CHECKING:
     from kobox.box.box import Box

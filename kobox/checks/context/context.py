@@ -32,7 +32,6 @@ INTERRUPTS_OFF = 10e-3
 """Virtual seconds that interrupts may be off."""
 
 _DIRECT_RECLAIM = 0x400  # ___GFP_DIRECT_RECLAIM, include/linux/gfp_types.h
-_STACK = 0x4000
 _STATES = ("__preempt_count", "pcpu_hot", "pv_ops")
 _MANY = 400  # places in the code that are watched at most
 _RCU, _PREEMPTION, _INTERRUPTS = "RCU read-side section", "preemption", "interrupts"
@@ -95,6 +94,7 @@ class Context(Check):
     def attach(self, examination: Examination) -> None:
         self._examination = examination
         self._machine = examination.box.machine
+        self._addresses = self._machine.arch.addresses
         self._objects: Objects = examination.box.objects
         self._deepest: tuple[Report, Trace] | None = None
         self._frees: list[Any] = []
@@ -135,7 +135,7 @@ class Context(Check):
         if not self._can_look:
             return
         registers = self._machine.registers()
-        stack, state = registers.rsp & -_STACK, self._cpu.state(registers)
+        stack, state = self._addresses.stack_of(registers.sp), self._cpu.state(registers)
         if self._book.held.get(stack):
             self._report_open(stack, state, when)
             self._base = 0
@@ -201,7 +201,7 @@ class Context(Check):
     def _report_sleep(self, name: str, hit: Hit, state: CpuState) -> None:
         examination = self._examination
         why, thing = state.why_not(), None
-        culprit = self._culprit(hit.registers.rsp & -_STACK, state)
+        culprit = self._culprit(self._addresses.stack_of(hit.registers.sp), state)
         if culprit is not None:
             chain = examination.chain(culprit.trace)
             what = f"{culprit.kind} {examination.symbol(culprit.address)}".rstrip() if culprit.is_lock else culprit.kind
@@ -229,7 +229,7 @@ class Context(Check):
 
     def _taking(self, kind: str, waits: bool, hit: Hit) -> None:
         """A lock is about to be taken by a function that returns only when it has it."""
-        state, address = self._cpu.state(hit.registers), hit.registers.rdi
+        state, address = self._cpu.state(hit.registers), hit.registers.argument(0)
         if kind == _RCU:
             address = 0
         elif waits:
@@ -240,13 +240,13 @@ class Context(Check):
         hit.data = self._cpu.state(hit.registers), self._trace(hit)
 
     def _asking(self, kind: str, hit: Hit) -> None:
-        self._would_deadlock(kind, hit.registers.rdi, hit)
+        self._would_deadlock(kind, hit.registers.argument(0), hit)
         self._remember(hit)
 
     def _taken(self, kind: str, success: int, hit: Hit) -> None:
         if hit.data is not None and (hit.result or 0) & 0xFFFFFFFF == success:
             state, trace = hit.data
-            lock = Held(kind, hit.registers.rdi, trace, state, self._machine.time)
+            lock = Held(kind, hit.registers.argument(0), trace, state, self._machine.time)
             self._take(hit, lock, waits=success == 0)
 
     def _note(self, kind: str, address: int, hit: Hit, state: CpuState, waits: bool) -> None:
@@ -256,15 +256,15 @@ class Context(Check):
             self._look_at_interrupts(lock, state, str(hit.probe.where))
 
     def _take(self, hit: Hit, lock: Held, *, waits: bool) -> None:
-        circle = self._book.take(hit.registers.rsp & -_STACK, lock, waits=waits)
+        circle = self._book.take(self._addresses.stack_of(hit.registers.sp), lock, waits=waits)
         if circle:
             self._report_order(circle)
         if not self._frees and self._book.edges:
             self._watch_frees()
 
     def _releasing(self, kind: str, hit: Hit) -> None:
-        state, address = self._cpu.state(hit.registers), 0 if kind == _RCU else hit.registers.rdi
-        stack = hit.registers.rsp & -_STACK
+        state, address = self._cpu.state(hit.registers), 0 if kind == _RCU else hit.registers.argument(0)
+        stack = self._addresses.stack_of(hit.registers.sp)
         found = self._book.release(stack, kind, address)
         if found is None and kind != _RCU and not self._is_held(kind, address):
             self._report_lock(
@@ -363,8 +363,9 @@ class Context(Check):
 
     def _freed(self, number: int, hit: Hit) -> None:
         start = hit.args[number]
-        self._book.forget(start, start + 2 * _STACK)
-        for address in [address for address in self._contexts if start <= address < start + 2 * _STACK]:
+        end = start + 2 * self._addresses.thread_size
+        self._book.forget(start, end)
+        for address in [address for address in self._contexts if start <= address < end]:
             del self._contexts[address]
 
     # -- interrupts --------------------------------------------------------------------------------------------
@@ -419,7 +420,7 @@ class Context(Check):
             )
 
     def _preemption(self, off: bool, hit: Hit) -> None:
-        stack = hit.registers.rsp & -_STACK
+        stack = self._addresses.stack_of(hit.registers.sp)
         if off:
             state = self._cpu.state(hit.registers)
             self._book.by(stack).append(Held(_PREEMPTION, 0, self._trace(hit), state, self._machine.time))
@@ -427,7 +428,7 @@ class Context(Check):
             self._book.release(stack, _PREEMPTION, 0)
 
     def _interrupts(self, off: bool, hit: Hit) -> None:
-        stack, state = hit.registers.rsp & -_STACK, self._cpu.state(hit.registers)
+        stack, state = self._addresses.stack_of(hit.registers.sp), self._cpu.state(hit.registers)
         if off and state.interrupts:
             self._book.by(stack).append(Held(_INTERRUPTS, 0, self._trace(hit), state, self._machine.time))
         elif not off and (found := self._book.release(stack, _INTERRUPTS, 0)):
@@ -439,7 +440,7 @@ class Context(Check):
         """A system call begins: the one before has returned to user space, and must have left nothing open."""
         if self._examination.module is None:
             return
-        stack, state = hit.registers.rsp & -_STACK, self._cpu.state(hit.registers)
+        stack, state = self._addresses.stack_of(hit.registers.sp), self._cpu.state(hit.registers)
         if self._book.held.get(stack) or state.count != self._base:
             self._report_open(stack, state, "on return to user space")
 
@@ -469,12 +470,12 @@ class Context(Check):
 
     def _died(self, hit: Hit) -> None:
         """A task ends: what it held cannot be told from what the next one holds on the same stack."""
-        self._book.held.pop(hit.registers.rsp & -_STACK, None)
+        self._book.held.pop(self._addresses.stack_of(hit.registers.sp), None)
 
     # -- the stack ---------------------------------------------------------------------------------------------
 
     def _is_deep(self, report: Report) -> None:
-        if self._cpu.stack_of(self._cpu.current) == report.address & -_STACK:
+        if self._cpu.stack_of(self._cpu.current) == self._addresses.stack_of(report.address):
             self._deepest = report, self._examination.trace()
 
     def _report_depth(self) -> None:
@@ -484,7 +485,7 @@ class Context(Check):
         self._examination.report(
             "stack-depth",
             Severity.WARNING,
-            f"{report.size} of {_STACK} bytes of the stack are in use",
+            f"{report.size} of {self._addresses.thread_size} bytes of the stack are in use",
             chain=self._examination.chain(trace),
             advice="Allocate large local variables with kmalloc(), and do not recurse.",
         )
@@ -494,8 +495,8 @@ class Context(Check):
     def _trace(self, hit: Hit) -> Trace:
         """The calls that led here; of those by the same call instruction in a frame at the same place the first's will
         do."""
-        watch, rsp = self._examination.box.watch, hit.registers.rsp
-        key = (watch.caller if hit.probe.when & FROM_MODULE else hit.registers.rip), rsp
+        watch, sp = self._examination.box.watch, hit.registers.sp
+        key = (watch.caller if hit.probe.when & FROM_MODULE else hit.registers.pc), sp
         if key not in self._traces:
             self._traces[key] = self._examination.trace(hit, limit=24)
         return self._traces[key]

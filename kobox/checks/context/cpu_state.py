@@ -1,21 +1,21 @@
 """What the CPU may do at a moment: whether it may sleep, and why not.
 
 preempt_count: bits 0-7 preemption off, 8-15 softirq (bit 8: serving, each 0x200: off), 16-19 hard interrupt, 20-23 NMI
-(include/linux/preempt.h); with IF of RFLAGS and the task's depth of RCU read-side sections (CONFIG_PREEMPT_RCU).
+(include/linux/preempt.h); with whether the CPU takes interrupts, and the task's depth of RCU read-side sections
+(CONFIG_PREEMPT_RCU).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kobox.arch.arch import Registers
 from kobox.box.box import Box
 from kobox.box.inspect.objects import Objects
 from kobox.errors import KoboxError
-from kobox.machine.pc import Registers
 
 _PREEMPT, _SOFTIRQ, _HARDIRQ, _NMI = 0xFF, 0xFF00, 0xF0000, 0xF00000
 _SERVING_SOFTIRQ = 0x100
-_IF = 0x200
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Cpu:
         """What holds now."""
         count = self._objects.u32(self._count_at) & 0xFFFFFF
         rcu = self._objects.u32(self.current + self._rcu) if self._rcu else 0
-        return CpuState(count, bool(registers.rflags & _IF), rcu if rcu < 1 << 31 else 0)
+        return CpuState(count, registers.interrupts_enabled, rcu if rcu < 1 << 31 else 0)
 
     def faults_disabled(self) -> bool:
         """Whether the task has disabled page faults, so that copying from user space does not sleep."""

@@ -25,13 +25,15 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from kobox.arch.arch import CallingConvention
 from kobox.checks.module.callsites import CallSite, CodeMap, LocatedCode, call_sites
 from kobox.checks.report.finding import Chain
 from kobox.checks.runner.session import Check, Examination
 from kobox.errors import KoboxError
 from kobox.ko.modulefile import ModuleFile
 
-_ARGUMENTS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
+_RESULT = "result"
+_ARGUMENT = re.compile(r"argument ([1-6])")
 _NOFAIL = 0x8000  # ___GFP_NOFAIL where BTF does not tell (include/linux/gfp_types.h)
 
 
@@ -46,7 +48,7 @@ class FaultTableError(KoboxError, ValueError):
 @dataclass(frozen=True, slots=True)
 class Failure:
     """How a function fails: `text` as the table has it, or "inside FUNCTION" values. `registers` are set to these
-    values; a name of a register as a value is that register's content at the call."""
+    values: "result", or "argument 3" by its number; one of these as a value is that register's content at the call."""
 
     text: str
     registers: tuple[tuple[str, int | str], ...]
@@ -113,26 +115,32 @@ class FaultTable:
 
 
 def parse_failure(text: str) -> Failure:
-    """Read one value of the table: "-ENOMEM", "ERR_PTR(-ENOMEM)", "argument 3", "rcx = -EFAULT", "never". Raises
-    `ValueError`."""
+    """Read one value of the table: "-ENOMEM", "ERR_PTR(-ENOMEM)", "argument 3", "argument 4 = -EFAULT", "never".
+    Raises `ValueError`."""
     if text == "never":
         return Failure(text, ())
     registers: list[tuple[str, int | str]] = []
     for part in text.split(","):
         register, equals, value = part.rpartition("=")
-        register = register.strip() if equals else "rax"
-        if register not in ("rax", "rbx", "r10", "r11", *_ARGUMENTS):
-            raise ValueError(f"{text!r}: no register {register!r}")
+        register = register.strip() if equals else _RESULT
+        if register != _RESULT and not _ARGUMENT.fullmatch(register):
+            raise ValueError(f"{text!r}: neither `result` nor `argument N`: {register!r}")
         registers.append((register, _number(value.strip())))
     return Failure(text, tuple(registers))
+
+
+def _register(calls: CallingConvention, place: str) -> str:
+    """The register that "result" or "argument 3" means."""
+    found = _ARGUMENT.fullmatch(place)
+    return calls.argument_registers[int(found[1]) - 1] if found else calls.result_register
 
 
 def _number(text: str) -> int | str:
     plain = {"NULL": 0, "false": 0, "true": 1}
     if text in plain:
         return plain[text]
-    if found := re.fullmatch(r"argument ([1-6])", text):
-        return _ARGUMENTS[int(found[1]) - 1]
+    if _ARGUMENT.fullmatch(text):
+        return text
     if found := re.fullmatch(r"XA_ERROR\((.+)\)", text):  # include/linux/xarray.h: xa_mk_internal()
         return (int(_number(found[1])) << 2 | 2) & (1 << 64) - 1
     if found := re.fullmatch(r"ERR_PTR\((.+)\)", text):
@@ -327,13 +335,17 @@ class FaultInjection(Check):
         if failure.inside:
             self._fail_inside(failure)
             return
-        values = [(register, machine.register(v) if isinstance(v, str) else v) for register, v in failure.registers]
+        calls = machine.arch.calls
+        values = [
+            (_register(calls, place), machine.register(_register(calls, value)) if isinstance(value, str) else value)
+            for place, value in failure.registers
+        ]
         for register, value in values:
             machine.set_register(register, value)
         if site.tail:
-            machine.return_from_function(machine.register("rax"))
+            machine.return_from_function(machine.result)
         else:
-            machine.set_register("rip", address + site.length)
+            machine.pc = address + site.length
 
     def _fail_inside(self, failure: Failure) -> None:
         assert self._examination is not None
@@ -352,7 +364,7 @@ class FaultInjection(Check):
         number = self._gfp_argument(site.function)
         if number is None:
             return False
-        return bool(self._examination.box.machine.register(_ARGUMENTS[number]) & _NOFAIL)
+        return bool(self._examination.box.machine.argument(number) & _NOFAIL)
 
     def _gfp_argument(self, function: str) -> int | None:
         """Which argument of a function says how memory may be got; None when it has none."""

@@ -21,7 +21,6 @@ from kobox.checks.runner.session import Examination, Trace
 from kobox.errors import KoboxError
 from kobox.machine.watch import Mark
 
-_STACK = 0x4000  # THREAD_SIZE: a stack is aligned to it
 _WORD = (1 << 64) - 1
 _SUFFIXES = ("", "_noprof")
 _ZERO_SIZE = 16  # ZERO_SIZE_PTR: what kmalloc(0) gives
@@ -66,6 +65,7 @@ class Allocations:
         self._examination = examination
         self._box: Box = examination.box
         self._machine = self._box.machine
+        self._addresses = self._machine.arch.addresses
         self._watch = self._box.watch
         self._heap = heap
         self._bad = bad
@@ -101,7 +101,8 @@ class Allocations:
         memory, and what is left of their calls on the stacks of those who allocated them."""
         btf = self._box.symbols.btf
         offsets = btf.offset("page", "_refcount"), btf.offset("page", "page_type"), self._head_offset()
-        pages = [self._machine.translate(stack + at) for stack in self._stacks for at in range(0, _STACK, PAGE)]
+        places = range(0, self._addresses.thread_size, PAGE)
+        pages = [self._machine.translate(stack + at) for stack in self._stacks for at in places]
         return list(
             self._watch.referenced(
                 [(thing.address, thing.address + max(thing.size, 1)) for thing in things],
@@ -155,7 +156,7 @@ class Allocations:
     # -- allocation --------------------------------------------------------------------------------------------
 
     def _allocating(self, hit: Any, row: Allocator) -> None:
-        stack = hit.registers.rsp & -_STACK
+        stack = self._addresses.stack_of(hit.registers.sp)
         if stack in self._open:
             return
         self._heap.look()
@@ -257,7 +258,7 @@ class Allocations:
         if request.old is not None and address == request.old.address:
             self._heap.resize(request.old, request.size, request.slot, zero=request.zero)
             return
-        if not address or (row.kind is not Kind.PERCPU and not _WORD - 4095 > address >= 1 << 63):
+        if not address or (row.kind is not Kind.PERCPU and not self._addresses.kernel_start <= address < _WORD - 4095):
             if request.shift:
                 self._plain.add(request.stack)
                 self._once_more(hit)
@@ -345,10 +346,10 @@ class Allocations:
     def _once_more(self, hit: Any) -> None:
         """Have the allocator called again, with the arguments that the module gave."""
         hit.data = None
-        self._machine.set_register("rsp", hit.registers.rsp)
+        self._machine.sp = hit.registers.sp
         for number, value in enumerate(hit.args):
             hit.set_argument(number, value)
-        self._machine.set_register("rip", hit.probe.address)
+        self._machine.pc = hit.probe.address
 
     def _begin_behalf(self, hit: Any) -> None:
         self._behalf.append(str(hit.probe.where).removesuffix("_noprof"))
@@ -366,7 +367,7 @@ class Allocations:
 
     def _is_gone(self, hit: Any, how: str) -> bool:
         """Whether a function that wants an object gets one that is freed: then that is reported, and it is not run."""
-        thing = self._heap.freed.get(hit.registers.rdi)
+        thing = self._heap.freed.get(hit.registers.argument(0))
         if thing is not None:
             message = f"{how}() gets {thing.what}, which is freed"
             advice = "Free it only when nobody can reach it any more."
@@ -375,7 +376,7 @@ class Allocations:
         return thing is not None
 
     def _ksize(self, hit: Any) -> None:
-        thing = self._heap.live.get(hit.registers.rdi)
+        thing = self._heap.live.get(hit.registers.argument(0))
         if thing is None or thing.kind is Kind.VMALLOC:
             return
         hit.set_result(thing.slot - ROOM)
@@ -392,19 +393,19 @@ class Allocations:
         flags_at, size = names.index("flags"), hit.args[at]
         flags = hit.args[flags_at]
         ctor = hit["ctor"] if "ctor" in names[:6] else 0
-        if "args" in names and hit["args"] >> 63:
+        if "args" in names and self._addresses.is_kernel(hit["args"]):
             with suppress(KoboxError, ValueError):
                 place = hit["args"] + self._box.symbols.btf.offset("kmem_cache_args", "ctor")
                 ctor = int.from_bytes(hit.read(place, 8), "little")
         if "useroffset" in names and hit.probe.where == "kmem_cache_create_usercopy":
-            ctor = int.from_bytes(hit.read(hit.registers.rsp + 8, 8), "little")  # the seventh argument
+            ctor = self._machine.arch.calls.stack_argument(hit.registers, hit.read, 6)
         hit.set_argument(at, size + ROOM)
         hit.set_argument(flags_at, flags | self._unmerged)
         hit.data = size, bool(ctor), bool(flags & self._rcu_typed)
 
     def _created_cache(self, hit: Any) -> None:
         cache = hit.result & _WORD
-        if hit.data is not None and cache >> 63 and cache < _WORD - 4095:
+        if hit.data is not None and self._addresses.kernel_start <= cache < _WORD - 4095:
             self._caches[cache] = hit.data
             self._destroyed.discard(cache)
             self._watch.mark(cache, 1, Mark.WRITTEN)
@@ -419,10 +420,10 @@ class Allocations:
     def _destroy(self, hit: Any) -> None:
         """Before a cache goes, the quarantine must give back what it holds of it: the kernel is made to call
         kmem_cache_free() for each, and each time comes back here."""
-        entry, rsp = hit.probe.address, hit.registers.rsp
-        cache = hit.registers.rdi
+        entry, sp = hit.probe.address, hit.registers.sp
+        cache = hit.registers.argument(0)
         if entry in self._destroying:
-            cache, rsp = self._destroying[entry]
+            cache, sp = self._destroying[entry]
         if entry not in self._destroying and cache in self._destroyed and self._watch.from_module:
             message, advice = (
                 "a cache is destroyed a second time",
@@ -433,13 +434,12 @@ class Allocations:
             return
         held = self._heap.held_of(cache) if cache else []  # it takes NULL too
         if held:
-            self._destroying[entry] = cache, rsp
+            self._destroying[entry] = cache, sp
             self._heap.release(held[0])
-            hit.write(rsp - 8, entry.to_bytes(8, "little"))
-            self._machine.set_register("rsp", rsp - 8)
             hit.set_argument(0, cache)
             hit.set_argument(1, held[0].address)
-            self._machine.set_register("rip", self._box.symbols.address("kmem_cache_free"))
+            function = self._box.symbols.address("kmem_cache_free")
+            self._machine.arch.calls.call(self._machine, function, sp, returns_to=entry)
             return
         if self._destroying.pop(entry, None):
             hit.set_argument(0, cache)
@@ -466,7 +466,7 @@ class Allocations:
         elif self._examination.in_module(address):
             name = self._name_of(address) or "the module's own memory"
             self._bad_free(hit, f"{how}() gets a pointer to {name}", None, "Only what was allocated can be freed.")
-        elif (address ^ hit.registers.rsp) < 0x4000:
+        elif self._addresses.stack_of(address) == self._addresses.stack_of(hit.registers.sp):
             self._bad_free(hit, f"{how}() gets a pointer to the stack", None, "Only what was allocated can be freed.")
         return None
 
@@ -481,7 +481,7 @@ class Allocations:
         hit.skip()
 
     def _kfree(self, hit: Any) -> None:
-        address = hit.registers.rdi
+        address = hit.registers.argument(0)
         if address <= _ZERO_SIZE:
             return
         thing = self._take_back(hit, address, "kfree", (Kind.KMALLOC, Kind.CACHE))
@@ -489,7 +489,7 @@ class Allocations:
             self._quarantine(hit, thing, 0)
 
     def _cache_free(self, hit: Any) -> None:
-        cache, address = hit.registers.rdi, hit.registers.rsi
+        cache, address = hit.registers.argument(0), hit.registers.argument(1)
         thing = self._take_back(hit, address, "kmem_cache_free", (Kind.CACHE,)) if address else None
         if thing is None:
             return
@@ -516,20 +516,20 @@ class Allocations:
         return self._heap.free(thing, self.trace(hit), as_it_is=armed or made)
 
     def _free_bulk(self, hit: Any) -> None:
-        count, array = min(hit.registers.rsi, 4096), hit.registers.rdx
+        count, array = min(hit.registers.argument(1), 4096), hit.registers.argument(2)
         with suppress(ValueError):
             for address in struct.unpack(f"<{count}Q", hit.read(array, 8 * count)):
                 if thing := self._heap.live.get(address):
                     self._heap.forget(thing, self.trace(hit))
 
     def _free_by_rcu(self, hit: Any) -> None:
-        for pointer in (hit.registers.rdi, hit.registers.rsi):
-            if pointer >> 63 and (thing := self._heap.holding(pointer)) and not thing.freed:
+        for pointer in (hit.registers.argument(0), hit.registers.argument(1)):
+            if self._addresses.is_kernel(pointer) and (thing := self._heap.holding(pointer)) and not thing.freed:
                 self._heap.forget(thing, self.trace(hit))  # it may be read until the grace period is over
                 return
 
     def _vfree(self, hit: Any) -> None:
-        address = hit.registers.rdi
+        address = hit.registers.argument(0)
         gone = self._heap.once_at(address) if address and address not in self._heap.live else None
         if gone is not None and gone.address == address:
             self._second_free(hit, gone, "vfree")
@@ -537,7 +537,7 @@ class Allocations:
             self._heap.forget(thing, self.trace(hit))
 
     def _free_page(self, hit: Any) -> None:
-        thing = self._pages.get(hit.registers.rdi)
+        thing = self._pages.get(hit.registers.argument(0))
         if thing is None or (not thing.freed and self._refcount(thing.page) != 1):
             return
         if thing.address in self._heap.freed:
@@ -546,14 +546,14 @@ class Allocations:
             self._put_pages(hit, thing, of_pages=True)
 
     def _free_pages(self, hit: Any) -> None:
-        address = hit.registers.rdi
+        address = hit.registers.argument(0)
         thing = self._take_back(hit, address, "free_pages", (Kind.PAGES,)) if address else None
         if thing is not None and self._refcount(thing.page) == 1:
             self._put_pages(hit, thing, of_pages=False)
 
     def _put_pages(self, hit: Any, thing: Object, *, of_pages: bool) -> None:
         """Into the quarantine; the block that leaves it is freed whole."""
-        if hit.registers.rsi & 0xFFFFFFFF != thing.cache:  # some of it, after split_page()
+        if hit.registers.argument(1) & 0xFFFFFFFF != thing.cache:  # some of it, after split_page()
             self._heap.forget(thing, self.trace(hit))
             return
         instead = self._to_quarantine(hit, thing)
@@ -567,7 +567,7 @@ class Allocations:
         hit.set_argument(1, instead.order)
 
     def _free_exact(self, hit: Any) -> None:
-        address, size = hit.registers.rdi, hit.registers.rsi
+        address, size = hit.registers.argument(0), hit.registers.argument(1)
         thing = self._take_back(hit, address, "free_pages_exact", (Kind.PAGES,)) if address else None
         if thing is None:
             return
@@ -583,12 +583,12 @@ class Allocations:
         hit.set_argument(1, instead.span)
 
     def _folio_put(self, hit: Any) -> None:
-        if (thing := self._pages.get(hit.registers.rdi)) and not thing.freed:
+        if (thing := self._pages.get(hit.registers.argument(0))) and not thing.freed:
             self._heap.forget(thing, self.trace(hit))
 
     def _free_percpu(self, hit: Any) -> None:
         """Of all callers: the kernel may free what a module has allocated, and only here its pointer is known."""
-        pointer = hit.registers.rdi
+        pointer = hit.registers.argument(0)
         thing = self._per_cpu.get(pointer)
         if thing is None:
             there = self._heap.per_cpu_address(pointer)

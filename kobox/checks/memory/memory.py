@@ -216,7 +216,7 @@ class Memory(Check):
             self._wild(report, trace, through)
         if through and report.size > _NEGATIVE and through.startswith("mem"):
             machine = self._box.machine  # it would write over all there is: nothing could be told after it
-            machine.return_from_function(machine.register("rdi"))
+            machine.return_from_function(machine.argument(0))
         return False
 
     def _bad_mark(self, address: int, size: int, writes: bool, mark: int, trace: Trace, through: str) -> None:

@@ -144,6 +144,4 @@ def strings_of(text: bytes, argument: Callable[[int], int]) -> list[tuple[int, i
 
 def _argument(hit: Any, number: int) -> int:
     """An argument of a function with as many as its caller likes. Raises `ValueError` where there is no memory."""
-    if number < 6:
-        return int(hit.args[number])
-    return int.from_bytes(hit.read(hit.registers.rsp + 8 * (number - 5), 8), "little")
+    return int(hit.argument(number))

@@ -176,7 +176,7 @@ class Traced:
             event = processes.step_alone(until, blocks, idle)
             if event is not Event.STOPPED or len(self.addresses) >= _TRACED:
                 return event
-            self.addresses.append(box.machine.register("rip"))
+            self.addresses.append(box.machine.pc)
             # The instruction is counted again when it is executed.
             watch.stop_at(watch.count + 2 if len(self.addresses) < _TRACED else 0)
             return Event.SLICE

@@ -72,7 +72,7 @@ class LeftBehind(Check):
         free the module."""
         if self._module is None:
             return
-        stack_pointer = examination.box.machine.register("rsp")
+        stack_pointer = examination.box.machine.sp
         for one in (*self._pending.callbacks(self._module), *self._pending.interrupted(self._module, stack_pointer)):
             self._report_waiting(one)
 
@@ -80,7 +80,7 @@ class LeftBehind(Check):
         """The memory is still there: ask the kernel what still waits for it."""
         if self._module is None:
             return
-        stack_pointer = examination.box.machine.register("rsp")
+        stack_pointer = examination.box.machine.sp
         waiting, unknown = self._pending.find(self._module, tuple(examination.armed), stack_pointer)
         for what in unknown:
             examination.leave_out(f"what is left behind: {what}")

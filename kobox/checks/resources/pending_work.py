@@ -26,7 +26,6 @@ from kobox.box.inspect.unwind import StackFrame
 from kobox.errors import KoboxError
 
 _PF_EXITING, _PF_KTHREAD = 0x4, 0x200000  # include/linux/sched.h
-_STACK_SIZE = 0x4000
 _WORK_PENDING = 1
 _AWAITED = ("param_attr_show+", "param_attr_store+")  # mod_sysfs_teardown() waits for who is in a parameter's function
 
@@ -54,6 +53,7 @@ class Pending:
         self._box = box
         self._objects: Objects = box.objects
         self._read = box.machine.read
+        self._addresses = box.machine.arch.addresses
 
     def find(
         self, module: LoadedAt, works: tuple[int, ...] = (), stack_pointer: int = 0
@@ -68,7 +68,7 @@ class Pending:
             ("high-resolution timers", lambda: self._hrtimers(mine)),
             ("tasklets", lambda: self._tasklets(mine)),
             ("work items", lambda: self._works(mine, works)),
-            ("threads", lambda: self._tasks(module, mine, stack_pointer & -_STACK_SIZE)),
+            ("threads", lambda: self._tasks(module, mine, self._addresses.stack_of(stack_pointer))),
             ("open files", lambda: self._files(mine)),
         )
         for what, look in looks:
@@ -83,7 +83,7 @@ class Pending:
         try:
             return [
                 one
-                for one in self._tasks(module, _mine(module), stack_pointer & -_STACK_SIZE)
+                for one in self._tasks(module, _mine(module), self._addresses.stack_of(stack_pointer))
                 if one.kind == "task" and not self._reads(one.address)
             ]
         except (KoboxError, ValueError):
@@ -97,7 +97,7 @@ class Pending:
         """The calls of a task that sleeps in the module's code, or of another's that it called; () when none does. The
         task with this stack pointer is the one that runs now."""
         with suppress(KoboxError, ValueError):
-            for found in self._tasks(module, lambda _: False, stack_pointer & -_STACK_SIZE):
+            for found in self._tasks(module, lambda _: False, self._addresses.stack_of(stack_pointer)):
                 return found.frames
         return ()
 
@@ -211,10 +211,10 @@ class Pending:
     def _inside(self, task: int, stack: int, module: LoadedAt) -> tuple[StackFrame, ...]:
         """The calls of a task that sleeps in the module's code; () for all others."""
         at = self._objects.number(task, "task_struct.thread.sp")
-        if not stack <= at < stack + _STACK_SIZE:
+        if not stack <= at < stack + self._addresses.thread_size:
             return ()
         low, high = _span(module)
-        words = self._read(at, stack + _STACK_SIZE - at)
+        words = self._read(at, stack + self._addresses.thread_size - at)
         if low >> 24 == high >> 24 and (low >> 24).to_bytes(5, "little") not in words:
             return ()
         if not any(low <= word < high for word in struct.unpack_from(f"<{len(words) // 8}Q", words)):

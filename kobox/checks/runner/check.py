@@ -261,7 +261,7 @@ class Examiner:
             if (made := machine.progress()) != calls:
                 calls, since = made, now
             elif spent > patience:
-                where = self.box.symbols.describe(machine.register("rip"))
+                where = self.box.symbols.describe(machine.pc)
                 raise BoxHungError(f"a call has not come back after {patience:g} s of CPU time", pc=where)
             elif not faulty:
                 self._longest = max(self._longest[0], burnt), max(self._longest[1], spent)

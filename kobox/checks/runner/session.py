@@ -390,7 +390,7 @@ class Examination:
                     check.linked(self)
 
         def leaves(hit: Any) -> None:
-            if self.module is not None and hit.registers.rdi == self.module.address:
+            if self.module is not None and hit.registers.argument(0) == self.module.address:
                 self._gone = True
                 for check in self.checks:
                     check.leaving(self)
@@ -469,7 +469,7 @@ class Examination:
             running = box.unwinder.walk()
             if any(frame.address in module for frame in running):
                 return self.chain(Trace(running, self.placement)), False
-            asleep = Pending(box).asleep_in(module, box.machine.register("rsp"))
+            asleep = Pending(box).asleep_in(module, box.machine.sp)
         except (KoboxError, ValueError):
             return (), False
         return self.chain(Trace(asleep, self.placement)), bool(asleep)

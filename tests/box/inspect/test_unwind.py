@@ -89,7 +89,7 @@ def test_frames_lie_one_above_the_other_and_return_addresses_below_them(place: t
 
     def look(hit: Any) -> None:
         frames = unwinder.walk(hit.registers)
-        assert frames[0] == (hit.registers.rip, hit.registers.rsp + 8, True)
+        assert frames[0] == (hit.registers.pc, hit.registers.sp + 8, True)
         assert frames[1].address == hit.caller
         for inner, outer in pairwise(frames[:-1]):
             assert int.from_bytes(hit.read(inner.cfa - 8, 8), "little") == outer.address

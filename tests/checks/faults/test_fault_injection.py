@@ -28,13 +28,13 @@ MASK = (1 << 64) - 1
 @pytest.mark.parametrize(
     ("text", "registers"),
     [
-        ("NULL", (("rax", 0),)),
-        ("-ENOMEM", (("rax", -12 & MASK),)),
-        ("ERR_PTR(-ENOENT)", (("rax", -2 & MASK),)),
-        ("-ERESTARTSYS", (("rax", -512 & MASK),)),
-        ("XA_ERROR(-ENOMEM)", (("rax", -46 & MASK),)),
-        ("argument 3", (("rax", "rdx"),)),
-        ("rax = -EFAULT, rdx = 0", (("rax", -14 & MASK), ("rdx", 0))),
+        ("NULL", (("result", 0),)),
+        ("-ENOMEM", (("result", -12 & MASK),)),
+        ("ERR_PTR(-ENOENT)", (("result", -2 & MASK),)),
+        ("-ERESTARTSYS", (("result", -512 & MASK),)),
+        ("XA_ERROR(-ENOMEM)", (("result", -46 & MASK),)),
+        ("argument 3", (("result", "argument 3"),)),
+        ("result = -EFAULT, argument 3 = 0", (("result", -14 & MASK), ("argument 3", 0))),
         ("never", ()),
     ],
 )

@@ -1,0 +1,27 @@
+"""x86-64, put together."""
+
+from __future__ import annotations
+
+from kobox.arch.arch import AddressSpace, Arch
+from kobox.arch.x86_64.registers import SystemV
+
+# Documentation/arch/x86/x86_64/mm.rst: four levels of page tables, without KASLR.
+_ADDRESSES = AddressSpace(
+    kernel_start=1 << 63,
+    bits=48,
+    image_start=0xFFFFFFFF80000000,
+    modules=(0xFFFFFFFFA0000000, 0xFFFFFFFFFF000000),
+    modules_size=1520 << 20,
+    thread_size=16 << 10,
+    hostile=(0x7FFFFFFFF000, 0x800000000000, 0xFFFF888000000000),
+)
+
+X86_64 = Arch(
+    name="x86_64",
+    title="x86-64",
+    elf_machine=62,
+    debian="amd64",
+    gnu="x86_64-linux-gnu",
+    calls=SystemV(),
+    addresses=_ADDRESSES,
+)
