@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from kobox.kmod.depmod import Place, run
+from kobox.kmod.depmod import TreeLocation, run
 from kobox.kmod.index.generate import FILES
 from tests.debian import Kmod, Suite
 
@@ -72,7 +72,7 @@ def differences(kmod: Kmod, root: Path, release: str, scratch: Path) -> tuple[li
     start = time.perf_counter()
     done = kmod.run("depmod", "-b", root, "-o", theirs, release)
     middle = time.perf_counter()
-    run(Place(release, str(root), outdir=str(ours)))
+    run(TreeLocation(release, str(root), outdir=str(ours)))
     end = time.perf_counter()
     assert done.returncode == 0, done.stderr
     below = Path("lib", "modules", release)

@@ -60,7 +60,7 @@ def install(modules: Sequence[Path], root: Path = Path("/"), options: InstallOpt
         from kobox.kmod import depmod
 
         for release in dict.fromkeys(release for release, _, _ in ready):
-            depmod.run(depmod.Place(release, basedir=str(root)))
+            depmod.run(depmod.TreeLocation(release, basedir=str(root)))
     return placed
 
 

@@ -9,7 +9,7 @@ from kobox.kernel.interface import Kernel
 LIVE, COMING, GOING, BUILTIN = "live", "coming", "going", "builtin"
 
 
-class LoadedModule(NamedTuple):
+class ModuleStatus(NamedTuple):
     """A module in the kernel: `size` in bytes, `users` the modules that use it, `address` 0 if it is not told."""
 
     name: str
@@ -21,18 +21,18 @@ class LoadedModule(NamedTuple):
     taint: str
 
 
-def loaded_modules(kernel: Kernel) -> list[LoadedModule]:
+def loaded_modules(kernel: Kernel) -> list[ModuleStatus]:
     """The modules of /proc/modules, the last loaded first. Raises `OSError`."""
     return [_parse(line) for line in kernel.read_text("/proc/modules").splitlines() if line]
 
 
-def _parse(line: str) -> LoadedModule:
+def _parse(line: str) -> ModuleStatus:
     words = line.split()
     name, size, refcount, users, state, address = words[:6]
     names = tuple(user for user in users.split(",") if user not in ("-", "", "[permanent]"))
     count = int(refcount) if refcount.lstrip("-").isdigit() else -1
     taint = words[6].strip("()") if len(words) > 6 else ""
-    return LoadedModule(
+    return ModuleStatus(
         name, int(size), count, names, state.lower().replace("loading", COMING), int(address, 16), taint
     )
 

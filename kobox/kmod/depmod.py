@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 from kobox.kmod.config.depmod_d import SearchConfig
 from kobox.kmod.config.directories import MODULE_DIRECTORY
-from kobox.kmod.index.generate import KernelSymbols, Outcome, Request, depmod, write
+from kobox.kmod.index.generate import DepmodRequest, DepmodResult, depmod
+from kobox.kmod.index.kernel_symbols import KernelSymbols
+from kobox.kmod.index.write import write
 
 
-class Place(NamedTuple):
+class TreeLocation(NamedTuple):
     """Where a tree is: `basedir` the root, `moduledir` below it, and `outdir` another root for what is written."""
 
     release: str
@@ -32,7 +34,7 @@ class Place(NamedTuple):
 
 
 def run(
-    place: Place,
+    place: TreeLocation,
     *,
     config_paths: tuple[str, ...] = (),
     files: tuple[str, ...] = (),
@@ -42,9 +44,9 @@ def run(
     symbol_prefix: str = "",
     warn_duplicates: bool = False,
     tell_uses: bool = False,
-) -> Outcome:
+) -> DepmodResult:
     """Make the indexes and, unless it is a dry run, write them. Raises `OSError`, `KoboxError`."""
-    request = Request(
+    request = DepmodRequest(
         place.directory,
         SearchConfig.load(place.release, config_paths),
         files,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from kobox.kernel import sysfs_modules as loaded
 from kobox.kernel.interface import Kernel
-from kobox.kernel.sysfs_modules import LoadedModule
+from kobox.kernel.sysfs_modules import ModuleStatus
 
 
-def lsmod(kernel: Kernel) -> list[LoadedModule]:
+def lsmod(kernel: Kernel) -> list[ModuleStatus]:
     """The loaded modules, the last first; sizes and users as /sys/module tells them. Raises `OSError`."""
     found = []
     for module in loaded.loaded_modules(kernel):
@@ -17,7 +17,7 @@ def lsmod(kernel: Kernel) -> list[LoadedModule]:
     return found
 
 
-def table(modules: list[LoadedModule]) -> str:
+def table(modules: list[ModuleStatus]) -> str:
     """The table that lsmod prints."""
     lines = ["Module                  Size  Used by"]
     for module in modules:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 BUILTIN_PATH = "(builtin)"
 
 
-class Report(NamedTuple):
+class ModinfoReport(NamedTuple):
     """One module's facts: `fields` are the strings of its file in their order, parameters and signature apart.
 
     Parameters come as modinfo lists them, the last of the file first; `types` are the bare `parmtype` strings.
@@ -39,7 +39,7 @@ class Report(NamedTuple):
         return [value for name, value in (*self.fields, *self.signature) if name.lower() == wanted]
 
 
-def modinfo(tree: ModuleTree, module: str, *, by_name: bool = False) -> list[Report]:
+def modinfo(tree: ModuleTree, module: str, *, by_name: bool = False) -> list[ModinfoReport]:
     """The reports for a module's file, its name, or an alias (which may stand for several).
 
     Raises `ModuleNotFoundInTreeError`, `ModuleFormatError`, `OSError`.
@@ -64,7 +64,7 @@ def is_file(module: str) -> bool:
     return ("/" in module or module.endswith(".ko") or ".ko." in module) and os.path.isfile(module)
 
 
-def _of_name(tree: ModuleTree, name: str) -> Report:
+def _of_name(tree: ModuleTree, name: str) -> ModinfoReport:
     entry = tree.entry(name)
     if entry:
         return of_file(entry.path)
@@ -79,7 +79,7 @@ def _of_name(tree: ModuleTree, name: str) -> Report:
     return _report(name, BUILTIN_PATH, info, ())
 
 
-def of_file(path: str) -> Report:
+def of_file(path: str) -> ModinfoReport:
     """The report for a module file."""
     from kobox.ko.modulefile import ModuleFile
 
@@ -91,9 +91,9 @@ def of_file(path: str) -> Report:
     return _report(module.name, path, module.modinfo, signature)
 
 
-def _report(name: str, path: str, info: Modinfo, signature: tuple[tuple[str, str], ...]) -> Report:
+def _report(name: str, path: str, info: Modinfo, signature: tuple[tuple[str, str], ...]) -> ModinfoReport:
     fields = tuple((key, value) for key, value in info if key not in ("parm", "parmtype"))
-    return Report(name, path, fields, info.parameters[::-1], info.all("parmtype"), signature)
+    return ModinfoReport(name, path, fields, info.parameters[::-1], info.all("parmtype"), signature)
 
 
 def signature_fields(module: object) -> tuple[tuple[str, str], ...]:

@@ -21,8 +21,9 @@ from kobox.kernel.interface import InitFlags, Kernel
 from kobox.kmod import insmod as inserting
 from kobox.kmod import parameters as syntax
 from kobox.kmod import rmmod as removing
-from kobox.kmod.module_tree import Match, ModuleTree
-from kobox.kmod.resolve import ABSENT, BUILTIN, INSTALL, Plan, Step, not_found
+from kobox.kmod.module_tree import ModuleTree
+from kobox.kmod.plan import ABSENT, BUILTIN, INSTALL, LoadPlan, LoadStep, Match
+from kobox.kmod.resolve import not_found
 from kobox.ko.name import canonical, from_path
 
 # Commands that only say yes or no: what they are there for is known without a shell.
@@ -33,7 +34,7 @@ _NO = frozenset({"/bin/false", "/usr/bin/false", "false"})
 class Loaded(NamedTuple):
     """What modprobe did: the plan, the modules that it loaded, and those of the plan that were there before."""
 
-    plan: Plan
+    plan: LoadPlan
     loaded: tuple[str, ...]
     present: tuple[str, ...]
 
@@ -88,7 +89,7 @@ def modprobe(
 class _Execution:
     """One run through a plan."""
 
-    def __init__(self, kernel: Kernel, plan: Plan, options: Options) -> None:
+    def __init__(self, kernel: Kernel, plan: LoadPlan, options: Options) -> None:
         self._kernel = kernel
         self._plan = plan
         self._options = options
@@ -110,9 +111,9 @@ class _Execution:
                     raise
         return Loaded(self._plan, tuple(self._loaded), (*sorted(skip), *self._present))
 
-    def _needed(self, skip: set[str]) -> Iterable[Step]:
+    def _needed(self, skip: set[str]) -> Iterable[LoadStep]:
         """The steps up to each module asked for, without those of a module that is there already."""
-        group: list[Step] = []
+        group: list[LoadStep] = []
         for step in self._plan.steps:
             group.append(step)
             if step.module in self._plan.modules:
@@ -128,7 +129,7 @@ class _Execution:
             if module in skip or module in builtin:
                 raise ModuleLoadError(errno.EEXIST, f"could not insert '{module}'", module=module)
 
-    def _do(self, step: Step) -> None:
+    def _do(self, step: LoadStep) -> None:
         options, kernel = self._options, self._kernel
         if step.action == BUILTIN or step.blacklisted:
             return

@@ -13,31 +13,16 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from typing import NamedTuple
 
 from kobox.kmod.config.directories import MODULE_DIRECTORY
 from kobox.kmod.config.modprobe_d import Config, Softdep
 from kobox.kmod.index.trie import Index, Value
-from kobox.kmod.resolve import Plan, Planner
+from kobox.kmod.plan import IndexEntry, LoadPlan, Match
+from kobox.kmod.resolve import Planner
 from kobox.ko.name import canonical_alias, from_path
 
 # Names whose modules are kept in mind: more than a machine has devices.
 _REMEMBERED = 4096
-
-
-class Match(NamedTuple):
-    """A module that a name stands for. `alias` is what led to it, "" if that is its own name."""
-
-    module: str
-    alias: str
-    builtin: bool = False
-
-
-class Entry(NamedTuple):
-    """A module's line in modules.dep: its absolute path, and the names of what it needs in the order to load them."""
-
-    path: str
-    dependencies: tuple[str, ...]
 
 
 class ModuleTree:
@@ -50,7 +35,7 @@ class ModuleTree:
         self.directory = directory.rstrip("/") or "/"
         self._given = config if config is not None else Config()
         self._indexes: dict[str, Index | None] = {}
-        self._entries: dict[str, Entry | None] = {}
+        self._entries: dict[str, IndexEntry | None] = {}
         self._lookups: dict[str, list[Match]] = {}
 
     @classmethod
@@ -112,7 +97,7 @@ class ModuleTree:
             or self._matches("modules.builtin.alias", key, builtin=True)
         )
 
-    def entry(self, module: str) -> Entry | None:
+    def entry(self, module: str) -> IndexEntry | None:
         """Where a module is and what it needs, None if modules.dep does not know it."""
         if module not in self._entries:
             values = self._search("modules.dep", module)
@@ -136,7 +121,7 @@ class ModuleTree:
         use_blacklist: bool = False,
         ignore_commands: bool = False,
         repeated: bool = False,
-    ) -> Plan:
+    ) -> LoadPlan:
         """What to do to load what a name stands for, in order, each step with its reason.
 
         A name beginning with `/`, `./` or `../` is the path of a module file; it needs what the tree's module of that
@@ -157,9 +142,9 @@ class ModuleTree:
         """The absolute path for a path of modules.dep."""
         return relative if relative.startswith("/") else f"{self.directory}/{relative}"
 
-    def _parse_entry(self, line: str) -> Entry:
+    def _parse_entry(self, line: str) -> IndexEntry:
         path, _, rest = line.partition(":")
-        return Entry(self.path_of(path), tuple(map(from_path, reversed(rest.split()))))
+        return IndexEntry(self.path_of(path), tuple(map(from_path, reversed(rest.split()))))
 
     def _from_config(self, key: str) -> list[Match]:
         aliases = self.config.aliases

@@ -7,93 +7,70 @@ Before a module come its dependencies (what they need first), before each of tho
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import Protocol
 
-from kobox.errors import KoboxError
+from kobox.kmod.config.modprobe_d import Config, Softdep
+from kobox.kmod.plan import (
+    ABSENT,
+    BUILTIN,
+    INSMOD,
+    INSTALL,
+    ForbiddenModuleError,
+    IndexEntry,
+    LoadPlan,
+    LoadStep,
+    Match,
+    ModuleNotFoundInTreeError,
+)
 from kobox.ko.name import canonical, from_path
 
-if TYPE_CHECKING:
-    from kobox.kmod.module_tree import Match, ModuleTree
 
-INSMOD, BUILTIN, INSTALL, ABSENT = "insmod", "builtin", "install", "absent"
+class Tree(Protocol):
+    """What the planner asks a module tree (`kobox.kmod.module_tree.ModuleTree`)."""
 
-
-class ModuleNotFoundInTreeError(KoboxError, LookupError):
-    """No module is known by that name. `name` is it, `suggestions` are names much like it."""
-
-    def __init__(self, message: str, *, name: str, suggestions: tuple[str, ...] = (), hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.name = name
-        self.suggestions = suggestions
-
-
-class ForbiddenModuleError(KoboxError):
-    """The configuration does not let a module be loaded. `module` is the one, `wanted_by` what needs it."""
-
-    def __init__(self, module: str, wanted_by: str) -> None:
-        needed = f", which {wanted_by} needs," if wanted_by != module else ""
-        super().__init__(
-            f"module {module}{needed} is not allowed by the configuration",
-            hint="See the `forbid` and `allow` lines of modprobe.d.",
-        )
-        self.module = module
-        self.wanted_by = wanted_by
-
-
-class Step(NamedTuple):
-    """One step: what to do (`insmod`, `builtin`, `install`, `absent`), to which module, and why.
-
-    `path` is the module's file; `options` the parameters from the configuration, and `parameters` those that were
-    asked for, in the kernel's own syntax; `command` the install command. A step that is not `required` may fail.
-    """
-
-    action: str
-    module: str
-    path: str
-    options: str
-    parameters: str
-    command: str
-    reason: str
-    required: bool
-    blacklisted: bool = False
+    directory: str
 
     @property
-    def argument(self) -> str:
-        """The parameter string for the kernel: the configuration's, then those asked for, which win."""
-        return f"{self.options} {self.parameters}" if self.options else self.parameters
+    def config(self) -> Config:
+        """The configuration of modprobe."""
 
-    def __str__(self) -> str:
-        """The line that `modprobe --show-depends` prints."""
-        if self.action == BUILTIN:
-            return f"builtin {self.module}"
-        if self.action == INSTALL:
-            return f"install {self.command} {self.argument}"
-        return f"{self.action} {self.path} {self.argument}"
+    @property
+    def softdeps(self) -> Mapping[str, Softdep]:
+        """The soft dependencies of each module."""
 
+    @property
+    def missing(self) -> bool:
+        """Whether there is no modules.dep.bin."""
 
-class Plan(NamedTuple):
-    """The steps that load what a name stands for, in order, and the modules that it stands for."""
+    def lookup(self, name: str) -> list[Match]:
+        """Every module that a name stands for."""
 
-    name: str
-    modules: tuple[str, ...]
-    steps: tuple[Step, ...]
+    def entry(self, module: str) -> IndexEntry | None:
+        """A module's line in modules.dep."""
+
+    def is_builtin(self, module: str) -> bool:
+        """Whether the module is part of the kernel's image."""
+
+    def names(self) -> list[str]:
+        """The names of all modules that have a file."""
 
 
 class Planner:
     """Makes the plan for one name."""
 
-    def __init__(self, tree: ModuleTree, *, use_blacklist: bool, ignore_commands: bool, repeated: bool) -> None:
+    def __init__(self, tree: Tree, *, use_blacklist: bool, ignore_commands: bool, repeated: bool) -> None:
         self._tree = tree
         self._config = tree.config
         self._use_blacklist = use_blacklist
         self._ignore_commands = ignore_commands
         self._repeated = repeated
         self._limited = bool(self._config.forbidden or self._config.allowed)
-        self._steps: list[Step] = []
+        self._steps: list[LoadStep] = []
         self._visited: set[str] = set()
         self._placed: set[str] = set()
 
-    def plan(self, name: str, parameters: str) -> Plan:
+    def plan(self, name: str, parameters: str) -> LoadPlan:
         """The plan for a name. Raises as `ModuleTree.resolve` does."""
         if name.startswith(("/", "./", "../")):
             return self._plan_file(name, parameters)
@@ -107,14 +84,14 @@ class Planner:
             self._visited.clear()
             self._placed.clear()
             self._request(match, name, parameters)
-        return Plan(name, tuple(match.module for match in matches), tuple(self._steps))
+        return LoadPlan(name, tuple(match.module for match in matches), tuple(self._steps))
 
-    def _plan_file(self, name: str, parameters: str) -> Plan:
+    def _plan_file(self, name: str, parameters: str) -> LoadPlan:
         """The file itself is loaded; what its module needs is what the tree knows of a module of that name."""
         os.stat(name)
         path, module = os.path.join(os.getcwd(), name), from_path(name)
         if module in self._config.blacklist and self._use_blacklist:
-            return Plan(name, (module,), (Step(ABSENT, module, "", "", "", "", "blacklisted", False, True),))
+            return LoadPlan(name, (module,), (LoadStep(ABSENT, module, "", "", "", "", "blacklisted", False, True),))
         if not self._config.is_allowed(module):
             raise ForbiddenModuleError(module, module)
         self._add(module, "asked for", True, "", parameters, self._ignore_commands)
@@ -124,13 +101,13 @@ class Planner:
             else step
             for step in self._steps
         ]
-        return Plan(name, (module,), tuple(steps))
+        return LoadPlan(name, (module,), tuple(steps))
 
     def _request(self, match: Match, name: str, parameters: str) -> None:
         by_alias = bool(match.alias)
         reason = f"{name} is an alias of it" if by_alias else "asked for"
         if match.module in self._config.blacklist and (by_alias or self._use_blacklist):
-            self._steps.append(Step(ABSENT, match.module, "", "", "", "", "blacklisted", False, True))
+            self._steps.append(LoadStep(ABSENT, match.module, "", "", "", "", "blacklisted", False, True))
             return
         if match.builtin or (not self._tree.entry(match.module) and self._tree.is_builtin(match.module)):
             self._builtin(match.module, reason, True)
@@ -183,7 +160,7 @@ class Planner:
     def _builtin(self, module: str, reason: str, required: bool) -> None:
         if module not in self._visited:
             self._visited.add(module)
-            self._steps.append(Step(BUILTIN, module, "", "", "", "", reason, required))
+            self._steps.append(LoadStep(BUILTIN, module, "", "", "", "", reason, required))
 
     def _place(
         self, module: str, reason: str, required: bool, alias: str, parameters: str, ignore_commands: bool
@@ -195,18 +172,20 @@ class Planner:
         command = "" if ignore_commands else self._command(module)
         entry = self._tree.entry(module)
         if command:
-            step = Step(INSTALL, module, entry.path if entry else "", options, parameters, command, reason, required)
+            step = LoadStep(
+                INSTALL, module, entry.path if entry else "", options, parameters, command, reason, required
+            )
         elif entry:
-            step = Step(INSMOD, module, entry.path, options, parameters, "", reason, required)
+            step = LoadStep(INSMOD, module, entry.path, options, parameters, "", reason, required)
         else:
-            step = Step(ABSENT, module, "", options, parameters, "", reason, required)
+            step = LoadStep(ABSENT, module, "", options, parameters, "", reason, required)
         self._steps.append(step)
 
     def _command(self, module: str) -> str:
         return next((command for name, command in self._config.installs if name == module), "")
 
 
-def not_found(tree: ModuleTree, name: str) -> ModuleNotFoundInTreeError:
+def not_found(tree: Tree, name: str) -> ModuleNotFoundInTreeError:
     """The error for a name that nothing is known by, with the most useful advice there is."""
     message = f"Module {name} not found in directory {tree.directory}"
     if tree.missing:
@@ -226,9 +205,10 @@ def not_found(tree: ModuleTree, name: str) -> ModuleNotFoundInTreeError:
     return ModuleNotFoundInTreeError(message, name=name, suggestions=near, hint=hint)
 
 
-def _stray_file(tree: ModuleTree, name: str) -> str:
+def _stray_file(tree: Tree, name: str) -> str:
     """A module file of this name that the indexes don't know."""
-    from kobox.kmod.config.depmod_d import SearchConfig, find_modules
+    from kobox.kmod.config.depmod_d import SearchConfig
+    from kobox.kmod.index.module_files import find_modules
 
     try:
         found = find_modules(tree.directory, SearchConfig())

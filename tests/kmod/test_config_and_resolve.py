@@ -13,7 +13,7 @@ from kobox.kmod.config.directories import config_files
 from kobox.kmod.config.modprobe_d import Config, ConfigReader, Softdep
 from kobox.kmod.index.trie import IndexFormatError
 from kobox.kmod.module_tree import ModuleTree
-from kobox.kmod.resolve import ForbiddenModuleError, ModuleNotFoundInTreeError
+from kobox.kmod.plan import ForbiddenModuleError, ModuleNotFoundInTreeError
 from tests.kmod_fixtures import Tree
 
 

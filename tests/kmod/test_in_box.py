@@ -21,7 +21,7 @@ from kobox.kmod.insmod import insmod
 from kobox.kmod.lsmod import lsmod, table
 from kobox.kmod.modprobe import CommandFailedError, Options, modprobe, remove
 from kobox.kmod.module_tree import ModuleTree
-from kobox.kmod.resolve import ForbiddenModuleError
+from kobox.kmod.plan import ForbiddenModuleError
 from kobox.kmod.rmmod import rmmod
 from tests.building import BuiltTestModules
 

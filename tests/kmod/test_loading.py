@@ -15,7 +15,7 @@ from kobox.kmod.lsmod import lsmod, table
 from kobox.kmod.modprobe import CommandFailedError, Options, modprobe, remove
 from kobox.kmod.module_tree import ModuleTree
 from kobox.kmod.parameters import join, join_arguments
-from kobox.kmod.resolve import ForbiddenModuleError, ModuleNotFoundInTreeError
+from kobox.kmod.plan import ForbiddenModuleError, ModuleNotFoundInTreeError
 from kobox.kmod.rmmod import rmmod
 from tests.kmod.small_kernel import SmallKernel
 from tests.kmod_fixtures import Tree

@@ -126,9 +126,10 @@ def tree_of(image: KernelImage) -> ModuleTree:
 
 def _make_indexes(modules: Path, release: str) -> None:
     from kobox.kmod.config.depmod_d import SearchConfig
-    from kobox.kmod.index.generate import Request, depmod, write
+    from kobox.kmod.index.generate import DepmodRequest, depmod
+    from kobox.kmod.index.write import write
 
-    outcome = depmod(Request(os.fspath(modules), SearchConfig.load(release, ()), use_cache=False))
+    outcome = depmod(DepmodRequest(os.fspath(modules), SearchConfig.load(release, ()), use_cache=False))
     write(outcome, os.fspath(modules))
 
 

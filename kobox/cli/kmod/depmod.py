@@ -16,7 +16,7 @@ from kobox.cli.kmod.front import (
 from kobox.errors import KoboxError
 
 if TYPE_CHECKING:
-    from kobox.kmod.index.generate import KernelSymbols
+    from kobox.kmod.index.kernel_symbols import KernelSymbols
 
 OPTIONS = (
     Option(("all",), "a"),
@@ -84,11 +84,11 @@ def main(argv: list[str], prog: str) -> int:
 
 
 def _run(messages: Messages, options: list[tuple[str, str]], release: str, files: list[str]) -> int:
-    from kobox.kmod.depmod import Place, run
+    from kobox.kmod.depmod import TreeLocation, run
     from kobox.kmod.index.generate import DependencyCycleError
 
     values = dict(options)
-    place = Place(
+    place = TreeLocation(
         release, values.get("basedir", ""), values.get("moduledir", "") or "/lib/modules", values.get("outdir", "")
     )
     try:
@@ -139,7 +139,7 @@ def _run(messages: Messages, options: list[tuple[str, str]], release: str, files
 
 
 def _kernel_symbols(messages: Messages, values: dict[str, str]) -> KernelSymbols | None:
-    from kobox.kmod.index.generate import KernelSymbols
+    from kobox.kmod.index.kernel_symbols import KernelSymbols
 
     symbols = None
     for option, load in (("symvers", KernelSymbols.from_symvers), ("filesyms", KernelSymbols.from_system_map)):

@@ -14,7 +14,7 @@ from kobox.cli.kmod.front import (
     write_json,
 )
 from kobox.errors import KoboxError
-from kobox.kmod.modinfo import Report, describe, is_file, modinfo, of_file
+from kobox.kmod.modinfo import ModinfoReport, describe, is_file, modinfo, of_file
 
 OPTIONS = (
     Option(("author",), "a"),
@@ -124,7 +124,7 @@ class _Printer:
         self._field = field
         self._end = end
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, report: ModinfoReport) -> None:
         if self._field:
             write("".join(value + self._end for value in report.all(self._field)))
         else:
@@ -137,7 +137,7 @@ def _printer(field: str, chosen: set[str]) -> _Printer | None:
 
 def _reports(
     messages: Messages, place: tuple[str, str], modules: list[str], by_name: bool, printer: _Printer | None
-) -> tuple[list[Report], int]:
+) -> tuple[list[ModinfoReport], int]:
     status = 0
     found = []
     for module in modules:
@@ -159,7 +159,7 @@ def _text_of(module: str, error: KoboxError | OSError) -> str:
     return text_of(error)
 
 
-def _of(module: str, place: tuple[str, str], by_name: bool) -> list[Report]:
+def _of(module: str, place: tuple[str, str], by_name: bool) -> list[ModinfoReport]:
     """The reports for a file, or for a name in the tree of this (release, root), which a file's path does without."""
     if not by_name and is_file(module):
         return [of_file(os.path.join(os.getcwd(), module))]
@@ -169,7 +169,7 @@ def _of(module: str, place: tuple[str, str], by_name: bool) -> list[Report]:
     return modinfo(ModuleTree.of(release_or_own(release), root=root), module, by_name=by_name)
 
 
-def _whole(report: Report, end: str) -> str:
+def _whole(report: ModinfoReport, end: str) -> str:
     """All fields: `key:` padded to 16 columns, or `key=value` when they end with NUL."""
     lines = []
     if report.path == "(builtin)":
@@ -186,11 +186,11 @@ def _line(key: str, value: str, end: str, *, always: bool = False) -> str:
     return f"{key + ':':<16}{value}{end}"
 
 
-def _is_known(field: str, reports: list[Report]) -> bool:
+def _is_known(field: str, reports: list[ModinfoReport]) -> bool:
     return field.lower() in KNOWN_FIELDS or not reports or any(report.all(field) for report in reports)
 
 
-def _unknown(field: str, reports: list[Report]) -> str:
+def _unknown(field: str, reports: list[ModinfoReport]) -> str:
     from difflib import get_close_matches
 
     names = sorted({*KNOWN_FIELDS, *(key for report in reports for key, _ in report.fields)})
@@ -198,7 +198,7 @@ def _unknown(field: str, reports: list[Report]) -> str:
     return f"no field '{field}'" + (f"\nDid you mean {near[0]}?" if near else f"\nFields are: {' '.join(names)}")
 
 
-def _as_json(report: Report) -> dict[str, object]:
+def _as_json(report: ModinfoReport) -> dict[str, object]:
     fields: dict[str, list[str]] = {}
     for key, value in report.fields:
         fields.setdefault(key, []).append(value)

@@ -20,8 +20,8 @@ from kobox.cli.kmod.front import (
 )
 from kobox.errors import KernelError, KoboxError
 from kobox.kmod.config import modprobe_d as configuration
-from kobox.kmod.module_tree import Match, ModuleTree
-from kobox.kmod.resolve import ABSENT, ModuleNotFoundInTreeError, Plan
+from kobox.kmod.module_tree import ModuleTree
+from kobox.kmod.plan import ABSENT, LoadPlan, Match, ModuleNotFoundInTreeError
 from kobox.ko.name import from_path
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class _Run:
             self._messages.error(str(error))
         return 1
 
-    def _plan(self, name: str, words: list[str]) -> Plan:
+    def _plan(self, name: str, words: list[str]) -> LoadPlan:
         from kobox.kmod.parameters import join_arguments
 
         return self._tree.resolve(

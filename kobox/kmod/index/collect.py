@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from kobox.kmod.index import native_core as native
-from kobox.kmod.index.facts_cache import Memory
+from kobox.kmod.index.facts_cache import FactsCache
 from kobox.kmod.index.module_facts import ERROR, NOTHING, Facts, read_facts
-
-if TYPE_CHECKING:
-    from kobox.kmod.config.depmod_d import Candidate
-    from kobox.kmod.index.generate import Request
+from kobox.kmod.index.module_files import Candidate
 
 # Fewer than this are read faster than a thread starts.
 _WORTH_A_THREAD = 8
@@ -37,13 +34,13 @@ class _Known(NamedTuple):
     facts: Facts
 
 
-def collect(modules: Sequence[Candidate], request: Request) -> Gathered:
-    """Read every module or, in a quick run, what must be read of them, and remember it for the next one."""
+def collect(modules: Sequence[Candidate], directory: str, *, use_cache: bool) -> Gathered:
+    """Read every module; with `use_cache` only those that changed since the last such run on this directory."""
     files = [module.file for module in modules]
-    if not (request.quick and request.use_cache):
+    if not use_cache:
         return Gathered(read_all(files), len(files))
-    memory = Memory(request.directory)
-    known = _load(memory)
+    cache = FactsCache(directory)
+    known = _load(cache)
     paths = native.joined(files)
     stamps = b"".join([module.stamp for module in modules])
     if known and known.paths == paths and known.stamps == stamps:
@@ -55,7 +52,7 @@ def collect(modules: Sequence[Candidate], request: Request) -> Gathered:
     found = read_all([files[number] for number in missing])
     chosen = [(found, next(fresh)) if place is None or not known else (known.facts, place) for place in taken]
     facts = Facts.join(chosen)
-    _store(memory, files, stamps, facts)
+    _store(cache, files, stamps, facts)
     return Gathered(facts, len(missing))
 
 
@@ -102,8 +99,8 @@ def _places(known: _Known | None) -> dict[tuple[str, bytes], int]:
     return {key: place for place, key in enumerate(zip(paths, stamps, strict=True))}
 
 
-def _load(memory: Memory) -> _Known | None:
-    data = memory.load()
+def _load(cache: FactsCache) -> _Known | None:
+    data = cache.load()
     if data is None:
         return None
     count, size = struct.unpack_from("=II", data)
@@ -113,7 +110,7 @@ def _load(memory: Memory) -> _Known | None:
     return _Known(data[paths_at:facts_at], data[8:paths_at], facts) if facts.count == count else None
 
 
-def _store(memory: Memory, files: Sequence[str], stamps: bytes, facts: Facts) -> None:
+def _store(cache: FactsCache, files: Sequence[str], stamps: bytes, facts: Facts) -> None:
     """Remember what could be read."""
     nothing = bytes(native.STAMP)
     unreadable = dict(facts.having(ERROR))
@@ -126,4 +123,4 @@ def _store(memory: Memory, files: Sequence[str], stamps: bytes, facts: Facts) ->
         stamps = b"".join([stamps[native.STAMP * n : native.STAMP * (n + 1)] for n in kept])
         facts = Facts.join([(facts, n) for n in kept])
     paths = native.joined([files[n] for n in kept])
-    memory.store(b"".join([struct.pack("=II", len(kept), len(paths)), stamps, paths, facts.packed]))
+    cache.store(b"".join([struct.pack("=II", len(kept), len(paths)), stamps, paths, facts.packed]))

@@ -24,7 +24,7 @@ def cache_root() -> str:
     return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "kobox", "depmod")
 
 
-class Memory:
+class FactsCache:
     """What is remembered of one tree."""
 
     def __init__(self, directory: str) -> None:

@@ -18,12 +18,13 @@ from functools import cached_property
 from itertools import islice
 from typing import NamedTuple
 
-from kobox.atomic_file import write_files
 from kobox.errors import KoboxError
-from kobox.kmod.config.depmod_d import Candidate, SearchConfig, find_modules, given_modules
+from kobox.kmod.config.depmod_d import SearchConfig
 from kobox.kmod.index import collect
 from kobox.kmod.index import native_core as native
+from kobox.kmod.index.kernel_symbols import KernelSymbols
 from kobox.kmod.index.module_facts import ALIASES, EXPORTS, NEEDS, SOFTDEPS, WEAKDEPS, Facts
+from kobox.kmod.index.module_files import Candidate, find_modules, given_modules
 from kobox.kmod.index.trie import build, encode_value
 from kobox.ko.modinfo import parse_builtin
 from kobox.ko.name import canonical_alias, from_path
@@ -56,37 +57,7 @@ class DependencyCycleError(KoboxError):
         self.cycles = cycles
 
 
-class KernelSymbols(NamedTuple):
-    """What the kernel itself exports, by System.map (without CRCs) or Module.symvers (with them)."""
-
-    crcs: Mapping[bytes, int]
-    has_crcs: bool
-
-    @classmethod
-    def from_system_map(cls, path: str) -> KernelSymbols:
-        """Read `ADDRESS TYPE __ksymtab_NAME` lines. Raises `OSError`."""
-        found = {}
-        for line in _read(path).splitlines():
-            words = line.split()
-            if len(words) >= 3 and words[2].startswith(b"__ksymtab_"):
-                found[words[2][10:]] = 0
-        return cls(found, False)
-
-    @classmethod
-    def from_symvers(cls, path: str) -> KernelSymbols:
-        """Read `0xCRC NAME vmlinux ...` lines. Raises `OSError`."""
-        found = {}
-        for line in _read(path).splitlines():
-            words = line.split()
-            if len(words) >= 3 and words[2] == b"vmlinux":
-                try:
-                    found[words[1]] = int(words[0], 16)
-                except ValueError:
-                    continue
-        return cls(found, True)
-
-
-class Outcome(NamedTuple):
+class DepmodResult(NamedTuple):
     """What a run of depmod made. `files` maps file names to their content, in the order of `FILES`.
 
     `read` counts the module files that were opened (fewer than `modules` in an incremental run); `unreadable` tells
@@ -102,7 +73,7 @@ class Outcome(NamedTuple):
     uses: tuple[str, ...] = ()
 
 
-class Request(NamedTuple):
+class DepmodRequest(NamedTuple):
     """What depmod is to do.
 
     `directory` is the tree (`/lib/modules/RELEASE`); `files` names single modules instead of searching. `quick` lets
@@ -124,7 +95,7 @@ class Request(NamedTuple):
     tell_uses: bool = False
 
 
-def depmod(request: Request) -> Outcome:
+def depmod(request: DepmodRequest) -> DepmodResult:
     """Make all indexes of a tree; nothing is written (see `write`). Raises `OSError`, `KoboxError`."""
     import gc
 
@@ -138,19 +109,19 @@ def depmod(request: Request) -> Outcome:
             gc.enable()
 
 
-def _depmod(request: Request) -> Outcome:
+def _depmod(request: DepmodRequest) -> DepmodResult:
     if request.files:
         candidates = given_modules(request.directory, request.files, request.search)
     else:
         candidates = find_modules(request.directory, request.search, want_stamps=request.quick)
     warnings: list[str] = list(request.search.problems)
     modules = _in_order(candidates, request.directory, warnings)
-    gathered = collect.collect(modules, request)
+    gathered = collect.collect(modules, request.directory, use_cache=request.quick and request.use_cache)
     tree = _Tree(modules, gathered.facts, request)
     files = tree.files(warnings)
     uses = tree.uses() if request.tell_uses else ()
     kept = {name: files[name] for name in FILES}
-    return Outcome(kept, len(modules), gathered.read, tuple(gathered.facts.errors()), tuple(warnings), uses)
+    return DepmodResult(kept, len(modules), gathered.read, tuple(gathered.facts.errors()), tuple(warnings), uses)
 
 
 def _in_order(candidates: list[Candidate], directory: str, warnings: list[str]) -> list[Candidate]:
@@ -195,7 +166,7 @@ def _lines(directory: str, name: str, warnings: list[str]) -> list[str]:
 class _Tree:
     """The modules of a tree, numbered in order, and what is written about them."""
 
-    def __init__(self, modules: Sequence[Candidate], facts: Facts, request: Request) -> None:
+    def __init__(self, modules: Sequence[Candidate], facts: Facts, request: DepmodRequest) -> None:
         self._modules = modules
         self._facts = facts
         self._request = request
@@ -381,31 +352,3 @@ def _device_node(aliases: list[bytes]) -> tuple[bytes, bytes]:
         if node and number:
             break
     return node, number
-
-
-def write(outcome: Outcome, directory: str, *, only_changed: bool = False) -> None:
-    """Write the files into a directory: all of them aside first, then renamed, so none is ever half there.
-
-    With `only_changed` a file that has the right content already is left alone.
-
-    Raises `KoboxError` when that fails; what was there before is then untouched, up to the renames done.
-    """
-    target = directory
-    try:
-        os.makedirs(directory, exist_ok=True)
-        places = {os.path.join(directory, name): content for name, content in outcome.files.items()}
-        write_files(
-            {place: content for place, content in places.items() if not (only_changed and _has(place, content))}
-        )
-    except OSError as error:
-        raise KoboxError(
-            f"could not write {error.filename or target}: {error.strerror}",
-            hint="The indexes that were there before are unchanged.",
-        ) from error
-
-
-def _has(path: str, content: bytes) -> bool:
-    try:
-        return os.stat(path).st_size == len(content) and _read(path) == content
-    except OSError:
-        return False

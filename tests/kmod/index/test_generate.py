@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kobox.kmod.depmod import Place, run
+from kobox.kmod.depmod import TreeLocation, run
 from kobox.kmod.index import facts_cache as remember
 from kobox.kmod.index.generate import FILES
 from kobox.ko.modulefile import ModuleFile
@@ -80,11 +80,11 @@ def test_compression_that_this_kmod_lacks_changes_only_the_paths(
     cloud_package: Path, tmp_path: Path, suffix: str
 ) -> None:
     tree = link_tree(cloud_package, tmp_path, only=lambda path: path.startswith("kernel/net/ipv4") or "/" not in path)
-    run(Place(tree.release, str(tree.root)))
+    run(TreeLocation(tree.release, str(tree.root)))
     plain = {name: (tree.path / name).read_bytes() for name in FILES}
     for module in sorted(tree.path.rglob("*.ko")):
         _compress(module, suffix)
-    run(Place(tree.release, str(tree.root)))
+    run(TreeLocation(tree.release, str(tree.root)))
     for name in ("modules.alias.bin", "modules.symbols.bin", "modules.softdep"):
         assert (tree.path / name).read_bytes() == plain[name]
     assert (tree.path / "modules.dep").read_bytes().replace(b".ko." + suffix.encode(), b".ko") == plain["modules.dep"]
@@ -315,13 +315,13 @@ class TestQuick:
         for name in ("veth.ko", "dummy.ko"):
             source = next(cloud_package.rglob(name))
             shutil.copy(source, tree.path / "kernel" / name)
-        run(Place(tree.release, str(tree.root)), quick=True)
+        run(TreeLocation(tree.release, str(tree.root)), quick=True)
         return tree
 
     def check(self, tree: Tree, read: int) -> None:
-        quick = run(Place(tree.release, str(tree.root)), quick=True)
+        quick = run(TreeLocation(tree.release, str(tree.root)), quick=True)
         assert quick.read == read
-        full = run(Place(tree.release, str(tree.root)))
+        full = run(TreeLocation(tree.release, str(tree.root)))
         assert full.read == full.modules
         assert quick.files == full.files
 
@@ -351,7 +351,7 @@ class TestQuick:
         data = bytearray(file.read_bytes())
         data[len(data) // 2] ^= 1
         file.write_bytes(data)
-        quick = run(Place(tree.release, str(tree.root)), quick=True)
+        quick = run(TreeLocation(tree.release, str(tree.root)), quick=True)
         assert quick.read == quick.modules
 
     def test_the_command_says_how_many_it_read(self, tree: Tree) -> None:

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kobox.errors import ModuleFormatError
-from kobox.kmod.config.depmod_d import SearchConfig, find_modules
+from kobox.kmod.config.depmod_d import SearchConfig
 from kobox.kmod.index import collect
 from kobox.kmod.index import native_core as native
 from kobox.kmod.index.module_facts import ALIASES, ERROR, EXPORTS, NEEDS, SOFTDEPS, Facts, _unusual, read_facts
+from kobox.kmod.index.module_files import find_modules
 from kobox.ko.modulefile import ModuleFile
 from tests.kmod.module_maker import make_module
 from tests.kmod_fixtures import ARMHF, CLOUD, S390X, packaged_tree
