@@ -11,11 +11,11 @@ from kobox.box.inspect.probes import FROM_MODULE, Hit
 from kobox.checks.report.finding import Severity, Thing
 from kobox.checks.report.kinds import kind_of
 from kobox.checks.runner.session import Check, Examination, Stage, Trace
+from kobox.ko.licence import GPL_COMPATIBLE
 
 MESSAGES = 200
 """Messages that one line of a module may print in init, in exit, or while it is used."""
 
-_GPL = ("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL")  # license.h
 # Flags of struct module's `taints` that its author can do something about (include/linux/panic.h); out of tree (12) and
 # unsigned (13) is every module that was just built.
 _TAINTS = {10: "it is from the kernel's staging tree", 15: "it is a live patch", 18: "it is a test"}
@@ -59,7 +59,7 @@ class Rules(Check):
                 Severity.WARNING,
                 "it has no MODULE_LICENSE(): it counts as proprietary, taints the kernel, and gets no GPL-only symbol",
             )
-        elif licence not in _GPL:
+        elif licence not in GPL_COMPATIBLE:
             self._say("taint", Severity.WARNING, f'its licence "{licence}" taints the kernel as proprietary')
         if not file.modinfo.first("description"):
             self._say("module-info", Severity.NOTE, "it has no MODULE_DESCRIPTION()")

@@ -20,9 +20,6 @@ from kobox.ko import elf
 from kobox.ko.elf import Elf, Section, Symbol
 
 HEADER = 64  # bytes of an Elf64_Ehdr
-_X86_64 = 62
-_SHT_NULL, _SHT_SYMTAB, _SHT_RELA, _SHT_REL = 0, 2, 4, 9
-_SHN_COMMON = 0xFFF2
 _SECTION = struct.Struct("<IIQQQQIIQQ")
 _RELA = struct.Struct("<QQq")
 _MODULES = (0xFFFFFFFFA0000000, 0xFFFFFFFFFF000000)  # MODULES_VADDR, at its lowest, and MODULES_END
@@ -78,7 +75,7 @@ def header_damage(content: bytes, size: int) -> Damage | None:
     if kind != elf.ET_REL:
         text = "no relocatable object: a program, or a shared library"
         return Damage("not-elf", text, (f"Invalid ELF header type: {kind} != 1",))
-    if machine != _X86_64:
+    if machine != elf.EM_X86_64:
         text = f"built for {elf.MACHINES.get(machine, f'machine {machine}')}, and the kernel is for x86_64"
         return Damage("architecture", text, (f"Invalid architecture in ELF header: {machine}",))
     if entry != _SECTION.size:
@@ -106,7 +103,7 @@ def _table_damage(content: bytes, size: int, rows: list[tuple[int, ...]]) -> Dam
         log = "ELF Spec violation: section name table isn't null terminated"
         return Damage("sections", "the last name of its sections has no end", (log,))
     first = table[0]
-    if first.type != _SHT_NULL or first.size or first.address:
+    if first.type != elf.SHT_NULL or first.size or first.address:
         log = f"ELF Spec violation: section 0 type({first.type})!=SH_NULL or non-zero len or addr"
         return Damage("sections", "section 0 is not the empty one that it has to be", (log,))
     return next(
@@ -115,9 +112,9 @@ def _table_damage(content: bytes, size: int, rows: list[tuple[int, ...]]) -> Dam
 
 
 def _section_damage(number: int, one: Section, table: list[Section], strings: Section, size: int) -> Damage | None:
-    if one.type in (_SHT_NULL, elf.SHT_NOBITS):
+    if one.type in (elf.SHT_NULL, elf.SHT_NOBITS):
         return None
-    if one.type == _SHT_SYMTAB and (one.link == 0 or one.link >= len(table)):
+    if one.type == elf.SHT_SYMTAB and (one.link == 0 or one.link >= len(table)):
         log = f"Invalid ELF sh_link!=SHN_UNDEF({one.link}) or (sh_link({one.link}) >= hdr->e_shnum({len(table)})"
         return Damage("sections", f"the names of its symbols are said to be in section {one.link}", (log,))
     if not _lies_within(one, size):
@@ -141,7 +138,7 @@ def _lies_within(section: Section, size: int) -> bool:
 def common_symbols(module: Elf, name: str) -> Iterator[Damage]:
     """Symbols that no section has yet: simplify_symbols() does not take them."""
     for symbol in module.symbols():
-        if symbol.section == _SHN_COMMON and not symbol.name.startswith(b"__gnu_lto"):
+        if symbol.section == elf.SHN_COMMON and not symbol.name.startswith(b"__gnu_lto"):
             shown = symbol.name.decode(errors="replace")
             log = f"{name}: please compile with -fno-common"
             yield Damage("common-symbol", f"{shown} is a common symbol, which has no place yet", (log,))
@@ -152,12 +149,12 @@ def relocation_damage(module: Elf, name: str) -> Iterator[Damage]:
     sections = module.sections
     symbols: list[Symbol | None] = []
     for number, section in enumerate(sections):
-        if section.type not in (_SHT_RELA, _SHT_REL) or section.info >= len(sections):
+        if section.type not in (elf.SHT_RELA, elf.SHT_REL) or section.info >= len(sections):
             continue
         target = sections[section.info]
         if not target.flags & elf.SHF_ALLOC:
             continue
-        if section.type == _SHT_REL:
+        if section.type == elf.SHT_REL:
             log = f"module {name}: REL relocation unsupported"
             yield Damage("relocation", f"relocations without addends (section {number})", (log,))
             continue

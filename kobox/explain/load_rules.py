@@ -24,6 +24,7 @@ from kobox.images.exports import KERNEL, Exported, KernelExports
 from kobox.images.store import KernelImage
 from kobox.kernel.interface import InitFlags
 from kobox.ko import elf
+from kobox.ko.licence import GPL_COMPATIBLE
 from kobox.ko.modulefile import Import, ModuleFile
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from kobox.box.box import Box
     from kobox.kmod.module_tree import ModuleTree
 
-_GPL = ("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL")
 _RELOCATED_BEFORE = "Build it again, and take the .ko as Kbuild left it."
 _ROOM_FOR_MODULES = 1520 << 20  # MODULES_LEN of x86-64; a third less with KASLR
 _OUT_OF_TREE = "loading out-of-tree module taints kernel."
@@ -408,7 +408,7 @@ class _Examiner:
         unknown = f"{self._name}: Unknown symbol {one.name} (err "
         if found is None:
             return None if one.weak else self._unknown(one.name, unknown + "-2)")
-        gpl = self._module.modinfo.first("license") in _GPL
+        gpl = self._module.modinfo.first("license") in GPL_COMPATIBLE
         if found.gpl_only and not gpl:
             told = self._module.modinfo.first("license") or "none"
             text = f"{one.name} is for GPL modules only, and this module's licence is {told}"

@@ -16,15 +16,14 @@ from typing import NamedTuple, Protocol
 
 from kobox.errors import ModuleFormatError
 
-SHN_UNDEF = 0
-SHN_ABS = 0xFFF1
-SHN_XINDEX = 0xFFFF
-SHT_RELA = 4
-SHT_NOBITS = 8
-SHT_SYMTAB_SHNDX = 18
-SHF_ALLOC = 2
-STB_LOCAL, STB_GLOBAL, STB_WEAK = 0, 1, 2
 ET_REL = 1
+EM_X86_64, EM_AARCH64 = 62, 183
+SHN_UNDEF, SHN_LORESERVE, SHN_ABS, SHN_COMMON, SHN_XINDEX = 0, 0xFF00, 0xFFF1, 0xFFF2, 0xFFFF
+SHT_NULL, SHT_SYMTAB, SHT_RELA, SHT_NOBITS, SHT_REL, SHT_SYMTAB_SHNDX = 0, 2, 4, 8, 9, 18
+SHF_ALLOC, SHF_EXECINSTR, SHF_COMPRESSED = 2, 4, 0x800
+ELFCOMPRESS_ZLIB, ELFCOMPRESS_ZSTD = 1, 2
+STB_LOCAL, STB_GLOBAL, STB_WEAK = 0, 1, 2
+STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_SECTION = 0, 1, 2, 3
 
 # e_machine of every architecture that Linux has modules for (include/uapi/linux/elf-em.h), by its `uname -m` family.
 MACHINES = {
@@ -220,6 +219,11 @@ class Elf:
     def sections(self) -> list[Section]:
         """All section headers, number 0 (which is no section) included."""
         return [Section._make(header) for header in self._headers]
+
+    @property
+    def section_count(self) -> int:
+        """How many section headers there are, number 0 included."""
+        return len(self._headers)
 
     def section_name(self, index: int) -> bytes:
         """The name of a section."""

@@ -26,7 +26,7 @@ from kobox.ko.name import canonical, from_path
 from kobox.ko.versions import undefined, versions
 
 if TYPE_CHECKING:
-    from kobox.ko.dwarf import DebugInfo
+    from kobox.ko.dwarf.debug_info import DebugInfo
     from kobox.ko.signature import Signature
 
 
@@ -142,9 +142,9 @@ class ModuleFile:
     @cached_property
     def debug(self) -> DebugInfo:
         """Its debugging information: lines, functions, variables."""
-        from kobox.ko.dwarf import DebugInfo
+        from kobox.ko.dwarf.debug_info import DebugInfo
 
-        return DebugInfo(self)
+        return DebugInfo(self.elf)
 
     @property
     def is_signed(self) -> bool:

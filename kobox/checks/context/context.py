@@ -22,7 +22,7 @@ from kobox.checks.context.locks import SPINNING, Edge, Held, LockBook
 from kobox.checks.report.finding import Severity, Thing, own_frame
 from kobox.checks.runner.session import Check, Examination, Trace
 from kobox.errors import KoboxError
-from kobox.ko.elf import SHT_RELA
+from kobox.ko.elf import SHF_EXECINSTR, SHT_RELA
 from kobox.ko.modulefile import ModuleFile
 from kobox.machine.watch import Report
 
@@ -35,7 +35,6 @@ _DIRECT_RECLAIM = 0x400  # ___GFP_DIRECT_RECLAIM, include/linux/gfp_types.h
 _STATES = ("__preempt_count", "pcpu_hot", "pv_ops")
 _MANY = 400  # places in the code that are watched at most
 _RCU, _PREEMPTION, _INTERRUPTS = "RCU read-side section", "preemption", "interrupts"
-_SHF_EXECINSTR = 4
 _BEGINNINGS = {
     4: (b"\x65\xff\x04\x25", b"\x65\xff\x0c\x25", b"\x65\x83\x04\x25", b"\x65\x83\x2c\x25"),
     3: (b"\x65\xff\x05", b"\x65\xff\x0d", b"\x65\x83\x05", b"\x65\x83\x2d", b"\xff\x14\x25"),
@@ -532,7 +531,7 @@ def _sites(file: ModuleFile) -> tuple[tuple[int, int], ...]:
     symbols, states = list(file.elf.symbols()), {name.encode() for name in _STATES}
     found = []
     for number, section in enumerate(file.elf.sections):
-        if section.type != SHT_RELA or not file.elf.section_at(section.info).flags & _SHF_EXECINSTR:
+        if section.type != SHT_RELA or not file.elf.section_at(section.info).flags & SHF_EXECINSTR:
             continue
         code = file.elf.data(section.info)
         for offset, _, symbol, _ in file.elf.relocations(number, symbols):

@@ -16,9 +16,8 @@ from dataclasses import dataclass
 
 from kobox.box.inspect.unwind import Unwinder
 from kobox.checks.module.layout import Placement
-from kobox.ko.elf import SHF_ALLOC, SHN_UNDEF, SHT_RELA, STB_LOCAL, Elf
+from kobox.ko.elf import SHF_ALLOC, SHF_EXECINSTR, SHN_UNDEF, SHT_RELA, STB_LOCAL, Elf
 
-_SHF_EXECINSTR = 4
 _PC32, _PLT32 = 2, 4
 _FUNCTION = 2
 _CALL, _JUMP = 0xE8, 0xE9
@@ -47,7 +46,7 @@ def code_sections(elf: Elf) -> dict[str, int]:
     return {
         elf.section_name(n).decode(errors="replace"): n
         for n, section in enumerate(elf.sections)
-        if section.flags & SHF_ALLOC and section.flags & _SHF_EXECINSTR and section.size
+        if section.flags & SHF_ALLOC and section.flags & SHF_EXECINSTR and section.size
     }
 
 

@@ -12,13 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kobox.checks.module.layout import Placement
-from kobox.ko.dwarf import Variable
-from kobox.ko.elf import SHF_ALLOC, SHT_RELA
+from kobox.ko.dwarf.places import Variable
+from kobox.ko.elf import SHF_ALLOC, SHF_EXECINSTR, SHT_RELA, STT_OBJECT
 from kobox.ko.modulefile import ModuleFile
 
-_SHF_EXECINSTR = 4
 _R_X86_64_32S = 11
-_STT_OBJECT, _STT_SECTION = 1, 3
 _PADDING = 64
 """A gap that is longer is none of the compiler's."""
 _WORD = 8
@@ -115,7 +113,7 @@ class Variables:
             code = placement.starts.get(table.info, 0)
             if table.type != SHT_RELA or not code:
                 continue
-            if not self._file.elf.section_at(table.info).flags & _SHF_EXECINSTR:
+            if not self._file.elf.section_at(table.info).flags & SHF_EXECINSTR:
                 continue
             for offset, kind, symbol, addend in self._file.elf.relocations(number, symbols):
                 if kind != _R_X86_64_32S or symbol is None or symbol.section not in placement.starts:
@@ -124,7 +122,7 @@ class Variables:
                 if not self._file.elf.section_at(symbol.section).flags & SHF_ALLOC:
                     continue
                 # A section and a number name a variable surely only where one begins that is more than a scalar.
-                placed = starts.get(base if symbol.type == _STT_OBJECT else base + addend)
+                placed = starts.get(base if symbol.type == STT_OBJECT else base + addend)
                 if placed is not None and placed.end - placed.start > _WORD:
                     yield placed, code + offset
 

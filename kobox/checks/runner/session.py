@@ -35,12 +35,12 @@ from kobox.errors import (
     ModuleLoadError,
     ModuleUnloadError,
 )
+from kobox.ko.elf import SHF_EXECINSTR
 from kobox.ko.modulefile import ModuleFile
 
 SETTLE = 2.0
 """Virtual seconds that a box is given after unload: RCU callbacks, delayed work and what timers free."""
 
-_SHF_EXECINSTR = 4
 
 Exercise = Callable[[Box], Any]
 
@@ -479,7 +479,7 @@ class Examination:
         assert self.placement is not None
         for number, start in self.placement.starts.items():
             section = self.file.elf.section_at(number)
-            if section.flags & _SHF_EXECINSTR and section.size and (start, section.size) not in self._watched:
+            if section.flags & SHF_EXECINSTR and section.size and (start, section.size) not in self._watched:
                 self._watched.add((start, section.size))
                 self.box.watch.code(start, start + section.size)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from kobox.errors import ModuleFormatError
-from kobox.ko.dwarf import DebugInfo, Function, Local
+from kobox.ko.dwarf.debug_info import DebugInfo
+from kobox.ko.dwarf.places import Function, Local
 from kobox.ko.modulefile import ModuleFile
 from tests.building import SOURCES, BuiltTestModules
 
@@ -140,8 +141,9 @@ def test_all_rows(debug: DebugInfo) -> None:
 def test_only_the_unit_concerned_is_read(debug: DebugInfo) -> None:
     part = function(debug, "part_of_lines")
     debug.lines(part.section, part.offset)
-    assert len(debug._starts) >= 3
-    assert debug._starts[0] not in debug._units
+    starts = debug._sections.unit_starts
+    assert len(starts) >= 3
+    assert starts[0] not in debug._units._known
 
 
 def test_a_module_without_debugging_information(built: BuiltTestModules, tmp_path: Path) -> None:
