@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from kobox.arch.arch import Arch
+from kobox.arch.unwind import KernelView, Unwinder
 from kobox.box.boot import snapshots
 from kobox.box.guest.files import BoxPath, open_file, parse_dirents, parse_stat
 from kobox.box.guest.ftrace_speedup import Loading, module_bytes, module_name
@@ -106,7 +107,7 @@ class Box(Kernel):
         self._places: Places | None = None
         self._probes: Any = None
         self._watch: Any = None
-        self._unwinder: Any = None
+        self._unwinder: Unwinder | None = None
         self._objects: Any = None
         # What loads a module by name or alias, with all it needs: set by whoever knows about module trees.
         self.loader: Callable[[Box, str, str], Any] | None = None
@@ -675,13 +676,13 @@ class Box(Kernel):
         return self._objects
 
     @property
-    def unwinder(self) -> Any:
-        """Which calls have led to where the CPU is (`kobox.box.inspect.unwind.Unwinder`)."""
+    def unwinder(self) -> Unwinder:
+        """Which calls have led to where the CPU is."""
         self._must_be_open()
         if self._unwinder is None:
-            from kobox.box.inspect.unwind import Unwinder
-
-            self._unwinder = Unwinder(self)
+            machine = self._machine
+            view = KernelView(machine.registers, machine.read, self.symbols, lambda: self.epoch)
+            self._unwinder = machine.arch.unwinder(view)
         return self._unwinder
 
     @property

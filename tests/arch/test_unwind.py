@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from kobox.arch.unwind import KernelView, StackFrame, Unwinder
+from kobox.arch.x86_64.unwind import OrcUnwinder
 from kobox.box.boot.bare_boot import boot
 from kobox.box.box import Box
-from kobox.box.inspect.unwind import StackFrame, Unwinder
 from tests.building import BuiltTestModules
 
 
@@ -38,6 +39,11 @@ def call_of(text: str) -> str:
     return text.strip().partition("/")[0]
 
 
+def unwinder_of(box: Box) -> Unwinder:
+    """An unwinder that remembers nothing."""
+    return box.arch.unwinder(KernelView(box.machine.registers, box.machine.read, box.symbols, lambda: box.epoch))
+
+
 def described(box: Box, frames: tuple[StackFrame, ...]) -> list[str]:
     return [call_of(box.symbols.describe(frame.address)) for frame in frames]
 
@@ -45,7 +51,7 @@ def described(box: Box, frames: tuple[StackFrame, ...]) -> list[str]:
 def test_the_calls_are_those_that_the_kernel_prints(place: tuple[Box, BuiltTestModules]) -> None:
     box, modules = place
     box.reset()
-    unwinder = Unwinder(box)
+    unwinder = unwinder_of(box)
     assert unwinder.reliable
     mine: list[list[str]] = []
     with box.probe("dump_stack", lambda hit: mine.append(described(box, unwinder.walk(hit.registers)))):
@@ -65,7 +71,7 @@ def test_the_calls_that_led_to_a_warning(place: tuple[Box, BuiltTestModules]) ->
     """A WARN is an exception: the walk crosses its frame, to the very instruction."""
     box, modules = place
     box.reset()
-    unwinder = Unwinder(box)
+    unwinder = unwinder_of(box)
     mine: list[tuple[StackFrame, ...]] = []
     loaded = box.insmod(modules("stacks"))
     start = box.log.next_seq
@@ -85,11 +91,11 @@ def test_the_calls_that_led_to_a_warning(place: tuple[Box, BuiltTestModules]) ->
 def test_frames_lie_one_above_the_other_and_return_addresses_below_them(place: tuple[Box, BuiltTestModules]) -> None:
     box, _ = place
     box.reset()
-    unwinder = Unwinder(box)
+    unwinder = unwinder_of(box)
 
     def look(hit: Any) -> None:
         frames = unwinder.walk(hit.registers)
-        assert frames[0] == (hit.registers.pc, hit.registers.sp + 8, True)
+        assert frames[0] == (hit.registers.pc, box.arch.calls.sp_after_return(hit.registers), True)
         assert frames[1].address == hit.caller
         for inner, outer in pairwise(frames[:-1]):
             assert int.from_bytes(hit.read(inner.cfa - 8, 8), "little") == outer.address
@@ -106,13 +112,14 @@ def test_frames_lie_one_above_the_other_and_return_addresses_below_them(place: t
 def test_user_space_has_no_calls(place: tuple[Box, BuiltTestModules]) -> None:
     box, _ = place
     box.reset()
-    assert Unwinder(box).walk() == ()
+    assert unwinder_of(box).walk() == ()
 
 
 def test_without_tables_the_calls_are_among_what_is_guessed(place: tuple[Box, BuiltTestModules]) -> None:
     box, modules = place
     box.reset()
-    exact, guessing = Unwinder(box), Unwinder(box)
+    exact, guessing = unwinder_of(box), unwinder_of(box)
+    assert isinstance(guessing, OrcUnwinder)
     guessing._tables = None
     assert not guessing.reliable
     walks: list[tuple[list[str], list[str]]] = []
@@ -128,7 +135,7 @@ def test_without_tables_the_calls_are_among_what_is_guessed(place: tuple[Box, Bu
 
 def test_the_unwinder_follows_modules_that_come_to_lie_elsewhere(place: tuple[Box, BuiltTestModules]) -> None:
     box, modules = place
-    unwinder = Unwinder(box)
+    unwinder = unwinder_of(box)
     walks: list[list[str]] = []
     with box.probe("dump_stack", lambda hit: walks.append(described(box, unwinder.walk(hit.registers)))):
         for _ in range(2):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from kobox.arch.arch import Cpu, Read, Registers
+from kobox.arch.registers import Cpu, Read, Registers
 
 _INTERRUPT_FLAG = 0x200  # IF of RFLAGS
 _WORD = 8

@@ -1,6 +1,6 @@
-"""The stack: which calls have led to where the CPU is, by the kernel's own ORC tables in the box's memory.
+"""The stack: which calls have led to where the CPU is, by the kernel's own ORC tables in its memory.
 
-    for frame in Unwinder(box).walk(hit.registers):
+    for frame in box.unwinder.walk(hit.registers):
         print(box.symbols.describe(frame.address))
 
 ORC tells for every instruction where the caller's frame lies, in tables that objtool has made:
@@ -20,14 +20,12 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from kobox.arch.x86_64.registers import X86Registers as Registers
+from kobox.arch.registers import Read, Registers
+from kobox.arch.unwind import KernelView, StackFrame
+from kobox.arch.x86_64.registers import X86Registers
 from kobox.errors import KoboxError
-from kobox.machine.pc import Machine
-
-if TYPE_CHECKING:
-    from kobox.box.box import Box
 
 _BLOCK = 256  # LOOKUP_BLOCK_SIZE
 _UNDEFINED, _PREV_SP, _DX, _DI, _BP, _SP, _R10, _R13, _BP_INDIRECT, _SP_INDIRECT, _AX = range(11)
@@ -42,21 +40,6 @@ _PT_OTHERS = {_AX: 80, _DX: 96, _DI: 112, _R10: 56, _R13: 16}
 _MODULES, _MODULES_END = 0xFFFFFFFFA0000000, 0xFFFFFFFFFF000000  # MODULES_VADDR, MODULES_END without KASLR
 _KEPT_WALKS = 4096
 _ASKED_WORDS = 1024  # of a stack that are looked through when there is no ORC
-
-
-class StackFrame(NamedTuple):
-    """One call of a chain. `address` is where the function goes on: a return address, or with `exact` the very
-    instruction that is executed next or was interrupted. `cfa` is the stack pointer that its caller has after the
-    return: DWARF's canonical frame address."""
-
-    address: int
-    cfa: int
-    exact: bool = False
-
-    @property
-    def inside(self) -> int:
-        """An address that surely belongs to the call: a return address may be that of the next line or function."""
-        return self.address if self.exact else self.address - 1
 
 
 class _Orc(NamedTuple):
@@ -74,13 +57,13 @@ _NULL_CALL = _Orc(8, 0, _SP, _UNDEFINED, _CALL, False)
 _UNKNOWN = _Orc(0, 0, _UNDEFINED, _UNDEFINED, _NONE, False)
 
 
-class Unwinder:
-    """Walks stacks of one box. Entries are remembered by address, so a walk takes some tens of microseconds."""
+class OrcUnwinder:
+    """Walks the stacks of one kernel. Entries are remembered by address, so a walk takes some tens of microseconds."""
 
-    def __init__(self, box: Box) -> None:
-        self._box = box
-        self._machine = box.machine
-        self._symbols = box.symbols
+    def __init__(self, kernel: KernelView) -> None:
+        self._view = kernel
+        self._read = kernel.read
+        self._symbols = kernel.symbols
         self._kernel: dict[int, _Orc | None] = {}
         self._modular: dict[int, _Orc | None] = {}
         self._modular_at: tuple[int, int] | None = None
@@ -100,8 +83,9 @@ class Unwinder:
 
         Ends where the kernel was entered from user space, or where the thread began. Empty in user space.
         """
-        now = registers or self._machine.registers()
-        if now.cpl:
+        now = registers or self._view.registers()
+        assert isinstance(now, X86Registers)
+        if now.user_mode:
             return ()
         if self._tables is None:
             return self._guess(now, limit)
@@ -124,7 +108,7 @@ class Unwinder:
 
     def _is_still_so(self, known: _KeptWalk) -> bool:
         try:
-            return known.words.unpack(self._machine.read(known.start, known.words.size)) == known.values
+            return known.words.unpack(self._read(known.start, known.words.size)) == known.values
         except ValueError:
             return False
 
@@ -134,10 +118,10 @@ class Unwinder:
         btf = self._symbols.btf
         at = self._u64(task + btf.offset("task_struct", "thread") + btf.offset("thread_struct", "sp"))
         try:
-            r13, _, _, bp, address = struct.unpack("<5Q", self._machine.read(at + 16, 40))
+            r13, _, _, bp, address = struct.unpack("<5Q", self._read(at + 16, 40))
         except ValueError:
             return ()
-        nothing = Registers(*[0] * 27)
+        nothing = X86Registers(*[0] * len(X86Registers._fields))
         return self.walk(nothing._replace(rip=address, rsp=at + 56, rbp=bp, r13=r13), limit=limit)
 
     def entry(self, address: int) -> _Orc | None:
@@ -171,7 +155,7 @@ class Unwinder:
         known = self._address("orc_fp_entry")
         for numbering in _NUMBERINGS:
             self._registers = numbering
-            if known is None or self._decode(self._machine.read(known, self._size)) == _FRAME_POINTER:
+            if known is None or self._decode(self._read(known, self._size)) == _FRAME_POINTER:
                 return numbering
         raise KoboxError("this kernel numbers the registers of its ORC entries in a way that kobox does not know")
 
@@ -181,7 +165,7 @@ class Unwinder:
         block = (address - self._text[0]) // _BLOCK
         if block >= count - 1:
             return None
-        first, last = struct.unpack("<II", self._machine.read(lookup + 4 * block, 8))
+        first, last = struct.unpack("<II", self._read(lookup + 4 * block, 8))
         return self._among(ips + 4 * first, entries + self._size * first, last - first + 1, address)
 
     def _in_module(self, address: int) -> _Orc | None:
@@ -199,9 +183,9 @@ class Unwinder:
 
     def _among(self, ips: int, entries: int, count: int, address: int) -> _Orc | None:
         """The entry for `address` in a stretch of the tables that begins at these places."""
-        offsets = struct.unpack(f"<{count}i", self._machine.read(ips, 4 * count))
+        offsets = struct.unpack(f"<{count}i", self._read(ips, 4 * count))
         n = bisect_right(range(count), address, key=lambda n: ips + 4 * n + offsets[n]) - 1
-        return None if n < 0 else self._decode(self._machine.read(entries + self._size * n, self._size))
+        return None if n < 0 else self._decode(self._read(entries + self._size * n, self._size))
 
     def _decode(self, data: bytes) -> _Orc:
         sp_offset, bp_offset = struct.unpack_from("<hh", data)
@@ -216,7 +200,7 @@ class Unwinder:
 
     def _look_for_modules(self) -> None:
         """Forget entries of modules when one has come or gone: `mod_tree` counts it (kernel/module/tree_lookup.c)."""
-        now = None if self._tree is None else (self._box.epoch, self._u32(self._tree))
+        now = None if self._tree is None else (self._view.generation(), self._u32(self._tree))
         if now is None or now != self._modular_at:
             self._modular.clear()
             self._walks.clear()
@@ -224,9 +208,9 @@ class Unwinder:
 
     # -- without tables ----------------------------------------------------------------------------------------
 
-    def _guess(self, now: Registers, limit: int) -> tuple[StackFrame, ...]:
+    def _guess(self, now: X86Registers, limit: int) -> tuple[StackFrame, ...]:
         """Every word of the stack that follows a call instruction in kernel text: the kernel's own "guess" unwinder."""
-        words = _Words(self._machine)
+        words = _Words(self._read)
         found = [StackFrame(now.rip, now.rsp, True)]
         for at in range(now.rsp, now.rsp + 8 * _ASKED_WORDS, 8):
             try:
@@ -241,7 +225,7 @@ class Unwinder:
         if not (self._text[0] <= address < self._text[1] or _MODULES <= address < _MODULES_END):
             return False
         try:
-            before = self._machine.read(address - 5, 5)
+            before = self._read(address - 5, 5)
         except ValueError:
             return False
         return before[0] == 0xE8 or (before[3] == 0xFF and before[4] & 0x38 == 0x10)
@@ -250,10 +234,10 @@ class Unwinder:
         return int(self._symbols.address(name)) if name in self._symbols else None
 
     def _u64(self, address: int) -> int:
-        return int.from_bytes(self._machine.read(address, 8), "little")
+        return int.from_bytes(self._read(address, 8), "little")
 
     def _u32(self, address: int) -> int:
-        return int.from_bytes(self._machine.read(address, 4), "little")
+        return int.from_bytes(self._read(address, 4), "little")
 
 
 class _KeptWalk(NamedTuple):
@@ -281,8 +265,8 @@ class _KeptWalk(NamedTuple):
 class _Words:
     """Words of stacks, a page at a time."""
 
-    def __init__(self, machine: Machine) -> None:
-        self._read = machine.read
+    def __init__(self, read: Read) -> None:
+        self._read = read
         self._pages: dict[int, bytes] = {}
 
     def at(self, address: int) -> int:
@@ -298,9 +282,9 @@ class _Words:
 class _Walk:
     """One walk up a stack: what unwind_next_frame() keeps in struct unwind_state."""
 
-    def __init__(self, unwinder: Unwinder, now: Registers) -> None:
+    def __init__(self, unwinder: OrcUnwinder, now: X86Registers) -> None:
         self._entry = unwinder.entry
-        self._words = _Words(unwinder._machine)
+        self._words = _Words(unwinder._read)
         self.seen: dict[int, int] = {}  # the words that it went by
         self.by_stack_alone = True  # and by rip, rsp and rbp; by nothing else
         self._ip, self._sp, self._bp = now.rip, now.rsp, now.rbp

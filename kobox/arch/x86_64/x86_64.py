@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kobox.arch.arch import AddressSpace, Arch
 from kobox.arch.x86_64.registers import SystemV
+from kobox.arch.x86_64.unwind import OrcUnwinder
 
 # Documentation/arch/x86/x86_64/mm.rst: four levels of page tables, without KASLR.
 _ADDRESSES = AddressSpace(
@@ -24,4 +25,5 @@ X86_64 = Arch(
     gnu="x86_64-linux-gnu",
     calls=SystemV(),
     addresses=_ADDRESSES,
+    unwinder=OrcUnwinder,
 )

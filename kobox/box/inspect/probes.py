@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from kobox.arch.arch import Registers
+from kobox.arch.registers import Registers
 from kobox.box.inspect.symbols import SymbolNotFoundError, Symbols
 from kobox.errors import KoboxError
 from kobox.machine.native_core import PROBE_FROM_MODULE, PROBE_INSIDE, PROBE_TRACKED_0, PROBE_TRACKED_1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kobox.arch.arch import Registers
+from kobox.arch.registers import Registers
 from kobox.box.box import Box
 from kobox.box.inspect.objects import Objects
 from kobox.errors import KoboxError

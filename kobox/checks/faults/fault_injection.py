@@ -25,7 +25,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from kobox.arch.arch import CallingConvention
+from kobox.arch.registers import CallingConvention
 from kobox.checks.module.callsites import CallSite, CodeMap, LocatedCode, call_sites
 from kobox.checks.report.finding import Chain
 from kobox.checks.runner.session import Check, Examination

@@ -17,8 +17,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from kobox.arch.unwind import StackFrame
 from kobox.box.inspect.probes import FROM_MODULE
-from kobox.box.inspect.unwind import StackFrame
 from kobox.checks.memory import alloc_table as allocators
 from kobox.checks.memory.alloc_hooks import Allocations
 from kobox.checks.memory.alloc_table import Kind

@@ -14,7 +14,7 @@ from __future__ import annotations
 import bisect
 from dataclasses import dataclass
 
-from kobox.box.inspect.unwind import Unwinder
+from kobox.arch.unwind import Unwinder
 from kobox.checks.module.layout import Placement
 from kobox.ko.elf import SHF_ALLOC, SHF_EXECINSTR, SHN_UNDEF, SHT_RELA, STB_LOCAL, Elf
 

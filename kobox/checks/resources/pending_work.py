@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from kobox.arch.unwind import StackFrame
 from kobox.box.box import Box
 from kobox.box.inspect.objects import Objects
 from kobox.box.inspect.symbols import LoadedAt
-from kobox.box.inspect.unwind import StackFrame
 from kobox.errors import KoboxError
 
 _PF_EXITING, _PF_KTHREAD = 0x4, 0x200000  # include/linux/sched.h

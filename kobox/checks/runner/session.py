@@ -19,10 +19,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from kobox.arch.unwind import StackFrame
 from kobox.box.box import Box
 from kobox.box.inspect.probes import FROM_MODULE, Hit
 from kobox.box.inspect.symbols import LoadedAt
-from kobox.box.inspect.unwind import StackFrame
 from kobox.checks.module.layout import Placement
 from kobox.checks.report.finding import Chain, Finding, Frame, Severity, Thing, chain_of, frame_of
 from kobox.checks.resources.pending_work import Pending
