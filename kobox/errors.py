@@ -73,7 +73,7 @@ class KernelError(KoboxError, OSError):
     """The kernel refused something. `errno` is its answer, `log` the kernel log lines it gave with it."""
 
     def __init__(self, errno: int, message: str, *, log: Sequence[str] = (), hint: str = "") -> None:
-        lines = "".join(f"\n  kernel: {line}" for line in log)
+        lines = _kernel_lines(log)
         text = f"{message}: {os.strerror(errno)} ({_name(errno)}){lines}"
         KoboxError.__init__(self, text, hint=hint)
         self.errno = errno
@@ -107,7 +107,7 @@ class BoxError(KoboxError):
     def __init__(
         self, message: str, *, log: Sequence[str] = (), pc: str = "", box_lives: bool = False, hint: str = ""
     ) -> None:
-        lines = "".join(f"\n  kernel: {line}" for line in log)
+        lines = _kernel_lines(log)
         super().__init__(f"{message}{f' (CPU at {pc})' if pc else ''}{lines}", hint=hint)
         self.log = tuple(log)
         self.pc = pc
@@ -151,6 +151,11 @@ def _again(kind: type[KoboxError], arguments: tuple[object, ...], facts: dict[st
     for name, value in facts.items():
         setattr(error, name, value)
     return error
+
+
+def _kernel_lines(log: Sequence[str]) -> str:
+    """Log lines below a message. A record of several lines is indented, so that it cannot pass for the message."""
+    return "".join("\n  kernel: " + line.replace("\n", "\n          ") for line in log)
 
 
 def _name(errno: int) -> str:

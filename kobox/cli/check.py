@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kobox.atomic_file import write_file
+from kobox.cli.terminal_output import paint
 from kobox.errors import KoboxError
+from kobox.printable import one_line
 
 if TYPE_CHECKING:
     from kobox.checks.runner.check import Plan, Report
@@ -157,14 +159,14 @@ def _tell(arguments: argparse.Namespace, report: Report, prog: str) -> None:
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     again = _again(arguments, prog)
     for finding in report.findings:
-        first, *rest = finding_lines(finding, replay=again)
-        print(f"\x1b[{_COLOURS[finding.severity]}m{first}\x1b[0m" if colour else first)
+        first, *rest = map(one_line, finding_lines(finding, replay=again))
+        print(paint(_COLOURS[finding.severity], first) if colour else first)
         print("\n".join(rest) + "\n")
     for line in _summary(report):
-        print(line)
-    verdict = _verdict(report)
+        print(one_line(line))
+    verdict = one_line(_verdict(report))
     clean = not report.findings and report.lives
-    print(f"\x1b[{'32;1' if clean else '31;1'}m{verdict}\x1b[0m" if colour else verdict)
+    print(paint("32;1" if clean else "31;1", verdict) if colour else verdict)
 
 
 def _again(arguments: argparse.Namespace, prog: str) -> str:

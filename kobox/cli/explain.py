@@ -13,6 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kobox.printable import one_line
+
 if TYPE_CHECKING:
     from kobox.explain.load_rules import Conditions, Explanation
     from kobox.images.store import KernelImage
@@ -64,12 +66,12 @@ def _explain_log(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([cause._asdict() for cause in causes], indent=2))
     elif not causes:
-        print("nothing in it tells of a module that was refused")
+        print("the log contains no refused module")
     for cause in causes if not arguments.json else ():
-        who = f"{cause.module}: " if cause.module else ""
-        print(f"{'FAIL' if cause.fatal else 'note'}  {who}{cause.why}  [{cause.rule}]")
-        print(f"      seen: {cause.line}")
-        print(f"      {cause.advice}")
+        who = f"{one_line(cause.module)}: " if cause.module else ""
+        print(f"{'FAIL' if cause.fatal else 'note'}  {who}{one_line(cause.why)}  [{cause.rule}]")
+        print(f"      seen: {one_line(cause.line)}")
+        print(f"      {one_line(cause.advice)}")
     return 1 if any(cause.fatal for cause in causes) else 0
 
 
@@ -108,7 +110,7 @@ def _explain_file(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(_as_json(result), indent=2))
     else:
-        print("\n".join(_lines(result)))
+        print("\n".join(map(one_line, _lines(result))))
     return 1 if result.errno else 0
 
 

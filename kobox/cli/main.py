@@ -16,6 +16,8 @@ import os
 import sys
 from typing import NoReturn
 
+from kobox.cli.terminal_output import escape_standard_streams
+
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module, one line for --help)
     "run": ("kobox.cli.run", "load a module in a box, show what it does, unload it, judge"),
@@ -46,6 +48,10 @@ MULTICALL = frozenset({"depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmo
 def entry() -> NoReturn:
     """The console script: `main`, and then the end of the process. The interpreter is not taken down piece by piece,
     and emulators are not: that takes as long as a module's life in a box."""
+    for name in ("stdout", "stderr"):  # closed by the caller: output goes nowhere
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for the rest of the process
+    escape_standard_streams()
     status = main()
     threading = sys.modules.get("threading")
     if threading is not None and threading.active_count() > 1:
@@ -61,9 +67,6 @@ def main() -> int:
     """Run the command line. Raises `SystemExit` for wrong usage, and when help was asked for."""
     # Imports make many objects and no garbage: the collector would only go through them again and again.
     gc.set_threshold(100_000)
-    for name in ("stdout", "stderr"):  # closed by whoever called: nobody wants to read, and everybody may write
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for the rest of the process
     called_as = os.path.basename(sys.argv[0])
     if called_as in MULTICALL:
         return run(called_as, sys.argv[1:], prog=called_as)

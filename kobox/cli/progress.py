@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 import time
 
+from kobox.cli.terminal_output import Painted
+from kobox.printable import one_line
+
 
 class ProgressLine:
     """A callback for the `progress` arguments of the library: (stage, bytes done, bytes in all)."""
@@ -26,7 +29,7 @@ class ProgressLine:
             self.close()
         self._stage, self._shown_at, self._open = stage, now, True
         figures = f"  {done / 1e6:.1f} of {total / 1e6:.1f} MB ({done * 100 // total}%)" if total else ""
-        sys.stderr.write(f"\r\x1b[K{stage}{figures}")
+        sys.stderr.write(Painted(f"\r\x1b[K{one_line(stage)}{figures}"))
         sys.stderr.flush()
 
     def close(self) -> None:

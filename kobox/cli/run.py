@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kobox.cli.helptext import formatter
+from kobox.cli.terminal_output import paint
 from kobox.errors import KoboxError
+from kobox.printable import one_line
 
 if TYPE_CHECKING:
     from kobox.apps.run_story import StoryEvent
@@ -148,16 +150,18 @@ def _line(event: StoryEvent, *, verbose: bool, colour: bool) -> str:
     if event.kind == "log":
         level = event.data["level"]
         code = _LEVEL_COLOURS.get(level, "")
-        text = f"[{event.time:12.6f}] " + (f"{level:<7} " if verbose or code else "") + event.text
+        head = f"[{event.time:12.6f}] " + (f"{level:<7} " if verbose or code else "")
+        # As dmesg: each line of a record has its own time stamp, so that no record looks like a line of kobox.
+        text = "\n".join(head + line for line in event.text.split("\n"))
     elif event.kind == "verdict":
         code = "32;1" if event.data["ok"] else "31;1"
-        text = event.text
+        text = one_line(event.text)
     elif event.kind == "failed":
         where = f"  (CPU at {event.data['pc']})" if event.data.get("pc") else ""
-        text = f" ! {event.text}{where}" + (f"\n   {event.data['hint']}" if event.data.get("hint") else "")
+        text = f" ! {one_line(event.text)}{where}" + (f"\n   {event.data['hint']}" if event.data.get("hint") else "")
     else:
-        text = f"{_MARKS.get(event.kind, '  ')} {event.text}"
-    return f"\x1b[{code}m{text}\x1b[0m" if colour and code else text
+        text = f"{_MARKS.get(event.kind, '  ')} {one_line(event.text)}"
+    return paint(code, text) if colour and code else text
 
 
 def _wants_colour() -> bool:

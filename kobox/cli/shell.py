@@ -12,7 +12,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from kobox.cli.helptext import formatter
+from kobox.cli.terminal_output import Painted
 from kobox.errors import BoxError
+from kobox.printable import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -227,21 +229,22 @@ class _Console:
         if any(record.level < 5 for record in records):
             lines += [f"{line}{self._end}" for line in self._explained()]
         if lines and not self._quiet:
-            sys.stderr.write("".join(lines))
+            sys.stderr.write(Painted("".join(lines)))
             sys.stderr.flush()
 
     def _explained(self) -> Iterator[str]:
         """What an oops or a warning means, once its report is whole."""
         findings = self._box.findings
         for finding in findings[self._told :]:
-            yield f"kobox: the kernel reports {finding}"
+            yield f"kobox: the kernel reports {one_line(str(finding))}"
             if meaning := _MEANINGS.get(finding.kind):
                 yield f"kobox: {meaning}"
         self._told = max(self._told, len(findings))
 
     def _line(self, record: LogRecord) -> str:
         microseconds = int(record.time * 1e6 + 0.0005)  # cut off, as the kernel's own print_time() does
-        return f"[{microseconds // 1_000_000:5}.{microseconds % 1_000_000:06}] {record.text}{self._end}"
+        head = f"[{microseconds // 1_000_000:5}.{microseconds % 1_000_000:06}] "
+        return "".join(f"{head}{one_line(line)}{self._end}" for line in record.text.split("\n"))
 
 
 def _explain(error: BoxError, prog: str) -> None:

@@ -190,7 +190,8 @@ class KernelLog:
         (caller,) = struct.unpack_from("<I", info, self._facts.offset("printk_info.caller_id"))
         device = self._facts.offset("printk_info.dev_info")
         subsystem, name = (
-            part.split(b"\0")[0].decode() for part in (info[device : device + 16], info[device + 16 : device + 64])
+            part.split(b"\0")[0].decode(errors="backslashreplace")
+            for part in (info[device : device + 16], info[device + 16 : device + 64])
         )
         record = LogRecord(
             seq,

@@ -11,7 +11,9 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from kobox.cli.terminal_output import Painted
 from kobox.errors import KoboxError
+from kobox.printable import printable
 
 # Messages up to this level are shown; -q and -v move it. The numbers are syslog(3)'s.
 FATAL, ERROR, WARNING, NOTICE, INFO, DEBUG = 2, 3, 4, 5, 6, 7
@@ -49,10 +51,10 @@ class Messages:
             syslog.openlog(self.tool, syslog.LOG_CONS, syslog.LOG_DAEMON)
             # A record of the log is one line; a hint is another one.
             for line in text.splitlines():
-                syslog.syslog(level, _printable(line))
+                syslog.syslog(level, printable(line))
             return
         sys.stdout.flush()
-        print(_printable(f"{self.tool}: {text}"), file=sys.stderr)
+        print(f"{self.tool}: {text}", file=sys.stderr)
 
     def error(self, text: str) -> None:
         """An error that does not keep the rest from being done."""
@@ -126,10 +128,9 @@ def version() -> str:
 
 
 def write(text: str) -> None:
-    """Print text in which undecodable bytes of a file may stand as surrogates."""
+    """Print text from a file: control characters and undecodable bytes are escaped, NUL separators stay."""
+    sys.stdout.write(Painted("\0".join(map(printable, text.split("\0")))))
     sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
-    sys.stdout.buffer.flush()
 
 
 def write_json(value: object) -> None:
@@ -150,7 +151,3 @@ def text_of(error: KoboxError | OSError) -> str:
 def release_or_own(release: str) -> str:
     """The release given, or this machine's."""
     return release or os.uname().release
-
-
-def _printable(line: str) -> str:
-    return line.encode("utf-8", "replace").decode("utf-8")
