@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kobox.errors import ProgramError
+from kobox.ko.binary import c_string, u64
 
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3
 _DT_NEEDED, _DT_STRTAB, _DT_RPATH, _DT_RUNPATH = 1, 5, 15, 29
@@ -105,7 +106,7 @@ def read(path: str) -> DynamicElf:
                 hint="Build it for x86-64.",
             )
         offset, size, count = (
-            struct.unpack_from("<Q", head, 32)[0],
+            u64(head, 32),
             *struct.unpack_from("<HH", head, 54),
         )
         file.seek(offset)
@@ -124,7 +125,7 @@ def read(path: str) -> DynamicElf:
         where = next((strings - h[3] + h[2] for h in headers if h[0] == _PT_LOAD and h[3] <= strings < h[3] + h[5]), 0)
 
         def words(wanted: int) -> tuple[str, ...]:
-            found = (at(where + value, 4096).split(b"\0")[0] for tag, value in tags if tag == wanted)
+            found = (c_string(at(where + value, 4096)) for tag, value in tags if tag == wanted)
             return tuple(os.fsdecode(word) for word in found)
 
         def directories(wanted: int) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kobox.errors import KernelImageError
+from kobox.ko.binary import c_string
 
 _EM_X86_64 = 62
 _BANNER = re.compile(rb"Linux version ([^\s%]{1,128}) \(")
@@ -60,7 +61,7 @@ def _release_of_bzimage(path: Path, head: bytes) -> str:
     if protocol < 0x20C or not flags & 1:
         raise KernelImageError(f"{path}: a 32-bit x86 kernel; boxes are x86-64 machines", hint=_HINT)
     start = struct.unpack_from("<H", head, 0x20E)[0] + 0x200
-    text = head[start : start + 128].split(b"\0")[0].split(b" ")[0]
+    text = c_string(head[start : start + 128]).split(b" ")[0]
     if not re.fullmatch(rb"[!-.0-~]+", text):
         raise KernelImageError(f"{path}: the kernel image carries no version text; it looks damaged", hint=_HINT)
     return text.decode("ascii")

@@ -23,6 +23,7 @@ from kobox.box.inspect.symbols import Symbols
 from kobox.box.inspect.vmcoreinfo import VmCoreInfo, parse_note
 from kobox.errors import BoxError
 from kobox.images.store import KernelImage
+from kobox.ko.binary import c_string
 from kobox.machine import native_core as native
 from kobox.machine.pc import Machine
 
@@ -131,7 +132,7 @@ def _settle(machine: Machine, processes: Processes) -> dict[str, Any]:
         "facts": {name: value for name, value in facts.items() if name.startswith(("SYMBOL", "OFFSET", "SIZE"))},
         "patcher": Symbols(machine, VmCoreInfo(facts), None, lambda: b"").find_one("__text_poke") or 0,
         "clock_start": _clock_start(machine, main_call),
-        "release": release[130:195].split(b"\0")[0].decode(),
+        "release": c_string(release[130:195]).decode(),
         "processes": processes.save(),
         "findings": records,
         "uevents": uevents,

@@ -13,6 +13,8 @@ import struct
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
+from kobox.ko.binary import c_string
+
 if TYPE_CHECKING:
     from kobox.box.box import Box
     from kobox.box.guest.syscall import Call
@@ -366,7 +368,7 @@ def parse_dirents(data: bytes) -> Iterator[str]:
     at = 0
     while at < len(data):
         (length,) = struct.unpack_from("<H", data, at + 16)
-        name = data[at + 19 : at + length].split(b"\0", 1)[0].decode(errors="surrogateescape")
+        name = c_string(data[at + 19 : at + length]).decode(errors="surrogateescape")
         if name not in (".", ".."):
             yield name
         at += length

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kobox.box.guest.subprocess import Helper
 from kobox.errors import BoxError
+from kobox.ko.binary import c_string
 
 if TYPE_CHECKING:
     from kobox.box.box import Box
@@ -135,7 +136,7 @@ class Server:
             return self._init(body)
         path = self._path(node)
         if code == _LOOKUP:
-            return self._lookup(path, body.split(b"\0", 1)[0])
+            return self._lookup(path, c_string(body))
         if code == _GETATTR:
             return struct.pack("<QII", *self._valid(), 0) + self._attributes(path, node)
         if code == _READLINK:

@@ -31,6 +31,7 @@ from kobox.arch.x86_64.syscall_numbers import NUMBERS
 from kobox.box.boot.init_program import ARENA, SYSCALL
 from kobox.box.inspect.oops import place_in
 from kobox.errors import BoxError, BoxHungError, BoxTimeoutError, KernelPanicError, KoboxError, ProcessDiedError
+from kobox.ko.binary import c_string, u64
 from kobox.machine.native_core import FOREVER, Event
 from kobox.machine.pc import Machine
 
@@ -167,7 +168,7 @@ class Processes:
     def arguments(self) -> list[str]:
         """The command line of the program at the doorbell, which has just begun (R13 is its first stack pointer)."""
         read, at = self._machine.read, self._machine.register("r13")
-        (count,) = struct.unpack("<Q", read(at, 8))
+        count = u64(read(at, 8))
         pointers = struct.unpack(f"<{min(count, 64)}Q", read(at + 8, 8 * min(count, 64)))
         return [self._string(pointer) for pointer in pointers]
 
@@ -175,7 +176,7 @@ class Processes:
         out = b""
         while 0 not in out and len(out) < 65536:
             out += self._machine.read(address + len(out), 4096 - (address + len(out) & 4095))
-        return os.fsdecode(out.split(b"\0", 1)[0])
+        return os.fsdecode(c_string(out))
 
     def watch_children(self, serial: int, signals: int) -> None:
         """From now on PID 1, which is in hand, rests on these two descriptors: its serial line and its signalfd."""

@@ -10,6 +10,8 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any
 
+from kobox.ko.binary import c_string
+
 if TYPE_CHECKING:
     from kobox.box.box import Box
     from kobox.box.guest.syscall import Call
@@ -150,7 +152,7 @@ class BoxSocket:
             port, flow = struct.unpack_from(">HI", data, 2)
             return socket.inet_ntop(socket.AF_INET6, data[8:24]), port, flow, struct.unpack_from("<I", data, 24)[0]
         if family == socket.AF_UNIX:
-            return data[2:].split(b"\0")[0].decode()
+            return c_string(data, 2).decode()
         return data
 
     def interface_index(self, name: str) -> int:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from kobox.errors import KoboxError
+from kobox.ko.binary import c_string
 
 if TYPE_CHECKING:
     from kobox.box.box import Box
@@ -90,7 +91,7 @@ class Objects:
                 out += self._machine.read(address + len(out), min(limit - len(out), 4096 - (address + len(out) & 4095)))
         except ValueError:
             return ""
-        return out.partition(b"\0")[0].decode(errors="backslashreplace")
+        return c_string(out).decode(errors="backslashreplace")
 
     def u64(self, address: int) -> int:
         """The 64-bit number there."""

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from kobox.box.inspect.vmcoreinfo import VmCoreInfo
+from kobox.ko.binary import c_string, u64
 from kobox.machine.pc import Machine
 
 LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
@@ -179,7 +180,7 @@ class KernelLog:
         """The record of a descriptor, None if there is none (yet, or any more), and the descriptor's state."""
         slot = number % self._count
         desc = self._machine.read(self._descs + slot * self._desc_size, self._desc_size)
-        (state,) = struct.unpack_from("<Q", desc, self._state)
+        state = u64(desc, self._state)
         if state & _ID != number:
             return None, _RESERVED
         if state >> 62 not in (_COMMITTED, _FINALIZED):
@@ -190,7 +191,7 @@ class KernelLog:
         (caller,) = struct.unpack_from("<I", info, self._facts.offset("printk_info.caller_id"))
         device = self._facts.offset("printk_info.dev_info")
         subsystem, name = (
-            part.split(b"\0")[0].decode(errors="backslashreplace")
+            c_string(part).decode(errors="backslashreplace")
             for part in (info[device : device + 16], info[device + 16 : device + 64])
         )
         record = LogRecord(

@@ -22,6 +22,7 @@ from typing import Any
 from kobox.arch.registers import Registers
 from kobox.box.inspect.symbols import SymbolNotFoundError, Symbols
 from kobox.errors import KoboxError
+from kobox.ko.binary import c_string
 from kobox.machine.native_core import PROBE_FROM_MODULE, PROBE_INSIDE, PROBE_TRACKED_0, PROBE_TRACKED_1
 from kobox.machine.pc import Machine
 
@@ -94,7 +95,7 @@ class Hit:
         while 0 not in out and len(out) < limit:
             at = address + len(out)
             out += self._machine.read(at, min(64 - (at & 63), limit - len(out)))  # in no page that it does not reach
-        return out.partition(b"\0")[0]
+        return c_string(out)
 
     def write(self, address: int, data: bytes) -> None:
         """Change memory."""
@@ -323,7 +324,7 @@ class Probes:
 
     def _module_name(self) -> str:
         at = self._machine.argument(0) + self._symbols.btf.offset("module", "name")
-        return self._machine.read(at, 56).split(b"\0")[0].decode(errors="replace")
+        return c_string(self._machine.read(at, 56)).decode(errors="replace")
 
     def _module_came(self) -> None:
         name = self._module_name()

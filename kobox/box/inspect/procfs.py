@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from kobox.ko.binary import u64
+
 if TYPE_CHECKING:
     from kobox.box.box import Box
 
@@ -59,8 +61,8 @@ def _below(box: Box, directory: int) -> Iterator[str]:
             continue
         entry = at - node
         data = read(entry, _ENTRY)
-        todo.append(int.from_bytes(data[node + 8 : node + 16], "little"))
-        todo.append(int.from_bytes(data[node + 16 : node + 24], "little"))
-        text = int.from_bytes(data[name : name + 8], "little")
+        todo.append(u64(data, node + 8))
+        todo.append(u64(data, node + 16))
+        text = u64(data, name)
         inside = data[text - entry :].partition(b"\0") if 0 <= text - entry < _ENTRY else (b"", b"", b"")
         yield inside[0].decode(errors="backslashreplace") if inside[1] else objects.string(text)

@@ -24,6 +24,7 @@ from typing import NamedTuple
 from kobox.box.inspect.btf import Btf
 from kobox.box.inspect.vmcoreinfo import VmCoreInfo
 from kobox.errors import KoboxError
+from kobox.ko.binary import c_string
 from kobox.machine.pc import Machine
 
 
@@ -195,7 +196,7 @@ class Symbols:
         at = self._u64(head)
         while at != head and len(found) < 100_000:
             module = at - link
-            name = read(module + btf.offset("module", "name"), 56).split(b"\0")[0].decode(errors="replace")
+            name = c_string(read(module + btf.offset("module", "name"), 56)).decode(errors="replace")
             found.append(LoadedAt(name, module, tuple(self._parts(module)), tuple(self._code(module))))
             at = self._u64(at)
         return found

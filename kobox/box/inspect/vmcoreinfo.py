@@ -13,13 +13,14 @@ import struct
 from collections.abc import Mapping
 
 from kobox.errors import BoxError
+from kobox.ko.binary import c_string
 
 
 def parse_note(note: bytes) -> dict[str, str]:
     """The facts in the note's bytes: name, description size, type, then "VMCOREINFO" and the text."""
     namesz, descsz, _ = struct.unpack_from("<III", note)
     start = 12 + (namesz + 3 & ~3)
-    text = note[start : start + descsz].split(b"\0", 1)[0].decode(errors="replace")
+    text = c_string(note[start : start + descsz]).decode(errors="replace")
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
 

@@ -25,6 +25,7 @@ from kobox.box.box import Box
 from kobox.checks.memory.alloc_table import GFP_DMA, GFP_RECLAIMABLE, Kind
 from kobox.checks.runner.session import Trace
 from kobox.errors import KoboxError
+from kobox.ko.binary import c_string, u64
 from kobox.machine.watch import Mark
 
 ROOM = 16
@@ -250,7 +251,7 @@ class Heap:
             at = data.find(needle)
             while at >= 0:
                 if not at % 8 and 8 <= at < len(data) - 16:
-                    (before,), (following,) = (struct.unpack_from("<Q", data, at + n) for n in (-8, 8))
+                    before, following = u64(data, at - 8), u64(data, at + 8)
                     own = following in (size, thing.address + size)
                     count += own or (thing.address - (1 << 40) < before < thing.address and not before % PAGE)
                 at = data.find(needle, at + 1)
@@ -315,7 +316,7 @@ def _read_caches(box: Box) -> tuple[dict[int, int], list[int]]:
             cache = _u64(box, table + 8 * n)
             if not cache:
                 continue
-            name = box.memory.read(_u64(box, cache + btf.offset("kmem_cache", "name")), 20).split(b"\0")[0]
+            name = c_string(box.memory.read(_u64(box, cache + btf.offset("kmem_cache", "name")), 20))
             size = struct.unpack("<I", box.memory.read(cache + btf.offset("kmem_cache", "object_size"), 4))[0]
         except (ValueError, KoboxError):
             break  # past the table's end
