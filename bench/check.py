@@ -16,7 +16,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from kobox.checks.runner.check import Examiner, Outcome, Plan, Unit, check
+from kobox.checks.runner.check import check
+from kobox.checks.runner.examiner import Examiner
+from kobox.checks.runner.outcome import UnitOutcome
+from kobox.checks.runner.plan import CheckPlan, CheckUnit
 from kobox.checks.runner.worker_pool import Pool
 from kobox.images.store import Store
 from kobox.kbuild.build import build
@@ -28,10 +31,10 @@ def median_of(repeat: int, times: list[float]) -> float:
     return statistics.median(times[-repeat:])
 
 
-def in_one_process(plan: Plan, repeat: int) -> dict[str, float]:
+def in_one_process(plan: CheckPlan, repeat: int) -> dict[str, float]:
     """What a warm worker needs for its units."""
     examiner = Examiner(plan)
-    life = examiner.examine(Unit("life"))
+    life = examiner.examine(CheckUnit("life"))
     lives, faults = [], []
     for _ in range(repeat + 2):
         began = time.perf_counter()
@@ -39,7 +42,7 @@ def in_one_process(plan: Plan, repeat: int) -> dict[str, float]:
         lives.append(time.perf_counter() - began)
         for fault, _ in life.reached:
             began = time.perf_counter()
-            examiner.examine(Unit("fault", (fault,), life.programs))
+            examiner.examine(CheckUnit("fault", (fault,), life.programs))
             faults.append(time.perf_counter() - began)
     examiner.box.close()
     return {
@@ -48,7 +51,7 @@ def in_one_process(plan: Plan, repeat: int) -> dict[str, float]:
     }
 
 
-def whole_checks(plan: Plan) -> dict[str, float]:
+def whole_checks(plan: CheckPlan) -> dict[str, float]:
     """`kobox check` with its exercise and all single faults, by one process and by two."""
     from dataclasses import replace
 
@@ -63,15 +66,15 @@ def whole_checks(plan: Plan) -> dict[str, float]:
     return rows
 
 
-def many_faults(plan: Plan, count: int) -> dict[str, float]:
+def many_faults(plan: CheckPlan, count: int) -> dict[str, float]:
     """The same faults again and again, by one warm process and by two: what a module with many of them needs."""
     examiner = Examiner(plan)
-    life = examiner.examine(Unit("life"))
-    units = [Unit("fault", (fault,), life.programs) for fault, _ in life.reached]
+    life = examiner.examine(CheckUnit("life"))
+    units = [CheckUnit("fault", (fault,), life.programs) for fault, _ in life.reached]
     examiner.box.close()
     rows = {}
     for workers in (1, 2):
-        with Pool[Unit, Outcome](lambda: Examiner(plan).examine, workers) as pool:
+        with Pool[CheckUnit, UnitOutcome](lambda: Examiner(plan).examine, workers) as pool:
             for unit in units * workers:  # each worker gets warm
                 pool.submit(unit)
             list(pool.results())
@@ -93,7 +96,7 @@ def main() -> int:
         scratch = Path(name)
         new("chardev", "measured", scratch / "measured")
         module = next(iter(build(scratch / "measured", kernel)))
-        plan = Plan(str(module), kernel=kernel.name)
+        plan = CheckPlan(str(module), kernel=kernel.name)
         rows = in_one_process(plan, arguments.repeat) | whole_checks(plan) | many_faults(plan, 72)
     print(f"{kernel.name}, load of this machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs")
     for what, value in rows.items():

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import kobox
-from kobox.checks.runner.check import CHECKS, checks_of
+from kobox.checks.runner.examiner import checks_of
+from kobox.checks.runner.plan import CHECKS
 from kobox.checks.runner.session import Examination
 from kobox.errors import KoboxError
 from kobox.images.store import Store
@@ -61,7 +62,7 @@ def check_one(path: str) -> dict[str, Any]:
                 "message": finding.message,
                 "stage": finding.stage,
                 "chain": [str(frame) for frame in finding.chain[:8]],
-                "made": [str(frame) for frame in finding.thing.made[:8]] if finding.thing else [],
+                "made": [str(frame) for frame in finding.object.made_at[:8]] if finding.object else [],
             }
             for finding in findings
         ]

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from kobox.box.boot.bare_boot import boot
 from kobox.box.box import Box
-from kobox.checks.memory.memory import Memory
+from kobox.checks.memory.memory import MemoryCheck
 from kobox.checks.report.finding import Finding, own_frame
 from kobox.checks.runner.session import Examination
 from kobox.images.store import KernelImage, Store
@@ -102,7 +102,7 @@ class Row:
 
 def examine(box: Box, file: ModuleFile, parameters: str) -> tuple[list[Finding], str]:
     """One life of a module; findings, and what ended it early."""
-    examination = Examination(box, file, [Memory()], parameters=parameters)
+    examination = Examination(box, file, [MemoryCheck()], parameters=parameters)
     findings = examination.run()
     return findings, str(examination.error or "").split("\n")[0]
 
@@ -192,7 +192,7 @@ def examine_all(kernel: KernelImage, only: str, verbose: bool) -> list[Row]:
         found.append(row)
         print(f"{row.suite:18} {row.case:32} {row.verdict:14} {row.by or row.error}", flush=True)
         for finding in row.findings if verbose else []:
-            made = own_frame(finding.thing.made) if finding.thing else None
+            made = own_frame(finding.object.made_at) if finding.object else None
             print(f"    {finding}", f"made {made}" if made else "", f"[{row.error}]" if row.error else "")
     return found
 

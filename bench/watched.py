@@ -16,7 +16,8 @@ from pathlib import Path
 
 import kobox
 from kobox.box.box import Box
-from kobox.checks.runner.check import CHECKS, checks_of
+from kobox.checks.runner.examiner import checks_of
+from kobox.checks.runner.plan import CHECKS
 from kobox.checks.runner.session import Examination
 from kobox.images.store import Store
 from kobox.kbuild.build import build

@@ -12,7 +12,8 @@ import kobox
 from kobox.box.box import Box
 from kobox.box.inspect.printk import LogRecord
 from kobox.checks.report.text import finding_lines
-from kobox.checks.runner.check import Plan, examine
+from kobox.checks.runner.check import examine
+from kobox.checks.runner.plan import CheckPlan
 from kobox.cli.progress import ProgressLine
 from kobox.images.store import Store
 from kobox.kbuild.build import build
@@ -94,7 +95,7 @@ def main() -> None:
 
         say("10. kobox check: a module that works, and what is wrong in it all the same (demo/notes.c):")
         notes = next(iter(build(Path(shutil.copy(NOTES, scratch)), kernel)))
-        for finding in examine(Plan(str(notes), kernel=kernel.name, loads=1), take_a_note):
+        for finding in examine(CheckPlan(str(notes), kernel=kernel.name, loads=1), take_a_note):
             for line in finding_lines(finding):
                 print(f"    {line}")
             print()

@@ -144,7 +144,8 @@ class Hearing:
 
 def _examination(request: pytest.FixtureRequest, box: Box) -> Examination | Hearing:
     """An examination of the module that the test uses; without one, only the kernel itself is heard."""
-    from kobox.checks.runner.check import CHECKS, checks_of
+    from kobox.checks.runner.examiner import checks_of
+    from kobox.checks.runner.plan import CHECKS
     from kobox.checks.runner.session import Examination
     from kobox.ko.modulefile import ModuleFile
 

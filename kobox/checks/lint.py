@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 
 from kobox.box.inspect.probes import FROM_MODULE, Hit
-from kobox.checks.report.finding import Severity, Thing
+from kobox.checks.report.finding import Resource, Severity
 from kobox.checks.report.kinds import kind_of
 from kobox.checks.runner.session import Check, Examination, Stage, Trace
 from kobox.ko.licence import GPL_COMPATIBLE
@@ -21,7 +21,7 @@ MESSAGES = 200
 _TAINTS = {10: "it is from the kernel's staging tree", 15: "it is a live patch", 18: "it is a test"}
 
 
-class Rules(Check):
+class LintCheck(Check):
     """Looks at the module's own words, and counts what it prints."""
 
     name = "rules"
@@ -91,7 +91,7 @@ class Rules(Check):
                     Severity.NOTE if stage is Stage.EXERCISE else Severity.WARNING,
                     f"this line printed {count} messages",
                     chain=chain,
-                    thing=Thing("message", made=chain),
+                    object=Resource("message", made_at=chain),
                     advice=kind_of("printk-rate").advice,
                 )
         self._printed.clear()

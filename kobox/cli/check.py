@@ -20,7 +20,8 @@ from kobox.errors import KoboxError
 from kobox.printable import one_line
 
 if TYPE_CHECKING:
-    from kobox.checks.runner.check import Plan, Report
+    from kobox.checks.runner.outcome import CheckReport
+    from kobox.checks.runner.plan import CheckPlan
     from kobox.images.store import KernelImage, Store
     from kobox.ko.modulefile import ModuleFile
 
@@ -49,7 +50,7 @@ def main(argv: list[str], prog: str) -> int:
     return _status(arguments, reports)
 
 
-def _status(arguments: argparse.Namespace, reports: Sequence[Report]) -> int:
+def _status(arguments: argparse.Namespace, reports: Sequence[CheckReport]) -> int:
     from kobox.checks.report.finding import Severity
 
     limit = Severity(arguments.fail_on).rank
@@ -58,7 +59,7 @@ def _status(arguments: argparse.Namespace, reports: Sequence[Report]) -> int:
     return 0 if reports and all(report.lives or arguments.replay for report in reports) else 2
 
 
-def _check(arguments: argparse.Namespace, prog: str) -> list[Report]:
+def _check(arguments: argparse.Namespace, prog: str) -> list[CheckReport]:
     from kobox.checks.runner.check import check
     from kobox.cli.progress import ProgressLine
     from kobox.cli.run import module_files
@@ -112,14 +113,14 @@ def _plan(
     module: ModuleFile,
     before: Sequence[ModuleFile],
     others: tuple[str, ...],
-) -> Plan:
+) -> CheckPlan:
     from kobox.checks.faults.fault_injection import parse_id
     from kobox.checks.races.races import parse_race
-    from kobox.checks.runner.check import Plan
+    from kobox.checks.runner.plan import CheckPlan
 
     race = arguments.replay.startswith("race:")
     needed = _needed(module, {other.name: other for other in before})
-    return Plan(
+    return CheckPlan(
         module=module.path,
         kernel=image.name,
         needs=tuple(other.path for other in before if other.name in needed),
@@ -153,7 +154,7 @@ def _needed(module: ModuleFile, known: dict[str, ModuleFile]) -> set[str]:
     return found
 
 
-def _tell(arguments: argparse.Namespace, report: Report, prog: str) -> None:
+def _tell(arguments: argparse.Namespace, report: CheckReport, prog: str) -> None:
     from kobox.checks.report.text import finding_lines
 
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -181,7 +182,7 @@ def _again(arguments: argparse.Namespace, prog: str) -> str:
     return f"{prog} {shlex.join(words)}"
 
 
-def _summary(report: Report) -> list[str]:
+def _summary(report: CheckReport) -> list[str]:
     lines = [
         f"kernel    {report.release}",
         f"loads     {report.lives} times loaded and unloaded, {report.runs} runs in all",
@@ -218,7 +219,7 @@ def _summary(report: Report) -> list[str]:
     return lines
 
 
-def _verdict(report: Report) -> str:
+def _verdict(report: CheckReport) -> str:
     counts: dict[str, int] = {}
     for finding in report.findings:
         counts[finding.severity] = counts.get(finding.severity, 0) + 1
@@ -230,7 +231,7 @@ def _verdict(report: Report) -> str:
     return f"{report.module}: nothing found" + (", as far as it was checked" if report.unchecked else "")
 
 
-def _write_files(arguments: argparse.Namespace, reports: Sequence[Report]) -> None:
+def _write_files(arguments: argparse.Namespace, reports: Sequence[CheckReport]) -> None:
     for report in reports:
         _write_crashes(arguments.crashes, report)
     if arguments.sarif:
@@ -246,7 +247,7 @@ def _write_files(arguments: argparse.Namespace, reports: Sequence[Report]) -> No
         write_file(arguments.lcov, "".join(report.coverage.lcov() for report in reports if report.coverage).encode())
 
 
-def _write_crashes(directory: Path, report: Report) -> None:
+def _write_crashes(directory: Path, report: CheckReport) -> None:
     from kobox.checks.runner.minimise import source_of
 
     for crash in report.crashes:

@@ -19,7 +19,7 @@ from kobox.box.inspect.objects import Objects
 from kobox.box.inspect.probes import FROM_MODULE, Hit
 from kobox.checks.context.cpu_state import Cpu, CpuState
 from kobox.checks.context.locks import SPINNING, Edge, Held, LockBook
-from kobox.checks.report.finding import Severity, Thing, own_frame
+from kobox.checks.report.finding import Resource, Severity, own_frame
 from kobox.checks.runner.session import Check, Examination, Trace
 from kobox.errors import KoboxError
 from kobox.ko.elf import SHF_EXECINSTR, SHT_RELA
@@ -81,7 +81,7 @@ def context_table() -> Table:
     )
 
 
-class Context(Check):
+class ContextCheck(Check):
     """Watches in what state the CPU is when the module calls, and which locks it takes."""
 
     name = "context"
@@ -204,7 +204,7 @@ class Context(Check):
         if culprit is not None:
             chain = examination.chain(culprit.trace)
             what = f"{culprit.kind} {examination.symbol(culprit.address)}".rstrip() if culprit.is_lock else culprit.kind
-            thing = Thing(what, culprit.address, made=chain)
+            thing = Resource(what, culprit.address, made_at=chain)
             frame = own_frame(chain)
             at = f" (since {frame.file}:{frame.line})" if frame and frame.line else ""
             why = f"{what} is held{at}" if culprit.is_lock else f"{why}{at}"
@@ -213,7 +213,7 @@ class Context(Check):
             Severity.ERROR,
             f"{name}() may sleep, but {why}",
             chain=examination.chain(hit),
-            thing=thing,
+            object=thing,
             advice=_sleep_advice(name),
         )
 
@@ -327,7 +327,7 @@ class Context(Check):
             Severity.ERROR,
             f"{label} {message}",
             chain=examination.chain(hit),
-            thing=Thing(label, address, made=made),
+            object=Resource(label, address, made_at=made),
             advice=advice,
         )
 
@@ -349,7 +349,9 @@ class Context(Check):
             Severity.ERROR,
             f"{taken} is taken while {held} is held, and the other way round{at}",
             chain=examination.chain(edge.second.trace),
-            thing=Thing(f"{other.second.kind} {name(other.second.address)}".rstrip(), other.second.address, made=chain),
+            object=Resource(
+                f"{other.second.kind} {name(other.second.address)}".rstrip(), other.second.address, made_at=chain
+            ),
             advice="Take the two locks in the same order everywhere.",
         )
 
@@ -399,7 +401,7 @@ class Context(Check):
             Severity.ERROR,
             f"{label} is taken where a {inside} may come, which takes it too{at}: the CPU would spin for ever",
             chain=examination.chain(outer.trace),
-            thing=Thing(label, outer.address, made=made),
+            object=Resource(label, outer.address, made_at=made),
             advice=f"Take it with {better} wherever that interrupt may come.",
         )
 
@@ -414,7 +416,7 @@ class Context(Check):
                 Severity.WARNING,
                 f"interrupts were off for {off / 1e6:.0f} ms",
                 chain=chain,
-                thing=Thing("interrupts turned on again", made=examination.chain(hit)),
+                object=Resource("interrupts turned on again", made_at=examination.chain(hit)),
                 advice="Do the long part with interrupts on, in a work item or a threaded interrupt handler.",
             )
 
@@ -462,7 +464,7 @@ class Context(Check):
                     Severity.ERROR,
                     f"{label} {verb} {when}",
                     chain=chain,
-                    thing=Thing(label, held.address, made=chain),
+                    object=Resource(label, held.address, made_at=chain),
                     advice="Undo it on each way out of the function, error paths too.",
                 )
         self._base = state.count  # a count that is off stays off: once is enough

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 
 from kobox.arch.x86_64 import decode as x86
-from kobox.checks.fuzz.exercise import Material
+from kobox.checks.fuzz.program import Material
 from kobox.checks.module.callsites import CodeMap
 from kobox.ko.elf import Elf
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from kobox.checks.fuzz.exercise import Program, Step
+from kobox.checks.fuzz.program import ExerciseStep, Program
 
 _SIZES = st.one_of(st.integers(0, 64), st.sampled_from((4095, 4096, 4097, 65536)))
 _OFFSETS = st.one_of(st.integers(-4096, 8192), st.sampled_from((1 << 31, (1 << 63) - 1, -(1 << 63))))
@@ -34,12 +34,12 @@ def contents(words: Sequence[bytes] = ()) -> SearchStrategy[bytes]:
 
 def steps(
     path: str, *, flags: int = os.O_RDWR, requests: Sequence[int] = (), words: Sequence[bytes] = (), slots: int = 2
-) -> SearchStrategy[Step]:
+) -> SearchStrategy[ExerciseStep]:
     """One system call on an open file of a program (`kobox.checks.fuzz.exercise.Step`)."""
     slot = st.integers(0, slots - 1)
 
-    def step(call: str, *arguments: SearchStrategy[object]) -> SearchStrategy[Step]:
-        return st.builds(Step, st.just(call), slot, st.tuples(*arguments))
+    def step(call: str, *arguments: SearchStrategy[object]) -> SearchStrategy[ExerciseStep]:
+        return st.builds(ExerciseStep, st.just(call), slot, st.tuples(*arguments))
 
     request = (
         st.one_of(st.sampled_from(list(requests)), st.integers(0, 0xFFFFFFFF))
@@ -79,6 +79,6 @@ def programs(
 ) -> SearchStrategy[Program]:
     """A program that opens `path` and makes up to `length` calls on it. `requests` are numbers of ioctls,
     `words` what it makes sense to write."""
-    first = Step("open", 0, (path, flags))
+    first = ExerciseStep("open", 0, (path, flags))
     rest = st.lists(steps(path, flags=flags, requests=requests, words=words), max_size=length)
     return rest.map(lambda calls: (first, *calls))

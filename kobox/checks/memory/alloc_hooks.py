@@ -15,8 +15,9 @@ from typing import Any
 from kobox.box.box import Box
 from kobox.box.inspect.probes import FROM_MODULE, INSIDE, TRACKED_0, TRACKED_1
 from kobox.checks.memory import alloc_table as allocators
-from kobox.checks.memory.alloc_table import GFP_ZERO, SLAB_NOLEAKTRACE, SLAB_TYPESAFE_BY_RCU, Allocator, Kind
+from kobox.checks.memory.alloc_table import GFP_ZERO, SLAB_NOLEAKTRACE, SLAB_TYPESAFE_BY_RCU, Allocator, MemoryKind
 from kobox.checks.memory.module_heap import PAGE, ROOM, Heap, Object
+from kobox.checks.report.quantities import quantity
 from kobox.checks.runner.session import Examination, Trace
 from kobox.errors import KoboxError
 from kobox.machine.watch import Mark
@@ -113,7 +114,7 @@ class Allocations:
 
     def given_back(self, thing: Object) -> bool:
         """Whether an object that nobody was seen to free is free: pages can go with their last reference."""
-        return thing.kind is Kind.PAGES and self._refcount(thing.page) < 1
+        return thing.kind is MemoryKind.PAGES and self._refcount(thing.page) < 1
 
     def _probe(self, name: str, enter: Any, leave: Any = None, when: int = FROM_MODULE) -> None:
         """A probe on a function, under whichever of its names this kernel has it."""
@@ -126,7 +127,7 @@ class Allocations:
     def _probe_allocators(self) -> None:
         for row in allocators.ALLOCATORS:
             when = FROM_MODULE | INSIDE
-            if row.kind is Kind.CACHE:
+            if row.kind is MemoryKind.CACHE:
                 when = FROM_MODULE | TRACKED_0
 
             def enter(hit: Any, row: Allocator = row) -> None:
@@ -197,7 +198,7 @@ class Allocations:
             return
         request.size = size
         request.slot = size + PAGE - 1 & -PAGE
-        if row.kind is Kind.VMALLOC:
+        if row.kind is MemoryKind.VMALLOC:
             return
         slot = heap.roomy(size)
         if row.how == "cache and size":
@@ -258,7 +259,9 @@ class Allocations:
         if request.old is not None and address == request.old.address:
             self._heap.resize(request.old, request.size, request.slot, zero=request.zero)
             return
-        if not address or (row.kind is not Kind.PERCPU and not self._addresses.kernel_start <= address < _WORD - 4095):
+        if not address or (
+            row.kind is not MemoryKind.PERCPU and not self._addresses.kernel_start <= address < _WORD - 4095
+        ):
             if request.shift:
                 self._plain.add(request.stack)
                 self._once_more(hit)
@@ -269,7 +272,7 @@ class Allocations:
         if self._is_apart(thing):
             self._choose(hit, request, thing)
             return
-        if thing.kind in (Kind.KMALLOC, Kind.CACHE) and thing.slot <= _LARGEST_SLOT:
+        if thing.kind in (MemoryKind.KMALLOC, MemoryKind.CACHE) and thing.slot <= _LARGEST_SLOT:
             thing.inner = bool(thing.address % PAGE) or self._is_tail(thing.address)
             if not thing.inner and row.how != "again":
                 self._heap.guard(thing)  # the first slot of a slab: nobody gets it
@@ -285,7 +288,7 @@ class Allocations:
         self._heap.add(thing, request.known)
         if thing.page:
             self._pages[thing.page] = thing
-        if thing.kind is Kind.PERCPU:
+        if thing.kind is MemoryKind.PERCPU:
             self._per_cpu[hit.result & _WORD] = thing
 
     # -- what lies alone ---------------------------------------------------------------------------------------
@@ -293,8 +296,8 @@ class Allocations:
     @staticmethod
     def _is_apart(thing: Object) -> bool:
         """Whether whole pages were given, of which the allocator could not be asked for more."""
-        large = thing.kind is Kind.KMALLOC and thing.slot > _LARGEST_SLOT
-        return (large or (thing.kind is Kind.PAGES and not thing.before)) and thing.slot <= _APART
+        large = thing.kind is MemoryKind.KMALLOC and thing.slot > _LARGEST_SLOT
+        return (large or (thing.kind is MemoryKind.PAGES and not thing.before)) and thing.slot <= _APART
 
     def _choose(self, hit: Any, request: _Request, thing: Object) -> None:
         """Allocate again and again until one lies between others: those are its guards, and stay allocated. An
@@ -314,7 +317,7 @@ class Allocations:
         def known(address: int) -> bool:
             return bool(0x80 <= self._watch.marks(address, 1)[0] < 0xFF)
 
-        return known(thing.address - 1) and (thing.kind is Kind.KMALLOC or known(thing.address + thing.slot))
+        return known(thing.address - 1) and (thing.kind is MemoryKind.KMALLOC or known(thing.address + thing.slot))
 
     def _object(self, hit: Any, request: _Request, base: int) -> Object:
         """What was given: from here on the pointer is the one that the module gets."""
@@ -326,16 +329,16 @@ class Allocations:
         kind, slot = row.kind, request.slot
         if row.how == "order, a page":
             page, address, base = address, self._address_of(address), self._address_of(base)
-        elif kind is Kind.PAGES:
+        elif kind is MemoryKind.PAGES:
             page = self._page_of(address)
-        elif kind is Kind.PERCPU:
+        elif kind is MemoryKind.PERCPU:
             address = self._heap.per_cpu_address(address)
-        elif kind is Kind.KMALLOC and address >= self._vmalloc:
-            kind, slot = Kind.VMALLOC, slot + PAGE - 1 & -PAGE
+        elif kind is MemoryKind.KMALLOC and address >= self._vmalloc:
+            kind, slot = MemoryKind.VMALLOC, slot + PAGE - 1 & -PAGE
         stage = str(self._examination.stage)
         thing = Object(address, request.size, slot, kind, request.name, request.trace, stage, request.cache, page)
         thing.base, thing.order, thing.before, thing.written = base, request.order, request.shift, request.zero
-        if kind is Kind.PAGES and request.shift:
+        if kind is MemoryKind.PAGES and request.shift:
             exact = request.cache == _EXACT
             thing.behind = PAGE if exact else 2 * slot
             self._blocks += thing.span
@@ -369,7 +372,7 @@ class Allocations:
         """Whether a function that wants an object gets one that is freed: then that is reported, and it is not run."""
         thing = self._heap.freed.get(hit.registers.argument(0))
         if thing is not None:
-            message = f"{how}() gets {thing.what}, which is freed"
+            message = f"{how}() is given {thing.what} that is freed"
             advice = "Free it only when nobody can reach it any more."
             self._bad("use-after-free", message, self.trace(hit), thing, advice)
             hit.skip()
@@ -377,7 +380,7 @@ class Allocations:
 
     def _ksize(self, hit: Any) -> None:
         thing = self._heap.live.get(hit.registers.argument(0))
-        if thing is None or thing.kind is Kind.VMALLOC:
+        if thing is None or thing.kind is MemoryKind.VMALLOC:
             return
         hit.set_result(thing.slot - ROOM)
         # Until 38931d8989b5 ("mm: Make ksize() a reporting-only function") it might be used whole, and what follows
@@ -449,7 +452,7 @@ class Allocations:
 
     # -- freeing -----------------------------------------------------------------------------------------------
 
-    def _take_back(self, hit: Any, address: int, how: str, kinds: tuple[Kind, ...]) -> Object | None:
+    def _take_back(self, hit: Any, address: int, how: str, kinds: tuple[MemoryKind, ...]) -> Object | None:
         """The live object that is freed; else what is wrong is reported, and the function is not run."""
         thing = self._heap.live.get(address)
         if thing is not None and thing.kind in kinds:
@@ -461,13 +464,15 @@ class Allocations:
             self._second_free(hit, self._heap.freed[address], how)
         elif (thing := self._heap.holding(address)) is not None and address != thing.address:
             inside = address - thing.address
-            message = f"{how}() gets a pointer {inside} bytes into {thing.what}"
+            message = f"{how}() is given a pointer {quantity(inside, 'byte')} into {thing.what}"
             self._bad_free(hit, message, thing, "Free the pointer that was allocated.")
         elif self._examination.in_module(address):
             name = self._name_of(address) or "the module's own memory"
-            self._bad_free(hit, f"{how}() gets a pointer to {name}", None, "Only what was allocated can be freed.")
+            self._bad_free(hit, f"{how}() is given a pointer to {name}", None, "Only what was allocated can be freed.")
         elif self._addresses.stack_of(address) == self._addresses.stack_of(hit.registers.sp):
-            self._bad_free(hit, f"{how}() gets a pointer to the stack", None, "Only what was allocated can be freed.")
+            self._bad_free(
+                hit, f"{how}() is given a pointer to the stack", None, "Only what was allocated can be freed."
+            )
         return None
 
     def _bad_free(self, hit: Any, message: str, thing: Object | None, advice: str) -> None:
@@ -484,13 +489,13 @@ class Allocations:
         address = hit.registers.argument(0)
         if address <= _ZERO_SIZE:
             return
-        thing = self._take_back(hit, address, "kfree", (Kind.KMALLOC, Kind.CACHE))
+        thing = self._take_back(hit, address, "kfree", (MemoryKind.KMALLOC, MemoryKind.CACHE))
         if thing is not None:
             self._quarantine(hit, thing, 0)
 
     def _cache_free(self, hit: Any) -> None:
         cache, address = hit.registers.argument(0), hit.registers.argument(1)
-        thing = self._take_back(hit, address, "kmem_cache_free", (Kind.CACHE,)) if address else None
+        thing = self._take_back(hit, address, "kmem_cache_free", (MemoryKind.CACHE,)) if address else None
         if thing is None:
             return
         if thing.cache != cache:
@@ -512,7 +517,7 @@ class Allocations:
         item that may still be queued: whoever finds that one can say more about it."""
         self._heap.look()
         armed = any(thing.address <= address < thing.address + thing.size for address in self._examination.armed)
-        made = thing.kind is Kind.CACHE and self._caches.get(thing.cache, (0, True, False))[1]
+        made = thing.kind is MemoryKind.CACHE and self._caches.get(thing.cache, (0, True, False))[1]
         return self._heap.free(thing, self.trace(hit), as_it_is=armed or made)
 
     def _free_bulk(self, hit: Any) -> None:
@@ -533,7 +538,7 @@ class Allocations:
         gone = self._heap.once_at(address) if address and address not in self._heap.live else None
         if gone is not None and gone.address == address:
             self._second_free(hit, gone, "vfree")
-        elif address and (thing := self._take_back(hit, address, "vfree", (Kind.VMALLOC,))):
+        elif address and (thing := self._take_back(hit, address, "vfree", (MemoryKind.VMALLOC,))):
             self._heap.forget(thing, self.trace(hit))
 
     def _free_page(self, hit: Any) -> None:
@@ -547,7 +552,7 @@ class Allocations:
 
     def _free_pages(self, hit: Any) -> None:
         address = hit.registers.argument(0)
-        thing = self._take_back(hit, address, "free_pages", (Kind.PAGES,)) if address else None
+        thing = self._take_back(hit, address, "free_pages", (MemoryKind.PAGES,)) if address else None
         if thing is not None and self._refcount(thing.page) == 1:
             self._put_pages(hit, thing, of_pages=False)
 
@@ -568,7 +573,7 @@ class Allocations:
 
     def _free_exact(self, hit: Any) -> None:
         address, size = hit.registers.argument(0), hit.registers.argument(1)
-        thing = self._take_back(hit, address, "free_pages_exact", (Kind.PAGES,)) if address else None
+        thing = self._take_back(hit, address, "free_pages_exact", (MemoryKind.PAGES,)) if address else None
         if thing is None:
             return
         if thing.cache != _EXACT or size + PAGE - 1 & -PAGE != thing.slot:
@@ -593,8 +598,10 @@ class Allocations:
         if thing is None:
             there = self._heap.per_cpu_address(pointer)
             thing = self._heap.holding(there) if pointer and self._watch.from_module else None
-            if thing is not None and thing.kind is Kind.PERCPU:
-                message = f"free_percpu() gets a pointer {there - thing.address} bytes into {thing.what}"
+            if thing is not None and thing.kind is MemoryKind.PERCPU:
+                message = (
+                    f"free_percpu() is given a pointer {quantity(there - thing.address, 'byte')} into {thing.what}"
+                )
                 self._bad_free(hit, message, thing, "Free the pointer that was allocated.")
         elif thing.address in self._heap.freed:
             self._second_free(hit, thing, "free_percpu")

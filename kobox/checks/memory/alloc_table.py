@@ -17,7 +17,7 @@ SLAB_NOLEAKTRACE = 0x00800000  # of no effect here but that caches with it are n
 SLAB_TYPESAFE_BY_RCU = 0x00080000
 
 
-class Kind(StrEnum):
+class MemoryKind(StrEnum):
     """What kind of memory an allocator gives, by what must take it back."""
 
     KMALLOC = "kmalloc"
@@ -31,39 +31,39 @@ class Allocator(NamedTuple):
     """A function that allocates: `how` is the way its size is told and made larger."""
 
     name: str
-    kind: Kind
+    kind: MemoryKind
     how: str
 
 
-def _rows(kind: Kind, how: str, names: str) -> tuple[Allocator, ...]:
+def _rows(kind: MemoryKind, how: str, names: str) -> tuple[Allocator, ...]:
     return tuple(Allocator(name, kind, how) for name in names.split())
 
 
 ALLOCATORS = (
     *_rows(
-        Kind.KMALLOC,
+        MemoryKind.KMALLOC,
         "cache and size",
         "kmalloc_trace kmalloc_node_trace kmem_cache_alloc_trace kmem_cache_alloc_node_trace __kmalloc_cache "
         "__kmalloc_cache_node",
     ),
     *_rows(
-        Kind.KMALLOC,
+        MemoryKind.KMALLOC,
         "size",
         "__kmalloc __kmalloc_node __kmalloc_track_caller __kmalloc_node_track_caller __kmalloc_flags kmalloc_large "
         "kmalloc_large_node __kmalloc_large __kmalloc_large_node kvmalloc_node __kvmalloc_node",
     ),
-    *_rows(Kind.KMALLOC, "again", "krealloc krealloc_node_align"),
-    *_rows(Kind.CACHE, "cache", "kmem_cache_alloc kmem_cache_alloc_node kmem_cache_alloc_lru"),
+    *_rows(MemoryKind.KMALLOC, "again", "krealloc krealloc_node_align"),
+    *_rows(MemoryKind.CACHE, "cache", "kmem_cache_alloc kmem_cache_alloc_node kmem_cache_alloc_lru"),
     *_rows(
-        Kind.VMALLOC,
+        MemoryKind.VMALLOC,
         "size",
         "vmalloc vzalloc __vmalloc vmalloc_node vzalloc_node vmalloc_user vmalloc_32 vmalloc_32_user vmalloc_huge "
         "vmalloc_huge_node __vmalloc_node vmalloc_array __vmalloc_array",
     ),
-    *_rows(Kind.PAGES, "order, a page", "__alloc_pages alloc_pages folio_alloc"),
-    *_rows(Kind.PAGES, "order", "__get_free_pages get_free_pages"),
-    *_rows(Kind.PAGES, "exact pages", "alloc_pages_exact"),
-    *_rows(Kind.PERCPU, "per CPU", "__alloc_percpu __alloc_percpu_gfp pcpu_alloc"),
+    *_rows(MemoryKind.PAGES, "order, a page", "__alloc_pages alloc_pages folio_alloc"),
+    *_rows(MemoryKind.PAGES, "order", "__get_free_pages get_free_pages"),
+    *_rows(MemoryKind.PAGES, "exact pages", "alloc_pages_exact"),
+    *_rows(MemoryKind.PERCPU, "per CPU", "__alloc_percpu __alloc_percpu_gfp pcpu_alloc"),
 )
 
 
@@ -97,14 +97,14 @@ ZEROING = frozenset(
 PLAIN = {
     row.name: "krealloc" if row.how == "again" else "kvmalloc" if "kvmalloc" in row.name else "kmalloc"
     for row in ALLOCATORS
-    if row.kind is Kind.KMALLOC
+    if row.kind is MemoryKind.KMALLOC
 } | {"__alloc_percpu": "alloc_percpu", "__alloc_percpu_gfp": "alloc_percpu", "pcpu_alloc": "alloc_percpu"}
 
 # What takes which kind back, for errors and advice.
 RELEASE = {
-    Kind.KMALLOC: "kfree",
-    Kind.CACHE: "kmem_cache_free",
-    Kind.VMALLOC: "vfree",
-    Kind.PAGES: "__free_pages or free_pages",
-    Kind.PERCPU: "free_percpu",
+    MemoryKind.KMALLOC: "kfree",
+    MemoryKind.CACHE: "kmem_cache_free",
+    MemoryKind.VMALLOC: "vfree",
+    MemoryKind.PAGES: "__free_pages or free_pages",
+    MemoryKind.PERCPU: "free_percpu",
 }

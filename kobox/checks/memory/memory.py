@@ -21,12 +21,13 @@ from kobox.arch.unwind import StackFrame
 from kobox.box.inspect.probes import FROM_MODULE
 from kobox.checks.memory import alloc_table as allocators
 from kobox.checks.memory.alloc_hooks import Allocations
-from kobox.checks.memory.alloc_table import Kind
+from kobox.checks.memory.alloc_table import MemoryKind
 from kobox.checks.memory.interceptors import APPENDERS, INTERCEPTORS, PRINTERS
 from kobox.checks.memory.module_heap import PAGE, Heap, Object
 from kobox.checks.memory.strings import Texts
 from kobox.checks.module.globals import Variables
-from kobox.checks.report.finding import Finding, Severity, Thing
+from kobox.checks.report.finding import Finding, Resource, Severity
+from kobox.checks.report.quantities import beside, quantity
 from kobox.checks.runner.session import Check, Examination, Stage, Trace
 from kobox.errors import KoboxError
 from kobox.machine.watch import CONSTANT, FREED_BYTE, OBJECT, Mark, Operation, Part, Report, What, decode
@@ -50,7 +51,7 @@ Rule = tuple[int, tuple[Part, ...], bool]
 """A function's address, what it does with memory, and whether it copies what is known of the bytes."""
 
 
-class Memory(Check):
+class MemoryCheck(Check):
     """See the module's docstring."""
 
     name = "memory"
@@ -220,8 +221,8 @@ class Memory(Check):
         return False
 
     def _bad_mark(self, address: int, size: int, writes: bool, mark: int, trace: Trace, through: str) -> None:
-        verb = "written" if writes else "read"
-        by = f" by {through}()" if through else ""
+        access = f"{'write' if writes else 'read'} of {quantity(size, 'byte')}"
+        by = f" in {through}()" if through else ""
         if writes:
             self._heap.excuse(address, size)
         thing = self._heap.nearest(address)
@@ -229,22 +230,22 @@ class Memory(Check):
             where = self._variables.near(address)
             self._found(
                 "out-of-bounds",
-                f"{_bytes(size)} {verb} {where}{by}",
+                f"{access}, {where}{by}",
                 trace,
                 None,
                 "Check the index or the length against the size of the variable.",
             )
         elif lent := self._texts.behind_page(address):
             advice = "Print with sysfs_emit() or sysfs_emit_at(), which know where the page ends."
-            self._found("out-of-bounds", f"{_bytes(size)} {verb} {lent}{by}", trace, None, advice)
+            self._found("out-of-bounds", f"{access}, {lent}{by}", trace, None, advice)
         elif thing is None:
-            self._found("out-of-bounds", f"{_bytes(size)} {verb} where nothing may be{by}", trace, None, "")
+            self._found("out-of-bounds", f"{access} between objects{by}", trace, None, "")
         elif mark == Mark.FREED or thing.freed:
             at = address - thing.address
             self._heap.excuse(thing.address, thing.size)
             self._found(
                 "use-after-free",
-                f"{_bytes(size)} {verb} at offset {at} of {thing.what}, which is freed{by}",
+                f"{access} at offset {at} of {thing.what} that is freed{by}",
                 trace,
                 thing,
                 "Free it only when nobody can reach it any more, or hold a reference.",
@@ -252,18 +253,18 @@ class Memory(Check):
         else:
             self._found(
                 "out-of-bounds",
-                f"{_bytes(size)} {verb} {_beside(address, thing)}{by}",
+                f"{access}, {_beside(address, thing)}{by}",
                 trace,
                 thing,
                 "Check the index or the length against the size that was allocated.",
             )
 
     def _beyond_bound(self, report: Report, trace: Trace) -> None:
-        verb = "written" if report.writes else "read"
+        access = _access(report)
         where = self._variables.beyond(report.detail, report.address)
         self._found(
             "out-of-bounds",
-            f"{_bytes(report.size)} {verb} {where}",
+            f"{access}, {where}",
             trace,
             None,
             "Check the index against the size of the variable.",
@@ -301,12 +302,12 @@ class Memory(Check):
         return found[1] + found[2] - address
 
     def _beyond_local(self, report: Report, trace: Trace, through: str) -> None:
-        verb = "written" if report.writes else "read"
-        by = f" by {through}()" if through else ""
+        access = _access(report)
+        by = f" in {through}()" if through else ""
         if named := self._variables.beyond_start(report.detail, report.address):
             self._found(
                 "out-of-bounds",
-                f"{_bytes(report.size)} {verb} {named}{by}",
+                f"{access}, {named}{by}",
                 trace,
                 None,
                 "Check the index or the length against the size of the variable.",
@@ -314,13 +315,10 @@ class Memory(Check):
             return
         found = self._local_of(trace, report.detail)
         name, start, size = found or ("a variable", report.detail, 0)
-        past = report.address - start - size
-        where = (
-            "just behind" if not past else f"{_bytes(past)} behind" if past > 0 else f"{_bytes(-past - size)} before"
-        )
+        where = beside(report.address, start, start + size, f"{name} ({quantity(size, 'byte')} on the stack)")
         self._found(
             "out-of-bounds",
-            f"{_bytes(report.size)} {verb} {where} {name} ({size} bytes) on the stack{by}",
+            f"{access}, {where}{by}",
             trace,
             None,
             "Check the index or the length against the size of the variable.",
@@ -329,7 +327,7 @@ class Memory(Check):
     def _unwritten(self, report: Report, trace: Trace) -> None:
         thing = self._heap.holding(report.address)
         where = f"at offset {report.address - thing.address} of {thing.what}" if thing else "on the stack"
-        message = f"{_bytes(report.size)} {where} are shown to user space, and were never written"
+        message = f"{quantity(report.size, 'byte')} {where}, never written, copied to user space"
         self._found(
             "uninitialised-read",
             message,
@@ -340,22 +338,22 @@ class Memory(Check):
 
     def _wild(self, report: Report, trace: Trace, through: str) -> None:
         address, verb = report.address, "write to" if report.writes else "read from"
-        by = f" by {through}()" if through else ""
+        by = f" in {through}()" if through else ""
         behind = self._heap.nearest(address - PAGE) if report.what is What.UNMAPPED else None
         ahead = self._heap.nearest(address + PAGE - 1) if report.what is What.UNMAPPED else None
         gone = self._heap.once_at(address) if report.what is What.UNMAPPED else None
         code = errno.errorcode.get((1 << 64) - self._base_of(report), "")
         if gone:
             kind, thing = "use-after-free", gone
-            message = f"{verb} offset {address - gone.address} of {gone.what}, which is freed{by}"
+            message = f"{_access(report)} at offset {address - gone.address} of {gone.what} that is freed{by}"
             advice = "Free it only when nobody can reach it any more."
-        elif behind and behind.kind is Kind.VMALLOC and 0 <= address - behind.address - behind.slot < PAGE:
+        elif behind and behind.kind is MemoryKind.VMALLOC and 0 <= address - behind.address - behind.slot < PAGE:
             kind, thing = "out-of-bounds", behind
-            message = f"{_bytes(report.size)} {_beside(address, behind)}: {verb} there{by}"
+            message = f"{_access(report)}, {_beside(address, behind)}{by}"
             advice = "Check the index or the length against the size that was allocated."
-        elif ahead and ahead.kind is Kind.VMALLOC and 0 < ahead.address - address <= PAGE:
+        elif ahead and ahead.kind is MemoryKind.VMALLOC and 0 < ahead.address - address <= PAGE:
             kind, thing = "out-of-bounds", ahead
-            message = f"{_bytes(report.size)} {_beside(address, ahead)}: {verb} there{by}"
+            message = f"{_access(report)}, {_beside(address, ahead)}{by}"
             advice = "Check the index or the length against the size that was allocated."
         elif code:
             kind, thing = "wild-access", None
@@ -388,13 +386,15 @@ class Memory(Check):
 
     def _found(self, kind: str, message: str, trace: Trace, thing: Object | None, advice: str) -> None:
         chain = self._examination.chain(trace)
-        self._examination.report(kind, Severity.ERROR, message, chain=chain, thing=self._shown(thing), advice=advice)
+        self._examination.report(kind, Severity.ERROR, message, chain=chain, object=self._shown(thing), advice=advice)
 
-    def _shown(self, thing: Object | None) -> Thing | None:
+    def _shown(self, thing: Object | None) -> Resource | None:
         if thing is None:
             return None
         chain = self._examination.chain
-        return Thing(thing.what, thing.address, thing.size, chain(thing.made), chain(thing.gone) if thing.gone else ())
+        return Resource(
+            thing.what, thing.address, thing.size, chain(thing.made), chain(thing.gone) if thing.gone else ()
+        )
 
     def _may_fault(self, pc: int) -> bool:
         """Whether the module's exception table says that the instruction may fault: then it is a copy function's."""
@@ -421,9 +421,8 @@ class Memory(Check):
         size = end - start
         self._found(
             "use-after-free",
-            f"{_bytes(size)} at offset {start} of {thing.what}, which is freed, "
-            f"{'was' if size == 1 else 'were'} written by the kernel{self._held_there(thing, start, end)}: "
-            f"{'within ' * (not begin)}{when} after it was freed",
+            f"the kernel wrote {quantity(size, 'byte')}{self._held_there(thing, start, end)} at offset {start} "
+            f"of {thing.what} that is freed, {'within ' * (not begin)}{when} after the free",
             thing.gone or self._examination.trace(),
             thing,
             "Take it off all lists, timers and queues, and wait for who uses it, before it is freed.",
@@ -436,7 +435,7 @@ class Memory(Check):
                 break
             value = int.from_bytes(self._box.machine.read(thing.address + at, _WORD_BYTES), "little")
             if value >> 47 == _KERNEL_HALF and (name := self._name_of(value, thing)):
-                return f" with the address of {name}"
+                return f" (the address of {name})"
         return ""
 
     def _name_of(self, address: int, but: Object) -> str:
@@ -458,12 +457,12 @@ class Memory(Check):
             return finding
         words = (int(word, 16) for line in lines for word in _ADDRESS.findall(line))
         thing = next((one for word in words if (one := self._heap.holding(word)) and one.freed), None)
-        what = f"{thing.what}, which is freed" if thing else "memory that the module has freed"
+        what = f"{thing.what} that is freed" if thing else "memory that the module has freed"
         return replace(
             finding,
             kind="use-after-free",
-            message=f"the kernel takes what it reads in {what}, for a pointer: {finding.message}",
-            thing=self._shown(thing),
+            message=f"the kernel follows a pointer that it read from {what}: {finding.message}",
+            object=self._shown(thing),
             advice="Take it off all lists, timers and queues, and wait for who uses it, before it is freed.",
         )
 
@@ -475,7 +474,7 @@ class Memory(Check):
         if not left:
             return
         held = self._allocations.referenced(left)
-        kept = self._heap.bookkeeping([thing for thing in left if thing.kind is Kind.VMALLOC])
+        kept = self._heap.bookkeeping([thing for thing in left if thing.kind is MemoryKind.VMALLOC])
         for thing, words in zip(left, held, strict=True):
             reachable = words > kept.get(thing.address, 0)
             when = "init has failed" if self._examination.stage is Stage.FAILED else "unload"
@@ -488,18 +487,15 @@ class Memory(Check):
                 Severity.WARNING if reachable else Severity.ERROR,
                 message,
                 chain=self._examination.chain(thing.made),
-                thing=self._shown(thing),
+                object=self._shown(thing),
                 advice=advice,
             )
 
 
-def _bytes(size: int) -> str:
-    return "1 byte" if size == 1 else f"{size} bytes"
+def _access(report: Report) -> str:
+    return f"{'write' if report.writes else 'read'} of {quantity(report.size, 'byte')}"
 
 
 def _beside(address: int, thing: Object) -> str:
-    """ "2 bytes behind 64 bytes from kmalloc"."""
-    if address < thing.address:
-        return f"{_bytes(thing.address - address)} before {thing.what}"
-    past = address - thing.address - thing.size
-    return f"just behind {thing.what}" if not past else f"{_bytes(past)} behind {thing.what}"
+    """ "2 bytes past the end of a 64-byte kmalloc object"."""
+    return beside(address, thing.address, thing.address + thing.size, thing.what)

@@ -22,7 +22,8 @@ from itertools import groupby
 from typing import Any
 
 from kobox.box.box import Box
-from kobox.checks.memory.alloc_table import GFP_DMA, GFP_RECLAIMABLE, Kind
+from kobox.checks.memory.alloc_table import GFP_DMA, GFP_RECLAIMABLE, MemoryKind
+from kobox.checks.report.quantities import sized
 from kobox.checks.runner.session import Trace
 from kobox.errors import KoboxError
 from kobox.ko.binary import c_string, u64
@@ -43,7 +44,7 @@ class Object:
     address: int
     size: int
     slot: int
-    kind: Kind
+    kind: MemoryKind
     function: str
     made: Trace
     stage: str
@@ -67,9 +68,8 @@ class Object:
 
     @property
     def what(self) -> str:
-        """ "64 bytes from kmalloc"."""
-        plural = "" if self.size == 1 else "s"
-        return f"{self.size} byte{plural} from {self.function}"
+        """ "a 64-byte kmalloc object"."""
+        return sized(self.size, f"{self.function} object")
 
 
 class Heap:
@@ -221,7 +221,7 @@ class Heap:
     def forget(self, thing: Object, trace: Trace | None = None) -> None:
         """An object is gone, and its memory is the kernel's at once."""
         thing.freed, thing.gone = True, trace
-        if thing.kind is Kind.VMALLOC:
+        if thing.kind is MemoryKind.VMALLOC:
             self.vanished.append(thing)
         self._drop(thing)
 

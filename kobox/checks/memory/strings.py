@@ -18,6 +18,7 @@ from typing import Any
 
 from kobox.box.inspect.probes import FROM_MODULE
 from kobox.checks.memory.module_heap import ROOM
+from kobox.checks.report.quantities import quantity
 from kobox.checks.runner.session import Examination, Trace
 from kobox.machine.watch import Mark
 
@@ -120,7 +121,7 @@ class Texts:
         past = address - self._lent
         if not self._lent or not 0 <= past < ROOM:
             return ""
-        return f"{f'{past} bytes' if past else 'just'} behind the page that an attribute of sysfs fills"
+        return f"{quantity(past, 'byte')} past the end of the page of a sysfs attribute"
 
 
 def strings_of(text: bytes, argument: Callable[[int], int]) -> list[tuple[int, int]]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kobox.checks.module.layout import Placement
+from kobox.checks.report.quantities import beside
 from kobox.ko.dwarf.places import Variable
 from kobox.ko.elf import SHF_ALLOC, SHF_EXECINSTR, SHT_RELA, STT_OBJECT
 from kobox.ko.modulefile import ModuleFile
@@ -69,12 +70,12 @@ class Variables:
         return str(self._placed[n]) if n >= 0 and address < self._placed[n].end else ""
 
     def near(self, address: int) -> str:
-        """Where an address between variables lies: "2 bytes behind name (10 bytes)"."""
+        """Where an address between variables lies: "2 bytes past the end of name (10 bytes)"."""
         n = bisect_right(self._placed, address, key=lambda placed: placed.start) - 1
         if n < 0:
             return "before the first variable"
-        past = address - self._placed[n].end
-        return f"just behind {self._placed[n]}" if not past else f"{past} bytes behind {self._placed[n]}"
+        placed = self._placed[n]
+        return beside(address, placed.start, placed.end, str(placed))
 
     def beyond(self, number: int, address: int) -> str:
         """Where an address lies that has left bound `number`."""
@@ -128,7 +129,4 @@ class Variables:
 
 
 def _outside(placed: _Placed, address: int) -> str:
-    if address < placed.start:
-        return f"{placed.start - address} bytes before {placed}"
-    past = address - placed.end
-    return f"just behind {placed}" if not past else f"{past} bytes behind {placed}" if past > 0 else f"over {placed}"
+    return beside(address, placed.start, placed.end, str(placed))

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 from kobox.arch.x86_64 import decode as x86
 from kobox.arch.x86_64.decode import Flow
 from kobox.box.guest.scheduler import Limits
-from kobox.checks.fuzz.exercise import Program, Step, system_call
+from kobox.checks.fuzz.program import ExerciseStep, Program, system_call
 from kobox.checks.module.callsites import CodeMap, LocatedCode
 from kobox.errors import BoxTimeoutError, KoboxError
 from kobox.machine.native_core import Event
@@ -49,9 +49,9 @@ _SETUP = 6  # calls that come before the race at most
 _FIFO = 1
 _NONBLOCK = 0o4000
 _NOT_ON_A_FILE = ("open", "mknod", "close", "mmap", "sleep", "socket")
-TIME = Step("time")
+TIME = ExerciseStep("time")
 """Instead of a call: only time passes, so that timers come. As the first it stands for what they do in the module."""
-REMOVE = Step("rmmod")
+REMOVE = ExerciseStep("rmmod")
 """Instead of a second call: the module is unloaded."""
 
 
@@ -62,8 +62,8 @@ class Race:
     file is open then."""
 
     setup: Program
-    first: Step
-    second: Step
+    first: ExerciseStep
+    second: ExerciseStep
     point: int
 
     def __str__(self) -> str:
@@ -93,13 +93,15 @@ def _plain(race: Race) -> list[Any]:
     return [[_row(step) for step in race.setup], _row(race.first), _row(race.second), race.point]
 
 
-def _row(step: Step) -> list[Any]:
+def _row(step: ExerciseStep) -> list[Any]:
     return [step.call, step.slot, [{"hex": one.hex()} if isinstance(one, bytes) else one for one in step.arguments]]
 
 
-def _step(row: Sequence[Any]) -> Step:
+def _step(row: Sequence[Any]) -> ExerciseStep:
     call, slot, arguments = row
-    return Step(call, slot, tuple(bytes.fromhex(one["hex"]) if isinstance(one, dict) else one for one in arguments))
+    return ExerciseStep(
+        call, slot, tuple(bytes.fromhex(one["hex"]) if isinstance(one, dict) else one for one in arguments)
+    )
 
 
 class Interrupted:
@@ -162,7 +164,7 @@ class Traced:
     """The exercise that makes one call, or lets time pass, and notes each instruction of the module that is executed:
     `addresses`."""
 
-    def __init__(self, setup: Program, call: Step) -> None:
+    def __init__(self, setup: Program, call: ExerciseStep) -> None:
         self.setup = setup
         self.call = call
         self.addresses: list[int] = []
@@ -189,7 +191,7 @@ class Traced:
             watch.stop_at(0)
 
 
-def _do(box: Box, step: Step, fd: int) -> None:
+def _do(box: Box, step: ExerciseStep, fd: int) -> None:
     """Make a call in a process of its own, whatever it answers; or let time pass."""
     if step == TIME:
         box.sleep(_QUIET)
@@ -221,12 +223,14 @@ def _prepared(box: Box, setup: Program, *, keep: bool) -> tuple[int, int]:
     return fd, other
 
 
-def calls_of(programs: Sequence[Program], chance: random.Random) -> Iterator[tuple[Program, Step, Step]]:
+def calls_of(
+    programs: Sequence[Program], chance: random.Random
+) -> Iterator[tuple[Program, ExerciseStep, ExerciseStep]]:
     """(setup, first call, second call): what the module does by itself against its unload, a call on each file against
     that, then each kind of call of the corpus against each other on the same file, against time, and against the
     unload, in an order that `chance` gives."""
-    firsts: dict[tuple[Any, ...], tuple[Program, Step]] = {}
-    by_path: dict[str, dict[tuple[Any, ...], Step]] = {}
+    firsts: dict[tuple[Any, ...], tuple[Program, ExerciseStep]] = {}
+    by_path: dict[str, dict[tuple[Any, ...], ExerciseStep]] = {}
     for program in programs:
         opened = next((step for step in program if step.call == "open"), None)
         if opened is None:

@@ -1,10 +1,10 @@
 """A finding: one thing that is wrong in a module, with where, by which calls, and what it concerns.
 
-error: use-after-free: 4 bytes read at offset 8 of 64 bytes from kmalloc
-    at      hello_read (hello.c:42)
-    by      vfs_read+0x9f/0x330
-    made    hello_open (hello.c:17)
-    freed   hello_release (hello.c:30)
+error: use-after-free: read of 4 bytes at offset 8 of a 64-byte kmalloc object that is freed
+    at           hello_read (hello.c:42)
+                 vfs_read+0x9f
+    allocated at hello_open (hello.c:17)
+    freed at     hello_release (hello.c:30)
 """
 
 from __future__ import annotations
@@ -61,15 +61,15 @@ Chain = tuple[Frame, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
-    """The object that a finding concerns: memory, a timer, a device … `what` says it in words ("64 bytes from kmalloc",
-    "timer hello_timer"); `made` and `gone` are the calls that made and freed it."""
+class Resource:
+    """The object that a finding concerns: memory, a timer, a device … `what` says it in words ("a 64-byte kmalloc
+    object", "timer hello_timer"); `made_at` and `freed_at` are the calls that made and freed it."""
 
     what: str
     address: int = 0
     size: int = 0
-    made: Chain = ()
-    gone: Chain = ()
+    made_at: Chain = ()
+    freed_at: Chain = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Finding:
     severity: Severity
     message: str
     chain: Chain = ()
-    thing: Thing | None = None
+    object: Resource | None = None
     stage: str = ""
     fault: str = ""
     advice: str = ""
@@ -98,7 +98,7 @@ class Finding:
     @property
     def key(self) -> tuple[Any, ...]:
         """Equal for two reports of the same mistake."""
-        made = own_frame(self.thing.made) if self.thing else None
+        made = own_frame(self.object.made_at) if self.object else None
         return self.kind, _spot(self.where), _spot(made), "" if self.where else self.message
 
     def __str__(self) -> str:

@@ -20,10 +20,10 @@ from kobox.checks.report.text import advice_of
 from kobox.ko.modulefile import ModuleFile
 
 if TYPE_CHECKING:
-    from kobox.checks.runner.check import Report
+    from kobox.checks.runner.outcome import CheckReport
 
 
-def page(reports: Sequence[Report]) -> str:
+def page(reports: Sequence[CheckReport]) -> str:
     """The whole page of one or more reports."""
     style = Path(__file__).with_name("html.css").read_text()
     title = ", ".join(dict.fromkeys(report.module for report in reports)) or "nothing"
@@ -43,7 +43,7 @@ def _without_loose_ends(body: str) -> str:
     return re.sub(r'<a href="#([^"]+)">(.*?)</a>', lambda link: link[0] if link[1] in known else link[2], body)
 
 
-def _report(report: Report, key: str) -> Iterator[str]:
+def _report(report: CheckReport, key: str) -> Iterator[str]:
     file = ModuleFile(report.plan.module)
     yield f"<h1>{escape(report.module)}</h1>"
     yield f'<p class="soft">{escape(report.plan.module)} on {escape(report.release or "no kernel")}</p>'
@@ -67,7 +67,7 @@ def _report(report: Report, key: str) -> Iterator[str]:
         yield from _sources(report, key)
 
 
-def _verdict(report: Report) -> str:
+def _verdict(report: CheckReport) -> str:
     worst = report.worst()
     if worst is not None:
         return f'<p class="verdict {worst}">{len(report.findings)} found</p>'
@@ -78,7 +78,7 @@ def _verdict(report: Report) -> str:
     return f'<p class="verdict good">nothing found{tail}</p>'
 
 
-def _cards(report: Report) -> str:
+def _cards(report: CheckReport) -> str:
     cards = [(str(len(report.findings)), "findings"), (str(report.lives), "times loaded and unloaded")]
     if report.places or report.tried:
         cards.append((str(report.tried), f"faults tried, of {max(len(report.places), report.tried)}"))
@@ -99,19 +99,19 @@ def _finding(finding: Finding, key: str) -> str:
     rows: list[tuple[str, str]] = []
     if finding.chain:
         rows.append(("at", _chain(finding.chain, key)))
-    if finding.thing is not None:
-        rows.append(("object", escape(finding.thing.what)))
+    if finding.object is not None:
+        rows.append(("object", escape(finding.object.what)))
         rows += [
             (name, _chain(chain, key))
-            for name, chain in (("made", finding.thing.made), ("freed", finding.thing.gone))
+            for name, chain in (("made at", finding.object.made_at), ("freed at", finding.object.freed_at))
             if chain
         ]
-    rows.append(("during", escape(finding.stage or "the check")))
+    rows.append(("when", escape(finding.stage or "the check")))
     if finding.fault:
         rows.append(("fault", f"<code>--replay '{escape(finding.fault)}'</code>"))
     rows.append(("means", escape(kind_of(finding.kind).means)))
     if advice := advice_of(finding):
-        rows.append(("do", escape(advice)))
+        rows.append(("fix", escape(advice)))
     if finding.records:
         log = "\n".join(escape(record.text) for record in finding.records[:80])
         rows.append(("kernel", f"<details><summary>its report</summary><pre>{log}</pre></details>"))
@@ -149,7 +149,7 @@ def _list(texts: Iterable[str]) -> str:
     return '<div class="box"><ul class="plain">' + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul></div>"
 
 
-def _life(report: Report) -> str:
+def _life(report: CheckReport) -> str:
     rows = "".join(
         f'<li class="{event.kind}"><time>{_time(event.time)}</time>{"<code>" if event.kind != "stage" else ""}'
         f"{escape(event.text)}{'</code>' if event.kind != 'stage' else ''}</li>"
@@ -162,7 +162,7 @@ def _time(seconds: float) -> str:
     return f"{seconds:.3f} s" if seconds >= 1 else f"{seconds * 1e3:.3f} ms"
 
 
-def _picture(report: Report, file: ModuleFile) -> str:
+def _picture(report: CheckReport, file: ModuleFile) -> str:
     """What the module needs on the left, what it made on the right."""
     kernel = len([one for one in file.imports if not one.weak])
     needs = [(name, "module") for name in file.depends] + [(f"{kernel} symbols", "of the kernel and those modules")]
@@ -204,7 +204,7 @@ def _boxes(
         yield f'<text class="small" x="{x + 12}" y="{y + 13}">{escape(what[:52])}</text>'
 
 
-def _places(report: Report) -> str:
+def _places(report: CheckReport) -> str:
     blamed: dict[str, list[Finding]] = {}
     for finding in report.findings:
         blamed.setdefault(finding.fault, []).append(finding)
@@ -222,7 +222,7 @@ def _places(report: Report) -> str:
     return f'<div class="box"><table>{head}{rows}</table></div>'
 
 
-def _functions(report: Report) -> str:
+def _functions(report: CheckReport) -> str:
     assert report.coverage is not None
     rows = ""
     for function in report.coverage.functions():
@@ -235,7 +235,7 @@ def _functions(report: Report) -> str:
     return f'<div class="box"><table>{rows}</table></div>'
 
 
-def _sources(report: Report, key: str) -> Iterator[str]:
+def _sources(report: CheckReport, key: str) -> Iterator[str]:
     assert report.coverage is not None
     bad = _bad_lines(report.findings)
     for path, lines in sorted(report.coverage.lines().items()):

@@ -15,12 +15,12 @@ from kobox.checks.report.kinds import kind_of
 from kobox.checks.report.text import advice_of
 
 if TYPE_CHECKING:
-    from kobox.checks.runner.check import Report
+    from kobox.checks.runner.outcome import CheckReport
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
-def sarif(reports: Sequence[Report], version: str) -> dict[str, Any]:
+def sarif(reports: Sequence[CheckReport], version: str) -> dict[str, Any]:
     """The log of one or more reports. `version` is kobox's own."""
     kinds = sorted({finding.kind for report in reports for finding in report.findings})
     rules = [
@@ -35,7 +35,7 @@ def sarif(reports: Sequence[Report], version: str) -> dict[str, Any]:
     return {"$schema": _SCHEMA, "version": "2.1.0", "runs": [_run(report, driver, kinds) for report in reports]}
 
 
-def _run(report: Report, driver: dict[str, Any], kinds: list[str]) -> dict[str, Any]:
+def _run(report: CheckReport, driver: dict[str, Any], kinds: list[str]) -> dict[str, Any]:
     notes = [{"level": "note", "message": {"text": f"not checked: {text}"}} for text in report.unchecked]
     return {
         "tool": {"driver": driver},
@@ -47,7 +47,7 @@ def _run(report: Report, driver: dict[str, Any], kinds: list[str]) -> dict[str, 
     }
 
 
-def _result(report: Report, finding: Finding, kinds: list[str]) -> dict[str, Any]:
+def _result(report: CheckReport, finding: Finding, kinds: list[str]) -> dict[str, Any]:
     text = finding.message if not (advice := advice_of(finding)) else f"{finding.message}. {advice}"
     result: dict[str, Any] = {
         "ruleId": finding.kind,
@@ -58,10 +58,10 @@ def _result(report: Report, finding: Finding, kinds: list[str]) -> dict[str, Any
     }
     if finding.chain:
         result["stacks"] = [_stack(report, finding.chain, "the calls")]
-    if finding.thing is not None:
-        for chain, name in ((finding.thing.made, "made"), (finding.thing.gone, "freed")):
+    if finding.object is not None:
+        for chain, name in ((finding.object.made_at, "made at"), (finding.object.freed_at, "freed at")):
             if chain:
-                result.setdefault("stacks", []).append(_stack(report, chain, f"{finding.thing.what}: {name}"))
+                result.setdefault("stacks", []).append(_stack(report, chain, f"{finding.object.what}: {name}"))
                 result.setdefault("relatedLocations", []).append(
                     {**_location(report, next((f for f in chain if f.module), chain[0])), "message": {"text": name}}
                 )
@@ -69,11 +69,11 @@ def _result(report: Report, finding: Finding, kinds: list[str]) -> dict[str, Any
     return result
 
 
-def _stack(report: Report, chain: Chain, name: str) -> dict[str, Any]:
+def _stack(report: CheckReport, chain: Chain, name: str) -> dict[str, Any]:
     return {"message": {"text": name}, "frames": [{"location": _location(report, frame)} for frame in chain]}
 
 
-def _location(report: Report, frame: Frame | None) -> dict[str, Any]:
+def _location(report: CheckReport, frame: Frame | None) -> dict[str, Any]:
     """Where a frame is: in its source, or else in the module's file."""
     if frame is not None and frame.file and frame.line:
         physical: dict[str, Any] = {
@@ -89,7 +89,7 @@ def _location(report: Report, frame: Frame | None) -> dict[str, Any]:
     return found
 
 
-def _uri(path: str, report: Report) -> str:
+def _uri(path: str, report: CheckReport) -> str:
     """A path as a URI: relative to here where it lies below, as code hosts want it."""
     from urllib.parse import quote
 

@@ -9,10 +9,10 @@ from kobox.checks.report.finding import Chain, Finding, Frame
 from kobox.checks.report.kinds import kind_of
 
 if TYPE_CHECKING:
-    from kobox.checks.runner.check import Report
+    from kobox.checks.runner.outcome import CheckReport
 
 
-def plain_report(report: Report) -> dict[str, Any]:
+def plain_report(report: CheckReport) -> dict[str, Any]:
     """A report as what `json.dumps` takes."""
     places: dict[str, int] = {}
     for stage in report.places.values():
@@ -38,21 +38,21 @@ def plain_report(report: Report) -> dict[str, Any]:
 
 def plain_finding(finding: Finding) -> dict[str, Any]:
     """A finding as what `json.dumps` takes."""
-    thing = finding.thing
+    found = finding.object
     return {
         "kind": finding.kind,
         "severity": str(finding.severity),
         "message": finding.message,
         "where": plain_frame(finding.where) if finding.where else None,
         "chain": [plain_frame(frame) for frame in finding.chain],
-        "thing": None
-        if thing is None
+        "object": None
+        if found is None
         else {
-            "what": thing.what,
-            "address": thing.address,
-            "size": thing.size,
-            "made": [plain_frame(frame) for frame in thing.made],
-            "gone": [plain_frame(frame) for frame in thing.gone],
+            "what": found.what,
+            "address": found.address,
+            "size": found.size,
+            "made_at": [plain_frame(frame) for frame in found.made_at],
+            "freed_at": [plain_frame(frame) for frame in found.freed_at],
         },
         "stage": finding.stage,
         "fault": finding.fault,
@@ -78,28 +78,40 @@ def advice_of(finding: Finding) -> str:
     return finding.advice or kind_of(finding.kind).advice
 
 
+_STAGES = {
+    "before": "before load",
+    "init": "in init",
+    "exercise": "in the exercise",
+    "exit": "in exit",
+    "failed": "after init failed",
+    "after": "after unload",
+}
+_MEMORY = frozenset(
+    ("out-of-bounds", "use-after-free", "double-free", "invalid-free", "uninitialised-read", "leak", "oops")
+)
+
+
 def finding_lines(finding: Finding, *, replay: str = "") -> Iterator[str]:
     """A finding as a person reads it. `replay` is the command that shows it again, up to the fault's ID."""
     yield f"{finding.severity}: {finding.kind}: {finding.message}"
     yield from _chain("at", finding.chain)
-    if finding.thing is not None:
-        yield _row("object", finding.thing.what)
-        yield from _chain("made", finding.thing.made if finding.thing.made != finding.chain else ())
-        yield from _chain("freed", finding.thing.gone)
+    if finding.object is not None:
+        yield _row("object", finding.object.what)
+        made = "allocated at" if finding.kind in _MEMORY else "made at"
+        yield from _chain(made, finding.object.made_at if finding.object.made_at != finding.chain else ())
+        yield from _chain("freed at", finding.object.freed_at)
     if finding.fault:
         yield _row("fault", finding.fault)
         if replay:
-            yield _row("again", f"{replay} --replay '{finding.fault}'")
+            yield _row("repeat", f"{replay} --replay '{finding.fault}'")
     elif finding.stage:
-        yield _row(
-            "during", {"after": "after unload", "failed": "after init had failed"}.get(finding.stage, finding.stage)
-        )
+        yield _row("when", _STAGES.get(finding.stage, finding.stage))
     if advice := advice_of(finding):
-        yield _row("do", advice)
+        yield _row("fix", advice)
 
 
 def _row(name: str, text: str) -> str:
-    return f"    {name:<8}{text}"
+    return f"    {name:<13}{text}"
 
 
 def _chain(name: str, chain: Chain) -> Iterator[str]:

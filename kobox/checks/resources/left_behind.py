@@ -18,9 +18,9 @@ from typing import Any
 from kobox.box.inspect.objects import Objects
 from kobox.box.inspect.probes import FROM_MODULE, Hit
 from kobox.box.inspect.symbols import LoadedAt
-from kobox.checks.report.finding import Frame, Severity, Thing
-from kobox.checks.resources.pending_work import Pending, Waiting
-from kobox.checks.resources.resource_table import Call, Resource, relevant, resource_table
+from kobox.checks.report.finding import Frame, Resource, Severity
+from kobox.checks.resources.pending_work import PendingWork, Waiting
+from kobox.checks.resources.resource_table import ResourceCall, ResourceKind, relevant, resource_table
 from kobox.checks.runner.session import Check, Examination, Stage, Trace
 from kobox.errors import KoboxError
 
@@ -41,7 +41,7 @@ class Made:
     chain: tuple[int, str] | None = None
 
 
-class LeftBehind(Check):
+class LeftBehindCheck(Check):
     """Watches what the module makes and what is undone. One object serves one examination after the other."""
 
     name = "left-behind"
@@ -49,7 +49,7 @@ class LeftBehind(Check):
     def attach(self, examination: Examination) -> None:
         self._examination = examination
         self._objects: Objects = examination.box.objects
-        self._pending = Pending(examination.box)
+        self._pending = PendingWork(examination.box)
         self._symbols = examination.box.symbols
         self._module: LoadedAt | None = None
         self._made: dict[int, dict[Key, list[Made]]] = {}
@@ -108,7 +108,7 @@ class LeftBehind(Check):
 
     # -- watching ----------------------------------------------------------------------------------------------
 
-    def _watch(self, number: int, resource: Resource, imports: set[str]) -> None:
+    def _watch(self, number: int, resource: ResourceKind, imports: set[str]) -> None:
         seen = False
         for call in resource.made:
             if (resource.mine or call.function in imports) and call.function in self._symbols:
@@ -128,7 +128,7 @@ class LeftBehind(Check):
     def _probe(self, function: str, entry: Callable[[Hit], Any], back: Any, *, when: int = 0) -> None:
         self._examination.probe(function, entry, back, when=when)
 
-    def _arming(self, call: Call, hit: Hit) -> None:
+    def _arming(self, call: ResourceCall, hit: Hit) -> None:
         if self._module is None:
             return
         place = call.arguments.index("KEY") if "KEY" in call.arguments else None
@@ -139,18 +139,18 @@ class LeftBehind(Check):
             self._armed_by[key, caller] = self._examination.trace(hit, limit=_LIMIT)
         self._examination.armed[key] = self._armed_by[key, caller]
 
-    def _making(self, number: int, resource: Resource, call: Call, hit: Hit) -> None:
+    def _making(self, number: int, resource: ResourceKind, call: ResourceCall, hit: Hit) -> None:
         if self._module is None or (resource.mine and not self._is_own(resource, call, hit)):
             return
         hit.data = self._examination.trace(hit, limit=_LIMIT)
         if not call.returns:
             self._note(number, resource, call, hit)
 
-    def _has_made(self, number: int, resource: Resource, call: Call, hit: Hit) -> None:
+    def _has_made(self, number: int, resource: ResourceKind, call: ResourceCall, hit: Hit) -> None:
         if hit.data is not None and hit.result is not None and call.succeeded(hit.result):
             self._note(number, resource, call, hit)
 
-    def _note(self, number: int, resource: Resource, call: Call, hit: Hit) -> None:
+    def _note(self, number: int, resource: ResourceKind, call: ResourceCall, hit: Hit) -> None:
         with suppress(KoboxError, ValueError):  # an object that was passed on half-made: its name cannot be read
             for key in self._keys(call, hit):
                 pointers = [part for part in key if isinstance(part, int)]
@@ -171,7 +171,7 @@ class LeftBehind(Check):
                 made = Made(key, name, path, hit.data, own, chain)
                 self._made.setdefault(number, {}).setdefault(key, []).append(made)
 
-    def _undoing(self, number: int, call: Call, hit: Hit) -> None:
+    def _undoing(self, number: int, call: ResourceCall, hit: Hit) -> None:
         noted = self._made.get(number)
         if noted and not call.keyed:
             noted.clear()
@@ -183,7 +183,7 @@ class LeftBehind(Check):
 
     # -- what a call says --------------------------------------------------------------------------------------
 
-    def _keys(self, call: Call, hit: Hit) -> list[Key]:
+    def _keys(self, call: ResourceCall, hit: Hit) -> list[Key]:
         """What tells the things of one call: nearly always one."""
         if "KEYS" in call.arguments:
             array, count = hit.args[call.arguments.index("KEYS")], hit.args[call.arguments.index("COUNT")]
@@ -205,7 +205,7 @@ class LeftBehind(Check):
             return self._objects.u32(value) if token.endswith("32") else self._objects.u64(value)
         return value & 0xFFFFFFFF if token.endswith("32") else value
 
-    def _is_own(self, resource: Resource, call: Call, hit: Hit) -> bool:
+    def _is_own(self, resource: ResourceKind, call: ResourceCall, hit: Hit) -> bool:
         """Whether a thing is the module's, whoever registers it: one of its members points into the module."""
         structure = resource.mine.partition(".")[0]
         with suppress(ValueError, KoboxError):
@@ -218,7 +218,7 @@ class LeftBehind(Check):
     def _mine(self, address: int) -> bool:
         return self._module is not None and address in self._module
 
-    def _name(self, resource: Resource, call: Call, hit: Hit, key: Key) -> str:
+    def _name(self, resource: ResourceKind, call: ResourceCall, hit: Hit, key: Key) -> str:
         if "NAME" in call.arguments[:6]:
             return hit.string(hit.args[call.arguments.index("NAME")], 200)
         pointer = next((part for part in reversed(key) if isinstance(part, int)), 0)
@@ -229,7 +229,7 @@ class LeftBehind(Check):
 
     # -- where it can be seen ----------------------------------------------------------------------------------
 
-    def _path(self, resource: Resource, call: Call, hit: Hit, key: Key, name: str) -> str:
+    def _path(self, resource: ResourceKind, call: ResourceCall, hit: Hit, key: Key, name: str) -> str:
         objects = self._objects
         if resource.path == "class":
             return f"/sys/class/{name}"
@@ -300,7 +300,7 @@ class LeftBehind(Check):
             Severity.ERROR,
             f"{message}, whose memory goes",
             chain=chain,
-            thing=Thing(label, one.address, made=chain),
+            object=Resource(label, one.address, made_at=chain),
             advice=f"Undo it by {resource.advice} before the module goes."
             if one.kind != "file"
             else f"Set {resource.advice}.",
@@ -346,7 +346,7 @@ class LeftBehind(Check):
         users = sum(1 for _ in objects.list(objects.member(module, "module.source_list"), "module_use.source_list"))
         return objects.number(module, "module.refcnt") > 1 + users
 
-    def _report(self, resource: Resource, made: Made, message: str) -> None:
+    def _report(self, resource: ResourceKind, made: Made, message: str) -> None:
         chain = self._examination.chain(made.trace)
         label = f"{resource.what} {made.name}".rstrip()
         address = next((part for part in reversed(made.key) if isinstance(part, int)), 0)
@@ -356,13 +356,13 @@ class LeftBehind(Check):
             Severity.ERROR if made.gone_code else Severity.WARNING,
             message or f"{label} is left behind{tail}",
             chain=chain,
-            thing=Thing(label, address, made=chain),
+            object=Resource(label, address, made_at=chain),
             advice=f"Undo it by {resource.advice}.",
         )
 
     # -- pairs -------------------------------------------------------------------------------------------------
 
-    def _pairs(self, imports: list[str]) -> list[Resource]:
+    def _pairs(self, imports: list[str]) -> list[ResourceKind]:
         """What the table does not have, but names and types tell."""
         table, btf, found = resource_table(), self._symbols.btf, []
         for name in imports:
@@ -381,11 +381,11 @@ class LeftBehind(Check):
                     continue
                 success = "= 0" if btf.return_type(name) == "int" else ""
                 found.append(
-                    Resource(
+                    ResourceKind(
                         f"what {name}() was given:",
                         f"{other}()",
-                        made=(Call(name, ("KEY",), success=success),),
-                        undone=(Call(other, ("KEY",)),),
+                        made=(ResourceCall(name, ("KEY",), success=success),),
+                        undone=(ResourceCall(other, ("KEY",)),),
                         static=True,
                     )
                 )
@@ -393,6 +393,6 @@ class LeftBehind(Check):
         return found
 
 
-def _notifier_chain(call: Call, pointers: list[int]) -> tuple[int, str]:
+def _notifier_chain(call: ResourceCall, pointers: list[int]) -> tuple[int, str]:
     """The head of the chain that a function has added a notifier to, and its structure: each kind has its own."""
     return pointers[0], f"{call.function.partition('_')[0]}_notifier_head"

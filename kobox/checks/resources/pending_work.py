@@ -46,7 +46,7 @@ class Waiting:
     frames: tuple[StackFrame, ...] = ()
 
 
-class Pending:
+class PendingWork:
     """Looks for what waits in one box."""
 
     def __init__(self, box: Box) -> None:

@@ -1,7 +1,7 @@
 """The table of things that a module makes and must undo (`resources.toml`), read and made ready for one kernel.
 
-"KEY = class_create(NAME)"              -> Call("class_create", result="KEY", arguments=("NAME",), success="pointer")
-"misc_register(KEY) = 0"                -> Call("misc_register", arguments=("KEY",), success="= 0")
+"KEY = class_create(NAME)"   -> ResourceCall("class_create", ("NAME",), result="KEY", success="pointer")
+"misc_register(KEY) = 0"     -> ResourceCall("misc_register", ("KEY",), success="= 0")
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ResourceTableError(KoboxError, ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ResourceCall:
     """One function that makes or undoes a thing. `arguments` are the tokens for its arguments, `result` is KEY or
     "KEY?" when the result tells it, with `kobject` where its kobject lies; `success` is "pointer", "= 0", ">= 0",
     "!= 0" or "" (it cannot fail)."""
@@ -58,13 +58,13 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Resource:
+class ResourceKind:
     """One kind of thing: see the top of resources.toml."""
 
     what: str
     advice: str
-    made: tuple[Call, ...] = ()
-    undone: tuple[Call, ...] = ()
+    made: tuple[ResourceCall, ...] = ()
+    undone: tuple[ResourceCall, ...] = ()
     name: str = ""
     mine: str = ""
     path: str = ""
@@ -95,7 +95,7 @@ class Pairs:
 class ResourceTable:
     """All kinds of things, the names of pairs, and all functions that are named with a thing."""
 
-    resources: tuple[Resource, ...]
+    resources: tuple[ResourceKind, ...]
     pairs: Pairs
     functions: frozenset[str]
 
@@ -107,7 +107,7 @@ def resource_table() -> ResourceTable:
     try:
         data = tomllib.loads(path.read_text())
         resources = tuple(
-            Resource(
+            ResourceKind(
                 **{name: value for name, value in row.items() if name not in ("made", "undone")},
                 made=tuple(map(parse_call, row.get("made", ()))),
                 undone=tuple(map(parse_call, row.get("undone", ()))),
@@ -121,7 +121,7 @@ def resource_table() -> ResourceTable:
         raise ResourceTableError(f"{path}: {error}") from error
 
 
-def parse_call(text: str) -> Call:
+def parse_call(text: str) -> ResourceCall:
     """Read one call of the table. Raises `ValueError`."""
     found = _CALL.fullmatch(text)
     arguments = tuple(part.strip() for part in ((found and found["arguments"]) or "").split(",")) if found else ()
@@ -129,14 +129,14 @@ def parse_call(text: str) -> Call:
     if found is None or not all(map(_TOKEN.fullmatch, arguments)):
         raise ValueError(f"{text!r} is no call as this table has them")
     success = found["success"] or ("pointer" if found["result"] == "KEY" else "")
-    return Call(found["function"], arguments, found["result"] or "", found["kobject"] or "", success)
+    return ResourceCall(found["function"], arguments, found["result"] or "", found["kobject"] or "", success)
 
 
 def _matches(pattern: str, name: str) -> bool:
     return re.fullmatch(pattern.replace("*", ".*"), name) is not None
 
 
-def relevant(table: ResourceTable, imports: Iterable[str]) -> list[Resource]:
+def relevant(table: ResourceTable, imports: Iterable[str]) -> list[ResourceKind]:
     """What a module with these imports may make: those whose maker it calls, and those that are known to be its own
     whoever calls."""
     called = set(imports)

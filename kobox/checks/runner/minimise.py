@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from kobox.checks.fuzz.exercise import Program, Step
+from kobox.checks.fuzz.program import ExerciseStep, Program
 from kobox.checks.report.finding import Finding
 
 if TYPE_CHECKING:
-    from kobox.checks.runner.check import Plan
+    from kobox.checks.runner.plan import CheckPlan
 
 _TRIES = 60
 """Runs that one crash may take to be made short."""
@@ -55,7 +55,7 @@ def shrink(
     short = short[-1:] if len(short) > 1 and asked(short[-1:]) else _without(short, asked)
     for number in range(len(short) - 1, -1, -1):
 
-        def with_steps(steps: Sequence[Step], number: int = number) -> bool:
+        def with_steps(steps: Sequence[ExerciseStep], number: int = number) -> bool:
             return asked([*short[:number], tuple(steps), *short[number + 1 :]])
 
         short[number] = tuple(_without(list(short[number]), with_steps))
@@ -79,7 +79,7 @@ def _without(items: list[Item], still: Callable[[Sequence[Item]], bool]) -> list
     return items
 
 
-def source_of(crash: Crash, plan: Plan, module: str, place: Path) -> str:
+def source_of(crash: Crash, plan: CheckPlan, module: str, place: Path) -> str:
     """A pytest file, to be written to `place`, that fails as long as the module does what was found."""
     steps = "".join(
         "    [\n" + "".join(f"        {tuple(step)!r},\n" for step in program) + "    ],\n"
@@ -92,13 +92,14 @@ def source_of(crash: Crash, plan: Plan, module: str, place: Path) -> str:
     return f'''"""{module}: {_one_line(crash.finding)}
 
 Found by `kobox check`. The steps are: system call, number of the open file, arguments
-(`Step` of kobox.checks.fuzz.exercise).
+(`ExerciseStep` of kobox.checks.fuzz.program).
 """
 
 from pathlib import Path
 
-from kobox.checks.runner.check import Plan, examine
-from kobox.checks.fuzz.exercise import Steps
+from kobox.checks.runner.plan import CheckPlan
+from kobox.checks.runner.check import examine
+from kobox.checks.fuzz.player import Steps
 
 MODULE = Path(__file__).parent / {path!r}
 
@@ -107,7 +108,7 @@ PROGRAMS = [
 
 
 def test_{module}_{crash.name}():
-    findings = examine(Plan(str(MODULE){options}), Steps(*PROGRAMS))
+    findings = examine(CheckPlan(str(MODULE){options}), Steps(*PROGRAMS))
     assert not findings, "\\n".join(map(str, findings))
 '''
 

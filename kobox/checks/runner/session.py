@@ -24,8 +24,8 @@ from kobox.box.box import Box
 from kobox.box.inspect.probes import FROM_MODULE, Hit
 from kobox.box.inspect.symbols import LoadedAt
 from kobox.checks.module.layout import Placement
-from kobox.checks.report.finding import Chain, Finding, Frame, Severity, Thing, chain_of, frame_of
-from kobox.checks.resources.pending_work import Pending
+from kobox.checks.report.finding import Chain, Finding, Frame, Resource, Severity, chain_of, frame_of
+from kobox.checks.resources.pending_work import PendingWork
 from kobox.errors import (
     BoxError,
     BoxHungError,
@@ -135,12 +135,12 @@ class Examination:
         message: str,
         *,
         chain: Chain = (),
-        thing: Thing | None = None,
+        object: Resource | None = None,
         advice: str = "",
         records: Any = (),
     ) -> None:
         """Add a finding, once for each mistake."""
-        found = Finding(kind, severity, message, chain, thing, str(self.stage), self.fault, advice, tuple(records))
+        found = Finding(kind, severity, message, chain, object, str(self.stage), self.fault, advice, tuple(records))
         if found.key not in self._keys:
             self._keys.add(found.key)
             self.findings.append(found)
@@ -469,7 +469,7 @@ class Examination:
             running = box.unwinder.walk()
             if any(frame.address in module for frame in running):
                 return self.chain(Trace(running, self.placement)), False
-            asleep = Pending(box).asleep_in(module, box.machine.sp)
+            asleep = PendingWork(box).asleep_in(module, box.machine.sp)
         except (KoboxError, ValueError):
             return (), False
         return self.chain(Trace(asleep, self.placement)), bool(asleep)
@@ -496,7 +496,7 @@ class Examination:
                     found.severity,
                     found.message,
                     chain=found.chain,
-                    thing=found.thing,
+                    object=found.object,
                     advice=found.advice,
                     records=found.records,
                 )

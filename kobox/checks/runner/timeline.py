@@ -9,7 +9,7 @@ from kobox.checks.runner.session import Check, Examination
 _MOST = 400
 
 
-class Event(NamedTuple):
+class TimelineEvent(NamedTuple):
     """Something that happened. `time` is in virtual seconds since the module was loaded; `stage` as in
     findings; `kind`: stage, call (of something that can fail), log, file."""
 
@@ -25,7 +25,7 @@ class Timeline(Check):
     name = "timeline"
 
     def __init__(self) -> None:
-        self._events: list[tuple[int, Event]] = []  # with the number that the next record of the log will get
+        self._events: list[tuple[int, TimelineEvent]] = []  # with the number that the next record of the log will get
         self._examination: Examination | None = None
         self._began = 0.0
         self._first_record = 0
@@ -33,13 +33,13 @@ class Timeline(Check):
         self._logged: list[tuple[int, str]] = []
 
     @property
-    def events(self) -> tuple[Event, ...]:
+    def events(self) -> tuple[TimelineEvent, ...]:
         """All events in order, the kernel's messages among them."""
         records = list(self._logged)
-        out: list[Event] = []
+        out: list[TimelineEvent] = []
         for seq, event in self._events:
             while records and records[0][0] < seq:
-                out.append(Event(event.time, event.stage, "log", records.pop(0)[1]))
+                out.append(TimelineEvent(event.time, event.stage, "log", records.pop(0)[1]))
             out.append(event)
         return tuple(out[:_MOST])
 
@@ -48,7 +48,7 @@ class Timeline(Check):
         examination = self._examination
         if examination is None or self._over or len(self._events) >= _MOST:
             return
-        event = Event(examination.box.time - self._began, str(examination.stage), kind, text)
+        event = TimelineEvent(examination.box.time - self._began, str(examination.stage), kind, text)
         self._events.append((examination.box.log.next_seq, event))
 
     def attach(self, examination: Examination) -> None:

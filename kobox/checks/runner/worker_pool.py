@@ -36,10 +36,10 @@ class WorkerDied:
         return self.reason
 
 
-class _Worker(Generic[Unit]):
+class _PoolWorker(Generic[Unit]):
     """One process, its end of the pipe, and what it is about."""
 
-    def __init__(self, make: Callable[[], Callable[[Any], Any]], others: list[_Worker[Unit]]) -> None:
+    def __init__(self, make: Callable[[], Callable[[Any], Any]], others: list[_PoolWorker[Unit]]) -> None:
         context = get_context("fork")
         self.pipe, theirs = context.Pipe()
         inherited = [other.pipe for other in others] + [self.pipe]
@@ -70,7 +70,7 @@ class Pool(Generic[Unit, Outcome]):
         self._make = make
         self._count = max(1, count)
         self._patience = patience
-        self._workers: list[_Worker[Unit]] = []
+        self._workers: list[_PoolWorker[Unit]] = []
         self._waiting: deque[Unit] = deque()
 
     def submit(self, unit: Unit) -> None:
@@ -107,7 +107,7 @@ class Pool(Generic[Unit, Outcome]):
             if idle:
                 worker = idle.pop()
             else:
-                worker = _Worker(self._make, self._workers)
+                worker = _PoolWorker(self._make, self._workers)
                 self._workers.append(worker)
             worker.give(self._waiting.popleft())
 
@@ -135,7 +135,7 @@ class Pool(Generic[Unit, Outcome]):
                 self._gone(worker)
                 yield unit, WorkerDied(f"it was given up after {self._patience:g} s")
 
-    def _gone(self, worker: _Worker[Unit]) -> WorkerDied:
+    def _gone(self, worker: _PoolWorker[Unit]) -> WorkerDied:
         self._workers.remove(worker)
         worker.process.join(timeout=1)
         code = worker.process.exitcode

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kobox.checks.context.context import Context
+from kobox.checks.context.context import ContextCheck
 from kobox.checks.report.finding import Finding, own_frame
 from kobox.checks.runner.session import Examination
 from kobox.errors import KoboxError
@@ -68,7 +68,7 @@ def short_hangs(laboratory: Laboratory) -> None:
 
 def examine(laboratory: Laboratory, parameters: str) -> list[Finding]:
     file = laboratory.file("contexts", "contexts")
-    return laboratory.examine(file, [Context()], f"{parameters} in_read=1", read)
+    return laboratory.examine(file, [ContextCheck()], f"{parameters} in_read=1", read)
 
 
 @pytest.mark.parametrize("what", MISTAKES)
@@ -85,8 +85,8 @@ def test_a_mistake_is_found_where_it_is_made(
     assert (found.where.file, found.where.line) == ("contexts.c", line_of(line, SOURCE))
     assert found.advice
     if made_at:
-        assert found.thing is not None
-        made = own_frame(found.thing.made)
+        assert found.object is not None
+        made = own_frame(found.object.made_at)
         assert made is not None
         assert made.line == line_of(made_at, SOURCE)
     functions = [frame.function for frame in found.chain]
@@ -104,15 +104,15 @@ def test_what_is_right_is_not_found(laboratory: Laboratory, what: str) -> None:
 def test_in_init_as_well(laboratory: Laboratory, what: str) -> None:
     kind = MISTAKES[what][0]
     file = laboratory.file("contexts", "contexts")
-    found = next(f for f in laboratory.examine(file, [Context()], f"what={what}") if f.kind == kind)
+    found = next(f for f in laboratory.examine(file, [ContextCheck()], f"what={what}") if f.kind == kind)
     assert "ctx_init" in [frame.function for frame in found.chain]
-    assert laboratory.examine(file, [Context()], f"what={what} good=1") == []
+    assert laboratory.examine(file, [ContextCheck()], f"what={what} good=1") == []
 
 
 def test_correct_modules_give_no_finding(laboratory: Laboratory) -> None:
     names = "chardev chatty clocks entries good hello kbase kprobed memories miscdev notified params udpfilter workers"
     for name in names.split():
-        assert laboratory.examine(laboratory.file(name), [Context()]) == [], name
+        assert laboratory.examine(laboratory.file(name), [ContextCheck()]) == [], name
 
 
 def test_a_kernel_that_does_not_count_preemption_is_not_called_clean(
@@ -123,6 +123,6 @@ def test_a_kernel_that_does_not_count_preemption_is_not_called_clean(
 
     monkeypatch.setattr("kobox.checks.context.context.Cpu", refuse)
     file = laboratory.file("contexts", "contexts")
-    examination = Examination(laboratory.box, file, [Context()], parameters="what=order")
+    examination = Examination(laboratory.box, file, [ContextCheck()], parameters="what=order")
     assert examination.run() == []
     assert examination.unchecked == ["context: this kernel does not count preemption"]

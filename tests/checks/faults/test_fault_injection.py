@@ -16,11 +16,13 @@ from kobox.checks.faults.fault_injection import (
     parse_failure,
     parse_id,
 )
-from kobox.checks.runner.check import Plan, Report, check
+from kobox.checks.runner.check import check
+from kobox.checks.runner.outcome import CheckReport
+from kobox.checks.runner.plan import CheckPlan
 from kobox.errors import KoboxError
 from kobox.images.store import KernelImage
 from kobox.ko.modulefile import ModuleFile
-from tests.building import BuiltTestModules
+from tests.building import SOURCES, BuiltTestModules
 
 MASK = (1 << 64) - 1
 
@@ -98,8 +100,8 @@ def test_places_are_found_in_the_modules_relocations(faulty_paths: BuiltTestModu
     }
 
 
-def checked(module: Path, kernel: KernelImage, **options: object) -> Report:
-    plan = Plan(str(module), kernel=kernel.name, **{"exercise": "none", "loads": 1, "workers": 1, **options})  # type: ignore[arg-type]
+def checked(module: Path, kernel: KernelImage, **options: object) -> CheckReport:
+    plan = CheckPlan(str(module), kernel=kernel.name, **{"exercise": "none", "loads": 1, "workers": 1, **options})  # type: ignore[arg-type]
     return check(plan)
 
 
@@ -132,7 +134,7 @@ def test_what_goes_wrong_when_a_call_fails_is_found(
     report = checked(module, each_kernel, depth=depth)
     (finding,) = report.findings
     assert finding.kind == kind
-    lines = (Path(__file__).parent.parent / f"modules/faults/{name}.c").read_text().splitlines()
+    lines = (SOURCES / f"faults/{name}.c").read_text().splitlines()
     line = next(n for n, text in enumerate(lines, 1) if source in text)
     assert (Path(finding.where.file).name, finding.where.line) == (f"{name}.c", line)  # type: ignore[union-attr]
     assert fault in finding.fault
@@ -200,7 +202,7 @@ def test_a_call_through_a_pointer_fails_as_well(kernel: str, request: pytest.Fix
     assert {fault.function for fault in report.places} == {"filp_open"}
     (finding,) = report.findings
     assert (finding.kind, "filp_open() returned" in finding.message) == ("unchecked-return", True)
-    lines = (Path(__file__).parent.parent / "modules/faults/pointer.c").read_text().splitlines()
+    lines = (SOURCES / "faults/pointer.c").read_text().splitlines()
     line = next(n for n, text in enumerate(lines, 1) if "/* used */" in text)
     assert finding.where is not None
     assert (finding.where.function, finding.where.line) == ("pointer_init", line)

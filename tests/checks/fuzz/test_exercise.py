@@ -13,23 +13,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from kobox.box.box import Box
-from kobox.checks.fuzz.exercise import (
-    ExerciseError,
-    GenericExercise,
-    Material,
-    Program,
-    Step,
-    Steps,
-    exercise_of,
-    mutated,
-    random_program,
-)
+from kobox.checks.fuzz.exercise import GenericExercise
+from kobox.checks.fuzz.exercise_file import ExerciseError, exercise_of
+from kobox.checks.fuzz.mutate import mutated, random_program
+from kobox.checks.fuzz.player import Steps
+from kobox.checks.fuzz.program import ExerciseStep, Material, Program
 from kobox.checks.fuzz.seeds import material_of
 from kobox.checks.fuzz.strategies import programs
 from kobox.checks.module.callsites import CodeMap
 from kobox.checks.module.files import Target
-from kobox.checks.runner.check import Plan, check, examine
+from kobox.checks.runner.check import check, examine
 from kobox.checks.runner.minimise import shrink, source_of
+from kobox.checks.runner.plan import CheckPlan
 from kobox.images.store import KernelImage
 from kobox.ko.modulefile import ModuleFile
 from tests.building import SOURCES, BuiltTestModules
@@ -58,7 +53,7 @@ def test_the_same_seed_makes_the_same_programs(faulty_paths: BuiltTestModules) -
 def test_a_crash_is_found_made_short_and_kept_as_a_test_that_fails(
     faulty_paths: BuiltTestModules, debian_kernel: KernelImage, tmp_path: Path
 ) -> None:
-    plan = Plan(str(faulty_paths("crasher")), kernel=debian_kernel.name, faults=False, loads=1, workers=1)
+    plan = CheckPlan(str(faulty_paths("crasher")), kernel=debian_kernel.name, faults=False, loads=1, workers=1)
     report = check(plan)
     (crash,) = report.crashes
     assert crash.finding.kind == "wild-access"
@@ -68,12 +63,12 @@ def test_a_crash_is_found_made_short_and_kept_as_a_test_that_fails(
     done = subprocess.run([sys.executable, "-m", "pytest", "-q", path], capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stdout
     assert "NULL pointer" in done.stdout
-    right = Plan(str(faulty_paths("crasher_right")), kernel=debian_kernel.name)
+    right = CheckPlan(str(faulty_paths("crasher_right")), kernel=debian_kernel.name)
     assert examine(right, Steps(*crash.programs)) == []
 
 
 def test_two_runs_do_and_find_the_same(faulty_paths: BuiltTestModules, debian_kernel: KernelImage) -> None:
-    plan = Plan(str(faulty_paths("crasher_right")), kernel=debian_kernel.name, loads=1, workers=1, seed=5)
+    plan = CheckPlan(str(faulty_paths("crasher_right")), kernel=debian_kernel.name, loads=1, workers=1, seed=5)
     first, second = check(plan), check(plan)
     assert (first.calls, first.places, first.findings) == (second.calls, second.places, second.findings)
     assert first.coverage is not None
@@ -82,7 +77,7 @@ def test_two_runs_do_and_find_the_same(faulty_paths: BuiltTestModules, debian_ke
 
 
 def test_shrinking_keeps_what_matters() -> None:
-    everything: list[Program] = [tuple(Step("write", n, (bytes([m]),)) for m in range(6)) for n in range(7)]
+    everything: list[Program] = [tuple(ExerciseStep("write", n, (bytes([m]),)) for m in range(6)) for n in range(7)]
     needed = {(2, b"\x04"), (5, b"\x01")}
 
     def still(candidate: object) -> bool:
@@ -93,14 +88,20 @@ def test_shrinking_keeps_what_matters() -> None:
 
 
 def test_a_call_that_does_not_come_back_is_abandoned(box: Box) -> None:
-    from kobox.checks.fuzz.exercise import Player
+    from kobox.checks.fuzz.player import Player
 
     box.mkdir("/tmp/exercise")
     box.syscall("mknod", "/tmp/exercise/pipe", 0o010600, 0)
     with Player(box) as player:
-        player.play((Step("open", 0, ("/tmp/exercise/pipe", 2)), Step("read", 0, (1,)), Step("write", 0, (b"x",))))
+        player.play(
+            (
+                ExerciseStep("open", 0, ("/tmp/exercise/pipe", 2)),
+                ExerciseStep("read", 0, (1,)),
+                ExerciseStep("write", 0, (b"x",)),
+            )
+        )
         assert player.abandoned == 1
-        player.play((Step("open", 0, ("/proc/version", 0)), Step("read", 0, (64,))))
+        player.play((ExerciseStep("open", 0, ("/proc/version", 0)), ExerciseStep("read", 0, (64,))))
     assert box.syscall("getpid") > 0
 
 
@@ -134,7 +135,7 @@ def test_it_opens(box, module, times):
 def test_it_wants_more(box, module, tmp_path):
     raise AssertionError("never called")
 """)
-    plan = Plan(str(faulty_paths("helper")), kernel=debian_kernel.name, exercise=str(file), workers=1)
+    plan = CheckPlan(str(faulty_paths("helper")), kernel=debian_kernel.name, exercise=str(file), workers=1)
     report = check(plan)
     assert report.lives == 2
     assert set(report.places.values()) == {"init", "exercise"}
@@ -161,7 +162,9 @@ def test_hypothesis_makes_programs_that_can_be_played(program: Program, box: Box
 def test_attributes_of_devices_and_numbers_that_matter_are_reached(
     name: str, parameters: str, kind: str, place: str, faulty_paths: BuiltTestModules, debian_kernel: KernelImage
 ) -> None:
-    plan = Plan(str(faulty_paths(name)), debian_kernel.name, parameters=parameters, faults=False, loads=1, workers=1)
+    plan = CheckPlan(
+        str(faulty_paths(name)), debian_kernel.name, parameters=parameters, faults=False, loads=1, workers=1
+    )
     report = check(plan)
     assert f"/sys/bus/platform/devices/{name}/period" in report.files
     source = (SOURCES / "faults/reach.c").read_text().splitlines()
@@ -174,7 +177,7 @@ def test_attributes_of_devices_and_numbers_that_matter_are_reached(
 def test_what_an_early_call_led_to_is_made_short_though_more_came_after_it(
     faulty_paths: BuiltTestModules, debian_kernel: KernelImage
 ) -> None:
-    report = check(Plan(str(faulty_paths("reach")), kernel=debian_kernel.name, faults=False, loads=3, workers=1))
+    report = check(CheckPlan(str(faulty_paths("reach")), kernel=debian_kernel.name, faults=False, loads=3, workers=1))
     (crash,) = report.crashes
     assert [[step.call for step in program] for program in crash.programs] == [["open", "ioctl"]]
     assert crash.finding.where is not None
@@ -182,7 +185,7 @@ def test_what_an_early_call_led_to_is_made_short_though_more_came_after_it(
 
 
 def test_what_is_right_is_clean_when_it_is_reached(faulty_paths: BuiltTestModules, debian_kernel: KernelImage) -> None:
-    report = check(Plan(str(faulty_paths("reach_right")), kernel=debian_kernel.name, workers=1))
+    report = check(CheckPlan(str(faulty_paths("reach_right")), kernel=debian_kernel.name, workers=1))
     assert report.findings == []
 
 
@@ -195,7 +198,7 @@ def test_calls_that_hang_end_the_exercise(modules: BuiltTestModules, box: Box) -
 
 
 def test_a_loop_that_never_ends_is_a_finding(modules: BuiltTestModules, debian_kernel: KernelImage) -> None:
-    plan = Plan(str(modules("faulty")), kernel=debian_kernel.name, parameters="what=loop", workers=1)
+    plan = CheckPlan(str(modules("faulty")), kernel=debian_kernel.name, parameters="what=loop", workers=1)
     found = next(finding for finding in examine(plan) if finding.kind == "hang")
     assert found.where is not None
     assert (found.where.function, found.where.file) == ("faulty_loop", "faulty.c")

@@ -9,10 +9,11 @@ from contextlib import suppress
 import pytest
 
 from kobox.box.box import Box
-from kobox.checks.memory.memory import Memory
+from kobox.checks.memory.memory import MemoryCheck
 from kobox.checks.memory.strings import strings_of
 from kobox.checks.report.finding import Finding, Severity, own_frame
-from kobox.checks.runner.check import CHECKS, checks_of
+from kobox.checks.runner.examiner import checks_of
+from kobox.checks.runner.plan import CHECKS
 from kobox.checks.runner.session import Examination
 from tests.building import SOURCES
 from tests.checks.conftest import Laboratory
@@ -38,49 +39,49 @@ KINDS = {
 }
 # What `kind` means of the object, in words: what kind of memory, and how it is called.
 OBJECTS = {
-    "edge_kmalloc": "64 bytes from kmalloc",
-    "edge_kvmalloc": "600 bytes from kvmalloc",
-    "edge_kmemdup": "20 bytes from kmemdup",
-    "edge_krealloc_grow": "300 bytes from krealloc",
-    "edge_cache": "48 bytes from kmem_cache_alloc",
-    "edge_vmalloc": "5000 bytes from vmalloc",
-    "edge_pages_order": "16384 bytes from alloc_pages",
-    "edge_zeroed_page": "4096 bytes from get_zeroed_page",
-    "edge_pages_exact": "12288 bytes from alloc_pages_exact",
-    "edge_percpu": "24 bytes from alloc_percpu",
-    "leak_kstrdup": "10 bytes from kstrdup",
-    "leak_kasprintf": "11 bytes from kasprintf",
+    "edge_kmalloc": "a 64-byte kmalloc object",
+    "edge_kvmalloc": "a 600-byte kvmalloc object",
+    "edge_kmemdup": "a 20-byte kmemdup object",
+    "edge_krealloc_grow": "a 300-byte krealloc object",
+    "edge_cache": "a 48-byte kmem_cache_alloc object",
+    "edge_vmalloc": "a 5000-byte vmalloc object",
+    "edge_pages_order": "a 16384-byte alloc_pages object",
+    "edge_zeroed_page": "a 4096-byte get_zeroed_page object",
+    "edge_pages_exact": "a 12288-byte alloc_pages_exact object",
+    "edge_percpu": "a 24-byte alloc_percpu object",
+    "leak_kstrdup": "a 10-byte kstrdup object",
+    "leak_kasprintf": "an 11-byte kasprintf object",
 }
 MESSAGES = {
-    "by_memcpy_to": r"1 byte written just behind 30 bytes from kmalloc by memcpy\(\)",
-    "by_memcpy_from": r"1 byte read just behind 30 bytes from kzalloc by memcpy\(\)|just behind 30 bytes from kmalloc",
-    "by_sprintf": r"1 byte written just behind 8 bytes from kmalloc by sprintf\(\)",
-    "stack_index": r"4 bytes written just behind cells \(24 bytes\) on the stack",
-    "stack_memset": r"1 byte written just behind cells \(24 bytes\) on the stack by memset\(\)",
-    "by_printk": r"1 byte read just behind 8 bytes from kmalloc by printk\(\)",
-    "by_kstrtoint": r"1 byte read just behind 3 bytes from kmalloc by kstrtoint\(\)",
-    "uaf_print": r"8 bytes read at offset 0 of 7 bytes from kstrdup, which is freed by printk\(\)",
-    "global_index": r"4 bytes read just behind table \(20 bytes\)",
-    "global_percpu": r"8 bytes written just behind per_cpu_counters \(24 bytes\)",
-    "global_percpu_this": r"4 bytes (read|written) just behind per_cpu_table \(24 bytes\)",
-    "global_padding": r"1 byte written just behind name \(10 bytes\)",
-    "global_stored": r"1 byte written 39 bytes behind name \(10 bytes\)",
-    "global_stored_stack": r"4 bytes read just behind numbers \(24 bytes\) on the stack",
-    "uaf_read": r"4 bytes read at offset 8 of 64 bytes from kmalloc, which is freed",
-    "uaf_mutex": r"which is freed by mutex_lock\(\)",
-    "invalid_inside": r"kfree\(\) gets a pointer 8 bytes into 64 bytes from kmalloc",
-    "invalid_global": r"kfree\(\) gets a pointer to table \(20 bytes\)",
-    "invalid_stack": r"kfree\(\) gets a pointer to the stack",
+    "by_memcpy_to": r"write of 1 byte, 0 bytes past the end of a 30-byte kmalloc object in memcpy\(\)",
+    "by_memcpy_from": r"read of 1 byte, 0 bytes past the end of a 30-byte k[mz]alloc object",
+    "by_sprintf": r"write of 1 byte, 0 bytes past the end of an 8-byte kmalloc object in sprintf\(\)",
+    "stack_index": r"write of 4 bytes, 0 bytes past the end of cells \(24 bytes on the stack\)",
+    "stack_memset": r"write of 1 byte, 0 bytes past the end of cells \(24 bytes on the stack\) in memset\(\)",
+    "by_printk": r"read of 1 byte, 0 bytes past the end of an 8-byte kmalloc object in printk\(\)",
+    "by_kstrtoint": r"read of 1 byte, 0 bytes past the end of a 3-byte kmalloc object in kstrtoint\(\)",
+    "uaf_print": r"read of 8 bytes at offset 0 of a 7-byte kstrdup object that is freed in printk\(\)",
+    "global_index": r"read of 4 bytes, 0 bytes past the end of table \(20 bytes\)",
+    "global_percpu": r"write of 8 bytes, 0 bytes past the end of per_cpu_counters \(24 bytes\)",
+    "global_percpu_this": r"(read|write) of 4 bytes, 0 bytes past the end of per_cpu_table \(24 bytes\)",
+    "global_padding": r"write of 1 byte, 0 bytes past the end of name \(10 bytes\)",
+    "global_stored": r"write of 1 byte, 39 bytes past the end of name \(10 bytes\)",
+    "global_stored_stack": r"read of 4 bytes, 0 bytes past the end of numbers \(24 bytes on the stack\)",
+    "uaf_read": r"read of 4 bytes at offset 8 of a 64-byte kmalloc object that is freed",
+    "uaf_mutex": r"that is freed in mutex_lock\(\)",
+    "invalid_inside": r"kfree\(\) is given a pointer 8 bytes into a 64-byte kmalloc object",
+    "invalid_global": r"kfree\(\) is given a pointer to table \(20 bytes\)",
+    "invalid_stack": r"kfree\(\) is given a pointer to the stack",
     "invalid_cache": r"is freed to another cache",
-    "invalid_vfree_of_kmalloc": r"64 bytes from kmalloc is freed with vfree\(\)",
-    "uninit_tail": r"14 bytes at offset 50 of 64 bytes from kmalloc",
-    "uninit_padding": r"7 bytes at offset 1 of 16 bytes from kmalloc",
-    "uninit_put_user": r"4 bytes at offset 44 of 48 bytes from kmalloc are shown to user space, and were never written",
-    "uninit_put_byte": r"1 byte at offset 5 of 64 bytes from kmalloc",
-    "uninit_put_stack": r"8 bytes on the stack are shown to user space, and were never written",
+    "invalid_vfree_of_kmalloc": r"a 64-byte kmalloc object is freed with vfree\(\)",
+    "uninit_tail": r"14 bytes at offset 50 of a 64-byte kmalloc object",
+    "uninit_padding": r"7 bytes at offset 1 of a 16-byte kmalloc object",
+    "uninit_put_user": r"4 bytes at offset 44 of a 48-byte kmalloc object, never written, copied to user space",
+    "uninit_put_byte": r"1 byte at offset 5 of a 64-byte kmalloc object",
+    "uninit_put_stack": r"8 bytes on the stack, never written, copied to user space",
     "wild_null": r"write to address 0x2c, a NULL pointer",
     "wild_err_ptr": r"an error code \(ENOMEM\) taken for a pointer",
-    "wild_user_memcpy": r"of user space without copy_to_user\(\) or its kin by memcpy\(\)",
+    "wild_user_memcpy": r"of user space without copy_to_user\(\) or its kin in memcpy\(\)",
 }
 TOUCHES = ("read-right", "write-right", "read-left", "write-left")
 EDGES = [(case, touch) for case in CASES if case.startswith("edge") for touch in TOUCHES]
@@ -105,7 +106,7 @@ def read_well(box: Box) -> None:
 
 def findings_of(laboratory: Laboratory, parameters: str) -> list[Finding]:
     file = laboratory.file("memory", "faults/memory")
-    return Examination(laboratory.box, file, [Memory()], parameters=parameters).run(read_once)
+    return Examination(laboratory.box, file, [MemoryCheck()], parameters=parameters).run(read_once)
 
 
 def the_one(findings: list[Finding], case: str) -> Finding:
@@ -121,18 +122,18 @@ def the_one(findings: list[Finding], case: str) -> Finding:
     for what in ("made", "freed"):
         line = LINES.get(f"{case}: {what}")
         if line is not None and not (case.startswith("wild") and what == "made"):
-            assert finding.thing is not None
-            frame = own_frame(finding.thing.made if what == "made" else finding.thing.gone)
+            assert finding.object is not None
+            frame = own_frame(finding.object.made_at if what == "made" else finding.object.freed_at)
             assert frame is not None
             assert (frame.function, frame.line) == (case, line)
-    assert not OBJECTS.get(case) or (finding.thing and finding.thing.what == OBJECTS[case])
+    assert not OBJECTS.get(case) or (finding.object and finding.object.what == OBJECTS[case])
     return finding
 
 
 @pytest.mark.parametrize(("case", "touch"), EDGES, ids=[f"{case}-{touch}" for case, touch in EDGES])
 def test_one_byte_beside_an_object_is_found(laboratory: Laboratory, case: str, touch: str) -> None:
     finding = the_one(findings_of(laboratory, f"what={case} how={touch}"), case)
-    assert ("just behind" if "right" in touch else "1 byte before") in finding.message
+    assert ("0 bytes past" if "right" in touch else "1 byte before") in finding.message
     assert ("read" if "read" in touch else "writ") in finding.message
 
 
@@ -141,7 +142,7 @@ def test_the_first_and_the_last_byte_of_an_object_are_its_own(laboratory: Labora
     file = laboratory.file("memory", "faults/memory")
     for touch in ("write-right", "read-left"):
         examination = Examination(
-            laboratory.box, file, [Memory()], parameters=f"what={case} how={touch} right=1", loads=1
+            laboratory.box, file, [MemoryCheck()], parameters=f"what={case} how={touch} right=1", loads=1
         )
         assert examination.run(read_well) == []
         assert examination.error is None
@@ -156,7 +157,7 @@ def test_a_mistake_is_found(laboratory: Laboratory, case: str) -> None:
 @pytest.mark.parametrize("case", OTHERS)
 def test_the_same_without_the_mistake_is_clean(laboratory: Laboratory, case: str) -> None:
     file = laboratory.file("memory", "faults/memory")
-    examination = Examination(laboratory.box, file, [Memory()], parameters=f"what={case} right=1")
+    examination = Examination(laboratory.box, file, [MemoryCheck()], parameters=f"what={case} right=1")
     assert examination.run(read_well) == []
     assert examination.error is None
 
@@ -175,12 +176,12 @@ def test_an_init_that_fails_is_watched_as_well(laboratory: Laboratory, case: str
 LATE = (SOURCES / "faults/late/late.c").read_text().splitlines()
 # What the kernel does by itself to freed memory, and what the finding says of it.
 LATE_CASES = {
-    "timer": r"16 bytes at offset 24 of .*, which is freed, were written by the kernel: within 0\.\d+ s after it",
-    "work": r"at offset 24 of .*, which is freed, were written by the kernel with the address of itself, offset 32: ",
-    "rcu": r"at offset 24 of 104 bytes from kmalloc, which is freed, were written by the kernel",
-    "constructed": r"at offset 24 of 104 bytes from kmem_cache_alloc, which is freed, were written by the kernel",
-    "wait": r"the kernel takes what it reads in 104 bytes from kmalloc, which is freed, for a pointer: .*6b6b6b6b",
-    "misc": r"the kernel takes what it reads in 104 bytes from kmalloc, which is freed, for a pointer: .*6b6b6b6b",
+    "timer": r"the kernel wrote 16 bytes at offset 24 of .* that is freed, within 0\.\d+ s after the free",
+    "work": r"\(the address of itself, offset 32\) at offset 24 of .* that is freed",
+    "rcu": r"the kernel wrote .* at offset 24 of a 104-byte kmalloc object that is freed",
+    "constructed": r"the kernel wrote .* at offset 24 of a 104-byte kmem_cache_alloc object that is freed",
+    "wait": r"the kernel follows a pointer that it read from a 104-byte kmalloc object that is freed: .*6b6b6b6b",
+    "misc": r"the kernel follows a pointer that it read from a 104-byte kmalloc object that is freed: .*6b6b6b6b",
 }
 
 
@@ -195,8 +196,8 @@ def test_what_the_kernel_does_to_freed_memory_by_itself(laboratory: Laboratory, 
     (finding,) = [finding for finding in findings if finding.kind == "use-after-free"]
     assert re.search(LATE_CASES[what], finding.message), finding.message
     assert (finding.severity, finding.stage) == (Severity.ERROR, "init")
-    assert finding.thing is not None
-    places = [own_frame(chain) for chain in (finding.thing.made, finding.thing.gone, finding.chain)]
+    assert finding.object is not None
+    places = [own_frame(chain) for chain in (finding.object.made_at, finding.object.freed_at, finding.chain)]
     wanted = [lines["made"], lines["freed"], lines["used"] or lines["freed"]]
     assert [place and (place.function, place.line) for place in places] == [(f"late_{what}", line) for line in wanted]
     right = Examination(laboratory.box, file, checks_of(CHECKS)[0], parameters=f"what={what} right=1", loads=2)
@@ -207,12 +208,14 @@ def test_what_the_kernel_does_to_freed_memory_by_itself(laboratory: Laboratory, 
 def test_an_attribute_of_sysfs_has_one_page(laboratory: Laboratory) -> None:
     file = laboratory.file("shows", "faults/memory")
     source = (SOURCES / "faults/memory/shows.c").read_text().splitlines()
-    (found,) = laboratory.examine(file, [Memory()], exercise=lambda box: box.read_bytes("/sys/kernel/shows/much"))
+    (found,) = laboratory.examine(file, [MemoryCheck()], exercise=lambda box: box.read_bytes("/sys/kernel/shows/much"))
     assert found.kind == "out-of-bounds"
-    assert found.message == "1 byte written just behind the page that an attribute of sysfs fills by sprintf()"
+    assert found.message == "write of 1 byte, 0 bytes past the end of the page of a sysfs attribute in sprintf()"
     assert found.where is not None
     assert "prints too much" in source[found.where.line - 1]
-    assert laboratory.examine(file, [Memory()], exercise=lambda box: box.read_bytes("/sys/kernel/shows/right")) == []
+    assert (
+        laboratory.examine(file, [MemoryCheck()], exercise=lambda box: box.read_bytes("/sys/kernel/shows/right")) == []
+    )
 
 
 @pytest.mark.parametrize(

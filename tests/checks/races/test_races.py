@@ -10,15 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from kobox.checks.fuzz.exercise import Step
+from kobox.checks.fuzz.program import ExerciseStep
 from kobox.checks.races.races import REMOVE, TIME, Race, calls_of, parse_race
 from kobox.checks.report.finding import Frame, own_frame
-from kobox.checks.runner.check import Plan, Report, check
+from kobox.checks.runner.check import check
+from kobox.checks.runner.outcome import CheckReport
+from kobox.checks.runner.plan import CheckPlan
 from kobox.errors import KoboxError
 from kobox.images.store import KernelImage
 from tests.building import BuiltTestModules
 
-OPEN, WRITE, READ = Step("open", 0, ("/dev/racer", 2)), Step("write", 0, (b"hello there",)), Step("read", 0, (64,))
+OPEN, WRITE, READ = (
+    ExerciseStep("open", 0, ("/dev/racer", 2)),
+    ExerciseStep("write", 0, (b"hello there",)),
+    ExerciseStep("read", 0, (64,)),
+)
 
 
 def test_an_id_holds_the_whole_race() -> None:
@@ -33,19 +39,21 @@ def test_a_reader_that_takes_no_lock_finds_what_a_writer_has_freed(
     faulty_paths: BuiltTestModules, debian_kernel: KernelImage
 ) -> None:
     race = Race((OPEN, WRITE), READ, WRITE, 0)  # at all points
-    plan = Plan(str(faulty_paths("racer")), kernel=debian_kernel.name, race=race, workers=1)
+    plan = CheckPlan(str(faulty_paths("racer")), kernel=debian_kernel.name, race=race, workers=1)
     report = check(plan)
     assert report.switched >= 3
     found = next(finding for finding in report.findings if finding.kind == "use-after-free")
     assert "read() is interrupted before its instruction" in found.message
-    again = check(Plan(str(faulty_paths("racer")), kernel=debian_kernel.name, race=parse_race(found.fault), workers=1))
+    again = check(
+        CheckPlan(str(faulty_paths("racer")), kernel=debian_kernel.name, race=parse_race(found.fault), workers=1)
+    )
     assert (again.raced, [finding.key for finding in again.findings]) == (1, [found.key])
 
 
 def test_with_the_lock_nothing_is_found(faulty_paths: BuiltTestModules, debian_kernel: KernelImage) -> None:
     for first, second in ((READ, WRITE), (WRITE, READ), (WRITE, WRITE), (READ, TIME)):
         race = Race((OPEN, WRITE), first, second, 0)
-        report = check(Plan(str(faulty_paths("racer_right")), kernel=debian_kernel.name, race=race, workers=1))
+        report = check(CheckPlan(str(faulty_paths("racer_right")), kernel=debian_kernel.name, race=race, workers=1))
         assert report.findings == []
         assert report.raced >= 3
         assert report.switched == (0 if second == TIME else report.raced)
@@ -58,16 +66,16 @@ def kernel(request: pytest.FixtureRequest) -> KernelImage:
     return found
 
 
-def raced(kernel: KernelImage, name: str, race: Race, parameters: str = "") -> Report:
+def raced(kernel: KernelImage, name: str, race: Race, parameters: str = "") -> CheckReport:
     path = BuiltTestModules(kernel, "faults")(name)
-    return check(Plan(str(path), kernel=kernel.name, race=race, workers=1, parameters=parameters))
+    return check(CheckPlan(str(path), kernel=kernel.name, race=race, workers=1, parameters=parameters))
 
 
 def test_an_unload_while_a_call_is_in_the_module(kernel: KernelImage, line_of: Callable[[str, Path], int]) -> None:
     node = "/dev/unowned", stat.S_IFCHR | 0o600, os.makedev(60, 0)
-    race = Race((Step("mknod", 0, node), Step("open", 0, ("/dev/unowned", 1))), WRITE, REMOVE, 0)
+    race = Race((ExerciseStep("mknod", 0, node), ExerciseStep("open", 0, ("/dev/unowned", 1))), WRITE, REMOVE, 0)
     report = raced(kernel, "unowned", race)
-    found = next(finding for finding in report.findings if finding.thing and finding.thing.what.startswith("task"))
+    found = next(finding for finding in report.findings if finding.object and finding.object.what.startswith("task"))
     assert found.kind == "left-behind"
     assert " still runs in unowned_write(), whose memory goes; write() is interrupted before" in found.message
     assert found.message.endswith(" and rmmod comes in")
@@ -77,7 +85,7 @@ def test_an_unload_while_a_call_is_in_the_module(kernel: KernelImage, line_of: C
     assert first <= found.where.line <= last
     again = raced(kernel, "unowned", parse_race(found.fault))
     assert found.key in [finding.key for finding in again.findings]
-    file = next(finding for finding in report.findings if finding.thing and finding.thing.what == "file unowned")
+    file = next(finding for finding in report.findings if finding.object and finding.object.what == "file unowned")
     assert file.message.startswith("file unowned is still open by unowned_fops, whose memory goes; ")
     assert ".owner = THIS_MODULE" in file.advice
     right = raced(kernel, "unowned_right", race)
@@ -97,8 +105,8 @@ def test_an_exit_that_frees_before_it_waits(
     assert found.where is not None
     assert (found.where.function, found.where.file) == ("count_one", "hasty.c")
     assert abs(found.where.line - lines["used"]) <= 1
-    assert found.thing is not None
-    assert [_line(found.thing.made), _line(found.thing.gone)] == [lines["made"], lines["freed"]]
+    assert found.object is not None
+    assert [_line(found.object.made_at), _line(found.object.freed_at)] == [lines["made"], lines["freed"]]
     assert found.stage == "exit"
     again = raced(kernel, "hasty", parse_race(found.fault), parameters)
     assert (again.raced, again.switched) == (1, 1)

@@ -18,7 +18,9 @@ import pytest
 from kobox.checks.coverage.coverage import Coverage
 from kobox.checks.module.callsites import CodeMap
 from kobox.checks.report.sarif import sarif
-from kobox.checks.runner.check import CHECKS, Plan, Report, checks_of
+from kobox.checks.runner.examiner import checks_of
+from kobox.checks.runner.outcome import CheckReport
+from kobox.checks.runner.plan import CHECKS, CheckPlan
 from kobox.images.store import KernelImage
 from kobox.ko.modulefile import ModuleFile
 from tests.building import BuiltTestModules
@@ -47,9 +49,9 @@ def test_the_report_says_what_where_by_which_fault_and_what_to_do(told: Any) -> 
     assert done.returncode == 1, done.stderr
     text = done.stdout
     assert text.startswith("error: unchecked-return: what kthread_create_on_node() returned is used unchecked")
-    assert re.search(r"^    at      errptr_init \[errptr\] \(errptr\.c:\d+\)$", text, re.MULTILINE)
+    assert re.search(r"^    at           errptr_init \[errptr\] \(errptr\.c:\d+\)$", text, re.MULTILINE)
     assert re.search(r"--replay 'errptr_init\+0x\w+:kthread_create_on_node=-ENOMEM'$", text, re.MULTILINE)
-    assert re.search(r"^    do      Test what .* at errptr\.c:\d+", text, re.MULTILINE)
+    assert re.search(r"^    fix          Test what .* at errptr\.c:\d+", text, re.MULTILINE)
     assert re.search(r"^faults    1 tried; 1 places where a call can fail: 1 in init$", text, re.MULTILINE)
     assert re.search(r"^coverage  \d+ of \d+ basic blocks \(\d+%\), \d+ of \d+ lines \(\d+%\)$", text, re.MULTILINE)
     assert text.endswith("errptr: 1 error\n")
@@ -91,7 +93,7 @@ def test_sarif_is_valid_by_its_schema(told: Any, laboratory: Laboratory) -> None
         ("left", "left", "what=timer leave=1"),
     ):
         file = laboratory.file(name, group)
-        report = Report(Plan(file.path, laboratory.kernel.name), file.name, release=laboratory.box.release)
+        report = CheckReport(CheckPlan(file.path, laboratory.kernel.name), file.name, release=laboratory.box.release)
         report.findings = laboratory.examine(file, checks, parameters)
         report.unchecked = ["something"]
         assert report.findings

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from kobox.checks.report.finding import Finding, Severity, own_frame
-from kobox.checks.resources.left_behind import LeftBehind
-from kobox.checks.resources.resource_table import Call, parse_call, resource_table
+from kobox.checks.resources.left_behind import LeftBehindCheck
+from kobox.checks.resources.resource_table import ResourceCall, parse_call, resource_table
 from kobox.checks.runner.session import Examination
 from tests.checks.conftest import Laboratory
 
@@ -85,7 +85,7 @@ def left(findings: list[Finding]) -> list[Finding]:
 
 
 def examine(laboratory: Laboratory, parameters: str) -> list[Finding]:
-    return laboratory.examine(laboratory.file("left", "left"), [LeftBehind()], parameters)
+    return laboratory.examine(laboratory.file("left", "left"), [LeftBehindCheck()], parameters)
 
 
 @pytest.mark.parametrize("what", THINGS)
@@ -94,11 +94,11 @@ def test_what_is_left_is_found_and_what_is_undone_is_not(
 ) -> None:
     severity, label = THINGS[what]
     findings = left(examine(laboratory, f"what={what} leave=1"))
-    found = next((finding for finding in findings if finding.thing and finding.thing.what == label), None)
+    found = next((finding for finding in findings if finding.object and finding.object.what == label), None)
     assert found is not None, findings
     assert found.severity == severity
     assert "memory" in found.message or severity == Severity.WARNING
-    made = own_frame(found.thing.made) if found.thing else None
+    made = own_frame(found.object.made_at) if found.object else None
     assert made is not None
     assert made.file == "left.c"
     if what in MADE_IN_INIT:
@@ -115,11 +115,11 @@ def test_what_is_left_is_found_and_what_is_undone_is_not(
 @pytest.mark.parametrize("what", ["timer", "kthread", "region", "misc", "proc", "debugfs", "netdev", "nf_hook", "irq"])
 def test_what_a_failing_init_leaves(laboratory: Laboratory, what: str) -> None:
     examination = Examination(
-        laboratory.box, laboratory.file("left", "left"), [LeftBehind()], parameters=f"what={what} fail=1 leave=1"
+        laboratory.box, laboratory.file("left", "left"), [LeftBehindCheck()], parameters=f"what={what} fail=1 leave=1"
     )
     found = left(examination.run())
-    assert [finding.thing.what for finding in found if finding.thing] != []
-    assert THINGS[what][1] in {finding.thing.what for finding in found if finding.thing}
+    assert [finding.object.what for finding in found if finding.object] != []
+    assert THINGS[what][1] in {finding.object.what for finding in found if finding.object}
     assert getattr(examination.error, "errno", None) in (errno.ENODEV, None)
     assert examine(laboratory, f"what={what} fail=1") == []
 
@@ -135,7 +135,7 @@ def test_a_task_that_sleeps_in_the_module_s_code(laboratory: Laboratory, line_of
 
 def test_a_module_that_holds_itself(laboratory: Laboratory, line_of: Callable[[str, Path], int]) -> None:
     examination = Examination(
-        laboratory.box, laboratory.file("left", "left"), [LeftBehind()], parameters="what=itself leave=1"
+        laboratory.box, laboratory.file("left", "left"), [LeftBehindCheck()], parameters="what=itself leave=1"
     )
     (found,) = left(examination.run())
     assert "holds a reference to itself" in found.message
@@ -155,13 +155,15 @@ def test_correct_modules_leave_nothing(laboratory: Laboratory) -> None:
     names = "chardev chatty clocks entries good hello kbase kprobed memories miscdev notified params udpfilter workers"
     for name in names.split():
         file = laboratory.file(name)
-        assert laboratory.examine(file, [LeftBehind()]) == [], name
+        assert laboratory.examine(file, [LeftBehindCheck()]) == [], name
 
 
 def test_calls_of_the_table_are_read() -> None:
-    assert parse_call("KEY = class_create(NAME)") == Call("class_create", ("NAME",), "KEY", "", "pointer")
-    assert parse_call("KEY@device.kobj = device_create") == Call("device_create", (), "KEY", "device.kobj", "pointer")
-    assert parse_call("free_irq(KEY32, KEY2)") == Call("free_irq", ("KEY32", "KEY2"))
+    assert parse_call("KEY = class_create(NAME)") == ResourceCall("class_create", ("NAME",), "KEY", "", "pointer")
+    assert parse_call("KEY@device.kobj = device_create") == ResourceCall(
+        "device_create", (), "KEY", "device.kobj", "pointer"
+    )
+    assert parse_call("free_irq(KEY32, KEY2)") == ResourceCall("free_irq", ("KEY32", "KEY2"))
     call = parse_call("KEY? = __register_chrdev(KEY32, _, _, NAME) >= 0")
     assert (call.result, call.success, call.returns) == ("KEY?", ">= 0", True)
     assert call.succeeded(0)

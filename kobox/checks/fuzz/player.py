@@ -1,0 +1,105 @@
+"""Plays programs in a box."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from kobox.box.guest.scheduler import Limits
+from kobox.checks.fuzz.program import ExerciseStep, Program, system_call
+from kobox.errors import BoxTimeoutError, ProcessDiedError
+
+if TYPE_CHECKING:
+    from kobox.box.box import Box, BoxProcess
+
+_LIMITS = Limits(timeout=0.5, cpu=3.0)  # of one call, in virtual seconds
+
+
+class Steps:
+    """An exercise that plays programs: `Steps([ExerciseStep("open", 0, ("/dev/hello", 2)), …])`."""
+
+    def __init__(self, *programs: Iterable[ExerciseStep | tuple[Any, ...]]) -> None:
+        self.programs = [tuple(ExerciseStep(*step) for step in program) for program in programs]
+
+    def __call__(self, box: Box) -> None:
+        with Player(box) as player:
+            for program in self.programs:
+                player.play(program)
+
+
+class Player:
+    """Plays programs in a box, in a process of its own: a call that does not come back costs that process."""
+
+    def __init__(self, box: Box) -> None:
+        self._box = box
+        self._process: BoxProcess | None = None
+        self._slots: dict[int, int] = {}
+        self.calls = 0
+        self.abandoned = 0
+
+    def __enter__(self) -> Player:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None and self._box.alive:
+            self._process.kill()
+
+    def play(self, program: Program) -> None:
+        """Make the calls of one program, whatever they answer, and close its files. Raises what kills the box or a
+        process."""
+        try:
+            for step in program:
+                with suppress(OSError):
+                    self._step(step)
+        finally:
+            if self._box.alive:
+                for fd in self._slots.values():
+                    with suppress(OSError):
+                        self._call("close", fd)
+            self._slots.clear()
+
+    def _step(self, step: ExerciseStep) -> None:
+        if step.call == "open":
+            if step.slot in self._slots:
+                self._call("close", self._slots.pop(step.slot))
+            path, flags = step.arguments
+            self._slots[step.slot] = self._call("open", path, flags | os.O_CLOEXEC, 0)
+        elif step.call == "socket":
+            self._slots[step.slot] = self._call("socket", *step.arguments)
+        elif step.call == "mknod":
+            self._call("mknod", *step.arguments)
+        elif step.call == "sleep":
+            self._box.sleep(*step.arguments)
+        elif step.slot in self._slots:
+            fd = self._slots.pop(step.slot) if step.call == "close" else self._slots[step.slot]
+            if step.call == "mmap":
+                self._mmap(fd, *step.arguments)
+            else:
+                name, arguments = system_call(step, fd)
+                self._call(name, *arguments)
+
+    def _mmap(self, fd: int, length: int, protection: int, flags: int, offset: int) -> None:
+        """Map it, have the kernel bring each page in (its fault handler runs), and take it away."""
+        address = self._call("mmap", 0, length, protection, flags, fd, offset)
+        try:  # MADV_POPULATE_WRITE, MADV_POPULATE_READ
+            self._call("madvise", address, min(length + 4095 & -4096, 1 << 16), 23 if protection & 2 else 22)
+        finally:
+            self._call("munmap", address, length)
+
+    def _call(self, name: str, *arguments: Any) -> int:
+        """A call of this player's process; one that blocks is abandoned with its process. Raises `OSError`."""
+        if self._process is None or not self._process.alive:
+            self._process = self._box.process()
+        self.calls += 1
+        try:
+            return self._process.syscall(name, *arguments, limits=_LIMITS)
+        except BoxTimeoutError:
+            self.abandoned += 1
+            process, self._process = self._process, None
+            process.kill()
+            raise OSError(110, "abandoned: it did not come back") from None
+        except ProcessDiedError:
+            self._process = None
+            raise

@@ -1,0 +1,61 @@
+"""Programs: what the exercise does with a file, as small values that can be kept, changed and repeated."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+
+class ExerciseStep(NamedTuple):
+    """One system call of a program. `slot` names an open file of the program; `arguments` are numbers, bytes and paths:
+
+    open path flags      read size            write data          lseek offset whence   poll events
+    close                pread size offset    pwrite data offset  ioctl request value   mmap length protection flags
+    offset fsync                fcntl command value  ftruncate size      read_at address size  write_at address size
+    mknod path mode device (no slot)          sleep seconds (no slot)
+    socket family type protocol               sendto data address
+    """
+
+    call: str
+    slot: int = 0
+    arguments: tuple[Any, ...] = ()
+
+
+Program = tuple[ExerciseStep, ...]
+
+
+def step(call: str, *arguments: Any, slot: int = 0) -> ExerciseStep:
+    """One system call on the open file `slot`."""
+    return ExerciseStep(call, slot, arguments)
+
+
+def system_call(step: ExerciseStep, fd: int) -> tuple[str, tuple[Any, ...]]:
+    """The system call that a step on an open file is: its name and arguments. Not for open, mmap, mknod and sleep."""
+    given = step.arguments
+    if step.call in ("read", "pread"):
+        size, *rest = given
+        return ("read" if step.call == "read" else "pread64"), (fd, bytearray(size), size, *rest)
+    if step.call in ("write", "pwrite"):
+        data, *rest = given
+        return ("write" if step.call == "write" else "pwrite64"), (fd, data, len(data), *rest)
+    if step.call == "ioctl":
+        request, value = given
+        return "ioctl", (fd, request, bytearray(value) if isinstance(value, bytes) else value)
+    if step.call == "sendto":
+        data, address = given
+        return "sendto", (fd, data, len(data), 0x40, address, len(address))  # MSG_DONTWAIT
+    if step.call == "poll":
+        return "poll", (bytearray(struct.pack("<ihh", fd, given[0] & 0x7FFF, 0)), 1, 0)
+    return step.call.removesuffix("_at"), (fd, *given)
+
+
+@dataclass(slots=True)
+class Material:
+    """What programs are made of: numbers that look like ioctl requests, other numbers, those below 256, and words of
+    the module's code."""
+
+    requests: tuple[int, ...] = ()
+    numbers: tuple[int, ...] = ()
+    words: tuple[bytes, ...] = ()
+    bounds: tuple[int, ...] = ()

@@ -1,0 +1,303 @@
+"""Does the units of a plan in a box: lives, runs with faults, races."""
+
+from __future__ import annotations
+
+import importlib
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kobox.box.guest.scheduler import BLOCKS_A_SECOND
+from kobox.checks.coverage.coverage import CoverageCheck
+from kobox.checks.faults.fault_injection import Fault, FaultInjection, FaultSites, FaultTable, fault_id
+from kobox.checks.fuzz.exercise import GenericExercise
+from kobox.checks.fuzz.exercise_file import TestFile, exercise_of
+from kobox.checks.fuzz.player import Steps
+from kobox.checks.fuzz.program import Program
+from kobox.checks.module.files import Surroundings, Target
+from kobox.checks.races.races import CMDLINE, REMOVE, Interrupted, Race, Traced, points_of
+from kobox.checks.report.finding import Chain, Finding
+from kobox.checks.runner.minimise import Crash, shrink
+from kobox.checks.runner.outcome import UnitOutcome
+from kobox.checks.runner.plan import CheckPlan, CheckUnit
+from kobox.checks.runner.session import Check, Examination, Exercise
+from kobox.checks.runner.timeline import Timeline
+from kobox.errors import BoxHungError
+from kobox.ko.modulefile import ModuleFile
+
+if TYPE_CHECKING:
+    from kobox.box.box import Box
+
+_FAULT_CPU = 3.0  # virtual seconds of CPU time that a call may burn in a run with a fault
+_LIFE_CPU = 30.0
+_FAULT_SECONDS, _LIFE_SECONDS = 6.0, 20.0  # of this process's CPU time that a call may take
+_SLOWER = 4  # times as long as any call took before, it may always take
+POINTS = 8
+"""At how many points two calls are tried against each other at most."""
+_CRASHES = 4  # findings of the generic exercise that are made short
+
+
+class Examiner:
+    """Does units of one plan in a box of its own."""
+
+    def __init__(self, plan: CheckPlan, cmdline: str = "") -> None:
+        from kobox.box.boot.boot import boot
+
+        self.plan = plan
+        self._racing: Examiner | None = None
+        self._longest = 0.0, 0.0  # that a call took with nothing failing: the box's CPU time, and this process's
+        self.file = ModuleFile(plan.module)
+        self.box: Box = boot(plan.kernel, memory=plan.memory, cmdline=cmdline)
+        for path in plan.needs:
+            self.box.insmod(path)
+        _load_dependencies(self.box, self.file)
+        self.box.keep_as_start()
+        btf = self.box.symbols.btf
+        self.sites = FaultSites(
+            self.file,
+            FaultTable(*map(Path, plan.fault_tables)),
+            lambda function: [parameter.name for parameter in btf.parameters(function) or ()],
+        )
+        self.box.reset()
+        self.exercise = exercise_of(plan.exercise) if plan.exercise != "auto" else None
+        self.surroundings = Surroundings(self.box) if plan.exercise == "auto" else None
+
+    def examine(self, unit: CheckUnit) -> UnitOutcome:
+        """Do one unit."""
+        begin = time.monotonic()
+        if unit.races:
+            self._racing = self._racing or Examiner(replace(self.plan, exercise="none"), CMDLINE)
+            return self._racing.race(unit.races[0])
+        if unit.kind == "warm":
+            self.play(None, faulty=False)
+            return UnitOutcome()
+        faulty = unit.kind == "fault"
+        injection = FaultInjection(self.sites, unit.faults, learn=not faulty or self.plan.depth > 1)
+        checks, _ = checks_of(self.plan.checks)
+        coverage, timeline = CoverageCheck(self.sites.code), Timeline()
+        injection.on_reached = lambda fault: timeline.note("call", f"{fault.function}() at {'/'.join(fault.path)}")
+        examination = Examination(
+            self.box,
+            self.file,
+            [*checks, injection, coverage, *([] if faulty else [timeline])],
+            parameters=self.plan.parameters,
+            loads=1 if faulty or self.plan.replay else self.plan.loads,
+        )
+        examination.fault = fault_id(unit.faults)
+        self._limit(faulty)
+        exercise = self._exercise(unit, coverage, timeline)
+        if isinstance(exercise, GenericExercise):
+            exercise.found = lambda: len(examination.findings)
+        if isinstance(exercise, TestFile):
+            findings = _at_once(examination.drive(exercise.tests(Path(self.plan.module).resolve())))
+        else:
+            findings = _at_once(examination.run(exercise))
+        generic = exercise if isinstance(exercise, GenericExercise) else None
+        keys = [finding.key for finding in examination.findings]
+        crashes = self._crashes(findings, keys, generic) if generic else ()
+        return UnitOutcome(
+            findings=tuple(_blame(finding, injection) for finding in findings),
+            reached=tuple(injection.reached.items()),
+            after=tuple(injection.after),
+            executed=coverage.executed,
+            programs=tuple(generic.corpus) if generic else (),
+            calls=generic.made if generic else 0,
+            abandoned=generic.abandoned if generic else 0,
+            files=tuple(generic.files) if generic else (),
+            crashes=crashes,
+            left_out=tuple(exercise.left_out) if isinstance(exercise, TestFile) else (),
+            events=timeline.events if not faulty else (),
+            injected=len(injection.injected) == len(unit.faults),
+            release=self.box.release,
+            lives=examination.lives,
+            ended=str(examination.error or "").split("\n", 1)[0],
+            seconds=time.monotonic() - begin,
+            unwatched=max(0, len(self.sites) - injection.limit),
+            unchecked=tuple(examination.unchecked),
+        )
+
+    def _limit(self, faulty: bool) -> None:
+        """Bound each call, in CPU time of the box and of this process: a loop in code that is watched is slow. What the
+        machine's other processes do must not make a call look as if it hung, nor may a call that is long by nature."""
+        self.box.limits.cpu = max(_FAULT_CPU if faulty else _LIFE_CPU, _SLOWER * self._longest[0])
+        patience = max(_FAULT_SECONDS if faulty else _LIFE_SECONDS, _SLOWER * self._longest[1])
+        machine, calls, since = self.box.machine, -1, (0, 0.0)
+
+        def look() -> None:
+            nonlocal calls, since
+            now = machine.blocks, time.process_time()
+            burnt, spent = (now[0] - since[0]) / BLOCKS_A_SECOND, now[1] - since[1]
+            if (made := machine.progress()) != calls:
+                calls, since = made, now
+            elif spent > patience:
+                where = self.box.symbols.describe(machine.pc)
+                raise BoxHungError(f"a call has not come back after {patience:g} s of CPU time", pc=where)
+            elif not faulty:
+                self._longest = max(self._longest[0], burnt), max(self._longest[1], spent)
+
+        self.box.on_slice = look
+
+    def race(self, race: Race) -> UnitOutcome:
+        """Interrupt a call at its point, or, where that is 0, at each point that matters."""
+        begin = time.monotonic()
+        points = [race.point] if race.point else self._points(race)
+        findings: list[Finding] = []
+        switched = 0
+        for point in points:
+            exercise = Interrupted(replace(race, point=point), self.file.name)
+            stages = ("exercise", "exit", "after") if race.second == REMOVE else ("exercise",)
+            found = [finding for finding in self.play(exercise) if finding.stage in stages or finding.records]
+            findings += [
+                replace(finding, fault=str(exercise.race), message=f"{finding.message}; {exercise.race.words}")
+                for finding in found
+            ]
+            switched += exercise.switched
+        return UnitOutcome(
+            findings=tuple(findings),
+            release=self.box.release,
+            lives=1,
+            seconds=time.monotonic() - begin,
+            raced=len(points),
+            switched=switched,
+        )
+
+    def _points(self, race: Race) -> list[int]:
+        traced = Traced(race.setup, race.first)
+        coverage = CoverageCheck(self.sites.code)
+        examination = Examination(self.box, self.file, [coverage], parameters=self.plan.parameters)
+        examination.run(traced)
+        if examination.placement is None:
+            return []
+        located = self.sites.code.located(examination.placement)
+        chance = random.Random(f"{self.plan.seed} {race}")
+        return points_of(traced.addresses, self.sites.code, located, POINTS, chance)
+
+    def _crashes(
+        self, findings: Sequence[Finding], keys: Sequence[Any], exercise: GenericExercise
+    ) -> tuple[Crash, ...]:
+        """What led to the findings of the exercise, made short. `keys` are those of all findings, in order."""
+        found = []
+        for finding in [finding for finding in findings if finding.stage == "exercise"][:_CRASHES]:
+
+            def still(programs: Sequence[Program], key: Any = finding.key) -> bool:
+                return any(other.key == key for other in self.play(Steps(*programs)))
+
+            programs = exercise.led_to(keys.index(finding.key) if finding.key in keys else len(keys))
+            found.append(Crash(finding, shrink(programs, still)))
+        return tuple(found)
+
+    def play(self, exercise: Exercise | None, *, faulty: bool = True) -> list[Finding]:
+        """One life with an exercise under all checks. Without `faulty`, calls may take longer."""
+        examination = Examination(self.box, self.file, checks_of(self.plan.checks)[0], parameters=self.plan.parameters)
+        self._limit(faulty)
+        return _at_once(examination.run(exercise))
+
+    def _exercise(self, unit: CheckUnit, coverage: CoverageCheck, timeline: Timeline) -> Exercise | TestFile | None:
+        """What is done between load and unload: in the first life the generic exercise explores, later runs repeat its
+        corpus."""
+        if self.surroundings is None:
+            return self.exercise
+        if unit.faults:
+            return Steps(*unit.programs)
+        from kobox.checks.fuzz.seeds import material_of
+
+        surroundings, name = self.surroundings, self.file.name
+        material = material_of(self.sites.code)
+
+        def files(box: Box) -> list[Target]:
+            found = surroundings.new_files(box, name)
+            for target in found:
+                timeline.note("file", target.path)
+            return found
+
+        return GenericExercise(material, files, coverage.count, self.plan.seed)
+
+
+def checks_of(names: Sequence[str]) -> tuple[list[Check], list[str]]:
+    """New checks by their names, and sentences about those that there are not."""
+    found, missing = [], []
+    for name in names:
+        module, _, kind = name.partition(":")
+        try:
+            found.append(getattr(importlib.import_module(module), kind)())
+        except ImportError as error:
+            missing.append(f"{kind}: {error}")
+    return found, missing
+
+
+def _load_dependencies(box: Box, file: ModuleFile) -> None:
+    """Load what the module needs of the kernel's own tree."""
+    present = set(box.modules())
+    for name in file.depends:
+        if name.replace("-", "_") not in present:
+            try:
+                box.modprobe(name)
+            except LookupError:  # the kernel will say what it misses
+                continue
+
+
+def _blame(finding: Finding, injection: FaultInjection) -> Finding:
+    """A wild access with the very value that the failed call has returned: its result is used unchecked."""
+    if not injection.injected or finding.kind not in ("oops", "wild-access"):
+        return finding
+    address = _address_in(finding)
+    for fault in reversed(injection.injected):
+        failure = injection.sites.failure(fault)
+        if failure is None or address is None or not _near(address, failure.value):
+            continue
+        called, where = _called_by(injection.chain, fault)
+        return replace(
+            finding,
+            kind="unchecked-return",
+            message=f"what {called}() returned is used unchecked: it failed and returned {failure.text}",
+            advice=f"Test what {called}() returns at {where}, and leave by the error path.",
+        )
+    return finding
+
+
+def _called_by(chain: Chain, fault: Fault) -> tuple[str, str]:
+    """(what the source calls the function that was made to fail, where it does so): kmalloc() is an inline function."""
+    own = next((n for n, frame in enumerate(chain) if not frame.inlined), None)
+    if not chain or own is None or not chain[0].line:
+        return fault.function, fault.site
+    where = next((frame for frame in chain if frame.line and not frame.file.startswith("include/")), chain[0])
+    outside = [frame.function for frame in chain[: chain.index(where)]]
+    return (outside[-1] if outside else fault.function), f"{where.file}:{where.line}"
+
+
+def _at_once(findings: list[Finding]) -> list[Finding]:
+    """What the checks saw coming and the kernel then said as well is one finding: that of the check, with the kernel's
+    lines."""
+    seen = {_spot(finding): n for n, finding in enumerate(findings) if not finding.records and finding.where}
+    out: list[Finding | None] = list(findings)
+    for n, finding in enumerate(findings):
+        first = seen.get(_spot(finding)) if finding.records and finding.kind in ("oops", "panic") else None
+        if first is not None and (other := out[first]) is not None:
+            out[first] = replace(other, records=finding.records)
+            out[n] = None
+    return [finding for finding in out if finding is not None]
+
+
+def _spot(finding: Finding) -> tuple[str, str, int]:
+    where = finding.where
+    return ("", "", 0) if where is None else (where.module, where.function, where.line or where.offset)
+
+
+def _near(address: int, value: int) -> bool:
+    """Whether an address is a failed call's result plus the offset of a member."""
+    return 0 <= (address - value) & (1 << 64) - 1 < 0x10000 and (value == 0 or value >> 63 == 1)
+
+
+def _address_in(finding: Finding) -> int | None:
+    """The address that an access was refused for."""
+    import re
+
+    if finding.object is not None and finding.object.address:
+        return finding.object.address
+    for text in [finding.message, *(record.text for record in finding.records)]:
+        if found := re.search(r"address:? (?:0x)?([0-9a-f]{1,16})\b", text):
+            return int(found[1], 16)
+    return None

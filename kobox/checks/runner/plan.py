@@ -1,0 +1,61 @@
+"""What to check: a plan, and a unit of it, as small values that can be pickled. A worker needs them and a kernel's
+snapshot, nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kobox.checks.faults.fault_injection import Faults, fault_id
+from kobox.checks.fuzz.program import Program
+from kobox.checks.races.races import Race
+
+CHECKS = (
+    "kobox.checks.memory.memory:MemoryCheck",
+    "kobox.checks.resources.left_behind:LeftBehindCheck",
+    "kobox.checks.context.context:ContextCheck",
+    "kobox.checks.lint:LintCheck",
+)
+"""The checks that watch every run, as module:class."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckPlan:
+    """What to check, and how. `module` is the path of a .ko file, `needs` those that are loaded before it; `kernel` a
+    name in the cache; `exercise` is none, auto or the path of a Python file; `seconds` bounds the whole check in wall
+    time. `elsewhere` are other kernels of the cache that are asked whether they would load it; with the `source` that
+    it was built from, it is built for each. That they refuse a file which was built for another is a finding only when
+    they were named (`elsewhere_named`)."""
+
+    module: str
+    kernel: str | None = None
+    needs: tuple[str, ...] = ()
+    parameters: str = ""
+    exercise: str = "auto"
+    loads: int = 3
+    faults: bool = True
+    depth: int = 1
+    fault_tables: tuple[str, ...] = ()
+    replay: Faults = ()
+    preempt: int = 0
+    race: Race | None = None
+    seed: int = 0
+    seconds: float = 60.0
+    workers: int = 0
+    checks: tuple[str, ...] = CHECKS
+    memory: int = 256 << 20
+    elsewhere: tuple[str, ...] = ()
+    elsewhere_named: bool = False
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckUnit:
+    """One run: a module's life, with what fails in it."""
+
+    kind: str  # life, fault, race; elsewhere: no run; warm: nothing comes of it but a worker that is ready
+    faults: Faults = ()
+    programs: tuple[Program, ...] = ()
+    races: tuple[Race, ...] = ()  # one; at point 0: at all points that matter, POINTS of them at most
+
+    def __str__(self) -> str:
+        return fault_id(self.faults) or (self.races[0].words if self.races else self.kind)
