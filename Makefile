@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep sweep-check clean
+.PHONY: help setup demo test lint docs bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep sweep-check clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ demo: $(READY) ## from nothing to a module that ran on a real kernel, explained
 
 test: $(READY) lint ## lint, types and all tests
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+docs: $(READY) ## the documentation as a site, with a reference made of the docstrings: build/docs
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	$(BIN)/zensical build --strict --config-file mkdocs.yml
 
 bench: $(READY) ## how fast and how small: the table of docs/speed.md
 	$(BIN)/python bench/box.py

@@ -10,6 +10,7 @@ import pytest
 
 from tests.building import BuiltTestModules
 from tests.debian import EXT4, Programs
+from tests.test_architecture import FLOORS
 
 ROOT = Path(__file__).parent.parent
 RUNNABLE = ("README.md", "docs/box.md", "docs/shell.md", "docs/network.md", "docs/disks.md", "docs/shell.md")
@@ -45,3 +46,14 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
     here = ROOT / page
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", here.read_text()):
         assert (here.parent / target).exists(), f"{page} links to {target}"
+
+
+def test_the_index_names_every_page_and_the_reference_has_every_room() -> None:
+    index = (ROOT / "docs/index.md").read_text()
+    pages = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")} - {"index.md"}
+    assert {page for page in pages if f"]({page})" not in index} == set()
+    commands = {"cli"}  # their reference is `kobox COMMAND --help`
+    assert {page.removeprefix("reference/").removesuffix(".md") for page in pages if "/" in page} == {
+        "kobox",
+        *(set(FLOORS) - commands),
+    }
