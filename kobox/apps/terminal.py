@@ -22,7 +22,6 @@ import tty
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from kobox.arch.x86_64.syscall_numbers import NUMBERS
 from kobox.box.guest.scheduler import SECOND, Limits
 from kobox.errors import BoxTimeoutError
 from kobox.machine.native_core import FOREVER
@@ -34,12 +33,10 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 14
 _SETTLING = 1_000_000  # ns
 # What waits for time and for nothing else.
-_SLEEPS = frozenset(NUMBERS[name] for name in ("nanosleep", "clock_nanosleep"))
-_WAITS = frozenset(NUMBERS[name] for name in ("wait4", "waitid"))
-_POLLS = frozenset(
-    NUMBERS[name] for name in ("poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait", "pause")
-)
-_READS = frozenset(NUMBERS[name] for name in ("read", "readv"))
+_SLEEPS = ("nanosleep", "clock_nanosleep")
+_WAITS = ("wait4", "waitid")
+_POLLS = ("poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait", "pause")
+_READS = ("read", "readv")
 
 
 class Session:
@@ -176,14 +173,14 @@ class Session:
             words = self._box.read_text(f"/proc/{pid}/syscall").split()
             if not words or not words[0].isdigit():
                 return True  # it runs, or sleeps in the kernel for a reason of its own
-            number = int(words[0])
-            if number in _SLEEPS:
+            number, numbers_of = int(words[0]), self._box.arch.syscalls.numbers_of
+            if number in numbers_of(*_SLEEPS):
                 return True
-            if number in _READS:  # of the terminal or the pipe that we hold the other end of?
+            if number in numbers_of(*_READS):  # of the terminal or the pipe that we hold the other end of?
                 return not self._is_ours(pid, int(words[1], 16))
-            if number in _POLLS:
+            if number in numbers_of(*_POLLS):
                 return self._program.terminal is None
-            if number in _WAITS and depth < 16:
+            if number in numbers_of(*_WAITS) and depth < 16:
                 children = self._box.read_text(f"/proc/{pid}/task/{pid}/children").split()
                 return all(self._sleeps(int(child), depth + 1) for child in children)
         except (OSError, ValueError):

@@ -13,7 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from kobox.arch.abi import GuestAbi
+from kobox.arch.boot import BootDetails
+from kobox.arch.init_program import InitProgram
 from kobox.arch.registers import CallingConvention
+from kobox.arch.syscalls import SyscallTable
 from kobox.arch.unwind import KernelView, Unwinder
 
 
@@ -80,5 +84,9 @@ class Arch:
 
     calls: CallingConvention
     addresses: AddressSpace
+    syscalls: SyscallTable
+    abi: GuestAbi
+    init: InitProgram
+    boot: BootDetails
     unwinder: Callable[[KernelView], Unwinder]
     """Makes what walks the stacks of a kernel of this architecture."""

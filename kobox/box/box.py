@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 from kobox.arch.arch import Arch
 from kobox.arch.unwind import KernelView, Unwinder
 from kobox.box.boot import snapshots
-from kobox.box.guest.files import BoxPath, open_file, parse_dirents, parse_stat
+from kobox.box.guest.files import BoxPath, open_file, parse_dirents
 from kobox.box.guest.ftrace_speedup import Loading, module_bytes, module_name
 from kobox.box.guest.heap import Arena
 from kobox.box.guest.scheduler import Limits, Process, Processes, State
@@ -379,7 +379,7 @@ class Box(Kernel):
     def stat(self, path: str, *, follow_symlinks: bool = True) -> os.stat_result:
         buffer = bytearray(144)
         self.syscall("stat" if follow_symlinks else "lstat", path, buffer)
-        return parse_stat(bytes(buffer))
+        return self.arch.abi.parse_stat(bytes(buffer))
 
     def readlink(self, path: str) -> str:
         buffer = bytearray(4096)

@@ -6,12 +6,17 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from kobox.arch.arch import Arch
+
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, and the bytes done and in all (0 and 0 where they are not known)."""
 
 _FORMAT = 1
+_DEFAULT_ARCHITECTURE = "x86_64"  # of a kernel.json that names none
 
 
 class KernelImage(NamedTuple):
@@ -30,6 +35,15 @@ class KernelImage(NamedTuple):
     origin: str
     directory: Path
     digest: str
+    architecture: str = _DEFAULT_ARCHITECTURE
+    """Of its CPU, as `uname -m` says it."""
+
+    @property
+    def arch(self) -> Arch:
+        """The architecture of its CPU. Raises `KoboxError` for one that boxes do not have."""
+        from kobox.arch.registry import architecture
+
+        return architecture(self.architecture)
 
 
 def default_root() -> Path:
@@ -65,6 +79,7 @@ def facts_of(kernel: KernelImage) -> dict[str, str | int | None]:
         "headers": written(kernel.headers),
         "origin": kernel.origin,
         "digest": kernel.digest,
+        "architecture": kernel.architecture,
     }
 
 
@@ -88,4 +103,5 @@ def kernel_from(facts: Mapping[str, object], directory: Path) -> KernelImage:
         origin=text("origin"),
         directory=directory,
         digest=text("digest"),
+        architecture=str(facts.get("architecture", _DEFAULT_ARCHITECTURE)),
     )

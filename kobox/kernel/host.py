@@ -9,34 +9,9 @@ from __future__ import annotations
 
 import os
 
+from kobox.arch.host_syscalls import host_number, host_syscall
 from kobox.errors import KoboxError
 from kobox.kernel.interface import DeleteFlags, InitFlags, Kernel
-
-# (init_module, delete_module, finit_module) by what `uname -m` says: arch/*/include/uapi/asm/unistd*.h.
-_GENERIC = (105, 106, 273)
-_CALLS: dict[str, tuple[int, int, int]] = {
-    "x86_64": (175, 176, 313),
-    "i386": (128, 129, 350),
-    "i486": (128, 129, 350),
-    "i586": (128, 129, 350),
-    "i686": (128, 129, 350),
-    "aarch64": _GENERIC,
-    "riscv64": _GENERIC,
-    "riscv32": _GENERIC,
-    "loongarch64": _GENERIC,
-    "armv6l": (128, 129, 379),
-    "armv7l": (128, 129, 379),
-    "armv8l": (128, 129, 379),
-    "s390x": (128, 129, 344),
-    "ppc": (128, 129, 353),
-    "ppc64": (128, 129, 353),
-    "ppc64le": (128, 129, 353),
-    "sparc64": (190, 132, 342),
-    "parisc64": (128, 129, 333),
-    "m68k": (128, 129, 348),
-    "mips": (4128, 4129, 4348),
-    "mips64": (5168, 5169, 5307),
-}
 
 
 class Host(Kernel):
@@ -74,14 +49,14 @@ class Host(Kernel):
     def init_module(self, image: bytes, parameters: str = "", flags: InitFlags = InitFlags.NONE) -> None:
         """Load a module from the bytes of its file. With `flags` it goes through a file in memory."""
         if not flags:
-            self._call(0, image, len(image), _c_string(parameters))
+            self._call("init_module", image, len(image), _c_string(parameters))
             return
         fd = os.memfd_create("module", os.MFD_CLOEXEC)
         try:
             view = memoryview(image)
             while view:
                 view = view[os.write(fd, view) :]
-            self._call(2, fd, _c_string(parameters), int(flags))
+            self._call("finit_module", fd, _c_string(parameters), int(flags))
         finally:
             os.close(fd)
 
@@ -101,7 +76,7 @@ class Host(Kernel):
                 return
             if packed:
                 flags |= InitFlags.COMPRESSED_FILE
-            self._call(2, fd, _c_string(parameters), int(flags))
+            self._call("finit_module", fd, _c_string(parameters), int(flags))
         finally:
             os.close(fd)
 
@@ -115,20 +90,15 @@ class Host(Kernel):
 
     def delete_module(self, name: str, flags: DeleteFlags = DeleteFlags.NONBLOCK) -> None:
         """delete_module(2): unload a module."""
-        self._call(1, _c_string(name), int(flags))
+        self._call("delete_module", _c_string(name), int(flags))
 
-    def _call(self, which: int, *arguments: bytes | int) -> None:
+    def _call(self, name: str, *arguments: bytes | int) -> None:
         import ctypes
 
-        numbers = _CALLS.get(os.uname().machine)
-        if numbers is None:
+        number = host_number(name)
+        if number is None:
             raise KoboxError(f"the numbers of the module system calls on {os.uname().machine} are not known")
-        library = ctypes.CDLL(None, use_errno=True)
-        converted = [ctypes.c_long(value) if isinstance(value, int) else ctypes.c_char_p(value) for value in arguments]
-        ctypes.set_errno(0)
-        if library.syscall(ctypes.c_long(numbers[which]), *converted) != 0:
-            errno = ctypes.get_errno()
-            raise OSError(errno, os.strerror(errno))
+        host_syscall(number, *(ctypes.c_long(a) if isinstance(a, int) else ctypes.c_char_p(a) for a in arguments))
 
 
 _SYSLOG_READ_ALL, _SYSLOG_SIZE = 3, 10

@@ -11,19 +11,19 @@ most distributions with .platform (the firmware's and shim's certificates) when 
 from __future__ import annotations
 
 import ctypes
-import platform
 import re
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kobox.arch.host_syscalls import host_number, host_syscall
+
 TRUSTED = (".builtin_trusted_keys", ".secondary_trusted_keys", ".machine", ".platform")
 Reader = Callable[[int], list[int]]
 """Returns the serial numbers of the keys in a keyring."""
 
 _LINE = re.compile(r"([0-9a-f]{8}) \S+ +\d+ +\S+ +[0-9a-f]{8} +\d+ +\d+ +(\S+) +(.*)")
-_KEYCTL = {"x86_64": 250, "aarch64": 219, "riscv64": 219, "s390x": 280, "ppc64le": 271, "armv7l": 311, "i686": 288}
 _KEYCTL_READ = 11
 
 
@@ -71,14 +71,14 @@ def running_keys(root: Path) -> list[KernelKey]:
 
 def read_keyring(serial: int) -> list[int]:
     """The serial numbers of what a keyring of the running kernel holds; empty when it may not be read."""
-    number = _KEYCTL.get(platform.machine())
+    number = host_number("keyctl")
     if number is None:
         return []
-    call = ctypes.CDLL(None, use_errno=True).syscall
-    call.restype = ctypes.c_long
     room = ctypes.create_string_buffer(1 << 16)
-    length = call(*(ctypes.c_long(word) for word in (number, _KEYCTL_READ, _signed(serial))), room, len(room))
-    if length < 0:
+    words = (ctypes.c_long(_KEYCTL_READ), ctypes.c_long(_signed(serial)), room, ctypes.c_long(len(room)))
+    try:
+        length = host_syscall(number, *words)
+    except OSError:
         return []
     return [one[0] for one in struct.iter_unpack("=I", room.raw[: min(length, len(room)) & ~3])]
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from kobox.arch.arch import AddressSpace, Arch
+from kobox.arch.boot import BootDetails
+from kobox.arch.x86_64.abi import ABI
+from kobox.arch.x86_64.init_program import INIT
 from kobox.arch.x86_64.registers import SystemV
+from kobox.arch.x86_64.syscalls import SYSCALLS
 from kobox.arch.x86_64.unwind import OrcUnwinder
 
 # Documentation/arch/x86/x86_64/mm.rst: four levels of page tables, without KASLR.
@@ -17,6 +21,14 @@ _ADDRESSES = AddressSpace(
     hostile=(0x7FFFFFFFF000, 0x800000000000, 0xFFFF888000000000),
 )
 
+# One CPU, no devices but those of the machine; time comes from the TSC, which is virtual and exact.
+_BOOT = BootDetails(
+    command_line=(
+        "console=ttyS0 earlyprintk=serial,ttyS0,115200 nosmp pci=off tsc=reliable no_timer_check nowatchdog nopti"
+    ),
+    second_serial="/dev/ttyS1",
+)
+
 X86_64 = Arch(
     name="x86_64",
     title="x86-64",
@@ -25,5 +37,9 @@ X86_64 = Arch(
     gnu="x86_64-linux-gnu",
     calls=SystemV(),
     addresses=_ADDRESSES,
+    syscalls=SYSCALLS,
+    abi=ABI,
+    init=INIT,
+    boot=_BOOT,
     unwinder=OrcUnwinder,
 )

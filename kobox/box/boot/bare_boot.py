@@ -43,14 +43,16 @@ def boot(
     """
     image = kernel if isinstance(kernel, KernelImage) else (store or Store()).ensure(kernel, progress)
     memory = memory + 4095 & -4096
-    line = f"{guest.COMMAND_LINE} {cmdline}".strip()
+    line = guest.command_line(image.arch, cmdline)
 
     def make(place: Path) -> None:
         from kobox.box.boot.cold_boot import first_boot
 
         first_boot(image, place, memory, line, progress)
 
-    return _resumed_or_made(image, image.directory / "snapshots" / snapshots.key(image.digest, line, memory), make)
+    return _resumed_or_made(
+        image, image.directory / "snapshots" / snapshots.key(image.arch, image.digest, line, memory), make
+    )
 
 
 def prepared(
@@ -67,8 +69,8 @@ def prepared(
     `identity` names what `prepare` does: the same name, the same state. Raises what `boot` and `prepare` do.
     """
     memory = memory + 4095 & -4096
-    line = f"{guest.COMMAND_LINE} {cmdline}".strip()
-    place = kernel.directory / "snapshots" / snapshots.key(kernel.digest, f"{line}\n{identity}", memory)
+    line = guest.command_line(kernel.arch, cmdline)
+    place = kernel.directory / "snapshots" / snapshots.key(kernel.arch, kernel.digest, f"{line}\n{identity}", memory)
 
     def make(place: Path) -> None:
         for _ in range(3):

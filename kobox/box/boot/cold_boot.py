@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from kobox.arch.arch import Arch
 from kobox.box.boot import init_program as guest
 from kobox.box.boot import snapshots
 from kobox.box.guest.heap import Arena
@@ -65,7 +66,7 @@ def first_boot(image: KernelImage, place: Path, memory: int, line: str, progress
     vmlinux = parse_vmlinux(extract_vmlinux(data, str(image.vmlinuz)), str(image.vmlinuz))
     machine = Machine(memory)
     try:
-        machine.load_linux(vmlinux, setup_header(data), guest.root_archive(), line)
+        machine.load_linux(vmlinux, setup_header(data), guest.root_archive(machine.arch), line)
         console: list[str] = []
 
         def explain() -> tuple[list[str], str]:
@@ -86,7 +87,7 @@ def _settle(machine: Machine, processes: Processes) -> dict[str, Any]:
     """Turn the fresh PID 1 into the box's supervisor: file systems, its rest, the main process. What a `Box`
     must know."""
     init = processes.by_number[0]
-    machine.set_doorbell(guest.DOORBELL)
+    machine.set_doorbell(guest.hypercall_address(machine.arch))
     processes.call(init, "mlockall", (1,))
     calls = Calls(processes, Arena(machine, processes.space))
 
@@ -103,7 +104,7 @@ def _settle(machine: Machine, processes: Processes) -> dict[str, Any]:
             call("symlink", target, f"/dev/{name}")
     with _unless_missing():
         call("symlink", "/proc/mounts", "/etc/mtab")
-    _watch(call, processes)
+    _watch(machine.arch, call, processes)
     # Whatever eats the box's memory, the processes that serve it are not killed for that: all inherit it from PID 1.
     with _unless_missing():
         fd = call("open", "/proc/self/oom_score_adj", os.O_WRONLY, 0)
@@ -154,15 +155,15 @@ def _unless_missing() -> Iterator[None]:
         yield
 
 
-def _watch(call: Callable[..., int], processes: Processes) -> None:
+def _watch(arch: Arch, call: Callable[..., int], processes: Processes) -> None:
     """Give PID 1 what it rests on: the second serial line, raw, and a signalfd for SIGCHLD."""
-    serial = call("open", "/dev/ttyS1", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC, 0)
+    serial = call("open", arch.boot.second_serial, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC, 0)
     termios = bytearray(60)
-    call("ioctl", serial, 0x5401, termios)  # TCGETS
+    call("ioctl", serial, arch.abi.terminal.tcgets, termios)
     (control,) = struct.unpack_from("<I", termios, 8)
     struct.pack_into("<IIII", termios, 0, 0, 0, control | 0x800, 0)  # CLOCAL; no processing of any kind
     termios[17 + 5], termios[17 + 6] = 0, 1  # VTIME, VMIN
-    call("ioctl", serial, 0x5402, termios)  # TCSETS
+    call("ioctl", serial, arch.abi.terminal.tcsets, termios)
     mask = struct.pack("<Q", 1 << 16)  # SIGCHLD
     call("rt_sigprocmask", 0, mask, None, 8)
     signals = call("signalfd4", -1 & 0xFFFFFFFFFFFFFFFF, mask, 8, os.O_NONBLOCK | os.O_CLOEXEC)

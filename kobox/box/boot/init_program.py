@@ -1,29 +1,18 @@
-"""The guest's side: PID 1 of a box, a handful of machine instructions that kobox emits itself.
+"""The guest's side: PID 1 of a box, a handful of machine instructions that kobox emits itself (`Arch.init`).
 
-            mov   r13, rsp         where the kernel has put the arguments
-    again:  mov   eax, 'kobo'
-            cpuid                  the doorbell: the machine stops, Python has the CPU
-            jmp   call             (a stop lands at the start of the next block: here)
-    call:   syscall                the system call whose registers Python has set
-            mov   r14, rax         its result, kept where CPUID does not reach
-            jmp   again
-
-No stack, no memory, no library: a process is its registers. Children made by clone() run the same loop, and
-FS.base, which
-clone() sets and nothing in the loop touches, tells them apart: 0 is PID 1. The same file stands as /sbin/modprobe: when
-the kernel runs it, Python reads its arguments and does what they say. So everything that Python does in a box
-is a system call that a real process makes.
+Children made by clone() run the same loop, and the thread pointer, which clone() sets and nothing in the loop touches,
+tells them apart: 0 is PID 1. The same file stands as /sbin/modprobe: when the kernel runs it, Python reads its
+arguments and does what they say. So everything that Python does in a box is a system call that a real process makes.
 """
 
 from __future__ import annotations
 
 import struct
 
+from kobox.arch.arch import Arch
+
 TEXT = 0x400000
 _HEADERS = 64 + 2 * 56
-_CODE = bytes.fromhex("4989e5 b86f626f6b 0fa2 eb00 0f05 4989c6 ebf0")
-DOORBELL = TEXT + _HEADERS + 8
-SYSCALL = TEXT + _HEADERS + 12
 
 # Memory that all processes of kobox in the box share (they are made with CLONE_VM), locked, so that Python can
 # reach it.
@@ -31,12 +20,10 @@ ARENA = 0x10000000
 ARENA_SIZE = 1 << 20
 
 
-# The kernel command line of every box; what a user adds comes after it.
-COMMAND_LINE = (
-    # One CPU, no devices but those of the machine; time comes from the TSC, which is virtual and exact.
-    "console=ttyS0 earlyprintk=serial,ttyS0,115200 nosmp pci=off tsc=reliable no_timer_check nowatchdog "
+# What every kernel is told; what a user adds comes after it.
+_COMMAND_LINE = (
     # Addresses are the same in every run and are shown as they are; what only slows an emulated CPU is left out.
-    "nokaslr no_hash_pointers nopti mitigations=off cryptomgr.notests psi=0 "
+    "nokaslr no_hash_pointers mitigations=off cryptomgr.notests psi=0 "
     # A check of ftrace's that looks every traceable function up, and hides the few that are overridden weak ones.
     "initcall_blacklist=ftrace_check_for_weak_functions "
     # A panic stops the machine at once; no security module stands between a module and its errors.
@@ -44,17 +31,32 @@ COMMAND_LINE = (
 )
 
 
-def init_elf() -> bytes:
+def command_line(arch: Arch, more: str = "") -> str:
+    """The kernel command line of every box of an architecture, with what a user adds."""
+    return f"{arch.boot.command_line} {_COMMAND_LINE} {more}".rstrip()
+
+
+def hypercall_address(arch: Arch) -> int:
+    """Where the program's hypercall is."""
+    return TEXT + _HEADERS + arch.init.hypercall
+
+
+def syscall_address(arch: Arch) -> int:
+    """Where the program's system call is: the CPU is put there to make one."""
+    return TEXT + _HEADERS + arch.init.syscall
+
+
+def init_elf(arch: Arch) -> bytes:
     """The static ELF executable that becomes PID 1."""
     header = b"\x7fELF\x02\x01\x01" + bytes(9)
-    header += struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, TEXT + _HEADERS, 64, 0, 0, 64, 56, 2, 0, 0, 0)
-    size = _HEADERS + len(_CODE)
+    header += struct.pack("<HHIQQQIHHHHHH", 2, arch.elf_machine, 1, TEXT + _HEADERS, 64, 0, 0, 64, 56, 2, 0, 0, 0)
+    size = _HEADERS + len(arch.init.code)
     text = struct.pack("<IIQQQQQQ", 1, 5, 0, TEXT, TEXT, size, size, 0x1000)
     arena = struct.pack("<IIQQQQQQ", 1, 6, 0, ARENA, ARENA, 0, ARENA_SIZE, 0x1000)
-    return header + text + arena + _CODE
+    return header + text + arena + arch.init.code
 
 
-def root_archive() -> bytes:
+def root_archive(arch: Arch) -> bytes:
     """The initramfs of every box: PID 1, and the directories that file systems are mounted on."""
     from kobox.machine import initramfs
 
@@ -63,7 +65,7 @@ def root_archive() -> bytes:
             *(initramfs.directory(path) for path in ("dev", "proc", "sys", "run", "tmp", "root", "etc", "sbin", "bin")),
             *(initramfs.directory(path) for path in ("lib", "lib/modules", "mnt", "var")),
             initramfs.character_device("dev/console", 5, 1),
-            initramfs.file("init", init_elf(), 0o755),
-            initramfs.file("sbin/modprobe", init_elf(), 0o755),
+            initramfs.file("init", init_elf(arch), 0o755),
+            initramfs.file("sbin/modprobe", init_elf(arch), 0o755),
         ]
     )

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kobox.arch.arch import Arch
 from kobox.box.boot import init_program as guest
 from kobox.errors import KoboxError, SnapshotError
 from kobox.machine.native_core import core, unicorn_library
@@ -49,9 +50,9 @@ class Snapshot(NamedTuple):
     is_whole: Callable[[], bool]
 
 
-def key(kernel_digest: str, command_line: str, memory: int) -> str:
+def key(arch: Arch, kernel_digest: str, command_line: str, memory: int) -> str:
     """The name of the snapshot of a kernel booted so."""
-    parts = [str(FORMAT), kernel_digest, command_line, str(memory), guest.init_elf().hex()]
+    parts = [str(FORMAT), kernel_digest, command_line, str(memory), arch.name, guest.init_elf(arch).hex()]
     unicorn = os.stat(unicorn_library())  # 20 MB: its size and age say enough
     parts += [f"{unicorn.st_size} {unicorn.st_mtime_ns}", str(_sum_bytes(Path(core()._name).read_bytes()))]
     return f"{kernel_digest[:16]}-{_sum_bytes(chr(0).join(parts).encode()):016x}"

@@ -344,25 +344,6 @@ def open_file(box: Box, path: str, mode: str, flags: int, permissions: int) -> I
     return io.TextIOWrapper(buffered, encoding="utf-8", errors="surrogateescape", write_through=True)
 
 
-def parse_stat(data: bytes) -> os.stat_result:
-    """struct stat of x86-64 (arch/x86/include/uapi/asm/stat.h) as Python's own result."""
-    dev, ino, nlink, mode, uid, gid, _, rdev, size, blksize, blocks, *times = struct.unpack_from("<QQQIIIIQqqq6Q", data)
-    seconds = times[0::2]
-    exact = [times[n] * 1_000_000_000 + times[n + 1] for n in (0, 2, 4)]
-    extra = {
-        "st_atime": exact[0] / 1e9,
-        "st_mtime": exact[1] / 1e9,
-        "st_ctime": exact[2] / 1e9,
-        "st_atime_ns": exact[0],
-        "st_mtime_ns": exact[1],
-        "st_ctime_ns": exact[2],
-        "st_blksize": blksize,
-        "st_blocks": blocks,
-        "st_rdev": rdev,
-    }
-    return os.stat_result((mode, ino, dev, nlink, uid, gid, size, *seconds), extra)
-
-
 def parse_dirents(data: bytes) -> Iterator[str]:
     """Names in what getdents64(2) gives: { u64 ino; s64 off; u16 reclen; u8 type; char name[] }."""
     at = 0

@@ -27,8 +27,7 @@ from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import NoReturn
 
-from kobox.arch.x86_64.syscall_numbers import NUMBERS
-from kobox.box.boot.init_program import ARENA, SYSCALL
+from kobox.box.boot.init_program import ARENA, syscall_address
 from kobox.box.inspect.oops import place_in
 from kobox.errors import BoxError, BoxHungError, BoxTimeoutError, KernelPanicError, KoboxError, ProcessDiedError
 from kobox.ko.binary import c_string, u64
@@ -131,6 +130,7 @@ class Processes:
 
     def __init__(self, machine: Machine, explain: Callable[[], tuple[list[str], str]]) -> None:
         self._machine = machine
+        self.arch = machine.arch
         self._explain = explain
         self.by_number: dict[int, Process] = {0: Process(0, 1, State.BUSY)}
         self.in_hand: Process | None = None
@@ -152,7 +152,7 @@ class Processes:
         end = self._machine.blocks + blocks
         while (event := self._machine.run(blocks=SLICE)) is not Event.DOORBELL or self.arguments()[0] != "/init":
             if event is Event.DOORBELL:  # a driver asks for a module before there is anybody to answer
-                self._set(self.by_number[0], NUMBERS["exit_group"], (1,))
+                self._set(self.by_number[0], "exit_group", (1,))
             elif event is not Event.SLICE:
                 break
             elif progress:
@@ -166,8 +166,8 @@ class Processes:
         self.space = self._machine.address_space
 
     def arguments(self) -> list[str]:
-        """The command line of the program at the doorbell, which has just begun (R13 is its first stack pointer)."""
-        read, at = self._machine.read, self._machine.register("r13")
+        """The command line of the program at the doorbell, which has just begun and keeps its first stack pointer."""
+        read, at = self._machine.read, self._machine.register(self.arch.init.first_stack)
         count = u64(read(at, 8))
         pointers = struct.unpack(f"<{min(count, 64)}Q", read(at + 8, 8 * min(count, 64)))
         return [self._string(pointer) for pointer in pointers]
@@ -264,7 +264,7 @@ class Processes:
         number = self._free_number()
         child = self.by_number[number] = Process(number, 0, State.BUSY)
         flags = _CLONE & ~0x8000 if parent.number == 0 else _CLONE
-        pid = self.call(parent, "clone", (flags, 0, 0, 0, number, 0))
+        pid = self.call(parent, "clone", self.arch.syscalls.clone(flags, number))
         if pid < 0:
             del self.by_number[number]
             raise OSError(-pid, f"clone: {os.strerror(-pid)}")
@@ -290,7 +290,7 @@ class Processes:
         number = self._free_number()
         child = self.by_number[number] = Process(number, 0, State.BUSY)
         flags = _CLONE_PROGRAM | (_CLONE_PARENT if parent.number else 0)
-        pending = self.command(parent, "clone", (flags, 0, 0, 0, number, 0))
+        pending = self.command(parent, "clone", self.arch.syscalls.clone(flags, number))
         self._run(lambda: child.state is not State.BUSY or pending.done, FOREVER, self.limits)
         if pending.result is not None and pending.result < 0:
             del self.by_number[number]
@@ -315,7 +315,7 @@ class Processes:
     def leave(self, process: Process, status: int) -> None:
         """Have a process end."""
         self._take(process)
-        self._set(process, NUMBERS["exit_group"], (status,))
+        self._set(process, "exit_group", (status,))
         process.state, self.in_hand = State.BUSY, None
 
     def follow(self, process: Process, script: Script) -> None:
@@ -340,7 +340,7 @@ class Processes:
             if not isinstance(ended, StopIteration):
                 raise
         else:
-            self._set(process, NUMBERS[what], arguments)
+            self._set(process, what, arguments)
 
     def run_until(
         self,
@@ -397,14 +397,16 @@ class Processes:
             raise RuntimeError(f"process {process.pid} of the box is {process.state.value}: it cannot make a call now")
         self._take(process)
         pending = process.pending = Pending(process, what)
-        self._set(process, NUMBERS[what], arguments)
+        self._set(process, what, arguments)
         process.state = State.BUSY
         self.in_hand = None
         return pending
 
-    def _set(self, process: Process, number: int, arguments: tuple[int, ...]) -> None:
+    def _set(self, process: Process, what: str, arguments: tuple[int, ...]) -> None:
+        arguments = self.arch.abi.guest_arguments(what, arguments)
+        number, arguments = self.arch.syscalls.resolve(what, arguments)
         padded = (number, *(a & FOREVER for a in arguments), 0, 0, 0, 0, 0, 0)
-        self._machine.set_syscall(SYSCALL, padded[:7])
+        self._machine.set_syscall(syscall_address(self.arch), padded[:7])
 
     def _take(self, process: Process) -> None:
         """Get a process in hand. It may ring at a moment when PID 1 is about its own affairs, and is then parked again:
@@ -430,7 +432,7 @@ class Processes:
             self._park(holder)
         else:
             # The one woken may ring before its waker's call has returned; the waker is parked whenever that rings.
-            self._set(holder, NUMBERS["futex"], (_WORDS + 4 * process.number, _FUTEX_WAKE, 1))
+            self._set(holder, "futex", (_WORDS + 4 * process.number, _FUTEX_WAKE, 1))
             holder.state, self.in_hand = State.LEAVING, None
             process.state, self._woken = State.WOKEN, process
         self._run(lambda: self.in_hand is process or process.state is State.PARKED, FOREVER, self.limits)
@@ -455,23 +457,23 @@ class Processes:
     def _park(self, process: Process) -> None:
         """Put the process in hand to sleep: the CPU then is the kernel's."""
         if process.number == 0:
-            self._set(process, NUMBERS["poll"], (_POLL, 2, FOREVER))
+            self._set(process, "poll", (_POLL, 2, FOREVER))
         elif process.space:
             self._nap()
         else:
-            self._set(process, NUMBERS["futex"], (_WORDS + 4 * process.number, _FUTEX_WAIT, 0, 0))
+            self._set(process, "futex", (_WORDS + 4 * process.number, _FUTEX_WAIT, 0, 0))
         process.state = State.BUSY if process.number == 0 else State.PARKED
         self.in_hand = None
 
     def _nap(self) -> None:
         """Let a program at the doorbell sleep for some milliseconds, and ring again."""
-        self._set(self.by_number[0], NUMBERS["poll"], (0, 0, 5))
+        self._set(self.by_number[0], "poll", (0, 0, 5))
 
     def _simple(self, process: Process, what: str, arguments: tuple[int, ...]) -> int:
         """A call that cannot block."""
         self._take(process)
         pending = process.pending = Pending(process, what)
-        self._set(process, NUMBERS[what], arguments)
+        self._set(process, what, arguments)
         process.state, self.in_hand = State.BUSY, None
         self._run(lambda: pending.done, FOREVER, self.limits)
         if pending.result is None:
@@ -592,17 +594,17 @@ class Processes:
                 self._nap()
             return
         if process.script is not None:
-            result = self._machine.register("r14")
+            result = self._last_result()
             self._continue(process, result - (1 << 64) if result >> 63 else result)
             return
         rested = process.state is State.BUSY
-        if process.state is State.LEAVING and self._woken.state is State.WOKEN and not self._machine.register("r14"):
+        if process.state is State.LEAVING and self._woken.state is State.WOKEN and not self._last_result():
             self._woken.state = State.PARKED  # it was on its way to sleep, and has to be woken again
         self.in_hand = process
         process.state = State.IN_HAND
         pending, process.pending = process.pending, None
         if pending is not None:
-            result = self._machine.register("r14")
+            result = self._last_result()
             pending.result = result - (1 << 64) if result >> 63 else result
             if pending.finish:
                 pending.finish()
@@ -610,6 +612,10 @@ class Processes:
             self._hear_news(process)
         if not done() and self.in_hand is process:
             self._park(process)
+
+    def _last_result(self) -> int:
+        """What the last call of who is at the doorbell returned, unsigned."""
+        return self._machine.register(self.arch.init.last_result)
 
     def _serve(self, space: int) -> None:
         """The kernel has run a program of kobox's: it makes what calls `on_program` wants, then exits."""
@@ -619,7 +625,7 @@ class Processes:
         status = 1
         try:
             program.arguments = self.arguments()
-            self._simple(program, "arch_prctl", (0x1002, number))  # ARCH_SET_FS: from now on known by its number
+            self._simple(program, *self.arch.syscalls.set_thread_pointer(number))  # from now on known by its number
             self._simple(program, "mlockall", (1,))
             if self.on_program:
                 self.on_program(program)
@@ -632,7 +638,7 @@ class Processes:
             if not self.dead and program.state is not State.DEAD:
                 with suppress(BoxTimeoutError):  # it has died by itself
                     self._take(program)
-                    self._set(program, NUMBERS["exit_group"], (status,))
+                    self._set(program, "exit_group", (status,))
                 program.state, self.in_hand = State.DEAD, None
             self.by_number.pop(number, None)
             if program in self._serving:

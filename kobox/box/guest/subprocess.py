@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+from kobox.arch.arch import Arch
 from kobox.box.guest.scheduler import SECOND, Child, Process, Script
 from kobox.errors import BoxError, BoxTimeoutError
 from kobox.machine.native_core import FOREVER
@@ -438,12 +439,14 @@ class Terminal:
 
     def resize(self, rows: int, columns: int) -> None:
         """Tell the program how large the window is: it gets SIGWINCH."""
-        self._box.syscall("ioctl", self._fd, 0x5414, struct.pack("<4H", rows, columns, 0, 0))  # TIOCSWINSZ
+        self._box.syscall(
+            "ioctl", self._fd, self._box.arch.abi.terminal.tiocswinsz, struct.pack("<4H", rows, columns, 0, 0)
+        )
 
     def foreground(self) -> int:
         """The process group that has the terminal."""
         group = bytearray(4)
-        self._box.syscall("ioctl", self._fd, 0x540F, group)  # TIOCGPGRP
+        self._box.syscall("ioctl", self._fd, self._box.arch.abi.terminal.tiocgpgrp, group)
         return int(struct.unpack("<i", group)[0])
 
     def close(self) -> None:
@@ -653,10 +656,10 @@ class _Plumbing:
         """A new pseudo-terminal, whose slave becomes all three."""
         box = self._box
         self._master = master = box.syscall("open", "/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC, 0)
-        box.syscall("ioctl", master, 0x40045431, bytes(4))  # TIOCSPTLCK: unlock
+        box.syscall("ioctl", master, box.arch.abi.terminal.tiocsptlck, bytes(4))  # unlock
         number = bytearray(4)
-        box.syscall("ioctl", master, 0x80045430, number)  # TIOCGPTN
-        box.syscall("ioctl", master, 0x5414, struct.pack("<4H", *size, 0, 0))
+        box.syscall("ioctl", master, box.arch.abi.terminal.tiocgptn, number)
+        box.syscall("ioctl", master, box.arch.abi.terminal.tiocswinsz, struct.pack("<4H", *size, 0, 0))
         name = f"/dev/pts/{struct.unpack('<I', number)[0]}"
         slave = box.syscall("open", name, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC, 0)
         self._theirs.append(slave)
@@ -770,7 +773,7 @@ def _start(
         return calls.call(process, name, values)
 
     try:
-        _settle_child(call, cwd, ends, terminal, user)
+        _settle_child(call, box.arch, cwd, ends, terminal, user)
     except BaseException:
         if box.alive:
             processes.leave(process, 127)
@@ -800,6 +803,7 @@ def _start(
 
 def _settle_child(
     call: Callable[..., int],
+    arch: Arch,
     cwd: str | None,
     ends: Sequence[int],
     terminal: tuple[int, int] | None,
@@ -816,7 +820,7 @@ def _settle_child(
     for number, end in enumerate(spare):
         call("dup2", end, number)
     if terminal:
-        call("ioctl", 0, 0x540E, 0)  # TIOCSCTTY
+        call("ioctl", 0, arch.abi.terminal.tiocsctty, 0)
     call("close_range", 3, 0xFFFFFFFF, 0)
     if cwd:
         call("chdir", cwd)

@@ -12,7 +12,6 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from kobox.arch.x86_64.syscall_numbers import NUMBERS
 from kobox.box.guest.heap import Arena, ArenaFullError
 from kobox.box.guest.scheduler import Limits, Pending, Process, Processes
 
@@ -116,8 +115,8 @@ class Calls:
     def _marshal(
         self, process: Process, name: str, arguments: tuple[Any, ...]
     ) -> tuple[tuple[int, ...], Callable[[], None]]:
-        if name not in NUMBERS:
-            raise ValueError(f"no system call {name!r} on x86-64")
+        if name not in self.processes.arch.syscalls:
+            raise ValueError(f"no system call {name!r} on {self.processes.arch.title}")
         if len(arguments) > 6:
             raise TypeError(f"{name}: {len(arguments)} arguments; a system call takes six")
         while self._regions:

@@ -17,7 +17,7 @@ import pytest
 
 from kobox.box.boot import snapshots
 from kobox.box.boot.bare_boot import MEMORY, boot
-from kobox.box.boot.init_program import COMMAND_LINE
+from kobox.box.boot.init_program import command_line
 from kobox.box.box import Box
 from kobox.errors import KernelImageError, KoboxError, SnapshotError
 from kobox.images.store import KernelImage
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def kernel(box: Box, tmp_path: Path) -> Iterator[KernelImage]:
     """The kernel with a folder of its own for snapshots, and a copy of the default one in it, to be damaged."""
-    made = snapshots.key(box.image.digest, COMMAND_LINE, MEMORY)
+    made = snapshots.key(box.arch, box.image.digest, command_line(box.arch), MEMORY)
     source = box.image.directory / "snapshots" / made
     (tmp_path / "kernel/snapshots").mkdir(parents=True)
     subprocess.run(["cp", "-a", "--sparse=always", source, tmp_path / "kernel/snapshots"], check=True)
@@ -158,7 +158,7 @@ def test_a_snapshot_is_resumed_not_made_again(kernel: KernelImage) -> None:
 
 def test_what_shapes_a_snapshot_is_in_its_key(debian_kernel: KernelImage) -> None:
     keys = {
-        snapshots.key(digest, line, memory)
+        snapshots.key(debian_kernel.arch, digest, line, memory)
         for digest in ("a", "b")
         for line in ("", "quiet")
         for memory in (1 << 28, 1 << 29)

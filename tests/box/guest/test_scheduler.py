@@ -15,7 +15,7 @@ import pytest
 
 from kobox.box.boot import snapshots
 from kobox.box.boot.bare_boot import MEMORY
-from kobox.box.boot.init_program import COMMAND_LINE
+from kobox.box.boot.init_program import command_line
 from kobox.box.box import Box
 from kobox.box.guest.scheduler import Limits
 from kobox.errors import BoxHungError, BoxTimeoutError, ProcessDiedError
@@ -235,8 +235,8 @@ except KeyboardInterrupt:
 
 
 def test_ctrl_c_in_the_first_boot_leaves_nothing_half_made(box: Box) -> None:
-    line = f"{COMMAND_LINE} kobox.interrupted={os.getpid()}"
-    place = box.image.directory / "snapshots" / snapshots.key(box.image.digest, line, MEMORY)
+    line = command_line(box.arch, f"kobox.interrupted={os.getpid()}")
+    place = box.image.directory / "snapshots" / snapshots.key(box.arch, box.image.digest, line, MEMORY)
     program = FIRST_BOOT.format(kernel=box.image.name)
     child = subprocess.Popen(
         [sys.executable, "-c", program, str(os.getpid())], stdout=subprocess.PIPE, text=True, cwd=ROOT

@@ -1,0 +1,16 @@
+"""How a kernel of an architecture is booted in a box, as far as it differs from others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class BootDetails:
+    """What the first boot must know of an architecture's machine."""
+
+    command_line: str
+    """What the kernel is told of its console, its clock and its processors."""
+
+    second_serial: str
+    """The device of the serial line that wakes PID 1."""

@@ -1,0 +1,49 @@
+"""System calls as an architecture has them: their numbers, and those that it spells otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+Arguments = tuple[int, ...]
+Respelling = Callable[[Arguments], tuple[str, Arguments]]
+"""Says with which call, and which arguments, an architecture does what another one has a call of its own for."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyscallTable:
+    """The system calls of one architecture."""
+
+    title: str
+    """The architecture, for messages."""
+
+    numbers: Mapping[str, int]
+
+    set_thread_pointer: Callable[[int], tuple[str, Arguments]]
+    """The call that sets the thread pointer of the thread that makes it."""
+
+    clone: Callable[[int, int], Arguments]
+    """The arguments of clone(2) for (flags, thread pointer): their order differs between architectures."""
+
+    respelled: Mapping[str, Respelling] = field(default_factory=dict)
+    """The older calls that the architecture never had, as open(2), by those that it has, as openat(2)."""
+
+    def resolve(self, name: str, arguments: Arguments) -> tuple[int, Arguments]:
+        """The number and the arguments of a system call.
+
+        Raises `ValueError` for a call that the architecture does not have.
+        """
+        number = self.numbers.get(name)
+        if number is not None:
+            return number, arguments
+        if name in self.respelled:
+            name, arguments = self.respelled[name](arguments)
+            return self.numbers[name], arguments
+        raise ValueError(f"no system call {name!r} on {self.title}")
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.numbers or name in self.respelled
+
+    def numbers_of(self, *names: str) -> frozenset[int]:
+        """The numbers of those of these calls that the architecture has."""
+        return frozenset(self.numbers[name] for name in names if name in self.numbers)
