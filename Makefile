@@ -13,7 +13,7 @@ help: ## list the targets
 
 setup: $(READY)
 
-$(READY): pyproject.toml hatch_build.py $(wildcard kobox/*/native/*.[ch])
+$(READY): pyproject.toml hatch_build.py $(shell find kobox -path "*/native/*" -name "*.[ch]")
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "kobox: cannot make a virtual environment with $(PYTHON) (Debian: apt-get install python3-venv)" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'

@@ -1,4 +1,4 @@
-"""Builds the native parts, `core.so` of `machine/native` and `kmod/native`, from the C files beside them.
+"""Builds the native parts: each `core.so` from all C files beside and below it.
 
 They are plain shared libraries, no CPython extensions: one build serves every Python version, without its headers.
 """
@@ -15,8 +15,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FLAGS = ("-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-Werror=implicit", "-fPIC", "-fvisibility=hidden")
 LIBRARIES = {
-    "kobox/machine/native/core.so": (("core.c", "watch.c"), ("-ldl",)),
-    "kobox/kmod/native/core.so": (("facts.c", "gather.c", "indexes.c", "memory.c", "trie.c", "walk.c"), ("-pthread",)),
+    "kobox/machine/native/core.so": ("-ldl",),
+    "kobox/kmod/native/core.so": ("-pthread",),
 }
 
 
@@ -28,11 +28,11 @@ class NativeParts(BuildHookInterface):  # type: ignore[type-arg]
         if compiler is None:
             raise SystemExit("kobox: no C compiler found; install one (Debian: apt-get install gcc) and try again")
         headers = Path(str(importlib.util.find_spec("unicorn").submodule_search_locations[0]), "include")  # type: ignore
-        for library, (sources, options) in LIBRARIES.items():
+        for library, options in LIBRARIES.items():
             target = Path(self.root, library)
             made = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-            files = [str(target.parent / name) for name in sources]
-            command = [compiler, *FLAGS, f"-I{headers}", "-shared", "-o", str(made), *files, *options]
+            files = sorted(map(str, target.parent.rglob("*.c")))
+            command = [compiler, *FLAGS, "-isystem", str(headers), "-shared", "-o", str(made), *files, *options]
             subprocess.run(command, check=True)
             made.replace(target)
         build_data["pure_python"] = False

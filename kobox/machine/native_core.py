@@ -1,4 +1,4 @@
-"""The native core (`core.c`) as ctypes sees it: one shared library that itself loads libunicorn.
+"""The native core (`native/machine.h`) as ctypes sees it: one shared library that itself loads libunicorn.
 
 Unicorn's own Python binding is not imported: it costs 50 to 100 ms, and every hook here is native.
 """
@@ -14,14 +14,14 @@ from pathlib import Path
 from kobox.errors import KoboxError
 from kobox.native_library import load_library
 
-ABI = 3
+ABI = 4
 
 
 class Event(enum.IntEnum):
-    """Why `kobox_run` came back (enum event in core.c)."""
+    """Why `kobox_run` came back (enum event in machine.h)."""
 
     NONE = 0
-    DOORBELL = 1
+    HYPERCALL = 1
     IDLE = 2
     DEADLINE = 3
     SLICE = 4
@@ -52,7 +52,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_start_at": (None, (_P, _U64, _U64, _U64, _U64)),
     "kobox_run": (_I, (_P, _U64, ctypes.c_int64, ctypes.c_uint)),
     "kobox_set_syscall": (None, (_P, _U64, ctypes.POINTER(_U64))),
-    "kobox_set_doorbell": (None, (_P, _U64)),
+    "kobox_set_hypercall": (None, (_P, _U64)),
     "kobox_cr3": (_U64, (_P,)),
     "kobox_syscalls": (_U64, (_P,)),
     "kobox_progress": (_U64, (_P,)),
@@ -84,14 +84,14 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_set_patcher": (_I, (_P, _U64)),
     "kobox_watch_open": (_I, (_P, WatchCallback)),
     "kobox_watch_code": (_I, (_P, _U64, _U64)),
-    "kobox_watch_over": (None, (_P, _U64)),
+    "kobox_watch_retire": (None, (_P, _U64)),
     "kobox_watch_executed": (_I, (_P, _U64, _P)),
     "kobox_watch_leave": (None, (_P,)),
     "kobox_watch_forget": (None, (_P,)),
     "kobox_watch_mark": (None, (_P, _U64, _U64, ctypes.c_uint, _I)),
-    "kobox_watch_keep": (_I, (_P, _U64, _U64)),
-    "kobox_watch_give": (None, (_P, _U64)),
-    "kobox_watch_spoilt": (_I, (_P, _U64, _P)),
+    "kobox_watch_quarantine": (_I, (_P, _U64, _U64)),
+    "kobox_watch_unquarantine": (None, (_P, _U64)),
+    "kobox_watch_find_corrupted": (_I, (_P, _U64, _P)),
     "kobox_watch_marks": (None, (_P, _U64, _U64, _P)),
     "kobox_watch_bounds": (_I, (_P, _P, ctypes.c_size_t)),
     "kobox_watch_rule": (_I, (_P, _P)),

@@ -206,7 +206,7 @@ class Machine:
     # -- running -------------------------------------------------------------------------------------------
 
     def run(self, *, until: int = FOREVER, blocks: int = 1 << 62, stop_when_idle: bool = False) -> Event:
-        """Run until something happens: a doorbell, idleness, virtual time `until` (ns), `blocks` basic blocks, a
+        """Run until something happens: a hypercall, idleness, virtual time `until` (ns), `blocks` basic blocks, a
         device that rings, death.
 
         An exception raised by a probe is raised here, with the CPU at the instruction that was probed.
@@ -319,10 +319,10 @@ class Machine:
         """Leave the CPU at the SYSCALL instruction at `address`, with number and six arguments in its registers."""
         self._core.kobox_set_syscall(self.handle, address, (ctypes.c_uint64 * 7)(*call))
 
-    def set_doorbell(self, address: int) -> None:
-        """Take CPUID for a doorbell at this address only, in the address space that the CPU is in, and in others
+    def set_hypercall(self, address: int) -> None:
+        """Take CPUID for a hypercall at this address only, in the address space that the CPU is in, and in others
         where the same code stands there and cannot be written."""
-        self._core.kobox_set_doorbell(self.handle, address)
+        self._core.kobox_set_hypercall(self.handle, address)
 
     def translate(self, address: int, *, write: bool = False) -> int | None:
         """Virtual to physical by the current page tables; None where nothing (writable) is mapped."""
@@ -468,7 +468,10 @@ class Machine:
 
     def checkpoint_of(self, state: bytes) -> Checkpoint:
         """A checkpoint of RAM as its file has it, with CPU and devices as `save_state` gave them."""
-        return Checkpoint(self._core.kobox_checkpoint_of(self.handle, state), {})
+        handle = self._core.kobox_checkpoint_of(self.handle, state)
+        if not handle:
+            raise MemoryError("no memory for a checkpoint")
+        return Checkpoint(handle, {})
 
     def restore(self, checkpoint: Checkpoint) -> int:
         """Go back to a checkpoint of this machine. Returns how many pages had changed."""

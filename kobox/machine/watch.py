@@ -1,26 +1,27 @@
-"""The watcher of memory (`watch.c`) as Python sees it.
+"""The watcher of memory (`native/watch/`) as Python sees it.
 
 watch = Watch(machine)
-watch.on_report = lambda report: print(report)
+undo = watch.reports.subscribe(lambda report: print(report))
 watch.code(text_start, text_end)                   # look at every instruction there
-watch.mark(address, 64, Mark.UNWRITTEN)            # an object …
-watch.mark(address + 64, 16, Mark.REDZONE)         # … and the room behind it
+watch.mark(address, 64, Mark.UNWRITTEN)            # an object ...
+watch.mark(address + 64, 16, Mark.REDZONE)         # ... and the room behind it
 watch.rule(memcpy, Part(WRITE, 0, 2), Part(READ, 1, 2))
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
 from kobox.machine.native_core import WatchCallback, core
 from kobox.machine.pc import Machine, MachineError
+from kobox.machine.subscribers import Subscribers
 
 
 class Mark(IntEnum):
-    """What is known of a byte of memory (enum shadow in watch.c); from 0x80 on it must not be touched."""
+    """What is known of a byte of memory (enum shadow in native/watch/watch.h); from 0x80 on it must not be touched."""
 
     UNKNOWN = 0
     WRITTEN = 1
@@ -34,7 +35,7 @@ _UNMAPPED = 0xFF  # what stands for a byte where no memory is
 
 
 class What(IntEnum):
-    """What a report says (enum report in watch.c)."""
+    """What a report says (enum report in native/watch/watch.h)."""
 
     SHADOW = 0
     UNMAPPED = 1
@@ -43,10 +44,10 @@ class What(IntEnum):
     BOUND = 4
     STACK = 5
     LOCAL = 6
-    ASK_LOCAL = 7  # no report: see `Watch.on_local`
+    ASK_LOCAL = 7  # no report: see `Watch.local_rooms`
 
 
-class Report(NamedTuple):
+class WatchReport(NamedTuple):
     """Something that the watcher has seen: code at `pc` is about to read or write `size` bytes from `address` on.
 
     `detail` is the memory's mark, the number of the bound that is left, or where on the stack the access began.
@@ -112,7 +113,7 @@ class _Insn(ctypes.Structure):
 
 
 class Operation(IntEnum):
-    """What an instruction has to do with memory (enum insn_op in decode.h)."""
+    """What an instruction has to do with memory (enum insn_op in native/x86_64/decode.h)."""
 
     PLAIN = 0
     MEMORY = 1
@@ -124,7 +125,7 @@ class Operation(IntEnum):
     JUMP = 7
 
 
-class Instruction(NamedTuple):
+class WatchedInstruction(NamedTuple):
     """What the watcher's decoder knows of one instruction; registers are names, "" for none. `size` is in bytes."""
 
     operation: Operation
@@ -140,7 +141,7 @@ class Instruction(NamedTuple):
     repeated: bool
 
 
-def decode(code: bytes) -> Instruction:
+def decode(code: bytes) -> WatchedInstruction:
     """Decode one instruction, of just these bytes."""
     insn = _Insn()
     if core().kobox_decode(code, len(code), ctypes.byref(insn), ctypes.sizeof(insn)):
@@ -148,7 +149,7 @@ def decode(code: bytes) -> Instruction:
     base, index = (_NAMES[n] if n < NO_REGISTER else "" for n in (insn.base, insn.index))
     flags = (bool(insn.flags & bit) for bit in (4, 8, 16))
     reads, writes = bool(insn.flags & 1), bool(insn.flags & 2)
-    return Instruction(Operation(insn.op), reads, writes, base, index, insn.scale, insn.disp, insn.size, *flags)
+    return WatchedInstruction(Operation(insn.op), reads, writes, base, index, insn.scale, insn.disp, insn.size, *flags)
 
 
 class _Part(ctypes.Structure):
@@ -161,7 +162,7 @@ class _Part(ctypes.Structure):
     )
 
 
-class _Rule(ctypes.Structure):
+class _WatchRule(ctypes.Structure):
     _fields_ = (("address", ctypes.c_uint64), ("parts", _Part * 3), ("copies", ctypes.c_uint8))
 
 
@@ -171,13 +172,18 @@ class Watch:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._core = core()
-        self.on_report: Callable[[Report], bool] | None = None
-        """Called with each `Report`, before the instruction is executed; True: no more reports of that instruction."""
-        self.on_local: Callable[[int, int, bool], int] | None = None
+        self.reports: Subscribers[[WatchReport], bool] = Subscribers()
+        """Each `WatchReport` before the instruction is executed. A listener that answers True wants no more reports of
+        that instruction; when all do, there are none."""
+        self.local_rooms: Subscribers[[int, int, bool], int] = Subscribers()
         """Asked with (pc, address, whole): how many bytes there are from an address on the stack to the end of the
-        variable that it points into (`whole`: to whose start it points); 0 for none that is known."""
+        variable that it points into (`whole`: to whose start it points); 0 where it is not known. The first
+        answer that is not 0 counts."""
+        self.deep_stacks: Subscribers[[WatchReport], None] = Subscribers(self._stack_watched)
+        """Each frame of watched code that ends more than `stack_limit` bytes below the top of a task's stack, and
+        again each half KiB deeper: the report's address is the stack pointer then, its size the depth."""
+        self._stack_limit = 0
         self._callback = WatchCallback(self._report)  # kept: the core holds a bare pointer to it
-        self._on_stack: Callable[[Report], None] | None = None
         self._ruled: list[int] = []
         if self._core.kobox_watch_open(machine.handle, self._callback):
             raise MachineError("no memory for the watcher's shadow of RAM")
@@ -187,10 +193,10 @@ class Watch:
         if self._core.kobox_watch_code(self._machine.handle, start, end):
             raise MachineError(f"cannot watch code at {start:#x}..{end:#x}")
 
-    def over(self, start: int) -> None:
+    def retire(self, start: int) -> None:
         """The code given to `code` from `start` on will not run any more, and its memory may become another module's.
         What was executed of it stays known."""
-        self._core.kobox_watch_over(self._machine.handle, start)
+        self._core.kobox_watch_retire(self._machine.handle, start)
 
     def executed(self, start: int, size: int) -> bytes:
         """One byte for each of a stretch given to `code`: 1 where an instruction starts that was executed."""
@@ -203,20 +209,20 @@ class Watch:
         """Say what is known of memory; with `pattern`, fill it with what unwritten memory is known by."""
         self._core.kobox_watch_mark(self._machine.handle, address, size, int(mark), pattern)
 
-    def keep(self, address: int, size: int) -> bool:
-        """Fill a freed object with FREED_BYTE, so that `spoilt` finds out who writes there; False when there are too
-        many. `give` ends it."""
-        return not self._core.kobox_watch_keep(self._machine.handle, address, size)
+    def quarantine(self, address: int, size: int) -> bool:
+        """Fill a freed object with FREED_BYTE, so that `find_corrupted` finds out who writes there; False when there
+        are too many. `unquarantine` ends it."""
+        return not self._core.kobox_watch_quarantine(self._machine.handle, address, size)
 
-    def give(self, address: int) -> None:
-        """An object is kept no longer."""
-        self._core.kobox_watch_give(self._machine.handle, address)
+    def unquarantine(self, address: int) -> None:
+        """An object leaves the quarantine."""
+        self._core.kobox_watch_unquarantine(self._machine.handle, address)
 
-    def spoilt(self, budget: int) -> tuple[int, int, int] | None:
-        """The youngest of the kept objects that was changed: its address, and from where to where in it. Only so many
-        bytes of them are looked at."""
+    def find_corrupted(self, budget: int) -> tuple[int, int, int] | None:
+        """The youngest object in quarantine that was changed: its address, and from which byte of it to which. At most
+        `budget` bytes are looked at."""
         out = (ctypes.c_uint64 * 3)()
-        if not self._core.kobox_watch_spoilt(self._machine.handle, budget, out):
+        if not self._core.kobox_watch_find_corrupted(self._machine.handle, budget, out):
             return None
         return out[0], out[1], out[2]
 
@@ -247,7 +253,7 @@ class Watch:
     def rule(self, address: int, *parts: Part, copies: bool = False) -> None:
         """What the function at `address` does with memory when watched code calls it. With `copies`, what is known of
         the bytes goes from its second argument to its first."""
-        rule = _Rule(address=address, copies=copies)
+        rule = _WatchRule(address=address, copies=copies)
         for n, part in enumerate(parts):
             rule.parts[n] = _Part(part.access, part.pointer, part.length, part.like, part.factor)
         if self._core.kobox_watch_rule(self._machine.handle, ctypes.byref(rule)):
@@ -259,13 +265,11 @@ class Watch:
         self._core.kobox_watch_leave(self._machine.handle)
 
     def forget(self) -> None:
-        """Take everything away: code, marks, bounds, rules."""
+        """Take everything away: code, marks, bounds, rules. Subscriptions stay."""
         for address in self._ruled:
             self._core.kobox_watch_unrule(self._machine.handle, address)
         self._ruled.clear()
         self._core.kobox_watch_forget(self._machine.handle)
-        self.on_report = self.on_local = None
-        self.stack_limit(0, lambda report: None)
 
     @property
     def from_module(self) -> bool:
@@ -287,12 +291,18 @@ class Watch:
         """Make `Machine.run` come back with Event.STOPPED when `count` is reached; 0: never."""
         self._core.kobox_watch_stop_at(self._machine.handle, count)
 
-    def stack_limit(self, limit: int, told: Callable[[Report], None]) -> None:
-        """Call `told` when watched code makes a frame that ends more than `limit` bytes (0: any) below the top
-        of a task's
-        stack, and again each half KiB deeper: the report's address is the stack pointer then, its size the depth."""
-        self._on_stack = told
-        self._core.kobox_watch_stack(self._machine.handle, limit)
+    @property
+    def stack_limit(self) -> int:
+        """How many bytes of a task's stack watched code may use before `deep_stacks` is told; 0: any number."""
+        return self._stack_limit
+
+    @stack_limit.setter
+    def stack_limit(self, limit: int) -> None:
+        self._stack_limit = limit
+        self._stack_watched(bool(len(self.deep_stacks)))
+
+    def _stack_watched(self, listened: bool) -> None:
+        self._core.kobox_watch_stack(self._machine.handle, self._stack_limit if listened else 0)
 
     def inside(self, yes: bool) -> None:
         """What the task that runs now calls from here on counts for probes' INSIDE, until it is told otherwise."""
@@ -318,14 +328,13 @@ class Watch:
     def _report(self, what: int, pc: int, address: int, size: int, access: int, detail: int) -> int:
         try:
             if what == What.ASK_LOCAL:
-                return self.on_local(pc, address, bool(size)) if self.on_local is not None else 0
+                return next(filter(None, self.local_rooms.notify(pc, address, bool(size))), 0)
+            report = WatchReport(What(what), pc, address, size, bool(access & 2), detail)
             if what == What.STACK:
-                if self._on_stack is not None:
-                    self._on_stack(Report(What(what), pc, address, size, False, detail))
+                self.deep_stacks.notify(report)
                 return 0
-            if self.on_report is None:
-                return 0
-            return int(self.on_report(Report(What(what), pc, address, size, bool(access & 2), detail)) is True)
+            answers = self.reports.notify(report)
+            return int(bool(answers) and all(answers))
         except BaseException as error:
             self._machine.raise_from_callback(error)
             return 0

@@ -45,7 +45,7 @@ static void swapgs(void) { __asm__ volatile("swapgs"); }
 static void sysret(void) { __asm__ volatile("sysretq"); }
 static void iret(void) { __asm__ volatile("iretq"); }
 static void invlpg(void) { __asm__ volatile("invlpg (%0)" :: "r"(0)); }
-static void bell(void) { unsigned a = 0x6b6f626f, b, c, d; __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "=c"(c), "=d"(d)); printf("doorbell %x %x\n", a, b); }
+static void bell(void) { unsigned a = 0x6b6f626f, b, c, d; __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "=c"(c), "=d"(d)); printf("hypercall %x %x\n", a, b); }
 static void tf(void) { __asm__ volatile("pushfq; orq $0x100, (%rsp); popfq; nop; nop"); }
 static void ac(void) { __asm__ volatile("pushfq; orq $0x40000, (%rsp); popfq"); volatile char b[16]; *(volatile int *)(b + 1) = 1; }
 static void nt(void) { __asm__ volatile("pushfq; orq $0x4000, (%rsp); popfq"); getpid(); }

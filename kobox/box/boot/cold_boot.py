@@ -1,6 +1,6 @@
 """The first boot of a kernel: from power on to a snapshot that boxes resume.
 
-kernel image -> vmlinux in RAM -> the kernel's own boot -> PID 1 at its doorbell
+kernel image -> vmlinux in RAM -> the kernel's own boot -> PID 1 at its hypercall
   -> file systems mounted, PID 1 at rest, the main process made, lo up, facts read -> snapshot
 """
 
@@ -87,7 +87,7 @@ def _settle(machine: Machine, processes: Processes) -> dict[str, Any]:
     """Turn the fresh PID 1 into the box's supervisor: file systems, its rest, the main process. What a `Box`
     must know."""
     init = processes.by_number[0]
-    machine.set_doorbell(guest.hypercall_address(machine.arch))
+    machine.set_hypercall(guest.hypercall_address(machine.arch))
     processes.call(init, "mlockall", (1,))
     calls = Calls(processes, Arena(machine, processes.space))
 

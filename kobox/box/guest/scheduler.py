@@ -1,6 +1,6 @@
 """The processes of kobox in a box, and who of them has the CPU.
 
-The box has one CPU, and Python has it whenever a process stands at the doorbell: that one is *in hand*. The others are
+The box has one CPU, and Python has it whenever a process has made the hypercall: that one is *in hand*. The others are
 *parked* (asleep on a futex of their own until they are wanted), *woken* from that, *leaving* (waking another, then
 parked) or *busy* (in a system call that has not returned).
 
@@ -150,8 +150,8 @@ class Processes:
     def wait_for_init(self, *, blocks: int, progress: Callable[[], None] | None = None) -> None:
         """Run the kernel from power on until PID 1 rings. Raises `KernelPanicError` when it never does."""
         end = self._machine.blocks + blocks
-        while (event := self._machine.run(blocks=SLICE)) is not Event.DOORBELL or self.arguments()[0] != "/init":
-            if event is Event.DOORBELL:  # a driver asks for a module before there is anybody to answer
+        while (event := self._machine.run(blocks=SLICE)) is not Event.HYPERCALL or self.arguments()[0] != "/init":
+            if event is Event.HYPERCALL:  # a driver asks for a module before there is anybody to answer
                 self._set(self.by_number[0], "exit_group", (1,))
             elif event is not Event.SLICE:
                 break
@@ -159,14 +159,14 @@ class Processes:
                 progress()
             if self._machine.blocks > end:
                 self._die("the kernel did not reach its first process", BoxHungError)
-        if event is not Event.DOORBELL:
+        if event is not Event.HYPERCALL:
             self._die("the kernel did not reach its first process")
         self.in_hand = self.by_number[0]
         self.in_hand.state = State.IN_HAND
         self.space = self._machine.address_space
 
     def arguments(self) -> list[str]:
-        """The command line of the program at the doorbell, which has just begun and keeps its first stack pointer."""
+        """The command line of the program that made the hypercall, which has just begun and keeps its first stack pointer."""
         read, at = self._machine.read, self._machine.register(self.arch.init.first_stack)
         count = u64(read(at, 8))
         pointers = struct.unpack(f"<{min(count, 64)}Q", read(at + 8, 8 * min(count, 64)))
@@ -466,7 +466,7 @@ class Processes:
         self.in_hand = None
 
     def _nap(self) -> None:
-        """Let a program at the doorbell sleep for some milliseconds, and ring again."""
+        """Let a program that made the hypercall sleep for some milliseconds, and make it again."""
         self._set(self.by_number[0], "poll", (0, 0, 5))
 
     def _simple(self, process: Process, what: str, arguments: tuple[int, ...]) -> int:
@@ -549,7 +549,7 @@ class Processes:
             self._machine.devices.attend()
         while not done():
             event = self.step(until, SLICE, stop_when_idle)
-            if event is Event.DOORBELL:
+            if event is Event.HYPERCALL:
                 self._rung(done)
             elif event in (Event.SLICE, Event.DEVICE):
                 if self.on_slice and event is Event.SLICE:
@@ -579,7 +579,7 @@ class Processes:
                     self._park_in_hand()  # who listens to a device may have made a call
 
     def _rung(self, done: Callable[[], bool]) -> None:
-        """Somebody is at the doorbell: take note of his result, and let him sleep again unless he is wanted."""
+        """A process has made the hypercall: take note of his result, and let him sleep again unless he is wanted."""
         space = self._machine.address_space
         if space == self.space:
             process = self.by_number[self._machine.thread_pointer]

@@ -9,6 +9,7 @@ and pv_ops, and is watched there, so that a finding can say where it was. The ta
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
@@ -24,7 +25,7 @@ from kobox.checks.runner.session import Check, Examination, Trace
 from kobox.errors import KoboxError
 from kobox.ko.elf import SHF_EXECINSTR, SHT_RELA
 from kobox.ko.modulefile import ModuleFile
-from kobox.machine.watch import Report
+from kobox.machine.watch import WatchReport
 
 STACK_LIMIT = 8192
 """Bytes of a task's 16 KiB stack that a module's functions may reach down to: interrupts need room too."""
@@ -95,7 +96,8 @@ class ContextCheck(Check):
         self._machine = examination.box.machine
         self._addresses = self._machine.arch.addresses
         self._objects: Objects = examination.box.objects
-        self._deepest: tuple[Report, Trace] | None = None
+        self._unwatch: Callable[[], None] | None = None
+        self._deepest: tuple[WatchReport, Trace] | None = None
         self._frees: list[Any] = []
         self._can_look = False
         self._forget_all()
@@ -116,7 +118,9 @@ class ContextCheck(Check):
         examination.probe("do_syscall_64", self._entered)
         if "do_exit" in examination.box.symbols:
             examination.probe("do_exit", self._died)
-        examination.box.watch.stack_limit(self._stack_limit, self._is_deep)
+        watch = examination.box.watch
+        watch.stack_limit = self._stack_limit
+        self._unwatch = watch.deep_stacks.subscribe(self._is_deep)
 
     def linked(self, examination: Examination) -> None:
         self._forget_all()
@@ -143,6 +147,8 @@ class ContextCheck(Check):
         self._report_depth()
 
     def detach(self, examination: Examination) -> None:
+        if self._unwatch is not None:
+            self._unwatch()
         self._report_depth()
 
     def _forget_all(self) -> None:
@@ -475,7 +481,7 @@ class ContextCheck(Check):
 
     # -- the stack ---------------------------------------------------------------------------------------------
 
-    def _is_deep(self, report: Report) -> None:
+    def _is_deep(self, report: WatchReport) -> None:
         if self._cpu.stack_of(self._cpu.current) == self._addresses.stack_of(report.address):
             self._deepest = report, self._examination.trace()
 

@@ -30,7 +30,7 @@ from kobox.checks.report.finding import Finding, Resource, Severity
 from kobox.checks.report.quantities import beside, quantity
 from kobox.checks.runner.session import Check, Examination, Stage, Trace
 from kobox.errors import KoboxError
-from kobox.machine.watch import CONSTANT, FREED_BYTE, OBJECT, Mark, Operation, Part, Report, What, decode
+from kobox.machine.watch import CONSTANT, FREED_BYTE, OBJECT, Mark, Operation, Part, WatchReport, What, decode
 
 _WORD = (1 << 64) - 1
 _WORD_BYTES = 8
@@ -60,8 +60,10 @@ class MemoryCheck(Check):
         self._examination = examination
         self._box = box = examination.box
         self._watch = box.watch
-        self._watch.on_report = self._reported
-        self._watch.on_local = self._local_room
+        self._unwatch = (
+            self._watch.reports.subscribe(self._reported),
+            self._watch.local_rooms.subscribe(self._local_room),
+        )
         self._variables = Variables(examination.file)
         self._fixups: set[int] | None = None
         self._heap = Heap(box)
@@ -95,7 +97,8 @@ class MemoryCheck(Check):
 
     def detach(self, examination: Examination) -> None:
         self._heap.look(thoroughly=True)
-        self._watch.on_report = self._watch.on_local = None
+        for undo in self._unwatch:
+            undo()
 
     def _set_rules(self) -> None:
         imports = tuple(wanted.name for wanted in self._examination.file.imports)
@@ -195,7 +198,7 @@ class MemoryCheck(Check):
             size = min(count, available - position)
             self._watch.look(self._watch.caller, source + position, size, to_user=True)
 
-    def _reported(self, report: Report) -> bool:
+    def _reported(self, report: WatchReport) -> bool:
         trace, what, through = self._examination.trace(), report.what, ""
         here = trace.frames[0].address if trace.frames else 0
         if not self._examination.in_module(here):  # it is about to enter a function that the module has called
@@ -259,7 +262,7 @@ class MemoryCheck(Check):
                 "Check the index or the length against the size that was allocated.",
             )
 
-    def _beyond_bound(self, report: Report, trace: Trace) -> None:
+    def _beyond_bound(self, report: WatchReport, trace: Trace) -> None:
         access = _access(report)
         where = self._variables.beyond(report.detail, report.address)
         self._found(
@@ -301,7 +304,7 @@ class MemoryCheck(Check):
             return 0
         return found[1] + found[2] - address
 
-    def _beyond_local(self, report: Report, trace: Trace, through: str) -> None:
+    def _beyond_local(self, report: WatchReport, trace: Trace, through: str) -> None:
         access = _access(report)
         by = f" in {through}()" if through else ""
         if named := self._variables.beyond_start(report.detail, report.address):
@@ -324,7 +327,7 @@ class MemoryCheck(Check):
             "Check the index or the length against the size of the variable.",
         )
 
-    def _unwritten(self, report: Report, trace: Trace) -> None:
+    def _unwritten(self, report: WatchReport, trace: Trace) -> None:
         thing = self._heap.holding(report.address)
         where = f"at offset {report.address - thing.address} of {thing.what}" if thing else "on the stack"
         message = f"{quantity(report.size, 'byte')} {where}, never written, copied to user space"
@@ -336,7 +339,7 @@ class MemoryCheck(Check):
             "Clear it first (kzalloc, memset), padding included, or copy only what was written.",
         )
 
-    def _wild(self, report: Report, trace: Trace, through: str) -> None:
+    def _wild(self, report: WatchReport, trace: Trace, through: str) -> None:
         address, verb = report.address, "write to" if report.writes else "read from"
         by = f" in {through}()" if through else ""
         behind = self._heap.nearest(address - PAGE) if report.what is What.UNMAPPED else None
@@ -374,7 +377,7 @@ class MemoryCheck(Check):
             message = f"{verb} {address:#x}, where nothing is mapped{by}"
         self._found(kind, message, trace, thing, advice)
 
-    def _base_of(self, report: Report) -> int:
+    def _base_of(self, report: WatchReport) -> int:
         """The pointer that an access starts from: its member lies at its address."""
         with suppress(ValueError):
             insn = decode(self._box.machine.read(report.pc, 15))
@@ -492,7 +495,7 @@ class MemoryCheck(Check):
             )
 
 
-def _access(report: Report) -> str:
+def _access(report: WatchReport) -> str:
     return f"{'write' if report.writes else 'read'} of {quantity(report.size, 'byte')}"
 
 

@@ -153,7 +153,7 @@ class Heap:
         del self.live[thing.address]
         thing.freed, thing.gone, thing.freed_at = True, trace, self._box.machine.time
         self.freed[thing.address] = thing
-        if as_it_is or not self._watch.keep(thing.address, thing.size):
+        if as_it_is or not self._watch.quarantine(thing.address, thing.size):
             thing.content = self._box.memory.read(thing.address, thing.size)
         self._watch.mark(thing.address, thing.slot, Mark.FREED)
         self._quarantine.append(thing)
@@ -181,7 +181,7 @@ class Heap:
         """Look whether what is freed is as it was: if it is not much, or with `thoroughly`, all of it."""
         if not thoroughly and self._held > _AT_ONCE:
             return
-        while (found := self._watch.spoilt(2 * QUARANTINE_BYTES)) is not None:
+        while (found := self._watch.find_corrupted(2 * QUARANTINE_BYTES)) is not None:
             address, start, end = found
             self._tell(self.freed[address], start, end)
         if thoroughly:
@@ -206,7 +206,7 @@ class Heap:
 
     def _leave_alone(self, thing: Object) -> None:
         if thing.content is None:
-            self._watch.give(thing.address)
+            self._watch.unquarantine(thing.address)
         thing.content = None
 
     def held_of(self, cache: int) -> list[Object]:

@@ -439,7 +439,7 @@ class Examination:
         assert self.placement is not None
         for number, start in self.placement.starts.items():
             if self.file.elf.section_name(number).startswith(b".init"):
-                self.box.watch.over(start)
+                self.box.watch.retire(start)
 
     def _give_up(self, error: BoxError) -> None:
         """A call that did not come back is a finding; what has killed a process or the kernel stands in the kernel's

@@ -43,8 +43,8 @@ PROGRAMS = {
     ),
     "bomb": ("#include <unistd.h>\nint main(void){for(;;)fork();}", []),
     "illegal": ('int main(void){__asm__("ud2");}', []),
-    # The doorbell's leaf at the very address where kobox's own CPUID stands, in a program that is not kobox's.
-    "doorbell": (
+    # The hypercall's leaf at the very address where kobox's own CPUID stands, in a program that is not kobox's.
+    "hypercall": (
         r"""__asm__(".globl _start; _start: nop; nop; nop; mov $0x6b6f626f, %eax; cpuid;"
                     "mov $60, %eax; mov $7, %edi; syscall");""",
         ["-static", "-nostdlib", "-Wl,-Ttext=0x4000b0,-z,norelro,--build-id=none", "-Wl,-N"],
@@ -195,8 +195,8 @@ def test_what_a_program_may_not_do(box: Box) -> None:
     assert box.run(["/bin/true"]).returncode == 0
 
 
-def test_the_doorbell_is_no_doorbell_for_programs(box: Box, compiled: Path) -> None:
-    assert box.run([compiled / "doorbell"], timeout=10).returncode == 7
+def test_the_hypercall_is_none_for_programs(box: Box, compiled: Path) -> None:
+    assert box.run([compiled / "hypercall"], timeout=10).returncode == 7
 
 
 def test_a_program_that_was_written_over_runs_as_it_is_now(box: Box, tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_what_the_cpu_forbids_to_programs_ends_them_and_nothing_else(box: Box, h
         "signal 5",
     )
     assert "int80 getpid ok 1" in done.stdout
-    assert "doorbell 0 0" in done.stdout, "the doorbell is an unknown leaf of CPUID to a program"
+    assert "hypercall 0 0" in done.stdout, "the hypercall is an unknown leaf of CPUID to a program"
     assert "ioperm 0 port 1" in done.stdout, "root may ask for a port, as on any PC, and it is the box's"
     assert told["ioperm"] == "signal 11", "and has no others"
     assert done.stdout.endswith("end\n")

@@ -1,46 +1,12 @@
-/*
- * What one x86-64 instruction does to memory: enough of a decoder for compiled kernel code (Intel SDM volume 2, appendix A).
- * Instructions that a processor without AVX does not have, and those that only system code uses, are taken for ones that
- * touch no memory.
- */
-#ifndef KOBOX_DECODE_H
-#define KOBOX_DECODE_H
+/* The decoder: opcodes of compiled kernel code (Intel SDM volume 2, appendix A "Opcode map"). */
+#include "decode.h"
 
-#include <stdbool.h>
-#include <stdint.h>
+#include <stddef.h>
+#include <string.h>
 
-enum insn_op {
-    OP_PLAIN,   /* no memory operand that needs a look (push, pop, call and ret use the stack as they must) */
-    OP_MEMORY,  /* one operand: base + index * scale + disp */
-    OP_BIT,     /* bt and kin with a register: the register selects the word */
-    OP_STRING,  /* movs, stos, lods, scas, cmps, ins, outs */
-    OP_ENTER,   /* sub $disp, %rsp: the frame's room */
-    OP_LEAVE,   /* add $disp, %rsp */
-    OP_CALL,    /* call to disp from the end */
-    OP_JUMP,    /* jmp to disp from the end */
-};
-enum { INSN_READ = 1, INSN_WRITE = 2, INSN_RIP = 4, INSN_GS = 8, INSN_REP = 16, INSN_TRUSTED = 32, INSN_SEEN = 128 };
-enum { NO_REG = 16 };
+#define EXPORT __attribute__((visibility("default")))
 
-/* What becomes of the pointer in `dest`: nothing, a copy of that in `source`, one that is made of base, index and disp, the
- * same moved by `disp`, the same moved by what `source` holds, the address that was relocated into the instruction. */
-enum { POINTER_SAME, POINTER_COPY, POINTER_MADE, POINTER_STEP, POINTER_MOVE, POINTER_CONSTANT };
-/* What an instruction puts into `dest`: something new (or nothing), what `source` holds, what it reads from memory; or it
- * puts all of `source`, or, without one, the constant of 32 bits at its end, into memory. */
-enum { VALUE_NEW, VALUE_COPIED, VALUE_LOADED, VALUE_STORED };
-#define CALLER_SAVED 0x0FC7u /* RAX RCX RDX RSI RDI R8-R11: nobody knows them after a call */
-
-/* `kills`: the registers that hold something new afterwards, a bit each. `extra`: for OP_BIT and OP_STRING see there; for OP_MEMORY where in the instruction its disp of 32 bits stands, or 0. `bound`: in watch.c, 1 + the number of the object that `disp` points into. */
-struct insn {
-    uint8_t op, flags, base, index, scale, size, length, extra;
-    int32_t disp;
-    uint32_t bound;
-    uint16_t kills;
-    uint8_t pointer, dest, source, value;
-    uint32_t target; /* in watch.c, as `bound`, of a constant that is stored */
-};
-
-static inline int32_t signed_at(const uint8_t *at, int bytes)
+static int32_t signed_at(const uint8_t *at, int bytes)
 {
     if (bytes == 1)
         return (int8_t)*at;
@@ -48,7 +14,7 @@ static inline int32_t signed_at(const uint8_t *at, int bytes)
 }
 
 /* The memory operand that ModRM at `at` names; returns how many bytes it takes, or 0 for a register. */
-static inline int modrm_operand(const uint8_t *at, uint8_t rex, struct insn *i)
+static int modrm_operand(const uint8_t *at, uint8_t rex, struct insn *i)
 {
     uint8_t mod = at[0] >> 6, rm = at[0] & 7;
     int used = 1;
@@ -83,7 +49,7 @@ static inline int modrm_operand(const uint8_t *at, uint8_t rex, struct insn *i)
     return used;
 }
 
-static inline uint8_t access_of_two_byte(uint8_t op, uint8_t reg, bool p66, bool repz, bool repnz, uint8_t wide, uint8_t *size)
+static uint8_t access_of_two_byte(uint8_t op, uint8_t reg, bool p66, bool repz, bool repnz, uint8_t wide, uint8_t *size)
 {
     bool vector = (op >= 0x10 && op <= 0x17) || (op >= 0x28 && op <= 0x2F) || (op >= 0x50 && op <= 0x7F) || op == 0xC2 ||
                   op == 0xC4 || op == 0xC6 || op >= 0xD0;
@@ -129,7 +95,7 @@ static inline uint8_t access_of_two_byte(uint8_t op, uint8_t reg, bool p66, bool
     }
 }
 
-static inline uint8_t access_of_one_byte(uint8_t op, uint8_t reg, uint8_t wide, uint8_t *size)
+static uint8_t access_of_one_byte(uint8_t op, uint8_t reg, uint8_t wide, uint8_t *size)
 {
     *size = op & 1 ? wide : 1;
     if (op < 0x40) {
@@ -161,7 +127,7 @@ static inline uint8_t access_of_one_byte(uint8_t op, uint8_t reg, uint8_t wide, 
 }
 
 /* Which general registers an instruction changes, and whether a pointer in one of them goes on being one. */
-static inline void follow_pointers(struct insn *i, const uint8_t *at, uint8_t map, uint8_t op, uint8_t rex, bool wide)
+static void follow_pointers(struct insn *i, const uint8_t *at, uint8_t map, uint8_t op, uint8_t rex, bool wide)
 {
     uint8_t reg = (at[0] >> 3 & 7) | (rex & 4) << 1, rm = (at[0] & 7) | (rex & 1) << 3, low = (op & 7) | (rex & 1) << 3;
     bool direct = at[0] >> 6 == 3;
@@ -276,8 +242,7 @@ static inline void follow_pointers(struct insn *i, const uint8_t *at, uint8_t ma
     }
 }
 
-/* Decode the instruction of `length` bytes (1 to 15, and never less than it has) at `code`. */
-static inline struct insn decode(const uint8_t *code, uint8_t length)
+struct insn decode_instruction(const uint8_t *code, uint8_t length)
 {
     struct insn i = {.op = OP_PLAIN, .length = length, .base = NO_REG, .index = NO_REG, .scale = 1, .source = NO_REG};
     bool p66 = false, p67 = false, repz = false, repnz = false;
@@ -368,4 +333,13 @@ static inline struct insn decode(const uint8_t *code, uint8_t length)
     return i;
 }
 
-#endif
+/* What the decoder makes of an instruction. -1: `size` is not that of a struct insn, or `length` is no instruction's. */
+EXPORT int kobox_decode(const uint8_t *code, unsigned length, struct insn *out, size_t size)
+{
+    uint8_t whole[DECODE_BYTES] = {0};
+    if (size != sizeof *out || !length || length > 15)
+        return -1;
+    memcpy(whole, code, length);
+    *out = decode_instruction(whole, (uint8_t)length);
+    return 0;
+}

@@ -1,0 +1,43 @@
+/*
+ * Virtual time: blocks executed, plus what was slept. The budget is how many blocks may be executed before the run loop looks
+ * again at timers, interrupts and its own limits.
+ */
+#include "machine.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+void sync_time(struct machine *m)
+{
+    int64_t spent = m->granted - m->budget;
+    m->dev.time += (uint64_t)spent * NS_PER_BLOCK;
+    m->blocks += (uint64_t)spent;
+    m->granted = m->budget;
+}
+
+uint64_t now(const struct machine *m) { return m->dev.time + (uint64_t)(m->granted - m->budget) * NS_PER_BLOCK; }
+
+void kick(struct machine *m)
+{
+    sync_time(m);
+    m->granted = m->budget = 0;
+}
+
+void fail(struct machine *m, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(m->error, sizeof m->error, format, args);
+    va_end(args);
+    m->event = EV_ERROR;
+}
+
+EXPORT uint64_t kobox_time(struct machine *m) { return now(m); }
+EXPORT uint64_t kobox_blocks(struct machine *m) { return m->blocks; }
+
+/* While the machine stands still: time passes as if the CPU had been taken away. Timers are then due at this instruction. */
+EXPORT void kobox_pass(struct machine *m, uint64_t ns)
+{
+    sync_time(m);
+    m->dev.time += ns;
+}

@@ -1,0 +1,156 @@
+/* The local APIC of the one CPU (Intel SDM volume 3, chapter "APIC"; arch/x86/kernel/apic/apic.c). */
+#include "machine.h"
+
+enum {
+    APIC_ID = 0x02, APIC_VERSION = 0x03, APIC_TPR = 0x08, APIC_EOI = 0x0B, APIC_DFR = 0x0E, APIC_SVR = 0x0F,
+    APIC_ISR = 0x10, APIC_IRR = 0x20, APIC_ESR = 0x28, APIC_ICR = 0x30, APIC_ICR2 = 0x31, APIC_LVTT = 0x32,
+    APIC_LVT0 = 0x35, APIC_LVT1 = 0x36, APIC_LVTERR = 0x37, APIC_TMICT = 0x38, APIC_TMCCT = 0x39, APIC_TDCR = 0x3E,
+};
+
+enum { ENABLED = 0x100, MASKED = 0x10000 };
+
+static int bits_highest(const uint32_t *words)
+{
+    for (int i = 7; i >= 0; i--)
+        if (words[i])
+            return i * 32 + 31 - __builtin_clz(words[i]);
+    return -1;
+}
+
+static void lapic_raise(struct machine *m, int vector)
+{
+    m->dev.lapic.reg[APIC_IRR + (vector >> 5)] |= 1u << (vector & 31);
+    kick(m);
+}
+
+int lapic_pending(const struct machine *m)
+{
+    const struct lapic *a = &m->dev.lapic;
+    if (!(a->reg[APIC_SVR] & ENABLED))
+        return -1;
+    int waiting = bits_highest(a->reg + APIC_IRR), serviced = bits_highest(a->reg + APIC_ISR);
+    if (waiting < 0 || waiting >> 4 <= (int)(a->reg[APIC_TPR] >> 4 & 15) || (serviced >= 0 && waiting >> 4 <= serviced >> 4))
+        return -1;
+    return waiting;
+}
+
+static uint64_t lapic_tick_ns(const struct lapic *a)
+{
+    static const uint8_t divisor[8] = {2, 4, 8, 16, 32, 64, 128, 1};
+    uint32_t d = a->reg[APIC_TDCR];
+    return divisor[(d & 3) | (d >> 1 & 4)]; /* the bus runs at 1 GHz */
+}
+
+static void lapic_arm(struct machine *m, uint64_t start)
+{
+    struct lapic *a = &m->dev.lapic;
+    a->timer_start = start;
+    a->timer_expiry = a->reg[APIC_TMICT] ? start + a->reg[APIC_TMICT] * lapic_tick_ns(a) : 0;
+    kick(m);
+}
+
+uint64_t lapic_read(uc_engine *uc, uint64_t offset, unsigned size, void *user)
+{
+    (void)uc, (void)size;
+    struct machine *m = user;
+    struct lapic *a = &m->dev.lapic;
+    unsigned n = offset >> 4;
+    if (n >= 64)
+        return 0;
+    if (n == APIC_TMCCT) {
+        uint64_t t = now(m);
+        return a->timer_expiry > t ? (a->timer_expiry - t) / lapic_tick_ns(a) : 0;
+    }
+    return a->reg[n];
+}
+
+void lapic_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, void *user)
+{
+    (void)uc, (void)size;
+    struct machine *m = user;
+    struct lapic *a = &m->dev.lapic;
+    unsigned n = offset >> 4;
+    int vector;
+    switch (n) {
+    case APIC_EOI:
+        vector = bits_highest(a->reg + APIC_ISR);
+        if (vector >= 0)
+            a->reg[APIC_ISR + (vector >> 5)] &= ~(1u << (vector & 31));
+        kick(m);
+        break;
+    case APIC_ESR:
+        a->reg[n] = 0;
+        break;
+    case APIC_ICR:
+        a->reg[n] = value & ~(1u << 12);
+        if ((value >> 18 & 3) == 1 || (value >> 18 & 3) == 2 || ((value >> 18 & 3) == 0 && a->reg[APIC_ICR2] >> 24 == 0))
+            if ((value >> 8 & 7) == 0) /* fixed delivery, and we are the only CPU there is */
+                lapic_raise(m, value & 255);
+        break;
+    case APIC_TMICT:
+        a->reg[n] = value;
+        lapic_arm(m, now(m));
+        break;
+    case APIC_ID:
+    case APIC_TPR:
+    case APIC_SVR:
+    case APIC_LVTT:
+    case APIC_LVT0:
+    case APIC_LVT1:
+    case APIC_LVTERR:
+    case APIC_TDCR:
+    case APIC_ICR2:
+    case 0x0D: /* logical destination */
+    case APIC_DFR:
+    case 0x33: /* thermal */
+    case 0x34: /* performance counters */
+        a->reg[n] = value;
+        kick(m);
+        break;
+    default:
+        break;
+    }
+}
+
+void lapic_raise_due(struct machine *m)
+{
+    struct lapic *a = &m->dev.lapic;
+    if (!a->timer_expiry || a->timer_expiry > m->dev.time)
+        return;
+    uint64_t due = a->timer_expiry;
+    bool periodic = a->reg[APIC_LVTT] >> 17 & 1;
+    a->timer_expiry = 0;
+    if (!(a->reg[APIC_LVTT] & MASKED))
+        lapic_raise(m, a->reg[APIC_LVTT] & 255);
+    if (periodic)
+        lapic_arm(m, due);
+}
+
+/* A timer whose interrupt is masked wakes nobody. */
+uint64_t lapic_next_due(const struct machine *m)
+{
+    return m->dev.lapic.reg[APIC_LVTT] & MASKED ? 0 : m->dev.lapic.timer_expiry;
+}
+
+/* Whether the PIC's interrupts reach the CPU: as ExtINT through LINT0, or straight while the APIC is off. */
+bool lapic_passes_pic(const struct machine *m)
+{
+    const struct lapic *a = &m->dev.lapic;
+    return !(a->reg[APIC_SVR] & ENABLED) || (!(a->reg[APIC_LVT0] & MASKED) && (a->reg[APIC_LVT0] >> 8 & 7) == 7);
+}
+
+/* The CPU takes an interrupt that lapic_pending() gave. */
+void lapic_accept(struct machine *m, int vector)
+{
+    struct lapic *a = &m->dev.lapic;
+    a->reg[APIC_IRR + (vector >> 5)] &= ~(1u << (vector & 31));
+    a->reg[APIC_ISR + (vector >> 5)] |= 1u << (vector & 31);
+}
+
+void lapic_reset(struct lapic *a)
+{
+    a->reg[APIC_VERSION] = 0x00050014;
+    a->reg[APIC_SVR] = 0xFF;
+    for (int n = APIC_LVTT; n <= APIC_LVTERR; n++)
+        a->reg[n] = MASKED;
+}

@@ -1,0 +1,117 @@
+/* A machine is made, mapped, hooked and freed. */
+#include "x86_64/cpu.h"
+
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+EXPORT int kobox_abi(void) { return ABI; }
+
+static bool hook_cpu(struct machine *m)
+{
+    static const struct { int insn; void *callback; } table[] = {
+        {UC_X86_INS_RDTSC, (void *)on_rdtsc}, {UC_X86_INS_RDTSCP, (void *)on_rdtscp},
+        {UC_X86_INS_IN, (void *)on_port_read}, {UC_X86_INS_OUT, (void *)on_port_write},
+        {UC_X86_INS_SYSCALL, (void *)on_syscall}, {UC_X86_INS_CPUID, (void *)on_cpuid},
+    };
+    const struct unicorn_api *a = &m->api;
+    uc_hook h;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (a->hook_add(m->uc, &h, UC_HOOK_INSN, table[i].callback, m, 1, 0, table[i].insn) != UC_ERR_OK)
+            return false;
+    return a->hook_add(m->uc, &h, UC_HOOK_INTR, (void *)on_exception, m, 1, 0) == UC_ERR_OK &&
+           a->hook_add(m->uc, &h, UC_HOOK_INSN_INVALID, (void *)on_invalid, m, 1, 0) == UC_ERR_OK;
+}
+
+/* RAM: zero, or a private view of a file, and beside it what that file says. */
+static bool map_ram(struct machine *m, int fd, uint64_t offset)
+{
+    int anonymous = fd < 0 ? MAP_ANONYMOUS : 0;
+    void *ram = mmap(NULL, m->ram_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE | anonymous, fd, (off_t)offset);
+    if (ram == MAP_FAILED)
+        return false;
+    m->ram = ram;
+    if (fd < 0) {
+        madvise(ram, m->ram_size, MADV_HUGEPAGE); /* a boot writes a third of it: some hundred page faults instead of thousands */
+        return true;
+    }
+    void *base = mmap(NULL, m->ram_size, PROT_READ, MAP_PRIVATE | MAP_NORESERVE, fd, (off_t)offset);
+    if (base == MAP_FAILED)
+        return false;
+    m->base = base;
+    return true;
+}
+
+EXPORT void kobox_close(struct machine *m)
+{
+    if (m->watcher)
+        m->watcher->close(m);
+    if (m->context)
+        m->api.context_free(m->context);
+    if (m->uc)
+        m->api.close(m->uc);
+    if (m->ram)
+        munmap(m->ram, m->ram_size);
+    if (m->base)
+        munmap((void *)m->base, m->ram_size);
+    if (m->pagemap >= 0)
+        close(m->pagemap);
+    for (size_t i = 0; i < PROBE_SLOTS; i++)
+        free(m->probes[i].native);
+    list_free(&m->gone);
+    list_free(&m->stale);
+    list_free(&m->module_pages);
+    free(m->code_pages);
+    free(m->user_bits);
+    free(m->offender);
+    free(m->saved);
+    free(m);
+}
+
+/* What could not be set up, or NULL. */
+static const char *set_up(struct machine *m, const char *library, int ram_fd, uint64_t offset, const char **reason)
+{
+    m->code_pages = calloc(1, m->ram_size / PAGE / 8 + 1);
+    m->user_bits = calloc(1, m->ram_size / PAGE / 8 + 1);
+    if (!m->code_pages || !m->user_bits)
+        return "no memory";
+    if (!map_ram(m, ram_fd, offset))
+        return "cannot map the guest's memory";
+    if (!load_unicorn(&m->api, library, reason))
+        return "cannot load libunicorn, or it lacks a function";
+    if (m->api.open(UC_ARCH_X86, UC_MODE_64, &m->uc) != UC_ERR_OK)
+        return "cannot make a Unicorn CPU";
+    if (m->api.ctl(m->uc, UC_CTL_WRITE(UC_CTL_CPU_MODEL, 1), UC_CPU_X86_WESTMERE) != UC_ERR_OK ||
+        m->api.ctl(m->uc, UC_CTL_WRITE(UC_CTL_UC_USE_EXITS, 1), 1) != UC_ERR_OK)
+        return "cannot configure the Unicorn CPU";
+    if (!pc_map(m) || !hook_cpu(m) || !hook_blocks(m))
+        return "cannot set up the machine's memory and hooks";
+    if (!calibrate(m))
+        return "this Unicorn keeps its CPU state elsewhere than kobox knows";
+    return NULL;
+}
+
+/*
+ * A machine with `ram_size` bytes of RAM: zero, or (ram_fd >= 0) a private view of that file from `offset`.
+ * NULL on failure, with the reason in `error` (256 bytes).
+ */
+EXPORT struct machine *kobox_open(const char *library, int ram_fd, uint64_t offset, uint64_t ram_size, uint64_t epoch, char *error)
+{
+    struct machine *m = calloc(1, sizeof *m);
+    const char *reason = NULL;
+    if (!m) {
+        snprintf(error, 256, "no memory");
+        return NULL;
+    }
+    m->ram_size = ram_size;
+    m->dev.epoch = epoch;
+    pagemap_open(m);
+    pc_reset(m);
+    const char *what = set_up(m, library, ram_fd, offset, &reason);
+    if (what) {
+        snprintf(error, 256, "%s%s%s", what, reason ? ": " : "", reason ? reason : "");
+        kobox_close(m);
+        return NULL;
+    }
+    return m;
+}

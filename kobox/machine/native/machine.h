@@ -1,0 +1,297 @@
+/*
+ * One machine: how the files of the native core meet.
+ *
+ *       Python (kobox.machine, by ctypes)
+ *         |  kobox_run(): until a hypercall, idleness, a deadline, the end of a budget, or death
+ *         v
+ *       run_loop.c  --emu_start-->  libunicorn  --hooks-->  blocks.c, x86_64/{exceptions,syscall,cpuid,io_ports,...}.c
+ *         |                                                    |            |
+ *         | struct platform                                    v            v
+ *         v                                                 probes.c     pic.c pit.c lapic.c uart.c rtc.c
+ *       pc.c (its timers and interrupts)                       | struct watcher
+ *                                                              v
+ *                                                           watch/
+ *
+ * A file calls only files that stand below it in this list (tests/machine/test_native_files.py):
+ *
+ *       machine.c          made, mapped, hooked, freed
+ *       checkpoint.c       RAM, CPU and devices kept and given back
+ *       watch/             every instruction of watched code, against a shadow of RAM
+ *       run_loop.c         until something happens
+ *       pc.c               what a PC adds to a CPU: platform's table, ports, memory map
+ *       blocks.c           what happens when a block is translated and when it is executed
+ *       probes.c           "when the CPU reaches this address"
+ *       code_cache.c       which translations are out of date
+ *       x86_64/            the CPU: its state, page tables, exceptions, system calls, CPUID, string instructions
+ *       pic.c pit.c lapic.c uart.c rtc.c    one device each
+ *       clock.c            virtual time and the budget
+ *       pagemap.c, checksum.c, unicorn_api.c
+ *
+ * Two tables of handlers stand where a lower file has to call a higher one: `struct platform`, with which the run loop
+ * asks for interrupts and timers, and `struct watcher`, with which a probe asks what is watched.
+ *
+ * Three rules keep the guest whole:
+ *   - the CPU is stopped only from inside a hook (Unicorn corrupts the guest otherwise);
+ *   - time is virtual: blocks executed, plus what was slept; nothing here asks the host for the time;
+ *   - state that Unicorn's API does not reach (CPL, error code, the exception in flight) is edited in CPUX86State
+ *     itself, whose layout is verified when the machine is made and on every page fault (x86_64/cpu_state.c).
+ */
+#ifndef KOBOX_MACHINE_H
+#define KOBOX_MACHINE_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+
+#include <unicorn/unicorn.h>
+
+#include "unicorn_api.h"
+
+#define EXPORT __attribute__((visibility("default")))
+#define ABI 4
+#define PAGE 4096ull
+#define CONSOLE_SIZE (1u << 20)
+#define DEVICES 0xFEA00000ull /* registers of devices that Python models: a page each (kobox/machine/devices.py) */
+#define DEVICES_SIZE 0x10000ull
+#define DEVICES_IRQ 5
+
+/* Virtual time: one executed basic block lasts so long. A 4 ms tick is then 62,500 blocks. */
+#define NS_PER_BLOCK 64
+
+enum event {
+    EV_NONE,
+    EV_HYPERCALL, /* a process of the box asks for its next system call */
+    EV_IDLE,      /* the CPU waits for an interrupt and nothing will come before `until` */
+    EV_DEADLINE,  /* virtual time has reached `until` */
+    EV_SLICE,     /* `blocks` basic blocks were executed */
+    EV_HALTED,    /* the CPU waits for an interrupt with interrupts disabled: nothing can wake it */
+    EV_RESET,     /* the kernel asked for a reboot */
+    EV_TRIPLE,    /* an exception could not be delivered, nor the double fault after it */
+    EV_ERROR,     /* Unicorn itself failed: see kobox_error() */
+    EV_STOPPED,   /* a probe asked to stop */
+    EV_DEVICE,    /* a device of Python's has something to tell */
+};
+
+/* ---- devices: plain data, saved in a snapshot as they stand ----------------------------------------------- */
+struct pic { uint8_t irr, isr, imr, base, icw, read_isr, auto_eoi, lines; };
+struct pit { uint8_t mode, latch_state, write_state, latched; uint16_t reload, latch; uint64_t start, expiry; };
+struct uart {
+    uint8_t ier, fcr, lcr, mcr, scr, dll, dlm, thre_pending;
+    uint8_t rx[1024];
+    uint16_t rx_head, rx_count;
+};
+struct lapic { uint32_t reg[64]; uint64_t timer_start, timer_expiry; };
+struct devices {
+    uint64_t time;           /* virtual nanoseconds since power on, at the last sync_time() */
+    struct pic pic[2];
+    struct pit pit[3];
+    struct uart uart[2];
+    struct lapic lapic;
+    uint8_t cmos_index, port61, port92;
+    uint16_t pm1_enable;
+    uint64_t epoch;          /* seconds since 1970 at power on */
+    uint64_t jitter;         /* state of the generator behind the cost of RDTSC */
+    uint64_t exceptions[32], interrupts, syscalls;
+};
+
+/* ---- probes ------------------------------------------------------------------------------------------------- */
+/* Which arrivals at a probe Python is told of, when not of all. */
+enum { PROBE_ENTRY = 1, PROBE_FROM_MODULE = 2, PROBE_TRACKED_0 = 4, PROBE_TRACKED_1 = 8, PROBE_INSIDE = 16 };
+#define MAX_PROBES 4096
+#define PROBE_SLOTS 16384u
+#define PROBE_BITS 32768u
+struct rule; /* watch/watch.h */
+struct probe { uint64_t address; uc_hook hook; struct rule *native; uint8_t hooked, python, wants, patches; };
+
+/* ---- lists that grow ------------------------------------------------------------------------------------------ */
+struct list { uint64_t *items; size_t count, room; };
+/* list.c. False: there is no memory, or the list has `most` items. */
+bool list_add(struct list *list, uint64_t item, size_t most);
+void list_free(struct list *list);
+
+/* ---- the tables of handlers ------------------------------------------------------------------------------------- */
+struct machine;
+
+/* What the run loop asks of the machine around the CPU (pc.c). */
+struct platform {
+    uint64_t (*pc)(const struct machine *m);
+    bool (*accepts_interrupts)(struct machine *m); /* one may be delivered before the next instruction */
+    bool (*can_wake)(struct machine *m);           /* an interrupt would end a wait for one */
+    int (*pending_interrupt)(struct machine *m);   /* a number for take_interrupt(), or -1 */
+    void (*take_interrupt)(struct machine *m, int number);
+    void (*raise_due)(struct machine *m);          /* timers that have expired raise their interrupts */
+    uint64_t (*next_due)(const struct machine *m); /* when the next one will, in virtual ns, or ~0 */
+    bool (*deliver_deferred)(struct machine *m);   /* a fault that could not be delivered inside a translation */
+};
+
+/* What a probe asks of the watcher (watch/); there is none while nothing is watched. */
+struct watcher {
+    void (*arrives)(struct machine *m);
+    void (*reached)(struct machine *m, struct rule *rule);
+    bool (*called_from_module)(struct machine *m);
+    bool (*tracks)(struct machine *m, int argument);
+    bool (*inside)(struct machine *m);
+    void (*close)(struct machine *m);
+};
+
+/* ---- the machine ------------------------------------------------------------------------------------------------ */
+typedef void (*probe_callback)(uint64_t address);
+typedef uint64_t (*device_callback)(uint64_t offset, unsigned size, uint64_t value, int write);
+
+struct user_page { uint64_t page, sum; };
+#define MAX_STALE 16384u
+#define MAX_MODULE_PAGES 8192u
+#define MAX_USER_PAGES 16384u
+
+struct machine {
+    struct unicorn_api api;
+    uc_engine *uc;
+    const struct platform *platform;
+    const struct watcher *watcher; /* NULL while nothing is watched */
+    struct watch *watch;           /* the watcher's own data */
+
+    /* the CPU (x86_64/cpu_state.c) */
+    uc_context *context;
+    uint8_t *env;            /* CPUX86State inside `context` */
+    size_t env_size;
+    uint8_t *cpu;            /* CPUX86State of the CPU itself */
+    uint8_t *saved;          /* room for one more CPUX86State, for whoever puts it back before it returns */
+    uint8_t *offender;       /* the CPU as it was when a program used a port that is not its own, if `denied` */
+    bool denied;
+    uint64_t pc;
+
+    uint8_t *ram;
+    const uint8_t *base;     /* what RAM was at the snapshot: read-only view of the same file, or NULL */
+    uint64_t ram_size;
+    struct devices dev;
+    device_callback on_device;
+    char console[CONSOLE_SIZE];
+    uint64_t console_written;
+
+    /* the clock (clock.c) */
+    int64_t budget, granted; /* blocks left until the next sync_time(), and how many there were */
+    uint64_t blocks;         /* executed since power on */
+    enum event event;
+
+    /* blocks.c */
+    uint64_t last_block;     /* address of the block executed last */
+    uint64_t plain_loop;     /* the last block that was seen to repeat and is no string instruction */
+
+    /* probes.c */
+    struct probe probes[PROBE_SLOTS]; /* a hash table by address; address 0: free */
+    size_t probe_count;
+    uint32_t probe_bits[PROBE_BITS / 32]; /* whether a probe may be at an address with this hash */
+    probe_callback on_probe;
+    bool in_callback;
+    struct list gone;        /* hooks of removed probes, to be deleted once the CPU is not inside a translation */
+
+    /* code_cache.c */
+    uint8_t *code_pages;     /* one bit a page of RAM: code was translated from it */
+    struct list stale;       /* pages whose translations are to be dropped once the CPU is not inside one of them */
+    bool all_stale;          /* there were too many: all translations are to be dropped */
+    struct list module_pages; /* pages that code was translated from at the addresses of modules */
+    struct user_page user_pages[MAX_USER_PAGES]; /* pages that programs' code was translated from, and what they held */
+    size_t user_page_count;
+    uint8_t *user_bits;      /* one bit a page of RAM: it is among them */
+    bool lost_user_page, lost_module_page; /* one more than there was room for: all count as changed */
+
+    /* the hypercall (x86_64/cpuid.c) */
+    uint64_t hypercall_at;   /* address of the only CPUID that is a hypercall, 0 before it is known */
+    uint64_t home;           /* CR3 of the processes that make it */
+    uint8_t agent[32];       /* the code around it */
+
+    /* pagemap.c */
+    int pagemap;
+    pid_t owner;             /* the process whose memory `pagemap` shows */
+
+    char error[256];
+};
+
+static inline bool bit_of(const uint8_t *bits, uint64_t n) { return bits[n / 8] >> (n & 7) & 1; }
+static inline void set_bit(uint8_t *bits, uint64_t n) { bits[n / 8] |= (uint8_t)(1 << (n & 7)); }
+static inline void clear_bit(uint8_t *bits, uint64_t n) { bits[n / 8] &= (uint8_t)~(1 << (n & 7)); }
+
+/* ---- clock.c -------------------------------------------------------------------------------------------------------- */
+void fail(struct machine *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void sync_time(struct machine *m);
+uint64_t now(const struct machine *m);
+/* Come back to the run loop before the next block: something about interrupts or timers has changed. */
+void kick(struct machine *m);
+
+/* ---- pic.c, pit.c, lapic.c, uart.c, rtc.c ------------------------------------------------------------------------------ */
+void pic_line(struct machine *m, int irq, bool level);
+void pic_pulse(struct machine *m, int irq);
+int pic_pending(struct machine *m);
+int pic_acknowledge(struct machine *m);
+uint8_t pic_read(const struct machine *m, int chip, int a0);
+void pic_write(struct machine *m, int chip, int a0, uint8_t value);
+
+uint8_t pit_read(struct machine *m, int channel);
+void pit_write(struct machine *m, int channel, uint8_t value);
+void pit_control(struct machine *m, uint8_t value);
+bool pit_output2(const struct machine *m);
+void pit_raise_due(struct machine *m);
+uint64_t pit_next_due(const struct machine *m); /* 0: never */
+
+void lapic_reset(struct lapic *a);
+int lapic_pending(const struct machine *m);
+bool lapic_passes_pic(const struct machine *m);
+void lapic_accept(struct machine *m, int vector);
+void lapic_raise_due(struct machine *m);
+uint64_t lapic_next_due(const struct machine *m); /* 0: never */
+uint64_t lapic_read(uc_engine *uc, uint64_t offset, unsigned size, void *user);
+void lapic_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, void *user);
+
+uint8_t uart_read(struct machine *m, int n, int reg);
+void uart_write(struct machine *m, int n, int reg, uint8_t value);
+
+uint8_t rtc_read(const struct machine *m);
+
+/* ---- pc.c ------------------------------------------------------------------------------------------------------------------ */
+extern const struct platform pc_platform;
+uint32_t pc_port_read(struct machine *m, uint32_t port, int size);
+void pc_port_write(struct machine *m, uint32_t port, uint32_t value);
+void pc_reset(struct machine *m);
+bool pc_map(struct machine *m);
+
+/* ---- code_cache.c ---------------------------------------------------------------------------------------------------------- */
+void drop_code_page(struct machine *m, uint64_t page);
+void drop_code_at(struct machine *m, uint64_t va);
+void drop_stale(struct machine *m);
+void forget_hook(struct machine *m, uc_hook hook);
+void remember_code(struct machine *m, uint64_t va, uint64_t page);
+void forget_module_code(struct machine *m);
+void forget_changed_code(struct machine *m);
+
+/* ---- probes.c ---------------------------------------------------------------------------------------------------------------- */
+struct probe *find_probe(struct machine *m, uint64_t address);
+struct probe *make_probe(struct machine *m, uint64_t address, bool entry);
+void remove_probe(struct machine *m, struct probe *p);
+bool hook_probe(struct machine *m, struct probe *p);
+void reach_probe(struct machine *m, uint64_t address);
+
+static inline uint32_t probe_hash(uint64_t address) { return (uint32_t)(address ^ address >> 13); }
+
+static inline bool maybe_probed(const struct machine *m, uint64_t address)
+{
+    uint32_t bit = probe_hash(address) % PROBE_BITS;
+    return m->probe_bits[bit / 32] >> (bit % 32) & 1;
+}
+
+/* ---- blocks.c ---------------------------------------------------------------------------------------------------------------- */
+bool hook_blocks(struct machine *m);
+
+/* ---- pagemap.c, checksum.c, checkpoint.c --------------------------------------------------------------------------------------- */
+void pagemap_open(struct machine *m);
+int64_t written_pages(struct machine *m, uint64_t *list);
+EXPORT uint64_t kobox_sum(const uint8_t *data, uint64_t size);
+EXPORT uint64_t kobox_state_size(struct machine *m);
+EXPORT void kobox_state_save(struct machine *m, uint8_t *out);
+EXPORT void kobox_state_load(struct machine *m, const uint8_t *in);
+
+#endif

@@ -1,0 +1,141 @@
+/*
+ * A PC around the CPU: its memory map, which timers and interrupts it has, and the registers of devices that Python models.
+ *
+ *     0 .. ram_size     RAM
+ *     0xFEA00000        devices that Python models, a page each, on one interrupt
+ *     0xFEE00000        the local APIC
+ *     elsewhere         nothing answers
+ */
+#include "x86_64/cpu.h"
+
+#define LAPIC_BASE 0xFEE00000ull
+#define PHYSICAL_END (1ull << 40)
+#define FROM_PIC 256 /* the number of an interrupt whose vector the PIC gives when it is acknowledged */
+
+/* ---- interrupts and timers ---------------------------------------------------------------------------------------- */
+static uint64_t current_pc(const struct machine *m) { return live64(m, AT_EIP); }
+
+static bool can_wake(struct machine *m) { return read_reg(m, UC_X86_REG_EFLAGS) & FLAG_IF; }
+
+static bool accepts_interrupts(struct machine *m) { return can_wake(m) && !(live64(m, AT_HFLAGS) & HF_INHIBIT_IRQ); }
+
+static void raise_due(struct machine *m)
+{
+    lapic_raise_due(m);
+    pit_raise_due(m);
+}
+
+static uint64_t next_due(const struct machine *m)
+{
+    uint64_t lapic = lapic_next_due(m), pit = pit_next_due(m);
+    if (!lapic || (pit && pit < lapic))
+        lapic = pit;
+    return lapic ? lapic : ~0ull;
+}
+
+static int pending_interrupt(struct machine *m)
+{
+    int vector = lapic_pending(m);
+    if (vector >= 0)
+        return vector;
+    return lapic_passes_pic(m) && pic_pending(m) >= 0 ? FROM_PIC : -1;
+}
+
+static void take_interrupt(struct machine *m, int vector)
+{
+    if (vector == FROM_PIC)
+        vector = pic_acknowledge(m);
+    else
+        lapic_accept(m, vector);
+    m->dev.interrupts++;
+    deliver(m, vector, false, 0);
+}
+
+const struct platform pc_platform = {
+    .pc = current_pc,
+    .accepts_interrupts = accepts_interrupts,
+    .can_wake = can_wake,
+    .pending_interrupt = pending_interrupt,
+    .take_interrupt = take_interrupt,
+    .raise_due = raise_due,
+    .next_due = next_due,
+    .deliver_deferred = deliver_denied,
+};
+
+void pc_reset(struct machine *m)
+{
+    m->platform = &pc_platform;
+    lapic_reset(&m->dev.lapic);
+    m->dev.pic[0].imr = m->dev.pic[1].imr = 0xFF;
+}
+
+EXPORT uint64_t kobox_due(struct machine *m) { return next_due(m); }
+
+/* ---- the memory map -------------------------------------------------------------------------------------------------- */
+/* Physical addresses where nothing answers: reads give ones, writes are lost, as on a PC's bus. */
+static uint64_t void_read(uc_engine *uc, uint64_t offset, unsigned size, void *user)
+{
+    (void)uc, (void)offset, (void)user;
+    return size >= 8 ? ~0ull : (1ull << size * 8) - 1;
+}
+
+static void void_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, void *user)
+{
+    (void)uc, (void)offset, (void)size, (void)value, (void)user;
+}
+
+static uint64_t device_read(uc_engine *uc, uint64_t offset, unsigned size, void *user)
+{
+    (void)uc;
+    struct machine *m = user;
+    return m->on_device ? m->on_device(offset, size, 0, 0) : ~0ull;
+}
+
+static void device_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, void *user)
+{
+    (void)uc;
+    struct machine *m = user;
+    if (m->on_device)
+        m->on_device(offset, size, value, 1);
+}
+
+bool pc_map(struct machine *m)
+{
+    const uint64_t after = DEVICES + DEVICES_SIZE;
+    const struct unicorn_api *a = &m->api;
+    if (!m->ram_size || m->ram_size & (PAGE - 1) || m->ram_size >= DEVICES)
+        return false;
+    return a->map_ptr(m->uc, 0, m->ram_size, UC_PROT_ALL, m->ram) == UC_ERR_OK &&
+           a->mmio_map(m->uc, m->ram_size, DEVICES - m->ram_size, void_read, m, void_write, m) == UC_ERR_OK &&
+           a->mmio_map(m->uc, DEVICES, DEVICES_SIZE, device_read, m, device_write, m) == UC_ERR_OK &&
+           a->mmio_map(m->uc, after, LAPIC_BASE - after, void_read, m, void_write, m) == UC_ERR_OK &&
+           a->mmio_map(m->uc, LAPIC_BASE, PAGE, lapic_read, m, lapic_write, m) == UC_ERR_OK &&
+           a->mmio_map(m->uc, LAPIC_BASE + PAGE, PHYSICAL_END - LAPIC_BASE - PAGE, void_read, m, void_write, m) == UC_ERR_OK;
+}
+
+/* ---- devices that Python models ----------------------------------------------------------------------------------------- */
+EXPORT void kobox_on_device(struct machine *m, device_callback callback) { m->on_device = callback; }
+
+/* They share one interrupt. A second request while the first is being handled makes a second interrupt: none is lost. */
+EXPORT void kobox_device_interrupt(struct machine *m) { pic_pulse(m, DEVICES_IRQ); }
+
+/* From a device's callback: make kobox_run() come back before the next block. */
+EXPORT void kobox_device_event(struct machine *m)
+{
+    m->event = EV_DEVICE;
+    kick(m);
+}
+
+/* A device has written RAM by itself: code that was translated from there is out of date. */
+EXPORT void kobox_device_wrote(struct machine *m, uint64_t address, uint64_t size)
+{
+    uint64_t last = address + size - 1;
+    if (!size || last < address || address >= m->ram_size)
+        return;
+    last = last < m->ram_size ? last : m->ram_size - 1;
+    for (uint64_t page = address / PAGE; page <= last / PAGE; page++)
+        if (bit_of(m->code_pages, page)) {
+            drop_code_page(m, page);
+            kick(m);
+        }
+}

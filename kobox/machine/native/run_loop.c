@@ -1,0 +1,105 @@
+/* The run loop: timers, interrupts, limits, and the CPU in between. */
+#include "machine.h"
+
+#define RUN_STOP_WHEN_IDLE 1u
+#define SOON 32 /* blocks until the CPU is looked at again when an interrupt waits for it to accept one */
+
+/* The CPU waits for an interrupt: let time pass until one is due. True: `*event` is why that does not help. */
+static bool wait_for_interrupt(struct machine *m, uint64_t until, unsigned flags, enum event *event)
+{
+    uint64_t due = m->platform->next_due(m);
+    *event = EV_IDLE;
+    if (flags & RUN_STOP_WHEN_IDLE)
+        return true;
+    if (due > until) {
+        if (until > m->dev.time && until != ~0ull)
+            m->dev.time = until;
+        *event = until == ~0ull ? EV_IDLE : EV_DEADLINE;
+        return true;
+    }
+    if (due > m->dev.time)
+        m->dev.time = due;
+    return false;
+}
+
+/* Until when the CPU may run undisturbed, in blocks. */
+static uint64_t next_grant(const struct machine *m, uint64_t until, uint64_t end, bool interrupt_waits)
+{
+    uint64_t due = m->platform->next_due(m), grant = end - m->blocks;
+    if (due > until)
+        due = until;
+    if (due != ~0ull && (due - m->dev.time) / NS_PER_BLOCK + 1 < grant)
+        grant = (due - m->dev.time) / NS_PER_BLOCK + 1;
+    return interrupt_waits && grant > SOON ? SOON : grant;
+}
+
+/* Let the CPU run for `grant` blocks. True: it has stopped by itself, which only waiting for an interrupt does. */
+static bool execute(struct machine *m, uint64_t grant)
+{
+    m->granted = m->budget = (int64_t)grant;
+    uc_err err = m->api.emu_start(m->uc, m->pc, 0, 0, 0);
+    bool spent = m->budget < 0;
+    if (spent)
+        m->budget = 0;
+    sync_time(m);
+    if (err != UC_ERR_OK)
+        fail(m, "the CPU stopped: %s", m->api.strerror(err));
+    return !spent;
+}
+
+/*
+ * Run until something happens. `until` is an absolute virtual time in ns, `blocks` how many basic blocks
+ * at most. Returns an enum event.
+ */
+EXPORT int kobox_run(struct machine *m, uint64_t until, int64_t blocks, unsigned flags)
+{
+    uint64_t end = m->blocks + (uint64_t)blocks;
+    bool waiting = false;
+    enum event event;
+    m->event = EV_NONE;
+    m->error[0] = 0;
+    for (;;) {
+        m->platform->raise_due(m);
+        drop_stale(m);
+        m->pc = m->platform->pc(m);
+        bool open = m->platform->accepts_interrupts(m);
+        int number = m->platform->pending_interrupt(m);
+        if (number >= 0 && open) {
+            m->platform->take_interrupt(m, number);
+            waiting = false;
+            number = m->platform->pending_interrupt(m);
+        }
+        if (m->event)
+            return m->event;
+        if (waiting) {
+            if (wait_for_interrupt(m, until, flags, &event))
+                return event;
+            continue;
+        }
+        if (m->dev.time >= until)
+            return EV_DEADLINE;
+        if (m->blocks >= end)
+            return EV_SLICE;
+        bool stopped = execute(m, next_grant(m, until, end, number >= 0));
+        if (m->event == EV_ERROR)
+            return EV_ERROR;
+        if (m->platform->deliver_deferred(m))
+            continue;
+        if (m->event)
+            return m->event;
+        if (stopped) {
+            if (!m->platform->can_wake(m))
+                return EV_HALTED;
+            waiting = true;
+        }
+    }
+}
+
+/* In a callback: make kobox_run() come back before the next block. */
+EXPORT void kobox_stop(struct machine *m)
+{
+    m->event = EV_STOPPED;
+    m->api.emu_stop(m->uc);
+}
+
+EXPORT const char *kobox_error(struct machine *m) { return m->error; }

@@ -1,0 +1,210 @@
+/* Calls into the kernel: what its functions do with the memory that their arguments point to. */
+#include "watch.h"
+
+/* A function with a probe is reached, or has been looked at: what is asked in between is asked of one and the same call. */
+void watch_arrives(struct machine *m) { m->watch->jumped_here = false; }
+
+/* At a function's entry: whether the code that called it, or jumped to it as its last act, is watched. */
+bool watch_called_from_module(struct machine *m)
+{
+    struct watch *w = m->watch;
+    uint64_t rsp = live_reg(m, R_RSP), pa;
+    if (!w->range_count)
+        return false;
+    if (w->jumped_here)
+        return true;
+    if (w->tail_target && w->tail_target == live64(m, AT_EIP)) {
+        w->caller = w->tail_pc;
+        w->tail_target = 0;
+        return w->jumped_here = true;
+    }
+    pa = physical(m, rsp);
+    if (pa >= NOT_RAM || pa + 8 > m->ram_size)
+        return false;
+    memcpy(&w->caller, m->ram + pa, 8);
+    return range_of(w, w->caller - 1);
+}
+
+bool watch_inside(struct machine *m)
+{
+    return m->watch->inside && m->watch->inside == STACK_OF(live_reg(m, R_RSP));
+}
+
+/* Whether an argument points to the first byte of what is tracked. */
+bool watch_tracks(struct machine *m, int argument)
+{
+    uint64_t address = live_argument(m, argument);
+    if (!(address >> 63))
+        return false;
+    uint64_t pa = physical(m, address);
+    return pa < NOT_RAM && m->watch->shadow[pa];
+}
+
+static uint64_t string_length(struct machine *m, uint64_t address, uint64_t limit)
+{
+    uint64_t n = 0;
+    if (!(address >> 63))
+        return limit ? 1 : 0;
+    for (; n < limit; n++) {
+        uint64_t pa = physical(m, address + n);
+        if (pa >= NOT_RAM)
+            return n;
+        if (m->watch->shadow[pa] & FORBIDDEN || !m->ram[pa])
+            return n + 1;
+    }
+    return n;
+}
+
+/* How far a search for `wanted` goes. */
+static uint64_t found_length(struct machine *m, uint64_t address, uint8_t wanted, uint64_t limit, bool to_nul)
+{
+    for (uint64_t n = 0; n < limit; n++) {
+        uint64_t pa = physical(m, address + n);
+        if (!(address >> 63) || pa >= NOT_RAM || m->watch->shadow[pa] & FORBIDDEN || m->ram[pa] == wanted ||
+            (to_nul && !m->ram[pa]))
+            return n + 1;
+    }
+    return limit;
+}
+
+/* How far a comparison of two strings goes. */
+static uint64_t compared_length(struct machine *m, uint64_t a, uint64_t b, uint64_t limit)
+{
+    for (uint64_t n = 0; n < limit; n++) {
+        uint64_t one = physical(m, a + n), other = physical(m, b + n);
+        if (!(a >> 63) || !(b >> 63) || one >= NOT_RAM || other >= NOT_RAM || m->watch->shadow[one] & FORBIDDEN ||
+            m->watch->shadow[other] & FORBIDDEN || m->ram[one] != m->ram[other] || !m->ram[one])
+            return n + 1;
+    }
+    return limit;
+}
+
+static uint64_t length_of(struct machine *m, const struct rule_part *p, uint64_t pointer)
+{
+    const uint64_t no_limit = 1 << 20;
+    uint64_t value = p->length < LENGTH_CONSTANT || p->length >= LENGTH_BOUNDED_STRING ? live_argument(m, p->length & 7u) : 0;
+    uint64_t second = live_reg(m, R_RSI);
+    switch (p->length & ~7) {
+    case 0: return value * (p->constant ? p->constant : 1);
+    case LENGTH_BOUNDED_STRING: return string_length(m, pointer, value);
+    case LENGTH_FOUND: return found_length(m, pointer, (uint8_t)second, value, false);
+    case LENGTH_COMPARED: return compared_length(m, live_reg(m, R_RDI), second, value);
+    }
+    switch (p->length) {
+    case LENGTH_STRING: return string_length(m, pointer, no_limit);
+    case LENGTH_FOUND_IN_STRING: return found_length(m, pointer, (uint8_t)second, no_limit, true);
+    case LENGTH_COMPARED_STRINGS: return compared_length(m, live_reg(m, R_RDI), second, no_limit);
+    default: return p->constant;
+    }
+}
+
+/* A copy takes what is known about its source along. */
+static void copy_marks(struct machine *m, uint64_t to, uint64_t from, uint64_t size)
+{
+    while (size) {
+        uint64_t piece = PAGE - (to & (PAGE - 1)), rest = PAGE - (from & (PAGE - 1));
+        piece = rest < piece ? rest : piece;
+        piece = size < piece ? size : piece;
+        uint64_t target = physical(m, to), source = physical(m, from);
+        if (target >= NOT_RAM || source >= NOT_RAM)
+            return;
+        uint8_t *known = m->watch->shadow + target, *says = m->watch->shadow + source;
+        if (memchr(says, UNWRITTEN, piece))
+            for (uint64_t i = 0; i < piece; i++)
+                if (says[i] == UNWRITTEN && known[i] == WRITTEN_TO)
+                    known[i] = UNWRITTEN;
+        to += piece, from += piece, size -= piece;
+    }
+}
+
+void watch_reached(struct machine *m, struct rule *rule)
+{
+    if (!watch_called_from_module(m))
+        return;
+    uint64_t pc = m->watch->caller, lengths[3] = {0};
+    for (int n = 0; n < 3 && rule->parts[n].access; n++) {
+        const struct rule_part *p = &rule->parts[n];
+        if (p->access == RULE_VALUE) { /* of which so many bytes go to user space */
+            look_at_shown(m, pc, p->constant);
+            return;
+        }
+        uint64_t pointer = live_argument(m, p->pointer), length = length_of(m, p, pointer);
+        if (p->limit != 255) { /* as long as another part, but for its own end */
+            length = lengths[p->limit];
+        }
+        lengths[n] = length;
+        if (length >> 63) /* a negative one: it leaves whatever it begins in */
+            length = 1ull << 32;
+        uint8_t does = p->access & ~RULE_MAY_BE_USER;
+        if (length > 1ull << 32 || !length || (!(pointer >> 63) && (does != p->access || does == RULE_OBJECT)))
+            continue;
+        if (does == RULE_OBJECT) { /* whatever it does with it, it must not be gone */
+            uint64_t pa = physical(m, pointer);
+            if (pa < NOT_RAM && m->watch->shadow[pa] & FORBIDDEN) {
+                report_access(m, REPORT_SHADOW, pc, pointer, 1, INSN_READ, m->watch->shadow[pa]);
+                return;
+            }
+            continue;
+        }
+        int access = does == RULE_WRITE ? INSN_WRITE : INSN_READ;
+        uint64_t room = length > 8 ? stack_room(m, pc, pointer, false) : 0;
+        if (room && length > room) {
+            report_access(m, REPORT_LOCAL, pc, pointer + room, length - room, access, pointer);
+            return;
+        }
+        if (!look(m, pc, pointer, length, access, does == RULE_TO_USER)) {
+            m->watch->trusting = false;
+            return;
+        }
+    }
+    if (rule->copies)
+        copy_marks(m, live_reg(m, R_RDI), live_reg(m, R_RSI), lengths[0]);
+}
+
+/* Whether a rule names only arguments and parts that there are. */
+static bool is_sound(const struct rule *rule)
+{
+    for (int n = 0; n < 3; n++) {
+        const struct rule_part *p = &rule->parts[n];
+        if (p->access && (p->pointer >= ARGUMENTS || (p->limit != 255 && p->limit >= n)))
+            return false;
+    }
+    return true;
+}
+
+/* What the function at an address does with memory when watched code calls it. -1: no room, or the rule is not sound. */
+EXPORT int kobox_watch_rule(struct machine *m, const struct rule *rule)
+{
+    struct rule *copy = malloc(sizeof *copy);
+    struct probe *p = copy ? make_probe(m, rule->address, true) : NULL;
+    if (!p || !is_sound(rule)) {
+        free(copy);
+        return -1;
+    }
+    *copy = *rule;
+    free(p->native);
+    p->native = copy;
+    return 0;
+}
+
+EXPORT void kobox_watch_unrule(struct machine *m, uint64_t address)
+{
+    struct probe *p = find_probe(m, address);
+    if (!p || !p->native)
+        return;
+    free(p->native);
+    p->native = NULL;
+    if (!p->python && !p->patches)
+        remove_probe(m, p);
+}
+
+/* In any probe at a function's entry: whether watched code has called it; then the caller is known, also of a jump. */
+EXPORT int kobox_watch_from_module(struct machine *m) { return m->watch && watch_called_from_module(m); }
+
+EXPORT uint64_t kobox_watch_caller(struct machine *m) { return m->watch ? m->watch->caller : 0; }
+
+EXPORT void kobox_watch_inside(struct machine *m, int inside)
+{
+    if (m->watch)
+        m->watch->inside = inside ? STACK_OF(live_reg(m, R_RSP)) : 0;
+}

@@ -1,0 +1,148 @@
+/* The hook on watched code: what one instruction is about to do to memory. */
+#include "watch.h"
+
+static void look_at_string(struct machine *m, struct insn *i, uint64_t pc)
+{
+    struct watch *w = m->watch;
+    uint64_t count = i->flags & INSN_REP ? live_reg(m, R_RCX) : 1;
+    bool going_on = i->flags & INSN_REP && w->repeat_pc == pc && count < w->repeat_count;
+    w->repeat_pc = pc;
+    w->repeat_count = count;
+    if (going_on || !count || i->extra == 0xA6 || i->extra == 0xAE) /* comparisons end when they want */
+        return;
+    uint64_t to = live_reg(m, R_RDI), from = live_reg(m, R_RSI), size = count * i->size;
+    bool reads = i->extra == 0xA4 || i->extra == 0xAC || i->extra == 0x6E;
+    bool writes = i->extra == 0xA4 || i->extra == 0xAA || i->extra == 0x6C;
+    bool good = true;
+    if (reads && (from >> 63 || !(i->flags & INSN_TRUSTED)))
+        good = look(m, pc, from, size, INSN_READ, writes && !(to >> 63));
+    if (writes && good && (to >> 63 || !(i->flags & INSN_TRUSTED)))
+        look(m, pc, to, size, INSN_WRITE, false);
+    if (w->trusting) {
+        i->flags |= INSN_TRUSTED;
+        w->trusting = false;
+    }
+}
+
+static void look_at_operand(struct machine *m, struct insn *i, uint64_t pc)
+{
+    struct watch *w = m->watch;
+    uint64_t address = operand(m, i, pc);
+    if (i->op == OP_BIT) {
+        int64_t bit = (int64_t)live_reg(m, i->extra);
+        bit = i->size == 8 ? bit : i->size == 4 ? (int32_t)bit : (int16_t)bit;
+        address += (uint64_t)((bit >> (i->size == 8 ? 6 : i->size == 4 ? 5 : 4)) * i->size);
+    }
+    if (i->bound & RELATIVE) {
+        uint64_t start = live_reg(m, i->base) + (uint64_t)(int64_t)i->disp, limit = i->bound & ~RELATIVE;
+        if (address - start + i->size > limit || address < start) {
+            report_access(m, REPORT_LOCAL, pc, address, i->size, i->flags & 3, start);
+            goto done;
+        }
+    } else if (i->bound) {
+        const struct bound *b = &w->bounds[i->bound - 1];
+        uint64_t at = as_known(m, b->start, address);
+        if (at < b->start || at + i->size > b->end) {
+            report_access(m, REPORT_BOUND, pc, at, i->size, i->flags & 3, i->bound - 1);
+            goto done;
+        }
+    }
+    if (i->base < NO_REG && w->pointing >> i->base & 1 && !stays_inside(m, i, pc, address))
+        goto done;
+    if (is_untracked(m, address, i->size))
+        return;
+    if (look(m, pc, address, i->size, i->flags & (INSN_READ | INSN_WRITE), false) && i->value == VALUE_LOADED)
+        look_at_value(m, i, address);
+done:
+    if (w->trusting) {
+        i->op = OP_PLAIN;
+        w->trusting = false;
+    }
+}
+
+/* A stack that is deeper than allowed is told of, and again when it is half a KiB deeper. */
+static void look_at_stack(struct machine *m, uint64_t pc, uint64_t rsp)
+{
+    uint64_t depth = STACK_OF(rsp) + 0x4000 - rsp;
+    if (!m->watch->stack_limit || depth <= m->watch->stack_limit)
+        return;
+    m->watch->stack_limit = depth + 512;
+    report_access(m, REPORT_STACK, pc, rsp, depth, 0, 0);
+}
+
+void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user)
+{
+    struct machine *m = user;
+    struct watch *w = m->watch;
+    struct range *r = range_of(w, pc);
+    if (!r)
+        return;
+    struct insn *i = &r->insns[pc - r->start];
+    w->executed++;
+    if (!(i->flags & INSN_SEEN)) {
+        uint8_t code[DECODE_BYTES] = {0};
+        if (!size || size > 15 || !copy_virtual(m, live_cr3(m), pc, code, size, false))
+            return;
+        *i = decode_instruction(code, (uint8_t)size);
+        i->flags |= INSN_SEEN;
+        if (i->op == OP_MEMORY && i->extra && (i->base != NO_REG || i->index != NO_REG))
+            i->bound = bound_at(w, pc + i->extra);
+        if (i->value == VALUE_STORED && i->source == NO_REG)
+            i->target = bound_at(w, pc + i->length - 4);
+        if (i->op == OP_MEMORY && (i->base == R_RSP || i->base == R_RBP) && i->index != NO_REG) {
+            uint64_t room = stack_room(m, pc, live_reg(m, i->base) + (uint64_t)(int64_t)i->disp, true);
+            i->bound = room > 8 ? RELATIVE | (uint32_t)room : i->bound;
+        }
+    }
+    if (w->pointing | w->unwritten) {
+        if (STACK_OF(live_reg(m, R_RSP)) != w->pointing_stack)
+            w->pointing = w->unwritten = 0;
+        if (w->called)
+            w->unwritten &= (uint16_t)~CALLER_SAVED;
+        w->called = false;
+    }
+    switch (i->op) {
+    case OP_MEMORY:
+    case OP_BIT:
+        look_at_operand(m, i, pc);
+        break;
+    case OP_STRING:
+        look_at_string(m, i, pc);
+        break;
+    case OP_ENTER:
+        if (i->disp > 0 && i->disp < 8192)
+            mark_memory(m, live_reg(m, R_RSP) - (uint64_t)i->disp, (uint64_t)i->disp, UNWRITTEN, true);
+        if (w->storing_stack)
+            forget_frame(w, live_reg(m, R_RSP) - 0x4000, live_reg(m, R_RSP));
+        look_at_stack(m, pc, live_reg(m, R_RSP) - (uint64_t)(int64_t)i->disp);
+        break;
+    case OP_LEAVE:
+        if (i->disp > 0 && i->disp < 8192)
+            mark_memory(m, live_reg(m, R_RSP), (uint64_t)i->disp, UNKNOWN, false);
+        if (w->storing_stack)
+            forget_frame(w, live_reg(m, R_RSP), live_reg(m, R_RSP) + (uint64_t)(int64_t)i->disp);
+        break;
+    case OP_JUMP:
+        w->tail_target = pc + i->length + (uint64_t)(int64_t)i->disp;
+        w->tail_pc = pc;
+        break;
+    default:
+        break;
+    }
+    if (w->unwritten | w->fresh)
+        follow_values(w, i);
+    if (i->pointer)
+        follow(m, i, pc);
+    else if (i->kills)
+        w->pointing &= ~i->kills;
+    if (i->value >= VALUE_LOADED && (w->storing || w->pointing || i->target)) {
+        if (i->value == VALUE_STORED)
+            remember(m, i, pc);
+        else if (i->size == 8)
+            recall(m, i, pc);
+    }
+    if (w->executed == w->stop_at) {
+        m->event = EV_STOPPED;
+        m->api.emu_stop(uc);
+    }
+}

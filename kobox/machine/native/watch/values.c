@@ -1,0 +1,56 @@
+/* Bytes that nobody has written: followed from memory through registers to where they are shown to user space. */
+#include "watch.h"
+
+/*
+ * A register gets what memory holds. If nobody has written that, it may yet be shown to user space (put_user()). A byte of the
+ * kernel's is the pattern's by chance: there must be SURE_RUN of them round it.
+ */
+void look_at_value(struct machine *m, const struct insn *i, uint64_t address)
+{
+    struct watch *w = m->watch;
+    uint64_t pa = physical(m, address), page = pa & ~(PAGE - 1), start = pa, end = pa + i->size;
+    if (pa >= NOT_RAM || end > page + PAGE || w->shadow[pa] != UNWRITTEN)
+        return;
+    for (uint64_t at = start; at < end; at++)
+        if (w->shadow[at] != UNWRITTEN || m->ram[at] != pattern(at))
+            return;
+    while (start > page && end - start < SURE_RUN && w->shadow[start - 1] == UNWRITTEN && m->ram[start - 1] == pattern(start - 1))
+        start--;
+    while (end < page + PAGE && end - start < SURE_RUN && w->shadow[end] == UNWRITTEN && m->ram[end] == pattern(end))
+        end++;
+    if (end - start < SURE_RUN)
+        return;
+    w->fresh = (uint16_t)(1u << i->dest);
+    w->loaded[i->dest].address = address;
+    w->loaded[i->dest].size = i->size;
+    w->pointing_stack = STACK_OF(live_reg(m, R_RSP));
+}
+
+/* Which registers hold unwritten bytes after an instruction. What was calculated with one is not followed. */
+void follow_values(struct watch *w, const struct insn *i)
+{
+    uint16_t made = w->fresh, gone = i->kills;
+    if (gone == CALLER_SAVED) { /* not before it has returned: it may be what shows %rax */
+        w->called = true;
+        return;
+    }
+    if (i->value == VALUE_COPIED && w->unwritten >> i->source & 1) {
+        made = (uint16_t)(1u << i->dest);
+        w->loaded[i->dest] = w->loaded[i->source];
+    }
+    if (i->pointer == POINTER_STEP || i->pointer == POINTER_MOVE)
+        gone |= (uint16_t)(1u << i->dest);
+    w->unwritten = (uint16_t)((w->unwritten & ~gone) | made);
+    w->fresh = 0;
+}
+
+/* %rax goes to user space: whether it holds what nobody has written. */
+void look_at_shown(struct machine *m, uint64_t pc, uint64_t size)
+{
+    struct watch *w = m->watch;
+    if (!(w->unwritten & 1u << R_RAX) || STACK_OF(live_reg(m, R_RSP)) != w->pointing_stack)
+        return;
+    size = size < w->loaded[R_RAX].size ? size : w->loaded[R_RAX].size;
+    report_access(m, REPORT_UNINITIALISED, pc, w->loaded[R_RAX].address, size, INSN_READ, 0);
+    w->trusting = false;
+}

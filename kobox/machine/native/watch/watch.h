@@ -1,0 +1,191 @@
+/*
+ * The watcher of memory: every instruction of the modules that are watched is looked at before it is executed, and so are
+ * the calls that they make into the kernel. What it knows about memory stands in the shadow, one byte for each byte of RAM:
+ *
+ *     0      unknown: memory of the kernel's own, anything goes
+ *     1      belongs to a tracked object, and was written
+ *     2      belongs to a tracked object, and holds what it held when it was allocated
+ *     0x80+  must not be touched: the room round objects, freed objects, gaps between variables
+ *
+ *     module's instruction --UC_HOOK_CODE--> instructions.c: decode once, effective address, shadow --> report
+ *     kernel's function    --block hook----> calls.c: the rule of that function, its arguments, shadow --> report
+ *
+ * A report goes to Python, which knows the objects. Nothing is watched where no range is set, and nothing here changes
+ * what the guest does, but that fresh stack frames and objects are filled with a pattern by which unwritten bytes are known
+ * later, and freed objects with another, by which it is known whether anybody has written there.
+ *
+ *     watch.c          opened, closed; which code is watched
+ *     instructions.c   the hook on watched code
+ *     calls.c          what the kernel's functions do with their arguments
+ *     variables.c      pointers into variables, followed through registers and memory
+ *     values.c         bytes that nobody has written, followed to user space
+ *     quarantine.c     freed objects that must stay as they are
+ *     references.c     who still points to an object
+ *     shadow.c         what is known of memory
+ */
+#ifndef KOBOX_WATCH_H
+#define KOBOX_WATCH_H
+
+#include "../x86_64/cpu.h"
+#include "../x86_64/decode.h"
+
+#define MAX_RANGES 256
+#define TLB_SIZE 1024
+#define SURE_RUN 4
+
+enum shadow { UNKNOWN = 0, WRITTEN_TO = 1, UNWRITTEN = 2, FORBIDDEN = 0x80 };
+enum report { REPORT_SHADOW, REPORT_UNMAPPED, REPORT_USER, REPORT_UNINITIALISED, REPORT_BOUND, REPORT_STACK, REPORT_LOCAL, ASK_LOCAL };
+
+/* `kind`, where the code is, the address, how many bytes from there, INSN_READ or _WRITE, the shadow's byte or bound's number. */
+typedef int (*watch_callback)(int kind, uint64_t pc, uint64_t address, uint64_t size, int access, uint64_t detail);
+
+struct range { uint64_t start, end; struct insn *insns; bool retired; }; /* retired: freed, and perhaps another module's now */
+struct cached_page { uint64_t page, value; const uint8_t *entry; uint64_t physical; };
+struct bound { uint64_t start, end, site; };
+struct room { uint64_t pc, offset, limit; };
+#define ROOMS 1024
+#define MAX_KEPT 1024
+#define STORED 64
+#define RELATIVE 0x80000000u /* in insn.bound: how many bytes from the operand's base on */
+
+/* What a function of the kernel does with the memory that its arguments point to. */
+enum rule_access { RULE_NONE, RULE_READ, RULE_WRITE, RULE_TO_USER, RULE_OBJECT, RULE_VALUE, RULE_MAY_BE_USER = 0x80 };
+enum { /* else the number of the argument */
+    LENGTH_CONSTANT = 8,
+    LENGTH_STRING = 9,
+    LENGTH_FOUND_IN_STRING = 10,  /* up to the byte that the second argument is, or the NUL */
+    LENGTH_COMPARED_STRINGS = 11, /* of the first two arguments, up to where they differ */
+    LENGTH_BOUNDED_STRING = 16,   /* + the number of the argument that bounds it */
+    LENGTH_FOUND = 24,            /* likewise: up to the byte that the second argument is */
+    LENGTH_COMPARED = 32,         /* likewise, as LENGTH_COMPARED_STRINGS */
+};
+struct rule_part { uint8_t access, pointer, length, limit; uint64_t constant; };
+struct rule { uint64_t address; struct rule_part parts[3]; uint8_t copies; };
+
+struct watch {
+    struct range ranges[MAX_RANGES], *last;
+    size_t range_count;
+    uint8_t *shadow;
+    struct cached_page tlb[TLB_SIZE];
+    struct bound *bounds;
+    size_t bound_count;
+    watch_callback report;
+    uc_hook hook;
+    uint64_t low, high;          /* what the hook covers */
+    uint64_t tail_target, tail_pc; /* the jump out of a module that was executed last */
+    bool jumped_here;            /* the function that is being looked at was reached by that jump */
+    uint64_t caller;             /* where the module's code called the function that was reached last */
+    uint64_t repeat_pc, repeat_count;
+    uint64_t executed, stop_at;  /* instructions of the modules; where to stop */
+    uint64_t inside;             /* stack of the task that is in a function which allocates for a module */
+    struct room rooms[ROOMS];    /* what Python has said of variables on the stack */
+    struct pointer { uint64_t start, end; } pointers[16]; /* the variables that registers point into */
+    struct { uint64_t address, size; } loaded[16]; /* the bytes that registers hold, which nobody has written */
+    uint16_t unwritten, fresh;   /* which registers do; which do from this instruction on */
+    bool called;                 /* the instruction before was a call */
+    uint16_t pointing, moved;    /* which registers do; which of them were moved by what only the program knows */
+    struct { uint64_t at, value; struct pointer to; } stored[STORED]; /* such pointers in memory, by where they stand */
+    uint64_t storing, storing_stack; /* which of them there are; which point to a stack: a bit each */
+    uint64_t pointing_stack;     /* of the task whose registers these are */
+    struct kept { uint64_t address, size; } kept[MAX_KEPT]; /* freed, filled and kept, the oldest first */
+    size_t kept_count;
+    uint64_t stack_limit;        /* how deep a stack may be in a module's code; 0: as deep as it likes */
+    bool trusting;               /* a report was answered with: no more of this instruction */
+};
+
+#define STACK_OF(rsp) ((rsp) & ~0x3FFFull)
+#define UNMAPPED (~0ull)
+#define NOT_RAM (~1ull) /* a device's registers, perhaps */
+
+/* ---- shadow.c -------------------------------------------------------------------------------------------------------- */
+uint64_t physical_by_tables(struct machine *m, uint64_t va);
+int report_access(struct machine *m, int kind, uint64_t pc, uint64_t address, uint64_t size, int access, uint64_t detail);
+bool look(struct machine *m, uint64_t pc, uint64_t address, uint64_t size, int access, bool to_user);
+void mark_memory(struct machine *m, uint64_t address, uint64_t size, uint8_t mark, bool with_pattern);
+
+/* Physical address of a kernel address, or one of the above. A cached one is good while its page table entry says what it said. */
+static inline uint64_t physical(struct machine *m, uint64_t va)
+{
+    const struct cached_page *c = &m->watch->tlb[va >> 12 & (TLB_SIZE - 1)];
+    uint64_t value;
+    if (c->page == va >> 12 && c->entry) {
+        memcpy(&value, c->entry, 8);
+        if (value == c->value)
+            return c->physical | (va & (PAGE - 1));
+    }
+    return physical_by_tables(m, va);
+}
+
+/* Whether up to 8 bytes within a page are all of memory that nobody tracks: the usual case. */
+static inline bool is_untracked(struct machine *m, uint64_t address, unsigned size)
+{
+    if (size - 1 > 7 || (address & (PAGE - 1)) > PAGE - 8 || !(address >> 63))
+        return false;
+    uint64_t pa = physical(m, address), word;
+    if (pa >= NOT_RAM)
+        return false;
+    memcpy(&word, m->watch->shadow + pa, 8);
+    return !(word << (64 - 8 * size));
+}
+
+static inline struct range *range_of(struct watch *w, uint64_t address)
+{
+    if (w->last && address >= w->last->start && address < w->last->end)
+        return w->last;
+    for (size_t i = 0; i < w->range_count; i++)
+        if (address >= w->ranges[i].start && address < w->ranges[i].end && !w->ranges[i].retired)
+            return w->last = &w->ranges[i];
+    return NULL;
+}
+
+/* What an unwritten byte of RAM is filled with: by its place in a word, so that a copy of it is known too. */
+static inline uint8_t pattern(uint64_t pa) { return (uint8_t)(0xA75BC993E56D8BF1ull >> 8 * (pa & 7)); }
+
+static inline uint64_t operand(const struct machine *m, const struct insn *i, uint64_t pc)
+{
+    uint64_t address = (uint64_t)(int64_t)i->disp;
+    if (i->flags & INSN_RIP)
+        address += pc + i->length;
+    if (i->base != NO_REG)
+        address += live_reg(m, i->base);
+    if (i->index != NO_REG)
+        address += live_reg(m, i->index) * i->scale;
+    if (i->flags & INSN_GS)
+        address += per_cpu_base(m);
+    return address;
+}
+
+/*
+ * An address that is to be compared with a variable's start: a per-CPU variable is known by its offset in each CPU's part (no
+ * address of the kernel's), and used where this CPU's part is (include/asm-generic/percpu.h, SHIFT_PERCPU_PTR).
+ */
+static inline uint64_t as_known(const struct machine *m, uint64_t start, uint64_t address)
+{
+    return start >> 63 || !(address >> 63) ? address : address - per_cpu_base(m);
+}
+
+/* ---- variables.c --------------------------------------------------------------------------------------------------------- */
+uint64_t stack_room(struct machine *m, uint64_t pc, uint64_t address, bool whole);
+uint32_t bound_at(const struct watch *w, uint64_t site);
+void follow(struct machine *m, const struct insn *i, uint64_t pc);
+void remember(struct machine *m, const struct insn *i, uint64_t pc);
+void recall(struct machine *m, const struct insn *i, uint64_t pc);
+void forget_frame(struct watch *w, uint64_t start, uint64_t end);
+bool stays_inside(struct machine *m, const struct insn *i, uint64_t pc, uint64_t address);
+
+/* ---- values.c ---------------------------------------------------------------------------------------------------------------- */
+void look_at_value(struct machine *m, const struct insn *i, uint64_t address);
+void follow_values(struct watch *w, const struct insn *i);
+void look_at_shown(struct machine *m, uint64_t pc, uint64_t size);
+
+/* ---- instructions.c -------------------------------------------------------------------------------------------------------- */
+void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user);
+
+/* ---- calls.c ------------------------------------------------------------------------------------------------------------------ */
+void watch_arrives(struct machine *m);
+void watch_reached(struct machine *m, struct rule *rule);
+bool watch_called_from_module(struct machine *m);
+bool watch_tracks(struct machine *m, int argument);
+bool watch_inside(struct machine *m);
+
+#endif

@@ -1,0 +1,95 @@
+/*
+ * The x86-64 CPU: where CPUX86State (qemu/target/i386/cpu.h) keeps what Unicorn's API does not reach, or reaches slowly, and what
+ * the files of this directory offer.
+ */
+#ifndef KOBOX_X86_64_CPU_H
+#define KOBOX_X86_64_CPU_H
+
+#include "../machine.h"
+
+#include <unicorn/x86.h>
+
+#define MODULES 0xFFFFFFFFC0000000ull /* where the kernel puts modules (Documentation/arch/x86/x86_64/mm.rst) */
+#define HYPERCALL 0x6B6F626Fu         /* "kobo" in EAX, CPUID, ring 3 */
+#define TSC_HZ 1000000000ull          /* one TSC tick is one virtual nanosecond */
+
+/* Offsets in CPUX86State, all relative to its first field, regs[0] (RAX). */
+enum {
+    AT_REGS = 0, AT_EIP = 128, AT_HFLAGS = 176, AT_SEGS = 184, AT_TR = 352, AT_GDT = 376, AT_IDT = 400,
+    AT_CR = 424, AT_ERROR_CODE = 5384, AT_IS_INT = 5388, AT_OLD_EXCEPTION = 5496,
+};
+struct segment { uint32_t selector, pad; uint64_t base; uint32_t limit, flags; };
+enum { SEG_CS = 1, SEG_SS = 2, SEG_FS = 4, SEG_GS = 5 };
+enum { HF_CPL = 3, HF_INHIBIT_IRQ = 1 << 3, HF_CS32 = 1 << 4, HF_SS32 = 1 << 5, HF_ADDSEG = 1 << 6, HF_CS64 = 1 << 15 };
+enum { R_RAX, R_RCX, R_RDX, R_RBX, R_RSP, R_RBP, R_RSI, R_RDI, R_R8, R_R9, R_R10, R_R11, R_R12, R_R13, R_R14, R_R15 };
+#define CODE64_FLAGS (1u << 23 | 1u << 21 | 1u << 15 | 1u << 12 | 1u << 11 | 1u << 9 | 1u << 8)
+#define DATA_FLAGS (1u << 23 | 1u << 22 | 1u << 15 | 1u << 12 | 1u << 9 | 1u << 8)
+#define FLAG_TF 0x100u
+#define FLAG_IF 0x200u
+#define FLAG_DF 0x400u
+#define FLAG_NT 0x4000u
+#define FLAG_RF 0x10000u
+#define FLAG_VM 0x20000u
+
+#define PTE_P 1ull
+#define PTE_W 2ull
+#define PTE_D 0x40ull
+#define PTE_PS 0x80ull
+#define PTE_ADDRESS 0x000FFFFFFFFFF000ull
+
+/* ---- the CPU's state, live (m->cpu) or a copy of it (m->env) -------------------------------------------------- */
+static inline uint64_t *at64(uint8_t *state, size_t at) { return (uint64_t *)(state + at); }
+static inline uint32_t *at32(uint8_t *state, size_t at) { return (uint32_t *)(state + at); }
+static inline struct segment *segment_at(uint8_t *state, int n) { return (struct segment *)(state + AT_SEGS) + n; }
+
+static inline uint64_t live64(const struct machine *m, size_t at) { return *(const uint64_t *)(m->cpu + at); }
+static inline uint64_t live_reg(const struct machine *m, int n) { return live64(m, AT_REGS + 8 * (size_t)n); }
+static inline uint64_t live_cr3(const struct machine *m) { return live64(m, AT_CR + 24); }
+static inline unsigned live_cpl(const struct machine *m) { return live64(m, AT_HFLAGS) & HF_CPL; }
+static inline uint64_t per_cpu_base(const struct machine *m)
+{
+    return ((const struct segment *)(m->cpu + AT_SEGS))[SEG_GS].base;
+}
+
+/* The arguments of a function of the kernel (System V ABI), the first of them 0. */
+#define ARGUMENTS 6
+static inline uint64_t live_argument(const struct machine *m, unsigned n)
+{
+    static const uint8_t order[ARGUMENTS] = {R_RDI, R_RSI, R_RDX, R_RCX, R_R8, R_R9};
+    return n < ARGUMENTS ? live_reg(m, order[n]) : 0;
+}
+
+/* ---- cpu_state.c ------------------------------------------------------------------------------------------------- */
+bool calibrate(struct machine *m);
+void env_load(struct machine *m);
+void env_store(struct machine *m);
+uint64_t read_reg(struct machine *m, int id);
+void write_reg(struct machine *m, int id, uint64_t value);
+/* Do `action` with the CPU in ring 0 and paging off, and put the CPU back to what it was. */
+void with_paging_off(struct machine *m, void (*action)(struct machine *m));
+/* Do `action`, and put the CPU back to what it was. */
+void with_cpu_kept(struct machine *m, void (*action)(struct machine *m));
+
+/* ---- page_walk.c -------------------------------------------------------------------------------------------------- */
+enum access { READ, WRITE, WRITTEN };
+const uint8_t *page_entry(const struct machine *m, uint64_t cr3, uint64_t va, int *shift, bool *writable);
+uint64_t walk(const struct machine *m, uint64_t cr3, uint64_t va, enum access access);
+bool copy_virtual(struct machine *m, uint64_t cr3, uint64_t va, void *data, uint64_t n, bool write);
+
+/* ---- exceptions.c, syscall.c, cpuid.c, tsc.c, io_ports.c: the hooks on the CPU -------------------------------------------- */
+void deliver(struct machine *m, int vector, bool has_error, uint32_t error);
+void enter_ring0(struct machine *m, uint16_t cs, uint16_t ss, uint32_t ss_flags);
+void on_exception(uc_engine *uc, uint32_t vector, void *user);
+bool on_invalid(uc_engine *uc, void *user);
+void on_syscall(uc_engine *uc, void *user);
+int on_cpuid(uc_engine *uc, void *user);
+int on_rdtsc(uc_engine *uc, void *user);
+int on_rdtscp(uc_engine *uc, void *user);
+uint32_t on_port_read(uc_engine *uc, uint32_t port, int size, void *user);
+void on_port_write(uc_engine *uc, uint32_t port, int size, uint32_t value, void *user);
+bool deliver_denied(struct machine *m);
+
+/* ---- string_instructions.c -------------------------------------------------------------------------------------------------- */
+void run_string_instruction(struct machine *m, uint64_t address);
+
+#endif

@@ -1,0 +1,122 @@
+/*
+ * The CPU's state as Unicorn keeps it, CPUX86State: found in the context blob and in the CPU itself, verified, read and written.
+ */
+#include "cpu.h"
+
+#include <sys/uio.h>
+#include <unistd.h>
+
+uint64_t read_reg(struct machine *m, int id)
+{
+    uint64_t value = 0;
+    m->api.reg_read(m->uc, id, &value);
+    return value;
+}
+
+void write_reg(struct machine *m, int id, uint64_t value) { m->api.reg_write(m->uc, id, &value); }
+
+void env_load(struct machine *m) { m->api.context_save(m->uc, m->context); }
+void env_store(struct machine *m) { m->api.context_restore(m->uc, m->context); }
+
+void with_cpu_kept(struct machine *m, void (*action)(struct machine *))
+{
+    env_load(m);
+    memcpy(m->saved, m->env, m->env_size);
+    action(m);
+    memcpy(m->env, m->saved, m->env_size);
+    env_store(m);
+}
+
+void with_paging_off(struct machine *m, void (*action)(struct machine *))
+{
+    env_load(m);
+    memcpy(m->saved, m->env, m->env_size);
+    *at64(m->env, AT_CR) &= ~0x80000000ull;
+    *at32(m->env, AT_HFLAGS) &= ~(uint32_t)HF_CPL;
+    env_store(m);
+    m->api.ctl(m->uc, UC_CTL_WRITE(UC_CTL_TLB_FLUSH, 0));
+    action(m);
+    memcpy(m->env, m->saved, m->env_size);
+    env_store(m);
+    m->api.ctl(m->uc, UC_CTL_WRITE(UC_CTL_TLB_FLUSH, 0));
+}
+
+/* ---- where the state is --------------------------------------------------------------------------------------------- */
+enum { ENGINE = 4096, OBJECT = 1 << 17 }; /* how much is looked at of uc_engine, and of what may be the CPU object */
+
+/* Copy this process's own memory as far as it is mapped: the kernel takes each stretch, a page here, wholly or not at all. */
+static size_t peek(const uint8_t *from, uint8_t *to, size_t size)
+{
+    struct iovec local = {to, size}, remote[OBJECT / PAGE + 1];
+    size_t count = 0;
+    for (size_t done = 0; done < size; count++) {
+        size_t piece = PAGE - ((uintptr_t)(from + done) & (PAGE - 1));
+        remote[count] = (struct iovec){(void *)(from + done), piece < size - done ? piece : size - done};
+        done += remote[count].iov_len;
+    }
+    ssize_t copied = process_vm_readv(getpid(), &local, 1, remote, count, 0);
+    return copied < 0 ? 0 : (size_t)copied;
+}
+
+static uint64_t word_at(const uint8_t *at)
+{
+    uint64_t word;
+    memcpy(&word, at, 8);
+    return word;
+}
+
+/*
+ * Find the CPU's own CPUX86State: the first fields of uc_engine hold a pointer to the CPU object, and that holds it. Memory
+ * is looked at through the kernel, which says where none is; a second marker tells the CPU from copies of its state.
+ */
+static bool find_cpu(struct machine *m, uint64_t marker, uint64_t ip)
+{
+    static const uint64_t second = 0x0807060504030201ull;
+    uint8_t engine[ENGINE], *object = malloc(OBJECT);
+    size_t size = peek((const uint8_t *)m->uc, engine, ENGINE);
+    for (size_t n = 0; object && !m->cpu && n + 8 <= size; n += 8) {
+        uint64_t candidate = word_at(engine + n);
+        if (candidate < 1 << 16 || candidate >> 47 || candidate & 15)
+            continue;
+        size_t got = peek((const uint8_t *)candidate, object, OBJECT);
+        for (size_t at = 0; !m->cpu && at + AT_OLD_EXCEPTION + 8 <= got; at += 8)
+            if (word_at(object + at) == marker && word_at(object + at + AT_EIP) == ip &&
+                !memcmp(object + at + AT_SEGS, m->env + AT_SEGS, AT_ERROR_CODE - AT_SEGS)) {
+                write_reg(m, UC_X86_REG_RAX, second);
+                if (word_at((uint8_t *)candidate + at) == second)
+                    m->cpu = (uint8_t *)candidate + at;
+                write_reg(m, UC_X86_REG_RAX, m->cpu ? 0 : marker);
+            }
+    }
+    free(object);
+    return m->cpu;
+}
+
+/* Find CPUX86State in the context blob by a marker in RAX, and verify the fields after it that are reached directly. */
+bool calibrate(struct machine *m)
+{
+    static const uint64_t marker = 0x1122334455667788ull, ip = 0x00007A7A12345678ull, cr2 = 0x99AABBCCDDEE1234ull;
+    uc_x86_mmr idt = {.base = 0x123456789000ull, .limit = 0xABC};
+    if (m->api.context_alloc(m->uc, &m->context) != UC_ERR_OK)
+        return false;
+    write_reg(m, UC_X86_REG_RAX, marker);
+    write_reg(m, UC_X86_REG_RIP, ip);
+    write_reg(m, UC_X86_REG_CR2, cr2);
+    m->api.reg_write(m->uc, UC_X86_REG_IDTR, &idt);
+    env_load(m);
+    size_t size = m->api.context_size(m->uc);
+    for (size_t at = 0; at + AT_OLD_EXCEPTION + 4 < size && at < 256; at += 8) {
+        m->env = (uint8_t *)m->context + at;
+        if (*at64(m->env, AT_REGS) != marker)
+            continue;
+        m->env_size = size - at;
+        m->offender = malloc(m->env_size);
+        m->saved = malloc(m->env_size);
+        if (!m->offender || !m->saved)
+            return false;
+        if (*at64(m->env, AT_EIP) != ip || *at64(m->env, AT_CR + 16) != cr2 || *at64(m->env, AT_IDT + 8) != idt.base)
+            return false;
+        return find_cpu(m, marker, ip);
+    }
+    return false;
+}

@@ -1,0 +1,86 @@
+/* Registers and virtual memory as Python sees them, and the CPU at the start of a kernel. */
+#include "cpu.h"
+
+/* 0-15 RAX RCX RDX RBX RSP RBP RSI RDI R8-R15, 16 RIP, 17 RFLAGS, 18 CR0, 19 CR2, 20 CR3, 21 CR4, 22 CS, 23 SS, 24 GS base,
+ * 25 FS base, 26 CPL */
+EXPORT void kobox_registers(struct machine *m, uint64_t *out)
+{
+    const struct segment *segs = (const struct segment *)(m->cpu + AT_SEGS);
+    memcpy(out, m->cpu + AT_REGS, 128);
+    out[16] = read_reg(m, UC_X86_REG_RIP);
+    out[17] = read_reg(m, UC_X86_REG_EFLAGS) & 0xFFFFFFFF;
+    out[18] = live64(m, AT_CR);
+    out[19] = live64(m, AT_CR + 16);
+    out[20] = live64(m, AT_CR + 24);
+    out[21] = live64(m, AT_CR + 32);
+    out[22] = segs[SEG_CS].selector;
+    out[23] = segs[SEG_SS].selector;
+    out[24] = segs[SEG_GS].base;
+    out[25] = segs[SEG_FS].base;
+    out[26] = live_cpl(m);
+}
+
+static const int register_ids[18] = {
+    UC_X86_REG_RAX, UC_X86_REG_RCX, UC_X86_REG_RDX, UC_X86_REG_RBX, UC_X86_REG_RSP, UC_X86_REG_RBP, UC_X86_REG_RSI,
+    UC_X86_REG_RDI, UC_X86_REG_R8, UC_X86_REG_R9, UC_X86_REG_R10, UC_X86_REG_R11, UC_X86_REG_R12, UC_X86_REG_R13,
+    UC_X86_REG_R14, UC_X86_REG_R15, UC_X86_REG_RIP, UC_X86_REG_FS_BASE,
+};
+
+#define REGISTERS ((int)(sizeof register_ids / sizeof *register_ids))
+
+EXPORT uint64_t kobox_register(struct machine *m, int n) { return read_reg(m, register_ids[n]); }
+
+EXPORT void kobox_set_register(struct machine *m, int n, uint64_t value)
+{
+    if (n < 0 || n >= REGISTERS)
+        return;
+    write_reg(m, register_ids[n], value);
+    if (n == 16)
+        m->pc = value;
+}
+
+EXPORT uint64_t kobox_translate(struct machine *m, uint64_t va, int write)
+{
+    return walk(m, read_reg(m, UC_X86_REG_CR3), va, write ? WRITE : READ);
+}
+
+EXPORT int kobox_copy(struct machine *m, uint64_t va, void *data, uint64_t n, int write)
+{
+    return copy_virtual(m, live_cr3(m), va, data, n, write);
+}
+
+EXPORT int kobox_copy_space(struct machine *m, uint64_t cr3, uint64_t va, void *data, uint64_t n, int write)
+{
+    return copy_virtual(m, cr3, va, data, n, write);
+}
+
+EXPORT uint8_t *kobox_ram(struct machine *m) { return m->ram; }
+EXPORT uint64_t kobox_cr3(struct machine *m) { return read_reg(m, UC_X86_REG_CR3); }
+
+EXPORT void kobox_statistics(struct machine *m, uint64_t *out)
+{
+    memcpy(out, m->dev.exceptions, sizeof m->dev.exceptions);
+    out[32] = m->dev.interrupts;
+    out[33] = m->dev.syscalls;
+    out[34] = m->blocks;
+}
+
+/* The CPU as the 64-bit boot protocol wants it: long mode, paging on, flat segments, RSI at the zero page. */
+EXPORT void kobox_start_at(struct machine *m, uint64_t entry, uint64_t zero_page, uint64_t gdt, uint64_t cr3)
+{
+    uc_x86_mmr table = {.base = gdt, .limit = 39};
+    uc_x86_msr efer = {.rid = 0xC0000080, .value = 0xD00};
+    m->api.reg_write(m->uc, UC_X86_REG_GDTR, &table);
+    write_reg(m, UC_X86_REG_CR3, cr3);
+    write_reg(m, UC_X86_REG_CR4, 0x620);
+    m->api.reg_write(m->uc, UC_X86_REG_MSR, &efer);
+    write_reg(m, UC_X86_REG_CR0, 0x80050033);
+    write_reg(m, UC_X86_REG_DS, 0x18);
+    write_reg(m, UC_X86_REG_ES, 0x18);
+    write_reg(m, UC_X86_REG_SS, 0x18);
+    write_reg(m, UC_X86_REG_CS, 0x10);
+    write_reg(m, UC_X86_REG_RSI, zero_page);
+    write_reg(m, UC_X86_REG_EFLAGS, 2);
+    write_reg(m, UC_X86_REG_RIP, entry);
+    m->pc = entry;
+}

@@ -1,0 +1,58 @@
+"""How the files of the native cores meet: a file calls only files below it, and no two call each other in a circle."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+CORES = {"machine": ROOT / "kobox" / "machine" / "native", "kmod": ROOT / "kobox" / "kmod" / "native"}
+
+
+@pytest.fixture(scope="module", params=sorted(CORES))
+def calls(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """File -> the files that define what it uses, of one core: by the symbol tables of its object files."""
+    if shutil.which("nm") is None:
+        pytest.fail("nm is missing (Debian: apt-get install binutils)")
+    core, objects = CORES[request.param], tmp_path_factory.mktemp("objects")
+    spec = importlib.util.find_spec("unicorn")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    headers = Path(spec.submodule_search_locations[0], "include")
+    defined: dict[str, str] = {}
+    wanted: dict[str, set[str]] = {}
+    for source in sorted(core.rglob("*.c")):
+        name = source.relative_to(core).as_posix()
+        made = objects / name.replace("/", "_")
+        subprocess.run(["cc", "-std=c11", "-c", "-w", "-isystem", headers, "-o", made, source], check=True)
+        table = subprocess.run(["nm", made], capture_output=True, text=True, check=True).stdout
+        symbols = re.findall(r"^[0-9a-f ]{16} ([A-Z]) (\w+)$", table, re.MULTILINE)
+        wanted[name] = {symbol for kind, symbol in symbols if kind == "U"}
+        defined.update((symbol, name) for kind, symbol in symbols if kind != "U")
+    return {name: {defined[symbol] for symbol in symbols if symbol in defined} for name, symbols in wanted.items()}
+
+
+def test_no_files_call_each_other_in_a_circle(calls: dict[str, set[str]]) -> None:
+    left = dict(calls)
+    while left:
+        lowest = [name for name, used in left.items() if not used & left.keys()]
+        assert lowest, f"a circle among {sorted(left)}: {left}"
+        for name in lowest:
+            del left[name]
+
+
+def test_the_files_of_a_processor_stand_apart() -> None:
+    """What is x86's is in a directory of its own: only these files outside of it may include its header."""
+    core = CORES["machine"]
+    mixed = {"blocks.c", "checkpoint.c", "code_cache.c", "machine.c", "pc.c", "probes.c", "watch/watch.h"}
+    found = {
+        path.relative_to(core).as_posix()
+        for path in core.rglob("*.[ch]")
+        if "x86_64" not in path.parts and "x86_64/" in "".join(re.findall(r"#include .*", path.read_text()))
+    }
+    assert found == mixed
