@@ -7,7 +7,7 @@ sleeps long.
 A place for a virtio device is LNRO0005 (drivers/virtio/virtio_mmio.c): a page of registers and the interrupt that all
 of them share. Whether something is plugged in there, the registers say.
 
-Source: ACPI specification 6.4, chapters 5.2, 6.4 and 20.2. Ports PM1_EVENT and PM1_CONTROL belong to `core.c`.
+Source: ACPI specification 6.4, chapters 5.2, 6.4 and 20.2. Ports PM1_EVENT and PM1_CONTROL belong to `native/pc_ports.c`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import struct
 
 RSDP = 0xE0000
-DEVICES, DEVICE_SLOTS, DEVICE_IRQ = 0xFEA00000, 16, 5  # as in core.c
+DEVICES, DEVICE_SLOTS, DEVICE_IRQ = 0xFEA00000, 16, 5  # as in native/machine.h
 PM1_EVENT, PM1_CONTROL, SCI = 0x600, 0x604, 9
 _TABLES = RSDP + 0x40
 

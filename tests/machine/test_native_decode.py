@@ -1,4 +1,4 @@
-"""The watcher's decoder (kobox/machine/native/decode.h) beside a disassembler that was made by others: over all
+"""The watcher's decoder (kobox/machine/native/x86_64/decode.c) beside a disassembler that was made by others: over all
 instructions of real modules, which of them touch memory, where, how much of it, and whether they read or write."""
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NAMES = "RAX RCX RDX RBX RSP RBP RSI RDI R8 R9 R10 R11 R12 R13 R14 R15"
 REGISTERS = {getattr(Register, name): name.lower() for name in _NAMES.split()}
 READS = {OpAccess.READ, OpAccess.COND_READ, OpAccess.READ_WRITE, OpAccess.READ_COND_WRITE}
 WRITES = {OpAccess.WRITE, OpAccess.COND_WRITE, OpAccess.READ_WRITE, OpAccess.READ_COND_WRITE}
-# Instructions of processors with AVX (the box's has none), and those that save and control the FPU: see decode.h.
+# Instructions of processors with AVX (the box's has none), and those that save and control the FPU: see decode.c.
 LEFT_OUT = ("v", "fx", "xsave", "xrstor", "fn", "fld", "fst", "fild", "fist")
 _SHF_EXECINSTR, _SHT_PROGBITS = 4, 1
 

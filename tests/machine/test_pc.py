@@ -10,7 +10,7 @@ from kobox.box.boot.bare_boot import boot
 from kobox.box.box import Box
 from kobox.errors import KernelImageError, KoboxError
 from kobox.images.store import KernelImage
-from kobox.images.vmlinux import Segment, Vmlinux, extract_vmlinux, parse_vmlinux, setup_header
+from kobox.images.vmlinux import ElfSegment, Vmlinux, extract_vmlinux, parse_vmlinux, setup_header
 from kobox.machine.native_core import Event
 from kobox.machine.pc import Machine, MachineClosedError
 
@@ -21,7 +21,7 @@ RAM = 64 << 20
 def machine_with(code: bytes) -> Machine:
     """A machine that is about to run these bytes in 64-bit mode."""
     machine = Machine(RAM)
-    kernel = Vmlinux(ENTRY, (Segment(ENTRY, memoryview(code), 1 << 20),))
+    kernel = Vmlinux(ENTRY, (ElfSegment(ENTRY, memoryview(code), 1 << 20),))
     machine.load_linux(kernel, bytes(4096), b"initramfs", "a command line")
     return machine
 
