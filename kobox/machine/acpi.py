@@ -7,7 +7,7 @@ sleeps long.
 A place for a virtio device is LNRO0005 (drivers/virtio/virtio_mmio.c): a page of registers and the interrupt that all
 of them share. Whether something is plugged in there, the registers say.
 
-Source: ACPI specification 6.4, chapters 5.2, 6.4 and 20.2. Ports PM1_EVENT and PM1_CONTROL belong to `native/pc_ports.c`.
+Source: ACPI specification 6.4, chapters 5.2, 6.4 and 20.2. The ports PM1_EVENT and PM1_CONTROL: native/pc_ports.c.
 """
 
 from __future__ import annotations

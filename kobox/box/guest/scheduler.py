@@ -166,7 +166,7 @@ class Processes:
         self.space = self._machine.address_space
 
     def arguments(self) -> list[str]:
-        """The command line of the program that made the hypercall, which has just begun and keeps its first stack pointer."""
+        """The command line of the program that made the hypercall, which has just begun and keeps its first stack."""
         read, at = self._machine.read, self._machine.register(self.arch.init.first_stack)
         count = u64(read(at, 8))
         pointers = struct.unpack(f"<{min(count, 64)}Q", read(at + 8, 8 * min(count, 64)))
@@ -614,7 +614,7 @@ class Processes:
             self._park(process)
 
     def _last_result(self) -> int:
-        """What the last call of who is at the doorbell returned, unsigned."""
+        """What the last call of the process in hand returned, unsigned."""
         return self._machine.register(self.arch.init.last_result)
 
     def _serve(self, space: int) -> None:
