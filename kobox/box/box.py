@@ -12,6 +12,7 @@ calls (`processes.py`); Python gives them their registers.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 from kobox.arch.arch import Arch
 from kobox.arch.unwind import KernelView, Unwinder
 from kobox.box.boot import snapshots
+from kobox.box.guest.answers import MOST_NAMES, answered, written
 from kobox.box.guest.files import BoxPath, open_file, parse_dirents
 from kobox.box.guest.ftrace_speedup import Loading, module_bytes, module_name
 from kobox.box.guest.heap import Arena
@@ -332,10 +334,13 @@ class Box(Kernel):
         bringing.copy_in(self, source, target)
 
     def copy_out(self, source: str, target: str | os.PathLike[str]) -> None:
-        """Copy a file or a directory tree of the box to this machine."""
-        from kobox.box.guest import host_copy as bringing
+        """Copy a file or a directory tree of the box to this machine: to `target`, or into it where it is a directory.
 
-        bringing.copy_out(self, source, target)
+        The box is not trusted: see `kobox.box.guest.copy_out`. Raises `BoxError` for an answer that is impossible.
+        """
+        from kobox.box.guest.copy_out import copy_out
+
+        copy_out(self, source, target)
 
     # -- files --------------------------------------------------------------------------------------------------
 
@@ -356,7 +361,7 @@ class Box(Kernel):
         with self.open(path, "wb") as file:
             view = memoryview(data)
             while len(view):
-                view = view[file.write(view) :]
+                view = view[written(file.write(view), len(view)) :]
 
     def listdir(self, path: str) -> list[str]:
         return self.list_until(path, None)
@@ -368,7 +373,9 @@ class Box(Kernel):
         buffer = bytearray(1 << 15 if last is None else 512)
         try:
             while count := self.syscall("getdents64", fd, buffer, len(buffer)):
-                for name in parse_dirents(bytes(buffer[:count])):
+                for name in parse_dirents(bytes(buffer[: answered(count, len(buffer))]), path):
+                    if len(names) >= MOST_NAMES:
+                        raise OSError(errno.E2BIG, f"getdents64: more than {MOST_NAMES} names", path)
                     if last is not None and last(name):
                         return names
                     names.append(name)
@@ -383,7 +390,8 @@ class Box(Kernel):
 
     def readlink(self, path: str) -> str:
         buffer = bytearray(4096)
-        return os.fsdecode(bytes(buffer[: self.syscall("readlink", path, buffer, len(buffer))]))
+        count = answered(self.syscall("readlink", path, buffer, len(buffer)), len(buffer), path)
+        return os.fsdecode(bytes(buffer[:count]))
 
     def mkdir(self, path: str, mode: int = 0o777) -> None:
         """mkdir(2)."""

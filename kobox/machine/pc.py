@@ -332,8 +332,11 @@ class Machine:
     def read(self, address: int, size: int, space: int | None = None) -> bytes:
         """Read virtual memory, of the current address space or that of `space`.
 
-        Raises `ValueError` when part of it is not mapped.
+        Raises `ValueError` when part of it is not mapped, or when it is more than all RAM: a guest may have said how
+        much it is, and nothing is allocated by its word.
         """
+        if not 0 <= size <= self.ram_size:
+            raise ValueError(f"{size} bytes at {address:#x}: RAM has {self.ram_size}")
         if size <= PAGE:  # by far the most: no new buffer for these
             if self._copy(address, self._scratch_at, size, 0, space):
                 return bytes(self._scratch[:size])

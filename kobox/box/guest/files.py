@@ -5,6 +5,7 @@ Nothing is buffered here: a `read(n)` of a binary file is one read(2), a `write(
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import select
@@ -13,6 +14,7 @@ import struct
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
+from kobox.box.guest.answers import MOST_READ, answered, is_file_name
 from kobox.ko.binary import c_string
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ class BoxFile(io.RawIOBase):
             count = self._box.syscall("read", self.fileno(), data, len(data))
         except BlockingIOError:
             return None
-        view[:count] = data[:count]
+        view[:count] = data[: answered(count, len(data), self.name)]
         return count
 
     def write(self, data: Any) -> int | None:
@@ -81,7 +83,9 @@ class BoxFile(io.RawIOBase):
         out = bytearray()
         chunk = bytearray(_CHUNK)
         while count := self._box.syscall("read", self.fileno(), chunk, len(chunk)):
-            out += chunk[:count]
+            out += chunk[: answered(count, len(chunk), self.name)]
+            if len(out) > MOST_READ:
+                raise OSError(errno.EFBIG, f"more than {MOST_READ} bytes; read it in pieces", self.name)
         return bytes(out)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -108,7 +112,8 @@ class BoxFile(io.RawIOBase):
     def pread(self, size: int, offset: int) -> bytes:
         """Read at an offset; the file position stays."""
         data = bytearray(size)
-        return bytes(data[: self._box.syscall("pread64", self.fileno(), data, size, offset)])
+        count = self._box.syscall("pread64", self.fileno(), data, size, offset)
+        return bytes(data[: answered(count, size, self.name)])
 
     def pwrite(self, data: bytes, offset: int) -> int:
         """Write at an offset; the file position stays."""
@@ -344,12 +349,20 @@ def open_file(box: Box, path: str, mode: str, flags: int, permissions: int) -> I
     return io.TextIOWrapper(buffered, encoding="utf-8", errors="surrogateescape", write_through=True)
 
 
-def parse_dirents(data: bytes) -> Iterator[str]:
-    """Names in what getdents64(2) gives: { u64 ino; s64 off; u16 reclen; u8 type; char name[] }."""
+def parse_dirents(data: bytes, path: str | None = None) -> Iterator[str]:
+    """Names in what getdents64(2) gives: { u64 ino; s64 off; u16 reclen; u8 type; char name[] }.
+
+    Raises `OSError` (EIO) for what no kernel answers: a length that leads nowhere, a name that is none
+    (verify_dirent_name() in fs/readdir.c).
+    """
     at = 0
     while at < len(data):
-        (length,) = struct.unpack_from("<H", data, at + 16)
+        length = int.from_bytes(data[at + 16 : at + 18], "little")
+        if length < 20 or at + length > len(data):
+            raise OSError(errno.EIO, f"the box lists an entry of {length} bytes", path)
         name = c_string(data[at + 19 : at + length]).decode(errors="surrogateescape")
         if name not in (".", ".."):
+            if not is_file_name(name):
+                raise OSError(errno.EIO, f"the box lists {name[:300]!r}, which is no file name", path)
             yield name
         at += length

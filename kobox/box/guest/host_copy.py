@@ -13,6 +13,7 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
+from kobox.box.guest.answers import written
 from kobox.errors import ProgramError
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def copy_file(box: Box, source: str, target: str) -> None:
         try:
             while chunk := file.read(_CHUNK):
                 while chunk:
-                    chunk = chunk[box.syscall("write", fd, chunk, len(chunk)) :]
+                    chunk = chunk[written(box.syscall("write", fd, chunk, len(chunk)), len(chunk)) :]
             box.syscall("fchmod", fd, stat.S_IMODE(facts.st_mode))
         finally:
             if box.alive:
@@ -162,37 +163,3 @@ def make_directories(box: Box, path: str) -> None:
         at = f"{at}/{part}"
         with suppress(FileExistsError):
             box.mkdir(at, 0o755)
-
-
-def copy_out(box: Box, source: str, target: str | os.PathLike[str]) -> None:
-    """Copy a file or a directory tree of the box to this machine: see `Box.copy_out`."""
-    target = os.fspath(target)
-    if os.path.isdir(target):
-        target = os.path.join(target, os.path.basename(source.rstrip("/")))
-    _copy_out(box, source, target)
-
-
-def _copy_out(box: Box, source: str, target: str) -> None:
-    facts = box.stat(source, follow_symlinks=False)
-    if stat.S_ISLNK(facts.st_mode):
-        with suppress(FileExistsError):
-            os.symlink(box.readlink(source), target)
-    elif stat.S_ISDIR(facts.st_mode):
-        os.makedirs(target, exist_ok=True)
-        for name in box.listdir(source):
-            if name not in (".", ".."):
-                _copy_out(box, f"{source.rstrip('/')}/{name}", os.path.join(target, name))
-    elif stat.S_ISREG(facts.st_mode):
-        aside = f"{target}.{os.getpid()}.tmp"
-        try:
-            with box.open(source, "rb") as inside, open(aside, "wb") as outside:
-                while data := inside.read(_CHUNK):
-                    outside.write(data)
-                outside.flush()
-                os.fsync(outside.fileno())
-            os.chmod(aside, stat.S_IMODE(facts.st_mode) & 0o777)
-            os.replace(aside, target)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(aside)
-            raise

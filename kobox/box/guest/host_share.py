@@ -106,7 +106,7 @@ class Server:
                 break
             if count < _IN.size:
                 continue
-            reply = self.answer(helper.get(count))
+            reply = self.answer(helper.get(min(count, _BUFFER)))
             if reply:
                 helper.put(reply)
                 self._phase = "write"
@@ -124,10 +124,9 @@ class Server:
             return b""
         try:
             body = self._answer(code, node, request[_IN.size :])
-        except (OSError, ValueError) as error:
-            number = error.errno if isinstance(error, OSError) and error.errno else errno.EIO
-            return struct.pack("<IiQ", 16, -number, unique)
-        except (struct.error, IndexError):
+        except OSError as error:
+            return struct.pack("<IiQ", 16, -(error.errno or errno.EIO), unique)
+        except (ValueError, OverflowError, IndexError, struct.error):  # a forged name, offset, length
             return struct.pack("<IiQ", 16, -errno.EINVAL, unique)
         return struct.pack("<IiQ", 16 + len(body), 0, unique) + body
 

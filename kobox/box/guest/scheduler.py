@@ -518,7 +518,7 @@ class Processes:
         if fd < 0:
             return []
         size = self.call(init, "read", (fd, _SCRATCH, 512), limits)
-        text = self._machine.read(_SCRATCH, max(size, 0), self.space).decode(errors="replace")
+        text = self._machine.read(_SCRATCH, min(max(size, 0), 512), self.space).decode(errors="replace")
         self.call(init, "close", (fd,), limits)
         lines = text.splitlines()[: -1 if size == 512 else None]
         return [line.partition("] ")[2] for line in lines]

@@ -164,7 +164,7 @@ class Output:
                 self.ended = True
                 yield "close", (self._fd,)
                 break
-            data = helper.get(count)
+            data = helper.get(min(count, _CHUNK))
             if self._sink is not None:
                 self._sink(data)
             else:
