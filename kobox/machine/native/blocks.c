@@ -6,25 +6,10 @@
  */
 #include "x86_64/cpu.h"
 
-static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user)
-{
-    (void)size;
-    struct machine *m = user;
-    if (--m->budget < 0) {
-        m->api.emu_stop(uc); /* and on going on, this block is met again */
-        m->last_block = address;
-        return;
-    }
-    if (address == m->last_block && address != m->plain_loop)
-        run_string_instruction(m, address);
-    m->last_block = address;
-    if (maybe_probed(m, address))
-        reach_probe(m, address);
-}
-
 /* A probe at what was thought to be the start of a block lies inside this one: it gets a hook of its own. */
-static void look_for_probes_inside(struct machine *m, uint64_t pc, uint64_t size)
+static bool hook_probes_inside(struct machine *m, uint64_t pc, uint64_t size)
 {
+    bool any = false;
     for (uint64_t at = pc + 1; at < pc + size; at++) {
         struct probe *p = maybe_probed(m, at) ? find_probe(m, at) : NULL;
         if (!p || p->hooked)
@@ -33,21 +18,55 @@ static void look_for_probes_inside(struct machine *m, uint64_t pc, uint64_t size
         m->in_callback = true; /* the CPU is at work on a translation: its state must not be swapped now */
         hook_probe(m, p);
         m->in_callback = before;
+        any = true;
     }
+    return any;
 }
 
 /* Remember which pages of RAM code was translated from: a restore must drop those translations, and only those. */
-static void on_new_code(uc_engine *uc, uc_tb *made, uc_tb *before, void *user)
+static bool meet_code(struct machine *m, uint64_t pc, uint64_t size)
 {
-    (void)uc, (void)before;
-    struct machine *m = user;
     uint64_t cr3 = live_cr3(m);
-    for (uint64_t va = made->pc & ~(PAGE - 1); va < made->pc + made->size + 1; va += PAGE) {
+    for (uint64_t va = pc & ~(PAGE - 1); va < pc + size + 1; va += PAGE) {
         uint64_t pa = walk(m, cr3, va, READ);
         if (pa < m->ram_size)
             remember_code(m, va, pa / PAGE);
     }
-    look_for_probes_inside(m, made->pc, made->size); /* after that: only pages that are known have translations to drop */
+    return hook_probes_inside(m, pc, size); /* after that: only pages that are known have translations to drop */
+}
+
+/* Unicorn tells of each block that it translates, but not of the first one after it was started. */
+static bool first_block_has_probes(struct machine *m, uint64_t address, uint32_t size)
+{
+    m->first_block = false;
+    return meet_code(m, address, size);
+}
+
+static void on_new_code(uc_engine *uc, uc_tb *made, uc_tb *before, void *user)
+{
+    (void)uc, (void)before;
+    meet_code(user, made->pc, made->size);
+}
+
+static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user)
+{
+    struct machine *m = user;
+    if (--m->budget < 0) {
+        m->api.emu_stop(uc); /* and on going on, this block is met again */
+        m->last_block = address;
+        return;
+    }
+    if (m->first_block && first_block_has_probes(m, address, size)) {
+        kick(m);
+        m->budget = -1; /* as if there were none left: it is met again, with the hooks in it */
+        m->api.emu_stop(uc);
+        return;
+    }
+    if (address == m->last_block && address != m->plain_loop)
+        run_string_instruction(m, address);
+    m->last_block = address;
+    if (maybe_probed(m, address))
+        reach_probe(m, address);
 }
 
 bool hook_blocks(struct machine *m)

@@ -179,6 +179,7 @@ struct machine {
     enum event event;
 
     /* blocks.c */
+    bool first_block;        /* the CPU was just started, and has executed none */
     uint64_t last_block;     /* address of the block executed last */
     uint64_t plain_loop;     /* the last block that was seen to repeat and is no string instruction */
 

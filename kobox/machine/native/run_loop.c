@@ -37,6 +37,7 @@ static uint64_t next_grant(const struct machine *m, uint64_t until, uint64_t end
 static bool execute(struct machine *m, uint64_t grant)
 {
     m->granted = m->budget = (int64_t)grant;
+    m->first_block = true;
     uc_err err = m->api.emu_start(m->uc, m->pc, 0, 0, 0);
     bool spent = m->budget < 0;
     if (spent)

@@ -1,0 +1,92 @@
+"""The native cores under AddressSanitizer and UndefinedBehaviorSanitizer: `make sanitize`.
+
+    kobox/, tests/ --copied--> build/sanitize/ --both core.so built with sanitizers-->
+        1. leaks.c, linked with the machine's core: LeakSanitizer sees what is not given back
+        2. the tests of the machine and of kmod's indexes, with the sanitizer's runtime loaded first
+
+It needs gcc with libasan and libubsan (Debian: `apt-get install gcc`), on x86-64 or arm64 Linux.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+BUILD = ROOT / "build" / "sanitize"
+CHECKS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-O1", "-g")
+TESTS = (
+    "tests/machine",
+    "tests/kmod/index",
+    "tests/kmod/test_modinfo_like_kmod.py",
+    "tests/checks/memory/test_memory.py",
+    "tests/box/boot",
+)
+
+
+def sanitizer_runtime(compiler: str) -> list[str]:
+    """The runtime libraries of the compiler's sanitizers. Ends the program when there are none."""
+    found = []
+    for name in ("libasan.so", "libubsan.so"):
+        answer = subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True)
+        path = Path(answer.stdout.strip())
+        if not path.is_absolute():
+            sys.exit(f"make sanitize: {compiler} has no {name} (Debian: apt-get install gcc)")
+        found.append(str(path.resolve()))
+    return found
+
+
+def build(compiler: str, headers: Path) -> None:
+    """Copy the package and its tests, and build the native cores with sanitizers."""
+    shutil.rmtree(BUILD, ignore_errors=True)
+    for name in ("kobox", "tests", "docs"):
+        shutil.copytree(ROOT / name, BUILD / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, BUILD / name)
+    for core in ("machine", "kmod"):
+        native = BUILD / "kobox" / core / "native"
+        flags = ["-std=c11", "-fPIC", "-shared", "-fvisibility=hidden", "-isystem", str(headers)]
+        sources = sorted(map(str, native.rglob("*.c")))
+        libraries = ["-ldl", "-pthread"]
+        subprocess.run([compiler, *CHECKS, *flags, "-o", native / "core.so", *sources, *libraries], check=True)
+
+
+def find_leaks(compiler: str, headers: Path, libunicorn: Path) -> None:
+    """Run leaks.c. LeakSanitizer fails the program when anything that the core took is lost."""
+    native, program = BUILD / "kobox" / "machine" / "native", BUILD / "leaks"
+    sources = [str(ROOT / "tests" / "machine" / "leaks.c"), *sorted(map(str, native.rglob("*.c")))]
+    flags = ["-std=c11", "-isystem", str(headers), f"-I{native}"]
+    subprocess.run([compiler, *CHECKS, *flags, "-o", program, *sources, "-ldl"], check=True)
+    subprocess.run([program, libunicorn], check=True, env={**os.environ, "ASAN_OPTIONS": "detect_leaks=1"})
+
+
+def main() -> int:
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        sys.exit("make sanitize: no C compiler (Debian: apt-get install gcc)")
+    spec = importlib.util.find_spec("unicorn")
+    if spec is None or not spec.submodule_search_locations:
+        sys.exit("make sanitize: the `unicorn` package is not installed (make setup)")
+    unicorn = Path(spec.submodule_search_locations[0])
+    runtime = sanitizer_runtime(compiler)
+    build(compiler, unicorn / "include")
+    find_leaks(compiler, unicorn / "include", next((unicorn / "lib").glob("libunicorn.so*")))
+    environment = {
+        **os.environ,
+        "LD_PRELOAD": " ".join(runtime),
+        # Python's own allocations at exit are no leaks of ours: leaks.c looks for those.
+        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:handle_segv=1",
+        "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+        "PYTHONPATH": str(BUILD),
+        "PYTHONMALLOC": "malloc",
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(sys.argv[1:] or TESTS)]
+    return subprocess.run(command, cwd=BUILD, env=environment).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
