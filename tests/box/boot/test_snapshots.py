@@ -23,7 +23,7 @@ from kobox.errors import KernelImageError, KoboxError, SnapshotError
 from kobox.images.store import KernelImage
 from tests.building import BuiltTestModules
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from kobox.box.guest.scheduler import Limits
 from kobox.errors import BoxHungError, BoxTimeoutError, ProcessDiedError
 from tests.building import BuiltTestModules
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def pipe(box: Box) -> tuple[int, int]:

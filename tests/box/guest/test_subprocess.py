@@ -251,7 +251,7 @@ def test_python_itself(box: Box) -> None:
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """tests/programs/hostile.c: what programs may not do, each in a child of its own."""
     place = tmp_path_factory.mktemp("hostile") / "hostile"
-    subprocess.run(["gcc", "-w", "-O1", "-o", place, Path(__file__).parents[1] / "programs/hostile.c"], check=True)
+    subprocess.run(["gcc", "-w", "-O1", "-o", place, Path(__file__).parents[2] / "programs/hostile.c"], check=True)
     return place
 
 
