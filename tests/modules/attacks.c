@@ -129,7 +129,7 @@ static int __init attacks_init(void)
 		replace("ksys_read", lying_read);
 	else if (!strcmp(attack, "fsbase")) {
 		current->thread.fsbase = number;
-		wrmsrl(MSR_FS_BASE, number);
+		asm volatile("wrmsr" : : "c"(MSR_FS_BASE), "a"((u32)number), "d"((u32)(number >> 32)));
 	} else if (!strcmp(attack, "apic timer"))
 		local_apic_timer();
 	else if (!strcmp(attack, "la57"))
