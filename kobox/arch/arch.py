@@ -15,10 +15,14 @@ from dataclasses import dataclass
 
 from kobox.arch.abi import GuestAbi
 from kobox.arch.boot import BootDetails
+from kobox.arch.code import Code
 from kobox.arch.init_program import InitProgram
 from kobox.arch.registers import CallingConvention
+from kobox.arch.relocations import Relocations
 from kobox.arch.syscalls import SyscallTable
 from kobox.arch.unwind import KernelView, Unwinder
+
+_LAST_PAGE = (1 << 64) - 4096  # MAX_ERRNO is 4095 (include/linux/err.h)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +47,17 @@ class AddressSpace:
     thread_size: int
     """THREAD_SIZE: bytes of a task's kernel stack, which is aligned to as many."""
 
-    hostile: tuple[int, ...] = ()
-    """Addresses that a module must not trust: the ends of the halves, the direct map."""
+    hostile: tuple[int, ...]
+    """Addresses that a module must not trust when user space hands them over: NULL's page, the ends of the halves, the
+    direct map, the last page."""
 
     def is_kernel(self, address: int) -> bool:
         """Whether an address lies in the kernel's half."""
         return address >= self.kernel_start
+
+    def is_pointer(self, address: int) -> bool:
+        """Whether a value can be a pointer to something of the kernel's: in its half, and no ERR_PTR()."""
+        return self.kernel_start <= address < _LAST_PAGE
 
     def is_canonical_kernel(self, address: int) -> bool:
         """Whether an address lies in the part of the kernel's half that page tables can map."""
@@ -86,6 +95,8 @@ class Arch:
     addresses: AddressSpace
     syscalls: SyscallTable
     abi: GuestAbi
+    code: Code
+    relocations: Relocations
     init: InitProgram
     boot: BootDetails
     unwinder: Callable[[KernelView], Unwinder]

@@ -16,3 +16,7 @@ def architecture(name: str) -> Arch:
             return arch
     known = ", ".join(arch.name for arch in ARCHITECTURES)
     raise KoboxError(f"{name}: no architecture that boxes have", hint=f"They have: {known}.")
+
+
+# What no program of a fuzzer's may crash a kernel with, whatever its architecture.
+HOSTILE_ADDRESSES = tuple(sorted({address for arch in ARCHITECTURES for address in arch.addresses.hostile}))

@@ -595,9 +595,9 @@ class Box(Kernel):
         except (KoboxError, ValueError):
             lines = [line.decode(errors="replace") for line in self._machine.console().splitlines()[-40:]]
         pc = self._machine.pc
-        where = f"{pc:#x} in user space" if not pc >> 63 else f"{pc:#x}"
+        where = f"{pc:#x} in user space" if not self.arch.addresses.is_kernel(pc) else f"{pc:#x}"
         with suppress(KoboxError, ValueError):
-            where = self.symbols.describe(pc) if pc >> 63 else where
+            where = self.symbols.describe(pc) if self.arch.addresses.is_kernel(pc) else where
         return lines, where
 
     # -- looking inside -----------------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 """What the kernel finds wrong with a module's ELF structure: elf_validity_check() and the relocations.
 
 elf_validity_check() (kernel/module/main.c) looks at the header and the table of sections before anything else.
-Relocations come much later, when all symbols are known: apply_relocate_add() (arch/x86/kernel/module.c) has code for
-seven types, wants zeros where it writes, and checks that a 32-bit value holds what goes into it. Nothing in the kernel
-checks where a relocation points to.
+Relocations come much later, when all symbols are known: apply_relocate_add() (arch/*/kernel/module.c) has code for
+a few types, on some architectures wants zeros where it writes, and checks that a value fits where it goes. Nothing in
+the kernel checks where a relocation points to.
 
     Elf64_Rela:  u64 offset   in the section that sh_info names
                  u64 info     symbol << 32 | type
@@ -16,34 +16,14 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from kobox.arch.arch import Arch
+from kobox.arch.registry import architecture
 from kobox.ko import elf
 from kobox.ko.elf import Elf, Section, Symbol
 
 HEADER = 64  # bytes of an Elf64_Ehdr
 _SECTION = struct.Struct("<IIQQQQIIQQ")
 _RELA = struct.Struct("<QQq")
-_MODULES = (0xFFFFFFFFA0000000, 0xFFFFFFFFFF000000)  # MODULES_VADDR, at its lowest, and MODULES_END
-# type: (name, bytes written)
-RELOCATIONS = {
-    0: ("R_X86_64_NONE", 0),
-    1: ("R_X86_64_64", 8),
-    2: ("R_X86_64_PC32", 4),
-    4: ("R_X86_64_PLT32", 4),
-    10: ("R_X86_64_32", 4),
-    11: ("R_X86_64_32S", 4),
-    24: ("R_X86_64_PC64", 8),
-}
-_OTHERS = {
-    3: "GOT32",
-    9: "GOTPCREL",
-    12: "16",
-    14: "8",
-    25: "GOTOFF64",
-    26: "GOTPC32",
-    41: "GOTPCRELX",
-    42: "REX_GOTPCRELX",
-}
-_ABSOLUTE_32, _SIGNED_32 = 10, 11
 
 
 class Damage(NamedTuple):
@@ -61,8 +41,9 @@ class Damage(NamedTuple):
 # -- header and sections ------------------------------------------------------------------------------------------
 
 
-def header_damage(content: bytes, size: int) -> Damage | None:
-    """What elf_validity_check() says of a module's header and sections; None when they are in order.
+def header_damage(content: bytes, size: int, arch: Arch) -> Damage | None:
+    """What elf_validity_check() of a kernel for `arch` says of a module's header and sections; None when they are in
+    order.
 
     `size` is the module's without its signature: what the kernel goes by.
     """
@@ -75,8 +56,8 @@ def header_damage(content: bytes, size: int) -> Damage | None:
     if kind != elf.ET_REL:
         text = "no relocatable object: a program, or a shared library"
         return Damage("not-elf", text, (f"Invalid ELF header type: {kind} != 1",))
-    if machine != elf.EM_X86_64:
-        text = f"built for {elf.MACHINES.get(machine, f'machine {machine}')}, and the kernel is for x86_64"
+    if machine != arch.elf_machine:
+        text = f"built for {elf.MACHINES.get(machine, f'machine {machine}')}, and the kernel is for {arch.name}"
         return Damage("architecture", text, (f"Invalid architecture in ELF header: {machine}",))
     if entry != _SECTION.size:
         text = f"headers of sections are said to have {entry} bytes, where they have {_SECTION.size}"
@@ -168,31 +149,33 @@ def _rela_damage(
     data = module.source.read(section.offset, section.size - section.size % _RELA.size)
     content = b"" if target.type == elf.SHT_NOBITS else module.source.read(target.offset, target.size)
     where = module.section_name(section.info).decode(errors="replace")
+    arch = architecture(module.architecture)
+    rules = arch.relocations
     for offset, info, addend in _RELA.iter_unpack(data):
         kind, index = info & 0xFFFFFFFF, info >> 32
-        if kind not in RELOCATIONS:
-            known = f"R_X86_64_{_OTHERS[kind]}" if kind in _OTHERS else f"type {kind}"
+        if kind not in rules.loadable:
+            known = rules.name(kind)
             log = f"module: {name}: Unknown rela relocation: {kind}"
             yield Damage("relocation", f"a relocation of {where} that modules cannot have: {known}", (log,))
             return
-        told, width = RELOCATIONS[kind]
+        told, width = rules.loadable[kind]
         if offset + width > target.size or index >= len(symbols):
             text = f"{told} at {where}+{offset:#x} points out of the module; the kernel does not notice, and may crash"
             yield Damage("relocation", text, fatal=False)
             return
-        if any(content[offset : offset + width]):
+        if rules.wants_zeros and any(content[offset : offset + width]):
             text = f"{told} at {where}+{offset:#x}, where there are no zeros: relocated or changed before"
             yield Damage("relocation-target", text)
             return
         symbol = symbols[index]
-        if kind in (_ABSOLUTE_32, _SIGNED_32) and _overflows(kind, symbol, addend, module):
-            log = f"module: `{name}' likely not compiled with -mcmodel=kernel"
+        if kind in rules.absolute and _overflows(arch, kind, symbol, addend, module):
+            log = rules.overflow_log.format(name=name)
             yield Damage("relocation", f"{told} at {where}+{offset:#x}: a kernel address does not fit in", (log,))
             return
 
 
-def _overflows(kind: int, symbol: Symbol | None, addend: int, module: Elf) -> bool:
-    """Whether a value cannot go into 32 bits, wherever among the addresses for modules it comes to lie."""
+def _overflows(arch: Arch, kind: int, symbol: Symbol | None, addend: int, module: Elf) -> bool:
+    """Whether a value does not fit where it goes, wherever among the addresses for modules it comes to lie."""
     if symbol is not None and symbol.section == elf.SHN_UNDEF:
         return False  # of the kernel or another module: nobody knows before
     if symbol is None or symbol.section == elf.SHN_ABS:
@@ -200,8 +183,5 @@ def _overflows(kind: int, symbol: Symbol | None, addend: int, module: Elf) -> bo
     elif symbol.section < len(module.sections) and b"percpu" in module.section_name(symbol.section):
         return False  # an offset, not an address: small
     else:
-        low, high = _MODULES
-    values = [(value + addend) % (1 << 64) for value in (low, high)]
-    if kind == _ABSOLUTE_32:
-        return all(value >= 1 << 32 for value in values)
-    return all(1 << 31 <= value < (1 << 64) - (1 << 31) for value in values)
+        low, high = arch.addresses.modules
+    return not any(arch.relocations.fits(kind, (value + addend) % (1 << 64)) for value in (low, high))

@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from kobox.arch.arch import Arch
+from kobox.arch.registry import architecture
 from kobox.errors import BoxError, KoboxError, ModuleFormatError
 from kobox.explain.elf_checks import HEADER, Damage, common_symbols, header_damage, relocation_damage
 from kobox.explain.log_rules import cause_of
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from kobox.kmod.module_tree import ModuleTree
 
 _RELOCATED_BEFORE = "Build it again, and take the .ko as Kbuild left it."
-_ROOM_FOR_MODULES = 1520 << 20  # MODULES_LEN of x86-64; a third less with KASLR
 _OUT_OF_TREE = "loading out-of-tree module taints kernel."
 _UNVERIFIED = "module verification failed: signature and/or required key missing - tainting kernel"
 
@@ -144,7 +145,7 @@ def explain(
     Raises `KoboxError` when the kernel cannot be read.
     """
     content = _unpacked(data)
-    header = _header(content)
+    header = _header(content, kernel.arch)
     module: ModuleFile | None = None
     facts = list(_call(content, conditions))
     if len(content) >= HEADER:  # copy_module_from_user(): a shorter one is refused unseen
@@ -226,9 +227,9 @@ def _named(fact: Fact, name: str) -> Fact:
     return replace(fact, log=tuple(line.replace("*: ", f"{name}: ", 1) for line in fact.log))
 
 
-def _header(content: bytes) -> Fact | None:
+def _header(content: bytes, arch: Arch) -> Fact | None:
     """What elf_validity_check() says; None when all is in order."""
-    damage = header_damage(content, _unsigned_size(content))
+    damage = header_damage(content, _unsigned_size(content), arch)
     if damage is not None and damage.log:
         return _damaged(damage)
     if damage is not None:
@@ -346,8 +347,9 @@ class _Examiner:
 
     def _room(self) -> Iterator[Fact]:
         size = _size(self._module)
-        if size > _ROOM_FOR_MODULES:
-            text = f"it takes {size >> 20} MiB, and all modules together have {_ROOM_FOR_MODULES >> 20}"
+        room = architecture(self._module.elf.architecture).addresses.modules_size
+        if size > room:
+            text = f"it takes {size >> 20} MiB, and all modules together have {room >> 20}"
             yield self._refusal("memory", text, "ENOMEM")
 
     def _presence(self) -> Iterator[Fact]:

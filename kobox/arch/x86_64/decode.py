@@ -11,39 +11,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from enum import StrEnum
-from typing import NamedTuple
 
-
-class Flow(StrEnum):
-    """Where an instruction leads."""
-
-    ON = "on"  # to the next
-    BRANCH = "branch"  # to its target, or the next
-    JUMP = "jump"  # to its target, or wherever a register says
-    CALL = "call"
-    RETURN = "return"
-    STOP = "stop"  # ud1, ud2, hlt
-
-
-class Instruction(NamedTuple):
-    """One instruction of a stretch of code. `target` is an offset of that stretch (None: not known, or none);
-    `immediate` the number it holds, sign-extended; `compares` whether it is `cmp` or a subtraction of that immediate;
-    `memory` whether it has a memory operand other than the stack's top."""
-
-    offset: int
-    length: int
-    flow: Flow = Flow.ON
-    target: int | None = None
-    immediate: int | None = None
-    compares: bool = False
-    memory: bool = False
-
-    @property
-    def end(self) -> int:
-        """The offset of what follows."""
-        return self.offset + self.length
-
+from kobox.arch.code import Flow, Instruction
 
 _PREFIXES = frozenset(b"\x66\x67\xf2\xf3\xf0\x2e\x36\x3e\x26\x64\x65")
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from kobox.arch.arch import AddressSpace, Arch
 from kobox.arch.boot import BootDetails
 from kobox.arch.x86_64.abi import ABI
+from kobox.arch.x86_64.code import X86Code
 from kobox.arch.x86_64.init_program import INIT
 from kobox.arch.x86_64.registers import SystemV
+from kobox.arch.x86_64.relocations import RELOCATIONS
 from kobox.arch.x86_64.syscalls import SYSCALLS
 from kobox.arch.x86_64.unwind import OrcUnwinder
 
@@ -18,7 +20,7 @@ _ADDRESSES = AddressSpace(
     modules=(0xFFFFFFFFA0000000, 0xFFFFFFFFFF000000),
     modules_size=1520 << 20,
     thread_size=16 << 10,
-    hostile=(0x7FFFFFFFF000, 0x800000000000, 0xFFFF888000000000),
+    hostile=(1, 0x1000, 0x7FFFFFFFF000, 0x800000000000, 0xFFFF888000000000, 0xFFFFFFFFFFFFF000),
 )
 
 # One CPU, no devices but those of the machine; time comes from the TSC, which is virtual and exact.
@@ -39,6 +41,8 @@ X86_64 = Arch(
     addresses=_ADDRESSES,
     syscalls=SYSCALLS,
     abi=ABI,
+    code=X86Code(),
+    relocations=RELOCATIONS,
     init=INIT,
     boot=_BOOT,
     unwinder=OrcUnwinder,

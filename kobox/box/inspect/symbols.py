@@ -161,7 +161,7 @@ class Symbols:
 
     def lookup(self, address: int) -> Symbol | None:
         """The symbol that covers an address, or None for user space and unmapped places."""
-        if address < 1 << 63:
+        if not self._machine.arch.addresses.is_kernel(address):
             return None
         for module in self.modules():
             if address in module:

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from kobox.arch.x86_64 import decode as x86
-from kobox.arch.x86_64.decode import Flow
+from kobox.arch.code import Flow, Instruction
 from kobox.checks.module.callsites import CodeMap, LocatedCode, call_sites
 from kobox.checks.runner.session import Check, Examination
 from kobox.ko.elf import SHT_RELA
@@ -160,7 +159,7 @@ class Coverage:
     def _lines_of(self, section: str, start: int, end: int) -> str:
         """The lines of the module's own source that a stretch of code comes from: "hello.c:40-42"."""
         number, lines, file = self.code.sections[section], set[int](), ""
-        for instruction in x86.instructions(self.code.elf.data(number), start, end):
+        for instruction in self.code.arch.code.instructions(self.code.elf.data(number), start, end):
             places = [place for place in self.file.debug.lines(number, instruction.offset) if place.path in self._own]
             if places:
                 file = places[0].file
@@ -242,12 +241,12 @@ def _blocks_of(code: CodeMap, section: str) -> Iterable[Block]:
     for start, size, name in code.functions[section].rows:
         if not size or name.startswith(_NO_FUNCTIONS):
             continue
-        for block in _split(section, name, list(x86.instructions(data, start, start + size)), starts):
+        for block in _split(section, name, list(code.arch.code.instructions(data, start, start + size)), starts):
             if not any(block.start <= offset < block.end for offset in compilers):
                 yield block
 
 
-def _split(section: str, name: str, rows: list[x86.Instruction], targets: set[int]) -> Iterable[Block]:
+def _split(section: str, name: str, rows: list[Instruction], targets: set[int]) -> Iterable[Block]:
     if not rows:
         return
     first, last = rows[0].offset, rows[-1].end
@@ -261,7 +260,7 @@ def _split(section: str, name: str, rows: list[x86.Instruction], targets: set[in
             begin = row.end
 
 
-def _is_padding(rows: list[x86.Instruction], start: int, end: int) -> bool:
+def _is_padding(rows: list[Instruction], start: int, end: int) -> bool:
     """Whether a stretch holds nothing but one trap behind a return: what compilers put there against speculation."""
     return end - start == 1 and any(row.end == start and row.flow is not Flow.ON for row in rows)
 

@@ -6,6 +6,8 @@ import struct
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from kobox.arch.registry import HOSTILE_ADDRESSES
+
 
 class ExerciseStep(NamedTuple):
     """One system call of a program. `slot` names an open file of the program; `arguments` are numbers, bytes and paths:
@@ -53,9 +55,10 @@ def system_call(step: ExerciseStep, fd: int) -> tuple[str, tuple[Any, ...]]:
 @dataclass(slots=True)
 class Material:
     """What programs are made of: numbers that look like ioctl requests, other numbers, those below 256, and words of
-    the module's code."""
+    the module's code; addresses that the kernel must not trust."""
 
     requests: tuple[int, ...] = ()
     numbers: tuple[int, ...] = ()
     words: tuple[bytes, ...] = ()
     bounds: tuple[int, ...] = ()
+    hostile: tuple[int, ...] = HOSTILE_ADDRESSES

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from kobox.arch.x86_64 import decode as x86
+from kobox.arch.code import Instruction
 from kobox.checks.fuzz.program import Material
 from kobox.checks.module.callsites import CodeMap
 from kobox.ko.elf import Elf
@@ -29,19 +29,18 @@ def material_of(code: CodeMap) -> Material:
             continue
         data = code.elf.data(code.sections[name])
         for start, size, _ in functions.rows:
-            _look(list(x86.instructions(data, start, start + size)), requests, numbers, bounds)
+            _look(list(code.arch.code.instructions(data, start, start + size)), requests, numbers, bounds)
     ranked = sorted(requests, key=lambda number: (not _is_request(number), -requests[number], number))
     return Material(
         tuple(number for number in ranked if _is_request(number))[:_REQUESTS] or tuple(ranked[:4]),
         tuple(sorted(numbers))[:_NUMBERS],
         _words(code.elf),
         tuple(sorted(sorted(bounds, key=lambda bound: -bounds[bound])[:_BOUNDS])),
+        code.arch.addresses.hostile,
     )
 
 
-def _look(
-    rows: list[x86.Instruction], requests: dict[int, int], numbers: dict[int, int], bounds: dict[int, int]
-) -> None:
+def _look(rows: list[Instruction], requests: dict[int, int], numbers: dict[int, int], bounds: dict[int, int]) -> None:
     for n, row in enumerate(rows):
         if not row.compares or row.immediate is None:
             continue

@@ -1,7 +1,8 @@
 """Hypothesis strategies for what programs do with a module's files (`pip install kobox[hypothesis]`).
 
     from hypothesis import given
-    from kobox.checks.fuzz.strategies import programs
+    from kobox.arch.registry import HOSTILE_ADDRESSES
+from kobox.checks.fuzz.strategies import programs
 
     @given(programs("/dev/hello", requests=[HELLO_CLEAR]))
     def test_nothing_hurts(program):
@@ -18,11 +19,12 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from kobox.arch.registry import HOSTILE_ADDRESSES
 from kobox.checks.fuzz.program import ExerciseStep, Program
 
 _SIZES = st.one_of(st.integers(0, 64), st.sampled_from((4095, 4096, 4097, 65536)))
 _OFFSETS = st.one_of(st.integers(-4096, 8192), st.sampled_from((1 << 31, (1 << 63) - 1, -(1 << 63))))
-_HOSTILE = st.sampled_from((0, 1, 0x1000, 0x7FFFFFFFF000, 0x800000000000, 0xFFFF888000000000, 0xFFFFFFFFFFFFF000))
+_HOSTILE = st.sampled_from((0, *HOSTILE_ADDRESSES))
 
 
 def contents(words: Sequence[bytes] = ()) -> SearchStrategy[bytes]:

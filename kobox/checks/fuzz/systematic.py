@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 SIZES = (0, 1, 7, 64, 4095, 4096, 4097, 65536)
 OFFSETS = (0, 1, -1, 4095, 4096, 1 << 31, (1 << 63) - 1, -(1 << 63))
-_HOSTILE = (1, 0x1000, 0x7FFFFFFFF000, 0x800000000000, 0xFFFF888000000000, 0xFFFFFFFFFFFFF000)
 TEXTS = (b"0", b"1", b"-1", b"1\n", b"2147483648", b"x", b"%s%n", b"A" * 4096, b"\0" * 64, b"\xff" * 64)
 EVENTS = 0x1 | 0x4 | 0x2
 _READ, _WRITE = os.O_RDONLY, os.O_WRONLY
@@ -95,8 +94,8 @@ def systematic_programs(target: Target, material: Material) -> Iterator[Program]
         )
     yield (
         opened,
-        *(step("read_at", address, 64) for address in _HOSTILE),
-        *(step("write_at", address, 64) for address in _HOSTILE),
+        *(step("read_at", address, 64) for address in material.hostile),
+        *(step("write_at", address, 64) for address in material.hostile),
     )
     yield (
         step("open", path, both | os.O_APPEND),
@@ -128,7 +127,7 @@ def systematic_programs(target: Target, material: Material) -> Iterator[Program]
         for request in (*material.requests, *material.numbers, *range(8), 0x5401, 0x541B):
             yield (
                 opened,
-                *(step("ioctl", request, address) for address in _HOSTILE),
+                *(step("ioctl", request, address) for address in material.hostile),
                 step("ioctl", request, -1),
             )
 

@@ -259,9 +259,7 @@ class Allocations:
         if request.old is not None and address == request.old.address:
             self._heap.resize(request.old, request.size, request.slot, zero=request.zero)
             return
-        if not address or (
-            row.kind is not MemoryKind.PERCPU and not self._addresses.kernel_start <= address < _WORD - 4095
-        ):
+        if not address or (row.kind is not MemoryKind.PERCPU and not self._addresses.is_pointer(address)):
             if request.shift:
                 self._plain.add(request.stack)
                 self._once_more(hit)
@@ -408,7 +406,7 @@ class Allocations:
 
     def _created_cache(self, hit: Any) -> None:
         cache = hit.result & _WORD
-        if hit.data is not None and self._addresses.kernel_start <= cache < _WORD - 4095:
+        if hit.data is not None and self._addresses.is_pointer(cache):
             self._caches[cache] = hit.data
             self._destroyed.discard(cache)
             self._watch.mark(cache, 1, Mark.WRITTEN)

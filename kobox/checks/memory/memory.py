@@ -34,8 +34,6 @@ from kobox.machine.watch import CONSTANT, FREED_BYTE, OBJECT, Mark, Operation, P
 
 _WORD = (1 << 64) - 1
 _WORD_BYTES = 8
-_KERNEL_HALF = 0x1FFFF  # the bits that all addresses of the kernel's have in common, from 47 on
-_IMAGE = 0xFFFFFFFF80000000  # where its own code and data lie (__START_KERNEL_map)
 _ZERO_SIZE = 16  # ZERO_SIZE_PTR
 _NEGATIVE = 1 << 31  # a length that is meant as such is never so large; the watcher takes a negative one for 4 GiB
 _OF_FREED = re.compile(f"{FREED_BYTE:02x}" * 6 + "[0-9a-f]{4}")  # FREED_BYTE again and again, or a member's offset on
@@ -162,7 +160,11 @@ class MemoryCheck(Check):
 
     def _prints(self, buffer: int, size: int, hit: Any) -> None:
         address, limit = hit.args[buffer], hit.args[size] if size >= 0 else _LONGEST
-        if limit <= _PRINTED and address >> 63 and self._watch.first_bad(address, limit) is None:
+        if (
+            limit <= _PRINTED
+            and self._box.arch.addresses.is_kernel(address)
+            and self._watch.first_bad(address, limit) is None
+        ):
             hit.awaited = False  # whatever it prints, there is room
             return
         hit.data = address, limit, self._examination.trace(hit)
@@ -181,7 +183,7 @@ class MemoryCheck(Check):
             self._look_at_written(to + start, size + 1, self._examination.trace(hit), str(hit.probe.where))
 
     def _look_at_written(self, address: int, size: int, trace: Trace, through: str) -> None:
-        if not address >> 63 or not 0 < size < _LONGEST:
+        if not self._box.arch.addresses.is_kernel(address) or not 0 < size < _LONGEST:
             return
         if (bad := self._watch.first_bad(address, size)) is not None:
             place, mark = bad
@@ -437,7 +439,7 @@ class MemoryCheck(Check):
             if at + _WORD_BYTES > thing.size:
                 break
             value = int.from_bytes(self._box.machine.read(thing.address + at, _WORD_BYTES), "little")
-            if value >> 47 == _KERNEL_HALF and (name := self._name_of(value, thing)):
+            if self._box.arch.addresses.is_canonical_kernel(value) and (name := self._name_of(value, thing)):
                 return f" (the address of {name})"
         return ""
 
@@ -449,7 +451,7 @@ class MemoryCheck(Check):
         with suppress(KoboxError, ValueError):
             if name := self._examination.symbol(address):
                 return name
-            symbol = self._box.symbols.lookup(address) if address >= _IMAGE else None
+            symbol = self._box.symbols.lookup(address) if address >= self._box.arch.addresses.image_start else None
             return f"{symbol.name}+{address - symbol.address:#x}" if symbol is not None else ""
         return ""
 

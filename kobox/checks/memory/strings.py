@@ -66,6 +66,7 @@ class Texts:
     def __init__(self, examination: Examination, bad: Bad) -> None:
         self._examination = examination
         self._watch = examination.box.watch
+        self._addresses = examination.box.arch.addresses
         self._bad = bad
         self._lent = 0  # where the page ended that was lent last
         symbols, sequence = examination.box.symbols, "sysfs_kf_seq_show"
@@ -85,12 +86,12 @@ class Texts:
         with suppress(ValueError):
             strings = strings_of(hit.text(hit.args[number]), lambda n: _argument(hit, number + 1 + n))
             for address, limit in strings:
-                if address >> 63 and address < (1 << 64) - 4096:
+                if self._addresses.is_pointer(address):
                     self._look(hit, address, min(len(hit.text(address, limit)) + 1, limit))
 
     def _parses(self, hit: Any) -> None:
         address = hit.args[0]
-        if address >> 63:
+        if self._addresses.is_kernel(address):
             with suppress(ValueError):
                 text = hit.text(address, 64)
                 digits = re.match(rb"[-+]?[0-9A-Fa-fxX]*\n?", text)
@@ -108,7 +109,7 @@ class Texts:
     def _lends(self, hit: Any) -> None:
         with suppress(ValueError):
             behind = int.from_bytes(hit.read(hit.args[0] + self._buffer_at, 8), "little") + _PAGE
-            if behind >> 63 and not behind % _PAGE and not any(self._watch.marks(behind, ROOM)):
+            if self._addresses.is_kernel(behind) and not behind % _PAGE and not any(self._watch.marks(behind, ROOM)):
                 hit.data = self._lent = behind  # nothing is known to lie there
                 self._watch.mark(behind, ROOM, Mark.REDZONE)
 

@@ -1,29 +1,16 @@
-"""Call sites: where a module's code calls functions of the kernel, as its relocations tell.
-
-    .rela.text:  offset 0x1f6, R_X86_64_PLT32, __kmalloc - 4
-    .text:       1f5: e8 00 00 00 00      call  __kmalloc         -> CallSite("__kmalloc", ".text", 0x1f5, …)
-                 e9: a tail call
-
-Every direct call out of a module has a relocation, since nobody knows before loading where the kernel will be (psABI,
-x86-64; the module loader's arch/x86/kernel/module.c). So has a call through a pointer, where the kernel is built with
-retpolines: it calls __x86_indirect_thunk_REGISTER, whatever the loader makes of that then. Others are not found here.
-"""
+"""Call sites: where a module's code calls functions of the kernel, as its relocations tell (`kobox.arch.code`)."""
 
 from __future__ import annotations
 
 import bisect
 from dataclasses import dataclass
 
+from kobox.arch.registry import architecture
 from kobox.arch.unwind import Unwinder
 from kobox.checks.module.layout import Placement
 from kobox.ko.elf import SHF_ALLOC, SHF_EXECINSTR, SHN_UNDEF, SHT_RELA, STB_LOCAL, Elf
 
-_PC32, _PLT32 = 2, 4
 _FUNCTION = 2
-_CALL, _JUMP = 0xE8, 0xE9
-_LENGTH = 5  # of both instructions
-_THUNK = "__x86_indirect_thunk_"  # arch/x86/lib/retpoline.S
-_CS = 0x2E  # a prefix that makes such a call as long as another (-mindirect-branch-cs-prefix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +24,7 @@ class CallSite:
     offset: int
     place: str
     tail: bool = False
-    length: int = _LENGTH
+    length: int = 0
     register: str = ""
 
 
@@ -52,7 +39,7 @@ def code_sections(elf: Elf) -> dict[str, int]:
 
 def call_sites(elf: Elf) -> list[CallSite]:
     """All calls of functions outside the module, and those through pointers, in order of section and offset."""
-    code = code_sections(elf)
+    reader, code = architecture(elf.architecture).code, code_sections(elf)
     numbers = {number: name for name, number in code.items()}
     symbols = list(elf.symbols())
     sites = []
@@ -62,18 +49,16 @@ def call_sites(elf: Elf) -> list[CallSite]:
         functions = Functions(elf, section.info)
         data = elf.data(section.info)
         for offset, kind, symbol, addend in elf.relocations(n, symbols):
-            if kind not in (_PC32, _PLT32) or addend != -4 or not offset:
-                continue
             if symbol is None or symbol.section != SHN_UNDEF:
                 continue
-            opcode = data[offset - 1]
-            if opcode in (_CALL, _JUMP):
-                name, at, length = symbol.name.decode(errors="replace"), offset - 1, _LENGTH
-                register = name.removeprefix(_THUNK) if name.startswith(_THUNK) else ""
-                if register and at and data[at - 1] == _CS and register[1:].isdigit():
-                    at, length = at - 1, length + 1
-                name, tail = "" if register else name, opcode == _JUMP
-                sites.append(CallSite(name, numbers[section.info], at, functions.place(at), tail, length, register))
+            call = reader.call_at(data, offset, kind, addend, symbol.name.decode(errors="replace"))
+            if call is not None:
+                place = functions.place(call.offset)
+                sites.append(
+                    CallSite(
+                        call.function, numbers[section.info], call.offset, place, call.tail, call.length, call.register
+                    )
+                )
     return sorted(sites, key=lambda site: (site.section, site.offset))
 
 
@@ -110,6 +95,7 @@ class CodeMap:
 
     def __init__(self, elf: Elf) -> None:
         self.elf = elf
+        self.arch = architecture(elf.architecture)
         self.sections = code_sections(elf)
         self.functions = {name: Functions(elf, number) for name, number in self.sections.items()}
 

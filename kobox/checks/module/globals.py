@@ -11,13 +11,13 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from kobox.arch.registry import architecture
 from kobox.checks.module.layout import Placement
 from kobox.checks.report.quantities import beside
 from kobox.ko.dwarf.places import Variable
 from kobox.ko.elf import SHF_ALLOC, SHF_EXECINSTR, SHT_RELA, STT_OBJECT
 from kobox.ko.modulefile import ModuleFile
 
-_R_X86_64_32S = 11
 _PADDING = 64
 """A gap that is longer is none of the compiler's."""
 _WORD = 8
@@ -109,6 +109,7 @@ class Variables:
     def _find_bounds(self, placement: Placement) -> Iterator[tuple[_Placed, int]]:
         starts = {placed.start: placed for placed in self._placed}
         symbols = list(self._file.elf.symbols())
+        indexed = architecture(self._file.elf.architecture).relocations.indexed_operand
         for number in range(1, len(self._file.elf.sections)):
             table = self._file.elf.section_at(number)
             code = placement.starts.get(table.info, 0)
@@ -117,7 +118,7 @@ class Variables:
             if not self._file.elf.section_at(table.info).flags & SHF_EXECINSTR:
                 continue
             for offset, kind, symbol, addend in self._file.elf.relocations(number, symbols):
-                if kind != _R_X86_64_32S or symbol is None or symbol.section not in placement.starts:
+                if kind not in indexed or symbol is None or symbol.section not in placement.starts:
                     continue
                 base = placement.starts[symbol.section] + symbol.value
                 if not self._file.elf.section_at(symbol.section).flags & SHF_ALLOC:

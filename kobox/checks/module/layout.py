@@ -33,9 +33,9 @@ class Placement:
     @classmethod
     def of(cls, box: Box, module: LoadedAt, file: ModuleFile) -> Placement:
         """To be asked when the module was linked and its init has not returned."""
-        starts = _starts(box, module, file)
+        starts, is_kernel = _starts(box, module, file), box.arch.addresses.is_kernel
         rows = [(start, start + file.elf.section_at(number).size, number) for number, start in starts.items()]
-        return cls(module, starts, tuple(sorted(row for row in rows if row[1] > row[0] >= 1 << 63)))
+        return cls(module, starts, tuple(sorted(row for row in rows if row[1] > row[0] and is_kernel(row[0]))))
 
     def find(self, address: int) -> tuple[int, int] | None:
         """(section, offset) of an address; None outside of the module."""

@@ -27,8 +27,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kobox.arch.x86_64 import decode as x86
-from kobox.arch.x86_64.decode import Flow
+from kobox.arch.code import Flow
 from kobox.box.guest.scheduler import Limits
 from kobox.checks.fuzz.program import ExerciseStep, Program, system_call
 from kobox.checks.module.callsites import CodeMap, LocatedCode
@@ -271,7 +270,7 @@ def points_of(
         if place is None:
             continue
         section, offset = place
-        before = x86.decode(code.elf.data(code.sections[section]), offset)
+        before = code.arch.code.decode(code.elf.data(code.sections[section]), offset)
         if before is not None and (before.memory or before.flow is Flow.CALL):
             found.append(n + 1)
     if len(found) > most:

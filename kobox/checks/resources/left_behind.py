@@ -238,7 +238,7 @@ class LeftBehindCheck(Check):
             return "/proc/" + "/".join(self._names(key[0], "proc_dir_entry.parent", "proc_dir_entry.name", "/proc"))
         if resource.path == "debugfs":
             parent = hit.args[call.arguments.index("PARENT")]
-            if 0 < parent < 1 << 63 or parent > -4096 & 0xFFFFFFFFFFFFFFFF or not name:
+            if (parent and not self._examination.box.arch.addresses.is_pointer(parent)) or not name:
                 return ""  # an error of an earlier call: nothing is made
             above = self._names(parent, "dentry.d_parent", "dentry.d_name.name", "/") if parent else []
             return "/sys/kernel/debug/" + "/".join([*above, name])

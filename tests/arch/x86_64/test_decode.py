@@ -7,8 +7,8 @@ from pathlib import Path
 import iced_x86
 import pytest
 
+from kobox.arch.code import Flow
 from kobox.arch.x86_64 import decode as x86
-from kobox.arch.x86_64.decode import Flow
 from kobox.checks.module.callsites import CodeMap
 from kobox.images.store import KernelImage
 from kobox.ko.modulefile import ModuleFile

@@ -1,0 +1,62 @@
+"""Machine code: where each instruction of a stretch leads, and which of them call functions of the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+
+class Flow(StrEnum):
+    """Where an instruction leads."""
+
+    ON = "on"  # to the next
+    BRANCH = "branch"  # to its target, or the next
+    JUMP = "jump"  # to its target, or wherever a register says
+    CALL = "call"
+    RETURN = "return"
+    STOP = "stop"  # it traps, or halts the CPU
+
+
+class Instruction(NamedTuple):
+    """One instruction of a stretch of code. `target` is an offset of that stretch (None: not known, or none);
+    `immediate` the number it holds, sign-extended; `compares` whether it is a comparison with, or a subtraction of,
+    that number; `memory` whether it has a memory operand other than the stack's top."""
+
+    offset: int
+    length: int
+    flow: Flow = Flow.ON
+    target: int | None = None
+    immediate: int | None = None
+    compares: bool = False
+    memory: bool = False
+
+    @property
+    def end(self) -> int:
+        """The offset of what follows."""
+        return self.offset + self.length
+
+
+class CallInstruction(NamedTuple):
+    """An instruction of `length` bytes at `offset` of its section that calls `function` of the kernel, or of which a
+    `register` says what it calls. `tail`: it is a jump, and the function returns to the caller's caller."""
+
+    offset: int
+    length: int
+    function: str
+    tail: bool
+    register: str = ""
+
+
+class Code(Protocol):
+    """Reads machine code of one architecture."""
+
+    def decode(self, code: bytes, at: int) -> Instruction | None:
+        """The instruction at offset `at`. None for bytes that are none, or that end too early."""
+
+    def instructions(self, code: bytes, start: int, end: int) -> Iterator[Instruction]:
+        """The instructions from offset `start` to `end`, one behind the other, as long as there are any."""
+
+    def call_at(self, code: bytes, offset: int, relocation: int, addend: int, symbol: str) -> CallInstruction | None:
+        """The call of a function outside the module that a relocation of a section belongs to: its offset, type and
+        addend, and the symbol that it names. None when it belongs to no call."""

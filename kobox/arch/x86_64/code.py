@@ -1,0 +1,49 @@
+"""Machine code of x86-64: calls out of a module, by their relocations, and operands.
+
+    .rela.text:  offset 0x1f6, R_X86_64_PLT32, __kmalloc - 4
+    .text:       1f5: e8 00 00 00 00      call  __kmalloc
+                 e9: a tail call
+
+Every direct call out of a module has a relocation, since nobody knows before loading where the kernel will be (psABI;
+the module loader's arch/x86/kernel/module.c). So has a call through a pointer, where the kernel is built with
+retpolines: it calls __x86_indirect_thunk_REGISTER, whatever the loader makes of that then. Others are not found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kobox.arch.code import CallInstruction, Instruction
+from kobox.arch.x86_64 import decode
+
+_PC32, _PLT32 = 2, 4
+_CALL, _JUMP = 0xE8, 0xE9
+_LENGTH = 5  # of both instructions
+_THUNK = "__x86_indirect_thunk_"  # arch/x86/lib/retpoline.S
+_CS = 0x2E  # a prefix that makes such a call as long as another (-mindirect-branch-cs-prefix)
+
+
+class X86Code:
+    """Reads machine code of x86-64."""
+
+    def decode(self, code: bytes, at: int) -> Instruction | None:
+        """The instruction at offset `at`. None for bytes that are none, or that end too early."""
+        return decode.decode(code, at)
+
+    def instructions(self, code: bytes, start: int, end: int) -> Iterator[Instruction]:
+        """The instructions from offset `start` to `end`, one behind the other, as long as there are any."""
+        return decode.instructions(code, start, end)
+
+    def call_at(self, code: bytes, offset: int, relocation: int, addend: int, symbol: str) -> CallInstruction | None:
+        """The call or jump whose last four bytes a relocation fills in."""
+        if relocation not in (_PC32, _PLT32) or addend != -4 or not offset:
+            return None
+        opcode = code[offset - 1]
+        if opcode not in (_CALL, _JUMP):
+            return None
+        at, length, register = offset - 1, _LENGTH, ""
+        if symbol.startswith(_THUNK):
+            symbol, register = "", symbol.removeprefix(_THUNK)
+            if at and code[at - 1] == _CS and register[1:].isdigit():
+                at, length = at - 1, length + 1
+        return CallInstruction(at, length, symbol, opcode == _JUMP, register)
