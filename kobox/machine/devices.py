@@ -9,12 +9,13 @@ between it and RAM. What concerns anybody else waits until the CPU has stopped: 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from kobox.errors import KoboxError
 from kobox.machine.acpi import DEVICE_SLOTS
 
 PAGE = 4096
+Restore = Callable[[], None]
+"""Gives a device the state back that it had at a checkpoint; may be called any number of times."""
 
 
 class Device:
@@ -34,12 +35,8 @@ class Device:
     def attend(self) -> None:
         """The device has rung, and the CPU has stopped: pass on what there is."""
 
-    def save(self) -> Any:
-        """The device's state, for a checkpoint; never changed afterwards."""
-        raise NotImplementedError
-
-    def load(self, state: Any) -> None:
-        """Undo `save`."""
+    def save(self) -> Restore:
+        """For a checkpoint: a function that gives the device the state back that it has now."""
         raise NotImplementedError
 
     def unplugged(self) -> None:
@@ -115,19 +112,19 @@ class Bus:
         while self._rung:
             self._rung.pop(0).attend()
 
-    def save(self) -> dict[int, tuple[Device, Any]]:
-        """What is plugged in, and its state, for a checkpoint."""
+    def save(self) -> dict[int, tuple[Device, Restore]]:
+        """What is plugged in, and what restores its state, for a checkpoint."""
         return {slot: (device, device.save()) for slot, device in self.slots.items()}
 
-    def load(self, state: dict[int, tuple[Device, Any]]) -> None:
+    def load(self, state: dict[int, tuple[Device, Restore]]) -> None:
         """Undo `save`: also what was taken out since is there again."""
         self._rung.clear()
         for slot, device in list(self.slots.items()):
             if slot not in state or state[slot][0] is not device:
                 self.detach(device)
-        for slot, (device, saved) in state.items():
+        for slot, (device, restore) in state.items():
             self.slots[slot] = device
-            device.load(saved)
+            restore()
 
 
 # A place where nothing is plugged in is a virtio device of no kind (virtio 1.2, 4.2.2): "virt", version 2, device 0.

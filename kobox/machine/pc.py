@@ -17,13 +17,13 @@ import ctypes
 import os
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
 from kobox.arch.arch import Arch
 from kobox.arch.x86_64.registers import X86Registers
 from kobox.arch.x86_64.x86_64 import X86_64
 from kobox.errors import KernelImageError, KoboxError
-from kobox.machine.devices import Bus
+from kobox.machine.devices import Bus, Device, Restore
 from kobox.machine.native_core import (
     FOREVER,
     PROBE_ENTRY,
@@ -76,10 +76,19 @@ class LoadableKernel(Protocol):
 _REGISTERS = struct.Struct(f"<{len(X86Registers._fields)}Q")
 
 
+class Statistics(NamedTuple):
+    """Counts since power on; `exceptions` by vector."""
+
+    exceptions: dict[int, int]
+    interrupts: int
+    syscalls: int
+    blocks: int
+
+
 class Checkpoint:
     """A state of one machine, kept in memory; only pages written since the snapshot take space."""
 
-    def __init__(self, handle: int, devices: dict[int, Any]) -> None:
+    def __init__(self, handle: int, devices: dict[int, tuple[Device, Restore]]) -> None:
         self._handle: int | None = handle
         self.devices = devices
         self.size: int = core().kobox_checkpoint_size(handle)
@@ -253,12 +262,12 @@ class Machine:
         """A number that changes whenever a program has made a system call, or runs code of its own."""
         return int(self._core.kobox_progress(self.handle))
 
-    def statistics(self) -> dict[str, Any]:
-        """Counts since power on: `exceptions` by vector, `interrupts`, `syscalls`, `blocks`."""
+    def statistics(self) -> Statistics:
+        """What has happened since power on."""
         out = (ctypes.c_uint64 * 35)()
         self._core.kobox_statistics(self.handle, out)
         seen = {vector: out[vector] for vector in range(32) if out[vector]}
-        return {"exceptions": seen, "interrupts": out[32], "syscalls": out[33], "blocks": out[34]}
+        return Statistics(seen, out[32], out[33], out[34])
 
     # -- CPU and memory ------------------------------------------------------------------------------------
 
@@ -354,7 +363,14 @@ class Machine:
         if not self._copy(address, ctypes.c_char_p(bytes(data)), len(data), 1, space):
             raise ValueError(f"virtual memory {address:#x}..{address + len(data):#x} is not all mapped writable")
 
-    def _copy(self, address: int, buffer: Any, size: int, write: int, space: int | None) -> bool:
+    def _copy(
+        self,
+        address: int,
+        buffer: int | ctypes.Array[ctypes.c_char] | ctypes.c_char_p,
+        size: int,
+        write: int,
+        space: int | None,
+    ) -> bool:
         if space is None:
             return bool(self._core.kobox_copy(self.handle, address, buffer, size, write))
         return bool(self._core.kobox_copy_space(self.handle, space, address, buffer, size, write))

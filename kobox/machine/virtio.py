@@ -15,9 +15,9 @@ Source: Virtual I/O Device (VIRTIO) 1.2, sections 2.7 and 4.2; drivers/virtio/vi
 from __future__ import annotations
 
 import struct
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from kobox.machine.devices import Device
+from kobox.machine.devices import Device, Restore
 
 F_INDIRECT, F_VERSION_1 = 1 << 28, 1 << 32
 _NEXT, _WRITE, _INDIRECT = 1, 2, 4
@@ -25,7 +25,7 @@ _NEEDS_RESET = 0x40
 _QUEUE_SIZE = 256
 
 
-class Segment(NamedTuple):
+class DmaSegment(NamedTuple):
     """A piece of a buffer in RAM: `size` bytes at a physical address, for the device to write or to read."""
 
     address: int
@@ -37,7 +37,7 @@ class Buffer(NamedTuple):
     """What the driver has offered in one go; `head` names it when it is given back."""
 
     head: int
-    segments: list[Segment]
+    segments: list[DmaSegment]
 
 
 class BrokenQueueError(Exception):
@@ -84,8 +84,8 @@ class Queue:
         """Undo `pop`."""
         self.last = self.last - 1 & 0xFFFF
 
-    def _chain(self, head: int) -> list[Segment]:
-        segments: list[Segment] = []
+    def _chain(self, head: int) -> list[DmaSegment]:
+        segments: list[DmaSegment] = []
         table, count, number = self.descriptors, self.size, head
         for _ in range(2 * _QUEUE_SIZE):
             if number >= count:
@@ -96,7 +96,7 @@ class Queue:
             if flags & _INDIRECT:
                 table, count, number = address, size // 16, 0
                 continue
-            segments.append(Segment(address, size, bool(flags & _WRITE)))
+            segments.append(DmaSegment(address, size, bool(flags & _WRITE)))
             if not flags & _NEXT:
                 return segments
             number = following
@@ -153,7 +153,7 @@ class VirtioDevice(Device):
         self.raised |= 2
         self.bus.interrupt()
 
-    def fill(self, segment: Segment, data: bytes | memoryview) -> None:
+    def fill(self, segment: DmaSegment, data: bytes | memoryview) -> None:
         """Write RAM at the beginning of a segment."""
         self.bus.ram[segment.address : segment.address + len(data)] = data
         self.bus.wrote(segment.address, len(data))
@@ -250,12 +250,14 @@ class VirtioDevice(Device):
 
     # -- checkpoints -----------------------------------------------------------------------------------------
 
-    def save(self) -> Any:
+    def save(self) -> Restore:
         queues = [queue.save() for queue in self.queues]
-        return self.status, self.raised, tuple(self._select), self._generation, self.accepted, queues
+        numbers, select = (self.status, self.raised, self._generation, self.accepted), tuple(self._select)
 
-    def load(self, state: Any) -> None:
-        self.status, self.raised, select, self._generation, self.accepted, queues = state
-        self._select = list(select)
-        for queue, saved in zip(self.queues, queues, strict=True):
-            queue.load(saved)
+        def restore() -> None:
+            self.status, self.raised, self._generation, self.accepted = numbers
+            self._select = list(select)
+            for queue, saved in zip(self.queues, queues, strict=True):
+                queue.load(saved)
+
+        return restore

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from kobox.machine.virtio import BrokenQueueError, Buffer, Queue, Segment
+from kobox.machine.virtio import BrokenQueueError, Buffer, DmaSegment, Queue
 
 DESCRIPTORS, AVAILABLE, USED, TABLE = 0x100, 0x200, 0x300, 0x400
 
@@ -24,14 +24,14 @@ def queue_with(*descriptors: tuple[int, int, int, int], heads: tuple[int, ...] =
 
 def test_a_chain_is_followed() -> None:
     queue = queue_with((0x500, 16, 1, 2), (0, 0, 0, 0), (0x600, 32, 2, 0))
-    assert queue.pop() == Buffer(0, [Segment(0x500, 16, False), Segment(0x600, 32, True)])
+    assert queue.pop() == Buffer(0, [DmaSegment(0x500, 16, False), DmaSegment(0x600, 32, True)])
     assert queue.pop() is None
 
 
 def test_a_table_elsewhere_is_followed() -> None:
     queue = queue_with((TABLE, 32, 4, 0))
     struct.pack_into("<QIHHQIHH", queue.ram, TABLE, 0x500, 1, 1, 1, 0x600, 2, 2, 0)
-    assert queue.pop() == Buffer(0, [Segment(0x500, 1, False), Segment(0x600, 2, True)])
+    assert queue.pop() == Buffer(0, [DmaSegment(0x500, 1, False), DmaSegment(0x600, 2, True)])
 
 
 def test_more_buffers_than_there_is_room_for_are_refused() -> None:

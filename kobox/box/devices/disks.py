@@ -18,12 +18,13 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kobox.atomic_file import atomic_file
 from kobox.box.devices.virtio_mmio import plug, unplug
 from kobox.errors import KoboxError
-from kobox.machine.virtio import BrokenQueueError, Buffer, Segment, VirtioDevice
+from kobox.machine.devices import Restore
+from kobox.machine.virtio import BrokenQueueError, Buffer, DmaSegment, VirtioDevice
 
 if TYPE_CHECKING:
     from kobox.box.box import Box
@@ -178,7 +179,7 @@ class DiskDevice(VirtioDevice):
         self.fill(segments[-1], bytes([status]))
         return (size if kind in (_IN, _GET_ID) and status == _OK else 0) + 1
 
-    def _do(self, kind: int, offset: int, data: list[Segment], size: int) -> int:
+    def _do(self, kind: int, offset: int, data: list[DmaSegment], size: int) -> int:
         if kind in (_IN, _OUT) and offset + size > self.image.size:
             return _FAILED
         views = [self.bus.ram[segment.address : segment.address + segment.size] for segment in data]
@@ -198,17 +199,17 @@ class DiskDevice(VirtioDevice):
             return _FAILED if kind == _OUT else _UNSUPPORTED
         return _OK
 
-    def save(self) -> Any:
+    def save(self) -> Restore:
         if self.image.direct and not self.readonly:
             raise KoboxError(
                 "a box that writes straight to an image cannot be brought back to an earlier state",
                 hint="Detach the disk before the checkpoint, or attach it with copy_on_write=True.",
             )
-        return super().save(), dict(self.image.blocks)
+        restore_virtio, blocks = super().save(), dict(self.image.blocks)
+        return lambda: self._restore(restore_virtio, blocks)
 
-    def load(self, state: Any) -> None:
-        inner, blocks = state
-        super().load(inner)
+    def _restore(self, restore_virtio: Restore, blocks: dict[int, bytes]) -> None:
+        restore_virtio()
         self.image.blocks = dict(blocks)
         with contextlib.suppress(BlockingIOError):
             self.image.lock()

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from kobox.box.devices.virtio_mmio import made_at, plug, unplug
 from kobox.errors import KoboxError
+from kobox.machine.devices import Restore
 from kobox.machine.virtio import BrokenQueueError, VirtioDevice
 
 if TYPE_CHECKING:
@@ -104,13 +105,13 @@ class NetworkDevice(VirtioDevice):
         if self.card.way_out is not None:
             self.card.way_out.drop()
 
-    def save(self) -> Any:
-        return super().save(), self.link, tuple(self.waiting)
+    def save(self) -> Restore:
+        restore_virtio, link, waiting = super().save(), self.link, tuple(self.waiting)
+        return lambda: self._restore(restore_virtio, link, waiting)
 
-    def load(self, state: Any) -> None:
-        inner, self.link, waiting = state
-        super().load(inner)
-        self.waiting = deque(waiting)
+    def _restore(self, restore_virtio: Restore, link: bool, waiting: tuple[bytes, ...]) -> None:
+        restore_virtio()
+        self.link, self.waiting = link, deque(waiting)
         self.sent.clear()
         self.card.frames.clear()
         if self.card.way_out is not None:
