@@ -16,8 +16,14 @@ from typing import TYPE_CHECKING, Any
 from kobox.printable import one_line
 
 if TYPE_CHECKING:
+    from kobox.explain.cause import Cause
     from kobox.explain.load_rules import Conditions, Explanation
+    from kobox.images.exports import KernelExports
     from kobox.images.store import KernelImage
+
+_NOTHING = """\
+no cause found: no line of this log is a known message about a module
+Give the kernel's whole log and the tool's own message: `(dmesg; modprobe NAME) 2>&1 | kobox explain --log -`."""
 
 
 def main(argv: Sequence[str], prog: str) -> int:
@@ -60,19 +66,33 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 
 
 def _explain_log(arguments: argparse.Namespace) -> int:
-    from kobox.explain.log_rules import causes_in
+    from kobox.explain.log import causes_in
 
-    causes = causes_in(_log_text(arguments.log))
+    causes = causes_in(_log_text(arguments.log), exports=_cached_exports())
     if arguments.json:
-        print(json.dumps([cause._asdict() for cause in causes], indent=2))
+        print(json.dumps([asdict(cause) for cause in causes], indent=2))
     elif not causes:
-        print("the log contains no refused module")
-    for cause in causes if not arguments.json else ():
-        who = f"{one_line(cause.module)}: " if cause.module else ""
-        print(f"{'FAIL' if cause.fatal else 'note'}  {who}{one_line(cause.why)}  [{cause.rule}]")
-        print(f"      seen: {one_line(cause.line)}")
-        print(f"      {one_line(cause.advice)}")
-    return 1 if any(cause.fatal for cause in causes) else 0
+        print(_NOTHING)
+    else:
+        print("\n".join(line for cause in causes for line in _cause_lines(cause)))
+    return 1 if not causes or any(cause.fatal for cause in causes) else 0
+
+
+def _cause_lines(cause: Cause) -> list[str]:
+    who = f"{cause.module}: " if cause.module else ""
+    lines = [f"{'FAIL' if cause.fatal else 'note'}  {who}{cause.why}  [{cause.rule}]"]
+    lines += [f"      seen: {cause.line}"] if cause.line else []
+    lines.append(f"      {cause.advice}")
+    for other in cause.alternatives:
+        lines += [f"      or: {other.why}  [{other.rule}]", f"          {other.advice}"]
+    return [one_line(line) for line in lines]
+
+
+def _cached_exports() -> list[KernelExports]:
+    from kobox.images.exports import KernelExports
+    from kobox.images.store import Store
+
+    return [KernelExports(kernel) for kernel in Store().list()]
 
 
 def _log_text(source: str) -> str:
@@ -176,7 +196,7 @@ def _lines(result: Explanation) -> list[str]:
 
 
 def _answer(result: Explanation) -> list[str]:
-    from kobox.explain.log_rules import cause_of
+    from kobox.explain.log import cause_of
 
     assert result.answer is not None
     lines = [f"  kernel: {line}" for line in result.answer.log]

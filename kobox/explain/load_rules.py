@@ -20,8 +20,9 @@ from kobox.arch.arch import Arch
 from kobox.arch.registry import architecture
 from kobox.errors import BoxError, KoboxError, ModuleFormatError
 from kobox.explain.elf_checks import HEADER, Damage, common_symbols, header_damage, relocation_damage
-from kobox.explain.log_rules import cause_of
+from kobox.explain.log import cause_of
 from kobox.explain.parameter_rules import troubles
+from kobox.explain.refusals import POSSIBILITIES
 from kobox.images.exports import KERNEL, Exported, KernelExports
 from kobox.images.store import KernelImage
 from kobox.kernel.interface import InitFlags
@@ -178,12 +179,14 @@ def _unpacked(data: bytes) -> bytes:
 def _call(content: bytes, conditions: Conditions) -> Iterator[Fact]:
     """What finit_module(2) itself has against its arguments."""
     if conditions.disabled:  # may_init_module()
-        yield Fact("disabled", "loading is turned off (kernel.modules_disabled=1)", "EPERM", cause_of("EPERM").advice)
+        yield Fact(
+            "disabled", "loading is turned off (kernel.modules_disabled=1)", "EPERM", POSSIBILITIES["disabled"].advice
+        )
     known = InitFlags.IGNORE_MODVERSIONS | InitFlags.IGNORE_VERMAGIC | InitFlags.COMPRESSED_FILE
     unknown = int(conditions.flags) & ~int(known)
     if unknown or (conditions.flags and not content):
         text = f"flags {unknown:#x} do not exist" if unknown else "the file is empty"
-        yield Fact("invalid", text, "EINVAL", cause_of("EINVAL").advice)
+        yield Fact("invalid", text, "EINVAL", POSSIBILITIES["invalid"].advice)
 
 
 def _signature(content: bytes, kernel: KernelImage, conditions: Conditions) -> Iterator[Fact]:
@@ -205,7 +208,7 @@ def _signature(content: bytes, kernel: KernelImage, conditions: Conditions) -> I
             return
         if verdict.valid is False and verdict.errno != "ENOPKG":
             rule = "signature-garbage" if verdict.errno == "EBADMSG" else "signature-broken"
-            yield Fact(rule, verdict.reason, verdict.errno, cause_of(verdict.errno).advice)
+            yield Fact(rule, verdict.reason, verdict.errno, POSSIBILITIES[rule].advice)
             return
         rule, text, answer = "foreign-key", verdict.reason, "EKEYREJECTED"
         log = "Loading of module with unavailable key is rejected"
@@ -354,8 +357,8 @@ class _Examiner:
 
     def _presence(self) -> Iterator[Fact]:
         if any(other.name == self._name for other in self._conditions.beside):
-            cause = cause_of("EEXIST")
-            yield Fact(cause.rule, cause.why, "EEXIST", cause.advice)
+            loaded = POSSIBILITIES["already-loaded"]
+            yield Fact(loaded.rule, loaded.why, "EEXIST", loaded.advice)
         elif self._tree is not None and self._tree.is_builtin(self._name):
             yield Fact("built-in", "a module of that name is part of this kernel's image")
 

@@ -13,7 +13,7 @@ import pytest
 from kobox.box.box import Box
 from kobox.explain.elf_checks import relocation_damage
 from kobox.explain.load_rules import Explanation, explain, try_in_box
-from kobox.explain.log_rules import causes_in
+from kobox.explain.log import causes_in
 from kobox.images.store import KernelImage
 from kobox.ko.modulefile import ModuleFile
 from tests.box.test_module_handle import replaced, section

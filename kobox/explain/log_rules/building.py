@@ -1,0 +1,256 @@
+"""Rules for what fails before there is a module: DKMS, Kbuild, modpost, the compiler, sign-file, packages."""
+
+from kobox.explain.log_rule import LogRule
+
+_HEADERS = (
+    "Install the headers of exactly the running kernel: linux-headers-$(uname -r) (Debian, Ubuntu), "
+    "kernel-devel-$(uname -r) "
+    "(Fedora, RHEL), linux-headers (Arch). If the packages know only a newer one, update the kernel and reboot first."
+)
+_PORT = (
+    "The module's source is older than the kernel: take a newer version of it, or port it. `kobox build` says for each "
+    "change what replaced it."
+)
+
+RULES = (
+    LogRule(
+        "headers-missing",
+        (
+            "Your kernel headers for kernel {release} cannot be found",
+            "/lib/modules/{release}/build: No such file or directory",
+            "/lib/modules/{release}/build: not found",
+            "Unable to find the kernel source tree for the currently running kernel",
+            "Kernel headers for target kernel {release} not found",
+            "kernel headers not found for target kernel {release}",
+            "Module build for kernel {release} was skipped since the kernel headers for this kernel do not seem to "
+            "be installed",
+            "The headers for the current kernel were not found",
+            'Please install the linux kernel "header" files matching the current kernel',
+            "This system is currently not set up to build kernel modules",
+            "Unable to locate package linux-headers-{release}",
+            "fatal error: linux/module.h: No such file or directory",
+            "linux/module.h: No such file or directory",
+            "No rule to make target 'modules'",
+            "Kernel headers ({release}) not found",
+        ),
+        "the headers of the kernel that the module is to be built for are not installed: "
+        "/lib/modules/RELEASE/build is missing",
+        _HEADERS,
+        "dkms, make, apt, VirtualBox, nvidia-installer",
+    ),
+    LogRule(
+        "headers-unprepared",
+        (
+            "include/generated/autoconf.h or include/config/auto.conf are missing",
+            "Kernel configuration is invalid",
+            "ERROR: Kernel configuration is invalid",
+            "scripts/basic/fixdep: not found",
+            "scripts/mod/modpost: not found",
+            "scripts/basic/fixdep: Exec format error",
+            "scripts/mod/modpost: Exec format error",
+            "modpost: Exec format error",
+            "fixdep: Exec format error",
+            "No rule to make target 'scripts/module.lds'",
+            "No rule to make target 'arch/{word}/include/generated",
+            "No rule to make target 'tools/objtool/objtool'",
+            "Cannot use CONFIG_STACK_VALIDATION=y, please install libelf-dev",
+            "Cannot generate ORC metadata for CONFIG_UNWINDER_ORC=y, please install libelf-dev",
+            "please install libelf-dev, libelf-devel or elfutils-libelf-devel",
+        ),
+        "the kernel's source or headers are not prepared for building modules, or their programs are for another "
+        "machine",
+        "Run `make oldconfig && make modules_prepare` in the kernel's source, or take the distribution's headers "
+        "package; "
+        "install libelf-dev (elfutils-libelf-devel).",
+        "Makefile, scripts/",
+    ),
+    LogRule(
+        "symvers-missing",
+        (
+            'Symbol version dump "Module.symvers" is missing',
+            "Symbol version dump {word} is missing",
+            "Module.symvers is missing",
+            "WARNING: Module.symvers is missing",
+        ),
+        "the kernel's Module.symvers is missing where the module is built: it gets no symbol versions, and the "
+        "kernel may refuse it",
+        "Take the headers package of the running kernel, or build the kernel's modules first (`make modules`).",
+        "scripts/Makefile.modpost",
+        fatal=False,
+    ),
+    LogRule(
+        "compiler",
+        (
+            "unrecognized command-line option '{option}'",
+            "unrecognized command line option '{option}'",
+            "clang: error: unknown argument: '{option}'",
+            "{word}: command not found: gcc",
+            "make: gcc: No such file or directory",
+            "gcc: not found",
+            "/bin/sh: 1: gcc-{number}: not found",
+            "gcc-{number}: command not found",
+            "gcc-{number}: No such file or directory",
+            "Failed CC version check",
+            "The compiler differs from the one used to build the kernel",
+            "the compiler differs from the one used to build the kernel",
+            "does not exactly match the compiler used for compiling the kernel",
+            "Compiler version check failed",
+            "error: incompatible gcc/plugin versions",
+            "cannot load plugin ./scripts/gcc-plugins",
+        ),
+        "the compiler is not the one that the kernel was built with: it is missing, or too old for the kernel's "
+        "options",
+        "Install the compiler that `cat /proc/version` names (gcc-12, gcc-13, clang …), and hand it over as CC=.",
+        "gcc, clang, dkms, nvidia-installer",
+    ),
+    LogRule(
+        "sign-key",
+        (
+            "sign-file: {file}: No such file or directory",
+            "sign-file: {file}: no such file",
+            "Binary /lib/modules/{word} not found, modules won't be signed",
+            "SSL error:{word}:system library:{word}:No such file or directory",
+            "Private key {file} not found",
+            "certs/signing_key.pem: No such file or directory",
+            "At main.c:{number}",
+            "Signing key not found",
+            "- SSL error:{word}:PEM routines:{word}:no start line",
+            "- SSL error:{word}:BIO routines",
+            "kmodsign: {file}: No such file or directory",
+            "mok.priv: No such file or directory",
+        ),
+        "sign-file found no signing key (certs/signing_key.pem), or cannot read it: the module was installed "
+        "without signature",
+        "Without Secure Boot nothing has to be done. Else make a key (`kobox sign` does, or `openssl req -x509`), "
+        "name it in "
+        "dkms's framework.conf (mok_signing_key, mok_certificate), and enrol it with mokutil.",
+        "scripts/sign-file.c, dkms",
+        fatal=True,
+    ),
+    LogRule(
+        "import-ns-quotes",
+        (
+            "MODULE_IMPORT_NS({symbol});",
+            "EXPORT_SYMBOL_NS({word}, {symbol});",
+            "EXPORT_SYMBOL_NS_GPL({word}, {symbol});",
+        ),
+        "since 6.13 MODULE_IMPORT_NS() and EXPORT_SYMBOL_NS() take the namespace as a string, in quotes",
+        'Write MODULE_IMPORT_NS("{symbol}") for 6.13 and newer; before, without quotes.',
+        "include/linux/module.h",
+    ),
+    LogRule(
+        "modpost-licence",
+        ("modpost: missing MODULE_LICENSE() in {file}", "missing MODULE_LICENSE() in {file}"),
+        "MODULE_LICENSE is missing in {file}",
+        'Add MODULE_LICENSE("GPL"), or the licence that it really has.',
+        "scripts/mod/modpost.c",
+    ),
+    LogRule(
+        "modpost-gpl",
+        (
+            "GPL-incompatible module {file} uses GPL-only symbol '{symbol}'",
+            "GPL-incompatible module {file} uses GPL-only symbol {symbol}",
+        ),
+        "{symbol} is EXPORT_SYMBOL_GPL: only a module with a GPL-compatible MODULE_LICENSE may use it",
+        "Do without {symbol}; a newer version of the driver may.",
+        "scripts/mod/modpost.c",
+    ),
+    LogRule(
+        "modpost-namespace",
+        ("module {module} uses symbol {symbol} from namespace {namespace}, but does not import it",),
+        "{symbol} is in the symbol namespace {namespace}",
+        'Add MODULE_IMPORT_NS("{namespace}"), without the quotes before 6.13.',
+        "scripts/mod/modpost.c",
+    ),
+    LogRule(
+        "modpost-undefined",
+        (
+            'modpost: "{symbol}" [{file}.ko] undefined!',
+            'ERROR: "{symbol}" [{file}.ko] undefined!',
+            'WARNING: "{symbol}" [{file}.ko] undefined!',
+            'WARNING: modpost: "{symbol}" [{file}.ko] undefined!',
+        ),
+        "{symbol} is exported by nothing that {file} is built with",
+        "It is no longer exported, its CONFIG option is off, or another module's Module.symvers has it "
+        "(KBUILD_EXTRA_SYMBOLS).",
+        "scripts/mod/modpost.c",
+    ),
+    LogRule(
+        "no-space",
+        ("No space left on device", "gzip: stdout: No space left on device", "write error: No space left on device"),
+        "the disk is full (/boot, /lib or /tmp): what was written is not whole",
+        "Free space (`apt autoremove --purge` removes old kernels), then `dpkg --configure -a` or `dkms "
+        "autoinstall` again.",
+        "any tool",
+    ),
+    LogRule(
+        "interface-changed",
+        (
+            "error: implicit declaration of function '{symbol}'",
+            "has no member named '{symbol}'",
+            "error: too many arguments to function '{symbol}'",
+            "error: too few arguments to function '{symbol}'",
+            "error: '{symbol}' undeclared",
+            "from incompatible pointer type",
+            "fatal error: {file}.h: No such file or directory",
+            "error: unknown type name '{symbol}'",
+        ),
+        "the module does not compile for this kernel: its interface changed{about}",
+        _PORT,
+        "gcc",
+    ),
+    LogRule(
+        "dkms-build",
+        (
+            "Error! Bad return status for module build on kernel: {release}",
+            "Bad return status for module build on kernel: {release}",
+            "ERROR (dkms apport): kernel package linux-headers-{release} is not supported",
+            "dkms autoinstall on {release} failed for {what}",
+            "Error! One or more modules failed to install during autoinstall",
+            "Autoinstall on {release} failed for module(s) {what}",
+        ),
+        "DKMS could not build the module for kernel {release}: the compiler's errors are in make.log",
+        "Read /var/lib/dkms/NAME/VERSION/build/make.log from its first error on (give it to `kobox explain "
+        "--log`); a newer version "
+        "of the module may know this kernel.",
+        "dkms",
+        vague=True,
+    ),
+    LogRule(
+        "dkms-other",
+        (
+            "Error! DKMS tree already contains: {what}",
+            "Error! Could not locate dkms.conf file",
+            "Error! Could not find module source directory",
+            "Error! The directory {word} does not appear to have module source located within it",
+            "Error! Module version {word} for {file} is not newer than what is already found in kernel",
+            "is not newer than what is already found in kernel {release}",
+            "Error! Your kernel {release} cannot be found",
+        ),
+        "DKMS refuses: the module is registered already, its source or dkms.conf is missing, or the kernel has a "
+        "newer version itself",
+        "`dkms status` shows what is registered; `dkms remove NAME/VERSION --all` and add it again, or `dkms "
+        "install --force`.",
+        "dkms",
+    ),
+    LogRule(
+        "btf-skipped",
+        ("Skipping BTF generation for {file} due to unavailability of vmlinux",),
+        "no BTF was made for the module, as the headers have no vmlinux",
+        "Nothing has to be done: the module works without BTF.",
+        "scripts/Makefile.modfinal",
+        fatal=False,
+    ),
+    LogRule(
+        "make-failed",
+        (
+            "make: *** [{where_}] Error {number}",
+            "make[{number}]: *** [{where_}] Error {number}",
+            "make: *** [{where_}] Fehler {number}",
+        ),
+        "the build failed; the first error above says why",
+        'Read the log from its first "error:" on; `kobox build` gives help for what it knows.',
+        "make",
+        vague=True,
+    ),
+)

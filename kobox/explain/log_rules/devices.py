@@ -1,0 +1,294 @@
+"""Rules for what a module's own code meets: names that exist, firmware, hardware, drivers in each other's way."""
+
+from kobox.explain.log_rule import LogRule
+
+_LEFT = (
+    "Unload the module that made it; if nothing is loaded, an earlier load left it behind, and only a reboot "
+    "removes it: "
+    "the exit function (and init's error path) must undo every registration."
+)
+_NOT_HERE = ("ENODEV", "ENXIO", "EOPNOTSUPP")
+
+RULES = (
+    LogRule(
+        "sysfs-duplicate",
+        ("sysfs: cannot create duplicate filename '{path}'",),
+        "sysfs has {path} already: a second device, bus or class of that name, or one left behind by an earlier load",
+        _LEFT,
+        "fs/sysfs/dir.c",
+        ("EEXIST", "ENOMEM", "EINVAL", "ENODEV"),
+        report=True,
+    ),
+    LogRule(
+        "sysfs-duplicate",
+        (
+            "kobject_add_internal failed for {name} with -EEXIST",
+            "kobject_add failed for {name} with -EEXIST",
+            "Driver '{name}' is already registered, aborting",
+            "Error: Driver '{name}' is already registered, aborting",
+        ),
+        "{name} is registered already: a second driver or device of that name, or one left behind by an earlier load",
+        _LEFT,
+        "lib/kobject.c, drivers/base/driver.c",
+        ("EEXIST", "ENOMEM", "EINVAL", "EBUSY"),
+    ),
+    LogRule(
+        "procfs-duplicate",
+        ("proc_dir_entry '{path}' already registered",),
+        "/proc has {path} already: a second module makes it, or an earlier load left it behind",
+        _LEFT,
+        "fs/proc/generic.c",
+        ("ENOMEM", "EEXIST"),
+        report=True,
+    ),
+    LogRule(
+        "debugfs-duplicate",
+        (
+            "debugfs: Directory '{path}' with parent '{parent}' already present",
+            "debugfs: File '{path}' in directory '{parent}' already present",
+        ),
+        "debugfs has {path} already: a second instance, or one left behind by an earlier load",
+        _LEFT,
+        "fs/debugfs/inode.c",
+        fatal=False,
+    ),
+    LogRule(
+        "cache-duplicate",
+        (
+            "kmem_cache_create({name}): failed",
+            "kmem_cache_create({name}) failed",
+            "kmem_cache of name '{name}' already exists",
+        ),
+        "a slab cache of the name {name} exists already or could not be made: an earlier load left it behind",
+        "Call kmem_cache_destroy() in the exit function; give the cache a name of its own.",
+        "mm/slab_common.c",
+        ("ENOMEM", "EEXIST", "EINVAL"),
+    ),
+    LogRule(
+        "chrdev-busy",
+        (
+            'CHRDEV "{name}" major requested ({number}) is greater than the maximum',
+            'CHRDEV "{name}" minor range requested',
+        ),
+        "{name} asks for a character device number that does not exist",
+        "Take alloc_chrdev_region(), which chooses a free one.",
+        "fs/char_dev.c",
+        ("EINVAL",),
+    ),
+    LogRule(
+        "firmware",
+        (
+            "Direct firmware load for {file} failed with error {number}",
+            "failed to load firmware {file}",
+            "Falling back to sysfs fallback for: {file}",
+            "loading {file} failed with error {number}",
+            "firmware: failed to load {file} ({number})",
+            "request_firmware({file}) failed",
+            'Failed to load firmware "{file}"',
+            "Failed to load firmware {file}",
+            "Possible missing firmware {file} for module {module}",
+            "Possible missing firmware /lib/firmware/{file} for module",
+        ),
+        "the firmware file {file} is missing (or cannot be read): the driver asks for it under /lib/firmware",
+        "Install the package that has it (firmware-linux-nonfree, firmware-misc-nonfree, linux-firmware), run "
+        "`update-initramfs -u` if the driver is loaded in the initramfs, and load the module again.",
+        "drivers/base/firmware_loader/main.c, initramfs-tools",
+        ("ENOENT", "EINVAL", "EIO", "ENODEV", "EAGAIN"),
+    ),
+    LogRule(
+        "virtualisation-off",
+        (
+            "{module}: disabled by bios",
+            "{module}: VMX not enabled (by BIOS)",
+            "{module}: VMX disabled by BIOS",
+            "{module}: SVM disabled (by BIOS)",
+            "{module}: VMX (outside TXT) disabled by BIOS",
+            "{module}: SVM not supported",
+            "VMX not enabled (by BIOS) in MSR_IA32_FEAT_CTL",
+            "SVM disabled (by BIOS) in MSR_VM_CR",
+            "disabled by bios",
+        ),
+        "virtualisation (VT-x, AMD-V) is turned off in the BIOS or firmware",
+        "Turn it on in the firmware's set-up (Intel Virtualization Technology, SVM Mode), and switch the machine "
+        "off and on.",
+        "arch/x86/kvm, arch/x86/kernel/cpu/feat_ctl.c",
+        ("EOPNOTSUPP", "EIO", "ENODEV"),
+    ),
+    LogRule(
+        "virtualisation-missing",
+        (
+            "{module}: no hardware support",
+            "{module}: CPU {number} does not support VMX",
+            "{module}: no hardware support for 'kvm_intel'",
+            "{module}: no hardware support for 'kvm_amd'",
+            "VMX not supported by CPU",
+            "SVM not supported by CPU",
+        ),
+        "this processor (or the virtual machine that this is) has no virtualisation: VT-x or AMD-V",
+        "In a virtual machine, allow nested virtualisation on its host; kvm_intel is for Intel's processors, "
+        "kvm_amd for AMD's.",
+        "arch/x86/kvm",
+        _NOT_HERE,
+    ),
+    LogRule(
+        "resource-busy",
+        (
+            "can't request region for resource",
+            "BAR {number}: can't reserve",
+            "resource conflict",
+            "Region conflicts with",
+            "could not request memory region",
+            "ACPI resource conflict",
+            "ACPI Warning: SystemIO range {word} conflicts with OpRegion",
+            "ACPI: OSL: Resource conflict; ACPI support missing from driver?",
+        ),
+        "another driver (or the firmware, ACPI) holds the I/O ports or memory that this one wants",
+        "Unload or unbind the other driver (/proc/ioports and /proc/iomem name it); acpi_enforce_resources=lax if "
+        "ACPI holds them.",
+        "kernel/resource.c, drivers/pci/pci.c, drivers/acpi/osl.c",
+        ("EBUSY", "ENODEV"),
+    ),
+    LogRule(
+        "nvidia-nouveau",
+        (
+            "NVRM: This can occur when a driver such as:",
+            "NVRM: was loaded and obtained ownership of the NVIDIA device",
+            "NVRM: another driver was loaded and obtained ownership of the NVIDIA device",
+            "NVRM: The NVIDIA probe routine was not called for {number} device",
+        ),
+        "another driver, normally nouveau, holds the NVIDIA device",
+        "Forbid nouveau (`blacklist nouveau` and `options nouveau modeset=0` in /etc/modprobe.d), run "
+        "update-initramfs, reboot.",
+        "the nvidia driver",
+        _NOT_HERE,
+    ),
+    LogRule(
+        "nvidia-mismatch",
+        (
+            "NVRM: API mismatch: the client has the version {client}, but",
+            "API mismatch: the client has version {client}",
+            "Driver/library version mismatch",
+        ),
+        "the loaded NVIDIA module and its user space are of two versions: the driver was updated, the old module "
+        "is still loaded",
+        "Unload the nvidia modules and load them again, or reboot.",
+        "the nvidia driver",
+        ("EINVAL",),
+    ),
+    LogRule(
+        "nvidia-none",
+        (
+            "NVRM: No NVIDIA graphics adapter found",
+            "NVRM: No NVIDIA GPU found",
+            "NVRM: No NVIDIA devices probed",
+            "NVRM: None of the NVIDIA devices were initialized",
+        ),
+        "no NVIDIA device that this driver supports was found or could be started",
+        "Take the driver's branch that supports the device (legacy 470, 390 …); `lspci -k` shows who holds it.",
+        "the nvidia driver",
+        _NOT_HERE,
+    ),
+    LogRule(
+        "nvidia-not-loaded",
+        (
+            "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver",
+            "ERROR: Unable to load the kernel module 'nvidia.ko'",
+            "ERROR: Unable to load the 'nvidia-drm' kernel module",
+            "ERROR: Unable to load the kernel module 'nvidia-uvm.ko'",
+            "ERROR: The kernel module failed to load",
+        ),
+        "the NVIDIA kernel module is not loaded: it was not built for the running kernel, Secure Boot refused it, "
+        "or nouveau "
+        "holds the device",
+        "`modprobe nvidia` and the kernel's log say which of these: give both to `kobox explain --log`.",
+        "nvidia-smi, nvidia-installer",
+        ("EPERM",),
+        vague=True,
+    ),
+    LogRule(
+        "virtualbox-not-loaded",
+        (
+            "Kernel driver not installed (rc={number})",
+            "The vboxdrv kernel module is not loaded",
+            "VirtualBox kernel modules failed to load",
+            "vboxdrv.sh: failed: modprobe vboxdrv failed",
+            "There were problems setting up VirtualBox",
+            "The character device /dev/vboxdrv does not exist",
+        ),
+        "VirtualBox's kernel module is not loaded: it was not built for the running kernel, or Secure Boot refused it",
+        "Install the running kernel's headers and run `/sbin/vboxconfig` (or `dkms autoinstall`); with Secure "
+        "Boot, sign vboxdrv "
+        "and its companions and enrol the key with mokutil.",
+        "VirtualBox",
+        vague=True,
+    ),
+    LogRule(
+        "zfs-not-loaded",
+        (
+            "The ZFS modules are not loaded",
+            "The ZFS modules cannot be auto-loaded",
+            "/dev/zfs and /proc/self/mounts are required",
+        ),
+        "the zfs module is not loaded: it was not built for the running kernel, or was refused",
+        "`modprobe zfs` says why; install the running kernel's headers and run `dkms autoinstall`.",
+        "zfs",
+        vague=True,
+    ),
+    LogRule(
+        "module-missing",
+        (
+            "can't initialize iptables table `{name}': Table does not exist",
+            "unknown filesystem type '{name}'",
+            "RTNETLINK answers: Operation not supported",
+            "Error: Unknown device type",
+            "RTNETLINK answers: Unknown device type",
+            "open: No such device /dev/net/tun",
+            "Cannot open TUN/TAP dev /dev/net/tun",
+            "Could not open '/dev/vmmon'",
+            "Could not access KVM kernel module",
+        ),
+        "the kernel has not the part that a program asks for: its module is not loaded, or not there. The "
+        "commonest case: the "
+        "kernel was updated and the machine not rebooted, so /lib/modules has no directory for the running kernel",
+        "Compare `uname -r` with `ls /lib/modules`; reboot into the installed kernel, or install the running "
+        "kernel's modules.",
+        "iptables, mount, iproute2, openvpn, qemu",
+        vague=True,
+    ),
+    LogRule(
+        "kprobe",
+        (
+            "register_kprobe failed, returned {number}",
+            "register_kprobe failed: {number}",
+            "register_kretprobe failed, returned {number}",
+        ),
+        "a kprobe could not be registered ({number}): -2 means that the kernel has no function of that name "
+        "(renamed or "
+        "inlined), -22 that no probe may be there (blacklisted, __kprobes), -95 or -38 that CONFIG_KPROBES is off",
+        "Look for the function in /proc/kallsyms (do_fork and _do_fork are kernel_clone since 5.10).",
+        "samples/kprobes",
+        ("ENOENT", "EINVAL", "ENOSYS", "EOPNOTSUPP"),
+    ),
+    LogRule(
+        "probe-failed",
+        ("probe of {device} failed with error {number}", "probe with driver {driver} failed with error {number}"),
+        "a driver's probe function refused the device with {number} (a negative errno: -2 no firmware, clock or "
+        "property; -12 "
+        "no memory; -16 busy; -19 not this device; -22 a wrong value; -110 no answer; -517 asked to come again)",
+        "The driver's own lines before it say more.",
+        "drivers/base/dd.c",
+        fatal=False,
+    ),
+    LogRule(
+        "device-gone",
+        (
+            "BAR {number}: failed to assign",
+            "Unable to change power state from D3cold to D0, device inaccessible",
+            "can't change power state from D3cold to D0",
+        ),
+        "a PCI device does not answer, or its memory could not be placed",
+        "Switch the machine off and on; look at the firmware's settings (Above 4G Decoding, power saving).",
+        "drivers/pci",
+        _NOT_HERE,
+    ),
+)

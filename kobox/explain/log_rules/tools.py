@@ -1,0 +1,292 @@
+"""Rules for what the tools themselves say: kmod, module-init-tools, busybox, systemd, depmod, initramfs makers, strace.
+
+What they print behind an errno's text (`could not insert 'x': File exists`) is in kobox.explain.refusals.
+"""
+
+from kobox.explain.cause import Possibility
+from kobox.explain.log_rule import LogRule
+
+_KMOD = "kmod, module-init-tools, busybox"
+_NOT_BUILT = (
+    "Compare `uname -r` with `ls /lib/modules`: after a kernel update, reboot. A module from outside the kernel "
+    "has to be built "
+    "for this kernel: install its headers (linux-headers-$(uname -r)) and run `dkms autoinstall` or `make "
+    "modules_install`, "
+    "then `depmod -a`."
+)
+_REBOOT = Possibility(
+    "kernel-updated",
+    "the kernel was updated, and its package removed the directory of the kernel that still runs",
+    "Reboot.",
+)
+_CONTAINER = Possibility(
+    "container",
+    "this is a container or a chroot: it runs the host's kernel, whose modules are not in it",
+    "Load the module on the host; mount /lib/modules into the container.",
+)
+
+RULES = (
+    LogRule(
+        "built-in",
+        ("Module {module} is builtin", "Module {module} is built-in", "{module} is builtin"),
+        "it is built into this kernel (CONFIG_…=y): it is always there, and cannot be loaded or removed",
+        "Nothing has to be loaded. To be rid of it, boot another kernel; its parameters go on the kernel's command "
+        "line as {module}.NAME=VALUE.",
+        _KMOD,
+    ),
+    LogRule(
+        "in-use",
+        (
+            "Module {module} is in use by: {users}",
+            "Module {module} is in use by {users}",
+            "Module {module} is in use",
+            "{module} is in use by {users}",
+            "can't unload module '{module}': Resource temporarily unavailable",
+        ),
+        "it cannot be removed: it is in use{by}",
+        "Unload the modules that use it first (`modprobe -r` does), close its devices, unmount its file systems; "
+        "`kobox lsmod` shows who.",
+        _KMOD,
+        ("EAGAIN", "EBUSY"),
+    ),
+    LogRule(
+        "not-loaded",
+        (
+            "Module {module} is not currently loaded",
+            "Module {module} is not loaded",
+            "Module {module} does not exist in /proc/modules",
+            "rmmod: can't unload module '{module}': No such file or directory",
+            "rmmod: {module}: No such file or directory",
+        ),
+        "no module of that name is loaded",
+        "`kobox lsmod` lists those that are.",
+        _KMOD,
+        fatal=False,
+    ),
+    LogRule(
+        "no-unload",
+        (
+            "Kernel does not have unload support",
+            "Kernel doesn't support unloading",
+            "kernel does not support module unloading",
+        ),
+        "this kernel was built without CONFIG_MODULE_UNLOAD: no module can be removed",
+        "Reboot, or take a kernel with CONFIG_MODULE_UNLOAD=y.",
+        _KMOD,
+    ),
+    LogRule(
+        "no-module-directory",
+        (
+            "could not open moddep file '{file}'",
+            "Could not load {directory}/modules.dep: No such file or directory",
+            "can't change directory to '{directory}': No such file or directory",
+            "can't open '/lib/modules/{release}/modules.dep'",
+            "can't open 'modules.dep'",
+            "could not open directory /lib/modules/{release}: No such file or directory",
+            "could not open directory {directory}: No such file or directory",
+            "Couldn't open directory {directory}: No such file or directory",
+            "missing {directory} lib/modules directory",
+            "Couldn't get information on module",
+            "Cannot find /lib/modules/{release}",
+            "/lib/modules/{release} is not a directory",
+            "modules.dep.bin': No such file",
+            "No such file or directory: /lib/modules/{release}",
+            "Missing modules directory: {directory}",
+            "Kernel modules directory {directory} not found",
+        ),
+        "/lib/modules has no directory (or no modules.dep) for this kernel: its modules are not installed, or "
+        "depmod was not run",
+        _NOT_BUILT,
+        _KMOD,
+        ("ENOENT",),
+        alternatives=(_REBOOT, _CONTAINER),
+    ),
+    LogRule(
+        "module-not-found",
+        (
+            "Module {module} not found in directory {directory}",
+            "Module {module} not found in modules.dep",
+            "module {module} not found in modules.dep",
+            "module '{module}' not found",
+            "Module {module} not found",
+            "module {module} not found in",
+            "module not found: '{module}'",
+            "module not found: `{module}'",
+            "Failed to find module '{module}'",
+            "Failed to look up module alias '{module}'",
+            "could not find module by name='{module}'",
+            "could not find module by name={module}",
+            "Module alias {module} not found",
+            "dracut: Failed to find module '{module}'",
+            "dracut-install: ERROR: Failed to find module '{module}'",
+            "dracut-install: Failed to find module '{module}'",
+            "dracut module '{module}' cannot be found or installed",
+            "mkinitrd failed: No module {module} found",
+            "No module {module} found for kernel {release}",
+            "No module called {module} found",
+            "Kernel module {module} not found",
+            "modinfo: ERROR: Module {module} not found",
+        ),
+        "the module was not found: it is not built or not installed for this kernel, depmod was not run, or its "
+        "name is misspelt",
+        _NOT_BUILT,
+        _KMOD,
+        ("ENOENT",),
+        alternatives=(
+            _REBOOT,
+            Possibility(
+                "built-in",
+                "it is built into the kernel, or this kernel's configuration has it not at all",
+                "`grep NAME /lib/modules/$(uname -r)/modules.builtin` and `grep CONFIG_NAME /boot/config-$(uname "
+                "-r)` tell.",
+            ),
+            _CONTAINER,
+        ),
+    ),
+    LogRule(
+        "dependency-missing",
+        (
+            "could not open {file}.ko",
+            "failed to load '{module}' needed by",
+            "dependency not found: {module}",
+            "Error inserting dependency {module}",
+            "depends on unknown module {module}",
+            "could not load dependency {module}",
+        ),
+        "modules.dep names a module that is not there, or that does not load",
+        "Run `depmod -a`, and install the package that has the missing module (linux-modules-extra, "
+        "kernel-modules-extra).",
+        _KMOD,
+        ("ENOENT",),
+    ),
+    LogRule(
+        "cycle",
+        (
+            "Cycle detected: {modules}",
+            "Module {module} in a dependency cycle",
+            "Loop detected: {modules}",
+            "Module {module} has dependency cycle",
+        ),
+        "modules depend on each other in a cycle: none of them can be loaded first{cycle}",
+        "Move what both need into a third module (or into one of them), and run depmod again; the build of one of "
+        "them may have "
+        "taken another's Module.symvers by mistake.",
+        "depmod",
+    ),
+    LogRule(
+        "cycle",
+        ("Found {number} modules in dependency cycles", "in dependency cycles"),
+        "{number} modules depend on each other in a cycle: none of them can be loaded first",
+        "The lines before it name them; move what both need into a third module.",
+        "depmod",
+        vague=True,
+    ),
+    LogRule(
+        "install-command",
+        (
+            "Error running install command '{command}' for module {module}",
+            "Error running install command for {module}",
+            "Error running remove command '{command}' for module {module}",
+            "Error running install command '{command}'",
+            "install command '{command}' failed",
+        ),
+        "an install line in /etc/modprobe.d is run in place of loading the module, and it failed{on_purpose}",
+        "`modprobe -c | grep install` shows it; to load the module all the same: `modprobe --ignore-install NAME`, "
+        "or remove the line.",
+        _KMOD,
+        ("EINVAL", "ENOENT", "EPERM"),
+    ),
+    LogRule(
+        "blacklisted",
+        (
+            "Module '{module}' is blacklisted",
+            "Module '{module}' is deny-listed",
+            "Module {module} is denylisted",
+            "Module '{module}' is denylisted",
+            "module {module} is blacklisted",
+        ),
+        "it is blacklisted in modprobe.d (or by modprobe.blacklist= on the kernel's command line)",
+        "Remove the blacklist line; `modprobe NAME` by its own name loads it all the same.",
+        "systemd-modules-load, kmod",
+    ),
+    LogRule(
+        "bad-config",
+        (
+            "kmod_config_parse: {file} line {number}: ignoring bad line starting with '{word}'",
+            "{file} line {number}: ignoring bad line starting with '{word}'",
+            "WARNING: All config files need .conf: {file}",
+            "All config files need .conf: {file}, it will be ignored",
+            "ignoring bad line starting with '{word}'",
+        ),
+        "modprobe.d has a line that modprobe does not understand, or a file whose name does not end in .conf: it "
+        "is ignored",
+        "Mend the line (alias, blacklist, options, install, remove, softdep, weakdep), or rename the file.",
+        _KMOD,
+        fatal=False,
+    ),
+    LogRule(
+        "not-a-module",
+        (
+            "{file}: not a module",
+            "is not a kernel module",
+            "not an ELF file",
+            "could not get modinfo from '{module}': Invalid",
+        ),
+        "the file is not a kernel module, or it is damaged",
+        "`kobox explain FILE` says what it is.",
+        _KMOD,
+        ("ENOEXEC", "EINVAL"),
+    ),
+    LogRule(
+        "not-root",
+        (
+            "could not create /lib/modules",
+            "depmod: ERROR: openat(/lib/modules/{file}): Permission denied",
+            "openat(/lib/modules/{release}, modules.dep, {number}, {number}): Permission denied",
+            "must be superuser",
+            "must be root",
+        ),
+        "root alone may do that",
+        "Run it with sudo.",
+        _KMOD,
+        ("EPERM", "EACCES"),
+    ),
+    LogRule(
+        "file-missing",
+        (
+            "insmod: can't read '{file}': No such file or directory",
+            "insmod: ERROR: could not load module {file}: No such file or directory",
+            "could not load module {file}: No such file or directory",
+            "insmod: can't open '{file}'",
+            "modinfo: ERROR: Module {file}.ko not found",
+            "cannot open `{file}.ko'",
+            "insmod: {word}.ko: No such file or directory",
+        ),
+        "the file {file} is not there",
+        "Give insmod the path of the .ko file (modprobe takes the module's name); did the build make it?",
+        _KMOD,
+        ("ENOENT",),
+    ),
+    LogRule(
+        "modules-load-failed",
+        (
+            "systemd-modules-load.service: Failed with result",
+            "Failed to start Load Kernel Modules",
+            "Failed to start systemd-modules-load.service",
+        ),
+        "a module named in /etc/modules or modules-load.d could not be loaded",
+        "`journalctl -b -u systemd-modules-load` names it, and the kernel's log says why: give both to `kobox "
+        "explain --log`.",
+        "systemd",
+        vague=True,
+    ),
+    LogRule(
+        "init-crashed",
+        ("insmod: Segmentation fault", "modprobe: Segmentation fault", "rmmod: Segmentation fault"),
+        "the kernel killed the tool: the module crashed (an oops) in its init or exit function",
+        "The kernel's log has the report (`dmesg`): give it to `kobox explain --log`.",
+        "the shell",
+        ("EBUSY",),
+        vague=True,
+    ),
+)
