@@ -20,6 +20,7 @@ from kobox.errors import KoboxError, SigningError
 
 if TYPE_CHECKING:
     from kobox.box.box import Box
+    from kobox.box.inspect.probes import Hit
 
 LOCKDOWN_LEVELS = ("integrity", "confidentiality")
 # Newest first. Kernels without CONFIG_SECONDARY_TRUSTED_KEYRING have only the second one.
@@ -88,6 +89,36 @@ def enforce_signatures(box: Box) -> None:
             f"kernel {box.release} cannot enforce module signatures: {_SIG_ENFORCE}: {error.strerror}",
             hint="It takes CONFIG_MODULE_SIG.",
         ) from error
+
+
+def signature_answer(box: Box, module: bytes) -> tuple[int, list[str]]:
+    """What a kernel that enforces signatures answers to a module's signature: (errno, or 0; its log lines).
+
+    The module is not loaded: once module_sig_check() in kernel/module/signing.c has answered, the call ends. `module`
+    are the bytes of the file, not compressed. Raises `KoboxError` when the kernel has no such function.
+    """
+    calls: list[int] = []
+    answers: list[int] = []
+
+    def called(hit: Hit) -> None:
+        hit.data = not calls  # later ones are of modules that the first has the kernel load, for a hash, say
+        calls.append(1)
+
+    def answered(hit: Hit) -> None:
+        if hit.data:
+            answers.append(hit.result or 0)
+            hit.set_result(-errno.ECANCELED)
+
+    if "module_sig_check" not in box.symbols:
+        raise KoboxError(f"kernel {box.release} has no module_sig_check(): it was built without CONFIG_MODULE_SIG")
+    start = box.log.next_seq
+    with box.probe("module_sig_check", called, on_return=answered):
+        try:
+            box.syscall("init_module", module, len(module), "")
+        except OSError as error:
+            if not answers:  # refused before: shorter than an ELF header, no memory
+                return error.errno or errno.EIO, [record.text for record in box.log.since(start)]
+    return -min(answers[0], 0), [record.text for record in box.log.since(start)]
 
 
 def lock_down(box: Box, level: str) -> None:

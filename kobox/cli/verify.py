@@ -1,43 +1,48 @@
-"""`kobox verify`: who signed a module, and whether the signature holds."""
+"""`kobox verify`: who signed a module, and what a kernel that enforces signatures answers."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kobox.ko.compression import read_file
-from kobox.signing.verify import SignatureVerdict, verify
-
-if TYPE_CHECKING:
-    from cryptography import x509
+from kobox.printable import one_line
+from kobox.signing.verify import SignatureVerdict, common_name, verify
 
 
 def main(argv: Sequence[str], prog: str) -> int:
     """Run the command and return its exit status: 0 when every file has a valid signature."""
-    parser = argparse.ArgumentParser(prog=prog, description="Say who signed modules, and whether the signature holds.")
+    parser = argparse.ArgumentParser(
+        prog=prog, description="Show who signed modules, and whether a kernel with signatures enforced loads them."
+    )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="module, plain or compressed")
     parser.add_argument(
-        "--cert", action="append", type=Path, default=[], metavar="FILE", help="trust this certificate; repeatable"
+        "--cert",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="the kernel trusts this one too; repeatable",
     )
-    parser.add_argument(
-        "-k", "--kernel", metavar="NAME", help="trust what is built into this kernel (default: the default kernel)"
-    )
+    parser.add_argument("-k", "--kernel", metavar="NAME", help="the kernel that judges (default: the default kernel)")
     parser.add_argument("--json", action="store_true", help="print the verdicts as JSON")
     arguments = parser.parse_args(argv)
-    trusted = _trusted(arguments.cert, arguments.kernel)
     rows = []
     valid = True
-    for path in arguments.files:
-        verdict = verify(read_file(path), trusted, path=str(path))
-        valid = valid and verdict.valid is True
-        if arguments.json:
-            rows.append({"file": str(path), **dataclasses.asdict(verdict)})
-        else:
-            print(f"{path}: {sentence(verdict)}")
+    with ExitStack() as stack:
+        judge = _judge(arguments.cert, arguments.kernel, stack, prog)
+        for path in arguments.files:
+            verdict = judge(read_file(path), str(path))
+            valid = valid and verdict.valid is True
+            if arguments.json:
+                rows.append({"file": str(path), **dataclasses.asdict(verdict)})
+            else:
+                print(one_line(f"{path}: {sentence(verdict)}"), flush=True)
     if arguments.json:
         print(json.dumps(rows, indent=2))
     return 0 if valid else 1
@@ -55,21 +60,28 @@ def sentence(verdict: SignatureVerdict) -> str:
     about = f" ({'; '.join(details)})" if details else ""
     if verdict.valid:
         return f"valid, signed by {verdict.signer}{about}"
-    refused = f"; a kernel that enforces signatures answers {verdict.errno}"
+    who = f"kernel {verdict.kernel}" if verdict.kernel else "a kernel that enforces signatures"
+    refused = f"; {who} answers {verdict.errno}"
     if verdict.valid is None:
         return f"{verdict.reason}{about}{refused}"
     return f"NOT valid: {verdict.reason}{about}{refused}"
 
 
-def _trusted(paths: Sequence[Path], kernel: str | None) -> list[x509.Certificate]:
-    """The certificates given, and those of a kernel if one is named or no certificate is given."""
+def _judge(
+    paths: Sequence[Path], kernel: str | None, stack: ExitStack, prog: str
+) -> Callable[[bytes, str], SignatureVerdict]:
+    """The function that judges a file: by a kernel in a box, or by the rules that kernels share if none is cached."""
     from kobox.images.store import Store
     from kobox.signing.keys import load_certificates
 
-    trusted = [certificate for path in paths for certificate in load_certificates(path)]
+    certificates = [certificate for path in paths for certificate in load_certificates(path)]
     store = Store()
-    if kernel is not None or (not paths and store.list()):
-        from kobox.signing.builtin_certs import built_in_certificates
+    if kernel is None and not store.list():
+        print(f"{prog}: no kernel in {store.root}: the answer is by the rules that kernels share", file=sys.stderr)
+        return lambda data, path: verify(data, certificates, path=path)
+    from kobox.apps.signature_check import SignatureCheck
 
-        trusted += built_in_certificates(store.get(kernel))
-    return trusted
+    check = stack.enter_context(SignatureCheck(store.get(kernel), certificates))
+    for certificate, reason in check.unsupported:
+        print(f"{prog}: {common_name(certificate.subject)}: {reason}", file=sys.stderr)
+    return lambda data, path: check.verdict(data, path=path)

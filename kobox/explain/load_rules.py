@@ -206,7 +206,7 @@ def _signature(content: bytes, kernel: KernelImage, conditions: Conditions) -> I
         if verdict.valid:
             yield Fact("signature", f"signed by {verdict.signer}, which the kernel trusts")
             return
-        if verdict.valid is False and verdict.errno != "ENOPKG":
+        if verdict.valid is False and not verdict.unsupported:
             rule = "signature-garbage" if verdict.errno == "EBADMSG" else "signature-broken"
             yield Fact(rule, verdict.reason, verdict.errno, POSSIBILITIES[rule].advice)
             return
