@@ -51,7 +51,7 @@ def check_one(path: str) -> dict[str, Any]:
         file = ModuleFile(path)
         for name in file.depends:
             _box.modprobe(name)
-        _box.keep_as_start()
+        _box.set_reset_point()
         examination = Examination(_box, file, checks_of(_checks)[0])
         findings = examination.run()
         row["result"] = str(examination.error or "unloaded").split("\n")[0]

@@ -56,7 +56,7 @@ def figures(box: Box, costs: Path, repeat: int) -> dict[str, tuple[float, float]
 
     for words in (("nothing",), ("calls", "10"), ("faults", "10")):
         run(*words)
-    box.copy_in(costs, "/costs")
+    box.files.copy_in(costs, "/costs")
     pipe = "/costs writer | /costs reader"
     box.run(["/bin/sh", "-c", pipe], check=True)
     nothing = median(repeat * 3, lambda: run("nothing"))

@@ -57,7 +57,7 @@ def checksum(data: bytes) -> int:
 
 
 def pings(box: Box, host: str, count: int) -> None:
-    with box.socket(socket.AF_INET, socket.SOCK_RAW, 1) as sock:
+    with box.network.socket(socket.AF_INET, socket.SOCK_RAW, 1) as sock:
         for number in range(count):
             packet = struct.pack(">BBHHH", 8, 0, 0, 7, number) + bytes(56)
             sock.sendto(packet[:2] + struct.pack(">H", checksum(packet)) + packet[4:], (host, 0))
@@ -67,13 +67,13 @@ def pings(box: Box, host: str, count: int) -> None:
 
 def stream(first: Box, second: Box, size: int) -> None:
     """One TCP connection between joined boxes."""
-    server = second.socket(socket.AF_INET, socket.SOCK_STREAM)
+    server = second.network.socket(socket.AF_INET, socket.SOCK_STREAM)
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     server.bind(("10.0.0.2", 80))
     server.listen()
     with second.process() as receiver, first.process() as sender:
         accepting = receiver.start("accept4", server.fileno(), None, None, 0)
-        client = first.socket(socket.AF_INET, socket.SOCK_STREAM)
+        client = first.network.socket(socket.AF_INET, socket.SOCK_STREAM)
         client.connect(("10.0.0.2", 80))
         fd = accepting.result()
         data = bytes(size)
@@ -124,7 +124,7 @@ def way_out(kernel: str | None, repeat: int) -> dict[str, Spent]:
     with kobox.boot(kernel, net="user") as box:
 
         def fetch() -> None:
-            with box.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+            with box.network.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
                 sock.connect(("10.0.2.2", server.getsockname()[1]))
                 got = hashlib.sha256()
                 while piece := sock.recv(1 << 17):
@@ -150,14 +150,16 @@ def disks(kernel: str | None, repeat: int, scratch: Path) -> dict[str, Spent]:
 
         def plug(kind: str) -> None:
             box.reset()
-            box.attach_disk(scratch / f"{kind}.img")
+            box.disks.attach(scratch / f"{kind}.img")
 
-        rows["disk attached, after a reset"] = timed(repeat, lambda: box.attach_disk(scratch / "ext4.img"), box.reset)
+        rows["disk attached, after a reset"] = timed(repeat, lambda: box.disks.attach(scratch / "ext4.img"), box.reset)
         for kind in ("ext4", "xfs", "btrfs"):
-            mount = timed(repeat, lambda kind=kind: box.mount("/dev/vda", "/mnt", kind), lambda kind=kind: plug(kind))  # type: ignore[misc]
+            mount = timed(
+                repeat, lambda kind=kind: box.files.mount("/dev/vda", "/mnt", kind), lambda kind=kind: plug(kind)
+            )  # type: ignore[misc]
             rows[f"{kind} mounted, its modules loaded"] = mount
         plug("ext4")
-        box.mount("/dev/vda", "/mnt", "ext4")
+        box.files.mount("/dev/vda", "/mnt", "ext4")
         data = os.urandom(16 * MIB)
 
         def write() -> None:

@@ -84,14 +84,14 @@ def kobox_room(request: pytest.FixtureRequest) -> Iterator[dict[str, Box]]:
 def box(request: pytest.FixtureRequest, kobox_room: dict[str, Box], kernel: KernelImage) -> Iterator[Box]:
     """A clean box. What is found in it fails the test."""
     from kobox.box.boot.boot import boot
-    from kobox.box.guest.scheduler import Limits
+    from kobox.box.guest.process import Limits
 
     if kernel.name not in kobox_room:
         kobox_room[kernel.name] = boot(kernel)
     found = kobox_room[kernel.name]
     fresh = Limits()
     found.limits.timeout, found.limits.cpu = fresh.timeout, fresh.cpu
-    found.probes.clear()
+    found.inspect.probes.clear()
     examination = _examination(request, found)
     examination.begin()
     request.node.stash[_EXAMINATION] = examination

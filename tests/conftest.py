@@ -76,7 +76,7 @@ def clean_box(room: dict[str, Box], kernel: KernelImage, cmdline: str = "") -> B
     found = room[cmdline]
     found.reset()
     found.limits.timeout, found.limits.cpu = 86400.0, 20.0
-    found.probes.clear()
+    found.inspect.probes.clear()
     return found
 
 

@@ -34,10 +34,10 @@ def test_a_module_is_loaded_in_a_clean_box_for_each_test(project: pytest.Pyteste
     source = """
         def test_first(box, modules):
             box.insmod(modules["crasher_right"])
-            assert "crasher_right" in box.modules()
+            assert "crasher_right" in box.modules
 
         def test_second(box, kernel):
-            assert box.modules() == []
+            assert box.modules == []
             assert box.release == kernel.release
     """
     result = run(project, debian_kernel, source)

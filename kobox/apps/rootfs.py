@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 
 from kobox.atomic_file import write_file
 from kobox.box.boot import bare_boot as booting
-from kobox.box.boot.boot import load, tree_of
+from kobox.box.boot.boot import attach_tree, tree_of
 from kobox.box.guest import host_copy as bringing
 from kobox.box.guest import subprocess as programs
+from kobox.box.guest import warm_shell
 from kobox.errors import KoboxError
 from kobox.images.debian.packages import packages
 from kobox.images.kernel_image import KernelImage, is_plain
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 _FORMAT = 8  # of what `_furnish` makes
 _BASE = ("busybox-static", "kmod", "dash", "bash")
-_LASTING = 1e7  # seconds: a kernel's tree does not change
+_UNCHANGING = 1e7  # seconds: a kernel's tree does not change
 HOSTNAME = "box"
 _MERGED = ("bin", "sbin", "lib", "lib64")
 _DIRECTORIES = ("home", "opt", "srv", "usr/local/bin", "usr/local/sbin", "usr/share", "var/log", "var/tmp", "var/lib")
@@ -62,11 +63,11 @@ def shell_box(
     def furnish(box: Box) -> None:
         if progress:
             progress("putting the root file system in place", 0, 0)
-        box.loader = load
+        attach_tree(box)
         _furnish(box, trees)
 
     box = booting.prepared(image, identity, furnish, memory=memory, cmdline=cmdline, progress=progress)
-    box.loader = load
+    attach_tree(box)
     return box
 
 
@@ -91,7 +92,7 @@ def load_saved(name: str, store: Store) -> Box:
         raise KoboxError(
             f"{place}: damaged, or saved by another version of kobox", hint=f"Remove {place}, and prepare it again."
         )
-    box.loader = load
+    attach_tree(box)
     return box
 
 
@@ -129,14 +130,14 @@ def _furnish(box: Box, trees: Sequence[Path]) -> None:
     # What is typed first is there at once: programs that have run once are in the page cache, and so is their code.
     for words in (["sh", "-c", "ls / | head -1; true"], ["kmod", "--version"]):
         box.run(words, capture_output=True)
-    box.start_spare()
+    warm_shell.start(box)
 
 
 def _share_modules(box: Box) -> None:
     """/lib/modules/RELEASE: the kernel's tree, read when it is used, and writable in the box (depmod,
     modules_install)."""
     directory = tree_of(box.image).directory
-    box.share(directory, f"/lib/modules/{box.release}", private_copy=True, lasting=_LASTING)
+    box.files.share(directory, f"/lib/modules/{box.release}", private_copy=True, attr_timeout=_UNCHANGING)
 
 
 def _merge(box: Box, name: str) -> None:

@@ -75,12 +75,23 @@ class Story:
         box.uevents()  # what came before is not ours
         self._before = self._listing()
         self._appeared: dict[str, StoryEvent] = {}
-        if live is not None:
-            box.on_slice = lambda: [live(event) for event in self._log()]
+        self._live = live
         self.verdict = Verdict()
 
     def tell(self, modules: Sequence[ModuleFile | bytes], parameters: str = "") -> Iterator[StoryEvent]:
         """Load modules in the given order (`parameters` go to the last one), then unload them in reverse."""
+        undo = self._box.events.slice.subscribe(self._tell_live) if self._live is not None else lambda: None
+        try:
+            yield from self._whole(modules, parameters)
+        finally:
+            undo()
+
+    def _tell_live(self) -> None:
+        assert self._live is not None
+        for event in self._log():
+            self._live(event)
+
+    def _whole(self, modules: Sequence[ModuleFile | bytes], parameters: str) -> Iterator[StoryEvent]:
         handles: list[LoadedModule] = []
         for number, module in enumerate(modules):
             last = number == len(modules) - 1
@@ -124,9 +135,9 @@ class Story:
 
     def _dependencies(self, module: ModuleFile) -> Iterator[StoryEvent]:
         """Modules of the kernel's own tree that this one needs; those that come from elsewhere are loaded already."""
-        if not module.depends or self._box.loader is None:
+        if not module.depends or not len(self._box.events.load):
             return
-        present = set(self._box.modules())
+        present = set(self._box.modules)
         for name in module.depends:
             if name.replace("-", "_") not in present:
                 try:
@@ -268,11 +279,11 @@ class Story:
         found: set[str] = set()
         for shown, directory, names in _LISTED:
             try:
-                found.update(f"{shown}/{name}" for name in names(self._box))
+                found.update(f"{shown}/{name}" for name in names(self._box.inspect.objects))
             except (KoboxError, ValueError):  # a kernel without type information: it is asked
                 with suppress(OSError, KoboxError):
                     # It lists processes last, and makes an inode for each: nobody wants them here.
-                    found.update(f"{shown}/{name}" for name in self._box.list_until(directory, str.isdigit))
+                    found.update(f"{shown}/{name}" for name in self._box.files.scandir(directory, str.isdigit))
         return found
 
 

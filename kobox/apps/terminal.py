@@ -22,13 +22,14 @@ import tty
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from kobox.box.guest.scheduler import SECOND, Limits
+from kobox.box.guest.process import Limits
+from kobox.box.guest.scheduler import SECOND
 from kobox.errors import BoxTimeoutError
 from kobox.machine.native_core import FOREVER
 
 if TYPE_CHECKING:
     from kobox.box.box import Box
-    from kobox.box.guest.subprocess import Program
+    from kobox.box.guest.program import Program
 
 _CHUNK = 1 << 14
 _SETTLING = 1_000_000  # ns
@@ -45,7 +46,7 @@ class Session:
     `notice()` is called whenever the box has run a while: to show its kernel's messages, say.
     """
 
-    def __init__(self, box: Box, program: Program, source: int, notice: Callable[[], object]) -> None:
+    def __init__(self, box: Box, program: Program[bytes], source: int, notice: Callable[[], object]) -> None:
         self._box = box
         self._program = program
         self._source: int | None = source
@@ -57,9 +58,9 @@ class Session:
 
     def pump(self) -> int:
         """Let the program run to its end; its exit status, negative for a signal."""
-        program, processes = self._program, self._box._processes
+        program, processes = self._program, self._box.guest.processes
         limits = Limits(cpu=self._box.limits.cpu)
-        processes.on_slice, before = self._slice, processes.on_slice
+        undo = self._box.events.slice.subscribe(self._slice)
         try:
             while not program.ended:
                 with contextlib.suppress(BoxTimeoutError):
@@ -73,7 +74,7 @@ class Session:
                     self._pass_time(limits)
             self._drain(limits)
         finally:
-            processes.on_slice = before
+            undo()
             self._notice()
         return program.wait()
 
@@ -83,12 +84,11 @@ class Session:
         if self._program.terminal is not None:
             outputs.append(self._program.terminal.output)
         with contextlib.suppress(BoxTimeoutError):
-            self._box._processes.run_until(
+            self._box.guest.processes.run_until(
                 lambda: all(output.ended for output in outputs), limits=limits, stop_when_idle=True
             )
 
     def _slice(self) -> None:
-        self._box._look()
         self._notice()
 
     def _interrupted(self) -> bool:
@@ -127,7 +127,7 @@ class Session:
 
     def _pass_time(self, limits: Limits) -> None:
         """Everything sleeps: leap to the next timer, or wait for the user, whichever the programs wait for."""
-        machine, processes = self._box.machine, self._box._processes
+        machine, processes = self._box.machine, self._box.guest.processes
         leaps = self._waits_for_time()
         with contextlib.suppress(BoxTimeoutError):  # what was asked in the box has to come to rest first
             processes.run_until(self._interrupted, limits=limits, stop_when_idle=True)
@@ -155,7 +155,7 @@ class Session:
                 return
             # A millisecond more: the kernel needs some for what the timer is about.
             until = max(machine.next_timer, machine.time) + _SETTLING
-            self._box._processes.run_until(self._interrupted, until=until, limits=limits)
+            self._box.guest.processes.run_until(self._interrupted, until=until, limits=limits)
 
     def _waits_for_time(self) -> bool:
         if self._source is None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
 
+from kobox.box.booted import BootedKernel
 from kobox.box.inspect.printk import LogRecord
 
-if TYPE_CHECKING:
-    from kobox.box.box import Box
+# A module parameter's value; a sequence for an array.
+ParameterValue: TypeAlias = "bool | int | str | os.PathLike[str] | Sequence[ParameterValue]"
 
 
-def parameter_text(text: str = "", values: Mapping[str, Any] | None = None) -> str:
+def parameter_text(text: str = "", values: Mapping[str, ParameterValue] | None = None) -> str:
     """Module parameters as the kernel parses them (kernel/params.c): `name=value`, quoted where a value has spaces.
 
     True and False become Y and N, a list or tuple its elements with commas between them. Raises `ValueError`
@@ -24,7 +25,7 @@ def parameter_text(text: str = "", values: Mapping[str, Any] | None = None) -> s
     return " ".join(words)
 
 
-def _value(name: str, value: Any) -> str:
+def _value(name: str, value: ParameterValue) -> str:
     if isinstance(value, bool):
         return "Y" if value else "N"
     if isinstance(value, (list, tuple)):
@@ -39,7 +40,7 @@ class ModuleParameters(Mapping[str, str]):
     """A loaded module's parameters as /sys/module/NAME/parameters shows them: read by name, set those that are
     writable."""
 
-    def __init__(self, box: Box, module: str) -> None:
+    def __init__(self, box: BootedKernel, module: str) -> None:
         self._box = box
         self._directory = f"/sys/module/{module}/parameters"
 
@@ -49,7 +50,7 @@ class ModuleParameters(Mapping[str, str]):
         except FileNotFoundError:
             raise KeyError(name) from None
 
-    def __setitem__(self, name: str, value: Any) -> None:
+    def __setitem__(self, name: str, value: ParameterValue) -> None:
         self._box.write_bytes(f"{self._directory}/{name}", _value(name, value).strip('"').encode())
 
     def __iter__(self) -> Iterator[str]:
@@ -65,7 +66,7 @@ class ModuleParameters(Mapping[str, str]):
 class LoadedModule:
     """A module that was loaded into a box. `log_start` is the sequence number of its first possible log record."""
 
-    def __init__(self, box: Box, name: str, log_start: int) -> None:
+    def __init__(self, box: BootedKernel, name: str, log_start: int) -> None:
         self._box = box
         self.name = name
         self.log_start = log_start

@@ -16,10 +16,10 @@ import re
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from kobox.box.booted import BootedKernel
 from kobox.errors import KoboxError, SigningError
 
 if TYPE_CHECKING:
-    from kobox.box.box import Box
     from kobox.box.inspect.probes import Hit
 
 LOCKDOWN_LEVELS = ("integrity", "confidentiality")
@@ -39,7 +39,7 @@ _SIG_ENFORCE = "/sys/module/module/parameters/sig_enforce"
 _LOCKDOWN = "/sys/kernel/security/lockdown"
 
 
-def trust(box: Box, certificate: bytes) -> int:
+def trust(box: BootedKernel, certificate: bytes) -> int:
     """Make the kernel trust an X.509 certificate (DER) for module signatures; the new key's serial number.
 
     Raises `SigningError` when the kernel does not take it, `KoboxError` when it has no keyring of trusted keys.
@@ -47,15 +47,15 @@ def trust(box: Box, certificate: bytes) -> int:
     keyring = trusted_keyring(box)
     with ExitStack() as lifted:
         for name in _RESTRICTIONS:
-            if name in box.symbols:
-                lifted.enter_context(box.probe(name, lambda hit: hit.skip(0)))
+            if name in box.inspect.symbols:
+                lifted.enter_context(box.inspect.probes.add(name, lambda hit: hit.skip(0)))
         try:
             return box.syscall("add_key", "asymmetric", None, certificate, len(certificate), keyring)
         except OSError as error:
             raise _refusal(box, error) from error
 
 
-def _refusal(box: Box, error: OSError) -> SigningError:
+def _refusal(box: BootedKernel, error: OSError) -> SigningError:
     if error.errno in (errno.ENOENT, errno.ENOPKG):  # crypto_alloc_akcipher, crypto_alloc_shash
         return SigningError(
             f"kernel {box.release} has no code for this certificate's kind of key or hash: {error.strerror}",
@@ -64,7 +64,7 @@ def _refusal(box: Box, error: OSError) -> SigningError:
     return SigningError(f"kernel {box.release} does not take this certificate: {error.strerror}")
 
 
-def trusted_keyring(box: Box) -> int:
+def trusted_keyring(box: BootedKernel) -> int:
     """The serial number of the keyring that module signatures are verified with."""
     rows = box.read_text("/proc/keys") if box.exists("/proc/keys") else ""
     for name in _KEYRINGS:
@@ -77,7 +77,7 @@ def trusted_keyring(box: Box) -> int:
     )
 
 
-def enforce_signatures(box: Box) -> None:
+def enforce_signatures(box: BootedKernel) -> None:
     """Make the kernel refuse modules without a valid signature, as `module.sig_enforce=1` does. There is no way back.
 
     Raises `KoboxError` when the kernel was built without module signatures.
@@ -91,7 +91,7 @@ def enforce_signatures(box: Box) -> None:
         ) from error
 
 
-def signature_answer(box: Box, module: bytes) -> tuple[int, list[str]]:
+def signature_answer(box: BootedKernel, module: bytes) -> tuple[int, list[str]]:
     """What a kernel that enforces signatures answers to a module's signature: (errno, or 0; its log lines).
 
     The module is not loaded: once module_sig_check() in kernel/module/signing.c has answered, the call ends. `module`
@@ -109,10 +109,10 @@ def signature_answer(box: Box, module: bytes) -> tuple[int, list[str]]:
             answers.append(hit.result or 0)
             hit.set_result(-errno.ECANCELED)
 
-    if "module_sig_check" not in box.symbols:
+    if "module_sig_check" not in box.inspect.symbols:
         raise KoboxError(f"kernel {box.release} has no module_sig_check(): it was built without CONFIG_MODULE_SIG")
     start = box.log.next_seq
-    with box.probe("module_sig_check", called, on_return=answered):
+    with box.inspect.probes.add("module_sig_check", called, on_return=answered):
         try:
             box.syscall("init_module", module, len(module), "")
         except OSError as error:
@@ -121,7 +121,7 @@ def signature_answer(box: Box, module: bytes) -> tuple[int, list[str]]:
     return -min(answers[0], 0), [record.text for record in box.log.since(start)]
 
 
-def lock_down(box: Box, level: str) -> None:
+def lock_down(box: BootedKernel, level: str) -> None:
     """Lock the kernel down (kernel_lockdown(7)) to "integrity" or "confidentiality". There is no way back."""
     if level not in LOCKDOWN_LEVELS:
         raise KoboxError(f"lockdown {level!r}: it is one of {', '.join(LOCKDOWN_LEVELS)}")

@@ -36,7 +36,7 @@ class LintCheck(Check):
 
     def linked(self, examination: Examination) -> None:
         assert examination.module is not None
-        btf, read = examination.box.symbols.btf, examination.box.machine.read
+        btf, read = examination.box.inspect.symbols.btf, examination.box.machine.read
         taints = int.from_bytes(read(examination.module.address + btf.offset("module", "taints"), 8), "little")
         for bit, why in _TAINTS.items():
             if taints >> bit & 1:
@@ -76,7 +76,7 @@ class LintCheck(Check):
 
     def _prints(self, hit: Hit) -> None:
         examination = self._examination
-        key = examination.stage, examination.box.watch.caller
+        key = examination.stage, examination.box.inspect.watch.caller
         self._printed[key] += 1
         if key not in self._first:
             self._first[key] = examination.trace(hit, limit=16)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kobox.box.box import Box
-    from kobox.box.guest.subprocess import Program
+    from kobox.box.guest.program import Program
     from kobox.box.inspect.printk import LogRecord
     from kobox.images.store import Store
 
@@ -127,9 +127,9 @@ def _session(arguments: argparse.Namespace, prog: str) -> int:
         if arguments.net:
             box.network.user(arguments.allow)
         for image in arguments.disk:
-            box.attach_disk(image)
+            box.disks.attach(image)
         for directory, target, private_copy in arguments.share:
-            box.share(directory, target, private_copy=private_copy)
+            box.files.share(directory, target, private_copy=private_copy)
         on_terminal = _interactive(arguments)
         console = _Console(box, quiet=arguments.quiet, raw=on_terminal)
         program = _start(arguments, box, console, on_terminal)
@@ -150,14 +150,15 @@ def _session(arguments: argparse.Namespace, prog: str) -> int:
         return status if status >= 0 else 128 - status
 
 
-def _start(arguments: argparse.Namespace, box: Box, console: _Console, on_terminal: bool) -> Program:
+def _start(arguments: argparse.Namespace, box: Box, console: _Console, on_terminal: bool) -> Program[bytes]:
     """The shell, or the command."""
     from kobox.apps import terminal
     from kobox.box.guest import subprocess as programs
+    from kobox.box.guest import warm_shell
 
     out, err = _Screen(1, console), _Screen(2, console)
     if arguments.command is not None and not on_terminal:
-        waiting = box.take_spare(arguments.command, out, err)
+        waiting = warm_shell.take(box, arguments.command, out, err)
         if waiting is not None:
             return waiting
     words = ["sh", "-c", arguments.command] if arguments.command is not None else ["-bash"] if on_terminal else ["sh"]

@@ -34,7 +34,7 @@ def furnished(one_box: Box) -> Iterator[Box]:
     one_box.reset()
     with one_box.checkpoint():
         yield one_box
-    one_box.keep_as_start()
+    one_box.set_reset_point()
 
 
 def says(box: Box, script: str, *, status: int = 0) -> str:
@@ -82,7 +82,7 @@ def test_an_xdp_program_counts_the_frames_of_the_card(furnished: Box, tmp_path: 
     subprocess.run([compiler, f"-B{beside}/", "-O2", "-c", "-o", tmp_path / "count.o", source], check=True)
     card = furnished.network.eth0
     card.up("10.0.0.2/24")
-    furnished.copy_in(tmp_path / "count.o", "/root/count.o")
+    furnished.files.copy_in(tmp_path / "count.o", "/root/count.o")
     says(furnished, "bpftool prog load count.o /sys/fs/bpf/count && ip link set dev eth0 xdp pinned /sys/fs/bpf/count")
     for _ in range(5):
         card.send(bytes(60))
@@ -116,12 +116,12 @@ def test_a_file_system_is_made_mounted_and_checked(furnished: Box) -> None:
 def test_kobox_own_tools_say_what_kmod_says(furnished: Box, modules: BuiltTestModules) -> None:
     """Both run in the box, on the same kernel, one after the other; what kobox says more is a hint of its own."""
     place = "/usr/lib/python3/dist-packages/kobox"
-    furnished.share(Path(package.__file__).parent, place, private_copy=True, lasting=1e6)
+    furnished.files.share(Path(package.__file__).parent, place, private_copy=True, attr_timeout=1e6)
     for name in ("good", "kuser", "hello"):
-        furnished.copy_in(modules(name), "/root/")
+        furnished.files.copy_in(modules(name), "/root/")
     says(furnished, "modprobe dummy; modprobe veth; insmod hello.ko")
     furnished.run(["python3", "-c", AS_KMOD, "insmod", "hello.ko"], stderr=DEVNULL)  # compiled from now on
-    furnished.keep_as_start()
+    furnished.set_reset_point()
     for command in (
         "lsmod",
         "modinfo hello.ko",
@@ -184,7 +184,7 @@ def test_a_share_that_vanishes_is_an_error_and_no_more(furnished: Box, tmp_path:
     (place / "below").mkdir(parents=True)
     (place / "file").write_text("here")
     (place / "away").symlink_to("/etc/hostname")
-    furnished.share(place, "/mnt")
+    furnished.files.share(place, "/mnt")
     assert says(furnished, "cat /mnt/file /mnt/away") == "herebox\n", "a link leads to the box's own file"
     subprocess.run(["rm", "-r", place], check=True)
     furnished.sleep(5)
@@ -196,13 +196,13 @@ def test_a_share_does_not_follow_what_a_request_must_not_ask(furnished: Box, tmp
     """Requests as a hostile kernel of the box could forge them."""
     import struct
 
-    from kobox.box.guest.host_share import Server
+    from kobox.box.guest.host_share import ShareServer
 
     (tmp_path / "out").symlink_to("/etc")
     (tmp_path / "lent").mkdir()
     (tmp_path / "lent/link").symlink_to("/etc")
     (tmp_path / "lent/pipe").touch()
-    server = Server(furnished, str(tmp_path / "lent"), -1, None, 1.0)  # type: ignore[arg-type]
+    server = ShareServer(furnished, str(tmp_path / "lent"), -1, None, 1.0)  # type: ignore[arg-type]
 
     def ask(code: int, node: int, body: bytes) -> int:
         reply = server.answer(struct.pack("<IIQQIIII", 40 + len(body), code, 7, node, 0, 0, 0, 0) + body)

@@ -41,11 +41,13 @@ def call_of(text: str) -> str:
 
 def unwinder_of(box: Box) -> Unwinder:
     """An unwinder that remembers nothing."""
-    return box.arch.unwinder(KernelView(box.machine.registers, box.machine.read, box.symbols, lambda: box.epoch))
+    return box.arch.unwinder(
+        KernelView(box.machine.registers, box.machine.read, box.inspect.symbols, lambda: box.inspect.generation)
+    )
 
 
 def described(box: Box, frames: tuple[StackFrame, ...]) -> list[str]:
-    return [call_of(box.symbols.describe(frame.address)) for frame in frames]
+    return [call_of(box.inspect.symbols.describe(frame.address)) for frame in frames]
 
 
 def test_the_calls_are_those_that_the_kernel_prints(place: tuple[Box, BuiltTestModules]) -> None:
@@ -82,7 +84,7 @@ def test_the_calls_that_led_to_a_warning(place: tuple[Box, BuiltTestModules]) ->
     calls = described(box, frames)
     at = next(n for n, frame in enumerate(frames) if frame.exact and n)
     assert calls[at].startswith("stacks_shown+")
-    trap = box.memory.read(frames[at].address, 4)
+    trap = box.inspect.memory.read(frames[at].address, 4)
     assert trap.startswith(b"\x0f\x0b") or trap.endswith(b"\x0f\xb9")  # ud2, or since 2026 a ud1
     assert calls[at + 1 :] == theirs
     loaded.unload()

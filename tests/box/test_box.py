@@ -96,7 +96,7 @@ def test_the_command_line_is_extended_and_memory_is_as_asked(debian_kernel: Kern
         assert box.read_text("/proc/cmdline").strip().endswith("kobox.test=1 loglevel=4")
         total = int(re.findall(r"MemTotal:\s+(\d+) kB", box.read_text("/proc/meminfo"))[0])
         assert 100 << 10 < total < 192 << 10
-        assert box.memory.size == 192 << 20
+        assert box.inspect.memory.size == 192 << 20
 
 
 def test_a_closed_box_says_so(own_box: Box) -> None:

@@ -503,7 +503,7 @@ def test_an_asynchronous_probe_runs_after_init_has_returned(box: Box, modules: B
 def test_notifiers_hear_of_modules_and_devices(box: Box, modules: BuiltTestModules) -> None:
     module = box.insmod(modules("notified"))
     box.insmod(modules("good")).unload()
-    with box.socket(2, 2) as control:
+    with box.network.socket(2, 2) as control:
         for flags in (0, 1):
             control.ioctl(0x8914, struct.pack("<16sH22x", b"lo", flags))
     module.unload()

@@ -78,7 +78,7 @@ class TestLsmod:
         assert loaded.attribute(box, "good", "taint") == module.taint
 
     def test_a_kernel_without_proc_says_so(self, box: Box) -> None:
-        box.umount("/proc", 2)
+        box.files.umount("/proc", 2)
         with pytest.raises(FileNotFoundError):
             lsmod(box)
 

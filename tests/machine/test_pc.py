@@ -191,4 +191,4 @@ def test_a_closed_machine_says_so(debian_kernel: KernelImage) -> None:
     with pytest.raises(KoboxError, match="closed"):
         box.log.text()
     with pytest.raises(KoboxError, match="closed"):
-        box.memory.read(0, 1)
+        box.inspect.memory.read(0, 1)

@@ -1,7 +1,7 @@
 """The stack: which calls have led to where the CPU is, by the kernel's own ORC tables in its memory.
 
-    for frame in box.unwinder.walk(hit.registers):
-        print(box.symbols.describe(frame.address))
+    for frame in box.inspect.unwinder.walk(hit.registers):
+        print(box.inspect.symbols.describe(frame.address))
 
 ORC tells for every instruction where the caller's frame lies, in tables that objtool has made:
 

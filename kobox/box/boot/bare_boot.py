@@ -89,7 +89,7 @@ def _works(image: KernelImage, place: Path) -> bool:
     box = resume(image, place)
     if box is None:
         return False
-    from kobox.box.guest.scheduler import Limits
+    from kobox.box.guest.process import Limits
 
     with box:
         try:

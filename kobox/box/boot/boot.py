@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from kobox.box.boot import bare_boot as booting
 from kobox.errors import KoboxError, SigningError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from kobox.box.box import Box
+    from kobox.kmod.modprobe import Loaded
     from kobox.kmod.module_tree import ModuleTree
 
 Certificate: TypeAlias = "x509.Certificate | bytes | str | os.PathLike[str]"
@@ -58,7 +59,7 @@ def boot(
     certificates = [der for one in trust for der in _der(one)]
     image = kernel if isinstance(kernel, KernelImage) else (store or Store()).ensure(kernel, progress)
     box = booting.boot(image, memory=memory, cmdline=cmdline, progress=progress)
-    box.loader = load
+    attach_tree(box)
     try:
         _settle_trust(box, certificates, enforce_signatures, lockdown)
         if net:
@@ -81,14 +82,14 @@ def _settle_trust(box: Box, certificates: list[bytes], enforce: bool, lockdown: 
         keyrings.enforce_signatures(box)
     if lockdown:
         keyrings.lock_down(box, lockdown)
-    box.keep_as_start()
+    box.set_reset_point()
 
 
 def _settle_network(box: Box, net: str, allow: Sequence[str]) -> None:
     if net != "user":
         raise KoboxError(f"net={net!r}: no such network", hint='`net="user"` is the one there is.')
     box.network.user(allow)
-    box.keep_as_start()
+    box.set_reset_point()
 
 
 def _der(certificate: Certificate) -> list[bytes]:
@@ -133,8 +134,12 @@ def _make_indexes(modules: Path, release: str) -> None:
     write(outcome, os.fspath(modules))
 
 
-def load(box: Box, name: str, parameters: str) -> Any:
-    """What `box.modprobe` and the kernel's own requests do: load a module of the kernel's tree."""
-    from kobox.kmod.modprobe import modprobe
+def attach_tree(box: Box) -> None:
+    """Let `box.modprobe` and the kernel's own requests load modules of the kernel's tree."""
 
-    return modprobe(box, tree_of(box.image), name, parameters)
+    def load(name: str, parameters: str) -> Loaded:
+        from kobox.kmod.modprobe import modprobe
+
+        return modprobe(box, tree_of(box.image), name, parameters)
+
+    box.events.load.subscribe(load)

@@ -1,7 +1,7 @@
 """Disks of a box: image files of this machine as block devices.
 
-    disk = box.attach_disk("root.img")       /dev/vda: nothing of the image is in the box until the kernel reads it
-    box.mount(disk.node, "/mnt", "ext4")     writes stay in memory here, and the image as it is
+    disk = box.disks.attach("root.img")       /dev/vda: nothing of the image is in the box until the kernel reads it
+    box.files.mount(disk.node, "/mnt", "ext4")     writes stay in memory here, and the image as it is
     disk.save("changed.img")                 the image with what was written
 
 A disk is a virtio block device (`kobox/machine/virtio.py`, Linux' own driver virtio_blk). The kernel's requests are
@@ -18,19 +18,16 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kobox.atomic_file import atomic_file
+from kobox.box.booted import BootedKernel
 from kobox.box.devices.virtio_mmio import plug, unplug
 from kobox.errors import KoboxError
 from kobox.machine.devices import Restore
 from kobox.machine.virtio import BrokenQueueError, Buffer, DmaSegment, VirtioDevice
 
-if TYPE_CHECKING:
-    from kobox.box.box import Box
-
 SECTOR, BLOCK = 512, 4096
-MOST_CHANGES = 1 << 30  # bytes of changes that are kept, when nothing else is said
+MAX_DIRTY_BYTES = 1 << 30  # bytes of changes that are kept, when nothing else is said
 _F_SEG_MAX, _F_READ_ONLY, _F_FLUSH = 1 << 2, 1 << 5, 1 << 9
 _SEGMENTS, _LARGEST = 126, 64 << 20  # pieces of a request, and bytes of one: the kernel asks for 1 MiB at most
 _IN, _OUT, _FLUSH, _GET_ID = 0, 1, 4, 8
@@ -39,7 +36,7 @@ _OK, _FAILED, _UNSUPPORTED = 0, 1, 2
 _FORMATS = {b"QFI\xfb": "qcow2", b"KDMV": "VMDK", b"conectix": "VHD", b"vhdxfile": "VHDX"}
 
 
-class Image:
+class DiskImage:
     """An image file with what was written to it. `fd` is open for reading, and for writing when `direct`."""
 
     def __init__(self, fd: int, size: int, *, direct: bool, most: int) -> None:
@@ -143,7 +140,7 @@ class DiskDevice(VirtioDevice):
 
     kind = 2
 
-    def __init__(self, ram: memoryview, image: Image, *, readonly: bool) -> None:
+    def __init__(self, ram: memoryview, image: DiskImage, *, readonly: bool) -> None:
         super().__init__(ram)
         self.image = image
         self.readonly = readonly
@@ -219,9 +216,9 @@ class DiskDevice(VirtioDevice):
 
 
 class Disk:
-    """An image file that is a disk of a box. Made by `box.attach_disk`."""
+    """An image file that is a disk of a box. Made by `box.disks.attach`."""
 
-    def __init__(self, box: Box, path: Path, device: DiskDevice, name: str) -> None:
+    def __init__(self, box: BootedKernel, path: Path, device: DiskDevice, name: str) -> None:
         self._box = box
         self.path = path
         self.name = name
@@ -308,45 +305,64 @@ class Disk:
                 raise
             raise KoboxError(
                 f"{self.node}: in use: it, or a part of it, is mounted or belongs to another device",
-                hint="Unmount it first (`box.umount`), or detach it with force=True.",
+                hint="Unmount it first (`box.files.umount`), or detach it with force=True.",
             ) from None
         self._box.syscall("close", fd)
 
 
-def attach(
-    box: Box,
-    path: str | os.PathLike[str],
-    *,
-    readonly: bool = False,
-    copy_on_write: bool = True,
-    most_changes: int = MOST_CHANGES,
-) -> Disk:
-    """Make an image file a disk of a box: see `Box.attach_disk`."""
-    place = Path(path)
-    image = _open(place, direct=not copy_on_write and not readonly, most=most_changes)
-    device = DiskDevice(box.machine.ram, image, readonly=readonly)
-    try:
-        name = plug(box, device, "virtio_blk", "block")
-    except BaseException:
-        image.close()
-        raise
-    device.disk = Disk(box, place, device, name)
-    return device.disk
+class Disks:
+    """The disks of a box: `box.disks`."""
+
+    def __init__(self, box: BootedKernel) -> None:
+        self._box = box
+
+    def attach(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        readonly: bool = False,
+        copy_on_write: bool = True,
+        max_dirty_bytes: int = MAX_DIRTY_BYTES,
+    ) -> Disk:
+        """Make an image file a disk of the box, `/dev/vda` and so on.
+
+        What the box writes is kept here, up to `max_dirty_bytes` bytes, and written out by `Disk.save`; with
+        `copy_on_write=False` it goes straight to the image.
+
+        Raises `KoboxError` when the image is missing, no whole number of sectors or in use, and when the kernel has no
+        driver for it.
+        """
+        self._box.guest.must_be_open()
+        place = Path(path)
+        image = _open(place, direct=not copy_on_write and not readonly, most=max_dirty_bytes)
+        device = DiskDevice(self._box.machine.ram, image, readonly=readonly)
+        try:
+            name = plug(self._box, device, "virtio_blk", "block")
+        except BaseException:
+            image.close()
+            raise
+        device.disk = Disk(self._box, place, device, name)
+        return device.disk
+
+    def __iter__(self) -> Iterator[Disk]:
+        devices = self._box.machine.devices.slots.values()
+        return iter([device.disk for device in devices if isinstance(device, DiskDevice) and device.disk])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __getitem__(self, number: int) -> Disk:
+        """One of them, in the order of their places."""
+        return list(self)[number]
 
 
-def attached(box: Box) -> list[Disk]:
-    """The disks of a box."""
-    devices = box.machine.devices.slots.values()
-    return [device.disk for device in devices if isinstance(device, DiskDevice) and device.disk]
-
-
-def _open(path: Path, *, direct: bool, most: int) -> Image:
+def _open(path: Path, *, direct: bool, most: int) -> DiskImage:
     try:
         fd = os.open(path, (os.O_RDWR if direct else os.O_RDONLY) | os.O_CLOEXEC)
     except OSError as error:
         hint = "It can be read: attach it with copy_on_write=True." if direct and os.access(path, os.R_OK) else ""
         raise KoboxError(f"{path}: the disk's image cannot be opened: {error.strerror}", hint=hint) from error
-    image = Image(fd, os.lseek(fd, 0, os.SEEK_END), direct=direct, most=most)
+    image = DiskImage(fd, os.lseek(fd, 0, os.SEEK_END), direct=direct, most=most)
     try:
         _must_be_image(path, image.size, os.pread(fd, 8, 0))
         image.lock()

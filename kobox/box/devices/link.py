@@ -19,14 +19,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
+from kobox.box.booted import BootedKernel
+from kobox.box.devices.card import Card, cards_of
+from kobox.box.events import MachineStep
 from kobox.errors import BoxError, KoboxError
 from kobox.machine.native_core import FOREVER, Event
-
-if TYPE_CHECKING:
-    from kobox.box.box import Box
-    from kobox.box.devices.network import Card
 
 LATENCY = 50_000  # ns
 QUANTUM = 1_000_000  # ns that a running box may be ahead
@@ -35,46 +33,56 @@ QUANTUM = 1_000_000  # ns that a running box may be ahead
 class Wire:
     """A wire between two cards. `cut()` takes it away."""
 
-    def __init__(self, first: Card, second: Card, latency: int) -> None:
+    def __init__(self, first: Card, second: Card, latency: int, clocks: LinkedClocks) -> None:
         self.ends = first, second
         self.latency = latency
+        self.clocks = clocks
 
     def cut(self) -> None:
         """Take the wire away; frames on it are lost. It is cut by itself when a card leaves its box."""
         for card in self.ends:
             if card.wire is self:
                 card.wire = card.other_end = None
-        step = self.ends[0].box.in_step
-        if step is not None:
-            step.remove(self)
+        self.clocks.remove(self)
 
 
-class InStep:
+class LinkedClocks:
     """Boxes that wires connect, and the frames on their way."""
 
     def __init__(self) -> None:
         self.wires: list[Wire] = []
-        self._zero: dict[Box, int] = {}  # each box's own time when the common one was 0
+        self._zero: dict[BootedKernel, int] = {}  # each box's own time when the common one was 0
         self._flying: list[tuple[int, int, Card, bytes]] = []  # heap of (arrival, number, to whom, frame)
         self._count = 0
-        self._following: set[Box] = set()  # boxes that are run because another one is
+        self._undo: dict[BootedKernel, tuple[Callable[[], None], ...]] = {}
+        self._following: set[BootedKernel] = set()  # boxes that are run because another one is
 
-    def add(self, box: Box, time: int) -> None:
+    def add(self, box: BootedKernel, time: int) -> None:
         """A box comes in, when the common time is `time`."""
         self._zero[box] = box.machine.time - time
-        box.in_step = self
-        box.processes.step = lambda until, blocks, idle: self._step(box, until, blocks, idle)
+        events = box.guest.processes.events
+        self._undo[box] = (
+            events.step.subscribe(lambda run, until, blocks, idle: self._step(box, run, until, blocks, idle)),
+            events.restored.subscribe(lambda before: self._gone_back(box, before)),
+        )
+
+    def _leave(self, box: BootedKernel) -> None:
+        del self._zero[box]
+        for undo in self._undo.pop(box):
+            undo()
 
     def join(self, wire: Wire) -> None:
         """A wire comes in, between two boxes that are in."""
         self.wires.append(wire)
+        wire.clocks = self
         for here, there in (wire.ends, wire.ends[::-1]):
             here.wire, here.other_end = wire, self._sender(here, there, wire.latency)
 
-    def absorb(self, other: InStep) -> None:
+    def absorb(self, other: LinkedClocks) -> None:
         """Take over all that another one has."""
         ahead = self.time - other.time
-        for box, zero in other._zero.items():
+        for box, zero in tuple(other._zero.items()):
+            other._leave(box)
             self.add(box, box.machine.time - zero + ahead)
         for wire in other.wires:
             self.join(wire)
@@ -89,11 +97,9 @@ class InStep:
         heapq.heapify(self._flying)
         wired = {card.box for other in self.wires for card in other.ends}
         for box in [box for box in self._zero if box not in wired]:
-            del self._zero[box]
-            box.in_step = None
-            box.processes.step = box.processes.step_alone
+            self._leave(box)
 
-    def gone_back(self, box: Box, before: int) -> None:
+    def _gone_back(self, box: BootedKernel, before: int) -> None:
         """A box, whose own time was `before`, has gone to another: what was on its way to it is lost."""
         self._zero[box] += box.machine.time - before
         self._flying = [row for row in self._flying if row[2].box is not box]
@@ -102,7 +108,7 @@ class InStep:
     @property
     def time(self) -> int:
         """The common time, of the box that is furthest."""
-        return max(self._now(box) for box in self._zero if not box.closed)
+        return max(self._now(box) for box in self._zero if not box.guest.closed)
 
     # -- frames ----------------------------------------------------------------------------------------------
 
@@ -115,10 +121,10 @@ class InStep:
 
         return send
 
-    def _arrival(self, box: Box) -> int:
+    def _arrival(self, box: BootedKernel) -> int:
         return min((row[0] for row in self._flying if row[2].box is box), default=FOREVER)
 
-    def _deliver(self, box: Box) -> None:
+    def _deliver(self, box: BootedKernel) -> None:
         now = self._now(box)
         due = [row for row in self._flying if row[2].box is box and row[0] <= now]
         if not due:
@@ -131,33 +137,33 @@ class InStep:
 
     # -- time ------------------------------------------------------------------------------------------------
 
-    def _now(self, box: Box) -> int:
+    def _now(self, box: BootedKernel) -> int:
         return box.machine.time - self._zero[box]
 
-    def _others(self, box: Box) -> list[Box]:
+    def _others(self, box: BootedKernel) -> list[BootedKernel]:
         """The boxes that can follow, the one that is furthest behind first."""
         return sorted(
             (other for other in self._zero if other is not box and other.alive and other not in self._following),
             key=self._now,
         )
 
-    def _step(self, box: Box, until: int, blocks: int, stop_when_idle: bool) -> Event:
-        """Let a box run as `Machine.run` does, and the others with it. `Event.DEVICE` says no more than "go on"."""
+    def _step(self, box: BootedKernel, run: MachineStep, until: int, blocks: int, stop_when_idle: bool) -> Event:
+        """Let a box run, and the others with it. `Event.DEVICE` says no more than "go on"."""
         if box in self._following:
-            return box.processes.step_alone(until, blocks, stop_when_idle)
+            return run(until, blocks, stop_when_idle)
         self._deliver(box)
         zero, others = self._zero[box], self._others(box)
         limit = min(until - zero, self._arrival(box), *(self._now(other) + QUANTUM for other in others[:1]))
-        event = box.processes.step_alone(max(limit, 0) + zero, blocks, True)
+        event = run(max(limit, 0) + zero, blocks, True)
         if event is Event.IDLE:
-            return self._halted(box, until, blocks, stop_when_idle)
+            return self._halted(box, run, until, blocks, stop_when_idle)
         if event is Event.DEADLINE and self._now(box) < until - zero:
             for other in others:
                 self._follow(other, self._now(box))
             return Event.DEVICE
         return event
 
-    def _halted(self, box: Box, until: int, blocks: int, stop_when_idle: bool) -> Event:
+    def _halted(self, box: BootedKernel, run: MachineStep, until: int, blocks: int, stop_when_idle: bool) -> Event:
         zero = self._zero[box]
         wakes = min(box.machine.next_timer, until)
         target = min(wakes - zero if wakes != FOREVER else FOREVER, self._arrival(box))
@@ -174,10 +180,10 @@ class InStep:
             return Event.IDLE
         if target == FOREVER:
             return Event.IDLE
-        event = box.processes.step_alone(target + zero, blocks, False)
+        event = run(target + zero, blocks, False)
         return Event.DEVICE if event is Event.DEADLINE and target < until - zero else event
 
-    def _follow(self, box: Box, until: int) -> None:
+    def _follow(self, box: BootedKernel, until: int) -> None:
         """Let a box that nobody waits for run up to a time, or until it has sent a frame; to its rest, for FOREVER."""
         self._following.add(box)
         sent = self._count
@@ -186,11 +192,11 @@ class InStep:
                 self._deliver(box)
                 end = min(until, self._arrival(box))
                 if until == FOREVER:
-                    box.processes.rest()
+                    box.guest.processes.rest()
                     end = self._arrival(box)
                 if end == FOREVER or (self._now(box) >= end and end == until):
                     return
-                box.processes.run_until(lambda: self._count != sent, until=end + self._zero[box])
+                box.guest.processes.run_until(lambda: self._count != sent, until=end + self._zero[box])
         except BoxError:
             pass  # it has died, and says so when something is asked of it
         finally:
@@ -208,16 +214,17 @@ def join(first: Card, second: Card, *, latency: float = LATENCY / 1e9) -> Wire:
     for card in (first, second):
         if card.wire is not None:
             raise KoboxError(f"{card!r} is joined already", hint="Cut that wire first.")
-        if card.box.network.way_out is not None:
-            raise KoboxError(f"{card.box!r} has a way out (`network.user`)", hint="Close that first.")
-    step = first.box.in_step or InStep()
-    if first.box.in_step is None:
-        step.add(first.box, 0)
-    if second.box.in_step is None:
-        step.add(second.box, step.time)
-    elif second.box.in_step is not step:
-        step.absorb(second.box.in_step)
-    used = {end.mac for other in step.wires for end in other.ends}
+        if any(other.gateway is not None for other in cards_of(card.box)):
+            raise KoboxError(f"{card.box!r} has a user network (`network.user`)", hint="Close that first.")
+    clocks, theirs = _clocks_of(first), _clocks_of(second)
+    if clocks is None:
+        clocks = LinkedClocks()
+        clocks.add(first.box, 0)
+    if theirs is None:
+        clocks.add(second.box, clocks.time)
+    elif theirs is not clocks:
+        clocks.absorb(theirs)
+    used = {end.mac for other in clocks.wires for end in other.ends}
     for card in (first, second):
         before = mac = card.mac
         while mac in used:
@@ -225,9 +232,15 @@ def join(first: Card, second: Card, *, latency: float = LATENCY / 1e9) -> Wire:
         if mac != before:
             card.set_mac(mac)
         used.add(mac)
-    wire = Wire(first, second, max(int(latency * 1e9), 1000))
-    step.join(wire)
+    wire = Wire(first, second, max(int(latency * 1e9), 1000), clocks)
+    clocks.join(wire)
     return wire
+
+
+def _clocks_of(card: Card) -> LinkedClocks | None:
+    """The clocks that a card's box runs in step with; None when no wire connects it."""
+    wires = (other.wire for other in cards_of(card.box))
+    return next((wire.clocks for wire in wires if isinstance(wire, Wire)), None)
 
 
 def _next(mac: str) -> str:

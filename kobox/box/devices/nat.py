@@ -1,4 +1,4 @@
-"""The way out of a box: its TCP and UDP go through ordinary sockets of this machine, where they are let.
+"""The user network of a box: its TCP and UDP go through ordinary sockets of this machine, where they are let.
 
     box.network.user(allow=["192.0.2.0/24"])
 
@@ -25,13 +25,11 @@ import socket
 import struct
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from kobox.box.devices.card import Card, cards_of
+from kobox.box.events import MachineStep
 from kobox.errors import KoboxError
 from kobox.machine.native_core import FOREVER, Event
-
-if TYPE_CHECKING:
-    from kobox.box.devices.network import Card
 
 BOX, GATEWAY, PREFIX = "10.0.2.15", "10.0.2.2", 24
 _MAC = b"\x02kobo\xfe"
@@ -263,11 +261,10 @@ class UserNetwork:
         self._flows: dict[tuple[int, _Key], Connection | Datagrams] = {}
         self._count = 0
         self._mac = b"\xff" * 6  # the box's
-        processes = card.box.processes
-        if card.box.in_step is not None or card.box.network.way_out is not None:
-            raise KoboxError("a box that is joined to another, or has a way out, cannot be given one")
-        card.other_end, card.way_out = self._frame, self
-        processes.step = self._step
+        if any(other.wire is not None or other.gateway is not None for other in cards_of(card.box)):
+            raise KoboxError("a box that is joined to another, or has a user network already, cannot be given one")
+        card.other_end, card.gateway = self._frame, self
+        self._undo = card.box.guest.processes.events.step.subscribe(self._step)
 
     @property
     def now(self) -> int:
@@ -282,8 +279,9 @@ class UserNetwork:
     def close(self) -> None:
         """Close all sockets, and take the gateway away."""
         self.drop()
-        self.card.other_end = self.card.way_out = None
-        self.card.box.processes.step = self.card.box.processes.step_alone
+        if self.card.gateway is self:
+            self.card.other_end = self.card.gateway = None
+        self._undo()
 
     def drop(self) -> None:
         """Close all sockets: the box has gone to a time that knows nothing of them."""
@@ -303,13 +301,12 @@ class UserNetwork:
 
     # -- time ------------------------------------------------------------------------------------------------
 
-    def _step(self, until: int, blocks: int, stop_when_idle: bool) -> Event:
-        alone = self.card.box.processes.step_alone
+    def _step(self, run: MachineStep, until: int, blocks: int, stop_when_idle: bool) -> Event:
         if self._flows:
             self._serve(0)
         if not any(flow.open for flow in self._flows.values()):
-            return alone(until, blocks, stop_when_idle)
-        event = alone(until, min(blocks, _BLOCKS), True)
+            return run(until, blocks, stop_when_idle)
+        event = run(until, min(blocks, _BLOCKS), True)
         if event is not Event.IDLE or stop_when_idle:
             return event
         wakes = min(self._machine.next_timer, until)
@@ -317,7 +314,7 @@ class UserNetwork:
         wait = 0.05 if wakes == FOREVER else min(max((wakes - self.now) / 1e9, 0), 0.05)
         self._serve(wait)
         passed = int((time.monotonic() - before) * 1e9)
-        event = alone(min(wakes, self.now + max(passed, 1000)), blocks, False)
+        event = run(min(wakes, self.now + max(passed, 1000)), blocks, False)
         return Event.DEVICE if event is Event.DEADLINE and self.now < until else event
 
     def _serve(self, seconds: float) -> None:

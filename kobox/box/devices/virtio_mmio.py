@@ -8,18 +8,15 @@ box.machine.devices   LNRO0005:03                        a place that ACPI annou
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
+from kobox.box.booted import BootedKernel
 from kobox.errors import KoboxError
-
-if TYPE_CHECKING:
-    from kobox.box.box import Box
-    from kobox.machine.virtio import VirtioDevice
+from kobox.machine.virtio import VirtioDevice
 
 _DRIVER = "/sys/bus/platform/drivers/virtio-mmio"
 
 
-def plug(box: Box, device: VirtioDevice, driver: str, kind: str) -> str:
+def plug(box: BootedKernel, device: VirtioDevice, driver: str, kind: str) -> str:
     """Plug a device in and bind its driver: the name of what that made, of `kind` "net" or "block".
 
     Raises `KoboxError` when the kernel has no such driver, or the driver refuses.
@@ -43,14 +40,14 @@ def plug(box: Box, device: VirtioDevice, driver: str, kind: str) -> str:
     return found
 
 
-def unplug(box: Box, device: VirtioDevice) -> None:
+def unplug(box: BootedKernel, device: VirtioDevice) -> None:
     """Unbind the driver and take the device out."""
     with suppress(OSError):
         box.write_bytes(f"{_DRIVER}/unbind", f"LNRO0005:{device.slot:02x}".encode())
     box.machine.devices.detach(device)
 
 
-def made_at(box: Box, device: VirtioDevice, kind: str) -> str:
+def made_at(box: BootedKernel, device: VirtioDevice, kind: str) -> str:
     """The name of what the driver made of a device; "" for nothing."""
     place = f"/sys/bus/platform/devices/LNRO0005:{device.slot:02x}"
     for name in box.listdir(place):
@@ -60,7 +57,7 @@ def made_at(box: Box, device: VirtioDevice, kind: str) -> str:
     return ""
 
 
-def _load(box: Box, module: str) -> None:
+def _load(box: BootedKernel, module: str) -> None:
     with suppress(FileNotFoundError):
         box.stat(f"/sys/bus/platform/drivers/{module.replace('_', '-')}" if module == "virtio_mmio" else _of(module))
         return

@@ -21,8 +21,9 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO, Any, NoReturn, Protocol
+from typing import Literal, NoReturn, Protocol
 
+from kobox.box.booted import OpenedFile
 from kobox.box.guest.answers import is_file_name
 from kobox.errors import BoxError
 
@@ -53,7 +54,7 @@ class GuestFiles(Protocol):
     def readlink(self, path: str) -> str:
         """readlink(2)."""
 
-    def open(self, path: str, mode: str = "r", *, flags: int = 0) -> IO[Any]:
+    def open(self, path: str, mode: Literal["rb"], /) -> OpenedFile:
         """open(2)."""
 
 

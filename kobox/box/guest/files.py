@@ -1,4 +1,4 @@
-"""Files of a box, as a Python person knows them: `open`, paths like pathlib's, stat results like os's.
+"""Open files of a box, as a Python person knows them, and stat results like os's.
 
 Nothing is buffered here: a `read(n)` of a binary file is one read(2), a `write()` one write(2), as drivers see it.
 """
@@ -9,17 +9,17 @@ import errno
 import io
 import os
 import select
-import stat
 import struct
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, cast, overload
 
+from kobox.box.booted import BootedKernel
 from kobox.box.guest.answers import MOST_READ, answered, is_file_name
+from kobox.box.guest.syscall import PendingCall
 from kobox.ko.binary import c_string
 
 if TYPE_CHECKING:
-    from kobox.box.box import Box
-    from kobox.box.guest.syscall import Call
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 _MODES = {"r": os.O_RDONLY, "w": os.O_WRONLY | os.O_CREAT | os.O_TRUNC, "a": os.O_WRONLY | os.O_CREAT | os.O_APPEND}
 _CHUNK = 1 << 16
@@ -28,7 +28,7 @@ _CHUNK = 1 << 16
 class BoxFile(io.RawIOBase):
     """An open file of a box, binary and unbuffered."""
 
-    def __init__(self, box: Box, fd: int, name: str, mode: str) -> None:
+    def __init__(self, box: BootedKernel, fd: int, name: str, mode: str) -> None:
         super().__init__()
         self._box = box
         self._fd = fd
@@ -61,7 +61,7 @@ class BoxFile(io.RawIOBase):
     def isatty(self) -> bool:
         return False
 
-    def readinto(self, buffer: Any) -> int | None:
+    def readinto(self, buffer: WriteableBuffer, /) -> int | None:
         view = memoryview(buffer).cast("B")
         data = bytearray(min(len(view), 1 << 20))
         try:
@@ -71,7 +71,7 @@ class BoxFile(io.RawIOBase):
         view[:count] = data[: answered(count, len(data), self.name)]
         return count
 
-    def write(self, data: Any) -> int | None:
+    def write(self, data: ReadableBuffer, /) -> int | None:
         content = bytes(memoryview(data).cast("B")) if not isinstance(data, bytes) else data
         try:
             return self._box.syscall("write", self.fileno(), content, len(content))
@@ -88,7 +88,7 @@ class BoxFile(io.RawIOBase):
                 raise OSError(errno.EFBIG, f"more than {MOST_READ} bytes; read it in pieces", self.name)
         return bytes(out)
 
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         return self._box.syscall("lseek", self.fileno(), offset, whence)
 
     def tell(self) -> int:
@@ -119,7 +119,11 @@ class BoxFile(io.RawIOBase):
         """Write at an offset; the file position stays."""
         return self._box.syscall("pwrite64", self.fileno(), data, len(data), offset)
 
-    def ioctl(self, request: int, argument: Any = 0) -> Any:
+    @overload
+    def ioctl(self, request: int, argument: bytes) -> bytes: ...
+    @overload
+    def ioctl(self, request: int, argument: int | bytearray | memoryview = ...) -> int: ...
+    def ioctl(self, request: int, argument: int | ReadableBuffer = 0) -> int | bytes:
         """ioctl(2). As with `fcntl.ioctl`: bytes are passed in and the changed bytes returned; a bytearray (or other
         writable buffer) is changed in place and the call's value returned; an int is passed as it is."""
         if isinstance(argument, bytes):
@@ -140,7 +144,7 @@ class BoxFile(io.RawIOBase):
         address = self._box.syscall("mmap", 0, length, protection, 1 if shared else 2, self.fileno(), offset)
         return Mapping(self._box, address, length)
 
-    def start_read(self, size: int) -> tuple[Call, bytearray]:
+    def start_read(self, size: int) -> tuple[PendingCall, bytearray]:
         """Begin a read that may block, in a process of its own: the call under way, and the buffer it fills."""
         buffer = bytearray(size)
         return self._box.process().start("read", self.fileno(), buffer, size), buffer
@@ -154,7 +158,7 @@ class Mapping:
     """A mapped range of the box's process: `mapping[a:b]` reads, `mapping[a:b] = bytes` writes, as its program
     would."""
 
-    def __init__(self, box: Box, address: int, length: int) -> None:
+    def __init__(self, box: BootedKernel, address: int, length: int) -> None:
         self._box = box
         self.address = address
         self._length = length
@@ -164,13 +168,13 @@ class Mapping:
 
     def __getitem__(self, where: slice) -> bytes:
         start, stop, _ = where.indices(self._length)
-        return self._box.user_read(self.address + start, max(stop - start, 0))
+        return self._box.guest.read(self.address + start, max(stop - start, 0))
 
     def __setitem__(self, where: slice, data: bytes) -> None:
         start, stop, _ = where.indices(self._length)
         if len(data) != stop - start:
             raise ValueError(f"{len(data)} bytes do not fit a slice of {stop - start}")
-        self._box.user_write(self.address + start, data)
+        self._box.guest.write(self.address + start, data)
 
     def close(self) -> None:
         """munmap(2)."""
@@ -183,142 +187,6 @@ class Mapping:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class BoxPath:
-    """A path of a box, with pathlib's names for what can be done with it."""
-
-    __slots__ = ("_box", "_path")
-
-    def __init__(self, box: Box, path: str) -> None:
-        self._box = box
-        self._path = os.path.normpath(path) if path else "."
-
-    def __truediv__(self, name: str) -> BoxPath:
-        return BoxPath(self._box, f"{self._path}/{name}")
-
-    def __str__(self) -> str:
-        return self._path
-
-    def __repr__(self) -> str:
-        return f"BoxPath({self._path!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, BoxPath) and other._path == self._path and other._box is self._box
-
-    def __hash__(self) -> int:
-        return hash(self._path)
-
-    def __lt__(self, other: BoxPath) -> bool:
-        return self._path < other._path
-
-    @property
-    def name(self) -> str:
-        """The last part."""
-        return os.path.basename(self._path)
-
-    @property
-    def parent(self) -> BoxPath:
-        """The directory above."""
-        return BoxPath(self._box, os.path.dirname(self._path) or "/")
-
-    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
-        """stat(2) or lstat(2)."""
-        return self._box.stat(self._path, follow_symlinks=follow_symlinks)
-
-    def exists(self) -> bool:
-        """Whether stat(2) finds it."""
-        return self._box.exists(self._path)
-
-    def is_dir(self) -> bool:
-        return self._is(stat.S_ISDIR)
-
-    def is_file(self) -> bool:
-        return self._is(stat.S_ISREG)
-
-    def is_char_device(self) -> bool:
-        return self._is(stat.S_ISCHR)
-
-    def is_block_device(self) -> bool:
-        return self._is(stat.S_ISBLK)
-
-    def is_symlink(self) -> bool:
-        try:
-            return stat.S_ISLNK(self.stat(follow_symlinks=False).st_mode)
-        except OSError:
-            return False
-
-    def _is(self, kind: Any) -> bool:
-        try:
-            return bool(kind(self.stat().st_mode))
-        except OSError:
-            return False
-
-    def open(self, mode: str = "r") -> IO[Any]:
-        """As `Box.open`."""
-        return self._box.open(self._path, mode)
-
-    def read_bytes(self) -> bytes:
-        return self._box.read_bytes(self._path)
-
-    def read_text(self) -> str:
-        return self._box.read_text(self._path)
-
-    def write_bytes(self, data: bytes) -> int:
-        self._box.write_bytes(self._path, data)
-        return len(data)
-
-    def write_text(self, text: str) -> int:
-        return self.write_bytes(text.encode(errors="surrogateescape"))
-
-    def iterdir(self) -> Iterator[BoxPath]:
-        for name in self._box.listdir(self._path):
-            yield self / name
-
-    def rglob(self, pattern: str = "*") -> Iterator[BoxPath]:
-        """Everything below whose name matches, directories before what is in them; links are not followed."""
-        import fnmatch
-
-        for path in sorted(self.iterdir()):
-            if fnmatch.fnmatchcase(path.name, pattern):
-                yield path
-            if path.is_dir() and not path.is_symlink():
-                yield from path.rglob(pattern)
-
-    def mkdir(self, mode: int = 0o777, *, parents: bool = False, exist_ok: bool = False) -> None:
-        if parents and not self.parent.exists():
-            self.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._box.mkdir(self._path, mode)
-        except FileExistsError:
-            if not exist_ok:
-                raise
-
-    def rmdir(self) -> None:
-        self._box.syscall("rmdir", self._path)
-
-    def unlink(self, *, missing_ok: bool = False) -> None:
-        try:
-            self._box.unlink(self._path)
-        except FileNotFoundError:
-            if not missing_ok:
-                raise
-
-    def rename(self, target: str | BoxPath) -> BoxPath:
-        self._box.syscall("rename", self._path, str(target))
-        return BoxPath(self._box, str(target))
-
-    def symlink_to(self, target: str | BoxPath) -> None:
-        self._box.syscall("symlink", str(target), self._path)
-
-    def readlink(self) -> BoxPath:
-        return BoxPath(self._box, self._box.readlink(self._path))
-
-    def chmod(self, mode: int) -> None:
-        self._box.syscall("chmod", self._path, mode)
-
-    def touch(self, mode: int = 0o666) -> None:
-        self._box.syscall("close", self._box.syscall("open", self._path, os.O_WRONLY | os.O_CREAT, mode))
 
 
 def open_flags(mode: str) -> int:
@@ -335,18 +203,32 @@ def open_flags(mode: str) -> int:
     return flags | os.O_CLOEXEC
 
 
-def open_file(box: Box, path: str, mode: str, flags: int, permissions: int) -> IO[Any]:
-    """Open a file of the box; text modes get Python's own buffering and decoding on top."""
+def open_file(
+    box: BootedKernel,
+    path: str,
+    mode: str,
+    *,
+    flags: int = 0,
+    permissions: int = 0o666,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+) -> IO[str] | BoxFile:
+    """Open a file of the box; text modes get Python's own buffering and decoding on top. See `Box.open`."""
+    if "b" in mode and (encoding or errors or newline):
+        raise ValueError("a binary file has no encoding, errors or newline")
     fd = box.syscall("open", path, open_flags(mode) | flags, permissions)
     raw = BoxFile(box, fd, path, mode)
     if "b" in mode:
-        return raw  # type: ignore[return-value]
-    buffered: Any
+        return raw
+    buffered: io.BufferedIOBase
     if "+" in mode:
         buffered = io.BufferedRandom(raw) if raw.seekable() else io.BufferedRWPair(raw, raw)
     else:
         buffered = io.BufferedReader(raw) if raw.readable() else io.BufferedWriter(raw)
-    return io.TextIOWrapper(buffered, encoding="utf-8", errors="surrogateescape", write_through=True)
+    return io.TextIOWrapper(
+        cast(IO[bytes], buffered), encoding or "utf-8", errors or "surrogateescape", newline=newline, write_through=True
+    )
 
 
 def parse_dirents(data: bytes, path: str | None = None) -> Iterator[str]:

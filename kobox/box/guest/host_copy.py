@@ -11,18 +11,16 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
+from kobox.box.booted import BootedKernel
 from kobox.box.guest.answers import written
 from kobox.errors import ProgramError
-
-if TYPE_CHECKING:
-    from kobox.box.box import Box
 
 _CHUNK = 1 << 19
 
 
-def locate(box: Box, program: str, path: str, cwd: str | os.PathLike[str] | None) -> str:
+def locate(box: BootedKernel, program: str, path: str, cwd: str | os.PathLike[str] | None) -> str:
     """The path in the box of a program, brought there when only this machine has it.
 
     Raises `ProgramError` when neither has it, a library is missing, or it is for another architecture.
@@ -48,7 +46,7 @@ def locate(box: Box, program: str, path: str, cwd: str | os.PathLike[str] | None
     return here
 
 
-def bring_program(box: Box, program: str) -> None:
+def bring_program(box: BootedKernel, program: str) -> None:
     """Copy a program of this machine into the box, to the same path, with its loader and libraries."""
     from kobox.images.host_libraries import needs
 
@@ -77,11 +75,11 @@ def _package_hint(library: str) -> str:
     return f"In Debian it is probably the package {package}: `apt-get install {package}`, or `--with {package}`."
 
 
-def explain_refusal(box: Box, path: str, errno: int) -> NoReturn:
+def explain_refusal(box: BootedKernel, path: str, errno: int) -> NoReturn:
     """Raise what an errno of execve(2) means: `ProgramError` where a program is there and what it is run by is not."""
     with suppress(OSError, UnicodeDecodeError):
         with box.open(path, "rb") as file:
-            head = bytes(file.read(4096))
+            head = file.read(4096) or b""
         if errno == 2 and head.startswith(b"#!"):
             interpreter = head[2:].split(b"\n")[0].split()[0].decode()
             raise ProgramError(f"{path}: the box has no {interpreter}, which its first line names")
@@ -95,7 +93,7 @@ def explain_refusal(box: Box, path: str, errno: int) -> NoReturn:
     raise OSError(errno, os.strerror(errno), path)
 
 
-def is_file(box: Box, path: str) -> bool:
+def is_file(box: BootedKernel, path: str) -> bool:
     """Whether a path of the box leads to a file that is no directory."""
     try:
         return not stat.S_ISDIR(box.stat(path).st_mode)
@@ -103,8 +101,8 @@ def is_file(box: Box, path: str) -> bool:
         return False
 
 
-def copy_in(box: Box, source: str | os.PathLike[str], target: str) -> None:
-    """Copy a file or a directory tree of this machine into the box: see `Box.copy_in`."""
+def copy_in(box: BootedKernel, source: str | os.PathLike[str], target: str) -> None:
+    """Copy a file or a directory tree of this machine into the box: see `BoxFiles.copy_in`."""
     source = os.fspath(source)
     with suppress(OSError):
         if stat.S_ISDIR(box.stat(target).st_mode):
@@ -112,7 +110,7 @@ def copy_in(box: Box, source: str | os.PathLike[str], target: str) -> None:
     _copy_in(box, source, target)
 
 
-def _copy_in(box: Box, source: str, target: str) -> None:
+def _copy_in(box: BootedKernel, source: str, target: str) -> None:
     facts = os.lstat(source) if not os.path.exists(source) else os.stat(source)
     if os.path.isdir(source):
         make_directories(box, target)
@@ -126,17 +124,17 @@ def _copy_in(box: Box, source: str, target: str) -> None:
         copy_file(box, source, target)
 
 
-def _link(box: Box, text: str, place: str) -> None:
+def _link(box: BootedKernel, text: str, place: str) -> None:
     """A symbolic link, in place of a file or link that is there; a directory stays."""
     try:
         box.syscall("symlink", text, place)
     except FileExistsError:
         with suppress(IsADirectoryError):
-            box.unlink(place)
+            box.syscall("unlink", place)
             box.syscall("symlink", text, place)
 
 
-def copy_file(box: Box, source: str, target: str) -> None:
+def copy_file(box: BootedKernel, source: str, target: str) -> None:
     """Copy one file, with its permissions and time; directories on the way are made."""
     with open(source, "rb") as file:
         facts = os.fstat(file.fileno())
@@ -156,10 +154,10 @@ def copy_file(box: Box, source: str, target: str) -> None:
                 box.syscall("close", fd)
 
 
-def make_directories(box: Box, path: str) -> None:
+def make_directories(box: BootedKernel, path: str) -> None:
     """mkdir -p."""
     at = ""
     for part in path.strip("/").split("/"):
         at = f"{at}/{part}"
         with suppress(FileExistsError):
-            box.mkdir(at, 0o755)
+            box.syscall("mkdir", at, 0o755)

@@ -1,14 +1,12 @@
-"""Directories of this machine in a box, read only, by FUSE: the kernel asks, a helper process hands its
-questions to Python.
+"""Directories of this machine in a box, read only, by FUSE: the kernel asks, a worker process hands its questions to
+Python.
 
-    program: open("/mnt/x")  ->  the box's VFS, fuse  ->  /dev/fuse  --read-->   helper  ->  Server.answer
+    program: open("/mnt/x")  ->  the box's VFS, fuse  ->  /dev/fuse  --read-->   worker  ->  ShareServer.answer
                                                                      <--write--
 
-Nothing is copied before it is read, and nothing here can write. A node is named by its place in a table of
-paths that only
-grows, so that a box resumed from a snapshot goes on where it was. A request is not trusted: whoever loads
-modules in the box
-can forge one. Names with a slash or dots are refused, and no symbolic link of this machine is ever followed:
+Nothing is copied before it is read, and nothing here can write. A node is named by its place in a table of paths that
+only grows, so that a box resumed from a snapshot goes on where it was. A request is not trusted: whoever loads modules
+in the box can forge one. Names with a slash or dots are refused, and no symbolic link of this machine is ever followed:
 the box gets its text, and follows it inside the box.
 
 Source: include/uapi/linux/fuse.h, protocol 7.31; Documentation/filesystems/fuse.rst.
@@ -21,17 +19,16 @@ import os
 import stat
 import struct
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
-from kobox.box.guest.subprocess import Helper
+from kobox.box.booted import BootedKernel
+from kobox.box.guest.host_copy import make_directories
+from kobox.box.guest.process import Script
+from kobox.box.guest.stream_worker import StreamWorker
 from kobox.errors import BoxError
 from kobox.ko.binary import c_string
-
-if TYPE_CHECKING:
-    from kobox.box.box import Box
-    from kobox.box.guest.scheduler import Script
 
 _LOOKUP, _FORGET, _GETATTR, _READLINK, _OPEN, _READ, _STATFS, _INIT = 1, 2, 3, 5, 14, 15, 17, 26
 _OPENDIR, _READDIR, _INTERRUPT, _DESTROY, _BATCH_FORGET = 27, 28, 36, 38, 42
@@ -45,6 +42,9 @@ _ROOT = 1
 _OPEN_FILES = 16
 
 
+SavedShare: TypeAlias = "str | int | float | list[str]"  # one column of a row of `Saved`
+
+
 class Saved(NamedTuple):
     """A share as a snapshot keeps it."""
 
@@ -53,64 +53,64 @@ class Saved(NamedTuple):
     number: int
     buffer: int
     phase: str
-    lasting: float
+    attr_timeout: float
     nodes: list[str]
 
 
-class Server:
+class ShareServer:
     """One directory of this machine, offered on one /dev/fuse descriptor of a box.
 
-    `lasting`: virtual seconds for which the kernel may believe what it was told.
+    `attr_timeout`: virtual seconds for which the kernel may believe what it was told.
     """
 
-    def __init__(self, box: Box, directory: str, fd: int, helper: Helper, lasting: float) -> None:
+    def __init__(self, box: BootedKernel, directory: str, fd: int, worker: StreamWorker, attr_timeout: float) -> None:
         self._box = box
         self.directory = directory
         self._fd = fd
-        self._helper = helper
-        self._lasting = lasting
+        self._worker = worker
+        self._attr_timeout = attr_timeout
         self._phase = "read"
         self._nodes = [""]  # node 1 is the directory itself
         self._numbers = {"": _ROOT}
         self._files: OrderedDict[str, int] = OrderedDict()
 
-    def save(self) -> list[Any]:
+    def save(self) -> list[SavedShare]:
         """Itself as plain data."""
-        number, buffer = self._helper.process.number, self._helper.buffer
-        saved = Saved(self.directory, self._fd, number, buffer, self._phase, self._lasting, self._nodes)
+        number, buffer = self._worker.process.number, self._worker.buffer
+        saved = Saved(self.directory, self._fd, number, buffer, self._phase, self._attr_timeout, self._nodes)
         return list(saved)
 
     @classmethod
-    def resume(cls, box: Box, row: list[Any]) -> Server:
+    def resume(cls, box: BootedKernel, row: list[SavedShare]) -> ShareServer:
         """Go on with a call that is under way in the box."""
-        saved = Saved(*row)
-        process = box._processes.by_number[saved.number]
-        server = cls(box, saved.directory, saved.fd, Helper(box, process, saved.buffer), saved.lasting)
+        saved = Saved(*row)  # type: ignore[arg-type]
+        worker = box.guest.workers.at(saved.number, saved.buffer)
+        server = cls(box, saved.directory, saved.fd, worker, saved.attr_timeout)
         server._nodes = list(saved.nodes)
         server._numbers = {path: number for number, path in enumerate(saved.nodes, 1)}
         server._phase = saved.phase
         script = server.script()
         next(script)  # that call it is in
-        box._processes.resume_script(process, script)
+        box.guest.processes.resume_script(worker.process, script)
         return server
 
     def script(self) -> Script:
-        """What the helper does."""
-        helper = self._helper
+        """What the worker does."""
+        worker = self._worker
         if self._phase == "write":
-            yield "write", (self._fd, helper.buffer, 0)
+            yield "write", (self._fd, worker.buffer, 0)
         while True:
             self._phase = "read"
-            count = yield "read", (self._fd, helper.buffer, _BUFFER)
+            count = yield "read", (self._fd, worker.buffer, _BUFFER)
             if count == -errno.ENODEV:  # unmounted
                 break
             if count < _IN.size:
                 continue
-            reply = self.answer(helper.get(min(count, _BUFFER)))
+            reply = self.answer(worker.get(min(count, _BUFFER)))
             if reply:
-                helper.put(reply)
+                worker.put(reply)
                 self._phase = "write"
-                yield "write", (self._fd, helper.buffer, len(reply))
+                yield "write", (self._fd, worker.buffer, len(reply))
         yield "close", (self._fd,)
         while self._files:
             os.close(self._files.popitem()[1])
@@ -162,7 +162,7 @@ class Server:
         return out + struct.pack("<HHIIHHI28x", 16, 12, 4096, 1, _MOST // 4096, 0, 0)
 
     def _valid(self) -> tuple[int, int]:
-        return int(self._lasting), int(self._lasting % 1 * 1e9)
+        return int(self._attr_timeout), int(self._attr_timeout % 1 * 1e9)
 
     def _lookup(self, parent: str, name: bytes) -> bytes:
         text = os.fsdecode(name)
@@ -265,19 +265,17 @@ def _kind(entry: os.DirEntry[str]) -> int:
 class Shares:
     """The directories of this machine that a box has."""
 
-    def __init__(self, box: Box, saved: list[list[Any]]) -> None:
+    def __init__(self, box: BootedKernel, saved: Sequence[list[SavedShare]]) -> None:
         self._box = box
-        self._servers = [Server.resume(box, row) for row in saved if row[2] in box._processes.by_number]
+        self._servers = [ShareServer.resume(box, row) for row in saved if row[2] in box.guest.processes.by_number]
 
-    def save(self) -> list[list[Any]]:
+    def save(self) -> list[list[SavedShare]]:
         """All of them as plain data."""
         return [server.save() for server in self._servers]
 
-    def add(self, directory: str, target: str, *, private_copy: bool, lasting: float) -> None:
-        """Mount a directory of this machine: see `Box.share`."""
+    def add(self, directory: str, target: str, *, private_copy: bool, attr_timeout: float) -> None:
+        """Mount a directory of this machine: see `BoxFiles.share`."""
         box = self._box
-        from kobox.box.guest.host_copy import make_directories
-
         directory = os.path.realpath(directory)
         os.close(os.open(directory, os.O_RDONLY | os.O_DIRECTORY))
         make_directories(box, target)
@@ -288,18 +286,20 @@ class Shares:
                 make_directories(box, f"/run/kobox/{len(self._servers)}/{part}")
         _need(box, "fuse", "/dev/fuse")
         fd = box.syscall("open", "/dev/fuse", os.O_RDWR | os.O_CLOEXEC, 0)
-        server = Server(box, directory, fd, Helper.make(box, _BUFFER), lasting)
+        server = ShareServer(box, directory, fd, box.guest.workers.make(_BUFFER), attr_timeout)
         data = f"fd={fd},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions"
-        box.mount(f"kobox:{directory}", lower, "fuse", 1 | 2 | 4, data)  # MS_RDONLY MS_NOSUID MS_NODEV
-        box._processes.follow(server._helper.process, server.script())
+        box.syscall("mount", f"kobox:{directory}", lower, "fuse", 1 | 2 | 4, data)  # MS_RDONLY MS_NOSUID MS_NODEV
+        box.guest.processes.follow(server._worker.process, server.script())
         self._servers.append(server)
         if private_copy:
             _need(box, "overlay", "")
             room = lower.removesuffix("/lower")
-            box.mount("overlay", target, "overlay", 0, f"lowerdir={lower},upperdir={room}/upper,workdir={room}/work")
+            box.syscall(
+                "mount", "overlay", target, "overlay", 0, f"lowerdir={lower},upperdir={room}/upper,workdir={room}/work"
+            )
 
 
-def _need(box: Box, module: str, device: str) -> None:
+def _need(box: BootedKernel, module: str, device: str) -> None:
     """Have a file system's module loaded where the kernel has it as one."""
     if device:
         with suppress(FileNotFoundError):
@@ -315,5 +315,5 @@ def _need(box: Box, module: str, device: str) -> None:
         raise BoxError(
             f"a directory cannot be shared with this box: its kernel has no {module} ({error})",
             box_lives=True,
-            hint="Copy what is needed with `box.copy_in`.",
+            hint="Copy what is needed with `box.files.copy_in`.",
         ) from error

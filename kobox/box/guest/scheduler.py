@@ -19,15 +19,16 @@ wakes it when nobody is in hand (`_summon`), and a signalfd, by which the kernel
 
 from __future__ import annotations
 
-import enum
 import errno
 import os
 import struct
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
 from kobox.box.boot.init_program import ARENA, syscall_address
+from kobox.box.events import BoxEvents
+from kobox.box.guest.process import Child, Limits, Process, RawCall, Script, State
 from kobox.box.inspect.oops import place_in
 from kobox.errors import BoxError, BoxHungError, BoxTimeoutError, KernelPanicError, KoboxError, ProcessDiedError
 from kobox.ko.binary import c_string, u64
@@ -38,7 +39,6 @@ SECOND = 1_000_000_000
 BLOCKS_A_SECOND = SECOND // 64  # of CPU time
 SLICE = 2_000_000  # blocks between two chances for Ctrl-C: about 50 ms
 
-Script = Generator[tuple[str, tuple[int, ...]], int, None]
 
 _CLONE = 0x100 | 0x200 | 0x400 | 0x8000 | 0x80000 | 17  # VM FS FILES PARENT SETTLS, SIGCHLD when it ends
 _CLONE_PROGRAM = 0x100 | 0x4000 | 0x80000 | 17  # VM VFORK SETTLS: files and directory of its own
@@ -50,88 +50,17 @@ _SCRATCH = ARENA + 3200  # PID 1's buffer, 512 bytes
 MAX_PROCESSES = 256
 
 
-class State(enum.Enum):
-    """What a process of kobox is doing."""
-
-    IN_HAND = "in hand"
-    PARKED = "parked"
-    WOKEN = "woken"
-    LEAVING = "leaving"
-    BUSY = "busy"
-    DEAD = "dead"
-
-
-class Pending:
-    """A system call under way. `result` is its raw return value (negative errno on failure), None until it returns;
-    `status` the wait status of its process, if that died in it. `finish` is called when it has returned."""
-
-    __slots__ = ("abandoned", "finish", "process", "result", "status", "what")
-
-    def __init__(self, process: Process, what: str) -> None:
-        self.process = process
-        self.what = what
-        self.result: int | None = None
-        self.status: int | None = None
-        self.abandoned = False
-        self.finish: Callable[[], None] | None = None
-
-    @property
-    def done(self) -> bool:
-        """Whether it has returned, or its process has died."""
-        return self.result is not None or self.status is not None
-
-
-class Process:
-    """One process: its number among kobox's, its PID in the box, and its call under way.
-
-    A program that the kernel has run has memory of its own: `space` is its page tables (0: the memory that all others
-    share), and `arguments` its command line.
-    """
-
-    __slots__ = ("arguments", "number", "pending", "pid", "script", "space", "state")
-
-    def __init__(self, number: int, pid: int, state: State, *, space: int = 0) -> None:
-        self.number = number
-        self.pid = pid
-        self.state = state
-        self.pending: Pending | None = None
-        self.space = space
-        self.arguments: list[str] = []
-        self.script: Script | None = None
-
-
-class Child:
-    """A program of the box: `status` is its wait status once it has ended. `resources` is its struct rusage."""
-
-    __slots__ = ("pid", "resources", "status")
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self.status: int | None = None
-        self.resources = b""
-
-
-class Limits:
-    """How much a call may use: `timeout`, virtual seconds until it must be back, and `cpu`, seconds of the
-    box's own CPU time (virtual) that it may burn."""
-
-    __slots__ = ("cpu", "timeout")
-
-    def __init__(self, timeout: float = 86400.0, cpu: float = 60.0) -> None:
-        self.timeout = timeout
-        self.cpu = cpu
-
-
 class Processes:
     """Makes system calls from processes of the box.
 
-    `explain(event)` is asked for the kernel's words when the box has died: it returns log lines and where the CPU is.
+    `explain()` is asked for the kernel's words when the box has died: it returns log lines and where the CPU is.
     """
 
     def __init__(self, machine: Machine, explain: Callable[[], tuple[list[str], str]]) -> None:
         self._machine = machine
         self.arch = machine.arch
         self._explain = explain
+        self.events = BoxEvents(self._run_machine)
         self.by_number: dict[int, Process] = {0: Process(0, 1, State.BUSY)}
         self.in_hand: Process | None = None
         self.dead: str = ""
@@ -140,10 +69,6 @@ class Processes:
         self._woken = self.by_number[0]  # whom somebody is waking
         self.children: dict[int, Child] = {}
         self._serving: list[Process] = []  # programs of the kernel's, the one served last at the end
-        self.on_program: Callable[[Process], None] | None = None
-        self.on_slice: Callable[[], None] | None = None
-        # Lets the machine run (until, blocks, stop_when_idle); a wire between boxes puts its own way in this place.
-        self.step: Callable[[int, int, bool], Event] = self.step_alone
 
     # -- the life of the box ---------------------------------------------------------------------------------
 
@@ -225,13 +150,13 @@ class Processes:
         assert pending.result is not None
         return pending.result
 
-    def start(self, process: Process, what: str, arguments: tuple[int, ...]) -> Pending:
+    def start(self, process: Process, what: str, arguments: tuple[int, ...]) -> RawCall:
         """Make one system call and run until it has returned or the whole box is idle."""
         pending = self.command(process, what, arguments)
         self._guarded(pending, lambda: pending.done, self.limits, stop_when_idle=True)
         return pending
 
-    def wait(self, pending: Pending, limits: Limits | None = None) -> None:
+    def wait(self, pending: RawCall, limits: Limits | None = None) -> None:
         """Let time pass until a call has returned. Raises as `call` does."""
         limits = limits or self.limits
         self._guarded(pending, lambda: pending.done, limits)
@@ -282,7 +207,7 @@ class Processes:
 
     # -- programs ----------------------------------------------------------------------------------------------
 
-    def vfork(self, parent: Process) -> tuple[Process, Pending]:
+    def vfork(self, parent: Process) -> tuple[Process, RawCall]:
         """A child of its own files and directory, in hand, that is to become a program; and the call of its parent,
         which comes back when it has.
 
@@ -298,7 +223,7 @@ class Processes:
         child.pid = self.call(child, "getpid", ())
         return child, pending
 
-    def execute(self, child: Process, vfork: Pending, arguments: tuple[int, ...]) -> Child | int:
+    def execute(self, child: Process, vfork: RawCall, arguments: tuple[int, ...]) -> Child | int:
         """Have a child of `vfork` call execve(2): the program that it then is, or the errno."""
         program = self.children[child.pid] = Child(child.pid)
         pending = self.command(child, "execve", arguments)
@@ -390,13 +315,13 @@ class Processes:
                 f"the box is dead: {self.dead}", log=lines, pc=pc, hint="Restore a checkpoint, or boot another box."
             )
 
-    def command(self, process: Process, what: str, arguments: tuple[int, ...]) -> Pending:
+    def command(self, process: Process, what: str, arguments: tuple[int, ...]) -> RawCall:
         """Leave a process at a system call that it makes as soon as the box runs."""
         self._must_live()
         if not self.usable(process) and not (process.number == 0 and process.pending is None):
             raise RuntimeError(f"process {process.pid} of the box is {process.state.value}: it cannot make a call now")
         self._take(process)
-        pending = process.pending = Pending(process, what)
+        pending = process.pending = RawCall(process, what)
         self._set(process, what, arguments)
         process.state = State.BUSY
         self.in_hand = None
@@ -472,7 +397,7 @@ class Processes:
     def _simple(self, process: Process, what: str, arguments: tuple[int, ...]) -> int:
         """A call that cannot block."""
         self._take(process)
-        pending = process.pending = Pending(process, what)
+        pending = process.pending = RawCall(process, what)
         self._set(process, what, arguments)
         process.state, self.in_hand = State.BUSY, None
         self._run(lambda: pending.done, FOREVER, self.limits)
@@ -483,7 +408,7 @@ class Processes:
     # -- running ---------------------------------------------------------------------------------------------
 
     def _guarded(
-        self, pending: Pending, done: Callable[[], bool], limits: Limits, *, stop_when_idle: bool = False
+        self, pending: RawCall, done: Callable[[], bool], limits: Limits, *, stop_when_idle: bool = False
     ) -> None:
         """`_run`; when it is broken off (Ctrl-C, an exception of a probe, a time limit), the call is left behind."""
         until = self._machine.time + int(limits.timeout * SECOND)
@@ -496,7 +421,7 @@ class Processes:
             pending.abandoned = True
             raise
 
-    def _say_where_it_sleeps(self, pending: Pending, limits: Limits) -> NoReturn:
+    def _say_where_it_sleeps(self, pending: RawCall, limits: Limits) -> NoReturn:
         """Raise `BoxTimeoutError` with the stack of a process that does not come back, as the kernel tells it."""
         stack: list[str] = []
         with suppress(BoxError, OSError):
@@ -523,8 +448,7 @@ class Processes:
         lines = text.splitlines()[: -1 if size == 512 else None]
         return [line.partition("] ")[2] for line in lines]
 
-    def step_alone(self, until: int, blocks: int, stop_when_idle: bool) -> Event:
-        """Let the machine run; `Machine.run`."""
+    def _run_machine(self, until: int, blocks: int, stop_when_idle: bool) -> Event:
         return self._machine.run(until=until, blocks=blocks, stop_when_idle=stop_when_idle)
 
     def _run(
@@ -548,12 +472,12 @@ class Processes:
         if self._machine.devices.rung:
             self._machine.devices.attend()
         while not done():
-            event = self.step(until, SLICE, stop_when_idle)
+            event = self.events.step(until, SLICE, stop_when_idle)
             if event is Event.HYPERCALL:
                 self._rung(done)
             elif event in (Event.SLICE, Event.DEVICE):
-                if self.on_slice and event is Event.SLICE:
-                    self.on_slice()
+                if event is Event.SLICE:
+                    self.events.slice.notify()
                 if programs and (made := self._machine.progress()) != calls:
                     end, calls = self._machine.blocks + burnable, made
                 if self._machine.blocks > end:
@@ -618,7 +542,8 @@ class Processes:
         return self._machine.register(self.arch.init.last_result)
 
     def _serve(self, space: int) -> None:
-        """The kernel has run a program of kobox's: it makes what calls `on_program` wants, then exits."""
+        """The kernel has run a program of kobox's: it makes what calls a provider of `events.request` wants, then exits
+        with 0; with 1 when there is none."""
         number = next(n for n in range(MAX_PROCESSES, 2 * MAX_PROCESSES) if n not in self.by_number)
         program = self.by_number[number] = self.in_hand = Process(number, 0, State.IN_HAND, space=space)
         self._serving.append(program)
@@ -627,9 +552,7 @@ class Processes:
             program.arguments = self.arguments()
             self._simple(program, *self.arch.syscalls.set_thread_pointer(number))  # from now on known by its number
             self._simple(program, "mlockall", (1,))
-            if self.on_program:
-                self.on_program(program)
-                status = 0
+            status = 0 if self.events.request.ask(program) else 1
         except (KoboxError, OSError, ValueError):
             if self.dead:
                 raise

@@ -10,19 +10,42 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from kobox.box.guest.heap import Arena, ArenaFullError
-from kobox.box.guest.scheduler import Limits, Pending, Process, Processes
+from kobox.box.guest.process import Limits, Process, RawCall
+from kobox.box.guest.scheduler import Processes
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+
+class PathInBox:
+    """A path of the box that is not only text: `str()` gives that."""
+
+    __slots__ = ()
+
+
+AnyPath: TypeAlias = "str | os.PathLike[str] | PathInBox"  # a path of the box, as its functions take one
+# What a system call takes: see the table above.
+Argument: TypeAlias = "int | str | bytes | os.PathLike[str] | PathInBox | ReadableBuffer | None"
 
 _PROT_READ_WRITE, _MAP_PRIVATE_ANONYMOUS = 3, 0x22
 _MAP_LOCKED, _MAP_POPULATE = 0x2000, 0x8000
 
 
-class Call:
+class _Block(NamedTuple):
+    """An argument's memory in the box, and where to copy it back to."""
+
+    address: int
+    target: memoryview | None
+    size: int
+
+
+class PendingCall:
     """A system call under way in a process of the box: `done`, and `result()` that waits for it."""
 
-    def __init__(self, calls: Calls, pending: Pending, name: str, subject: str | None) -> None:
+    def __init__(self, calls: Calls, pending: RawCall, name: str, subject: str | None) -> None:
         self._calls = calls
         self._pending = pending
         self._name = name
@@ -55,14 +78,14 @@ class Calls:
         self._sizes: dict[int, int] = {}  # of mappings in use
         self._regions: list[tuple[int, int]] = []  # mapped for a call that has returned; to be unmapped
 
-    def call(self, process: Process, name: str, arguments: tuple[Any, ...], limits: Limits | None = None) -> int:
+    def call(self, process: Process, name: str, arguments: tuple[Argument, ...], limits: Limits | None = None) -> int:
         """Make a call and wait for it. Raises `OSError` with errno, and with the first path among the arguments."""
         values, finish = self._marshal(process, name, arguments)
         result = self.processes.call(process, name, values, limits)
         finish()  # not in `finally`: a call that was broken off is still under way, and its buffers in use
         return _checked(name, result, _subject(arguments))
 
-    def start(self, process: Process, name: str, arguments: tuple[Any, ...]) -> Call:
+    def start(self, process: Process, name: str, arguments: tuple[Argument, ...]) -> PendingCall:
         """Make a call that may block: returns when it has returned or the box is idle."""
         values, finish = self._marshal(process, name, arguments)
         pending = self.processes.start(process, name, values)
@@ -70,10 +93,10 @@ class Calls:
             finish()
         else:
             pending.finish = finish
-        return Call(self, pending, name, _subject(arguments))
+        return PendingCall(self, pending, name, _subject(arguments))
 
     def start_later(
-        self, process: Process, seconds: float, name: str, arguments: tuple[Any, ...]
+        self, process: Process, seconds: float, name: str, arguments: tuple[Argument, ...]
     ) -> Callable[[], bool]:
         """Let a process sleep, and then make a call at once, without anything in between: comes back when it sleeps.
         What is returned tells whether the call has begun."""
@@ -81,7 +104,7 @@ class Calls:
         spec = struct.pack("<qq", int(seconds), int(seconds % 1 * 1e9))
         (address, _), release = self._marshal(process, "nanosleep", (spec, None))
         sleeping = self.processes.start(process, "nanosleep", (address, 0))
-        begun: list[Pending] = []
+        begun: list[RawCall] = []
 
         def woken() -> None:
             release()
@@ -113,7 +136,7 @@ class Calls:
             self._regions.append((address, size))
 
     def _marshal(
-        self, process: Process, name: str, arguments: tuple[Any, ...]
+        self, process: Process, name: str, arguments: tuple[Argument, ...]
     ) -> tuple[tuple[int, ...], Callable[[], None]]:
         if name not in self.processes.arch.syscalls:
             raise ValueError(f"no system call {name!r} on {self.processes.arch.title}")
@@ -122,13 +145,13 @@ class Calls:
         while self._regions:
             self.processes.call(process, "munmap", self._regions.pop())
         values: list[int] = []
-        owned: list[tuple[int, Any, int]] = []
+        owned: list[_Block] = []
         try:
             for argument in arguments:
                 values.append(self._value(process, argument, owned))
         except BaseException:
-            for address, _, _ in owned:
-                self.release(address)
+            for block in owned:
+                self.release(block.address)
             raise
 
         def finish() -> None:
@@ -139,31 +162,36 @@ class Calls:
 
         return tuple(values), finish
 
-    def _value(self, process: Process, argument: Any, owned: list[tuple[int, Any, int]]) -> int:
+    def _value(self, process: Process, argument: Argument, owned: list[_Block]) -> int:
         if argument is None:
             return 0
         if isinstance(argument, int):
             return int(argument) & 0xFFFFFFFFFFFFFFFF
-        if isinstance(argument, (str, os.PathLike)):
-            data = os.fsencode(argument)
+        target: memoryview | None = None
+        if isinstance(argument, (str, os.PathLike, PathInBox)):
+            data = os.fsencode(path_text(argument))
             if 0 in data:
                 raise ValueError("embedded null byte")
-            data, target = data + b"\0", None
+            data += b"\0"
         elif isinstance(argument, bytes):
-            data, target = argument, None
+            data = argument
         else:
-            target = memoryview(argument).cast("B") if not isinstance(argument, bytearray) else memoryview(argument)
-            data = target.tobytes()
-            if target.readonly:
-                target = None
+            view = memoryview(argument) if isinstance(argument, bytearray) else memoryview(argument).cast("B")
+            data = view.tobytes()
+            target = None if view.readonly else view
         address = self.buffer(process, len(data))
         self.arena.write(address, data)
-        owned.append((address, target, len(data)))
+        owned.append(_Block(address, target, len(data)))
         return address
 
 
-def _subject(arguments: tuple[Any, ...]) -> str | None:
-    return next((os.fspath(a) for a in arguments if isinstance(a, (str, os.PathLike))), None)
+def _subject(arguments: tuple[Argument, ...]) -> str | None:
+    return next((path_text(a) for a in arguments if isinstance(a, (str, os.PathLike, PathInBox))), None)
+
+
+def path_text(path: AnyPath) -> str:
+    """The text of a path, however it is given."""
+    return str(path) if isinstance(path, PathInBox) else os.fspath(path)
 
 
 def _checked(name: str, result: int, subject: str | None) -> int:

@@ -26,7 +26,7 @@ class BtfError(KoboxError):
 
 
 @dataclass(frozen=True, slots=True)
-class Parameter:
+class BtfParameter:
     """A function's parameter: its name ("" when the prototype has none) and its type as C writes it."""
 
     name: str
@@ -110,7 +110,7 @@ class Btf:
 
     # -- functions ---------------------------------------------------------------------------------------------
 
-    def parameters(self, function: str) -> tuple[Parameter, ...] | None:
+    def parameters(self, function: str) -> tuple[BtfParameter, ...] | None:
         """The parameters of a function, or None when BTF does not know it."""
         number = self._find(function, _FUNC)
         if number is None:
@@ -119,7 +119,7 @@ class Btf:
         _, _, count, _ = self._type(proto)
         at = self._starts[proto] + 12
         rows = struct.iter_unpack("<II", self._data[at : at + 8 * count])
-        return tuple(Parameter(self._string(name), self.type_name(kind)) for name, kind in rows)
+        return tuple(BtfParameter(self._string(name), self.type_name(kind)) for name, kind in rows)
 
     def return_type(self, function: str) -> str | None:
         """A function's return type as C writes it, or None when BTF does not know the function."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Place = tuple[int, int, str]
 
 
-class Places:
+class LayoutCache:
     """The places of one kernel. `symbols()` is asked for what the file `cache` does not have."""
 
     def __init__(self, symbols: Callable[[], Symbols], cache: Path | None) -> None:

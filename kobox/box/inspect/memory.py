@@ -5,7 +5,7 @@ from __future__ import annotations
 from kobox.machine.pc import Machine
 
 
-class Memory:
+class GuestMemory:
     """A box's memory by address. Virtual addresses are the kernel's and those of whatever process runs now."""
 
     def __init__(self, machine: Machine) -> None:

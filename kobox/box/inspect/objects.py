@@ -1,6 +1,6 @@
 """The kernel's objects in the box's memory: members by BTF, per-CPU variables, lists and trees.
 
-    objects = Objects(box)
+    objects = box.inspect.objects
     name = objects.text(device, "device.kobj.name")
     for task in objects.list(objects.address("init_task"), "task_struct.tasks"):
         print(objects.number(task, "task_struct.pid"))
@@ -11,13 +11,11 @@ Nothing is called in the box, so all of it may be asked for in a probe, and when
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from kobox.box.inspect.layout_cache import LayoutCache
 from kobox.errors import KoboxError
 from kobox.ko.binary import c_string
-
-if TYPE_CHECKING:
-    from kobox.box.box import Box
+from kobox.machine.pc import Machine
 
 _MASK = (1 << 64) - 1
 _MANY = 20_000  # more elements than any list here has: a damaged one may go in circles
@@ -29,9 +27,9 @@ class Objects:
     Raises `BtfError` for a member that this kernel does not have, `ValueError` where nothing is mapped.
     """
 
-    def __init__(self, box: Box) -> None:
-        self._machine = box.machine
-        self._places = box.places
+    def __init__(self, machine: Machine, layout: LayoutCache) -> None:
+        self._machine = machine
+        self._layout = layout
         # Where the kernel has all RAM in one piece: most objects lie there, and need no walk through page tables.
         self._direct = self._direct_map()
         self._percpu: int | None = None
@@ -40,7 +38,7 @@ class Objects:
 
     def address(self, symbol: str) -> int:
         """The address of a variable. Raises `SymbolNotFoundError`."""
-        return self._places.address(symbol)
+        return self._layout.address(symbol)
 
     def percpu(self, symbol: str) -> int:
         """The address of a per-CPU variable, of CPU 0."""
@@ -51,33 +49,33 @@ class Objects:
     def has(self, path: str) -> bool:
         """Whether this kernel has such a member."""
         try:
-            self._places.member(path)
+            self._layout.member(path)
         except KoboxError:
             return False
         return True
 
     def offset(self, path: str) -> int:
         """The offset of a member, from the start of the outermost structure."""
-        return self._places.member(path)[0]
+        return self._layout.member(path)[0]
 
     def member(self, address: int, path: str) -> int:
         """The address of a member."""
-        return address + self._places.member(path)[0]
+        return address + self._layout.member(path)[0]
 
     def container(self, address: int, path: str) -> int:
         """The structure that an address is such a member of."""
-        return address - self._places.member(path)[0]
+        return address - self._layout.member(path)[0]
 
     # -- what is there -----------------------------------------------------------------------------------------
 
     def number(self, address: int, path: str) -> int:
         """The value of a member: an unsigned number, a pointer."""
-        offset, size, _ = self._places.member(path)
+        offset, size, _ = self._layout.member(path)
         return self._number(address + offset, size)
 
     def text(self, address: int, path: str) -> str:
         """The text of a member that is an array of characters, or points to some; "" when it points nowhere."""
-        offset, size, kind = self._places.member(path)
+        offset, size, kind = self._layout.member(path)
         at = address + offset
         if not kind.endswith("]"):
             at, size = self.u64(at), 256
@@ -92,6 +90,10 @@ class Objects:
         except ValueError:
             return ""
         return c_string(out).decode(errors="backslashreplace")
+
+    def read(self, address: int, size: int) -> bytes:
+        """The bytes there. Raises `ValueError` where nothing is mapped."""
+        return self._machine.read(address, size)
 
     def u64(self, address: int) -> int:
         """The 64-bit number there."""
@@ -110,7 +112,7 @@ class Objects:
     def _direct_map(self) -> int:
         """`page_offset_base` (arch/x86/mm/kaslr.c), if RAM is really there."""
         try:
-            variable = self._places.address("page_offset_base")
+            variable = self._layout.address("page_offset_base")
             base = int.from_bytes(self._machine.read(variable, 8), "little")
             last = self._machine.ram_size - 4096
             if self._machine.translate(base) == 0 and self._machine.translate(base + last) == last:

@@ -1,8 +1,7 @@
-"""Findings: what the kernel itself says went wrong, read from its log.
+"""Reports: what the kernel itself says went wrong, read from its log.
 
-A report of the kernel's starts with a line of `_STARTS` and goes on to its end marker, or as long as the
-following lines
-are of the same moment. (Sources: lib/bug.c, arch/x86/kernel/dumpstack.c, mm/slub.c, lib/list_debug.c, kernel/panic.c.)
+A report starts with a line of `_STARTS` and goes on to its end marker, or as long as the following lines are of the
+same moment. (Sources: lib/bug.c, arch/x86/kernel/dumpstack.c, mm/slub.c, lib/list_debug.c, kernel/panic.c.)
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _EXCEPTIONS = ("general protection fault", "divide error", "stack segment", "inv
 _ENDS = ("---[ end trace", "---[ end Kernel panic")
 
 
-class Finding(NamedTuple):
+class KernelReport(NamedTuple):
     """Something that is wrong. `kind` is a short name (`oops`, `kernel-warning`, `kernel-bug`, `panic`,
     `atomic-sleep`);
     `severity` error, warning or note; `where` the module function concerned ("function [module]"), if any is named;
@@ -50,9 +49,9 @@ class Finding(NamedTuple):
         return f"{self.severity}: {self.message}" + (f" in {self.where}" if self.where else "")
 
 
-def findings_in(records: Iterable[LogRecord]) -> list[Finding]:
+def findings_in(records: Iterable[LogRecord]) -> list[KernelReport]:
     """The reports in a stretch of the kernel log, in order."""
-    found: list[Finding] = []
+    found: list[KernelReport] = []
     lines = list(records)
     at = 0
     while at < len(lines):
@@ -66,7 +65,7 @@ def findings_in(records: Iterable[LogRecord]) -> list[Finding]:
         end = _end_of(lines, at)
         report = tuple(lines[begin:end])
         kind, severity = _worst(hit, report)
-        found.append(Finding(kind, severity, lines[at].text, _where(report), report))
+        found.append(KernelReport(kind, severity, lines[at].text, _where(report), report))
         at = end
     return found
 

@@ -7,34 +7,29 @@ struct dentry           d_name, children linked in a list (include/linux/dcache.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from kobox.box.inspect.objects import Objects
 from kobox.ko.binary import u64
-
-if TYPE_CHECKING:
-    from kobox.box.box import Box
 
 _ENTRY = 256  # bytes of a struct proc_dir_entry that are read at once: short names stand inside it
 _MANY = 20_000
 
 
-def names_in_proc(box: Box) -> Iterator[str]:
+def names_in_proc(objects: Objects) -> Iterator[str]:
     """The names in /proc that the kernel and its modules have made; processes are not among them.
 
     Raises `KoboxError` when the kernel has no type information, `ValueError` for damaged memory.
     """
-    return _below(box, box.objects.address("proc_root"))
+    return _below(objects, objects.address("proc_root"))
 
 
-def names_in_proc_net(box: Box) -> Iterator[str]:
+def names_in_proc_net(objects: Objects) -> Iterator[str]:
     """The names in /proc/net of the first network namespace. Raises as `names_in_proc` does."""
-    objects = box.objects
-    return _below(box, objects.number(objects.address("init_net"), "net.proc_net"))
+    return _below(objects, objects.number(objects.address("init_net"), "net.proc_net"))
 
 
-def names_in_debugfs(box: Box) -> Iterator[str]:
+def names_in_debugfs(objects: Objects) -> Iterator[str]:
     """The names at the top of debugfs. Raises as `names_in_proc` does."""
-    objects = box.objects
     mount = objects.u64(objects.address("debugfs_mount"))
     root = objects.number(mount, "vfsmount.mnt_root") if mount else 0
     if not root:
@@ -49,8 +44,7 @@ def names_in_debugfs(box: Box) -> Iterator[str]:
             yield objects.text(child, "dentry.d_name.name")
 
 
-def _below(box: Box, directory: int) -> Iterator[str]:
-    objects, read = box.objects, box.machine.read
+def _below(objects: Objects, directory: int) -> Iterator[str]:
     node, name = objects.offset("proc_dir_entry.subdir_node"), objects.offset("proc_dir_entry.name")
     todo = [objects.number(directory, "proc_dir_entry.subdir.rb_node")]
     for _ in range(_MANY):
@@ -60,7 +54,7 @@ def _below(box: Box, directory: int) -> Iterator[str]:
         if not at:
             continue
         entry = at - node
-        data = read(entry, _ENTRY)
+        data = objects.read(entry, _ENTRY)
         todo.append(u64(data, node + 8))
         todo.append(u64(data, node + 16))
         text = u64(data, name)

@@ -33,7 +33,7 @@ class SymbolNotFoundError(KoboxError, LookupError):
 
 
 @dataclass(frozen=True, slots=True)
-class Symbol:
+class KernelSymbol:
     """One symbol: `kind` is nm's letter; `size` in bytes (0: unknown); `module` is "" for the kernel itself."""
 
     name: str
@@ -159,7 +159,7 @@ class Symbols:
 
     # -- addresses to names ------------------------------------------------------------------------------------
 
-    def lookup(self, address: int) -> Symbol | None:
+    def lookup(self, address: int) -> KernelSymbol | None:
         """The symbol that covers an address, or None for user space and unmapped places."""
         if not self._machine.arch.addresses.is_kernel(address):
             return None
@@ -172,7 +172,7 @@ class Symbols:
             return None
         size = table[n + 1] - table[n] if n + 1 < len(table) else 0
         name = self._all_names()[n].decode()
-        return Symbol(name[1:], table[n], size, name[0])
+        return KernelSymbol(name[1:], table[n], size, name[0])
 
     def describe(self, address: int) -> str:
         """As the kernel's %pS: "name+0x12/0x40 [module]", or the bare address."""
@@ -211,7 +211,7 @@ class Symbols:
             self._btf = Btf(self._machine.read(start, end - start))
         return self._btf
 
-    def symbols_of(self, module: str) -> list[Symbol]:
+    def symbols_of(self, module: str) -> list[KernelSymbol]:
         """All symbols of one loaded module, in order of address."""
         return sorted(self._module_symbols(module), key=lambda symbol: symbol.address)
 
@@ -244,8 +244,8 @@ class Symbols:
             if size:
                 yield self._u64(at + btf.offset("module_layout", "base")), size
 
-    def _nearest(self, module: LoadedAt, address: int) -> Symbol:
-        best = Symbol(
+    def _nearest(self, module: LoadedAt, address: int) -> KernelSymbol:
+        best = KernelSymbol(
             "", next(start for start, size in module.parts if start <= address < start + size), module=module.name
         )
         for symbol in self._symbols_at(module):
@@ -256,14 +256,14 @@ class Symbols:
                 and best.address <= symbol.address <= address
             ):
                 best = symbol
-        return best if best.name else Symbol(module.name, best.address, module=module.name)
+        return best if best.name else KernelSymbol(module.name, best.address, module=module.name)
 
-    def _module_symbols(self, name: str | None) -> Iterator[Symbol]:
+    def _module_symbols(self, name: str | None) -> Iterator[KernelSymbol]:
         for module in self.modules():
             if name is None or module.name == name.replace("-", "_"):
                 yield from self._symbols_at(module)
 
-    def _symbols_at(self, module: LoadedAt) -> Iterator[Symbol]:
+    def _symbols_at(self, module: LoadedAt) -> Iterator[KernelSymbol]:
         """Walk `mod_kallsyms`: Elf64_Sym { u32 name; u8 info, other; u16 shndx; u64 value, size }."""
         btf = self.btf
         tables = self._u64(module.address + btf.offset("module", "kallsyms"))
@@ -281,7 +281,7 @@ class Symbols:
                 continue
             text = self._string(strtab + name)
             if text and not text.startswith(("__UNIQUE_ID", "$")):
-                yield Symbol(text, value, size, "T" if info & 15 == 2 else "D", module.name)
+                yield KernelSymbol(text, value, size, "T" if info & 15 == 2 else "D", module.name)
 
     # -- the kernel's own table --------------------------------------------------------------------------------
 

@@ -95,7 +95,7 @@ class ContextCheck(Check):
         self._examination = examination
         self._machine = examination.box.machine
         self._addresses = self._machine.arch.addresses
-        self._objects: Objects = examination.box.objects
+        self._objects: Objects = examination.box.inspect.objects
         self._unwatch: Callable[[], None] | None = None
         self._deepest: tuple[WatchReport, Trace] | None = None
         self._frees: list[Any] = []
@@ -106,7 +106,7 @@ class ContextCheck(Check):
         except KoboxError as error:
             examination.leave_out(f"context: {error.message}")
             return
-        if not examination.box.unwinder.reliable:
+        if not examination.box.inspect.unwinder.reliable:
             examination.leave_out("call chains are guessed: this kernel has no ORC tables")
         if not self._cpu.counts_rcu:
             examination.leave_out("RCU read-side sections: this kernel does not count them (CONFIG_PREEMPT_RCU)")
@@ -116,9 +116,9 @@ class ContextCheck(Check):
         for kind in context_table().locks:
             self._watch_lock(kind, imports)
         examination.probe("do_syscall_64", self._entered)
-        if "do_exit" in examination.box.symbols:
+        if "do_exit" in examination.box.inspect.symbols:
             examination.probe("do_exit", self._died)
-        watch = examination.box.watch
+        watch = examination.box.inspect.watch
         watch.stack_limit = self._stack_limit
         self._unwatch = watch.deep_stacks.subscribe(self._is_deep)
 
@@ -163,7 +163,7 @@ class ContextCheck(Check):
     def _watch_sleepers(self, imports: set[str]) -> None:
         table = context_table()
         for name in sorted(imports & (table.sleeps | table.faults | set(table.flags))):
-            if name in self._examination.box.symbols:
+            if name in self._examination.box.inspect.symbols:
                 self._examination.probe(name, partial(self._may_sleep, name), when=FROM_MODULE)
 
     def _watch_lock(self, kind: LockKind, imports: set[str]) -> None:
@@ -174,7 +174,7 @@ class ContextCheck(Check):
             (kind.releases, partial(self._releasing, kind.kind), None),
         ):
             for name in names:
-                if name in imports and name in self._examination.box.symbols:
+                if name in imports and name in self._examination.box.inspect.symbols:
                     self._examination.probe(name, self._remember if entry is None else entry, back, when=FROM_MODULE)
 
     def _watch_places(self, examination: Examination) -> None:
@@ -364,7 +364,7 @@ class ContextCheck(Check):
     def _watch_frees(self) -> None:
         """Locks in memory that is freed are no more, and others may come to lie there."""
         for name in ("kfree", "kvfree", "kmem_cache_free", "vfree"):
-            if name in self._examination.box.symbols:
+            if name in self._examination.box.inspect.symbols:
                 number = 1 if name == "kmem_cache_free" else 0
                 self._frees.append(self._examination.probe(name, partial(self._freed, number), when=FROM_MODULE))
 
@@ -502,7 +502,7 @@ class ContextCheck(Check):
     def _trace(self, hit: Hit) -> Trace:
         """The calls that led here; of those by the same call instruction in a frame at the same place the first's will
         do."""
-        watch, sp = self._examination.box.watch, hit.registers.sp
+        watch, sp = self._examination.box.inspect.watch, hit.registers.sp
         key = (watch.caller if hit.probe.when & FROM_MODULE else hit.registers.pc), sp
         if key not in self._traces:
             self._traces[key] = self._examination.trace(hit, limit=24)

@@ -69,9 +69,9 @@ class Cpu:
     """Reads the state of a box's CPU. Raises `KoboxError` when this kernel does not count preemption."""
 
     def __init__(self, box: Box) -> None:
-        objects: Objects = box.objects
+        objects: Objects = box.inspect.objects
         self._objects = objects
-        symbols = box.symbols
+        symbols = box.inspect.symbols
         if "__preempt_count" in symbols:
             self._count_at = objects.percpu("__preempt_count")
         elif objects.has("pcpu_hot.preempt_count"):  # 6.2 to 6.14

@@ -292,7 +292,7 @@ class CoverageCheck(Check):
 
     def linked(self, examination: Examination) -> None:
         assert examination.placement is not None
-        self._watch = examination.box.watch
+        self._watch = examination.box.inspect.watch
         self._located = self._code.located(examination.placement)
 
     def count(self) -> int:

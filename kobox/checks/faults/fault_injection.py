@@ -306,7 +306,7 @@ class FaultInjection(Check):
         """The function of the kernel that begins at an address, and how it fails."""
         if address not in self._behind:
             assert self._examination is not None
-            symbol = self._examination.box.symbols.lookup(address)
+            symbol = self._examination.box.inspect.symbols.lookup(address)
             name = symbol.name if symbol is not None and symbol.address == address and not symbol.module else ""
             self._behind[address] = name, self.sites.failure_of(name) if name else None
         return self._behind[address]
@@ -316,7 +316,7 @@ class FaultInjection(Check):
             return
         assert self._code is not None
         assert self._examination is not None
-        path = (*self._code.callers(self._examination.box.unwinder), site.place)
+        path = (*self._code.callers(self._examination.box.inspect.unwinder), site.place)
         fault = Fault(path, site.function, failure.name)
         if fault not in self.reached:
             if self.on_reached is not None:
@@ -369,7 +369,7 @@ class FaultInjection(Check):
     def _gfp_argument(self, function: str) -> int | None:
         """Which argument of a function says how memory may be got; None when it has none."""
         assert self._examination is not None
-        known = self._examination.box.symbols.btf.parameters(function) or ()
+        known = self._examination.box.inspect.symbols.btf.parameters(function) or ()
         return next((n for n, parameter in enumerate(known[:6]) if parameter.type == "gfp_t"), None)
 
 

@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from kobox.box.guest.scheduler import Limits
+from kobox.box.guest.process import Limits
 from kobox.checks.fuzz.program import ExerciseStep, Program, system_call
 from kobox.errors import BoxTimeoutError, ProcessDiedError
 
 if TYPE_CHECKING:
-    from kobox.box.box import Box, BoxProcess
+    from kobox.box.box import Box
+    from kobox.box.guest.box_process import BoxProcess
 
 _LIMITS = Limits(timeout=0.5, cpu=3.0)  # of one call, in virtual seconds
 

@@ -67,7 +67,7 @@ class Allocations:
         self._box: Box = examination.box
         self._machine = self._box.machine
         self._addresses = self._machine.arch.addresses
-        self._watch = self._box.watch
+        self._watch = self._box.inspect.watch
         self._heap = heap
         self._bad = bad
         self._name_of = name_of
@@ -85,10 +85,11 @@ class Allocations:
         self._vmemmap = _u64(self._box, "vmemmap_base")
         self._direct = _u64(self._box, "page_offset_base")
         self._vmalloc = _u64(self._box, "vmalloc_base")
-        bits = self._box.symbols.btf.enumerators("_slab_flag_bits")  # since 6.10 they are numbered by configuration
+        # Since 6.10 they are numbered by configuration.
+        bits = self._box.inspect.symbols.btf.enumerators("_slab_flag_bits")
         self._unmerged = 1 << bits["_SLAB_NOLEAKTRACE"] if bits else SLAB_NOLEAKTRACE
         self._rcu_typed = 1 << bits["_SLAB_TYPESAFE_BY_RCU"] if bits else SLAB_TYPESAFE_BY_RCU
-        self._page_size = int(self._box.symbols.btf.size("page"))
+        self._page_size = int(self._box.inspect.symbols.btf.size("page"))
         self._probe_allocators()
         self._probe_frees()
 
@@ -100,7 +101,7 @@ class Allocations:
     def referenced(self, things: Sequence[Object]) -> list[int]:
         """How many words in the kernel point to each of these objects, in order of address: not counted are free
         memory, and what is left of their calls on the stacks of those who allocated them."""
-        btf = self._box.symbols.btf
+        btf = self._box.inspect.symbols.btf
         offsets = btf.offset("page", "_refcount"), btf.offset("page", "page_type"), self._head_offset()
         places = range(0, self._addresses.thread_size, PAGE)
         pages = [self._machine.translate(stack + at) for stack in self._stacks for at in places]
@@ -119,7 +120,7 @@ class Allocations:
     def _probe(self, name: str, enter: Any, leave: Any = None, when: int = FROM_MODULE) -> None:
         """A probe on a function, under whichever of its names this kernel has it."""
         for found in (name + suffix for suffix in _SUFFIXES):
-            address = self._box.symbols.of_kernel(found)
+            address = self._box.inspect.symbols.of_kernel(found)
             if address is not None and not address & 15:  # else it is some file's own copy of an inline function
                 self._examination.probe(found, enter, leave, when=when)
                 return
@@ -383,7 +384,7 @@ class Allocations:
         hit.set_result(thing.slot - ROOM)
         # Until 38931d8989b5 ("mm: Make ksize() a reporting-only function") it might be used whole, and what follows
         # not. slab_build_skb() was made in the same release, for the one caller who lived by that.
-        if self._box.symbols.of_kernel("slab_build_skb") is None:
+        if self._box.inspect.symbols.of_kernel("slab_build_skb") is None:
             self._heap.resize(thing, thing.slot - ROOM, thing.slot)
 
     # -- caches ------------------------------------------------------------------------------------------------
@@ -396,7 +397,7 @@ class Allocations:
         ctor = hit["ctor"] if "ctor" in names[:6] else 0
         if "args" in names and self._addresses.is_kernel(hit["args"]):
             with suppress(KoboxError, ValueError):
-                place = hit["args"] + self._box.symbols.btf.offset("kmem_cache_args", "ctor")
+                place = hit["args"] + self._box.inspect.symbols.btf.offset("kmem_cache_args", "ctor")
                 ctor = int.from_bytes(hit.read(place, 8), "little")
         if "useroffset" in names and hit.probe.where == "kmem_cache_create_usercopy":
             ctor = self._machine.arch.calls.stack_argument(hit.registers, hit.read, 6)
@@ -412,7 +413,7 @@ class Allocations:
             self._watch.mark(cache, 1, Mark.WRITTEN)
 
     def _cache_size(self, cache: int) -> int:
-        offset = self._box.symbols.btf.offset("kmem_cache", "object_size")
+        offset = self._box.inspect.symbols.btf.offset("kmem_cache", "object_size")
         try:
             return int(struct.unpack("<I", self._machine.read(cache + offset, 4))[0])
         except ValueError:
@@ -439,7 +440,7 @@ class Allocations:
             self._heap.release(held[0])
             hit.set_argument(0, cache)
             hit.set_argument(1, held[0].address)
-            function = self._box.symbols.address("kmem_cache_free")
+            function = self._box.inspect.symbols.address("kmem_cache_free")
             self._machine.arch.calls.call(self._machine, function, sp, returns_to=entry)
             return
         if self._destroying.pop(entry, None):
@@ -619,18 +620,18 @@ class Allocations:
         return self._vmemmap + (address - self._direct) // PAGE * self._page_size
 
     def _refcount(self, page: int) -> int:
-        place = page + self._box.symbols.btf.offset("page", "_refcount")
+        place = page + self._box.inspect.symbols.btf.offset("page", "_refcount")
         try:
             return int.from_bytes(self._machine.read(place, 4), "little", signed=True)
         except ValueError:
             return 0
 
     def _set_refcount(self, page: int, count: int) -> None:
-        place = page + self._box.symbols.btf.offset("page", "_refcount")
+        place = page + self._box.inspect.symbols.btf.offset("page", "_refcount")
         self._machine.write(place, count.to_bytes(4, "little"))
 
     def _head_offset(self) -> int:
-        btf = self._box.symbols.btf
+        btf = self._box.inspect.symbols.btf
         return int(btf.offset("page", "compound_head" if btf.has("page", "compound_head") else "compound_info"))
 
     def _is_tail(self, address: int) -> bool:
@@ -643,4 +644,4 @@ class Allocations:
 
 
 def _u64(box: Box, symbol: str) -> int:
-    return int.from_bytes(box.memory.read(box.symbols.address(symbol), 8), "little")
+    return int.from_bytes(box.inspect.memory.read(box.inspect.symbols.address(symbol), 8), "little")

@@ -57,7 +57,7 @@ class MemoryCheck(Check):
     def attach(self, examination: Examination) -> None:
         self._examination = examination
         self._box = box = examination.box
-        self._watch = box.watch
+        self._watch = box.inspect.watch
         self._unwatch = (
             self._watch.reports.subscribe(self._reported),
             self._watch.local_rooms.subscribe(self._local_room),
@@ -100,12 +100,12 @@ class MemoryCheck(Check):
 
     def _set_rules(self) -> None:
         imports = tuple(wanted.name for wanted in self._examination.file.imports)
-        known = self._box.known.setdefault("rules of memory", {})
+        known = self._box.inspect.cache.setdefault("rules of memory", {})
         if imports not in known:
             known[imports] = list(self._find_rules(imports))
         for address, parts, copies in (*known[imports], *self._rules_of_modules(imports)):
             self._watch.rule(address, *parts, copies=copies)
-        called = {name for name in imports if self._box.symbols.of_kernel(name) is not None}
+        called = {name for name in imports if self._box.inspect.symbols.of_kernel(name) is not None}
         for name, (buffer, size) in PRINTERS.items():
             if name in called:
                 self._examination.probe(name, partial(self._prints, buffer, size), self._printed, when=FROM_MODULE)
@@ -118,7 +118,7 @@ class MemoryCheck(Check):
 
     def _find_rules(self, imports: Sequence[str]) -> Iterator[Rule]:
         """Those for the kernel's own functions, which stay where they are."""
-        symbols, ruled = self._box.symbols, set()
+        symbols, ruled = self._box.inspect.symbols, set()
         for names, parts, copies in INTERCEPTORS:
             for name in names.split():
                 address = symbols.of_kernel(name)
@@ -132,7 +132,7 @@ class MemoryCheck(Check):
 
     def _rules_of_modules(self, imports: Sequence[str]) -> Iterator[Rule]:
         """Those for functions of other modules."""
-        symbols = self._box.symbols
+        symbols = self._box.inspect.symbols
         for name in imports:
             if symbols.of_kernel(name) is None and (address := symbols.find(name)) is not None:
                 yield from self._rule_for_objects(name, address)
@@ -141,7 +141,7 @@ class MemoryCheck(Check):
         """A function that is handed objects must get good ones."""
         if address & 15 or name in _NO_OBJECTS:
             return
-        given = (self._box.symbols.btf.parameters(name) or ())[:6]
+        given = (self._box.inspect.symbols.btf.parameters(name) or ())[:6]
         numbers = [n for n, parameter in enumerate(given) if self._is_object(parameter.type)]
         if numbers:
             yield address, tuple(Part(OBJECT, n, CONSTANT, 1) for n in numbers[:3]), False
@@ -152,7 +152,7 @@ class MemoryCheck(Check):
         if not kind.endswith("*") or kind.count("*") != 1 or "struct" not in words:
             return False
         try:
-            return bool(self._box.symbols.btf.size(words[-1]))
+            return bool(self._box.inspect.symbols.btf.size(words[-1]))
         except KoboxError:
             return False
 
@@ -204,7 +204,7 @@ class MemoryCheck(Check):
         trace, what, through = self._examination.trace(), report.what, ""
         here = trace.frames[0].address if trace.frames else 0
         if not self._examination.in_module(here):  # it is about to enter a function that the module has called
-            through = self._box.symbols.describe(here).partition("+")[0].lstrip("_")
+            through = self._box.inspect.symbols.describe(here).partition("+")[0].lstrip("_")
             if len(trace.frames) < 2 or trace.frames[1].address != report.pc:
                 jumped = StackFrame(report.pc, trace.frames[0].cfa, True)
                 trace = replace(trace, frames=(trace.frames[0], jumped, *trace.frames[1:]))
@@ -279,7 +279,9 @@ class MemoryCheck(Check):
         """The variable of the function at `pc` that an address on the stack points into: name, start, size."""
         placement = self._examination.placement
         place = placement.find(pc) if placement is not None else None
-        frame = next((one for one in self._box.unwinder.walk(limit=4) if one.address == pc or one.inside == pc), None)
+        frame = next(
+            (one for one in self._box.inspect.unwinder.walk(limit=4) if one.address == pc or one.inside == pc), None
+        )
         if place is None or frame is None:
             return None
         with suppress(KoboxError):
@@ -405,7 +407,7 @@ class MemoryCheck(Check):
         """Whether the module's exception table says that the instruction may fault: then it is a copy function's."""
         if self._fixups is None:
             self._fixups = set()
-            module, btf = self._examination.module, self._box.symbols.btf
+            module, btf = self._examination.module, self._box.inspect.symbols.btf
             if module is not None:
                 with suppress(KoboxError, ValueError):
                     count = self._box.machine.read(module.address + btf.offset("module", "num_exentries"), 4)
@@ -451,7 +453,9 @@ class MemoryCheck(Check):
         with suppress(KoboxError, ValueError):
             if name := self._examination.symbol(address):
                 return name
-            symbol = self._box.symbols.lookup(address) if address >= self._box.arch.addresses.image_start else None
+            symbol = (
+                self._box.inspect.symbols.lookup(address) if address >= self._box.arch.addresses.image_start else None
+            )
             return f"{symbol.name}+{address - symbol.address:#x}" if symbol is not None else ""
         return ""
 

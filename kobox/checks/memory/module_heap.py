@@ -77,7 +77,7 @@ class Heap:
 
     def __init__(self, box: Box) -> None:
         self._box = box
-        self._watch = box.watch
+        self._watch = box.inspect.watch
         self.live: dict[int, Object] = {}
         self.freed: dict[int, Object] = {}  # in quarantine
         self.vanished: list[Object] = []  # vmalloc'ed and freed: their addresses are nobody's
@@ -90,7 +90,7 @@ class Heap:
         """Told that a freed object was changed: it, from which of its bytes to which, and since when, in ns of the
         box's time."""
         self._own_caches, self._sizes = _reclaimable_caches(box)
-        self._per_cpu = _u64(box, box.symbols.address("__per_cpu_offset"))
+        self._per_cpu = _u64(box, box.inspect.symbols.address("__per_cpu_offset"))
 
     # -- sizes -------------------------------------------------------------------------------------------------
 
@@ -154,7 +154,7 @@ class Heap:
         thing.freed, thing.gone, thing.freed_at = True, trace, self._box.machine.time
         self.freed[thing.address] = thing
         if as_it_is or not self._watch.quarantine(thing.address, thing.size):
-            thing.content = self._box.memory.read(thing.address, thing.size)
+            thing.content = self._box.inspect.memory.read(thing.address, thing.size)
         self._watch.mark(thing.address, thing.slot, Mark.FREED)
         self._quarantine.append(thing)
         self._held += thing.slot
@@ -187,7 +187,7 @@ class Heap:
         if thoroughly:
             for thing in self._quarantine:
                 before = thing.content
-                now = self._box.memory.read(thing.address, thing.size) if before is not None else None
+                now = self._box.inspect.memory.read(thing.address, thing.size) if before is not None else None
                 if before is not None and now is not None and now != before:
                     changed = [n for n, (a, b) in enumerate(zip(now, before, strict=True)) if a != b]
                     self._tell(thing, changed[0], changed[-1] + 1)
@@ -299,16 +299,16 @@ class Heap:
 
 def _reclaimable_caches(box: Box) -> tuple[dict[int, int], list[int]]:
     """kmalloc's caches for reclaimable memory, size -> struct kmem_cache, and the sizes of all. They stay."""
-    if "kmalloc's caches" not in box.known:
-        box.known["kmalloc's caches"] = _read_caches(box)
-    found: tuple[dict[int, int], list[int]] = box.known["kmalloc's caches"]
+    if "kmalloc's caches" not in box.inspect.cache:
+        box.inspect.cache["kmalloc's caches"] = _read_caches(box)
+    found: tuple[dict[int, int], list[int]] = box.inspect.cache["kmalloc's caches"]
     return found
 
 
 def _read_caches(box: Box) -> tuple[dict[int, int], list[int]]:
     """`kmalloc_caches[type][index]`."""
-    btf = box.symbols.btf
-    table = box.symbols.address("kmalloc_caches")
+    btf = box.inspect.symbols.btf
+    table = box.inspect.symbols.address("kmalloc_caches")
     own: dict[int, int] = {}
     sizes: set[int] = set()
     for n in range(40 * 16):
@@ -316,8 +316,8 @@ def _read_caches(box: Box) -> tuple[dict[int, int], list[int]]:
             cache = _u64(box, table + 8 * n)
             if not cache:
                 continue
-            name = c_string(box.memory.read(_u64(box, cache + btf.offset("kmem_cache", "name")), 20))
-            size = struct.unpack("<I", box.memory.read(cache + btf.offset("kmem_cache", "object_size"), 4))[0]
+            name = c_string(box.inspect.memory.read(_u64(box, cache + btf.offset("kmem_cache", "name")), 20))
+            size = struct.unpack("<I", box.inspect.memory.read(cache + btf.offset("kmem_cache", "object_size"), 4))[0]
         except (ValueError, KoboxError):
             break  # past the table's end
         if b"kmalloc-" not in name:
@@ -329,4 +329,4 @@ def _read_caches(box: Box) -> tuple[dict[int, int], list[int]]:
 
 
 def _u64(box: Any, address: int) -> int:
-    return int.from_bytes(box.memory.read(address, 8), "little")
+    return int.from_bytes(box.inspect.memory.read(address, 8), "little")

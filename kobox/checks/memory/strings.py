@@ -65,11 +65,11 @@ class Texts:
 
     def __init__(self, examination: Examination, bad: Bad) -> None:
         self._examination = examination
-        self._watch = examination.box.watch
+        self._watch = examination.box.inspect.watch
         self._addresses = examination.box.arch.addresses
         self._bad = bad
         self._lent = 0  # where the page ended that was lent last
-        symbols, sequence = examination.box.symbols, "sysfs_kf_seq_show"
+        symbols, sequence = examination.box.inspect.symbols, "sysfs_kf_seq_show"
         imports = {wanted.name for wanted in examination.file.imports if symbols.of_kernel(wanted.name) is not None}
         for name, number in FORMATS.items():
             for found in (name, f"{name}_noprof"):

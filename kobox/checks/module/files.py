@@ -155,7 +155,7 @@ def _made(name: str, kind: int, major: int, minor: int) -> Target:
 
 def _names(box: Box, directory: str) -> set[str]:
     with suppress(OSError):
-        return set(box.list_until(directory, str.isdigit if directory == "/proc" else None)) - {".", ".."}
+        return set(box.files.scandir(directory, str.isdigit if directory == "/proc" else None)) - {".", ".."}
     return set()
 
 

@@ -46,7 +46,7 @@ class Placement:
 
 
 def _starts(box: Box, module: LoadedAt, file: ModuleFile) -> dict[int, int]:
-    btf, read = box.symbols.btf, box.machine.read
+    btf, read = box.inspect.symbols.btf, box.machine.read
     table, _, _ = file.elf.symbol_table()
     tables = int.from_bytes(read(module.address + btf.offset("module", "kallsyms"), 8), "little")
     count = int.from_bytes(read(tables + btf.offset("mod_kallsyms", "num_symtab"), 4), "little")

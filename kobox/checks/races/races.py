@@ -22,13 +22,14 @@ import json
 import random
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kobox.arch.code import Flow
-from kobox.box.guest.scheduler import Limits
+from kobox.box.events import MachineStep
+from kobox.box.guest.process import Limits
 from kobox.checks.fuzz.program import ExerciseStep, Program, system_call
 from kobox.checks.module.callsites import CodeMap, LocatedCode
 from kobox.errors import BoxTimeoutError, KoboxError
@@ -111,6 +112,7 @@ class Interrupted:
         self.race = race
         self.name = name
         self.reached = False
+        self._undo: Callable[[], None] = lambda: None
         self.switched = False
         self._asleep = _QUIET if race.first == TIME else _ASLEEP
 
@@ -140,23 +142,22 @@ class Interrupted:
         return system_call(self.race.second, fd)
 
     def _arm(self, box: Box) -> None:
-        box.watch.stop_at(box.watch.count + self.race.point)
-        processes = box.processes
+        box.inspect.watch.stop_at(box.inspect.watch.count + self.race.point)
 
-        def step(until: int, blocks: int, idle: bool) -> Event:
-            event = processes.step_alone(until, blocks, idle)
+        def step(run: MachineStep, until: int, blocks: int, idle: bool) -> Event:
+            event = run(until, blocks, idle)
             if event is Event.STOPPED and not self.reached:
                 self.reached = True
-                box.watch.stop_at(0)
+                box.inspect.watch.stop_at(0)
                 box.machine.pass_time(int(self._asleep * 1e9))
                 return Event.SLICE
             return event
 
-        processes.step = step
+        self._undo = box.events.step.subscribe(step)
 
     def _disarm(self, box: Box) -> None:
-        box.processes.step = box.processes.step_alone
-        box.watch.stop_at(0)
+        self._undo()
+        box.inspect.watch.stop_at(0)
 
 
 class Traced:
@@ -170,11 +171,11 @@ class Traced:
 
     def __call__(self, box: Box) -> None:
         fd, _ = _prepared(box, self.setup, keep=self.call != TIME)
-        processes, watch = box.processes, box.watch
+        watch = box.inspect.watch
         watch.stop_at(watch.count + 1)
 
-        def step(until: int, blocks: int, idle: bool) -> Event:
-            event = processes.step_alone(until, blocks, idle)
+        def step(run: MachineStep, until: int, blocks: int, idle: bool) -> Event:
+            event = run(until, blocks, idle)
             if event is not Event.STOPPED or len(self.addresses) >= _TRACED:
                 return event
             self.addresses.append(box.machine.pc)
@@ -182,11 +183,11 @@ class Traced:
             watch.stop_at(watch.count + 2 if len(self.addresses) < _TRACED else 0)
             return Event.SLICE
 
-        processes.step = step
+        undo = box.events.step.subscribe(step)
         try:
             _do(box, self.call, fd)
         finally:
-            processes.step = processes.step_alone
+            undo()
             watch.stop_at(0)
 
 

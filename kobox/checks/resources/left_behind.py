@@ -48,9 +48,9 @@ class LeftBehindCheck(Check):
 
     def attach(self, examination: Examination) -> None:
         self._examination = examination
-        self._objects: Objects = examination.box.objects
+        self._objects: Objects = examination.box.inspect.objects
         self._pending = PendingWork(examination.box)
-        self._symbols = examination.box.symbols
+        self._symbols = examination.box.inspect.symbols
         self._module: LoadedAt | None = None
         self._made: dict[int, dict[Key, list[Made]]] = {}
         examination.armed.clear()
@@ -134,7 +134,7 @@ class LeftBehindCheck(Check):
         place = call.arguments.index("KEY") if "KEY" in call.arguments else None
         if place is None:
             return
-        key, caller = hit.args[place], self._examination.box.watch.caller
+        key, caller = hit.args[place], self._examination.box.inspect.watch.caller
         if (key, caller) not in self._armed_by:
             self._armed_by[key, caller] = self._examination.trace(hit, limit=_LIMIT)
         self._examination.armed[key] = self._armed_by[key, caller]

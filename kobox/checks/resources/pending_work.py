@@ -51,7 +51,7 @@ class PendingWork:
 
     def __init__(self, box: Box) -> None:
         self._box = box
-        self._objects: Objects = box.objects
+        self._objects: Objects = box.inspect.objects
         self._read = box.machine.read
         self._addresses = box.machine.arch.addresses
 
@@ -111,11 +111,11 @@ class PendingWork:
     # -- timers ------------------------------------------------------------------------------------------------
 
     def _timers(self, mine: Mine) -> Iterator[Waiting]:
-        objects, btf = self._objects, self._box.symbols.btf
+        objects, btf = self._objects, self._box.inspect.symbols.btf
         base, size = objects.percpu("timer_bases"), btf.size("timer_base")
         function, buckets = objects.offset("timer_list.function"), btf.array_length("timer_base", "vectors")
         delayed = objects.address("delayed_work_timer_fn")
-        for n in range(self._box.symbols.extent("timer_bases") // size):
+        for n in range(self._box.inspect.symbols.extent("timer_bases") // size):
             vectors = objects.member(base + n * size, "timer_base.vectors")
             for first in filter(None, struct.unpack(f"<{buckets}Q", self._read(vectors, 8 * buckets))):
                 for timer in objects.chain(first):
@@ -130,7 +130,7 @@ class PendingWork:
                                 yield Waiting("delayed work", work, target)
 
     def _hrtimers(self, mine: Mine) -> Iterator[Waiting]:
-        objects, btf = self._objects, self._box.symbols.btf
+        objects, btf = self._objects, self._box.inspect.symbols.btf
         bases = objects.member(objects.percpu("hrtimer_bases"), "hrtimer_cpu_base.clock_base")
         size, active = btf.size("hrtimer_clock_base"), objects.offset("hrtimer_clock_base.active")
         for n in range(btf.array_length("hrtimer_cpu_base", "clock_base")):
@@ -219,8 +219,8 @@ class PendingWork:
             return ()
         if not any(low <= word < high for word in struct.unpack_from(f"<{len(words) // 8}Q", words)):
             return ()
-        frames = self._box.unwinder.asleep(task)
-        if any(self._box.symbols.describe(frame.inside).startswith(_AWAITED) for frame in frames):
+        frames = self._box.inspect.unwinder.asleep(task)
+        if any(self._box.inspect.symbols.describe(frame.inside).startswith(_AWAITED) for frame in frames):
             return ()
         return frames if any(frame.address in module for frame in frames) else ()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,14 +48,15 @@ class Examiner:
 
         self.plan = plan
         self._racing: Examiner | None = None
+        self._undo_limit: Callable[[], None] = lambda: None
         self._longest = 0.0, 0.0  # that a call took with nothing failing: the box's CPU time, and this process's
         self.file = ModuleFile(plan.module)
         self.box: Box = boot(plan.kernel, memory=plan.memory, cmdline=cmdline)
         for path in plan.needs:
             self.box.insmod(path)
         _load_dependencies(self.box, self.file)
-        self.box.keep_as_start()
-        btf = self.box.symbols.btf
+        self.box.set_reset_point()
+        btf = self.box.inspect.symbols.btf
         self.sites = FaultSites(
             self.file,
             FaultTable(*map(Path, plan.fault_tables)),
@@ -133,12 +134,13 @@ class Examiner:
             if (made := machine.progress()) != calls:
                 calls, since = made, now
             elif spent > patience:
-                where = self.box.symbols.describe(machine.pc)
+                where = self.box.inspect.symbols.describe(machine.pc)
                 raise BoxHungError(f"a call has not come back after {patience:g} s of CPU time", pc=where)
             elif not faulty:
                 self._longest = max(self._longest[0], burnt), max(self._longest[1], spent)
 
-        self.box.on_slice = look
+        self._undo_limit()
+        self._undo_limit = self.box.events.slice.subscribe(look)
 
     def race(self, race: Race) -> UnitOutcome:
         """Interrupt a call at its point, or, where that is 0, at each point that matters."""
@@ -230,7 +232,7 @@ def checks_of(names: Sequence[str]) -> tuple[list[Check], list[str]]:
 
 def _load_dependencies(box: Box, file: ModuleFile) -> None:
     """Load what the module needs of the kernel's own tree."""
-    present = set(box.modules())
+    present = set(box.modules)
     for name in file.depends:
         if name.replace("-", "_") not in present:
             try:

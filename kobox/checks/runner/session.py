@@ -166,9 +166,9 @@ class Examination:
     def trace(self, hit: Hit | None = None, *, limit: int = 48) -> Trace:
         """The calls at this moment. A call that the module has made by a jump, at the end of a function, leaves
         nothing on the stack: in a probe that is told by FROM_MODULE it stands in the chain all the same."""
-        frames = self.box.unwinder.walk(hit.registers if hit is not None else None, limit=limit)
+        frames = self.box.inspect.unwinder.walk(hit.registers if hit is not None else None, limit=limit)
         if hit is not None and len(frames) > 1:
-            watch = self.box.watch
+            watch = self.box.inspect.watch
             caller = watch.caller if hit.probe.when & FROM_MODULE or watch.from_module else frames[1].address
             if caller != frames[1].address:
                 frames = (frames[0], StackFrame(caller, frames[0].cfa, True), *frames[1:])
@@ -207,7 +207,7 @@ class Examination:
         if frame.address not in self._frames:
             symbol = None
             with suppress(KoboxError, ValueError):  # the list of modules may be spoilt
-                symbol = self.box.symbols.lookup(frame.inside)
+                symbol = self.box.inspect.symbols.lookup(frame.inside)
             if symbol is None:
                 return Frame(f"{frame.address:#x}", address=frame.address)
             found = Frame(symbol.name, frame.address - symbol.address, symbol.module, address=frame.address)
@@ -279,7 +279,7 @@ class Examination:
         """Make the box clean and let the checks begin: for those who load and unload the module themselves, and call
         `finish` in the end."""
         self.box.reset()
-        self.box.watch.forget()
+        self.box.inspect.watch.forget()
         self._watched.clear()
         try:
             for check in self.checks:
@@ -301,7 +301,7 @@ class Examination:
                 probe.remove()
             self._probes.clear()
             self._of_this_life.clear()
-            self.box.watch.forget()
+            self.box.inspect.watch.forget()
             self._hear_the_kernel()
 
     def _live(self, exercise: Exercise | None) -> bool:
@@ -370,14 +370,14 @@ class Examination:
         for probe in self._of_this_life:
             probe.remove()
         self._of_this_life.clear()
-        self.box.watch.leave()
+        self.box.inspect.watch.leave()
         self._watched.clear()
 
     def _watch_linking(self) -> None:
         name = self.file.name
 
         def came(hit: Any) -> None:
-            found = next((part for part in self.box.symbols.modules() if part.name == name), None)
+            found = next((part for part in self.box.inspect.symbols.modules() if part.name == name), None)
             if found is not None and (self.module is None or self._gone):
                 self._gone = False
                 self.module = found
@@ -405,13 +405,13 @@ class Examination:
         self.probe("do_init_module", came, has_come if self._driven else None)
         self.probe("free_module", leaves)
         if self._driven:
-            name_of_call = next(iter(self.box.symbols.matching("__x64_sys_delete_module")), "")
+            name_of_call = next(iter(self.box.inspect.symbols.matching("__x64_sys_delete_module")), "")
             if name_of_call:
                 self.probe(name_of_call, must_go)
 
     def _watch_functions(self, module: LoadedAt) -> None:
         """Be told when init and exit have returned."""
-        btf, read = self.box.symbols.btf, self.box.machine.read
+        btf, read = self.box.inspect.symbols.btf, self.box.machine.read
 
         def init_returned(hit: Hit) -> None:
             if self.module is module:
@@ -439,7 +439,7 @@ class Examination:
         assert self.placement is not None
         for number, start in self.placement.starts.items():
             if self.file.elf.section_name(number).startswith(b".init"):
-                self.box.watch.retire(start)
+                self.box.inspect.watch.retire(start)
 
     def _give_up(self, error: BoxError) -> None:
         """A call that did not come back is a finding; what has killed a process or the kernel stands in the kernel's
@@ -466,7 +466,7 @@ class Examination:
         if module is None:
             return (), False
         try:
-            running = box.unwinder.walk()
+            running = box.inspect.unwinder.walk()
             if any(frame.address in module for frame in running):
                 return self.chain(Trace(running, self.placement)), False
             asleep = PendingWork(box).asleep_in(module, box.machine.sp)
@@ -481,7 +481,7 @@ class Examination:
             section = self.file.elf.section_at(number)
             if section.flags & SHF_EXECINSTR and section.size and (start, section.size) not in self._watched:
                 self._watched.add((start, section.size))
-                self.box.watch.code(start, start + section.size)
+                self.box.inspect.watch.code(start, start + section.size)
 
     def _hear_the_kernel(self) -> None:
         """What the kernel itself has said is wrong."""

@@ -26,7 +26,7 @@ def kept_box(debian_kernel: KernelImage) -> Iterator[Box]:
 @pytest.fixture
 def tree_box(kept_box: Box) -> Box:
     kept_box.reset()
-    kept_box.requests.clear()
+    kept_box.guest.requests.clear()
     return kept_box
 
 
@@ -34,7 +34,7 @@ def test_modprobe_loads_dependencies_first(tree_box: Box) -> None:
     loaded = tree_box.modprobe("btrfs").loaded
     assert loaded[-1] == "btrfs"
     assert {"xor", "raid6_pq", "libcrc32c", "zstd_compress"} <= set(loaded)
-    assert set(loaded) <= set(tree_box.modules())
+    assert set(loaded) <= set(tree_box.modules)
     assert "btrfs" in tree_box.read_text("/proc/filesystems")
     assert not tree_box.findings
 
@@ -51,33 +51,33 @@ def test_an_unknown_name_is_refused_with_a_suggestion(tree_box: Box) -> None:
 
 
 def test_the_kernel_gets_the_modules_that_it_asks_for(tree_box: Box) -> None:
-    with tree_box.socket(AF_ALG, SOCK_SEQPACKET) as algorithm:
+    with tree_box.network.socket(AF_ALG, SOCK_SEQPACKET) as algorithm:
         name = b"sha512".ljust(64, b"\0")
         algorithm.bind(b"\x26\x00" + b"hash".ljust(14, b"\0") + bytes(8) + name)
-    assert ["/sbin/modprobe", "-q", "--", "net-pf-38"] in tree_box.requests
-    assert {"af_alg", "algif_hash", "sha512_generic"} <= set(tree_box.modules())
+    assert ["/sbin/modprobe", "-q", "--", "net-pf-38"] in tree_box.guest.requests
+    assert {"af_alg", "algif_hash", "sha512_generic"} <= set(tree_box.modules)
     assert not tree_box.findings
     assert tree_box.syscall("getpid") > 1  # the main process has its place again
 
 
 def test_a_protocol_comes_when_a_socket_wants_it(tree_box: Box) -> None:
-    with tree_box.socket(2, 1, IPPROTO_SCTP):
-        assert "sctp" in tree_box.modules()
+    with tree_box.network.socket(2, 1, IPPROTO_SCTP):
+        assert "sctp" in tree_box.modules
 
 
 def test_a_request_that_nothing_answers_fails_as_on_any_kernel(tree_box: Box) -> None:
     with pytest.raises(OSError, match="mount") as caught:
-        tree_box.mount("none", "/mnt", "nosuchfs")
+        tree_box.files.mount("none", "/mnt", "nosuchfs")
     assert caught.value.errno == 19
-    assert ["/sbin/modprobe", "-q", "--", "fs-nosuchfs"] in tree_box.requests
+    assert ["/sbin/modprobe", "-q", "--", "fs-nosuchfs"] in tree_box.guest.requests
 
 
 def test_several_requests_at_once_are_all_answered(tree_box: Box, modules: BuiltTestModules) -> None:
     requester = tree_box.insmod(modules("requester"))
     tree_box.sleep(5)
-    asked = {arguments[-1] for arguments in tree_box.requests}
+    asked = {arguments[-1] for arguments in tree_box.guest.requests}
     assert {"dummy", "veth", "nosuchmodule", "ifb", "tun", "loop"} <= asked
-    assert {"dummy", "veth", "ifb", "tun", "loop"} <= set(tree_box.modules())
+    assert {"dummy", "veth", "ifb", "tun", "loop"} <= set(tree_box.modules)
     requester.unload()
     assert not tree_box.findings
 

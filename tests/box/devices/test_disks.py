@@ -1,4 +1,4 @@
-"""Image files as a box's disks: file systems made and checked by their own tools, changes, and what goes wrong."""
+"""DiskImage files as a box's disks: file systems made and checked by their own tools, changes, and what goes wrong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from kobox.box.boot.boot import boot
 from kobox.box.box import Box
-from kobox.box.devices.disks import Disk, Image
+from kobox.box.devices.disks import Disk, DiskImage
 from kobox.errors import KoboxError
 from kobox.images.store import KernelImage
 from tests.debian import EXT4, Programs
@@ -65,20 +65,20 @@ def digest(path: Path) -> str:
 
 
 def mounted(box: Box, disk: Disk, kind: str = "ext4", flags: int = 0) -> str:
-    box.mount(disk.node, "/mnt", kind, flags)
+    box.files.mount(disk.node, "/mnt", kind, flags)
     return "/mnt"
 
 
 def test_ext4_is_mounted_written_and_read_back(box: Box, ext4: Path, tmp_path: Path, programs: Programs) -> None:
     before = digest(ext4)
-    disk = box.attach_disk(ext4)
+    disk = box.disks.attach(ext4)
     assert (disk.name, disk.node, disk.size, disk.readonly) == ("vda", "/dev/vda", 32 * MIB, False)
-    assert box.disks == [disk]
+    assert list(box.disks) == [disk]
     content = bytes(range(256)) * 4096
     place = mounted(box, disk)
-    box.mkdir(f"{place}/folder")
+    box.files.mkdir(f"{place}/folder")
     box.write_bytes(f"{place}/folder/file", content)
-    box.umount(place)
+    box.files.umount(place)
     assert 0 < disk.changed < 8 * MIB
     assert digest(ext4) == before
     out = tmp_path / "out.img"
@@ -90,7 +90,7 @@ def test_ext4_is_mounted_written_and_read_back(box: Box, ext4: Path, tmp_path: P
     disk.save(ext4)  # and over itself
     assert digest(ext4) == digest(out)
     disk.detach()
-    assert (disk.attached, box.disks) == (False, [])
+    assert (disk.attached, list(box.disks)) == (False, [])
     with pytest.raises(FileNotFoundError):
         box.stat("/dev/vda")
     assert not box.findings
@@ -118,14 +118,14 @@ def test_other_file_systems(
     image = empty(tmp_path / "x.img", size * MIB)
     programs.run(*make, image)
     with boot(request.getfixturevalue(suite)) as box:
-        disk = box.attach_disk(image)
+        disk = box.disks.attach(image)
         place = mounted(box, disk, kind)  # the kernel asks for the module, and gets it from its tree
         content = os.urandom(300_000)
         box.write_bytes(f"{place}/file", content)
-        box.umount(place)
+        box.files.umount(place)
         mounted(box, disk, kind, os.ST_RDONLY)
         assert box.read_bytes(f"{place}/file") == content
-        box.umount(place)
+        box.files.umount(place)
         disk.detach()
         disk.save(tmp_path / "out.img")
         assert not box.findings
@@ -137,7 +137,7 @@ def test_nothing_of_a_large_image_is_brought_in(box: Box, tmp_path: Path) -> Non
     with image.open("r+b") as file:
         file.seek(5 << 40)
         file.write(b"far away")
-    disk = box.attach_disk(image)
+    disk = box.disks.attach(image)
     with box.open(disk.node, "r+b") as raw:
         raw.seek(5 << 40)
         assert raw.read(8) == b"far away"
@@ -157,18 +157,18 @@ def test_pieces_that_begin_and_end_anywhere(box: Box, tmp_path: Path) -> None:
     image = tmp_path / "x.img"
     model = bytearray(os.urandom(40 * 512))  # not a whole number of blocks
     image.write_bytes(model)
-    disk = box.attach_disk(image)
+    disk = box.disks.attach(image)
     with box.open(disk.node, "r+b", flags=os.O_DIRECT) as raw:
         for number, (at, count) in enumerate([(1, 3), (7, 2), (0, 40), (39, 1), (15, 18), (8, 8), (33, 7)]):
             data = bytes([number + 1]) * (count * 512)
             buffer = box.syscall("mmap", 0, 65536, 3, 0x22, -1, 0)
-            box.user_write(buffer, data)
+            box.guest.write(buffer, data)
             assert box.syscall("pwrite64", raw.fileno(), buffer, len(data), at * 512) == len(data)
             model[at * 512 : (at + count) * 512] = data
             first = max(at - 1, 0)
             size = min(count + 2, 40 - first) * 512
             assert box.syscall("pread64", raw.fileno(), buffer, size, first * 512) == size
-            assert box.user_read(buffer, size) == bytes(model[first * 512 : first * 512 + size])
+            assert box.guest.read(buffer, size) == bytes(model[first * 512 : first * 512 + size])
     rebuilt = bytearray(image.read_bytes())
     for offset, data in disk.changes():
         rebuilt[offset : offset + len(data)] = data
@@ -179,7 +179,7 @@ def test_pieces_that_begin_and_end_anywhere(box: Box, tmp_path: Path) -> None:
 
 def test_a_read_only_disk(box: Box, ext4: Path) -> None:
     ext4.chmod(0o444)
-    disk = box.attach_disk(ext4, readonly=True)
+    disk = box.disks.attach(ext4, readonly=True)
     assert box.read_text("/sys/block/vda/ro").strip() == "1"
     with box.open(disk.node, "r+b") as raw, pytest.raises(OSError) as refused:
         raw.write(b"x")
@@ -196,30 +196,30 @@ def test_a_read_only_disk(box: Box, ext4: Path) -> None:
 
 
 def test_straight_to_the_image(box: Box, ext4: Path, programs: Programs) -> None:
-    disk = box.attach_disk(ext4, copy_on_write=False)
+    disk = box.disks.attach(ext4, copy_on_write=False)
     with pytest.raises(KoboxError, match="earlier state"):
         box.checkpoint()
     with pytest.raises(KoboxError, match="another box"):
-        box.attach_disk(ext4)
+        box.disks.attach(ext4)
     place = mounted(box, disk)
     box.write_bytes(f"{place}/file", b"straight")
-    box.umount(place)
+    box.files.umount(place)
     assert disk.changed == 0
     with boot(box.image) as other:
         with pytest.raises(KoboxError, match="another box"):
-            other.attach_disk(ext4)
+            other.disks.attach(ext4)
         disk.detach()
-        there = other.attach_disk(ext4)
+        there = other.disks.attach(ext4)
         assert other.read_text(f"{mounted(other, there)}/file") == "straight"
-    box.attach_disk(ext4, copy_on_write=False).detach()
+    box.disks.attach(ext4, copy_on_write=False).detach()
     programs.run("e2fsck", "-fn", ext4)
     assert "straight" in programs.run("debugfs", "-R", "cat /file", ext4)
     with pytest.raises(KoboxError, match=r"cannot be opened: No such file"):
-        box.attach_disk(ext4.parent / "none.img", copy_on_write=False)
+        box.disks.attach(ext4.parent / "none.img", copy_on_write=False)
 
 
 def test_changes_go_back_in_time_with_the_box(box: Box, ext4: Path) -> None:
-    disk = box.attach_disk(ext4)
+    disk = box.disks.attach(ext4)
     place = mounted(box, disk)
     box.write_bytes(f"{place}/first", b"1" * 100_000)
     box.syscall("sync")
@@ -230,7 +230,7 @@ def test_changes_go_back_in_time_with_the_box(box: Box, ext4: Path) -> None:
     kept.restore()
     assert dict(disk.changes()) == changes
     assert box.listdir(place).count("second") == 0
-    box.umount(place)
+    box.files.umount(place)
     disk.detach()
     kept.restore()
     assert disk.attached
@@ -238,12 +238,12 @@ def test_changes_go_back_in_time_with_the_box(box: Box, ext4: Path) -> None:
     box.write_bytes(f"{place}/third", b"3")
     kept.release()
     box.reset()
-    assert (disk.attached, box.disks) == (False, [])
+    assert (disk.attached, list(box.disks)) == (False, [])
     assert not box.findings
 
 
 def test_changes_are_each_fork_s_own(box: Box, ext4: Path) -> None:
-    disk = box.attach_disk(ext4)
+    disk = box.disks.attach(ext4)
     place = mounted(box, disk)
     child = os.fork()
     if not child:
@@ -258,18 +258,18 @@ def test_changes_are_each_fork_s_own(box: Box, ext4: Path) -> None:
     assert disk.changed < 1_000_000
     assert "child" not in box.listdir(place)
     box.write_bytes(f"{place}/parent", b"p")
-    box.umount(place)
+    box.files.umount(place)
 
 
 def test_a_disk_in_use_is_not_detached(box: Box, ext4: Path) -> None:
-    disk = box.attach_disk(ext4)
+    disk = box.disks.attach(ext4)
     place = mounted(box, disk)
     with pytest.raises(KoboxError, match=r"in use(.|\n)*umount"):
         disk.detach()
-    box.umount(place)
+    box.files.umount(place)
     disk.detach()
     disk.detach()
-    again = box.attach_disk(ext4)
+    again = box.disks.attach(ext4)
     mounted(box, again)
     again.detach(force=True)
     with pytest.raises(OSError) as failed:
@@ -285,12 +285,12 @@ def test_partitions(box: Box, ext4: Path, tmp_path: Path) -> None:
     struct.pack_into("<B3sB3sII", table, 446, 0, b"", 0x83, b"", start, sectors)
     table[510:] = b"\x55\xaa"
     image.write_bytes(bytes(table).ljust(start * 512, b"\0") + ext4.read_bytes())
-    disk = box.attach_disk(image)
-    box.mount("/dev/vda1", "/mnt", "ext4")
+    disk = box.disks.attach(image)
+    box.files.mount("/dev/vda1", "/mnt", "ext4")
     assert "lost+found" in box.listdir("/mnt")
     with pytest.raises(KoboxError, match="in use"):
         disk.detach()
-    box.umount("/mnt")
+    box.files.umount("/mnt")
 
 
 def test_several_disks(box: Box, tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_several_disks(box: Box, tmp_path: Path) -> None:
     for number in range(4):
         image = empty(tmp_path / f"{number}.img", MIB)
         image.write_bytes(bytes([number]) * MIB)
-        disks.append(box.attach_disk(image))
+        disks.append(box.disks.attach(image))
     assert [disk.name for disk in disks] == ["vda", "vdb", "vdc", "vdd"]
     for number, disk in enumerate(disks):
         assert box.read_bytes(disk.node) == bytes([number]) * MIB
@@ -319,21 +319,21 @@ def test_what_is_no_image(box: Box, tmp_path: Path, content: bytes, what: str) -
     image = tmp_path / "x.img"
     image.write_bytes(content)
     with pytest.raises(KoboxError, match=what) as refused:
-        box.attach_disk(image)
+        box.disks.attach(image)
     assert str(image) in str(refused.value)
     assert not box.disks
 
 
 def test_an_image_that_is_not_there_or_a_folder(box: Box, tmp_path: Path) -> None:
     with pytest.raises(KoboxError, match="No such file"):
-        box.attach_disk(tmp_path / "none.img")
+        box.disks.attach(tmp_path / "none.img")
     with pytest.raises(KoboxError, match=r"Is a directory|no image of a disk"):
-        box.attach_disk(tmp_path)
+        box.disks.attach(tmp_path)
 
 
 def test_an_image_that_becomes_shorter_gives_errors(box: Box, tmp_path: Path) -> None:
     image = empty(tmp_path / "x.img", MIB)
-    disk = box.attach_disk(image)
+    disk = box.disks.attach(image)
     os.truncate(image, 4096)
     with pytest.raises(OSError) as failed:
         box.read_bytes(disk.node)
@@ -347,16 +347,16 @@ def test_a_request_that_ctrl_c_interrupts_is_answered_later(
 ) -> None:
     image = tmp_path / "x.img"
     image.write_bytes(b"x" * MIB)
-    disk = box.attach_disk(image)
-    read, interrupted = Image.read, []
+    disk = box.disks.attach(image)
+    read, interrupted = DiskImage.read, []
 
-    def interrupt_once(self: Image, offset: int, into: list[memoryview]) -> None:
+    def interrupt_once(self: DiskImage, offset: int, into: list[memoryview]) -> None:
         if not interrupted:
             interrupted.append(offset)
             raise KeyboardInterrupt
         read(self, offset, into)
 
-    monkeypatch.setattr(Image, "read", interrupt_once)
+    monkeypatch.setattr(DiskImage, "read", interrupt_once)
     with pytest.raises(KeyboardInterrupt):
         box.read_bytes(disk.node)
     assert interrupted
@@ -366,7 +366,7 @@ def test_a_request_that_ctrl_c_interrupts_is_answered_later(
 
 def test_more_changes_than_are_kept_are_errors_of_the_disk(box: Box, tmp_path: Path) -> None:
     image = empty(tmp_path / "x.img", 4 * MIB)
-    disk = box.attach_disk(image, most_changes=MIB)
+    disk = box.disks.attach(image, max_dirty_bytes=MIB)
     with box.open(disk.node, "r+b") as raw:
         raw.write(b"x" * 3 * MIB)
         with pytest.raises(OSError) as failed:
@@ -376,10 +376,10 @@ def test_more_changes_than_are_kept_are_errors_of_the_disk(box: Box, tmp_path: P
 
 
 def test_a_full_place_keeps_what_was_there(box: Box, ext4: Path, tmp_path: Path) -> None:
-    disk = box.attach_disk(ext4)
+    disk = box.disks.attach(ext4)
     place = mounted(box, disk)
     box.write_bytes(f"{place}/file", os.urandom(3 * MIB))
-    box.umount(place)
+    box.files.umount(place)
     out = tmp_path / "out.img"
     out.write_bytes(b"precious")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -400,17 +400,17 @@ def test_a_full_place_keeps_what_was_there(box: Box, ext4: Path, tmp_path: Path)
 def test_two_runs_are_equal(box: Box, ext4: Path) -> None:
     def run() -> tuple[str, float, list[tuple[int, bytes]]]:
         box.reset()
-        disk = box.attach_disk(ext4)
+        disk = box.disks.attach(ext4)
         place = mounted(box, disk)
         box.write_bytes(f"{place}/file", bytes(500_000))
-        box.umount(place)
+        box.files.umount(place)
         return box.log.text(), box.time, list(disk.changes())
 
     assert run() == run()
 
 
 def test_nonsense_in_a_queue_stops_the_disk_and_nothing_else(box: Box, tmp_path: Path) -> None:
-    disk = box.attach_disk(empty(tmp_path / "x.img", MIB))
+    disk = box.disks.attach(empty(tmp_path / "x.img", MIB))
     device = box.machine.devices.slots[0]
     device.queues[0].available = 1 << 50  # type: ignore[attr-defined]  # as a hostile module would
     other = box.process()

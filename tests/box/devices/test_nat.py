@@ -37,8 +37,8 @@ def box(room: Box) -> Box:
 
 @pytest.fixture
 def net(box: Box) -> UserNetwork:
-    assert box.network.way_out is not None
-    return box.network.way_out
+    assert box.network.nat is not None
+    return box.network.nat
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def serve() -> Iterator[Callable[[Callable[[socket.socket], None]], int]]:
 
 
 def connected(box: Box, port: int, host: str = GATEWAY) -> kobox.box.guest.sockets.BoxSocket:  # type: ignore[name-defined]
-    sock = box.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock = box.network.socket(socket.AF_INET, socket.SOCK_STREAM)
     sock.connect((host, port))
     return sock
 
@@ -172,7 +172,7 @@ def test_other_addresses_are_prohibited(box: Box, net: UserNetwork) -> None:
     with pytest.raises(OSError) as refused:
         connected(box, 80, "192.0.2.1")
     assert refused.value.errno == errno.EHOSTUNREACH
-    with box.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    with box.network.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.connect(("192.0.2.1", 53))
         sock.send(b"x")
         with pytest.raises(OSError) as refused:
@@ -187,8 +187,8 @@ def test_allowed_networks(box: Box, net: UserNetwork) -> None:
 
     assert (place(GATEWAY), place("192.0.2.1"), place("127.0.0.1")) == ("127.0.0.1", None, None)
     with boot(box.image, net="user", allow=["192.0.2.0/24", "198.51.100.7"]) as other:
-        assert other.network.way_out is not None
-        net = other.network.way_out
+        assert other.network.nat is not None
+        net = other.network.nat
         assert [place(a) for a in ("192.0.2.9", "198.51.100.7", "198.51.100.8")] == ["192.0.2.9", "198.51.100.7", None]
     with pytest.raises(ValueError, match="does not appear"):
         boot(box.image, net="user", allow=["everywhere"])
@@ -207,7 +207,7 @@ def test_datagrams_are_answered_and_waited_for(box: Box) -> None:
                 server.sendto(data.upper(), sender)
 
         threading.Thread(target=answer, daemon=True).start()
-        with box.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        with box.network.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.settimeout(3)
             before = box.time
             sock.sendto(b"a datagram", (GATEWAY, server.getsockname()[1]))
@@ -216,7 +216,7 @@ def test_datagrams_are_answered_and_waited_for(box: Box) -> None:
 
 
 def test_the_gateway_answers_pings(box: Box) -> None:
-    with box.socket(socket.AF_INET, socket.SOCK_RAW, 1) as sock:
+    with box.network.socket(socket.AF_INET, socket.SOCK_RAW, 1) as sock:
         sock.settimeout(1)
         sock.sendto(bytes.fromhex("0800f7fd00010001") + b"", (GATEWAY, 0))
         reply, sender = sock.recvfrom(100)
@@ -265,7 +265,7 @@ def test_the_way_out_is_closed(box: Box, net: UserNetwork, serve: Callable[..., 
     with pytest.raises(KoboxError, match="cannot be given one"):
         box.network.user()
     net.close()
-    assert (net.flows, box.network.way_out) == (0, None)
+    assert (net.flows, box.network.nat) == (0, None)
     sock.settimeout(5)
     sock.send(b"nobody hears it")
     with pytest.raises(OSError):
@@ -277,5 +277,5 @@ def test_the_way_out_is_closed(box: Box, net: UserNetwork, serve: Callable[..., 
 
 
 def test_a_joined_box_has_no_way_out(box: Box, debian_kernel: KernelImage) -> None:
-    with boot(debian_kernel) as other, pytest.raises(KoboxError, match="way out"):
+    with boot(debian_kernel) as other, pytest.raises(KoboxError, match="user network"):
         kobox.join(box.network.add(), other.network.eth0)

@@ -71,11 +71,11 @@ def listing(box: Box, name: bytes) -> Callable[[Hit], tuple[int, bytes]]:
     ["../outside/x", "../../outside/x", "a/b", "/", "//x", "/tmp/kobox-absolute", "..//x", "./x", "x/", "x/..", ""],
 )
 def test_a_forged_name_is_refused(box: Box, out: Path, forge: Callable[..., None], name: str) -> None:
-    box.mkdir("/tmp/d")
+    box.files.mkdir("/tmp/d")
     box.write_bytes("/tmp/x", b"owned")
     forge("getdents64", listing(box, name.encode()))
     with pytest.raises(OSError, match=r"no file name|lists an entry") as caught:
-        box.copy_out("/tmp/d", out / "d")
+        box.files.copy_out("/tmp/d", out / "d")
     assert caught.value.errno == errno.EIO
     assert os.listdir(out / "d") == []
 
@@ -83,14 +83,14 @@ def test_a_forged_name_is_refused(box: Box, out: Path, forge: Callable[..., None
 def test_a_module_that_answers_for_the_kernel_writes_nothing_outside(
     box: Box, modules: BuiltTestModules, out: Path
 ) -> None:
-    box.mkdir("/tmp/d")
+    box.files.mkdir("/tmp/d")
     victim = out.parent / "outside" / "pwned"
     for directory in [*reversed(victim.parents)][1:]:
         box.path(str(directory)).mkdir(exist_ok=True)
     box.write_bytes(str(victim), b"#!/bin/sh\n")
     box.insmod(modules("attacks"), attack="getdents", text="../" * 20 + str(victim).lstrip("/"))
     with pytest.raises(OSError, match="no file name"):
-        box.copy_out("/tmp/d", out / "d")
+        box.files.copy_out("/tmp/d", out / "d")
 
 
 @pytest.mark.parametrize(
@@ -137,18 +137,18 @@ def test_a_directory_without_end_ends(box: Box, out: Path, forge: Callable[..., 
 
 def test_a_link_of_a_first_copy_is_not_followed_by_a_second(box: Box, out: Path) -> None:
     outside = out.parent / "outside"
-    box.mkdir("/tmp/d")
+    box.files.mkdir("/tmp/d")
     box.syscall("symlink", str(outside), "/tmp/d/x")
-    box.copy_out("/tmp/d", out / "d")
+    box.files.copy_out("/tmp/d", out / "d")
     assert (out / "d/x").readlink() == outside
-    box.unlink("/tmp/d/x")
-    box.mkdir("/tmp/d/x")
+    box.files.unlink("/tmp/d/x")
+    box.files.mkdir("/tmp/d/x")
     box.write_bytes("/tmp/d/x/pwned", b"owned")
     for source, target in (("/tmp/d", out), ("/tmp/d/x", out / "d/x"), ("/tmp/d/x/pwned", out / "d/x/pwned")):
         with pytest.raises(BoxError, match="is a symbolic link") as caught:
-            box.copy_out(source, target)
+            box.files.copy_out(source, target)
         assert str(outside) in caught.value.hint
-    box.copy_out("/tmp/d/x/pwned", out / "d/x")  # a file takes the place of the link itself
+    box.files.copy_out("/tmp/d/x/pwned", out / "d/x")  # a file takes the place of the link itself
     assert (out / "d/x").read_bytes() == b"owned"
     assert not (out / "d/x").is_symlink()
 
@@ -158,8 +158,8 @@ def test_a_link_replaces_a_file_and_a_file_a_link(box: Box, out: Path) -> None:
     (out / "l").symlink_to(out.parent / "outside/new")
     box.write_bytes("/tmp/l", b"content")
     box.syscall("symlink", "nowhere", "/tmp/f")
-    box.copy_out("/tmp/f", out)
-    box.copy_out("/tmp/l", out)
+    box.files.copy_out("/tmp/f", out)
+    box.files.copy_out("/tmp/l", out)
     assert (out / "f").readlink() == Path("nowhere")
     assert (out / "l").read_bytes() == b"content"
     assert not (out / "l").is_symlink()
@@ -170,7 +170,7 @@ def test_a_forged_link_is_refused(box: Box, out: Path, forge: Callable[..., None
     box.syscall("symlink", "here", "/tmp/l")
     forge("readlink", lambda hit: (len(text), text[:4096]))
     with pytest.raises((BoxError, OSError), match="the box answers"):
-        box.copy_out("/tmp/l", out / "l")
+        box.files.copy_out("/tmp/l", out / "l")
     assert os.listdir(out) == []
 
 
@@ -179,9 +179,9 @@ def test_a_path_that_leads_through_a_link_of_the_user_s_is_named_with_its_target
     (out / "link").symlink_to("real")
     box.write_bytes("/tmp/f", b"x")
     with pytest.raises(BoxError, match="is a symbolic link") as caught:
-        box.copy_out("/tmp/f", out / "link" / "f")
+        box.files.copy_out("/tmp/f", out / "link" / "f")
     assert caught.value.hint.endswith(str(out / "real"))
-    box.copy_out("/tmp/f", out / "real" / "f")
+    box.files.copy_out("/tmp/f", out / "real" / "f")
 
 
 # -- modes, types, counts, sizes ----------------------------------------------------------------------------------
@@ -202,25 +202,25 @@ def test_a_path_that_leads_through_a_link_of_the_user_s_is_named_with_its_target
 def test_no_set_user_id_and_no_writing_for_others(box: Box, out: Path, inside: int, outside: int) -> None:
     box.write_bytes("/tmp/f", b"#!/bin/sh\n")
     box.syscall("chmod", "/tmp/f", inside)
-    box.copy_out("/tmp/f", out / "f")
+    box.files.copy_out("/tmp/f", out / "f")
     assert stat.S_IMODE((out / "f").stat().st_mode) == outside
 
 
 def test_directories_get_no_hostile_modes(box: Box, out: Path) -> None:
-    box.mkdir("/tmp/d")
+    box.files.mkdir("/tmp/d")
     box.syscall("chmod", "/tmp/d", 0o7777)
-    box.copy_out("/tmp/d", out)
+    box.files.copy_out("/tmp/d", out)
     assert stat.S_IMODE((out / "d").stat().st_mode) == 0o777 & ~_umask()
 
 
 def test_devices_sockets_and_fifos_are_left_out(box: Box, out: Path) -> None:
-    box.mkdir("/tmp/d")
-    box.mknod("/tmp/d/null", stat.S_IFCHR | 0o666, (1, 3))
-    box.mknod("/tmp/d/disk", stat.S_IFBLK | 0o666, (8, 0))
-    box.mknod("/tmp/d/fifo", stat.S_IFIFO | 0o666)
-    box.mknod("/tmp/d/socket", stat.S_IFSOCK | 0o666)
+    box.files.mkdir("/tmp/d")
+    box.files.mknod("/tmp/d/null", stat.S_IFCHR | 0o666, (1, 3))
+    box.files.mknod("/tmp/d/disk", stat.S_IFBLK | 0o666, (8, 0))
+    box.files.mknod("/tmp/d/fifo", stat.S_IFIFO | 0o666)
+    box.files.mknod("/tmp/d/socket", stat.S_IFSOCK | 0o666)
     box.write_bytes("/tmp/d/file", b"1")
-    box.copy_out("/tmp/d", out)
+    box.files.copy_out("/tmp/d", out)
     assert os.listdir(out / "d") == ["file"]
 
 
@@ -229,7 +229,7 @@ def test_types_that_are_none_make_no_file(box: Box, out: Path, forge: Callable[.
     box.write_bytes("/tmp/f", b"x")
     facts = struct.pack("<QQQIIIIQqqq6Q", 1, 2, 1, mode, 0, 0, 0, 0, -1, 1 << 40, -1, *[2**64 - 1] * 6)
     forge("newlstat", lambda hit: (0, facts))
-    box.copy_out("/tmp/f", out / "f")
+    box.files.copy_out("/tmp/f", out / "f")
     assert os.listdir(out) == []
 
 
@@ -239,7 +239,11 @@ def test_a_read_that_answers_more_than_was_asked_for_is_an_error(
 ) -> None:
     box.write_bytes("/tmp/f", b"x")
     forge("read", lambda hit: (value, b""))
-    for read in (lambda: box.copy_out("/tmp/f", out / "f"), lambda: box.read_bytes("/tmp/f"), lambda: _read_ten(box)):
+    for read in (
+        lambda: box.files.copy_out("/tmp/f", out / "f"),
+        lambda: box.read_bytes("/tmp/f"),
+        lambda: _read_ten(box),
+    ):
         with pytest.raises(OSError, match="were asked for") as caught:
             read()
         assert caught.value.errno == errno.EIO
@@ -257,7 +261,7 @@ def test_a_file_without_end_passes_the_limit_and_leaves_nothing(
 
 
 def test_directories_in_directories_without_end_pass_the_limit(box: Box, out: Path, forge: Callable[..., None]) -> None:
-    box.mkdir("/tmp/d")
+    box.files.mkdir("/tmp/d")
     facts = struct.pack("<QQQIIIIQqqq6Q", 1, 2, 1, stat.S_IFDIR | 0o755, *[0] * 13)
     forge("newlstat", lambda hit: (0, facts))
     forge("open", lambda hit: (3, b""))
@@ -268,7 +272,7 @@ def test_directories_in_directories_without_end_pass_the_limit(box: Box, out: Pa
 
 
 def test_too_many_entries_pass_the_limit(box: Box, out: Path) -> None:
-    box.mkdir("/tmp/d")
+    box.files.mkdir("/tmp/d")
     for number in range(5):
         box.write_bytes(f"/tmp/d/{number}", b"")
     with pytest.raises(BoxError, match="more than 4 entries"):
@@ -280,7 +284,7 @@ def test_a_write_that_cannot_be_ends(box: Box, out: Path, forge: Callable[..., N
     (out / "f").write_bytes(b"12345678")
     forge("write", lambda hit: (value, b""))
     with pytest.raises(OSError, match="wrote"):
-        box.copy_in(out / "f", "/tmp/f")
+        box.files.copy_in(out / "f", "/tmp/f")
     with pytest.raises(OSError, match="wrote"):
         box.write_bytes("/tmp/f", b"12345678")
 
@@ -297,20 +301,20 @@ def test_the_bounds() -> None:
 
 
 def test_where_a_copy_goes(box: Box, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    box.mkdir("/tmp/d")
+    box.files.mkdir("/tmp/d")
     box.write_bytes("/tmp/d/f", b"x")
-    box.copy_out("/tmp/d/.", out)
-    box.copy_out("/tmp/d", out / "new")
+    box.files.copy_out("/tmp/d/.", out)
+    box.files.copy_out("/tmp/d", out / "new")
     monkeypatch.chdir(out)
-    box.copy_out("/tmp/d/f", "here")
-    box.copy_out("/tmp/d", "./in/../there/" if (out / "in").exists() else "there")
+    box.files.copy_out("/tmp/d/f", "here")
+    box.files.copy_out("/tmp/d", "./in/../there/" if (out / "in").exists() else "there")
     assert sorted(str(path.relative_to(out)) for path in out.rglob("*")) == [
         *("d", "d/f", "here", "new", "new/f", "there", "there/f"),
     ]
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        box.copy_out("/tmp/d/f", out / "nowhere/f")
+        box.files.copy_out("/tmp/d/f", out / "nowhere/f")
     with pytest.raises(FileNotFoundError):
-        box.copy_out("/tmp/absent", out / "absent")
+        box.files.copy_out("/tmp/absent", out / "absent")
 
 
 def _read_ten(box: Box) -> bytes:

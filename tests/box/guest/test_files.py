@@ -321,12 +321,12 @@ def test_directories_of_many_names(box: Box) -> None:
 
 
 def test_mknod_and_mount(box: Box) -> None:
-    box.mknod("/tmp/null", stat.S_IFCHR | 0o666, (1, 3))
+    box.files.mknod("/tmp/null", stat.S_IFCHR | 0o666, (1, 3))
     assert box.read_bytes("/tmp/null") == b""
-    box.mkdir("/tmp/here")
-    box.mount("none", "/tmp/here", "tmpfs", data="size=64k")
+    box.files.mkdir("/tmp/here")
+    box.files.mount("none", "/tmp/here", "tmpfs", data="size=64k")
     with pytest.raises(OSError) as caught:
         box.write_bytes("/tmp/here/big", bytes(100_000))
     assert caught.value.errno == errno.ENOSPC
-    box.umount("/tmp/here")
+    box.files.umount("/tmp/here")
     assert box.listdir("/tmp/here") == []

@@ -12,27 +12,27 @@ from typing import cast
 import pytest
 
 from kobox.box.box import Box
-from kobox.box.guest.host_share import Server
-from kobox.box.guest.subprocess import Helper
+from kobox.box.guest.host_share import ShareServer
+from kobox.box.guest.stream_worker import StreamWorker
 
 LOOKUP, FORGET, GETATTR, READLINK, READ, STATFS, INIT, READDIR = 1, 2, 3, 5, 15, 17, 26, 28
 LAST = (1 << 64) - 1
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Server:
+def server(tmp_path: Path) -> ShareServer:
     (tmp_path / "shared/below").mkdir(parents=True)
     (tmp_path / "shared/f.txt").write_text("x" * 100)
     (tmp_path / "shared/out").symlink_to("..")
     (tmp_path / "secret").write_text("secret")
-    return Server(cast(Box, None), str(tmp_path / "shared"), 3, cast(Helper, None), 1.0)
+    return ShareServer(cast(Box, None), str(tmp_path / "shared"), 3, cast(StreamWorker, None), 1.0)
 
 
 def request(code: int, node: int, body: bytes) -> bytes:
     return struct.pack("<IIQQIIII", 40 + len(body), code, 1, node, 0, 0, 0, 0) + body
 
 
-def ask(server: Server, code: int, node: int, body: bytes = b"") -> tuple[int, bytes]:
+def ask(server: ShareServer, code: int, node: int, body: bytes = b"") -> tuple[int, bytes]:
     """(errno, body) of the answer."""
     reply = server.answer(request(code, node, body))
     size, number, unique = struct.unpack_from("<IiQ", reply)
@@ -40,7 +40,7 @@ def ask(server: Server, code: int, node: int, body: bytes = b"") -> tuple[int, b
     return -number, reply[16:]
 
 
-def lookup(server: Server, name: bytes, node: int = 1) -> int:
+def lookup(server: ShareServer, name: bytes, node: int = 1) -> int:
     return int(struct.unpack_from("<Q", ask(server, LOOKUP, node, name + b"\0")[1])[0])
 
 
@@ -74,16 +74,16 @@ def span(offset: int, size: int) -> bytes:
         (59, 1, b"", errno.ENOSYS),
     ],
 )
-def test_forged_requests(server: Server, code: int, node: int | str, body: bytes, answer: int) -> None:
+def test_forged_requests(server: ShareServer, code: int, node: int | str, body: bytes, answer: int) -> None:
     number = node if isinstance(node, int) else lookup(server, node.encode())
     assert ask(server, code, number, body)[0] in (answer, errno.ELOOP if answer == errno.ENOTDIR else answer)
 
 
-def test_an_honest_request(server: Server) -> None:
+def test_an_honest_request(server: ShareServer) -> None:
     assert ask(server, READ, lookup(server, b"f.txt"), span(90, 4096)) == (0, b"x" * 10)
 
 
-def test_random_requests_raise_nothing_and_keep_few_files_open(server: Server) -> None:
+def test_random_requests_raise_nothing_and_keep_few_files_open(server: ShareServer) -> None:
     chance = random.Random(1)
     open_before = len(os.listdir("/proc/self/fd"))
     codes = [LOOKUP, FORGET, GETATTR, READLINK, 14, READ, STATFS, INIT, 27, READDIR, 36, 42]

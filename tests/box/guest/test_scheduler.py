@@ -17,7 +17,7 @@ from kobox.box.boot import snapshots
 from kobox.box.boot.bare_boot import MEMORY
 from kobox.box.boot.init_program import command_line
 from kobox.box.box import Box
-from kobox.box.guest.scheduler import Limits
+from kobox.box.guest.process import Limits
 from kobox.errors import BoxHungError, BoxTimeoutError, ProcessDiedError
 from tests.building import BuiltTestModules
 

@@ -157,7 +157,7 @@ def test_floating_point_survives_other_processes(box: Box, compiled: Path) -> No
 def test_a_program_that_never_stops_printing_is_bounded(
     box: Box, compiled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kobox.box.guest.subprocess.MOST_OUTPUT", 1 << 20)
+    monkeypatch.setattr("kobox.box.guest.program.MOST_OUTPUT", 1 << 20)
     with pytest.raises(BoxError, match="more than 1 MiB"):
         box.run([compiled / "wide"], stdout=PIPE)
     with box.popen([compiled / "wide"], stdout=PIPE) as program:
@@ -186,7 +186,7 @@ def test_no_such_program_and_a_missing_library_and_another_architecture(box: Box
 
 
 def test_what_a_program_may_not_do(box: Box) -> None:
-    box.copy_in("/bin/true", "/tmp/not-executable")
+    box.files.copy_in("/bin/true", "/tmp/not-executable")
     box.syscall("chmod", "/tmp/not-executable", 0o644)
     with pytest.raises(PermissionError):
         box.run(["/tmp/not-executable"])
@@ -206,7 +206,7 @@ def test_a_program_that_was_written_over_runs_as_it_is_now(box: Box, tmp_path: P
         source.write_text(f"int main(void) {{ return {value}; }}")
         subprocess.run(["gcc", "-static", "-o", tmp_path / str(value), source], check=True)
         images.append((tmp_path / str(value)).read_bytes())
-    box.copy_in(tmp_path / "1", "/tmp/program")
+    box.files.copy_in(tmp_path / "1", "/tmp/program")
     assert box.run(["/tmp/program"]).returncode == 1
     with box.open("/tmp/program", "r+b") as file:  # the same pages, written by the kernel's own mapping of them
         file.write(images[1])
@@ -216,7 +216,7 @@ def test_a_program_that_was_written_over_runs_as_it_is_now(box: Box, tmp_path: P
 def test_a_program_whose_loader_the_box_lacks_is_named(box: Box, tmp_path: Path) -> None:
     (tmp_path / "script").write_text("#!/no/such/interpreter\n")
     (tmp_path / "script").chmod(0o755)
-    box.copy_in(tmp_path / "script", "/tmp/script")
+    box.files.copy_in(tmp_path / "script", "/tmp/script")
     with pytest.raises(ProgramError, match="/no/such/interpreter"):
         box.run(["/tmp/script"])
 
@@ -225,10 +225,10 @@ def test_files_go_in_and_out(box: Box, tmp_path: Path) -> None:
     (tmp_path / "tree/below").mkdir(parents=True)
     (tmp_path / "tree/below/file").write_bytes(b"content" * 100000)
     (tmp_path / "tree/link").symlink_to("below/file")
-    box.copy_in(tmp_path / "tree", "/tmp/tree")
+    box.files.copy_in(tmp_path / "tree", "/tmp/tree")
     assert box.read_bytes("/tmp/tree/link") == b"content" * 100000
     box.write_bytes("/tmp/tree/new", b"made inside")
-    box.copy_out("/tmp/tree", tmp_path / "back")
+    box.files.copy_out("/tmp/tree", tmp_path / "back")
     assert (tmp_path / "back/new").read_bytes() == b"made inside"
     assert (tmp_path / "back/below/file").read_bytes() == b"content" * 100000
     assert (tmp_path / "back/link").readlink() == Path("below/file")
@@ -239,7 +239,7 @@ def test_python_itself(box: Box) -> None:
     code = "import sys; print(6 * 7, sys.version_info[0])"
     library = home / f"lib/python3.{sys.version_info[1]}"
     for path in (library / "encodings", *library.glob("[_a-z]*.py")):  # which of them it needs, versions differ in
-        box.copy_in(path, str(library / path.name))
+        box.files.copy_in(path, str(library / path.name))
     done = box.run([home / f"bin/python3.{sys.version_info[1]}", "-S", "-c", code], capture_output=True, text=True)
     assert (done.stdout, done.returncode) == ("42 3\n", 0), done.stderr
 

@@ -56,8 +56,8 @@ def test_negative_arguments(box: Box) -> None:
         box.syscall("lseek", -1, 0, 0)
     assert caught.value.errno == errno.EBADF
     address = box.syscall("mmap", 0, 4096, 3, 0x22, -1, 0)
-    box.user_write(address + 10, b"anonymous")
-    assert box.user_read(address + 10, 9) == b"anonymous"
+    box.guest.write(address + 10, b"anonymous")
+    assert box.guest.read(address + 10, 9) == b"anonymous"
     box.syscall("munmap", address, 4096)
 
 
@@ -72,11 +72,11 @@ def test_what_cannot_be_a_call(box: Box) -> None:
 
 
 def test_a_wrong_argument_leaves_nothing_behind(box: Box) -> None:
-    free = list(box._calls.arena._free)
+    free = list(box.guest.calls.arena._free)
     for _ in range(10):
         with pytest.raises(TypeError):
             box.syscall("write", 1, b"x" * 5000, 3.5)
-    assert box._calls.arena._free == free
+    assert box.guest.calls.arena._free == free
 
 
 def test_many_calls_do_not_use_the_arena_up(box: Box) -> None:

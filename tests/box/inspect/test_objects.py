@@ -10,7 +10,7 @@ from kobox.box.inspect.symbols import SymbolNotFoundError
 
 
 def test_tasks_are_those_of_proc(box: Box) -> None:
-    objects = box.objects
+    objects = box.inspect.objects
     first = objects.address("init_task")
     tasks = list(objects.list(objects.member(first, "task_struct.tasks"), "task_struct.tasks"))
     seen = {objects.number(task, "task_struct.pid"): objects.text(task, "task_struct.comm") for task in tasks}
@@ -22,8 +22,8 @@ def test_tasks_are_those_of_proc(box: Box) -> None:
 
 
 def test_members_of_members_and_text_behind_pointers(box: Box) -> None:
-    objects = box.objects
-    offset = box.symbols.btf.offset
+    objects = box.inspect.objects
+    offset = box.inspect.symbols.btf.offset
     assert objects.offset("device.kobj.name") == offset("device", "kobj") + offset("kobject", "name")
     kernel = objects.u64(objects.address("kernel_kobj"))
     assert objects.text(kernel, "kobject.name") == "kernel"
@@ -37,20 +37,20 @@ def test_members_of_members_and_text_behind_pointers(box: Box) -> None:
 
 
 def test_per_cpu_variables(box: Box) -> None:
-    name = "current_task" if "current_task" in box.symbols else "pcpu_hot"
-    task = box.objects.u64(box.objects.percpu(name))
-    assert box.objects.text(task, "task_struct.comm") in ("kobox", "swapper/0", "init")
+    name = "current_task" if "current_task" in box.inspect.symbols else "pcpu_hot"
+    task = box.inspect.objects.u64(box.inspect.objects.percpu(name))
+    assert box.inspect.objects.text(task, "task_struct.comm") in ("kobox", "swapper/0", "init")
 
 
 def test_a_string_that_is_not_there(box: Box) -> None:
-    assert box.objects.string(0xDEAD000000000000) == ""
+    assert box.inspect.objects.string(0xDEAD000000000000) == ""
 
 
 def test_bit_fields_and_extents(box: Box) -> None:
-    btf = box.symbols.btf
+    btf = box.inspect.symbols.btf
     assert btf.bits("orc_entry", "sp_reg") == (32, 4)
     assert btf.bits("orc_entry", "sp_offset")[0] == 0
     assert btf.member("module", "name")[1:] == (56, "char[56]")
     with pytest.raises(BtfError):
         btf.bits("orc_entry", "nonsense")
-    assert box.symbols.extent("timer_bases") >= btf.size("timer_base")
+    assert box.inspect.symbols.extent("timer_bases") >= btf.size("timer_base")

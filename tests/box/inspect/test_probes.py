@@ -143,7 +143,7 @@ def test_a_module_s_init_can_be_made_to_fail(box: Box, modules: BuiltTestModules
 
 
 def test_an_allocation_of_a_module_can_be_made_to_fail(box: Box, modules: BuiltTestModules) -> None:
-    function = "get_zeroed_page" if "get_zeroed_page" in box.symbols else "get_zeroed_page_noprof"
+    function = "get_zeroed_page" if "get_zeroed_page" in box.inspect.symbols else "get_zeroed_page_noprof"
     with (
         box.probe(function, lambda hit: hit.skip(0) if hit.caller_in("chardev") else None),
         pytest.raises(ModuleLoadError) as caught,
@@ -193,7 +193,7 @@ def test_several_probes_at_one_place(box: Box) -> None:
 
 
 def test_a_probe_inside_a_function(box: Box) -> None:
-    start = box.symbols.address("ksys_read")
+    start = box.inspect.symbols.address("ksys_read")
     with box.probe(start) as by_address, box.probe("ksys_read+0x0") as by_name:
         box.open("/proc/version", "rb").read(1)
     assert by_address.hits == by_name.hits == 1
@@ -223,9 +223,9 @@ def test_an_exception_in_a_probe_reaches_the_caller(box: Box) -> None:
 
 
 def test_many_probes(box: Box) -> None:
-    names = box.symbols.matching("ext4_")[:1000]
+    names = box.inspect.symbols.matching("ext4_")[:1000]
     assert len(names) > 300
-    probes = [box.probe(box.symbols.address(name)) for name in names]
+    probes = [box.probe(box.inspect.symbols.address(name)) for name in names]
     assert box.read_bytes("/proc/version")
     for probe in probes:
         probe.remove()

@@ -19,43 +19,43 @@ def test_every_symbol_is_where_kallsyms_says(box: Box) -> None:
     for address, _, name, *_ in rows:
         unique.setdefault(name, set()).add(int(address, 16))
     for name in sorted(unique)[::997]:
-        assert box.symbols.address(name) in unique[name]
+        assert box.inspect.symbols.address(name) in unique[name]
 
 
 def test_address_to_name(box: Box) -> None:
-    at = box.symbols.address("vfs_read")
-    found = box.symbols.lookup(at + 5)
+    at = box.inspect.symbols.address("vfs_read")
+    found = box.inspect.symbols.lookup(at + 5)
     assert found is not None
     assert (found.name, found.address, found.kind, found.module) == ("vfs_read", at, "T", "")
     assert found.size > 100
-    assert box.symbols.describe(at + 5).startswith("vfs_read+0x5/0x")
-    assert box.symbols.lookup(0x1000) is None
-    assert box.symbols.describe(0x1000) == "0x1000"
-    assert "vfs_read" in box.symbols
-    assert "no_such_symbol" not in box.symbols
+    assert box.inspect.symbols.describe(at + 5).startswith("vfs_read+0x5/0x")
+    assert box.inspect.symbols.lookup(0x1000) is None
+    assert box.inspect.symbols.describe(0x1000) == "0x1000"
+    assert "vfs_read" in box.inspect.symbols
+    assert "no_such_symbol" not in box.inspect.symbols
     with pytest.raises(SymbolNotFoundError):
-        box.symbols.address("no_such_symbol")
+        box.inspect.symbols.address("no_such_symbol")
 
 
 def test_modules_come_and_go(box: Box, modules: BuiltTestModules) -> None:
-    assert box.symbols.modules() == []
+    assert box.inspect.symbols.modules() == []
     box.insmod(modules("kbase"))
-    (module,) = box.symbols.modules()
+    (module,) = box.inspect.symbols.modules()
     assert module.name == "kbase"
-    at = box.symbols.address("kbase_fn")
+    at = box.inspect.symbols.address("kbase_fn")
     assert at in module
-    assert at == box.symbols.address("kbase:kbase_fn")
+    assert at == box.inspect.symbols.address("kbase:kbase_fn")
     assert f"{at:x} T kbase_fn\t[kbase]" in box.read_text("/proc/kallsyms")
-    assert box.symbols.describe(at).startswith("kbase_fn+0x0/")
-    assert box.symbols.describe(at).endswith(" [kbase]")
-    assert {"kbase_fn", "kbase_gpl_fn"} <= {symbol.name for symbol in box.symbols.symbols_of("kbase")}
+    assert box.inspect.symbols.describe(at).startswith("kbase_fn+0x0/")
+    assert box.inspect.symbols.describe(at).endswith(" [kbase]")
+    assert {"kbase_fn", "kbase_gpl_fn"} <= {symbol.name for symbol in box.inspect.symbols.symbols_of("kbase")}
     box.rmmod("kbase")
     with pytest.raises(SymbolNotFoundError):
-        box.symbols.address("kbase_fn")
+        box.inspect.symbols.address("kbase_fn")
 
 
 def test_types_of_functions_and_structures(box: Box) -> None:
-    btf = box.symbols.btf
+    btf = box.inspect.symbols.btf
     assert [(p.name, p.type) for p in btf.parameters("vfs_read") or ()] == [
         ("file", "struct file *"),
         ("buf", "char *"),
@@ -73,37 +73,37 @@ def test_types_of_functions_and_structures(box: Box) -> None:
 
 
 def test_virtual_and_physical_memory_are_one(box: Box) -> None:
-    banner = box.symbols.address("linux_banner")
-    text = box.memory.read(banner, 13)
+    banner = box.inspect.symbols.address("linux_banner")
+    text = box.inspect.memory.read(banner, 13)
     assert text == b"Linux version"
-    physical = box.memory.translate(banner)
+    physical = box.inspect.memory.translate(banner)
     assert physical is not None
-    assert box.memory.read_physical(physical, 13) == text
+    assert box.inspect.memory.read_physical(physical, 13) == text
     with pytest.raises(ValueError, match="not all mapped"):
-        box.memory.read(0xFFFFFFFF00000000, 8)
-    assert box.memory.translate(0xFFFFFFFF00000000) is None
+        box.inspect.memory.read(0xFFFFFFFF00000000, 8)
+    assert box.inspect.memory.translate(0xFFFFFFFF00000000) is None
     with pytest.raises(ValueError):
-        box.memory.read_physical(box.memory.size - 4, 8)
+        box.inspect.memory.read_physical(box.inspect.memory.size - 4, 8)
     with pytest.raises(ValueError):
-        box.memory.write_physical(-1, b"x")
+        box.inspect.memory.write_physical(-1, b"x")
 
 
 def test_memory_that_is_written_is_what_the_kernel_sees(box: Box, modules: BuiltTestModules) -> None:
     module = box.insmod(modules("params"))
-    at = box.symbols.address("params:number")
-    assert struct.unpack("<i", box.memory.read(at, 4)) == (42,)
-    box.memory.write(at, struct.pack("<i", -7))
+    at = box.inspect.symbols.address("params:number")
+    assert struct.unpack("<i", box.inspect.memory.read(at, 4)) == (42,)
+    box.inspect.memory.write(at, struct.pack("<i", -7))
     assert module.parameters["number"] == "-7"
 
 
 def test_the_running_task_is_found_through_types(box: Box) -> None:
-    btf = box.symbols.btf
-    head = box.symbols.address("init_task")
+    btf = box.inspect.symbols.btf
+    head = box.inspect.symbols.address("init_task")
     link, comm = btf.offset("task_struct", "tasks"), btf.offset("task_struct", "comm")
     names, at = [], head
     while True:
-        names.append(box.memory.read(at + comm, 16).split(b"\0")[0].decode())
-        at = struct.unpack("<Q", box.memory.read(at + link, 8))[0] - link
+        names.append(box.inspect.memory.read(at + comm, 16).split(b"\0")[0].decode())
+        at = struct.unpack("<Q", box.inspect.memory.read(at + link, 8))[0] - link
         if at == head:
             break
     assert names[0] == "swapper/0"
@@ -113,4 +113,4 @@ def test_the_running_task_is_found_through_types(box: Box) -> None:
 
 @pytest.mark.parametrize("name", ["__text_poke", "_stext", "init_net", "loops_per_jiffy", "no_such_symbol"])
 def test_one_symbol_is_found_without_a_table(box: Box, name: str) -> None:
-    assert box.symbols.find_one(name) == box.symbols.of_kernel(name)
+    assert box.inspect.symbols.find_one(name) == box.inspect.symbols.of_kernel(name)

@@ -70,7 +70,7 @@ def test_a_crash_is_found_made_short_and_kept_as_a_test_that_fails(
 def test_two_runs_do_and_find_the_same(faulty_paths: BuiltTestModules, debian_kernel: KernelImage) -> None:
     plan = CheckPlan(str(faulty_paths("crasher_right")), kernel=debian_kernel.name, loads=1, workers=1, seed=5)
     first, second = check(plan), check(plan)
-    assert (first.calls, first.places, first.findings) == (second.calls, second.places, second.findings)
+    assert (first.calls, first.inspect.layout, first.findings) == (second.calls, second.inspect.layout, second.findings)
     assert first.coverage is not None
     assert second.coverage is not None
     assert first.coverage.executed == second.coverage.executed
@@ -90,7 +90,7 @@ def test_shrinking_keeps_what_matters() -> None:
 def test_a_call_that_does_not_come_back_is_abandoned(box: Box) -> None:
     from kobox.checks.fuzz.player import Player
 
-    box.mkdir("/tmp/exercise")
+    box.files.mkdir("/tmp/exercise")
     box.syscall("mknod", "/tmp/exercise/pipe", 0o010600, 0)
     with Player(box) as player:
         player.play(

@@ -6,7 +6,7 @@ ETH_P_ALL = 3
 
 
 def bring_up(box, name):
-    with box.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+    with box.network.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         request = struct.pack("16sh14x", name.encode(), 0)
         request = bytearray(request)
         box.syscall("ioctl", control.fileno(), SIOCGIFFLAGS, request)
@@ -20,7 +20,7 @@ def test_a_packet_comes_back(box, module):
     bring_up(box, "skeleton0")
     statistics = box.path("/sys/class/net/skeleton0/statistics")
     before = int((statistics / "tx_packets").read_text())
-    with box.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)) as packets:
+    with box.network.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)) as packets:
         packets.bind(("skeleton0", ETH_P_ALL))
         frame = b"\xff" * 6 + b"\x02" + bytes(5) + b"\x88\xb5" + b"hello, wire".ljust(50, b"\0")
         packets.send(frame)

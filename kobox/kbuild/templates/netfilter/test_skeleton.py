@@ -7,9 +7,9 @@ def test_packets_to_the_port_are_dropped_and_the_others_counted(box, module):
     loaded = box.insmod(module, port=9)
     receivers = {}
     for port in (9, 10):
-        receivers[port] = box.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        receivers[port] = box.network.socket(socket.AF_INET, socket.SOCK_DGRAM)
         receivers[port].bind(("127.0.0.1", port))
-    sender = box.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sender = box.network.socket(socket.AF_INET, socket.SOCK_DGRAM)
     for port in (9, 10, 9):
         sender.sendto(b"hello", ("127.0.0.1", port))
     assert receivers[10].recv(100) == b"hello"
