@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from kobox.kmod.config.depmod_d import SearchConfig
 from kobox.kmod.config.directories import MODULE_DIRECTORY
-from kobox.kmod.index.generate import DepmodRequest, DepmodResult, depmod
+from kobox.kmod.index.generate import FILES, DepmodRequest, DepmodResult, depmod, modules_of
 from kobox.kmod.index.kernel_symbols import KernelSymbols
+from kobox.kmod.index.last_run import LastRun, fingerprint
 from kobox.kmod.index.write import write
 
 
@@ -30,7 +32,7 @@ class TreeLocation(NamedTuple):
         return self._below(self.outdir or self.basedir)
 
     def _below(self, root: str) -> str:
-        return f"{root.rstrip('/')}/{self.moduledir.strip('/')}/{self.release}"
+        return f"{root}/{self.moduledir.lstrip('/')}/{self.release}"
 
 
 def run(
@@ -45,7 +47,11 @@ def run(
     warn_duplicates: bool = False,
     tell_uses: bool = False,
 ) -> DepmodResult:
-    """Make the indexes and, unless it is a dry run, write them. Raises `OSError`, `KoboxError`."""
+    """Make the indexes and, unless it is a dry run, write them. Raises `OSError`, `KoboxError`.
+
+    A dry run makes the text files only. With `quick` nothing is made or written when nothing changed since the last
+    quick run.
+    """
     request = DepmodRequest(
         place.directory,
         SearchConfig.load(place.release, config_paths),
@@ -55,8 +61,25 @@ def run(
         symbol_prefix=symbol_prefix,
         warn_duplicates=warn_duplicates,
         tell_uses=tell_uses,
+        text_only=dry_run,
     )
-    outcome = depmod(request)
-    if not dry_run:
-        write(outcome, place.output, only_changed=quick)
-    return outcome
+    found = modules_of(request)
+    # What a run reports besides the indexes is not kept, so a run that is to report something is made.
+    if not request.quick or dry_run or kernel_symbols or tell_uses or warn_duplicates:
+        result = depmod(request, found)
+        if not dry_run:
+            write(result, place.output, only_changed=quick)
+        return result
+    last = LastRun(place.directory, place.output, FILES)
+    made_from = fingerprint(place.directory, request.search, found.modules, (symbol_prefix,))
+    if not _is_odd(request.search.problems, found.missing, found.unread) and last.matches(made_from):
+        return DepmodResult(last.indexes(), len(found.modules), 0, (), ())
+    result = depmod(request, found)
+    write(result, place.output, only_changed=True)
+    if not _is_odd(result.warnings, result.unreadable, result.unread_directories):
+        last.remember(made_from)
+    return result
+
+
+def _is_odd(*reports: Sequence[str]) -> bool:
+    return any(reports)

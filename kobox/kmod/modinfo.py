@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from kobox.errors import KoboxError, ModuleFormatError
+from kobox.errors import ModuleFormatError
 from kobox.ko.modinfo import Modinfo, Parameter, parse_builtin
 
 if TYPE_CHECKING:
@@ -14,29 +14,43 @@ if TYPE_CHECKING:
 BUILTIN_PATH = "(builtin)"
 
 
+class ParameterText(NamedTuple):
+    """A parameter as modinfo shows it: among all fields (`listed`), and when only parameters are shown (`alone`)."""
+
+    listed: str
+    alone: str
+
+
 class ModinfoReport(NamedTuple):
     """One module's facts: `fields` are the strings of its file in their order, parameters and signature apart.
 
     Parameters come as modinfo lists them, the last of the file first; `types` are the bare `parmtype` strings.
+    `problems` tell of strings that cannot be understood. `build_id` is what the linker put into the file, in hex.
     """
 
     name: str
     path: str
     fields: tuple[tuple[str, str], ...]
     parameters: tuple[Parameter, ...]
+    texts: tuple[ParameterText, ...]
     types: tuple[str, ...]
     signature: tuple[tuple[str, str], ...]
+    problems: tuple[str, ...]
+    build_id: str
 
     def all(self, field: str) -> list[str]:
-        """Every value of a field, `filename` and `parm` as modinfo shows them; the field's case does not count."""
+        """Every value of a field, `filename`, `parm` and `build-id` among them; the field's case does not count."""
         wanted = field.lower()
         if wanted == "filename":
             return [self.path]
         if wanted == "parm":
-            return [text for text in map(describe, self.parameters) if text]
+            return [text.alone for text in self.texts]
         if wanted == "parmtype":
             return list(self.types)
-        return [value for name, value in (*self.fields, *self.signature) if name.lower() == wanted]
+        if wanted in ("build-id", "build_id"):
+            return [self.build_id] if self.build_id else []
+        own = [self.name] if wanted == "name" and self.path == BUILTIN_PATH else []
+        return own + [value for name, value in (*self.fields, *self.signature) if name.lower() == wanted]
 
 
 def modinfo(tree: ModuleTree, module: str, *, by_name: bool = False) -> list[ModinfoReport]:
@@ -68,15 +82,12 @@ def _of_name(tree: ModuleTree, name: str) -> ModinfoReport:
     entry = tree.entry(name)
     if entry:
         return of_file(entry.path)
-    path = f"{tree.directory}/modules.builtin.modinfo"
     try:
-        with open(path, "rb") as file:
+        with open(f"{tree.directory}/modules.builtin.modinfo", "rb") as file:
             info = parse_builtin(file.read()).get(name)
-    except FileNotFoundError:
+    except FileNotFoundError:  # kernels before 5.2 have none
         info = None
-    if info is None:
-        raise KoboxError(f"nothing is known of the built-in module {name}", hint=f"{path} does not speak of it.")
-    return _report(name, BUILTIN_PATH, info, ())
+    return _report(name, BUILTIN_PATH, info or Modinfo(()), ())
 
 
 def of_file(path: str) -> ModinfoReport:
@@ -88,20 +99,48 @@ def of_file(path: str) -> ModinfoReport:
         signature = signature_fields(module)
     except ModuleFormatError:
         signature = ()
-    return _report(module.name, path, module.modinfo, signature)
+    return _report(module.name, path, module.modinfo, signature, _hex(module.build_id))
 
 
-def _report(name: str, path: str, info: Modinfo, signature: tuple[tuple[str, str], ...]) -> ModinfoReport:
+def _report(
+    name: str, path: str, info: Modinfo, signature: tuple[tuple[str, str], ...], build_id: str = ""
+) -> ModinfoReport:
     fields = tuple((key, value) for key, value in info if key not in ("parm", "parmtype"))
-    return ModinfoReport(name, path, fields, info.parameters[::-1], info.all("parmtype"), signature)
+    texts, problems = _parameter_texts(info)
+    types = info.all("parmtype")
+    return ModinfoReport(name, path, fields, info.parameters[::-1], texts, types, signature, problems, build_id)
+
+
+def _parameter_texts(info: Modinfo) -> tuple[tuple[ParameterText, ...], tuple[str, ...]]:
+    """(the parameters, the last of the file first; what is wrong with strings that are none)."""
+    found: dict[str, dict[str, str]] = {}
+    problems = []
+    for key, value in info:
+        if key in ("parm", "parmtype"):
+            name, colon, text = value.partition(":")
+            if colon:
+                found.setdefault(name, {})[key] = text
+            else:
+                problems.append(f"Found invalid \"{key}={value}\": missing ':'")
+    return tuple(_parameter_text(name, found[name]) for name in reversed(found)), tuple(problems)
+
+
+def _parameter_text(name: str, words: dict[str, str]) -> ParameterText:
+    kind, description = words.get("parmtype"), words.get("parm")
+    if description is None:
+        return ParameterText(f"{name}:{kind}", f"{name}: ({kind})")
+    text = f"{name}:{description}" if kind is None else f"{name}:{description} ({kind})"
+    return ParameterText(text, text)
 
 
 def signature_fields(module: object) -> tuple[tuple[str, str], ...]:
     """The signature as modinfo shows it: sig_id, signer, sig_key, sig_hashalgo, signature."""
     from kobox.ko.modulefile import ModuleFile
+    from kobox.ko.signature import ID_TYPES
 
     assert isinstance(module, ModuleFile)
-    if not module.is_signed or (signature := module.signature) is None:
+    signature = module.signature
+    if signature is None or signature.id_type not in ID_TYPES or not signature.hash_algorithm:
         return ()
     return (
         ("sig_id", signature.id_type),
@@ -118,11 +157,3 @@ def _hex(data: bytes, width: int = 0) -> str:
         return data.hex(":").upper()
     lines = [data[start : start + width].hex(":").upper() for start in range(0, len(data), width)]
     return ":\n\t\t".join(lines)
-
-
-def describe(parameter: Parameter) -> str:
-    """`name:description (type)`, as modinfo shows a parameter; `name:type` without a description."""
-    name, kind, description = parameter
-    if kind and description:
-        return f"{name}:{description} ({kind})"
-    return f"{name}:{description or kind}"

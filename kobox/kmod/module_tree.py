@@ -42,8 +42,8 @@ class ModuleTree:
     def of(
         cls, release: str, *, root: str = "", config: Config | None = None, module_directory: str = MODULE_DIRECTORY
     ) -> ModuleTree:
-        """The tree of a kernel release under a root directory."""
-        return cls(f"{root.rstrip('/')}{module_directory}/{release}", config)
+        """The tree of a kernel release under a root directory; paths in it begin with `root` as it is written."""
+        return cls(f"{root}{module_directory}/{release}", config)
 
     @cached_property
     def config(self) -> Config:

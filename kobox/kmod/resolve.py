@@ -211,7 +211,7 @@ def _stray_file(tree: Tree, name: str) -> str:
     from kobox.kmod.index.module_files import find_modules
 
     try:
-        found = find_modules(tree.directory, SearchConfig())
+        found = find_modules(tree.directory, SearchConfig()).modules
     except OSError:
         return ""
     return next((candidate.file for candidate in found if candidate.name == name), "")

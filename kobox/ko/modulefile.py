@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kobox.errors import ModuleFormatError
 from kobox.ko import compression, elf
+from kobox.ko.build_id import build_id
 from kobox.ko.modinfo import Modinfo, Parameter, Vermagic
 from kobox.ko.name import canonical, from_path
 from kobox.ko.versions import undefined, versions
@@ -145,6 +146,11 @@ class ModuleFile:
         from kobox.ko.dwarf.debug_info import DebugInfo
 
         return DebugInfo(self.elf)
+
+    @property
+    def build_id(self) -> bytes:
+        """The identifier that the linker made of the content (`.note.gnu.build-id`); b"" without one."""
+        return build_id(self.elf)
 
     @property
     def is_signed(self) -> bool:

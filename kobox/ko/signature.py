@@ -1,7 +1,8 @@
 """The signature appended to a module file.
 
     the module's bytes
-    signature: PKCS #7 SignedData in DER, sig_len bytes
+    signer's name and key identifier, signer_len and key_id_len bytes: before Linux 4.3; since then there are none
+    signature: PKCS #7 SignedData in DER, or before Linux 4.3 the bare signature, sig_len bytes
     struct module_signature (include/linux/module_signature.h), 12 bytes:
         u8 algo, hash, id_type (2: PKCS #7), signer_len, key_id_len, pad[3]; big-endian u32 sig_len
     "~Module signature appended~\\n", 28 bytes
@@ -15,6 +16,7 @@ import struct
 from typing import NamedTuple
 
 from kobox.errors import ModuleFormatError
+from kobox.ko.binary import c_string
 from kobox.ko.der import INTEGER, OCTETS, SEQUENCE, SET, Element, dotted, elements, text
 
 MARKER = b"~Module signature appended~\n"
@@ -26,8 +28,10 @@ PKCS7 = 2
 class Signature(NamedTuple):
     """A signature: `key_id` is the signing certificate's serial number, `signature` the bare signature's bytes.
 
-    `id_type` is `PKCS#7` for every kernel since 4.3; `signer` is the common name of the certificate's issuer.
-    `der` holds the whole appended signature, `content_size` the length of what it signs.
+    `id_type` is `PKCS#7` for every kernel since 4.3; `signer` is the common name of the certificate's issuer. Before,
+    with `X509`, all is as the trailer has it: the signer's name and the key's identifier stand before the signature.
+    `hash_algorithm` is "" when its number or type is not known. `der` holds all that was appended before the trailer,
+    `content_size` the length of what it signs.
     """
 
     id_type: str
@@ -72,8 +76,7 @@ def parse(data: bytes, *, path: str = "") -> Signature | None:
     start, end, id_type = _place(data, path)
     der = data[start:end]
     if id_type != PKCS7:
-        name = ID_TYPES[id_type] if id_type < len(ID_TYPES) else f"type {id_type}"
-        return Signature(name, "", b"", "", b"", der, start)
+        return _plain(data, start, end)
     try:
         signer, key_id, algorithm, signature = _pkcs7(der)
     except (ValueError, IndexError, StopIteration) as error:
@@ -81,6 +84,23 @@ def parse(data: bytes, *, path: str = "") -> Signature | None:
             f"the appended signature is no PKCS #7 message: {error}", path=path, offset=start
         ) from error
     return Signature(ID_TYPES[PKCS7], signer, key_id, algorithm, signature, der, start)
+
+
+# enum pkey_hash_algo of Linux 3.7 to 4.2, by the names that modinfo shows.
+_KEY_ALGORITHMS = (0, 1)  # DSA, RSA
+_NUMBERED_DIGESTS = ("md4", "md5", "sha1", "rmd160", "sha256", "sha384", "sha512", "sha224", "sm3")
+
+
+def _plain(data: bytes, start: int, end: int) -> Signature:
+    """A signature that is no PKCS #7 message: signer, key and signature stand side by side."""
+    kind, digest, id_type, signer_size, key_size, _ = _TRAILER.unpack_from(data, end)
+    name = ID_TYPES[id_type] if id_type < len(ID_TYPES) else f"type {id_type}"
+    known = kind in _KEY_ALGORITHMS and digest < len(_NUMBERED_DIGESTS)
+    algorithm = _NUMBERED_DIGESTS[digest] if known else ""
+    key = start + signer_size
+    signer = c_string(data[start:key]).decode("utf-8", "surrogateescape")
+    bare = key + key_size
+    return Signature(name, signer, data[key:bare], algorithm, data[bare:end], data[start:end], start)
 
 
 # The names that OpenSSL gives to digests, and modinfo shows.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -195,6 +196,46 @@ def test_symbols_of_module_files(cloud_one_softdep: Tree, kmod: Kmod) -> None:
             ours, theirs = (tool("modprobe", option, path) for tool in (kobox, kmod))
             assert ours.status == theirs.status
             assert ours.output == theirs.output
+
+
+@pytest.mark.parametrize("option", ["--show-exports", "--show-modversions"])
+def test_symbols_of_a_module_by_its_name(cloud: Tree, option: str, tmp_path: Path) -> None:
+    """kmod 34.2 takes files only; its successor takes names as well. A file of that name comes first."""
+    where = ("-d", cloud.root, "-S", cloud.release)
+    by_path = kobox("modprobe", option, next(cloud.path.rglob("raid6_pq.ko")))
+    assert by_path.output.count("\n") > 5
+    assert kobox("modprobe", *where, option, "raid6_pq") == by_path
+    assert kobox("modprobe", *where, option, "raid6-pq") == by_path
+    missing = kobox("modprobe", *where, option, "nosuch")
+    assert (missing.status, missing.errors) == (1, "modprobe: FATAL: Module nosuch not found.\n")
+
+
+def test_exports_without_versions(cloud: Tree, kmod: Kmod, tmp_path: Path) -> None:
+    """Kernels without CONFIG_MODVERSIONS."""
+    path = tmp_path / "raid6_pq.ko"
+    strip = ["objcopy", "-w", "-N", "__crc_*", "-R", "__kcrctab*", "-R", "__versions"]
+    subprocess.run([*strip, next(cloud.path.rglob("raid6_pq.ko")), path], check=True)
+    for option in ("--show-exports", "--show-modversions"):
+        assert kobox("modprobe", option, path) == kmod("modprobe", option, path)
+
+
+@pytest.mark.parametrize("root", [".", "./", "{name}", "{name}/", "../{parent}/{name}", "{path}", "{path}//"])
+@pytest.mark.parametrize("arguments", [("-D", "loop"), ("-n", "-v", "veth"), ("-D", "-q", "nosuch")], ids=str)
+def test_a_relative_root_is_shown_as_kmod_shows_it(
+    cloud_one_softdep: Tree,
+    kmod: Kmod,
+    config: Path,
+    root: str,
+    arguments: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = cloud_one_softdep.root
+    monkeypatch.chdir(path if root.startswith("./") or root == "." else path.parent)
+    where = root.format(name=path.name, path=path, parent=path.parent.name)
+    words = ("-d", where, "-S", cloud_one_softdep.release, "-C", config, *arguments)
+    assert kobox("modprobe", *words) == kmod("modprobe", *words)
+    words = ("-b", where, "-k", cloud_one_softdep.release, "-n", "loop")
+    assert kobox("modinfo", *words) == kmod("modinfo", *words)
 
 
 def test_lsmod_says_what_kmod_says(kmod: Kmod) -> None:

@@ -8,6 +8,7 @@ from kobox.cli.kmod.front import (
     INFO,
     Messages,
     Option,
+    absolute,
     begin,
     release_or_own,
     text_of,
@@ -28,9 +29,6 @@ OPTIONS = (
     Option(("symvers",), "E", True),
     Option(("filesyms",), "F", True),
     Option(("errsyms",), "e"),
-    Option(("unresolved-error",), "u"),
-    Option(("quiet",), "q"),
-    Option(("root",), "r"),
     Option(("show", "dry-run"), "n"),
     Option(("symbol-prefix",), "P", True),
     Option(("warn",), "w"),
@@ -88,9 +86,8 @@ def _run(messages: Messages, options: list[tuple[str, str]], release: str, files
     from kobox.kmod.index.generate import DependencyCycleError
 
     values = dict(options)
-    place = TreeLocation(
-        release, values.get("basedir", ""), values.get("moduledir", "") or "/lib/modules", values.get("outdir", "")
-    )
+    moduledir = values.get("moduledir", "") or "/lib/modules"
+    place = TreeLocation(release, absolute(values.get("basedir", "")), moduledir, absolute(values.get("outdir", "")))
     try:
         outcome = run(
             place,
@@ -120,22 +117,21 @@ def _run(messages: Messages, options: list[tuple[str, str]], release: str, files
     write("".join(f"{line}\n" for line in outcome.uses))
     for text in outcome.warnings:
         messages.warning(text)
+    for text in outcome.unread_directories:
+        messages.error(f"could not open directory {text}")
     for text in outcome.unreadable:
         messages.error(f"failed to load symbols from {text}")
     if "show" in values:
-        write(
-            "".join(
-                data.decode("utf-8", "surrogateescape") for name, data in outcome.files.items() if "bin" not in name
-            )
-        )
+        write("".join(data.decode("utf-8", "surrogateescape") for data in outcome.files.values()))
     if "quick" in values and "verbose" in values:
         messages.level = INFO
         messages.say(INFO, f"{outcome.modules} modules, {outcome.read} of them read")
     if outcome.unreadable:
         count = len(outcome.unreadable)
         messages.error(f"{count} of {outcome.modules} module files could not be read; the indexes are without them")
-        return 1
-    return 0
+    if outcome.unread_directories:
+        messages.error("the indexes are without the modules in directories that could not be opened")
+    return 1 if outcome.unreadable or outcome.unread_directories else 0
 
 
 def _kernel_symbols(messages: Messages, values: dict[str, str]) -> KernelSymbols | None:

@@ -148,6 +148,11 @@ def text_of(error: KoboxError | OSError) -> str:
     return f"{where}{error.strerror or error}"
 
 
+def absolute(root: str) -> str:
+    """A root directory as kmod writes it: behind the working directory when it is relative, otherwise unchanged."""
+    return root if not root or root.startswith("/") else f"{os.getcwd()}/{root}"
+
+
 def release_or_own(release: str) -> str:
     """The release given, or this machine's."""
     return release or os.uname().release

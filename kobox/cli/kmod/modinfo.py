@@ -7,6 +7,7 @@ import os
 from kobox.cli.kmod.front import (
     Messages,
     Option,
+    absolute,
     begin,
     release_or_own,
     text_of,
@@ -14,7 +15,7 @@ from kobox.cli.kmod.front import (
     write_json,
 )
 from kobox.errors import KoboxError
-from kobox.kmod.modinfo import ModinfoReport, describe, is_file, modinfo, of_file
+from kobox.kmod.modinfo import BUILTIN_PATH, ModinfoReport, is_file, modinfo, of_file
 
 OPTIONS = (
     Option(("author",), "a"),
@@ -60,6 +61,8 @@ KNOWN_FIELDS = frozenset(
     [
         "alias",
         "author",
+        "build-id",
+        "build_id",
         "built-in",
         "depends",
         "description",
@@ -123,6 +126,7 @@ class _Printer:
     def __init__(self, field: str, end: str) -> None:
         self._field = field
         self._end = end
+        self.shows_parameters = not field or field.lower() == "parm"
 
     def __call__(self, report: ModinfoReport) -> None:
         if self._field:
@@ -145,7 +149,11 @@ def _reports(
             for report in _of(module, place, by_name):
                 found.append(report)
                 if printer:
+                    for problem in report.problems if printer.shows_parameters else ():
+                        messages.error(problem)
                     printer(report)
+        except BrokenPipeError:  # who reads the output has enough
+            raise
         except (KoboxError, OSError) as error:
             messages.error(_text_of(module, error))
             status = 1
@@ -166,17 +174,17 @@ def _of(module: str, place: tuple[str, str], by_name: bool) -> list[ModinfoRepor
     from kobox.kmod.module_tree import ModuleTree
 
     release, root = place
-    return modinfo(ModuleTree.of(release_or_own(release), root=root), module, by_name=by_name)
+    return modinfo(ModuleTree.of(release_or_own(release), root=absolute(root)), module, by_name=by_name)
 
 
 def _whole(report: ModinfoReport, end: str) -> str:
     """All fields: `key:` padded to 16 columns, or `key=value` when they end with NUL."""
     lines = []
-    if report.path == "(builtin)":
+    if report.path == BUILTIN_PATH:
         lines.append(_line("name", report.name, end, always=True))
     lines.append(_line("filename", report.path, end, always=True))
     lines += [_line(key, value, end) for key, value in (*report.fields, *report.signature)]
-    lines += [_line("parm", describe(parameter), end, always=True) for parameter in report.parameters]
+    lines += [_line("parm", text.listed, end, always=True) for text in report.texts]
     return "".join(lines)
 
 
@@ -207,5 +215,6 @@ def _as_json(report: ModinfoReport) -> dict[str, object]:
         "filename": report.path,
         "fields": fields,
         "parameters": [parameter._asdict() for parameter in report.parameters],
+        "build_id": report.build_id,
         "signature": {key: value.replace("\n\t\t", "") for key, value in report.signature},
     }

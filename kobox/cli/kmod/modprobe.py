@@ -12,6 +12,7 @@ from kobox.cli.kmod.front import (
     WARNING,
     Messages,
     Option,
+    absolute,
     begin,
     release_or_own,
     text_of,
@@ -22,7 +23,7 @@ from kobox.errors import KernelError, KoboxError
 from kobox.kmod.config import modprobe_d as configuration
 from kobox.kmod.module_tree import ModuleTree
 from kobox.kmod.plan import ABSENT, LoadPlan, Match, ModuleNotFoundInTreeError
-from kobox.ko.name import from_path
+from kobox.ko.name import canonical, from_path
 
 if TYPE_CHECKING:
     from kobox.kmod.modprobe import Options
@@ -58,7 +59,7 @@ HELP = """usage: modprobe [options] MODULE|ALIAS [PARAMETER=VALUE ...]
        modprobe [options] -a MODULE...
        modprobe [options] -r MODULE...
        modprobe [options] -c
-       modprobe [options] --show-modversions|--show-exports FILE
+       modprobe [options] --show-modversions|--show-exports FILE|MODULE
 
 Loads modules with all that they need, or removes them.
 
@@ -76,8 +77,8 @@ Loads modules with all that they need, or removes them.
   -R, --resolve-alias        only print which modules a name stands for
   -D, --show-depends         only print what would be loaded
   -c, --showconfig           print the configuration (also --show-config)
-      --show-modversions     print the symbols that a module file imports (also --dump-modversions)
-      --show-exports         print the symbols that a module file exports
+      --show-modversions     print the symbols that a module imports (also --dump-modversions)
+      --show-exports         print the symbols that a module exports
       --json                 print -R, -D and -c as JSON
 
   -n, --dry-run              do everything but load or remove (also --show)
@@ -113,15 +114,15 @@ def main(argv: list[str], prog: str) -> int:
 
 def _dispatch(messages: Messages, options: list[tuple[str, str]], arguments: list[str]) -> int:
     values = dict(options)
-    if "show-modversions" in values or "show-exports" in values:
-        return max(_show_symbols(messages, path, "show-exports" in values) for path in arguments)
     paths = [value for name, value in options if name == "config"]
     tree = ModuleTree.of(
         release_or_own(values.get("set-version", "")),
-        root=values.get("dirname", ""),
+        root=absolute(values.get("dirname", "")),
         config=configuration.load(paths, _command_line()),
     )
     try:
+        if "show-modversions" in values or "show-exports" in values:
+            return max([_show_symbols(messages, tree, module, "show-exports" in values) for module in arguments])
         for problem in tree.config.problems:
             messages.warning(problem)
         if "showconfig" in values:
@@ -285,11 +286,13 @@ def _show_config(tree: ModuleTree, as_json: bool) -> int:
     return 0
 
 
-def _show_symbols(messages: Messages, path: str, exports: bool) -> int:
+def _show_symbols(messages: Messages, tree: ModuleTree, path: str, exports: bool) -> int:
+    """Print the symbols of a module's file; where there is no such file, of the tree's module of that name."""
     from kobox.ko.modulefile import ModuleFile
 
+    entry = None if "/" in path or os.path.exists(path) else tree.entry(canonical(path))
     try:
-        module = ModuleFile(path)
+        module = ModuleFile(entry.path if entry else path)
         if exports:
             rows = [(export.crc or 0, export.name) for export in module.exports]
         else:

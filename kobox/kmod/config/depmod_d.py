@@ -40,18 +40,22 @@ class SearchConfig(NamedTuple):
                 parser.problems.append(f"{path}: {error.strerror}")
         return parser.config()
 
-    def rank(self, path: str) -> int:
-        """The precedence of a module's path (relative to the tree, or absolute): more is better."""
-        best = rest = -1
+    def rank(self, path: str) -> tuple[int, int]:
+        """The precedence of a module's path (relative to the tree, or absolute): more is better.
+
+        Of external directories the one that is named first comes before the others.
+        """
+        best, rest = (-1, 0), (-1, 0)
         for place, name in enumerate(reversed(self.search)):
             if name == BUILT_IN:
-                rest = place
+                rest = (place, 0)
             elif name == EXTERNAL:
-                if any(path.startswith(directory + "/") for directory in self.externals):
-                    best = place
+                for back, directory in enumerate(reversed(self.externals)):
+                    if path.startswith(directory + "/"):
+                        best = (place, back)
             elif path.startswith(name + "/"):
-                best = place
-        return best if best >= 0 else rest
+                best = (place, 0)
+        return best if best[0] >= 0 else rest
 
 
 class _Parser:

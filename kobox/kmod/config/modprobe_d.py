@@ -12,7 +12,7 @@ Source: modprobe.d(5), and for the command line Documentation/admin-guide/kernel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from kobox.kmod.config.directories import config_files, default_directories, read_config
@@ -154,15 +154,17 @@ class ConfigReader:
 
     def read_command_line(self, text: str) -> None:
         """Read the kernel's command line."""
-        for word in _command_line_words(text):
-            name, equals, value = word.partition("=")
-            module, dot, parameter = name.partition(".")
-            if not dot or not module or not parameter:
+        for module, parameter in command_line_options(text):
+            name, equals, value = parameter.partition("=")
+            try:
+                key = canonical_alias(module)
+            except ValueError:
+                self.problems.append(f"kernel command line: ignoring bad module name '{module}'")
                 continue
-            if name == "modprobe.blacklist":
+            if module == "modprobe" and name == "blacklist" and equals:
                 self.blacklist += [canonical(each) for each in value.strip('"').split(",") if each]
             else:
-                self.options.append((canonical(module), parameter + equals + value))
+                self.options.append((key, parameter))
 
 
 def parse_softdep(module: str, text: str) -> Softdep:
@@ -186,27 +188,36 @@ def _word(text: str) -> tuple[str, str]:
     return text, ""
 
 
-def _command_line_words(text: str) -> Iterator[str]:
-    """Words of a kernel command line: blanks inside double quotes don't split (lib/cmdline.c:next_arg).
+def command_line_options(text: str) -> Iterator[tuple[str, str]]:
+    """(module, `parameter` or `parameter=value`) for each such word of a kernel command line.
 
-    `"module.p=a b"`, quoted as a whole, is the same as `module.p="a b"`. What follows `--` is init's.
+    The words that modprobe takes for options of modules:
+
+        module.parameter  module.parameter=value  module.parameter="two words"  "module.parameter=two words"
+
+    The last form, which boot loaders make of the third, is given back as the third. Words of any other form are left
+    out: with a quote or a second dot before the `=`, without a closing quote. What follows `--` is init's.
     """
     for word in _split_quoted(text):
         if word == "--":
             return
-        if word.startswith('"'):
-            name, equals, value = word.strip('"').partition("=")
-            yield f'{name}="{value}"' if equals and " " in value else f"{name}{equals}{value}"
-        else:
-            yield word
+        whole = word.startswith('"')
+        name, equals, value = word[whole:].partition("=")
+        module, dot, parameter = name.partition(".")
+        if not dot or not module or not parameter or "." in parameter or '"' in name or " " in name:
+            continue
+        if (whole and not equals) or (whole + value.count('"')) % 2:
+            continue
+        yield module, f'{parameter}{equals}"{value}' if whole else parameter + equals + value
 
 
-def _split_quoted(text: str) -> Iterable[str]:
+def _split_quoted(text: str) -> Iterator[str]:
+    """The words of a text: whitespace inside double quotes does not split."""
     word, quoted = "", False
     for character in text:
         if character == '"':
             quoted = not quoted
-        if character in " \t\n" and not quoted:
+        if character in " \t\n\v\f\r" and not quoted:
             if word:
                 yield word
             word = ""

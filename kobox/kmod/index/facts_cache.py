@@ -24,14 +24,19 @@ def cache_root() -> str:
     return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "kobox", "depmod")
 
 
+def cache_file(directory: str, kind: str) -> str:
+    """The path of what is remembered of a tree: `kind` is the file name's ending."""
+    from hashlib import blake2b
+
+    real = os.path.realpath(directory).encode("utf-8", "surrogateescape")
+    return os.path.join(cache_root(), f"{blake2b(real, digest_size=16).hexdigest()}.{kind}")
+
+
 class FactsCache:
-    """What is remembered of one tree."""
+    """The facts that are remembered of one tree."""
 
     def __init__(self, directory: str) -> None:
-        import hashlib
-
-        real = os.path.realpath(directory).encode("utf-8", "surrogateescape")
-        self._path = os.path.join(cache_root(), f"{hashlib.blake2b(real, digest_size=16).hexdigest()}.facts")
+        self._path = cache_file(directory, "facts")
 
     def load(self) -> bytes | None:
         """The content, None when nothing is remembered."""

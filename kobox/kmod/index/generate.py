@@ -24,8 +24,8 @@ from kobox.kmod.index import collect
 from kobox.kmod.index import native_core as native
 from kobox.kmod.index.kernel_symbols import KernelSymbols
 from kobox.kmod.index.module_facts import ALIASES, EXPORTS, NEEDS, SOFTDEPS, WEAKDEPS, Facts
-from kobox.kmod.index.module_files import Candidate, find_modules, given_modules
-from kobox.kmod.index.trie import build, encode_value
+from kobox.kmod.index.module_files import Candidate, FoundModules, find_modules, given_modules
+from kobox.kmod.index.trie import build_partly, encode_value
 from kobox.ko.modinfo import parse_builtin
 from kobox.ko.name import canonical_alias, from_path
 
@@ -48,11 +48,12 @@ _NAME_BUCKETS = 512
 
 
 class DependencyCycleError(KoboxError):
-    """Modules need each other in a circle, so none of them can be loaded. `cycles` are their names."""
+    """Modules need each other in a circle, so none of them can be loaded. `cycles` are their names: each module needs
+    the next, the last the first."""
 
     def __init__(self, cycles: list[list[str]]) -> None:
         lines = [f"Cycle detected: {' -> '.join([*cycle, cycle[0]])}" for cycle in cycles]
-        count = sum(map(len, cycles))
+        count = len({module for cycle in cycles for module in cycle})
         super().__init__("\n".join([*lines, f"Found {count} modules in dependency cycles!"]))
         self.cycles = cycles
 
@@ -60,9 +61,9 @@ class DependencyCycleError(KoboxError):
 class DepmodResult(NamedTuple):
     """What a run of depmod made. `files` maps file names to their content, in the order of `FILES`.
 
-    `read` counts the module files that were opened (fewer than `modules` in an incremental run); `unreadable` tells
-    of those that could not be read, `warnings` of everything else that is odd, `uses`, if asked for, of the symbols
-    that make one module need another.
+    `read` counts the module files that were opened (fewer than `modules` in an incremental run). `unreadable` has one
+    text for each of them that could not be read, `unread_directories` one for each directory, `warnings` for everything
+    else that is odd, and `uses`, if asked for, for the symbols that make one module need another.
     """
 
     files: dict[str, bytes]
@@ -71,6 +72,7 @@ class DepmodResult(NamedTuple):
     unreadable: tuple[str, ...]
     warnings: tuple[str, ...]
     uses: tuple[str, ...] = ()
+    unread_directories: tuple[str, ...] = ()
 
 
 class DepmodRequest(NamedTuple):
@@ -81,7 +83,7 @@ class DepmodRequest(NamedTuple):
     nothing is remembered. Without `use_cache` a quick run is a full one.
     `kernel_symbols` turns on the check for symbols that nobody exports. `symbol_prefix` is one character that the
     architecture puts before names. `warn_duplicates` tells of modules that say an alias twice, `tell_uses` which
-    symbols make one module need another.
+    symbols make one module need another. `text_only` leaves out the `.bin` files, and what is reported about them.
     """
 
     directory: str
@@ -93,35 +95,43 @@ class DepmodRequest(NamedTuple):
     symbol_prefix: str = ""
     warn_duplicates: bool = False
     tell_uses: bool = False
+    text_only: bool = False
 
 
-def depmod(request: DepmodRequest) -> DepmodResult:
-    """Make all indexes of a tree; nothing is written (see `write`). Raises `OSError`, `KoboxError`."""
+def depmod(request: DepmodRequest, found: FoundModules | None = None) -> DepmodResult:
+    """Make all indexes of a tree; nothing is written (see `write`). Raises `OSError`, `KoboxError`.
+
+    `found` is what `modules_of` says, where it was asked before.
+    """
     import gc
 
     # Hundreds of thousands of short strings and no cycles: the collector would only go through them again and again.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return _depmod(request)
+        return _depmod(request, found or modules_of(request))
     finally:
         if collecting:
             gc.enable()
 
 
-def _depmod(request: DepmodRequest) -> DepmodResult:
+def modules_of(request: DepmodRequest) -> FoundModules:
+    """The module files that a request is about. Raises `OSError`."""
     if request.files:
-        candidates = given_modules(request.directory, request.files, request.search)
-    else:
-        candidates = find_modules(request.directory, request.search, want_stamps=request.quick)
-    warnings: list[str] = list(request.search.problems)
-    modules = _in_order(candidates, request.directory, warnings)
+        return FoundModules(given_modules(request.directory, request.files, request.search), [], [])
+    return find_modules(request.directory, request.search, want_stamps=request.quick)
+
+
+def _depmod(request: DepmodRequest, found: FoundModules) -> DepmodResult:
+    warnings = [*request.search.problems, *found.missing]
+    modules = _in_order(found.modules, request.directory, warnings)
     gathered = collect.collect(modules, request.directory, use_cache=request.quick and request.use_cache)
     tree = _Tree(modules, gathered.facts, request)
     files = tree.files(warnings)
     uses = tree.uses() if request.tell_uses else ()
-    kept = {name: files[name] for name in FILES}
-    return DepmodResult(kept, len(modules), gathered.read, tuple(gathered.facts.errors()), tuple(warnings), uses)
+    kept = {name: files[name] for name in FILES if name in files}
+    unreadable = tuple(gathered.facts.errors())
+    return DepmodResult(kept, len(modules), gathered.read, unreadable, tuple(warnings), uses, tuple(found.unread))
 
 
 def _in_order(candidates: list[Candidate], directory: str, warnings: list[str]) -> list[Candidate]:
@@ -176,13 +186,18 @@ class _Tree:
         """The content of every file."""
         names = native.joined([module.name for module in self._modules])
         paths = native.joined([module.path for module in self._modules])
-        status, made = native.indexes(self._facts.packed, names, paths, self._request.symbol_prefix)
-        if status == native.CYCLE:
-            raise self._cycles(made[-1])
+        made = native.indexes(self._facts.packed, names, paths, self._request.symbol_prefix)
+        if made.cycle:
+            raise self._cycles(made.cycle)
         large = ("modules.dep", "modules.alias", "modules.symbols")
-        files = dict(zip([name + end for name in large for end in ("", ".bin")], made, strict=False))
+        files = dict(zip([name + end for name in large for end in ("", ".bin")], made.contents, strict=True))
         if self._request.kernel_symbols:
             self._check_symbols(self._owners, self._request.kernel_symbols, warnings)
+        if not self._request.text_only:
+            for name, left_out in zip(large, made.left_out, strict=True):
+                warnings += _left_out(f"{name}.bin", left_out)
+            for _, aliases in self._facts.having(ALIASES):
+                warnings += _unmatched(aliases)
         files["modules.softdep"] = b"# Soft dependencies extracted from modules themselves.\n" + self._dep_lines(
             "softdep", SOFTDEPS
         )
@@ -190,6 +205,8 @@ class _Tree:
             "weakdep", WEAKDEPS
         )
         files["modules.devname"] = self._devname(warnings)
+        if self._request.text_only:
+            return {name: content for name, content in files.items() if not name.endswith(".bin")}
         files["modules.builtin.bin"] = self._builtin_index(warnings)
         files["modules.builtin.alias.bin"] = self._builtin_alias_index(warnings)
         if self._request.warn_duplicates:
@@ -289,7 +306,9 @@ class _Tree:
             return b""
         lines = _lines(self._request.directory, "modules.builtin", warnings)
         value = encode_value(b"", 0)
-        return build((from_path(line).encode("utf-8", "surrogateescape"), value) for line in lines)
+        content, left_out = build_partly((from_path(line).encode("utf-8", "surrogateescape"), value) for line in lines)
+        warnings += _left_out("modules.builtin.bin", left_out)
+        return content
 
     def _builtin_alias_index(self, warnings: list[str]) -> bytes:
         try:
@@ -303,7 +322,11 @@ class _Tree:
             text = "\0".join(info.all("alias")).encode("utf-8", "surrogateescape")
             if text:
                 entries += [(key, value) for key in _alias_keys(text)]
-        return build(entries)
+                warnings += _unmatched(text)
+        # Each has the same priority; depmod puts a later value of a key before the earlier ones.
+        content, left_out = build_partly(reversed(entries))
+        warnings += _left_out("modules.builtin.alias.bin", left_out)
+        return content
 
     def _find_duplicates(self, warnings: list[str]) -> None:
         for number, aliases in self._facts.having(ALIASES):
@@ -323,11 +346,28 @@ def _versions(module: Candidate, needs: Sequence[bytes]) -> dict[bytes, int | No
     return {name: crcs.get(name) for name in needs} | crcs
 
 
+def _left_out(file: str, keys: Iterable[str]) -> Iterator[str]:
+    for key in keys:
+        shown = key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        yield f"{file}: left out '{shown}': an index holds plain ASCII only"
+
+
 def _alias_keys(text: bytes) -> Iterable[bytes]:
     """The keys of aliases joined by NUL: dashes as underscores. What no pattern matcher understands is left out."""
     if b"[" not in text and b"]" not in text:
         return text.replace(b"-", b"_").split(b"\0")
     return list(_careful_keys(text))
+
+
+def _unmatched(text: bytes) -> Iterator[str]:
+    """A warning for each alias with a bracket that is not closed or not opened; it is left out of the index."""
+    if b"[" not in text and b"]" not in text:
+        return
+    for alias in text.decode("utf-8", "surrogateescape").split("\0"):
+        try:
+            canonical_alias(alias)
+        except ValueError:
+            yield f"Unmatched bracket in {alias}"
 
 
 def _careful_keys(text: bytes) -> Iterator[bytes]:

@@ -24,17 +24,32 @@ class Candidate(NamedTuple):
     stamp: bytes = b""
 
 
-def find_modules(directory: str, config: SearchConfig, *, want_stamps: bool = False) -> list[Candidate]:
-    """The module files that count in a tree and in the external directories, sorted by path.
+class FoundModules(NamedTuple):
+    """The module files that count, sorted by path. `unread` has a text for each directory that could not be listed,
+    `missing` for each external directory that is not there."""
+
+    modules: list[Candidate]
+    unread: list[str]
+    missing: list[str]
+
+
+def find_modules(directory: str, config: SearchConfig, *, want_stamps: bool = False) -> FoundModules:
+    """The module files that count in a tree and in the external directories.
 
     Raises `OSError` when the tree's own directory can't be listed.
     """
+    found = FoundModules([], [], [])
     chosen: dict[str, Candidate] = {}
+    _choose(chosen, _walk(directory, "", config, want_stamps, found.unread), config)
     for external in config.externals:
-        if os.path.isdir(external):
-            _choose(chosen, _walk(external, external, config, want_stamps), config)
-    _choose(chosen, _walk(directory, "", config, want_stamps), config)
-    return list(chosen.values())
+        try:
+            _choose(chosen, _walk(external, external, config, want_stamps, found.unread), config)
+        except FileNotFoundError as error:
+            found.missing.append(f"could not open directory {external}: {error.strerror}")
+        except OSError as error:
+            found.unread.append(f"{external}: {error.strerror}")
+    found.modules.extend(chosen.values())
+    return found
 
 
 def given_modules(directory: str, files: Iterable[str], config: SearchConfig) -> list[Candidate]:
@@ -72,13 +87,15 @@ def _is_better(new: Candidate, old: Candidate, config: SearchConfig) -> bool:
     return config.rank(new.path) > config.rank(old.path)
 
 
-def _walk(directory: str, shown: str, config: SearchConfig, want_stamps: bool) -> list[Candidate]:
+def _walk(directory: str, shown: str, config: SearchConfig, want_stamps: bool, unread: list[str]) -> list[Candidate]:
     """Every module file below, in the order of the paths; `shown` stands for `directory` in them."""
-    paths, names, stamps = native.walk(directory, ["build", "source", *config.excludes], want_stamps)
-    files = [f"{directory}/{path}" for path in paths]
+    walk = native.walk(directory, ["build", "source", *config.excludes], want_stamps)
+    unread += [f"{directory}/{path}: {os.strerror(number)}" for path, number in walk.unread]
+    files = [f"{directory}/{path}" for path in walk.paths]
     lead = f"{shown}/" if shown else ""
-    each = [stamps[at : at + native.STAMP] for at in range(0, len(stamps), native.STAMP)] or [b""] * len(paths)
-    return list(map(Candidate, names, [lead + path for path in paths] if lead else paths, files, each))
+    stamps = walk.stamps
+    each = [stamps[at : at + native.STAMP] for at in range(0, len(stamps), native.STAMP)] or [b""] * len(files)
+    return list(map(Candidate, walk.names, [lead + path for path in walk.paths] if lead else walk.paths, files, each))
 
 
 def _stem(name: str) -> str:

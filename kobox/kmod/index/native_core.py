@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
+from typing import NamedTuple
 
 from kobox.native_library import load_library
 
-_ABI = 1
+_ABI = 2
 _SIZE, _U32 = ctypes.c_size_t, ctypes.c_uint32
 # enum status and enum result of indexes.c.
-_DONE, _NO_MEMORY, _NOT_ASCII, CYCLE = range(4)
-_RESULTS = 9
+_DONE, _NO_MEMORY, CYCLE = range(3)
+_RESULTS = 10
 STAMP = 40
 
 
@@ -42,7 +44,7 @@ _PROTOTYPES: dict[str, tuple[object, Sequence[object]]] = {
     ),
     "kobox_trie": (
         ctypes.c_int,
-        (ctypes.c_char_p, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p, _U32, _BUFFER),
+        (ctypes.c_char_p, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p, _U32, _BUFFER, _BUFFER),
     ),
     "kobox_superfasthash": (_U32, (ctypes.c_char_p, _SIZE)),
     "kobox_free": (None, (_BUFFER,)),
@@ -83,14 +85,26 @@ def processors() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def walk(directory: str, excluded: Sequence[str], want_stamps: bool) -> tuple[list[str], list[str], bytes]:
-    """The module files below a directory, sorted by path: (paths relative to it, names, stamps if wanted).
+class Walk(NamedTuple):
+    """What a walk of a directory found: the module files, sorted by path, and what could not be listed.
 
-    Directories of the names `excluded` are not entered. A stamp tells whether a file is the same: `STAMP` bytes, size,
-    both times in ns, inode, device; 0 for a file that is not there. Raises `OSError` when the directory can't be
-    listed.
+    `paths` are relative to the directory, `names` those of the modules. `stamps` tell whether a file is the same:
+    `STAMP` bytes each, size, both times in ns, inode, device; 0 for a file that is not there. `unread` are the
+    directories that could not be listed, with the errno.
     """
-    with _Buffers(3) as results:
+
+    paths: list[str]
+    names: list[str]
+    stamps: bytes
+    unread: list[tuple[str, int]]
+
+
+def walk(directory: str, excluded: Sequence[str], want_stamps: bool) -> Walk:
+    """The module files below a directory; directories of the names `excluded` are not entered.
+
+    Raises `OSError` when the directory itself can't be listed.
+    """
+    with _Buffers(4) as results:
         names = joined(excluded)
         status = _library().kobox_walk(
             os.fsencode(directory), names, len(excluded), want_stamps, processors(), ctypes.byref(results.all[0])
@@ -100,7 +114,15 @@ def walk(directory: str, excluded: Sequence[str], want_stamps: bool) -> tuple[li
         if status:
             raise OSError(status, os.strerror(status), directory)
         paths, stems = (results[number].decode("utf-8", "surrogateescape").split("\0")[:-1] for number in (0, 1))
-        return paths, stems, results[2]
+        return Walk(paths, stems, results[2], sorted(_unread(results[3])))
+
+
+def _unread(data: bytes) -> Iterator[tuple[str, int]]:
+    at = 0
+    while at < len(data):
+        end = data.index(b"\0", at + 4)
+        yield data[at + 4 : end].decode("utf-8", "surrogateescape"), int.from_bytes(data[at : at + 4], sys.byteorder)
+        at = end + 1
 
 
 def joined(texts: Sequence[str]) -> bytes:
@@ -126,27 +148,34 @@ def facts_of(content: bytes) -> bytes | None:
         return None if _library().kobox_facts(content, len(content), results.at(0)) else results[0]
 
 
-def indexes(facts: bytes, names: bytes, paths: bytes, prefix: str) -> tuple[int, list[bytes]]:
-    """Make the six large files: (`CYCLE` or 0, [modules.dep, its trie, alias, trie, symbols, trie, ..., cycles]).
+class Indexes(NamedTuple):
+    """The large indexes: `contents` are modules.dep, its trie, modules.alias, its trie, modules.symbols, its trie.
 
-    `names` and `paths` are those of the modules, each ending with NUL. Raises `ValueError` for a key that is not
-    ASCII.
+    `left_out` are the keys that each of the three tries cannot hold, since they are not plain ASCII. In `cycle` is what
+    `kobox.kmod.index.cycles` needs to know when modules need each other; then the contents are incomplete.
     """
+
+    contents: list[bytes]
+    left_out: tuple[list[str], list[str], list[str]]
+    cycle: bytes
+
+
+def indexes(facts: bytes, names: bytes, paths: bytes, prefix: str) -> Indexes:
+    """Make the six large files. `names` and `paths` are those of the modules, each ending with NUL."""
     with _Buffers(_RESULTS) as results:
         status = _library().kobox_indexes(
             facts, len(facts), names, paths, ord(prefix or "\0"), processors(), ctypes.byref(results.all[0])
         )
         if status == _NO_MEMORY:
             raise MemoryError
-        if status == _NOT_ASCII:
-            raise _not_ascii(results[6] or results[7])
-        return status, [results[number] for number in range(_RESULTS)]
+        left_out = _split(results[6]), _split(results[7]), _split(results[8])
+        return Indexes([results[number] for number in range(6)], left_out, results[9] if status == CYCLE else b"")
 
 
-def trie(keys: Sequence[bytes], values: Sequence[bytes]) -> bytes:
-    """The trie with these keys and their values, as they stand in the file. Raises `ValueError`, as `indexes` does."""
+def trie(keys: Sequence[bytes], values: Sequence[bytes]) -> tuple[bytes, list[str]]:
+    """(the trie with these keys and their values, as they stand in the file; the keys that it cannot hold)."""
     key_sizes, value_sizes = array("I", map(len, keys)), array("I", map(len, values))
-    with _Buffers(1) as results:
+    with _Buffers(2) as results:
         status = _library().kobox_trie(
             b"".join(keys),
             key_sizes.buffer_info()[0],
@@ -154,18 +183,18 @@ def trie(keys: Sequence[bytes], values: Sequence[bytes]) -> bytes:
             value_sizes.buffer_info()[0],
             len(key_sizes),
             results.at(0),
+            results.at(1),
         )
         if status == _NO_MEMORY:
             raise MemoryError
-        if status == _NOT_ASCII:
-            raise _not_ascii(results[0])
-        return results[0]
+        return results[0], _split(results[1])
+
+
+def _split(joined: bytes) -> list[str]:
+    """Keys that end with NUL each."""
+    return joined.decode("utf-8", "surrogateescape").split("\0")[:-1]
 
 
 def superfasthash(name: bytes) -> int:
     """The hash function of kmod's tables: the order in them is part of the format."""
     return int(_library().kobox_superfasthash(name, len(name)))
-
-
-def _not_ascii(key: bytes) -> ValueError:
-    return ValueError(f"{key!r} is not plain ASCII, which is all that an index can hold")

@@ -204,7 +204,19 @@ def encode_value(text: bytes, priority: int) -> bytes:
 def build(entries: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The file for (key, encoded value) pairs, in any order of keys; the values of one key come by priority.
 
-    Raises `ValueError` for a key that is not 7-bit.
+    Raises `ValueError` for keys that the file cannot hold: see `build_partly`.
+    """
+    content, left_out = build_partly(entries)
+    if left_out:
+        raise ValueError(f"{', '.join(map(repr, left_out))}: not plain ASCII, which is all that an index can hold")
+    return content
+
+
+def build_partly(entries: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, list[str]]:
+    """(the file for (key, encoded value) pairs, the keys that it cannot hold).
+
+    Keys are 7-bit: a node has at most 128 children. A key with other bytes fits if no other key leaves it at one of
+    them.
     """
     from kobox.kmod.index import native_core as native
 

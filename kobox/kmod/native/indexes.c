@@ -15,9 +15,9 @@
 #define BUCKETS 2048
 #define UNSORTED 0x80000000u
 
-/* Results; each thread has a place of its own for a key that is not ASCII. */
-enum result { DEP, DEP_TRIE, ALIAS, ALIAS_TRIE, SYMBOLS, SYMBOLS_TRIE, BAD_KEY, BAD_ALIAS, CYCLES };
-enum status { DONE, NO_MEMORY, NOT_ASCII, CYCLE };
+/* Results; LEFT_OUT are the keys that a trie cannot hold, each with NUL. */
+enum result { DEP, DEP_TRIE, ALIAS, ALIAS_TRIE, SYMBOLS, SYMBOLS_TRIE, DEP_LEFT_OUT, ALIAS_LEFT_OUT, SYMBOLS_LEFT_OUT, CYCLES };
+enum status { DONE, NO_MEMORY, CYCLE };
 
 struct job {
     struct facts facts;
@@ -121,7 +121,7 @@ struct draft {
 static enum status finish(struct job *job, enum result where, struct buffer *drafts, const struct buffer *keys,
                           const struct buffer *values)
 {
-    size_t count = drafts->size / sizeof(struct draft), bad = 0;
+    size_t count = drafts->size / sizeof(struct draft);
     const struct draft *draft = (const struct draft *)drafts->data;
     struct entry *entries = malloc((count + 1) * sizeof(*entries));
     int failed = !entries || drafts->failed || keys->failed || values->failed;
@@ -129,10 +129,11 @@ static enum status finish(struct job *job, enum result where, struct buffer *dra
         entries[i].key = (struct span){keys->data + draft[i].key, draft[i].key_size};
         entries[i].value = (struct span){values->data + draft[i].value, draft[i].value_size};
     }
-    if (!failed && (bad = trie(entries, count, &job->results[where])))
-        put_span(&job->results[where == ALIAS_TRIE ? BAD_ALIAS : BAD_KEY], entries[bad - 1].key);
+    struct buffer *left_out = &job->results[where == ALIAS_TRIE ? ALIAS_LEFT_OUT : DEP_LEFT_OUT];
+    if (!failed)
+        trie(entries, count, &job->results[where], left_out);
     free(entries);
-    return failed || job->results[where].failed ? NO_MEMORY : bad ? NOT_ASCII : DONE;
+    return failed || job->results[where].failed || left_out->failed ? NO_MEMORY : DONE;
 }
 
 /* Appends an alias with dashes made underscores, except in brackets; 0 when brackets do not match, which no pattern
@@ -227,7 +228,7 @@ static int symbol_lines(struct job *job, const struct entry *entries)
 
 static enum status symbols(struct job *job)
 {
-    size_t count = job->owners.count, bad = 0;
+    size_t count = job->owners.count;
     struct buffer keys = {0}, values = {0};
     size_t *places = malloc((job->facts.count + 1) * sizeof(*places));
     struct entry *entries = malloc((count + 1) * sizeof(*entries));
@@ -248,15 +249,15 @@ static enum status symbols(struct job *job)
         entries[i].value = (struct span){values.data + places[owner], 5 + job->names[owner].size};
         key += entries[i].key.size;
     }
-    if (!failed && (bad = trie(entries, count, &job->results[SYMBOLS_TRIE])))
-        put_span(&job->results[BAD_KEY], entries[bad - 1].key);
-    if (!failed && !bad && symbol_lines(job, entries))
+    if (!failed)
+        trie(entries, count, &job->results[SYMBOLS_TRIE], &job->results[SYMBOLS_LEFT_OUT]);
+    if (!failed && symbol_lines(job, entries))
         failed = 1;
     free(places);
     free(entries);
     free(keys.data);
     free(values.data);
-    return failed || job->results[SYMBOLS_TRIE].failed ? NO_MEMORY : bad ? NOT_ASCII : DONE;
+    return failed || job->results[SYMBOLS_TRIE].failed || job->results[SYMBOLS_LEFT_OUT].failed ? NO_MEMORY : DONE;
 }
 
 /* Which module uses which: those of module i are used[starts[i]] to used[starts[i + 1]], in the order of its imports. */
@@ -434,7 +435,7 @@ static struct span *split(const char *joined, uint32_t count)
 }
 
 /* Makes the six files. `names` and `paths` are those of the modules, each ending with NUL; there are as many as `data`
- * has facts. Returns an enum status: with NOT_ASCII the key is in results[BAD_KEY] or [BAD_ALIAS], with CYCLE see tell_cycles(). */
+ * has facts. Returns an enum status: with CYCLE see tell_cycles(). */
 VISIBLE int kobox_indexes(const uint8_t *data, size_t size, const char *names, const char *paths, int prefix, int threads,
                           struct buffer *results)
 {
@@ -460,9 +461,9 @@ VISIBLE int kobox_indexes(const uint8_t *data, size_t size, const char *names, c
     return (int)(first.status ? first.status : second.status);
 }
 
-/* The trie of `count` entries: keys one behind the other and their sizes, and so the values. NOT_ASCII: `out` is the key. */
+/* The trie of `count` entries: keys one behind the other and their sizes, and so the values. For `left_out` see trie(). */
 VISIBLE int kobox_trie(const uint8_t *keys, const uint32_t *key_sizes, const uint8_t *values, const uint32_t *value_sizes,
-                       uint32_t count, struct buffer *out)
+                       uint32_t count, struct buffer *out, struct buffer *left_out)
 {
     struct entry *entries = malloc((count + (size_t)1) * sizeof(*entries));
     if (!entries)
@@ -472,16 +473,14 @@ VISIBLE int kobox_trie(const uint8_t *keys, const uint32_t *key_sizes, const uin
         keys += key_sizes[i];
         values += value_sizes[i];
     }
-    size_t bad = trie(entries, count, out);
-    if (bad)
-        put_span(out, entries[bad - 1].key);
+    trie(entries, count, out, left_out);
     free(entries);
-    return out->failed ? NO_MEMORY : bad ? NOT_ASCII : DONE;
+    return out->failed || left_out->failed ? NO_MEMORY : DONE;
 }
 
 VISIBLE int kobox_abi(void);
 
 VISIBLE int kobox_abi(void)
 {
-    return 1;
+    return 2;
 }

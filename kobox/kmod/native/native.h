@@ -59,7 +59,8 @@ struct entry {
     struct span key, value;
 };
 
-/* The trie file of these entries (which are sorted by it); the number of a key that is not ASCII plus 1, or 0. */
-size_t trie(struct entry *entries, size_t count, struct buffer *out);
+/* The trie file of these entries (which are sorted by it). Keys that it cannot hold, since a byte that is not ASCII would
+ * be the number of a child, are left out: `left_out` has them, each with NUL. */
+void trie(struct entry *entries, size_t count, struct buffer *out, struct buffer *left_out);
 
 #endif

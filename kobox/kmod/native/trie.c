@@ -31,12 +31,60 @@ static int byte_at(struct span key, size_t depth)
     return depth < key.size ? key.data[depth] : -1;
 }
 
-static int is_not_ascii(struct span key)
+/* Whether two keys have the same first `size` bytes; the sign of the difference otherwise. */
+static int compare_beginning(struct span a, struct span b, size_t size)
 {
-    for (size_t i = 0; i < key.size; i++)
-        if (key.data[i] & 128)
+    size_t least = a.size < b.size ? a.size : b.size;
+    int order = memcmp(a.data, b.data, least < size ? least : size);
+    if (order || least >= size)
+        return order;
+    return a.size == b.size ? 0 : a.size < b.size ? -1 : 1;
+}
+
+/* The first of the sorted entries whose first `size` bytes are not less (or, with `behind`, are more) than the key's. */
+static size_t bound(const struct entry *entries, size_t count, struct span key, size_t size, int behind)
+{
+    size_t low = 0, high = count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = compare_beginning(entries[middle].key, key, size);
+        if (order < 0 || (behind && !order))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Whether a byte that is not ASCII would be the number of a child. libkmod refuses a node with such a child; inside a
+ * prefix such bytes do no harm. A node stands wherever another key leaves this one, and at the root. */
+static int is_not_writable(const struct entry *entries, size_t count, struct span key)
+{
+    for (size_t i = 0; i < key.size; i++) {
+        if (!(key.data[i] & 128))
+            continue;
+        size_t first = bound(entries, count, key, i + 1, 0), behind = bound(entries, count, key, i + 1, 1);
+        if (!i || (first && !compare_beginning(entries[first - 1].key, key, i)) ||
+            (behind < count && !compare_beginning(entries[behind].key, key, i)))
             return 1;
+    }
     return 0;
+}
+
+/* Copies the sorted entries that can be written; the keys of the others, each with NUL, go to `left_out`. How many are
+ * written. */
+static size_t choose_writable(const struct entry *entries, size_t count, struct entry *chosen, struct buffer *left_out)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (is_not_writable(entries, count, entries[i].key)) {
+            put(left_out, entries[i].key.data, entries[i].key.size);
+            put(left_out, "", 1);
+        } else {
+            chosen[kept++] = entries[i];
+        }
+    }
+    return kept;
 }
 
 /* Sorts entries whose keys share `depth` bytes; those of one key keep their order. `spare` has room for as many.
@@ -218,20 +266,16 @@ static void lay_out(struct writer *writer, size_t count)
     close_below(writer, last, 0);
 }
 
-size_t trie(struct entry *entries, size_t count, struct buffer *out)
+void trie(struct entry *entries, size_t count, struct buffer *out, struct buffer *left_out)
 {
-    struct writer writer = {.entries = entries};
     struct entry *spare = malloc((count + 1) * sizeof(*spare));
     if (!spare) {
         out->failed = 1;
-        return 0;
+        return;
     }
     sort(entries, spare, count, 0);
-    free(spare);
-    for (size_t i = 0; i < count; i++)
-        if (is_not_ascii(entries[i].key))
-            return i + 1;
-    lay_out(&writer, count);
+    struct writer writer = {.entries = spare};
+    lay_out(&writer, choose_writable(entries, count, spare, left_out));
     uint32_t flags = writer.levels.failed || writer.children.failed ? 0 : write_node(&writer, (struct span){NULL, 0});
     uint8_t header[12];
     big_endian(header, 0xB007F457);
@@ -250,9 +294,9 @@ size_t trie(struct entry *entries, size_t count, struct buffer *out)
                        references[i].flags | (uint32_t)(size - references[i].distance));
     }
     out->failed |= failed;
+    free(spare);
     free(writer.out.data);
     free(writer.levels.data);
     free(writer.children.data);
     free(writer.tables.data);
-    return 0;
 }

@@ -40,7 +40,7 @@ struct walk {
 struct worker {
     struct walk *walk;
     pthread_t thread;
-    struct buffer texts, found, below;
+    struct buffer texts, found, below, unread;
     int failed;
 };
 
@@ -144,17 +144,30 @@ static void look_at(struct worker *worker, int directory, const char *place, con
         put(&worker->below, &below, sizeof(below));
 }
 
+/* Notes that a directory could not be listed: the errno (u32) and the path with its NUL. */
+static void put_unread(struct worker *worker, const char *place, int error)
+{
+    uint32_t number = (uint32_t)error;
+    put(&worker->unread, &number, sizeof(number));
+    put(&worker->unread, place, strlen(place) + 1);
+}
+
 static void list(struct worker *worker, const char *place)
 {
     int fd = openat(worker->walk->root, *place ? place : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *directory = fd < 0 ? NULL : fdopendir(fd);
-    if (directory) {
-        for (struct dirent *entry; (entry = readdir(directory));)
-            look_at(worker, fd, place, entry);
-        closedir(directory);
-    } else if (fd >= 0) {
-        close(fd);
+    if (!directory) {
+        if (errno != ENOENT) /* it has gone since its name was read */
+            put_unread(worker, place, errno);
+        if (fd >= 0)
+            close(fd);
+        return;
     }
+    for (struct dirent *entry; errno = 0, entry = readdir(directory);)
+        look_at(worker, fd, place, entry);
+    if (errno)
+        put_unread(worker, place, errno);
+    closedir(directory);
 }
 
 /* One thread's part: takes directories until there are none, and nobody is at work on one. */
@@ -203,12 +216,14 @@ static int tell(const struct worker *workers, uint32_t threads, int stamps, stru
     for (uint32_t i = 0; i < threads; i++) {
         const struct worker *worker = &workers[i];
         struct found *found = (struct found *)worker->found.data;
-        failed |= worker->failed || worker->texts.failed || worker->found.failed || worker->below.failed;
+        failed |= worker->failed || worker->texts.failed || worker->found.failed || worker->below.failed ||
+                  worker->unread.failed;
         for (size_t j = 0; !failed && j < worker->found.size / sizeof(*found); j++) {
             found[j].path += (size_t)worker->texts.data;
             found[j].name += (size_t)worker->texts.data;
         }
         put(&all, found, worker->found.size);
+        put(&results[3], worker->unread.data, worker->unread.size);
     }
     failed |= all.failed;
     struct found *found = (struct found *)all.data;
@@ -222,7 +237,7 @@ static int tell(const struct worker *workers, uint32_t threads, int stamps, stru
             put(&results[2], &found[i].stamp, sizeof(found[i].stamp));
     }
     free(all.data);
-    return failed || results[0].failed || results[1].failed || results[2].failed ? -1 : 0;
+    return failed || results[0].failed || results[1].failed || results[2].failed || results[3].failed ? -1 : 0;
 }
 
 static int go(struct walk *walk, struct buffer *results)
@@ -252,6 +267,7 @@ static int go(struct walk *walk, struct buffer *results)
         free(workers[i].texts.data);
         free(workers[i].found.data);
         free(workers[i].below.data);
+        free(workers[i].unread.data);
     }
     free(workers);
     return status;
@@ -259,7 +275,7 @@ static int go(struct walk *walk, struct buffer *results)
 
 /* Finds the modules below `root`, sorted by path: results[0] becomes their paths (relative to it), [1] their names, each
  * ending with NUL, and with `stamps` [2] their stamps. Directories named in `excluded` (`count` names, each ending with
- * NUL) are not entered. Returns 0, an errno when the root can't be listed, -1 when memory ran out. */
+ * NUL) are not entered. results[3] are the directories that could not be listed, see put_unread(). Returns 0, an errno when the root can't be listed, -1 when memory ran out. */
 VISIBLE int kobox_walk(const char *root, const char *excluded, uint32_t count, int stamps, uint32_t threads,
                        struct buffer *results)
 {

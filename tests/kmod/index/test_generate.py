@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from kobox.kmod.depmod import TreeLocation, run
 from kobox.kmod.index import facts_cache as remember
-from kobox.kmod.index.generate import FILES
+from kobox.kmod.index.generate import FILES, depmod
 from kobox.ko.modulefile import ModuleFile
 from tests.kmod.module_maker import make_module
 from tests.kmod_fixtures import ARMHF, CLOUD, CLOUD_XZ, S390X, Answer, Tree, kobox, link_tree, packaged_tree
@@ -288,6 +289,120 @@ def test_a_cycle_is_refused_as_kmod_refuses_it(
     assert [path.name for path in tree.path.iterdir()] == ["kernel"]
 
 
+def both(tmp_path: Path, kmod: Kmod, make: Callable[[Path, Path], object], *options: str) -> list[tuple[object, ...]]:
+    """What kobox and kmod answer for the same tree, and the files that they leave. `make` gets root and tree."""
+    answers = []
+    for tool in (kobox, kmod):
+        root = tmp_path / "root"
+        shutil.rmtree(root, ignore_errors=True)
+        tree = Tree(root, "6.1.0")
+        tree.path.mkdir(parents=True)
+        for name in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
+            (tree.path / name).touch()
+        make(root, tree.path)
+        answer = tool("depmod", "-b", root, *options, tree.release)
+        answers.append((answer, {path.name: path.read_bytes() for path in tree.path.glob("modules.*")}))
+    return answers
+
+
+def builtin_aliases(root: Path, tree: Path) -> None:
+    (tree / "modules.builtin").write_text("kernel/a.ko\nkernel/b.ko\nkernel/c.ko\n")
+    strings = ("a.alias=shared", "b.alias=shared", "c.alias=sha-red", "c.alias=shared", "a.alias=x[1-2", "b.alias=y]z")
+    (tree / "modules.builtin.modinfo").write_text("".join(f"{text}\0" for text in strings))
+
+
+def brackets(root: Path, tree: Path) -> None:
+    (tree / "a.ko").write_bytes(make_module(info=["alias=a[0-9]", "alias=b[0", "alias=c]", "alias=d[a-b][c-d]"]))
+
+
+def externals(*lines: str) -> Callable[[Path, Path], None]:
+    """One module in the tree, in its updates, and in two external directories; another one in an external only."""
+
+    def make(root: Path, tree: Path) -> None:
+        for place in (tree / "kernel", tree / "updates", root / "e", root / "f"):
+            place.mkdir()
+            (place / "m.ko").write_bytes(make_module(info=[f"alias={place.name}"]))
+        (root / "e/n.ko").write_bytes(make_module())
+        (root / "conf").mkdir()
+        (root / "conf/x.conf").write_text("".join(f"{line.format(root=root)}\n" for line in lines))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (builtin_aliases, ()),
+        (brackets, ()),
+        (externals("external * {root}/e"), ("-C", "{root}/conf")),
+        (externals("search external updates", "external * {root}/e", "external * {root}/f"), ("-C", "{root}/conf")),
+        (externals("search updates external", "external * {root}/e"), ("-C", "{root}/conf")),
+        (externals("search built-in external", "external * {root}/f"), ("-C", "{root}/conf")),
+        (externals("search built-in", "external * {root}/f"), ("-C", "{root}/conf")),
+        (externals("external 5 {root}/e"), ("-C", "{root}/conf")),
+        (lambda root, tree: None, ("-q",)),
+        (lambda root, tree: None, ("-u",)),
+        (lambda root, tree: None, ("-r",)),
+    ],
+    ids=str,
+)
+def test_small_trees_are_indexed_as_kmod_does(
+    make: Callable[[Path, Path], object], options: tuple[str, ...], kmod: Kmod, tmp_path: Path
+) -> None:
+    words = [word.format(root=tmp_path / "root") for word in options]
+    ours, theirs = both(tmp_path, kmod, make, *words)
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("root", ["root", "root/", "./root", "{cwd}/root/"])
+def test_paths_in_messages_begin_as_kmod_writes_them(
+    root: str, kmod: Kmod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "root/lib/modules/1.0").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    words = ["-n", "-b", root.format(cwd=tmp_path), "1.0"]
+    ours, theirs = kobox("depmod", *words), kmod("depmod", *words)
+    assert ours == theirs
+    assert "modules.order at" in ours.errors
+
+
+def test_aliases_that_are_not_ascii_are_written_where_an_index_can_hold_them(tmp_path: Path) -> None:
+    """kmod 34.2 ends at the first one, with half of the indexes written."""
+    tree = Tree(tmp_path, "6.1.0")
+    tree.path.mkdir(parents=True)
+    info = ["alias=dmi:Größe*", "alias=pci:é", "alias=pci:ö", "alias=usb:x"]
+    (tree.path / "a.ko").write_bytes(make_module(info=info))
+    answer = kobox("depmod", "-b", tree.root, tree.release)
+    assert answer.status == 0
+    assert [line for line in answer.errors.splitlines() if "ASCII" in line] == [
+        f"depmod: WARNING: modules.alias.bin: left out 'pci:{letter}': an index holds plain ASCII only"
+        for letter in "éö"
+    ]
+    assert (tree.path / "modules.alias").read_text().count("\nalias ") == 4
+    where = ("-d", tree.root, "-S", tree.release, "-R")
+    assert kobox("modprobe", *where, "dmi:Größe 7").output == kobox("modprobe", *where, "usb:x").output == "a\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes the rights of root away")
+def test_a_directory_that_cannot_be_listed_is_an_error(cloud_package: Path, tmp_path: Path) -> None:
+    tree = link_tree(
+        cloud_package, tmp_path, only=lambda path: path.endswith(("/veth.ko", "/loop.ko")) or "/" not in path
+    )
+    closed = next(tree.path.rglob("veth.ko")).parent
+    closed.chmod(0)
+    code = "import sys; from kobox.cli.main import run; sys.exit(run('depmod', sys.argv[1:], prog='depmod'))"
+    drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
+    command = [*drop, sys.executable, "-c", code, "-b", str(tree.root), tree.release]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    finally:
+        closed.chmod(0o755)
+    assert done.returncode == 1
+    assert f"could not open directory {closed}: Permission denied" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tree.path / "modules.dep").read_text().count(".ko:") == 1
+
+
 def test_every_cycle_is_told(tmp_path: Path) -> None:
     """Of two cycles kmod 34.2 tells the first, then takes all memory that it can get."""
     modules = {"a": (["fa"], ["fb", "fx"]), "b": (["fb"], ["fa"]), "x": (["fx"], ["fy"]), "y": (["fy"], ["fx"])}
@@ -346,8 +461,40 @@ class TestQuick:
         self.check(tree, 1)
         assert "alias rtnl-link-moth veth" in (tree.path / "modules.alias").read_text()
 
+    def test_nothing_is_made_when_nothing_changed(self, tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Neither modules are read nor indexes made; whatever is missing or was changed is made again."""
+        place = TreeLocation(tree.release, str(tree.root))
+        before = run(place, quick=True)
+        made: list[str] = []
+        monkeypatch.setattr("kobox.kmod.depmod.depmod", lambda *arguments: made.append("made") or depmod(*arguments))
+        assert run(place, quick=True) == before
+        assert not made
+        changes: list[Callable[[Path], object]] = [
+            lambda path: (path / "modules.dep").unlink(),
+            lambda path: (path / "modules.alias.bin").write_bytes(b""),
+            lambda path: os.utime(path / "kernel/veth.ko"),
+            lambda path: (path / "kernel/dummy.ko").unlink(),
+            lambda path: (path / "modules.order").unlink(),
+        ]
+        for number, change in enumerate(changes, 1):
+            change(tree.path)
+            run(place, quick=True)
+            assert len(made) == number
+            assert run(place).files == {name: (tree.path / name).read_bytes() for name in FILES}
+            run(place, quick=True)  # the full run has written them anew
+            made[number:] = []
+
+    def test_a_run_with_warnings_is_made_again(self, tree: Tree) -> None:
+        (tree.path / "kernel/bad.ko").write_text("no module")
+        words = ("-A", "-b", tree.root, tree.release)
+        first, second = kobox("depmod", *words), kobox("depmod", *words)
+        assert first == second
+        assert first.status == 1
+
     def test_a_damaged_cache_is_no_cache(self, tree: Tree, tmp_path: Path) -> None:
-        (file,) = (tmp_path / "cache").iterdir()
+        (file,) = (tmp_path / "cache").glob("*.facts")
+        for last in (tmp_path / "cache").glob("*.last"):
+            last.unlink()
         data = bytearray(file.read_bytes())
         data[len(data) // 2] ^= 1
         file.write_bytes(data)

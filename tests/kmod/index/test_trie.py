@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kobox.kmod.config.pattern import matches
 from kobox.kmod.index.native_core import superfasthash as native_superfasthash
-from kobox.kmod.index.trie import Index, IndexFormatError, Value, build, encode_value
+from kobox.kmod.index.trie import Index, IndexFormatError, Value, build, build_partly, encode_value
 from tests.kmod_fixtures import Tree
 
 KEYS = st.text(st.sampled_from("ab_:*?v0"), max_size=12)
@@ -93,6 +93,42 @@ def test_what_is_no_index_is_refused(content: bytes, tmp_path: Path) -> None:
 def test_a_key_that_is_not_ascii_is_refused() -> None:
     with pytest.raises(ValueError, match="ASCII"):
         build([("ä".encode(), encode_value(b"x", 0))])
+
+
+@pytest.mark.parametrize(
+    ("keys", "left_out"),
+    [
+        (["aä"], []),  # one node with the prefix "ä" below the child "a"
+        (["ä"], ["ä"]),  # the root has no prefix: its child would be the number 0xc3
+        (["abä", "abc"], ["abä"]),
+        (["abä", "ab"], ["abä"]),
+        (["abä", "abäc"], []),
+        (["abä", "abö"], ["abä", "abö"]),  # both begin with 0xc3, and part at the byte behind it
+        (["axä", "ay", "aö", "b"], ["aö"]),
+        (["aä"] * 3, []),
+    ],
+)
+def test_keys_that_are_not_ascii_are_held_inside_prefixes_only(keys: list[str], left_out: list[str]) -> None:
+    content, reported = build_partly((key.encode(), encode_value(key.encode(), 0)) for key in keys)
+    assert reported == left_out
+    assert {key for key, _ in Index(content).items()} == set(keys) - set(left_out)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.text("abäö€", max_size=6), max_size=12))
+def test_what_is_held_is_found_and_has_no_child_that_libkmod_refuses(keys: list[str]) -> None:
+    content, left_out = build_partly((key.encode(), encode_value(b"x", 0)) for key in keys)
+    index = Index(content)
+    held = set(keys) - set(left_out)
+    assert all(key.isascii() for key in held & set(left_out))
+    assert {key for key in keys if key.isascii()} <= held
+    assert {key for key, _ in index.items()} == held
+    todo = [index._root]
+    while todo:
+        _, (first, last, at), _ = index._node(todo.pop())
+        assert last < 128
+        todo += [index._child((first, last, at), n) for n in range(first, last + 1 if at else 0)]
+        todo = [reference for reference in todo if reference]
 
 
 @given(st.binary(max_size=40))
