@@ -60,3 +60,7 @@ class Code(Protocol):
     def call_at(self, code: bytes, offset: int, relocation: int, addend: int, symbol: str) -> CallInstruction | None:
         """The call of a function outside the module that a relocation of a section belongs to: its offset, type and
         addend, and the symbol that it names. None when it belongs to no call."""
+
+    def pointer_operand(self, code: bytes) -> tuple[str, int] | None:
+        """(register, displacement) of the memory operand of the instruction that these bytes start with; None when it
+        has none, or one with an index or without a register."""

@@ -11,10 +11,9 @@ import importlib.util
 from functools import cache
 from pathlib import Path
 
+from kobox.arch.native import ABI, CORE
 from kobox.errors import KoboxError
 from kobox.native_library import load_library
-
-ABI = 4
 
 
 class Event(enum.IntEnum):
@@ -102,7 +101,6 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_watch_count": (_U64, (_P,)),
     "kobox_watch_stop_at": (None, (_P, _U64)),
     "kobox_watch_look": (None, (_P, _U64, _U64, _U64, _I, _I)),
-    "kobox_decode": (_I, (ctypes.c_char_p, ctypes.c_uint, _P, ctypes.c_size_t)),
     "kobox_watch_inside": (None, (_P, _I)),
     "kobox_watch_referenced": (None, (_P, _P, _P, ctypes.c_size_t, _P, _P, _P, ctypes.c_size_t)),
     "kobox_state_size": (_U64, (_P,)),
@@ -122,7 +120,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
 @cache
 def core() -> ctypes.CDLL:
     """The native core, loaded once. Raises `KoboxError` when it was not built or is of another version."""
-    return load_library(str(Path(__file__).parent / "native" / "core.so"), ABI, _SIGNATURES)
+    return load_library(str(CORE), ABI, _SIGNATURES)
 
 
 def preload() -> None:

@@ -47,3 +47,13 @@ class X86Code:
             if at and code[at - 1] == _CS and register[1:].isdigit():
                 at, length = at - 1, length + 1
         return CallInstruction(at, length, symbol, opcode == _JUMP, register)
+
+    def pointer_operand(self, code: bytes) -> tuple[str, int] | None:
+        """(register, displacement) of a memory operand with a base and no index."""
+        instruction = decode.decode(code, 0)
+        if instruction is None:
+            return None
+        access = decode.memory_access(code[: instruction.length])
+        if access.operation is not decode.Operation.MEMORY or not access.base or access.index_by:
+            return None
+        return access.base, access.displacement

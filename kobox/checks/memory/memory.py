@@ -30,7 +30,7 @@ from kobox.checks.report.finding import Finding, Resource, Severity
 from kobox.checks.report.quantities import beside, quantity
 from kobox.checks.runner.session import Check, Examination, Stage, Trace
 from kobox.errors import KoboxError
-from kobox.machine.watch import CONSTANT, FREED_BYTE, OBJECT, Mark, Operation, Part, WatchReport, What, decode
+from kobox.machine.watch import CONSTANT, FREED_BYTE, OBJECT, Mark, Part, WatchReport, What
 
 _WORD = (1 << 64) - 1
 _WORD_BYTES = 8
@@ -384,10 +384,10 @@ class MemoryCheck(Check):
     def _base_of(self, report: WatchReport) -> int:
         """The pointer that an access starts from: its member lies at its address."""
         with suppress(ValueError):
-            insn = decode(self._box.machine.read(report.pc, 15))
-            if insn.operation is Operation.MEMORY and insn.base and not insn.index_by:
-                base = self._box.machine.register(insn.base)
-                if base + insn.displacement & _WORD == report.address:
+            operand = self._box.arch.code.pointer_operand(self._box.machine.read(report.pc, 15))
+            if operand is not None:
+                base = self._box.machine.register(operand[0])
+                if base + operand[1] & _WORD == report.address:
                     return base
         return report.address
 

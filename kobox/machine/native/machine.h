@@ -53,7 +53,7 @@
 #include "unicorn_api.h"
 
 #define EXPORT __attribute__((visibility("default")))
-#define ABI 4
+#define ABI 5
 #define PAGE 4096ull
 #define CONSOLE_SIZE (1u << 20)
 #define DEVICES 0xFEA00000ull /* registers of devices that Python models: a page each (kobox/machine/devices.py) */

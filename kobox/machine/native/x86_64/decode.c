@@ -1,5 +1,6 @@
 /* The decoder: opcodes of compiled kernel code (Intel SDM volume 2, appendix A "Opcode map"). */
 #include "decode.h"
+#include "encoding.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -242,76 +243,69 @@ static void follow_pointers(struct insn *i, const uint8_t *at, uint8_t map, uint
     }
 }
 
+/* Instructions of one byte's map that are no access by ModRM: calls and jumps, strings, the frame's room. `at` is what
+ * follows the opcode. Returns whether it is one. */
+static bool decode_special(struct insn *i, const struct encoding *e, const uint8_t *at)
+{
+    uint8_t op = e->opcode, wide = e->rex & 8 ? 8 : e->prefixes & PREFIX_66 ? 2 : 4;
+    if (op == 0xE8 || op == 0xE9) {
+        i->op = op == 0xE8 ? OP_CALL : OP_JUMP;
+        i->kills = op == 0xE8 ? CALLER_SAVED : 0;
+        i->disp = signed_at(at, 4);
+        return true;
+    }
+    if ((op & 0xFE) == 0xA4 || (op & 0xFE) == 0xA6 || (op >= 0xAA && op <= 0xAF) || (op >= 0x6C && op <= 0x6F)) {
+        i->op = OP_STRING;
+        i->size = !(op & 1) ? 1 : op < 0x70 && wide == 8 ? 4 : wide;
+        i->flags |= e->prefixes & (PREFIX_F3 | PREFIX_F2) ? INSN_REP : 0;
+        i->extra = op & 0xFE;
+        i->kills = op == 0xAC || op == 0xAD ? 1 : 0;
+        return true;
+    }
+    if ((op == 0x83 || op == 0x81) && e->rex == 0x48 && (at[0] == 0xEC || at[0] == 0xC4)) {
+        i->op = at[0] == 0xEC ? OP_ENTER : OP_LEAVE;
+        i->disp = signed_at(at + 1, op == 0x83 ? 1 : 4);
+        return true;
+    }
+    return false;
+}
+
 struct insn decode_instruction(const uint8_t *code, uint8_t length)
 {
     struct insn i = {.op = OP_PLAIN, .length = length, .base = NO_REG, .index = NO_REG, .scale = 1, .source = NO_REG};
-    bool p66 = false, p67 = false, repz = false, repnz = false;
-    uint8_t rex = 0, op, n = 0;
-    for (;; n++) {
-        uint8_t b = code[n];
-        p66 |= b == 0x66, p67 |= b == 0x67, repz |= b == 0xF3, repnz |= b == 0xF2;
-        if (b == 0x65)
-            i.flags |= INSN_GS;
-        if (n >= 14 || !(b == 0x66 || b == 0x67 || b == 0xF2 || b == 0xF3 || b == 0xF0 || b == 0x2E || b == 0x36 ||
-                         b == 0x3E || b == 0x26 || b == 0x64 || b == 0x65))
-            break;
-        if (b == 0x64)
-            p67 = true; /* FS: no place of the kernel's on this machine */
-    }
-    if ((code[n] & 0xF0) == 0x40)
-        rex = code[n++];
-    uint8_t wide = rex & 8 ? 8 : p66 ? 2 : 4, size = 0, access = 0;
-    op = code[n++];
-    if (op == 0xC4 || op == 0xC5 || op == 0x62 || p67) {
+    struct encoding e = instruction_encoding(code, DECODE_BYTES);
+    bool p66 = e.prefixes & PREFIX_66, repz = e.prefixes & PREFIX_F3, repnz = e.prefixes & PREFIX_F2;
+    uint8_t op = e.opcode, rex = e.rex, wide = rex & 8 ? 8 : p66 ? 2 : 4, size = 0, access = 0;
+    uint8_t n = e.modrm_at ? e.modrm_at : e.immediate_at;
+    i.flags = e.prefixes & PREFIX_GS ? INSN_GS : 0;
+    if (!e.length || e.vector || e.prefixes & (PREFIX_67 | PREFIX_FS)) { /* FS: no place of the kernel's on this machine */
         i.kills = 0xFFFF; /* which, is not looked at */
         return i;
     }
-    if (op == 0xE8 || op == 0xE9) {
-        i.op = op == 0xE8 ? OP_CALL : OP_JUMP;
-        i.kills = op == 0xE8 ? CALLER_SAVED : 0;
-        i.disp = signed_at(code + n, 4);
+    if (e.map == MAP_1 && decode_special(&i, &e, code + n))
         return i;
-    }
-    if ((op & 0xFE) == 0xA4 || (op & 0xFE) == 0xA6 || (op >= 0xAA && op <= 0xAF) || (op >= 0x6C && op <= 0x6F)) {
-        i.op = OP_STRING;
-        i.size = !(op & 1) ? 1 : op < 0x70 && wide == 8 ? 4 : wide;
-        i.flags |= repz || repnz ? INSN_REP : 0;
-        i.extra = op & 0xFE;
-        i.kills = op == 0xAC || op == 0xAD ? 1 : 0;
-        return i;
-    }
-    if ((op == 0x83 || op == 0x81) && rex == 0x48 && (code[n] == 0xEC || code[n] == 0xC4)) {
-        i.op = code[n] == 0xEC ? OP_ENTER : OP_LEAVE;
-        i.disp = signed_at(code + n + 1, op == 0x83 ? 1 : 4);
-        return i;
-    }
-    uint8_t map = 0;
-    if (op == 0x0F) {
-        op = code[n++];
-        map = 1;
-        if (op == 0x38) {
-            map = 2;
-            op = code[n++];
-            access = op == 0xF1 && !repnz ? INSN_WRITE : op == 0xF0 && !repnz ? INSN_READ : INSN_READ;
-            size = op == 0xF0 && repnz ? 1 : op >= 0xF0 ? wide : 16;
-            if ((op >= 0x20 && op <= 0x25) || (op >= 0x30 && op <= 0x35)) /* pmovsx, pmovzx: a part of the register */
-                size = (op & 15) == 1 || (op & 15) == 4 ? 4 : (op & 15) == 2 ? 2 : 8;
-        } else if (op == 0x3A) {
-            map = 3;
-            op = code[n++];
-            access = op >= 0x14 && op <= 0x17 ? 0 : INSN_READ;
-            size = op == 0x20 ? 1 : op == 0x21 ? 4 : op == 0x22 ? wide : op == 0x0A ? 4 : op == 0x0B ? 8 : 16;
-        } else {
-            access = access_of_two_byte(op, code[n] >> 3 & 7, p66, repz, repnz, wide, &size);
-            if (op == 0xA3 || op == 0xAB || op == 0xB3 || op == 0xBB) {
-                i.op = OP_BIT;
-                i.extra = (code[n] >> 3 & 7) | (rex & 4) << 1;
-            }
+    switch (e.map) {
+    case MAP_1:
+        access = access_of_one_byte(op, e.reg, wide, &size);
+        break;
+    case MAP_0F:
+        access = access_of_two_byte(op, e.reg, p66, repz, repnz, wide, &size);
+        if (op == 0xA3 || op == 0xAB || op == 0xB3 || op == 0xBB) {
+            i.op = OP_BIT;
+            i.extra = e.reg | (rex & 4) << 1;
         }
-    } else {
-        access = access_of_one_byte(op, code[n] >> 3 & 7, wide, &size);
+        break;
+    case MAP_0F38:
+        access = op == 0xF1 && !repnz ? INSN_WRITE : INSN_READ;
+        size = op == 0xF0 && repnz ? 1 : op >= 0xF0 ? wide : 16;
+        if ((op >= 0x20 && op <= 0x25) || (op >= 0x30 && op <= 0x35)) /* pmovsx, pmovzx: a part of the register */
+            size = (op & 15) == 1 || (op & 15) == 4 ? 4 : (op & 15) == 2 ? 2 : 8;
+        break;
+    default:
+        access = op >= 0x14 && op <= 0x17 ? 0 : INSN_READ;
+        size = op == 0x20 ? 1 : op == 0x21 ? 4 : op == 0x22 ? wide : op == 0x0A ? 4 : op == 0x0B ? 8 : 16;
     }
-    follow_pointers(&i, code + n, map, op, rex, rex & 8);
+    follow_pointers(&i, code + n, e.map, op, rex, rex & 8);
     if (i.pointer == POINTER_CONSTANT)
         i.extra = (uint8_t)(n + 1);
     if (i.pointer == POINTER_MADE) {

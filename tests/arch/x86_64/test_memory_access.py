@@ -21,9 +21,9 @@ from iced_x86 import (
     Register,
 )
 
+from kobox.arch.x86_64.decode import Operation, memory_access
 from kobox.images.store import KernelImage
 from kobox.ko.modulefile import ModuleFile
-from kobox.machine.watch import Operation, decode
 
 MODULES = 40
 _NAMES = "RAX RCX RDX RBX RSP RBP RSI RDI R8 R9 R10 R11 R12 R13 R14 R15"
@@ -50,7 +50,7 @@ def instructions(kernel: KernelImage) -> Iterator[tuple[bytes, Instruction]]:
 
 
 def wanted(instruction: Instruction, information: InstructionInfoFactory) -> tuple[object, ...] | None:
-    """What of `kobox.machine.watch.Instruction` the other disassembler says of the memory operand, if there is one."""
+    """What of `MemoryAccess` the other disassembler says of the memory operand, if there is one."""
     operands = [n for n in range(instruction.op_count) if instruction.op_kind(n) == OpKind.MEMORY]
     if not operands or instruction.mnemonic in (Mnemonic.LEA, Mnemonic.NOP):
         return None
@@ -78,7 +78,7 @@ def test_each_instruction_of_real_modules_is_understood(which: str, request: pyt
     wrong: dict[str, str] = {}
     seen: Counter[str] = Counter()
     for code, instruction in instructions(request.getfixturevalue(which)):
-        ours = decode(code)
+        ours = memory_access(code)
         seen["all"] += 1
         if instruction.is_string_instruction or ours.operation is Operation.STRING:
             right = instruction.is_string_instruction and ours.operation is Operation.STRING
@@ -104,15 +104,15 @@ def test_each_instruction_of_real_modules_is_understood(which: str, request: pyt
     [("660f38350407", "pmovzxdq (%rdi,%rax),%xmm0", 8), ("f3666d", "rep insw", 2), ("f36c", "rep insb", 1)],
 )
 def test_what_is_rare_in_modules(code: str, text: str, size: int) -> None:
-    found = decode(bytes.fromhex(code))
+    found = memory_access(bytes.fromhex(code))
     assert found.size == size, text
     assert found.operation is (Operation.STRING if "ins" in text else Operation.MEMORY)
 
 
 def test_frames_calls_and_jumps() -> None:
-    assert decode(bytes.fromhex("4883ec28"))[0] is Operation.ENTER
-    assert decode(bytes.fromhex("4881ec00010000")).displacement == 256
-    assert decode(bytes.fromhex("4883c428"))[0] is Operation.LEAVE
-    assert decode(bytes.fromhex("e8fbffffff")).displacement == -5
-    assert decode(bytes.fromhex("e910000000"))[0] is Operation.JUMP
-    assert decode(bytes.fromhex("488d0425"))[0] is Operation.PLAIN
+    assert memory_access(bytes.fromhex("4883ec28"))[0] is Operation.ENTER
+    assert memory_access(bytes.fromhex("4881ec00010000")).displacement == 256
+    assert memory_access(bytes.fromhex("4883c428"))[0] is Operation.LEAVE
+    assert memory_access(bytes.fromhex("e8fbffffff")).displacement == -5
+    assert memory_access(bytes.fromhex("e910000000"))[0] is Operation.JUMP
+    assert memory_access(bytes.fromhex("488d0425"))[0] is Operation.PLAIN
