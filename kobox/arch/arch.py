@@ -17,6 +17,7 @@ from kobox.arch.abi import GuestAbi
 from kobox.arch.boot import BootDetails
 from kobox.arch.code import Code
 from kobox.arch.init_program import InitProgram
+from kobox.arch.oops import OopsWords
 from kobox.arch.registers import CallingConvention
 from kobox.arch.relocations import Relocations
 from kobox.arch.syscalls import SyscallTable
@@ -72,6 +73,10 @@ class AddressSpace:
         return sp & -self.thread_size
 
 
+Variable = Callable[[str], int]
+"""Reads a variable of the kernel, of 64 bits, by its name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Arch:
     """One architecture of Linux."""
@@ -99,5 +104,10 @@ class Arch:
     relocations: Relocations
     init: InitProgram
     boot: BootDetails
+    oops: OopsWords
     unwinder: Callable[[KernelView], Unwinder]
     """Makes what walks the stacks of a kernel of this architecture."""
+
+    direct_map: Callable[[Variable], int]
+    """The address of RAM's first byte, where the kernel has all RAM in one piece. Raises what reading a variable
+    does."""

@@ -20,3 +20,18 @@ def architecture(name: str) -> Arch:
 
 # What no program of a fuzzer's may crash a kernel with, whatever its architecture.
 HOSTILE_ADDRESSES = tuple(sorted({address for arch in ARCHITECTURES for address in arch.addresses.hostile}))
+
+# How reports of crashes start, whichever architecture they are of.
+OOPS_STARTS = tuple(dict.fromkeys(start for arch in ARCHITECTURES for start in arch.oops.starts))
+EXCEPTION_STARTS = tuple(dict.fromkeys(start for arch in ARCHITECTURES for start in arch.oops.exceptions))
+TRACE_STARTS = tuple(dict.fromkeys(arch.oops.trace for arch in ARCHITECTURES))
+
+
+def oops_place(line: str) -> str:
+    """What a line of a crash report says after the words for "the CPU was here, in the kernel"; "" for other lines."""
+    return next((line.partition(arch.oops.pc)[2] for arch in ARCHITECTURES if arch.oops.pc in line), "")
+
+
+def shows_registers(line: str) -> bool:
+    """Whether a line of a crash report shows registers."""
+    return any(word in line for arch in ARCHITECTURES for word in arch.oops.registers)

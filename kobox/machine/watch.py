@@ -70,7 +70,7 @@ class Part(NamedTuple):
     """One stretch of memory that a function touches.
 
     `access` is READ, WRITE, TO_USER (read, and shown to user space), OBJECT (what is there must not be gone) or VALUE
-    (no memory: so many bytes of %rax are shown to user space), with MAY_BE_USER where it may be an address of user
+    (no memory: so many bytes of the result are shown to user), with MAY_BE_USER where it may be an address of user
     space too; `pointer` the argument (0 to 5) that points to it; `length` the number of an argument, CONSTANT, STRING
     (up to its NUL), or BOUNDED_STRING + the argument that bounds it; FOUND + it and FOUND_IN_STRING end where the byte
     is that the second argument names, COMPARED + it and COMPARED_STRINGS where the first two arguments differ; `factor`

@@ -7,6 +7,7 @@ from kobox.arch.boot import BootDetails
 from kobox.arch.x86_64.abi import ABI
 from kobox.arch.x86_64.code import X86Code
 from kobox.arch.x86_64.init_program import INIT
+from kobox.arch.x86_64.oops import OOPS
 from kobox.arch.x86_64.registers import SystemV
 from kobox.arch.x86_64.relocations import RELOCATIONS
 from kobox.arch.x86_64.syscalls import SYSCALLS
@@ -45,5 +46,7 @@ X86_64 = Arch(
     relocations=RELOCATIONS,
     init=INIT,
     boot=_BOOT,
+    oops=OOPS,
+    direct_map=lambda variable: variable("page_offset_base"),  # arch/x86/mm/kaslr.c
     unwinder=OrcUnwinder,
 )

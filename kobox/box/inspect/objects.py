@@ -110,16 +110,18 @@ class Objects:
         return int.from_bytes(self._machine.read(address, size), "little")
 
     def _direct_map(self) -> int:
-        """`page_offset_base` (arch/x86/mm/kaslr.c), if RAM is really there."""
+        """Where the architecture says that all RAM is in one piece, if it really is there."""
         try:
-            variable = self._layout.address("page_offset_base")
-            base = int.from_bytes(self._machine.read(variable, 8), "little")
+            base = self._machine.arch.direct_map(self._variable)
             last = self._machine.ram_size - 4096
             if self._machine.translate(base) == 0 and self._machine.translate(base + last) == last:
                 return base
         except (KoboxError, ValueError):
             pass
         return 1 << 64  # no address is behind that
+
+    def _variable(self, name: str) -> int:
+        return int.from_bytes(self._machine.read(self._layout.address(name), 8), "little")
 
     # -- lists and trees ---------------------------------------------------------------------------------------
 

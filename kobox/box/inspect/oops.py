@@ -1,7 +1,7 @@
 """Reports: what the kernel itself says went wrong, read from its log.
 
 A report starts with a line of `_STARTS` and goes on to its end marker, or as long as the following lines are of the
-same moment. (Sources: lib/bug.c, arch/x86/kernel/dumpstack.c, mm/slub.c, lib/list_debug.c, kernel/panic.c.)
+same moment. (Sources: lib/bug.c, arch/*/kernel/traps.c, mm/slub.c, lib/list_debug.c, kernel/panic.c.)
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from kobox.arch.registry import EXCEPTION_STARTS, OOPS_STARTS, oops_place
 from kobox.box.inspect.printk import LogRecord
 
 _CUT = "------------[ cut here ]------------"
@@ -17,7 +18,7 @@ _STARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     # kind, severity, how the line starts
     ("panic", "error", ("Kernel panic - not syncing",)),
     ("kernel-warning", "warning", ("WARNING: ",)),
-    ("oops", "error", ("BUG: unable to handle", "BUG: kernel NULL pointer", "BUG: TASK stack guard", "BUG: IRQ stack")),
+    ("oops", "error", OOPS_STARTS),
     ("oops", "error", ("BUG: stack guard page", "Oops: ", "Oops - ")),
     ("atomic-sleep", "error", ("BUG: sleeping function called", "BUG: scheduling while atomic")),
     ("kernel-bug", "error", ("kernel BUG at ", "BUG: ", "BUG ")),
@@ -29,7 +30,7 @@ _STARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ),
 )
 # Exceptions that no handler wanted; the number of the oops follows.
-_EXCEPTIONS = ("general protection fault", "divide error", "stack segment", "invalid opcode", "double fault", "int3: ")
+_EXCEPTIONS = EXCEPTION_STARTS
 _ENDS = ("---[ end trace", "---[ end Kernel panic")
 
 
@@ -74,13 +75,12 @@ def place_in(lines: Sequence[str]) -> str:
     """Where the CPU was when the kernel made the last report in these lines: "function+0x12/0x40 [module]"; "" if it
     does not say.
 
-    A plain panic() prints no RIP: then the first module function of its call trace.
+    A plain panic() prints no registers: then the first module function of its call trace.
     """
     start = next((n for n, line in enumerate(lines) if line.startswith("Kernel panic - not syncing")), None)
     if start is not None and "Fatal exception" not in lines[start]:
         return next((place for line in lines[start:] if (place := _place(line)).endswith("]")), "")
-    at_rip = (line.partition("RIP: 0010:")[2] for line in reversed(lines) if "RIP: 0010:" in line)
-    return next((_place(rest) or rest for rest in at_rip), "")
+    return next((_place(rest) or rest for rest in map(oops_place, reversed(lines)) if rest), "")
 
 
 def _classify(text: str) -> tuple[str, str] | None:

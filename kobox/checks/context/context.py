@@ -107,7 +107,7 @@ class ContextCheck(Check):
             examination.leave_out(f"context: {error.message}")
             return
         if not examination.box.inspect.unwinder.reliable:
-            examination.leave_out("call chains are guessed: this kernel has no ORC tables")
+            examination.leave_out("call chains are guessed: this kernel has no tables for unwinding")
         if not self._cpu.counts_rcu:
             examination.leave_out("RCU read-side sections: this kernel does not count them (CONFIG_PREEMPT_RCU)")
         self._can_look = True

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from kobox.arch.abi import GENERIC_TERMINAL
 from kobox.checks.fuzz.program import ExerciseStep, Material, Program, step
 
 if TYPE_CHECKING:
@@ -124,7 +125,13 @@ def systematic_programs(target: Target, material: Material) -> Iterator[Program]
                 for offset in (0, 4096, 1 << 40)
             ),
         )
-        for request in (*material.requests, *material.numbers, *range(8), 0x5401, 0x541B):
+        for request in (
+            *material.requests,
+            *material.numbers,
+            *range(8),
+            GENERIC_TERMINAL.tcgets,
+            GENERIC_TERMINAL.fionread,
+        ):
             yield (
                 opened,
                 *(step("ioctl", request, address) for address in material.hostile),

@@ -23,7 +23,7 @@ from kobox.machine.watch import (
 )
 
 _COPY = (Part(READ, 1, 2), Part(WRITE, 0, 2))
-_USER_COPY_3 = (Part(TO_USER | MAY_BE_USER, 1, 3), Part(WRITE | MAY_BE_USER, 0, 3))  # the length is in %rcx
+_USER_COPY_3 = (Part(TO_USER | MAY_BE_USER, 1, 3), Part(WRITE | MAY_BE_USER, 0, 3))  # the length is the fourth argument
 
 INTERCEPTORS: tuple[tuple[str, tuple[Part, ...], bool], ...] = (
     ("memcpy __memcpy memmove __memmove", _COPY, True),

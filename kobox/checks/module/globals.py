@@ -1,7 +1,7 @@
 """A module's own variables: where they end, by its symbol table and by the relocations of its code.
 
 Two things tell an access that is not meant. Between variables of a section lies padding, which nobody may touch. And an
-instruction with an index, `mov table(,%rax,4), %ecx`, names in its relocation the variable that it indexes: what it
+instruction with an index, `table[n]`, names in its relocation the variable that it indexes: what it
 touches must lie in that one, also when another follows at once.
 """
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from kobox.arch.registry import TRACE_STARTS, oops_place, shows_registers
 from kobox.box.inspect.printk import LogRecord
 
 
@@ -131,15 +132,15 @@ def frame_of(text: str) -> Frame | None:
 
 
 def chain_of(lines: Sequence[str]) -> Chain:
-    """The calls that a report of the kernel's tells of: its RIP, then its call trace, without what it guesses
+    """The calls that a report of the kernel's tells of: where the CPU was, then its call trace, without what it guesses
     ("? ")."""
-    frames = [frame for line in lines if "RIP: 0010:" in line and (frame := frame_of(line))][:1]
+    frames = [frame for line in lines if oops_place(line) and (frame := frame_of(line))][:1]
     in_trace = False
     for line in lines:
-        if line.startswith("Call Trace:"):
+        if line.startswith(TRACE_STARTS):
             in_trace = True
         elif in_trace and not line.startswith((" ", "<")):
             break
-        elif in_trace and "? " not in line and "RIP: 00" not in line and (frame := frame_of(line)):
+        elif in_trace and "? " not in line and not shows_registers(line) and (frame := frame_of(line)):
             frames.append(frame)
     return tuple(frames)

@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kobox.arch.registry import ARCHITECTURES
 from kobox.checks.coverage.coverage import Coverage
 from kobox.checks.faults.fault_injection import Faults, fault_id
 from kobox.checks.fuzz.program import Program
@@ -94,8 +95,11 @@ class _Checking:
         self.progress = progress
         self.begin = time.monotonic()
         file = ModuleFile(plan.module)
-        if file.elf.architecture != "x86_64":
-            raise KoboxError(f"{plan.module}: a module for {file.elf.architecture}; boxes run those for x86_64")
+        known = [arch.name for arch in ARCHITECTURES]
+        if file.elf.architecture not in known:
+            raise KoboxError(
+                f"{plan.module}: a module for {file.elf.architecture}; boxes run those for {', '.join(known)}"
+            )
         self.report = CheckReport(plan, file.name, coverage=Coverage(file))
         self.keys: set[Any] = set()
         self.queued: set[Faults] = set()
