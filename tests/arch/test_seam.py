@@ -28,7 +28,7 @@ RULES = {
     "a test for the kernel's half": r"(?:address|pointer|pc|sp|frame)\w* ?>> ?(?:63|47)",
     "x86-64's part of the package": r"kobox\.arch\.x86_64",
 }
-# registry.py lists the architectures; explain reads logs of any machine's kernel, of more architectures than boxes have.
+# registry.py lists the architectures; explain reads logs of kernels for more architectures than boxes have.
 KNOWS_ALL = (
     ("arch/registry.py", {"x86-64's part of the package"}),
     ("explain/crash_report.py", {"a register"}),
