@@ -22,11 +22,12 @@ from dataclasses import dataclass
 from kobox.explain.log_lines import LogLine
 
 _LONGEST = 120  # lines of a report that are looked at
+_HEAD = 4  # lines of its own that can stand above its "cut here"
 _END = re.compile(r"---\[ end (?:trace|Kernel panic)|^={20,}$|^------------\[ cut here \]")
 CUT_HERE = "------------[ cut here ]------------"
 _FRAME = re.compile(r"(?P<function>[\w.$]+)\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[(?P<module>[\w-]+)[^\]]*\])?")
 # epc : 80123456 hello_init+0x10/0x40 [hello], and powerpc's older PC is at hello_init [hello]
-_SHORT_FRAME = re.compile(r"(?P<function>[A-Za-z_][\w.$]*)(?:\+0x[0-9a-f]+)? \[(?P<module>[\w-]+)\]")
+_SHORT_FRAME = re.compile(r"(?P<function>[A-Za-z_][\w.$]*)(?:\+0x[0-9a-f]+)? \[(?P<module>(?=[\w-]*[A-Za-z])[\w-]+)\]")
 _COUNTER = re.compile(r"^(?:RIP|EIP|pc|PC|epc|NIP|Krnl PSW|IAOQ|ip|ERA|PC is at|IP:?)\b")
 _LINKED = re.compile(r"^Modules linked in: ?(?P<modules>.*)")
 _FOREIGN = re.compile(r"(?P<module>[\w-]+)\([A-Z]*[OEP][A-Z]*[+-]?\)")
@@ -107,7 +108,7 @@ def read_report(lines: Sequence[LogLine], start: int) -> CrashReport:
     end = min(len(lines), start + _LONGEST)
     for number in range(start, end):
         plain = lines[number].plain
-        if number > start and _END.search(plain):
+        if number > start and _END.search(plain) and not (plain == CUT_HERE and number < start + _HEAD):
             end = number + 1 if "end" in plain else number
             break
         if linked := _LINKED.match(plain):

@@ -73,9 +73,13 @@ def causes_in(text: str, *, exports: Sequence[KernelExports] = ()) -> list[Cause
                 refusals.setdefault(refusal, line.text)
             continue
         _add(found, match, line, report)
+    found = _named_ones(found)
+    known = {(refusal.errno, refusal.unload) for refusal in refusals if refusal.module}
     unexplained = []
     for refusal, shown in refusals.items():
         reason = _reason_of(refusal, list(found.values()), list(refusals))
+        if reason is None and not refusal.module and (refusal.errno, refusal.unload) in known:
+            continue
         if reason is None:
             unexplained.append(cause_of(refusal.errno, module=refusal.module, unload=refusal.unload, line=shown))
         elif not reason.cause.module and len(refusals) == 1:
@@ -116,7 +120,7 @@ def _add(found: dict[tuple[str, str, str], _Found], match: Match, line: LogLine,
     cause = _cause(match, line, report)
     symbol = match.values.get("symbol", "")
     by_symbol = bool(symbol) and match.rule.rule in _BY_SYMBOL
-    detail = match.values.get("namespace", "") if by_symbol else cause.why
+    detail = match.values.get("namespace", "") if by_symbol else "" if match.rule.vague else cause.why
     key = (cause.rule, cause.module, detail)
     one = found.setdefault(key, _Found(match.rule, cause, dict(match.values)))
     if by_symbol:
@@ -126,7 +130,7 @@ def _add(found: dict[tuple[str, str, str], _Found], match: Match, line: LogLine,
 def _cause(match: Match, line: LogLine, report: CrashReport | None) -> Cause:
     values = _Values(match.values)
     values.update(_extras(match, report))
-    module = values["module"] or (report.module if report else "")
+    module = (values["module"] or (report.module if report else "")).replace("-", "_")
     return Cause(
         match.rule.rule,
         module,
@@ -180,6 +184,12 @@ def _without_echoes(found: dict[tuple[str, str, str], _Found]) -> list[_Found]:
         told = {symbol for one in reasons if one.cause.module == echo.cause.module for symbol in one.symbols}
         echo.symbols = {symbol: line for symbol, line in echo.symbols.items() if symbol not in told}
     return [one for one in found.values() if one not in echoes or one.symbols]
+
+
+def _named_ones(found: dict[tuple[str, str, str], _Found]) -> dict[tuple[str, str, str], _Found]:
+    """Without the lines that name no module, where another line of the same rule does."""
+    named = {rule for rule, module, _ in found if module}
+    return {key: one for key, one in found.items() if key[1] or key[0] not in named or one.rule.report or one.symbols}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ A text is written as the kernel's printk() has it, with a name in braces where a
     {module}: version magic '{has}' should be '{wants}'
 
     {module}   a module's name: letters, digits, - and _
+    {ko}       a module's file, with or without directories: gives the module's name
     {symbol}   a C name
     {number}   decimal digits, with a sign
     {hex}      hexadecimal digits
@@ -31,6 +32,7 @@ _PLACES = {
     "number": r"%s[-+]?\d+)",
     "hex": r"%s(?:0x)?[0-9a-fA-F]+)",
     "word": r"%s\S+)",
+    "ko": r"(?:\S*/)?%s[\w-]+)\.ko(?:\.\w+)?",
 }
 _PLACE = re.compile(r"\{(\w+)\}")
 
@@ -105,8 +107,9 @@ def _pattern(text: str) -> re.Pattern[str]:
         written += re.escape(literal)
         if not place:
             break
-        opening = "(?:" if place in seen else f"(?P<{place}>"
-        seen.add(place)
+        name = "module" if place == "ko" else place
+        opening = "(?:" if name in seen else f"(?P<{name}>"
+        seen.add(name)
         at_end = number == len(parts) - 2 and not parts[-1][0]
         written += (_PLACES.get(place) or (r"%s.+)" if at_end else r"%s.+?)")) % opening
     return re.compile(written + ("$" if text.endswith("$") else ""))

@@ -119,7 +119,7 @@ _UNLOADING = re.compile(r"\brmmod\b|remov|unload|entlad|entfern|décharg|выг�
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A refused load, or unload: the module's name, and the errno's name."""
+    """A refused load, or unload: the module's name, and the errno's name; either may be "" where it is unknown."""
 
     module: str
     errno: str
@@ -129,12 +129,12 @@ class Refusal:
 def errno_of(said: str) -> str:
     """The errno's name behind a text, of any C library, tool or language; "" for none known."""
     named = re.search(r"\((E[A-Z0-9]+)\)\W*$|^(E[A-Z]{2,})$", said.strip())
-    if named and (named[1] or named[2]) in _NAMES:
-        return named[1] or named[2]
+    if named and (name := (named[1] or named[2]).replace("EWOULDBLOCK", "EAGAIN")) in _NAMES:
+        return name
     plain = re.sub(r"^-?\d+ ", "", said.strip().lower()).rstrip(".!").translate(_APOSTROPHES).strip()
     if (found := _BY_TEXT.get(plain)) is None and "(" in plain:
         found = _BY_TEXT.get(plain.rpartition("(")[0].strip())
-    return "EAGAIN" if found == "EWOULDBLOCK" else found or ""
+    return found or ""
 
 
 def _by_text() -> dict[str, str]:
@@ -151,13 +151,22 @@ _BY_TEXT = _by_text()
 
 
 def refusal_in(line: str) -> Refusal | None:
-    """The refused load or unload that a line of a tool tells of; None when it is none, or its errno is unknown."""
+    """The refused load or unload that a line of a tool is about, or None. An unknown error text gives errno ""."""
     line = line[:LONGEST_LINE]
+    unknown: Refusal | None = None
     for patterns, unload in ((_UNLOADS, True), (_LOADS, False)):
         for pattern in patterns:
             match = pattern.search(line)
-            if match is not None and (errno := errno_of(match["said"])):
-                return Refusal(_module_of(match["file"]), errno, unload)
+            if match is not None:
+                found = Refusal(_module_of(match["file"]), errno_of(match["said"]), unload)
+                if found.errno:
+                    return found
+                unknown = unknown or (found if found.module else None)
+    return unknown or _refusal_in_other_words(line)
+
+
+def _refusal_in_other_words(line: str) -> Refusal | None:
+    """A line of a tool that nobody foresaw, which ends in a known error text."""
     if _ANY.search(line) is None or ":" not in line:
         return None
     head, _, said = line.rpartition(": ")
@@ -296,6 +305,12 @@ _POSSIBILITIES = (
         "Look into the kernel's log and the firmware's (BIOS) settings.",
     ),
     Possibility(
+        "no-modules",
+        "the kernel has no system call for it: it is built without CONFIG_MODULES, or it is not Linux itself (WSL "
+        "1, gVisor)",
+        "`uname -a`; on Windows change to WSL 2 (`wsl --set-version NAME 2`).",
+    ),
+    Possibility(
         "config-off",
         "this kernel was built without something that it needs (a CONFIG option)",
         "Look into the kernel's log and /boot/config-$(uname -r).",
@@ -363,7 +378,7 @@ _ON_LOAD = {
     "ENXIO": ("no-device",),
     "EIO": ("no-device", "virtualisation-off"),
     "EOPNOTSUPP": ("virtualisation-off", "config-off"),
-    "ENOSYS": ("config-off",),
+    "ENOSYS": ("no-modules", "config-off"),
     "ENOMEM": ("memory", "init-memory"),
     "EBUSY": ("resource-busy", "provider-not-ready"),
     "EAGAIN": ("provider-not-ready", "firmware"),
@@ -395,6 +410,11 @@ _INIT = Possibility(
     "the module's own init function returned that error",
     "The module's own lines in the kernel's log, or its source, say why; `kobox run` shows which call it came from.",
 )
+_UNKNOWN = Possibility(
+    "unknown-error",
+    "the kernel refused, and the text of the error is in a language or of a C library that is not known here",
+    "Run the command again with LC_ALL=C before it, and give its message together with the kernel's log (`dmesg`).",
+)
 _ON_UNLOAD = {
     "EAGAIN": ("in-use",),
     "EBUSY": ("no-exit", "in-use"),
@@ -407,6 +427,8 @@ _ON_UNLOAD = {
 def meanings(errno: str, *, unload: bool = False) -> tuple[Possibility, ...]:
     """What a refused load (or unload) with an errno's name can mean, the commonest first; never empty."""
     rules = (_ON_UNLOAD if unload else _ON_LOAD).get(errno, ())
+    if not errno:
+        return (_UNKNOWN,)
     known = tuple(POSSIBILITIES[rule] for rule in rules)
     if known:
         return known + ((_INIT,) if errno in _BY_INIT and not unload else ())

@@ -68,7 +68,7 @@ RULES = (
         "symvers-missing",
         (
             'Symbol version dump "Module.symvers" is missing',
-            "Symbol version dump {word} is missing",
+            "Symbol version dump {word}Module.symvers",
             "Module.symvers is missing",
             "WARNING: Module.symvers is missing",
         ),
@@ -108,7 +108,6 @@ RULES = (
         (
             "sign-file: {file}: No such file or directory",
             "sign-file: {file}: no such file",
-            "Binary /lib/modules/{word} not found, modules won't be signed",
             "SSL error:{word}:system library:{word}:No such file or directory",
             "Private key {file} not found",
             "certs/signing_key.pem: No such file or directory",
@@ -126,6 +125,14 @@ RULES = (
         "dkms's framework.conf (mok_signing_key, mok_certificate), and enrol it with mokutil.",
         "scripts/sign-file.c, dkms",
         fatal=True,
+    ),
+    LogRule(
+        "sign-key",
+        ("sign-file not found, modules won't be signed", "kmodsign not found, modules won't be signed"),
+        "the kernel's headers have no sign-file: the module is installed without signature",
+        "Without Secure Boot nothing has to be done; else sign it with `kobox sign`.",
+        "dkms",
+        fatal=False,
     ),
     LogRule(
         "import-ns-quotes",
@@ -153,13 +160,6 @@ RULES = (
         ),
         "{symbol} is EXPORT_SYMBOL_GPL: only a module with a GPL-compatible MODULE_LICENSE may use it",
         "Do without {symbol}; a newer version of the driver may.",
-        "scripts/mod/modpost.c",
-    ),
-    LogRule(
-        "modpost-namespace",
-        ("module {module} uses symbol {symbol} from namespace {namespace}, but does not import it",),
-        "{symbol} is in the symbol namespace {namespace}",
-        'Add MODULE_IMPORT_NS("{namespace}"), without the quotes before 6.13.',
         "scripts/mod/modpost.c",
     ),
     LogRule(
@@ -203,6 +203,8 @@ RULES = (
         "dkms-build",
         (
             "Error! Bad return status for module build on kernel: {release}",
+            "Build of {file} failed for: {release}",
+            "(bad exit status: {number})",
             "Bad return status for module build on kernel: {release}",
             "ERROR (dkms apport): kernel package linux-headers-{release} is not supported",
             "dkms autoinstall on {release} failed for {what}",

@@ -38,7 +38,7 @@ RULES = (
     ),
     LogRule(
         "relocation",
-        ("`{module}' likely not compiled with -mcmodel=kernel", "overflow in relocation type {number} val {hex}"),
+        ("`{module}' likely not compiled with -mcmodel=kernel",),
         "the module was compiled for user space's code model: a relocation's address does not fit into 32 bits, or the "
         "module was placed too far from the kernel",
         _FLAGS,
@@ -94,6 +94,7 @@ RULES = (
     LogRule(
         "relocation-range",
         (
+            "module {module}: overflow in relocation type {number} val {hex}",
             "{module}: section {number} reloc {number} sym '{symbol}': relocation {number} out of range",
             "{module}: section {number} reloc {number} sym '{symbol}': out of bounds relocation",
             "{module}: relocation out of range, section {number}",
@@ -137,12 +138,26 @@ RULES = (
             "{module}: invalid slot number {number} for",
             "{module}: fdesc for zero requested",
             "{module}: zero OPD requested",
+            "stub {hex} not in module {module}",
+            "fault reading magic for stub {hex} for {module}",
+            "bad magic for stub {hex} for {module}",
+            "fault reading funcdata for stub {hex} for {module}",
         ),
         "a relocation contradicts the code that it changes: compiled with other flags (Thumb and ARM mixed, "
         "another ABI) than "
         "the kernel, or damaged",
         _FLAGS,
         "arch/{arm,ia64,loongarch,parisc,powerpc}/kernel/module*.c",
+        _FORMAT,
+    ),
+    LogRule(
+        "relocation",
+        ("overflow in relocation type {number} val {hex}",),
+        "a relocation's address does not fit into 32 bits: the module was compiled for user space's code model, or "
+        "was placed too "
+        "far from the kernel",
+        _FLAGS,
+        "arch/x86/kernel/module.c",
         _FORMAT,
     ),
     LogRule(

@@ -47,6 +47,14 @@ RULES = (
         _REFUSED,
     ),
     LogRule(
+        "unsigned",
+        ("Loading of {what} is rejected",),
+        "the kernel enforces signatures (Secure Boot, or module.sig_enforce), and refuses {what}",
+        _ENROL,
+        _SIGNING,
+        _REFUSED,
+    ),
+    LogRule(
         "foreign-key",
         ("Request for unknown module key '{key}' err {number}", "Request for unknown key '{key}' err {number}"),
         "the module is signed with the key `{key}`, which this kernel does not trust: another kernel's build signed it",

@@ -29,7 +29,6 @@ RULES = (
         (
             "{module}: module is already loaded",
             "{module}: module already loaded",
-            "kobject_add failed for {module} with -EEXIST",
         ),
         "a module of that name is loaded already, or is part of the kernel",
         "Nothing has to be loaded; to replace a loaded one, unload it first.",
@@ -110,16 +109,16 @@ RULES = (
     ),
     LogRule(
         "request-loop",
-        ("request_module: runaway loop modprobe {module}", "runaway loop modprobe {module}"),
-        "loading {module} asks for {module} again: modprobe itself, or an install line of modprobe.d, needs what "
+        ("runaway loop modprobe {alias}",),
+        "loading {alias} asks for {alias} again: modprobe itself, or an install line of modprobe.d, needs what "
         "is being loaded",
-        "Build {module} in, or remove the install line or alias that leads back to it.",
+        "Build it in, or remove the install line or alias that leads back to it.",
         "kernel/module/kmod.c",
     ),
     LogRule(
         "request-limit",
         (
-            "request_module: modprobe {module} cannot be processed, kmod busy with {number} threads",
+            "request_module: modprobe {alias} cannot be processed, kmod busy with {number} threads",
             "request_module: kmod_concurrent_max",
         ),
         "too many modprobe processes at once: the earlier ones hang",
@@ -146,7 +145,6 @@ RULES = (
     LogRule(
         "livepatch-symbol",
         (
-            "{module}: symbol '{symbol}' not found in symbol table",
             "symbol '{symbol}' not found in symbol table",
             "unresolvable ambiguity for symbol '{symbol}' in object '{object}'",
             "symbol position {number} for symbol '{symbol}' in object '{object}' not found",
@@ -194,7 +192,10 @@ RULES = (
     ),
     LogRule(
         "livepatch-stuck",
-        ("The livepatch transition may never complete",),
+        (
+            "The livepatch transition may never complete",
+            "This architecture doesn't have support for the livepatch consistency model",
+        ),
         "this architecture cannot tell when a task has left a patched function: the livepatch may never be complete",
         "Use an architecture with reliable stack traces (HAVE_RELIABLE_STACKTRACE).",
         "kernel/livepatch/core.c",

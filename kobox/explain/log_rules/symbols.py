@@ -13,6 +13,13 @@ _MISSING = (
 RULES = (
     LogRule(
         "crc",
+        ("{ko} disagrees about version of symbol {symbol}",),
+        "depmod: {module} was built against another kernel's {symbol}",
+        "Build it against this kernel's headers.",
+        "depmod",
+    ),
+    LogRule(
+        "crc",
         ("{module}: disagrees about version of symbol {symbol}", "{module} disagrees about version of symbol {symbol}"),
         "the module was built against another kernel's (or another module's) {symbol}: the CRC of its prototype, "
         "with all "
@@ -53,6 +60,7 @@ RULES = (
         (
             "{module}: Unknown symbol {symbol} (err -2)",
             "{module}: Unknown symbol {symbol} (err 0)",
+            "{module}: Unknown symbol {symbol} (err {number})",
             "{module}: Unknown symbol {symbol}$",
         ),
         "nothing that is loaded exports {symbol} to this module: the module that has it is not loaded, this kernel "
@@ -60,12 +68,12 @@ RULES = (
         "not (another version or configuration), or it is EXPORT_SYMBOL_GPL and this module's licence is not the GPL",
         _MISSING,
         _MAIN,
-        ("ENOENT", "EINVAL"),
+        ("ENOENT", "EINVAL", "ENOEXEC"),
     ),
     LogRule(
         "unknown-symbol",
         (
-            "{module}.ko: unresolved symbol {symbol}",
+            "{ko}: unresolved symbol {symbol}",
             "{module}.o: unresolved symbol {symbol}",
             "unresolved symbol {symbol}",
         ),
@@ -77,16 +85,9 @@ RULES = (
     ),
     LogRule(
         "unknown-symbol",
-        ("{module}.ko needs unknown symbol {symbol}", "{module} needs unknown symbol {symbol}"),
+        ("{ko} needs unknown symbol {symbol}", "{module} needs unknown symbol {symbol}"),
         "no module of the tree exports {symbol}, nor does the kernel: depmod found {module} without what it needs",
         "Install the module that exports {symbol} beside it, and run `depmod -a`; is {module} built for this kernel?",
-        "depmod",
-    ),
-    LogRule(
-        "crc",
-        ("{module}.ko disagrees about version of symbol {symbol}",),
-        "depmod: {module} was built against another kernel's {symbol}",
-        "Build it against this kernel's headers.",
         "depmod",
     ),
     LogRule(

@@ -61,7 +61,7 @@ RULES = (
         "no module of that name is loaded",
         "`kobox lsmod` lists those that are.",
         _KMOD,
-        fatal=False,
+        vague=True,
     ),
     LogRule(
         "no-unload",
@@ -86,7 +86,6 @@ RULES = (
             "could not open directory {directory}: No such file or directory",
             "Couldn't open directory {directory}: No such file or directory",
             "missing {directory} lib/modules directory",
-            "Couldn't get information on module",
             "Cannot find /lib/modules/{release}",
             "/lib/modules/{release} is not a directory",
             "modules.dep.bin': No such file",
@@ -120,7 +119,6 @@ RULES = (
             "dracut: Failed to find module '{module}'",
             "dracut-install: ERROR: Failed to find module '{module}'",
             "dracut-install: Failed to find module '{module}'",
-            "dracut module '{module}' cannot be found or installed",
             "mkinitrd failed: No module {module} found",
             "No module {module} found for kernel {release}",
             "No module called {module} found",
@@ -142,6 +140,24 @@ RULES = (
             ),
             _CONTAINER,
         ),
+    ),
+    LogRule(
+        "load-failed",
+        (
+            "kmod: failed to insert {ko}",
+            "kmodloader: failed to insert {ko}",
+            "failed to insert {ko}",
+            "failed to mmap {ko}",
+            "failed to read full module {ko}",
+            "module could not be probed",
+            "modules could not be probed",
+        ),
+        "OpenWrt's kmodloader could not load the module: it was built for another kernel than the running one, a "
+        "module that it "
+        "needs is missing, or the file is not whole",
+        "The kernel's log (`dmesg`) says which; install the kmod-… package of exactly this firmware's kernel.",
+        "OpenWrt's ubox",
+        vague=True,
     ),
     LogRule(
         "dependency-missing",
