@@ -108,7 +108,8 @@ class Box(Kernel):
         self._mark = 0
         self.guest = GuestSide(machine, self._explain, self._begin_call)
         self.files = BoxFiles(self)
-        self.inspect = Inspector(machine, facts, place, lambda: self.read_bytes("/proc/kallsyms"))
+        self._place = place
+        self.inspect = Inspector(machine, facts, place, self._table, lambda: self.read_bytes("/proc/kallsyms"))
         self._load(about)
         self.events.slice.subscribe(self.log.collect)
         self.events.request.subscribe(self._answer)
@@ -166,7 +167,13 @@ class Box(Kernel):
     def save(self, place: Path) -> None:
         """Write this state of the box as a snapshot, for `resume`. Raises `KoboxError` when there is no room."""
         self.syscall("getpid")  # the main process has the CPU, as in the snapshot of a boot
-        snapshots.save(place, self._machine, {**self._about, **self._state()})
+        sums = self._about["tables"]
+        tables = {name: data for name in sums if (data := self._table(name)) is not None}
+        snapshots.save(place, self._machine, {**self._about, **self._state()}, tables)
+
+    def _table(self, name: str) -> bytes | None:
+        """A table of the kernel as it was when it had booted: see `Symbols.tables`."""
+        return snapshots.table(self._place, name, self._about["tables"]) if self._place else None
 
     def _state(self) -> dict[str, Any]:
         return {

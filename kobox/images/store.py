@@ -37,6 +37,7 @@ from kobox.images.kernel_image import (
     kernel_from,
     natural,
 )
+from kobox.images.ownership import check_ownership
 
 _ADVICE = "`kobox kernel add debian` fetches one."
 __all__ = ["KernelImage", "Progress", "Store", "default_root"]
@@ -186,6 +187,7 @@ class Store:
 
     def _read(self, directory: Path) -> KernelImage | None:
         """The kernel that a directory holds, or None when it holds none."""
+        check_ownership(self.root, directory.parent, directory, directory / "kernel.json")
         try:
             facts = json.loads((directory / "kernel.json").read_bytes())
             return kernel_from(facts, directory)

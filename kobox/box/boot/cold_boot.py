@@ -77,15 +77,15 @@ def first_boot(image: KernelImage, place: Path, memory: int, line: str, progress
         what = f"booting {image.release}"
         processes.wait_for_init(blocks=_BOOT_BLOCKS, progress=lambda: say(what, machine.time // 1_000_000, 0))
         say(f"booted {image.release}; writing the snapshot", 0, 0)
-        about = _settle(machine, processes)
-        snapshots.save(place, machine, about)
+        about, tables = _settle(machine, processes)
+        snapshots.save(place, machine, about, tables)
     finally:
         machine.close()
 
 
-def _settle(machine: Machine, processes: Processes) -> dict[str, Any]:
+def _settle(machine: Machine, processes: Processes) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Turn the fresh PID 1 into the box's supervisor: file systems, its rest, the main process. What a `Box`
-    must know."""
+    must know, and the tables of its kernel."""
     init = processes.by_number[0]
     machine.set_hypercall(guest.hypercall_address(machine.arch))
     processes.call(init, "mlockall", (1,))
@@ -129,15 +129,26 @@ def _settle(machine: Machine, processes: Processes) -> dict[str, Any]:
     main_call("uname", release)
     records = KernelLog(machine, VmCoreInfo(facts)).next_seq
     main_call("syslog", 8, 0, 1)  # the log is read from memory: the console need not repeat it
-    return {
+    symbols = Symbols(machine, VmCoreInfo(facts), lambda _: None, lambda: _read_file(main_call, "/proc/kallsyms"))
+    tables = symbols.tables()
+    about = {
         "facts": {name: value for name, value in facts.items() if name.startswith(("SYMBOL", "OFFSET", "SIZE"))},
-        "patcher": Symbols(machine, VmCoreInfo(facts), None, lambda: b"").find_one("__text_poke") or 0,
+        "patcher": symbols.of_kernel("__text_poke") or 0,
         "clock_start": _clock_start(machine, main_call),
         "release": c_string(release[130:195]).decode(),
         "processes": processes.save(),
         "findings": records,
         "uevents": uevents,
     }
+    return about, tables
+
+
+def _read_file(call: Callable[..., int], path: str) -> bytes:
+    fd, out, chunk = call("open", path, os.O_RDONLY, 0), bytearray(), bytearray(1 << 16)
+    while count := call("read", fd, chunk, len(chunk)):
+        out += chunk[:count]
+    call("close", fd)
+    return bytes(out)
 
 
 def _clock_start(machine: Machine, call: Callable[..., int]) -> int:

@@ -2,7 +2,9 @@
 
     KERNEL/snapshots/KEY/ram       RAM as it was, zero pages as holes; mapped copy-on-write by every box
     KERNEL/snapshots/KEY/state     CPU and devices, as `Machine.save_state` gives them
-    KERNEL/snapshots/KEY/about     JSON: sums of the two, sizes, and what the box must remember (PIDs, vmcoreinfo …)
+    KERNEL/snapshots/KEY/about     JSON: sums of all, sizes, and what the box must remember (PIDs, vmcoreinfo …)
+    KERNEL/snapshots/KEY/symbols   the kernel's symbols and types as they were when it had booted (`Symbols.tables`):
+    KERNEL/snapshots/KEY/btf       a module that changes them in memory changes them for its own box only
 
 KEY is a digest of everything that shapes a snapshot: the kernel's bytes, its command line, the memory size, the
 native core, libunicorn, this format. A snapshot is written beside its place and renamed, so there is never
@@ -19,13 +21,14 @@ import mmap
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from kobox.arch.arch import Arch
 from kobox.box.boot import init_program as guest
 from kobox.errors import KoboxError, SnapshotError
+from kobox.images.ownership import check_ownership
 from kobox.machine.native_core import core, unicorn_library
 from kobox.machine.pc import PAGE, Machine
 
@@ -59,8 +62,9 @@ def key(arch: Arch, kernel_digest: str, command_line: str, memory: int) -> str:
 
 
 def load(place: Path) -> Snapshot | None:
-    """Open a snapshot; None when there is none. Raises `SnapshotError` when it is seen to be damaged: see
-    `is_whole`."""
+    """Open a snapshot; None when there is none. Raises `SnapshotError` when it is seen to be damaged (see
+    `is_whole`), `KoboxError` when somebody else can write to it."""
+    check_ownership(place.parent, place, *(place / name for name in ("about", "state", "ram")))
     try:
         about = json.loads((place / "about").read_bytes())
         state = (place / "state").read_bytes()
@@ -91,9 +95,12 @@ def load(place: Path) -> Snapshot | None:
     return Snapshot(fd, about["memory"], state, box, is_whole)
 
 
-def save(place: Path, machine: Machine, box: dict[str, Any]) -> None:
-    """Write a snapshot of a machine, all of it or nothing. Raises `KoboxError` when there is no room, and for a machine
-    with network cards or disks, whose other ends no file holds."""
+def save(place: Path, machine: Machine, box: dict[str, Any], tables: Mapping[str, bytes]) -> None:
+    """Write a snapshot of a machine, all of it or nothing; `tables` are its kernel's own.
+
+    Raises `KoboxError` when there is no room, and for a machine with network cards or disks, whose other ends no file
+    holds.
+    """
     import shutil
 
     if machine.devices.slots:
@@ -110,6 +117,9 @@ def save(place: Path, machine: Machine, box: dict[str, Any]) -> None:
             ram_sum = _sum_of(ram.fileno(), used)
         state = machine.save_state()
         _write(made / "state", state)
+        for name, table in tables.items():
+            (made / name).write_bytes(table)
+        box = box | {"tables": {name: _sum_bytes(table) for name, table in tables.items()}}
         about = {
             "format": FORMAT,
             "memory": machine.ram_size,
@@ -129,6 +139,25 @@ def save(place: Path, machine: Machine, box: dict[str, Any]) -> None:
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise
+
+
+def table(place: Path, name: str, sums: Mapping[str, int]) -> bytes | None:
+    """A table of the kernel that a snapshot keeps; None when it has none of that name.
+
+    Raises `SnapshotError` when it is damaged; the snapshot is removed then, and made again by the next boot.
+    """
+    import shutil
+
+    if name not in sums:
+        return None
+    try:
+        data = (place / name).read_bytes()
+    except OSError:
+        data = b""
+    if _sum_bytes(data) != sums[name]:
+        shutil.rmtree(place, ignore_errors=True)
+        raise SnapshotError(f"{place / name}: damaged", hint="It is removed. Boot again: it will be made anew.")
+    return data
 
 
 @contextlib.contextmanager

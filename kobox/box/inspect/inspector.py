@@ -21,15 +21,22 @@ if TYPE_CHECKING:
 
 
 class Inspector:
-    """Looks into the kernel of one box: `box.inspect`. `place` is where caches are kept, if anywhere; `read_kallsyms`
-    reads /proc/kallsyms of a kernel whose symbol table cannot be found in memory."""
+    """Looks into the kernel of one box: `box.inspect`. `place` is where caches are kept, if anywhere; `kept` gives the
+    kernel's tables as they were when it had booted (`Symbols.tables`); `read_kallsyms` reads /proc/kallsyms of a kernel
+    whose symbol table cannot be found in memory."""
 
     def __init__(
-        self, machine: Machine, facts: VmCoreInfo, place: Path | None, read_kallsyms: Callable[[], bytes]
+        self,
+        machine: Machine,
+        facts: VmCoreInfo,
+        place: Path | None,
+        kept: Callable[[str], bytes | None],
+        read_kallsyms: Callable[[], bytes],
     ) -> None:
         self._machine = machine
         self._facts = facts
         self._place = place
+        self._kept = kept
         self._read_kallsyms = read_kallsyms
         self._symbols: Symbols | None = None
         self._layout: LayoutCache | None = None
@@ -49,8 +56,7 @@ class Inspector:
         if self._symbols is None:
             from kobox.box.inspect.symbols import Symbols
 
-            cache = self._place / "symbols" if self._place else None
-            self._symbols = Symbols(self._machine, self._facts, cache, self._read_kallsyms)
+            self._symbols = Symbols(self._machine, self._facts, self._kept, self._read_kallsyms)
         return self._symbols
 
     @property

@@ -1,19 +1,23 @@
 """Where the kernel's variables are, and the members of its structures: what was once looked up is kept in a file.
 
     {"variables": {"init_task": 18446744071603945536}, "members": {"task_struct.pid": [1312, 4, "int"], "net.x": null}}
+    sum of the line above
 
-The symbol table takes a tenth of a second to read and BTF another; the few places that a program asks for are the same
-each time, since a box's kernel is always at the same addresses.
-"""
+The sum tells a damaged file, which is made again. What is looked up comes from the snapshot's own tables, never from
+the memory of a box, in which a module may have changed them. The symbol table takes a tenth of a second to read and
+BTF another; the few places that a program asks for are the same each time, since a box's kernel is always at the same
+addresses."""
 
 from __future__ import annotations
 
 import json
-import os
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from kobox.atomic_file import write_file
 
 if TYPE_CHECKING:
     from kobox.box.inspect.symbols import Symbols
@@ -68,17 +72,16 @@ class LayoutCache:
         if not self._new or self._cache is None:
             return
         self._new = False
-        made = self._cache.with_name(f".{self._cache.name}.{os.getpid()}")
-        try:
-            made.write_text(json.dumps({"variables": self._variables, "members": self._members}))
-            made.replace(self._cache)
-        except OSError:  # what cannot be kept is looked up again
-            with suppress(OSError):
-                made.unlink(missing_ok=True)
+        content = json.dumps({"variables": self._variables, "members": self._members}).encode()
+        with suppress(OSError):  # what cannot be kept is looked up again
+            write_file(self._cache, content + b"\n" + _sum(content) + b"\n", follow=False, flush=False)
 
     def _read(self, cache: Path) -> None:
         try:
-            data = json.loads(cache.read_bytes())
+            content, found, _ = cache.read_bytes().split(b"\n")
+            if found != _sum(content):
+                return
+            data = json.loads(content)
             variables = {str(name): int(address) for name, address in data["variables"].items()}
             members = {
                 str(path): None if place is None else (int(place[0]), int(place[1]), str(place[2]))
@@ -96,3 +99,7 @@ class LayoutCache:
             inner, size, kind = btf.member(kind.rpartition(" ")[2], member)
             offset += inner
         return offset, size, kind
+
+
+def _sum(content: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(content)

@@ -1,7 +1,8 @@
 """The box's symbols: address to name and back, the kernel's own and those of modules as they come and go.
 
-The kernel's come from its kallsyms tables, found through vmcoreinfo (kernel/kallsyms.c), decoded once and kept beside
-the snapshot. Modules' come from `struct module` in the kernel's memory, each time anew, by the layout that BTF gives.
+The kernel's come from its kallsyms tables, found through vmcoreinfo (kernel/kallsyms.c), decoded when it has booted
+and kept in the snapshot: what a module does to the tables later changes nothing here. Modules' come from `struct
+module` in the kernel's memory, each time anew, by the layout that BTF gives.
 
     kallsyms_names:   { length (1 or 2 bytes), that many token numbers } …     a symbol's type letter, then its name
     token_table:      256 strings without their numbers; token_index: where each starts
@@ -13,12 +14,10 @@ from __future__ import annotations
 
 import bisect
 import difflib
-import os
 import struct
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 from kobox.box.inspect.btf import Btf
@@ -26,6 +25,8 @@ from kobox.box.inspect.vmcoreinfo import VmCoreInfo
 from kobox.errors import KoboxError
 from kobox.ko.binary import c_string
 from kobox.machine.pc import Machine
+
+_MOST_SYMBOLS = 1 << 18  # of one module; the largest have some 60,000
 
 
 class SymbolNotFoundError(KoboxError, LookupError):
@@ -107,12 +108,18 @@ class _Packed(NamedTuple):
 
 
 class Symbols:
-    """Symbols of one box. `cache` is the file that keeps the kernel's own; `read_proc` reads /proc/kallsyms."""
+    """Symbols of one box.
 
-    def __init__(self, machine: Machine, facts: VmCoreInfo, cache: Path | None, read_proc: Callable[[], bytes]) -> None:
+    `kept` gives a table of the kernel as it was when it had booted, "symbols" or "btf", None where none is kept: see
+    `tables`. `read_proc` reads /proc/kallsyms.
+    """
+
+    def __init__(
+        self, machine: Machine, facts: VmCoreInfo, kept: Callable[[str], bytes | None], read_proc: Callable[[], bytes]
+    ) -> None:
         self._machine = machine
         self._facts = facts
-        self._cache = cache
+        self._kept = kept
         self._read_proc = read_proc
         self._addresses: array[int] | None = None
         self._blob = b""  # "\n" + "Tname\n" for each, in order of address
@@ -205,10 +212,10 @@ class Symbols:
     def btf(self) -> Btf:
         """The kernel's type information. Raises `KoboxError` when it has none."""
         if self._btf is None:
-            start, end = self.of_kernel("__start_BTF"), self.of_kernel("__stop_BTF")
-            if start is None or end is None:
+            kept = self._kept("btf")
+            if kept is None:
                 raise KoboxError("this kernel carries no BTF type information (CONFIG_DEBUG_INFO_BTF)")
-            self._btf = Btf(self._machine.read(start, end - start))
+            self._btf = Btf(kept)
         return self._btf
 
     def symbols_of(self, module: str) -> list[KernelSymbol]:
@@ -272,6 +279,8 @@ class Symbols:
         count = self._u32(tables + btf.offset("mod_kallsyms", "num_symtab"))
         symtab = self._u64(tables + btf.offset("mod_kallsyms", "symtab"))
         strtab = self._u64(tables + btf.offset("mod_kallsyms", "strtab"))
+        if count > _MOST_SYMBOLS:  # a module may have written anything there
+            return
         try:
             raw = self._machine.read(symtab, count * 24)
         except ValueError:
@@ -310,12 +319,22 @@ class Symbols:
 
     def _load(self) -> array[int]:
         if self._addresses is None:
-            rows = self._read_cache()
-            if rows is None:
-                rows = self._decode() if self._facts.has("SYMBOL(kallsyms_names)") else _parse_proc(self._read_proc())
-                self._write_cache(*rows)
-            self._addresses, self._blob = rows
+            kept = self._kept("symbols")
+            self._addresses, self._blob = self._from_the_kernel() if kept is None else _parse_table(kept)
         return self._addresses
+
+    def _from_the_kernel(self) -> tuple[array[int], bytes]:
+        return self._decode() if self._facts.has("SYMBOL(kallsyms_names)") else _parse_proc(self._read_proc())
+
+    def tables(self) -> dict[str, bytes]:
+        """The kernel's tables as its memory has them now, to be kept: taken before any module can have changed them."""
+        addresses, blob = self._from_the_kernel()
+        self._addresses, self._blob = addresses, blob
+        found = {"symbols": len(addresses).to_bytes(8, "little") + addresses.tobytes() + blob}
+        start, end = self.of_kernel("__start_BTF"), self.of_kernel("__stop_BTF")
+        if start is not None and end is not None:
+            found["btf"] = self._machine.read(start, end - start)
+        return found
 
     def find_one(self, name: str) -> int | None:
         """The address of a symbol of the kernel's own, found without making a table of all of them."""
@@ -355,31 +374,6 @@ class Symbols:
             raise KoboxError("this kernel writes its kallsyms table in a way that kobox does not know")
         return lambda n: table + 4 * n + offsets[n]
 
-    def _read_cache(self) -> tuple[array[int], bytes] | None:
-        if self._cache is None:
-            return None
-        try:
-            data = self._cache.read_bytes()
-        except OSError:
-            return None
-        count = int.from_bytes(data[:8], "little")
-        addresses = array("Q")
-        if len(data) < 8 + 8 * count:
-            return None
-        addresses.frombytes(data[8 : 8 + 8 * count])
-        blob = data[8 + 8 * count :]
-        return (addresses, blob) if blob.count(b"\n") == count + 1 else None
-
-    def _write_cache(self, addresses: array[int], blob: bytes) -> None:
-        if self._cache is None:
-            return
-        made = self._cache.with_name(f".{self._cache.name}.{os.getpid()}")
-        try:
-            made.write_bytes(len(addresses).to_bytes(8, "little") + addresses.tobytes() + blob)
-            made.replace(self._cache)
-        except OSError:
-            made.unlink(missing_ok=True)  # a cache that cannot be written is a cache that is slow
-
     def _string(self, address: int) -> str:
         for size in (64, 256, 4096):
             size = min(size, 4096 - (address & 4095)) if size == 64 else size
@@ -396,6 +390,14 @@ class Symbols:
 
     def _u32(self, address: int) -> int:
         return int.from_bytes(self._machine.read(address, 4), "little")
+
+
+def _parse_table(data: bytes) -> tuple[array[int], bytes]:
+    """The table "symbols": { u64 count; u64 address[count]; lines of type letter and name }."""
+    count = int.from_bytes(data[:8], "little")
+    addresses = array("Q")
+    addresses.frombytes(data[8 : 8 + 8 * count])
+    return addresses, data[8 + 8 * count :]
 
 
 def _parse_proc(text: bytes) -> tuple[array[int], bytes]:

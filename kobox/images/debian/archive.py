@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -140,12 +142,26 @@ class Archive:
                     hint="The cache is unchanged. Free some space if the disk is full, and run the command again.",
                 )
             done += deb.stat().st_size
+        _tame(into)
         progress("unpacking", total, total)
 
     def clean(self) -> None:
         """Drop the downloaded packages: they are unpacked."""
         shutil.rmtree(self.apt.room / "debs", ignore_errors=True)
         shutil.rmtree(self.apt.room / "cache", ignore_errors=True)
+
+
+def _tame(tree: Path) -> None:
+    """Take from an unpacked tree what a cache must not hold: set-user-ID bits, write permission for others, devices."""
+    for directory, _, names in os.walk(tree):
+        for name in (".", *names):
+            path = os.path.join(directory, name)
+            mode = os.lstat(path).st_mode
+            if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+                if mode & (stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX | stat.S_IWGRP | stat.S_IWOTH):
+                    os.chmod(path, stat.S_IMODE(mode) & 0o755)
+            elif not stat.S_ISLNK(mode):
+                os.unlink(path)
 
 
 def parse_packages(text: str) -> Iterator[ArchivePackage]:

@@ -46,7 +46,7 @@ def test_a_damaged_file_is_made_again(box: Box, tmp_path: Path, damage: str) -> 
     places = LayoutCache(lambda: box.inspect.symbols, cache)
     assert places.address("proc_root") == box.inspect.symbols.address("proc_root")
     places.keep()
-    assert json.loads(cache.read_text())["variables"] == {"proc_root": places.address("proc_root")}
+    assert json.loads(cache.read_text().splitlines()[0])["variables"] == {"proc_root": places.address("proc_root")}
 
 
 def test_a_file_that_cannot_be_written_is_no_error(box: Box, tmp_path: Path) -> None:
