@@ -44,7 +44,7 @@ _BY_SYMBOL = (
     "modpost-undefined",
     "interface-changed",
 )
-_UNLOADING = ("in-use", "not-loaded", "no-unload", "no-exit")
+_UNLOADING = ("in-use", "not-loaded", "no-unload", "no-exit", "dead-module", "disabled")
 
 
 @dataclass(slots=True)

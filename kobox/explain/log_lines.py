@@ -54,6 +54,7 @@ _PREFIXES = tuple(
         rf"^\w{{2,5}}\.? \d{{4}}-\d\d-\d\d {_TIME} \S+ \S+ (?={_PROGRAM} )",
         rf"^\w{{2,4}} \w{{3}} +\d{{1,2}} {_TIME} \d{{4}} (?:\w+\.\w+ )?(?={_PROGRAM} )",
         rf"^\S{{1,6}} +\d{{1,2}} {_TIME} \S+ (?={_PROGRAM})",
+        rf"^\d{{1,2}} {_TIME} \S+ (?={_PROGRAM})",
         rf"^\d\d-\d\d {_TIME} +\d+ +\d+ [VDIWEF] ",
         rf"^{_TIME} ",
         r"^(?:\[kernel\]|kernel): ?",

@@ -64,6 +64,7 @@ _OTHER_WORDS = {
     "unknown symbol in module, or unknown parameter (see dmesg)": "ENOENT",
     "unknown symbol in module, or unknown parameter": "ENOENT",
     "unknown symbol in module": "ENOENT",
+    "unknown symbol in module or invalid parameter": "ENOENT",
     "module has wrong symbol version": "ESRCH",
     "invalid parameters": "EINVAL",
     "no such module": "ENOENT",
@@ -90,6 +91,8 @@ _LOADS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         rf"could not (?:insert|load)(?: module)? {_FILE}{_SAID}",
+        rf"cannot (?:insert|load)(?: module)? {_FILE}(?: \([^)]*\))?{_SAID}",
+        rf"init_module {_FILE} failed (?P<said>\(.+\))$",
         rf"error inserting {_FILE}(?: \([^)]*\))?{_SAID}",
         rf"can't (?:insert|load)(?: module)? {_FILE}(?: \([^)]*\))?{_SAID}",
         rf"couldn't (?:insert|load)(?: module)? {_FILE}(?: \([^)]*\))?{_SAID}",
@@ -132,8 +135,8 @@ def errno_of(said: str) -> str:
     if named and (name := (named[1] or named[2]).replace("EWOULDBLOCK", "EAGAIN")) in _NAMES:
         return name
     plain = re.sub(r"^-?\d+ ", "", said.strip().lower()).rstrip(".!").translate(_APOSTROPHES).strip()
-    if (found := _BY_TEXT.get(plain)) is None and "(" in plain:
-        found = _BY_TEXT.get(plain.rpartition("(")[0].strip())
+    if (found := _BY_TEXT.get(plain) or _BY_TEXT.get(plain.strip("()"))) is None:
+        found = _BY_TEXT.get(plain.partition("(")[0].strip()) or _BY_TEXT.get(plain.rpartition(": ")[2])
     return found or ""
 
 

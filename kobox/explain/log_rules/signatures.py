@@ -77,6 +77,8 @@ RULES = (
         (
             "{module}: not signed with expected PKCS#7 message",
             "{word}: PKCS#7 signature info has unexpected non-zero params",
+            "PKCS7: Invalid module sig (not pkcs7-data)",
+            "PKCS7: Invalid module sig (has authattrs)",
         ),
         "what is appended as a signature is not a PKCS #7 message as modules have it",
         "Remove it with `kobox sign --strip`, and sign the module again.",
@@ -140,7 +142,13 @@ RULES = (
     ),
     LogRule(
         "secure-boot-on",
-        ("secureboot: Secure boot enabled", "Secure boot enabled", "SecureBoot enabled"),
+        (
+            "secureboot: Secure boot enabled",
+            "Secure boot enabled",
+            "SecureBoot enabled",
+            "UEFI Secure Boot is enabled",
+            "UEFI Secure Boot requires additional configuration to work with third-party drivers",
+        ),
         "Secure Boot is on: the kernel may load only modules with a signature that it trusts",
         _ENROL,
         "arch/x86/kernel/setup.c, mokutil",
@@ -157,6 +165,26 @@ RULES = (
         "Nothing has to be done; a kernel that enforces signatures (Secure Boot) would refuse it.",
         "kernel/module/main.c",
         fatal=False,
+    ),
+    LogRule(
+        "unsigned",
+        (
+            "You must sign these kernel modules before using VirtualBox",
+            "is not signed with a key that is trusted",
+            "the module is not signed, and Secure Boot is enabled",
+        ),
+        "Secure Boot is on, and the modules are not signed with a key that the kernel trusts",
+        _ENROL,
+        "VirtualBox, nvidia-installer",
+        _REFUSED,
+    ),
+    LogRule(
+        "disabled",
+        ("kernel.modules_disabled = 1", "kernel.modules_disabled=1"),
+        "loading and unloading modules is turned off: kernel.modules_disabled is 1",
+        "It stays so until the next boot: look for modules_disabled in /etc/sysctl.d.",
+        "sysctl",
+        ("EPERM",),
     ),
     LogRule(
         "certificate",

@@ -56,6 +56,7 @@ RULES = (
             "vmalloc: allocation failure",
             "allocation failure: {number} bytes",
             "execmem: unable to allocate memory",
+            "execmem: Invalid parameters for execmem allocator, module loading will fail",
             "module allocation failed",
         ),
         _ROOM,
@@ -161,6 +162,7 @@ RULES = (
         "livepatch-format",
         (
             "symbol {symbol} is not marked as a livepatch symbol",
+            "symbol {symbol} at rela sec {number} idx {number} is not marked as a livepatch symbol",
             "symbol {symbol} has an incorrectly formatted name",
             "section {word} has an incorrectly formatted name",
             "module {module} is not marked as a livepatch module",
@@ -180,6 +182,9 @@ RULES = (
             "failed to enable patch '{module}'",
             "failed to patch object '{object}'",
             "pre-patch callback failed for object '{object}'",
+            "failed to find location for function '{function}'",
+            "failed to set ftrace filter for function '{function}'",
+            "failed to register ftrace handler for function '{function}'",
             "failed to initialize patch '{module}' for module '{object}'",
             "failed to apply patch '{module}' to module '{object}'",
             "patch '{module}' failed for module '{object}', refusing to load module",
@@ -194,6 +199,7 @@ RULES = (
         "livepatch-stuck",
         (
             "The livepatch transition may never complete",
+            "livepatch: signaling remaining tasks",
             "This architecture doesn't have support for the livepatch consistency model",
         ),
         "this architecture cannot tell when a task has left a patched function: the livepatch may never be complete",
@@ -206,12 +212,52 @@ RULES = (
         (
             "{module}: tainting kernel with TAINT_LIVEPATCH",
             "enabling patch '{module}'",
+            "livepatch: '{module}': starting {direction} transition",
+            "livepatch: '{module}': {direction} complete",
             "applying patch '{module}' to loading module '{object}'",
             "reverting patch '{module}' on unloading module '{object}'",
         ),
         "livepatch {module}: kernel functions are replaced while the kernel runs",
         "Nothing has to be done.",
         "kernel/livepatch/core.c",
+        fatal=False,
+    ),
+    LogRule(
+        "dead-module",
+        ("{module} {number} -1$",),
+        "lsmod shows the use count -1: the module is being unloaded, or died (an oops) in its init or exit "
+        "function and is "
+        "stuck there",
+        "The kernel's log has the report. Only a reboot removes such a module.",
+        "lsmod",
+        ("EBUSY",),
+    ),
+    LogRule(
+        "nomodeset",
+        ("Driver {module} not loading because of nomodeset parameter",),
+        "the kernel's command line says nomodeset: graphics drivers do not start",
+        "Remove nomodeset from the boot loader's configuration and reboot.",
+        "drivers/gpu/drm/drm_module.c",
+        ("ENODEV", "EINVAL"),
+    ),
+    LogRule(
+        "trace-taint",
+        (
+            "{module}: module has bad taint, not creating trace events",
+            "ftrace: failed to allocate entries for module '{module}'",
+        ),
+        "the module's tracepoints or functions cannot be traced: it is out of tree, forced or not signed, or there "
+        "was no memory",
+        "Nothing has to be done for loading it; sign it to have its trace events.",
+        "kernel/trace",
+        fatal=False,
+    ),
+    LogRule(
+        "ro-after-init",
+        ("{module}: module_enable_rodata_ro_after_init() returned {number}",),
+        "the module's data that is constant after init could not be made read-only",
+        "Nothing has to be done.",
+        "kernel/module/main.c",
         fatal=False,
     ),
     LogRule(

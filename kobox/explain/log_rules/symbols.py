@@ -104,6 +104,15 @@ RULES = (
         _GIVEN,
     ),
     LogRule(
+        "namespace",
+        ("{module}: module tries to import module namespace: {namespace}",),
+        "the namespace {namespace} is a list of modules: a module cannot import it, it is in the list or not",
+        "Use other symbols: these are for the named modules alone (EXPORT_SYMBOL_FOR_MODULES).",
+        _MAIN,
+        ("EINVAL", "ENOEXEC"),
+        only="6.16 and newer",
+    ),
+    LogRule(
         "proprietary-provider",
         ("{module}: module using GPL-only symbols uses symbols {symbol} from proprietary module {other}",),
         "a module that uses GPL-only symbols may not use symbols of a proprietary one ({other})",

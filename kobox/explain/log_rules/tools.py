@@ -66,6 +66,7 @@ RULES = (
     LogRule(
         "no-unload",
         (
+            "Module unloading is not supported",
             "Kernel does not have unload support",
             "Kernel doesn't support unloading",
             "kernel does not support module unloading",
@@ -116,6 +117,8 @@ RULES = (
             "could not find module by name='{module}'",
             "could not find module by name={module}",
             "Module alias {module} not found",
+            "LoadWithAliases was unable to load {module}",
+            "libmodprobe: Failed to find module {module}",
             "dracut: Failed to find module '{module}'",
             "dracut-install: ERROR: Failed to find module '{module}'",
             "dracut-install: Failed to find module '{module}'",
