@@ -21,6 +21,31 @@ _BASH = """_kobox() {
 }
 complete -o default -F _kobox kobox
 """
+# What may stand where an option does not: names of modules, by the tool's name. $REPLY is the word so far.
+_WORDS = {
+    "modprobe": "_kobox_names",
+    "modinfo": "_kobox_names",
+    "rmmod": "_kobox_loaded",
+    "kmod": "echo help links list lsmod insmod rmmod modprobe modinfo depmod static-nodes",
+}
+_TOOL = """_kobox_names() {
+    cut -d: -f1 "/lib/modules/$(uname -r)/modules.dep" 2>/dev/null | sed 's|.*/||; s|\\.ko.*||'
+}
+_kobox_loaded() {
+    cut -d' ' -f1 /proc/modules 2>/dev/null
+}
+_kobox_@TOOL@() {
+    local word="${COMP_WORDS[COMP_CWORD]}"
+    COMPREPLY=()
+    if [ "${word#-}" != "$word" ]; then
+        COMPREPLY=($(compgen -W "$("${COMP_WORDS[0]}" --help 2>/dev/null |
+            grep -oE -- '--[a-z][a-z-]*' | sort -u)" -- "$word"))
+    elif [ "${word#*/}" = "$word" ]; then
+        COMPREPLY=($(compgen -W "$(@WORDS@)" -- "$word"))
+    fi
+}
+complete -o default -F _kobox_@TOOL@ @TOOL@
+"""
 _ZSH = "autoload -U +X bashcompinit && bashcompinit\n" + _BASH
 _FISH = """complete -c kobox -n __fish_use_subcommand -f -a '@COMMANDS@'
 complete -c kobox -n 'not __fish_use_subcommand' -f -a '(
@@ -28,6 +53,11 @@ complete -c kobox -n 'not __fish_use_subcommand' -f -a '(
     kobox $words[2] --help 2>/dev/null | string match -ra -- "--[a-z][a-z-]*" | sort -u)'
 """
 _SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+
+
+def tool_completion(tool: str) -> str:
+    """The script for one of the kmod tools, called by its own name, in bash."""
+    return _TOOL.replace("@TOOL@", tool).replace("@WORDS@", _WORDS.get(tool, ":"))
 
 
 def main(argv: list[str], prog: str) -> int:

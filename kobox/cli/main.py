@@ -34,7 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "modprobe": ("kobox.cli.kmod.modprobe", "load or remove a module and all that goes with it"),
     "modinfo": ("kobox.cli.kmod.modinfo", "show what a module says of itself"),
     "depmod": ("kobox.cli.kmod.depmod", "make the indexes of a module tree"),
-    "kmod": ("kobox.cli.kmod.kmod", "kmod's own commands: list, static-nodes"),
+    "kmod": ("kobox.cli.kmod.kmod", "list, static-nodes, and links that make the tools commands of their own"),
     "keys": ("kobox.cli.keys", "make a key and a certificate to sign modules with"),
     "new": ("kobox.cli.new", "write a new module from a template"),
     "sign": ("kobox.cli.sign", "sign modules, or remove their signature"),

@@ -13,6 +13,7 @@ from kobox.cli.kmod.front import (
     release_or_own,
     text_of,
     write,
+    write_exact,
 )
 from kobox.errors import KoboxError
 
@@ -122,7 +123,7 @@ def _run(messages: Messages, options: list[tuple[str, str]], release: str, files
     for text in outcome.unreadable:
         messages.error(f"failed to load symbols from {text}")
     if "show" in values:
-        write("".join(data.decode("utf-8", "surrogateescape") for data in outcome.files.values()))
+        write_exact(b"".join(outcome.files.values()))
     if "quick" in values and "verbose" in values:
         messages.level = INFO
         messages.say(INFO, f"{outcome.modules} modules, {outcome.read} of them read")

@@ -133,6 +133,16 @@ def write(text: str) -> None:
     sys.stdout.flush()
 
 
+def write_exact(data: bytes) -> None:
+    """Print the content of a file byte for byte; to a terminal as `write` does."""
+    if sys.stdout.isatty():
+        write(data.decode("utf-8", "surrogateescape"))
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
 def write_json(value: object) -> None:
     """Print a value as JSON."""
     import json

@@ -1,4 +1,4 @@
-"""`kobox kmod`: the commands that kmod has of its own, list and static-nodes, and the six tools by their names."""
+"""`kobox kmod`: list and static-nodes as kmod has them, links, and the six tools by their names."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ HELP = """usage: kmod [options] COMMAND [options of the command]
 commands:
   list            the modules that are in the kernel
   static-nodes    the device nodes that load a module when they are opened
+  links           make the tools commands of their own, with man pages and completion
   help            show this text
-  lsmod, insmod, rmmod, modprobe, modinfo, depmod: also by symbolic links of these names"""
+  TOOL            lsmod, insmod, rmmod, modprobe, modinfo or depmod"""
 NODES_HELP = """usage: kmod static-nodes [options]
 
 Shows the device nodes that load a module when they are opened, from modules.devname.
@@ -50,6 +51,10 @@ def main(argv: list[str], prog: str) -> int:
         from kobox.cli.kmod import lsmod as kmod_lsmod
 
         return kmod_lsmod.main(rest, prog)
+    if name == "links":
+        from kobox.cli.kmod import links
+
+        return links.main(rest, prog)
     if name == "static-nodes":
         return _static_nodes(messages, rest)
     if name in _TOOLS:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
+import struct
 import subprocess
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import pytest
@@ -185,3 +190,91 @@ def test_damage_is_said_to_be_that(built: BuiltTestModules) -> None:
     outer = function(damaged, "lines_outer")
     with pytest.raises(ModuleFormatError, match="debugging information"):
         damaged.lines(outer.section, outer.offset)
+
+
+def everything(debug: DebugInfo) -> None:
+    """Ask for all that there is, at every function."""
+    _ = debug.root, debug.variables
+    for found in debug.functions:
+        for offset in {found.offset, found.offset + found.size // 2}:
+            debug.lines(found.section, offset)
+            debug.locals(found.section, offset)
+            debug.definition(found.section, offset)
+    for _row in debug.rows():
+        pass
+
+
+@pytest.fixture(scope="module")
+def whole(built: BuiltTestModules) -> bytes:
+    return built("both").read_bytes()
+
+
+SECTIONS = (".debug_info", ".debug_abbrev", ".debug_line", ".debug_line_str", ".debug_str", ".debug_aranges")
+MORE = (".debug_rnglists", ".debug_ranges", ".debug_loclists", ".symtab", ".rela.debug_info", ".rela.debug_line")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_damage_gives_only_the_one_error(whole: bytes, seed: int) -> None:
+    """Bytes changed where they matter most: nothing but `ModuleFormatError` comes out, and it always ends."""
+    module = ModuleFile(whole)
+    places = []
+    for name in (*SECTIONS, *MORE):
+        if number := module.elf.find(name.encode()):
+            header = module.elf.section_at(number)
+            places.append((header.offset, header.size))
+    chosen = random.Random(seed)
+    reached = 0
+    for _ in range(25):
+        damaged = bytearray(whole)
+        for _ in range(chosen.choice((1, 1, 3, 40))):
+            start, size = chosen.choice(places)
+            at = start + chosen.randrange(min(size, 4096) if chosen.random() < 0.7 else size)
+            damaged[at] = chosen.choice((0, 1, 0x7F, 0x80, 0xFF, chosen.randrange(256)))
+        with contextlib.suppress(ModuleFormatError):
+            everything(ModuleFile(bytes(damaged)).debug)
+            reached += 1
+    assert reached < 25
+
+
+def patched(whole: bytes, section: str, offset: int, data: bytes) -> DebugInfo:
+    module = ModuleFile(whole)
+    header = module.elf.section_at(module.elf.find(section.encode()))
+    content = bytearray(whole)
+    content[header.offset + offset : header.offset + offset + len(data)] = data
+    return ModuleFile(bytes(content)).debug
+
+
+@pytest.mark.parametrize(
+    ("section", "offset", "data", "what"),
+    [
+        (".debug_info", 0, bytes(4), "is said to have 0 bytes"),
+        (".debug_info", 4, b"\xff\xff", "version"),
+        (".debug_info", 0, b"\xff\xff\xff\xff" + bytes(8), "is said to have 0 bytes"),
+        (".debug_line", 0, b"\0\0\0\x7f", "line number program"),
+        (".debug_line", 17, b"\xff", "line number program|table|form|beyond|reach"),
+    ],
+)
+def test_lengths_that_cannot_be_true(whole: bytes, section: str, offset: int, data: bytes, what: str) -> None:
+    with pytest.raises(ModuleFormatError, match=what):
+        everything(patched(whole, section, offset, data))
+
+
+def test_a_section_that_unpacks_to_gigabytes_is_refused_before_it_does(whole: bytes) -> None:
+    """An Elf64_Chdr that promises 3 GB, and one that promises little over data that give more."""
+    module = ModuleFile(whole)
+    number = module.elf.find(b".debug_str")
+    header = module.elf.section_at(number)
+    for promised in (3 << 30, 100):
+        packed = zlib.compress(bytes(200 << 20), 1)[: header.size - 24]
+        content = bytearray(whole)
+        content[header.offset : header.offset + 24] = struct.pack("<IIQQ", 1, 0, promised, 1)
+        content[header.offset + 24 : header.offset + 24 + len(packed)] = packed
+        table = int.from_bytes(whole[40:48], "little") + 64 * number
+        content[table + 8 : table + 16] = (header.flags | 0x800).to_bytes(8, "little")
+        tracemalloc.start()
+        try:
+            with pytest.raises(ModuleFormatError, match="unpacks to"):
+                everything(ModuleFile(bytes(content)).debug)
+            assert tracemalloc.get_traced_memory()[1] < 64 << 20
+        finally:
+            tracemalloc.stop()
