@@ -4,7 +4,7 @@
  * The hook on every block is the machine's clock: a native callback that counts down and stops the CPU itself is safe,
  * repeatable and costs nothing that can be measured. It also finds the probes at functions' entries.
  */
-#include "x86_64/cpu.h"
+#include "processor.h"
 
 /* A probe at what was thought to be the start of a block lies inside this one: it gets a hook of its own. */
 static bool hook_probes_inside(struct machine *m, uint64_t pc, uint64_t size)
@@ -26,9 +26,9 @@ static bool hook_probes_inside(struct machine *m, uint64_t pc, uint64_t size)
 /* Remember which pages of RAM code was translated from: a restore must drop those translations, and only those. */
 static bool meet_code(struct machine *m, uint64_t pc, uint64_t size)
 {
-    uint64_t cr3 = live_cr3(m);
+    uint64_t space = address_space(m);
     for (uint64_t va = pc & ~(PAGE - 1); va < pc + size + 1; va += PAGE) {
-        uint64_t pa = walk(m, cr3, va, READ);
+        uint64_t pa = walk(m, space, va, READ);
         if (pa < m->ram_size)
             remember_code(m, va, pa / PAGE);
     }

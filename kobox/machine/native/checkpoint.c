@@ -1,9 +1,9 @@
 /*
  * What a machine was, kept and given back: CPU and devices as bytes, RAM as the pages that differ from its snapshot.
  *
- *     state:  CPUX86State | struct devices | blocks | hypercall_at | home | agent
+ *     state:  the CPU's, as Unicorn keeps it | struct devices | blocks | hypercall_at | home | agent
  */
-#include "x86_64/cpu.h"
+#include "processor.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -38,7 +38,7 @@ EXPORT void kobox_state_load(struct machine *m, const uint8_t *in)
     memcpy(m->env, in, m->env_size);
     env_store(m);
     m->granted = m->budget = 0;
-    m->pc = *at64(m->env, AT_EIP);
+    m->pc = state_pc(m->env);
     m->api.ctl(m->uc, UC_CTL_WRITE(UC_CTL_TLB_FLUSH, 0));
 }
 

@@ -3,7 +3,7 @@
  * change by another way: through a second mapping, by a device, by a restored checkpoint. Such pages are collected and dropped
  * together, when the CPU is not inside a translation.
  */
-#include "x86_64/cpu.h"
+#include "processor.h"
 
 /*
  * Drop the translations of pages of RAM. Unicorn's call for it takes a virtual address of the current mode, and gives up
@@ -54,7 +54,7 @@ void forget_hook(struct machine *m, uc_hook hook) { list_add(&m->gone, hook, SIZ
 /* The translations of the page at a virtual address are out of date: they go now, or, from inside a hook, before the next block. */
 void drop_code_at(struct machine *m, uint64_t va)
 {
-    uint64_t pa = walk(m, live_cr3(m), va, READ), page = pa / PAGE;
+    uint64_t pa = walk(m, address_space(m), va, READ), page = pa / PAGE;
     if (pa >= m->ram_size || !bit_of(m->code_pages, page))
         return;
     drop_code_page(m, page);
@@ -69,9 +69,9 @@ void remember_code(struct machine *m, uint64_t va, uint64_t page)
 {
     struct list *modules = &m->module_pages;
     set_bit(m->code_pages, page);
-    if (va >= MODULES && (!modules->count || modules->items[modules->count - 1] != page))
+    if (is_module_code(va) && (!modules->count || modules->items[modules->count - 1] != page))
         m->lost_module_page |= !list_add(modules, page, MAX_MODULE_PAGES);
-    if (va >> 47 || bit_of(m->user_bits, page))
+    if (!is_program_code(va) || bit_of(m->user_bits, page))
         return;
     if (m->user_page_count == MAX_USER_PAGES) {
         m->lost_user_page = true;

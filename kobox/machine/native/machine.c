@@ -1,27 +1,11 @@
 /* A machine is made, mapped, hooked and freed. */
-#include "x86_64/cpu.h"
+#include "processor.h"
 
 #include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 EXPORT int kobox_abi(void) { return ABI; }
-
-static bool hook_cpu(struct machine *m)
-{
-    static const struct { int insn; void *callback; } table[] = {
-        {UC_X86_INS_RDTSC, (void *)on_rdtsc}, {UC_X86_INS_RDTSCP, (void *)on_rdtscp},
-        {UC_X86_INS_IN, (void *)on_port_read}, {UC_X86_INS_OUT, (void *)on_port_write},
-        {UC_X86_INS_SYSCALL, (void *)on_syscall}, {UC_X86_INS_CPUID, (void *)on_cpuid},
-    };
-    const struct unicorn_api *a = &m->api;
-    uc_hook h;
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-        if (a->hook_add(m->uc, &h, UC_HOOK_INSN, table[i].callback, m, 1, 0, table[i].insn) != UC_ERR_OK)
-            return false;
-    return a->hook_add(m->uc, &h, UC_HOOK_INTR, (void *)on_exception, m, 1, 0) == UC_ERR_OK &&
-           a->hook_add(m->uc, &h, UC_HOOK_INSN_INVALID, (void *)on_invalid, m, 1, 0) == UC_ERR_OK;
-}
 
 /* RAM: zero, or a private view of a file, and beside it what that file says. */
 static bool map_ram(struct machine *m, int fd, uint64_t offset)
@@ -79,12 +63,9 @@ static const char *set_up(struct machine *m, const char *library, int ram_fd, ui
         return "cannot map the guest's memory";
     if (!load_unicorn(&m->api, library, reason))
         return "cannot load libunicorn, or it lacks a function";
-    if (m->api.open(UC_ARCH_X86, UC_MODE_64, &m->uc) != UC_ERR_OK)
+    if (!open_cpu(m))
         return "cannot make a Unicorn CPU";
-    if (m->api.ctl(m->uc, UC_CTL_WRITE(UC_CTL_CPU_MODEL, 1), UC_CPU_X86_WESTMERE) != UC_ERR_OK ||
-        m->api.ctl(m->uc, UC_CTL_WRITE(UC_CTL_UC_USE_EXITS, 1), 1) != UC_ERR_OK)
-        return "cannot configure the Unicorn CPU";
-    if (!pc_map(m) || !hook_cpu(m) || !hook_blocks(m))
+    if (!map_board(m) || !hook_cpu(m) || !hook_blocks(m))
         return "cannot set up the machine's memory and hooks";
     if (!calibrate(m))
         return "this Unicorn keeps its CPU state elsewhere than kobox knows";
@@ -106,7 +87,7 @@ EXPORT struct machine *kobox_open(const char *library, int ram_fd, uint64_t offs
     m->ram_size = ram_size;
     m->dev.epoch = epoch;
     pagemap_open(m);
-    pc_reset(m);
+    reset_board(m);
     const char *what = set_up(m, library, ram_fd, offset, &reason);
     if (what) {
         snprintf(error, 256, "%s%s%s", what, reason ? ": " : "", reason ? reason : "");

@@ -19,6 +19,7 @@
  *       watch/             every instruction of watched code, against a shadow of RAM
  *       run_loop.c         until something happens
  *       pc.c               what a PC adds to a CPU: platform's table, ports, memory map
+ *       bus.c              where nothing answers, and devices that Python models
  *       blocks.c           what happens when a block is translated and when it is executed
  *       probes.c           "when the CPU reaches this address"
  *       code_cache.c       which translations are out of date
@@ -127,6 +128,7 @@ struct platform {
     void (*raise_due)(struct machine *m);          /* timers that have expired raise their interrupts */
     uint64_t (*next_due)(const struct machine *m); /* when the next one will, in virtual ns, or ~0 */
     bool (*deliver_deferred)(struct machine *m);   /* a fault that could not be delivered inside a translation */
+    void (*device_interrupt)(struct machine *m);   /* the interrupt that devices of Python's share */
 };
 
 /* What a probe asks of the watcher (watch/); there is none while nothing is watched. */
@@ -254,11 +256,16 @@ void uart_write(struct machine *m, int n, int reg, uint8_t value);
 uint8_t rtc_read(const struct machine *m);
 
 /* ---- pc.c ------------------------------------------------------------------------------------------------------------------ */
-extern const struct platform pc_platform;
 uint32_t pc_port_read(struct machine *m, uint32_t port, int size);
 void pc_port_write(struct machine *m, uint32_t port, uint32_t value);
-void pc_reset(struct machine *m);
-bool pc_map(struct machine *m);
+void reset_board(struct machine *m);
+bool map_board(struct machine *m);
+
+/* ---- bus.c -------------------------------------------------------------------------------------------------------------------- */
+uint64_t void_read(uc_engine *uc, uint64_t offset, unsigned size, void *user);
+void void_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, void *user);
+uint64_t device_read(uc_engine *uc, uint64_t offset, unsigned size, void *user);
+void device_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, void *user);
 
 /* ---- code_cache.c ---------------------------------------------------------------------------------------------------------- */
 void drop_code_page(struct machine *m, uint64_t page);

@@ -51,7 +51,9 @@ static void take_interrupt(struct machine *m, int vector)
     deliver(m, vector, false, 0);
 }
 
-const struct platform pc_platform = {
+static void device_interrupt(struct machine *m) { pic_pulse(m, DEVICES_IRQ); }
+
+static const struct platform pc_platform = {
     .pc = current_pc,
     .accepts_interrupts = accepts_interrupts,
     .can_wake = can_wake,
@@ -60,9 +62,10 @@ const struct platform pc_platform = {
     .raise_due = raise_due,
     .next_due = next_due,
     .deliver_deferred = deliver_denied,
+    .device_interrupt = device_interrupt,
 };
 
-void pc_reset(struct machine *m)
+void reset_board(struct machine *m)
 {
     m->platform = &pc_platform;
     lapic_reset(&m->dev.lapic);
@@ -72,34 +75,7 @@ void pc_reset(struct machine *m)
 EXPORT uint64_t kobox_due(struct machine *m) { return next_due(m); }
 
 /* ---- the memory map -------------------------------------------------------------------------------------------------- */
-/* Physical addresses where nothing answers: reads give ones, writes are lost, as on a PC's bus. */
-static uint64_t void_read(uc_engine *uc, uint64_t offset, unsigned size, void *user)
-{
-    (void)uc, (void)offset, (void)user;
-    return size >= 8 ? ~0ull : (1ull << size * 8) - 1;
-}
-
-static void void_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, void *user)
-{
-    (void)uc, (void)offset, (void)size, (void)value, (void)user;
-}
-
-static uint64_t device_read(uc_engine *uc, uint64_t offset, unsigned size, void *user)
-{
-    (void)uc;
-    struct machine *m = user;
-    return m->on_device ? m->on_device(offset, size, 0, 0) : ~0ull;
-}
-
-static void device_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, void *user)
-{
-    (void)uc;
-    struct machine *m = user;
-    if (m->on_device)
-        m->on_device(offset, size, value, 1);
-}
-
-bool pc_map(struct machine *m)
+bool map_board(struct machine *m)
 {
     const uint64_t after = DEVICES + DEVICES_SIZE;
     const struct unicorn_api *a = &m->api;
@@ -111,31 +87,4 @@ bool pc_map(struct machine *m)
            a->mmio_map(m->uc, after, LAPIC_BASE - after, void_read, m, void_write, m) == UC_ERR_OK &&
            a->mmio_map(m->uc, LAPIC_BASE, PAGE, lapic_read, m, lapic_write, m) == UC_ERR_OK &&
            a->mmio_map(m->uc, LAPIC_BASE + PAGE, PHYSICAL_END - LAPIC_BASE - PAGE, void_read, m, void_write, m) == UC_ERR_OK;
-}
-
-/* ---- devices that Python models ----------------------------------------------------------------------------------------- */
-EXPORT void kobox_on_device(struct machine *m, device_callback callback) { m->on_device = callback; }
-
-/* They share one interrupt. A second request while the first is being handled makes a second interrupt: none is lost. */
-EXPORT void kobox_device_interrupt(struct machine *m) { pic_pulse(m, DEVICES_IRQ); }
-
-/* From a device's callback: make kobox_run() come back before the next block. */
-EXPORT void kobox_device_event(struct machine *m)
-{
-    m->event = EV_DEVICE;
-    kick(m);
-}
-
-/* A device has written RAM by itself: code that was translated from there is out of date. */
-EXPORT void kobox_device_wrote(struct machine *m, uint64_t address, uint64_t size)
-{
-    uint64_t last = address + size - 1;
-    if (!size || last < address || address >= m->ram_size)
-        return;
-    last = last < m->ram_size ? last : m->ram_size - 1;
-    for (uint64_t page = address / PAGE; page <= last / PAGE; page++)
-        if (bit_of(m->code_pages, page)) {
-            drop_code_page(m, page);
-            kick(m);
-        }
 }

@@ -5,7 +5,7 @@
  * hash table. Elsewhere it is a hook of Unicorn's on one instruction. Who is told: Python, the watcher's rule of that function, or
  * the code cache, when the kernel is about to change its own code.
  */
-#include "x86_64/cpu.h"
+#include "processor.h"
 
 struct probe *find_probe(struct machine *m, uint64_t address)
 {
@@ -186,14 +186,5 @@ EXPORT int kobox_set_patcher(struct machine *m, uint64_t address)
     return p ? 0 : -1;
 }
 
-/* Leave the function that was just entered, with `value` in RAX: only inside a probe's callback. */
-EXPORT int kobox_return(struct machine *m, uint64_t value)
-{
-    uint64_t rsp = read_reg(m, UC_X86_REG_RSP), to;
-    if (!copy_virtual(m, live_cr3(m), rsp, &to, 8, false))
-        return 0;
-    write_reg(m, UC_X86_REG_RAX, value);
-    write_reg(m, UC_X86_REG_RSP, rsp + 8);
-    write_reg(m, UC_X86_REG_RIP, to);
-    return 1;
-}
+/* Leave the function that was just entered, with `value` for a result: only inside a probe's callback. */
+EXPORT int kobox_return(struct machine *m, uint64_t value) { return leave_function(m, value); }

@@ -51,6 +51,12 @@ static inline uint64_t per_cpu_base(const struct machine *m)
     return ((const struct segment *)(m->cpu + AT_SEGS))[SEG_GS].base;
 }
 
+/* For the files above: the address space that the CPU is in, and where code runs that Unicorn may not see change. */
+static inline uint64_t address_space(const struct machine *m) { return live_cr3(m); }
+static inline bool is_module_code(uint64_t va) { return va >= MODULES; }
+static inline bool is_program_code(uint64_t va) { return !(va >> 47); }
+static inline uint64_t state_pc(const uint8_t *state) { return *(const uint64_t *)(state + AT_EIP); }
+
 /* The arguments of a function of the kernel (System V ABI), the first of them 0. */
 #define ARGUMENTS 6
 static inline uint64_t live_argument(const struct machine *m, unsigned n)
@@ -69,6 +75,11 @@ void write_reg(struct machine *m, int id, uint64_t value);
 void with_paging_off(struct machine *m, void (*action)(struct machine *m));
 /* Do `action`, and put the CPU back to what it was. */
 void with_cpu_kept(struct machine *m, void (*action)(struct machine *m));
+
+/* ---- hooks.c, registers.c ------------------------------------------------------------------------------------------ */
+bool open_cpu(struct machine *m);
+bool hook_cpu(struct machine *m);
+bool leave_function(struct machine *m, uint64_t value);
 
 /* ---- page_walk.c -------------------------------------------------------------------------------------------------- */
 enum access { READ, WRITE, WRITTEN };

@@ -65,6 +65,18 @@ EXPORT void kobox_statistics(struct machine *m, uint64_t *out)
     out[34] = m->blocks;
 }
 
+/* Leave the function that was just entered, with `value` in RAX. */
+bool leave_function(struct machine *m, uint64_t value)
+{
+    uint64_t rsp = read_reg(m, UC_X86_REG_RSP), to;
+    if (!copy_virtual(m, live_cr3(m), rsp, &to, 8, false))
+        return false;
+    write_reg(m, UC_X86_REG_RAX, value);
+    write_reg(m, UC_X86_REG_RSP, rsp + 8);
+    write_reg(m, UC_X86_REG_RIP, to);
+    return true;
+}
+
 /* The CPU as the 64-bit boot protocol wants it: long mode, paging on, flat segments, RSI at the zero page. */
 EXPORT void kobox_start_at(struct machine *m, uint64_t entry, uint64_t zero_page, uint64_t gdt, uint64_t cr3)
 {

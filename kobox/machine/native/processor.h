@@ -1,0 +1,12 @@
+/* The CPU of the machine that this core is built for: its state, its page tables, what hooks on it do. Each processor has a
+ * directory, and offers the same names to the files above. */
+#ifndef KOBOX_PROCESSOR_H
+#define KOBOX_PROCESSOR_H
+
+#ifdef KOBOX_ARM64
+#include "arm64/cpu.h"
+#else
+#include "x86_64/cpu.h"
+#endif
+
+#endif
