@@ -16,6 +16,7 @@ calls (`kobox/box/guest/scheduler.py`); Python gives them their registers.
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -89,6 +90,9 @@ class BoxCheckpoint:
     def __exit__(self, *_: object) -> None:
         self.restore()
         self.release()
+
+
+_MOST_UEVENTS = 4096  # in one call: more than a socket's queue holds
 
 
 class Box(Kernel):
@@ -457,13 +461,15 @@ class Box(Kernel):
         """
         found = []
         buffer = bytearray(16384)
-        while self._uevents >= 0:
+        for _ in range(_MOST_UEVENTS if self._uevents >= 0 else 0):
             try:
-                count = self.syscall("read", self._uevents, buffer, len(buffer))
-            except BlockingIOError:
+                count = answered(self.syscall("read", self._uevents, buffer, len(buffer)), len(buffer))
+            except OSError as error:
+                if error.errno == errno.ENOBUFS:  # the socket's queue ran over; the rest is still there
+                    continue
+                break  # EAGAIN: there is no more; or a module lies
+            if not count:
                 break
-            except OSError:
-                continue  # ENOBUFS: the socket's queue ran over; the rest is still there
             words = bytes(buffer[:count]).decode(errors="replace").split("\0")
             facts = {
                 name.lower(): value for name, _, value in (word.partition("=") for word in words[1:] if "=" in word)

@@ -123,14 +123,14 @@ static int __init attacks_init(void)
 		return error;
 	if (!strcmp(attack, "getdents"))
 		replace("__x64_sys_getdents64", my_getdents64);
-	else if (!strcmp(attack, "endless read"))
+	else if (!strcmp(attack, "endless_read"))
 		replace("ksys_read", endless_read);
-	else if (!strcmp(attack, "lying read"))
+	else if (!strcmp(attack, "lying_read"))
 		replace("ksys_read", lying_read);
 	else if (!strcmp(attack, "fsbase")) {
 		current->thread.fsbase = number;
 		asm volatile("wrmsr" : : "c"(MSR_FS_BASE), "a"((u32)number), "d"((u32)(number >> 32)));
-	} else if (!strcmp(attack, "apic timer"))
+	} else if (!strcmp(attack, "apic_timer"))
 		local_apic_timer();
 	else if (!strcmp(attack, "la57"))
 		asm volatile("mov %%cr4, %%rax; or $0x1000, %%rax; mov %%rax, %%cr4; ud2" : : : "rax", "memory");
@@ -141,19 +141,19 @@ static int __init attacks_init(void)
 	else if (!strcmp(attack, "spin"))
 		for (;;)
 			cpu_relax();
-	else if (!strcmp(attack, "module list")) {
+	else if (!strcmp(attack, "module_list")) {
 		struct list_head *modules = (void *)lookup("modules");
 
 		modules->next = &THIS_MODULE->list;
 		THIS_MODULE->list.next = &THIS_MODULE->list;
 		oops();
-	} else if (!strcmp(attack, "module name")) {
+	} else if (!strcmp(attack, "module_name")) {
 		strcpy(THIS_MODULE->name, text);
-	} else if (!strcmp(attack, "symbol count")) {
+	} else if (!strcmp(attack, "symbol_count")) {
 		THIS_MODULE->kallsyms->num_symtab = number;
 		*(void **)&THIS_MODULE->kallsyms->symtab = (void *)wide_mapping();
 		oops();
-	} else if (!strcmp(attack, "symbol count, no table")) {
+	} else if (!strcmp(attack, "symbol_count_no_table")) {
 		THIS_MODULE->kallsyms->num_symtab = number;
 		oops();
 	} else if (!strcmp(attack, "kallsyms")) {
@@ -179,7 +179,7 @@ static int __init attacks_init(void)
 		unprotect();
 		memset(start + 24, 0xff, 4096);
 		oops();
-	} else if (!strcmp(attack, "wide memset")) {
+	} else if (!strcmp(attack, "wide_memset")) {
 		unsigned long size = 1UL << 37;
 
 		asm volatile("" : "+r"(size));

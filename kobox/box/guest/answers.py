@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 
-MOST_READ = 1 << 30
+MOST_READ = 256 << 20
 """Bytes that are read of one file into memory at once."""
 MOST_NAMES = 1 << 20
 """Names that are taken from one directory."""

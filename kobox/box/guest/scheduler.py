@@ -46,6 +46,7 @@ _CLONE_PARENT = 0x8000
 _FUTEX_WAIT, _FUTEX_WAKE = 128, 129  # private
 _WORDS = ARENA  # one futex word a process, always 0
 _POLL = ARENA + 3072  # PID 1's struct pollfd[2]
+_MOST_CHILDREN = 4096  # that PID 1 reaps at once; more are a lie of a module
 _SCRATCH = ARENA + 3200  # PID 1's buffer, 512 bytes
 MAX_PROCESSES = 256
 
@@ -502,11 +503,18 @@ class Processes:
                 if not done():
                     self._park_in_hand()  # who listens to a device may have made a call
 
+    def _by_thread_pointer(self) -> Process:
+        """The process of kobox's that has made the hypercall; a module may have changed its thread.fsbase."""
+        number = self._machine.thread_pointer
+        if number not in self.by_number:
+            self._die(f"a process of kobox came back with another thread pointer, {number:#x}")
+        return self.by_number[number]
+
     def _rung(self, done: Callable[[], bool]) -> None:
         """A process has made the hypercall: take note of his result, and let him sleep again unless he is wanted."""
         space = self._machine.address_space
         if space == self.space:
-            process = self.by_number[self._machine.thread_pointer]
+            process = self._by_thread_pointer()
         elif (program := next((p for p in self._serving if p.space == space), None)) is not None:
             process = program
         else:
@@ -575,7 +583,9 @@ class Processes:
             self._simple(init, "read", (serial, _SCRATCH, 512))
         if news:
             self._simple(init, "read", (signals, _SCRATCH, 512))
-            while (pid := self._simple(init, "wait4", (FOREVER, _SCRATCH, 0x40000001, _SCRATCH + 16))) > 0:
+            for _ in range(_MOST_CHILDREN):
+                if (pid := self._simple(init, "wait4", (FOREVER, _SCRATCH, 0x40000001, _SCRATCH + 16))) <= 0:
+                    break
                 said = self._machine.read(_SCRATCH, 16 + 144, self.space)
                 if (child := self.children.pop(pid, None)) is not None:
                     child.resources = said[16:]

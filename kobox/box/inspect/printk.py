@@ -107,11 +107,14 @@ class KernelLog:
 
     def position(self) -> int:
         """Where the log ends now, for `since_position`: cheaper to ask for than a sequence number."""
-        return self._u64(self._head) & _ID
+        try:
+            return self._u64(self._head) & _ID
+        except ValueError:
+            return 0
 
     def since_position(self, position: int) -> list[LogRecord]:
         """Records after a `position()`."""
-        new = (self._u64(self._head) & _ID) - position
+        new = self.position() - position
         records = self.records()
         return records[-new:] if 0 < new <= len(records) else records if new > 0 else []
 
@@ -144,6 +147,12 @@ class KernelLog:
         self._read_new()
 
     def _read_new(self) -> list[LogRecord]:
+        try:
+            return self._read_ring()
+        except ValueError:  # the kernel's page tables are gone: what was read before is all there is
+            return []
+
+    def _read_ring(self) -> list[LogRecord]:
         head, tail = self._u64(self._head) & _ID, self._u64(self._tail) & _ID
         at = tail if self._next_id is None else self._next_id
         if (at - tail & _ID) > (head - tail & _ID) + 1:  # the ring has overtaken us
@@ -164,9 +173,15 @@ class KernelLog:
 
     def _back_to(self, start: int) -> Iterator[LogRecord]:
         """Records from the newest backwards, down to sequence number `start`."""
-        head, tail = self._u64(self._head) & _ID, self._u64(self._tail) & _ID
-        for distance in range((head - tail & _ID) + 1):
-            record, _ = self._read(head - distance & _ID)
+        try:
+            head, tail = self._u64(self._head) & _ID, self._u64(self._tail) & _ID
+        except ValueError:
+            return
+        for distance in range(min(head - tail & _ID, self._count) + 1):
+            try:
+                record, _ = self._read(head - distance & _ID)
+            except ValueError:
+                return
             if record is not None:
                 if record.seq < start:
                     return
