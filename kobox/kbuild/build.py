@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kobox.atomic_file import atomic_file
-from kobox.errors import BuildError
+from kobox.errors import BuildError, KoboxError
 from kobox.images.store import KernelImage, Store, default_root
 from kobox.kbuild.compile_commands import write_compile_commands
 from kobox.kbuild.shadow_tree import KBUILD_FILES, Mirror
@@ -43,6 +43,7 @@ _NOISE = (
     re.compile(r"  BTF \[M\] "),
 )
 _RELATIVE = re.compile(r"(In file included from |\s+from |)([^\s:/][^\s:]*\.(?:c|h|S|rs)):")
+_NOTED = 40  # lines of the output that a traceback shows
 _PACKAGES = {"apt-get": "apt-get install", "dnf": "dnf install", "pacman": "pacman -S", "zypper": "zypper install"}
 
 
@@ -119,7 +120,7 @@ def build(
         try:
             said = _make(command(headers, mirror, options), mirror, source, options, on_output)
         except BuildError as error:
-            raise _advised(error, kernel) from None
+            raise _advised(error, kernel, source) from None
         made = _finished(mirror.tree)
         if not made:
             raise BuildError(
@@ -161,11 +162,18 @@ def build_each(
         yield from zip(kernels, pool.map(one, kernels), strict=True)
 
 
-def _advised(error: BuildError, kernel: KernelImage) -> BuildError:
-    """The error, with help for the mistakes that are known."""
-    from kobox.kbuild.build_hints import advice
+def _advised(error: BuildError, kernel: KernelImage, source: Path) -> BuildError:
+    """The error, with help for the mistakes that are known; in a traceback it shows the end of the output as well."""
+    from kobox.kbuild.hints.advice import advice
 
-    return BuildError(error.message, output=error.output, hint="\n".join(advice(error.output, kernel)))
+    try:
+        others = Store().list()
+    except KoboxError:  # a damaged cache is not what this is about
+        others = []
+    hint = "\n".join(advice(error.output, kernel, source, others))
+    advised = BuildError(error.message, output=error.output, hint=hint)
+    advised.add_note("\n".join(error.output.splitlines()[-_NOTED:]))
+    return advised
 
 
 def clean(source: Path, builds: Path | None = None) -> int:
@@ -315,6 +323,9 @@ def command(headers: Path, mirror: Mirror, options: BuildOptions) -> list[str]:
 def _make(line: Sequence[str], mirror: Mirror, source: Path, options: BuildOptions, on_output: Output | None) -> str:
     """Run make and return what it said, with the paths of the build directory told as the user knows them."""
     environment = {name: value for name, value in os.environ.items() if not _FOREIGN.fullmatch(name)}
+    environment["PWD"] = str(
+        mirror.tree
+    )  # $(PWD) in a module's Makefile means its directory, wherever make was started
     said: list[str] = []
     process = subprocess.Popen(
         line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment

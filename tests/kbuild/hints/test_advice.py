@@ -12,7 +12,7 @@ import pytest
 from kobox.errors import BuildError
 from kobox.images.store import KernelImage
 from kobox.kbuild.build import build, build_each
-from kobox.kbuild.build_hints import advice
+from kobox.kbuild.hints.advice import advice
 
 KOBOX = str(Path(sys.executable).with_name("kobox"))
 CODE = """\
@@ -50,12 +50,12 @@ def helped(
             "kobject_create_and_add is EXPORT_SYMBOL_GPL",
         ),
         ({"body": "msleep(1);"}, "msleep() exists in "),
-        ({"body": "mslep(1);"}, "is msleep() meant?"),
-        ({"body": "PDE_DATA(NULL);"}, "PDE_DATA() is called pde_data()"),
+        ({"body": "mslep(1);"}, "did you mean msleep()?"),
+        ({"body": "PDE_DATA(NULL);"}, "use pde_data()"),
         ({"above": "int nowhere(void);", "body": "nowhere();"}, "nowhere is exported by nothing that wrong is built"),
         (
             {"above": "#include <linux/device.h>", "body": 'class_create("x");'},
-            "class_create() takes THIS_MODULE and the name before 6.4.",
+            "class_create(): since 6.4 it takes only the name; before, THIS_MODULE and the name",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -70,10 +70,12 @@ def test_known_mistakes_get_a_line_of_help(
 def test_what_a_newer_kernel_changed(trixie_kernel: KernelImage, tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()
     above = "#include <linux/device.h>\n#include <asm/unaligned.h>"
-    assert "is <linux/unaligned.h> since 6.12" in helped(tmp_path / "src", trixie_kernel, above)
+    told = helped(tmp_path / "src", trixie_kernel, above)
+    assert "<asm/unaligned.h> is gone since 6.12: include <linux/unaligned.h>." in told
     above = "#include <linux/device.h>"
     told = helped(tmp_path / "src", trixie_kernel, above, 'class_create(THIS_MODULE, "x");')
-    assert "class_create() takes only the name since 6.4." in told
+    assert "class_create(): since 6.4 it takes only the name" in told
+    assert "struct class *class_create(const char *name);" in told
 
 
 def test_what_nobody_knows_gets_no_help(debian_kernel: KernelImage) -> None:
@@ -97,7 +99,7 @@ def test_several_kernels_at_once_and_one_that_fails(
     assert "error:" in old
     assert new.split()[:2] == [trixie_kernel.name, "ok"]
     assert new.endswith(f"{tmp_path}/out/{trixie_kernel.name}/thing.ko")
-    assert "class_create() takes THIS_MODULE and the name before 6.4." in done.stderr
+    assert "class_create(): since 6.4 it takes only the name; before, THIS_MODULE and the name" in done.stderr
     report = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, check=False).stdout)
     assert [row["built"] for row in report] == [False, True]
     results = dict(build_each(source, [trixie_kernel], output=tmp_path / "again", builds=tmp_path / "builds"))
