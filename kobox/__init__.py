@@ -5,9 +5,7 @@ The names below are imported when first used, so that `import kobox` costs next 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # typing's, which takes as long to import as Python to start
 if TYPE_CHECKING:
     from kobox.box.boot.boot import boot
     from kobox.box.box import Box
@@ -97,11 +95,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
+    import importlib
+
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'kobox' has no attribute {name!r}")
-    value = getattr(importlib.import_module(home), name)
+    value: object = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value
 

@@ -7,7 +7,11 @@ why, and what to do next. The library raises; only `kobox.cli` turns an error in
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+
+TYPE_CHECKING = False  # typing's, which takes as long to import as Python to start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 
 class KoboxError(Exception):

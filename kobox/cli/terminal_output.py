@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import TextIO
 
 from kobox.printable import printable
+from kobox.startup import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import TextIO
 
 
 class Painted(str):

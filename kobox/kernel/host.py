@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 
-from kobox.arch.host_syscalls import host_number, host_syscall
 from kobox.errors import KoboxError
 from kobox.kernel.interface import DeleteFlags, InitFlags, Kernel
 
@@ -94,6 +93,8 @@ class Host(Kernel):
 
     def _call(self, name: str, *arguments: bytes | int) -> None:
         import ctypes
+
+        from kobox.arch.host_syscalls import host_number, host_syscall
 
         number = host_number(name)
         if number is None:

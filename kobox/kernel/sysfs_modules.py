@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from kobox.kernel.interface import Kernel
+from kobox.startup import NamedTuple
 
 LIVE, COMING, GOING, BUILTIN = "live", "coming", "going", "builtin"
 

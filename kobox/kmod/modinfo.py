@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
 
 from kobox.errors import ModuleFormatError
 from kobox.ko.modinfo import Modinfo, Parameter, parse_builtin
+from kobox.startup import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from kobox.kmod.module_tree import ModuleTree

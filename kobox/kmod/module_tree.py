@@ -12,7 +12,6 @@ modules.builtin, the aliases of built-in modules.
 from __future__ import annotations
 
 import os
-from functools import cached_property
 
 from kobox.kmod.config.directories import MODULE_DIRECTORY
 from kobox.kmod.config.modprobe_d import Config, Softdep
@@ -20,6 +19,7 @@ from kobox.kmod.index.trie import Index, Value
 from kobox.kmod.plan import IndexEntry, LoadPlan, Match
 from kobox.kmod.resolve import Planner
 from kobox.ko.name import canonical_alias, from_path
+from kobox.startup import cached_property
 
 # Names whose modules are kept in mind: more than a machine has devices.
 _REMEMBERED = 4096

@@ -5,9 +5,8 @@ Source of the terms: modprobe(8), modprobe.d(5), modules.dep(5).
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from kobox.errors import KoboxError
+from kobox.startup import NamedTuple
 
 INSMOD, BUILTIN, INSTALL, ABSENT = "insmod", "builtin", "install", "absent"
 

@@ -7,8 +7,6 @@ Before a module come its dependencies (what they need first), before each of tho
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Protocol
 
 from kobox.kmod.config.modprobe_d import Config, Softdep
 from kobox.kmod.plan import (
@@ -24,6 +22,10 @@ from kobox.kmod.plan import (
     ModuleNotFoundInTreeError,
 )
 from kobox.ko.name import canonical, from_path
+from kobox.startup import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Tree(Protocol):

@@ -15,10 +15,12 @@ import io
 import os
 import struct
 import sys
-from collections.abc import Callable
-from typing import Protocol
 
 from kobox.errors import ModuleFormatError
+from kobox.startup import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LIMIT = 1 << 30
 """Bytes that no module has: the largest, with debugging information, have some 500 MB."""

@@ -9,8 +9,11 @@ takes in all. What is signed and verified goes through one (`kobox.signing`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from kobox.startup import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 OID, OCTETS, INTEGER, SEQUENCE, SET = 0x06, 0x04, 0x02, 0x30, 0x31
 

@@ -11,10 +11,12 @@ Source: System V ABI, chapters 4 and 5 (elf.h). Nothing is read before it is ask
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
 
 from kobox.errors import ModuleFormatError
+from kobox.startup import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 ET_REL = 1
 EM_X86_64, EM_AARCH64 = 62, 183

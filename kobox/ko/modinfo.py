@@ -9,8 +9,10 @@ MODULE_INFO() in include/linux/moduleparam.h makes them. A key may come any numb
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from kobox.startup import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Parameter(NamedTuple):

@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import os
 import struct
-from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
 
 from kobox.errors import ModuleFormatError
 from kobox.ko import compression, elf
@@ -25,6 +23,7 @@ from kobox.ko.build_id import build_id
 from kobox.ko.modinfo import Modinfo, Parameter, Vermagic
 from kobox.ko.name import canonical, from_path
 from kobox.ko.versions import undefined, versions
+from kobox.startup import TYPE_CHECKING, NamedTuple, cached_property
 
 if TYPE_CHECKING:
     from kobox.ko.dwarf.debug_info import DebugInfo

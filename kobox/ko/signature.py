@@ -13,11 +13,11 @@ Nothing is verified here: this only tells what the signature says of itself.
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
 
 from kobox.errors import ModuleFormatError
 from kobox.ko.binary import c_string
 from kobox.ko.der import INTEGER, OCTETS, SEQUENCE, SET, Element, dotted, elements, text
+from kobox.startup import NamedTuple
 
 MARKER = b"~Module signature appended~\n"
 _TRAILER = struct.Struct(">BBBBB3xI")

@@ -5,15 +5,16 @@ prog: ERROR: text        on standard error, or in the system log with -s
 
 from __future__ import annotations
 
-import getopt
 import os
 import sys
-from collections.abc import Sequence
-from typing import NamedTuple
 
 from kobox.cli.terminal_output import Painted
 from kobox.errors import KoboxError
 from kobox.printable import printable
+from kobox.startup import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Messages up to this level are shown; -q and -v move it. The numbers are syslog(3)'s.
 FATAL, ERROR, WARNING, NOTICE, INFO, DEBUG = 2, 3, 4, 5, 6, 7
@@ -74,29 +75,64 @@ class Messages:
 
 
 def parse(argv: Sequence[str], options: Sequence[Option]) -> tuple[list[tuple[str, str]], list[str]]:
-    """([(first long name of the option, its value)], arguments). Raises `UsageError`."""
-    short = "".join(option.letter + ":" * option.takes_value for option in options if option.letter)
-    long = [name + "=" * option.takes_value for option in options for name in option.names]
-    try:
-        found, arguments = getopt.gnu_getopt(list(argv), short, long)
-    except getopt.GetoptError as error:
-        raise UsageError(_usage_text(error, options)) from None
-    first = {f"--{name}": option.names[0] for option in options for name in option.names}
-    first.update({f"-{option.letter}": option.names[0] for option in options if option.letter})
-    return [(first[name], value) for name, value in found], arguments
+    """([(first long name of the option, its value)], arguments), as getopt_long(3) reads them. Raises `UsageError`.
+
+    Options may stand behind arguments, unless POSIXLY_CORRECT is set. (`getopt` of the standard library takes longer to
+    import than all this, since its messages can be translated.)
+    """
+    found: list[tuple[str, str]] = []
+    arguments: list[str] = []
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            return found, arguments + words
+        if word.startswith("--"):
+            found.append(_long_option(word[2:], words, options))
+        elif word.startswith("-") and word != "-":
+            found += _short_options(word[1:], words, options)
+        elif "POSIXLY_CORRECT" in os.environ:
+            return found, [word, *words]
+        else:
+            arguments.append(word)
+    return found, arguments
 
 
-def _usage_text(error: getopt.GetoptError, options: Sequence[Option]) -> str:
-    name = error.opt
-    if "unique prefix" in error.msg:
-        near = [f"'--{each}'" for option in options for each in option.names if each.startswith(name)]
-        return f"option '--{name}' is ambiguous; possibilities: {' '.join(near)}"
-    long = error.msg.startswith("option --")
-    if "requires argument" in error.msg:
-        return f"option '--{name}' requires an argument" if long else f"option requires an argument -- '{name}'"
-    if "must not have" in error.msg:
-        return f"option '--{name}' doesn't allow an argument"
-    return f"unrecognized option '--{name}'" if long else f"invalid option -- '{name}'"
+def _long_option(word: str, rest: list[str], options: Sequence[Option]) -> tuple[str, str]:
+    """One option by its long name, or by a beginning that only one option has."""
+    name, equals, value = word.partition("=")
+    near = [(each, option) for option in options for each in option.names if each.startswith(name)]
+    near = [(each, option) for each, option in near if each == name] or near
+    if not near:
+        raise UsageError(f"unrecognized option '--{word}'" if equals else f"unrecognized option '--{name}'")
+    whole, option = near[0]
+    if any(other is not option for _, other in near):
+        possible = " ".join(f"'--{each}'" for each, _ in near)
+        raise UsageError(f"option '--{word}' is ambiguous; possibilities: {possible}")
+    if option.takes_value and not equals:
+        if not rest:
+            raise UsageError(f"option '--{whole}' requires an argument")
+        value = rest.pop(0)
+    if equals and not option.takes_value:
+        raise UsageError(f"option '--{whole}' doesn't allow an argument")
+    return option.names[0], value
+
+
+def _short_options(letters: str, rest: list[str], options: Sequence[Option]) -> list[tuple[str, str]]:
+    """The options of one word of letters; the last may have its value in the same word, or in the next."""
+    found = []
+    while letters:
+        letter, letters = letters[0], letters[1:]
+        option = next((option for option in options if option.letter == letter), None)
+        if option is None:
+            raise UsageError(f"invalid option -- '{letter}'")
+        value = ""
+        if option.takes_value:
+            if not letters and not rest:
+                raise UsageError(f"option requires an argument -- '{letter}'")
+            value, letters = letters or rest.pop(0), ""
+        found.append((option.names[0], value))
+    return found
 
 
 def begin(

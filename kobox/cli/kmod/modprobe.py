@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from kobox.cli.kmod.front import (
     FATAL,
@@ -24,6 +23,7 @@ from kobox.kmod.config import modprobe_d as configuration
 from kobox.kmod.module_tree import ModuleTree
 from kobox.kmod.plan import ABSENT, LoadPlan, Match, ModuleNotFoundInTreeError
 from kobox.ko.name import canonical, from_path
+from kobox.startup import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kobox.kmod.modprobe import Options

@@ -7,7 +7,11 @@ their names, whatever directory they are in (modprobe.d(5), depmod.d(5)).
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+
+from kobox.startup import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Where the trees of all releases are.
 MODULE_DIRECTORY = "/lib/modules"

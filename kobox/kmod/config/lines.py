@@ -6,8 +6,10 @@ not blank is `#` is a comment, and a backslash at the end joins the next line on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from kobox.startup import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Line(NamedTuple):

@@ -12,12 +12,13 @@ Source: modprobe.d(5), and for the command line Documentation/admin-guide/kernel
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
-
 from kobox.kmod.config.directories import config_files, default_directories, read_config
 from kobox.kmod.config.lines import logical_lines
 from kobox.ko.name import canonical, canonical_alias
+from kobox.startup import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 
 class Softdep(NamedTuple):

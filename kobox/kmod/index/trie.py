@@ -13,10 +13,12 @@ All numbers are big-endian. Keys are 7-bit. Source: the layout of files that kmo
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from kobox.errors import KoboxError
+from kobox.startup import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 MAGIC = 0xB007F457
 VERSION = 0x00020001
