@@ -121,6 +121,8 @@ def depmod_rows(kind: str, place: tuple[str, str], runs: int, scratch: Path, env
     once(quick, env)
     victim = sorted(root.rglob("btrfs.ko*"))[0]
     aside = scratch / "aside"
+    row = in_turns({"kobox": quick}, runs, env, lambda: None) | {"kmod": timings["kmod"]}
+    show("  nothing changed, kobox depmod -A", "a tenth", row)
     changes: dict[str, Callable[[], None]] = {
         "touched": victim.touch,
         "rewritten": lambda: victim.write_bytes(victim.read_bytes()),
@@ -146,7 +148,13 @@ def small_rows(scratch: Path, env: dict[str, str]) -> None:
     assert kmod.run("depmod", "-b", root, source.name).returncode == 0
     words = ["-d", str(root), "-S", source.name, "-D", "btrfs"]
     pair = {"kobox": [KOBOX, "modprobe", *words], "kmod": kmod.command("modprobe", *words)}
-    show("modprobe -D btrfs", "60 ms", in_turns(pair, 25, env, lambda: None))
+    show("modprobe -D btrfs", "5 times kmod", in_turns(pair, 25, env, lambda: None))
+    small = next(source.rglob("loop.ko"))
+    pair = {"kobox": [KOBOX, "modinfo", str(small)], "kmod": kmod.command("modinfo", str(small))}
+    show("modinfo loop.ko", "5 times kmod", in_turns(pair, 25, env, lambda: None))
+    pair = {"Python alone": [sys.executable, "-c", "pass"]}
+    for name, timing in in_turns(pair, 25, env, lambda: None).items():
+        print(f"  {name:44} {'':24} {timing}")
     big = max(tree_of(PACKED).rglob("*.ko.xz"), key=lambda path: path.stat().st_size)
     pair = {"kobox": [KOBOX, "modinfo", str(big)], "kmod": kmod.command("modinfo", str(big))}
     title = f"modinfo {big.name}, {big.stat().st_size / 1e6:.1f} MB"

@@ -1,4 +1,4 @@
-"""What a kernel tells of the modules in it: /proc/modules and /sys/module (Documentation/ABI/testing/sysfs-module)."""
+"""The modules in a kernel, from /proc/modules and /sys/module (Documentation/ABI/testing/sysfs-module)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LIVE, COMING, GOING, BUILTIN = "live", "coming", "going", "builtin"
 
 
 class ModuleStatus(NamedTuple):
-    """A module in the kernel: `size` in bytes, `users` the modules that use it, `address` 0 if it is not told."""
+    """A module in the kernel: `size` in bytes, `users` the modules that use it, `address` 0 if it is hidden."""
 
     name: str
     size: int
@@ -72,7 +72,7 @@ def holders(kernel: Kernel, name: str) -> list[str]:
 
 
 def core_size(kernel: Kernel, name: str) -> int:
-    """How many bytes a loaded module takes; -1 when that is not told."""
+    """How many bytes a loaded module takes; -1 when that is unknown."""
     try:
         return int(kernel.read_text(f"/sys/module/{name}/coresize"))
     except (OSError, ValueError):
@@ -104,7 +104,7 @@ def attribute(kernel: Kernel, name: str, which: str) -> str:
 
 
 def sections(kernel: Kernel, name: str) -> dict[str, int]:
-    """Where each section of a loaded module is, by name; 0 for one whose place may not be seen."""
+    """Where each section of a loaded module is, by name; 0 for one whose address is hidden."""
     folder = f"/sys/module/{name}/sections"
     found = {}
     try:
@@ -120,7 +120,7 @@ def sections(kernel: Kernel, name: str) -> dict[str, int]:
 
 
 def obstacle(kernel: Kernel) -> str:
-    """What keeps every module, or every unsigned one, out of this kernel, as one sentence; "" for nothing."""
+    """Why this kernel loads no module, or no unsigned one, as one sentence; "" when it does."""
     try:
         if kernel.read_text("/proc/sys/kernel/modules_disabled").strip() == "1":
             return "Loading and unloading is turned off until the next boot (kernel.modules_disabled = 1)."

@@ -8,7 +8,7 @@ from kobox.kernel.sysfs_modules import ModuleStatus
 
 
 def lsmod(kernel: Kernel) -> list[ModuleStatus]:
-    """The loaded modules, the last first; sizes and users as /sys/module tells them. Raises `OSError`."""
+    """The loaded modules, the last first; sizes and users come from /sys/module. Raises `OSError`."""
     found = []
     for module in loaded.loaded_modules(kernel):
         size = loaded.core_size(kernel, module.name)

@@ -1,4 +1,4 @@
-"""modinfo: what a module says of itself, from its file or, for one built into the kernel, from the tree."""
+"""modinfo: the description of a module, from its file or, for a built-in module, from the tree."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ModinfoReport(NamedTuple):
     """One module's facts: `fields` are the strings of its file in their order, parameters and signature apart.
 
     Parameters come as modinfo lists them, the last of the file first; `types` are the bare `parmtype` strings.
-    `problems` tell of strings that cannot be understood. `build_id` is what the linker put into the file, in hex.
+    `problems` name strings that cannot be understood. `build_id` is what the linker put into the file, in hex.
     """
 
     name: str
@@ -112,7 +112,7 @@ def _report(
 
 
 def _parameter_texts(info: Modinfo) -> tuple[tuple[ParameterText, ...], tuple[str, ...]]:
-    """(the parameters, the last of the file first; what is wrong with strings that are none)."""
+    """(the parameters, the last of the file first; a message for each string that is not a parameter)."""
     found: dict[str, dict[str, str]] = {}
     problems = []
     for key, value in info:

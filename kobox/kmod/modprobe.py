@@ -40,13 +40,13 @@ class Loaded(NamedTuple):
 
 
 class Options(NamedTuple):
-    """How to go about it.
+    """How to load or remove.
 
-    `first_time`: a module that is there already (or, when removing, is not) is an error. `use_blacklist`: the
-    blacklist counts for real names too. `ignore_commands`: install and remove lines don't count. `flags`: how
-    little the kernel is to check. `dry_run`: only `show` what would be done. `run_commands`: whether install and
-    remove commands are run, by this machine's shell; None means only when the kernel is this machine's.
-    `wait_ms`: how long to wait for a module's users to go. `force`: remove even a module in use.
+    `first_time`: loading a module that is loaded (or removing one that is not) is an error. `use_blacklist`: the
+    blacklist applies to module names, not only to aliases. `ignore_commands`: ignore install and remove lines.
+    `flags`: checks that the kernel leaves out. `dry_run`: only `show` what would be done. `run_commands`: run install
+    and remove commands in this machine's shell; None: only when the kernel is this machine's. `wait_ms`: milliseconds
+    to wait until a module is not used any more. `force`: remove a module even if it is in use.
     """
 
     first_time: bool = False
@@ -169,8 +169,7 @@ class _Execution:
 def run_command(kernel: Kernel, module: str, command: str, kind: str, argument: str, options: Options) -> None:
     """Run an install or remove command by the shell of this machine, as modprobe.d(5) describes.
 
-    Raises `CommandFailedError` when it fails, or when the kernel is another than this machine's and nobody said
-    that its commands may run here.
+    Raises `CommandFailedError` when it fails, or when the kernel is not this machine's and `run_commands` is not set.
     """
     text = command.strip()
     if text in _YES:
@@ -181,7 +180,9 @@ def run_command(kernel: Kernel, module: str, command: str, kind: str, argument: 
 
         allowed = isinstance(kernel, Host)
     if text in _NO:
-        raise CommandFailedError(f"the {kind} command of {module} is `{text}`: it is not to be {kind}ed", command)
+        raise CommandFailedError(
+            f"the {kind} command of {module} is `{text}`: this module must not be {kind}ed", command
+        )
     if not allowed:
         raise CommandFailedError(
             f"{module} has the {kind} command `{text}`, which would run on this machine, not in the box",
@@ -206,7 +207,7 @@ class Removal(NamedTuple):
 
 
 def remove(kernel: Kernel, tree: ModuleTree, name: str, options: Options | None = None) -> Removal:
-    """Unload what a name stands for, and what it brought in that nobody else uses.
+    """Unload the modules that a name stands for, and their dependencies that no other module uses.
 
     Raises `ModuleNotFoundInTreeError`, `ModuleUnloadError`, `CommandFailedError`.
     """
@@ -239,7 +240,7 @@ class _Removal:
         if options.remove_holders and not options.dry_run:
             for holder in loaded.holders(self._kernel, module):
                 self.remove(holder, asked=True)
-            # The last of them may have taken it away already, as something that nobody uses any more.
+            # Removing the last of them may have removed this one, as an unused dependency.
             if not command and not loaded.init_state(self._kernel, module):
                 return
         if not command:
@@ -267,7 +268,7 @@ class _Removal:
         return bool(state)
 
     def _wait_until_unused(self, module: str) -> None:
-        """Give the users of a module their time to go. Raises `ModuleUnloadError` if they don't."""
+        """Wait until a module is not used. Raises `ModuleUnloadError` when it still is after `wait_ms`."""
         if self._options.force:
             return
         end = time.monotonic() + self._options.wait_ms / 1000
@@ -296,7 +297,7 @@ class _Removal:
         self.removed.append(module)
 
     def _remove_quietly(self, names: Iterable[str]) -> None:
-        """Remove what nobody uses any more; what can't be removed stays."""
+        """Remove modules that are unused now; one that cannot be removed stays."""
         for name in names:
             for match in self._tree.lookup(name):
                 if loaded.refcount(self._kernel, match.module) != 0 and not self._command(match.module):

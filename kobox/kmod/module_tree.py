@@ -21,14 +21,14 @@ from kobox.kmod.resolve import Planner
 from kobox.ko.name import canonical_alias, from_path
 from kobox.startup import cached_property
 
-# Names whose modules are kept in mind: more than a machine has devices.
+# Lookups that are cached: more than a machine has devices.
 _REMEMBERED = 4096
 
 
 class ModuleTree:
     """The indexes of one tree, read when they are first needed, and the configuration that goes with them.
 
-    A missing index counts as empty (`missing` tells); a damaged one raises `IndexFormatError`.
+    A missing index counts as empty (see `missing`); a damaged one raises `IndexFormatError`.
     """
 
     def __init__(self, directory: str, config: Config | None = None) -> None:
@@ -71,9 +71,9 @@ class ModuleTree:
         return self._index(name)
 
     def lookup(self, name: str) -> list[Match]:
-        """Every module that a name, an alias or a device's modalias stands for, the likeliest first.
+        """Every module that a name, an alias or a device's modalias stands for, the best match first.
 
-        One that several patterns of its own stand for comes as often, as modprobe has it.
+        A module that matches with several patterns is listed once for each of them, as modprobe does it.
         """
         found = self._lookups.get(name)
         if found is None:

@@ -27,7 +27,7 @@ class IndexEntry(NamedTuple):
 
 
 class ModuleNotFoundInTreeError(KoboxError, LookupError):
-    """No module is known by that name. `name` is it, `suggestions` are names much like it."""
+    """There is no module of that name. `name` is the name asked for, `suggestions` are similar names."""
 
     def __init__(self, message: str, *, name: str, suggestions: tuple[str, ...] = (), hint: str = "") -> None:
         super().__init__(message, hint=hint)

@@ -82,7 +82,7 @@ class Planner:
         if not self._repeated:
             matches = list({match.module: match for match in reversed(matches)}.values())[::-1]
         for match in matches:
-            # Each match is loaded by itself: what one brings in counts as there only while the next is planned.
+            # Each match is planned on its own: modules of an earlier match are not taken as loaded.
             self._visited.clear()
             self._placed.clear()
             self._request(match, name, parameters)
@@ -188,7 +188,7 @@ class Planner:
 
 
 def not_found(tree: Tree, name: str) -> ModuleNotFoundInTreeError:
-    """The error for a name that nothing is known by, with the most useful advice there is."""
+    """The error for a name that matches no module, with a hint on what to do."""
     message = f"Module {name} not found in directory {tree.directory}"
     if tree.missing:
         if not os.path.isdir(tree.directory):

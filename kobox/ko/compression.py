@@ -6,7 +6,7 @@
     04 22 4d 18        lz4    frame format 1.6
     02 21 4c 18        lz4    legacy frame, what the kernel's own build makes
 
-Whatever a file claims of its size, memory grows only with what really comes out of it, up to a limit.
+Memory grows with the data that comes out, up to a limit, and not with the size that a file claims.
 """
 
 from __future__ import annotations
@@ -103,14 +103,14 @@ def decompress_as(kind: str, data: bytes, limit: int) -> bytes:
 
 
 class _TooLargeError(Exception):
-    """More came out of a stream than its reader was willing to take."""
+    """A stream unpacks to more than the limit."""
 
     def __str__(self) -> str:
         return "it unpacks to more than it should"
 
 
 class Decompressor(Protocol):
-    """What `lzma`, `lzma_mt` and `lz4` give: a stream that takes data and hands out at most so many bytes."""
+    """A decompressor of `lzma`, `lzma_mt` or `lz4`: it takes data and returns at most so many bytes."""
 
     @property
     def eof(self) -> bool:

@@ -1,10 +1,10 @@
-"""DER, as little of it as it takes to find one's way in a PKCS #7 message (ITU-T X.690).
+"""A reader of DER, small: enough to find the fields of a PKCS #7 message (ITU-T X.690).
 
 An element is a tag of one byte, a length, and so many bytes of content. The length is one byte up to 127; beyond
 that one byte of 128 + n, then n bytes, the highest first.
 
-This reads what a signature says of itself for every `modinfo`; an ASN.1 library takes longer to import than that
-takes in all. What is signed and verified goes through one (`kobox.signing`).
+Every `modinfo` reads a signature this way: importing an ASN.1 library takes longer than all of that command. Signing
+and verifying use a library (`kobox.signing`).
 """
 
 from __future__ import annotations

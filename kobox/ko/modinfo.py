@@ -1,4 +1,4 @@
-"""What a module says of itself: the strings of its `.modinfo` section.
+"""The description in a module: the strings of its `.modinfo` section.
 
     license=GPL\\0alias=pci:v00008086d...\\0alias=...\\0parm=debug:Debug level\\0parmtype=debug:int\\0...
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Parameter(NamedTuple):
-    """A parameter: its name, its C type (`int`, `charp`, `array of int`; "" if not told) and its description."""
+    """A parameter: its name, its C type (`int`, `charp`, `array of int`; "" if unknown) and its description."""
 
     name: str
     type: str
@@ -72,7 +72,7 @@ class Modinfo:
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """The parameters, in the order in which the file first speaks of them (`parm=` or `parmtype=`)."""
+        """The parameters, in the order of their first string (`parm=` or `parmtype=`)."""
         found: dict[str, list[str]] = {}
         for key, value in self.pairs:
             if key in ("parm", "parmtype"):

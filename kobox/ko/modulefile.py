@@ -134,7 +134,7 @@ class ModuleFile:
 
     @cached_property
     def signature(self) -> Signature | None:
-        """What the appended signature says of itself; None without one."""
+        """The appended signature, not verified; None without one."""
         from kobox.ko import signature
 
         return signature.parse(self.content, path=self.path)

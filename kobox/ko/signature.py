@@ -7,7 +7,7 @@
         u8 algo, hash, id_type (2: PKCS #7), signer_len, key_id_len, pad[3]; big-endian u32 sig_len
     "~Module signature appended~\\n", 28 bytes
 
-Nothing is verified here: this only tells what the signature says of itself.
+Nothing is verified here: these are the claims of the signature.
 """
 
 from __future__ import annotations

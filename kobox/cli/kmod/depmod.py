@@ -39,21 +39,21 @@ OPTIONS = (
 )
 HELP = """usage: depmod [-a|-A] [options] [RELEASE [/PATH/TO/MODULE.ko ...]]
 
-Makes the indexes that modprobe looks things up in, for the modules of a kernel release.
+Makes the indexes that modprobe uses, for the modules of a kernel release.
 
   -a, --all                 read every module (this is the default)
-  -A, --quick               read only modules that are new or changed since the last run
-  -b, --basedir=DIR         DIR is the root of the file system
-  -m, --moduledir=DIR       where trees are below the root (/lib/modules)
+  -A, --quick               read only modules that changed since the last run with -A
+  -b, --basedir=DIR         root directory of /lib/modules
+  -m, --moduledir=DIR       use this directory below the root instead of /lib/modules
   -o, --outdir=DIR          write the indexes under this root instead
   -C, --config=PATH         read this file or directory instead of depmod.d; may be repeated
-  -e, --errsyms             report symbols that nobody exports; takes -E or -F
-  -E, --symvers=FILE        the kernel's own symbols: Module.symvers, with versions
-  -F, --filesyms=FILE       the kernel's own symbols: System.map
-  -P, --symbol-prefix=C     a character that the architecture puts before symbols
-  -n, --show                write the text indexes to standard output, and nothing else anywhere
-  -w, --warn                report aliases that several modules have
-  -v, --verbose             say more
+  -e, --errsyms             report symbols that neither a module nor the kernel exports; needs -E or -F
+  -E, --symvers=FILE        read the kernel's symbols and their versions from this Module.symvers
+  -F, --filesyms=FILE       read the kernel's symbols from this System.map
+  -P, --symbol-prefix=C     ignore this character at the beginning of symbols
+  -n, --show                print the text indexes, and write no file (also --dry-run)
+  -w, --warn                report aliases that a module has twice
+  -v, --verbose             print which symbols make one module need another
   -V, --version             show the version
   -h, --help                show this text"""
 

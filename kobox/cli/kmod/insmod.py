@@ -16,13 +16,13 @@ OPTIONS = (
 )
 HELP = """usage: insmod [options] FILE [PARAMETER=VALUE ...]
 
-Loads one module file (plain, gzip, xz, zstd or lz4). `modprobe` also loads what it needs.
+Loads one module file (plain, gzip, xz, zstd or lz4). `modprobe` also loads its dependencies.
 
-  -f, --force             check neither symbol versions nor the version magic: may crash this machine
-      --force-modversion  don't check the versions of symbols
-      --force-vermagic    don't check the version magic
-  -s, --syslog            messages go to the system log
-  -v, --verbose           say more
+  -f, --force             ignore symbol versions and version magic; this may crash the machine
+      --force-modversion  ignore symbol versions
+      --force-vermagic    ignore the version magic
+  -s, --syslog            write messages to the system log
+  -v, --verbose           print more messages
   -V, --version           show the version
   -h, --help              show this text"""
 

@@ -15,8 +15,8 @@ HELP = """usage: kmod [options] COMMAND [options of the command]
   -h, --help      show this text
 
 commands:
-  list            the modules that are in the kernel
-  static-nodes    the device nodes that load a module when they are opened
+  list            list the modules that are in the kernel, as lsmod does
+  static-nodes    list the device nodes that load a module when they are opened
   links           make the tools commands of their own, with man pages and completion
   help            show this text
   TOOL            lsmod, insmod, rmmod, modprobe, modinfo or depmod"""
@@ -25,7 +25,7 @@ NODES_HELP = """usage: kmod static-nodes [options]
 Shows the device nodes that load a module when they are opened, from modules.devname.
 
   -f, --format=FORMAT  human (the default), tmpfiles (for systemd-tmpfiles) or devname
-  -o, --output=FILE    write to FILE
+  -o, --output=FILE    write to FILE instead of standard output
   -h, --help           show this text"""
 _TOOLS = ("lsmod", "insmod", "rmmod", "modprobe", "modinfo", "depmod")
 _NODE_OPTIONS = (Option(("format",), "f", True), Option(("output",), "o", True), Option(("help",), "h"))

@@ -13,11 +13,11 @@ OPTIONS = (
 )
 HELP = """usage: lsmod [options]
 
-Shows what /proc/modules tells, in columns.
+Shows the modules that are in the kernel: name, size in bytes, use count, users.
 
-  -s, --syslog     messages go to the system log
-  -v, --verbose    say more
-      --json       the same as JSON, with state and taint
+  -s, --syslog     write messages to the system log
+  -v, --verbose    print more messages
+      --json       print JSON, with state, address and taint
   -V, --version    show the version
   -h, --help       show this text"""
 

@@ -1,4 +1,4 @@
-"""`kobox modinfo`: show what modules say of themselves."""
+"""`kobox modinfo`: show the description in module files."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ OPTIONS = (
 )
 HELP = """usage: modinfo [options] MODULE|ALIAS|FILE...
 
-Shows the strings in module files, and the signature.
+Shows the description in module files: author, license, parameters, aliases, signature and more.
 
   -a, --author               only the author
   -d, --description          only the description
   -l, --license              only the license
   -p, --parameters           only the parameters
   -n, --filename             only the file's path
-  -F, --field=FIELD          only this field, in any case
-  -0, --null                 end each with a NUL byte instead of a newline
-  -m, --modname              the arguments are names of modules, not aliases or files
-  -k, --set-version=RELEASE  look in the tree of this kernel release
-  -b, --basedir=DIR          DIR is the root of the file system
-      --json                 everything as JSON
+  -F, --field=FIELD          only this field; upper and lower case are the same
+  -0, --null                 end each line with a NUL byte instead of a newline
+  -m, --modname              take the arguments as names of modules, not as aliases or files
+  -k, --set-version=RELEASE  use the modules of this kernel release
+  -b, --basedir=DIR          root directory of /lib/modules
+      --json                 print everything as JSON
   -V, --version              show the version
   -h, --help                 show this text"""
 _SHORTCUTS = {
@@ -161,7 +161,7 @@ def _reports(
 
 
 def _text_of(module: str, error: KoboxError | OSError) -> str:
-    # ModuleNotFoundInTreeError, told without importing what plans loads.
+    # ModuleNotFoundInTreeError, recognised without importing the planner.
     if isinstance(error, KoboxError) and isinstance(error, LookupError):
         return f"Module {module} not found." + (f"\n{error.hint}" if error.hint else "")
     return text_of(error)

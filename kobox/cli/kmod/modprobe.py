@@ -1,4 +1,4 @@
-"""`kobox modprobe`: load or remove a module and all that goes with it, or show what that would mean."""
+"""`kobox modprobe`: load or remove a module with its dependencies, or show what would be done."""
 
 from __future__ import annotations
 
@@ -61,32 +61,32 @@ HELP = """usage: modprobe [options] MODULE|ALIAS [PARAMETER=VALUE ...]
        modprobe [options] -c
        modprobe [options] --show-modversions|--show-exports FILE|MODULE
 
-Loads modules with all that they need, or removes them.
+Loads modules with their dependencies, or removes them.
 
-  -a, --all                  all arguments are modules
+  -a, --all                  load all arguments, which are names of modules
   -r, --remove               remove instead of loading
       --remove-holders       remove the modules that use it first (old name: --remove-dependencies)
-  -w, --wait=MSEC            with -r, wait so long for a module's users to go
-      --first-time           fail if the module is loaded (or removed) already
+  -w, --wait=MSEC            with -r, wait up to MSEC ms until the module is unused
+      --first-time           fail if the module is loaded already (with -r: is not loaded)
   -i, --ignore-install       don't run install commands (with -r: --ignore-remove)
-  -b, --use-blacklist        the blacklist counts for module names too, not only for aliases
-  -f, --force                check neither symbol versions nor the version magic; with -r, even if in use
-      --force-modversion     don't check the versions of symbols
-      --force-vermagic       don't check the version magic
+  -b, --use-blacklist        apply the blacklist to module names, not only to aliases
+  -f, --force                ignore symbol versions and version magic; with -r: remove a module in use
+      --force-modversion     ignore symbol versions
+      --force-vermagic       ignore the version magic
 
-  -R, --resolve-alias        only print which modules a name stands for
-  -D, --show-depends         only print what would be loaded
+  -R, --resolve-alias        print the modules that an alias matches, and load nothing
+  -D, --show-depends         print the modules that would be loaded, and load nothing
   -c, --showconfig           print the configuration (also --show-config)
       --show-modversions     print the symbols that a module imports (also --dump-modversions)
       --show-exports         print the symbols that a module exports
       --json                 print -R, -D and -c as JSON
 
-  -n, --dry-run              do everything but load or remove (also --show)
+  -n, --dry-run              neither load nor remove (also --show)
   -C, --config=PATH          read this file or directory instead of modprobe.d; may be repeated
-  -d, --dirname=DIR          DIR is the root for /lib/modules
-  -S, --set-version=RELEASE  use the tree of this kernel release
-  -s, --syslog               messages go to the system log
-  -q, --quiet                no messages
+  -d, --dirname=DIR          root directory of /lib/modules
+  -S, --set-version=RELEASE  use the modules of this kernel release
+  -s, --syslog               write messages to the system log
+  -q, --quiet                print no messages
   -v, --verbose              print what is done
   -V, --version              show the version
   -h, --help                 show this text"""

@@ -14,11 +14,11 @@ OPTIONS = (
 )
 HELP = """usage: rmmod [options] MODULE...
 
-Unloads modules, one after the other. `modprobe -r` also removes what they needed.
+Unloads modules, one after the other. `modprobe -r` also unloads dependencies that are unused then.
 
-  -f, --force      unload even a module in use: may crash this machine
-  -s, --syslog     messages go to the system log
-  -v, --verbose    say more
+  -f, --force      unload a module even if it is in use; this may crash the machine
+  -s, --syslog     write messages to the system log
+  -v, --verbose    print more messages
   -V, --version    show the version
   -h, --help       show this text"""
 

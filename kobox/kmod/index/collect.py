@@ -1,4 +1,4 @@
-"""The facts of every module of a tree: read from its files, or known from last time.
+"""The facts of every module of a tree: read from its files, or from the cache.
 
 A file's facts are taken from what is remembered only when its path, size, inode and both of its times (to the
 nanosecond) are as they were; the change time can't be set back. What is remembered is
@@ -85,7 +85,7 @@ def _read_here(files: Sequence[str]) -> list[Facts]:
             for done in [pool.submit(work) for _ in range(workers)]:
                 done.result()
         finally:
-            for _ in numbers:  # whoever was interrupted does not wait for all the rest
+            for _ in numbers:  # after an interrupt the rest is not read
                 pass
     return found
 

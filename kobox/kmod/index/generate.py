@@ -78,12 +78,12 @@ class DepmodResult(NamedTuple):
 class DepmodRequest(NamedTuple):
     """What depmod is to do.
 
-    `directory` is the tree (`/lib/modules/RELEASE`); `files` names single modules instead of searching. `quick` lets
-    it take the facts of unchanged files from what the last quick run remembered; otherwise every file is read, and
-    nothing is remembered. Without `use_cache` a quick run is a full one.
-    `kernel_symbols` turns on the check for symbols that nobody exports. `symbol_prefix` is one character that the
-    architecture puts before names. `warn_duplicates` tells of modules that say an alias twice, `tell_uses` which
-    symbols make one module need another. `text_only` leaves out the `.bin` files, and what is reported about them.
+    `directory` is the tree (`/lib/modules/RELEASE`); `files` names single modules instead of searching. `quick` takes
+    the facts of unchanged files from the cache of the last quick run; otherwise every file is read, and nothing is
+    cached. Without `use_cache` a quick run is a full one. `kernel_symbols` turns on the check for symbols that neither
+    a module nor the kernel exports. `symbol_prefix` is one character that the architecture puts before names.
+    `warn_duplicates` warns of a module that has an alias twice. `tell_uses` lists which symbols make one module need
+    another. `text_only` leaves out the `.bin` files, and what is reported about them.
     """
 
     directory: str
@@ -213,16 +213,16 @@ class _Tree:
             self._find_duplicates(warnings)
         return files
 
-    def _cycles(self, told: bytes) -> DependencyCycleError:
-        """The error for what `indexes.c` tells of them: each module's number, how many others it uses, and these."""
+    def _cycles(self, uses: bytes) -> DependencyCycleError:
+        """The error for cycles. `uses`, from `indexes.c`: each module's number, how many others it uses, and which."""
         from kobox.kmod.index.cycles import cycles
 
-        numbers = memoryview(told).cast("I").tolist()
+        numbers = memoryview(uses).cast("I").tolist()
         count = len(self._modules)
         places, used = numbers[:count], iter(numbers[2 * count :])
-        uses = [list(islice(used, below)) for below in numbers[count : 2 * count]]
+        edges = [list(islice(used, below)) for below in numbers[count : 2 * count]]
         return DependencyCycleError(
-            [[self._modules[module].name for module in cycle] for cycle in cycles(uses, places)]
+            [[self._modules[module].name for module in cycle] for cycle in cycles(edges, places)]
         )
 
     @cached_property

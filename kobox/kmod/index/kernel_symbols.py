@@ -1,4 +1,4 @@
-"""The symbols that the kernel itself exports, as its build tells them: System.map or Module.symvers."""
+"""The symbols that the kernel itself exports, from a file of its build: System.map or Module.symvers."""
 
 from __future__ import annotations
 

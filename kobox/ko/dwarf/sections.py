@@ -1,7 +1,7 @@
 """The debugging sections of a module, decompressed and relocated piece by piece.
 
 A module is an object that is not linked: its sections all begin at 0, and its debugging information has relocations
-against them. Here every section with memory gets a range of its own, so that one number tells section and offset:
+against them. Here every section with memory gets a range of its own, so that one number is both section and offset:
 
     0000 0007  0000 0042        section 7, offset 0x42
 
