@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     from kobox.box.devices.disks import Disks
     from kobox.box.devices.network import Network
+    from kobox.box.devices.pci import Plugged
     from kobox.box.guest.program import Program
     from kobox.box.guest.subprocess import Argv, PopenOptions, RunOptions
     from kobox.box.inspect.probes import Callback, Probe
@@ -370,6 +371,16 @@ class Box(Kernel):
 
             self._network = Network(self)
         return self._network
+
+    def plug(self, device: Plugged) -> Plugged:
+        """Plug a device that Python models into the box (`kobox.devices.PciDevice`); returns it.
+
+        The kernel finds it and asks the drivers that are loaded. `device.unplug()` takes it out by surprise.
+        Raises `KoboxError` when it is plugged in already, there is no room, or the kernel has no such bus.
+        """
+        from kobox.box.devices import pci
+
+        return pci.plug(self, device)
 
     @property
     def disks(self) -> Disks:

@@ -1,7 +1,7 @@
 """The ACPI tables of the machine: just enough for a kernel to find the local APIC, and with it a timer that
 sleeps long.
 
-    RSDP -> XSDT -> FADT -> DSDT (places for virtio devices), FACS
+    RSDP -> XSDT -> FADT -> DSDT (places for virtio devices, PCI host bridge), FACS
                  -> MADT: one processor's local APIC; 8259s present; no IO-APIC
 
 A place for a virtio device is LNRO0005 (drivers/virtio/virtio_mmio.c): a page of registers and the interrupt that all
@@ -18,6 +18,9 @@ RSDP = 0xE0000
 DEVICES, DEVICE_SLOTS, DEVICE_IRQ = 0xFEA00000, 16, 5  # as in native/machine.h
 PM1_EVENT, PM1_CONTROL, SCI = 0x600, 0x604, 9
 _TABLES = RSDP + 0x40
+PCI_PLACES, PCI_IRQS = 32, (10, 11)  # pin A of place n is the one or the other
+# Ports, memory, and memory above 4 GiB for PCI devices: kind, flags, address and size; as in native/machine.h.
+PCI_WINDOWS = ((1, 3, 0xC000, 0x4000), (0, 1, 0xE0000000, 0x1E000000), (0, 1, 0x800000000, 0x400000000))
 
 
 def tables() -> bytes:
@@ -66,7 +69,7 @@ def _fadt_body(facs: int, dsdt: int) -> bytes:
 
 def _namespace() -> bytes:
     """\\_SB with the places for devices, in AML."""
-    devices = b"".join(_device(slot) for slot in range(DEVICE_SLOTS))
+    devices = b"".join(_device(slot) for slot in range(DEVICE_SLOTS)) + _host_bridge()
     return b"\x10" + _package(b"\\_SB_" + devices)
 
 
@@ -77,6 +80,30 @@ def _device(slot: int) -> bytes:
     body = b"VD%02X" % slot
     body += b"\x08_HID\x0dLNRO0005\0" + b"\x08_UID\x0a" + bytes([slot])
     body += b"\x08_CRS\x11" + _package(b"\x0a" + bytes([len(resources)]) + resources)
+    return b"\x5b\x82" + _package(body)
+
+
+def _host_bridge() -> bytes:
+    """PCI0: bus 0, the windows that its devices may be put in, and which IRQ pin A of each is."""
+
+    def window(layout: str, tag: int, kind: int, flags: int, first: int, last: int) -> bytes:
+        body = struct.pack("<BBB5" + layout, kind, 0x0C, flags, 0, first, last, 0, last - first + 1)
+        return struct.pack("<BH", tag, len(body)) + body
+
+    resources = window("H", 0x88, 2, 0, 0, 0)  # bus numbers
+    resources += struct.pack("<BBHHBB", 0x47, 1, 0xCF8, 0xCF8, 1, 8)  # the ports of configuration space itself
+    for layout, tag, (kind, flags, first, size) in zip("HIQ", (0x88, 0x87, 0x8A), PCI_WINDOWS, strict=True):
+        resources += window(layout, tag, kind, flags, first, first + size - 1)
+    resources += b"\x79\0"
+    routes = b""
+    for place in range(PCI_PLACES):
+        route = (
+            b"\x0c" + struct.pack("<I", place << 16 | 0xFFFF) + b"\0\0\x0a" + bytes([PCI_IRQS[place % len(PCI_IRQS)]])
+        )
+        routes += b"\x12" + _package(b"\x04" + route)
+    body = b"PCI0\x08_HID\x0c" + bytes.fromhex("41d00a03") + b"\x08_UID\x0a\0" + b"\x08_BBN\x0a\0"  # PNP0A03
+    body += b"\x08_CRS\x11" + _package(b"\x0a" + bytes([len(resources)]) + resources)
+    body += b"\x08_PRT\x12" + _package(bytes([PCI_PLACES]) + routes)
     return b"\x5b\x82" + _package(body)
 
 

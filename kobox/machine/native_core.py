@@ -38,6 +38,9 @@ STOP_WHEN_IDLE = 1
 PROBE_ENTRY, PROBE_FROM_MODULE, PROBE_TRACKED_0, PROBE_TRACKED_1, PROBE_INSIDE = 1, 2, 4, 8, 16
 FOREVER = (1 << 64) - 1
 ProbeCallback = ctypes.CFUNCTYPE(None, ctypes.c_uint64)
+PciCallback = ctypes.CFUNCTYPE(
+    ctypes.c_uint64, ctypes.c_int, ctypes.c_uint64, ctypes.c_uint, ctypes.c_uint64, ctypes.c_int
+)
 DeviceCallback = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint, ctypes.c_uint64, ctypes.c_int)
 WatchCallback = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int, ctypes.c_uint64
@@ -76,6 +79,10 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_probe_add": (_I, (_P, _U64, ctypes.c_uint)),
     "kobox_probe_remove": (None, (_P, _U64)),
     "kobox_on_device": (None, (_P, DeviceCallback)),
+    "kobox_on_pci": (None, (_P, PciCallback)),
+    "kobox_pci_message": (_I, (_P, _U64, ctypes.c_uint)),
+    "kobox_pci_line": (None, (_P, _I, _I)),
+    "kobox_pci_pulse": (None, (_P, _I)),
     "kobox_device_interrupt": (None, (_P,)),
     "kobox_device_event": (None, (_P,)),
     "kobox_device_wrote": (None, (_P, _U64, _U64)),

@@ -30,10 +30,12 @@ from kobox.machine.native_core import (
     STOP_WHEN_IDLE,
     DeviceCallback,
     Event,
+    PciCallback,
     ProbeCallback,
     core,
     unicorn_library,
 )
+from kobox.machine.pci import PciBus, PciFunction
 
 PAGE = 4096
 ZERO_PAGE, COMMAND_LINE, PAGE_TABLES, GDT, SEED = 0x10000, 0x20000, 0x30000, 0x40000, 0x50000
@@ -88,9 +90,12 @@ class Statistics(NamedTuple):
 class Checkpoint:
     """A state of one machine, kept in memory; only pages written since the snapshot take space."""
 
-    def __init__(self, handle: int, devices: dict[int, tuple[Device, Restore]]) -> None:
+    def __init__(
+        self, handle: int, devices: dict[int, tuple[Device, Restore]], pci: dict[int, tuple[PciFunction, Restore]]
+    ) -> None:
         self._handle: int | None = handle
         self.devices = devices
+        self.pci = pci
         self.size: int = core().kobox_checkpoint_size(handle)
 
     @property
@@ -143,6 +148,16 @@ class Machine:
             lambda address, size: self._core.kobox_device_wrote(self.handle, address, size),
             lambda: self.time,
         )
+        self.pci = PciBus(
+            self.ram,
+            lambda address, data: self._core.kobox_pci_message(self.handle, address, data),
+            lambda irq: self._core.kobox_pci_pulse(self.handle, irq),
+            lambda irq, high: self._core.kobox_pci_line(self.handle, irq, high),
+            lambda address, size: self._core.kobox_device_wrote(self.handle, address, size),
+        )
+        self._power_on = self.pci.save()
+        self._on_pci = PciCallback(self._pci_access)
+        self._core.kobox_on_pci(handle, self._on_pci)
         self._on_device = DeviceCallback(self._device_access)
         self._core.kobox_on_device(handle, self._on_device)
         self._console_read = 0
@@ -151,7 +166,9 @@ class Machine:
         """Free everything. Whatever is asked of the machine afterwards raises `MachineClosedError`."""
         if self._open is not None:
             self.devices.load({})
-            self.ram = self.devices.ram = memoryview(b"")
+            for function in self.pci.functions.values():
+                self.pci.detach(function)
+            self.ram = self.devices.ram = self.pci.ram = memoryview(b"")
             self._core.kobox_close(self._open)
             self._open = None
 
@@ -439,6 +456,14 @@ class Machine:
             self._core.kobox_device_event(self.handle)
             return 0
 
+    def _pci_access(self, space: int, at: int, size: int, value: int, write: int) -> int:
+        try:
+            return self.pci.access(space, at, size, value, write)
+        except BaseException as error:
+            self._raised = error
+            self._core.kobox_device_event(self.handle)
+            return 0
+
     def _probe_hit(self, address: int) -> None:
         try:
             for callback in tuple(self._probes.get(address, ())):
@@ -483,14 +508,14 @@ class Machine:
         handle = self._core.kobox_checkpoint(self.handle)
         if not handle:
             raise MemoryError("no memory for a checkpoint")
-        return Checkpoint(handle, self.devices.save())
+        return Checkpoint(handle, self.devices.save(), self.pci.save())
 
     def checkpoint_of(self, state: bytes) -> Checkpoint:
         """A checkpoint of RAM as its file has it, with CPU and devices as `save_state` gave them."""
         handle = self._core.kobox_checkpoint_of(self.handle, state)
         if not handle:
             raise MemoryError("no memory for a checkpoint")
-        return Checkpoint(handle, {})
+        return Checkpoint(handle, {}, self._power_on)
 
     def restore(self, checkpoint: Checkpoint) -> int:
         """Go back to a checkpoint of this machine. Returns how many pages had changed."""
@@ -498,5 +523,6 @@ class Machine:
         if pages < 0:
             raise MemoryError("no memory to restore a checkpoint")
         self.devices.load(checkpoint.devices)
+        self.pci.load(checkpoint.pci)
         self._console_read = min(self._console_read, self._core.kobox_console(self.handle, 0, None, 0))
         return pages

@@ -29,6 +29,7 @@ from kobox.arch.arch import Arch
 from kobox.box.boot import init_program as guest
 from kobox.errors import KoboxError, SnapshotError
 from kobox.images.ownership import check_ownership
+from kobox.machine import acpi
 from kobox.machine.native_core import core, unicorn_library
 from kobox.machine.pc import PAGE, Machine
 
@@ -57,6 +58,7 @@ def key(arch: Arch, kernel_digest: str, command_line: str, memory: int) -> str:
     """The name of the snapshot of a kernel booted so."""
     parts = [str(FORMAT), kernel_digest, command_line, str(memory), arch.name, guest.init_elf(arch).hex()]
     unicorn = os.stat(unicorn_library())  # 20 MB: its size and age say enough
+    parts.append(acpi.tables().hex())
     parts += [f"{unicorn.st_size} {unicorn.st_mtime_ns}", str(_sum_bytes(Path(core()._name).read_bytes()))]
     return f"{kernel_digest[:16]}-{_sum_bytes(chr(0).join(parts).encode()):016x}"
 
@@ -103,9 +105,9 @@ def save(place: Path, machine: Machine, box: dict[str, Any], tables: Mapping[str
     """
     import shutil
 
-    if machine.devices.slots:
+    if machine.devices.slots or machine.pci.functions:
         raise KoboxError(
-            "a box with network cards or disks cannot be kept as a snapshot",
+            "a box with devices (network cards, disks, PCI cards) cannot be kept as a snapshot",
             hint="Take them out first: `card.remove()`, `disk.detach()`.",
         )
     made = place.with_name(f".{place.name}.{os.getpid()}")

@@ -17,7 +17,7 @@ static int bits_highest(const uint32_t *words)
     return -1;
 }
 
-static void lapic_raise(struct machine *m, int vector)
+void lapic_raise(struct machine *m, int vector)
 {
     m->dev.lapic.reg[APIC_IRR + (vector >> 5)] |= 1u << (vector & 31);
     kick(m);

@@ -24,6 +24,7 @@
  *       probes.c           "when the CPU reaches this address"
  *       code_cache.c       which translations are out of date
  *       x86_64/            the CPU: its state, page tables, exceptions, system calls, CPUID, string instructions
+ *       pci.c              configuration space and windows of PCI devices
  *       pic.c pit.c lapic.c uart.c rtc.c    one device each
  *       clock.c            virtual time and the budget
  *       pagemap.c, checksum.c, unicorn_api.c
@@ -54,6 +55,11 @@
 #include "unicorn_api.h"
 
 #define EXPORT __attribute__((visibility("default")))
+#define PCI_PORTS 0xC000u               /* I/O BARs of PCI devices (kobox/machine/pci.py) */
+#define PCI_MEMORY 0xE0000000ull       /* memory BARs below 4 GiB */
+#define PCI_MEMORY_SIZE 0x1E000000ull
+#define PCI_HIGH_MEMORY 0x800000000ull /* and above */
+#define PCI_HIGH_MEMORY_SIZE 0x400000000ull
 #define ABI 5
 #define PAGE 4096ull
 #define CONSOLE_SIZE (1u << 20)
@@ -79,7 +85,7 @@ enum event {
 };
 
 /* ---- devices: plain data, saved in a snapshot as they stand ----------------------------------------------- */
-struct pic { uint8_t irr, isr, imr, base, icw, read_isr, auto_eoi, lines; };
+struct pic { uint8_t irr, isr, imr, base, icw, read_isr, auto_eoi, lines, level; };
 struct pit { uint8_t mode, latch_state, write_state, latched; uint16_t reload, latch; uint64_t start, expiry; };
 struct uart {
     uint8_t ier, fcr, lcr, mcr, scr, dll, dlm, thre_pending;
@@ -95,6 +101,7 @@ struct devices {
     struct lapic lapic;
     uint8_t cmos_index, port61, port92;
     uint16_t pm1_enable;
+    uint32_t pci_address;    /* what was written to port 0xCF8 */
     uint64_t epoch;          /* seconds since 1970 at power on */
     uint64_t jitter;         /* state of the generator behind the cost of RDTSC */
     uint64_t exceptions[32], interrupts, syscalls;
@@ -143,6 +150,8 @@ struct watcher {
 
 /* ---- the machine ------------------------------------------------------------------------------------------------ */
 typedef void (*probe_callback)(uint64_t address);
+enum pci_space { PCI_SPACE_CONFIG, PCI_SPACE_MEMORY, PCI_SPACE_PORTS };
+typedef uint64_t (*pci_callback)(int space, uint64_t at, unsigned size, uint64_t value, int write);
 typedef uint64_t (*device_callback)(uint64_t offset, unsigned size, uint64_t value, int write);
 
 struct user_page { uint64_t page, sum; };
@@ -172,6 +181,7 @@ struct machine {
     uint64_t ram_size;
     struct devices dev;
     device_callback on_device;
+    pci_callback on_pci;
     char console[CONSOLE_SIZE];
     uint64_t console_written;
 
@@ -229,6 +239,7 @@ void kick(struct machine *m);
 /* ---- pic.c, pit.c, lapic.c, uart.c, rtc.c ------------------------------------------------------------------------------ */
 void pic_line(struct machine *m, int irq, bool level);
 void pic_pulse(struct machine *m, int irq);
+void pic_level(struct machine *m, int irq, bool level);
 int pic_pending(struct machine *m);
 int pic_acknowledge(struct machine *m);
 uint8_t pic_read(const struct machine *m, int chip, int a0);
@@ -242,6 +253,7 @@ void pit_raise_due(struct machine *m);
 uint64_t pit_next_due(const struct machine *m); /* 0: never */
 
 void lapic_reset(struct lapic *a);
+void lapic_raise(struct machine *m, int vector);
 int lapic_pending(const struct machine *m);
 bool lapic_passes_pic(const struct machine *m);
 void lapic_accept(struct machine *m, int vector);
@@ -255,9 +267,15 @@ void uart_write(struct machine *m, int n, int reg, uint8_t value);
 
 uint8_t rtc_read(const struct machine *m);
 
+/* ---- pci.c ----------------------------------------------------------------------------------------------------------------- */
+bool pci_map(struct machine *m);
+bool pci_has_port(uint32_t port);
+uint32_t pci_port_read(struct machine *m, uint32_t port, int size);
+void pci_port_write(struct machine *m, uint32_t port, uint32_t value, int size);
+
 /* ---- pc.c ------------------------------------------------------------------------------------------------------------------ */
 uint32_t pc_port_read(struct machine *m, uint32_t port, int size);
-void pc_port_write(struct machine *m, uint32_t port, uint32_t value);
+void pc_port_write(struct machine *m, uint32_t port, uint32_t value, int size);
 void reset_board(struct machine *m);
 bool map_board(struct machine *m);
 

@@ -2,6 +2,7 @@
  * A PC around the CPU: its memory map, which timers and interrupts it has, and the registers of devices that Python models.
  *
  *     0 .. ram_size     RAM
+ *     0xE0000000        BARs of PCI devices (pci.c), and at 0x800000000
  *     0xFEA00000        devices that Python models, a page each, on one interrupt
  *     0xFEE00000        the local APIC
  *     elsewhere         nothing answers
@@ -77,14 +78,19 @@ EXPORT uint64_t kobox_due(struct machine *m) { return next_due(m); }
 /* ---- the memory map -------------------------------------------------------------------------------------------------- */
 bool map_board(struct machine *m)
 {
-    const uint64_t after = DEVICES + DEVICES_SIZE;
+    const uint64_t after = DEVICES + DEVICES_SIZE, high = PCI_HIGH_MEMORY + PCI_HIGH_MEMORY_SIZE;
     const struct unicorn_api *a = &m->api;
-    if (!m->ram_size || m->ram_size & (PAGE - 1) || m->ram_size >= DEVICES)
+    if (!m->ram_size || m->ram_size & (PAGE - 1) || m->ram_size > PCI_MEMORY)
         return false;
     return a->map_ptr(m->uc, 0, m->ram_size, UC_PROT_ALL, m->ram) == UC_ERR_OK &&
-           a->mmio_map(m->uc, m->ram_size, DEVICES - m->ram_size, void_read, m, void_write, m) == UC_ERR_OK &&
+           (m->ram_size == PCI_MEMORY ||
+            a->mmio_map(m->uc, m->ram_size, PCI_MEMORY - m->ram_size, void_read, m, void_write, m) == UC_ERR_OK) &&
+           pci_map(m) &&
+           a->mmio_map(m->uc, PCI_MEMORY + PCI_MEMORY_SIZE, DEVICES - PCI_MEMORY - PCI_MEMORY_SIZE, void_read, m, void_write, m) ==
+               UC_ERR_OK &&
            a->mmio_map(m->uc, DEVICES, DEVICES_SIZE, device_read, m, device_write, m) == UC_ERR_OK &&
            a->mmio_map(m->uc, after, LAPIC_BASE - after, void_read, m, void_write, m) == UC_ERR_OK &&
            a->mmio_map(m->uc, LAPIC_BASE, PAGE, lapic_read, m, lapic_write, m) == UC_ERR_OK &&
-           a->mmio_map(m->uc, LAPIC_BASE + PAGE, PHYSICAL_END - LAPIC_BASE - PAGE, void_read, m, void_write, m) == UC_ERR_OK;
+           a->mmio_map(m->uc, LAPIC_BASE + PAGE, PCI_HIGH_MEMORY - LAPIC_BASE - PAGE, void_read, m, void_write, m) == UC_ERR_OK &&
+           a->mmio_map(m->uc, high, PHYSICAL_END - high, void_read, m, void_write, m) == UC_ERR_OK;
 }

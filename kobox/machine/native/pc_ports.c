@@ -3,6 +3,8 @@
 
 uint32_t pc_port_read(struct machine *m, uint32_t port, int size)
 {
+    if (pci_has_port(port))
+        return pci_port_read(m, port, size);
     if ((port & ~7u) == 0x3F8)
         return uart_read(m, 0, port & 7);
     if ((port & ~7u) == 0x2F8)
@@ -29,17 +31,19 @@ uint32_t pc_port_read(struct machine *m, uint32_t port, int size)
         return m->dev.pm1_enable;
     case 0x604:
         return 1;
-    case 0x4D0: /* all interrupts are edge triggered */
+    case 0x4D0: /* which interrupts are level triggered */
     case 0x4D1:
-        return 0;
+        return m->dev.pic[port & 1].level;
     default:
         return size >= 4 ? ~0u : (1u << size * 8) - 1;
     }
 }
 
-void pc_port_write(struct machine *m, uint32_t port, uint32_t value)
+void pc_port_write(struct machine *m, uint32_t port, uint32_t value, int size)
 {
-    if ((port & ~7u) == 0x3F8)
+    if (pci_has_port(port))
+        pci_port_write(m, port, value, size);
+    else if ((port & ~7u) == 0x3F8)
         uart_write(m, 0, port & 7, value);
     else if ((port & ~7u) == 0x2F8)
         uart_write(m, 1, port & 7, value);
@@ -53,6 +57,8 @@ void pc_port_write(struct machine *m, uint32_t port, uint32_t value)
         pit_control(m, value);
     else if (port == 0x61)
         m->dev.port61 = value;
+    else if (port == 0x4D0 || port == 0x4D1)
+        m->dev.pic[port & 1].level = port & 1 ? value & 0xDE : value & 0xF8; /* not the timer, keyboard, cascade, RTC, FPU */
     else if (port == 0x602)
         m->dev.pm1_enable = value;
     else if (port == 0x70)

@@ -20,9 +20,18 @@ void pic_pulse(struct machine *m, int irq)
     kick(m);
 }
 
+/* An input that is level triggered (ELCR): it asks for an interrupt as long as it is high. */
+void pic_level(struct machine *m, int irq, bool level)
+{
+    struct pic *p = &m->dev.pic[irq >> 3];
+    uint8_t bit = 1 << (irq & 7);
+    p->lines = level ? p->lines | bit : p->lines & ~bit;
+    kick(m);
+}
+
 static int pic_highest(const struct pic *p)
 {
-    uint8_t waiting = p->irr & ~p->imr;
+    uint8_t waiting = (p->irr | (p->lines & p->level)) & ~p->imr;
     for (int i = 0; i < 8; i++) {
         if (p->isr & 1 << i)
             return -1;

@@ -39,7 +39,7 @@ void on_port_write(uc_engine *uc, uint32_t port, int size, uint32_t value, void 
     (void)uc;
     struct machine *m = user;
     if (!port_denied(m, port, size))
-        pc_port_write(m, port, value);
+        pc_port_write(m, port, value, size);
 }
 
 /* A general protection fault for the program that was denied a port, if there is one. */

@@ -1,0 +1,23 @@
+"""Hardware models: devices that Python plays, for drivers in a box.
+
+from kobox.devices import PciDevice, Register
+
+class Counter(PciDevice):
+    vendor_id, device_id = 0x1234, 0x11E8
+    bar0 = PciDevice.memory(0x1000)
+    control = Register(bar0, 0x00, bits={"run": 0, "irq": 1})
+    value = Register(bar0, 0x04, read_only=True)
+
+    def written(self, register):
+        if register is self.control and self.control.run:
+            self.value.value += 1
+            self.interrupt()
+
+with kobox.boot() as box:
+    card = box.plug(Counter())
+"""
+
+from kobox.devices.pci import PciDevice
+from kobox.devices.register import Register, RegisterValue
+
+__all__ = ["PciDevice", "Register", "RegisterValue"]

@@ -1,0 +1,92 @@
+/*
+ * PCI as the CPU sees it: configuration mechanism #1 and the windows in which devices' registers lie. What answers there is
+ * Python's (kobox/machine/pci.py). Source: PCI Local Bus Specification 3.0, 3.2.2.3 and 6.2.5.1; MSI: Intel SDM volume 3,
+ * "Message Signalled Interrupts".
+ *
+ *     port 0xCF8      which register of which function: 1 bus slot function register 00
+ *     port 0xCFC      that register
+ *     0xC000 ..       ports of devices' I/O BARs
+ *     0xE0000000 ..   memory of devices' BARs, and above 4 GiB for those of 64 bits
+ */
+#include "machine.h"
+
+/* A register of a real device is about a microsecond away: a loop that polls one ends by its own timeout, or by the budget. */
+#define ACCESS_NS 1024
+
+static uint64_t all_ones(unsigned size) { return size >= 8 ? ~0ull : (1ull << size * 8) - 1; }
+
+static uint64_t call(struct machine *m, enum pci_space space, uint64_t at, unsigned size, uint64_t value, bool write)
+{
+    m->budget -= ACCESS_NS / NS_PER_BLOCK;
+    return m->on_pci ? m->on_pci(space, at, size, value, write) & all_ones(size) : all_ones(size);
+}
+
+static uint64_t memory_read(uc_engine *uc, uint64_t offset, unsigned size, void *user)
+{
+    (void)uc;
+    return call(user, PCI_SPACE_MEMORY, PCI_MEMORY + offset, size, 0, false);
+}
+
+static void memory_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, void *user)
+{
+    (void)uc;
+    call(user, PCI_SPACE_MEMORY, PCI_MEMORY + offset, size, value, true);
+}
+
+static uint64_t high_memory_read(uc_engine *uc, uint64_t offset, unsigned size, void *user)
+{
+    (void)uc;
+    return call(user, PCI_SPACE_MEMORY, PCI_HIGH_MEMORY + offset, size, 0, false);
+}
+
+static void high_memory_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, void *user)
+{
+    (void)uc;
+    call(user, PCI_SPACE_MEMORY, PCI_HIGH_MEMORY + offset, size, value, true);
+}
+
+bool pci_map(struct machine *m)
+{
+    const struct unicorn_api *a = &m->api;
+    return a->mmio_map(m->uc, PCI_MEMORY, PCI_MEMORY_SIZE, memory_read, m, memory_write, m) == UC_ERR_OK &&
+           a->mmio_map(m->uc, PCI_HIGH_MEMORY, PCI_HIGH_MEMORY_SIZE, high_memory_read, m, high_memory_write, m) == UC_ERR_OK;
+}
+
+bool pci_has_port(uint32_t port) { return port == 0xCF8 || (port & ~3u) == 0xCFC || port >= PCI_PORTS; }
+
+uint32_t pci_port_read(struct machine *m, uint32_t port, int size)
+{
+    if (port == 0xCF8)
+        return size == 4 ? m->dev.pci_address : (uint32_t)all_ones(size);
+    if (port >= PCI_PORTS)
+        return (uint32_t)call(m, PCI_SPACE_PORTS, port, size, 0, false);
+    if (!(m->dev.pci_address >> 31))
+        return (uint32_t)all_ones(size);
+    return (uint32_t)call(m, PCI_SPACE_CONFIG, (m->dev.pci_address & 0xFFFFFC) | (port & 3), size, 0, false);
+}
+
+void pci_port_write(struct machine *m, uint32_t port, uint32_t value, int size)
+{
+    if (port == 0xCF8) {
+        if (size == 4)
+            m->dev.pci_address = value;
+    } else if (port >= PCI_PORTS)
+        call(m, PCI_SPACE_PORTS, port, size, value, true);
+    else if (m->dev.pci_address >> 31)
+        call(m, PCI_SPACE_CONFIG, (m->dev.pci_address & 0xFFFFFC) | (port & 3), size, value, true);
+}
+
+EXPORT void kobox_on_pci(struct machine *m, pci_callback callback) { m->on_pci = callback; }
+
+/* A device writes `data` to an address: an interrupt, when it is the local APIC's. Whether it was one. */
+EXPORT int kobox_pci_message(struct machine *m, uint64_t address, uint32_t data)
+{
+    if (address >> 20 != 0xFEE || (data & 0xFF) < 16)
+        return 0;
+    lapic_raise(m, data & 0xFF);
+    return 1;
+}
+
+/* The level of a wired interrupt, and one that is raised and at once taken back. */
+EXPORT void kobox_pci_line(struct machine *m, int irq, int level) { pic_level(m, irq & 15, level); }
+EXPORT void kobox_pci_pulse(struct machine *m, int irq) { pic_pulse(m, irq & 15); }
