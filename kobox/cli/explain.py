@@ -11,16 +11,21 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kobox.printable import one_line
 
 if TYPE_CHECKING:
+    from cryptography import x509
+
+    from kobox.box.box import Box
+    from kobox.cli.progress import ProgressLine
     from kobox.explain.cause import Cause
-    from kobox.explain.load_rules import Conditions, Explanation
+    from kobox.explain.explanation import Conditions, Explanation
     from kobox.images.exports import KernelExports
     from kobox.images.store import KernelImage
 
+_LARGEST_LOG = 64 << 20  # bytes, the last ones
 _NOTHING = """\
 no cause found: no line of this log is a known message about a module
 Give the kernel's whole log and the tool's own message: `(dmesg; modprobe NAME) 2>&1 | kobox explain --log -`."""
@@ -96,13 +101,18 @@ def _cached_exports() -> list[KernelExports]:
 
 
 def _log_text(source: str) -> str:
-    if source == "-":
-        return sys.stdin.read()
-    if source:
-        return Path(source).read_text(errors="replace")
-    from kobox.kernel.host import read_log
+    """The log's text: a file's, also a compressed one's, standard input's, or this machine's own."""
+    if not source:
+        from kobox.kernel.host import read_log
 
-    return read_log()
+        return read_log()
+    if source == "-":
+        data = sys.stdin.buffer.read()
+    else:
+        from kobox.ko.compression import decompress
+
+        data = decompress(Path(source).read_bytes(), path=source)
+    return data[-_LARGEST_LOG:].decode(errors="replace")
 
 
 # -- a module -----------------------------------------------------------------------------------------------------
@@ -110,7 +120,8 @@ def _log_text(source: str) -> str:
 
 def _explain_file(arguments: argparse.Namespace) -> int:
     from kobox.cli.progress import ProgressLine
-    from kobox.explain.load_rules import explain, try_in_box
+    from kobox.explain.box_answer import try_in_box
+    from kobox.explain.load_rules import explain
     from kobox.images.store import Store
     from kobox.ko.compression import read_file
 
@@ -135,11 +146,11 @@ def _explain_file(arguments: argparse.Namespace) -> int:
 
 
 def _conditions(arguments: argparse.Namespace) -> Conditions:
-    from kobox.explain.load_rules import Conditions
+    from kobox.explain.explanation import Conditions
     from kobox.kernel.interface import InitFlags
     from kobox.ko.modulefile import ModuleFile
 
-    trust: list[Any] = []
+    trust: list[x509.Certificate] = []
     if arguments.trust:
         from kobox.signing.keys import load_certificates
 
@@ -157,7 +168,7 @@ def _conditions(arguments: argparse.Namespace) -> Conditions:
     )
 
 
-def _box(kernel: KernelImage, conditions: Conditions, progress: Any) -> Any:
+def _box(kernel: KernelImage, conditions: Conditions, progress: ProgressLine) -> Box:
     import kobox
 
     return kobox.boot(
@@ -170,7 +181,7 @@ def _box(kernel: KernelImage, conditions: Conditions, progress: Any) -> Any:
     )
 
 
-def _as_json(result: Explanation) -> dict[str, Any]:
+def _as_json(result: Explanation) -> dict[str, object]:
     return asdict(result) | {"errno": result.errno, "loads": not result.errno, "agrees": result.agrees}
 
 
@@ -180,8 +191,9 @@ def _lines(result: Explanation) -> list[str]:
 
     lines = [f"{result.path}: {result.module or 'no module'} for {result.kernel}"]
     for fact in result.facts:
-        lines.append(f"  {'FAIL' if fact.errno else 'ok  '}  {fact.text}  [{fact.rule}]")
-        if fact.errno and fact.advice:
+        label = "FAIL" if fact.errno else "note" if fact.advice else "ok  "
+        lines.append(f"  {label}  {fact.text}  [{fact.rule}]")
+        if fact.advice:
             lines.append(f"        {fact.advice}")
     if result.size:
         lines.append(f"  ok    {result.size} bytes in the kernel's memory")
@@ -196,14 +208,14 @@ def _lines(result: Explanation) -> list[str]:
 
 
 def _answer(result: Explanation) -> list[str]:
-    from kobox.explain.log import cause_of
+    from kobox.explain.box_answer import cause_of_answer
 
     assert result.answer is not None
     lines = [f"  kernel: {line}" for line in result.answer.log]
     if result.answer.note:
         lines.append(f"  note: {result.answer.note}")
     if not result.agrees and result.answer.errno:
-        cause = cause_of(result.answer.errno, module=result.module, log=result.answer.log)
+        cause = cause_of_answer(result.answer, result.module)
         lines.append(f"  FAIL  in the box: {cause.why}  [{cause.rule}]")
         lines.append(f"        {cause.advice}")
     elif not result.agrees:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from kobox.explain.cause import Cause
 from kobox.explain.crash_report import CrashReport, read_report
 from kobox.explain.log_lines import LogLine, log_lines, without_prefixes
-from kobox.explain.log_rule import LogRule, Match, RuleTable
+from kobox.explain.log_rule import LogMatch, LogRule, RuleTable
 from kobox.explain.log_rules import (
     building,
     crashes,
@@ -84,7 +84,7 @@ def causes_in(text: str, *, exports: Sequence[KernelExports] = ()) -> list[Cause
             unexplained.append(cause_of(refusal.errno, module=refusal.module, unload=refusal.unload, line=shown))
         elif not reason.cause.module and len(refusals) == 1:
             reason.cause = replace(reason.cause, module=refusal.module)
-    certain = [_with_symbols(one, part) for one in _without_echoes(found) for part in _parts(one, exports)]
+    certain = [(one.rule, _with_symbols(one, part)) for one in _without_echoes(found) for part in _parts(one, exports)]
     return _in_order(certain, unexplained)
 
 
@@ -101,7 +101,7 @@ def cause_of(errno: str, *, module: str = "", unload: bool = False, line: str = 
 # -- from lines to causes -----------------------------------------------------------------------------------------
 
 
-def _matches(lines: Sequence[LogLine]) -> Iterator[tuple[LogLine, Match | None, CrashReport | None]]:
+def _matches(lines: Sequence[LogLine]) -> Iterator[tuple[LogLine, LogMatch | None, CrashReport | None]]:
     """Each line with the rule that it fits; of the first lines within one report only the first counts."""
     report: CrashReport | None = None
     told = ""
@@ -116,7 +116,7 @@ def _matches(lines: Sequence[LogLine]) -> Iterator[tuple[LogLine, Match | None, 
         yield line, match, report
 
 
-def _add(found: dict[tuple[str, str, str], _Found], match: Match, line: LogLine, report: CrashReport | None) -> None:
+def _add(found: dict[tuple[str, str, str], _Found], match: LogMatch, line: LogLine, report: CrashReport | None) -> None:
     cause = _cause(match, line, report)
     symbol = match.values.get("symbol", "")
     by_symbol = bool(symbol) and match.rule.rule in _BY_SYMBOL
@@ -127,7 +127,7 @@ def _add(found: dict[tuple[str, str, str], _Found], match: Match, line: LogLine,
         one.symbols.setdefault(symbol, line.text)
 
 
-def _cause(match: Match, line: LogLine, report: CrashReport | None) -> Cause:
+def _cause(match: LogMatch, line: LogLine, report: CrashReport | None) -> Cause:
     values = _Values(match.values)
     values.update(_extras(match, report))
     module = (values["module"] or (report.module if report else "")).replace("-", "_")
@@ -153,7 +153,7 @@ def _sentence(text: str, values: _Values) -> str:
     return written.replace(" :", ":").replace(" ,", ",").replace(" ;", ";")
 
 
-def _extras(match: Match, report: CrashReport | None) -> Iterator[tuple[str, str]]:
+def _extras(match: LogMatch, report: CrashReport | None) -> Iterator[tuple[str, str]]:
     """Values that stand not in the line itself."""
     values = match.values
     if report is not None:
@@ -268,13 +268,12 @@ def _reason_of(refusal: Refusal, found: Sequence[_Found], refusals: Sequence[Ref
     return None
 
 
-def _in_order(certain: Sequence[Cause], unexplained: Sequence[Cause]) -> list[Cause]:
+def _in_order(certain: Sequence[tuple[LogRule, Cause]], unexplained: Sequence[Cause]) -> list[Cause]:
     """Certain causes, then possible ones, then vague ones, then notes; a vague one is a note behind others."""
-    vague = {rule.rule for rule in RULES if rule.vague}
-    clear = [cause for cause in certain if cause.fatal and cause.rule not in vague]
+    clear = [cause for rule, cause in certain if cause.fatal and not rule.vague]
     first = list(dict.fromkeys([*clear, *unexplained]))
-    unclear = [cause for cause in certain if cause.fatal and cause.rule in vague]
+    unclear = [cause for rule, cause in certain if cause.fatal and rule.vague]
     if first:
         unclear = [replace(cause, fatal=False) for cause in unclear]
-    notes = [cause for cause in certain if not cause.fatal]
+    notes = [cause for _, cause in certain if not cause.fatal]
     return [*first, *dict.fromkeys([*unclear, *notes])]

@@ -63,7 +63,7 @@ class LogRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class LogMatch:
     """A rule that a line fits, and the values in the line by their names."""
 
     rule: LogRule
@@ -77,12 +77,12 @@ class RuleTable:
         self.rules = tuple(rules)
         self._texts = [(rule, _longest_literal(text), text) for rule in self.rules for text in rule.texts]
 
-    def match(self, line: str) -> Match | None:
+    def match(self, line: str) -> LogMatch | None:
         """The first rule that fits a line whose blanks are single; None for none."""
         line = line[:LONGEST_LINE]
         for rule, literal, text in self._texts:
             if literal in line and (found := _pattern(text).search(line)) is not None:
-                return Match(rule, {name: value or "" for name, value in found.groupdict().items()})
+                return LogMatch(rule, {name: value or "" for name, value in found.groupdict().items()})
         return None
 
 

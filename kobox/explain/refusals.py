@@ -262,6 +262,11 @@ _POSSIBILITIES = (
         "the file is not a module: compressed and not unpacked, cut off, empty, or damaged",
         "`kobox explain FILE` says what it is.",
     ),
+    Possibility(
+        "too-large",
+        "the file is larger than the kernel reads, or than its compression says",
+        "`kobox explain FILE` says what it is.",
+    ),
     Possibility("architecture", "it was built for another processor", "`file FILE.ko`; build it for this machine."),
     Possibility(
         "relocation",
@@ -389,7 +394,7 @@ _ON_LOAD = {
     "ERANGE": ("out-of-range",),
     "ETIMEDOUT": ("timeout",),
     "ETIME": ("timeout",),
-    "EFBIG": ("not-elf",),
+    "EFBIG": ("too-large",),
     "ENODATA": ("not-elf", "signature-garbage"),
 }
 # Where the module's own init function can have answered the same.

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from kobox.box.box import Box
+from kobox.explain.box_answer import try_in_box
 from kobox.explain.elf_checks import relocation_damage
-from kobox.explain.load_rules import Explanation, explain, try_in_box
+from kobox.explain.explanation import Explanation
+from kobox.explain.load_rules import explain
 from kobox.explain.log import causes_in
 from kobox.images.store import KernelImage
 from kobox.ko.modulefile import ModuleFile

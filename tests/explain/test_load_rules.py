@@ -16,8 +16,10 @@ import pytest
 from kobox.box.boot.boot import boot
 from kobox.box.box import Box
 from kobox.errors import KoboxError, ModuleUnloadError, ProcessDiedError
+from kobox.explain.box_answer import try_in_box
 from kobox.explain.cause import Cause
-from kobox.explain.load_rules import Conditions, Explanation, Fact, explain, try_in_box
+from kobox.explain.explanation import Conditions, Explanation, Fact
+from kobox.explain.load_rules import explain
 from kobox.explain.log import cause_of, causes_in
 from kobox.images.store import KernelImage
 from kobox.ko.modulefile import ModuleFile

@@ -7,7 +7,9 @@ import errno
 import pytest
 
 from kobox.box.box import Box
-from kobox.explain.load_rules import Conditions, explain, try_in_box
+from kobox.explain.box_answer import try_in_box
+from kobox.explain.explanation import Conditions
+from kobox.explain.load_rules import explain
 from kobox.explain.parameter_rules import answer, troubles, words_of
 from kobox.images.store import KernelImage
 from kobox.ko.modulefile import ModuleFile

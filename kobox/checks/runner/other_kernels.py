@@ -21,7 +21,7 @@ from kobox.errors import BuildError, KoboxError
 from kobox.ko.modulefile import ModuleFile
 
 if TYPE_CHECKING:
-    from kobox.explain.load_rules import Explanation, Fact
+    from kobox.explain.explanation import Explanation, Fact
     from kobox.images.store import KernelImage
 
 _KIND = "refused-elsewhere"
@@ -134,7 +134,8 @@ def _not_built(error: BuildError, kernel: KernelImage) -> Finding:
 
 def _explained(module: Path, needs: Sequence[Path], kernel: KernelImage) -> Explanation:
     """What a kernel would make of a file. A signature counts for nothing: another kernel's key is never its own."""
-    from kobox.explain.load_rules import Conditions, explain
+    from kobox.explain.explanation import Conditions
+    from kobox.explain.load_rules import explain
     from kobox.ko.signature import strip
 
     content, _, _ = strip(ModuleFile(module).content, path=str(module))

@@ -248,6 +248,15 @@ RULES = (
         "dkms",
     ),
     LogRule(
+        "section-mismatch",
+        ("section mismatch in reference: {reference}", "Section mismatch in reference from {reference}"),
+        "code that stays refers to code or data that is freed after init (.init.text, .init.data): using it later "
+        "crashes",
+        "Remove __init or __exit from what is used later, or add it to the caller.",
+        "scripts/mod/modpost.c",
+        fatal=False,
+    ),
+    LogRule(
         "btf-skipped",
         ("Skipping BTF generation for {file} due to unavailability of vmlinux",),
         "no BTF was made for the module, as the headers have no vmlinux",

@@ -99,6 +99,7 @@ RULES = (
         "Free memory, or load it earlier, while memory is not in pieces yet.",
         "mm/page_alloc.c",
         _MEMORY,
+        vague=True,
     ),
     LogRule(
         "memory",
@@ -107,6 +108,15 @@ RULES = (
         "Free memory; allocate smaller pieces, or with kvmalloc().",
         "mm/page_alloc.c",
         _MEMORY,
+        vague=True,
+    ),
+    LogRule(
+        "init-failed",
+        ("initcall {function} [{module}] returned -{errno} after {number} usecs",),
+        "the module's own init function returned -{errno}",
+        "The module's own lines in the kernel's log, or its source, say why; `kobox run` shows which call it came "
+        "from.",
+        "init/main.c (initcall_debug)",
     ),
     LogRule(
         "request-loop",

@@ -79,6 +79,8 @@ RULES = (
         "no-module-directory",
         (
             "could not open moddep file '{file}'",
+            "could not open builtin file '{file}'",
+            "could not search modules: No such file or directory",
             "Could not load {directory}/modules.dep: No such file or directory",
             "can't change directory to '{directory}': No such file or directory",
             "can't open '/lib/modules/{release}/modules.dep'",
@@ -184,6 +186,7 @@ RULES = (
             "Cycle detected: {modules}",
             "Module {module} in a dependency cycle",
             "Loop detected: {modules}",
+            "WARNING: Module {word} ignored, due to loop",
             "Module {module} has dependency cycle",
         ),
         "modules depend on each other in a cycle: none of them can be loaded first{cycle}",
