@@ -1,12 +1,13 @@
 """This machine's own kernel, by its system calls. Reading needs no root; loading and unloading do.
 
-Python and the C library have no function for finit_module(2), so the calls are made by number. A module is given
-as a file where it is one: the kernel's checks of where a module comes from (LoadPin, IMA) ask for that, and a
-kernel with CONFIG_MODULE_DECOMPRESS then unpacks it itself.
+A module is given as a file where it is one: the kernel's checks of where a module comes from (LoadPin, IMA) ask for
+that, and a kernel with CONFIG_MODULE_DECOMPRESS then unpacks it itself. A kernel without finit_module(2), before Linux
+3.8, gets the bytes.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 
 from kobox.errors import KoboxError
@@ -55,9 +56,28 @@ class Host(Kernel):
             view = memoryview(image)
             while view:
                 view = view[os.write(fd, view) :]
-            self._call("finit_module", fd, _c_string(parameters), int(flags))
+            self._finit_module(fd, image, parameters, flags)
         finally:
             os.close(fd)
+
+    def _finit_module(self, fd: int, image: bytes | None, parameters: str, flags: InitFlags) -> None:
+        """finit_module(2), or where the kernel has none init_module(2) with an image that `flags` are applied to."""
+        try:
+            self._call("finit_module", fd, _c_string(parameters), int(flags))
+        except OSError as error:
+            if error.errno != errno.ENOSYS:
+                raise
+            from kobox.ko.unchecked import without_checks
+
+            if image is None:
+                image = os.pread(fd, os.fstat(fd).st_size, 0)
+            if flags:
+                image = without_checks(
+                    image,
+                    versions=bool(flags & InitFlags.IGNORE_MODVERSIONS),
+                    vermagic=bool(flags & InitFlags.IGNORE_VERMAGIC),
+                )
+            self._call("init_module", image, len(image), _c_string(parameters))
 
     def load_file(self, path: str, parameters: str = "", flags: InitFlags = InitFlags.NONE) -> None:
         """Load the module at a path by finit_module(2), compressed if the kernel can unpack it.
@@ -75,7 +95,7 @@ class Host(Kernel):
                 return
             if packed:
                 flags |= InitFlags.COMPRESSED_FILE
-            self._call("finit_module", fd, _c_string(parameters), int(flags))
+            self._finit_module(fd, None, parameters, flags)
         finally:
             os.close(fd)
 
@@ -94,12 +114,22 @@ class Host(Kernel):
     def _call(self, name: str, *arguments: bytes | int) -> None:
         import ctypes
 
+        converted = [ctypes.c_long(a) if isinstance(a, int) else ctypes.c_char_p(a) for a in arguments]
+        library = ctypes.CDLL(None, use_errno=True)
+        # glibc and musl have functions for init_module(2) and delete_module(2), but not for finit_module(2).
+        function = getattr(library, name, None)
+        if function is not None:
+            function.restype = ctypes.c_int
+            if function(*converted):
+                reason = ctypes.get_errno()
+                raise OSError(reason, os.strerror(reason))
+            return
         from kobox.arch.host_syscalls import host_number, host_syscall
 
         number = host_number(name)
         if number is None:
             raise KoboxError(f"the numbers of the module system calls on {os.uname().machine} are not known")
-        host_syscall(number, *(ctypes.c_long(a) if isinstance(a, int) else ctypes.c_char_p(a) for a in arguments))
+        host_syscall(number, *converted)
 
 
 _SYSLOG_READ_ALL, _SYSLOG_SIZE = 3, 10

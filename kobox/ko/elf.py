@@ -160,7 +160,7 @@ class Elf:
     Raises `ModuleFormatError`, with the offset, wherever the file is not what it claims.
     """
 
-    __slots__ = ("_headers", "_name_offsets", "_names", "flags", "layout", "machine", "path", "source")
+    __slots__ = ("_headers", "_name_offsets", "_names", "_table", "flags", "layout", "machine", "path", "source")
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -181,6 +181,7 @@ class Elf:
             raise ModuleFormatError(
                 f"ELF type {kind} is not a relocatable object, as modules are", path=path, offset=16
             )
+        self._table = shoff
         self._headers = self._read_headers(shoff, entry, count)
         self._name_offsets = [header[0] for header in self._headers]
         if names == SHN_XINDEX:
@@ -226,6 +227,11 @@ class Elf:
     def section_count(self) -> int:
         """How many section headers there are, number 0 included."""
         return len(self._headers)
+
+    def flags_place(self, index: int) -> tuple[int, int]:
+        """(the offset in the file, the size in bytes) of the flags in a section header."""
+        size = self.layout.long_size
+        return self._table + index * self.layout.section.size + 8, size
 
     def section_name(self, index: int) -> bytes:
         """The name of a section."""

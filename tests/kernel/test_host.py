@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import os
 import subprocess
 import sys
@@ -11,6 +13,8 @@ import pytest
 
 from kobox.kernel import sysfs_modules as loaded
 from kobox.kernel.host import Host
+from kobox.kernel.interface import InitFlags
+from tests.kmod.module_maker import make_module
 
 
 def test_reading(tmp_path: Path) -> None:
@@ -65,3 +69,31 @@ def test_the_log_of_this_machine_or_why_it_cannot_be_read() -> None:
             assert "kobox explain --log -" in done.stderr
         else:
             assert int(done.stdout) > 100, done.stderr
+
+
+@pytest.mark.parametrize("flags", list(InitFlags.IGNORE_MODVERSIONS | InitFlags.IGNORE_VERMAGIC) + [InitFlags.NONE])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_kernel_without_finit_module_gets_the_bytes(
+    flags: InitFlags, packed: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Linux before 3.8, or a sandbox that does not know the call."""
+    image = make_module(info=["license=GPL", "vermagic=1.0 SMP ", "name=m"])
+    path = tmp_path / ("m.ko.gz" if packed else "m.ko")
+    path.write_bytes(gzip.compress(image) if packed else image)
+    calls: list[tuple[str, bytes]] = []
+
+    def call(self: Host, name: str, *arguments: bytes | int) -> None:
+        if name == "finit_module":
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        image, size, parameters = arguments
+        assert isinstance(image, bytes)
+        assert (size, parameters) == (len(image), b"a=1")
+        calls.append((name, image))
+
+    monkeypatch.setattr(Host, "_call", call)
+    Host().load_file(str(path), "a=1", flags)
+    ((name, given),) = calls
+    assert name == "init_module"
+    assert len(given) == len(image)
+    assert (b"vermagic=" in given) == (InitFlags.IGNORE_VERMAGIC not in flags)
+    assert given.count(b"license=GPL\0") == given.count(b"name=m\0") == 1

@@ -23,6 +23,8 @@ from kobox.kmod.modprobe import CommandFailedError, Options, modprobe, remove
 from kobox.kmod.module_tree import ModuleTree
 from kobox.kmod.plan import ForbiddenModuleError
 from kobox.kmod.rmmod import rmmod
+from kobox.ko.modulefile import ModuleFile
+from kobox.ko.unchecked import without_checks
 from tests.building import BuiltTestModules
 
 FORCE = InitFlags.IGNORE_MODVERSIONS | InitFlags.IGNORE_VERMAGIC
@@ -196,6 +198,24 @@ class TestChains:
             modprobe(box, tree, str(strange))
         assert caught.value.errno == errno.ENOEXEC
         modprobe(box, tree, str(strange), options=Options(flags=FORCE))
+        assert "F" in loaded.attribute(box, "good", "taint")
+
+    @pytest.mark.parametrize(("versions", "vermagic"), [(True, False), (False, True), (True, True)])
+    def test_an_image_without_checks_loads_without_flags(
+        self, box: Box, modules: BuiltTestModules, versions: bool, vermagic: bool
+    ) -> None:
+        """What kernels before finit_module(2) are given for --force; later ones take it, too."""
+        image = modules("good").read_bytes()
+        if vermagic:
+            image = image.replace(b" SMP preempt ", b" SMP PREEMPT ")
+        if versions:
+            file = ModuleFile(image)
+            at = file.elf.section_at(file.elf.find(b"__versions")).offset
+            image = image[:at] + bytes(4) + image[at + 4 :]  # the CRC of the first symbol
+        with pytest.raises(OSError) as caught:
+            box.init_module(image)
+        assert caught.value.errno == (errno.ENOEXEC if vermagic else errno.EINVAL)
+        box.init_module(without_checks(image, versions=versions, vermagic=vermagic))
         assert "F" in loaded.attribute(box, "good", "taint")
 
 
