@@ -344,7 +344,6 @@ def externals(*lines: str) -> Callable[[Path, Path], None]:
         (lambda root, tree: None, ("-u",)),
         (lambda root, tree: None, ("-r",)),
     ],
-    ids=str,
 )
 def test_small_trees_are_indexed_as_kmod_does(
     make: Callable[[Path, Path], object], options: tuple[str, ...], kmod: Kmod, tmp_path: Path
