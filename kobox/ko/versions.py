@@ -1,8 +1,10 @@
 """What a module takes from others: its undefined symbols, and the CRCs that they must have.
 
-__versions             struct modversion_info (include/linux/module.h), 64 bytes: unsigned long crc, char name[]
-__version_ext_crcs     u32 each, and beside it
-__version_ext_names    NUL-terminated names of any length (since 6.14)
+    __versions             struct modversion_info, 64 bytes: unsigned long crc, char name[]
+    __version_ext_crcs     u32 each, and beside it
+    __version_ext_names    NUL-terminated names of any length (since 6.14)
+
+Source: include/linux/module.h, kernel/module/version.c.
 """
 
 from __future__ import annotations

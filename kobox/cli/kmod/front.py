@@ -1,6 +1,8 @@
 """What the kmod tools' fronts share: options as getopt_long(3) reads them, and messages as kmod writes them.
 
-prog: ERROR: text        on standard error, or in the system log with -s
+    prog: ERROR: text        on standard error, or in the system log with -s
+
+A message about wrong usage has no level.
 """
 
 from __future__ import annotations

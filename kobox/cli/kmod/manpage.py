@@ -1,9 +1,11 @@
 """A tool's man page, made of its --help: man(7).
 
-usage: TOOL ...             SYNOPSIS
-a paragraph                 DESCRIPTION
-  -a, --all   text          OPTIONS
-a line that ends with `:`   a section of its own
+    usage: TOOL ...             SYNOPSIS
+    a paragraph                 DESCRIPTION
+      -a, --all   text          OPTIONS
+    a line that ends with `:`   a section of its own
+
+So a page says nothing that --help does not say.
 """
 
 from __future__ import annotations

@@ -1,7 +1,10 @@
 """depmod's inner loops in C (`kobox/kmod/native/`), as ctypes sees them.
 
-facts.c     what depmod must know of one module     gather.c    the same of thousands, by several threads
-indexes.c   modules.dep, .alias and .symbols        trie.c      the trie of a modules.*.bin
+    walk.c      the module files below a directory
+    facts.c     what depmod must know of one module     gather.c    the same of thousands, by several threads
+    indexes.c   modules.dep, .alias and .symbols        trie.c      the trie of a modules.*.bin
+
+Each result is bytes that the library allocated, copied here and given back.
 """
 
 from __future__ import annotations
