@@ -1,34 +1,36 @@
 """The story of a module in a box: load it, see what it did, unload it, judge.
 
-    for event in Story(box).tell([module]):
-        print(event)
-
-Devices, classes, drivers and modules come and go with a uevent (lib/kobject_uevent.c), which the box's kernel sends to
-a netlink socket; /proc and debugfs, which send none, are looked at before and after.
+for event in Story(box).tell([module]):
+    print(event)
 """
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from kobox.box.box import Box
-from kobox.box.inspect import procfs as entries
+from kobox.apps import run_reports
+from kobox.apps.run_reports import RunReport, parameter_names, reports
+from kobox.apps.surroundings import Surroundings
+from kobox.box.box import Box, BoxCheckpoint
+from kobox.box.inspect.init_trace import InitOutcome, trace_init
 from kobox.box.inspect.printk import LogRecord
 from kobox.box.module_handle import LoadedModule
-from kobox.errors import BoxError, KernelError, KoboxError
+from kobox.errors import BoxError, KernelError, KoboxError, ModuleLoadError, ModuleUnloadError, ProcessDiedError
 from kobox.ko.modulefile import ModuleFile
+from kobox.ko.source_place import SourcePlace, definition, source_place
 
-_LISTED = (
-    ("/proc", "/proc", entries.names_in_proc),
-    ("/proc/net", "/proc/1/net", entries.names_in_proc_net),
-    ("/sys/kernel/debug", "/sys/kernel/debug", entries.names_in_debugfs),
-)
+_SETTLING = 0.1  # virtual seconds that what is freed late has, before it counts as left behind
+_DISABLING = 60  # virtual seconds that a livepatch has to be disabled
+_KEYS = (errno.ENOKEY, errno.EKEYREJECTED, errno.EBADMSG)
 
 
 class StoryEvent(NamedTuple):
-    """One thing that happened. `kind`: load, log, appeared, gone, parameter, reference, unload, left, failed, verdict.
+    """One thing that happened. `kind`: load, log, appeared, gone, parameter, reference, unload, left, report, failed,
+    verdict.
 
     `time` is in virtual seconds since boot; `data` holds the facts behind `text`, ready for JSON.
     """
@@ -39,8 +41,9 @@ class StoryEvent(NamedTuple):
     data: dict[str, Any]
 
 
-class Verdict:
-    """How it went. `ok`: everything was loaded and unloaded, and the kernel reported no warning, bug or oops."""
+class RunVerdict:
+    """How it went. `ok`: everything was loaded and unloaded, nothing is left behind, and the kernel said nothing at the
+    level of a warning or above about the modules, or in their calls."""
 
     def __init__(self) -> None:
         self.ok = True
@@ -71,18 +74,19 @@ class Story:
         self._box = box
         self._unload = unload
         self._keep_going = keep_going
-        self._said = box.log.next_seq
-        box.uevents()  # what came before is not ours
-        self._before = self._listing()
-        self._appeared: dict[str, StoryEvent] = {}
+        self._said = self._judged = box.log.next_seq
+        self._surroundings = Surroundings(box)
         self._live = live
-        self.verdict = Verdict()
+        self._files: list[ModuleFile] = []
+        self.verdict = RunVerdict()
 
-    def tell(self, modules: Sequence[ModuleFile | bytes], parameters: str = "") -> Iterator[StoryEvent]:
-        """Load modules in the given order (`parameters` go to the last one), then unload them in reverse."""
+    def tell(self, modules: Sequence[ModuleFile | bytes], parameters: str | Sequence[str] = "") -> Iterator[StoryEvent]:
+        """Load modules in the given order, then unload them in reverse. `parameters` are those of each, or, as one
+        text, those of the last one."""
         undo = self._box.events.slice.subscribe(self._tell_live) if self._live is not None else lambda: None
+        given = [*[""] * (len(modules) - 1), parameters] if isinstance(parameters, str) else list(parameters)
         try:
-            yield from self._whole(modules, parameters)
+            yield from self._whole(modules, given)
         finally:
             undo()
 
@@ -91,47 +95,52 @@ class Story:
         for event in self._log():
             self._live(event)
 
-    def _whole(self, modules: Sequence[ModuleFile | bytes], parameters: str) -> Iterator[StoryEvent]:
+    def _whole(self, modules: Sequence[ModuleFile | bytes], parameters: Sequence[str]) -> Iterator[StoryEvent]:
         handles: list[LoadedModule] = []
-        for number, module in enumerate(modules):
-            last = number == len(modules) - 1
-            handle = None
-            for event in self._load(module, parameters if last else ""):
-                if isinstance(event, LoadedModule):
-                    handle = event
-                else:
-                    yield event
-            if handle is not None:
-                handles.append(handle)
-            elif not self._keep_going:
+        for module, text in zip(modules, parameters, strict=True):
+            before = len(self.verdict.loaded)
+            yield from self._load(module, text, handles)
+            if len(self.verdict.loaded) == before and not self._keep_going:
                 break
         if self._unload:
             for handle in reversed(handles):
                 yield from self._take_out(handle)
             if handles:
                 yield from self._left_behind()
-        yield from self._judge()
+        yield self._judge()
 
     # -- loading -----------------------------------------------------------------------------------------------
 
-    def _load(self, module: ModuleFile | bytes, parameters: str) -> Iterator[StoryEvent | LoadedModule]:
+    def _load(self, module: ModuleFile | bytes, parameters: str, handles: list[LoadedModule]) -> Iterator[StoryEvent]:
         name = module.name if isinstance(module, ModuleFile) else "module"
         yield self._event("load", f"load {name} {parameters}".rstrip(), module=name, parameters=parameters)
+        file = module if isinstance(module, ModuleFile) else ModuleFile(module)
+        self._files.append(file)
+        before: BoxCheckpoint | None = None
         try:
-            if isinstance(module, ModuleFile):
-                yield from self._dependencies(module)
-            handle = self._box.insmod(module.content if isinstance(module, ModuleFile) else module, parameters)
+            yield from self._dependencies(file)
+            before = self._checkpoint()
+            handle = self._box.insmod(file.content, parameters)
         except KoboxError as error:
             yield from self._log()
-            yield self._failure("not loaded", name, error)
+            yield from self._reports(f"while loading {name}", "init_module")
+            yield self._not_loaded(file, parameters, error, before)
             return
+        finally:
+            if before is not None:
+                before.release()
         self.verdict.loaded.append(handle.name)
+        handles.append(handle)
         yield from self._log()
         yield from self._changes()
-        if isinstance(module, ModuleFile):
-            yield from self._parameters(handle, module)
+        yield from self._parameters(handle, file)
         yield from self._references(handle)
-        yield handle
+        yield from self._reports(f"while loading {name}", "init_module")
+
+    def _checkpoint(self) -> BoxCheckpoint | None:
+        with suppress(KoboxError):  # a disk that is written straight to its image has no way back
+            return self._box.checkpoint()
+        return None
 
     def _dependencies(self, module: ModuleFile) -> Iterator[StoryEvent]:
         """Modules of the kernel's own tree that this one needs; those that come from elsewhere are loaded already."""
@@ -148,37 +157,60 @@ class Story:
                 if loaded.loaded:
                     yield self._event("load", f"needs {', '.join(loaded.loaded)}: loaded", modules=list(loaded.loaded))
         yield from self._log()
-        before = dict(self._appeared)
-        for _ in self._changes():
-            pass  # what dependencies bring along is not this module's doing, and stays
-        self._appeared = before
+        self._judged = self._said
+        self._surroundings.forget()  # what dependencies bring along is not this module's doing, and stays
+
+    def _not_loaded(
+        self, module: ModuleFile, parameters: str, error: KoboxError, before: BoxCheckpoint | None
+    ) -> StoryEvent:
+        facts = _facts(module.name, error)
+        if isinstance(error, ProcessDiedError):
+            return self._failed(f"{module.name} not loaded: its init was killed by an oops", facts)
+        if not isinstance(error, ModuleLoadError):
+            return self._failed(f"{module.name} not loaded: {_first_line(error)}", facts)
+        outcome = self._traced(module, parameters, before)
+        if outcome is not None and outcome.reached:
+            facts["init"] = _init_facts(outcome)
+            said = _init_sentence(module, outcome, error)
+            return self._failed(f"{module.name} not loaded: all checks passed; {said}", facts)
+        facts["hint"] = facts["hint"] or _refused(module, error)
+        return self._failed(f"{module.name} not loaded: {_reason(error)}", facts)
+
+    def _traced(self, module: ModuleFile, parameters: str, before: BoxCheckpoint | None) -> InitOutcome | None:
+        """What its init did: the same load once more, from the state before, and back again."""
+        if before is None or not self._box.alive:
+            return None
+        with suppress(KoboxError), self._box.checkpoint():
+            before.restore()
+            return trace_init(self._box, module.content, parameters)
+        return None
 
     def _parameters(self, handle: LoadedModule, module: ModuleFile) -> Iterator[StoryEvent]:
         described = {parameter.name: parameter for parameter in module.parameters}
-        if not described:
-            return
-        for name, parameter in described.items():
-            value = handle.parameters.get(name)
-            mode = 0
-            if value is not None:
-                mode = self._box.stat(f"/sys/module/{handle.name}/parameters/{name}").st_mode & 0o777
-            shown = f"= {value}" if value is not None else "(not shown in /sys)"
-            what = " ".join(filter(None, (f"({parameter.type})" if parameter.type else "", parameter.description)))
-            facts = {"name": name, "type": parameter.type, "value": value, "mode": f"{mode:04o}"}
-            yield self._event(
-                "parameter", f"{name} {shown}  {what}".rstrip(), **facts, description=parameter.description
-            )
+        for name in parameter_names(module):
+            path = f"/sys/module/{handle.name}/parameters/{name}"
+            value, mode, shown = None, 0, "(not shown in /sys)"
+            with suppress(OSError):
+                mode = self._box.stat(path).st_mode & 0o777
+                shown = f"(cannot be read, mode {mode:04o})"
+                value = self._box.read_text(path).removesuffix("\n")
+                shown = f"= {value}"
+            parameter = described.get(name)
+            kind, description = (parameter.type, parameter.description) if parameter is not None else ("", "")
+            what = " ".join(filter(None, (f"({kind})" if kind else "", description)))
+            facts = {"name": name, "type": kind, "value": value, "mode": f"{mode:04o}", "description": description}
+            text = f"{name} {shown}  {what}".rstrip()
+            yield StoryEvent("parameter", text, self._time(), facts)
 
     def _references(self, handle: LoadedModule) -> Iterator[StoryEvent]:
-        line = next(
-            (row for row in self._box.read_text("/proc/modules").splitlines() if row.startswith(f"{handle.name} ")), ""
-        )
-        fields = line.split()
+        rows = self._box.read_text("/proc/modules").splitlines()
+        fields = next((row for row in rows if row.startswith(f"{handle.name} ")), "").split()
         if len(fields) < 6:
             return
         size, count, users = int(fields[1]), fields[2], [u for u in fields[3].split(",") if u not in ("", "-")]
         taints = fields[6] if len(fields) > 6 else ""
-        text = f"{handle.name}: {size} bytes, {count} references" + (f", used by {', '.join(users)}" if users else "")
+        text = f"{handle.name}: {_count(int(size), 'byte')}, {_count(int(count), 'reference') if count != '-' else ''}"
+        text = text.removesuffix(", ") + (f", used by {', '.join(users)}" if users else "")
         facts = {
             "module": handle.name,
             "size": size,
@@ -193,59 +225,97 @@ class Story:
     def _take_out(self, handle: LoadedModule) -> Iterator[StoryEvent]:
         if not self._box.alive:
             return
-        yield self._event("unload", f"unload {handle.name}", module=handle.name)
+        phase = f"while unloading {handle.name}"
         try:
+            yield from self._disable_livepatch(handle)
+            yield self._event("unload", f"unload {handle.name}", module=handle.name)
             handle.unload()
             self.verdict.unloaded.append(handle.name)
         except KoboxError as error:
             yield from self._log()
-            yield self._failure("not unloaded", handle.name, error)
+            yield from self._reports(phase, "cleanup_module")
+            yield self._not_unloaded(handle, error)
             return
         yield from self._log()
         yield from self._changes()
+        yield from self._reports(phase, "cleanup_module")
+
+    def _disable_livepatch(self, handle: LoadedModule) -> Iterator[StoryEvent]:
+        """A livepatch is in use until it is disabled (Documentation/livepatch/livepatch.rst)."""
+        place = self._box.path(f"/sys/kernel/livepatch/{handle.name}")
+        if not place.exists():
+            return
+        yield self._event("unload", f"disable livepatch {handle.name}", module=handle.name)
+        with suppress(OSError):
+            (place / "enabled").write_text("0")
+            for _ in range(_DISABLING):
+                if not place.exists():
+                    break
+                self._box.sleep(1)
+        yield from self._log()
+
+    def _not_unloaded(self, handle: LoadedModule, error: KoboxError) -> StoryEvent:
+        facts = _facts(handle.name, error)
+        said = _reason(error)
+        if isinstance(error, ProcessDiedError):
+            said = "its exit was killed by an oops"
+        elif isinstance(error, ModuleUnloadError):
+            with suppress(OSError, KoboxError, ValueError):
+                held, holders = handle.refcount, handle.holders
+                if error.errno == errno.EAGAIN and held > 0:
+                    said += f": it is in use: {_count(held, 'reference')}"
+                    said += f", by {', '.join(holders)}" if holders else ""
+            if error.errno == errno.EBUSY and not facts["hint"]:
+                facts["hint"] = "A module without an exit function stays until the kernel is restarted."
+        return self._failed(f"{handle.name} not unloaded: {said}", facts)
 
     def _left_behind(self) -> Iterator[StoryEvent]:
         if not self._box.alive or self.verdict.problems:
             return
-        for what, event in self._appeared.items():
-            yield self._event("left", f"left behind: {what}", **event.data)
+        if self._surroundings.left():
+            with suppress(KoboxError):
+                self._box.sleep(_SETTLING)
+            yield from self._changes()
+        for what, facts in self._surroundings.left().items():
+            yield self._event("left", f"left behind: {what}", **facts)
             self.verdict.fail(f"left {what} behind")
 
-    def _judge(self) -> Iterator[StoryEvent]:
-        for finding in self._box.findings:
-            self.verdict.fail(str(finding))
+    def _judge(self) -> StoryEvent:
         names = ", ".join(self.verdict.loaded) or "nothing"
-        if self.verdict.ok:
-            text = (
-                f"ok: {names} loaded"
-                + (" and unloaded" if self._unload else "")
-                + "; the kernel has nothing to complain of"
-            )
-        else:
-            text = "FAILED: " + "; ".join(dict.fromkeys(self.verdict.problems))
+        problems = list(dict.fromkeys(self.verdict.problems))
+        text = f"ok: {names} loaded" + (" and unloaded" if self._unload else "") + "; no warnings, no errors"
+        if not self.verdict.ok:
+            text = "FAILED: " + "; ".join(problems)
         facts = {
             "ok": self.verdict.ok,
             "loaded": self.verdict.loaded,
             "unloaded": self.verdict.unloaded,
-            "problems": list(dict.fromkeys(self.verdict.problems)),
+            "problems": problems,
         }
-        yield self._event("verdict", text, **facts)
+        return self._event("verdict", text, **facts)
 
     # -- what is to be seen ------------------------------------------------------------------------------------
 
-    def _event(self, kind: str, text: str, **data: Any) -> StoryEvent:
-        return StoryEvent(kind, text, self._box.time if not self._box.closed else 0.0, data)
+    def _time(self) -> float:
+        return self._box.time if not self._box.closed else 0.0
 
-    def _failure(self, what: str, name: str, error: KoboxError) -> StoryEvent:
-        log = list(getattr(error, "log", ()))
-        message = error.message.split("\n", 1)[0]
-        self.verdict.fail(f"{name} {what}: {_reason(error)}")
-        facts: dict[str, Any] = {"module": name, "error": type(error).__name__, "log": log, "hint": error.hint}
-        if isinstance(error, KernelError):
-            facts["errno"] = error.errno
-        if isinstance(error, BoxError) and error.pc:
-            facts["pc"] = error.pc
-        return self._event("failed", message, **facts)
+    def _event(self, kind: str, text: str, **data: Any) -> StoryEvent:
+        return StoryEvent(kind, text, self._time(), data)
+
+    def _failed(self, text: str, facts: dict[str, Any]) -> StoryEvent:
+        self.verdict.fail(text)
+        return StoryEvent("failed", text, self._time(), facts)
+
+    def _reports(self, phase: str, entered_by: str) -> Iterator[StoryEvent]:
+        """What the kernel has reported since the last time."""
+        records = self._box.log.since(self._judged)
+        self._judged = records[-1].seq + 1 if records else self._judged
+        for report in reports(records, self._files, entered_by=entered_by):
+            if report.kind == "kernel-message" and _told_by_failure(report):
+                continue
+            self.verdict.fail(f"{report} ({phase})")
+            text = "\n".join(run_reports.lines(report, phase))
+            yield StoryEvent("report", text, self._time(), _report_facts(report, phase))
 
     def _log(self) -> Iterator[StoryEvent]:
         for record in self._box.log.since(self._said):
@@ -257,47 +327,88 @@ class Story:
         return StoryEvent("log", record.text, record.time, facts)
 
     def _changes(self) -> Iterator[StoryEvent]:
-        for action, facts in self._box.uevents() if self._box.alive else ():
-            facts.pop("seqnum", None)
-            what = _describe(facts)
-            if action == "add":
-                event = self._appeared[what] = self._event("appeared", what, **facts)
-                yield event
-            elif action == "remove":
-                self._appeared.pop(what, None)
-                yield self._event("gone", what, **facts)
-        now = self._listing()
-        for path in sorted(now - self._before):
-            event = self._appeared[path] = self._event("appeared", path, path=path)
-            yield event
-        for path in sorted(self._before - now):
-            self._appeared.pop(path, None)
-            yield self._event("gone", path, path=path)
-        self._before = now
-
-    def _listing(self) -> set[str]:
-        found: set[str] = set()
-        for shown, directory, names in _LISTED:
-            try:
-                found.update(f"{shown}/{name}" for name in names(self._box.inspect.objects))
-            except (KoboxError, ValueError):  # a kernel without type information: it is asked
-                with suppress(OSError, KoboxError):
-                    # It lists processes last, and makes an inode for each: nobody wants them here.
-                    found.update(f"{shown}/{name}" for name in self._box.files.scandir(directory, str.isdigit))
-        return found
+        for change in self._surroundings.changes():
+            yield self._event("appeared" if change.appeared else "gone", change.what, **change.facts)
 
 
-def _describe(facts: dict[str, str]) -> str:
-    """One uevent in a person's words."""
-    subsystem, path = facts.get("subsystem", ""), facts.get("devpath", "")
-    if "devname" in facts:
-        kind = "block" if subsystem == "block" else "char"
-        return f"/dev/{facts['devname']} ({kind} {facts.get('major')}:{facts.get('minor')}, class {subsystem})"
-    if subsystem == "net":
-        return f"network interface {facts.get('interface', '')}"
-    return f"/sys{path}" + (f" ({subsystem})" if subsystem not in ("", "module") else "")
+def _told_by_failure(report: RunReport) -> bool:
+    """What the loader says when it refuses a module is in the failure itself."""
+    return "Unknown symbol" in report.what
+
+
+def _report_facts(report: RunReport, phase: str) -> dict[str, Any]:
+    source = report.source
+    return {
+        "finding": report.kind,
+        "severity": report.severity,
+        "message": report.what,
+        "phase": phase,
+        "place": report.place,
+        "file": source.file if source else "",
+        "line": source.line if source else None,
+        "source": source.text if source else "",
+        "calls": list(report.calls),
+        "hint": report.advice,
+    }
+
+
+def _facts(name: str, error: KoboxError) -> dict[str, Any]:
+    log = list(getattr(error, "log", ()))
+    facts: dict[str, Any] = {"module": name, "error": type(error).__name__, "log": log, "hint": error.hint}
+    if isinstance(error, KernelError):
+        facts["errno"] = error.errno
+    if isinstance(error, BoxError) and error.pc:
+        facts["pc"] = error.pc
+    return facts
+
+
+def _init_facts(outcome: InitOutcome) -> dict[str, Any]:
+    call = outcome.call
+    return {
+        "reached": outcome.reached,
+        "returned": outcome.returned,
+        "call": call.function if call else "",
+        "place": call.place if call else "",
+    }
+
+
+def _init_sentence(module: ModuleFile, outcome: InitOutcome, error: ModuleLoadError) -> str:
+    """What init returned, and from which call: "init returned -ENOENT, from register_kprobe() at hello.c:9"."""
+    value = outcome.returned
+    if value is None or value >= 0:
+        return f"init was called, and the kernel answered {_name(error.errno or 0)}"
+    said = f"init returned -{_name(-value)}"
+    call = outcome.call
+    place: SourcePlace | None = None
+    if call is not None:
+        place = source_place(module, call.place, returns_here=not call.tail)
+        said += f", from {call.function}()" if call.function else ", from a call through a pointer"
+        return said + (f" at {place}" if place else f" at {call.place}")
+    place = definition(module, "init_module")
+    return f"{said}, which none of its calls did" + (f" (init is at {place})" if place else "")
+
+
+def _refused(module: ModuleFile, error: ModuleLoadError) -> str:
+    """The next step after a refusal."""
+    path = module.path or f"{module.name}.ko"
+    if error.errno in _KEYS:
+        return f"`kobox explain {path}` says what is wrong with its signature; `kobox sign` makes one."
+    return f"`kobox explain {path}` says why, and what to do."
+
+
+def _name(number: int) -> str:
+    return errno.errorcode.get(number, f"errno {number}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _first_line(error: KoboxError) -> str:
+    return error.message.split("\n", 1)[0]
 
 
 def _reason(error: KoboxError) -> str:
-    text = error.message.split("\n", 1)[0]
-    return text.rsplit(": ", 1)[-1] if isinstance(error, KernelError) else text
+    if isinstance(error, KernelError) and error.errno is not None:
+        return f"{os.strerror(error.errno)} ({_name(error.errno)})"
+    return _first_line(error)

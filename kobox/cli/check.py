@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,9 +61,9 @@ def _status(arguments: argparse.Namespace, reports: Sequence[CheckReport]) -> in
 
 
 def _check(arguments: argparse.Namespace, prog: str) -> list[CheckReport]:
+    from kobox.apps.run_sources import RunSource, module_files
     from kobox.checks.runner.check import check
     from kobox.cli.progress import ProgressLine
-    from kobox.cli.run import module_files
     from kobox.images.store import Store
 
     store, reports = Store(), []
@@ -72,7 +73,8 @@ def _check(arguments: argparse.Namespace, prog: str) -> list[CheckReport]:
             print(f"{prog}: no kernel in {store.root} yet: adding Debian's newest cloud kernel", file=sys.stderr)
         try:
             image = store.ensure(name, progress)
-            modules = module_files(Path(arguments.source), image)
+            source = RunSource(Path(arguments.source))
+            modules, _ = module_files([source], image, partial(_say_building, image.name))
         finally:
             progress.close()
         others = _others(arguments, store, image)
@@ -85,6 +87,10 @@ def _check(arguments: argparse.Namespace, prog: str) -> list[CheckReport]:
             if not arguments.json:
                 _tell(arguments, reports[-1], prog)
     return reports
+
+
+def _say_building(kernel: str, path: Path) -> None:
+    print(f"building {path} for {kernel}", file=sys.stderr)
 
 
 def _others(arguments: argparse.Namespace, store: Store, image: KernelImage) -> tuple[str, ...]:

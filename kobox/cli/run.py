@@ -1,6 +1,7 @@
 """`kobox run`: load a module in a box, tell what it does as it happens, unload it, and judge.
 
-Exit status: 0 when load and unload worked and the kernel reported nothing; 1 otherwise; 2 wrong usage; 130 interrupted.
+Exit status: 0 when load and unload worked, nothing was left behind, and the kernel said nothing at the level of a
+warning or above about the modules; 1 otherwise; 2 wrong usage; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -8,17 +9,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kobox.cli.helptext import formatter
 from kobox.cli.terminal_output import paint
-from kobox.errors import KoboxError
 from kobox.printable import one_line
 
 if TYPE_CHECKING:
     from kobox.apps.run_story import StoryEvent
-    from kobox.images.store import KernelImage
+    from kobox.box.box import Box
     from kobox.ko.modulefile import ModuleFile
 
 _MARKS = {
@@ -30,7 +29,15 @@ _MARKS = {
     "reference": " .",
     "left": " !",
 }
-_COLOURS = {"failed": "31;1", "left": "31", "appeared": "32", "gone": "33", "load": "1", "unload": "1"}
+_COLOURS = {
+    "failed": "31;1",
+    "report": "31;1",
+    "left": "31",
+    "appeared": "32",
+    "gone": "33",
+    "load": "1",
+    "unload": "1",
+}
 _LEVEL_COLOURS = {"emerg": "31;1", "alert": "31;1", "crit": "31;1", "err": "31", "warning": "33"}
 
 
@@ -41,6 +48,7 @@ def main(argv: list[str], prog: str) -> int:
 
     native.preload()
     import kobox
+    from kobox.apps import run_sources
     from kobox.cli.progress import ProgressLine
     from kobox.images.store import Store
 
@@ -50,7 +58,10 @@ def main(argv: list[str], prog: str) -> int:
         print(f"{prog}: no kernel in {store.root} yet: adding Debian's newest cloud kernel", file=sys.stderr)
     try:
         image = store.ensure(arguments.kernel, progress)
-        modules = module_files(Path(arguments.source), image)
+        sources = run_sources.split([*arguments.source, *arguments.parameters])
+        modules, parameters = run_sources.module_files(
+            sources, image, lambda path: print(f"building {path} for {image.name}", file=sys.stderr)
+        )
         box = kobox.boot(
             image,
             memory=arguments.memory << 20,
@@ -65,17 +76,24 @@ def main(argv: list[str], prog: str) -> int:
     with box:
         if arguments.cpu_limit:
             box.limits.cpu = arguments.cpu_limit
-        return _tell(arguments, box, modules)
+        return _tell(arguments, box, modules, parameters)
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Load a module in a box, tell what it does as it happens, unload it, and judge.",
+        description="Load modules in a box, tell what they do as it happens, unload them, and judge.",
         formatter_class=formatter,
     )
-    parser.add_argument("source", metavar="FILE.ko|FILE.c|DIR", help="a module, or source that is built first")
-    parser.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="module parameters")
+    parser.add_argument(
+        "source",
+        nargs=1,
+        metavar="FILE.ko|FILE.c|DIR",
+        help="a module, source that is built first, or a directory of either; more of them may follow",
+    )
+    parser.add_argument(
+        "parameters", nargs="*", metavar="NAME=VALUE", help="parameters of the module named before them"
+    )
     parser.add_argument(
         "--trust", action="append", default=[], metavar="FILE", help="the kernel trusts this certificate; repeatable"
     )
@@ -94,53 +112,28 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--cpu-limit", type=float, metavar="SECONDS", help="CPU time of the box that one call may burn (default: 60)"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line: every event, the verdict last")
-    parser.add_argument("-v", "--verbose", action="store_true", help="show every kernel line with its level")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="show every kernel line with its level, registers and code too"
+    )
     return parser
 
 
-def module_files(source: Path, image: KernelImage) -> list[ModuleFile]:
-    """The module files to load, in order: one that exports what another needs comes first."""
-    from kobox.ko.modulefile import ModuleFile
-
-    if not source.exists():
-        raise KoboxError(
-            f"{source}: no such file or directory", hint="Give a .ko file, a .c file or a directory of source."
-        )
-    if source.is_dir() or source.suffix == ".c":
-        from kobox.kbuild.build import build
-
-        print(f"building {source} for {image.name}", file=sys.stderr)
-        files = list(build(source, image))
-    else:
-        files = [source]
-    modules = {module.name: module for module in map(ModuleFile, files)}
-    return _in_order(modules) if len(modules) > 1 else list(modules.values())
-
-
-def _in_order(modules: dict[str, ModuleFile]) -> list[ModuleFile]:
-    from graphlib import TopologicalSorter
-
-    needs = {name: [n for n in module.depends if n in modules] for name, module in modules.items()}
-    return [modules[name] for name in TopologicalSorter(needs).static_order()]
-
-
-def _tell(arguments: argparse.Namespace, box: object, modules: list[ModuleFile]) -> int:
+def _tell(arguments: argparse.Namespace, box: Box, modules: list[ModuleFile], parameters: list[str]) -> int:
     from kobox.apps.run_story import Story
-    from kobox.box.box import Box
+    from kobox.box.inspect.oops import is_detail
 
-    assert isinstance(box, Box)
     colour = _wants_colour()
 
     def show(event: StoryEvent) -> None:
         if arguments.json:
             print(json.dumps({"kind": event.kind, "time": event.time, "text": event.text, **event.data}), flush=True)
-        else:
+        elif arguments.verbose or event.kind != "log" or not is_detail(event.text):
             print(_line(event, verbose=arguments.verbose, colour=colour), flush=True)
 
     story = Story(box, unload=arguments.unload, keep_going=arguments.keep_going, live=show)
     if not arguments.json:
         print(f"kernel {box.release}")
-    for event in story.tell(modules, " ".join(arguments.parameters)):
+    for event in story.tell(modules, parameters):
         show(event)
     return 0 if story.verdict.ok else 1
 
@@ -157,8 +150,10 @@ def _line(event: StoryEvent, *, verbose: bool, colour: bool) -> str:
         code = "32;1" if event.data["ok"] else "31;1"
         text = one_line(event.text)
     elif event.kind == "failed":
-        where = f"  (CPU at {event.data['pc']})" if event.data.get("pc") else ""
-        text = f" ! {one_line(event.text)}{where}" + (f"\n   {event.data['hint']}" if event.data.get("hint") else "")
+        hint = event.data.get("hint")
+        text = f" ! {one_line(event.text)}" + (f"\n   {one_line(hint)}" if hint else "")
+    elif event.kind == "report":
+        text = " ! " + "\n   ".join(map(one_line, event.text.split("\n")))
     else:
         text = f"{_MARKS.get(event.kind, '  ')} {one_line(event.text)}"
     return paint(code, text) if colour and code else text

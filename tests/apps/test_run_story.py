@@ -43,7 +43,7 @@ def test_parameters_come_with_type_value_and_description(box: Box, modules: Buil
     module = ModuleFile(modules("params"))
     _, events = tell(box, module)
     shown = {event.data["name"]: event.data for event in events if event.kind == "parameter"}
-    assert set(shown) == {parameter.name for parameter in module.parameters}
+    assert set(shown) == {"even", *(parameter.name for parameter in module.parameters)}  # even: module_param_cb()
     for parameter in module.parameters:
         assert shown[parameter.name]["type"] == parameter.type
         assert shown[parameter.name]["description"] == parameter.description

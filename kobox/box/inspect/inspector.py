@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kobox.arch.arch import Arch
 from kobox.arch.unwind import KernelView, Unwinder
 from kobox.box.inspect.memory import GuestMemory
 from kobox.box.inspect.vmcoreinfo import VmCoreInfo
@@ -49,6 +50,11 @@ class Inspector:
         self.generation = 0
         # What others have found out of this kernel, for as long as the box is open.
         self.cache: dict[str, Any] = {}
+
+    @property
+    def arch(self) -> Arch:
+        """The architecture of the box's CPU."""
+        return self._machine.arch
 
     @property
     def symbols(self) -> Symbols:

@@ -51,7 +51,8 @@ class LayoutCache:
 
     def member(self, path: str) -> Place:
         """(offset from the start of the outermost structure, size in bytes, type) of "structure.member", and on through
-        members that are structures. Raises `BtfError` for one that this kernel does not have."""
+        members that are structures; of "structure" alone, the whole. Raises `BtfError` for what this kernel does not
+        have."""
         place = self._members.get(path)
         if place is not None:
             return place
@@ -94,6 +95,8 @@ class LayoutCache:
     def _find(self, path: str) -> Place:
         btf = self._symbols().btf
         structure, *members = path.split(".")
+        if not members:
+            return 0, btf.size(structure), f"struct {structure}"
         offset, size, kind = 0, 8, f"struct {structure}"
         for member in members:
             inner, size, kind = btf.member(kind.rpartition(" ")[2], member)

@@ -2,8 +2,8 @@
 
     objects = box.inspect.objects
     name = objects.text(device, "device.kobj.name")
-    for task in objects.list(objects.address("init_task"), "task_struct.tasks"):
-        print(objects.number(task, "task_struct.pid"))
+    for queue in objects.list(objects.address("workqueues"), "workqueue_struct.list"):
+        print(objects.text(queue, "workqueue_struct.name"))
 
 Nothing is called in the box, so all of it may be asked for in a probe, and when the box is dead.
 """
@@ -57,6 +57,10 @@ class Objects:
     def offset(self, path: str) -> int:
         """The offset of a member, from the start of the outermost structure."""
         return self._layout.member(path)[0]
+
+    def size(self, structure: str) -> int:
+        """The size of a structure in bytes."""
+        return self._layout.member(structure)[1]
 
     def member(self, address: int, path: str) -> int:
         """The address of a member."""

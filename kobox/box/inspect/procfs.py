@@ -12,7 +12,7 @@ from kobox.box.inspect.objects import Objects
 from kobox.ko.binary import u64
 
 _ENTRY = 256  # bytes of a struct proc_dir_entry that are read at once: short names stand inside it
-_MANY = 20_000
+_MANY, _DEPTH = 20_000, 16
 
 
 def names_in_proc(objects: Objects) -> Iterator[str]:
@@ -28,8 +28,20 @@ def names_in_proc_net(objects: Objects) -> Iterator[str]:
     return _below(objects, objects.number(objects.address("init_net"), "net.proc_net"))
 
 
+def paths_in_proc(objects: Objects) -> Iterator[tuple[str, int]]:
+    """(path, address of its entry) of what the kernel and its modules have made below /proc and /proc/net; interrupts
+    are left out. Raises as `names_in_proc` does."""
+    yield from _paths(objects, objects.address("proc_root"), "")
+    yield from _paths(objects, objects.number(objects.address("init_net"), "net.proc_net"), "net/")
+
+
 def names_in_debugfs(objects: Objects) -> Iterator[str]:
     """The names at the top of debugfs. Raises as `names_in_proc` does."""
+    return (name for name, _ in entries_in_debugfs(objects))
+
+
+def entries_in_debugfs(objects: Objects) -> Iterator[tuple[str, int]]:
+    """(name, address of its dentry) of what is at the top of debugfs. Raises as `names_in_proc` does."""
     mount = objects.u64(objects.address("debugfs_mount"))
     root = objects.number(mount, "vfsmount.mnt_root") if mount else 0
     if not root:
@@ -40,11 +52,25 @@ def names_in_debugfs(objects: Objects) -> Iterator[str]:
         link = objects.offset("dentry.d_sib")
         children = (at - link for at in objects.chain(objects.number(root, "dentry.d_children")))
     for child in children:
-        if objects.number(child, "dentry.d_inode"):
-            yield objects.text(child, "dentry.d_name.name")
+        # One that was removed while somebody held it is still linked, but no look-up finds it (d_unhashed()).
+        if objects.number(child, "dentry.d_inode") and objects.number(child, "dentry.d_hash.pprev"):
+            yield objects.text(child, "dentry.d_name.name"), child
+
+
+def _paths(objects: Objects, directory: int, prefix: str, depth: int = 0) -> Iterator[tuple[str, int]]:
+    subdirectory = objects.offset("proc_dir_entry.subdir.rb_node")
+    for name, entry in _entries(objects, directory):
+        yield f"{prefix}{name}", entry
+        if objects.u64(entry + subdirectory) and name != "irq" and depth < _DEPTH:
+            yield from _paths(objects, entry, f"{prefix}{name}/", depth + 1)
 
 
 def _below(objects: Objects, directory: int) -> Iterator[str]:
+    return (name for name, _ in _entries(objects, directory))
+
+
+def _entries(objects: Objects, directory: int) -> Iterator[tuple[str, int]]:
+    """(name, address) of the entries of one directory."""
     node, name = objects.offset("proc_dir_entry.subdir_node"), objects.offset("proc_dir_entry.name")
     todo = [objects.number(directory, "proc_dir_entry.subdir.rb_node")]
     for _ in range(_MANY):
@@ -59,4 +85,4 @@ def _below(objects: Objects, directory: int) -> Iterator[str]:
         todo.append(u64(data, node + 16))
         text = u64(data, name)
         inside = data[text - entry :].partition(b"\0") if 0 <= text - entry < _ENTRY else (b"", b"", b"")
-        yield inside[0].decode(errors="backslashreplace") if inside[1] else objects.string(text)
+        yield inside[0].decode(errors="backslashreplace") if inside[1] else objects.string(text), entry

@@ -1,0 +1,185 @@
+"""What a module's init did: whether the kernel reached it, what it returned, and which of its calls returned that.
+
+    with InitTrace(box.inspect) as trace:
+        box.init_module(image, parameters)          # raises OSError, as ever
+    trace.outcome.reached, trace.outcome.returned   # True, -2
+    trace.outcome.call                              # InitCall("register_kprobe", -2, "i+0x1a/0x30")
+
+    do_init_module()  the module is linked: every loader's check has passed       kernel/module/main.c
+      -> mod->init    each call in the module's code is watched until this returns
+
+An errno of init_module(2) has two sources: the loader, before it has called init, and init itself. Only the first is a
+refusal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from kobox.arch.code import Flow
+from kobox.box.inspect.inspector import Inspector
+from kobox.box.inspect.probes import Hit, Probe
+from kobox.errors import KoboxError
+
+_MOST_SITES = 4000  # calls that are watched: a module with more of them is not asked which call it was
+_LARGEST = 1 << 20  # bytes of a function that are read
+_INT = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class InitCall:
+    """A call that init, or a function of the module that init called, has made. `function` is what was called ("" for a
+    call through a pointer that leads nowhere known), `result` its value as an int, `place` where the call returns to:
+    "function+0x12/0x40" of the module. `tail`: the caller's code has ended with a jump there."""
+
+    function: str
+    result: int
+    place: str
+    tail: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InitOutcome:
+    """What came of a module's init. `reached`: the loader has called it. `returned`: its value, None when it did not
+    return, or there is none. `call`: the call that returned that same value last, if one did."""
+
+    reached: bool
+    returned: int | None = None
+    call: InitCall | None = None
+
+
+class Loader(Protocol):
+    """What loads a module: a box."""
+
+    @property
+    def inspect(self) -> Inspector: ...
+
+    def init_module(self, image: bytes, parameters: str = "") -> None: ...
+
+
+def trace_init(box: Loader, image: bytes, parameters: str = "") -> InitOutcome:
+    """Load a module, and tell what its init did; what the load raises is left to whoever loads it for good.
+
+    The state of the box is afterwards what the load has made of it: take a checkpoint before, and restore it.
+    """
+    with InitTrace(box.inspect) as trace, suppress(OSError, KoboxError):
+        box.init_module(image, parameters)
+    return trace.outcome
+
+
+class _Site:
+    """The place behind one call of the module's code, or the jump that ends a function."""
+
+    __slots__ = ("function", "place", "tail")
+
+    def __init__(self, place: str, function: str, *, tail: bool) -> None:
+        self.place = place
+        self.function = function
+        self.tail = tail
+
+
+class InitTrace:
+    """Watches the init of the next module that is loaded in one box, from `__enter__` to `__exit__`."""
+
+    def __init__(self, inspect: Inspector) -> None:
+        self._inspect = inspect
+        self._probes: list[Probe] = []
+        self._reached = False
+        self._returned: int | None = None
+        self._calls: list[InitCall] = []
+        self._tail: _Site | None = None
+
+    @property
+    def outcome(self) -> InitOutcome:
+        """What is known now."""
+        return InitOutcome(self._reached, self._returned, self._cause())
+
+    def __enter__(self) -> InitTrace:
+        with suppress(KoboxError):  # a kernel without type information: nothing is known then
+            self._probes.append(self._inspect.probes.add("do_init_module", self._linked))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._probes:
+            self._probes.pop().remove()
+
+    # -- while it runs -----------------------------------------------------------------------------------------------
+
+    def _linked(self, hit: Hit) -> None:
+        """The module is linked, and its init is called next."""
+        if self._reached:
+            return
+        self._reached = True
+        symbols = self._inspect.symbols
+        with suppress(KoboxError, ValueError):
+            module = hit.argument(0)
+            init = int.from_bytes(hit.read(module + symbols.btf.offset("module", "init"), 8), "little")
+            if not init:
+                return
+            self._probes.append(self._inspect.probes.add(init, on_return=self._init_returned))
+            name = hit.string(module + symbols.btf.offset("module", "name"), 56)
+            self._watch_calls(name)
+
+    def _watch_calls(self, module: str) -> None:
+        found: list[tuple[int, _Site]] = []
+        for name, start, code in self._functions(module):
+            for instruction in self._inspect.arch.code.instructions(code, 0, len(code)):
+                leaves = instruction.target is None or not 0 <= instruction.target < len(code)
+                if instruction.flow is Flow.CALL or (instruction.flow is Flow.JUMP and leaves):
+                    tail = instruction.flow is Flow.JUMP
+                    at = instruction.offset if tail else instruction.end
+                    target = "" if instruction.target is None else self._name(start + instruction.target)
+                    place = f"{name}+{at:#x}/{len(code):#x}"
+                    found.append((start + at, _Site(place, target, tail=tail)))
+            if len(found) > _MOST_SITES:
+                return
+        for address, site in found:
+            self._probes.append(self._inspect.probes.add(address, self._passed(site)))
+
+    def _functions(self, module: str) -> list[tuple[str, int, bytes]]:
+        """(name, address, code) of the functions of a module that is just linked. Each stands once, under its first
+        name: `init_module` is another one."""
+        memory = self._inspect.memory
+        rows: dict[int, tuple[str, int, bytes]] = {}
+        for symbol in self._inspect.symbols.symbols_of(module):
+            if symbol.kind == "T" and symbol.size and not symbol.name.startswith("__pfx_"):
+                with suppress(ValueError):
+                    code = memory.read(symbol.address, min(symbol.size, _LARGEST))
+                    rows.setdefault(symbol.address, (symbol.name, symbol.address, code))
+        return list(rows.values())
+
+    def _name(self, address: int) -> str:
+        symbol = self._inspect.symbols.lookup(address)
+        return symbol.name if symbol is not None and symbol.address == address else ""
+
+    def _passed(self, site: _Site) -> Callable[[Hit], None]:
+        def passed(hit: Hit) -> None:
+            if site.tail:
+                self._tail = site
+            else:
+                self._calls.append(InitCall(site.function, _signed(hit.registers.result), site.place))
+                self._tail = None
+
+        return passed
+
+    def _init_returned(self, hit: Hit) -> None:
+        self._returned = _signed(hit.result or 0)
+        if self._tail is not None and self._tail.function:
+            self._calls.append(InitCall(self._tail.function, self._returned, self._tail.place, tail=True))
+
+    def _cause(self) -> InitCall | None:
+        """The last call that returned what init did; one of the kernel's rather than one of the module's own."""
+        if not self._returned:
+            return None
+        same = [call for call in self._calls if call.result == self._returned]
+        own = {call.place.partition("+")[0] for call in self._calls}
+        return next((call for call in reversed(same) if call.function not in own), same[-1] if same else None)
+
+
+def _signed(value: int) -> int:
+    """The int in a register."""
+    value &= _INT
+    return value - (1 << 32) if value >> 31 else value
