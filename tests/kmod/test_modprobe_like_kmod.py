@@ -198,6 +198,56 @@ def test_symbols_of_module_files(cloud_one_softdep: Tree, kmod: Kmod) -> None:
             assert ours.output == theirs.output
 
 
+ODD_LINES = r"""
+options a\*b x=1
+blacklist c\-d\\e
+install f echo \"quoted\" \n
+options g one=1 \
+   two=2
+# a comment \
+options h is=comment
+blacklist [i-j]k-l
+options [m-n]o-p q=1
+install r-[s-t] cmd
+softdep u-v[w-x] pre: y-z post: a-b
+weakdep c-[d-e] f-g
+remove h-[i] cmd
+blacklist j]
+options [k x=1
+alias [l m
+softdep n
+softdep o pre:
+weakdep p
+install q
+alias r
+options s
+blacklist
+options \tt x=1
+alias u\-v* w-x
+options\
+ y z=1
+"""
+
+
+@pytest.mark.parametrize("name", ["a.conf", "modules.s.conf", "modules.w.conf", "z.conf"])
+def test_odd_lines_are_read_as_kmod_reads_them(name: str, cloud: Tree, kmod: Kmod, tmp_path: Path) -> None:
+    """modules.softdep and modules.weakdep of the tree are read among the files, by their names."""
+    (tmp_path / name).write_text(ODD_LINES + "options last a=1" + "\\" * (name != "z.conf"))
+    words = ("-d", cloud.root, "-S", cloud.release, "-C", tmp_path, "-c")
+    ours, theirs = kobox("modprobe", *words), kmod("modprobe", *words)
+    # kmod puts no blank between what comes before and what comes after
+    assert ours.output.replace(" post:", "post:") == theirs.output.replace(" post:", "post:")
+
+
+@pytest.mark.parametrize(
+    "options", [("-v", "-q"), ("-q", "-v"), ("-v", "-v"), ("-q", "-q", "-v", "-v"), ("-qv",), ("-v",), ()], ids=" ".join
+)
+def test_quiet_and_verbose_count_in_their_order(options: tuple[str, ...], base: tuple[str, ...], kmod: Kmod) -> None:
+    for words in (("-n", *options, "veth"), ("-r", "-n", *options, "veth"), ("-D", *options, "loop")):
+        ours, theirs = kobox("modprobe", *base, *words), kmod("modprobe", *base, *words)
+        assert (ours.status, ours.output) == (theirs.status, theirs.output)
+
+
 @pytest.mark.parametrize("option", ["--show-exports", "--show-modversions"])
 def test_symbols_of_a_module_by_its_name(cloud: Tree, option: str, tmp_path: Path) -> None:
     """kmod 34.2 takes files only; its successor takes names as well. A file of that name comes first."""

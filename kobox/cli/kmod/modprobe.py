@@ -99,21 +99,27 @@ def main(argv: list[str], prog: str) -> int:
         return begun
     messages, options, arguments = begun
     values = dict(options)
-    if "quiet" in values:
-        messages.level = 0
-    elif "verbose" in values:
-        messages.level = INFO
+    messages.level = _level(options)
+    if messages.level <= WARNING:
+        values.pop("verbose", None)
     if "wait" in values and not values["wait"].isdigit():
         messages.error(f"unexpected wait value '{values['wait']}'.")
         return 1
     if not arguments and "showconfig" not in values:
         messages.error("missing parameters. See -h.")
         return 1
-    return _dispatch(messages, options, arguments)
+    return _dispatch(messages, options, values, arguments)
 
 
-def _dispatch(messages: Messages, options: list[tuple[str, str]], arguments: list[str]) -> int:
-    values = dict(options)
+def _level(options: list[tuple[str, str]]) -> int:
+    """The level of messages: each -v raises it, and -q sets it to none."""
+    level = WARNING
+    for name, _ in options:
+        level = 0 if name == "quiet" else level + 1 if name == "verbose" else level
+    return INFO if level > WARNING else level
+
+
+def _dispatch(messages: Messages, options: list[tuple[str, str]], values: dict[str, str], arguments: list[str]) -> int:
     paths = [value for name, value in options if name == "config"]
     tree = ModuleTree.of(
         release_or_own(values.get("set-version", "")),

@@ -30,7 +30,11 @@ class Softdep(NamedTuple):
 
 
 class Config(NamedTuple):
-    """A configuration, in the order in which it was read. Module names have underscores."""
+    """A configuration, in the order in which it was read. Module names have underscores.
+
+    modules.softdep and modules.weakdep of a tree are read among the files, by their names: `early_softdeps` and
+    `early_weakdeps` are the numbers of entries that come before theirs; -1 for all.
+    """
 
     aliases: tuple[tuple[str, str], ...] = ()
     blacklist: tuple[str, ...] = ()
@@ -42,6 +46,8 @@ class Config(NamedTuple):
     forbidden: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    early_softdeps: int = -1
+    early_weakdeps: int = -1
 
     def is_allowed(self, module: str) -> bool:
         """Whether the forbid and allow lists let this module be loaded at all."""
@@ -54,19 +60,25 @@ class Config(NamedTuple):
         return any(matches(pattern, module) for pattern in self.allowed)
 
     def with_softdeps(self, softdep_text: str, weakdep_text: str) -> Config:
-        """This configuration with a tree's modules.softdep and modules.weakdep behind it."""
+        """This configuration with a tree's modules.softdep and modules.weakdep."""
         if "softdep" not in softdep_text and "weakdep" not in weakdep_text:
             return self
         reader = ConfigReader()
         reader.read(softdep_text, "modules.softdep")
         reader.read(weakdep_text, "modules.weakdep")
         more = reader.config()
-        return self._replace(softdeps=self.softdeps + more.softdeps, weakdeps=self.weakdeps + more.weakdeps)
+        soft = len(self.softdeps) if self.early_softdeps < 0 else self.early_softdeps
+        weak = len(self.weakdeps) if self.early_weakdeps < 0 else self.early_weakdeps
+        return self._replace(
+            softdeps=self.softdeps[:soft] + more.softdeps + self.softdeps[soft:],
+            weakdeps=self.weakdeps[:weak] + more.weakdeps + self.weakdeps[weak:],
+        )
 
 
 def load(paths: Sequence[str] = (), command_line: str = "") -> Config:
     """Read the given files and directories, or else the machine's modprobe.d directories, then a command line."""
     reader = ConfigReader()
+    early_softdeps = early_weakdeps = 0
     for path in config_files(paths or default_directories("modprobe.d")):
         try:
             text = read_config(path)
@@ -74,8 +86,11 @@ def load(paths: Sequence[str] = (), command_line: str = "") -> Config:
             reader.problems.append(f"{path}: {error.strerror}")
         else:
             reader.read(text, path)
+        name = path.rpartition("/")[2]
+        early_softdeps = len(reader.softdeps) if name < "modules.softdep" else early_softdeps
+        early_weakdeps = len(reader.weakdeps) if name < "modules.weakdep" else early_weakdeps
     reader.read_command_line(command_line)
-    return reader.config()
+    return reader.config()._replace(early_softdeps=early_softdeps, early_weakdeps=early_weakdeps)
 
 
 class ConfigReader:
@@ -121,7 +136,10 @@ class ConfigReader:
         name, rest = _word(rest)
         if not name:
             return False
-        module = canonical(name)
+        try:
+            module = canonical_alias(name)
+        except ValueError:
+            return False
         if directive == "alias":
             return self._alias(name, _word(rest)[0])
         if directive == "blacklist":
@@ -131,6 +149,8 @@ class ConfigReader:
                 return False
             table = {"options": self.options, "install": self.installs, "remove": self.removes}[directive]
             table.append((module, rest))
+        elif directive in ("softdep", "weakdep") and not rest:
+            return False
         elif directive == "softdep":
             self.softdeps.append(parse_softdep(module, rest))
         elif directive == "weakdep":
