@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from kobox.devices.register import RegisterValue, check_overlaps, declared
 from kobox.errors import KoboxError
-from kobox.machine.pci import MAX_VECTORS, Bar, BarKind, Identity, PciFunction
+from kobox.machine.pci import MAX_VECTORS, Bar, BarKind, PciFunction, PciIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,7 +176,7 @@ class PciDevice:
             if not 0 <= self.vectors <= MAX_VECTORS:
                 raise KoboxError(f"{type(self).__name__}.vectors is {self.vectors}; 0 to {MAX_VECTORS} are possible")
             self._bars = _bars(type(self))
-            identity = Identity(
+            identity = PciIdentity(
                 self.vendor_id, self.device_id, self.class_code, self.revision, self.subsystem, self.vectors
             )
             self._at = {

@@ -65,7 +65,7 @@ class Bar(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class PciIdentity:
     """What a function says it is: PCI IDs, 24 bits of class code, and how it interrupts.
 
     `vectors` is the number of messages (MSI and MSI-X); 0 leaves it the pin only.
@@ -95,7 +95,7 @@ class DmaError(KoboxError):
 class PciFunction:
     """One function on the bus. `place` is its device number there, -1 while it is not plugged in."""
 
-    def __init__(self, model: Model, identity: Identity, bars: Sequence[Bar]) -> None:
+    def __init__(self, model: Model, identity: PciIdentity, bars: Sequence[Bar]) -> None:
         self.model = model
         self.identity = identity
         self.place = -1
@@ -337,7 +337,7 @@ class PciBus:
         self.wrote = wrote
         self._line = line
         self._high: dict[int, set[int]] = {irq: set() for irq in PCI_IRQS}  # places that hold a wire high
-        bridge = PciFunction(_HostBridge(), Identity(0x1B36, 0x0008, 0x060000, vectors=0, pin=0), ())
+        bridge = PciFunction(_HostBridge(), PciIdentity(0x1B36, 0x0008, 0x060000, vectors=0, pin=0), ())
         self._functions = {0: bridge}
         bridge.plugged(self, 0)
 

@@ -1,0 +1,83 @@
+"""Phantoms: what registers must say is found by trying; the drivers are tests/modules/pcifinicky.c and Debian's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from kobox.box.box import Box
+from kobox.checks.phantom.search import PhantomSearch, Result
+from kobox.devices.phantom import Layout, RegisterAt, identity_for
+from kobox.errors import KoboxError
+from kobox.ko.modulefile import ModuleFile
+from tests.building import BuiltTestModules
+
+MOST = 400
+
+
+def search(box: Box, path: object, most: int = MOST, **parameters: object) -> PhantomSearch:
+    file = ModuleFile(path)  # type: ignore[arg-type]
+    box.insmod(path, **parameters)  # type: ignore[arg-type]
+    return PhantomSearch(box, file)
+
+
+def test_a_chip_number_a_bit_and_a_length_are_found(box: Box, modules: BuiltTestModules) -> None:
+    found = search(box, modules("pcifinicky")).run(MOST)
+    assert found.best.result is Result.BOUND
+    assert found.best.policy.known[RegisterAt(0, 0x00)] == 0xC0FFEE01
+    assert (found.identity.vendor, found.identity.device) == (0x1234, 0x11E9)
+
+
+def test_the_same_search_finds_the_same(box: Box, modules: BuiltTestModules) -> None:
+    def run() -> tuple[object, int, int]:
+        box.reset()
+        found = search(box, modules("pcifinicky")).run(MOST)
+        return found.best.policy, found.best.executed, found.attempts
+
+    assert run() == run()
+
+
+def test_a_driver_that_wants_ports_gets_them(box: Box, modules: BuiltTestModules) -> None:
+    found = search(box, modules("pcifinicky"), ports=1).run(MOST)
+    assert found.best.result is Result.BOUND
+    assert found.best.policy.layout is not Layout.MEMORY
+
+
+@pytest.mark.parametrize(("how", "result"), [("oops", Result.OOPS), ("hang", Result.HUNG), ("never", Result.REFUSED)])
+def test_how_a_probe_can_end(box: Box, modules: BuiltTestModules, how: str, result: Result) -> None:
+    found = search(box, modules("pcifinicky"), end=how).run(12)
+    assert found.best.result is result
+    assert found.best.errno == (19 if result is Result.REFUSED else 0)
+    assert found.attempts == 12
+    box.reset()
+    assert box.alive
+
+
+def test_the_box_is_as_it_was(box: Box, modules: BuiltTestModules) -> None:
+    found = search(box, modules("pcifinicky"))
+    before = box.time
+    found.run(20)
+    assert box.time == before
+    assert not box.machine.pci.functions
+    box.rmmod("pcifinicky")
+
+
+def test_a_module_that_is_no_pci_driver(box: Box, modules: BuiltTestModules) -> None:
+    with pytest.raises(KoboxError, match="no alias of a PCI device"):
+        search(box, modules("hello"))
+    with pytest.raises(KoboxError, match="not loaded"):
+        PhantomSearch(box, ModuleFile(modules("pcifinicky")))
+
+
+ALIASES = [
+    (["pci:v00008086d0000100Esv*sd*bc*sc*i*"], (0x8086, 0x100E, 0xFF0000)),
+    (["pci:v*d*sv*sd*bc01sc08i02*"], None),
+    (["pci:v*d*sv*sd*bc01sc08i02"], (0x1AF4, 0x10F0, 0x010802)),
+    (["pci:v*d*sv*sd*bc0Csc03i*", "pci:v0000104Cd*sv*sd*bc*sc*i*"], (0x104C, 0x10F0, 0xFF0000)),
+    (["usb:v1234p5678", "of:N*T*Cacme"], None),
+]
+
+
+@pytest.mark.parametrize(("aliases", "who"), ALIASES)
+def test_who_a_driver_waits_for(aliases: list[str], who: tuple[int, int, int] | None) -> None:
+    found = identity_for(aliases)
+    assert (found and (found.vendor, found.device, found.class_code)) == who
