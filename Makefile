@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test sanitize lint docs bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep sweep-check clean
+.PHONY: sweep-phantom help setup demo test sanitize lint docs bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep sweep-check clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ bench-wire: $(READY) ## network cards, joined boxes and disks: how fast
 
 sweep: $(READY) ## load every module of the default kernel's tree in a clean box (KERNEL=NAME for another)
 	$(BIN)/python bench/sweep.py $(if $(KERNEL),--kernel $(KERNEL))
+
+sweep-phantom: $(READY) ## let the PCI drivers of a kernel probe devices that are made up for them (KERNEL=NAME, SAMPLE=N)
+	$(BIN)/python bench/phantom.py $(if $(KERNEL),--kernel $(KERNEL)) $(if $(SAMPLE),--sample $(SAMPLE))
 
 sweep-check: $(READY) ## load and unload every module of the default kernel's tree with all checks on (KERNEL=NAME for another)
 	$(BIN)/python bench/check_sweep.py $(if $(KERNEL),--kernel $(KERNEL))
