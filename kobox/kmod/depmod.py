@@ -76,7 +76,7 @@ def run(
         return DepmodResult(last.indexes(), len(found.modules), 0, (), ())
     result = depmod(request, found)
     write(result, place.output, only_changed=True)
-    if not _is_odd(result.warnings, result.unreadable, result.unread_directories):
+    if not _is_odd(result.warnings, result.unreadable, result.unread_directories, result.errors):
         last.remember(made_from)
     return result
 

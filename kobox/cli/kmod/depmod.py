@@ -118,6 +118,8 @@ def _run(messages: Messages, options: list[tuple[str, str]], release: str, files
     write("".join(f"{line}\n" for line in outcome.uses))
     for text in outcome.warnings:
         messages.warning(text)
+    for text in outcome.errors:
+        messages.error(text)
     for text in outcome.unread_directories:
         messages.error(f"could not open directory {text}")
     for text in outcome.unreadable:

@@ -62,8 +62,9 @@ class DepmodResult(NamedTuple):
     """What a run of depmod made. `files` maps file names to their content, in the order of `FILES`.
 
     `read` counts the module files that were opened (fewer than `modules` in an incremental run). `unreadable` has one
-    text for each of them that could not be read, `unread_directories` one for each directory, `warnings` for everything
-    else that is odd, and `uses`, if asked for, for the symbols that make one module need another.
+    text for each of them that could not be read, `unread_directories` one for each directory, `errors` for what is
+    missing in a module, `warnings` for everything else that is odd, and `uses`, if asked for, for the symbols that make
+    one module need another.
     """
 
     files: dict[str, bytes]
@@ -73,6 +74,7 @@ class DepmodResult(NamedTuple):
     warnings: tuple[str, ...]
     uses: tuple[str, ...] = ()
     unread_directories: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
 
 
 class DepmodRequest(NamedTuple):
@@ -127,11 +129,14 @@ def _depmod(request: DepmodRequest, found: FoundModules) -> DepmodResult:
     modules = _in_order(found.modules, request.directory, warnings)
     gathered = collect.collect(modules, request.directory, use_cache=request.quick and request.use_cache)
     tree = _Tree(modules, gathered.facts, request)
-    files = tree.files(warnings)
+    errors: list[str] = []
+    files = tree.files(warnings, errors)
     uses = tree.uses() if request.tell_uses else ()
     kept = {name: files[name] for name in FILES if name in files}
     unreadable = tuple(gathered.facts.errors())
-    return DepmodResult(kept, len(modules), gathered.read, unreadable, tuple(warnings), uses, tuple(found.unread))
+    return DepmodResult(
+        kept, len(modules), gathered.read, unreadable, tuple(warnings), uses, tuple(found.unread), tuple(errors)
+    )
 
 
 def _in_order(candidates: list[Candidate], directory: str, warnings: list[str]) -> list[Candidate]:
@@ -182,7 +187,7 @@ class _Tree:
         self._request = request
         self._names = [module.name.encode("utf-8", "surrogateescape") for module in modules]
 
-    def files(self, warnings: list[str]) -> dict[str, bytes]:
+    def files(self, warnings: list[str], errors: list[str]) -> dict[str, bytes]:
         """The content of every file."""
         names = native.joined([module.name for module in self._modules])
         paths = native.joined([module.path for module in self._modules])
@@ -204,7 +209,7 @@ class _Tree:
         files["modules.weakdep"] = b"# Weak dependencies extracted from modules themselves.\n" + self._dep_lines(
             "weakdep", WEAKDEPS
         )
-        files["modules.devname"] = self._devname(warnings)
+        files["modules.devname"] = self._devname(errors)
         if self._request.text_only:
             return {name: content for name, content in files.items() if not name.endswith(".bin")}
         files["modules.builtin.bin"] = self._builtin_index(warnings)
@@ -284,20 +289,20 @@ class _Tree:
             lines += [start + value + b"\n" for value in text.split(b"\0")]
         return b"".join(lines)
 
-    def _devname(self, warnings: list[str]) -> bytes:
+    def _devname(self, errors: list[str]) -> bytes:
         lines = []
         for number, aliases in self._facts.having(ALIASES):
             if b"devname:" not in aliases:
                 continue
             name = self._names[number]
             node, device = _device_node(aliases.split(b"\0"))
-            if node and device:
+            if node is None:
+                continue
+            if device:
                 lines.append(b"%b %b %b\n" % (name, node, device))
-            elif node:
-                shown, path = name.decode("utf-8", "replace"), node.decode("utf-8", "replace")
-                warnings.append(
-                    f"Module '{shown}' has devname ({path}) but lacks major and minor information. Ignoring."
-                )
+                continue
+            shown, path = name.decode("utf-8", "replace"), node.decode("utf-8", "replace")
+            errors.append(f"Module '{shown}' has devname ({path}) but lacks major and minor information. Ignoring.")
         return b"# Device nodes to trigger on-demand module loading.\n" + b"".join(lines) if lines else b""
 
     def _builtin_index(self, warnings: list[str]) -> bytes:
@@ -378,17 +383,18 @@ def _careful_keys(text: bytes) -> Iterator[bytes]:
             continue
 
 
-def _device_node(aliases: list[bytes]) -> tuple[bytes, bytes]:
-    """(the device's name, `c10:235`) out of `devname:NAME` and `char-major-10-235`; b"" for what is not there."""
-    node = number = b""
+def _device_node(aliases: list[bytes]) -> tuple[bytes | None, bytes]:
+    """(the device's name, `c10:235`) out of `devname:NAME` and `char-major-10-235`; None, b"" for what is not there."""
+    node, number = None, b""
     for alias in aliases:
         if alias.startswith(b"devname:"):
             node = alias[8:]
         else:
             kind, _, rest = alias.partition(b"-major-")
             major, _, minor = rest.partition(b"-")
+            minor = minor[: len(minor) - len(minor.lstrip(b"0123456789"))]  # what follows is of no interest
             if kind in (b"char", b"block") and major.isdigit() and minor.isdigit():
                 number = kind[:1] + b"%d:%d" % (int(major), int(minor))
-        if node and number:
+        if node is not None and number:
             break
     return node, number

@@ -315,6 +315,19 @@ def brackets(root: Path, tree: Path) -> None:
     (tree / "a.ko").write_bytes(make_module(info=["alias=a[0-9]", "alias=b[0", "alias=c]", "alias=d[a-b][c-d]"]))
 
 
+def device_nodes(root: Path, tree: Path) -> None:
+    for name, aliases in {
+        "a": ("devname:foo", "char-major-10-235"),
+        "b": ("devname:bar",),
+        "c": ("devname:",),
+        "d": ("devname:", "block-major-7-0"),
+        "e": ("char-major-1-2*", "devname:x", "char-major-3-4"),
+        "f": ("devname:y", "char-major-10-*", "char-major-5"),
+        "g": ("devname:first", "devname:second", "block-major-8-1"),
+    }.items():
+        (tree / f"{name}.ko").write_bytes(make_module(info=[f"alias={alias}" for alias in aliases]))
+
+
 def externals(*lines: str) -> Callable[[Path, Path], None]:
     """One module in the tree, in its updates, and in two external directories; another one in an external only."""
 
@@ -334,6 +347,8 @@ def externals(*lines: str) -> Callable[[Path, Path], None]:
     [
         (builtin_aliases, ()),
         (brackets, ()),
+        (device_nodes, ()),
+        (device_nodes, ("-n",)),
         (externals("external * {root}/e"), ("-C", "{root}/conf")),
         (externals("search external updates", "external * {root}/e", "external * {root}/f"), ("-C", "{root}/conf")),
         (externals("search updates external", "external * {root}/e"), ("-C", "{root}/conf")),
