@@ -261,6 +261,12 @@ class Machine:
         return int(self._core.kobox_blocks(self.handle))
 
     @property
+    def work(self) -> int:
+        """What the machine has done, in basic blocks: those that it executed, and for whatever else the guest has made
+        it do (exceptions, wake-ups, callbacks, memory looked at), as many as take this computer about as long."""
+        return int(self._core.kobox_work(self.handle))
+
+    @property
     def next_timer(self) -> int:
         """When the next timer interrupt is due, in virtual nanoseconds; `FOREVER` when none is armed."""
         return int(self._core.kobox_due(self.handle))

@@ -23,6 +23,13 @@ static bool hook_probes_inside(struct machine *m, uint64_t pc, uint64_t size)
     return any;
 }
 
+/*
+ * To translate a block takes as long as to execute a hundred. Code is translated once: only code that changes itself
+ * again and again reaches so many in one call of kobox_run() that they are counted.
+ */
+#define FREE_TRANSLATIONS 50000
+#define TRANSLATION_COST 200
+
 /* Remember which pages of RAM code was translated from: a restore must drop those translations, and only those. */
 static bool meet_code(struct machine *m, uint64_t pc, uint64_t size)
 {
@@ -45,7 +52,10 @@ static bool first_block_has_probes(struct machine *m, uint64_t address, uint32_t
 static void on_new_code(uc_engine *uc, uc_tb *made, uc_tb *before, void *user)
 {
     (void)uc, (void)before;
-    meet_code(user, made->pc, made->size);
+    struct machine *m = user;
+    meet_code(m, made->pc, made->size);
+    if (++m->translated > FREE_TRANSLATIONS)
+        spend(m, TRANSLATION_COST);
 }
 
 static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user)

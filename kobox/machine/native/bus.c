@@ -19,6 +19,7 @@ uint64_t device_read(uc_engine *uc, uint64_t offset, unsigned size, void *user)
 {
     (void)uc;
     struct machine *m = user;
+    spend(m, CALLBACK_COST);
     return m->on_device ? m->on_device(offset, size, 0, 0) : ~0ull;
 }
 
@@ -26,6 +27,7 @@ void device_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value,
 {
     (void)uc;
     struct machine *m = user;
+    spend(m, CALLBACK_COST);
     if (m->on_device)
         m->on_device(offset, size, value, 1);
 }

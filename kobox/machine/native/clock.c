@@ -1,6 +1,10 @@
 /*
  * Virtual time: blocks executed, plus what was slept. The budget is how many blocks may be executed before the run loop looks
  * again at timers, interrupts and its own limits.
+ *
+ * Work is what a limit on a guest counts: the blocks that were executed, and, for whatever else it makes the machine do (the CPU
+ * started and stopped, a wake-up, a callback, memory looked at for a check), as many as would have taken the host as long. It
+ * is the same in every run, and no guest gets round it.
  */
 #include "machine.h"
 
@@ -23,6 +27,23 @@ void kick(struct machine *m)
     m->granted = m->budget = 0;
 }
 
+uint64_t work_done(const struct machine *m) { return m->blocks + (uint64_t)(m->granted - m->budget) + m->extra_work; }
+
+/* Something was done that took the host as long as so many blocks. No virtual time passes. */
+void spend(struct machine *m, uint64_t blocks)
+{
+    m->extra_work += blocks;
+    if (work_done(m) >= m->work_end)
+        kick(m);
+}
+
+/* An event inside the CPU that is no block, as an exception: it costs one. */
+void spend_event(struct machine *m)
+{
+    if (--m->budget < 0)
+        m->api.emu_stop(m->uc);
+}
+
 void fail(struct machine *m, const char *format, ...)
 {
     va_list args;
@@ -34,6 +55,7 @@ void fail(struct machine *m, const char *format, ...)
 
 EXPORT uint64_t kobox_time(struct machine *m) { return now(m); }
 EXPORT uint64_t kobox_blocks(struct machine *m) { return m->blocks; }
+EXPORT uint64_t kobox_work(struct machine *m) { return work_done(m); }
 
 /* While the machine stands still: time passes as if the CPU had been taken away. Timers are then due at this instruction. */
 EXPORT void kobox_pass(struct machine *m, uint64_t ns)

@@ -122,8 +122,10 @@ void lapic_raise_due(struct machine *m)
     a->timer_expiry = 0;
     if (!(a->reg[APIC_LVTT] & MASKED))
         lapic_raise(m, a->reg[APIC_LVTT] & 255);
-    if (periodic)
-        lapic_arm(m, due);
+    if (periodic && a->reg[APIC_TMICT]) { /* the last time that it was due; what it missed before that is lost */
+        uint64_t period = a->reg[APIC_TMICT] * lapic_tick_ns(a);
+        lapic_arm(m, due + (m->dev.time - due) / period * period);
+    }
 }
 
 /* A timer whose interrupt is masked wakes nobody. */

@@ -188,9 +188,12 @@ struct machine {
     /* the clock (clock.c) */
     int64_t budget, granted; /* blocks left until the next sync_time(), and how many there were */
     uint64_t blocks;         /* executed since power on */
+    uint64_t extra_work;     /* what else was done, in blocks that take the host as long */
+    uint64_t work_end;       /* where kobox_run() comes back */
     enum event event;
 
     /* blocks.c */
+    uint64_t translated;     /* blocks translated since kobox_run() was called */
     bool first_block;        /* the CPU was just started, and has executed none */
     uint64_t last_block;     /* address of the block executed last */
     uint64_t plain_loop;     /* the last block that was seen to repeat and is no string instruction */
@@ -235,6 +238,10 @@ void sync_time(struct machine *m);
 uint64_t now(const struct machine *m);
 /* Come back to the run loop before the next block: something about interrupts or timers has changed. */
 void kick(struct machine *m);
+uint64_t work_done(const struct machine *m);
+void spend(struct machine *m, uint64_t blocks);
+#define CALLBACK_COST 100 /* a call of Python takes as long as so many blocks, or longer */
+void spend_event(struct machine *m);
 
 /* ---- pic.c, pit.c, lapic.c, uart.c, rtc.c ------------------------------------------------------------------------------ */
 void pic_line(struct machine *m, int irq, bool level);

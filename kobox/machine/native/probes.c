@@ -23,6 +23,7 @@ static void tell(struct machine *m, uint64_t address)
 {
     if (!m->on_probe || m->in_callback)
         return;
+    spend(m, CALLBACK_COST);
     m->in_callback = true;
     m->on_probe(address);
     m->in_callback = false;

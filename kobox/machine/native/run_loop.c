@@ -2,7 +2,10 @@
 #include "machine.h"
 
 #define RUN_STOP_WHEN_IDLE 1u
-#define SOON 32 /* blocks until the CPU is looked at again when an interrupt waits for it to accept one */
+#define SOON 32      /* blocks until the CPU is looked at again when an interrupt waits for it to accept one */
+#define LEAST_WORK 1000000 /* which kobox_run() may do, however few blocks it is to execute */
+#define PASS_COST 16 /* to start and stop the CPU takes as long as so many blocks */
+#define WAKE_COST 2  /* and to find out that a timer's interrupt does not wake it, as so many */
 
 /* The CPU waits for an interrupt: let time pass until one is due. True: `*event` is why that does not help. */
 static bool wait_for_interrupt(struct machine *m, uint64_t until, unsigned flags, enum event *event)
@@ -19,6 +22,7 @@ static bool wait_for_interrupt(struct machine *m, uint64_t until, unsigned flags
     }
     if (due > m->dev.time)
         m->dev.time = due;
+    spend(m, WAKE_COST);
     return false;
 }
 
@@ -43,6 +47,7 @@ static bool execute(struct machine *m, uint64_t grant)
     if (spent)
         m->budget = 0;
     sync_time(m);
+    spend(m, PASS_COST);
     if (err != UC_ERR_OK)
         fail(m, "the CPU stopped: %s", m->api.strerror(err));
     return !spent;
@@ -50,15 +55,17 @@ static bool execute(struct machine *m, uint64_t grant)
 
 /*
  * Run until something happens. `until` is an absolute virtual time in ns, `blocks` how many basic blocks
- * at most. Returns an enum event.
+ * at most, or as much work (clock.c). Returns an enum event.
  */
 EXPORT int kobox_run(struct machine *m, uint64_t until, int64_t blocks, unsigned flags)
 {
-    uint64_t end = m->blocks + (uint64_t)blocks;
+    uint64_t end = m->blocks + (uint64_t)blocks, work = blocks > LEAST_WORK ? (uint64_t)blocks : LEAST_WORK;
     bool waiting = false;
     enum event event;
     m->event = EV_NONE;
     m->error[0] = 0;
+    m->translated = 0;
+    m->work_end = work_done(m) + work;
     for (;;) {
         m->platform->raise_due(m);
         drop_stale(m);
@@ -72,6 +79,8 @@ EXPORT int kobox_run(struct machine *m, uint64_t until, int64_t blocks, unsigned
         }
         if (m->event)
             return m->event;
+        if (m->blocks >= end || work_done(m) >= m->work_end)
+            return EV_SLICE;
         if (waiting) {
             if (wait_for_interrupt(m, until, flags, &event))
                 return event;
@@ -79,8 +88,6 @@ EXPORT int kobox_run(struct machine *m, uint64_t until, int64_t blocks, unsigned
         }
         if (m->dev.time >= until)
             return EV_DEADLINE;
-        if (m->blocks >= end)
-            return EV_SLICE;
         bool stopped = execute(m, next_grant(m, until, end, number >= 0));
         if (m->event == EV_ERROR)
             return EV_ERROR;

@@ -40,6 +40,7 @@ bool watch_tracks(struct machine *m, int argument)
     return pa < NOT_RAM && m->watch->shadow[pa];
 }
 
+/* Of a string, up to and with its NUL, or the first byte that must not be touched. */
 static uint64_t string_length(struct machine *m, uint64_t address, uint64_t limit)
 {
     uint64_t n = 0;
@@ -79,28 +80,38 @@ static uint64_t compared_length(struct machine *m, uint64_t a, uint64_t b, uint6
     return limit;
 }
 
+/* How far a function goes that looks for an end: at most `limit` bytes. */
+static uint64_t searched_length(struct machine *m, unsigned kind, uint64_t pointer, uint64_t limit)
+{
+    uint64_t second = live_argument(m, 1);
+    switch (kind) {
+    case LENGTH_STRING:
+    case LENGTH_BOUNDED_STRING: return string_length(m, pointer, limit);
+    case LENGTH_FOUND: return found_length(m, pointer, (uint8_t)second, limit, false);
+    case LENGTH_FOUND_IN_STRING: return found_length(m, pointer, (uint8_t)second, limit, true);
+    default: return compared_length(m, live_argument(m, 0), second, limit);
+    }
+}
+
 static uint64_t length_of(struct machine *m, const struct rule_part *p, uint64_t pointer)
 {
     const uint64_t no_limit = 1 << 20;
-    uint64_t value = p->length < LENGTH_CONSTANT || p->length >= LENGTH_BOUNDED_STRING ? live_argument(m, p->length & 7u) : 0;
-    uint64_t second = live_reg(m, R_RSI);
-    switch (p->length & ~7) {
-    case 0: return value * (p->constant ? p->constant : 1);
-    case LENGTH_BOUNDED_STRING: return string_length(m, pointer, value);
-    case LENGTH_FOUND: return found_length(m, pointer, (uint8_t)second, value, false);
-    case LENGTH_COMPARED: return compared_length(m, live_reg(m, R_RDI), second, value);
-    }
-    switch (p->length) {
-    case LENGTH_STRING: return string_length(m, pointer, no_limit);
-    case LENGTH_FOUND_IN_STRING: return found_length(m, pointer, (uint8_t)second, no_limit, true);
-    case LENGTH_COMPARED_STRINGS: return compared_length(m, live_reg(m, R_RDI), second, no_limit);
-    default: return p->constant;
-    }
+    if (p->length < LENGTH_CONSTANT)
+        return live_argument(m, p->length) * (p->constant ? p->constant : 1);
+    if (p->length == LENGTH_CONSTANT)
+        return p->constant;
+    bool bounded = p->length >= LENGTH_BOUNDED_STRING;
+    uint64_t limit = bounded ? no_more_than_ram(m, live_argument(m, p->length & 7u)) : no_limit;
+    uint64_t length = searched_length(m, bounded ? p->length & ~7u : p->length, pointer, limit);
+    spend_looking(m, length, 4);
+    return length;
 }
 
 /* A copy takes what is known about its source along. */
 static void copy_marks(struct machine *m, uint64_t to, uint64_t from, uint64_t size)
 {
+    size = no_more_than_ram(m, size);
+    spend_looking(m, size, 512);
     while (size) {
         uint64_t piece = PAGE - (to & (PAGE - 1)), rest = PAGE - (from & (PAGE - 1));
         piece = rest < piece ? rest : piece;

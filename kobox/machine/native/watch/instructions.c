@@ -10,7 +10,7 @@ static void look_at_string(struct machine *m, struct insn *i, uint64_t pc)
     w->repeat_count = count;
     if (going_on || !count || i->extra == 0xA6 || i->extra == 0xAE) /* comparisons end when they want */
         return;
-    uint64_t to = live_reg(m, R_RDI), from = live_reg(m, R_RSI), size = count * i->size;
+    uint64_t to = live_reg(m, R_RDI), from = live_reg(m, R_RSI), size = no_more_than_ram(m, count) * i->size;
     bool reads = i->extra == 0xA4 || i->extra == 0xAC || i->extra == 0x6E;
     bool writes = i->extra == 0xA4 || i->extra == 0xAA || i->extra == 0x6C;
     bool good = true;

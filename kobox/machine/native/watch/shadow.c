@@ -23,6 +23,7 @@ int report_access(struct machine *m, int kind, uint64_t pc, uint64_t address, ui
 {
     if (!m->watch->report || m->in_callback)
         return 0;
+    spend(m, CALLBACK_COST);
     m->in_callback = true;
     int answer = m->watch->report(kind, pc, address, size, access, detail);
     m->in_callback = false;
@@ -82,6 +83,8 @@ bool look(struct machine *m, uint64_t pc, uint64_t address, uint64_t size, int a
         report_access(m, REPORT_USER, pc, address, size, access, 0);
         return false;
     }
+    size = no_more_than_ram(m, size);
+    spend_looking(m, size, 512);
     while (size) {
         uint64_t piece = PAGE - (address & (PAGE - 1)), pa = physical(m, address);
         piece = piece < size ? piece : size;
@@ -126,6 +129,8 @@ bool look(struct machine *m, uint64_t pc, uint64_t address, uint64_t size, int a
 void mark_memory(struct machine *m, uint64_t address, uint64_t size, uint8_t mark, bool with_pattern)
 {
     struct watch *w = m->watch;
+    size = no_more_than_ram(m, size);
+    spend_looking(m, size, 512);
     while (size) {
         uint64_t piece = PAGE - (address & (PAGE - 1)), pa = physical(m, address);
         piece = piece < size ? piece : size;

@@ -116,6 +116,18 @@ static inline uint64_t physical(struct machine *m, uint64_t va)
     return physical_by_tables(m, va);
 }
 
+/*
+ * Sizes come from the guest. More memory than there is RAM is some of it mapped again and again: it is looked at once. What is
+ * much to look at costs blocks (clock.c): `bytes` of them that took one step for each `step` bytes.
+ */
+static inline uint64_t no_more_than_ram(const struct machine *m, uint64_t size) { return size < m->ram_size ? size : m->ram_size; }
+
+static inline void spend_looking(struct machine *m, uint64_t bytes, uint64_t step)
+{
+    if (bytes > 1 << 16)
+        spend(m, bytes / step);
+}
+
 /* Whether up to 8 bytes within a page are all of memory that nobody tracks: the usual case. */
 static inline bool is_untracked(struct machine *m, uint64_t address, unsigned size)
 {

@@ -85,6 +85,7 @@ void on_exception(uc_engine *uc, uint32_t vector, void *user)
     /* A trap gate would leave IF alone; Linux has interrupt gates only (arch/x86/kernel/idt.c). */
     bool has_error = !software && (vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21);
     deliver(m, vector, has_error, has_error ? error : 0);
+    spend_event(m);
 }
 
 bool on_invalid(uc_engine *uc, void *user)
@@ -93,5 +94,6 @@ bool on_invalid(uc_engine *uc, void *user)
     struct machine *m = user;
     m->dev.exceptions[6]++;
     deliver(m, 6, false, 0);
+    spend_event(m);
     return true;
 }
