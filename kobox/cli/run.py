@@ -76,7 +76,8 @@ def main(argv: list[str], prog: str) -> int:
     with box:
         if arguments.cpu_limit:
             box.limits.cpu = arguments.cpu_limit
-        return _tell(arguments, box, modules, parameters)
+        with box.guest.processes.budget(box.limits.cpu * max(1, len(modules))):
+            return _tell(arguments, box, modules, parameters)
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
@@ -109,7 +110,10 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
     parser.add_argument("--cmdline", default="", metavar="TEXT", help="added to the kernel's command line")
     parser.add_argument(
-        "--cpu-limit", type=float, metavar="SECONDS", help="CPU time of the box that one call may burn (default: 60)"
+        "--cpu-limit",
+        type=float,
+        metavar="SECONDS",
+        help="CPU time of the box that each module may use, in all its calls together (default: 60)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line: every event, the verdict last")
     parser.add_argument(

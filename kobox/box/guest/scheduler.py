@@ -22,8 +22,8 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from kobox.box.boot.init_program import ARENA, syscall_address
@@ -66,6 +66,7 @@ class Processes:
         self.in_hand: Process | None = None
         self.dead: str = ""
         self.limits = Limits()
+        self._budget, self._budget_end = 0.0, FOREVER  # of all calls together: seconds, and how much work that is
         self.space = 0
         self._woken = self.by_number[0]  # whom somebody is waking
         self.children: dict[int, Child] = {}
@@ -75,7 +76,7 @@ class Processes:
 
     def wait_for_init(self, *, blocks: int, progress: Callable[[], None] | None = None) -> None:
         """Run the kernel from power on until PID 1 rings. Raises `KernelPanicError` when it never does."""
-        end = self._machine.blocks + blocks
+        end = self._machine.work + blocks
         while (event := self._machine.run(blocks=SLICE)) is not Event.HYPERCALL or self.arguments()[0] != "/init":
             if event is Event.HYPERCALL:  # a driver asks for a module before there is anybody to answer
                 self._set(self.by_number[0], "exit_group", (1,))
@@ -83,7 +84,7 @@ class Processes:
                 break
             elif progress:
                 progress()
-            if self._machine.blocks > end:
+            if self._machine.work > end:
                 self._die("the kernel did not reach its first process", BoxHungError)
         if event is not Event.HYPERCALL:
             self._die("the kernel did not reach its first process")
@@ -469,20 +470,21 @@ class Processes:
         if yielding and not done():
             self._park_in_hand()
         burnable = int(limits.cpu * BLOCKS_A_SECOND)
-        end, calls = self._machine.blocks + burnable, 0
+        end, calls = self._machine.work + burnable, 0
         if self._machine.devices.rung:
             self._machine.devices.attend()
         while not done():
             event = self.events.step(until, SLICE, stop_when_idle)
+            if programs and event is Event.SLICE and (made := self._machine.progress()) != calls:
+                end, calls = self._machine.work + burnable, made
+            if self._machine.work > min(end, self._budget_end):
+                self._out_of_budget(what, limits)
             if event is Event.HYPERCALL:
                 self._rung(done)
-            elif event in (Event.SLICE, Event.DEVICE):
-                if event is Event.SLICE:
-                    self.events.slice.notify()
-                if programs and (made := self._machine.progress()) != calls:
-                    end, calls = self._machine.blocks + burnable, made
-                if self._machine.blocks > end:
-                    self._die(f"{what} burnt {limits.cpu:g} s of CPU time and has not come back", BoxHungError)
+            elif event is Event.SLICE:
+                self.events.slice.notify()
+            elif event is Event.DEVICE:
+                pass
             elif event is Event.DEADLINE or (event is Event.IDLE and not stop_when_idle):
                 if done():
                     return
@@ -509,6 +511,24 @@ class Processes:
         if number not in self.by_number:
             self._die(f"a process of kobox came back with another thread pointer, {number:#x}")
         return self.by_number[number]
+
+    def _out_of_budget(self, what: str, limits: Limits) -> NoReturn:
+        if self._machine.work > self._budget_end:
+            self._die(f"all calls together burnt {self._budget:g} s of CPU time; the last was {what}", BoxHungError)
+        self._die(f"{what} burnt {limits.cpu:g} s of CPU time and has not come back", BoxHungError)
+
+    @contextmanager
+    def budget(self, cpu: float) -> Iterator[None]:
+        """All calls made inside may burn so many seconds of the box's CPU time together, each not more than its own
+        limit. A budget inside of another one ends no later than that. Raises `BoxHungError` when it is spent."""
+        before = self._budget, self._budget_end
+        end = self._machine.work + int(cpu * BLOCKS_A_SECOND)
+        if end < self._budget_end:
+            self._budget, self._budget_end = cpu, end
+        try:
+            yield
+        finally:
+            self._budget, self._budget_end = before
 
     def _rung(self, done: Callable[[], bool]) -> None:
         """A process has made the hypercall: take note of his result, and let him sleep again unless he is wanted."""
@@ -601,7 +621,7 @@ class Processes:
                     process.pending.status = status
                     process.pending = None
 
-    def _die(self, reason: str, error: type[BoxHungError] | type[KernelPanicError] = KernelPanicError) -> None:
+    def _die(self, reason: str, error: type[BoxHungError] | type[KernelPanicError] = KernelPanicError) -> NoReturn:
         self.dead = reason
         self.in_hand = None
         lines, pc = self._explain()

@@ -129,7 +129,7 @@ class Examiner:
 
         def look() -> None:
             nonlocal calls, since
-            now = machine.blocks, time.process_time()
+            now = machine.work, time.process_time()
             burnt, spent = (now[0] - since[0]) / BLOCKS_A_SECOND, now[1] - since[1]
             if (made := machine.progress()) != calls:
                 calls, since = made, now

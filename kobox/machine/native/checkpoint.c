@@ -30,6 +30,7 @@ EXPORT void kobox_state_save(struct machine *m, uint8_t *out)
 EXPORT void kobox_state_load(struct machine *m, const uint8_t *in)
 {
     const uint8_t *rest = in + m->env_size + sizeof m->dev;
+    uint64_t work = work_done(m);
     memcpy(&m->dev, in + m->env_size, sizeof m->dev);
     memcpy(&m->blocks, rest, 8);
     memcpy(&m->hypercall_at, rest + 8, 8);
@@ -38,6 +39,7 @@ EXPORT void kobox_state_load(struct machine *m, const uint8_t *in)
     memcpy(m->env, in, m->env_size);
     env_store(m);
     m->granted = m->budget = 0;
+    m->extra_work = work - m->blocks; /* what was done stays done */
     m->pc = state_pc(m->env);
     m->api.ctl(m->uc, UC_CTL_WRITE(UC_CTL_TLB_FLUSH, 0));
 }
