@@ -16,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -139,6 +140,7 @@ class Machine:
         self._scratch, self._scratch_at = memoryview(scratch).cast("B"), ctypes.addressof(scratch)
         self._probes: dict[int, list[Callable[[], None]]] = {}
         self._raised: BaseException | None = None
+        self._outer_hook = sys.unraisablehook
         self._on_probe = ProbeCallback(self._probe_hit)  # kept: the core holds a bare pointer to it
         self._core.kobox_on_probe(handle, self._on_probe)
         self.devices = Bus(
@@ -237,7 +239,12 @@ class Machine:
 
         An exception raised by a probe is raised here, with the CPU at the instruction that was probed.
         """
-        event = Event(self._core.kobox_run(self.handle, until, blocks, STOP_WHEN_IDLE if stop_when_idle else 0))
+        hook, sys.unraisablehook = sys.unraisablehook, self._escaped
+        self._outer_hook = hook
+        try:
+            event = Event(self._core.kobox_run(self.handle, until, blocks, STOP_WHEN_IDLE if stop_when_idle else 0))
+        finally:
+            sys.unraisablehook = hook
         if self._raised is not None:
             raised, self._raised = self._raised, None
             raise raised
@@ -476,6 +483,15 @@ class Machine:
                 callback()
         except BaseException as error:
             self.raise_from_callback(error)
+
+    def _escaped(self, unraisable: sys.UnraisableHookArgs) -> None:
+        """An exception that a callback of the core could not catch: Ctrl-C, which Python looks for where a function
+        begins, before any `try` of it. ctypes would only print it."""
+        error, where = unraisable.exc_value, unraisable.err_msg or ""
+        if error is not None and (isinstance(error, KeyboardInterrupt) or "ctypes callback" in where):
+            self.raise_from_callback(error)
+        else:
+            self._outer_hook(unraisable)
 
     def raise_from_callback(self, error: BaseException) -> None:
         """In a callback of the core: stop, and let `run` raise this."""

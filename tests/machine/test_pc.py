@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import struct
+import threading
 
 import pytest
 
@@ -192,3 +194,31 @@ def test_a_closed_machine_says_so(debian_kernel: KernelImage) -> None:
         box.log.text()
     with pytest.raises(KoboxError, match="closed"):
         box.inspect.memory.read(0, 1)
+
+
+@pytest.mark.parametrize("every", [1, 100, 10_000])
+def test_ctrl_c_is_heard_in_a_callback_of_the_core(every: int) -> None:
+    """Python looks for signals where a function begins: a Ctrl-C that comes while the CPU is at work is raised before
+    the `try` of the callback that comes next."""
+    loop = bytes.fromhex("ffc3 39cb 7cfa 31db ffc0 ebf4")  # again: until ++ebx == ecx; ebx = 0; ++eax; jmp again
+    for _ in range(10):
+        machine = machine_with(loop)
+        machine.set_register("rcx", every)
+        begun = threading.Event()
+
+        def press(begun: threading.Event = begun) -> None:
+            begun.wait()
+            _thread.interrupt_main()
+
+        machine.add_probe(ENTRY + 6, begun.set)
+        thread = threading.Thread(target=press)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            _run_for_ever(machine)
+        thread.join()
+        machine.close()
+
+
+def _run_for_ever(machine: Machine) -> None:
+    while machine.run(blocks=2_000_000) is Event.SLICE:
+        pass
