@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Mapping
 
 # By what `uname -m` says: arch/*/include/uapi/asm/unistd*.h and arch/*/kernel/syscalls/*.tbl.
 _GENERIC = {"init_module": 105, "delete_module": 106, "finit_module": 273, "keyctl": 219}
@@ -31,6 +32,15 @@ _NUMBERS = {
 def host_number(name: str) -> int | None:
     """The number of a system call on this machine; None where it is not known."""
     return _NUMBERS.get(os.uname().machine, {}).get(name)
+
+
+def host_numbers() -> Mapping[str, int]:
+    """The numbers of all system calls of this machine; empty for one whose table kobox does not have."""
+    if os.uname().machine != "x86_64":
+        return {}
+    from kobox.arch.x86_64.syscall_numbers import NUMBERS
+
+    return NUMBERS
 
 
 def host_syscall(number: int, *arguments: ctypes.c_long | ctypes.c_char_p | ctypes.Array[ctypes.c_char]) -> int:

@@ -9,10 +9,12 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kobox.cli.worker import raise_wall
 from kobox.printable import one_line
 
 if TYPE_CHECKING:
@@ -132,9 +134,12 @@ def _explain_file(arguments: argparse.Namespace) -> int:
     try:
         kernel = store.ensure(arguments.kernel, progress)
         others = [other for other in store.list() if other.name != kernel.name]
-        result = explain(data, kernel, conditions, path=str(arguments.file), others=others)
-        if arguments.attempt is not False:
-            with _box(kernel, conditions, progress) as box:
+        with ExitStack() as stack:
+            wanted = arguments.attempt is not False
+            box = stack.enter_context(_box(kernel, conditions, progress)) if wanted else None
+            raise_wall([store.root, *(place for one in (kernel, *others) if (place := one.modules))], cpu_limit=60)
+            result = explain(data, kernel, conditions, path=str(arguments.file), others=others)
+            if box is not None:
                 result = try_in_box(data, result, box, conditions)
     finally:
         progress.close()

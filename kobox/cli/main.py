@@ -36,8 +36,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "new": ("kobox.cli.new", "write a new module from a template"),
     "sign": ("kobox.cli.sign", "sign modules, or remove their signature"),
     "verify": ("kobox.cli.verify", "verify the signatures of modules as a kernel does"),
+    "doctor": ("kobox.cli.doctor", "show what this machine offers kobox, and what it lacks"),
     "completion": ("kobox.cli.completion", "print a completion script for bash, zsh or fish"),
 }
+# Those that run a module, or take it apart: in a worker process that is watched (`kobox.isolation.wall`).
+WORKERS = frozenset({"run", "check", "explain"})
 # The tools that answer to their own name when kobox is called through a symbolic link (kmod does the same).
 MULTICALL = frozenset({"depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmod", "kmod"})
 
@@ -49,7 +52,7 @@ def entry() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for the rest of the process
     escape_standard_streams()
-    status = main()
+    status = _behind_a_wall() if len(sys.argv) > 1 and sys.argv[1] in WORKERS else main()
     threading = sys.modules.get("threading")
     if threading is not None and threading.active_count() > 1:
         sys.exit(status)
@@ -60,6 +63,13 @@ def entry() -> None:
         except (OSError, ValueError):  # nobody reads any more
             pass
     os._exit(status)
+
+
+def _behind_a_wall() -> int:
+    """Run the command in a worker process, which raises a wall round itself before it runs a stranger's code."""
+    from kobox.isolation.wall import behind
+
+    return behind(main, lambda text: print(f"kobox {sys.argv[1]}: {text}", file=sys.stderr))
 
 
 def main() -> int:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kobox.cli.helptext import formatter
 from kobox.cli.terminal_output import paint
+from kobox.cli.worker import raise_wall
 from kobox.printable import one_line
 
 if TYPE_CHECKING:
@@ -135,6 +137,9 @@ def _tell(arguments: argparse.Namespace, box: Box, modules: list[ModuleFile], pa
             print(_line(event, verbose=arguments.verbose, colour=colour), flush=True)
 
     story = Story(box, unload=arguments.unload, keep_going=arguments.keep_going, live=show)
+    box.inspect.layout.keep()  # behind the wall nothing can be kept
+    places = [Path(module.path).resolve().parent for module in modules]
+    raise_wall([*places, *filter(None, (box.image.modules, box.image.directory))], cpu_limit=box.limits.cpu)
     if not arguments.json:
         print(f"kernel {box.release}")
     for event in story.tell(modules, parameters):

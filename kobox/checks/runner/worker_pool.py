@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
 from kobox.errors import KoboxError
+from kobox.isolation.wall import die_with
 
 Unit = TypeVar("Unit")
 Outcome = TypeVar("Outcome")
@@ -43,7 +44,7 @@ class _PoolWorker(Generic[Unit]):
         context = get_context("fork")
         self.pipe, theirs = context.Pipe()
         inherited = [other.pipe for other in others] + [self.pipe]
-        self.process = context.Process(target=_work, args=(theirs, inherited, make), daemon=True)
+        self.process = context.Process(target=_work, args=(theirs, inherited, make, os.getpid()), daemon=True)
         self.process.start()
         theirs.close()
         self.unit: Unit | None = None
@@ -145,8 +146,9 @@ class Pool(Generic[Unit, Outcome]):
         return WorkerDied(f"the process that ran it ended with status {code}")
 
 
-def _work(pipe: Connection, inherited: list[Connection], make: Callable[[], Callable[[Any], Any]]) -> None:
+def _work(pipe: Connection, inherited: list[Connection], make: Callable[[], Callable[[Any], Any]], parent: int) -> None:
     """The life of a worker."""
+    die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for other in inherited:
         other.close()  # else a worker would not notice that the parent has gone
