@@ -152,8 +152,7 @@ class Planner:
 
     def _soft(self, name: str, reason: str) -> None:
         for match in self._tree.lookup(canonical(name)):
-            if match.alias and match.module in self._config.blacklist:
-                continue
+            # modprobe does not apply the blacklist to soft dependencies, also not to those that are aliases.
             if match.builtin:
                 self._builtin(match.module, reason, False)
             else:

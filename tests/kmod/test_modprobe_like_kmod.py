@@ -240,6 +240,21 @@ def test_odd_lines_are_read_as_kmod_reads_them(name: str, cloud: Tree, kmod: Kmo
 
 
 @pytest.mark.parametrize(
+    "options", [("-D",), ("-D", "-b"), ("-n", "-v"), ("-n", "-v", "-a"), ("-D", "-i")], ids=" ".join
+)
+@pytest.mark.parametrize("blacklisted", ["crc32c-intel", "libcrc32c", "btrfs", "blake2b_generic"])
+def test_the_blacklist_and_what_a_module_needs(
+    blacklisted: str, options: tuple[str, ...], cloud_one_softdep: Tree, kmod: Kmod, tmp_path: Path
+) -> None:
+    """crc32c-intel is a soft dependency of libcrc32c by an alias."""
+    (tmp_path / "b.conf").write_text(f"blacklist {blacklisted}\n")
+    words = ("-d", cloud_one_softdep.root, "-S", cloud_one_softdep.release, "-C", tmp_path, *options)
+    for name in ("btrfs", "fs-btrfs", "libcrc32c", "crc32c"):
+        ours, theirs = kobox("modprobe", *words, name), kmod("modprobe", *words, name)
+        assert (ours.status, ours.output) == (theirs.status, theirs.output), name
+
+
+@pytest.mark.parametrize(
     "options", [("-v", "-q"), ("-q", "-v"), ("-v", "-v"), ("-q", "-q", "-v", "-v"), ("-qv",), ("-v",), ()], ids=" ".join
 )
 def test_quiet_and_verbose_count_in_their_order(options: tuple[str, ...], base: tuple[str, ...], kmod: Kmod) -> None:
