@@ -12,6 +12,7 @@ from kobox.box.inspect.module_messages import ModuleMessages, kernel_warnings
 from kobox.box.inspect.oops import KernelReport, findings_in, is_detail
 from kobox.box.inspect.printk import LogRecord
 from kobox.ko.modulefile import ModuleFile
+from kobox.ko.parameter_names import parameter_names
 from kobox.ko.source_place import SourcePlace, definition, source_place
 
 _UNKNOWN = re.compile(r"^([\w-]+): unknown parameter '(.*)' ignored")
@@ -124,16 +125,6 @@ def _unknown_parameter(module: str, name: str, by_name: dict[str, ModuleFile]) -
     elif not file:
         advice = ""
     return RunReport("unknown-parameter", "error", f"{module} has no parameter {name!r}; it was ignored", advice=advice)
-
-
-def parameter_names(module: ModuleFile) -> list[str]:
-    """The names of a module's parameters: those of modinfo, and those without a type there (module_param_cb), whose
-    names stand in `__param_str_NAME` (include/linux/moduleparam.h)."""
-    names = dict.fromkeys(parameter.name for parameter in module.parameters)
-    for symbol in module.elf.symbols():
-        if symbol.name.startswith(b"__param_str_"):
-            names.setdefault(symbol.name.removeprefix(b"__param_str_").decode(errors="backslashreplace"))
-    return list(names)
 
 
 def _flat(text: str) -> str:

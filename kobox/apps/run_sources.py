@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import NamedTuple
 
 from kobox.errors import KoboxError
 from kobox.images.kernel_image import KernelImage
@@ -23,12 +22,11 @@ _MODULES = tuple(f".ko{suffix}" for suffix in _COMPRESSED)
 _SOURCES = ("*.c", "Makefile", "makefile", "GNUmakefile", "Kbuild", "*.rs")
 
 
-@dataclass(slots=True)
-class RunSource:
+class RunSource(NamedTuple):
     """A file or directory of the command line, and the parameters that follow it."""
 
     path: Path
-    parameters: list[str] = field(default_factory=list)
+    parameters: tuple[str, ...] = ()
 
 
 def split(words: Sequence[str]) -> list[RunSource]:
@@ -40,7 +38,7 @@ def split(words: Sequence[str]) -> list[RunSource]:
         if not found or is_file:
             found.append(RunSource(Path(word)))
         else:
-            found[-1].parameters.append(word)
+            found[-1] = RunSource(found[-1].path, (*found[-1].parameters, word))
     return found
 
 
@@ -81,6 +79,10 @@ def _files(source: Path, image: KernelImage, building: Callable[[Path], None]) -
 
 def _in_order(modules: Sequence[ModuleFile]) -> list[ModuleFile]:
     """The same, but each behind what it needs. Raises `KoboxError` for those that need each other."""
+    if len(modules) < 2:
+        return list(modules)
+    from graphlib import CycleError, TopologicalSorter
+
     by_name = {module.name: module for module in modules}
     needs = {module.name: [name for name in _needs(module) if name in by_name] for module in modules}
     try:

@@ -10,21 +10,23 @@ import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kobox.apps import run_reports
-from kobox.apps.run_reports import RunReport, parameter_names, reports
 from kobox.apps.surroundings import Surroundings
-from kobox.box.box import Box, BoxCheckpoint
-from kobox.box.inspect.init_trace import InitOutcome, trace_init
+from kobox.box.box import Box
 from kobox.box.inspect.printk import LogRecord
 from kobox.box.module_handle import LoadedModule
 from kobox.errors import BoxError, KernelError, KoboxError, ModuleLoadError, ModuleUnloadError, ProcessDiedError
 from kobox.ko.modulefile import ModuleFile
-from kobox.ko.source_place import SourcePlace, definition, source_place
+from kobox.ko.parameter_names import parameter_names
+
+if TYPE_CHECKING:
+    from kobox.apps.run_reports import RunReport
+    from kobox.box.inspect.init_trace import InitOutcome
 
 _SETTLING = 0.1  # virtual seconds that what is freed late has, before it counts as left behind
 _DISABLING = 60  # virtual seconds that a livepatch has to be disabled
+_WARNING = 4  # what is said at a higher level is no report
 _KEYS = (errno.ENOKEY, errno.EKEYREJECTED, errno.EBADMSG)
 
 
@@ -78,6 +80,7 @@ class Story:
         self._surroundings = Surroundings(box)
         self._live = live
         self._files: list[ModuleFile] = []
+        self._done: list[tuple[bytes, str]] = []  # what was loaded, with its parameters
         self.verdict = RunVerdict()
 
     def tell(self, modules: Sequence[ModuleFile | bytes], parameters: str | Sequence[str] = "") -> Iterator[StoryEvent]:
@@ -116,19 +119,21 @@ class Story:
         yield self._event("load", f"load {name} {parameters}".rstrip(), module=name, parameters=parameters)
         file = module if isinstance(module, ModuleFile) else ModuleFile(module)
         self._files.append(file)
-        before: BoxCheckpoint | None = None
         try:
             yield from self._dependencies(file)
-            before = self._checkpoint()
+        except KoboxError as error:
+            yield from self._log()
+            needed = getattr(error, "module", "") or "another module"
+            yield self._failed(f"{name} not loaded: it needs {needed}: {_reason(error)}", _facts(name, error))
+            return
+        try:
             handle = self._box.insmod(file.content, parameters)
         except KoboxError as error:
             yield from self._log()
             yield from self._reports(f"while loading {name}", "init_module")
-            yield self._not_loaded(file, parameters, error, before)
+            yield self._not_loaded(file, parameters, error)
             return
-        finally:
-            if before is not None:
-                before.release()
+        self._done.append((file.content, parameters))
         self.verdict.loaded.append(handle.name)
         handles.append(handle)
         yield from self._log()
@@ -137,12 +142,7 @@ class Story:
         yield from self._references(handle)
         yield from self._reports(f"while loading {name}", "init_module")
 
-    def _checkpoint(self) -> BoxCheckpoint | None:
-        with suppress(KoboxError):  # a disk that is written straight to its image has no way back
-            return self._box.checkpoint()
-        return None
-
-    def _dependencies(self, module: ModuleFile) -> Iterator[StoryEvent]:
+    def _dependencies(self, module: ModuleFile, *, tell: bool = True) -> Iterator[StoryEvent]:
         """Modules of the kernel's own tree that this one needs; those that come from elsewhere are loaded already."""
         if not module.depends or not len(self._box.events.load):
             return
@@ -156,19 +156,21 @@ class Story:
                     continue
                 if loaded.loaded:
                     yield self._event("load", f"needs {', '.join(loaded.loaded)}: loaded", modules=list(loaded.loaded))
+        if not tell:
+            return
         yield from self._log()
         self._judged = self._said
         self._surroundings.forget()  # what dependencies bring along is not this module's doing, and stays
 
-    def _not_loaded(
-        self, module: ModuleFile, parameters: str, error: KoboxError, before: BoxCheckpoint | None
-    ) -> StoryEvent:
+    def _not_loaded(self, module: ModuleFile, parameters: str, error: KoboxError) -> StoryEvent:
         facts = _facts(module.name, error)
         if isinstance(error, ProcessDiedError):
             return self._failed(f"{module.name} not loaded: its init was killed by an oops", facts)
         if not isinstance(error, ModuleLoadError):
             return self._failed(f"{module.name} not loaded: {_first_line(error)}", facts)
-        outcome = self._traced(module, parameters, before)
+        if error.errno == errno.EEXIST and module.name in self._box.modules:
+            return self._failed(f"{module.name} not loaded: it is loaded already, by another module's request", facts)
+        outcome = self._traced(module, parameters, error.errno or 0) if self._box.alive else None
         if outcome is not None and outcome.reached:
             facts["init"] = _init_facts(outcome)
             said = _init_sentence(module, outcome, error)
@@ -176,12 +178,22 @@ class Story:
         facts["hint"] = facts["hint"] or _refused(module, error)
         return self._failed(f"{module.name} not loaded: {_reason(error)}", facts)
 
-    def _traced(self, module: ModuleFile, parameters: str, before: BoxCheckpoint | None) -> InitOutcome | None:
-        """What its init did: the same load once more, from the state before, and back again."""
-        if before is None or not self._box.alive:
-            return None
+    def _traced(self, module: ModuleFile, parameters: str, number: int) -> InitOutcome | None:
+        """What its init did when the kernel answered `number`: the same load once more, and back again. A load that has
+        failed leaves things as they were, or else the whole story is played again from the box's beginning: a
+        checkpoint before every load would make each of them slower."""
+        from kobox.box.inspect.init_trace import trace_init
+
         with suppress(KoboxError), self._box.checkpoint():
-            before.restore()
+            outcome = trace_init(self._box, module.content, parameters)
+            if outcome.reached and outcome.returned == -number:
+                return outcome
+        with suppress(KoboxError), self._box.checkpoint():
+            self._box.reset()
+            for content, text in self._done:
+                self._box.insmod(content, text)
+            for _ in self._dependencies(module, tell=False):
+                pass
             return trace_init(self._box, module.content, parameters)
         return None
 
@@ -276,7 +288,10 @@ class Story:
             with suppress(KoboxError):
                 self._box.sleep(_SETTLING)
             yield from self._changes()
-        for what, facts in self._surroundings.left().items():
+        left = self._surroundings.left()
+        if any(what.startswith("/sys/module/") for what in left):
+            return  # the kernel has loaded another module on request, which stays with all that is its own
+        for what, facts in left.items():
             yield self._event("left", f"left behind: {what}", **facts)
             self.verdict.fail(f"left {what} behind")
 
@@ -310,6 +325,11 @@ class Story:
         """What the kernel has reported since the last time."""
         records = self._box.log.since(self._judged)
         self._judged = records[-1].seq + 1 if records else self._judged
+        if all(record.level > _WARNING or "taint" in record.text for record in records):
+            return
+        from kobox.apps import run_reports
+        from kobox.apps.run_reports import reports
+
         for report in reports(records, self._files, entered_by=entered_by):
             if report.kind == "kernel-message" and _told_by_failure(report):
                 continue
@@ -374,12 +394,13 @@ def _init_facts(outcome: InitOutcome) -> dict[str, Any]:
 
 def _init_sentence(module: ModuleFile, outcome: InitOutcome, error: ModuleLoadError) -> str:
     """What init returned, and from which call: "init returned -ENOENT, from register_kprobe() at hello.c:9"."""
+    from kobox.ko.source_place import definition, source_place
+
     value = outcome.returned
     if value is None or value >= 0:
         return f"init was called, and the kernel answered {_name(error.errno or 0)}"
     said = f"init returned -{_name(-value)}"
     call = outcome.call
-    place: SourcePlace | None = None
     if call is not None:
         place = source_place(module, call.place, returns_here=not call.tail)
         said += f", from {call.function}()" if call.function else ", from a call through a pointer"

@@ -13,11 +13,13 @@ such table or no type information, `ValueError` for damaged memory.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from kobox.box.inspect.objects import Objects
 from kobox.box.inspect.procfs import entries_in_debugfs, paths_in_proc
+from kobox.ko.binary import u64
 
 # The address of what was registered, and its name; "" when that stood in memory that is gone.
 Registered: TypeAlias = tuple[int, str]
@@ -100,8 +102,8 @@ def kernel_threads(objects: Objects) -> Iterator[Registered]:
 def kprobes(objects: Objects) -> Iterator[Registered]:
     """Kprobes that are set by a symbol's name."""
     table, link = objects.address("kprobe_table"), objects.offset("kprobe.hlist")
-    for number in range(_KPROBE_CHAINS):
-        for node in objects.chain(objects.u64(table + 8 * number)):
+    for (first,) in struct.iter_unpack("<Q", objects.read(table, 8 * _KPROBE_CHAINS)):
+        for node in objects.chain(first) if first else ():
             name = objects.text(node - link, "kprobe.symbol_name")
             yield node, f"kprobe at {name or hex(objects.number(node - link, 'kprobe.addr'))}"
 
@@ -168,8 +170,9 @@ def _named(kind: str, name: str) -> str:
 
 def _hashed(objects: Objects, table: str, link: str) -> Iterator[int]:
     address, offset = objects.address(table), objects.offset(link)
-    for number in range(_MAJORS):
-        yield from objects.chain(objects.u64(address + 8 * number), link=offset)
+    for (first,) in struct.iter_unpack("<Q", objects.read(address, 8 * _MAJORS)):
+        if first:
+            yield from objects.chain(first, link=offset)
 
 
 def _xarray(objects: Objects, entry: int, depth: int = 0) -> Iterator[int]:
@@ -199,15 +202,20 @@ def _kernfs_parent(objects: Objects, node: int) -> int:
 def _sysctl(objects: Objects, directory: int, path: str = "/proc/sys", depth: int = 0) -> Iterator[Registered]:
     root = objects.number(directory, "ctl_dir.root.rb_node")
     todo = [root] if root and depth < _DEPTH else []
+    node_size, entry_size = objects.size("ctl_node"), objects.size("ctl_table")
+    header, first = objects.offset("ctl_node.header"), objects.offset("ctl_table_header.node")
+    table, name_at = objects.offset("ctl_table_header.ctl_table"), objects.offset("ctl_table.procname")
+    mode_at, head_size = objects.offset("ctl_table.mode"), objects.size("ctl_table_header")
     seen = 0
     while todo and seen < _MANY:
         node, seen = todo.pop(), seen + 1
-        todo += [child for child in (objects.u64(node + 8), objects.u64(node + 16)) if child]
-        head = objects.number(node, "ctl_node.header")
-        number = (node - objects.number(head, "ctl_table_header.node")) // objects.size("ctl_node")
-        table = objects.number(head, "ctl_table_header.ctl_table")
-        entry = table + number * objects.size("ctl_table")
-        name = f"{path}/{objects.text(entry, 'ctl_table.procname')}"
+        data = objects.read(node, node_size)
+        todo += [child for child in (u64(data, 8), u64(data, 16)) if child]
+        head = u64(data, header)
+        about = objects.read(head, head_size)
+        entry = u64(about, table) + (node - u64(about, first)) // node_size * entry_size
+        row = objects.read(entry, entry_size)
+        name = f"{path}/{objects.string(u64(row, name_at))}"
         yield entry, name
-        if objects.number(entry, "ctl_table.mode") & 0o170000 == _DIRECTORY:
+        if int.from_bytes(row[mode_at : mode_at + 2], "little") & 0o170000 == _DIRECTORY:
             yield from _sysctl(objects, head, name, depth + 1)
