@@ -6,13 +6,14 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from kobox.cli.progress import ProgressLine
 from kobox.errors import BuildError
 from kobox.images.store import KernelImage, Store
 from kobox.kbuild.build import BuildOptions, BuiltModules, build, build_each, clean
+from kobox.kbuild.matrix import matrix, refused_interfaces
 
 
 def main(argv: Sequence[str], prog: str) -> int:
@@ -52,8 +53,9 @@ def main(argv: Sequence[str], prog: str) -> int:
 def _many(arguments: argparse.Namespace, kernels: Sequence[KernelImage], options: BuildOptions) -> int:
     """Build for several kernels; what the compiler says of each comes in one piece, and a table at the end."""
     output = arguments.output or _directory(arguments.source)
-    rows, table = [], []
+    rows, table, results = [], [], []
     for kernel, result in build_each(arguments.source, kernels, output=output, options=options):
+        results.append((kernel, result))
         if isinstance(result, BuildError):
             rows.append(_failed(kernel, result))
             table.append((kernel.name, "FAILED", "", _first_error(result)))
@@ -72,7 +74,19 @@ def _many(arguments: argparse.Namespace, kernels: Sequence[KernelImage], options
         for row in table:
             cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
             print("  ".join([*cells, row[3]]).rstrip())
+        _print_matrix(matrix(results), [kernel.name for kernel in kernels])
     return 0 if all(row["built"] for row in rows) else 1
+
+
+def _print_matrix(interfaces: Mapping[str, Mapping[str, str]], kernels: Sequence[str]) -> None:
+    """A line an interface, a column a kernel; nothing where no kernel refuses one."""
+    if not interfaces:
+        return
+    width = max(map(len, interfaces))
+    print(f"\n{'':<{width}}  {'  '.join(kernels)}")
+    for name, cells in interfaces.items():
+        line = "  ".join(cells[kernel].ljust(len(kernel)) for kernel in kernels)
+        print(f"{name:<{width}}  {line}".rstrip())
 
 
 def _first_error(error: BuildError) -> str:
@@ -82,6 +96,7 @@ def _first_error(error: BuildError) -> str:
 
 def _failed(kernel: KernelImage, error: BuildError) -> dict[str, object]:
     facts = {"kernel": kernel.name, "built": False, "error": error.message}
+    facts["refused"] = refused_interfaces(error)
     return facts | {"output": error.output, "hint": error.hint}
 
 
@@ -91,7 +106,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         description="Build the modules of a directory (with a Makefile or Kbuild, or bare .c files) or of one .c file.",
     )
     parser.add_argument("source", nargs="?", type=Path, default=Path(), help="directory or .c file (default: here)")
-    parser.add_argument("-k", "--kernel", action="append", metavar="NAME", help="for this kernel; repeatable; `all`")
+    parser.add_argument(
+        "-k", "--kernel", "--kernels", action="append", metavar="NAME", help="for this kernel; repeatable; `all`"
+    )
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="put the .ko files here (default: SOURCE)")
     parser.add_argument("-W", dest="warnings", nargs="?", const="1", metavar="LEVEL", help="more warnings: 1, 2, 3, e")
     parser.add_argument("--sparse", action="store_true", help="check every file with sparse")

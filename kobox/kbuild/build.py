@@ -12,9 +12,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,27 +21,9 @@ from kobox.atomic_file import atomic_file
 from kobox.errors import BuildError, KoboxError
 from kobox.images.store import KernelImage, Store, default_root
 from kobox.kbuild.compile_commands import write_compile_commands
+from kobox.kbuild.make import Output, make_missing_headers, run_make
 from kobox.kbuild.shadow_tree import KBUILD_FILES, Mirror
 
-Output = Callable[[str], None]
-"""Called with each line that make and the compiler say, without its newline."""
-
-# Variables of the caller's environment that would steer Kbuild elsewhere, such as those of a make around us.
-_FOREIGN = re.compile(
-    r"MAKE(FLAGS|LEVEL|FILES|OVERRIDES)|MFLAGS|[MOVCW]|MO|KBUILD_(OUTPUT|EXTMOD|EXTMOD_OUTPUT|SRC|EXTRA_SYMBOLS)"
-    r"|(SUB)?ARCH|CROSS_COMPILE|KERNELRELEASE|src|obj|srctree|objtree"
-)
-# Said on every build and of no use: another compiler than the kernel's is fine, and so is another pahole.
-_NOISE = (
-    re.compile(r"warning: the (compiler|pahole version) differs from the one used to build the kernel"),
-    re.compile(r"warning: pahole version differs from the one used to build the kernel"),
-    re.compile(r"  The kernel was built (by|with): "),
-    re.compile(r"  You are using: "),
-    re.compile(r"Skipping BTF generation for .* due to unavailability of vmlinux"),
-    re.compile(r"make(\[\d+\])?: (Entering|Leaving) directory "),
-    re.compile(r"  BTF \[M\] "),
-)
-_RELATIVE = re.compile(r"(In file included from |\s+from |)([^\s:/][^\s:]*\.(?:c|h|S|rs)):")
 _NOTED = 40  # lines of the output that a traceback shows
 _PACKAGES = {"apt-get": "apt-get install", "dnf": "dnf install", "pacman": "pacman -S", "zypper": "zypper install"}
 
@@ -118,7 +99,7 @@ def build(
     with mirror.held():
         mirror.refresh(written)
         try:
-            said = _make(command(headers, mirror, options), mirror, source, options, on_output)
+            said = _made(command(headers, mirror, options), headers, mirror, source, options, on_output)
         except BuildError as error:
             raise _advised(error, kernel, source) from None
         made = _finished(mirror.tree)
@@ -132,6 +113,18 @@ def build(
             write_compile_commands(mirror, headers, directory)
     symvers = mirror.tree / "Module.symvers"
     return BuiltModules(kernel, modules, symvers, mirror.tree, said, time.monotonic() - started)
+
+
+def _made(
+    line: Sequence[str], headers: Path, mirror: Mirror, source: Path, options: BuildOptions, on_output: Output | None
+) -> str:
+    """What make said of a build, with headers of the module's own made on the way."""
+    try:
+        return run_make(line, mirror, source, verbose=options.verbose, on_output=on_output)
+    except BuildError as error:
+        if not make_missing_headers(error.output, headers, mirror, source, on_output=on_output):
+            raise
+    return run_make(line, mirror, source, verbose=options.verbose, on_output=on_output)
 
 
 def build_each(
@@ -318,47 +311,6 @@ def command(headers: Path, mirror: Mirror, options: BuildOptions) -> list[str]:
     if options.verbose:
         line.append("V=1")
     return [*line, "modules"]
-
-
-def _make(line: Sequence[str], mirror: Mirror, source: Path, options: BuildOptions, on_output: Output | None) -> str:
-    """Run make and return what it said, with the paths of the build directory told as the user knows them."""
-    environment = {name: value for name, value in os.environ.items() if not _FOREIGN.fullmatch(name)}
-    environment["PWD"] = str(
-        mirror.tree
-    )  # $(PWD) in a module's Makefile means its directory, wherever make was started
-    said: list[str] = []
-    process = subprocess.Popen(
-        line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
-    )
-    try:
-        assert process.stdout is not None
-        for raw in process.stdout:
-            text = raw.decode(errors="replace").rstrip("\n")
-            if not options.verbose and any(noise.match(text) for noise in _NOISE):
-                continue
-            text = _as_the_user_knows(text, mirror, source)
-            said.append(text)
-            if on_output is not None:
-                on_output(text)
-        status = process.wait()
-    finally:
-        if process.poll() is None:  # interrupted
-            process.terminate()
-            process.wait()
-    output = "\n".join(said)
-    if status:
-        raise BuildError(f"{source}: the module could not be built (make ended with {status})", output=output)
-    return output
-
-
-def _as_the_user_knows(text: str, mirror: Mirror, source: Path) -> str:
-    shown = source if source.is_dir() else source.parent
-    prefix = "" if shown == Path() else f"{shown}/"
-    # Newer Kbuild changes into the build directory, and the compiler's file names are then relative to that.
-    relative = _RELATIVE.match(text)
-    if relative and (mirror.tree / relative.group(2)).exists():
-        return f"{relative.group(1)}{prefix}{text[relative.start(2) :]}"
-    return text.replace(f"{mirror.tree}/", prefix).replace(str(mirror.tree), str(shown))
 
 
 def _finished(tree: Path) -> list[Path]:

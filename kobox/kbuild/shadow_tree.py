@@ -54,7 +54,7 @@ class Mirror:
         return cls(builds / name, (builds / name / "tree").joinpath(*parts), source, purpose)
 
     def neighbours(self) -> list[Path]:
-        """Module.symvers of modules built for the same purpose, lying beside this one, whose exports it seems to use.
+        """Module.symvers of modules beside this one or in its repository, built for the same purpose, that it may use.
 
         One that exports what this module exports itself is a copy of it, and modpost would refuse the two.
         """
@@ -68,9 +68,14 @@ class Mirror:
         return found
 
     def _beside(self) -> Iterator[Path]:
+        around = repository(self.source) or self.source.parent
         for other in sorted(self.room.parent.glob("*/source")):
             source, purpose = (other.read_text().split("\n") + [""])[:2]
-            if purpose != self.purpose or Path(source) == self.source or Path(source).parent != self.source.parent:
+            if (
+                purpose != self.purpose
+                or Path(source) == self.source
+                or not _is_near(Path(source), self.source, around)
+            ):
                 continue
             yield from other.parent.glob(f"tree/**/{_plain(Path(source).name)}/Module.symvers")
 
@@ -103,6 +108,11 @@ class Mirror:
                 path.unlink(missing_ok=True)
                 path.write_text(text)
 
+    @property
+    def _builds(self) -> Path:
+        """Where all build directories lie; below a source (such as a home directory) it is no part of it."""
+        return self.room.parent.resolve()
+
     def remove(self) -> None:
         """Forget everything built here."""
         shutil.rmtree(self.room, ignore_errors=True)
@@ -115,8 +125,12 @@ class Mirror:
     def _descend(self, source: Path, tree: Path, ours: frozenset[str]) -> None:
         tree.mkdir(exist_ok=True)
         names = [name for name in _listed(source) if name not in ours]
-        directories = [name for name in names if _is_own_directory(source / name)]
-        files = {name: source / name for name in names if name not in directories and not is_made(source, name)}
+        directories = [name for name in names if _is_own_directory(source / name) and source / name != self._builds]
+        files = {
+            name: source / name
+            for name in names
+            if name not in directories and source / name != self._builds and not is_made(source, name)
+        }
         _match_links(tree, files)
         for name in directories:
             if not name.startswith("."):
@@ -130,6 +144,15 @@ def _words_and_exports(source: Path) -> tuple[set[str], set[str]]:
     texts = [path.read_text(errors="replace") for end in _SOURCES for path in source.rglob(f"*{end}") if path.is_file()]
     text = "\n".join(texts)
     return set(re.findall(r"\w+", text)), set(re.findall(r"EXPORT_SYMBOL\w*\(\s*(\w+)", text))
+
+
+def repository(source: Path) -> Path | None:
+    """The directory of the git repository that a directory lies in, None for none."""
+    return next((directory for directory in [source, *source.parents] if (directory / ".git").exists()), None)
+
+
+def _is_near(other: Path, source: Path, around: Path) -> bool:
+    return other.parent == source.parent or (around != source.parent and other.is_relative_to(around))
 
 
 def _surroundings(source: Path) -> list[Path]:

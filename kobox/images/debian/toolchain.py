@@ -14,7 +14,8 @@ program PROGRAM is renamed PROGRAM.elf and stands behind a script of its name:
 
     exec TOOLCHAIN/…/ld-linux-x86-64.so.2 --library-path TOOLCHAIN/… --argv0 PROGRAM PROGRAM.elf ARGUMENTS
 
-Loaders before glibc 2.33 have no --argv0; the program is then called PROGRAM.elf, in the same directory.
+Loaders before glibc 2.33 have no --argv0; the program is then called PROGRAM.elf, in the same directory. One that
+starts another of its own name, as Debian 11's modpost starts modpost.real-lsb-64, finds a link to that.
 Whether any of it is needed is found by trying, not by comparing versions.
 """
 
@@ -175,6 +176,11 @@ def wrap(program: Path, toolchain: Path) -> None:
     up = os.path.relpath(toolchain, program.parent)
     inside = loader.relative_to(toolchain)
     named = ' --argv0 "$0"' if _takes_argv0(loader, program) else ""
+    if not named:
+        for other in [path for path in program.parent.glob(f"{program.name}.*") if not path.name.endswith(".elf")]:
+            link = other.with_name(other.name.replace(program.name, real.name, 1))
+            link.unlink(missing_ok=True)
+            link.symlink_to(other.name)
     libraries = ":".join(f'"$root"/{place}/x86_64-linux-gnu' for place in ("usr/lib", "lib"))
     program.rename(real)
     program.write_text(

@@ -29,5 +29,5 @@ def _advice(output: str, kernel: KernelImage, source: Path | None, others: Seque
     text = plain(output)
     if source is not None:
         yield from makefile_advice(text, source, kernel)
-    yield from mistakes(text, KernelExports(kernel), others)
+    yield from mistakes(text, KernelExports(kernel), others, source)
     yield from InterfaceAdviser.of(kernel, others).advise(parse(output))

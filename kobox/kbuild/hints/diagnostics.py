@@ -42,6 +42,7 @@ _PATTERNS: tuple[tuple[Kind, str], ...] = (
     ("callback", r"incompatible function pointer types (initializing|assigning to) '(?P<expected>[^']+)'.*"),
     ("callback", r"initialization of '(?P<expected>[^']+)' from incompatible pointer type.*"),
     ("member", r"'(const |volatile )*(struct|union) (?P<container>\w+)' has no member named '(?P<name>\w+)'"),
+    ("member", r"'\w+' \{aka '(const )?(struct|union) (?P<container>\w+)'\} has no member named '(?P<name>\w+)'"),
     ("member", r"no member named '(?P<name>\w+)' in '(struct |union )?(?P<container>\w+)'"),
     ("member", r"field designator '(?P<name>\w+)' does not refer to any field in type '(struct )?(?P<container>\w+)'"),
     ("type", r"unknown type name '(?P<name>\w+)'"),

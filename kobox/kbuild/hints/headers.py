@@ -176,7 +176,11 @@ def one_line(text: str) -> str:
     """C in one line, without the words that say nothing about an interface."""
     text = re.sub(r"\b(extern|static|inline|__always_inline|__must_check|noinline)\b", " ", text)
     text = re.sub(r"\s*,\s*", ", ", " ".join(text.split()))
-    return re.sub(r"\*\s+(?=\w)", "*", re.sub(r"(?<=\()\s+|\s+(?=\))", "", text)).replace(")__", ") __")
+    return (
+        re.sub(r"\*\s+(?=\w)", "*", re.sub(r"(?<=\()\s+|\s+(?=\))", "", text))
+        .replace(")__", ") __")
+        .replace(") (", ")(")
+    )
 
 
 def parameters(prototype: str) -> tuple[str, ...]:

@@ -78,6 +78,11 @@ class InterfaceAdviser:
         if not rows and one.kind in ("callback", "read-only", "member") and not one.container:
             rows = tuple(row for row in changes() if row.name.endswith(f".{one.name}"))
             rows = rows if len(rows) == 1 else ()
+        if (
+            one.kind == "name" and not rows
+        ):  # MODULE_IMPORT_NS(NAME): the macro has changed, not what is in its brackets
+            called = re.findall(rf"\b(\w+)\(\s*(?:\w+\s*,\s*)?{re.escape(one.name)}\b", one.code)
+            rows = tuple(row for name in called for row in changes_of(name) if row.kind == "changed")
         if one.kind in ("function", "name", "type") and self.here.any(one.name) is None:
             rows = tuple(row for row in rows if row.kind != "changed") or rows
         elif one.kind in ("arguments", "argument"):
@@ -99,6 +104,8 @@ class InterfaceAdviser:
         if one.kind not in ("function", "name", "syntax", "type", "member"):
             if here and any(other and other.text != here.text for other in there.values()):
                 yield f"{one.key} differs between kernels:"
+            elif here and one.kind in ("arguments", "argument"):
+                yield f"{one.name} is declared in <{here.header}>: {here.text}"
         elif here:
             yield from self._declared(one, here)
         elif any(there.values()):

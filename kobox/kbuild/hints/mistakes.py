@@ -6,13 +6,17 @@ modpost's messages come from scripts/mod/modpost.c, those about parameters from 
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from kobox.images.exports import KernelExports
 from kobox.images.kernel_image import KernelImage
 from kobox.kbuild.hints.changes import changes_of
 from kobox.kbuild.hints.headers import KernelHeaders
+from kobox.kbuild.shadow_tree import repository
 
 _FLOATING_POINT = (
     "Floating point: kernel code is compiled without the processor's registers for it. Compute with integers (scaled, "
@@ -69,11 +73,14 @@ _PATTERNS = (
 # Options of gcc that clang does not have, or a newer clang's.
 _NOT_CLANG_S = re.compile(r"clang: error: (unknown argument|unsupported (option|argument))")
 _UNDEFINED = re.compile(r'"(?P<symbol>\w+)" \[(?:\S*/)?(?P<file>[\w.-]+)\.ko\] undefined')
+_MOST_FILES = 2000  # that are read for the one that exports a symbol
 _ARITHMETIC = re.compile(r"__(float|fix)\w*|__(add|sub|mul|div|lt|gt|eq|ne|le|ge)[sdx]f[23]|__u?(div|mod|divmod)di[34]")
 
 
-def mistakes(text: str, exports: KernelExports, others: Sequence[KernelImage]) -> Iterator[str]:
-    """A paragraph for each known mistake in a build's output."""
+def mistakes(
+    text: str, exports: KernelExports, others: Sequence[KernelImage], source: Path | None = None
+) -> Iterator[str]:
+    """A paragraph for each known mistake in a build's output (with ASCII quotation marks) of `source`."""
     if _NOT_CLANG_S.search(text):
         yield _compiler(exports.kernel)
     for pattern, help_ in _PATTERNS:
@@ -81,7 +88,14 @@ def mistakes(text: str, exports: KernelExports, others: Sequence[KernelImage]) -
             yield help_.format(**{name: value or "" for name, value in match.groupdict().items()})
     for match in _UNDEFINED.finditer(text):
         if not _ARITHMETIC.fullmatch(match["symbol"]):
-            yield "\n".join(_undefined(match["symbol"], match["file"], exports, others))
+            near = _exporter(match["symbol"], source) if source is not None else None
+            if near is not None:
+                yield (
+                    f"{match['symbol']} is exported by {near}: build that first (kobox build {near.parent}), and its "
+                    "Module.symvers is found; or name its Module.symvers with --extra-symbols."
+                )
+            else:
+                yield "\n".join(_undefined(match["symbol"], match["file"], exports, others))
 
 
 def _compiler(kernel: KernelImage) -> str:
@@ -121,6 +135,18 @@ def _undefined(symbol: str, file: str, exports: KernelExports, others: Sequence[
             f"{symbol} is exported by nothing that {file} is built with: add the file that defines it to {file}-objs, "
             f"or give another module's Module.symvers with --extra-symbols.{meant}"
         )
+
+
+def _exporter(symbol: str, source: Path) -> Path | None:
+    """The C file that exports a symbol, of those beside a source or in its repository."""
+    directory = (source if source.is_dir() else source.parent).resolve()
+    around = repository(directory) or directory.parent
+    pattern = re.compile(rf"\bEXPORT_SYMBOL\w*\(\s*{symbol}\s*[,)]")
+    files = itertools.chain(around.glob("*/*.c"), around.glob("*/*/*.c"))
+    for path in itertools.islice(files, _MOST_FILES):
+        if not path.is_relative_to(directory) and pattern.search(path.read_text(errors="replace")):
+            return Path(os.path.relpath(path))
+    return None
 
 
 def _release(name: str) -> str:

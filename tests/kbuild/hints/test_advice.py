@@ -94,13 +94,17 @@ def test_several_kernels_at_once_and_one_that_fails(
     command += ["-k", trixie_kernel.name]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    old, new = done.stdout.splitlines()
+    old, new, empty, heads, class_create = done.stdout.splitlines()
     assert old.split()[:2] == [debian_kernel.name, "FAILED"]
     assert "error:" in old
     assert new.split()[:2] == [trixie_kernel.name, "ok"]
+    assert empty == ""
+    assert heads.split() == [debian_kernel.name, trixie_kernel.name]
+    assert class_create.split() == ["class_create", "refused", "ok"]
     assert new.endswith(f"{tmp_path}/out/{trixie_kernel.name}/thing.ko")
     assert "class_create(): since 6.4 it takes only the name; before, THIS_MODULE and the name" in done.stderr
     report = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, check=False).stdout)
     assert [row["built"] for row in report] == [False, True]
+    assert report[0]["refused"] == ["class_create"]
     results = dict(build_each(source, [trixie_kernel], output=tmp_path / "again", builds=tmp_path / "builds"))
     assert not isinstance(results[trixie_kernel], BuildError)

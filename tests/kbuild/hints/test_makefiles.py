@@ -1,0 +1,154 @@
+"""Usual mistakes in Makefiles and sources, really made: what is said of each, and the layouts that have to build."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from kobox.errors import BuildError
+from kobox.images.store import KernelImage
+from kobox.kbuild.build import build
+
+SOURCE = """\
+#include <linux/module.h>
+%s
+static int __init thing_init(void) { %s return 0; }
+module_init(thing_init);
+MODULE_DESCRIPTION("thing");
+MODULE_LICENSE("GPL");
+"""
+PLAIN = SOURCE % ("", "")
+
+
+def write(room: Path, files: Mapping[str, str]) -> Path:
+    for name, text in files.items():
+        path = room / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return room
+
+
+@pytest.mark.parametrize(
+    ("files", "help_"),
+    [
+        (
+            {"Makefile": "obj-m := thing.o\nall:\n    make -C /x M=$(PWD) modules\n", "thing.c": PLAIN},
+            "Makefile:3: this line begins with spaces: a command line of make begins with a TAB.",
+        ),
+        (
+            {"Makefile": "obj-m := thing.o\n\u201call\u201d\n", "thing.c": PLAIN},
+            "Makefile:2: typographic quotation marks",
+        ),
+        (
+            {"Makefile": "obj-m := thing.o\nnonsense\n", "thing.c": PLAIN},
+            "neither an assignment nor a rule: 'nonsense'",
+        ),
+        (
+            {"Kbuild": "obj-m := thing.o\nthing-objs := thing.o other.o\n", "thing.c": PLAIN, "other.c": "int o;\n"},
+            "thing.o is both the module and one of its objects",
+        ),
+        ({"Kbuild": "obj-m := thin.o\n", "thing.c": PLAIN}, "thin.o is asked for, and there is no thin.c"),
+        (
+            {
+                "Kbuild": "obj-m := thing.o\nEXTRA_CFLAGS += -I$(src)/inc\n",
+                "thing.c": SOURCE % ('#include "x.h"', ""),
+                "inc/x.h": "",
+            },
+            "EXTRA_CFLAGS has no effect since 6.15: write ccflags-y += … in its place.",
+        ),
+        (
+            {"Kbuild": "obj-m := two.o\ntwo-objs := a.o b.o\n", "a.c": PLAIN, "b.c": PLAIN},
+            "Two files of one module have a module_init()",
+        ),
+        (
+            {
+                "Kbuild": "obj-m := two.o\ntwo-objs := a.o b.o\n",
+                "a.c": PLAIN + "int same = 2;\n",
+                "b.c": "int same = 1;\n",
+            },
+            "same is defined in two files of the module",
+        ),
+        ({"thing.c": SOURCE % ("#include <stdio.h>", "")}, "<stdio.h> is a header of user space"),
+        ({"thing.c": SOURCE % ("#include <stdlib.h>", "")}, "Use kmalloc() and kfree() of <linux/slab.h>"),
+        (
+            {"thing.c": SOURCE % ("", "pr_info(\u201chi\u201d);")},
+            "\u201c (U+201C), \u201d (U+201D): C takes ASCII only.",
+        ),
+        (
+            {"thing.c": SOURCE % ("static int n; module_param(n, int, 0666);", "")},
+            "0666 is a world-writable permission",
+        ),
+        (
+            {"thing.c": SOURCE % ("static double half(int a) { return a * 0.5; }", 'pr_info("%d", (int)half(3));')},
+            "Floating point: kernel code is compiled without",
+        ),
+    ],
+    ids=[
+        "spaces",
+        "quotes",
+        "nonsense",
+        "own-object",
+        "no-source",
+        "extra-cflags",
+        "two-inits",
+        "defined-twice",
+        "stdio",
+        "stdlib",
+        "curly",
+        "world-writable",
+        "floating-point",
+    ],
+)
+def test_a_mistake_is_named(files: Mapping[str, str], help_: str, sid_kernel: KernelImage, tmp_path: Path) -> None:
+    source = write(tmp_path / "src", files)
+    with pytest.raises(BuildError) as caught:
+        build(source, sid_kernel, builds=tmp_path / "builds")
+    assert help_ in caught.value.hint
+    assert caught.value.output.strip()
+    assert caught.value.__notes__ == ["\n".join(caught.value.output.splitlines()[-40:])]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {
+            "Makefile": "ccflags-y := -I$(PWD)/inc\nobj-m := thing.o\n",
+            "thing.c": SOURCE % ('#include "x.h"', ""),
+            "inc/x.h": "",
+        },
+        {
+            "Makefile": "ifneq ($(KERNELRELEASE),)\nobj-m := thing.o\nelse\n"
+            "all: gen.h\n\t$(MAKE) -C $(KDIR) M=$(CURDIR)\n"
+            'gen.h:\n\techo "#define G 1" > $@\nendif\n',
+            "thing.c": SOURCE % ('#include "gen.h"', "return G - 1;"),
+        },
+        {
+            "Makefile": "ifneq ($(KERNELRELEASE),)\nobj-m := thing.o\nelse\n"
+            "KDIR ?= /lib/modules/$(shell uname -r)/build\n"
+            "all:\n\t$(MAKE) -C $(KDIR) SUBDIRS=$(PWD) modules\nendif\n",
+            "thing.c": PLAIN,
+        },
+        {"Makefile": "obj-m += src/\n", "src/Kbuild": "obj-m += thing.o\n", "src/thing.c": PLAIN},
+    ],
+    ids=["PWD", "generated-header", "SUBDIRS", "sub-directory"],
+)
+def test_a_usual_layout_builds(
+    files: Mapping[str, str], sid_kernel: KernelImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From another directory, as by `kobox build DIR`."""
+    source = write(tmp_path / "src", files)
+    monkeypatch.chdir("/")
+    monkeypatch.setenv("PWD", "/")
+    before = sorted(path.name for path in source.iterdir())
+    assert [path.name for path in build(source, sid_kernel, builds=tmp_path / "builds")] == ["thing.ko"]
+    assert sorted(path.name for path in source.iterdir()) == sorted([*before, "thing.ko"])
+
+
+def test_build_directories_below_the_source_are_no_part_of_it(sid_kernel: KernelImage, tmp_path: Path) -> None:
+    """As when one file of the home directory is built, and the cache lies below it."""
+    write(tmp_path, {"thing.c": PLAIN})
+    for _ in range(2):
+        assert list(build(tmp_path / "thing.c", sid_kernel, builds=tmp_path / "builds")) == [tmp_path / "thing.ko"]
+    assert not list(tmp_path.glob("builds/*/tree/**/builds"))
