@@ -16,7 +16,7 @@ from pathlib import Path
 
 import kobox
 from kobox.checks.phantom.search import PhantomSearch
-from kobox.devices.phantom import identity_for
+from kobox.devices.phantom import identities_for
 from kobox.errors import KoboxError
 from kobox.images.store import Store
 from kobox.ko.modulefile import ModuleFile
@@ -33,7 +33,7 @@ def search_one(task: tuple[str, str, int]) -> dict[str, object]:
         best = found.best
         row |= {"result": str(best.result), "errno": best.errno, "executed": best.executed, "attempts": found.attempts}
         row |= {"layout": str(best.policy.layout), "rest": str(best.policy.rest), "known": len(best.policy.known)}
-        row["identity"] = f"{found.identity.vendor:04x}:{found.identity.device:04x}"
+        row["identity"] = f"{best.identity.vendor:04x}:{best.identity.device:04x}"
     except KoboxError as error:
         row |= {"result": "not loaded", "why": error.message.splitlines()[0]}
     row["seconds"] = round(time.monotonic() - started, 2)
@@ -53,7 +53,7 @@ def main() -> int:
     kernel = Store().get(arguments.kernel) if arguments.kernel else Store().default()
     assert kernel.modules is not None
     paths = sorted((kernel.modules / "kernel").rglob("*.ko*"))
-    drivers = [path for path in paths if identity_for(ModuleFile(path).aliases)]
+    drivers = [path for path in paths if identities_for(ModuleFile(path).aliases)]
     if arguments.drivers:
         drivers = [path for path in drivers if path.name.split(".")[0].replace("-", "_") in arguments.drivers]
     if arguments.sample:

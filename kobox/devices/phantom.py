@@ -1,6 +1,6 @@
 """A PCI device of which nothing is known but which driver wants it: its registers answer by a policy.
 
-    driver's aliases (pci:v00008086d0000100E…)  ->  identity_for()  ->  phantom(identity, policy)  ->  box.plug()
+    driver's aliases (pci:v00008086d0000100E…)  ->  identities_for()  ->  phantom(identity, policy)  ->  box.plug()
 
 What each register must say is found by trying (`kobox.checks.phantom`); what was found is a `Policy`, which is also the
 first draft of a model made by hand.
@@ -44,9 +44,11 @@ class Layout(StrEnum):
 
     MEMORY = "memory"
     MIXED = "mixed"  # BAR 0 and 4 are ports
-    PORTS = "ports"  # all but BAR 5 are
+    PORTS = "ports"  # all are
 
 
+# The BARs of each layout, and which of them are ports. One is left for the table of MSI-X.
+_NUMBERS = {Layout.MEMORY: (0, 1, 2, 3, 5), Layout.MIXED: (0, 1, 2, 3, 4), Layout.PORTS: (0, 1, 2, 3, 4)}
 _PORTS = {Layout.MEMORY: (), Layout.MIXED: (0, 4), Layout.PORTS: (0, 1, 2, 3, 4)}
 
 
@@ -91,36 +93,37 @@ class PhantomDevice(PciDevice):
             self._bytes[bar, offset + n] = value >> 8 * n & 255
 
 
-def identity_for(aliases: Iterable[str]) -> PciIdentity | None:
-    """What a device must say it is for a driver with these aliases: the one that asks for most.
+def identities_for(aliases: Iterable[str], most: int = 3) -> list[PciIdentity]:
+    """Whom a device may be for a driver with these aliases; empty when it is no PCI driver.
 
-    None: it is no PCI driver.
+    Those that name vendor and device come first; of many, the first, the last and some between are taken.
     """
-    best: tuple[int, PciIdentity] | None = None
+    named: dict[PciIdentity, None] = {}
+    others: dict[PciIdentity, None] = {}
     for alias in aliases:
         if not (match := _ALIAS.fullmatch(alias)):
             continue
         words = [None if word == "*" else int(word, 16) for word in match.groups()]
         vendor, device, subvendor, subdevice, base, sub, interface = words
-        score = sum(word is not None for word in (vendor, device))
-        if best is None or score > best[0]:
-            code = (0xFF if base is None else base) << 16 | (sub or 0) << 8 | (interface or 0)
-            who = PciIdentity(
-                0x1AF4 if vendor is None else vendor,
-                0x10F0 if device is None else device,
-                code,
-                subsystem=(subvendor or vendor or 0, subdevice or device or 0),
-                vectors=8,
-            )
-            best = score, who
-    return best[1] if best else None
+        who = PciIdentity(
+            0x1AF4 if vendor is None else vendor,
+            0x10F0 if device is None else device,
+            (0xFF if base is None else base) << 16 | (sub or 0) << 8 | (interface or 0),
+            subsystem=(subvendor or vendor or 0, subdevice or device or 0),
+            vectors=8,
+        )
+        (others if vendor is None or device is None else named)[who] = None
+    found = [*named, *others]
+    if len(found) <= most:
+        return found
+    return [found[n * (len(found) - 1) // (most - 1)] for n in range(most)]
 
 
 def phantom(identity: PciIdentity, policy: Policy) -> PhantomDevice:
     """A device that says it is `identity` and answers by `policy`: five BARs, of 1 MiB or 256 ports each."""
     ports = _PORTS[policy.layout]
     bars: dict[str, BarDeclaration] = {}
-    for number in (0, 1, 2, 3, 5):
+    for number in _NUMBERS[policy.layout]:
         size = 0x100000 if number < 2 else 0x10000
         bars[f"bar{number}"] = PciDevice.ports(0x100) if number in ports else PciDevice.memory(size)
     kind = type(

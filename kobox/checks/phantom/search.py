@@ -19,7 +19,7 @@ from enum import StrEnum
 from kobox.box.box import Box, BoxCheckpoint
 from kobox.box.inspect.probes import Hit
 from kobox.checks.module.callsites import CodeMap
-from kobox.devices.phantom import Layout, Policy, RegisterAt, Rest, identity_for, phantom
+from kobox.devices.phantom import Layout, Policy, RegisterAt, Rest, identities_for, phantom
 from kobox.errors import BoxError, BoxHungError, BoxTimeoutError, KernelPanicError, KoboxError, ProcessDiedError
 from kobox.ko.modulefile import ModuleFile
 from kobox.machine.pci import PciIdentity
@@ -45,9 +45,10 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try: with which policy, how it ended (`errno` when refused), how many instructions of the module ran,
-    which registers were read, each once, the last one first, and whether code ran that had not run before."""
+    """One try: as whom, with which policy, how it ended (`errno` when refused), how many instructions of the module
+    ran, which registers were read, each once, the last one first, and whether code ran that had not run before."""
 
+    identity: PciIdentity
     policy: Policy
     result: Result
     errno: int
@@ -63,9 +64,8 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What a search has found: the best attempt, how many there were, and who the device had to be."""
+    """What a search has found: the best attempt, and how many there were."""
 
-    identity: PciIdentity
     best: Attempt
     attempts: int
 
@@ -77,10 +77,9 @@ class PhantomSearch:
     """
 
     def __init__(self, box: Box, file: ModuleFile) -> None:
-        identity = identity_for(file.aliases)
-        if identity is None:
+        self.identities = identities_for(file.aliases)
+        if not self.identities:
             raise KoboxError(f"{file.name}: it has no alias of a PCI device", hint="Phantoms are for PCI drivers.")
-        self.identity = identity
         self._box = box
         self._file = file
         self._attempts = 0
@@ -98,12 +97,15 @@ class PhantomSearch:
                 if best is None or attempt.rank > best.rank:
                     best = attempt
         assert best is not None
-        return SearchResult(self.identity, best, self._attempts)
+        return SearchResult(best, self._attempts)
 
     def _tries(self, loaded: BoxCheckpoint, most: int) -> Iterator[Attempt]:
         starts = []
-        for layout, rest in itertools.product(Layout, (Rest.WRITTEN, Rest.TURNS, Rest.ZERO, Rest.ONES)):
-            starts.append(self.attempt(loaded, Policy(layout, rest)))
+        rests = (Rest.WRITTEN, Rest.TURNS, Rest.ZERO, Rest.ONES)
+        for identity, layout, rest in itertools.product(self.identities, Layout, rests):
+            if self._attempts >= most:
+                return
+            starts.append(self.attempt(loaded, identity, Policy(layout, rest)))
             yield starts[-1]
             if starts[-1].result is Result.BOUND:
                 return
@@ -111,30 +113,31 @@ class PhantomSearch:
         # Depth first: whatever has reached new code is looked into at once, and what led there goes on afterwards.
         stack = [self._steps(start) for start in starts]
         while stack and self._attempts < most:
-            policy = next(stack[-1], None)
-            if policy is None:
+            step = next(stack[-1], None)
+            if step is None:
                 stack.pop()
                 continue
-            attempt = self.attempt(loaded, policy)
+            identity, policy = step
+            attempt = self.attempt(loaded, identity, policy)
             yield attempt
             if attempt.result is Result.BOUND:
                 return
             if attempt.is_new:
                 stack.append(self._steps(attempt))
 
-    def _steps(self, attempt: Attempt) -> Iterator[Policy]:
+    def _steps(self, attempt: Attempt) -> Iterator[tuple[PciIdentity, Policy]]:
         """What to try next: another answer of each register that was read, the last one first."""
         known = attempt.policy.known
         for register in attempt.registers[:_MOST_REGISTERS]:
             for value in self._constants:
                 if known.get(register) != value:
-                    yield attempt.policy.with_known(register, value)
+                    yield attempt.identity, attempt.policy.with_known(register, value)
 
-    def attempt(self, loaded: BoxCheckpoint, policy: Policy) -> Attempt:
-        """Plug in a phantom with this policy, and see what the driver makes of it."""
+    def attempt(self, loaded: BoxCheckpoint, identity: PciIdentity, policy: Policy) -> Attempt:
+        """Plug in a phantom with this identity and policy, and see what the driver makes of it."""
         self._attempts += 1
         loaded.restore()
-        box, watch, device = self._box, self._box.inspect.watch, phantom(self.identity, policy)
+        box, watch, device = self._box, self._box.inspect.watch, phantom(identity, policy)
         watch.forget()
         for start, size in self._code:
             watch.code(start, start + size)
@@ -157,7 +160,7 @@ class PhantomSearch:
         is_new = self._add(executed)
         registers = tuple(dict.fromkeys(reversed(device.reads)))
         errno = -returned[-1] if returned else 0
-        return Attempt(policy, result, errno, executed.count(1), registers, is_new)
+        return Attempt(identity, policy, result, errno, executed.count(1), registers, is_new)
 
     def _add(self, executed: bytes) -> bool:
         """Whether these are instructions that no attempt has executed before."""

@@ -6,7 +6,7 @@ import pytest
 
 from kobox.box.box import Box
 from kobox.checks.phantom.search import PhantomSearch, Result
-from kobox.devices.phantom import Layout, RegisterAt, identity_for
+from kobox.devices.phantom import Layout, RegisterAt, identities_for
 from kobox.errors import KoboxError
 from kobox.ko.modulefile import ModuleFile
 from tests.building import BuiltTestModules
@@ -24,7 +24,7 @@ def test_a_chip_number_a_bit_and_a_length_are_found(box: Box, modules: BuiltTest
     found = search(box, modules("pcifinicky")).run(MOST)
     assert found.best.result is Result.BOUND
     assert found.best.policy.known[RegisterAt(0, 0x00)] == 0xC0FFEE01
-    assert (found.identity.vendor, found.identity.device) == (0x1234, 0x11E9)
+    assert (found.best.identity.vendor, found.best.identity.device) == (0x1234, 0x11E9)
 
 
 def test_the_same_search_finds_the_same(box: Box, modules: BuiltTestModules) -> None:
@@ -69,15 +69,21 @@ def test_a_module_that_is_no_pci_driver(box: Box, modules: BuiltTestModules) -> 
 
 
 ALIASES = [
-    (["pci:v00008086d0000100Esv*sd*bc*sc*i*"], (0x8086, 0x100E, 0xFF0000)),
-    (["pci:v*d*sv*sd*bc01sc08i02*"], None),
-    (["pci:v*d*sv*sd*bc01sc08i02"], (0x1AF4, 0x10F0, 0x010802)),
-    (["pci:v*d*sv*sd*bc0Csc03i*", "pci:v0000104Cd*sv*sd*bc*sc*i*"], (0x104C, 0x10F0, 0xFF0000)),
-    (["usb:v1234p5678", "of:N*T*Cacme"], None),
+    (["pci:v00008086d0000100Esv*sd*bc*sc*i*"], [(0x8086, 0x100E, 0xFF0000)]),
+    (["pci:v*d*sv*sd*bc01sc08i02*"], []),
+    (["pci:v*d*sv*sd*bc01sc08i02"], [(0x1AF4, 0x10F0, 0x010802)]),
+    (
+        ["pci:v*d*sv*sd*bc0Csc03i*", "pci:v0000104Cd00000001sv*sd*bc*sc*i*"],
+        [(0x104C, 1, 0xFF0000), (0x1AF4, 0x10F0, 0x0C0300)],
+    ),
+    (
+        [f"pci:v00000001d{n:08X}sv*sd*bc*sc*i*" for n in range(1, 12)],
+        [(1, 1, 0xFF0000), (1, 6, 0xFF0000), (1, 11, 0xFF0000)],
+    ),
+    (["usb:v1234p5678", "of:N*T*Cacme"], []),
 ]
 
 
 @pytest.mark.parametrize(("aliases", "who"), ALIASES)
-def test_who_a_driver_waits_for(aliases: list[str], who: tuple[int, int, int] | None) -> None:
-    found = identity_for(aliases)
-    assert (found and (found.vendor, found.device, found.class_code)) == who
+def test_who_a_driver_waits_for(aliases: list[str], who: list[tuple[int, int, int]]) -> None:
+    assert [(found.vendor, found.device, found.class_code) for found in identities_for(aliases)] == who
