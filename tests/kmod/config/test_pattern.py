@@ -44,13 +44,13 @@ def test_one_pattern(pattern: str, text: str) -> None:
     assert matches(pattern, text) == fnmatch(pattern, text)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(st.text("ab*?", max_size=9), st.text("ab", max_size=9))
 def test_stars_and_question_marks_are_fnmatch_s(pattern: str, text: str) -> None:
     assert matches(pattern, text) == fnmatch(pattern, text)
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(
     st.lists(st.sampled_from(["[ab]", "[!a]", "[a-c]", "*", "?", "c", "[]b]"]), max_size=6), st.text("abc]", max_size=7)
 )
