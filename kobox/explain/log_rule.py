@@ -34,6 +34,7 @@ _PLACES = {
     "word": r"%s\S+)",
     "ko": r"(?:\S*/)?%s[\w-]+)\.ko(?:\.\w+)?",
 }
+_WORD = re.compile(r"\w+")
 _PLACE = re.compile(r"\{(\w+)\}")
 
 
@@ -71,17 +72,25 @@ class LogMatch:
 
 
 class RuleTable:
-    """Rules in an order: the first that fits a line counts."""
+    """Rules in an order: the first that fits a line counts.
+
+    A text is tried only on lines that have a certain word of it.
+    """
 
     def __init__(self, rules: Iterable[LogRule]) -> None:
         self.rules = tuple(rules)
-        self._texts = [(rule, _longest_literal(text), text) for rule in self.rules for text in rule.texts]
+        self._texts = [(rule, text) for rule in self.rules for text in rule.texts]
+        self._by_word: dict[str, list[int]] = {}
+        for number, (_, text) in enumerate(self._texts):
+            self._by_word.setdefault(_longest_word(text), []).append(number)
 
     def match(self, line: str) -> LogMatch | None:
         """The first rule that fits a line whose blanks are single; None for none."""
         line = line[:LONGEST_LINE]
-        for rule, literal, text in self._texts:
-            if literal in line and (found := _pattern(text).search(line)) is not None:
+        words = {"", *_WORD.findall(line)}
+        for number in sorted(number for word in words for number in self._by_word.get(word, ())):
+            rule, text = self._texts[number]
+            if (found := _pattern(text).search(line)) is not None:
                 return LogMatch(rule, {name: value or "" for name, value in found.groupdict().items()})
         return None
 
@@ -95,8 +104,15 @@ def _parts(text: str) -> Iterator[tuple[str, str]]:
     yield text[at:], ""
 
 
-def _longest_literal(text: str) -> str:
-    return max((literal for literal, _ in _parts(text.removesuffix("$"))), key=len)
+def _longest_word(text: str) -> str:
+    """A word that is in every line that fits a text; "" where the places may touch all of its words."""
+    literals = [literal for literal, _ in _parts(text.removesuffix("$"))]
+    words = []
+    for number, literal in enumerate(literals):
+        inner = literal if number == 0 else re.sub(r"^\w+", "", literal)
+        inner = inner if number == len(literals) - 1 else re.sub(r"\w+$", "", inner)
+        words += _WORD.findall(inner)
+    return max(words, key=len, default="")
 
 
 @cache
