@@ -46,24 +46,50 @@ def main(argv: Sequence[str], prog: str) -> int:
 
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=prog, description="Say whether a module would load, and why not; or take a log of a failed load apart."
+        prog=prog,
+        description="Say whether a module would load and why not, or find the causes in a log of a failed load.",
+        epilog="Exit status: 0 it loads, or nothing in the log failed; 1 otherwise; 2 wrong usage.",
     )
     parser.add_argument("file", nargs="?", type=Path, metavar="FILE.ko", help="module, plain or compressed")
     parser.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="module parameters")
-    parser.add_argument("-k", "--kernel", metavar="NAME", help="for this kernel (default: the default kernel)")
+    parser.add_argument("-k", "--kernel", metavar="NAME", help="the kernel to load it in (default: the default kernel)")
     parser.add_argument(
-        "--with", dest="beside", action="append", type=Path, default=[], metavar="FILE.ko", help="loaded before it"
+        "--with",
+        dest="beside",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE.ko",
+        help="load this module before it; may be given several times",
     )
-    parser.add_argument("--trust", action="append", type=Path, default=[], metavar="CERT", help="the kernel trusts it")
-    parser.add_argument("--enforce", action="store_true", help="the kernel enforces signatures")
-    parser.add_argument("--lockdown", default="", metavar="LEVEL", help="the kernel is locked down: integrity")
-    parser.add_argument("--disabled", action="store_true", help="loading is turned off: kernel.modules_disabled=1")
-    parser.add_argument("--cmdline", default="", metavar="TEXT", help="added to the kernel's command line")
-    parser.add_argument("-f", "--force", action="store_true", help="version magic and symbol versions are ignored")
-    parser.add_argument("--try", dest="attempt", action="store_true", default=None, help="load it in a box (default)")
+    parser.add_argument(
+        "--trust",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="CERT",
+        help="a certificate that the kernel trusts; may be given several times",
+    )
+    parser.add_argument("--enforce", action="store_true", help="assume that the kernel enforces signatures")
+    parser.add_argument(
+        "--lockdown",
+        default="",
+        choices=("integrity", "confidentiality"),
+        help="assume that the kernel is locked down at this level",
+    )
+    parser.add_argument("--disabled", action="store_true", help="assume that kernel.modules_disabled is 1")
+    parser.add_argument("--cmdline", default="", metavar="TEXT", help="words added to the kernel's command line")
+    parser.add_argument("-f", "--force", action="store_true", help="ignore version magic and symbol versions")
+    parser.add_argument(
+        "--try", dest="attempt", action="store_true", default=None, help="load it in a box, too (default)"
+    )
     parser.add_argument("--no-try", dest="attempt", action="store_false", help="do not load it in a box")
     parser.add_argument(
-        "--log", nargs="?", const="", metavar="FILE", help="explain this log; - is standard input, nothing this host's"
+        "--log",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="explain a log: of FILE, of standard input (-), or of this machine (without FILE)",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
@@ -205,7 +231,7 @@ def _lines(result: Explanation) -> list[str]:
     if result.answer is not None:
         lines += _answer(result)
     else:
-        lines += [f"  the kernel would say: {line}" for line in result.log]
+        lines += [f"  the kernel would print: {line}" for line in result.log]
     if not result.errno:
         return [*lines, "it loads" if result.answer else "it should load"]
     reason = os.strerror(getattr(errno, result.errno)) if hasattr(errno, result.errno) else "the kernel stopped it"

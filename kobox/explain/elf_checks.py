@@ -48,22 +48,22 @@ def header_damage(content: bytes, size: int, arch: Arch) -> Damage | None:
     `size` is the module's without its signature: what the kernel goes by.
     """
     if len(content) < HEADER:
-        return Damage("not-elf", f"{len(content)} bytes are no module")
+        return Damage("not-elf", f"the file has only {len(content)} bytes, too few for an ELF header")
     kind, machine = struct.unpack_from("<HH", content, 16)
     offset, entry, count = *struct.unpack_from("<Q", content, 40), *struct.unpack_from("<HH", content, 58)
     if content[:4] != b"\x7fELF":
-        return Damage("not-elf", "no ELF object", ("Invalid ELF header magic: != \x7fELF",))
+        return Damage("not-elf", "not an ELF file", ("Invalid ELF header magic: != \x7fELF",))
     if kind != elf.ET_REL:
-        text = "no relocatable object: a program, or a shared library"
+        text = "not a relocatable object, but a program or a shared library"
         return Damage("not-elf", text, (f"Invalid ELF header type: {kind} != 1",))
     if machine != arch.elf_machine:
         text = f"built for {elf.MACHINES.get(machine, f'machine {machine}')}, and the kernel is for {arch.name}"
         return Damage("architecture", text, (f"Invalid architecture in ELF header: {machine}",))
     if entry != _SECTION.size:
-        text = f"headers of sections are said to have {entry} bytes, where they have {_SECTION.size}"
+        text = f"its ELF header gives section headers of {entry} bytes; they have {_SECTION.size}"
         return Damage("sections", text, ("Invalid ELF section header size",))
     if offset >= size or entry * count > size - offset:
-        text = "cut off: its table of sections ends beyond the file's end"
+        text = "cut off: its section table reaches beyond the file's end"
         return Damage("truncated", text, ("Invalid ELF section header overflow",))
     return _table_damage(content, size, [*_SECTION.iter_unpack(content[offset : offset + entry * count])])
 
@@ -73,7 +73,9 @@ def _table_damage(content: bytes, size: int, rows: list[tuple[int, ...]]) -> Dam
     names = struct.unpack_from("<H", content, 62)[0]
     if names == 0 or names >= len(table):
         log = f"Invalid ELF section name index: {names} || e_shstrndx ({names}) >= e_shnum ({len(table)})"
-        return Damage("sections", f"the names of sections are said to be in section {names} of {len(table)}", (log,))
+        return Damage(
+            "sections", f"its ELF header gives section {names} of {len(table)} as that of the section names", (log,)
+        )
     strings = table[names]
     if not _lies_within(strings, size):
         log = f"Invalid ELF section hdr(type {strings.type})"
@@ -82,11 +84,11 @@ def _table_damage(content: bytes, size: int, rows: list[tuple[int, ...]]) -> Dam
         return Damage("sections", "its sections have no names", ("empty section name table",))
     if content[strings.offset + strings.size - 1]:
         log = "ELF Spec violation: section name table isn't null terminated"
-        return Damage("sections", "the last name of its sections has no end", (log,))
+        return Damage("sections", "the last section name is not terminated", (log,))
     first = table[0]
     if first.type != elf.SHT_NULL or first.size or first.address:
         log = f"ELF Spec violation: section 0 type({first.type})!=SH_NULL or non-zero len or addr"
-        return Damage("sections", "section 0 is not the empty one that it has to be", (log,))
+        return Damage("sections", "section 0 is not empty, as it has to be", (log,))
     return next(
         filter(None, (_section_damage(n, one, table, strings, size) for n, one in enumerate(table[1:], 1))), None
     )
@@ -97,13 +99,13 @@ def _section_damage(number: int, one: Section, table: list[Section], strings: Se
         return None
     if one.type == elf.SHT_SYMTAB and (one.link == 0 or one.link >= len(table)):
         log = f"Invalid ELF sh_link!=SHN_UNDEF({one.link}) or (sh_link({one.link}) >= hdr->e_shnum({len(table)})"
-        return Damage("sections", f"the names of its symbols are said to be in section {one.link}", (log,))
+        return Damage("sections", f"its symbol table gives section {one.link} as that of the symbol names", (log,))
     if not _lies_within(one, size):
         log = f"Invalid ELF section in module (section {number} type {one.type})"
         return Damage("truncated", f"cut off: section {number} ends beyond the file's end", (log,))
     if one.flags & elf.SHF_ALLOC and one.name_offset >= strings.size:
         log = f"Invalid ELF section name in module (section {number} type {one.type})"
-        return Damage("sections", f"the name of section {number} is not among the names", (log,))
+        return Damage("sections", f"the name of section {number} lies outside the section names", (log,))
     return None
 
 
@@ -122,7 +124,7 @@ def common_symbols(module: Elf, name: str) -> Iterator[Damage]:
         if symbol.section == elf.SHN_COMMON and not symbol.name.startswith(b"__gnu_lto"):
             shown = symbol.name.decode(errors="replace")
             log = f"{name}: please compile with -fno-common"
-            yield Damage("common-symbol", f"{shown} is a common symbol, which has no place yet", (log,))
+            yield Damage("common-symbol", f"{shown} is a common symbol: no section has room for it", (log,))
 
 
 def relocation_damage(module: Elf, name: str) -> Iterator[Damage]:
@@ -156,15 +158,17 @@ def _rela_damage(
         if kind not in rules.loadable:
             known = rules.name(kind)
             log = f"module: {name}: Unknown rela relocation: {kind}"
-            yield Damage("relocation", f"a relocation of {where} that modules cannot have: {known}", (log,))
+            yield Damage("relocation", f"{where} has a relocation that the kernel has no code for: {known}", (log,))
             return
         told, width = rules.loadable[kind]
         if offset + width > target.size or index >= len(symbols):
-            text = f"{told} at {where}+{offset:#x} points out of the module; the kernel does not notice, and may crash"
+            text = (
+                f"{told} at {where}+{offset:#x} points outside its section; the kernel does not notice, and may crash"
+            )
             yield Damage("relocation", text, fatal=False)
             return
         if rules.wants_zeros and any(content[offset : offset + width]):
-            text = f"{told} at {where}+{offset:#x}, where there are no zeros: relocated or changed before"
+            text = f"{told} at {where}+{offset:#x}, a place that is not zero: the file was relocated or changed before"
             yield Damage("relocation-target", text)
             return
         symbol = symbols[index]

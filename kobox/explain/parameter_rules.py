@@ -8,6 +8,7 @@ function takes the value. All words are gone through; the last error is the answ
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -76,8 +77,14 @@ def troubles(text: str, types: Mapping[str, str], module: str) -> Iterator[Troub
         elif name.partition(".")[2] != "dyndbg" and name not in _EVERY_MODULE_HAS:
             # ddebug_dyndbg_param_cb() looks for MODULE.dyndbg, and leaves the name cut off at its dot.
             log = f"{module}: unknown parameter '{name.partition('.')[0]}' ignored"
-            near = f" (it has: {', '.join(types)})" if types else " (it has none)"
-            yield Trouble("unknown-parameter", f"no parameter {name}{near}: ignored", "", (log,))
+            has = f" (it has: {', '.join(types)})" if types else " (it has none)"
+            near = difflib.get_close_matches(name.replace("-", "_"), known, 1, 0.6)
+            meant = f"; is {near[0]} meant?" if near else ""
+            yield Trouble("unknown-parameter", f"no parameter {name}{has}: it is ignored{meant}", "", (log,))
+
+
+def _with_article(kind: str) -> str:
+    return f"an {kind}" if kind[:1] in "aeiou" and not kind.startswith("u") else f"a {kind}"
 
 
 def _plain(name: str) -> str:
@@ -94,11 +101,12 @@ def _refusal(kind: str, name: str, value: str | None, module: str) -> Iterator[T
         log = (
             f"{_plain(name)}: string parameter too long"  # what follows, with the string, is longer than a line can be
         )
-        text = f"{name} takes {_LONGEST_STRING} bytes, and is given {len(shown)}"
+        text = f"parameter {name} takes {_LONGEST_STRING} bytes, and is given {len(shown)}"
     elif value is None:
-        text = f"{name} is {kind}, and takes a value: {name}=…"
+        text = f"parameter {name} takes a value ({kind}): {name}=…"
     else:
-        text = f"{name} is {kind}, and `{value}` is {'none' if errno == 'EINVAL' else 'too large or too small for it'}"
+        wrong = f"is not {_with_article(kind)}" if errno == "EINVAL" else f"is out of the range of {kind}"
+        text = f"parameter {name}: `{value}` {wrong}"
     yield Trouble("bad-parameter", text, errno, (log,))
 
 
