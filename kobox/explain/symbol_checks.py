@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from kobox.kmod.module_tree import ModuleTree
 
 
+_NO_CYCLE = "Move what both need into a third module, or into one of them."
+
+
 def refusal(rule: str, text: str, errno: str, *log: str) -> Fact:
     """A check that fails, with the advice that belongs to the lines that the kernel prints."""
     return Fact(rule, text, errno, cause_of(errno, log=log).advice, log)
@@ -80,6 +83,7 @@ class SymbolChecks:
         if not self._kernel.known:
             yield Fact("symbols", "not checked: this kernel came without headers, so without Module.symvers")
             return
+        yield from self._cycles()
         problems = [fact for one in self._module.imports if (fact := self._symbol(one)) is not None]
         if problems:
             # simplify_symbols() goes through all of them and returns the last one's error.
@@ -89,6 +93,18 @@ class SymbolChecks:
         text = f"all {len(self._module.imports)} symbols that it uses are there"
         needed = self.dependencies
         yield Fact("symbols", text + (f", with {', '.join(needed)} loaded before it" if needed else ""))
+
+    def _cycles(self) -> Iterator[Fact]:
+        """Modules that need each other: neither can be loaded first."""
+        mine = {export.name for export in self._module.exports}
+        uses = {one.name for one in self._module.imports}
+        for other in self._conditions.beside:
+            given = sorted(uses & {export.name for export in other.exports})
+            taken = sorted(mine & {one.name for one in other.imports})
+            if given and taken:
+                text = f"a cycle: it uses {given[0]} of {other.name}, and {other.name} uses {taken[0]} of it"
+                log = f"{self._name}: Unknown symbol {given[0]} (err -2)"
+                yield Fact("cycle", f"{text}: neither can be loaded first", "ENOENT", _NO_CYCLE, (log,))
 
     def _symbol(self, one: Import) -> Fact | None:
         found = self._find(one.name)

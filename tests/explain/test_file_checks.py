@@ -220,6 +220,7 @@ def renamed_symbol(module: bytes, old: bytes, new: bytes) -> bytes:
     from tests.box.test_module_handle import replaced
 
     assert len(old) == len(new)
+    assert b"\0" + old + b"\0" in module
     return replaced(module, ".strtab", lambda names: names.replace(b"\0" + old + b"\0", b"\0" + new + b"\0"))
 
 
@@ -274,3 +275,22 @@ def test_modules_that_are_loaded_before_it_in_any_order(
     result = try_in_box(good, explain(good, debian_kernel, conditions), box, conditions)
     assert result.answer is not None
     assert "kuser could not be loaded before it" in result.answer.note
+
+
+def in_a_cycle(base: bytes, name: bytes, exported: bytes, imported: bytes) -> bytes:
+    """A module of another name that exports one symbol and uses another."""
+    module = base.replace(b"name=kbase\0", b"name=" + name + b"\0").replace(b"\0kbase\0", b"\0" + name + b"\0")
+    module = module.replace(b"kbase_fn\0", exported[:8] + b"\0").replace(b"kbase_gpl_fn\0", exported + bytes(3))
+    return renamed_symbol(module, b"__fentry__", imported)
+
+
+def test_modules_that_need_each_other(box: Box, debian_kernel: KernelImage, modules: BuiltTestModules) -> None:
+    base = modules("kbase").read_bytes()
+    one = in_a_cycle(base, b"cycle", b"first_func", b"other_func")
+    other = in_a_cycle(base, b"other", b"other_func", b"first_func")
+    conditions = Conditions(beside=(ModuleFile(other),))
+    result = try_in_box(one, explain(one, debian_kernel, conditions), box, conditions)
+    assert result.decisive is not None
+    assert (result.decisive.rule, result.errno, result.agrees) == ("cycle", "ENOENT", True), result
+    assert "it uses other_func of other, and other uses first_func of it" in result.decisive.text
+    assert "other could not be loaded before it" in result.answer.note if result.answer else ""

@@ -396,3 +396,9 @@ def test_a_kernel_without_headers_is_explained_as_far_as_it_goes(debian_kernel: 
     assert explain(good, bare._replace(modules=None)).errno == ""
     with pytest.raises(KoboxError):
         explain(good, bare._replace(modules=None, release="1.2.3"))
+
+
+@pytest.mark.parametrize("suite", ["debian_kernel", "trixie_kernel", "sid_kernel"])
+def test_a_boot_without_failures_has_no_causes(suite: str, request: pytest.FixtureRequest) -> None:
+    with boot(request.getfixturevalue(suite)) as box:
+        assert causes_in("\n".join(record.text for record in box.log)) == []
