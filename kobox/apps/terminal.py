@@ -20,7 +20,7 @@ import termios
 import time
 import tty
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from kobox.box.guest.process import Limits
 from kobox.box.guest.scheduler import SECOND
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 14
 _SETTLING = 1_000_000  # ns
+_PATIENCE = 86_400 * SECOND  # virtual ns in which no program makes a system call, before that is hopeless
 # What waits for time and for nothing else.
 _SLEEPS = ("nanosleep", "clock_nanosleep")
 _WAITS = ("wait4", "waitid")
@@ -40,14 +41,28 @@ _POLLS = ("poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait", "p
 _READS = ("read", "readv")
 
 
+class SessionTimeoutError(BoxTimeoutError):
+    """The program has not ended within its time."""
+
+
 class Session:
     """One program and the descriptors of this process that it talks to.
 
-    `notice()` is called whenever the box has run a while: to show its kernel's messages, say.
+    `notice()` is called whenever the box has run a while: to show its kernel's messages, say. After `timeout` virtual
+    seconds the program has had its time.
     """
 
-    def __init__(self, box: Box, program: Program[bytes], source: int, notice: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        box: Box,
+        program: Program[bytes],
+        source: int,
+        notice: Callable[[], object],
+        timeout: float | None = None,
+    ) -> None:
         self._box = box
+        self._timeout = timeout
+        self._end = FOREVER if timeout is None else box.machine.time + int(timeout * SECOND)
         self._program = program
         self._source: int | None = source
         self._notice = notice
@@ -57,17 +72,23 @@ class Session:
     # -- the loop ------------------------------------------------------------------------------------------------
 
     def pump(self) -> int:
-        """Let the program run to its end; its exit status, negative for a signal."""
+        """Let the program run to its end; its exit status, negative for a signal.
+
+        Raises `SessionTimeoutError` when it has had its time, `BoxTimeoutError` when it waits for something that never
+        comes: nobody can type anything, and no timer has woken it for a day of the box's time.
+        """
         program, processes = self._program, self._box.guest.processes
         limits = Limits(cpu=self._box.limits.cpu)
         undo = self._box.events.slice.subscribe(self._slice)
         try:
             while not program.ended:
                 with contextlib.suppress(BoxTimeoutError):
-                    processes.run_until(self._interrupted, limits=limits, stop_when_idle=True)
+                    processes.run_until(self._interrupted, until=self._end, limits=limits, stop_when_idle=True)
                 self._notice()
                 if program.ended:
                     break
+                if self._box.machine.time >= self._end:
+                    raise SessionTimeoutError(f"not ended after {self._timeout:g} s of the box's time", box_lives=True)
                 if self._resized:
                     self._resize()
                 if not self._take_input(0):
@@ -130,8 +151,8 @@ class Session:
         machine, processes = self._box.machine, self._box.guest.processes
         leaps = self._waits_for_time()
         with contextlib.suppress(BoxTimeoutError):  # what was asked in the box has to come to rest first
-            processes.run_until(self._interrupted, limits=limits, stop_when_idle=True)
-        if self._interrupted():
+            processes.run_until(self._interrupted, until=self._end, limits=limits, stop_when_idle=True)
+        if self._interrupted() or machine.time >= self._end:
             return
         due = machine.next_timer
         if leaps:
@@ -142,20 +163,55 @@ class Session:
         self._ready(wait if wait is None else min(wait, 3600.0))
         spent = int((time.monotonic() - began) * SECOND)
         with contextlib.suppress(BoxTimeoutError):
-            processes.run_until(self._interrupted, until=machine.time + max(spent, _SETTLING), limits=limits)
+            until = min(machine.time + max(spent, _SETTLING), self._end)
+            processes.run_until(self._interrupted, until=until, limits=limits)
 
     def _leap(self, limits: Limits) -> None:
         """From timer to timer, until a program has made a call again. To ask what they wait for would itself
         keep the kernel busy, so that is not done again before."""
         machine = self._box.machine
-        calls = machine.system_calls
-        while machine.system_calls == calls and not self._interrupted():
-            if machine.next_timer == FOREVER:
+        calls, patience = machine.system_calls, machine.time + _PATIENCE
+        while machine.system_calls == calls and not self._interrupted() and machine.time < self._end:
+            timer = machine.next_timer
+            if (timer == FOREVER or machine.time > patience) and self._is_hopeless():
+                if self._end < FOREVER:
+                    timer = self._end
+                else:
+                    self._give_up()
+            elif timer == FOREVER:
                 self._ready(None)
                 return
+            elif machine.time > patience:
+                return
             # A millisecond more: the kernel needs some for what the timer is about.
-            until = max(machine.next_timer, machine.time) + _SETTLING
+            until = min(max(timer, machine.time) + _SETTLING, self._end)
             self._box.guest.processes.run_until(self._interrupted, until=until, limits=limits)
+
+    def _is_hopeless(self) -> bool:
+        """Whether nothing from outside can wake the program: no input, and no connection of the user network."""
+        network = self._box.network.nat
+        outside = self._source is not None or (network is not None and network.flows > 0)
+        return not outside and not self._is_asleep(self._program.pid, 0)
+
+    def _is_asleep(self, pid: int, depth: int) -> bool:
+        """Whether a process, or one that it has started, has asked to be woken at a time."""
+        try:
+            words = self._box.read_text(f"/proc/{pid}/syscall").split()
+            if words[:1] and words[0].isdigit() and int(words[0]) in self._box.arch.syscalls.numbers_of(*_SLEEPS):
+                return True
+            children = self._box.read_text(f"/proc/{pid}/task/{pid}/children").split()
+        except (OSError, ValueError):
+            return False
+        return depth < 16 and any(self._is_asleep(int(child), depth + 1) for child in children)
+
+    def _give_up(self) -> NoReturn:
+        lines = []
+        with contextlib.suppress(OSError):
+            stack = self._box.read_text(f"/proc/{self._program.pid}/stack").splitlines()
+            lines = [f"it sleeps in {line.partition('] ')[2]}" for line in stack[:1]]
+        raise BoxTimeoutError(
+            f"{self._program.args[-1]}: waits for something that never comes", log=lines, box_lives=True
+        )
 
     def _waits_for_time(self) -> bool:
         if self._source is None:

@@ -1,7 +1,8 @@
 """`kobox shell`: a shell on a real kernel, inside this process.
 
 On a terminal it is put through whole; elsewhere commands are read from standard input. Exit status: that of the shell,
-128 + N when signal N has ended it; 1 when the kernel died; 2 wrong usage.
+128 + N when signal N has ended it; 124 after --timeout; 1 when the kernel died, or the command waits for something that
+never comes; 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -99,8 +100,24 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--save", metavar="NAME", help="keep the box under this name when the shell has ended")
     parser.add_argument("--load", metavar="NAME", help="go on with a box that was kept")
     parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        help="end the command when it has not ended by itself after so long in the box's time (exit status 124)",
+    )
     parser.add_argument("--cmdline", default="", metavar="TEXT", help="added to the kernel's command line")
     return parser
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r}: not a number of seconds")
+    return value
 
 
 def _share(text: str) -> tuple[str, str, bool]:
@@ -133,7 +150,7 @@ def _session(arguments: argparse.Namespace, prog: str) -> int:
         on_terminal = _interactive(arguments)
         console = _Console(box, quiet=arguments.quiet, raw=on_terminal)
         program = _start(arguments, box, console, on_terminal)
-        session = terminal.Session(box, program, 0, console.show)
+        session = terminal.Session(box, program, 0, console.show, arguments.timeout)
         try:
             if on_terminal:
                 with terminal.raw(), session.window_changes():
@@ -142,6 +159,9 @@ def _session(arguments: argparse.Namespace, prog: str) -> int:
                 status = session.pump()
         except terminal.HangUp:
             return 129
+        except terminal.SessionTimeoutError as error:
+            print(f"{prog}: {error.message}", file=sys.stderr)
+            return 124
         finally:
             if box.alive:
                 program.close()

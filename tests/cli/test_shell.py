@@ -207,3 +207,32 @@ def test_the_box_of_a_shell_is_a_box(debian_kernel: KernelImage) -> None:
         assert isinstance(box, Box)
         assert box.run(["sh", "-c", "id -un"], capture_output=True, text=True).stdout == "root\n"
         assert "dummy" in box.modprobe("dummy").loaded
+
+
+# -- a command that does not end -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["while :; do :; done", "sleep 100", "mkfifo f; cat f", "read line < /dev/zero"])
+def test_a_command_that_has_had_its_time_is_ended(command: str) -> None:
+    done = kobox("--timeout", "3", "-c", f"echo begun; {command}; echo never", input="")
+    assert (done.returncode, done.stdout) == (124, "begun\n")
+    assert "kobox shell: not ended after 3 s of the box's time" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["mkfifo f; cat f", "mkfifo f; echo x > f & wait", "kill -STOP $$"])
+def test_a_command_that_waits_for_what_never_comes_ends_by_itself(command: str) -> None:
+    done = kobox("-c", f"echo begun; {command}; echo never", input="")
+    assert (done.returncode, done.stdout) == (1, "begun\n")
+    assert "waits for something that never comes" in done.stderr
+
+
+def test_a_command_that_sleeps_for_days_is_waited_for() -> None:
+    done = kobox("-c", "sleep 300000; echo late", input="")
+    assert (done.returncode, done.stdout) == (0, "late\n")
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "soon", "nan"])
+def test_a_timeout_that_is_no_time(text: str) -> None:
+    done = kobox(f"--timeout={text}", "-c", "true")
+    assert done.returncode == 2
+    assert "not a number of seconds" in done.stderr
