@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "shell": ("kobox.cli.shell", "a shell on a real kernel, in a box"),
     "build": ("kobox.cli.build", "build a module against a kernel's headers"),
     "kernel": ("kobox.cli.kernel", "the kernels that boxes boot: add, list, default, rm"),
+    "inspect": ("kobox.cli.inspect", "show what a stranger's module does, in an isolated box"),
     "explain": ("kobox.cli.explain", "say whether a module would load, and why not; take a log apart"),
     "install": ("kobox.cli.install", "install modules into a module tree: strip, sign, compress, depmod"),
     "package": ("kobox.cli.package", "write a .deb: source for DKMS, or prebuilt modules"),
@@ -40,7 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "completion": ("kobox.cli.completion", "print a completion script for bash, zsh or fish"),
 }
 # Those that run a module, or take it apart: in a worker process that is watched (`kobox.isolation.wall`).
-WORKERS = frozenset({"run", "check", "explain"})
+WORKERS = frozenset({"run", "check", "explain", "inspect"})
 # The tools that answer to their own name when kobox is called through a symbolic link (kmod does the same).
 MULTICALL = frozenset({"depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmod", "kmod"})
 

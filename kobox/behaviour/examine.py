@@ -1,0 +1,110 @@
+"""Loads a module in a box, lets it live, takes it out, and tells what it did.
+
+    with kobox.boot() as box:
+        report = examine(box, ModuleFile("stranger.ko"))
+        print(report.judgement)
+
+The order: the file; load; does it show itself; an hour of a machine's life; signals; what it hides; unload; what it
+has left changed. What it does to the kernel's image is compared before it is loaded, while it lives, and at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+from kobox.behaviour.calls import ModuleCalls
+from kobox.behaviour.hiding import hidden_files, hidden_module, hidden_processes, names_in
+from kobox.behaviour.kernel_image import KernelImageDiff
+from kobox.behaviour.report import BehaviourReport, Level, Trait
+from kobox.behaviour.static import static_traits
+from kobox.behaviour.stimuli import daily_life, signals_that_grant
+from kobox.box.box import Box
+from kobox.box.inspect.probes import Hit
+from kobox.box.inspect.symbols import LoadedAt
+from kobox.errors import KoboxError
+from kobox.ko.modulefile import ModuleFile
+
+
+def examine(box: Box, file: ModuleFile, parameters: str = "") -> BehaviourReport:
+    """Let a module live in a box, and report what it does. The box is of no use for anything else after that."""
+    report = BehaviourReport(file.name, str(file.path), box.release)
+    report.traits += static_traits(file)
+    _Examination(box, file, report).run(parameters)
+    return report
+
+
+class _Examination:
+    def __init__(self, box: Box, file: ModuleFile, report: BehaviourReport) -> None:
+        self._box = box
+        self._file = file
+        self._report = report
+        self._module: LoadedAt | None = None
+
+    def run(self, parameters: str) -> None:
+        with ExitStack() as stack:
+            image = KernelImageDiff(self._box)
+            stack.callback(image.close)
+            calls = ModuleCalls(self._box)
+            stack.callback(calls.close)
+            stack.enter_context(self._box.probe("do_init_module", lambda hit: self._comes(hit, calls)))
+            if not self._load(parameters):
+                return
+            name = self._file.name
+            self._look(lambda: hidden_module(self._box, name))
+            self._look(lambda: _nothing(daily_life, self._box))
+            self._look(lambda: signals_that_grant(self._box))
+            self._look(lambda: hidden_processes(self._box))
+            self._look(lambda: hidden_files(self._box, names_in(self._file)))
+            self._look(lambda: image.traits(self._module))
+            self._unload(name)
+            seen = {(trait.kind, trait.text) for trait in self._report.traits}
+            self._look(lambda: (one for one in image.traits(None) if (one.kind, one.text) not in seen))
+            self._report.traits += calls.traits.values()
+        if self._box.findings:
+            first = self._box.findings[0]
+            self._report.traits.append(Trait("kernel report", "suspicious", f"the kernel reports: {first}"))
+
+    def _comes(self, hit: Hit, calls: ModuleCalls) -> None:
+        """The module is in memory, and its init is about to run: the last moment at which it cannot have hidden."""
+        for module in self._box.inspect.symbols.modules():
+            if module.name == self._file.name:
+                self._module = module
+                calls.place(module)
+
+    def _load(self, parameters: str) -> bool:
+        try:
+            for name in self._file.depends:
+                self._box.modprobe(name)
+            self._box.insmod(self._file.content, parameters)
+        except (KoboxError, LookupError) as error:
+            first = str(error).split("\n", 1)[0]
+            self._report.unseen.append(f"it was not loaded, so that only its file was looked at: {first}")
+            return False
+        return True
+
+    def _look(self, what: Callable[[], Iterator[Trait]]) -> None:
+        """Look at one thing; a box that a module has broken is a trait, too."""
+        if not self._box.alive:
+            return
+        try:
+            self._report.traits += what()
+        except (KoboxError, OSError, ValueError) as error:
+            first = str(error).split("\n", 1)[0]
+            self._report.unseen.append(f"something could not be looked at: {first}")
+
+    def _unload(self, name: str) -> None:
+        if not self._box.alive:
+            return
+        try:
+            self._box.rmmod(name)
+        except (KoboxError, OSError) as error:
+            first = str(error).split("\n", 1)[0]
+            has_exit = b"cleanup_module" in {symbol.name for symbol in self._file.elf.symbols()}
+            level: Level = "suspicious" if has_exit else "note"
+            self._report.traits.append(Trait("stays", level, f"it cannot be unloaded: {first}", time=self._box.time))
+
+
+def _nothing(do: Callable[[Box], None], box: Box) -> Iterator[Trait]:
+    do(box)
+    return iter(())
