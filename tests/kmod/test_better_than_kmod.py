@@ -125,6 +125,45 @@ def test_static_nodes_in_every_format(kmod: Callable[..., Answer], cloud: Tree) 
     assert "Module: btrfs\n\tDevice node: /dev/btrfs-control\n" in render(nodes, "human")
 
 
+@pytest.fixture
+def devname(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The modules.devname of this machine's release, as the command sees it."""
+    from kobox.kmod.module_tree import ModuleTree
+
+    monkeypatch.setattr(ModuleTree, "of", lambda release: ModuleTree(str(tmp_path)))
+    return tmp_path / "modules.devname"
+
+
+def test_static_nodes_as_json_and_to_a_file(devname: Path, tmp_path: Path) -> None:
+    devname.write_text("# comment\nbtrfs btrfs-control c10:234\nsnd snd/timer c116:33\n")
+    expected = {"module": "snd", "name": "snd/timer", "kind": "c", "major": 116, "minor": 33}
+    assert json.loads(kobox("kmod", "static-nodes", "--json").output)[1] == expected
+    assert kobox("kmod", "static-nodes", "--json", "-o", tmp_path / "new/nodes.json") == (0, "", "")
+    assert json.loads((tmp_path / "new/nodes.json").read_text())[1] == expected
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["nodes.json"]
+
+
+@pytest.mark.parametrize(
+    ("options", "content", "status", "text"),
+    [
+        ((), None, 0, "not found - ignoring"),
+        ((), "btrfs btrfs-control\n", 1, "bad line"),
+        ((), "btrfs x c10:x\n", 1, "bad line"),
+        (("-o", "{place}/file/below"), "a b c1:2\n", 1, "{place}/file"),
+        (("-o", "{place}"), "a b c1:2\n", 1, "{place}"),
+    ],
+)
+def test_static_nodes_that_cannot_be_read_or_written(
+    options: tuple[str, ...], content: str | None, status: int, text: str, devname: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    if content is not None:
+        devname.write_text(content)
+    answer = kobox("kmod", "static-nodes", *(option.format(place=tmp_path) for option in options))
+    assert (answer.status, answer.output) == (status, "")
+    assert text.format(place=tmp_path) in answer.errors
+
+
 class FakeSyslog:
     """What stands in for Python's syslog: (tool, facility, level, line)."""
 

@@ -181,11 +181,16 @@ def write_exact(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def write_json(value: object) -> None:
-    """Print a value as JSON."""
+def as_json(value: object) -> str:
+    """A value as JSON, in ASCII."""
     import json
 
-    print(json.dumps(value, indent=2, ensure_ascii=True))
+    return json.dumps(value, indent=2, ensure_ascii=True)
+
+
+def write_json(value: object) -> None:
+    """Print a value as JSON."""
+    print(as_json(value))
 
 
 def text_of(error: KoboxError | OSError) -> str:

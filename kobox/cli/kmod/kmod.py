@@ -6,7 +6,7 @@ import os
 import sys
 
 from kobox.atomic_file import write_file
-from kobox.cli.kmod.front import Messages, Option, begin, version
+from kobox.cli.kmod.front import Messages, Option, as_json, begin, text_of, version
 from kobox.errors import KoboxError
 
 HELP = """usage: kmod [options] COMMAND [options of the command]
@@ -26,9 +26,15 @@ Shows the device nodes that load a module when they are opened, from modules.dev
 
   -f, --format=FORMAT  human (the default), tmpfiles (for systemd-tmpfiles) or devname
   -o, --output=FILE    write to FILE instead of standard output
+      --json           print JSON instead
   -h, --help           show this text"""
 _TOOLS = ("lsmod", "insmod", "rmmod", "modprobe", "modinfo", "depmod")
-_NODE_OPTIONS = (Option(("format",), "f", True), Option(("output",), "o", True), Option(("help",), "h"))
+_NODE_OPTIONS = (
+    Option(("format",), "f", True),
+    Option(("output",), "o", True),
+    Option(("json",)),
+    Option(("help",), "h"),
+)
 
 
 def main(argv: list[str], prog: str) -> int:
@@ -82,13 +88,20 @@ def _static_nodes(messages: Messages, argv: list[str]) -> int:
     tree = ModuleTree.of(os.uname().release)
     try:
         nodes = static_nodes(tree)
-    except OSError:
+    except FileNotFoundError:
         print(f"Warning: {tree.directory}/modules.devname not found - ignoring", file=sys.stderr)
         return 0
-    except KoboxError as error:
-        messages.error(str(error))
+    except (KoboxError, OSError) as error:
+        messages.error(text_of(error))
         return 1
-    _output(render(nodes, form), values.get("output", "/dev/stdout"))
+    text = as_json([node._asdict() for node in nodes]) + "\n" if "json" in values else render(nodes, form)
+    try:
+        _output(text, values.get("output", "/dev/stdout"))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        messages.error(text_of(error))
+        return 1
     return 0
 
 
@@ -97,4 +110,4 @@ def _output(text: str, path: str) -> None:
         sys.stdout.write(text)
         return
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    write_file(path, text.encode(), mode=0o644)
+    write_file(path, text.encode("utf-8", "surrogateescape"), mode=0o644)
