@@ -16,8 +16,21 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 FLAGS = ("-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-Werror=implicit", "-fPIC", "-fvisibility=hidden")
 LIBRARIES = {
     "kobox/machine/native/core.so": ("-ldl",),
+    "kobox/machine/native/core_aarch64.so": ("-DKOBOX_ARM64", "-ldl"),
     "kobox/kmod/native/core.so": ("-pthread",),
 }
+# The C files of a core that belong to another one: a processor's, and those of the board around it.
+_ARM64 = ("arm64/",)
+_PC = ("x86_64/", "watch/", "pc.c", "pci.c", "pc_ports.c", "pic.c", "pit.c", "lapic.c", "uart.c", "rtc.c")
+LEFT_OUT = {"kobox/machine/native/core.so": _ARM64, "kobox/machine/native/core_aarch64.so": _PC}
+
+
+def sources(root: Path, library: str) -> list[str]:
+    """The C files that a library is made of."""
+    directory, left_out = Path(root, library).parent, LEFT_OUT.get(library, ())
+    return sorted(
+        str(path) for path in directory.rglob("*.c") if not path.relative_to(directory).as_posix().startswith(left_out)
+    )
 
 
 class NativeParts(BuildHookInterface):  # type: ignore[type-arg]
@@ -31,7 +44,7 @@ class NativeParts(BuildHookInterface):  # type: ignore[type-arg]
         for library, options in LIBRARIES.items():
             target = Path(self.root, library)
             made = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-            files = sorted(map(str, target.parent.rglob("*.c")))
+            files = sources(Path(self.root), library)
             command = [compiler, *FLAGS, "-isystem", str(headers), "-shared", "-o", str(made), *files, *options]
             subprocess.run(command, check=True)
             made.replace(target)

@@ -32,6 +32,7 @@ class Event(enum.IntEnum):
     DEVICE = 10
 
 
+HOME = "x86_64"  # whose core also has what needs no machine: decoders, check sums
 STOP_WHEN_IDLE = 1
 # Which arrivals at a probe are told: at a place that only jumps and calls lead to; when watched code has called; when
 # the first or second argument points to tracked memory; while `Watch.inside` is set.
@@ -89,6 +90,20 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_device_wrote": (None, (_P, _U64, _U64)),
     "kobox_return": (_I, (_P, _U64)),
     "kobox_set_patcher": (_I, (_P, _U64)),
+    "kobox_state_size": (_U64, (_P,)),
+    "kobox_state_save": (None, (_P, _P)),
+    "kobox_state_load": (None, (_P, ctypes.c_char_p)),
+    "kobox_checkpoint": (_P, (_P,)),
+    "kobox_checkpoint_of": (_P, (_P, ctypes.c_char_p)),
+    "kobox_checkpoint_size": (_U64, (_P,)),
+    "kobox_checkpoint_free": (None, (_P,)),
+    "kobox_restore": (ctypes.c_int64, (_P, _P)),
+    "kobox_ram_save": (ctypes.c_int64, (_P, _I, _U64, _P)),
+    "kobox_sum": (_U64, (ctypes.c_char_p, _U64)),
+    "kobox_sum_runs": (_U64, (_P, ctypes.POINTER(_U64), _U64)),
+}
+# Of the cores that have a watcher.
+_WATCHER: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_watch_open": (_I, (_P, WatchCallback)),
     "kobox_watch_code": (_I, (_P, _U64, _U64)),
     "kobox_watch_retire": (None, (_P, _U64)),
@@ -111,24 +126,21 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_watch_look": (None, (_P, _U64, _U64, _U64, _I, _I)),
     "kobox_watch_inside": (None, (_P, _I)),
     "kobox_watch_referenced": (None, (_P, _P, _P, ctypes.c_size_t, _P, _P, _P, ctypes.c_size_t)),
-    "kobox_state_size": (_U64, (_P,)),
-    "kobox_state_save": (None, (_P, _P)),
-    "kobox_state_load": (None, (_P, ctypes.c_char_p)),
-    "kobox_checkpoint": (_P, (_P,)),
-    "kobox_checkpoint_of": (_P, (_P, ctypes.c_char_p)),
-    "kobox_checkpoint_size": (_U64, (_P,)),
-    "kobox_checkpoint_free": (None, (_P,)),
-    "kobox_restore": (ctypes.c_int64, (_P, _P)),
-    "kobox_ram_save": (ctypes.c_int64, (_P, _I, _U64, _P)),
-    "kobox_sum": (_U64, (ctypes.c_char_p, _U64)),
-    "kobox_sum_runs": (_U64, (_P, ctypes.POINTER(_U64), _U64)),
 }
 
 
 @cache
 def core() -> ctypes.CDLL:
-    """The native core, loaded once. Raises `KoboxError` when it was not built or is of another version."""
-    return load_library(str(CORE), ABI, _SIGNATURES)
+    """The PC's native core, loaded once. Raises `KoboxError` when it was not built or is of another version."""
+    return load_library(str(CORE), ABI, {**_SIGNATURES, **_WATCHER})
+
+
+@cache
+def core_of(name: str) -> ctypes.CDLL:
+    """The native core of a machine, by the architecture's name. Raises as `core` does."""
+    if name == HOME:
+        return core()
+    return load_library(str(CORE.with_name(f"core_{name}.so")), ABI, _SIGNATURES)
 
 
 def preload() -> None:

@@ -61,6 +61,8 @@ static void on_new_code(uc_engine *uc, uc_tb *made, uc_tb *before, void *user)
 static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user)
 {
     struct machine *m = user;
+    if (m->interrupt_waits && opens_to_interrupt(m))
+        kick(m);
     if (--m->budget < 0) {
         m->api.emu_stop(uc); /* and on going on, this block is met again */
         m->last_block = address;

@@ -85,6 +85,9 @@ enum event {
 };
 
 /* ---- devices: plain data, saved in a snapshot as they stand ----------------------------------------------- */
+#ifdef KOBOX_ARM64
+#include "arm64/devices.h"
+#else
 struct pic { uint8_t irr, isr, imr, base, icw, read_isr, auto_eoi, lines, level; };
 struct pit { uint8_t mode, latch_state, write_state, latched; uint16_t reload, latch; uint64_t start, expiry; };
 struct uart {
@@ -106,6 +109,7 @@ struct devices {
     uint64_t jitter;         /* state of the generator behind the cost of RDTSC */
     uint64_t exceptions[32], interrupts, syscalls;
 };
+#endif
 
 /* ---- probes ------------------------------------------------------------------------------------------------- */
 /* Which arrivals at a probe Python is told of, when not of all. */
@@ -130,6 +134,7 @@ struct platform {
     uint64_t (*pc)(const struct machine *m);
     bool (*accepts_interrupts)(struct machine *m); /* one may be delivered before the next instruction */
     bool (*can_wake)(struct machine *m);           /* an interrupt would end a wait for one */
+    bool wakes_masked;                             /* ... also while interrupts are off: the CPU goes on behind the wait */
     int (*pending_interrupt)(struct machine *m);   /* a number for take_interrupt(), or -1 */
     void (*take_interrupt)(struct machine *m, int number);
     void (*raise_due)(struct machine *m);          /* timers that have expired raise their interrupts */
@@ -191,6 +196,7 @@ struct machine {
     uint64_t extra_work;     /* what else was done, in blocks that take the host as long */
     uint64_t work_end;       /* where kobox_run() comes back */
     enum event event;
+    bool interrupt_waits;    /* one is pending that the CPU did not accept when it was started */
 
     /* blocks.c */
     uint64_t translated;     /* blocks translated since kobox_run() was called */
@@ -243,6 +249,7 @@ void spend(struct machine *m, uint64_t blocks);
 #define CALLBACK_COST 100 /* a call of Python takes as long as so many blocks, or longer */
 void spend_event(struct machine *m);
 
+#ifndef KOBOX_ARM64
 /* ---- pic.c, pit.c, lapic.c, uart.c, rtc.c ------------------------------------------------------------------------------ */
 void pic_line(struct machine *m, int irq, bool level);
 void pic_pulse(struct machine *m, int irq);
@@ -283,6 +290,9 @@ void pci_port_write(struct machine *m, uint32_t port, uint32_t value, int size);
 /* ---- pc.c ------------------------------------------------------------------------------------------------------------------ */
 uint32_t pc_port_read(struct machine *m, uint32_t port, int size);
 void pc_port_write(struct machine *m, uint32_t port, uint32_t value, int size);
+#endif
+
+/* ---- pc.c or arm64/virt.c: the board around the CPU ------------------------------------------------------------------------- */
 void reset_board(struct machine *m);
 bool map_board(struct machine *m);
 

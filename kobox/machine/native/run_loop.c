@@ -77,6 +77,8 @@ EXPORT int kobox_run(struct machine *m, uint64_t until, int64_t blocks, unsigned
             waiting = false;
             number = m->platform->pending_interrupt(m);
         }
+        if (number >= 0 && m->platform->wakes_masked)
+            waiting = false;
         if (m->event)
             return m->event;
         if (m->blocks >= end || work_done(m) >= m->work_end)
@@ -88,6 +90,7 @@ EXPORT int kobox_run(struct machine *m, uint64_t until, int64_t blocks, unsigned
         }
         if (m->dev.time >= until)
             return EV_DEADLINE;
+        m->interrupt_waits = number >= 0;
         bool stopped = execute(m, next_grant(m, until, end, number >= 0));
         if (m->event == EV_ERROR)
             return EV_ERROR;

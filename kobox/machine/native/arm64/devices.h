@@ -1,0 +1,28 @@
+/* The devices of the arm64 machine as plain data (arm64/gic.c, arm64/pl011.c, arm64/timer.c). */
+#ifndef KOBOX_ARM64_DEVICES_H
+#define KOBOX_ARM64_DEVICES_H
+
+#include <stdint.h>
+
+#define GIC_LINES 96
+struct gic {
+    uint32_t distributor, interface, priority_mask, binary_point;
+    uint32_t enabled[GIC_LINES / 32], latched[GIC_LINES / 32], active[GIC_LINES / 32], level[GIC_LINES / 32];
+    uint32_t config[GIC_LINES / 16];
+    uint8_t priority[GIC_LINES];
+};
+struct pl011 {
+    uint32_t integer_divisor, fraction_divisor, line_control, control, mask, raw, fifo_level;
+    uint8_t rx[1024];
+    uint32_t rx_head, rx_count;
+};
+struct devices {
+    uint64_t time; /* virtual nanoseconds since power on, at the last sync_time() */
+    struct gic gic;
+    struct pl011 uart[2];
+    uint64_t timer_value, timer_control; /* CNTV_CVAL_EL0, CNTV_CTL_EL0 */
+    uint64_t epoch;                      /* seconds since 1970 at power on */
+    uint64_t exceptions[32], interrupts, syscalls;
+};
+
+#endif

@@ -1,0 +1,46 @@
+/* The page tables: 4 KiB pages, 48-bit addresses (Arm ARM, "The AArch64 Virtual Memory System Architecture"). */
+#include "cpu.h"
+
+#define VALID 1ull
+#define NOT_BLOCK 2ull      /* of a table, or of a page at the last level */
+#define READ_ONLY (1ull << 7)
+
+/* Physical address of `va`, or -1; `space` is the table of the lower half. For WRITE its descriptor must allow it. */
+uint64_t walk(const struct machine *m, uint64_t space, uint64_t va, enum access access)
+{
+    if (!(live64(m, AT_SCTLR + EL1) & SCTLR_M))
+        return va;
+    uint64_t table = va >> 55 & 1 ? live64(m, AT_TTBR1 + EL1) & TABLE : space;
+    for (int shift = 39; shift >= 12; shift -= 9) {
+        uint64_t slot = table + (va >> shift & 511) * 8, entry;
+        if (slot + 8 > m->ram_size)
+            return -1;
+        memcpy(&entry, m->ram + slot, 8);
+        if (!(entry & VALID))
+            return -1;
+        if (shift == 12 || !(entry & NOT_BLOCK)) {
+            uint64_t mask = (1ull << shift) - 1;
+            return access == WRITE && entry & READ_ONLY ? (uint64_t)-1 : (entry & TABLE & ~mask) | (va & mask);
+        }
+        table = entry & TABLE;
+    }
+    return -1;
+}
+
+bool copy_virtual(struct machine *m, uint64_t space, uint64_t va, void *data, uint64_t n, bool write)
+{
+    uint8_t *at = data;
+    while (n) {
+        uint64_t chunk = PAGE - (va & (PAGE - 1)), pa = walk(m, space, va, write ? WRITE : READ);
+        if (chunk > n)
+            chunk = n;
+        if (pa == (uint64_t)-1 || pa > m->ram_size || chunk > m->ram_size - pa)
+            return false;
+        if (write)
+            memcpy(m->ram + pa, at, chunk);
+        else
+            memcpy(at, m->ram + pa, chunk);
+        at += chunk, va += chunk, n -= chunk;
+    }
+    return true;
+}
