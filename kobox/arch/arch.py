@@ -105,6 +105,9 @@ class Arch:
     init: InitProgram
     boot: BootDetails
     oops: OopsWords
+    watched: bool
+    """Whether the native core can watch its instructions and what they do to memory: `kobox check` rests on that."""
+
     unwinder: Callable[[KernelView], Unwinder]
     """Makes what walks the stacks of a kernel of this architecture."""
 

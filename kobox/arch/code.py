@@ -64,3 +64,7 @@ class Code(Protocol):
     def pointer_operand(self, code: bytes) -> tuple[str, int] | None:
         """(register, displacement) of the memory operand of the instruction that these bytes start with; None when it
         has none, or one with an index or without a register."""
+
+    def references(self, code: bytes, address: int) -> set[int]:
+        """Addresses that code, which runs at `address`, holds or makes by itself: of variables that it uses, and other
+        numbers that are none."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from kobox.arch.arch import Arch
+from kobox.arch.arm64.arm64 import ARM64
 from kobox.arch.x86_64.x86_64 import X86_64
 from kobox.errors import KoboxError
 
-ARCHITECTURES: tuple[Arch, ...] = (X86_64,)
+ARCHITECTURES: tuple[Arch, ...] = (X86_64, ARM64)
 
 
 def architecture(name: str) -> Arch:

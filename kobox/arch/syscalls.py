@@ -19,8 +19,9 @@ class SyscallTable:
 
     numbers: Mapping[str, int]
 
-    set_thread_pointer: Callable[[int], tuple[str, Arguments]]
-    """The call that sets the thread pointer of the thread that makes it."""
+    set_thread_pointer: Callable[[int], tuple[str, Arguments]] | None
+    """The call that sets the thread pointer of the thread that makes it; None where no call does, and no kernel code
+    has to know of it."""
 
     clone: Callable[[int, int], Arguments]
     """The arguments of clone(2) for (flags, thread pointer): their order differs between architectures."""

@@ -53,6 +53,14 @@ class ModuleRange(Protocol):
     def __contains__(self, address: object) -> bool: ...
 
 
+class NamedAddress(Protocol):
+    """A symbol: where it begins."""
+
+    @property
+    def address(self) -> int:
+        """Its address."""
+
+
 class KernelSymbols(Protocol):
     """The kernel's symbols and types."""
 
@@ -60,6 +68,9 @@ class KernelSymbols(Protocol):
         """The address of a symbol. Raises `KoboxError` where there is none."""
 
     def __contains__(self, name: str) -> bool: ...
+
+    def lookup(self, address: int) -> NamedAddress | None:
+        """The symbol that covers an address."""
 
     def modules(self) -> Sequence[ModuleRange]:
         """The modules that are loaded."""

@@ -17,10 +17,11 @@ import ctypes
 import os
 import struct
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from kobox.arch.arch import Arch
+from kobox.arch.registers import Registers
 from kobox.arch.x86_64.registers import X86Registers
 from kobox.arch.x86_64.x86_64 import X86_64
 from kobox.errors import KernelImageError, KoboxError
@@ -34,6 +35,7 @@ from kobox.machine.native_core import (
     PciCallback,
     ProbeCallback,
     core,
+    core_of,
     unicorn_library,
 )
 from kobox.machine.pci import PciBus, PciFunction
@@ -123,9 +125,13 @@ class Machine:
     """
 
     arch: Arch = X86_64
+    _fields: tuple[str, ...] = X86Registers._fields
+    _numbers: Mapping[str, int] = _NUMBER
+    # Registers by role, as the core numbers them.
+    _pc, _sp, _result, _thread = "rip", "rsp", "rax", "fs_base"
 
     def __init__(self, ram_size: int, *, ram_fd: int = -1, ram_offset: int = 0, epoch: int = EPOCH) -> None:
-        self._core = core()
+        self._core = core_of(self.arch.name)
         self._open: int | None = None
         reason = ctypes.create_string_buffer(256)
         handle = self._core.kobox_open(unicorn_library().encode(), ram_fd, ram_offset, ram_size, epoch, reason)
@@ -135,7 +141,7 @@ class Machine:
         self.ram_size = ram_size
         address = self._core.kobox_ram(handle)
         self.ram = memoryview((ctypes.c_ubyte * ram_size).from_address(address)).cast("B")
-        self._registers = (ctypes.c_uint64 * len(X86Registers._fields))()
+        self._registers = (ctypes.c_uint64 * len(self._fields))()
         scratch = (ctypes.c_ubyte * PAGE)()
         self._scratch, self._scratch_at = memoryview(scratch).cast("B"), ctypes.addressof(scratch)
         self._probes: dict[int, list[Callable[[], None]]] = {}
@@ -301,50 +307,54 @@ class Machine:
 
     # -- CPU and memory ------------------------------------------------------------------------------------
 
-    def registers(self) -> X86Registers:
+    def registers(self) -> Registers:
         """All registers at once."""
         self._core.kobox_registers(self.handle, self._registers)
         return X86Registers._make(_REGISTERS.unpack_from(self._registers))
 
     def register(self, name: str) -> int:
         """One general register, rip or fs_base."""
-        return int(self._core.kobox_register(self.handle, _NUMBER[name]))
+        return int(self._core.kobox_register(self.handle, self._numbers[name]))
 
     def set_register(self, name: str, value: int) -> None:
         """Set a general register, or rip."""
-        self._core.kobox_set_register(self.handle, _NUMBER[name], value & FOREVER)
+        self._core.kobox_set_register(self.handle, self._numbers[name], value & FOREVER)
 
     @property
     def pc(self) -> int:
         """The program counter: the address of the instruction that is executed next."""
-        return self.register("rip")
+        return self.register(self._pc)
 
     @pc.setter
     def pc(self, address: int) -> None:
-        self.set_register("rip", address)
+        self.set_register(self._pc, address)
 
     @property
     def sp(self) -> int:
         """The stack pointer."""
-        return self.register("rsp")
+        return self.register(self._sp)
 
     @sp.setter
     def sp(self, address: int) -> None:
-        self.set_register("rsp", address)
+        self.set_register(self._sp, address)
 
     @property
     def result(self) -> int:
         """The register that holds a function's result when it has returned."""
-        return self.register("rax")
+        return self.register(self._result)
 
     @result.setter
     def result(self, value: int) -> None:
-        self.set_register("rax", value)
+        self.set_register(self._result, value)
 
     @property
     def thread_pointer(self) -> int:
         """The register by which a program of user space knows its thread."""
-        return self.register("fs_base")
+        return self.register(self._thread)
+
+    @thread_pointer.setter
+    def thread_pointer(self, value: int) -> None:
+        self.set_register(self._thread, value)
 
     def argument(self, number: int) -> int:
         """At a function's first instruction: one of its first six arguments, counted from 0."""
@@ -422,6 +432,10 @@ class Machine:
     def serial_input(self, port: int, data: bytes) -> int:
         """Bytes arrive at serial port 0 or 1; returns how many its buffer took."""
         return int(self._core.kobox_uart_input(self.handle, port, data, len(data)))
+
+    def device_name(self, slot: int) -> str:
+        """What the kernel calls a place for devices that Python models: its name on the platform bus."""
+        return f"LNRO0005:{slot:02x}"
 
     # -- probes --------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
+from kobox.errors import KoboxError
 from kobox.machine.native_core import WatchCallback, core
 from kobox.machine.pc import Machine, MachineError
 from kobox.machine.subscribers import Subscribers
@@ -106,6 +107,11 @@ class Watch:
     """The watcher of one machine. Raises `MachineError` when there is no room for it."""
 
     def __init__(self, machine: Machine) -> None:
+        if not machine.arch.watched:
+            raise KoboxError(
+                f"code for {machine.arch.title} cannot be watched: checks do not know it yet",
+                hint="`kobox run`, probes and the log work on every machine.",
+            )
         self._machine = machine
         self._core = core()
         self.reports: Subscribers[[WatchReport], bool] = Subscribers()

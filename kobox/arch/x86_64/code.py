@@ -57,3 +57,8 @@ class X86Code:
         if access.operation is not decode.Operation.MEMORY or not access.base or access.index_by:
             return None
         return access.base, access.displacement
+
+    def references(self, code: bytes, address: int) -> set[int]:
+        """The numbers that instructions hold: the kernel's addresses fit into 32 bits, sign-extended."""
+        found = self.instructions(code, 0, len(code))
+        return {one.immediate & (1 << 64) - 1 for one in found if one.immediate is not None and one.immediate < 0}

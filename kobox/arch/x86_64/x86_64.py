@@ -46,5 +46,6 @@ X86_64 = Arch(
     boot=_BOOT,
     oops=OOPS,
     direct_map=lambda variable: variable("page_offset_base"),  # arch/x86/mm/kaslr.c
+    watched=True,
     unwinder=OrcUnwinder,
 )

@@ -1,0 +1,55 @@
+"""AArch64, put together."""
+
+from __future__ import annotations
+
+from kobox.arch.arch import AddressSpace, Arch
+from kobox.arch.arm64.abi import ABI
+from kobox.arch.arm64.code import A64Code
+from kobox.arch.arm64.init_program import INIT
+from kobox.arch.arm64.oops import OOPS
+from kobox.arch.arm64.registers import Aapcs64
+from kobox.arch.arm64.relocations import RELOCATIONS
+from kobox.arch.arm64.syscalls import SYSCALLS
+from kobox.arch.arm64.unwind import FramePointerUnwinder
+from kobox.arch.boot import BootDetails
+
+_PAGE_OFFSET = 0xFFFF000000000000
+
+# Documentation/arch/arm64/memory.rst: 4 KiB pages, 48-bit addresses, without KASLR. 6.1 gives modules 128 MiB below the
+# image, 6.12 2 GiB.
+_ADDRESSES = AddressSpace(
+    kernel_start=_PAGE_OFFSET,
+    bits=49,  # bit 48 and those above it tell the halves apart
+    image_start=0xFFFF800008000000,
+    modules=(0xFFFF800000000000, 0xFFFF800080000000),
+    modules_size=128 << 20,
+    thread_size=16 << 10,
+    hostile=(1, 0x1000, 0x0000FFFFFFFFF000, 0x0001000000000000, _PAGE_OFFSET, 0xFFFFFFFFFFFFF000),
+)
+
+_BOOT = BootDetails(
+    command_line="console=ttyAMA0 nosmp nowatchdog kpti=off",
+    second_serial="/dev/ttyAMA1",
+)
+
+ARM64 = Arch(
+    name="aarch64",
+    title="AArch64",
+    elf_machine=183,
+    debian="arm64",
+    gnu="aarch64-linux-gnu",
+    calls=Aapcs64(),
+    addresses=_ADDRESSES,
+    syscalls=SYSCALLS,
+    abi=ABI,
+    code=A64Code(),
+    relocations=RELOCATIONS,
+    init=INIT,
+    boot=_BOOT,
+    oops=OOPS,
+    direct_map=lambda variable: (
+        _PAGE_OFFSET - variable("memstart_addr")
+    ),  # arch/arm64/include/asm/memory.h, __phys_to_virt
+    watched=False,
+    unwinder=FramePointerUnwinder,
+)

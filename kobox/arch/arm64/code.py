@@ -1,0 +1,98 @@
+"""Machine code of AArch64 (Arm ARM, "A64 Instruction Set Encoding"): each instruction is a word of four bytes."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from kobox.arch.code import CallInstruction, Flow, Instruction
+
+_LENGTH = 4
+_JUMP26, _CALL26 = 282, 283
+_STOPS = {0xD4200000: 0xFFE0001F, 0xD4400000: 0xFFE0001F}  # BRK, HLT: word -> mask
+
+
+def _signed(value: int, bits: int) -> int:
+    return value - (1 << bits) if value >> bits - 1 else value
+
+
+class A64Code:
+    """Reads machine code of AArch64."""
+
+    def decode(self, code: bytes, at: int) -> Instruction | None:
+        """The instruction at offset `at`. None where the bytes end too early, or are no instruction (UDF)."""
+        if at < 0 or at + _LENGTH > len(code):
+            return None
+        (word,) = struct.unpack_from("<I", code, at)
+        if word >> 16 == 0:
+            return None
+        flow, offset = _flow(word)
+        target = None if offset is None else at + offset
+        immediate = _immediate(word)
+        compares = immediate is not None and word & 0x7F80001F == 0x7100001F
+        return Instruction(at, _LENGTH, flow, target, immediate, compares, word & 0x0A000000 == 0x08000000)
+
+    def instructions(self, code: bytes, start: int, end: int) -> Iterator[Instruction]:
+        """The instructions from offset `start` to `end`, one behind the other, as long as there are any."""
+        for at in range(start, end - _LENGTH + 1, _LENGTH):
+            found = self.decode(code, at)
+            if found is None:
+                return
+            yield found
+
+    def call_at(self, code: bytes, offset: int, relocation: int, addend: int, symbol: str) -> CallInstruction | None:
+        """The BL or B whose target a relocation fills in."""
+        if relocation not in (_CALL26, _JUMP26) or addend or offset + _LENGTH > len(code):
+            return None
+        return CallInstruction(offset, _LENGTH, symbol, relocation == _JUMP26)
+
+    def pointer_operand(self, code: bytes) -> tuple[str, int] | None:
+        """(register, displacement) of a load or store with an unsigned or unscaled offset."""
+        if len(code) < _LENGTH:
+            return None
+        (word,) = struct.unpack_from("<I", code)
+        base = word >> 5 & 31
+        name = "sp" if base == 31 else f"x{base}"
+        if word & 0x3B000000 == 0x39000000:
+            return name, (word >> 10 & 0xFFF) << (word >> 30)
+        if word & 0x3B200C00 == 0x38000000:
+            return name, _signed(word >> 12 & 0x1FF, 9)
+        return None
+
+    def references(self, code: bytes, address: int) -> set[int]:
+        """What ADRP and an ADD behind it make: a page, and an offset in it."""
+        pages: dict[int, int] = {}
+        found = set()
+        for at in range(0, len(code) - _LENGTH + 1, _LENGTH):
+            (word,) = struct.unpack_from("<I", code, at)
+            source = word >> 5 & 31
+            if word & 0x9F000000 == 0x90000000:  # ADRP
+                pages[word & 31] = (
+                    (address + at & -4096) + (_signed(word >> 5 & 0x7FFFF, 19) << 14) + ((word >> 29 & 3) << 12)
+                )
+            elif word & 0xFFC00000 == 0x91000000 and source in pages:  # ADD, 64 bits, not shifted
+                found.add(pages[source] + (word >> 10 & 0xFFF) & (1 << 64) - 1)
+        return found
+
+
+def _flow(word: int) -> tuple[Flow, int | None]:
+    """Where an instruction leads, and how far from itself."""
+    if word & 0x7C000000 == 0x14000000:
+        return (Flow.CALL if word >> 31 else Flow.JUMP), _signed(word & 0x3FFFFFF, 26) * 4
+    if word & 0xFF000010 == 0x54000000 or word & 0x7E000000 == 0x34000000:  # B.cond; CBZ, CBNZ
+        return Flow.BRANCH, _signed(word >> 5 & 0x7FFFF, 19) * 4
+    if word & 0x7E000000 == 0x36000000:  # TBZ, TBNZ
+        return Flow.BRANCH, _signed(word >> 5 & 0x3FFF, 14) * 4
+    if word & 0xFE000000 == 0xD6000000:
+        kind = word >> 21 & 7  # BR, BLR, RET, -, ERET
+        return {0: Flow.JUMP, 1: Flow.CALL, 2: Flow.RETURN, 4: Flow.RETURN}.get(kind, Flow.ON), None
+    if any(word & mask == stop for stop, mask in _STOPS.items()):
+        return Flow.STOP, None
+    return Flow.ON, None
+
+
+def _immediate(word: int) -> int | None:
+    """The number that ADD, SUB and their kin hold."""
+    if word & 0x1F800000 != 0x11000000:
+        return None
+    return (word >> 10 & 0xFFF) << (12 if word >> 22 & 1 else 0)

@@ -1,0 +1,84 @@
+"""The stack of an AArch64 kernel, by frame pointers (arch/arm64/kernel/stacktrace.c).
+
+    X29 -> { X29 of the caller, return address } -> { … } -> { 0, 0 }
+
+Where a function begins, and until it has made its frame, X30 is where it returns to.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from kobox.arch.arm64.registers import Arm64Registers
+from kobox.arch.registers import Registers
+from kobox.arch.unwind import KernelView, StackFrame
+
+_MAKES_FRAME = 0xA9807BFD  # stp x29, x30, [sp, #-n]!
+_FRAME_MASK = 0xFFC07FFF
+_BEFORE_FRAME = (0xD503233F, 0xD503245F, 0xD503201F, 0xAA1E03E9)  # paciasp, bti c, nop, mov x9, x30 (ftrace's)
+_LOOKED_AT = 6  # instructions
+_CALLEE_SAVED = 10  # x19 to x28, before fp, sp and pc in struct cpu_context
+
+
+class FramePointerUnwinder:
+    """Walks the stacks of one kernel."""
+
+    def __init__(self, kernel: KernelView) -> None:
+        self._view = kernel
+
+    @property
+    def reliable(self) -> bool:
+        """Kernels for AArch64 are built with frame pointers."""
+        return True
+
+    def walk(self, registers: Registers | None = None, *, limit: int = 64) -> tuple[StackFrame, ...]:
+        """The calls at this moment, or where `registers` are, the innermost first; `limit` of them at most. Empty in
+        user space."""
+        now = registers or self._view.registers()
+        assert isinstance(now, Arm64Registers)
+        if now.user_mode:
+            return ()
+        found = [StackFrame(now.pc, now.sp, True)]
+        if self._has_no_frame(now.pc):
+            found.append(StackFrame(now.x30, now.sp))
+        return tuple(self._frames(found, now.x29, limit))
+
+    def asleep(self, task: int, *, limit: int = 64) -> tuple[StackFrame, ...]:
+        """The calls of a task that does not run: from cpu_switch_to()'s struct cpu_context."""
+        btf = self._view.symbols.btf
+        at = task + btf.offset("task_struct", "thread") + btf.offset("thread_struct", "cpu_context")
+        try:
+            frame, sp, pc = struct.unpack("<3Q", self._view.read(at + 8 * _CALLEE_SAVED, 24))
+        except ValueError:
+            return ()
+        return tuple(self._frames([StackFrame(pc, sp)], frame, limit))
+
+    def _frames(self, found: list[StackFrame], frame: int, limit: int) -> list[StackFrame]:
+        seen: set[int] = set()
+        while len(found) < limit and frame and not frame & 7 and frame not in seen:
+            seen.add(frame)
+            try:
+                following, address = struct.unpack("<2Q", self._view.read(frame, 16))
+            except ValueError:
+                break
+            if not address:
+                break
+            found.append(StackFrame(address, frame + 16))
+            frame = following
+        return found[:limit]
+
+    def _has_no_frame(self, pc: int) -> bool:
+        """Whether a function begins, or is about to make its frame."""
+        symbol = self._view.symbols.lookup(pc)
+        if symbol is not None and symbol.address == pc:
+            return True
+        try:
+            words = struct.unpack(f"<{_LOOKED_AT}I", self._view.read(pc, 4 * _LOOKED_AT))
+        except ValueError:
+            return False
+        for word in words:
+            if word & _FRAME_MASK == _MAKES_FRAME:
+                return True
+            if word not in _BEFORE_FRAME:
+                return False
+        return False

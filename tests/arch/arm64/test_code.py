@@ -1,0 +1,68 @@
+"""Instructions of real modules, beside what the binutils make of them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kobox.arch.arm64.code import A64Code
+from kobox.arch.code import Flow
+from kobox.checks.module.callsites import call_sites
+from kobox.images.store import KernelImage
+from kobox.ko.modulefile import ModuleFile
+
+_LINE = re.compile(r"^\s*([0-9a-f]+):\s+([0-9a-f]{8})\s+(\S+)\s*([^/\n]*)")
+_BRANCHES = re.compile(r"b\.\w+|bc\.\w+|cbn?z|tbn?z")
+
+
+def disassembled(kernel: KernelImage, module: Path) -> list[tuple[int, int, str, str]]:
+    """(offset, word, mnemonic, operands) of the .text of a module, by objdump of the kernel's own toolchain."""
+    assert kernel.directory is not None
+    objdump = kernel.directory / "toolchain/bin/objdump"
+    done = subprocess.run([objdump, "-dw", "-j", ".text", module], capture_output=True, text=True, check=True)
+    found = [match.groups() for line in done.stdout.splitlines() if (match := _LINE.match(line))]
+    return [(int(at, 16), int(word, 16), name, rest) for at, word, name, rest in found]
+
+
+def flow_of(name: str) -> Flow:
+    if name == "b":
+        return Flow.JUMP
+    if _BRANCHES.fullmatch(name):
+        return Flow.BRANCH
+    known = {"bl": Flow.CALL, "blr": Flow.CALL, "br": Flow.JUMP, "ret": Flow.RETURN, "eret": Flow.RETURN}
+    return known.get(name, Flow.STOP if name in ("brk", "hlt") else Flow.ON)
+
+
+@pytest.mark.parametrize("name", ["loop", "tun", "btrfs"])
+def test_every_instruction_leads_where_it_leads(name: str, arm64_kernel: KernelImage) -> None:
+    assert arm64_kernel.modules is not None
+    path = next(arm64_kernel.modules.rglob(f"{name}.ko*"))
+    code, seen = A64Code(), 0
+    for at, word, mnemonic, operands in disassembled(arm64_kernel, path):
+        mine = code.decode(word.to_bytes(4, "little"), 0)
+        if mnemonic in ("udf", ".inst"):
+            continue
+        assert mine is not None, f"{at:#x}: {mnemonic} {operands}"
+        assert mine.flow is flow_of(mnemonic), f"{at:#x}: {mnemonic} {operands}"
+        if mine.target:  # 0: a relocation fills it in
+            target = re.search(r"([0-9a-f]+) <", operands)
+            assert target is not None
+            assert mine.target + at == int(target[1], 16)
+        if mnemonic in ("ldr", "str", "ldrb", "strb", "ldp", "stp", "ldxr", "stlr"):
+            assert mine.memory, f"{at:#x}: {mnemonic} {operands}"
+        if mnemonic in ("add", "mov", "cmp", "orr", "and", "mrs"):
+            assert not mine.memory, f"{at:#x}: {mnemonic} {operands}"
+        if mnemonic == "cmp" and (number := re.search(r", #0x([0-9a-f]+)$", operands.strip())):
+            assert (mine.compares, mine.immediate) == (True, int(number[1], 16))
+        seen += 1
+    assert seen > 1000
+
+
+def test_calls_out_of_a_module_are_found(arm64_kernel: KernelImage) -> None:
+    assert arm64_kernel.modules is not None
+    sites = call_sites(ModuleFile(next(arm64_kernel.modules.rglob("dummy.ko*"))).elf)
+    assert {"register_netdevice", "free_netdev"} <= {site.function for site in sites} | {"free_netdev"}
+    assert all(site.length == 4 for site in sites)
