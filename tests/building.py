@@ -57,3 +57,11 @@ def built_once(digest: str, make: Callable[[Path], object]) -> Path:
             make(aside)
             aside.rename(place)
     return place
+
+
+def built_module(kernel: KernelImage, name: str) -> Path:
+    """One module of tests/modules alone: others there are for x86-64 only."""
+    source = SOURCES / f"{name}.c"
+    digest = hashlib.sha256(f"{kernel.name} {kernel.digest} {source}".encode() + source.read_bytes()).hexdigest()
+    directory = built_once(digest, lambda aside: build(source, kernel, output=aside, builds=builds()))
+    return directory / f"{name}.ko"

@@ -88,9 +88,19 @@ def quiet_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     assert os.environ["XDG_CACHE_HOME"] == str(tmp_path / "cache")
 
 
-def _suite_kernel(store: Store, suite: str) -> KernelImage:
+@pytest.fixture(scope="session")
+def arm64_kernel(kernel_store: Store) -> KernelImage:
+    """Debian bookworm's newest cloud kernel for arm64, with its modules and headers, and a cross compiler."""
+    return _suite_kernel(kernel_store, "bookworm", "arm64")
+
+
+def _suite_kernel(store: Store, suite: str, port: str = "amd64") -> KernelImage:
     """The kernel of a suite that the cache has, or the newest, fetched: an offline run needs no network."""
     have = [
-        kernel for kernel in store.list() if kernel.origin.startswith(f"debian/{suite} ") and "cloud" in kernel.name
+        kernel
+        for kernel in store.list()
+        if kernel.origin.startswith((f"debian/{suite} ", f"debian/{suite}:"))
+        and "cloud" in kernel.name
+        and kernel.name.endswith(port)
     ]
-    return have[-1] if have else store.add(f"debian/{suite}")
+    return have[-1] if have else store.add(f"debian/{suite}:{port}")

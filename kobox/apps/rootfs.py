@@ -57,7 +57,7 @@ def shell_box(
     """
     store = store or Store()
     image = kernel if isinstance(kernel, KernelImage) else store.ensure(kernel, progress)
-    trees = packages(store, (*_BASE, *packages_added), progress)
+    trees = packages(store, (*_BASE, *packages_added), progress, port=image.arch.debian)
     identity = repr((_FORMAT, [tree.name for tree in trees]))
 
     def furnish(box: Box) -> None:

@@ -100,7 +100,8 @@ def _others(arguments: argparse.Namespace, store: Store, image: KernelImage) -> 
     if arguments.elsewhere:
         return tuple(dict.fromkeys(store.get(name).name for name in arguments.elsewhere))
     checked = {store.get(name).name for name in arguments.kernel or ()} | {image.name}
-    return tuple(kernel.name for kernel in store.list() if kernel.name not in checked)
+    same = [kernel for kernel in store.list() if kernel.architecture == image.architecture]
+    return tuple(kernel.name for kernel in same if kernel.name not in checked)
 
 
 class _Counter:

@@ -18,8 +18,9 @@ sources:
   debian:6.1.0-56-amd64     a release of that suite; debian:rt-amd64 the newest of a flavour
   debian/trixie             the newest cloud kernel of a suite
   debian/sid:RELEASE        a release of a suite
+  debian:arm64              the newest cloud kernel for arm64; debian/trixie:arm64 that of a suite
   host                      the kernel that runs on this machine
-  ./vmlinuz                 an x86-64 kernel image: bzImage or ELF vmlinux
+  ./vmlinuz                 a kernel image: bzImage or ELF vmlinux (x86-64), Image (arm64)
 """
 
 

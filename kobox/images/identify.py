@@ -20,26 +20,32 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kobox.errors import KernelImageError
+from kobox.images.arm64_image import is_arm64_image, unpack_image
 from kobox.ko.binary import c_string
 
 _EM_X86_64 = 62
+X86_64, AARCH64 = "x86_64", "aarch64"
 _BANNER = re.compile(rb"Linux version ([^\s%]{1,128}) \(")
-_HINT = "Give an x86-64 kernel: a bzImage such as /boot/vmlinuz-RELEASE, or an ELF vmlinux."
+_HINT = "Give a kernel for x86-64 (a bzImage such as /boot/vmlinuz-RELEASE, or an ELF vmlinux) or arm64 (an Image)."
 
 
 class Identity(NamedTuple):
-    """What a kernel file says of itself. `form` is "bzImage" or "vmlinux"."""
+    """What a kernel file says of itself. `form` is "bzImage", "vmlinux" or "Image"; `architecture` is as `uname -m`
+    says it."""
 
     release: str
     form: str
+    architecture: str = X86_64
 
 
 def identify(path: Path) -> Identity:
-    """Read the release of an x86-64 kernel image. Raises KernelImageError when it is none, OSError as open does."""
+    """Read the release of a kernel image. Raises KernelImageError when it is none, OSError as open does."""
     with path.open("rb") as file:
         head = file.read(0x10000)
         if head[:4] == b"\x7fELF":
             return Identity(_release_of_elf(path, head), "vmlinux")
+        if is_arm64_image(head):
+            return Identity(_release_of_arm64(path), "Image", AARCH64)
         return Identity(_release_of_bzimage(path, head), "bzImage")
 
 
@@ -53,8 +59,6 @@ def digest(path: Path) -> str:
 
 def _release_of_bzimage(path: Path, head: bytes) -> str:
     if len(head) < 0x238 or head[0x202:0x206] != b"HdrS":
-        if head[0x38:0x3C] == b"ARMd":
-            raise KernelImageError(f"{path}: an arm64 kernel; boxes are x86-64 machines", hint=_HINT)
         raise KernelImageError(f"{path}: not a Linux kernel image", hint=_HINT)
     (protocol,) = struct.unpack_from("<H", head, 0x206)
     (flags,) = struct.unpack_from("<H", head, 0x236)
@@ -65,6 +69,13 @@ def _release_of_bzimage(path: Path, head: bytes) -> str:
     if not re.fullmatch(rb"[!-.0-~]+", text):
         raise KernelImageError(f"{path}: the kernel image carries no version text; it looks damaged", hint=_HINT)
     return text.decode("ascii")
+
+
+def _release_of_arm64(path: Path) -> str:
+    found = _BANNER.search(unpack_image(path.read_bytes(), str(path)))
+    if found is None:
+        raise KernelImageError(f"{path}: the kernel image carries no version text; it looks damaged", hint=_HINT)
+    return found.group(1).decode("ascii", errors="replace")
 
 
 def _release_of_elf(path: Path, head: bytes) -> str:

@@ -26,6 +26,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from kobox.arch.registry import ARCHITECTURES
 from kobox.atomic_file import write_file
 from kobox.errors import FetchError, KernelImageError, KernelNotFoundError
 from kobox.images.kernel_image import (
@@ -207,8 +208,9 @@ class Store:
         for kernel in self.list():
             if kernel.vmlinuz == path:
                 return kernel
-        release, key = identify(path).release, digest(path)
-        return KernelImage(release, release, path, None, None, str(path), self.root / "files" / key[:32], key)
+        known, key = identify(path), digest(path)
+        place = self.root / "files" / key[:32]
+        return KernelImage(known.release, known.release, path, None, None, str(path), place, key, known.architecture)
 
     def _add_debian(self, suite: str | None, release: str | None, progress: Progress) -> KernelImage:
         from kobox.images.debian.archive import Archive
@@ -216,7 +218,8 @@ class Store:
         from kobox.images.debian.toolchain import sweep_toolchains
         from kobox.images.identify import digest
 
-        archive = Archive.of_suite(suite, self.root / "apt")
+        port, release = _port_of(release)
+        archive = Archive.of_suite(suite, self.root / "apt", port)
         archive.update(progress)
         packages = find_kernel(archive, release)
         old = self._read(self._place(packages.release))
@@ -237,7 +240,7 @@ class Store:
         from kobox.images.identify import digest, identify
 
         progress("copying", 0, 0)
-        release = identify(path).release
+        known = identify(path)
         for what, directory, marks in (
             ("modules", modules, ("kernel", "modules.dep", "modules.order")),
             ("headers", headers, ("Makefile",)),
@@ -253,14 +256,15 @@ class Store:
 
             shutil.copyfile(path, vmlinuz)
             kernel = KernelImage(
-                name=release,
-                release=release,
+                name=known.release,
+                release=known.release,
                 vmlinuz=vmlinuz,
                 modules=modules.resolve() if modules else None,
                 headers=headers.resolve() if headers else None,
                 origin=origin,
                 directory=staging,
                 digest=digest(vmlinuz),
+                architecture=known.architecture,
             )
             return self._install(kernel, staging)
 
@@ -325,6 +329,15 @@ class Store:
             yield
         finally:
             os.close(handle)
+
+
+def _port_of(release: str | None) -> tuple[str, str | None]:
+    """Which port of Debian a release or flavour is for, and the release; a port alone is its newest kernel."""
+    ports = [arch.debian for arch in ARCHITECTURES]
+    if release in ports:
+        return release, None
+    found = next((port for port in ports if release is not None and release.endswith(f"-{port}")), ports[0])
+    return found, release
 
 
 @contextlib.contextmanager

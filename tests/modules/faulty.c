@@ -93,7 +93,9 @@ static noinline void faulty_loop_irqoff(void)
 static noinline void faulty_halt(void)
 {
 	local_irq_disable();
+#ifdef CONFIG_X86
 	asm volatile("hlt");
+#endif
 	local_irq_enable();
 }
 

@@ -15,7 +15,7 @@ from kobox.box.boot import init_program as guest
 from kobox.box.boot import snapshots
 from kobox.errors import BoxError, SnapshotError
 from kobox.images.store import KernelImage, Store
-from kobox.machine.pc import Machine
+from kobox.machine.boards import machine_class
 
 if TYPE_CHECKING:
     from kobox.box.box import Box
@@ -121,7 +121,7 @@ def resume(image: KernelImage, place: Path) -> Box | None:
     if found is None:
         return None
     try:
-        machine = Machine(found.memory, ram_fd=found.fd)
+        machine = machine_class(image.arch)(found.memory, ram_fd=found.fd)
     finally:
         os.close(found.fd)
     # Imported late: it takes as long as the snapshot's sum, which is made meanwhile.

@@ -16,6 +16,7 @@ from typing import Any
 from kobox.arch.arch import Arch
 from kobox.box.boot import init_program as guest
 from kobox.box.boot import snapshots
+from kobox.box.boot.hidden_symbols import find_modules
 from kobox.box.guest.heap import Arena
 from kobox.box.guest.scheduler import Processes
 from kobox.box.guest.syscall import Calls
@@ -26,6 +27,7 @@ from kobox.errors import BoxError
 from kobox.images.store import KernelImage
 from kobox.ko.binary import c_string
 from kobox.machine import native_core as native
+from kobox.machine.boards import machine_class
 from kobox.machine.pc import Machine
 
 _BOOT_BLOCKS = 2_000_000_000
@@ -57,16 +59,16 @@ Progress = Callable[[str, int, int], None]
 
 def first_boot(image: KernelImage, place: Path, memory: int, line: str, progress: Progress | None) -> None:
     """Boot from power on, set PID 1 up, and write the snapshot."""
-    from kobox.images.vmlinux import extract_vmlinux, parse_vmlinux, setup_header
+    from kobox.images.loadable import loadable_kernel
 
     say = progress or (lambda *_: None)
     native.preload()
     data = image.vmlinuz.read_bytes()
     say(f"unpacking {image.vmlinuz.name}", 0, 0)
-    vmlinux = parse_vmlinux(extract_vmlinux(data, str(image.vmlinuz)), str(image.vmlinuz))
-    machine = Machine(memory)
+    vmlinux, header = loadable_kernel(data, str(image.vmlinuz))
+    machine = machine_class(image.arch)(memory)
     try:
-        machine.load_linux(vmlinux, setup_header(data), guest.root_archive(machine.arch), line)
+        machine.load_linux(vmlinux, header, guest.root_archive(machine.arch), line)
         console: list[str] = []
 
         def explain() -> tuple[list[str], str]:
@@ -131,6 +133,11 @@ def _settle(machine: Machine, processes: Processes) -> tuple[dict[str, Any], dic
     main_call("syslog", 8, 0, 1)  # the log is read from memory: the console need not repeat it
     symbols = Symbols(machine, VmCoreInfo(facts), lambda _: None, lambda: _read_file(main_call, "/proc/kallsyms"))
     tables = symbols.tables()
+    if symbols.of_kernel("modules") is None and (modules := find_modules(machine, symbols)) is not None:
+        facts["SYMBOL(modules)"] = f"{modules:x}"
+    if "btf" not in tables:  # kallsyms names no data without CONFIG_KALLSYMS_ALL
+        with _unless_missing():
+            tables["btf"] = _read_file(main_call, "/sys/kernel/btf/vmlinux")
     about = {
         "facts": {name: value for name, value in facts.items() if name.startswith(("SYMBOL", "OFFSET", "SIZE"))},
         "patcher": symbols.of_kernel("__text_poke") or 0,

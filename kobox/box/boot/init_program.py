@@ -20,6 +20,8 @@ ARENA = 0x10000000
 ARENA_SIZE = 1 << 20
 
 
+_NAP = struct.pack("<qq", 0, 5_000_000)
+
 # What every kernel is told; what a user adds comes after it.
 _COMMAND_LINE = (
     # Addresses are the same in every run and are shown as they are; what only slows an emulated CPU is left out.
@@ -46,14 +48,23 @@ def syscall_address(arch: Arch) -> int:
     return TEXT + _HEADERS + arch.init.syscall
 
 
+def nap_address(arch: Arch) -> int:
+    """Where the program has a struct timespec of some milliseconds."""
+    return TEXT + _HEADERS + _nap_offset(arch)
+
+
+def _nap_offset(arch: Arch) -> int:
+    return len(arch.init.code) + 15 & -16
+
+
 def init_elf(arch: Arch) -> bytes:
     """The static ELF executable that becomes PID 1."""
     header = b"\x7fELF\x02\x01\x01" + bytes(9)
     header += struct.pack("<HHIQQQIHHHHHH", 2, arch.elf_machine, 1, TEXT + _HEADERS, 64, 0, 0, 64, 56, 2, 0, 0, 0)
-    size = _HEADERS + len(arch.init.code)
+    size = _HEADERS + _nap_offset(arch) + len(_NAP)
     text = struct.pack("<IIQQQQQQ", 1, 5, 0, TEXT, TEXT, size, size, 0x1000)
     arena = struct.pack("<IIQQQQQQ", 1, 6, 0, ARENA, ARENA, 0, ARENA_SIZE, 0x1000)
-    return header + text + arena + arch.init.code
+    return header + text + arena + arch.init.code.ljust(_nap_offset(arch), b"\0") + _NAP
 
 
 def root_archive(arch: Arch) -> bytes:

@@ -1,6 +1,6 @@
 """Virtio devices of a box: plugging one in, binding its driver, and finding what the kernel made of it.
 
-box.machine.devices   LNRO0005:03                        a place that ACPI announces, with a device in it
+box.machine.devices   LNRO0005:03                        a place that ACPI (or a device tree) announces
 /sys/bus/platform/drivers/virtio-mmio/bind               looks there (again)
 /sys/bus/platform/devices/LNRO0005:03/virtio1/net/eth0   the device, and what its driver made
 """
@@ -23,7 +23,7 @@ def plug(box: BootedKernel, device: VirtioDevice, driver: str, kind: str) -> str
     """
     for module in ("virtio_mmio", driver):
         _load(box, module)
-    place = f"LNRO0005:{box.machine.devices.attach(device):02x}"
+    place = box.machine.device_name(box.machine.devices.attach(device))
     start = box.log.next_seq
     try:
         box.write_bytes(f"{_DRIVER}/bind", place.encode())
@@ -43,13 +43,13 @@ def plug(box: BootedKernel, device: VirtioDevice, driver: str, kind: str) -> str
 def unplug(box: BootedKernel, device: VirtioDevice) -> None:
     """Unbind the driver and take the device out."""
     with suppress(OSError):
-        box.write_bytes(f"{_DRIVER}/unbind", f"LNRO0005:{device.slot:02x}".encode())
+        box.write_bytes(f"{_DRIVER}/unbind", box.machine.device_name(device.slot).encode())
     box.machine.devices.detach(device)
 
 
 def made_at(box: BootedKernel, device: VirtioDevice, kind: str) -> str:
     """The name of what the driver made of a device; "" for nothing."""
-    place = f"/sys/bus/platform/devices/LNRO0005:{device.slot:02x}"
+    place = f"/sys/bus/platform/devices/{box.machine.device_name(device.slot)}"
     for name in box.listdir(place):
         if name.startswith("virtio"):
             with suppress(FileNotFoundError):

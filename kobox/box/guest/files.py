@@ -135,7 +135,8 @@ class BoxFile(io.RawIOBase):
     def poll(self, events: int = select.POLLIN, timeout: float | None = 0) -> int:
         """poll(2) on this file: the events that are there, 0 after `timeout` seconds (virtual; None: without limit)."""
         entry = bytearray(struct.pack("<ihh", self.fileno(), events, 0))
-        self._box.syscall("poll", entry, 1, -1 if timeout is None else int(timeout * 1000))
+        spec = None if timeout is None else struct.pack("<qq", int(timeout), int(timeout % 1 * 1e9))
+        self._box.syscall("ppoll", entry, 1, spec, None, 0)
         return int(struct.unpack_from("<h", entry, 6)[0])
 
     def mmap(self, length: int, *, offset: int = 0, writable: bool = True, shared: bool = True) -> Mapping:

@@ -89,7 +89,9 @@ def explain_refusal(box: BootedKernel, path: str, errno: int) -> NoReturn:
                 hint="Run it by its path on this machine: then loader and libraries are brought along.",
             )
         if errno == 8 and head.startswith(b"\x7fELF"):
-            raise ProgramError(f"{path}: a program for another architecture", hint="The box is an x86-64 PC.")
+            raise ProgramError(
+                f"{path}: a program for another architecture", hint=f"The box runs programs for {box.arch.title}."
+            )
     raise OSError(errno, os.strerror(errno), path)
 
 

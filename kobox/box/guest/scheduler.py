@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
-from kobox.box.boot.init_program import ARENA, syscall_address
+from kobox.box.boot.init_program import ARENA, nap_address, syscall_address
 from kobox.box.events import BoxEvents
 from kobox.box.guest.process import Child, Limits, Process, RawCall, Script, State
 from kobox.box.inspect.oops import place_in
@@ -394,7 +394,7 @@ class Processes:
 
     def _nap(self) -> None:
         """Let a program that made the hypercall sleep for some milliseconds, and make it again."""
-        self._set(self.by_number[0], "poll", (0, 0, 5))
+        self._set(self.by_number[0], "nanosleep", (nap_address(self.arch), 0))
 
     def _simple(self, process: Process, what: str, arguments: tuple[int, ...]) -> int:
         """A call that cannot block."""
@@ -565,6 +565,13 @@ class Processes:
         if not done() and self.in_hand is process:
             self._park(process)
 
+    def _set_thread_pointer(self, process: Process, value: int) -> None:
+        call = self.arch.syscalls.set_thread_pointer
+        if call is None:
+            self._machine.thread_pointer = value
+        else:
+            self._simple(process, *call(value))
+
     def _last_result(self) -> int:
         """What the last call of the process in hand returned, unsigned."""
         return self._machine.register(self.arch.init.last_result)
@@ -578,7 +585,7 @@ class Processes:
         status = 1
         try:
             program.arguments = self.arguments()
-            self._simple(program, *self.arch.syscalls.set_thread_pointer(number))  # from now on known by its number
+            self._set_thread_pointer(program, number)  # from now on known by its number
             self._simple(program, "mlockall", (1,))
             status = 0 if self.events.request.ask(program) else 1
         except (KoboxError, OSError, ValueError):

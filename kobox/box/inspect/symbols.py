@@ -174,10 +174,12 @@ class Symbols:
             if address in module:
                 return self._nearest(module, address)
         table = self._load()
-        n = bisect.bisect(table, address) - 1
-        if n < 0:
+        end = bisect.bisect(table, address)
+        if not end:
             return None
-        size = table[n + 1] - table[n] if n + 1 < len(table) else 0
+        # Of several names for one address the kernel says the first (get_symbol_pos(), kernel/kallsyms.c).
+        n = bisect.bisect_left(table, table[end - 1])
+        size = table[end] - table[n] if end < len(table) else 0
         name = self._all_names()[n].decode()
         return KernelSymbol(name[1:], table[n], size, name[0])
 
@@ -304,8 +306,8 @@ class Symbols:
         while at >= 2 and self._blob[at - 2] != 10:  # what stands before must be a type letter at the start of a line
             at = self._blob.find(needle, at + 1)
         if at < 2:
-            self._found[name] = None
-            return None
+            self._found[name] = self._facts.symbol(name) if self._facts.has(f"SYMBOL({name})") else None
+            return self._found[name]
         self._found[name] = table[self._blob.count(b"\n", 0, at) - 1]
         return self._found[name]
 

@@ -95,10 +95,12 @@ class _Checking:
         self.progress = progress
         self.begin = time.monotonic()
         file = ModuleFile(plan.module)
-        known = [arch.name for arch in ARCHITECTURES]
-        if file.elf.architecture not in known:
+        watched = [arch.name for arch in ARCHITECTURES if arch.watched]
+        if file.elf.architecture not in watched:
+            runs = any(arch.name == file.elf.architecture for arch in ARCHITECTURES)
             raise KoboxError(
-                f"{plan.module}: a module for {file.elf.architecture}; boxes run those for {', '.join(known)}"
+                f"{plan.module}: a module for {file.elf.architecture}; kobox checks those for {', '.join(watched)}",
+                hint="`kobox run` loads it and shows what the kernel says." if runs else "",
             )
         self.report = CheckReport(plan, file.name, coverage=Coverage(file))
         self.keys: set[Any] = set()

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kobox.arch.registry import architecture
 from kobox.errors import FetchError, KernelNotFoundError
 from kobox.images.debian.apt import Apt, environment, machine_mirrors
 from kobox.images.debian.suite import machine_suite
@@ -60,6 +61,11 @@ class Archive:
         mirror, security = machine_mirrors()
         room = rooms / (suite if architecture == "amd64" else f"{suite}-{architecture}")
         return cls(Apt(suite, mirror, security, room, architecture))
+
+    def for_this_machine(self) -> Archive:
+        """The archive of the same suite for this machine's architecture: this one where it is the same."""
+        here = architecture(os.uname().machine).debian
+        return self if here == self.architecture else Archive.of_suite(self.suite, self.apt.room.parent, here)
 
     @property
     def suite(self) -> str:

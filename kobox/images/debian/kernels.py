@@ -14,13 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kobox.arch.registry import architecture
 from kobox.errors import FetchError, KernelNotFoundError
 from kobox.images.debian.archive import Archive, ArchivePackage
 from kobox.images.debian.headers import settle_headers
 from kobox.images.debian.toolchain import complete_tools
 from kobox.images.kernel_image import KernelImage, Progress, natural
-
-_DEFAULT_FLAVOUR = "cloud-amd64"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ def find_kernel(archive: Archive, release: str | None = None) -> KernelPackages:
 
     Raises KernelNotFoundError, with the releases that there are, when the suite has no such kernel.
     """
-    wanted = release or _DEFAULT_FLAVOUR
+    wanted = release or f"cloud-{archive.architecture}"
     image = _image(archive, wanted)
     if image is None:
         others = _releases(archive)
@@ -48,7 +47,7 @@ def find_kernel(archive: Archive, release: str | None = None) -> KernelPackages:
         )
     found = image.name.removeprefix("linux-image-")
     packages = _closure(archive, [image.name, f"linux-headers-{found}"])
-    return KernelPackages(found, f"debian/{archive.suite} {image.name} {image.version}", packages)
+    return KernelPackages(found, f"{_where(archive)} {image.name} {image.version}", packages)
 
 
 def fetch_kernel(archive: Archive, kernel: KernelPackages, into: Path, progress: Progress) -> KernelImage:
@@ -56,7 +55,13 @@ def fetch_kernel(archive: Archive, kernel: KernelPackages, into: Path, progress:
 
     Raises FetchError.
     """
-    archive.unpack(archive.download(kernel.packages, progress), into, progress)
+    tools = archive.for_this_machine()
+    programs = _programs(tools, kernel, progress) if tools is not archive else ()
+    replaced = {package.name for package in programs}
+    own_packages = [package for package in kernel.packages if package.name not in replaced]
+    archive.unpack(archive.download(own_packages, progress), into, progress)
+    if programs:
+        tools.unpack(tools.download(programs, progress), into, progress)
     shutil.rmtree(into / "usr/share", ignore_errors=True)
     release = kernel.release
     modules = first_of(into, f"lib/modules/{release}", f"usr/lib/modules/{release}")
@@ -67,8 +72,22 @@ def fetch_kernel(archive: Archive, kernel: KernelPackages, into: Path, progress:
     headers = first_of(into, f"usr/src/linux-headers-{release}")
     if headers is not None:
         settle_headers(into)
-        complete_tools(archive, kernel.packages, into, headers, progress)
-    return KernelImage(release, release, vmlinuz, modules, headers, kernel.origin, into, "")
+        complete_tools(tools, kernel.packages, into, headers, progress)
+    arch = architecture(archive.architecture).name
+    return KernelImage(release, release, vmlinuz, modules, headers, kernel.origin, into, "", arch)
+
+
+def _where(archive: Archive) -> str:
+    """The suite, and the port where it is not this machine's."""
+    port = "" if archive.for_this_machine() is archive else f":{archive.architecture}"
+    return f"debian/{archive.suite}{port}"
+
+
+def _programs(tools: Archive, kernel: KernelPackages, progress: Progress) -> tuple[ArchivePackage, ...]:
+    """The packages of programs that Kbuild runs, for this machine instead of the kernel's. Raises FetchError."""
+    tools.update(progress)
+    names = [package.name for package in kernel.packages if package.name.startswith("linux-kbuild")]
+    return tuple(tools.show(names).values())
 
 
 def _image(archive: Archive, wanted: str) -> ArchivePackage | None:
@@ -100,7 +119,7 @@ def _closure(archive: Archive, roots: Sequence[str]) -> tuple[ArchivePackage, ..
 
 def _releases(archive: Archive) -> list[str]:
     releases = {name.removeprefix("linux-image-") for name in archive.names("linux-image-")}
-    return sorted((name for name in releases if re.fullmatch(r"\d[^ ]*amd64", name)), key=natural)
+    return sorted((name for name in releases if re.fullmatch(rf"\d[^ ]*{archive.architecture}", name)), key=natural)
 
 
 def own(name: str) -> bool:

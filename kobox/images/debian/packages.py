@@ -21,6 +21,7 @@ from kobox.images.store import Progress, Store
 if TYPE_CHECKING:
     from kobox.images.debian.archive import Archive, ArchivePackage
 
+_DEFAULT_PORT = "amd64"
 # What packages depend on for being installed and configured, and no program of theirs needs to run.
 _NOT_NEEDED = frozenset(
     {"debconf", "perl-base", "dpkg", "gcc-12-base", "gcc-14-base", "install-info", "init-system-helpers"}
@@ -42,17 +43,24 @@ _DEAD_WEIGHT = (
 
 
 def packages(
-    store: Store, names: Iterable[str], progress: Progress | None = None, *, refresh: bool = False
+    store: Store,
+    names: Iterable[str],
+    progress: Progress | None = None,
+    *,
+    refresh: bool = False,
+    port: str = _DEFAULT_PORT,
 ) -> list[Path]:
     """The unpacked packages of these names and of all that they depend on, fetched where they are not there yet.
+
+    `port` is Debian's name of the architecture that their programs are for.
 
     Raises `FetchError` when there is no such package, or it cannot be fetched.
     """
     wanted = list(dict.fromkeys(names))
-    place = store.root / "packages" / machine_suite()
+    place = store.root / "packages" / (machine_suite() if port == _DEFAULT_PORT else f"{machine_suite()}-{port}")
     known = {} if refresh else _known(place)
     if any(name not in known or not all((place / one).is_dir() for one in known[name]) for name in wanted):
-        known = _fetch(store, place, wanted, progress or (lambda *_: None))
+        known = _fetch(store, place, port, wanted, progress or (lambda *_: None))
     return [place / one for one in dict.fromkeys(one for name in wanted for one in known[name])]
 
 
@@ -64,11 +72,11 @@ def _known(place: Path) -> dict[str, list[str]]:
         return {}
 
 
-def _fetch(store: Store, place: Path, names: list[str], progress: Progress) -> dict[str, list[str]]:
+def _fetch(store: Store, place: Path, port: str, names: list[str], progress: Progress) -> dict[str, list[str]]:
     from kobox.images.debian.archive import Archive
 
     with store.locked(progress):
-        archive = Archive.of_suite(None, store.root / "apt")
+        archive = Archive.of_suite(None, store.root / "apt", port)
         archive.update(progress)
         place.mkdir(parents=True, exist_ok=True)
         known = _known(place)

@@ -30,11 +30,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from kobox.arch.arch import Arch
+from kobox.arch.registry import ARCHITECTURES
 from kobox.errors import FetchError
 from kobox.images.debian.archive import Archive, ArchivePackage
 from kobox.images.debian.suite import machine_suite
 from kobox.images.kernel_image import Progress
 
+_NATIVE = "x86_64-linux-gnu"
 _LOADER = "/lib64/ld-linux-x86-64.so.2"
 # Of the compiler's packages: what programs need at run time, and a kernel module never.
 _RUNTIMES = re.compile(r"lib(asan|lsan|tsan|hwasan|ubsan|itm|atomic|gomp|quadmath)\d+|libc-gconv-.*|openssl-.*")
@@ -58,6 +61,7 @@ _DEAD_WEIGHT = (
     "usr/bin/gp-*",
     "usr/bin/*-dwp",
 )
+_GCC = re.compile(r"gcc-\d+")
 _PROBE = '#include <linux/module.h>\nMODULE_LICENSE("GPL");\n'
 
 _KERNELVARIABLES = """\
@@ -78,25 +82,31 @@ def complete_tools(
 ) -> None:
     """Make the headers unpacked under `root` fit to build modules on this machine, fetching what they lack.
 
-    Raises FetchError.
+    `archive` holds programs for this machine; `kernel` may be of another architecture. Raises FetchError.
     """
+    cross = next((arch.gnu for arch in ARCHITECTURES if _is_foreign(arch, archive, kernel)), "")
     programs = list(elf_programs(root / "usr/lib"))
     packages: list[ArchivePackage] = []
     foreign = not all(starts(program) for program in programs)
     if foreign or ((headers / "vmlinux").exists() and shutil.which("pahole") is None):
         kbuild = [package.name for package in kernel if package.name.startswith("linux-kbuild")]
         packages = [package for name in kbuild for package in archive.needed_by(name) if package.name != name]
-        make_toolchain(archive, packages, root, progress)
+        make_toolchain(archive, packages, root, progress, cross)
     if foreign:
         for program in programs:
             wrap(program, root / "toolchain")
     _write_variables(headers)
     progress("trying this machine's compiler", 0, 0)
-    if not compiles(archive, headers):
-        compilers = [name for package in kernel for name in package.depends if re.match(r"gcc-\d", name)]
+    if cross or not compiles(archive, headers):
+        compilers = [name for package in kernel for name in package.depends if _GCC.match(name)]
         for name in dict.fromkeys(compilers):
-            packages += archive.needed_by(name)
-        make_toolchain(archive, packages, root, progress)
+            packages += archive.needed_by(f"{_GCC.findall(name)[0]}-{cross}" if cross else name)
+        make_toolchain(archive, packages, root, progress, cross)
+
+
+def _is_foreign(arch: Arch, archive: Archive, kernel: Sequence[ArchivePackage]) -> bool:
+    """Whether a kernel is for this architecture, and the archive's programs are for another one."""
+    return arch.debian != archive.architecture and any(package.architecture == arch.debian for package in kernel)
 
 
 def compiles(archive: Archive, headers: Path) -> bool:
@@ -116,8 +126,13 @@ def compiles(archive: Archive, headers: Path) -> bool:
         return done.returncode == 0
 
 
-def make_toolchain(archive: Archive, packages: Sequence[ArchivePackage], root: Path, progress: Progress) -> None:
-    """Unpack packages as the toolchain of the kernel under `root`, or link to the one that another kernel has."""
+def make_toolchain(
+    archive: Archive, packages: Sequence[ArchivePackage], root: Path, progress: Progress, cross: str = ""
+) -> None:
+    """Unpack packages as the toolchain of the kernel under `root`, or link to the one that another kernel has.
+
+    `cross` is GNU's name of the kernel's architecture where it is not this machine's.
+    """
     wanted = {package.name: package for package in packages if not _RUNTIMES.fullmatch(package.name)}
     names = "\n".join(sorted(package.file_name for package in wanted.values()))
     key = f"{archive.suite}-{hashlib.sha256(names.encode()).hexdigest()[:12]}"
@@ -130,7 +145,7 @@ def make_toolchain(archive: Archive, packages: Sequence[ArchivePackage], root: P
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         for program in list(elf_programs(aside)):
             wrap(program, aside)
-        _plain_names(aside)
+        _plain_names(aside, cross or _NATIVE)
         place.parent.mkdir(exist_ok=True)
         aside.rename(place)
     link = root / "toolchain"
@@ -197,11 +212,11 @@ def _takes_argv0(loader: Path, program: Path) -> bool:
     return b"--argv0" not in done.stdout + done.stderr
 
 
-def _plain_names(toolchain: Path) -> None:
+def _plain_names(toolchain: Path, gnu: str) -> None:
     """Give the compiler and the binutils the names that Kbuild calls them by, in `bin`."""
     (toolchain / "bin").mkdir(exist_ok=True)
     for program in sorted((toolchain / "usr/bin").iterdir()):
-        name = re.sub(r"^x86_64-linux-gnu-|-\d+$|\.elf$", "", program.name)
+        name = re.sub(rf"^{re.escape(gnu)}-|-\d+$|\.elf$", "", program.name)
         if program.suffix == ".elf":
             continue
         script = toolchain / "bin" / name

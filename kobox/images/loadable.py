@@ -1,0 +1,16 @@
+"""A kernel file of any architecture, as a machine loads it."""
+
+from __future__ import annotations
+
+from kobox.images.arm64_image import arm64_kernel, is_arm64_image, unpack_image
+from kobox.images.vmlinux import Vmlinux, extract_vmlinux, parse_vmlinux, setup_header
+
+
+def loadable_kernel(data: bytes, name: str) -> tuple[Vmlinux, bytes]:
+    """The kernel in a file, and what its loader must know besides: a bzImage's setup header, else nothing.
+
+    Raises `KernelImageError`.
+    """
+    if is_arm64_image(data):
+        return arm64_kernel(unpack_image(data, name), name), b""
+    return parse_vmlinux(extract_vmlinux(data, name), name), setup_header(data)
