@@ -36,11 +36,10 @@ def host_number(name: str) -> int | None:
 
 def host_numbers() -> Mapping[str, int]:
     """The numbers of all system calls of this machine; empty for one whose table kobox does not have."""
-    if os.uname().machine != "x86_64":
-        return {}
-    from kobox.arch.x86_64.syscall_numbers import NUMBERS
+    from kobox.arch.registry import ARCHITECTURES
 
-    return NUMBERS
+    here = os.uname().machine
+    return next((arch.syscalls.numbers for arch in ARCHITECTURES if arch.name == here), {})
 
 
 def host_syscall(number: int, *arguments: ctypes.c_long | ctypes.c_char_p | ctypes.Array[ctypes.c_char]) -> int:
