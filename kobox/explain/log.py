@@ -94,7 +94,7 @@ def cause_of(errno: str, *, module: str = "", unload: bool = False, line: str = 
         match = _TABLE.match(without_prefixes(text))
         if match is not None and match.rule.fatal:
             return _cause(match, LogLine(text, text), None)
-    first, *others = meanings(errno, unload=unload)
+    first, *others = meanings(errno, unload=unload, line=line)
     return Cause(first.rule, module, first.why, first.advice, line, alternatives=tuple(others))
 
 

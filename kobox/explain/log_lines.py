@@ -9,7 +9,8 @@ Sep 12 11:46:19 host kernel: text          syslog, journalctl
 2025-09-12T11:46:19.1+02:00 host kernel: text
 Fri Sep 12 11:46:19 2025 kern.err kernel: text          OpenWrt's logread
 09-12 11:46:19.123  0  0 E [kernel]: text  Android's logcat
-{"MESSAGE":"text", …}                      journalctl -o json
+{"MESSAGE":"text", …}                      journalctl -o json;  {"log":"text", …} Docker
+name | text                                docker compose
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ _PREFIXES = tuple(
     re.compile(pattern)
     for pattern in (
         r"^[>|]+ ",
+        r"^[\w.-]+ +\| ",
         r"^<\d{1,3}>",
         r"^\d+,\d+,\d+,[^;\s]*;",
         r"^(?:kern|user|daemon|syslog|auth\w*) *: *\w+ *: ",
@@ -61,6 +63,7 @@ _PREFIXES = tuple(
         r"^(?:\S+ )?kernel: ",
     )
 )
+_MESSAGES = ("MESSAGE", "log", "msg", "message")  # the journal's, Docker's, and others' names for it
 _MOST_PREFIXES = 8
 
 
@@ -75,7 +78,7 @@ def log_lines(text: str) -> Iterator[LogLine]:
     """The lines of a log, without empty ones."""
     for raw in text.split("\n"):
         shown = visible(raw).strip()
-        if shown.startswith("{") and '"MESSAGE"' in shown:
+        if shown.startswith("{") and shown.endswith("}"):
             shown = _message(shown)
         if shown:
             yield LogLine(shown, without_prefixes(shown))
@@ -105,7 +108,7 @@ def _message(line: str) -> str:
         record = json.loads(line)
     except (ValueError, RecursionError):
         return line
-    message = record.get("MESSAGE") if isinstance(record, dict) else None
+    message = next((record[key] for key in _MESSAGES if key in record), None) if isinstance(record, dict) else None
     if isinstance(message, list):  # bytes that are not UTF-8
         message = bytes(one for one in message if isinstance(one, int) and 0 <= one < 256).decode(errors="replace")
     return visible(message.replace("\n", " ")) if isinstance(message, str) else line

@@ -84,9 +84,11 @@ _OTHER_WORDS = {
     "periphérique ou ressource occupé": "EBUSY",
     "formato del exec erróneo": "ENOEXEC",
 }
+# What stands behind a message in JSON, in Markdown, or at the end of a sentence.
+_QUOTING = re.compile(r"(?:\\[nr]|[\"'`,;.!\s])*$")
 _APOSTROPHES = {0x2019: "'"}
 _FILE = r"[`'\"]?(?P<file>[^'\":]+?)[`'\"]?"
-_SAID = r": (?P<said>.+)$"
+_SAID = r": ?(?P<said>.+)$"
 _LOADS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
@@ -117,6 +119,7 @@ _UNLOADS = tuple(
 _ANY = re.compile(r"(?:\b(?:insmod|modprobe|rmmod|kmod|depmod|module|modul\w*)\b|\.ko\b)", re.IGNORECASE)
 _QUOTED = re.compile(r"[`'\"](?P<file>[\w./+-]+)['\"]")
 _BY_PATH = re.compile(r"(?P<file>[\w./+-]+\.ko(?:\.\w+)?)")
+_PACKED = re.compile(r"\.ko\.(?:xz|zst|gz)\b")
 _UNLOADING = re.compile(r"\brmmod\b|remov|unload|entlad|entfern|décharg|выгруз|удал|卸载|移除", re.IGNORECASE)
 
 
@@ -134,7 +137,8 @@ def errno_of(said: str) -> str:
     named = re.search(r"\((E[A-Z0-9]+)\)\W*$|^(E[A-Z]{2,})$", said.strip())
     if named and (name := (named[1] or named[2]).replace("EWOULDBLOCK", "EAGAIN")) in _NAMES:
         return name
-    plain = re.sub(r"^-?\d+ ", "", said.strip().lower()).rstrip(".!").translate(_APOSTROPHES).strip()
+    plain = _QUOTING.sub("", re.sub(r"^-?\d+ ", "", said.strip().lower())).translate(_APOSTROPHES)
+    plain = re.sub(r", ?", ", ", plain)
     if (found := _BY_TEXT.get(plain) or _BY_TEXT.get(plain.strip("()"))) is None:
         found = _BY_TEXT.get(plain.partition("(")[0].strip()) or _BY_TEXT.get(plain.rpartition(": ")[2])
     return found or ""
@@ -261,6 +265,11 @@ _POSSIBILITIES = (
         "not-elf",
         "the file is not a module: compressed and not unpacked, cut off, empty, or damaged",
         "`kobox explain FILE` says what it is.",
+    ),
+    Possibility(
+        "packed",
+        "the module is compressed, and this tool (busybox, an initramfs) hands it to the kernel without unpacking it",
+        "Load it with kmod's modprobe, or unpack it first (`unxz`, `unzstd`, `gunzip`) and run depmod.",
     ),
     Possibility(
         "too-large",
@@ -432,9 +441,14 @@ _ON_UNLOAD = {
 }
 
 
-def meanings(errno: str, *, unload: bool = False) -> tuple[Possibility, ...]:
-    """What a refused load (or unload) with an errno's name can mean, the commonest first; never empty."""
+def meanings(errno: str, *, unload: bool = False, line: str = "") -> tuple[Possibility, ...]:
+    """What a refused load (or unload) with an errno's name can mean, the commonest first; never empty.
+
+    `line` is the tool's message: other tools than kmod hand over compressed files as they are.
+    """
     rules = (_ON_UNLOAD if unload else _ON_LOAD).get(errno, ())
+    if errno == "ENOEXEC" and _PACKED.search(line) and "could not insert" not in line:
+        rules = ("packed", *rules)
     if not errno:
         return (_UNKNOWN,)
     known = tuple(POSSIBILITIES[rule] for rule in rules)

@@ -83,6 +83,7 @@ RULES = (
             "could not search modules: No such file or directory",
             "Could not load {directory}/modules.dep: No such file or directory",
             "can't change directory to '{directory}': No such file or directory",
+            "chdir({directory}): No such file or directory",
             "can't open '/lib/modules/{release}/modules.dep'",
             "can't open 'modules.dep'",
             "could not open directory /lib/modules/{release}: No such file or directory",
@@ -272,6 +273,36 @@ RULES = (
         "Run it with sudo.",
         _KMOD,
         ("EPERM", "EACCES"),
+    ),
+    LogRule(
+        "no-proc-modules",
+        (
+            "could not open /proc/modules: No such file or directory",
+            "can't open '/proc/modules': No such file or directory",
+            "Error: could not get list of modules: No such file or directory",
+            "could not get a list of loaded modules",
+            "Unable to open /proc/modules: No such file or directory",
+        ),
+        "/proc/modules is not there: /proc is not mounted, or the kernel is built without CONFIG_MODULES (or is "
+        "none: WSL 1)",
+        "`mount -t proc proc /proc`; `zgrep CONFIG_MODULES /proc/config.gz` tells whether the kernel has modules "
+        "at all.",
+        _KMOD,
+        ("ENOENT", "ENOSYS"),
+    ),
+    LogRule(
+        "usage",
+        (
+            "depmod: ERROR: Bad version passed {version}",
+            "modprobe: ERROR: missing parameters",
+            "rmmod: ERROR: missing module name",
+            "insmod: ERROR: missing filename",
+            "modinfo: ERROR: missing module or filename",
+        ),
+        "the command was called without the name, file or release that it needs",
+        "modprobe and rmmod take a module's name, insmod a file, depmod a release as `uname -r` prints it.",
+        _KMOD,
+        vague=True,
     ),
     LogRule(
         "file-missing",
