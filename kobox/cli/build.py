@@ -39,9 +39,10 @@ def main(argv: Sequence[str], prog: str) -> int:
     try:
         built = build(arguments.source, kernels[0], output=arguments.output, options=options, on_output=_say(arguments))
     except BuildError as error:
-        if not arguments.json:
-            raise
-        print(json.dumps([_failed(kernels[0], error)], indent=2))
+        if arguments.json:
+            print(json.dumps([_failed(kernels[0], error)], indent=2))
+        else:  # what make said was printed as it came
+            print(f"{prog}: error: {error}", file=sys.stderr)
         return 1
     if arguments.json:
         print(json.dumps([_row(built)], indent=2))
@@ -90,8 +91,13 @@ def _print_matrix(interfaces: Mapping[str, Mapping[str, str]], kernels: Sequence
 
 
 def _first_error(error: BuildError) -> str:
-    lines = [line for line in error.output.splitlines() if re.search(r"error:|ERROR:|\*\*\*", line)]
-    return lines[0] if lines else error.message
+    """The line of the output that says the most: the compiler's or modpost's before make's."""
+    lines = error.output.splitlines()
+    for pattern in (r"error: |ERROR: ", r"^(?!make).*\*\*\*", r"\*\*\*"):
+        found = next((line for line in lines if re.search(pattern, line)), "")
+        if found:
+            return found
+    return error.message
 
 
 def _failed(kernel: KernelImage, error: BuildError) -> dict[str, object]:

@@ -101,7 +101,7 @@ def run(name: str, argv: list[str], *, prog: str) -> int:
         advice = f"; did you mean `kobox {near[0]}`?" if near else "; `kobox --help` lists the commands"
         print(f"kobox: no command {name!r}{advice}", file=sys.stderr)
         return 2
-    from kobox.errors import KoboxError
+    from kobox.errors import BuildError, KoboxError
 
     command = __import__(COMMANDS[name][0], fromlist=["main"])
     try:
@@ -109,6 +109,8 @@ def run(name: str, argv: list[str], *, prog: str) -> int:
         sys.stdout.flush()
         return status
     except KoboxError as error:
+        if isinstance(error, BuildError) and error.output:
+            print(error.output, file=sys.stderr)
         print(f"{prog}: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -19,7 +19,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,12 +34,14 @@ _PLAIN = re.compile(r"[A-Za-z0-9_@%+,./-]+")
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """A build directory: `tree` is where Kbuild runs, `source` the directory it mirrors."""
+    """A build directory: `tree` is where Kbuild runs, `source` the directory it mirrors, `alone` the file of it that is
+    built ("": all)."""
 
     room: Path
     tree: Path
     source: Path
     purpose: str
+    alone: str = ""
 
     @classmethod
     def of(cls, source: Path, key: str, builds: Path, alone: str = "") -> Mirror:
@@ -51,14 +53,14 @@ class Mirror:
         purpose = hashlib.sha256(key.encode()).hexdigest()[:24]
         name = hashlib.sha256(f"{source}\0{key}\0{alone}".encode()).hexdigest()[:24]
         parts = [_plain(part.name) for part in reversed(_surroundings(source))] + [_plain(source.name)]
-        return cls(builds / name, (builds / name / "tree").joinpath(*parts), source, purpose)
+        return cls(builds / name, (builds / name / "tree").joinpath(*parts), source, purpose, alone)
 
     def neighbours(self) -> list[Path]:
         """Module.symvers of modules beside this one or in its repository, built for the same purpose, that it may use.
 
         One that exports what this module exports itself is a copy of it, and modpost would refuse the two.
         """
-        words, exports = _words_and_exports(self.source)
+        words, exports = _words_and_exports([self.source / self.alone] if self.alone else _sources_below(self.source))
         found: list[Path] = []
         for symvers in self._beside():
             names = {line.split("\t")[1] for line in symvers.read_text().splitlines() if line.count("\t") >= 2}
@@ -131,6 +133,9 @@ class Mirror:
             for name in names
             if name not in directories and source / name != self._builds and not is_made(source, name)
         }
+        if self.alone:  # nothing is built in them: a link is enough, however large they are
+            _match_links(tree, files | {name: source / name for name in directories})
+            return
         _match_links(tree, files)
         for name in directories:
             if not name.startswith("."):
@@ -139,10 +144,13 @@ class Mirror:
                 self._descend(source / name, tree / name, frozenset())
 
 
-def _words_and_exports(source: Path) -> tuple[set[str], set[str]]:
-    """The identifiers in the sources of a directory, and those that they export."""
-    texts = [path.read_text(errors="replace") for end in _SOURCES for path in source.rglob(f"*{end}") if path.is_file()]
-    text = "\n".join(texts)
+def _sources_below(directory: Path) -> list[Path]:
+    return [path for end in _SOURCES for path in directory.rglob(f"*{end}") if path.is_file()]
+
+
+def _words_and_exports(sources: Sequence[Path]) -> tuple[set[str], set[str]]:
+    """The identifiers in some sources, and those that they export."""
+    text = "\n".join(path.read_text(errors="replace") for path in sources)
     return set(re.findall(r"\w+", text)), set(re.findall(r"EXPORT_SYMBOL\w*\(\s*(\w+)", text))
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from kobox.images.exports import KernelExports
+from kobox.images.kernel_config import read_config
 from kobox.images.kernel_image import KernelImage
 from kobox.kbuild.hints.changes import InterfaceChange, changes, changes_of
 from kobox.kbuild.hints.diagnostics import Diagnostic
@@ -193,8 +194,7 @@ def _side_by_side(kernel: KernelImage, here: Declaration | None, there: dict[str
 
 
 def _is_set(kernel: KernelImage, option: str) -> bool:
-    config = kernel.headers / "include/config/auto.conf" if kernel.headers else None
-    return config is not None and config.is_file() and f"\n{option}=" in config.read_text(errors="replace")
+    return option.removeprefix("CONFIG_") in read_config(kernel)
 
 
 def _name(headers: KernelHeaders) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kobox.images.exports import KernelExports
+from kobox.images.kernel_config import read_config
 from kobox.images.kernel_image import KernelImage
 from kobox.kbuild.hints.changes import changes_of
 from kobox.kbuild.hints.headers import KernelHeaders
@@ -122,7 +123,10 @@ def _undefined(symbol: str, file: str, exports: KernelExports, others: Sequence[
         return
     option = headers.condition(symbol) if declared else ""
     if option:
-        yield f"{symbol} comes with {option}, which may be off in {kernel.name}; another flavour may have it."
+        off = option.removeprefix("CONFIG_") not in read_config(kernel)
+        yield f"{symbol} comes with {option}, which {kernel.name} is built {'without' if off else 'with'}."
+        if off and "-cloud-" in kernel.name:
+            yield f"Cloud kernels leave drivers out: {kernel.name.replace('-cloud', '')} may have it."
     elif having and _release(kernel.name) in {_release(name) for name in having}:
         yield f"Build for that flavour, or load the module on it: an option is off in {kernel.name}."
     elif declared is not None:

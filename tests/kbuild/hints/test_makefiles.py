@@ -151,4 +151,14 @@ def test_build_directories_below_the_source_are_no_part_of_it(sid_kernel: Kernel
     write(tmp_path, {"thing.c": PLAIN})
     for _ in range(2):
         assert list(build(tmp_path / "thing.c", sid_kernel, builds=tmp_path / "builds")) == [tmp_path / "thing.ko"]
-    assert not list(tmp_path.glob("builds/*/tree/**/builds"))
+    mirrored = [path.name for path in tmp_path.glob("builds/*/tree/*/*/*/*")]
+    assert "thing.c" in mirrored
+    assert "builds" not in mirrored
+
+
+def test_one_file_is_built_without_a_look_at_the_directories_beside_it(sid_kernel: KernelImage, tmp_path: Path) -> None:
+    """A file in a large directory, such as /tmp: what lies below is linked as a whole, and still found."""
+    write(tmp_path, {"thing.c": SOURCE % ('#include "inc/x.h"', ""), "inc/x.h": "", "deep/er/other.c": "no C\n"})
+    assert list(build(tmp_path / "thing.c", sid_kernel, builds=tmp_path / "builds")) == [tmp_path / "thing.ko"]
+    (link,) = tmp_path.glob("builds/*/tree/*/*/*/deep")
+    assert link.is_symlink()
