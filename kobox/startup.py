@@ -1,15 +1,16 @@
-"""`NamedTuple`, `Protocol` and `cached_property` as `typing` and `functools` have them, without what those import.
+"""`NamedTuple`, `Protocol`, `cached_property` and `IntFlag` as the standard library has them, without its imports.
 
 `typing` brings `re`, `enum`, `functools` and `collections` along: 8 ms of processor time, as much as Python itself
-takes to start, and several times what `modprobe -D` has to do. So the files that this command and `modinfo` are made
-of take these from here. Type checkers see the originals.
+takes to start, and several times what `modprobe -D` has to do. So the files that this command, `modinfo` and `lsmod`
+are made of take these from here. Type checkers see the originals.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
+    from enum import IntFlag as IntFlag
     from functools import cached_property as cached_property
     from typing import NamedTuple as NamedTuple
     from typing import Protocol as Protocol
@@ -94,3 +95,38 @@ else:
 
     class Protocol:
         """A base class: who has the methods of the class body fits, whatever it is."""
+
+    class _FlagMaker(type):
+        """Makes the numbers of a class body instances of the class."""
+
+        def __new__(mcs, name: str, bases: tuple[type, ...], body: dict[str, object]) -> type:
+            flags = {key: value for key, value in body.items() if type(value) is int}
+            made = super().__new__(mcs, name, bases, {key: value for key, value in body.items() if key not in flags})
+            made._flags = {key: int.__new__(made, value) for key, value in flags.items()}
+            for key, flag in made._flags.items():
+                setattr(made, key, flag)
+            return made
+
+    class IntFlag(int, metaclass=_FlagMaker):
+        """Flags that are numbers, and stay flags when they are combined."""
+
+        def __or__(self, other: int) -> IntFlag:
+            return type(self)(int(self) | int(other))
+
+        def __and__(self, other: int) -> IntFlag:
+            return type(self)(int(self) & int(other))
+
+        def __xor__(self, other: int) -> IntFlag:
+            return type(self)(int(self) ^ int(other))
+
+        __ror__, __rand__, __rxor__ = __or__, __and__, __xor__
+
+        def __contains__(self, other: int) -> bool:
+            return int(self) & int(other) == int(other)
+
+        def __iter__(self) -> Iterator[IntFlag]:
+            return (flag for flag in self._flags.values() if flag and flag in self)
+
+        def __repr__(self) -> str:
+            names = "|".join(name for name, flag in self._flags.items() if (flag and flag in self) or flag == self)
+            return f"<{type(self).__name__}{f'.{names}' if names else ''}: {int(self)}>"

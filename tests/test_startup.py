@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import pickle
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from kobox.startup import NamedTuple, cached_property
+from kobox.startup import IntFlag, NamedTuple, cached_property
 
 
 class Ours(NamedTuple):
@@ -101,6 +102,48 @@ def test_a_cached_property_is_computed_once() -> None:
     assert Thing.value.__doc__ == "The value."
 
 
+class OurFlags(IntFlag):
+    """Some flags."""
+
+    NONE = 0
+    ONE = 1
+    TWO = 2
+    FOUR = 4
+
+
+class TheirFlags(enum.IntFlag):
+    NONE = 0
+    ONE = 1
+    TWO = 2
+    FOUR = 4
+
+
+FLAG_USES: list[Callable[[Any], object]] = [
+    lambda cls: int(cls.ONE | cls.FOUR),
+    lambda cls: type(cls.ONE | cls.FOUR) is cls and type(cls.ONE & 1) is cls and type(2 | cls.ONE) is cls,
+    lambda cls: bool(cls.ONE & cls.TWO),
+    lambda cls: int((cls.ONE | cls.TWO) ^ cls.ONE),
+    lambda cls: [int(flag) for flag in cls.ONE | cls.FOUR],
+    lambda cls: (cls.ONE in cls.ONE | cls.TWO, cls.FOUR in cls.ONE | cls.TWO, cls.NONE in cls.ONE),
+    lambda cls: cls.TWO == 2 and cls(64) == 64 and hash(cls.TWO) == hash(2),
+    lambda cls: repr(cls.ONE | cls.FOUR).partition("Flags")[2],
+    lambda cls: repr(cls.NONE).partition("Flags")[2],
+    lambda cls: f"{cls.TWO:d} {int(cls.TWO):#x}",
+]
+
+
+@pytest.mark.parametrize("use", FLAG_USES)
+def test_flags_are_enum_s(use: Callable[[Any], object]) -> None:
+    assert outcome(use, OurFlags) == outcome(use, TheirFlags)
+
+
+def test_flags_can_be_pickled_and_have_names() -> None:
+    for flag in (OurFlags.TWO, OurFlags.ONE | OurFlags.FOUR):
+        again = pickle.loads(pickle.dumps(flag))
+        assert again == flag
+        assert type(again) is OurFlags
+
+
 HEAVY = {"typing", "re", "enum", "functools", "collections", "contextlib", "dataclasses", "pathlib", "json", "ctypes"}
 
 
@@ -111,6 +154,7 @@ HEAVY = {"typing", "re", "enum", "functools", "collections", "contextlib", "data
         ["modprobe", "-q", "-D", "nosuch"],
         ["modprobe", "--help"],
         ["modinfo", "MODULE"],
+        ["lsmod"],
         ["--version"],
     ],
     ids=" ".join,

@@ -7,11 +7,12 @@ it knows which of the two it talks to; nothing below it knows about modprobe.
 from __future__ import annotations
 
 import abc
-import enum
 import os
 
+from kobox.startup import IntFlag
 
-class InitFlags(enum.IntFlag):
+
+class InitFlags(IntFlag):
     """Flags of finit_module(2) (include/uapi/linux/module.h)."""
 
     NONE = 0
@@ -20,7 +21,7 @@ class InitFlags(enum.IntFlag):
     COMPRESSED_FILE = 4
 
 
-class DeleteFlags(enum.IntFlag):
+class DeleteFlags(IntFlag):
     """Flags of delete_module(2). Without NONBLOCK, kernels before 3.13 waited; since then both answer at once."""
 
     NONE = 0
