@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,41 @@ def test_no_files_import_each_other_in_a_circle() -> None:
     assert not circles(GRAPH)
 
 
+def walks(text: str) -> list[list[str]]:
+    """The files of each walk through the house that docs/architecture.md describes, in order."""
+    chapter = text.split("## Two walks")[1].split("\n## ")[0]
+    lists = re.findall(r"(?:^\d+\. `[^`]+`.*\n)+", chapter, re.MULTILINE)
+    return [re.findall(r"^\d+\. `([^`]+)`", rows, re.MULTILINE) for rows in lists]
+
+
+def broken_steps(files: list[str]) -> list[str]:
+    """The steps of a walk where a file does not import the next one; C files must exist."""
+    broken = [file for file in files if not (ROOT / file).is_file()]
+    python = [module_of(ROOT / file) for file in files if file.endswith(".py")]
+    return broken + [f"{a} -> {b}" for a, b in pairwise(python) if b not in GRAPH.get(a, ())]
+
+
+def test_the_walks_follow_the_imports() -> None:
+    described = walks((ROOT / "docs" / "architecture.md").read_text())
+    assert [len(files) > 4 for files in described] == [True, True]
+    assert [broken_steps(files) for files in described] == [[], []]
+
+
+def class_names(sources: Mapping[str, str]) -> dict[str, list[str]]:
+    """Public class name -> the modules that define it at their top."""
+    found: dict[str, list[str]] = {}
+    for module, source in sources.items():
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(module)
+    return found
+
+
+def test_a_class_name_stands_in_one_file_only() -> None:
+    found = class_names({module: path.read_text() for module, path in MODULES.items()})
+    assert {name: where for name, where in found.items() if len(where) > 1} == {}
+
+
 # -- the rules themselves: a deliberate breach of each fails -----------------------------------------------------------
 
 
@@ -134,3 +170,12 @@ def test_no_room_hides_a_public_name() -> None:
     import kobox
 
     assert not set(kobox.__all__) & {room_of(module) for module in MODULES}
+
+
+def test_a_walk_that_skips_a_file_is_found() -> None:
+    assert broken_steps(["kobox/cli/run.py", "kobox/machine/pc.py"]) == ["kobox.cli.run -> kobox.machine.pc"]
+    assert broken_steps(["kobox/cli/walked.py"]) == ["kobox/cli/walked.py"]
+
+
+def test_a_class_name_in_two_files_is_found() -> None:
+    assert class_names({"a": "class Plan: ...", "b": "class Plan: ..."}) == {"Plan": ["a", "b"]}

@@ -39,7 +39,7 @@ class Rest(StrEnum):
     TURNS = "turns"  # zeroes and ones by turns: a loop that waits for a bit ends, whichever it is
 
 
-class Layout(StrEnum):
+class BarLayout(StrEnum):
     """Which BARs are memory, and which are ports."""
 
     MEMORY = "memory"
@@ -48,15 +48,15 @@ class Layout(StrEnum):
 
 
 # The BARs of each layout, and which of them are ports. One is left for the table of MSI-X.
-_NUMBERS = {Layout.MEMORY: (0, 1, 2, 3, 5), Layout.MIXED: (0, 1, 2, 3, 4), Layout.PORTS: (0, 1, 2, 3, 4)}
-_PORTS = {Layout.MEMORY: (), Layout.MIXED: (0, 4), Layout.PORTS: (0, 1, 2, 3, 4)}
+_NUMBERS = {BarLayout.MEMORY: (0, 1, 2, 3, 5), BarLayout.MIXED: (0, 1, 2, 3, 4), BarLayout.PORTS: (0, 1, 2, 3, 4)}
+_PORTS = {BarLayout.MEMORY: (), BarLayout.MIXED: (0, 4), BarLayout.PORTS: (0, 1, 2, 3, 4)}
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """How a phantom answers: `known` registers say what stands there, the others what `rest` says."""
 
-    layout: Layout = Layout.MEMORY
+    layout: BarLayout = BarLayout.MEMORY
     rest: Rest = Rest.WRITTEN
     known: Mapping[RegisterAt, int] = field(default_factory=dict)
 

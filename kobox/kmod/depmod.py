@@ -8,8 +8,8 @@ from typing import NamedTuple
 from kobox.kmod.config.depmod_d import SearchConfig
 from kobox.kmod.config.directories import MODULE_DIRECTORY
 from kobox.kmod.index.generate import FILES, DepmodRequest, DepmodResult, depmod, modules_of
-from kobox.kmod.index.kernel_exports import KernelExports
 from kobox.kmod.index.last_run import LastRun, fingerprint
+from kobox.kmod.index.symbol_file import SymbolFile
 from kobox.kmod.index.write import write
 
 
@@ -42,7 +42,7 @@ def run(
     files: tuple[str, ...] = (),
     quick: bool = False,
     dry_run: bool = False,
-    kernel_symbols: KernelExports | None = None,
+    kernel_symbols: SymbolFile | None = None,
     symbol_prefix: str = "",
     warn_duplicates: bool = False,
     tell_uses: bool = False,

@@ -18,7 +18,7 @@ from typing import Any
 
 from kobox.box.inspect.objects import Objects
 from kobox.box.inspect.probes import FROM_MODULE, Hit
-from kobox.checks.context.cpu_state import Cpu, CpuState
+from kobox.checks.context.cpu_state import CpuReader, CpuState
 from kobox.checks.context.locks import SPINNING, Edge, Held, LockBook
 from kobox.checks.report.finding import Resource, Severity, own_frame
 from kobox.checks.runner.session import Check, Examination, Trace
@@ -102,7 +102,7 @@ class ContextCheck(Check):
         self._can_look = False
         self._forget_all()
         try:
-            self._cpu = Cpu(examination.box)
+            self._cpu = CpuReader(examination.box)
         except KoboxError as error:
             examination.leave_out(f"context: {error.message}")
             return

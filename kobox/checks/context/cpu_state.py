@@ -65,7 +65,7 @@ class CpuState:
         return "an RCU read-side section is open" if self.rcu else ""
 
 
-class Cpu:
+class CpuReader:
     """Reads the state of a box's CPU. Raises `KoboxError` when this kernel does not count preemption."""
 
     def __init__(self, box: Box) -> None:

@@ -73,7 +73,7 @@ class Target:
     interface: str = ""
 
 
-class Surroundings:
+class FileTargets:
     """What a box looks like without the module."""
 
     def __init__(self, box: Box) -> None:

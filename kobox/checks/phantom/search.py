@@ -19,7 +19,7 @@ from enum import StrEnum
 from kobox.box.box import Box, BoxCheckpoint
 from kobox.box.inspect.probes import Hit
 from kobox.checks.module.callsites import CodeMap
-from kobox.devices.phantom import Layout, Policy, RegisterAt, Rest, identities_for, phantom
+from kobox.devices.phantom import BarLayout, Policy, RegisterAt, Rest, identities_for, phantom
 from kobox.errors import BoxError, BoxHungError, BoxTimeoutError, KernelPanicError, KoboxError, ProcessDiedError
 from kobox.ko.modulefile import ModuleFile
 from kobox.machine.pci import PciIdentity
@@ -102,7 +102,7 @@ class PhantomSearch:
     def _tries(self, loaded: BoxCheckpoint, most: int) -> Iterator[Attempt]:
         starts = []
         rests = (Rest.WRITTEN, Rest.TURNS, Rest.ZERO, Rest.ONES)
-        for identity, layout, rest in itertools.product(self.identities, Layout, rests):
+        for identity, layout, rest in itertools.product(self.identities, BarLayout, rests):
             if self._attempts >= most:
                 return
             starts.append(self.attempt(loaded, identity, Policy(layout, rest)))

@@ -17,7 +17,7 @@ from kobox.checks.fuzz.exercise import GenericExercise
 from kobox.checks.fuzz.exercise_file import TestFile, exercise_of
 from kobox.checks.fuzz.player import Steps
 from kobox.checks.fuzz.program import Program
-from kobox.checks.module.files import Surroundings, Target
+from kobox.checks.module.files import FileTargets, Target
 from kobox.checks.races.races import CMDLINE, REMOVE, Interrupted, Race, Traced, points_of
 from kobox.checks.report.finding import Chain, Finding
 from kobox.checks.runner.minimise import Crash, shrink
@@ -64,7 +64,7 @@ class Examiner:
         )
         self.box.reset()
         self.exercise = exercise_of(plan.exercise) if plan.exercise != "auto" else None
-        self.surroundings = Surroundings(self.box) if plan.exercise == "auto" else None
+        self.surroundings = FileTargets(self.box) if plan.exercise == "auto" else None
 
     def examine(self, unit: CheckUnit) -> UnitOutcome:
         """Do one unit."""

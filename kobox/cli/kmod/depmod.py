@@ -18,7 +18,7 @@ from kobox.cli.kmod.front import (
 from kobox.errors import KoboxError
 
 if TYPE_CHECKING:
-    from kobox.kmod.index.kernel_exports import KernelExports
+    from kobox.kmod.index.symbol_file import SymbolFile
 
 OPTIONS = (
     Option(("all",), "a"),
@@ -137,11 +137,11 @@ def _run(messages: Messages, options: list[tuple[str, str]], release: str, files
     return 1 if outcome.unreadable or outcome.unread_directories else 0
 
 
-def _kernel_symbols(messages: Messages, values: dict[str, str]) -> KernelExports | None:
-    from kobox.kmod.index.kernel_exports import KernelExports
+def _kernel_symbols(messages: Messages, values: dict[str, str]) -> SymbolFile | None:
+    from kobox.kmod.index.symbol_file import SymbolFile
 
     symbols = None
-    for option, load in (("symvers", KernelExports.from_symvers), ("filesyms", KernelExports.from_system_map)):
+    for option, load in (("symvers", SymbolFile.from_symvers), ("filesyms", SymbolFile.from_system_map)):
         if option in values and symbols is None:
             try:
                 symbols = load(values[option])

@@ -22,9 +22,9 @@ from kobox.errors import KoboxError
 from kobox.kmod.config.depmod_d import SearchConfig
 from kobox.kmod.index import collect
 from kobox.kmod.index import native_core as native
-from kobox.kmod.index.kernel_exports import KernelExports
 from kobox.kmod.index.module_facts import ALIASES, EXPORTS, NEEDS, SOFTDEPS, WEAKDEPS, Facts
 from kobox.kmod.index.module_files import Candidate, FoundModules, find_modules, given_modules
+from kobox.kmod.index.symbol_file import SymbolFile
 from kobox.kmod.index.trie import build_partly, encode_value
 from kobox.ko.modinfo import parse_builtin
 from kobox.ko.name import canonical_alias, from_path
@@ -93,7 +93,7 @@ class DepmodRequest(NamedTuple):
     files: tuple[str, ...] = ()
     quick: bool = False
     use_cache: bool = True
-    kernel_symbols: KernelExports | None = None
+    kernel_symbols: SymbolFile | None = None
     symbol_prefix: str = ""
     warn_duplicates: bool = False
     tell_uses: bool = False
@@ -265,7 +265,7 @@ class _Tree:
             for export in ModuleFile(self._modules[number].file).exports
         }
 
-    def _check_symbols(self, owners: Mapping[bytes, int], kernel: KernelExports, warnings: list[str]) -> None:
+    def _check_symbols(self, owners: Mapping[bytes, int], kernel: SymbolFile, warnings: list[str]) -> None:
         prefix = self._request.symbol_prefix.encode()
         known = {name.removeprefix(prefix): crc for name, crc in kernel.crcs.items()}
         if kernel.has_crcs:

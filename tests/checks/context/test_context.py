@@ -121,7 +121,7 @@ def test_a_kernel_that_does_not_count_preemption_is_not_called_clean(
     def refuse(box: object) -> None:
         raise KoboxError("this kernel does not count preemption")
 
-    monkeypatch.setattr("kobox.checks.context.context.Cpu", refuse)
+    monkeypatch.setattr("kobox.checks.context.context.CpuReader", refuse)
     file = laboratory.file("contexts", "contexts")
     examination = Examination(laboratory.box, file, [ContextCheck()], parameters="what=order")
     assert examination.run() == []

@@ -6,7 +6,7 @@ import pytest
 
 from kobox.box.box import Box
 from kobox.checks.phantom.search import PhantomSearch, Result
-from kobox.devices.phantom import Layout, RegisterAt, identities_for
+from kobox.devices.phantom import BarLayout, RegisterAt, identities_for
 from kobox.errors import KoboxError
 from kobox.ko.modulefile import ModuleFile
 from tests.building import BuiltTestModules
@@ -39,7 +39,7 @@ def test_the_same_search_finds_the_same(box: Box, modules: BuiltTestModules) -> 
 def test_a_driver_that_wants_ports_gets_them(box: Box, modules: BuiltTestModules) -> None:
     found = search(box, modules("pcifinicky"), ports=1).run(MOST)
     assert found.best.result is Result.BOUND
-    assert found.best.policy.layout is not Layout.MEMORY
+    assert found.best.policy.layout is not BarLayout.MEMORY
 
 
 @pytest.mark.parametrize(("how", "result"), [("oops", Result.OOPS), ("hang", Result.HUNG), ("never", Result.REFUSED)])

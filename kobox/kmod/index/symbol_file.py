@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 
-class KernelExports(NamedTuple):
+class SymbolFile(NamedTuple):
     """What the kernel itself exports, by System.map (without CRCs) or Module.symvers (with them)."""
 
     crcs: Mapping[bytes, int]
     has_crcs: bool
 
     @classmethod
-    def from_system_map(cls, path: str) -> KernelExports:
+    def from_system_map(cls, path: str) -> SymbolFile:
         """Read `ADDRESS TYPE __ksymtab_NAME` lines. Raises `OSError`."""
         found = {}
         for line in _read(path).splitlines():
@@ -23,7 +23,7 @@ class KernelExports(NamedTuple):
         return cls(found, False)
 
     @classmethod
-    def from_symvers(cls, path: str) -> KernelExports:
+    def from_symvers(cls, path: str) -> SymbolFile:
         """Read `0xCRC NAME vmlinux ...` lines. Raises `OSError`."""
         found = {}
         for line in _read(path).splitlines():
