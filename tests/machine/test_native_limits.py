@@ -190,3 +190,28 @@ def test_a_machine_is_refused_that_cannot_be() -> None:
     for size in (0, 4095, 0xFEA00000, 1 << 40):
         with pytest.raises(MachineError, match="cannot"):
             Machine(size)
+
+
+def translations_in_ram() -> int:
+    """MiB of this process's memory that are writable and executable: Unicorn's translations."""
+    kib, now = 0, ""
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        first, _, rest = line.partition(" ")
+        if "-" in first and not first.endswith(":"):
+            now = rest[:4]
+        elif first == "Rss:" and now == "rwxp":
+            kib += int(rest.split()[0])
+    return kib >> 10
+
+
+def test_translations_of_code_that_is_gone_do_not_pile_up() -> None:
+    """As 2,000 loads of a module make them: code that is changed, and translated, half a million times."""
+    machine = machine_with(bytes.fromhex("fe0501000000 b000 ebf6"))  # again: inc byte [rip + 1]; mov al, 0; jmp again
+    before, heap, grown = translations_in_ram(), heap_in_use(), []
+    for _ in range(8):
+        machine.run(blocks=120_000)
+        grown.append(translations_in_ram() - before)
+        assert heap_in_use() - heap < 16 << 20, "what goes with them goes too"
+    assert max(grown) <= 34
+    assert grown[-1] == grown[-3], "it ends flat"
+    machine.close()

@@ -70,6 +70,9 @@
 /* Virtual time: one executed basic block lasts so long. A 4 ms tick is then 62,500 blocks. */
 #define NS_PER_BLOCK 64
 
+/* Unicorn keeps translations until this much is full, those of unloaded modules too, and then drops all. A boot makes 16 MiB. */
+#define TRANSLATION_BYTES (32u << 20)
+
 enum event {
     EV_NONE,
     EV_HYPERCALL, /* a process of the box asks for its next system call */
