@@ -34,24 +34,24 @@ def assembler(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("code")
 
 
-def assemble(directory: Path, text: str) -> tuple[bytes, int]:
-    """Machine code that begins with START, and where `handler` is in it."""
+def assemble(directory: Path, text: str) -> tuple[bytes, dict[str, int]]:
+    """Machine code that begins with START, and where its labels are."""
     source, made, raw = directory / "code.s", directory / "code.o", directory / "code.bin"
     source.write_text(START + text + "\n")
     subprocess.run(["as", "-o", made, source], check=True)
     subprocess.run(["objcopy", "-O", "binary", "-j", ".text", made, raw], check=True)
     table = subprocess.run(["nm", made], check=True, capture_output=True, text=True).stdout
-    handler = next(int(line.split()[0], 16) for line in table.splitlines() if line.endswith(" handler"))
-    return raw.read_bytes(), handler
+    labels = {name: ENTRY + int(at, 16) for at, _, name in map(str.split, table.splitlines())}
+    return raw.read_bytes(), labels
 
 
 def machine_of(directory: Path, text: str, *, handler: int | None = None) -> Machine:
     """A machine that is about to run this code; all its gates lead to `handler`, or to the one of the code."""
-    code, own = assemble(directory, text)
+    code, labels = assemble(directory, text)
     machine = machine_with(code)
     struct.pack_into("<Q", machine.ram, 0x31000 + 3 * 8, 0x33007)  # the fourth GiB, where the local APIC is
     struct.pack_into("<512Q", machine.ram, 0x33000, *(3 << 30 | n << 21 | 0x87 for n in range(512)))
-    target = ENTRY + own if handler is None else handler
+    target = labels["handler"] if handler is None else handler
     for vector in range(256):
         gate = (target & 0xFFFF) | 0x10 << 16 | 0x8E00 << 32 | (target >> 16 & 0xFFFF) << 48
         struct.pack_into("<QQ", machine.ram, IDT + vector * 16, gate, target >> 32)
@@ -146,8 +146,7 @@ def test_a_timer_that_fires_in_time_still_does(assembler: Path) -> None:
     """10 µs, periodic: a counter of the handler's against the clock."""
     code = "start: xor %ebp, %ebp; sti;" + lapic_timer(0x20000, 10_000) + "1: jmp 1b\n"
     machine = machine_of(assembler, code + f"own: inc %ebp; {END_OF_INTERRUPT}; iretq")
-    raw, _ = assemble(assembler, code + f"own: inc %ebp; {END_OF_INTERRUPT}; iretq")
-    own = ENTRY + raw.index(bytes.fromhex("ffc5"))
+    own = assemble(assembler, code + f"own: inc %ebp; {END_OF_INTERRUPT}; iretq")[1]["own"]
     gate = (own & 0xFFFF) | 0x10 << 16 | 0x8E00 << 32 | (own >> 16 & 0xFFFF) << 48
     struct.pack_into("<QQ", machine.ram, IDT + 0x40 * 16, gate, 0)
     assert machine.run(until=10_000_000) is Event.DEADLINE

@@ -68,13 +68,13 @@ static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user)
         m->last_block = address;
         return;
     }
-    if (m->first_block && first_block_has_probes(m, address, size)) {
+    if ((m->first_block && first_block_has_probes(m, address, size)) || (breakpoints_changed(m) && change_breakpoints(m))) {
         kick(m);
         m->budget = -1; /* as if there were none left: it is met again, with the hooks in it */
         m->api.emu_stop(uc);
         return;
     }
-    if (address == m->last_block && address != m->plain_loop)
+    if (address == m->last_block && !m->debug_hooked && address != m->plain_loop)
         run_string_instruction(m, address);
     m->last_block = address;
     if (maybe_probed(m, address))

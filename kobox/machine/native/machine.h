@@ -230,6 +230,14 @@ struct machine {
     uint64_t home;           /* CR3 of the processes that make it */
     uint8_t agent[32];       /* the code around it */
 
+    /* hardware breakpoints (x86_64/debug_registers.c) */
+    uint64_t debug_control;  /* DR7 as it was last seen */
+    uc_hook debug_hooks[2];
+    bool debug_hooked, debug_pending, debug_resumed;
+    uint32_t debug_hits;     /* which of them matched: a bit each */
+    uint32_t debug_idle;     /* blocks since any was enabled */
+    uint64_t debug_pc;       /* where the exception is to be raised */
+
     /* pagemap.c */
     int pagemap;
     pid_t owner;             /* the process whose memory `pagemap` shows */

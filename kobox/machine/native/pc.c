@@ -54,7 +54,9 @@ static void take_interrupt(struct machine *m, int vector)
 
 static void device_interrupt(struct machine *m) { pic_pulse(m, DEVICES_IRQ); }
 
-static const struct platform pc_platform = {
+static bool deliver_deferred(struct machine *m) { return deliver_denied(m) || deliver_debug(m); }
+
+const struct platform pc_platform = {
     .pc = current_pc,
     .accepts_interrupts = accepts_interrupts,
     .can_wake = can_wake,
@@ -62,7 +64,7 @@ static const struct platform pc_platform = {
     .take_interrupt = take_interrupt,
     .raise_due = raise_due,
     .next_due = next_due,
-    .deliver_deferred = deliver_denied,
+    .deliver_deferred = deliver_deferred,
     .device_interrupt = device_interrupt,
 };
 

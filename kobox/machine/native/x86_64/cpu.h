@@ -15,8 +15,8 @@
 
 /* Offsets in CPUX86State, all relative to its first field, regs[0] (RAX). */
 enum {
-    AT_REGS = 0, AT_EIP = 128, AT_HFLAGS = 176, AT_SEGS = 184, AT_TR = 352, AT_GDT = 376, AT_IDT = 400,
-    AT_CR = 424, AT_ERROR_CODE = 5384, AT_IS_INT = 5388, AT_OLD_EXCEPTION = 5496,
+    AT_REGS = 0, AT_EIP = 128, AT_EFLAGS = 136 /* without the arithmetic ones */, AT_HFLAGS = 176, AT_SEGS = 184, AT_TR = 352, AT_GDT = 376, AT_IDT = 400,
+    AT_CR = 424, AT_ERROR_CODE = 5384, AT_IS_INT = 5388, AT_DR = 5400, AT_OLD_EXCEPTION = 5496,
 };
 struct segment { uint32_t selector, pad; uint64_t base; uint32_t limit, flags; };
 enum { SEG_CS = 1, SEG_SS = 2, SEG_FS = 4, SEG_GS = 5 };
@@ -101,6 +101,16 @@ int on_rdtscp(uc_engine *uc, void *user);
 uint32_t on_port_read(uc_engine *uc, uint32_t port, int size, void *user);
 void on_port_write(uc_engine *uc, uint32_t port, int size, uint32_t value, void *user);
 bool deliver_denied(struct machine *m);
+
+/* ---- debug_registers.c ------------------------------------------------------------------------------------------------------ */
+bool change_breakpoints(struct machine *m);
+bool deliver_debug(struct machine *m);
+
+/* Whether change_breakpoints() has to look: asked before each block. */
+static inline bool breakpoints_changed(const struct machine *m)
+{
+    return live64(m, AT_DR + 56) != m->debug_control || m->debug_hooked;
+}
 
 /* ---- string_instructions.c -------------------------------------------------------------------------------------------------- */
 void run_string_instruction(struct machine *m, uint64_t address);

@@ -95,13 +95,15 @@ static bool find_cpu(struct machine *m, uint64_t marker, uint64_t ip)
 /* Find CPUX86State in the context blob by a marker in RAX, and verify the fields after it that are reached directly. */
 bool calibrate(struct machine *m)
 {
-    static const uint64_t marker = 0x1122334455667788ull, ip = 0x00007A7A12345678ull, cr2 = 0x99AABBCCDDEE1234ull;
+    static const uint64_t marker = 0x1122334455667788ull, ip = 0x00007A7A12345678ull, cr2 = 0x99AABBCCDDEE1234ull,
+                          dr3 = 0x5566778899AA1234ull;
     uc_x86_mmr idt = {.base = 0x123456789000ull, .limit = 0xABC};
     if (m->api.context_alloc(m->uc, &m->context) != UC_ERR_OK)
         return false;
     write_reg(m, UC_X86_REG_RAX, marker);
     write_reg(m, UC_X86_REG_RIP, ip);
     write_reg(m, UC_X86_REG_CR2, cr2);
+    write_reg(m, UC_X86_REG_DR3, dr3);
     m->api.reg_write(m->uc, UC_X86_REG_IDTR, &idt);
     env_load(m);
     size_t size = m->api.context_size(m->uc);
@@ -114,8 +116,10 @@ bool calibrate(struct machine *m)
         m->saved = malloc(m->env_size);
         if (!m->offender || !m->saved)
             return false;
-        if (*at64(m->env, AT_EIP) != ip || *at64(m->env, AT_CR + 16) != cr2 || *at64(m->env, AT_IDT + 8) != idt.base)
+        if (*at64(m->env, AT_EIP) != ip || *at64(m->env, AT_CR + 16) != cr2 || *at64(m->env, AT_IDT + 8) != idt.base ||
+            *at64(m->env, AT_DR + 24) != dr3)
             return false;
+        write_reg(m, UC_X86_REG_DR3, 0);
         return find_cpu(m, marker, ip);
     }
     return false;
