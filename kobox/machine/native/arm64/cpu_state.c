@@ -62,6 +62,7 @@ bool open_cpu(struct machine *m)
     return m->api.open(UC_ARCH_ARM64, UC_MODE_ARM, &m->uc) == UC_ERR_OK &&
            m->api.ctl(m->uc, UC_CTL_WRITE(UC_CTL_CPU_MODEL, 1), UC_CPU_ARM64_A72) == UC_ERR_OK &&
            m->api.ctl(m->uc, UC_CTL_WRITE(UC_CTL_UC_PAGE_SIZE, 1), (uint32_t)PAGE) == UC_ERR_OK &&
+           m->api.ctl(m->uc, UC_CTL_WRITE(UC_CTL_TCG_BUFFER_SIZE, 1), TRANSLATION_BYTES) == UC_ERR_OK &&
            m->api.ctl(m->uc, UC_CTL_WRITE(UC_CTL_UC_USE_EXITS, 1), 1) == UC_ERR_OK;
 }
 
