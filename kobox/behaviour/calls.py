@@ -67,7 +67,7 @@ WATCHED: dict[str, _Watched] = {
     "call_usermodehelper_setup": _Watched("starts a program", "suspicious", _program),
     "filp_open": _Watched("opens a file", "note", _path),
     "commit_creds": _Watched("credentials", "hostile", _plain("gives the running process other credentials")),
-    "prepare_kernel_cred": _Watched("credentials", "suspicious", _plain("makes root's credentials")),
+    "prepare_kernel_cred": _Watched("kernel credentials", "note", _plain("makes root's credentials")),
     "access_process_vm": _Watched("process memory", "suspicious", _plain("reads or writes the memory of a process")),
     "kallsyms_lookup_name": _Watched("symbol lookup", "suspicious", _named("looks up")),
     "kallsyms_on_each_symbol": _Watched("symbol lookup", "suspicious", _plain("goes through all symbols")),

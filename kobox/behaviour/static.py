@@ -53,7 +53,7 @@ def static_traits(file: ModuleFile) -> Iterator[Trait]:
             if match := _CR0.search(data):
                 text = "writes CR0 itself: that is how write protection is switched off"
                 yield Trait("writes CR0", "suspicious", text, f"{place}+{match.start():#x}")
-        elif section.size >= 4096 and (bits := entropy(data)) > 7.5:
+        elif section.size >= 4096 and (bits := entropy(data)) > 7.95:
             text = f"{section.size} bytes of {bits:.1f} bits each: packed or encrypted"
             yield Trait("packed data", "suspicious", text, place)
         for match in _PATH.finditer(data) if not section.flags & SHF_EXECINSTR else ():

@@ -124,6 +124,15 @@ def run(name: str, argv: list[str], *, prog: str) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"{prog}: error: {where}{error.strerror or error}", file=sys.stderr)
         return 1
+    except MemoryError:
+        print(f"{prog}: error: out of memory", file=sys.stderr)
+        return 1
+    except Exception as error:
+        if os.environ.get("KOBOX_TRACEBACK"):
+            raise
+        print(f"{prog}: error: kobox itself failed: {type(error).__name__}: {error}", file=sys.stderr)
+        print("Please report it. KOBOX_TRACEBACK=1 in the environment shows where.", file=sys.stderr)
+        return 1
 
 
 def overview() -> str:

@@ -7,6 +7,7 @@ keeps shim from starting boot loaders signed with an enrolled key.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import re
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from kobox.atomic_file import write_file
+from kobox.atomic_file import atomic_file
 from kobox.errors import SigningError
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
@@ -104,7 +105,8 @@ def write_pair(
     passphrase: str = "",
     overwrite: bool = False,
 ) -> KeyFiles:
-    """Write NAME.key, NAME.crt and NAME.der. The key is readable by its owner only, from its first byte on.
+    """Write NAME.key, NAME.crt and NAME.der. All of them or none; the key is readable by its owner only, from its
+    first byte on.
 
     Raises SigningError when one of them is there already and `overwrite` is false, OSError as the system says.
     """
@@ -117,9 +119,17 @@ def write_pair(
         lock = serialization.BestAvailableEncryption(passphrase.encode())
     secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, lock)
     directory.mkdir(parents=True, exist_ok=True)
-    write_file(files.key, secret, mode=0o600)
-    write_file(files.certificate, certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
-    write_file(files.der, certificate.public_bytes(serialization.Encoding.DER), mode=0o644)
+    contents = (
+        (files.key, secret, 0o600),
+        (files.certificate, certificate.public_bytes(serialization.Encoding.PEM), 0o644),
+        (files.der, certificate.public_bytes(serialization.Encoding.DER), 0o644),
+    )
+    with contextlib.ExitStack() as stack:  # none takes its place before all are on the disk
+        for path, content, mode in contents:
+            file = stack.enter_context(atomic_file(path, mode=mode))
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
     return files
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -41,3 +42,18 @@ def test_wrong_usage_is_2() -> None:
     assert shell(f"{KOBOX} nonsense").returncode == 2
     assert shell(f"{KOBOX} run --nonsense").returncode == 2
     assert shell(f"{KOBOX}").returncode == 2
+
+
+def test_a_fault_of_kobox_s_own_is_a_line_and_a_traceback_when_asked() -> None:
+    code = (
+        "import sys; from kobox.cli import main, doctor;"
+        "doctor.main = lambda argv, prog: {}['nothing'];"
+        "sys.exit(main.run('doctor', [], prog='kobox doctor'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("kobox doctor: error: kobox itself failed: KeyError: 'nothing'\n")
+    assert "Traceback" not in done.stderr
+    environment = {**os.environ, "KOBOX_TRACEBACK": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert "Traceback" in done.stderr

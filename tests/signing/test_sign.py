@@ -242,6 +242,22 @@ def test_the_private_key_is_its_owner_s_alone(pairs: dict[str, keys.KeyFiles], t
         keys.write_pair(tmp_path, "again", key, certificate)
 
 
+@pytest.mark.parametrize("size", [1750, 1200, 900, 100])
+def test_a_disk_that_fills_leaves_all_of_a_key_set_or_none(tmp_path: Path, size: int) -> None:
+    limited = f"import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}));"
+    code = limited + "os.execv(sys.argv[1], sys.argv[1:])"
+    command = [sys.executable, "-c", code, KOBOX, "keys", "new", "full", "-o", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    names = sorted(os.listdir(tmp_path))
+    if done.returncode:
+        assert "full." in done.stderr
+        assert "File too large" in done.stderr
+        assert names == []
+    else:
+        assert names == ["full.crt", "full.der", "full.key"]
+    assert done.returncode or size == 1750
+
+
 def test_bad_keys_and_certificates_are_told_apart(pairs: dict[str, keys.KeyFiles], tmp_path: Path) -> None:
     files = pairs["rsa:2048"]
     key = keys.generate("ecdsa:p256")
