@@ -46,7 +46,7 @@ def try_in_box(data: bytes, explanation: Explanation, box: Box, conditions: Cond
 
 
 def cause_of_answer(answer: BoxAnswer, module: str) -> Cause:
-    """Why the kernel in the box refused the module, or what killed it. An error of init is told as init's."""
+    """Why the kernel in the box refused the module, or what killed it. An error of init is reported as init's own."""
     if answer.errno == "DIED":
         crashes = [cause for cause in causes_in("\n".join(answer.log)) if cause.fatal]
         died = Cause("init-failed", module, "the process that loaded it was killed", "The kernel's lines say why.", "")

@@ -12,7 +12,7 @@ from kobox.explain.elf_checks import HEADER, Damage, header_damage
 from kobox.explain.explanation import Conditions, Fact
 from kobox.explain.file_kind import kind_of
 from kobox.explain.log import cause_of
-from kobox.explain.refusals import POSSIBILITIES
+from kobox.explain.possibilities import POSSIBILITIES
 from kobox.images.kernel_config import read_config
 from kobox.images.store import KernelImage
 from kobox.kernel.interface import InitFlags
@@ -55,7 +55,7 @@ def packing_facts(data: bytes, kernel: KernelImage) -> Iterator[Fact]:
     if not kind:
         return
     if signature_is_outside(data):
-        text = f"a signature stands behind the {kind} data, where nobody looks for it: it belongs to the module inside"
+        text = f"a signature stands behind the {kind} data: it belongs to the module inside, and is not looked for here"
         yield Fact("signature-outside", text, "", "Sign the .ko first (`kobox sign`), then compress it.")
     try:
         decompress(data)

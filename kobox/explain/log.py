@@ -1,7 +1,9 @@
 """From the log of a failed load, unload or build to its causes: which rule of the kernel it was, why, and what to do.
 
-lines without prefixes → rules (kobox.explain.log_rules) → causes, each module by itself
-                       → refusals by errno alone         → what they can mean, where no rule explains them
+    lines without prefixes → rules (kobox.explain.log_rules) → causes, each module by itself
+                           → refusals by errno alone         → what they can mean, where no rule explains them
+
+A bare errno counts only where no line of the kernel's explains it.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from kobox.explain.log_rules import (
     symbols,
     tools,
 )
-from kobox.explain.refusals import Refusal, meanings, refusal_in
+from kobox.explain.possibilities import meanings
+from kobox.explain.refusals import Refusal, refusal_in
 from kobox.explain.symbol_facts import grouped, listed
 from kobox.images.exports import KERNEL, KernelExports
 

@@ -1,16 +1,18 @@
 """The lines of a log as the kernel or the tool printed them: without what dmesg, the journal or a terminal added.
 
-[   12.345678] text                        dmesg, with [ T123] or [C1] behind it where CONFIG_PRINTK_CALLER is on
-[Fri Sep 12 11:46:19 2025] text            dmesg -T;  [+0.000012] dmesg -d;  [Sep12 11:46] dmesg -H
-kern  :err   : [   12.3] text              dmesg -x
-<3>[   12.3] text                          dmesg -r, serial consoles
-6,1234,12345678,-;text                     /dev/kmsg, netconsole
-Sep 12 11:46:19 host kernel: text          syslog, journalctl
-2025-09-12T11:46:19.1+02:00 host kernel: text
-Fri Sep 12 11:46:19 2025 kern.err kernel: text          OpenWrt's logread
-09-12 11:46:19.123  0  0 E [kernel]: text  Android's logcat
-{"MESSAGE":"text", …}                      journalctl -o json;  {"log":"text", …} Docker
-name | text                                docker compose
+    [   12.345678] text                        dmesg, with [ T123] or [C1] behind it where CONFIG_PRINTK_CALLER is on
+    [Fri Sep 12 11:46:19 2025] text            dmesg -T;  [+0.000012] dmesg -d;  [Sep12 11:46] dmesg -H
+    kern  :err   : [   12.3] text              dmesg -x
+    <3>[   12.3] text                          dmesg -r, serial consoles
+    6,1234,12345678,-;text                     /dev/kmsg, netconsole
+    Sep 12 11:46:19 host kernel: text          syslog, journalctl
+    2025-09-12T11:46:19.1+02:00 host kernel: text
+    Fri Sep 12 11:46:19 2025 kern.err kernel: text          OpenWrt's logread
+    09-12 11:46:19.123  0  0 E [kernel]: text  Android's logcat
+    {"MESSAGE":"text", …}                      journalctl -o json;  {"log":"text", …} Docker
+    name | text                                docker compose
+
+A line may have several of these, one before the other.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from kobox.explain.elf_checks import common_symbols, relocation_damage
 from kobox.explain.explanation import Conditions, Fact
 from kobox.explain.log import cause_of
 from kobox.explain.parameter_rules import troubles
-from kobox.explain.refusals import POSSIBILITIES
+from kobox.explain.possibilities import POSSIBILITIES
 from kobox.explain.symbol_checks import SymbolChecks, refusal
 from kobox.images.exports import KernelExports
 from kobox.kernel.interface import InitFlags

@@ -34,10 +34,9 @@ def _of(module: str, config: str, *names: str) -> SymbolFact:
         config,
         f"the module {module} (CONFIG_{config}) exports it; {module} is not loaded, or this kernel was built "
         "without it",
-        f"`modprobe {module}`, then load this module again (modprobe does both). Is {module} not found, install "
-        "the package with "
-        "the rest of the kernel's modules (linux-modules-extra-$(uname -r), kernel-modules-extra), or take a "
-        "kernel with "
+        f"`modprobe {module}`, then load this module again (modprobe does both). If {module} is not found, install "
+        "the package with the rest of the kernel's modules (linux-modules-extra-$(uname -r), kernel-modules-extra), "
+        "or take a kernel with "
         f"CONFIG_{config}; a cloud or minimal kernel often lacks it.",
     )
 
@@ -57,7 +56,7 @@ def _driver(module: str, package: str, *names: str) -> SymbolFact:
         names,
         module,
         text=f"the module {module}, a part of {package}, exports it, and is not loaded",
-        advice=f"`modprobe {module}` first; is it not found, build {package} for this kernel.",
+        advice=f"`modprobe {module}` first; if it is not found, build {package} for this kernel.",
     )
 
 
@@ -145,8 +144,7 @@ FACTS = (
     _gone("prandom_u32() is get_random_u32() since 6.1", _PORT, "prandom_u32", "prandom_bytes", "get_random_u32"),
     _gone(
         "it belongs to a range of releases (kmem_cache_alloc_trace before 6.1, kmalloc_trace 6.1 to 6.9, "
-        "__kmalloc…_noprof since "
-        "6.10): the module was built for another release",
+        "__kmalloc…_noprof since 6.10): the module was built for another release",
         _REBUILD,
         "kmem_cache_alloc_trace",
         "kmem_cache_alloc_node_trace",

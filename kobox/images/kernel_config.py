@@ -1,8 +1,10 @@
 """The configuration that a kernel was built with: .config of its headers, or config-RELEASE beside its image.
 
-CONFIG_MODULE_SIG=y
-CONFIG_LOCALVERSION=""
-# CONFIG_KASAN is not set
+    CONFIG_MODULE_SIG=y
+    CONFIG_LOCALVERSION=""
+    # CONFIG_KASAN is not set
+
+Documentation/kbuild/kconfig.rst has the format.
 """
 
 from __future__ import annotations

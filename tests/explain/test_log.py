@@ -1,7 +1,9 @@
 """Logs as people paste them, and the causes that are found: logs.txt has a log a case, under the causes in their order.
 
-== rule:module -rule:module      - for what is not fatal
-lines
+    == rule:module -rule:module      - for what is not fatal
+    lines
+
+A name without a module stands as `rule:`.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from kobox.explain.errno_texts import TRANSLATED
 from kobox.explain.log import RULES, cause_of, causes_in
 from kobox.explain.log_lines import log_lines
 from kobox.explain.log_rule import LogRule, RuleTable
-from kobox.explain.refusals import errno_of, meanings, refusal_in
+from kobox.explain.possibilities import meanings
+from kobox.explain.refusals import errno_of, refusal_in
 
 _TEXT = Path(__file__).with_name("logs.txt").read_text()
 LOGS = re.findall(r"^== ?([^\n]*)\n((?:(?!== |# )[^\n]*\n)+)", _TEXT, re.MULTILINE)

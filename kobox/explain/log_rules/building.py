@@ -4,8 +4,8 @@ from kobox.explain.log_rule import LogRule
 
 _HEADERS = (
     "Install the headers of exactly the running kernel: linux-headers-$(uname -r) (Debian, Ubuntu), "
-    "kernel-devel-$(uname -r) "
-    "(Fedora, RHEL), linux-headers (Arch). If the packages know only a newer one, update the kernel and reboot first."
+    "kernel-devel-$(uname -r) (Fedora, RHEL), linux-headers (Arch). If the packages know only a newer one, update "
+    "the kernel and reboot first."
 )
 _PORT = (
     "The module's source is older than the kernel: take a newer version of it, or port it. `kobox build` says for each "
@@ -60,8 +60,7 @@ RULES = (
         "the kernel's source or headers are not prepared for building modules, or their programs are for another "
         "machine",
         "Run `make oldconfig && make modules_prepare` in the kernel's source, or take the distribution's headers "
-        "package; "
-        "install libelf-dev (elfutils-libelf-devel).",
+        "package; install libelf-dev (elfutils-libelf-devel).",
         "Makefile, scripts/",
     ),
     LogRule(
@@ -124,8 +123,7 @@ RULES = (
         "sign-file found no signing key (certs/signing_key.pem), or cannot read it: the module was installed "
         "without signature",
         "Without Secure Boot nothing has to be done. Else make a key (`kobox sign` does, or `openssl req -x509`), "
-        "name it in "
-        "dkms's framework.conf (mok_signing_key, mok_certificate), and enrol it with mokutil.",
+        "name it in dkms's framework.conf (mok_signing_key, mok_certificate), and enrol it with mokutil.",
         "scripts/sign-file.c, dkms",
         fatal=True,
     ),
@@ -230,9 +228,8 @@ RULES = (
             "Autoinstall on {release} failed for module(s) {what}",
         ),
         "DKMS could not build the module for kernel {release}: the compiler's errors are in make.log",
-        "Read /var/lib/dkms/NAME/VERSION/build/make.log from its first error on (give it to `kobox explain "
-        "--log`); a newer version "
-        "of the module may know this kernel.",
+        "Read /var/lib/dkms/NAME/VERSION/build/make.log from its first error on (give it to `kobox explain --log`); "
+        "a newer version of the module may know this kernel.",
         "dkms",
         vague=True,
     ),

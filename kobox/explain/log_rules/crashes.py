@@ -6,14 +6,12 @@
 from kobox.explain.log_rule import LogRule
 
 _BUG = (
-    "It is a bug in that code: `addr2line -e MODULE.ko OFFSET`, `kobox check` or scripts/faddr2line find the line. "
-    "A module that died in its init or "
-    "exit stays loaded until the next boot."
+    "It is a bug in that code: `addr2line -e MODULE.ko OFFSET`, `kobox check` or scripts/faddr2line find the line. A "
+    "module that died in its init or exit stays loaded until the next boot."
 )
 _HANG = (
     "It waits for something that does not come. In a module's exit function: tell the thread, work or user to end "
-    "before "
-    "you wait for it (kthread_should_stop(), wake_up(), complete())."
+    "before you wait for it (kthread_should_stop(), wake_up(), complete())."
 )
 _X86 = "arch/x86/mm/fault.c, arch/x86/kernel/traps.c"
 _DIED = ("EBUSY",)
@@ -56,8 +54,7 @@ RULES = (
             "BUG: unable to handle kernel",
         ),
         "an oops (a crash in the kernel) {where}: an address was used that is not mapped or not allowed: freed "
-        "memory, a wild "
-        "or a user pointer",
+        "memory, a wild or a user pointer",
         _BUG + " User memory is reached with copy_from_user() and copy_to_user() only.",
         _X86 + ", arch/{arm,arm64,powerpc,riscv,mips,s390}/mm/fault.c",
         _DIED,
@@ -76,9 +73,8 @@ RULES = (
     LogRule(
         "no-endbr",
         ("Missing ENDBR: {function}", "traps: Missing ENDBR: {function}", "Missing ENDBR"),
-        "an indirect call went to code without ENDBR {where}: the kernel has IBT (Indirect Branch Tracking) on, "
-        "and the module "
-        "was built without it (an old binary blob, or another configuration)",
+        "an indirect call went to code without ENDBR {where}: the kernel has IBT (Indirect Branch Tracking) on, and "
+        "the module was built without it (an old binary blob, or another configuration)",
         "Build it with CONFIG_X86_KERNEL_IBT's flags (-fcf-protection=branch) and objtool, or boot with ibt=off.",
         "arch/x86/kernel/cet.c, traps.c",
         _DIED,
@@ -94,9 +90,8 @@ RULES = (
             "kernel: CFI failure",
         ),
         "a CFI failure (control flow integrity) {where}: a function was called through a pointer of another type",
-        "Make the callback's prototype exactly that of the pointer; build the module with the kernel's own "
-        "compiler and "
-        "configuration (CONFIG_CFI_CLANG).",
+        "Make the callback's prototype exactly that of the pointer; build the module with the kernel's own compiler "
+        "and configuration (CONFIG_CFI_CLANG).",
         "kernel/cfi.c",
         _DIED,
         report=True,
@@ -110,11 +105,9 @@ RULES = (
             "WARNING: arch/x86/kernel/alternative.c:{number} apply_returns",
         ),
         "code without return thunks (the mitigation of Retbleed and SRSO) runs{also}: a module was built without "
-        "objtool or "
-        "with another compiler or configuration; the mitigation has a gap",
+        "objtool or with another compiler or configuration; the mitigation has a gap",
         'Build every module of another origin (marked O in "Modules linked in") again with this kernel\'s headers '
-        "and objtool; "
-        "binary drivers need a newer version.",
+        "and objtool; binary drivers need a newer version.",
         "arch/x86/kernel/cpu/bugs.c, arch/x86/kernel/alternative.c",
         fatal=False,
         report=True,

@@ -3,9 +3,8 @@
 from kobox.explain.log_rule import LogRule
 
 _LEFT = (
-    "Unload the module that made it; if nothing is loaded, an earlier load left it behind, and only a reboot "
-    "removes it: "
-    "the exit function (and init's error path) must undo every registration."
+    "Unload the module that made it; if nothing is loaded, an earlier load left it behind, and only a reboot removes "
+    "it: the exit function (and init's error path) must undo every registration."
 )
 _NOT_HERE = ("ENODEV", "ENXIO", "EOPNOTSUPP")
 
@@ -209,9 +208,8 @@ RULES = (
             "ERROR: Unable to load the kernel module 'nvidia-uvm.ko'",
             "ERROR: The kernel module failed to load",
         ),
-        "the NVIDIA kernel module is not loaded: it was not built for the running kernel, Secure Boot refused it, "
-        "or nouveau "
-        "holds the device",
+        "the NVIDIA kernel module is not loaded: it was not built for the running kernel, Secure Boot refused it, or "
+        "nouveau holds the device",
         "`modprobe nvidia` and the kernel's log say which of these: give both to `kobox explain --log`.",
         "nvidia-smi, nvidia-installer",
         ("EPERM",),
@@ -228,9 +226,8 @@ RULES = (
             "The character device /dev/vboxdrv does not exist",
         ),
         "VirtualBox's kernel module is not loaded: it was not built for the running kernel, or Secure Boot refused it",
-        "Install the running kernel's headers and run `/sbin/vboxconfig` (or `dkms autoinstall`); with Secure "
-        "Boot, sign vboxdrv "
-        "and its companions and enrol the key with mokutil.",
+        "Install the running kernel's headers and run `/sbin/vboxconfig` (or `dkms autoinstall`); with Secure Boot, "
+        "sign vboxdrv and its companions and enrol the key with mokutil.",
         "VirtualBox",
         vague=True,
     ),
@@ -259,9 +256,9 @@ RULES = (
             "Could not open '/dev/vmmon'",
             "Could not access KVM kernel module",
         ),
-        "the kernel has not the part that a program asks for: its module is not loaded, or not there. The "
-        "commonest case: the "
-        "kernel was updated and the machine not rebooted, so /lib/modules has no directory for the running kernel",
+        "the kernel lacks the part that a program asks for: its module is not loaded, or not installed. The "
+        "commonest case: the kernel was updated and the machine not rebooted, so /lib/modules has no directory for "
+        "the running kernel",
         "Compare `uname -r` with `ls /lib/modules`; reboot into the installed kernel, or install the running "
         "kernel's modules.",
         "iptables, mount, iproute2, openvpn, qemu",
@@ -274,9 +271,8 @@ RULES = (
             "register_kprobe failed: {number}",
             "register_kretprobe failed, returned {number}",
         ),
-        "a kprobe could not be registered ({number}): -2 means that the kernel has no function of that name "
-        "(renamed or "
-        "inlined), -22 that no probe may be there (blacklisted, __kprobes), -95 or -38 that CONFIG_KPROBES is off",
+        "a kprobe could not be registered ({number}): -2 means that the kernel has no function of that name (renamed "
+        "or inlined), -22 that no probe may be there (blacklisted, __kprobes), -95 or -38 that CONFIG_KPROBES is off",
         "Look for the function in /proc/kallsyms (do_fork and _do_fork are kernel_clone since 5.10).",
         "samples/kprobes",
         ("ENOENT", "EINVAL", "ENOSYS", "EOPNOTSUPP"),
@@ -285,8 +281,8 @@ RULES = (
         "probe-failed",
         ("probe of {device} failed with error {number}", "probe with driver {driver} failed with error {number}"),
         "a driver's probe function refused the device with {number} (a negative errno: -2 no firmware, clock or "
-        "property; -12 "
-        "no memory; -16 busy; -19 not this device; -22 a wrong value; -110 no answer; -517 asked to come again)",
+        "property; -12 no memory; -16 busy; -19 not this device; -22 a wrong value; -110 no answer; -517 asked to "
+        "come again)",
         "The driver's own lines before it say more.",
         "drivers/base/dd.c",
         fatal=False,

@@ -10,8 +10,7 @@ _AGAIN = (
 )
 _HEADERS = (
     "Install the headers of exactly the running kernel (`uname -r`), and build it against them: `kobox build "
-    "--kernel`, "
-    "or `dkms autoinstall`. If a newer kernel is installed already, reboot into it."
+    "--kernel`, or `dkms autoinstall`. If a newer kernel is installed already, reboot into it."
 )
 
 RULES = (
@@ -80,9 +79,8 @@ RULES = (
         "btf",
         ("failed to validate module [{module}] BTF: {number}",),
         "the module's BTF (type information) refers to another vmlinux than the running one: it was built against "
-        "another "
-        "kernel's vmlinux. A kernel without CONFIG_MODULE_ALLOW_BTF_MISMATCH refuses the module for that (EINVAL), "
-        "others load it",
+        "another kernel's vmlinux. A kernel without CONFIG_MODULE_ALLOW_BTF_MISMATCH refuses the module for that "
+        "(EINVAL), others load it",
         "Build it against this very kernel's headers and vmlinux, or without BTF: `strip --remove-section=.BTF`, or "
         "`make CONFIG_DEBUG_INFO_BTF_MODULES=`.",
         "kernel/bpf/btf.c",
@@ -126,8 +124,7 @@ RULES = (
         "the file is not an ELF object: a compressed module (.xz, .zst, .gz) that nothing unpacked, an empty file, "
         "or something else",
         "Unpack it first (`unxz`, `unzstd`, `gunzip`), or load it with kmod or `kobox insmod`, which unpack it; "
-        "busybox and "
-        "some initramfs tools do not. `file` and `kobox explain FILE` say what it is.",
+        "busybox and some initramfs tools do not. `file` and `kobox explain FILE` say what it is.",
         _MAIN,
         _FORMAT,
     ),
@@ -256,8 +253,7 @@ RULES = (
         "licence",
         ("{module}: module license '{licence}' taints kernel", "{module}: module license taints kernel"),
         "the module's licence is proprietary, not one that the kernel counts as GPL: the kernel is tainted, and "
-        "symbols "
-        "that are for GPL modules only are not given to it",
+        "symbols that are for GPL modules only are not given to it",
         'Nothing has to be done if it loads; MODULE_LICENSE("GPL") if that is its licence.',
         _MAIN,
         fatal=False,

@@ -8,14 +8,12 @@ _FLAGS = (
     "(-mcmodel, -fno-pic, -mno-relax, -msdata as the architecture wants)."
 )
 _UNKNOWN = (
-    "the module holds a relocation that this kernel has no code for: it was compiled with another compiler, "
-    "binutils or "
-    "flags than the kernel expects (position-independent code, another code model), or for another kernel"
+    "the module holds a relocation that this kernel has no code for: it was compiled with another compiler, binutils "
+    "or flags than the kernel expects (position-independent code, another code model), or for another kernel"
 )
 _RANGE = (
-    "a relocation does not reach its target: the module (or the memory that it got) lies too far from the kernel, "
-    "or it "
-    "was compiled with other flags than the kernel"
+    "a relocation does not reach its target: the module (or the memory that it got) lies too far from the kernel, or "
+    "it was compiled with other flags than the kernel"
 )
 _RANGE_ADVICE = (
     "Load it early, when there is room near the kernel; make it smaller; enable CONFIG_ARM_MODULE_PLTS (arm) or "
@@ -52,9 +50,8 @@ RULES = (
             "x86/modules: Invalid relocation target, existing value is nonzero",
             "x86/modules: Invalid relocation target, existing value does not match expected value",
         ),
-        "a relocation would write where there is something already: the file was relocated or edited after "
-        "linking, or its "
-        "relocations were made for another toolchain",
+        "a relocation would write where there is something already: the file was relocated or edited after linking, "
+        "or its relocations were made for another toolchain",
         "Build it again, and take the .ko as Kbuild left it; do not run objcopy or strip over it.",
         "arch/x86/kernel/module.c",
         _FORMAT,
@@ -144,9 +141,8 @@ RULES = (
             "bad magic for stub {hex} for {module}",
             "fault reading funcdata for stub {hex} for {module}",
         ),
-        "a relocation contradicts the code that it changes: compiled with other flags (Thumb and ARM mixed, "
-        "another ABI) than "
-        "the kernel, or damaged",
+        "a relocation contradicts the code that it changes: compiled with other flags (Thumb and ARM mixed, another "
+        "ABI) than the kernel, or damaged",
         _FLAGS,
         "arch/{arm,ia64,loongarch,parisc,powerpc}/kernel/module*.c",
         _FORMAT,
@@ -155,8 +151,7 @@ RULES = (
         "relocation",
         ("overflow in relocation type {number} val {hex}",),
         "a relocation's address does not fit into 32 bits: the module was compiled for user space's code model, or "
-        "was placed too "
-        "far from the kernel",
+        "was placed too far from the kernel",
         _FLAGS,
         "arch/x86/kernel/module.c",
         _FORMAT,

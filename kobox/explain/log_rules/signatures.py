@@ -4,9 +4,8 @@ from kobox.explain.log_rule import LogRule
 
 _ENROL = (
     "With Secure Boot on, make a key, enrol its certificate (`mokutil --import`, reboot, confirm in the firmware's "
-    "blue "
-    "screen) and sign the module with it (`kobox sign`); or turn Secure Boot off in the firmware (`mokutil --sb-state` "
-    "shows it)."
+    "blue screen) and sign the module with it (`kobox sign`); or turn Secure Boot off in the firmware (`mokutil "
+    "--sb-state` shows it)."
 )
 _SIGNING = "kernel/module/signing.c"
 _LOCKDOWN = "security/lockdown/lockdown.c"

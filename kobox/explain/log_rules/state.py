@@ -6,13 +6,11 @@ _MAIN = "kernel/module/main.c"
 _MEMORY = ("ENOMEM",)
 _ROOM = (
     "there is no room among the kernel's addresses for modules or vmalloc: the module (or its static data) is too "
-    "large, "
-    "or the vmalloc area is too small"
+    "large, or the vmalloc area is too small"
 )
 _ROOM_ADVICE = (
     "Large static arrays belong into vmalloc() or kmalloc(); unload modules; a larger vmalloc= on the command line "
-    "helps "
-    "on 32-bit machines."
+    "helps on 32-bit machines."
 )
 
 RULES = (
@@ -162,8 +160,7 @@ RULES = (
             "kallsyms size lookup failed for '{symbol}'",
         ),
         "livepatch: the function {symbol} to be patched is not in this kernel, or its name is not unique: the "
-        "livepatch was "
-        "built for another kernel, or the compiler inlined or renamed the function",
+        "livepatch was built for another kernel, or the compiler inlined or renamed the function",
         "Build the livepatch from exactly this kernel's source and configuration (kpatch-build, klp-build).",
         "kernel/livepatch/core.c",
         ("EINVAL", "ENOENT"),
@@ -235,9 +232,8 @@ RULES = (
     LogRule(
         "dead-module",
         ("{module} {number} -1$",),
-        "lsmod shows the use count -1: the module is being unloaded, or died (an oops) in its init or exit "
-        "function and is "
-        "stuck there",
+        "lsmod shows the use count -1: the module is being unloaded, or died (an oops) in its init or exit function "
+        "and is stuck there",
         "The kernel's log has the report. Only a reboot removes such a module.",
         "lsmod",
         ("EBUSY",),

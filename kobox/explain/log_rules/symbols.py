@@ -22,8 +22,7 @@ RULES = (
         "crc",
         ("{module}: disagrees about version of symbol {symbol}", "{module} disagrees about version of symbol {symbol}"),
         "the module was built against another kernel's (or another module's) {symbol}: the CRC of its prototype, "
-        "with all "
-        "types in it, is another",
+        "with all types in it, is another",
         "Build it against this kernel's headers and the Module.symvers of the module that exports {symbol}.",
         _VERSION,
         _GIVEN,
@@ -32,8 +31,7 @@ RULES = (
         "no-version",
         ("{module}: no symbol version for {symbol}", "no symbol version for {symbol}"),
         "the module carries no CRC for {symbol}, and the kernel wants one: it was built without the Module.symvers "
-        "of the "
-        "kernel or module that exports it",
+        "of the kernel or module that exports it",
         "Build it with the exporting module's Module.symvers (KBUILD_EXTRA_SYMBOLS), against headers that have one.",
         _VERSION,
         _GIVEN,
@@ -64,8 +62,7 @@ RULES = (
             "{module}: Unknown symbol {symbol}$",
         ),
         "nothing that is loaded exports {symbol} to this module: the module that has it is not loaded, this kernel "
-        "has it "
-        "not (another version or configuration), or it is EXPORT_SYMBOL_GPL and this module's licence is not the GPL",
+        "does not have it (another version or configuration), or it is EXPORT_SYMBOL_GPL and this module's licence is not the GPL",
         _MISSING,
         _MAIN,
         ("ENOENT", "EINVAL", "ENOEXEC"),

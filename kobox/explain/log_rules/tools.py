@@ -8,11 +8,9 @@ from kobox.explain.log_rule import LogRule
 
 _KMOD = "kmod, module-init-tools, busybox"
 _NOT_BUILT = (
-    "Compare `uname -r` with `ls /lib/modules`: after a kernel update, reboot. A module from outside the kernel "
-    "has to be built "
-    "for this kernel: install its headers (linux-headers-$(uname -r)) and run `dkms autoinstall` or `make "
-    "modules_install`, "
-    "then `depmod -a`."
+    "Compare `uname -r` with `ls /lib/modules`: after a kernel update, reboot. A module from outside the kernel has "
+    "to be built for this kernel: install its headers (linux-headers-$(uname -r)) and run `dkms autoinstall` or "
+    "`make modules_install`, then `depmod -a`."
 )
 _REBOOT = Possibility(
     "kernel-updated",
@@ -140,7 +138,7 @@ RULES = (
             _REBOOT,
             Possibility(
                 "built-in",
-                "it is built into the kernel, or this kernel's configuration has it not at all",
+                "it is built into the kernel, or this kernel's configuration leaves it out",
                 "`grep NAME /lib/modules/$(uname -r)/modules.builtin` and `grep CONFIG_NAME /boot/config-$(uname "
                 "-r)` tell.",
             ),
@@ -159,8 +157,7 @@ RULES = (
             "modules could not be probed",
         ),
         "OpenWrt's kmodloader could not load the module: it was built for another kernel than the running one, a "
-        "module that it "
-        "needs is missing, or the file is not whole",
+        "module that it needs is missing, or the file is not whole",
         "The kernel's log (`dmesg`) says which; install the kmod-… package of exactly this firmware's kernel.",
         "OpenWrt's ubox",
         vague=True,
@@ -192,8 +189,7 @@ RULES = (
         ),
         "modules depend on each other in a cycle: none of them can be loaded first{cycle}",
         "Move what both need into a third module (or into one of them), and run depmod again; the build of one of "
-        "them may have "
-        "taken another's Module.symvers by mistake.",
+        "them may have taken another's Module.symvers by mistake.",
         "depmod",
     ),
     LogRule(
