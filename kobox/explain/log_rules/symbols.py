@@ -62,7 +62,8 @@ RULES = (
             "{module}: Unknown symbol {symbol}$",
         ),
         "nothing that is loaded exports {symbol} to this module: the module that has it is not loaded, this kernel "
-        "does not have it (another version or configuration), or it is EXPORT_SYMBOL_GPL and this module's licence is not the GPL",
+        "does not have it (another version or configuration), or it is EXPORT_SYMBOL_GPL and this module's licence "
+        "is not the GPL",
         _MISSING,
         _MAIN,
         ("ENOENT", "EINVAL", "ENOEXEC"),
