@@ -147,6 +147,8 @@ class Machine:
         self._probes: dict[int, list[Callable[[], None]]] = {}
         self._raised: BaseException | None = None
         self._outer_hook = sys.unraisablehook
+        self._hook = self._escaped
+        self._work = ctypes.c_uint64.from_address(self._core.kobox_work(handle))
         self._on_probe = ProbeCallback(self._probe_hit)  # kept: the core holds a bare pointer to it
         self._core.kobox_on_probe(handle, self._on_probe)
         self.devices = Bus(
@@ -245,7 +247,7 @@ class Machine:
 
         An exception raised by a probe is raised here, with the CPU at the instruction that was probed.
         """
-        hook, sys.unraisablehook = sys.unraisablehook, self._escaped
+        hook, sys.unraisablehook = sys.unraisablehook, self._hook
         self._outer_hook = hook
         try:
             event = Event(self._core.kobox_run(self.handle, until, blocks, STOP_WHEN_IDLE if stop_when_idle else 0))
@@ -277,7 +279,7 @@ class Machine:
     def work(self) -> int:
         """What the machine has done, in basic blocks: those that it executed, and for whatever else the guest has made
         it do (exceptions, wake-ups, callbacks, memory looked at), as many as take this computer about as long."""
-        return int(self._core.kobox_work(self.handle))
+        return self._work.value if self._open is not None else 0
 
     @property
     def next_timer(self) -> int:

@@ -58,6 +58,11 @@ static void on_new_code(uc_engine *uc, uc_tb *made, uc_tb *before, void *user)
         spend(m, TRANSLATION_COST);
 }
 
+static bool needs_hooks(struct machine *m, uint64_t address, uint32_t size)
+{
+    return (m->first_block && first_block_has_probes(m, address, size)) || (breakpoints_changed(m) && change_breakpoints(m));
+}
+
 static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user)
 {
     struct machine *m = user;
@@ -68,7 +73,7 @@ static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user)
         m->last_block = address;
         return;
     }
-    if ((m->first_block && first_block_has_probes(m, address, size)) || (breakpoints_changed(m) && change_breakpoints(m))) {
+    if ((m->first_block | breakpoints_changed(m)) && needs_hooks(m, address, size)) {
         kick(m);
         m->budget = -1; /* as if there were none left: it is met again, with the hooks in it */
         m->api.emu_stop(uc);

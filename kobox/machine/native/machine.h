@@ -168,6 +168,15 @@ struct user_page { uint64_t page, sum; };
 #define MAX_USER_PAGES 16384u
 
 struct machine {
+    /* what is looked at before each block: side by side */
+    int64_t budget;          /* blocks left until the next sync_time() */
+    uint8_t *cpu;            /* the CPU's state: CPUX86State, CPUARMState */
+    uint64_t last_block;     /* address of the block executed last */
+    uint64_t debug_control;  /* DR7 as it was last seen */
+    bool interrupt_waits;    /* one is pending that the CPU did not accept when it was started */
+    bool first_block;        /* the CPU was just started, and has executed none */
+    bool debug_hooked;       /* each instruction is looked at, for hardware breakpoints */
+
     struct unicorn_api api;
     uc_engine *uc;
     const struct platform *platform;
@@ -178,7 +187,6 @@ struct machine {
     uc_context *context;
     uint8_t *env;            /* CPUX86State inside `context` */
     size_t env_size;
-    uint8_t *cpu;            /* CPUX86State of the CPU itself */
     uint8_t *saved;          /* room for one more CPUX86State, for whoever puts it back before it returns */
     uint8_t *offender;       /* the CPU as it was when a program used a port that is not its own, if `denied` */
     bool denied;
@@ -194,17 +202,15 @@ struct machine {
     uint64_t console_written;
 
     /* the clock (clock.c) */
-    int64_t budget, granted; /* blocks left until the next sync_time(), and how many there were */
+    int64_t granted;         /* what `budget` was at the last sync_time() */
     uint64_t blocks;         /* executed since power on */
     uint64_t extra_work;     /* what else was done, in blocks that take the host as long */
     uint64_t work_end;       /* where kobox_run() comes back */
+    uint64_t work_seen;      /* what was done when it came back */
     enum event event;
-    bool interrupt_waits;    /* one is pending that the CPU did not accept when it was started */
 
     /* blocks.c */
     uint64_t translated;     /* blocks translated since kobox_run() was called */
-    bool first_block;        /* the CPU was just started, and has executed none */
-    uint64_t last_block;     /* address of the block executed last */
     uint64_t plain_loop;     /* the last block that was seen to repeat and is no string instruction */
 
     /* probes.c */
@@ -231,9 +237,8 @@ struct machine {
     uint8_t agent[32];       /* the code around it */
 
     /* hardware breakpoints (x86_64/debug_registers.c) */
-    uint64_t debug_control;  /* DR7 as it was last seen */
     uc_hook debug_hooks[2];
-    bool debug_hooked, debug_pending, debug_resumed;
+    bool debug_pending, debug_resumed;
     uint32_t debug_hits;     /* which of them matched: a bit each */
     uint32_t debug_idle;     /* blocks since any was enabled */
     uint64_t debug_pc;       /* where the exception is to be raised */

@@ -53,11 +53,20 @@ static bool execute(struct machine *m, uint64_t grant)
     return !spent;
 }
 
+static enum event run(struct machine *m, uint64_t until, int64_t blocks, unsigned flags);
+
 /*
  * Run until something happens. `until` is an absolute virtual time in ns, `blocks` how many basic blocks
  * at most, or as much work (clock.c). Returns an enum event.
  */
 EXPORT int kobox_run(struct machine *m, uint64_t until, int64_t blocks, unsigned flags)
+{
+    enum event event = run(m, until, blocks, flags);
+    m->work_seen = work_done(m);
+    return event;
+}
+
+static enum event run(struct machine *m, uint64_t until, int64_t blocks, unsigned flags)
 {
     uint64_t end = m->blocks + (uint64_t)blocks, work = blocks > LEAST_WORK ? (uint64_t)blocks : LEAST_WORK;
     bool waiting = false;

@@ -109,7 +109,7 @@ bool deliver_debug(struct machine *m);
 /* Whether change_breakpoints() has to look: asked before each block. */
 static inline bool breakpoints_changed(const struct machine *m)
 {
-    return live64(m, AT_DR + 56) != m->debug_control || m->debug_hooked;
+    return (live64(m, AT_DR + 56) != m->debug_control) | m->debug_hooked;
 }
 
 /* ---- string_instructions.c -------------------------------------------------------------------------------------------------- */
