@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterator
 
-from kobox.behaviour.report import Trait
+from kobox.behaviour.report import Level, Trait
 from kobox.ko.elf import SHF_ALLOC, SHF_EXECINSTR, SHT_NOBITS
 from kobox.ko.modulefile import ModuleFile
 
@@ -35,7 +35,7 @@ IMPORTS = {
     "kernel_restart": "restarts the machine",
 }
 _CR0 = re.compile(rb"\x0f\x22[\xc0-\xc7]")  # mov %reg,%cr0
-_WRMSR = b"\x0f\x30"
+_LARGEST_TABLE = 64 << 10
 _PATH = re.compile(rb"[\x20-\x7e]{4,200}")
 _TELLING = re.compile(rb"^/(bin|sbin|usr|etc|root|tmp|dev/shm|var)/|/sh\b|authorized_keys|shadow|passwd|https?://")
 
@@ -54,8 +54,10 @@ def static_traits(file: ModuleFile) -> Iterator[Trait]:
                 text = "writes CR0 itself: that is how write protection is switched off"
                 yield Trait("writes CR0", "suspicious", text, f"{place}+{match.start():#x}")
         elif section.size >= 4096 and (bits := entropy(data)) > 7.95:
-            text = f"{section.size} bytes of {bits:.1f} bits each: packed or encrypted"
-            yield Trait("packed data", "suspicious", text, place)
+            # The tables of ciphers look like that, too, but they are small.
+            level: Level = "suspicious" if section.size >= _LARGEST_TABLE else "note"
+            text = f"{section.size} bytes of {bits:.1f} bits each: packed, encrypted, or a table of a cipher"
+            yield Trait("packed data", level, text, place)
         for match in _PATH.finditer(data) if not section.flags & SHF_EXECINSTR else ():
             if _TELLING.search(match[0]):
                 yield Trait("string", "note", f"holds {match[0].decode('ascii')!r}", f"{place}+{match.start():#x}")

@@ -58,7 +58,7 @@ def trait(report: BehaviourReport, kind: str) -> Trait:
         ("shell", "suspicious", "runs a shell", "/bin/sh -c id > /tmp/owned"),
         ("keys", "suspicious", "keyboard notifier", "rootkit_init"),
         ("secrets", "suspicious", "secrets", "/etc/shadow"),
-        ("stays", "suspicious", "stays", "cannot be unloaded"),
+        ("stays", "note", "stays", "cannot be unloaded"),
         ("", "suspicious", "writes CR0", ".text"),
         ("", "suspicious", "symbols that are not exported", "kallsyms_lookup_name"),
         ("", "suspicious", "symbol lookup", "sys_call_table"),

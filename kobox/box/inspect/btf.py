@@ -48,7 +48,11 @@ class Btf:
         self._sizes: dict[str, int] = {}
         self._offsets: dict[str, list[int]] = {}  # of names in the strings: a search takes a millisecond
         at, end, unpack = header + types, header + types + types_size, struct.Struct("<II").unpack_from
+        if end > len(data):
+            raise BtfError(f"damaged BTF data: types up to {end} in {len(data)} bytes")
         while at < end:
+            if at + 8 > len(data):
+                raise BtfError(f"damaged BTF data: a type at {at} in {len(data)} bytes")
             name, info = unpack(data, at)
             kind = info >> 24 & 31
             number = len(self._starts)

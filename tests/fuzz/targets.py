@@ -1,0 +1,96 @@
+"""What reads hostile bytes: one function a reader, and the errors that it may raise. Anything else is a fault."""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, cast
+
+from kobox.box.box import Box
+from kobox.box.guest.files import parse_dirents
+from kobox.box.guest.host_share import ShareServer
+from kobox.box.inspect.btf import Btf
+from kobox.errors import KoboxError, ModuleFormatError
+from kobox.ko.compression import decompress
+from kobox.ko.der import elements
+from kobox.ko.modulefile import ModuleFile
+from kobox.ko.signature import parse
+from kobox.printable import one_line
+from kobox.signing.efi import signatures, vendor_certificates
+from kobox.signing.pkcs7 import MessageError, parse_message
+from kobox.signing.verify import verify
+
+SEEDS = Path(__file__).parent / "corpus"
+
+
+class Target(NamedTuple):
+    """A reader: what it does with bytes, and what it may raise."""
+
+    read: Callable[[bytes], object]
+    errors: tuple[type[Exception], ...]
+
+
+def _module(data: bytes) -> None:
+    file = ModuleFile(data, path="fuzzed.ko")
+    for name in ("modinfo", "name", "vermagic", "parameters", "depends", "versions", "imports", "exports", "signature"):
+        with suppress(ModuleFormatError):
+            getattr(file, name)
+    with suppress(ModuleFormatError):
+        list(file.elf.symbols())
+
+
+def _debug(data: bytes) -> None:
+    debug = ModuleFile(data, path="fuzzed.ko").debug
+    for read in (lambda: debug.functions, lambda: debug.variables, lambda: debug.lines(1, 0)):
+        with suppress(ModuleFormatError):
+            read()
+
+
+def _der(data: bytes) -> None:
+    for element in elements(data):
+        list(element.inside)
+
+
+def _server() -> ShareServer:
+    place = Path(tempfile.mkdtemp(prefix="kobox-fuzz-"))
+    (place / "f").write_text("shared")
+    return ShareServer(cast(Box, None), str(place), 3, cast("object", None), 1.0)  # type: ignore[arg-type]
+
+
+_SERVER = _server()
+
+
+def _request(data: bytes) -> None:
+    head = (data + bytes(8))[:8]
+    code, node = head[0] % 50, int.from_bytes(head[1:3], "little") % 5
+    _SERVER.answer(struct.pack("<IIQQIIII", 40 + len(data), code, 1, node, 0, 0, 0, 0) + data[3:])
+
+
+def _terminal(data: bytes) -> None:
+    shown = one_line(data.decode("utf-8", "surrogateescape"))
+    assert not any(character < " " or "\x7f" <= character <= "\x9f" for character in shown.replace("\t", ""))
+
+
+TARGETS = {
+    "module": Target(_module, (ModuleFormatError,)),
+    "debug": Target(_debug, (ModuleFormatError,)),
+    "compression": Target(lambda data: decompress(data, path="fuzzed.ko"), (ModuleFormatError,)),
+    "signature": Target(lambda data: parse(data, path="fuzzed.ko"), (ModuleFormatError,)),
+    "verify": Target(lambda data: verify(data, [], path="fuzzed.ko"), (ModuleFormatError,)),
+    "pkcs7": Target(parse_message, (MessageError,)),
+    "der": Target(_der, (ValueError,)),
+    "efi": Target(signatures, (KoboxError,)),
+    "shim": Target(lambda data: vendor_certificates(data, path="shim.efi"), (KoboxError,)),
+    "dirents": Target(lambda data: list(parse_dirents(data)), (OSError,)),
+    "share": Target(_request, ()),
+    "btf": Target(Btf, (KoboxError,)),
+    "terminal": Target(_terminal, ()),
+}
+
+
+def seeds(name: str) -> list[bytes]:
+    """The corpus of a target: files that once found a fault, and small examples of its format."""
+    return [path.read_bytes() for path in sorted((SEEDS / name).glob("*"))] or [b""]
