@@ -23,6 +23,7 @@ from kobox.ko.parameter_names import parameter_names
 if TYPE_CHECKING:
     from kobox.apps.run_reports import RunReport
     from kobox.box.inspect.init_trace import InitOutcome
+    from kobox.devices import PciDevice
 
 _SETTLING = 0.1  # virtual seconds that what is freed late has, before it counts as left behind
 _DISABLING = 60  # virtual seconds that a livepatch has to be disabled
@@ -62,7 +63,8 @@ class RunVerdict:
 class Story:
     """Tells what modules do in one box. `verdict` is complete when the telling is.
 
-    `live`, if given, gets log events while a long call is still under way; they are not told again.
+    `live`, if given, gets log events while a long call is still under way; they are not told again. `devices` are
+    plugged in already: which driver takes each is told.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Story:
         unload: bool = True,
         keep_going: bool = False,
         live: Callable[[StoryEvent], None] | None = None,
+        devices: Sequence[PciDevice] = (),
     ) -> None:
         self._box = box
         self._unload = unload
@@ -79,6 +82,7 @@ class Story:
         self._said = self._judged = box.log.next_seq
         self._surroundings = Surroundings(box)
         self._live = live
+        self._devices = dict.fromkeys(devices, "")  # what is plugged in, and the driver that has it
         self._files: list[ModuleFile] = []
         self._done: list[tuple[bytes, str]] = []  # what was loaded, with its parameters
         self.verdict = RunVerdict()
@@ -140,7 +144,17 @@ class Story:
         yield from self._changes()
         yield from self._parameters(handle, file)
         yield from self._references(handle)
+        yield from self._bound()
         yield from self._reports(f"while loading {name}", "init_module")
+
+    def _bound(self) -> Iterator[StoryEvent]:
+        """Which devices a driver has taken since the last time."""
+        for device, before in self._devices.items():
+            driver = device.driver or ""
+            if driver != before:
+                self._devices[device] = driver
+                text = f"PCI {device.address}: {f'taken by {driver}' if driver else f'given back by {before}'}"
+                yield self._event("reference", text, address=device.address, driver=driver or None)
 
     def _dependencies(self, module: ModuleFile, *, tell: bool = True) -> Iterator[StoryEvent]:
         """Modules of the kernel's own tree that this one needs; those that come from elsewhere are loaded already."""
@@ -190,6 +204,8 @@ class Story:
                 return outcome
         with suppress(KoboxError), self._box.checkpoint():
             self._box.reset()
+            for device in self._devices:
+                self._box.plug(device)
             for content, text in self._done:
                 self._box.insmod(content, text)
             for _ in self._dependencies(module, tell=False):

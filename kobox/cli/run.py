@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,14 @@ from kobox.printable import one_line
 if TYPE_CHECKING:
     from kobox.apps.run_story import StoryEvent
     from kobox.box.box import Box
+    from kobox.devices import PciDevice
     from kobox.ko.modulefile import ModuleFile
 
 _MARKS = {
     "load": "=>",
     "unload": "<=",
     "appeared": " +",
+    "plugged": " +",
     "gone": " -",
     "parameter": " .",
     "reference": " .",
@@ -108,6 +111,16 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "-k", "--kernel", metavar="NAME", help="the kernel to boot (default: `kobox kernel list` marks it)"
     )
     parser.add_argument("--keep-going", action="store_true", help="go on with the next module after one has failed")
+    parser.add_argument(
+        "--plug",
+        action="append",
+        default=[],
+        metavar="FILE.py[:CLASS]",
+        help="plug in this device, a class of kobox.devices, before the module is loaded; repeatable",
+    )
+    parser.add_argument(
+        "--phantom", action="store_true", help="make up a PCI device for the driver, and find what it must say"
+    )
     parser.add_argument("--no-unload", dest="unload", action="store_false", help="leave the module loaded")
     parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
     parser.add_argument("--cmdline", default="", metavar="TEXT", help="added to the kernel's command line")
@@ -136,15 +149,52 @@ def _tell(arguments: argparse.Namespace, box: Box, modules: list[ModuleFile], pa
         elif arguments.verbose or event.kind != "log" or not is_detail(event.text):
             print(_line(event, verbose=arguments.verbose, colour=colour), flush=True)
 
-    story = Story(box, unload=arguments.unload, keep_going=arguments.keep_going, live=show)
+    models = _models(arguments.plug)
     box.inspect.layout.keep()  # behind the wall nothing can be kept
     places = [Path(module.path).resolve().parent for module in modules]
     raise_wall([*places, *filter(None, (box.image.modules, box.image.directory))], cpu_limit=box.limits.cpu)
     if not arguments.json:
         print(f"kernel {box.release}")
+    for event in _plug(arguments, box, modules, parameters, models):
+        show(event)
+    story = Story(box, unload=arguments.unload, keep_going=arguments.keep_going, live=show, devices=models)
     for event in story.tell(modules, parameters):
         show(event)
     return 0 if story.verdict.ok else 1
+
+
+def _models(specs: list[str]) -> list[PciDevice]:
+    """The devices that --plug names; their files are read before the wall is raised."""
+    if not specs:
+        return []
+    from kobox.apps.hardware import load_model
+
+    return [load_model(spec) for spec in specs]
+
+
+def _plug(
+    arguments: argparse.Namespace, box: Box, modules: list[ModuleFile], parameters: list[str], models: list[PciDevice]
+) -> Iterator[StoryEvent]:
+    """Plug in the models, and a phantom if one is wanted, which is added to them."""
+    if not models and not arguments.phantom:
+        return
+    from kobox.apps import hardware
+    from kobox.apps.run_story import StoryEvent
+    from kobox.errors import KoboxError
+
+    found = hardware.find_phantom(box, modules, parameters) if arguments.phantom else None
+    if arguments.phantom and found is None:
+        raise KoboxError(
+            "--phantom: none of these modules is a PCI driver that loads",
+            hint="A phantom needs an alias such as pci:v00008086d…: `kobox modinfo -F alias FILE` shows them.",
+        )
+    if found is not None:
+        models.append(hardware.phantom_of(found))
+    for model in models:
+        box.plug(model)
+        text = hardware.describe(model, found if model is models[-1] else None)
+        facts = {"address": model.address, "vendor": model.vendor_id, "device": model.device_id}
+        yield StoryEvent("plugged", text, box.time, facts)
 
 
 def _line(event: StoryEvent, *, verbose: bool, colour: bool) -> str:
