@@ -73,6 +73,14 @@ def _behind_a_wall() -> int:
     return behind(main, lambda text: print(f"kobox {sys.argv[1]}: {text}", file=sys.stderr))
 
 
+def _nowhere() -> int:
+    """A descriptor for output that nobody wants."""
+    try:
+        return os.open(os.devnull, os.O_WRONLY)
+    except OSError:  # behind a wall no file can be opened: a pipe takes what a buffer still holds
+        return os.pipe()[1]
+
+
 def main() -> int:
     """Run the command line. Raises `SystemExit` for wrong usage, and when help was asked for."""
     # Imports make many objects and no garbage: the collector would only go through them again and again.
@@ -118,7 +126,7 @@ def run(name: str, argv: list[str], *, prog: str) -> int:
         return 130
     except BrokenPipeError:
         # Whoever read our output has gone: no more of it, and no complaint at interpreter exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(_nowhere(), sys.stdout.fileno())
         return 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

@@ -402,3 +402,13 @@ def test_a_kernel_without_headers_is_explained_as_far_as_it_goes(debian_kernel: 
 def test_a_boot_without_failures_has_no_causes(suite: str, request: pytest.FixtureRequest) -> None:
     with boot(request.getfixturevalue(suite)) as box:
         assert causes_in("\n".join(record.text for record in box.log)) == []
+
+
+def test_a_reader_of_the_output_that_goes_away(debian_kernel: KernelImage, modules: BuiltTestModules) -> None:
+    command = [KOBOX, "explain", "-k", debian_kernel.name, "--no-try", "--json", str(modules("good"))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
