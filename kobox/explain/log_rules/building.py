@@ -80,8 +80,8 @@ RULES = (
     LogRule(
         "compiler",
         (
-            "unrecognized command-line option '{option}'",
-            "unrecognized command line option '{option}'",
+            "error: unrecognized command-line option '{option}'",
+            "error: unrecognized command line option '{option}'",
             "clang: error: unknown argument: '{option}'",
             "{word}: command not found: gcc",
             "make: gcc: No such file or directory",
@@ -192,7 +192,7 @@ RULES = (
             "error: too many arguments to function '{symbol}'",
             "error: too few arguments to function '{symbol}'",
             "error: '{symbol}' undeclared",
-            "from incompatible pointer type",
+            "error: {what} from incompatible pointer type",
             "assignment of read-only member '{symbol}'",
             "error: conflicting types for '{symbol}'",
             "error: static declaration of '{symbol}' follows non-static declaration",

@@ -62,7 +62,12 @@ RULES = (
     ),
     LogRule(
         "oops-general-protection",
-        ("general protection fault", "BUG: general protection"),
+        (
+            "general protection fault: {number} [#",
+            "general protection fault, probably for",
+            "general protection fault, maybe for",
+            "general protection fault: {hex} [#",
+        ),
         "an oops (general protection fault) {where}: a pointer that is no address was followed, often memory that "
         "was freed before",
         _BUG,
@@ -140,7 +145,7 @@ RULES = (
     ),
     LogRule(
         "oops-divide",
-        ("divide error: {number}", "divide error", "Division by zero in kernel"),
+        ("divide error: {number} [#", "Division by zero in kernel"),
         "an oops {where}: a division by zero",
         _BUG,
         "arch/*/kernel/traps.c",
@@ -387,10 +392,10 @@ RULES = (
     LogRule(
         "oops",
         (
-            "Internal error: {what}",
-            "Oops: {what}",
+            "Internal error: {what} [#{number}]",
+            "Oops: {what} [#{number}]",
             "Oops[#{number}]",
-            "Oops - {what}",
+            "Oops - {what} [#{number}]",
             "Kernel bug detected",
             "Unexpected kernel BRK exception",
             "Unable to handle kernel",

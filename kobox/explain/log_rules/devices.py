@@ -149,15 +149,27 @@ RULES = (
             "resource conflict",
             "Region conflicts with",
             "could not request memory region",
-            "ACPI resource conflict",
-            "ACPI Warning: SystemIO range {word} conflicts with OpRegion",
-            "ACPI: OSL: Resource conflict; ACPI support missing from driver?",
         ),
         "another driver (or the firmware, ACPI) holds the I/O ports or memory that this one wants",
         "Unload or unbind the other driver (/proc/ioports and /proc/iomem name it); acpi_enforce_resources=lax if "
         "ACPI holds them.",
         "kernel/resource.c, drivers/pci/pci.c, drivers/acpi/osl.c",
         ("EBUSY", "ENODEV"),
+    ),
+    LogRule(
+        "resource-busy",
+        (
+            "ACPI Warning: SystemIO range {word} conflicts with OpRegion",
+            "ACPI: OSL: Resource conflict; ACPI support missing from driver?",
+            "ACPI resource conflict",
+            "BAR {number}: failed to assign",
+        ),
+        "the firmware (ACPI) uses the same I/O ports or memory as a driver, or there was none left for a device: "
+        "most often harmless",
+        "Nothing has to be done unless that device is missing; then look at its driver's messages and the "
+        "firmware's settings.",
+        "drivers/acpi/osl.c, drivers/pci/setup-res.c",
+        fatal=False,
     ),
     LogRule(
         "nvidia-nouveau",
@@ -290,7 +302,6 @@ RULES = (
     LogRule(
         "device-gone",
         (
-            "BAR {number}: failed to assign",
             "Unable to change power state from D3cold to D0, device inaccessible",
             "can't change power state from D3cold to D0",
         ),
