@@ -22,6 +22,7 @@ struct devices {
     struct pl011 uart[2];
     uint64_t timer_value, timer_control; /* CNTV_CVAL_EL0, CNTV_CTL_EL0 */
     uint64_t epoch;                      /* seconds since 1970 at power on */
+    uint64_t jitter;                     /* state of the generator behind the cost of reading the counter */
     uint64_t exceptions[32], interrupts, syscalls;
 };
 

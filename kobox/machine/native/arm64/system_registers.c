@@ -21,13 +21,22 @@ static void set_x(struct machine *m, uc_arm64_reg reg, uint64_t value)
         *at64(m->cpu, AT_XREGS + 8 * (size_t)n) = value;
 }
 
+/* Reading the counter takes some nanoseconds, never the same: code that gathers entropy from that finds some, and all of it
+ * is the same in every run. */
+static uint64_t read_counter(struct machine *m)
+{
+    m->dev.jitter = m->dev.jitter * 6364136223846793005ull + 1442695040888963407ull;
+    m->dev.time += m->dev.jitter >> 58;
+    return now(m) / NS_PER_TICK;
+}
+
 static uint32_t on_mrs(uc_engine *uc, uc_arm64_reg reg, const uc_arm64_cp_reg *r, void *user)
 {
     (void)uc;
     struct machine *m = user;
     uint64_t ticks = now(m) / NS_PER_TICK;
     switch (key_of(r)) {
-    case CNTPCT: case CNTVCT: set_x(m, reg, ticks); return 1;
+    case CNTPCT: case CNTVCT: set_x(m, reg, read_counter(m)); return 1;
     case CNTV_TVAL: set_x(m, reg, (uint32_t)(m->dev.timer_value - ticks)); return 1;
     case CNTV_CTL: set_x(m, reg, m->dev.timer_control | ((m->dev.timer_control & 1 && ticks >= m->dev.timer_value) ? 4 : 0)); return 1;
     case CNTV_CVAL: set_x(m, reg, m->dev.timer_value); return 1;
