@@ -178,3 +178,8 @@ def test_what_checks_need_is_said_to_be_missing(box: Box, arm64_kernel: KernelIm
         Watch(box.machine)
     with pytest.raises(KoboxError, match="a module for aarch64; kobox checks those for x86_64"):
         check(CheckPlan(str(built_module(arm64_kernel, "hello")), kernel=arm64_kernel.name))
+
+
+def test_code_that_gathers_entropy_from_the_clock_finds_some(box: Box, arm64_kernel: KernelImage) -> None:
+    assert arm64_kernel.modules is not None
+    box.insmod(next(arm64_kernel.modules.rglob("jitterentropy_rng.ko*"))).unload()
