@@ -7,6 +7,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # typing's, which takes as long to import as Python to start
 if TYPE_CHECKING:
+    from kobox.apps.isolated import isolated
     from kobox.box.boot.boot import boot
     from kobox.box.box import Box
     from kobox.box.devices.link import join
@@ -62,6 +63,7 @@ _HOMES = {
     "SnapshotError": "kobox.errors",
     "boot": "kobox.box.boot.boot",
     "build": "kobox.kbuild.build",
+    "isolated": "kobox.apps.isolated",
     "join": "kobox.box.devices.link",
 }
 
@@ -91,6 +93,7 @@ __all__ = [
     "SnapshotError",
     "boot",
     "build",
+    "isolated",
     "join",
 ]
 
