@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno as numbers
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from kobox.explain.explanation import PLAIN, BoxAnswer, Conditions, Explanation
 from kobox.explain.file_checks import unpacked
 from kobox.explain.log import cause_of, causes_in
 from kobox.kernel.interface import InitFlags
+from kobox.ko.modulefile import ModuleFile
 
 if TYPE_CHECKING:
     from kobox.box.box import Box
@@ -42,7 +43,8 @@ def try_in_box(data: bytes, explanation: Explanation, box: Box, conditions: Cond
         except OSError as error:
             answer = numbers.errorcode.get(error.errno or 0, str(error.errno))
     said = tuple(record.text for record in box.log.since(start))
-    return replace(explanation, answer=BoxAnswer(answer, said, "; ".join(notes), bool(reached)))
+    call = _init_call(box, unpacked(data), conditions.parameters, answer) if reached and answer else ""
+    return replace(explanation, answer=BoxAnswer(answer, said, "; ".join(notes), bool(reached), call))
 
 
 def cause_of_answer(answer: BoxAnswer, module: str) -> Cause:
@@ -57,7 +59,7 @@ def cause_of_answer(answer: BoxAnswer, module: str) -> Cause:
             "init-failed",
             module,
             f"all checks of the kernel passed; the module's init function returned -{answer.errno} "
-            f"({os.strerror(number)})",
+            f"({os.strerror(number)}){f', from {answer.init_call}' if answer.init_call else ''}",
             "Its own lines in the kernel's log, or its source, say why; `kobox run` shows what its init called.",
             "",
         )
@@ -86,6 +88,23 @@ def _beside(box: Box, conditions: Conditions) -> Iterator[str]:
             yield from (text for _, text in refused)
             return
         waiting = [waiting[number] for number, _ in refused]
+
+
+def _init_call(box: Box, image: bytes, parameters: str, answer: str) -> str:
+    """The call of init that returned the error, found by loading the module once more and watching its calls."""
+    from kobox.box.inspect.init_trace import trace_init
+    from kobox.ko.source_place import source_place
+
+    if answer == "DIED" or not box.alive:
+        return ""
+    with suppress(KoboxError), box.checkpoint():
+        outcome = trace_init(box, image, parameters)
+        call = outcome.call
+        if call is None or outcome.returned != -getattr(numbers, answer, 0):
+            return ""
+        place = source_place(ModuleFile(image), call.place, returns_here=not call.tail) or call.place
+        return f"{call.function}() at {place}" if call.function else f"a call through a pointer at {place}"
+    return ""
 
 
 @contextmanager

@@ -65,12 +65,14 @@ class BoxAnswer:
     killed by an oops; and what it printed.
 
     `reached_init` says whether the module's own init function ran: an error is then init's, not the loader's.
+    `init_call` is the call of init that returned the error: "register_kprobe() at hello.c:9", "" where it is not known.
     """
 
     errno: str
     log: tuple[str, ...]
     note: str = ""
     reached_init: bool = False
+    init_call: str = ""
 
 
 @dataclass(frozen=True, slots=True)

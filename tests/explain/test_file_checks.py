@@ -294,3 +294,16 @@ def test_modules_that_need_each_other(box: Box, debian_kernel: KernelImage, modu
     assert (result.decisive.rule, result.errno, result.agrees) == ("cycle", "ENOENT", True), result
     assert "it uses other_func of other, and other uses first_func of it" in result.decisive.text
     assert "other could not be loaded before it" in result.answer.note if result.answer else ""
+
+
+@pytest.mark.parametrize(("what", "call"), [("call", "register_kprobe() at verdict.c:"), ("own", "")])
+def test_the_call_of_init_that_failed(what: str, call: str, box: Box, debian_kernel: KernelImage) -> None:
+    module = BuiltTestModules(debian_kernel, "verdicts")("verdict").read_bytes()
+    conditions = Conditions(parameters=f"what={what}")
+    result = refused_by_init(module, debian_kernel, box, conditions)
+    assert result.answer is not None
+    assert result.answer.init_call.startswith(call)
+    assert bool(result.answer.init_call) == bool(call)
+    why = cause_of_answer(result.answer, "verdict").why
+    assert f"returned -{result.errno} (" in why
+    assert why.endswith(f", from {result.answer.init_call}" if call else ")")
