@@ -330,7 +330,7 @@ class Story:
     def _time(self) -> float:
         return self._box.time if not self._box.closed else 0.0
 
-    def _event(self, kind: str, text: str, **data: Any) -> StoryEvent:
+    def _event(self, kind: str, text: str, **data: object) -> StoryEvent:
         return StoryEvent(kind, text, self._time(), data)
 
     def _failed(self, text: str, facts: dict[str, Any]) -> StoryEvent:
@@ -434,7 +434,8 @@ def _refused(module: ModuleFile, error: ModuleLoadError) -> str:
 
 
 def _name(number: int) -> str:
-    return errno.errorcode.get(number, f"errno {number}")
+    # Python's table has the other name of this one.
+    return "EOPNOTSUPP" if number == errno.EOPNOTSUPP else errno.errorcode.get(number, f"errno {number}")
 
 
 def _count(number: int, noun: str) -> str:

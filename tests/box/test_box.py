@@ -9,7 +9,6 @@ import lzma
 import os
 import re
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,10 @@ from tests.building import BuiltTestModules
 
 SUITES = ["debian_kernel", "trixie_kernel", "sid_kernel"]
 TOOK = re.compile(r"clocks: (\S+) took (\d+) ns, (\d+) jiffies at HZ (\d+)")
+
+
+# Basic blocks that a box executes while it has nothing to do for an hour; a CPU that is busy executes more in a second.
+IDLE_BLOCKS = 10_000_000
 
 
 @pytest.fixture
@@ -223,10 +226,10 @@ def test_clocks_agree_about(what: str, milliseconds: int, box: Box, modules: Bui
     assert abs(logged - nanoseconds / 1e9) < 0.001
 
 
-def test_an_hour_s_sleep_takes_under_two_seconds(box: Box, modules: BuiltTestModules) -> None:
-    before, started = box.time, time.monotonic()
+def test_an_hour_s_sleep_is_no_work(box: Box, modules: BuiltTestModules) -> None:
+    before, blocks = box.time, box.machine.blocks
     nanoseconds, jiffies, hz, _ = measured(box, modules, "msleep", 3_600_000)
-    assert time.monotonic() - started < 2
+    assert box.machine.blocks - blocks < IDLE_BLOCKS
     # The timer wheel rounds an hour up to a multiple of 131 s, or of 262 at 1000 Hz (kernel/time/timer.c).
     assert 3600 <= nanoseconds / 1e9 < 3870
     assert abs(jiffies / hz - nanoseconds / 1e9) <= 1 / hz
@@ -248,10 +251,10 @@ def test_the_log_the_clock_and_the_box_show_one_time(box: Box, modules: BuiltTes
 
 
 def test_sleeping_in_the_box_passes_virtual_time_only(box: Box) -> None:
-    before, started = box.time, time.monotonic()
+    before, blocks = box.time, box.machine.blocks
     box.sleep(1000)
     assert box.time - before == pytest.approx(1000, abs=0.01)
-    assert time.monotonic() - started < 2
+    assert box.machine.blocks - blocks < IDLE_BLOCKS
 
 
 def test_two_runs_give_byte_identical_logs(debian_kernel: KernelImage, modules: BuiltTestModules) -> None:
@@ -333,3 +336,14 @@ def test_the_package_gives_the_names(debian_kernel: KernelImage) -> None:
     assert kobox.boot.__module__ == "kobox.box.boot.boot"
     assert kobox.Box is Box
     assert "boot" in dir(kobox)
+
+
+@pytest.mark.parametrize("kernel", ["debian_kernel", "trixie_kernel", "sid_kernel"])
+def test_a_filter_of_ftrace_is_set_without_a_warning(kernel: str, request: pytest.FixtureRequest) -> None:
+    """Weak functions that the linker has left out are known as such: ftrace_match_record(), kernel/trace/ftrace.c."""
+    with boot(request.getfixturevalue(kernel)) as box:
+        filters = box.path("/sys/kernel/tracing/set_ftrace_filter")
+        for pattern in ("vfs_read", "vfs_*", "*"):
+            filters.write_text(pattern)
+        assert "vfs_read" in filters.read_text().split()
+        assert not box.findings

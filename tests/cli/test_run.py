@@ -67,6 +67,49 @@ def test_a_directory_with_two_modules_is_loaded_in_order(debian_kernel: KernelIm
     assert done.stdout.index("<= unload kuser") < done.stdout.index("<= unload kbase")
 
 
+def test_a_directory_of_module_files_is_loaded_and_several_files_with_their_parameters(
+    modules: BuiltTestModules, tmp_path: Path
+) -> None:
+    for name in ("kuser", "kbase"):
+        shutil.copy(modules(name), tmp_path)
+    done = kobox("run", "--kernel", modules.kernel.name, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "building" not in done.stderr
+    assert done.stdout.index("=> load kbase") < done.stdout.index("=> load kuser")
+    words = [modules("good"), "n=3", modules("kuser"), modules("kbase")]
+    done = kobox("run", "--kernel", modules.kernel.name, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "=> load good n=3" in done.stdout
+    assert done.stdout.index("=> load kbase") < done.stdout.index("=> load kuser")
+
+
+def test_modules_that_need_each_other_end_in_a_sentence(debian_kernel: KernelImage, tmp_path: Path) -> None:
+    for here, there in (("left", "right"), ("right", "left")):
+        (tmp_path / f"{here}.c").write_text(
+            "#include <linux/module.h>\n"
+            f"int {here}_one(void); int {there}_one(void);\n"
+            f"int {here}_one(void) {{ return 1; }} EXPORT_SYMBOL({here}_one);\n"
+            f"static int __init i(void) {{ return {there}_one() & 0; }} static void __exit e(void) {{}}\n"
+            'module_init(i); module_exit(e); MODULE_LICENSE("GPL"); MODULE_DESCRIPTION("half of a circle");\n'
+        )
+    (tmp_path / "Makefile").write_text("obj-m := left.o right.o\n")
+    done = kobox("run", "--kernel", debian_kernel.name, tmp_path)
+    assert done.returncode == 1
+    assert "need each other" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_oops_is_shown_without_its_registers_unless_asked_for(modules: BuiltTestModules) -> None:
+    done = kobox("run", "--kernel", modules.kernel.name, modules("faulty"), "what=null")
+    assert done.returncode == 1
+    assert " ! error while loading faulty: BUG: kernel NULL pointer dereference" in done.stdout
+    assert "called by " in done.stdout
+    assert not re.search(r"CR2: |Code: |<TASK>", done.stdout)
+    done = kobox("run", "-v", "--kernel", modules.kernel.name, modules("faulty"), "what=null")
+    assert re.search(r"CR2: ", done.stdout)
+    assert re.search(r"<TASK>", done.stdout)
+
+
 def test_a_dependency_in_the_kernels_tree_is_loaded_too(debian_kernel: KernelImage) -> None:
     assert debian_kernel.modules is not None
     module = next(debian_kernel.modules.rglob("btrfs.ko*"))

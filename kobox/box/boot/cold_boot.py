@@ -19,7 +19,7 @@ from kobox.box.boot import snapshots
 from kobox.box.boot.hidden_symbols import find_modules
 from kobox.box.guest.heap import Arena
 from kobox.box.guest.scheduler import Processes
-from kobox.box.guest.syscall import Calls
+from kobox.box.guest.syscall import Argument, Calls
 from kobox.box.inspect.printk import KernelLog
 from kobox.box.inspect.symbols import Symbols
 from kobox.box.inspect.vmcoreinfo import VmCoreInfo, parse_note
@@ -93,7 +93,7 @@ def _settle(machine: Machine, processes: Processes) -> tuple[dict[str, Any], dic
     processes.call(init, "mlockall", (1,))
     calls = Calls(processes, Arena(machine, processes.space))
 
-    def call(name: str, *arguments: Any) -> int:
+    def call(name: str, *arguments: Argument) -> int:
         return calls.call(init, name, arguments)
 
     for kind, target, mode in _MOUNTS:
@@ -115,7 +115,7 @@ def _settle(machine: Machine, processes: Processes) -> tuple[dict[str, Any], dic
     main = processes.spawn()
     calls_main = Calls(processes, Arena(machine, processes.space))
 
-    def main_call(name: str, *arguments: Any) -> int:
+    def main_call(name: str, *arguments: Argument) -> int:
         return calls_main.call(main, name, arguments)
 
     main_call("prctl", 15, "kobox", 0, 0, 0)  # PR_SET_NAME

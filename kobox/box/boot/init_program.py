@@ -26,8 +26,6 @@ _NAP = struct.pack("<qq", 0, 5_000_000)
 _COMMAND_LINE = (
     # Addresses are the same in every run and are shown as they are; what only slows an emulated CPU is left out.
     "nokaslr no_hash_pointers mitigations=off cryptomgr.notests psi=0 "
-    # A check of ftrace's that looks every traceable function up, and hides the few that are overridden weak ones.
-    "initcall_blacklist=ftrace_check_for_weak_functions "
     # A panic stops the machine at once; no security module stands between a module and its errors.
     "panic=-1 audit=0 apparmor=0 selinux=0 log_buf_len=1M rdinit=/init"
 )

@@ -26,7 +26,7 @@ class FtraceSpeedup:
     def loading(self, image: bytes) -> Iterator[None]:
         """While a large module is loaded, ftrace is told that none of its functions is a weak one that the linker has
         left out (test_for_valid_rec(), kernel/trace/ftrace.c): it would search all symbols for each, one after the
-        other, for seconds or minutes. For its own functions the kernel is told so by the command line."""
+        other, for seconds or minutes."""
         probe = None
         if not self._under_way and _traceable(image) >= LARGE_MODULE:
             with suppress(KoboxError):  # this kernel has no such function

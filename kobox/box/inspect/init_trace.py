@@ -91,6 +91,7 @@ class InitTrace:
         self._returned: int | None = None
         self._calls: list[InitCall] = []
         self._tail: _Site | None = None
+        self._own: set[str] = set()  # the functions of the module
 
     @property
     def outcome(self) -> InitOutcome:
@@ -125,7 +126,9 @@ class InitTrace:
 
     def _watch_calls(self, module: str) -> None:
         found: list[tuple[int, _Site]] = []
-        for name, start, code in self._functions(module):
+        functions = self._functions(module)
+        self._own = {name for name, _, _ in functions}
+        for name, start, code in functions:
             for instruction in self._inspect.arch.code.instructions(code, 0, len(code)):
                 leaves = instruction.target is None or not 0 <= instruction.target < len(code)
                 if instruction.flow is Flow.CALL or (instruction.flow is Flow.JUMP and leaves):
@@ -171,12 +174,13 @@ class InitTrace:
             self._calls.append(InitCall(self._tail.function, self._returned, self._tail.place, tail=True))
 
     def _cause(self) -> InitCall | None:
-        """The last call that returned what init did; one of the kernel's rather than one of the module's own."""
+        """The last call of the kernel's that returned what init did; without one, the first of the module's own:
+        those that clean up behind it may return nothing, and leave the register as it was."""
         if not self._returned:
             return None
         same = [call for call in self._calls if call.result == self._returned]
-        own = {call.place.partition("+")[0] for call in self._calls}
-        return next((call for call in reversed(same) if call.function not in own), same[-1] if same else None)
+        kernel = [call for call in same if call.function not in self._own]
+        return kernel[-1] if kernel else same[0] if same else None
 
 
 def _signed(value: int) -> int:
