@@ -53,6 +53,7 @@ def trait(report: BehaviourReport, kind: str) -> Trait:
         ("root", "hostile", "grants root", "signal 62"),
         ("root", "hostile", "credentials", "before_kill"),
         ("files", "hostile", "hides files", "xxhidden"),
+        ("processes", "hostile", "hides processes", "(miner) runs, and /proc does not list it"),
         ("table", "hostile", "system call table", "my_kill"),
         ("code", "hostile", "kernel code", "audit_log_start"),
         ("shell", "suspicious", "runs a shell", "/bin/sh -c id > /tmp/owned"),

