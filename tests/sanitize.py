@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build" / "sanitize"
@@ -40,9 +43,12 @@ def sanitizer_runtime(compiler: str) -> list[str]:
     return found
 
 
-def c_files(native: Path) -> list[str]:
-    """The C files of a core of this directory: for the machine, the PC's."""
-    return sorted(str(path) for path in native.rglob("*.c") if "arm64" not in path.parts)
+def build_rules() -> dict[str, Any]:
+    """What hatch_build.py says of the libraries: it is run without hatchling, which only a build has."""
+    interface = ModuleType("hatchling.builders.hooks.plugin.interface")
+    interface.BuildHookInterface = object  # type: ignore[attr-defined]
+    sys.modules.setdefault(interface.__name__, interface)
+    return runpy.run_path(str(ROOT / "hatch_build.py"))
 
 
 def build(compiler: str, headers: Path) -> None:
@@ -52,12 +58,11 @@ def build(compiler: str, headers: Path) -> None:
         shutil.copytree(ROOT / name, BUILD / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, BUILD / name)
-    for core in ("machine", "kmod"):
-        native = BUILD / "kobox" / core / "native"
-        flags = ["-std=c11", "-fPIC", "-shared", "-fvisibility=hidden", "-isystem", str(headers)]
-        sources = c_files(native)
-        libraries = ["-ldl", "-pthread"]
-        subprocess.run([compiler, *CHECKS, *flags, "-o", native / "core.so", *sources, *libraries], check=True)
+    flags = ["-std=c11", "-fPIC", "-shared", "-fvisibility=hidden", "-isystem", str(headers)]
+    rules = build_rules()
+    for library, options in rules["LIBRARIES"].items():
+        sources = rules["sources"](BUILD, library)
+        subprocess.run([compiler, *CHECKS, *flags, "-o", BUILD / library, *sources, *options], check=True)
 
 
 def find_leaks(compiler: str, headers: Path, libunicorn: Path) -> None:
@@ -65,7 +70,7 @@ def find_leaks(compiler: str, headers: Path, libunicorn: Path) -> None:
     native, program = BUILD / "kobox" / "machine" / "native", BUILD / "leaks"
     sources = [
         str(ROOT / "tests" / "machine" / "leaks.c"),
-        *c_files(native),
+        *build_rules()["sources"](BUILD, "kobox/machine/native/core.so"),
     ]
     flags = ["-std=c11", "-isystem", str(headers), f"-I{native}"]
     subprocess.run([compiler, *CHECKS, *flags, "-o", program, *sources, "-ldl"], check=True)

@@ -54,7 +54,7 @@ def hits(directory: Path, text: str) -> list[tuple[str, int]]:
     return out
 
 
-@pytest.mark.parametrize("n", range(4))
+@pytest.mark.parametrize("n", [0, 3])
 @pytest.mark.parametrize(
     ("when", "length", "instruction", "hit"),
     [

@@ -208,8 +208,8 @@ def test_translations_of_code_that_is_gone_do_not_pile_up() -> None:
     """As 2,000 loads of a module make them: code that is changed, and translated, half a million times."""
     machine = machine_with(bytes.fromhex("fe0501000000 b000 ebf6"))  # again: inc byte [rip + 1]; mov al, 0; jmp again
     before, heap, grown = translations_in_ram(), heap_in_use(), []
-    for _ in range(8):
-        machine.run(blocks=120_000)
+    for _ in range(5):
+        machine.run(blocks=80_000)
         grown.append(translations_in_ram() - before)
         assert heap_in_use() - heap < 16 << 20, "what goes with them goes too"
     assert max(grown) <= 34

@@ -121,6 +121,17 @@ def test_nothing_that_the_guest_does_keeps_the_machine(assembler: Path, name: st
     machine.close()
 
 
+def test_code_that_is_translated_anew_in_every_round_costs_what_it_takes(assembler: Path) -> None:
+    """Nothing tells of these translations: the time that they take does."""
+    machine = machine_of(assembler, HOSTILE["its own code, changed in every round"])
+    machine.run(blocks=100_000)
+    blocks, work = machine.blocks, machine.work
+    for _ in range(3):
+        machine.run(blocks=100_000)
+    assert machine.work - work > 2 * (machine.blocks - blocks)
+    machine.close()
+
+
 @pytest.mark.parametrize("handler", [0x4000_0000, 0xFFFF_FFFF_8000_0000, 0x1234], ids=hex)
 def test_a_handler_that_faults_itself(assembler: Path, handler: int) -> None:
     """Where nothing is mapped, at an address of the kernel's, or in zeroes (add %al, (%rax))."""

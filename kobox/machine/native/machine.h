@@ -207,6 +207,7 @@ struct machine {
     uint64_t extra_work;     /* what else was done, in blocks that take the host as long */
     uint64_t work_end;       /* where kobox_run() comes back */
     uint64_t work_seen;      /* what was done when it came back */
+    uint64_t unmeasured, measured_ns, measured_work; /* for spend_what_it_took() */
     enum event event;
 
     /* blocks.c */
@@ -264,6 +265,7 @@ uint64_t work_done(const struct machine *m);
 void spend(struct machine *m, uint64_t blocks);
 #define CALLBACK_COST 100 /* a call of Python takes as long as so many blocks, or longer */
 void spend_event(struct machine *m);
+void spend_what_it_took(struct machine *m, uint64_t ran);
 
 #ifndef KOBOX_ARM64
 /* ---- pic.c, pit.c, lapic.c, uart.c, rtc.c ------------------------------------------------------------------------------ */

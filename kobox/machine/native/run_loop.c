@@ -4,6 +4,7 @@
 #define RUN_STOP_WHEN_IDLE 1u
 #define SOON 32      /* blocks until the CPU is looked at again when an interrupt waits for it to accept one */
 #define LEAST_WORK 1000000 /* which kobox_run() may do, however few blocks it is to execute */
+#define MOST_BLOCKS 131072 /* between two looks at how long it takes */
 #define PASS_COST 16 /* to start and stop the CPU takes as long as so many blocks */
 #define WAKE_COST 2  /* and to find out that a timer's interrupt does not wake it, as so many */
 
@@ -40,6 +41,8 @@ static uint64_t next_grant(const struct machine *m, uint64_t until, uint64_t end
 /* Let the CPU run for `grant` blocks. True: it has stopped by itself, which only waiting for an interrupt does. */
 static bool execute(struct machine *m, uint64_t grant)
 {
+    uint64_t before = m->blocks;
+    grant = grant < MOST_BLOCKS ? grant : MOST_BLOCKS;
     m->granted = m->budget = (int64_t)grant;
     m->first_block = true;
     uc_err err = m->api.emu_start(m->uc, m->pc, 0, 0, 0);
@@ -48,6 +51,7 @@ static bool execute(struct machine *m, uint64_t grant)
         m->budget = 0;
     sync_time(m);
     spend(m, PASS_COST);
+    spend_what_it_took(m, m->blocks - before);
     if (err != UC_ERR_OK)
         fail(m, "the CPU stopped: %s", m->api.strerror(err));
     return !spent;
