@@ -84,7 +84,7 @@ class KernelExports:
 
     @cached_property
     def vermagic(self) -> str:
-        """The kernel's version magic, as a module built for it has it. Raises `KoboxError` when it is not to be had."""
+        """The kernel's version magic, as a module built for it has it. Raises `KoboxError` where nothing has it."""
         if self.kernel.modules is not None:
             for path in sorted(self.kernel.modules.glob("kernel/lib/**/*")) or self.kernel.modules.rglob("*"):
                 if path.name.endswith(SUFFIXES) and path.is_file():
@@ -102,4 +102,6 @@ class KernelExports:
             if b"mod_unload" in text or text.startswith(start[1:] + b"SMP"):
                 return text.decode(errors="replace")
             at = image.find(start, at + 1)
-        raise KoboxError(f"{self.kernel.name}: this kernel's version magic is not to be found: has it modules at all?")
+        raise KoboxError(
+            f"{self.kernel.name}: no version magic in its modules or its image: was it built without modules?"
+        )

@@ -39,7 +39,7 @@ class Identity(NamedTuple):
 
 
 def identify(path: Path) -> Identity:
-    """Read the release of a kernel image. Raises KernelImageError when it is none, OSError as open does."""
+    """Read the release of a kernel image. Raises KernelImageError for any other file, OSError as open does."""
     with path.open("rb") as file:
         head = file.read(0x10000)
         if head[:4] == b"\x7fELF":

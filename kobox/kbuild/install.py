@@ -65,7 +65,7 @@ def install(modules: Sequence[Path], root: Path = Path("/"), options: InstallOpt
 
 
 def check_options(options: InstallOptions) -> None:
-    """Raise KoboxError for a compression that is none, or a directory that leads out of the tree."""
+    """Raise KoboxError for an unknown compression, or a directory that leads out of the tree."""
     if options.compress not in COMPRESSIONS:
         raise KoboxError(f"compression {options.compress!r}: it is one of {', '.join(filter(None, COMPRESSIONS))}")
     if not options.directory or Path(options.directory).is_absolute() or ".." in Path(options.directory).parts:

@@ -1,7 +1,7 @@
 """Runs make in a build directory, and what it says with the paths that the user knows.
 
-A header that a rule of the module's own Makefile makes is none of Kbuild's business: the rule stands there for
-`make` by hand, which makes the header first and calls Kbuild then. `make_missing_headers` does the same.
+Kbuild does not run the rules of a module's own Makefile outside of its `ifneq ($(KERNELRELEASE),)`. A header that such
+a rule makes is made by `make` by hand before it calls Kbuild, and here by `make_missing_headers`.
 """
 
 from __future__ import annotations
