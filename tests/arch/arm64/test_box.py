@@ -185,3 +185,18 @@ def test_code_that_gathers_entropy_from_the_clock_finds_some(arm64_kernel: Kerne
     with boot_with_modules(arm64_kernel) as box:
         box.modprobe("jitterentropy_rng")
         assert box.path("/sys/module/jitterentropy_rng").is_dir()
+
+
+def test_a_device_and_a_file_are_mapped_and_written(arm64_kernel: KernelImage) -> None:
+    with boot(arm64_kernel) as box:
+        box.insmod(built_module(arm64_kernel, "chardev"))
+        with box.open("/dev/chardev0", "r+b") as device:
+            device.write(b"from write")
+            with device.mmap(4096) as view:
+                assert view[:10] == b"from write"
+                view[5:10] = b"a map"
+            assert device.pread(10, 0) == b"from a map"
+        box.write_bytes("/tmp/file", bytes(range(256)) * 64)
+        with box.open("/tmp/file", "r+b") as file, file.mmap(16384) as view:
+            view[4094:4098] = b"over"
+            assert box.read_bytes("/tmp/file")[4094:4098] == b"over"

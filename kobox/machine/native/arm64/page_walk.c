@@ -4,6 +4,7 @@
 #define VALID 1ull
 #define NOT_BLOCK 2ull      /* of a table, or of a page at the last level */
 #define READ_ONLY (1ull << 7)
+#define MAY_WRITE (1ull << 51) /* DBM: writable, and not written yet (PTE_WRITE, arch/arm64/include/asm/pgtable-hwdef.h) */
 
 /* Physical address of `va`, or -1; `space` is the table of the lower half. For WRITE its descriptor must allow it. */
 uint64_t walk(const struct machine *m, uint64_t space, uint64_t va, enum access access)
@@ -20,7 +21,8 @@ uint64_t walk(const struct machine *m, uint64_t space, uint64_t va, enum access 
             return -1;
         if (shift == 12 || !(entry & NOT_BLOCK)) {
             uint64_t mask = (1ull << shift) - 1;
-            return access == WRITE && entry & READ_ONLY ? (uint64_t)-1 : (entry & TABLE & ~mask) | (va & mask);
+            bool writable = !(entry & READ_ONLY) || entry & MAY_WRITE;
+            return access == WRITE && !writable ? (uint64_t)-1 : (entry & TABLE & ~mask) | (va & mask);
         }
         table = entry & TABLE;
     }
