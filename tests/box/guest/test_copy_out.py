@@ -260,6 +260,17 @@ def test_a_file_without_end_passes_the_limit_and_leaves_nothing(
     assert os.listdir(out) == []
 
 
+def test_a_file_without_end_is_not_read_into_memory(
+    box: Box, forge: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kobox.box.guest.files.MOST_READ", 1 << 20)
+    box.write_bytes("/tmp/f", b"x")
+    forge("read", lambda hit: (1 << 16, b""))
+    with pytest.raises(OSError, match="read it in pieces") as caught:
+        box.read_bytes("/tmp/f")
+    assert caught.value.errno == errno.EFBIG
+
+
 def test_directories_in_directories_without_end_pass_the_limit(box: Box, out: Path, forge: Callable[..., None]) -> None:
     box.files.mkdir("/tmp/d")
     facts = struct.pack("<QQQIIIIQqqq6Q", 1, 2, 1, stat.S_IFDIR | 0o755, *[0] * 13)
