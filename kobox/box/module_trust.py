@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LOCKDOWN_LEVELS = ("integrity", "confidentiality")
 # Newest first. Kernels without CONFIG_SECONDARY_TRUSTED_KEYRING have only the second one.
 _KEYRINGS = (".secondary_trusted_keys", ".builtin_trusted_keys")
-# What keyring_restrict_link calls for one of them; which, is a matter of the configuration. key_task_permission is what
+# What keyring_restrict_link calls for one of them: that depends on the configuration. key_task_permission is what
 # would keep even root from writing to the second.
 _RESTRICTIONS = (
     "restrict_link_by_builtin_trusted",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kobox.images.store import Store
 
 _MEANINGS = {
-    "oops": "kernel code did what the CPU forbids, and the process that ran it was killed. Locks that it held"
+    "oops": "kernel code caused a fault of the CPU, and the process that ran it was killed. Locks that it held"
     " stay taken, and its module may never unload; `exit` and a new `kobox shell` give a fresh box",
     "kernel-bug": "a BUG() was reached: a check in the kernel's code that must never fail. The process was killed",
     "kernel-warning": "a WARN() was reached: something is wrong, and the kernel goes on",

@@ -204,3 +204,11 @@ def test_registries_of_every_kernel_can_be_read(sid_kernel: KernelImage, trixie_
                 registry for registry, names in found.items() if not names and registry not in (kprobes, link_kinds)
             ] == []
             assert len({name for names in found.values() for name in names}) > 400
+
+
+def test_a_livepatch_is_disabled_before_it_is_unloaded(debian_kernel: KernelImage, box: Box) -> None:
+    module = ModuleFile(BuiltTestModules(debian_kernel, "verdicts")("live"))
+    story, events = told(box, module)
+    assert [event.text for event in events if event.kind == "unload"] == ["disable livepatch live", "unload live"]
+    assert story.verdict.ok, story.verdict.problems
+    assert story.verdict.unloaded == ["live"]

@@ -64,7 +64,7 @@ def prepared(
     cmdline: str = "",
     progress: Progress | None = None,
 ) -> Box:
-    """A box that `prepare` has been at: resumed from a snapshot of its own, made the first time.
+    """A box that `prepare` has changed: resumed from a snapshot of its own, which is made the first time.
 
     `identity` names what `prepare` does: the same name, the same state. Raises what `boot` and `prepare` do.
     """

@@ -53,8 +53,8 @@ def boot(
     to the networks in `allow` (`Network.user`).
 
     Raises `KernelNotFoundError`, `KernelImageError`, `FetchError`; `KernelPanicError` or `BoxHungError` when the kernel
-    does not boot; `SigningError` for a certificate that is none, or that the kernel does not take; `KoboxError` when
-    the snapshot cannot be kept, or the kernel was built without what is asked for.
+    does not boot; `SigningError` for a file that is not a certificate, or a certificate that the kernel does not take;
+    `KoboxError` when the snapshot cannot be kept, or the kernel was built without what is asked for.
     """
     certificates = [der for one in trust for der in _der(one)]
     image = kernel if isinstance(kernel, KernelImage) else (store or Store()).ensure(kernel, progress)

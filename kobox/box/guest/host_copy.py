@@ -63,7 +63,7 @@ def bring_program(box: BootedKernel, program: str) -> None:
 
 
 def _package_hint(library: str) -> str:
-    """The package of Debian that has a library, where a rule of its naming policy tells (Debian policy 8.1)."""
+    """The Debian package that has a library, as far as its name follows Debian's policy (8.1)."""
     import re
 
     name, _, version = os.path.basename(library).partition(".so")
@@ -96,7 +96,7 @@ def explain_refusal(box: BootedKernel, path: str, errno: int) -> NoReturn:
 
 
 def is_file(box: BootedKernel, path: str) -> bool:
-    """Whether a path of the box leads to a file that is no directory."""
+    """Whether a path of the box exists and is not a directory."""
     try:
         return not stat.S_ISDIR(box.stat(path).st_mode)
     except OSError:

@@ -34,7 +34,7 @@ class BtfParameter:
 
 
 class Btf:
-    """The types of one BTF blob. Raises `BtfError` when it is none."""
+    """The types of one BTF blob. Raises `BtfError` for other data."""
 
     def __init__(self, data: bytes) -> None:
         if len(data) < 24 or data[:2] != b"\x9f\xeb":
@@ -77,7 +77,7 @@ class Btf:
         return bits // 8, self._size(number), self.type_name(self._plain(number))
 
     def bits(self, struct_name: str, member: str) -> tuple[int, int]:
-        """(bit offset, bits) of a member that is a bit field; 0 bits when it is none."""
+        """(bit offset, bits) of a member that is a bit field; 0 bits for another member."""
         number = self._find(struct_name, _STRUCT, _UNION)
         if number is None:
             raise BtfError(f"this kernel has no struct {struct_name}")

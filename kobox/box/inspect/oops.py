@@ -43,7 +43,8 @@ _SENTENCES = (
 )
 # Lines of a report that say neither what nor why: registers, code, the stack, marks.
 _DETAIL = re.compile(
-    r"CPU: \d|Tainted: |Hardware name: |Workqueue: |Modules linked in: |Unloaded tainted modules: |Call [Tt]race:|"
+    r"CPU: \d| *Tainted: |task:\S+ +state:|Hardware name: |Workqueue: |Modules linked in: |Unloaded tainted modules: |"
+    r"Call [Tt]race:|"
     r" *</?(?:TASK|IRQ|NMI|SOFTIRQ|EOI|#\w+)>|Code: |note: .* exited with|-+\[ cut here|-+\[ end |Kernel Offset: |"
     r" +(?:\? )?(?:[\w.]+\+0x[0-9a-f]+/)?0x|Stack: ?|Fixing recursive fault|"
     r"(?:[A-Za-z][A-Za-z0-9_]{1,5}: +\(?(?:null|[0-9a-fx]{4,})\)? *)+|PGD |Mem abort info|Data abort info"

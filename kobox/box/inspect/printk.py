@@ -237,7 +237,7 @@ class KernelLog:
 
 
 class _Follower(Iterator[LogRecord]):
-    """Goes on where it stopped: not the way of most iterators, and the reason why it is one of its own."""
+    """The next record. After `StopIteration` it can be asked again: new records may have come."""
 
     def __init__(self, log: KernelLog) -> None:
         self._log = log

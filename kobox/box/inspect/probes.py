@@ -7,9 +7,8 @@ its result".
     box.probe("kmalloc_trace", lambda hit: hit.skip(0) if hit.caller_in("hello") else None)
 
 A probe costs nothing where nothing is watched: at a function's entry the hook that counts blocks finds it, elsewhere it
-is a hook on one instruction. Symbols may name functions of
-modules that are
-not loaded yet ("module:symbol"); such a probe is set when the module comes, before its init runs, and goes with it.
+is a hook on one instruction. A symbol may name a function of a module that is not loaded yet ("module:symbol"): that
+probe is set when the module comes, before its init runs, and goes with it.
 Arguments are those that registers hold, the first six; their names and types come from BTF.
 """
 
@@ -39,11 +38,10 @@ class Hit:
         self._symbols = symbols
         self.probe = probe
         self.registers: Registers = machine.registers()
-        self.result: int | None = (
-            None  # in on_return: what the function returns, as a signed number (of its int: 32 bits)
-        )
+        # In on_return: what the function returns, as a signed number; of an int, 32 bits.
+        self.result: int | None = None
         self.skipped = False
-        self.awaited = True  # on_entry says False when it need not be told of this call's return
+        self.awaited = True  # on_entry sets False when on_return need not be called for this call
         self.data: Any = None  # whatever on_entry wants to keep for on_return
 
     @property

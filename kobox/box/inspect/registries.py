@@ -115,7 +115,7 @@ def ciphers(objects: Objects) -> Iterator[Registered]:
 
 
 def sysfs_directories(objects: Objects) -> Iterator[Registered]:
-    """Directories at the top of /sys, and in those of its directories that no uevent tells of."""
+    """Directories at the top of /sys, and in those of its directories that send no uevent."""
     for symbol, path in _KOBJECTS.items():
         kobject = objects.u64(objects.address(symbol))
         if not kobject:
@@ -160,7 +160,7 @@ REGISTRIES: tuple[Callable[[Objects], Iterator[Registered]], ...] = (
     proc_entries,
     debugfs_entries,
 )
-# What the kernel keeps of its own accord: a cipher that was made of a template stays when nobody uses it any more.
+# What the kernel itself keeps: a cipher that was made of a template stays when nobody uses it any more.
 KEPT_BY_THE_KERNEL = ("crypto algorithm ",)
 
 
