@@ -3,7 +3,7 @@
 code       _stext … _etext           but for what the kernel patches itself: ftrace, kprobes, static keys
 constants  __start_rodata … __end_rodata   the system call table, operations of files and protocols
 variables  _sdata … _edata           words that lead into the module now, and led into the kernel's code before
-IDT        idt_table
+vectors    idt_table
 """
 
 from __future__ import annotations

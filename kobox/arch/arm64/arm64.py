@@ -50,6 +50,7 @@ ARM64 = Arch(
     direct_map=lambda variable: (
         _PAGE_OFFSET - variable("memstart_addr")
     ),  # arch/arm64/include/asm/memory.h, __phys_to_virt
+    protection_switch=None,
     watched=False,
     unwinder=FramePointerUnwinder,
 )

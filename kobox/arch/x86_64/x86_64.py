@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from kobox.arch.arch import AddressSpace, Arch
 from kobox.arch.boot import BootDetails
 from kobox.arch.x86_64.abi import ABI
@@ -46,6 +48,7 @@ X86_64 = Arch(
     boot=_BOOT,
     oops=OOPS,
     direct_map=lambda variable: variable("page_offset_base"),  # arch/x86/mm/kaslr.c
+    protection_switch=("CR0", re.compile(rb"\x0f\x22[\xc0-\xc7]")),  # mov %reg,%cr0
     watched=True,
     unwinder=OrcUnwinder,
 )
