@@ -196,3 +196,15 @@ def test_a_run_is_behind_the_wall(modules: BuiltTestModules) -> None:
     assert status["Seccomp"] == "2"
     assert status["NoNewPrivs"] == "1"
     assert "Max address space         8589934592" in limits
+
+
+def test_a_reader_that_goes_away_is_no_error(modules: BuiltTestModules) -> None:
+    command = [KOBOX, "run", "-v", "-k", modules.kernel.name, str(modules("chatty")), "lines=500"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.readline()
+        child.stdout.close()
+        said = child.stderr.read()
+    assert child.returncode == 1
+    assert said == ""
