@@ -160,7 +160,7 @@ def _advised(error: BuildError, kernel: KernelImage, source: Path) -> BuildError
     from kobox.kbuild.hints.advice import advice
 
     try:
-        others = Store().list()
+        others = [other for other in Store().list() if other.architecture == kernel.architecture]
     except KoboxError:  # a damaged cache is not what this is about
         others = []
     hint = "\n".join(advice(error.output, kernel, source, others))

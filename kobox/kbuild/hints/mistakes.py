@@ -74,6 +74,7 @@ _PATTERNS = (
 # Options of gcc that clang does not have, or a newer clang's.
 _NOT_CLANG_S = re.compile(r"clang: error: (unknown argument|unsupported (option|argument))")
 _UNDEFINED = re.compile(r'"(?P<symbol>\w+)" \[(?:\S*/)?(?P<file>[\w.-]+)\.ko\] undefined')
+_LARGEST = 4 << 20
 _MOST_FILES = 2000  # that are read for the one that exports a symbol
 _ARITHMETIC = re.compile(r"__(float|fix)\w*|__(add|sub|mul|div|lt|gt|eq|ne|le|ge)[sdx]f[23]|__u?(div|mod|divmod)di[34]")
 
@@ -147,9 +148,14 @@ def _exporter(symbol: str, source: Path) -> Path | None:
     around = repository(directory) or directory.parent
     pattern = re.compile(rf"\bEXPORT_SYMBOL\w*\(\s*{symbol}\s*[,)]")
     files = itertools.chain(around.glob("*/*.c"), around.glob("*/*/*.c"))
-    for path in itertools.islice(files, _MOST_FILES):
-        if not path.is_relative_to(directory) and pattern.search(path.read_text(errors="replace")):
-            return Path(os.path.relpath(path))
+    try:
+        for path in itertools.islice(files, _MOST_FILES):
+            if path.is_relative_to(directory) or path.stat().st_size > _LARGEST:
+                continue
+            if pattern.search(path.read_text(errors="replace")):
+                return Path(os.path.relpath(path))
+    except OSError:  # a directory or file that is not ours, or vanishes meanwhile
+        return None
     return None
 
 
