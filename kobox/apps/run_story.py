@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kobox.apps.surroundings import Surroundings
 from kobox.box.box import Box
+from kobox.box.inspect.errno_name import errno_name
 from kobox.box.inspect.printk import LogRecord
 from kobox.box.module_handle import LoadedModule
 from kobox.errors import BoxError, KernelError, KoboxError, ModuleLoadError, ModuleUnloadError, ProcessDiedError
@@ -186,8 +187,10 @@ class Story:
             return self._failed(f"{module.name} not loaded: it is loaded already, by another module's request", facts)
         outcome = self._traced(module, parameters, error.errno or 0) if self._box.alive else None
         if outcome is not None and outcome.reached:
+            from kobox.box.inspect.init_cause import init_cause
+
             facts["init"] = _init_facts(outcome)
-            said = _init_sentence(module, outcome, error)
+            said = init_cause(module, outcome, error.errno or 0)
             return self._failed(f"{module.name} not loaded: all checks passed; {said}", facts)
         facts["hint"] = facts["hint"] or _refused(module, error)
         return self._failed(f"{module.name} not loaded: {_reason(error)}", facts)
@@ -408,34 +411,12 @@ def _init_facts(outcome: InitOutcome) -> dict[str, Any]:
     }
 
 
-def _init_sentence(module: ModuleFile, outcome: InitOutcome, error: ModuleLoadError) -> str:
-    """What init returned, and from which call: "init returned -ENOENT, from register_kprobe() at hello.c:9"."""
-    from kobox.ko.source_place import definition, source_place
-
-    value = outcome.returned
-    if value is None or value >= 0:
-        return f"init was called, and the kernel answered {_name(error.errno or 0)}"
-    said = f"init returned -{_name(-value)}"
-    call = outcome.call
-    if call is not None:
-        place = source_place(module, call.place, returns_here=not call.tail)
-        said += f", from {call.function}()" if call.function else ", from a call through a pointer"
-        return said + (f" at {place}" if place else f" at {call.place}")
-    place = definition(module, "init_module")
-    return f"{said}, which none of its calls did" + (f" (init is at {place})" if place else "")
-
-
 def _refused(module: ModuleFile, error: ModuleLoadError) -> str:
     """The next step after a refusal."""
     path = module.path or f"{module.name}.ko"
     if error.errno in _KEYS:
         return f"`kobox explain {path}` says what is wrong with its signature; `kobox sign` makes one."
     return f"`kobox explain {path}` says why, and what to do."
-
-
-def _name(number: int) -> str:
-    # Python's table has the other name of this one.
-    return "EOPNOTSUPP" if number == errno.EOPNOTSUPP else errno.errorcode.get(number, f"errno {number}")
 
 
 def _count(number: int, noun: str) -> str:
@@ -448,5 +429,5 @@ def _first_line(error: KoboxError) -> str:
 
 def _reason(error: KoboxError) -> str:
     if isinstance(error, KernelError) and error.errno is not None:
-        return f"{os.strerror(error.errno)} ({_name(error.errno)})"
+        return f"{os.strerror(error.errno)} ({errno_name(error.errno)})"
     return _first_line(error)

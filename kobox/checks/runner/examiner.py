@@ -6,11 +6,14 @@ import importlib
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kobox.box.guest.scheduler import BLOCKS_A_SECOND
+from kobox.box.inspect.init_cause import init_cause
+from kobox.box.inspect.init_trace import trace_init
 from kobox.checks.coverage.coverage import CoverageCheck
 from kobox.checks.faults.fault_injection import Fault, FaultInjection, FaultSites, FaultTable, fault_id
 from kobox.checks.fuzz.exercise import GenericExercise
@@ -25,7 +28,7 @@ from kobox.checks.runner.outcome import UnitOutcome
 from kobox.checks.runner.plan import CheckPlan, CheckUnit
 from kobox.checks.runner.session import Check, Examination, Exercise
 from kobox.checks.runner.timeline import Timeline
-from kobox.errors import BoxHungError
+from kobox.errors import BoxHungError, KoboxError, ModuleLoadError
 from kobox.ko.modulefile import ModuleFile
 
 if TYPE_CHECKING:
@@ -114,11 +117,25 @@ class Examiner:
             injected=len(injection.injected) == len(unit.faults),
             release=self.box.release,
             lives=examination.lives,
-            ended=str(examination.error or "").split("\n", 1)[0],
+            ended=self._ended(examination.error),
             seconds=time.monotonic() - begin,
             unwatched=max(0, len(self.sites) - injection.limit),
             unchecked=tuple(examination.unchecked),
         )
+
+    def _ended(self, error: Exception | None) -> str:
+        """Why an examination has ended early, in a line. An errno that init has returned is told as init's: the load is
+        done once more to see which call it came from."""
+        said = str(error or "").split("\n", 1)[0]
+        if not isinstance(error, ModuleLoadError) or not self.box.alive:
+            return said
+        with suppress(KoboxError), self.box.checkpoint():
+            self.box.reset()
+            outcome = trace_init(self.box, self.file.content, self.plan.parameters)
+            if outcome.reached:
+                cause = init_cause(self.file, outcome, error.errno or 0)
+                return f"{self.file.name}: not loaded: all checks passed; {cause}"
+        return said
 
     def _limit(self, faulty: bool) -> None:
         """Bound each call, in CPU time of the box and of this process: a loop in code that is watched is slow. What the
