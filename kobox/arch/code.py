@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from kobox.arch.registers import Registers
+
 
 class Flow(StrEnum):
     """Where an instruction leads."""
@@ -68,3 +70,16 @@ class Code(Protocol):
     def references(self, code: bytes, address: int) -> set[int]:
         """Addresses that code, which runs at `address`, holds or makes by itself: of variables that it uses, and other
         numbers that are none."""
+
+    def block_copies(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """(offset, bytes that it moves at a time) of each instruction from `start` to `end` that copies a block:
+        compilers write it in place of memcpy()."""
+
+    def block_copy(self, registers: Registers) -> tuple[int, int, int]:
+        """What such an instruction is about to copy: (destination, source, how many times)."""
+
+    def variable_shifts(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """(offset, bits of the operand) of each shift from `start` to `end` by a number that a register holds."""
+
+    def shift_count(self, registers: Registers) -> int:
+        """By how many bits such an instruction is about to shift, 0 to 255."""

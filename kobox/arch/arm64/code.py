@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 
 from kobox.arch.code import CallInstruction, Flow, Instruction
+from kobox.arch.registers import Registers
 
 _LENGTH = 4
 _JUMP26, _CALL26 = 282, 283
@@ -96,3 +97,19 @@ def _immediate(word: int) -> int | None:
     if word & 0x1F800000 != 0x11000000:
         return None
     return (word >> 10 & 0xFFF) << (12 if word >> 22 & 1 else 0)
+
+    def block_copies(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """None: one instruction of this architecture copies no block."""
+        return iter(())
+
+    def block_copy(self, registers: Registers) -> tuple[int, int, int]:
+        """No instruction that copies a block exists."""
+        return 0, 0, 0
+
+    def variable_shifts(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """None are found: what a shift's operands are, is not decoded."""
+        return iter(())
+
+    def shift_count(self, registers: Registers) -> int:
+        """No shift is found that could be asked about."""
+        return 0

@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kobox.arch.code import CallInstruction, Instruction
-from kobox.arch.x86_64 import decode
+from kobox.arch.registers import Registers
+from kobox.arch.x86_64 import decode, special
 
 _PC32, _PLT32 = 2, 4
 _CALL, _JUMP = 0xE8, 0xE9
@@ -62,3 +63,19 @@ class X86Code:
         """The numbers that instructions hold: the kernel's addresses fit into 32 bits, sign-extended."""
         found = self.instructions(code, 0, len(code))
         return {one.immediate & (1 << 64) - 1 for one in found if one.immediate is not None and one.immediate < 0}
+
+    def block_copies(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Each `rep movs`."""
+        return special.block_copies(code, start, end)
+
+    def block_copy(self, registers: Registers) -> tuple[int, int, int]:
+        """%rdi, %rsi, %rcx."""
+        return registers.argument(0), registers.argument(1), registers.argument(3)
+
+    def variable_shifts(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Each shift by %cl."""
+        return special.variable_shifts(code, start, end)
+
+    def shift_count(self, registers: Registers) -> int:
+        """%cl."""
+        return registers.argument(3) & 0xFF

@@ -82,6 +82,7 @@ class _Insn(ctypes.Structure):
         ("source", ctypes.c_uint8),
         ("value", ctypes.c_uint8),
         ("target", ctypes.c_uint32),
+        ("of_flags", ctypes.c_uint8),
     )
 
 

@@ -22,13 +22,14 @@ from kobox.checks.context.cpu_state import CpuReader, CpuState
 from kobox.checks.context.locks import SPINNING, Edge, Held, LockBook
 from kobox.checks.report.finding import Resource, Severity, own_frame
 from kobox.checks.runner.session import Check, Examination, Trace
-from kobox.errors import KoboxError
+from kobox.errors import BoxError, BoxHungError, KoboxError
 from kobox.ko.elf import SHF_EXECINSTR, SHT_RELA
 from kobox.ko.modulefile import ModuleFile
 from kobox.machine.watch import WatchReport
 
 STACK_LIMIT = 8192
 """Bytes of a task's 16 KiB stack that a module's functions may reach down to: interrupts need room too."""
+_NEARLY_ALL = 14336  # bytes of it: seven eighths
 INTERRUPTS_OFF = 10e-3
 """Virtual seconds that interrupts may be off."""
 
@@ -116,6 +117,8 @@ class ContextCheck(Check):
         for kind in context_table().locks:
             self._watch_lock(kind, imports)
         examination.probe("do_syscall_64", self._entered)
+        if "syscall_exit_to_user_mode" in examination.box.inspect.symbols:
+            examination.probe("syscall_exit_to_user_mode", self._returning)
         if "do_exit" in examination.box.inspect.symbols:
             examination.probe("do_exit", self._died)
         watch = examination.box.inspect.watch
@@ -321,6 +324,9 @@ class ContextCheck(Check):
                     "Do not take it again: split off a function that is called with the lock held.",
                     holder,
                 )
+                if kind in SPINNING:  # nothing comes after it
+                    where = self._examination.box.inspect.symbols.describe(hit.registers.pc)
+                    raise BoxHungError("the CPU spins on a lock that it holds", pc=where)
 
     def _report_lock(
         self, finding: str, kind: str, address: int, message: str, hit: Hit, advice: str, holder: Held | None = None
@@ -451,10 +457,33 @@ class ContextCheck(Check):
         if self._book.held.get(stack) or state.count != self._base:
             self._report_open(stack, state, "on return to user space")
 
+    def _returning(self, hit: Hit) -> None:
+        """A system call is over: interrupts that the module has turned off must be on again."""
+        if not self._book.held:
+            return
+        stack, state = self._examination.box.arch.addresses.stack_of(hit.registers.sp), self._cpu.state(hit.registers)
+        held = self._book.held.get(stack, [])
+        for one in [one for one in held if one.kind == _INTERRUPTS]:
+            held.remove(one)
+            if not state.interrupts:
+                self._report_off(one)
+        if held:
+            self._report_open(stack, state, "on return to user space")
+
+    def _report_off(self, held: Held) -> None:
+        chain = self._examination.chain(held.trace)
+        self._examination.report(
+            "lock-imbalance",
+            Severity.ERROR,
+            "interrupts are still off on return to user space",
+            chain=chain,
+            advice="Undo it on each way out of the function, error paths too: local_irq_restore().",
+        )
+
     def _report_open(self, stack: int, state: CpuState, when: str) -> None:
         """Report what is held by this task, or switched off, and is so by the kernel's own account too: what was not
         seen to be released may have been, by somebody else."""
-        examination = self._examination
+        examination, broken = self._examination, False
         for held in self._book.held.pop(stack, []):
             label = f"{held.kind} {examination.symbol(held.address)}".rstrip()
             if held.is_lock:
@@ -473,7 +502,10 @@ class ContextCheck(Check):
                     object=Resource(label, held.address, made_at=chain),
                     advice="Undo it on each way out of the function, error paths too.",
                 )
+                broken |= held.kind in (*SPINNING, _PREEMPTION, _RCU)
         self._base = state.count  # a count that is off stays off: once is enough
+        if broken:
+            raise BoxError("the kernel cannot go on: the module has left it where nothing may sleep", log=[])
 
     def _died(self, hit: Hit) -> None:
         """A task ends: what it held cannot be told from what the next one holds on the same stack."""
@@ -491,7 +523,7 @@ class ContextCheck(Check):
         (report, trace), self._deepest = self._deepest, None
         self._examination.report(
             "stack-depth",
-            Severity.WARNING,
+            Severity.ERROR if report.size > _NEARLY_ALL else Severity.WARNING,
             f"{report.size} of {self._addresses.thread_size} bytes of the stack are in use",
             chain=self._examination.chain(trace),
             advice="Allocate large local variables with kmalloc(), and do not recurse.",

@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from kobox.box.box import Box
     from kobox.checks.module.files import Target
 
-CALLS = 1200
+CALLS = 3000
 """System calls that the generic exercise makes at most."""
 
 _ABANDONED = 24  # calls that do not come back, after which the exercise is over: their processes may be there for ever
+_LAST = 16  # programs that are played once more before the unload
+_IDLE = 2.0  # virtual seconds in which nobody calls: timers and delayed work of the module run
 _AT_A_TIME = 4  # programs of a device that are played before another file has its turn
 _DRY = 4  # programs on one file that reach nothing new before the others go first
 
@@ -61,6 +63,7 @@ class GenericExercise:
     def __call__(self, box: Box) -> None:
         if self.explored:
             with Player(box) as player:
+                box.sleep(_IDLE)
                 for program in self.corpus:
                     self._play(player, program)
             return
@@ -83,6 +86,7 @@ class GenericExercise:
         targets = list(self.targets(box))
         self.files = [target.path for target in targets]
         if not targets:
+            box.sleep(_IDLE)
             return
         seen = self.progress()
         with Player(box) as player:
@@ -95,6 +99,9 @@ class GenericExercise:
                     if now > seen:
                         seen = now
                         self.corpus.append(program)
+                box.sleep(_IDLE)
+                for program in self.corpus[:_LAST]:  # what they arm must not be over when the module is unloaded
+                    self._play(player, program)
             finally:
                 self.made, self.abandoned = player.calls, player.abandoned
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kobox.checks.fuzz.program import ExerciseStep, Material, Program, step
-from kobox.checks.fuzz.systematic import EVENTS, OFFSETS, SIZES, TEXTS, interface_programs
+from kobox.checks.fuzz.systematic import EVENTS, OFFSETS, SIZES, TEXTS, systematic_programs
 
 if TYPE_CHECKING:
     from kobox.checks.module.files import Target
@@ -18,8 +18,8 @@ _SLOTS = 3
 
 def random_program(target: Target, material: Material, rng: random.Random) -> Program:
     """A program of up to eight calls on one file."""
-    if target.interface:
-        return rng.choice(list(interface_programs(target.interface)))
+    if not target.path.startswith("/"):
+        return rng.choice(list(systematic_programs(target, material)))
     steps = [step("open", target.path, target.flags)]
     steps += [_random_step(target.path, target.flags, material, rng) for _ in range(rng.randint(1, 8))]
     return tuple(steps)

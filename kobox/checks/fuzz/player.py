@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kobox.box.guest.process import Limits
 from kobox.checks.fuzz.program import ExerciseStep, Program, system_call
+from kobox.checks.fuzz.structures import ARENA, ARENA_SIZE
 from kobox.errors import BoxTimeoutError, ProcessDiedError
 
 if TYPE_CHECKING:
@@ -54,11 +55,10 @@ class Player:
             for step in program:
                 with suppress(OSError):
                     self._step(step)
+            for fd in self._slots.values():
+                with suppress(OSError):
+                    self._call("close", fd)
         finally:
-            if self._box.alive:
-                for fd in self._slots.values():
-                    with suppress(OSError):
-                        self._call("close", fd)
             self._slots.clear()
 
     def _step(self, step: ExerciseStep) -> None:
@@ -93,6 +93,8 @@ class Player:
         """A call of this player's process; one that blocks is abandoned with its process. Raises `OSError`."""
         if self._process is None or not self._process.alive:
             self._process = self._box.process()
+            with suppress(OSError):  # PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS
+                self._process.syscall("mmap", ARENA, ARENA_SIZE, 3, 0x32, -1 & (1 << 64) - 1, 0)
         self.calls += 1
         try:
             return self._process.syscall(name, *arguments, limits=_LIMITS)

@@ -16,7 +16,7 @@ class ExerciseStep(NamedTuple):
     close                pread size offset    pwrite data offset  ioctl request value   mmap length protection flags
     offset fsync                fcntl command value  ftruncate size      read_at address size  write_at address size
     mknod path mode device (no slot)          sleep seconds (no slot)
-    socket family type protocol               sendto data address
+    socket family type protocol               sendto data address   connect address     recv size
     """
 
     call: str
@@ -47,6 +47,10 @@ def system_call(step: ExerciseStep, fd: int) -> tuple[str, tuple[Any, ...]]:
     if step.call == "sendto":
         data, address = given
         return "sendto", (fd, data, len(data), 0x40, address, len(address))  # MSG_DONTWAIT
+    if step.call == "connect":
+        return "connect", (fd, given[0], len(given[0]))
+    if step.call == "recv":
+        return "recvfrom", (fd, bytearray(given[0]), given[0], 0x40, 0, 0)
     if step.call == "poll":
         return "poll", (bytearray(struct.pack("<ihh", fd, given[0] & 0x7FFF, 0)), 1, 0)
     return step.call.removesuffix("_at"), (fd, *given)
@@ -54,11 +58,14 @@ def system_call(step: ExerciseStep, fd: int) -> tuple[str, tuple[Any, ...]]:
 
 @dataclass(slots=True)
 class Material:
-    """What programs are made of: numbers that look like ioctl requests, other numbers, those below 256, and words of
-    the module's code; addresses that the kernel must not trust."""
+    """What programs are made of, as the module's code has them: numbers that look like ioctl requests, other numbers,
+    those below 256, words, characters that it compares with, and large numbers that it compares with; addresses that
+    the kernel must not trust."""
 
     requests: tuple[int, ...] = ()
     numbers: tuple[int, ...] = ()
     words: tuple[bytes, ...] = ()
     bounds: tuple[int, ...] = ()
     hostile: tuple[int, ...] = HOSTILE_ADDRESSES
+    chars: tuple[int, ...] = ()
+    magics: tuple[int, ...] = ()

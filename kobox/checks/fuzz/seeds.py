@@ -16,7 +16,7 @@ from kobox.checks.fuzz.program import Material
 from kobox.checks.module.callsites import CodeMap
 from kobox.ko.elf import Elf
 
-_REQUESTS, _NUMBERS, _WORDS, _BOUNDS = 32, 16, 24, 5
+_REQUESTS, _NUMBERS, _WORDS, _BOUNDS, _CHARS, _MAGICS = 32, 16, 24, 8, 16, 8
 
 
 def material_of(code: CodeMap) -> Material:
@@ -24,12 +24,13 @@ def material_of(code: CodeMap) -> Material:
     requests: dict[int, int] = {}
     numbers: dict[int, int] = {}
     bounds: dict[int, int] = {}
+    chars: dict[int, int] = {}
     for name, functions in code.functions.items():
         if name.startswith((".init", ".exit", ".altinstr")):
             continue
         data = code.elf.data(code.sections[name])
         for start, size, _ in functions.rows:
-            _look(list(code.arch.code.instructions(data, start, start + size)), requests, numbers, bounds)
+            _look(list(code.arch.code.instructions(data, start, start + size)), requests, numbers, bounds, chars)
     ranked = sorted(requests, key=lambda number: (not _is_request(number), -requests[number], number))
     return Material(
         tuple(number for number in ranked if _is_request(number))[:_REQUESTS] or tuple(ranked[:4]),
@@ -37,14 +38,24 @@ def material_of(code: CodeMap) -> Material:
         _words(code.elf),
         tuple(sorted(sorted(bounds, key=lambda bound: -bounds[bound])[:_BOUNDS])),
         code.arch.addresses.hostile,
+        tuple(chars)[:_CHARS],
+        tuple(number for number in (*numbers, *requests) if number < 0xFFFFF000)[:_MAGICS],
     )
 
 
-def _look(rows: list[Instruction], requests: dict[int, int], numbers: dict[int, int], bounds: dict[int, int]) -> None:
+def _look(
+    rows: list[Instruction],
+    requests: dict[int, int],
+    numbers: dict[int, int],
+    bounds: dict[int, int],
+    chars: dict[int, int],
+) -> None:
     for n, row in enumerate(rows):
         if not row.compares or row.immediate is None:
             continue
         number = row.immediate & 0xFFFFFFFF
+        if 0x20 < number < 0x7F and row.length <= 5:
+            chars[number] = 1
         if number < 0x100:
             bounds[number] = bounds.get(number, 0) + (number > 0)
             continue

@@ -1,14 +1,17 @@
-"""Programs that use a file or a network interface in each way once."""
+"""Programs that use a file, a network interface or a family of sockets in each way once."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from kobox.arch.abi import GENERIC_TERMINAL
+from kobox.checks.fuzz.network import interface_programs, netlink_programs, packet_programs
 from kobox.checks.fuzz.program import ExerciseStep, Material, Program, step
+from kobox.checks.fuzz.structures import contents_of
 
 if TYPE_CHECKING:
     from kobox.checks.module.files import Target
@@ -17,6 +20,47 @@ SIZES = (0, 1, 7, 64, 4095, 4096, 4097, 65536)
 OFFSETS = (0, 1, -1, 4095, 4096, 1 << 31, (1 << 63) - 1, -(1 << 63))
 TEXTS = (b"0", b"1", b"-1", b"1\n", b"2147483648", b"x", b"%s%n", b"A" * 4096, b"\0" * 64, b"\xff" * 64)
 EVENTS = 0x1 | 0x4 | 0x2
+_PARSED = (
+    *(
+        b"12",
+        b"31",
+        b"32",
+        b"33",
+        b"63",
+        b"64",
+        b"65",
+        b"100",
+        b"127",
+        b"128",
+        b"255",
+        b"256",
+        b"1000",
+        b"65535",
+        b"65536",
+    ),
+    *(
+        b"4294967295",
+        b"-2147483648",
+        b"9223372036854775807",
+        b"0x7fffffff",
+        b"on",
+        b"off",
+        b"y",
+        b"n",
+        b"enable",
+        b"all",
+    ),
+    *(
+        b"1,2",
+        b"1 2",
+        b"1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20",
+        b"1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18",
+    ),
+    *(b"a=1", b"a:1", b"a 1", b"key value", b"k" * 40 + b" 1", b"k" * 40 + b"=" + b"v" * 200, b"/" * 100, b"1.2.3.4"),
+)
+_GROUP = 8  # calls of one request in one program
+_MANY_TIMES = 20
+_ASKED = 12  # texts after which the requests are made as well
 _READ, _WRITE = os.O_RDONLY, os.O_WRONLY
 _SHARED, _PRIVATE = 1, 2
 
@@ -24,7 +68,13 @@ _SHARED, _PRIVATE = 1, 2
 def systematic_programs(target: Target, material: Material) -> Iterator[Program]:
     """Programs that use a file in each way once: first as it is meant, then at its bounds, then with malice."""
     if target.interface:
-        yield from interface_programs(target.interface)
+        yield from interface_programs(target.interface, target.index)
+        return
+    if target.packets:
+        yield from packet_programs()
+        return
+    if target.netlink:
+        yield from netlink_programs(*target.netlink)
         return
     path, both = target.path, target.flags
     opened = step("open", path, both)
@@ -38,21 +88,6 @@ def systematic_programs(target: Target, material: Material) -> Iterator[Program]
         step("read", 4096),
         step("poll", EVENTS),
     )
-    for request in material.requests if target.is_device else ():
-        size = request >> 16 & 0x3FFF
-        yield (
-            opened,
-            step("ioctl", request, bytes(max(size, 64))),
-            step("write", text),
-            step("ioctl", request, bytes(max(size, 64))),
-            step("ioctl", request, b"\xff" * max(size, 64)),
-            step("ioctl", request, 0),
-            step("ioctl", request, 1),
-        )
-    for request in material.requests if target.is_device else ():
-        yield from ((opened, *steps) for steps in _at_bounds(request, material.bounds))
-    yield (step("open", path, _READ), step("read", 1), step("read", 1), step("write", b"x"))
-    yield (step("open", path, _WRITE), step("write", text), step("write", text), step("read", 1))
     yield (
         step("open", path, both | os.O_NONBLOCK),
         step("read", 64),
@@ -67,14 +102,36 @@ def systematic_programs(target: Target, material: Material) -> Iterator[Program]
         step("close"),
         step("read", 64, slot=1),
     )
+    for good in (b"1", text, b"A" * 8, struct.pack("<II", 1, 1)):
+        yield (opened, *(step("write", good) for _ in range(_MANY_TIMES)), step("read", 4096), step("sleep", 0.2))
+    for request in material.requests if target.is_device else ():
+        size = request >> 16 & 0x3FFF
+        yield (
+            opened,
+            step("ioctl", request, bytes(max(size, 64))),
+            step("write", text),
+            step("ioctl", request, bytes(max(size, 64))),
+            step("ioctl", request, b"\xff" * max(size, 64)),
+            step("ioctl", request, 0),
+            step("ioctl", request, 1),
+        )
+    for request in material.requests if target.is_device else ():
+        contents = contents_of(request >> 16 & 0x3FFF, material.bounds, material.magics)
+        for group in _in_groups(step("ioctl", request, content) for content in contents):
+            yield (opened, *group)
+    yield (step("open", path, _READ), step("read", 1), step("read", 1), step("write", b"x"))
+    yield (step("open", path, _WRITE), step("write", text), step("write", text), step("read", 1))
     yield (
         opened,
         *(step("write", bytes(size)) for size in SIZES),
         step("lseek", 0, 0),
         *(step("read", size) for size in SIZES),
     )
-    for word in (*TEXTS, *material.words):
-        asked = (step("ioctl", request, bytes(64)) for request in (material.requests[:4] if target.is_device else ()))
+    for number, word in enumerate(_written(material)):
+        asked = (
+            step("ioctl", request, bytes(64))
+            for request in (material.requests[:4] if target.is_device and number < _ASKED else ())
+        )
         yield (opened, step("write", word), step("lseek", 0, 0), step("read", 64), *asked)
     yield (
         opened,
@@ -139,50 +196,27 @@ def systematic_programs(target: Target, material: Material) -> Iterator[Program]
             )
 
 
-def _at_bounds(request: int, bounds: Sequence[int]) -> Iterator[Program]:
-    """The calls of a request whose structure has a number that the module compares with, or the next one, in one of
-    its first words."""
-    size = request >> 16 & 0x3FFF
-    values = sorted({value & 0xFFFFFFFF for bound in bounds for value in (bound - 1, bound, bound + 1)})
-    for at in range(0, min(size, 16) - 3 if values else 0, 4):
-        yield tuple(
-            step("ioctl", request, bytes(at) + struct.pack("<I", value) + bytes(size - at - 4)) for value in values
+def _in_groups(steps: Iterable[ExerciseStep]) -> Iterator[Program]:
+    """A few calls at a time: what one of them has done is there for the next."""
+    found = iter(steps)
+    while group := tuple(itertools.islice(found, _GROUP)):
+        yield group
+
+
+def _written(material: Material) -> Iterator[bytes]:
+    """What to write: what the module compares with, then texts that parse, then numbers as they are in memory."""
+    yield from (bytes((char,)) for char in material.chars)
+    yield from (bytes((char,)) + b"100\n" for char in material.chars)
+    yield from material.words
+    yield from (word + tail for word in material.words for tail in (b" 1", b"=1", b" 100000"))
+    yield from _PARSED
+    yield from (b"%d" % (bound + more) for bound in material.bounds for more in (-1, 0, 1))
+    for magic in material.magics:
+        number = struct.pack("<I", magic & 0xFFFFFFFF)
+        yield from (
+            number,
+            number + bytes(60),
+            number + b"\xff" * 60,
+            struct.pack(">I", magic & 0xFFFFFFFF) + bytes(60),
         )
-
-
-_SOCKET = step("socket", 2, 2, 0)  # AF_INET, SOCK_DGRAM
-
-
-def interface_programs(name: str) -> Iterator[Program]:
-    """Programs that use a network interface: up with an address, packets out, its settings at their bounds, and
-    down."""
-
-    def asked(request: int, content: bytes) -> ExerciseStep:
-        return step("ioctl", request, name.encode().ljust(16, b"\0") + content.ljust(24, b"\0"))
-
-    address = struct.pack("<HH4s", 2, 0, bytes((10, 99, 7, 1)))
-    peer = struct.pack("<H2s4s8x", 2, b"\0\x09", bytes((10, 99, 7, 2)))
-    up, down = asked(0x8914, struct.pack("<H", 1)), asked(0x8914, b"")  # SIOCSIFFLAGS
-    begin = (_SOCKET, asked(0x8916, address), up)  # SIOCSIFADDR
-    yield (_SOCKET, up, down, up, down)
-    yield (
-        *begin,
-        *(step("sendto", bytes(size), peer) for size in (1, 64, 1400, 9000)),
-        step("sleep", 5.0),
-        down,
-    )
-    for mtu in (68, 1500, 9000, 65536, -1):  # SIOCSIFMTU
-        yield (*begin, asked(0x8922, struct.pack("<i", mtu)), step("sendto", bytes(1000), peer), down)
-    yield (*begin, down, asked(0x8924, struct.pack("<H6s", 1, b"\2kobox")), up, step("sendto", b"x", peer), down)
-    yield (
-        *begin,
-        *(asked(request, bytes(24)) for request in (0x8913, 0x8915, 0x8921, 0x8927, 0x8942, 0x8947, 0x8948, 0x8970)),
-        down,
-    )
-    yield (
-        *begin,
-        asked(0x8914, struct.pack("<H", 0x1101)),
-        step("sendto", b"x", peer),
-        down,
-    )  # promiscuous, multicast
-    yield (*begin, *(asked(request, b"\xff" * 24) for request in range(0x89F0, 0x8A00)), down)  # SIOCDEVPRIVATE
+    yield from TEXTS

@@ -16,7 +16,7 @@ from kobox.box.box import Box
 from kobox.box.inspect.probes import FROM_MODULE, INSIDE, TRACKED_0, TRACKED_1
 from kobox.checks.memory import alloc_table as allocators
 from kobox.checks.memory.alloc_table import GFP_ZERO, SLAB_NOLEAKTRACE, SLAB_TYPESAFE_BY_RCU, Allocator, MemoryKind
-from kobox.checks.memory.module_heap import PAGE, ROOM, Heap, Object
+from kobox.checks.memory.module_heap import APART, PAGE, ROOM, Heap, Object
 from kobox.checks.report.quantities import quantity
 from kobox.checks.runner.session import Examination, Trace
 from kobox.errors import KoboxError
@@ -25,6 +25,7 @@ from kobox.machine.watch import Mark
 _WORD = (1 << 64) - 1
 _SUFFIXES = ("", "_noprof")
 _ZERO_SIZE = 16  # ZERO_SIZE_PTR: what kmalloc(0) gives
+_GFP_ATOMIC = 0xA20
 _GFP_NOWARN, _GFP_NOFAIL, _GFP_COMP = 0x2000, 0x8000, 0x40000
 _BLOCK_ORDER = 3  # of pages that get guards on both sides, at most
 _APART = 64 << 10  # what has more bytes gets no guards that its allocator must be called again for
@@ -78,6 +79,8 @@ class Allocations:
         self._open: set[int] = set()  # stacks in an allocator already
         self._plain: set[int] = set()  # stacks on which an allocator is called again after it had no memory
         self._tried: dict[int, list[Object]] = {}  # by stack: what an allocator has given, and the module has not got
+        self._waiting: dict[int, tuple[tuple[int, ...], int]] = {}  # by stack: krealloc()'s arguments, the slot
+        self._guarded: set[int] = set()  # slots of which one was taken for krealloc()
         self._blocks = 0  # bytes of pages with guards, and of these
         self._behalf: list[str] = []
         self._destroyed: set[int] = set()
@@ -113,6 +116,10 @@ class Allocations:
             )
         )
 
+    def is_destroyed(self, thing: Object) -> bool:
+        """Whether the cache of an object was destroyed while the object was allocated."""
+        return thing.kind is MemoryKind.CACHE and thing.cache in self._destroyed
+
     def given_back(self, thing: Object) -> bool:
         """Whether an object that nobody was seen to free is free: pages can go with their last reference."""
         return thing.kind is MemoryKind.PAGES and self._refcount(thing.page) < 1
@@ -144,6 +151,7 @@ class Allocations:
     def _probe_frees(self) -> None:
         tracked = FROM_MODULE | TRACKED_0
         self._probe("kfree", self._kfree, None, tracked)
+        self._probe("kfree_sensitive", self._clears_all)
         self._probe("vfree", self._vfree, None, tracked)
         self._probe("kmem_cache_free", self._cache_free, None, FROM_MODULE | TRACKED_1)
         self._probe("kmem_cache_free_bulk", self._free_bulk, None, 0)
@@ -163,7 +171,7 @@ class Allocations:
             return
         self._heap.look()
         self._stacks.add(stack)
-        if row.how == "again" and self._is_gone(hit, "krealloc"):
+        if row.how == "again" and (self._is_gone(hit, "krealloc") or self._guards_first(hit)):
             return
         names = hit.probe.parameter_names[:6]
         flags_at = next((n for n, name in enumerate(names) if name in ("flags", "gfpflags", "gfp", "gfp_mask")), None)
@@ -183,6 +191,36 @@ class Allocations:
         if request.size:
             self._open.add(stack)
             hit.data = request
+
+    def _guards_first(self, hit: Any) -> bool:
+        """Before krealloc(), which cannot be called twice: take one slot of the cache that it will use, so that what it
+        gives is not the first of a slab. Whether krealloc() must wait for that."""
+        stack = hit.registers.sp
+        if (waiting := self._waiting.pop(stack, None)) is not None:
+            arguments, slot = waiting
+            address = hit.registers.result
+            for number, value in enumerate(arguments):
+                hit.set_argument(number, value)
+            hit.registers = self._machine.registers()
+            if self._addresses.is_kernel(address) and address < _WORD - 4095:
+                trace, stage = self.trace(hit), str(self._examination.stage)
+                self._heap.guard(Object(address, slot, slot, MemoryKind.KMALLOC, "kmalloc", trace, stage))
+            return False
+        names = hit.probe.parameter_names[:6]
+        size = hit.args[names.index("new_size")] if "new_size" in names else 0
+        slot = self._heap.roomy(size) if 0 < size <= _LARGEST_SLOT // 2 else 0
+        function = next(
+            (f for n in ("__kmalloc", "__kmalloc_noprof") if (f := self._box.inspect.symbols.of_kernel(n))), 0
+        )
+        if not slot or not function or slot in self._guarded or not self._examination.in_module(hit.caller):
+            return False
+        self._guarded.add(slot)
+        self._waiting[stack] = hit.args, slot
+        hit.set_argument(0, slot)
+        hit.set_argument(1, self._heap.flags_for(_GFP_ATOMIC))
+        assert hit.probe.address is not None
+        self._machine.arch.calls.call(self._machine, function, stack, returns_to=hit.probe.address)
+        return True
 
     def _find_cache(self, hit: Any, request: _Request, names: Any, flags_at: Any, flags: int) -> None:
         request.cache = hit.args[0]
@@ -401,7 +439,7 @@ class Allocations:
                 ctor = int.from_bytes(hit.read(place, 8), "little")
         if "useroffset" in names and hit.probe.where == "kmem_cache_create_usercopy":
             ctor = self._machine.arch.calls.stack_argument(hit.registers, hit.read, 6)
-        hit.set_argument(at, size + ROOM)
+        hit.set_argument(at, size + (APART if size <= PAGE // 2 else ROOM))
         hit.set_argument(flags_at, flags | self._unmerged)
         hit.data = size, bool(ctor), bool(flags & self._rcu_typed)
 
@@ -515,9 +553,26 @@ class Allocations:
         """What has to be freed instead. What a constructor has made must stay what it is, and so must a timer or a work
         item that may still be queued: whoever finds that one can say more about it."""
         self._heap.look()
+        self.look_behind(thing, self.trace(hit))
         armed = any(thing.address <= address < thing.address + thing.size for address in self._examination.armed)
         made = thing.kind is MemoryKind.CACHE and self._caches.get(thing.cache, (0, True, False))[1]
         return self._heap.free(thing, self.trace(hit), as_it_is=armed or made)
+
+    def look_behind(self, thing: Object, trace: Trace) -> None:
+        """Report what the kernel's own code has written behind an object."""
+        if size := self._heap.overrun(thing):
+            self._bad(
+                "out-of-bounds",
+                f"kernel code that the module has called wrote {quantity(size, 'byte')} past the end of {thing.what}",
+                trace,
+                thing,
+                "Allocate as much as the function needs that gets this object.",
+            )
+
+    def _clears_all(self, hit: Any) -> None:
+        """kfree_sensitive() clears the whole slot first."""
+        if thing := self._heap.live.get(hit.registers.argument(0)):
+            thing.guarded = 0
 
     def _free_bulk(self, hit: Any) -> None:
         count, array = min(hit.registers.argument(1), 4096), hit.registers.argument(2)

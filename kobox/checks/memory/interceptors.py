@@ -48,6 +48,7 @@ INTERCEPTORS: tuple[tuple[str, tuple[Part, ...], bool], ...] = (
     ("memchr_inv memscan", (Part(READ, 0, CONSTANT, 1),), False),
     ("strstr", (Part(READ, 0, STRING), Part(READ, 1, STRING)), False),
     ("kmemdup", (Part(READ, 0, 1),), False),
+    ("__check_object_size", (Part(READ, 0, 1),), False),  # the kernel's hardening sees the room round objects as theirs
     ("_copy_to_user", (Part(TO_USER, 1, 2),), False),
     ("_copy_from_user", (Part(WRITE, 0, 2),), False),
     ("rep_movs_alternative", _USER_COPY_3, False),

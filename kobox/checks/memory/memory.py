@@ -25,11 +25,13 @@ from kobox.checks.memory.alloc_table import MemoryKind
 from kobox.checks.memory.interceptors import APPENDERS, INTERCEPTORS, PRINTERS
 from kobox.checks.memory.module_heap import PAGE, Heap, Object
 from kobox.checks.memory.strings import Texts
+from kobox.checks.module.callsites import CodeMap
 from kobox.checks.module.globals import Variables
 from kobox.checks.report.finding import Finding, Resource, Severity
 from kobox.checks.report.quantities import beside, quantity
 from kobox.checks.runner.session import Check, Examination, Stage, Trace
 from kobox.errors import KoboxError
+from kobox.ko.elf import SHF_WRITE
 from kobox.machine.watch import CONSTANT, FREED_BYTE, OBJECT, Mark, Part, WatchReport, What
 
 _WORD = (1 << 64) - 1
@@ -76,6 +78,7 @@ class MemoryCheck(Check):
         for start, size in self._variables.gaps():
             self._watch.mark(start, size, Mark.GAP)
         self._watch.bounds(self._variables.bounds())
+        self._watch_block_copies(examination)
 
     def leaving(self, examination: Examination) -> None:
         for start, size in self._variables.gaps():
@@ -112,7 +115,10 @@ class MemoryCheck(Check):
         for name, (most, whole) in APPENDERS.items():
             if name in called:
                 self._examination.probe(name, partial(self._appends, most, whole), when=FROM_MODULE)
-        self._texts = Texts(self._examination, self._bad_mark)
+        self._texts = Texts(self._examination, self._bad_mark, self._look_at_room, self._is_constant)
+        for name in ("memcpy", "__memcpy"):
+            if name in called:
+                self._examination.probe(name, self._copies, when=FROM_MODULE)
         if "simple_read_from_buffer" in called:
             self._examination.probe("simple_read_from_buffer", self._shown_to_reader, when=FROM_MODULE)
 
@@ -189,6 +195,68 @@ class MemoryCheck(Check):
             place, mark = bad
             self._bad_mark(address + place, size - place, True, mark, trace, through)
 
+    def _look_at_room(self, address: int, size: int, trace: Trace, through: str) -> None:
+        """Whether `size` bytes fit where a pointer of the module leads: into an object, or a variable."""
+        if not 0 < size < _LONGEST:
+            return
+        if (bad := self._watch.first_bad(address, size)) is not None:
+            self._bad_mark(address + bad[0], size - bad[0], True, bad[1], trace, through)
+            return
+        local = self._local_of(trace, address)
+        end = local[1] + local[2] if local is not None else self._variables.end_of(address)
+        if end and address + size > end:
+            what = f"{local[0]} ({quantity(local[2], 'byte')} on the stack)" if local else self._variables.at(address)
+            self._found(
+                "out-of-bounds",
+                f"write of {quantity(address + size - end, 'byte')}, 0 bytes past the end of {what} in {through}()",
+                trace,
+                None,
+                "Give the conversion a width: %15s for an array of 16.",
+            )
+
+    def _is_constant(self, address: int) -> bool:
+        """Whether what lies at an address can never change: the kernel's or a module's read-only data."""
+        symbols, placement = self._box.inspect.symbols, self._examination.placement
+        place = placement.find(address) if placement is not None else None
+        if place is not None:
+            return not self._examination.file.elf.section_at(place[0]).flags & SHF_WRITE
+        if address >= self._box.arch.addresses.image_start:
+            data = symbols.of_kernel("_sdata"), symbols.of_kernel("_edata")
+            return data[0] is None or data[1] is None or not data[0] <= address < data[1]
+        return False
+
+    def _watch_block_copies(self, examination: Examination) -> None:
+        assert examination.placement is not None
+        code, starts = CodeMap(examination.file.elf), examination.placement.starts
+        for name, functions in code.functions.items():
+            number = code.sections[name]
+            data = code.elf.data(number)
+            if number in starts:
+                for start, size, _ in functions.rows:
+                    for offset, unit in code.arch.code.block_copies(data, start, start + size):
+                        examination.probe_code(starts[number] + offset, partial(self._copies_inline, unit))
+
+    def _copies(self, hit: Any) -> None:
+        """memcpy(to, from, size) of ranges that overlap: what is copied depends on the processor."""
+        self._overlaps(hit, *hit.args[:3])
+
+    def _copies_inline(self, unit: int, hit: Any) -> None:
+        """The same, as compilers write it into the code, which they never do with memmove()."""
+        to, source, count = self._box.arch.code.block_copy(hit.registers)
+        self._overlaps(hit, to, source, count * unit)
+
+    def _overlaps(self, hit: Any, to: int, source: int, size: int) -> None:
+        if to == source or not size or size >= _NEGATIVE or abs(to - source) >= size:
+            return
+        apart = f"{quantity(abs(to - source), 'byte')} {'behind' if to > source else 'before'} it"
+        self._found(
+            "overlapping-copy",
+            f"memcpy() copies {quantity(size, 'byte')} to {apart}: source and destination overlap",
+            self._examination.trace(hit),
+            self._heap.holding(to),
+            "Use memmove().",
+        )
+
     def _shown_to_reader(self, hit: Any) -> None:
         """simple_read_from_buffer(to, count, ppos, from, available): what of the buffer goes to user space."""
         _, count, place, source, available, _ = hit.args
@@ -208,6 +276,10 @@ class MemoryCheck(Check):
             if len(trace.frames) < 2 or trace.frames[1].address != report.pc:
                 jumped = StackFrame(report.pc, trace.frames[0].cfa, True)
                 trace = replace(trace, frames=(trace.frames[0], jumped, *trace.frames[1:]))
+        if through == "check_object_size":  # of copy_to_user() and copy_from_user(), inline in the module
+            to_user = bool(self._box.machine.registers().argument(2) & 0xFF)
+            through = "copy_to_user" if to_user else "copy_from_user"
+            report = report._replace(writes=not to_user)
         if what in (What.USER, What.UNMAPPED) and not through and self._may_fault(report.pc):
             return True
         if what is What.SHADOW:
@@ -231,6 +303,8 @@ class MemoryCheck(Check):
         if writes:
             self._heap.excuse(address, size)
         thing = self._heap.nearest(address)
+        if thing is not None and writes:
+            thing.guarded = 0
         if mark == Mark.GAP:
             where = self._variables.near(address)
             self._found(
@@ -334,13 +408,14 @@ class MemoryCheck(Check):
     def _unwritten(self, report: WatchReport, trace: Trace) -> None:
         thing = self._heap.holding(report.address)
         where = f"at offset {report.address - thing.address} of {thing.what}" if thing else "on the stack"
-        message = f"{quantity(report.size, 'byte')} {where}, never written, copied to user space"
+        what = "which decides where the code goes on" if report.detail else "copied to user space"
+        advice = "Clear it first (kzalloc, memset), padding included, or copy only what was written."
         self._found(
             "uninitialised-read",
-            message,
+            f"{quantity(report.size, 'byte')} {where}, never written, {what}",
             trace,
             thing,
-            "Clear it first (kzalloc, memset), padding included, or copy only what was written.",
+            "Set it before it is compared." if report.detail else advice,
         )
 
     def _wild(self, report: WatchReport, trace: Trace, through: str) -> None:
@@ -480,20 +555,23 @@ class MemoryCheck(Check):
     def _report_leaks(self) -> None:
         left = [thing for thing in self._heap.live.values() if not self._allocations.given_back(thing)]
         left.sort(key=lambda thing: thing.address)
+        for thing in left:
+            self._allocations.look_behind(thing, thing.made)
         if not left:
             return
         held = self._allocations.referenced(left)
         kept = self._heap.bookkeeping([thing for thing in left if thing.kind is MemoryKind.VMALLOC])
         for thing, words in zip(left, held, strict=True):
             reachable = words > kept.get(thing.address, 0)
+            certain = not reachable or self._allocations.is_destroyed(thing)
             when = "init has failed" if self._examination.stage is Stage.FAILED else "unload"
             message = f"{thing.what} is still allocated after {when}"
             advice = f"Free it with {allocators.RELEASE[thing.kind]}() in the exit function and on every error path."
-            if reachable:
+            if not certain:
                 advice += " Something in the kernel still points to it; if it was handed over for good, all is well."
             self._examination.report(
                 "leak",
-                Severity.WARNING if reachable else Severity.ERROR,
+                Severity.ERROR if certain else Severity.WARNING,
                 message,
                 chain=self._examination.chain(thing.made),
                 object=self._shown(thing),

@@ -30,6 +30,10 @@ from kobox.ko.binary import c_string, u64
 from kobox.machine.watch import Mark
 
 ROOM = 16
+APART = 128
+"""Bytes behind an object of a slab that are nobody's, as long as there is memory for that."""
+_SPREAD = 16 << 20  # bytes that live objects may take with so much room
+_CANARY = 0xCC  # what they hold (SLUB_RED_ACTIVE, include/linux/poison.h)
 PAGE = 4096
 QUARANTINE_OBJECTS = 512
 QUARANTINE_BYTES = 4 << 20
@@ -58,6 +62,7 @@ class Object:
     before: int = 0
     behind: int = 0
     inner: bool = False  # in a slab, and not its first slot
+    guarded: int = 0  # bytes behind its size that hold the canary
     content: bytes | None = None  # of a freed object that is not filled: what it held
     freed_at: int = 0  # of the box's time, in ns
 
@@ -85,6 +90,7 @@ class Heap:
         self._quarantine: deque[Object] = deque()
         self.guards: dict[int, Object] = {}  # nobody gets them: what lies beside an object is known by them
         self._held = 0
+        self._spread = 0  # bytes of live objects of slabs, with their room
         self._looked = 0  # when all freed objects were looked at last
         self.on_changed: Callable[[Object, int, int, int], None] | None = None
         """Told that a freed object was changed: it, from which of its bytes to which, and since when, in ns of the
@@ -96,12 +102,13 @@ class Heap:
 
     def roomy(self, size: int) -> int:
         """What to ask kmalloc for, so that `size` bytes have room behind them: the size of a cache, or whole pages."""
-        wanted = size + ROOM
-        if not size & (size - 1):  # aligned to its size, as powers of two are promised to be
-            wanted = max(2 * size, 2 * ROOM) if size > 1 else 2 * ROOM
+        wanted = size + (APART if self._spread < _SPREAD else ROOM)
+        unit = 1 if size & (size - 1) else max(size, 1)  # powers of two are promised to be aligned to their size
         for fits in self._sizes:
-            if wanted <= fits:
+            if wanted <= fits and not fits % unit:
                 return fits
+        if unit > 1:
+            wanted = 2 * size
         return PAGE << max(wanted - 1 >> 12, 0).bit_length()
 
     def cache_for(self, slot: int) -> int | None:
@@ -138,6 +145,24 @@ class Heap:
         self._watch.mark(thing.address - before, before, Mark.REDZONE)
         if thing.page:
             self._watch.mark(thing.page, 1, Mark.WRITTEN)
+        if _is_slab(thing):
+            self._spread += thing.slot
+            self._set_canary(thing)
+
+    def _set_canary(self, thing: Object) -> None:
+        """Fill the room behind an object. The first byte is zero: there a string ends that has no end of its own."""
+        thing.guarded = thing.slot - thing.size
+        if thing.guarded:
+            self._box.machine.write(thing.address + thing.size, b"\0" + bytes((_CANARY,)) * (thing.guarded - 1))
+
+    def overrun(self, thing: Object) -> int:
+        """How many bytes behind a live object the kernel's own code has written; 0 for none. It is told once."""
+        if not thing.guarded:
+            return 0
+        room = self._box.machine.read(thing.address + thing.size, thing.guarded)
+        thing.guarded = 0
+        written = len(room.rstrip(bytes((_CANARY,))))
+        return written if written > 1 or room[:1] != b"\0" else 0
 
     def resize(self, thing: Object, size: int, slot: int, *, zero: bool = False) -> None:
         """krealloc() has left the object where it is."""
@@ -146,11 +171,15 @@ class Heap:
             self._watch.mark(thing.address + thing.size, size - thing.size, mark, pattern=not zero)
         thing.size, thing.slot = size, max(slot, thing.slot)
         self._watch.mark(thing.address + size, thing.slot - size, Mark.REDZONE)
+        if thing.guarded:
+            self._set_canary(thing)
 
     def free(self, thing: Object, trace: Trace, *, as_it_is: bool = False) -> Object | None:
         """An object is freed: it goes to the quarantine, filled or (`as_it_is`) as it is. Returns one that has to be
         freed in its stead, or None."""
         del self.live[thing.address]
+        if _is_slab(thing):
+            self._spread -= thing.slot
         thing.freed, thing.gone, thing.freed_at = True, trace, self._box.machine.time
         self.freed[thing.address] = thing
         if as_it_is or not self._watch.quarantine(thing.address, thing.size):
@@ -228,14 +257,15 @@ class Heap:
     def _room_before(self, thing: Object) -> int:
         """How many bytes before an object are nobody's: given to guard it, or the end of a slot that is free."""
         slab = thing.inner and thing.size < thing.slot and self.holding(thing.address - ROOM) is None
-        return ROOM if slab else thing.before
+        return min(thing.slot, APART) if slab else thing.before
 
     def _drop(self, thing: Object) -> None:
         before = self._room_before(thing)
         self._watch.mark(thing.address - before, before + thing.slot + thing.behind, Mark.UNKNOWN)
         if thing.page:
             self._watch.mark(thing.page, 1, Mark.UNKNOWN)
-        self.live.pop(thing.address, None)
+        if self.live.pop(thing.address, None) is not None and _is_slab(thing):
+            self._spread -= thing.slot
         self.freed.pop(thing.address, None)
         at = bisect_right(self._order, thing.address) - 1
         if at >= 0 and self._order[at] == thing.address:
@@ -295,6 +325,10 @@ class Heap:
             if thing.address <= address < thing.address + thing.slot + PAGE:
                 return thing
         return None
+
+
+def _is_slab(thing: Object) -> bool:
+    return thing.kind in (MemoryKind.KMALLOC, MemoryKind.CACHE) and thing.slot <= 2 * PAGE
 
 
 def _reclaimable_caches(box: Box) -> tuple[dict[int, int], list[int]]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from kobox.box.inspect.probes import FROM_MODULE
 from kobox.checks.memory.module_heap import ROOM
+from kobox.checks.report.finding import Severity
 from kobox.checks.report.quantities import quantity
 from kobox.checks.runner.session import Examination, Trace
 from kobox.machine.watch import Mark
@@ -53,8 +54,13 @@ NUMBERS = (
 _DIRECTIVE = re.compile(
     rb"%[-+ #0]*(?P<width>\*|\d+)?(?:\.(?P<precision>\*|\d*))?(?:hh|h|ll|l|z|t|j|L|q)?(?P<kind>[A-Za-z%])"
 )
+_CONVERSION = re.compile(rb"%(?P<skip>\*)?(?P<width>\d+)?(?:hh|h|ll|l|z|t|j|L|q)?(?P<kind>\[\^?\]?[^\]]*\]|[A-Za-z%])")
+SCANNERS = ("sscanf", "vsscanf")
 _LONGEST = 4096
 _PAGE = 4096
+
+Room = Callable[[int, int, Trace, str], None]
+"""Asked to look whether there is room: address, size, the calls, the function that writes there."""
 
 Bad = Callable[[int, int, bool, int, Trace, str], None]
 """Told of a bad access: address, size, whether it writes, the mark there, the calls, the function that does it."""
@@ -63,11 +69,13 @@ Bad = Callable[[int, int, bool, int, Trace, str], None]
 class Texts:
     """The probes of one examination."""
 
-    def __init__(self, examination: Examination, bad: Bad) -> None:
+    def __init__(self, examination: Examination, bad: Bad, room: Room, is_constant: Callable[[int], bool]) -> None:
         self._examination = examination
         self._watch = examination.box.inspect.watch
         self._addresses = examination.box.arch.addresses
         self._bad = bad
+        self._room = room
+        self._is_constant = is_constant
         self._lent = 0  # where the page ended that was lent last
         symbols, sequence = examination.box.inspect.symbols, "sysfs_kf_seq_show"
         imports = {wanted.name for wanted in examination.file.imports if symbols.of_kernel(wanted.name) is not None}
@@ -78,16 +86,48 @@ class Texts:
         for name in NUMBERS:
             if name in imports:
                 examination.probe(name, self._parses, when=FROM_MODULE)
+        if "sscanf" in imports:
+            examination.probe("sscanf", self._scans, self._scanned, when=FROM_MODULE)
         if symbols.of_kernel(sequence) is not None and symbols.btf.has("seq_file", "buf"):
             self._buffer_at = symbols.btf.offset("seq_file", "buf")
             examination.probe(sequence, self._lends, self._takes_back)
 
     def _prints(self, number: int, hit: Any) -> None:
         with suppress(ValueError):
-            strings = strings_of(hit.text(hit.args[number]), lambda n: _argument(hit, number + 1 + n))
+            text = hit.text(hit.args[number])
+            if b"%" in text and not self._is_constant(hit.args[number]):
+                self._format_from_data(hit, text)
+                return
+            strings = strings_of(text, lambda n: _argument(hit, number + 1 + n))
             for address, limit in strings:
                 if self._addresses.is_pointer(address):
                     self._look(hit, address, min(len(hit.text(address, limit)) + 1, limit))
+
+    def _format_from_data(self, hit: Any, text: bytes) -> None:
+        """A format that is no constant, and has directives: whoever writes it has the function read what he likes."""
+        name, shown = str(hit.probe.where).lstrip("_"), text[:32].decode(errors="backslashreplace")
+        self._examination.report(
+            "format-string",
+            Severity.ERROR,
+            f"the format of {name}() is data that can change: {shown!r}",
+            chain=self._examination.chain(hit),
+            advice=f'Pass it as an argument: {name}("%s", …).',
+        )
+
+    def _scans(self, hit: Any) -> None:
+        with suppress(ValueError):
+            pointers = unbounded_of(hit.text(hit.args[1]), lambda n: _argument(hit, 2 + n))
+            hit.data = (pointers, self._examination.trace(hit)) if pointers else None
+
+    def _scanned(self, hit: Any) -> None:
+        """What was written for %s without a width, against the room that there is."""
+        if hit.data is None:
+            return
+        pointers, trace = hit.data
+        for number, address in pointers:
+            if number < (hit.result or 0) and self._examination.box.arch.addresses.is_kernel(address):
+                with suppress(ValueError):
+                    self._room(address, len(hit.text(address)) + 1, trace, str(hit.probe.where))
 
     def _parses(self, hit: Any) -> None:
         address = hit.args[0]
@@ -123,6 +163,18 @@ class Texts:
         if not self._lent or not 0 <= past < ROOM:
             return ""
         return f"{quantity(past, 'byte')} past the end of the page of a sysfs attribute"
+
+
+def unbounded_of(text: bytes, argument: Callable[[int], int]) -> list[tuple[int, int]]:
+    """The strings that a format for scanning writes without a width: (number of the conversion, address)."""
+    found, at = [], 0
+    for directive in _CONVERSION.finditer(text):
+        if directive["kind"] == b"%" or directive["skip"]:
+            continue
+        if directive["kind"][:1] in (b"s", b"[") and directive["width"] is None:
+            found.append((at, argument(at)))
+        at += 1
+    return found
 
 
 def strings_of(text: bytes, argument: Callable[[int], int]) -> list[tuple[int, int]]:

@@ -15,6 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kobox.checks.module.netlink_families import netlink_families
+
 if TYPE_CHECKING:
     from kobox.box.box import Box
 
@@ -23,7 +25,7 @@ _WITH_FILES = (
     "/proc/1/net",
     "/proc/fs",
     "/proc/driver",
-    "/proc/sys",
+    *(f"/proc/sys{part}" for part in ("", "/dev", "/kernel", "/net", "/net/core", "/net/ipv4", "/vm", "/fs", "/debug")),
     "/sys/kernel/debug",
     "/sys/kernel",
     "/sys/fs",
@@ -35,6 +37,20 @@ _LISTED = (
     "/sys/class",
     "/sys/class/net",
     "/sys/bus",
+)
+_PACKETS = frozenset(
+    (
+        *("nf_register_net_hook", "nf_register_net_hooks", "nf_register_sockopt", "dev_add_pack", "inet_add_protocol"),
+        *("inet6_add_protocol", "inet_add_offload", "tcp_register_congestion_control", "register_qdisc"),
+        *(
+            "tcf_register_action",
+            "xt_register_target",
+            "xt_register_targets",
+            "xt_register_match",
+            "xt_register_matches",
+        ),
+        "netdev_rx_handler_register",
+    )
 )
 _DIRECTORIES = 40  # that are looked into at most
 _ATTRIBUTES = 48  # of devices that are used at most
@@ -62,8 +78,10 @@ _NOT_ATTRIBUTES = frozenset(
 @dataclass(frozen=True, slots=True)
 class Target:
     """A file that can be used. `flags` are those to open it with; `node` the arguments of mknod(2) when it must be made
-    first; `value` what it holds, for files of text that can be written back; `interface` the name of a network
-    interface, which is no file."""
+    first; `value` what it holds, for files of text that can be written back.
+
+    Not files are: a network `interface` with its `index`, `packets` through the stack, and a protocol of `netlink` with
+    its family (of the generic one)."""
 
     path: str
     flags: int
@@ -71,6 +89,9 @@ class Target:
     node: tuple[str, int, int] | tuple[()] = ()
     value: bytes = b""
     interface: str = ""
+    index: int = 0
+    packets: bool = False
+    netlink: tuple[int, int] | tuple[()] = ()
 
 
 class FileTargets:
@@ -80,9 +101,12 @@ class FileTargets:
         self._before = {directory: _names(box, directory) for directory in _LISTED}
         self._before |= {directory: _names(box, directory) for directory in _places_of_devices(box)}
         self._devices = _device_numbers(box)
+        self._families = netlink_families(box)
 
-    def new_files(self, box: Box, module: str) -> list[Target]:
-        """The files that have come, in a fixed order: devices, then /proc and debugfs, then attributes."""
+    def new_files(self, box: Box, module: str, imports: frozenset[str] = frozenset()) -> list[Target]:
+        """The files that have come, in a fixed order: devices, then /proc and debugfs, then attributes. Behind the
+        devices, what is no file: interfaces, families of netlink, and packets for a module that calls one of the
+        functions (`imports`) that hook into the network."""
         devices = _few_of_each(list(self._nodes(box)))
         found = [*devices, *self._nodeless(box, {target.path for target in devices})]
         for directory in _WITH_FILES:
@@ -93,7 +117,12 @@ class FileTargets:
         for name in sorted(_names(box, f"/sys/module/{module}/parameters")):
             found += _file(box, f"/sys/module/{module}/parameters/{name}")
         found[len(devices) : len(devices)] = [
-            Target(f"network interface {name}", 0, interface=name) for name in self._come(box, "/sys/class/net")
+            *(_interface(box, name) for name in self._come(box, "/sys/class/net")),
+            *([Target("packets", 0, packets=True)] if imports & _PACKETS else ()),
+            *(
+                Target(f"netlink {protocol}:{family}", 0, netlink=(protocol, family))
+                for protocol, family in sorted(netlink_families(box) - self._families)
+            ),
         ]
         unique = {target.path: target for target in found}
         return list(unique.values())
@@ -127,6 +156,13 @@ class FileTargets:
         for directory in ("/sys/dev/char", "/sys/dev/block"):
             for number in self._come(box, directory):
                 yield f"{directory}/{number}"
+
+
+def _interface(box: Box, name: str) -> Target:
+    index = 0
+    with suppress(OSError, ValueError):
+        index = int(box.read_text(f"/sys/class/net/{name}/ifindex"))
+    return Target(f"network interface {name}", 0, interface=name, index=index)
 
 
 def _places_of_devices(box: Box) -> list[str]:

@@ -69,6 +69,11 @@ class Variables:
         n = bisect_right(self._placed, address, key=lambda placed: placed.start) - 1
         return str(self._placed[n]) if n >= 0 and address < self._placed[n].end else ""
 
+    def end_of(self, address: int) -> int:
+        """Where the variable at an address ends; 0 for none."""
+        n = bisect_right(self._placed, address, key=lambda placed: placed.start) - 1
+        return self._placed[n].end if n >= 0 and address < self._placed[n].end else 0
+
     def near(self, address: int) -> str:
         """Where an address between variables lies: "2 bytes past the end of name (10 bytes)"."""
         n = bisect_right(self._placed, address, key=lambda placed: placed.start) - 1

@@ -125,6 +125,26 @@ class LeftBehindCheck(Check):
                 own = resource.own or not call.keyed
                 self._probe(call.function, partial(self._undoing, number, call), None, when=FROM_MODULE if own else 0)
 
+        for call in resource.wrong if seen else ():
+            if call.function in imports:
+                self._probe(call.function, partial(self._freeing, number, resource, call), None, when=FROM_MODULE)
+
+    def _freeing(self, number: int, resource: ResourceKind, call: ResourceCall, hit: Hit) -> None:
+        """The module frees the memory of something that is the kernel's."""
+        key = hit.args[call.arguments.index("KEY")]
+        for made in self._made.get(number, {}).pop((key,), [])[:1]:
+            examination = self._examination
+            label = f"{resource.what} {made.name}".rstrip()
+            examination.report(
+                "invalid-free",
+                Severity.ERROR,
+                f"{label} is freed with {call.function}()",
+                chain=examination.chain(hit),
+                object=Resource(label, key, made_at=examination.chain(made.trace)),
+                advice=f"Use {resource.advice}.",
+            )
+            hit.skip()
+
     def _probe(self, function: str, entry: Callable[[Hit], Any], back: Any, *, when: int = 0) -> None:
         self._examination.probe(function, entry, back, when=when)
 
@@ -353,7 +373,7 @@ class LeftBehindCheck(Check):
         tail = ", and points into memory that goes with the module" if made.gone_code else ""
         self._examination.report(
             "left-behind",
-            Severity.ERROR if made.gone_code else Severity.WARNING,
+            Severity.ERROR,
             message or f"{label} is left behind{tail}",
             chain=chain,
             object=Resource(label, address, made_at=chain),

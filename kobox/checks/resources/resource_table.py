@@ -65,6 +65,7 @@ class ResourceKind:
     advice: str
     made: tuple[ResourceCall, ...] = ()
     undone: tuple[ResourceCall, ...] = ()
+    wrong: tuple[ResourceCall, ...] = ()
     name: str = ""
     mine: str = ""
     path: str = ""
@@ -108,9 +109,10 @@ def resource_table() -> ResourceTable:
         data = tomllib.loads(path.read_text())
         resources = tuple(
             ResourceKind(
-                **{name: value for name, value in row.items() if name not in ("made", "undone")},
+                **{name: value for name, value in row.items() if name not in ("made", "undone", "wrong")},
                 made=tuple(map(parse_call, row.get("made", ()))),
                 undone=tuple(map(parse_call, row.get("undone", ()))),
+                wrong=tuple(map(parse_call, row.get("wrong", ()))),
             )
             for row in data["thing"]
         )

@@ -28,18 +28,19 @@ from kobox.checks.faults.fault_injection import Faults, fault_id
 from kobox.checks.fuzz.program import Program
 from kobox.checks.races.races import Race, calls_of
 from kobox.checks.report.finding import Finding, Severity, worst_first
-from kobox.checks.runner.examiner import POINTS, Examiner, checks_of
+from kobox.checks.runner.examiner import POINTS, VARIATIONS, Examiner, checks_of
 from kobox.checks.runner.other_kernels import Elsewhere, look_elsewhere
 from kobox.checks.runner.outcome import CheckReport, UnitOutcome
 from kobox.checks.runner.plan import CheckPlan, CheckUnit
 from kobox.checks.runner.session import Exercise
 from kobox.checks.runner.worker_pool import Pool, WorkerDied
+from kobox.checks.variations.firmware import firmware_of
 from kobox.errors import KoboxError
 from kobox.ko.modulefile import ModuleFile
 
 Progress = Callable[[str, int, int], None]
 
-_PARTS = {"race": "races", "elsewhere": "elsewhere"}
+_PARTS = {"race": "races", "elsewhere": "elsewhere"} | dict.fromkeys(VARIATIONS, "variations")
 
 
 def examine(plan: CheckPlan, exercise: Exercise | None = None) -> list[Finding]:
@@ -124,6 +125,8 @@ class _Checking:
                 if plan.faults and not plan.replay:  # while one worker lives that life, the others get ready
                     for _ in range(1, workers):
                         pool.submit(CheckUnit("warm"))
+                if not plan.replay and firmware_of(ModuleFile(plan.module)):
+                    pool.submit(CheckUnit("firmware"))
             if plan.elsewhere and not plan.replay and plan.race is None:
                 pool.submit(CheckUnit("elsewhere"))
             for unit, outcome in pool.results():
@@ -176,6 +179,8 @@ class _Checking:
         self.report.coverage.add(outcome.executed)
         if unit.kind == "life":
             self._learn(pool, outcome)
+        elif unit.kind in VARIATIONS:
+            pass
         elif unit.races:
             self.report.raced += outcome.raced
             self.report.switched += outcome.switched
@@ -204,6 +209,9 @@ class _Checking:
             report.places.clear()
             self._submit(pool, [self.plan.replay])
             return
+        if outcome.lives:
+            for kind in ("busy", "fetch", "slow"):
+                pool.submit(CheckUnit(kind, programs=outcome.programs))
         if self.plan.faults:
             self._submit(pool, [(fault,) for fault in report.places])
         if self.plan.preempt:

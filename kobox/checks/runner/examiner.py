@@ -28,6 +28,10 @@ from kobox.checks.runner.outcome import UnitOutcome
 from kobox.checks.runner.plan import CheckPlan, CheckUnit
 from kobox.checks.runner.session import Check, Examination, Exercise
 from kobox.checks.runner.timeline import Timeline
+from kobox.checks.variations.busy import unload_while_open
+from kobox.checks.variations.double_fetch import ChangingUser
+from kobox.checks.variations.firmware import CONTENTS, FirmwareFiles, firmware_of
+from kobox.checks.variations.slow_exit import SlowExit
 from kobox.errors import BoxHungError, KoboxError, ModuleLoadError
 from kobox.ko.modulefile import ModuleFile
 
@@ -36,11 +40,16 @@ if TYPE_CHECKING:
 
 _FAULT_CPU = 3.0  # virtual seconds of CPU time that a call may burn in a run with a fault
 _LIFE_CPU = 30.0
-_FAULT_SECONDS, _LIFE_SECONDS = 6.0, 20.0  # of this process's CPU time that a call may take
+_FAULT_SECONDS, _LIFE_SECONDS = 5.0, 10.0  # of this process's CPU time that a call may take
 _SLOWER = 4  # times as long as any call took before, it may always take
+VARIATIONS = ("busy", "firmware", "fetch", "slow")
+"""Kinds of units that are lives under other circumstances."""
+_SAME = 300
+"""So many slices of the CPU's time (some 3 ms each) that end in the same state of the registers, within one call,
+are an endless loop: nothing in it counts or changes."""
 POINTS = 8
 """At how many points two calls are tried against each other at most."""
-_CRASHES = 4  # findings of the generic exercise that are made short
+_CRASHES = 3  # findings of the generic exercise that are made short
 
 
 class Examiner:
@@ -78,6 +87,8 @@ class Examiner:
         if unit.kind == "warm":
             self.play(None, faulty=False)
             return UnitOutcome()
+        if unit.kind in VARIATIONS:
+            return self._vary(unit)
         faulty = unit.kind == "fault"
         injection = FaultInjection(self.sites, unit.faults, learn=not faulty or self.plan.depth > 1)
         checks, _ = checks_of(self.plan.checks)
@@ -137,23 +148,53 @@ class Examiner:
                 return f"{self.file.name}: not loaded: all checks passed; {cause}"
         return said
 
+    def _vary(self, unit: CheckUnit) -> UnitOutcome:
+        """A life under other circumstances."""
+        begin = time.monotonic()
+        steps = Steps(*unit.programs) if self.surroundings is not None else self.exercise
+        exercise = None if isinstance(steps, TestFile) else steps
+        findings: list[Finding] = []
+        if unit.kind == "busy" and self.surroundings is not None:
+            surroundings, name = self.surroundings, self.file.name
+            opener = unload_while_open(name, lambda box: surroundings.new_files(box, name))
+            findings = [found for found in self.play(opener) if found.kind == "left-behind"]
+        elif unit.kind == "slow":
+            findings = self.play(exercise, more=(SlowExit(),))
+        elif unit.kind == "fetch":
+            changing = ChangingUser()
+            findings = self.play(exercise, more=(changing,))
+            tail = "; user space changes memory between two reads of it"
+            findings = [replace(one, message=one.message + tail) for one in findings] if changing.changed else []
+        elif unit.kind == "firmware":
+            for content in CONTENTS:
+                found = self.play(None, more=(FirmwareFiles(firmware_of(self.file), content),))
+                findings += [one for one in found if one.kind != "reload-failed"]
+        return UnitOutcome(tuple(findings), release=self.box.release, lives=1, seconds=time.monotonic() - begin)
+
     def _limit(self, faulty: bool) -> None:
         """Bound each call, in CPU time of the box and of this process: a loop in code that is watched is slow. What the
         machine's other processes do must not make a call look as if it hung, nor may a call that is long by nature."""
         self.box.limits.cpu = max(_FAULT_CPU if faulty else _LIFE_CPU, _SLOWER * self._longest[0])
         patience = max(_FAULT_SECONDS if faulty else _LIFE_SECONDS, _SLOWER * self._longest[1])
         machine, calls, since = self.box.machine, -1, (0, 0.0)
+        states: dict[object, int] = {}
 
         def look() -> None:
-            nonlocal calls, since
+            nonlocal calls, since, states
             now = machine.work, time.process_time()
             burnt, spent = (now[0] - since[0]) / BLOCKS_A_SECOND, now[1] - since[1]
             if (made := machine.progress()) != calls:
-                calls, since = made, now
-            elif spent > patience:
+                calls, since, states = made, now, {}
+                return
+            state = machine.registers()
+            states[state] = states.get(state, 0) + 1
+            if states[state] > _SAME:
+                where = self.box.inspect.symbols.describe(machine.pc)
+                raise BoxHungError("a call is in a loop in which nothing changes", pc=where)
+            if spent > patience:
                 where = self.box.inspect.symbols.describe(machine.pc)
                 raise BoxHungError(f"a call has not come back after {patience:g} s of CPU time", pc=where)
-            elif not faulty:
+            if not faulty:
                 self._longest = max(self._longest[0], burnt), max(self._longest[1], spent)
 
         self._undo_limit()
@@ -199,7 +240,10 @@ class Examiner:
     ) -> tuple[Crash, ...]:
         """What led to the findings of the exercise, made short. `keys` are those of all findings, in order."""
         found = []
-        for finding in [finding for finding in findings if finding.stage == "exercise"][:_CRASHES]:
+        seen = [finding for finding in findings if finding.stage == "exercise"]
+        if any(finding.kind in ("hang", "self-deadlock") for finding in seen):
+            return ()  # each try would hang as well
+        for finding in seen[:_CRASHES]:
 
             def still(programs: Sequence[Program], key: Any = finding.key) -> bool:
                 return any(other.key == key for other in self.play(Steps(*programs)))
@@ -208,9 +252,10 @@ class Examiner:
             found.append(Crash(finding, shrink(programs, still)))
         return tuple(found)
 
-    def play(self, exercise: Exercise | None, *, faulty: bool = True) -> list[Finding]:
-        """One life with an exercise under all checks. Without `faulty`, calls may take longer."""
-        examination = Examination(self.box, self.file, checks_of(self.plan.checks)[0], parameters=self.plan.parameters)
+    def play(self, exercise: Exercise | None, *, faulty: bool = True, more: Sequence[Check] = ()) -> list[Finding]:
+        """One life with an exercise under all checks and some `more`. Without `faulty`, calls may take longer."""
+        checks = [*more, *checks_of(self.plan.checks)[0]]
+        examination = Examination(self.box, self.file, checks, parameters=self.plan.parameters)
         self._limit(faulty)
         return _at_once(examination.run(exercise))
 
@@ -224,10 +269,11 @@ class Examiner:
         from kobox.checks.fuzz.seeds import material_of
 
         surroundings, name = self.surroundings, self.file.name
+        imports = frozenset(wanted.name for wanted in self.file.imports)
         material = material_of(self.sites.code)
 
         def files(box: Box) -> list[Target]:
-            found = surroundings.new_files(box, name)
+            found = surroundings.new_files(box, name, imports)
             for target in found:
                 timeline.note("file", target.path)
             return found

@@ -19,7 +19,7 @@ from kobox.checks.report.finding import Finding
 if TYPE_CHECKING:
     from kobox.checks.runner.plan import CheckPlan
 
-_TRIES = 60
+_TRIES = 16
 """Runs that one crash may take to be made short."""
 
 Item = TypeVar("Item")

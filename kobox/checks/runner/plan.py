@@ -12,7 +12,11 @@ from kobox.checks.races.races import Race
 CHECKS = (
     "kobox.checks.memory.memory:MemoryCheck",
     "kobox.checks.resources.left_behind:LeftBehindCheck",
+    "kobox.checks.resources.references:ReferenceCheck",
+    "kobox.checks.resources.handed_over:HandedOverCheck",
+    "kobox.checks.resources.stack_objects:StackObjectCheck",
     "kobox.checks.context.context:ContextCheck",
+    "kobox.checks.arithmetic.shifts:ShiftCheck",
     "kobox.checks.lint:LintCheck",
 )
 """The checks that watch every run, as module:class."""
@@ -52,7 +56,9 @@ class CheckPlan:
 class CheckUnit:
     """One run: a module's life, with what fails in it."""
 
-    kind: str  # life, fault, race; elsewhere: no run; warm: nothing comes of it but a worker that is ready
+    kind: str
+    """life, fault, race; busy, firmware, fetch, slow: a life under other circumstances (`kobox.checks.variations`);
+    elsewhere: no run; warm: nothing comes of it but a worker that is ready."""
     faults: Faults = ()
     programs: tuple[Program, ...] = ()
     races: tuple[Race, ...] = ()  # one; at point 0: at all points that matter, POINTS of them at most

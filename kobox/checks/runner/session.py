@@ -12,6 +12,7 @@ What is watched is decided by the checks alone; the box, the kernel and the modu
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -21,9 +22,12 @@ from typing import Any
 
 from kobox.arch.unwind import StackFrame
 from kobox.box.box import Box
+from kobox.box.inspect.oops import KernelReport
 from kobox.box.inspect.probes import FROM_MODULE, Hit
 from kobox.box.inspect.symbols import LoadedAt
 from kobox.checks.module.layout import Placement
+from kobox.checks.module.sources import SourceLines
+from kobox.checks.module.tail_calls import TailCalls
 from kobox.checks.report.finding import Chain, Finding, Frame, Resource, Severity, chain_of, frame_of
 from kobox.checks.resources.pending_work import PendingWork
 from kobox.errors import (
@@ -43,6 +47,9 @@ SETTLE = 2.0
 
 
 Exercise = Callable[[Box], Any]
+
+_MAX_ERRNO = 4096
+_SIZE_WARNINGS = (" mm/page_alloc.c:", " mm/util.c:", " mm/slab_common.c:", " mm/vmalloc.c:", " mm/slub.c:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +132,8 @@ class Examination:
         self._of_this_life: list[Any] = []  # probes on the module's own functions
         self._watched: set[tuple[int, int]] = set()  # code that the machine looks at: (start, size)
         self._frames: dict[int, Frame] = {}  # of the kernel's own code, by address
+        self._tail_calls = TailCalls(box, file)
+        self.sources = SourceLines(file)
 
     # -- for checks --------------------------------------------------------------------------------------------
 
@@ -186,7 +195,17 @@ class Examination:
                 found.append(self._kernel_frame(frame))
             else:
                 found.extend(self._module_frames(frame, *place))
-        return tuple(found)
+        return self._with_tail_call(tuple(found), trace.placement)
+
+    def _with_tail_call(self, chain: Chain, placement: Placement | None) -> Chain:
+        """The same calls, with the frame of a function of the module that ended in a jump to the kernel's code."""
+        if placement is None or not chain or any(frame.module for frame in chain):
+            return chain
+        found = self._tail_calls.find([frame.function for frame in chain], placement)
+        place = placement.find(found[0]) if found is not None else None
+        if found is None or place is None:
+            return chain
+        return (*chain[: found[1]], *self._module_frames(StackFrame(found[0], 0, True), *place), *chain[found[1] :])
 
     def symbol(self, address: int) -> str:
         """The module's own name for an address: of the variable or function there; "" for other places."""
@@ -301,6 +320,8 @@ class Examination:
                 probe.remove()
             self._probes.clear()
             self._of_this_life.clear()
+            if self.placement is not None:
+                self._tail_calls.note_executed(self.placement)
             self.box.inspect.watch.forget()
             self._hear_the_kernel()
 
@@ -370,6 +391,8 @@ class Examination:
         for probe in self._of_this_life:
             probe.remove()
         self._of_this_life.clear()
+        if self.placement is not None:
+            self._tail_calls.note_executed(self.placement)
         self.box.inspect.watch.leave()
         self._watched.clear()
 
@@ -416,6 +439,8 @@ class Examination:
         def init_returned(hit: Hit) -> None:
             if self.module is module:
                 failed = (hit.result or 0) >> 31 & 1  # an int; what is above zero is a success, with a warning
+                if 0 < (hit.result or 0) < _MAX_ERRNO:
+                    self._report_positive(hit.result or 0)
                 for check in self.checks:
                     (check.exited if failed else check.initialised)(self)
                 if not failed:  # else the module goes as a whole, after what is still to run (do_init_module)
@@ -433,6 +458,52 @@ class Examination:
             function = int.from_bytes(read(module.address + btf.offset("module", member), 8), "little")
             if function:
                 self.probe_code(function, begins, returned)
+
+    def _report_positive(self, result: int) -> None:
+        """init has returned a number above zero: do_init_module() warns, and goes on as if it had worked."""
+        name = errno.errorcode.get(result, "")
+        place = self._returned_at(result)
+        self.report(
+            "positive-errno",
+            Severity.ERROR,
+            f"init returned {result}{f' ({name})' if name else ''}: the kernel takes that for a success",
+            chain=self._frames_of(place) if place is not None else (),
+            advice=f"Return -{name or 'ERRNO'}.",
+        )
+
+    def _frames_of(self, place: tuple[int, int]) -> Chain:
+        section, offset = place
+        assert self.placement is not None
+        return tuple(self._module_frames(StackFrame(self.placement.starts[section] + offset, 0, True), section, offset))
+
+    def _returned_at(self, result: int) -> tuple[int, int] | None:
+        """(section, offset) of the instruction of init that has loaded a constant result and was executed; else where
+        init begins."""
+        function = next((one for one in self.file.debug.functions if one.name in self._init_names()), None)
+        if function is None or self.placement is None or function.section not in self.placement.starts:
+            return None
+        code = self.file.elf.data(function.section)
+        flags = b""
+        with suppress(KoboxError):
+            size = self.file.elf.section_at(function.section).size
+            flags = self.box.inspect.watch.executed(self.placement.starts[function.section], size)
+        for instruction in self.box.arch.code.instructions(code, function.offset, function.offset + function.size):
+            if (
+                instruction.immediate == result
+                and not instruction.compares
+                and flags[instruction.offset : instruction.end][:1] == b"\1"
+            ):
+                return function.section, instruction.offset
+        return function.section, function.offset
+
+    def _init_names(self) -> set[str]:
+        """What the function of the source is called that is the module's init."""
+        assert self.module is not None
+        where = self.module.address + self.box.inspect.symbols.btf.offset("module", "init")
+        address = int.from_bytes(self.box.machine.read(where, 8), "little")
+        place = self.placement.find(address) if self.placement is not None else None
+        function = self.file.debug.function_at(*place) if place is not None else None
+        return {function.name} if function is not None else set()
 
     def _leave_init_code(self) -> None:
         """Init has run: the kernel frees its code, and another module may come to lie there."""
@@ -488,7 +559,9 @@ class Examination:
         with suppress(KoboxError):
             for found in kernel_findings(self.box):
                 chain = tuple(part for n, frame in enumerate(found.chain) for part in self._with_lines(frame, not n))
-                found = replace(found, chain=chain, message=found.message + self._in_memory_gone(found.message))
+                chain = self._with_tail_call(chain, self.placement)
+                message = found.message + self._in_memory_gone(found.message)
+                found = replace(found, chain=chain, message=message, severity=self._severity(found, chain))
                 for check in self.checks:
                     found = check.explain(found)
                 self.report(
@@ -500,6 +573,17 @@ class Examination:
                     advice=found.advice,
                     records=found.records,
                 )
+
+    def _severity(self, found: Finding, chain: Chain) -> Severity:
+        """A warning of the kernel's in a call of the module is an error of the module; what the kernel says while it
+        runs another module only is not blamed on this one. That a size is too large, a driver may leave to the
+        allocator."""
+        if found.kind != "kernel-warning" or any(place in found.message for place in _SIZE_WARNINGS):
+            return found.severity
+        modules = {frame.module for frame in chain if frame.module}
+        if self.file.name in modules:
+            return Severity.ERROR
+        return Severity.NOTE if modules else found.severity
 
     def _in_memory_gone(self, message: str) -> str:
         """What a page fault's address was, when the module lay there and is gone."""
@@ -529,9 +613,18 @@ def kernel_findings(box: Box) -> list[Finding]:
         Finding(
             found.kind,
             Severity(found.severity),
-            found.message,
+            _sentence(found),
             chain_of([record.text for record in found.records]),
             records=tuple(found.records),
         )
         for found in box.findings
     ]
+
+
+def _sentence(found: KernelReport) -> str:
+    """The kernel's own sentence: what WARN() was given stands before the line that begins with WARNING."""
+    texts = [record.text for record in found.records]
+    if not found.message.startswith("WARNING: ") or found.message not in texts:
+        return found.message
+    before = [text for text in texts[: texts.index(found.message)] if not text.startswith("------------[")]
+    return f"{before[0]} ({found.message})" if before else found.message

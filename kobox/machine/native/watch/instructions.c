@@ -51,8 +51,12 @@ static void look_at_operand(struct machine *m, struct insn *i, uint64_t pc)
         goto done;
     if (is_untracked(m, address, i->size))
         return;
-    if (look(m, pc, address, i->size, i->flags & (INSN_READ | INSN_WRITE), false) && i->value == VALUE_LOADED)
-        look_at_value(m, i, address);
+    if (look(m, pc, address, i->size, i->flags & (INSN_READ | INSN_WRITE), false)) {
+        if (i->value == VALUE_LOADED)
+            look_at_value(m, i, address);
+        if (i->of_flags == FLAGS_COMPARED && i->flags & INSN_READ)
+            look_at_compared(m, i, pc, address);
+    }
 done:
     if (w->trusting) {
         i->op = OP_PLAIN;
@@ -85,6 +89,7 @@ void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user)
             return;
         *i = decode_instruction(code, (uint8_t)size);
         i->flags |= INSN_SEEN;
+        i->of_flags = what_of_flags(code, (uint8_t)size);
         if (i->op == OP_MEMORY && i->extra && (i->base != NO_REG || i->index != NO_REG))
             i->bound = bound_at(w, pc + i->extra);
         if (i->value == VALUE_STORED && i->source == NO_REG)
@@ -101,6 +106,8 @@ void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user)
             w->unwritten &= (uint16_t)~CALLER_SAVED;
         w->called = false;
     }
+    if (w->compared_pc && i->of_flags != FLAGS_KEPT)
+        look_at_decision(m, i);
     switch (i->op) {
     case OP_MEMORY:
     case OP_BIT:

@@ -2,28 +2,58 @@
 #include "watch.h"
 
 /*
- * A register gets what memory holds. If nobody has written that, it may yet be shown to user space (put_user()). A byte of the
- * kernel's is the pattern's by chance: there must be SURE_RUN of them round it.
+ * Whether nobody has written any of these bytes. A byte of the kernel's is the pattern's by chance: there must be SURE_RUN of
+ * them round it.
  */
-void look_at_value(struct machine *m, const struct insn *i, uint64_t address)
+static bool nobody_wrote(struct machine *m, uint64_t address, uint64_t size)
 {
     struct watch *w = m->watch;
-    uint64_t pa = physical(m, address), page = pa & ~(PAGE - 1), start = pa, end = pa + i->size;
+    uint64_t pa = physical(m, address), page = pa & ~(PAGE - 1), start = pa, end = pa + size;
     if (pa >= NOT_RAM || end > page + PAGE || w->shadow[pa] != UNWRITTEN)
-        return;
+        return false;
     for (uint64_t at = start; at < end; at++)
         if (w->shadow[at] != UNWRITTEN || m->ram[at] != pattern(at))
-            return;
+            return false;
     while (start > page && end - start < SURE_RUN && w->shadow[start - 1] == UNWRITTEN && m->ram[start - 1] == pattern(start - 1))
         start--;
     while (end < page + PAGE && end - start < SURE_RUN && w->shadow[end] == UNWRITTEN && m->ram[end] == pattern(end))
         end++;
-    if (end - start < SURE_RUN)
+    return end - start >= SURE_RUN;
+}
+
+/* A register gets what memory holds. If nobody has written that, it may yet be shown to user space (put_user()). */
+void look_at_value(struct machine *m, const struct insn *i, uint64_t address)
+{
+    struct watch *w = m->watch;
+    if (!nobody_wrote(m, address, i->size))
         return;
     w->fresh = (uint16_t)(1u << i->dest);
     w->loaded[i->dest].address = address;
     w->loaded[i->dest].size = i->size;
     w->pointing_stack = STACK_OF(live_reg(m, R_RSP));
+}
+
+/* What memory holds is compared: if nobody has written it, a conditional jump by the result decides by chance. */
+void look_at_compared(struct machine *m, const struct insn *i, uint64_t pc, uint64_t address)
+{
+    struct watch *w = m->watch;
+    if (!nobody_wrote(m, address, i->size))
+        return;
+    w->compared_pc = pc;
+    w->compared_address = address;
+    w->compared_size = i->size;
+    w->compared_stack = STACK_OF(live_reg(m, R_RSP));
+}
+
+/* The first instruction behind a comparison that does not leave the flags alone. */
+void look_at_decision(struct machine *m, const struct insn *i)
+{
+    struct watch *w = m->watch;
+    uint64_t pc = w->compared_pc;
+    w->compared_pc = 0;
+    if (i->of_flags == FLAGS_JUMP && w->compared_stack == STACK_OF(live_reg(m, R_RSP)))
+        report_access(m, REPORT_UNINITIALISED, pc, w->compared_address, w->compared_size, INSN_READ, 1);
+    w->trusting = false;
 }
 
 /* Which registers hold unwritten bytes after an instruction. What was calculated with one is not followed. */

@@ -76,6 +76,7 @@ struct watch {
     bool jumped_here;            /* the function that is being looked at was reached by that jump */
     uint64_t caller;             /* where the module's code called the function that was reached last */
     uint64_t repeat_pc, repeat_count;
+    uint64_t compared_pc, compared_address, compared_size, compared_stack; /* unwritten memory that was just compared */
     uint64_t executed, stop_at;  /* instructions of the modules; where to stop */
     uint64_t inside;             /* stack of the task that is in a function which allocates for a module */
     struct room rooms[ROOMS];    /* what Python has said of variables on the stack */
@@ -187,6 +188,8 @@ bool stays_inside(struct machine *m, const struct insn *i, uint64_t pc, uint64_t
 
 /* ---- values.c ---------------------------------------------------------------------------------------------------------------- */
 void look_at_value(struct machine *m, const struct insn *i, uint64_t address);
+void look_at_compared(struct machine *m, const struct insn *i, uint64_t pc, uint64_t address);
+void look_at_decision(struct machine *m, const struct insn *i);
 void follow_values(struct watch *w, const struct insn *i);
 void look_at_shown(struct machine *m, uint64_t pc, uint64_t size);
 

@@ -327,6 +327,24 @@ struct insn decode_instruction(const uint8_t *code, uint8_t length)
     return i;
 }
 
+uint8_t what_of_flags(const uint8_t *code, uint8_t length)
+{
+    uint8_t n = 0;
+    while (n < length && (code[n] == 0x66 || (code[n] & 0xF0) == 0x40))
+        n++;
+    if (n + 1 >= length)
+        return FLAGS_OTHER;
+    uint8_t op = code[n], field = code[n + 1] >> 3 & 7;
+    if ((op & 0xF0) == 0x70 || (op == 0x0F && (code[n + 1] & 0xF0) == 0x80))
+        return FLAGS_JUMP;
+    if ((op >= 0x38 && op <= 0x3B) || op == 0x84 || op == 0x85 || /* cmp, test */
+        ((op == 0x80 || op == 0x81 || op == 0x83) && field == 7) || ((op == 0xF6 || op == 0xF7) && field < 2))
+        return FLAGS_COMPARED;
+    if ((op >= 0x88 && op <= 0x8B) || op == 0x8D || op == 0xC6 || op == 0xC7 || (op & 0xF8) == 0xB8) /* mov, lea */
+        return FLAGS_KEPT;
+    return FLAGS_OTHER;
+}
+
 /* What the decoder makes of an instruction. -1: `size` is not that of a struct insn, or `length` is no instruction's. */
 EXPORT int kobox_decode(const uint8_t *code, unsigned length, struct insn *out, size_t size)
 {

@@ -20,6 +20,8 @@ enum insn_op {
     OP_JUMP,    /* jmp to disp from the end */
 };
 enum { INSN_READ = 1, INSN_WRITE = 2, INSN_RIP = 4, INSN_GS = 8, INSN_REP = 16, INSN_TRUSTED = 32, INSN_SEEN = 128 };
+/* What an instruction does with the flags, as far as it matters: compares, jumps by them, leaves them alone. */
+enum { FLAGS_OTHER, FLAGS_COMPARED, FLAGS_JUMP, FLAGS_KEPT };
 enum { NO_REG = 16 };
 
 /* What becomes of the pointer in `dest`: nothing, a copy of that in `source`, one that is made of base, index and disp, the
@@ -39,10 +41,12 @@ struct insn {
     uint16_t kills;  /* the registers that hold something new afterwards, a bit each */
     uint8_t pointer, dest, source, value;
     uint32_t target; /* for watch/: as `bound`, of a constant that is stored */
+    uint8_t of_flags; /* FLAGS_… */
 };
 
 /* Decode the instruction of `length` bytes (1 to 15, and never less than it has) at `code`, which has DECODE_BYTES bytes. */
 #define DECODE_BYTES 32
 struct insn decode_instruction(const uint8_t *code, uint8_t length);
+uint8_t what_of_flags(const uint8_t *code, uint8_t length);
 
 #endif

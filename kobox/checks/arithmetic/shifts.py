@@ -1,0 +1,67 @@
+"""Shifts by more bits than the operand has: undefined in C, and the processor takes the number modulo 32 or 64.
+
+    mask |= 1 << bit;            bit = 40: sets bit 8
+
+Compilers leave out a mask that the processor applies by itself (`1u << (n & 31)`), so the code alone does not tell a
+mistake from what is meant. A finding needs the line of the source: it must shift, and not reduce the number there.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+
+from kobox.box.inspect.probes import Hit
+from kobox.checks.module.callsites import CodeMap
+from kobox.checks.report.finding import Severity, own_frame
+from kobox.checks.runner.session import Check, Examination
+
+_MANY = 256  # shifts in one module that are watched
+_CODE = 256 << 10  # bytes of code in one section, at most
+_SHIFT = re.compile(r"<<|>>")
+_REDUCED = re.compile(r"[&%]|\b(?:min|clamp|BIT_MASK|rol|ror)")
+
+
+class ShiftCheck(Check):
+    """Watches the shifts of the module by a number that is calculated."""
+
+    name = "shifts"
+
+    def linked(self, examination: Examination) -> None:
+        assert examination.placement is not None
+        self._examination = examination
+        elf, starts = examination.file.elf, examination.placement.starts
+        code, left = CodeMap(elf), _MANY
+        for name, functions in code.functions.items():
+            number = code.sections[name]
+            data = elf.data(number)
+            if number not in starts or len(data) > _CODE:
+                continue
+            for start, size, _ in functions.rows:
+                for offset, bits in code.arch.code.variable_shifts(data, start, start + size):
+                    if left > 0:
+                        left -= 1
+                        examination.probe_code(starts[number] + offset, partial(self._shifts, bits))
+
+    def _shifts(self, bits: int, hit: Hit) -> None:
+        count = self._examination.box.arch.code.shift_count(hit.registers)
+        if count < bits:
+            return
+        examination = self._examination
+        chain = examination.chain(hit)
+        frame = own_frame(chain)
+        if frame is None or not frame.line or not _is_meant(examination.sources.line(frame.file, frame.line)):
+            return
+        examination.report(
+            "shift-out-of-range",
+            Severity.ERROR,
+            f"shift of a {bits}-bit number by {count if count < 128 else count - 256} bits",
+            chain=chain,
+            advice=f"Compare the number with {bits} first, and shift 1UL or 1ULL where more bits are meant.",
+        )
+
+
+def _is_meant(line: str) -> bool:
+    """Whether a line of C shifts by a number that it does not reduce itself."""
+    found = _SHIFT.search(line)
+    return found is not None and not _REDUCED.search(line[found.end() :].split(";")[0])
