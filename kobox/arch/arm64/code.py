@@ -75,6 +75,22 @@ class A64Code:
                 found.add(pages[source] + (word >> 10 & 0xFFF) & (1 << 64) - 1)
         return found
 
+    def block_copies(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """None: one instruction of this architecture copies no block."""
+        return iter(())
+
+    def block_copy(self, registers: Registers) -> tuple[int, int, int]:
+        """No instruction that copies a block exists."""
+        return 0, 0, 0
+
+    def variable_shifts(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """None are found: what a shift's operands are, is not decoded."""
+        return iter(())
+
+    def shift_count(self, registers: Registers) -> int:
+        """No shift is found that could be asked about."""
+        return 0
+
 
 def _flow(word: int) -> tuple[Flow, int | None]:
     """Where an instruction leads, and how far from itself."""
@@ -97,19 +113,3 @@ def _immediate(word: int) -> int | None:
     if word & 0x1F800000 != 0x11000000:
         return None
     return (word >> 10 & 0xFFF) << (12 if word >> 22 & 1 else 0)
-
-    def block_copies(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """None: one instruction of this architecture copies no block."""
-        return iter(())
-
-    def block_copy(self, registers: Registers) -> tuple[int, int, int]:
-        """No instruction that copies a block exists."""
-        return 0, 0, 0
-
-    def variable_shifts(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """None are found: what a shift's operands are, is not decoded."""
-        return iter(())
-
-    def shift_count(self, registers: Registers) -> int:
-        """No shift is found that could be asked about."""
-        return 0

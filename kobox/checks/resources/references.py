@@ -37,6 +37,8 @@ class CountedReference:
     advice: str
     name: str = ""
     new: bool = False
+    dead: str = ""
+    dead_bit: int = 0
 
 
 @cache
@@ -99,6 +101,8 @@ class ReferenceCheck(Check):
     def gone(self, examination: Examination) -> None:
         for address, one in self._followed.items():
             left = self._count(one.kind, address)
+            if one.kind.dead and self._is_dead(one.kind, address):
+                one.before = 0
             if left is not None and left > one.before and one.traces:
                 self._report(address, one, left - one.before)
         self._followed.clear()
@@ -148,6 +152,11 @@ class ReferenceCheck(Check):
                 value = objects.number(address, kind.count)
             return value - (1 << 32) if value >> 31 & 1 else value & 0xFFFFFFFF
         return None
+
+    def _is_dead(self, kind: CountedReference, address: int) -> bool:
+        with suppress(KoboxError, ValueError):
+            return bool(self._objects.number(address, kind.dead) & kind.dead_bit)
+        return False
 
     def _report(self, address: int, one: Followed, left: int) -> None:
         examination = self._examination

@@ -1,0 +1,66 @@
+"""Mistakes with the kernel's functions, each beside the same code without it (tests/modules/misuse/misuse.c)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kobox.box.box import Box
+from kobox.checks.fuzz.player import Steps
+from kobox.checks.report.finding import Finding, Severity
+from kobox.checks.runner.examiner import checks_of
+from kobox.checks.runner.plan import CHECKS
+from kobox.checks.runner.session import Check
+from kobox.checks.variations.double_fetch import ChangingUser
+from tests.checks.conftest import Laboratory
+
+SOURCE = Path("misuse/misuse.c")
+KINDS = {
+    "format": "format-string",
+    "overlap": "overlapping-copy",
+    "shift": "shift-out-of-range",
+    "scan": "out-of-bounds",
+    "task": "reference-leak",
+    "netdev": "reference-leak",
+    "kobject": "left-behind",
+    "pool": "left-behind",
+    "wait": "use-after-return",
+    "interrupts": "lock-imbalance",
+    "branch": "uninitialised-read",
+    "far": "out-of-bounds",
+    "kernel": "out-of-bounds",
+    "fetch": "out-of-bounds",
+}
+
+
+def findings_of(laboratory: Laboratory, parameters: str) -> list[Finding]:
+    """What one life finds in which a byte is written, and other calls follow."""
+    more: list[Check] = [ChangingUser()] if "fetch" in parameters else []
+    checks = [*more, *checks_of(CHECKS)[0]]
+
+    def exercise(box: Box) -> None:
+        Steps([("open", 0, ("/dev/misuse", 2)), ("write", 0, (b"\2",)), ("lseek", 0, (0, 0)), ("close", 0)])(box)
+
+    return laboratory.examine(laboratory.file("misuse", "misuse"), checks, parameters, exercise)
+
+
+@pytest.mark.parametrize("what", KINDS)
+def test_a_misuse_is_an_error_on_its_line(
+    laboratory: Laboratory, what: str, line_of: Callable[[str, Path], int]
+) -> None:
+    findings = findings_of(laboratory, f"what={what}")
+    found = [finding for finding in findings if finding.kind == KINDS[what]]
+    assert found, findings
+    assert found[0].severity == Severity.ERROR
+    places = [found[0].where, *(found[0].object.made_at if found[0].object else ())]
+    # One kobject_put() too few: which of the references it should have given back, nobody can tell.
+    marker = "/* kobject: made */" if what == "kobject" else f"/* {what}: bad */"
+    assert line_of(marker, SOURCE) in {place.line for place in places if place is not None}
+
+
+@pytest.mark.parametrize("what", KINDS)
+def test_the_same_without_the_mistake_has_no_error(laboratory: Laboratory, what: str) -> None:
+    findings = findings_of(laboratory, f"what={what} right=1")
+    assert [finding for finding in findings if finding.severity == Severity.ERROR] == []

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* One mistake for each value of `what`, made by a write to /dev/misuse; with right=1 the same without the mistake. */
+#include <linux/bitops.h>
+#include <linux/fs.h>
+#include <linux/kallsyms.h>
+#include <linux/kobject.h>
+#include <linux/mempool.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/netdevice.h>
+#include <linux/pid.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/wait.h>
+
+static char what[16] = "";
+module_param_string(what, what, sizeof(what), 0444);
+static bool right;
+module_param(right, bool, 0444);
+
+static char text[64] = "50%d off";
+static char window[256];
+static unsigned long mask;
+static int chosen;
+module_param(chosen, int, 0444);
+static struct kobject *object;
+static mempool_t *pool;
+static DECLARE_WAIT_QUEUE_HEAD(queue);
+
+static void do_format(size_t n, const char __user *from)
+{
+	if (right)
+		printk("%s", text);
+	else
+		printk(text); /* format: bad */
+}
+
+static void do_overlap(size_t n, const char __user *from)
+{
+	if (right)
+		memmove(window + n, window, sizeof(window) - n);
+	else
+		memcpy(window + n, window, sizeof(window) - n); /* overlap: bad */
+}
+
+static void do_shift(size_t n, const char __user *from)
+{
+	unsigned int bit = n * 40;
+
+	if (right && bit >= 32)
+		return;
+	mask |= 1 << bit; /* shift: bad */
+}
+
+static void do_scan(size_t n, const char __user *from)
+{
+	char word[8];
+
+	if (right)
+		sscanf("much too long", "%7s", word);
+	else
+		sscanf("much-too-long", "%s", word); /* scan: bad */
+	chosen = word[0];
+}
+
+static void do_task(size_t n, const char __user *from)
+{
+	struct task_struct *task = get_pid_task(task_pid(current), PIDTYPE_PID); /* task: bad */
+
+	if (right && task)
+		put_task_struct(task);
+}
+
+static void do_netdev(size_t n, const char __user *from)
+{
+	struct net_device *device = dev_get_by_name(&init_net, "lo"); /* netdev: bad */
+
+	if (right)
+		dev_put(device);
+}
+
+static void do_kobject(size_t n, const char __user *from)
+{
+	kobject_get(object); /* kobject: bad */
+	if (right)
+		kobject_put(object);
+}
+
+static void do_pool(size_t n, const char __user *from)
+{
+	void *element = mempool_alloc(pool, GFP_KERNEL); /* pool: bad */
+
+	if (right)
+		mempool_free(element, pool);
+}
+
+static void do_wait(size_t n, const char __user *from)
+{
+	DECLARE_WAITQUEUE(entry, current);
+
+	add_wait_queue(&queue, &entry); /* wait: bad */
+	if (right)
+		remove_wait_queue(&queue, &entry);
+}
+
+static void do_interrupts(size_t n, const char __user *from)
+{
+	local_irq_disable(); /* interrupts: bad */
+	if (right)
+		local_irq_enable();
+}
+
+static void do_branch(size_t n, const char __user *from)
+{
+	int *values = right ? kcalloc(4, sizeof(int), GFP_KERNEL) : kmalloc(16, GFP_KERNEL);
+
+	if (!values)
+		return;
+	if (values[2] > 5) /* branch: bad */
+		chosen = 1;
+	kfree(values);
+}
+
+static void do_far(size_t n, const char __user *from)
+{
+	char *small = kzalloc(32, GFP_KERNEL);
+
+	if (!small)
+		return;
+	small[right ? 31 : 120 + n] = 1; /* far: bad */
+	kfree(small);
+}
+
+static void do_kernel(size_t n, const char __user *from)
+{
+	char *small = kzalloc(right ? KSYM_SYMBOL_LEN : 4, GFP_KERNEL);
+
+	if (!small)
+		return;
+	sprint_symbol(small, (unsigned long)misc_register);
+	kfree(small); /* kernel: bad */
+}
+
+static void do_fetch(size_t n, const char __user *from)
+{
+	u8 first, buffer[4];
+
+	if (get_user(first, (u8 __user *)from) || first > 3)
+		return;
+	if (copy_from_user(buffer, from, 1))
+		return;
+	window[(right ? first : buffer[0]) + sizeof(window) - 8] = 1; /* fetch: bad */
+}
+
+#define ROW(name) { #name, do_##name }
+static const struct {
+	const char *name;
+	void (*function)(size_t n, const char __user *from);
+} rows[] = {
+	ROW(format), ROW(overlap), ROW(shift), ROW(scan), ROW(task), ROW(netdev), ROW(kobject), ROW(pool), ROW(wait),
+	ROW(interrupts), ROW(branch), ROW(far), ROW(kernel), ROW(fetch),
+};
+
+static ssize_t misuse_write(struct file *file, const char __user *from, size_t n, loff_t *position)
+{
+	int row;
+
+	for (row = 0; row < ARRAY_SIZE(rows); row++)
+		if (!strcmp(rows[row].name, what))
+			rows[row].function(n, from);
+	return n;
+}
+
+static const struct file_operations operations = { .owner = THIS_MODULE, .write = misuse_write };
+static struct miscdevice device = { .minor = MISC_DYNAMIC_MINOR, .name = "misuse", .fops = &operations };
+
+static int __init misuse_init(void)
+{
+	int error = -ENOMEM;
+
+	object = kobject_create_and_add("misuse", kernel_kobj); /* kobject: made */
+	if (!object)
+		return error;
+	pool = mempool_create_kmalloc_pool(2, 64);
+	if (!pool)
+		goto no_pool;
+	error = misc_register(&device);
+	if (!error)
+		return 0;
+	mempool_destroy(pool);
+no_pool:
+	kobject_put(object);
+	return error;
+}
+
+static void __exit misuse_exit(void)
+{
+	misc_deregister(&device);
+	mempool_destroy(pool);
+	kobject_put(object);
+}
+
+module_init(misuse_init);
+module_exit(misuse_exit);
+MODULE_DESCRIPTION("mistakes with the kernel's functions, one by one");
+MODULE_LICENSE("GPL");
