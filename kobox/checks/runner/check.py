@@ -35,6 +35,7 @@ from kobox.checks.runner.plan import CheckPlan, CheckUnit
 from kobox.checks.runner.session import Exercise
 from kobox.checks.runner.worker_pool import Pool, WorkerDied
 from kobox.checks.variations.firmware import firmware_of
+from kobox.checks.variations.slow_exit import STOPS
 from kobox.errors import KoboxError
 from kobox.ko.modulefile import ModuleFile
 
@@ -209,11 +210,10 @@ class _Checking:
             report.places.clear()
             self._submit(pool, [self.plan.replay])
             return
-        if outcome.lives:
-            for kind in ("busy", "fetch", "slow"):
-                pool.submit(CheckUnit(kind, programs=outcome.programs))
         if self.plan.faults:
             self._submit(pool, [(fault,) for fault in report.places])
+        if outcome.lives:
+            self._submit_variations(pool, outcome)
         if self.plan.preempt:
             pairs = itertools.islice(
                 calls_of(outcome.programs, random.Random(self.plan.seed)), self.plan.preempt // POINTS
@@ -223,6 +223,17 @@ class _Checking:
                 pool.submit(CheckUnit("race", races=(Race(setup, first, second, 0),)))
             if self.races == 1:  # what the module does by itself
                 report.unchecked.append("races: the exercise found no calls that two processes could make at once")
+
+    def _submit_variations(self, pool: Pool[CheckUnit, UnitOutcome], outcome: UnitOutcome) -> None:
+        """Lives under other circumstances, where they can make a difference."""
+        imports = {wanted.name for wanted in ModuleFile(self.plan.module).imports}
+        for kind, matters in (
+            ("busy", bool(outcome.files)),
+            ("fetch", bool(outcome.programs) and any("from_user" in name or "get_user" in name for name in imports)),
+            ("slow", not imports.isdisjoint(STOPS)),
+        ):
+            if matters:
+                pool.submit(CheckUnit(kind, programs=outcome.programs))
 
     def _submit(self, pool: Pool[CheckUnit, UnitOutcome], runs: Sequence[Faults]) -> None:
         for faults in runs:

@@ -21,7 +21,7 @@ from kobox.checks.runner.session import Check, Examination, Stage, Trace
 
 _MILLISECONDS = 50
 _PAUSES = 200  # in one life
-_STOPS = {
+STOPS = {
     **dict.fromkeys(("tasklet_kill", "tasklet_unlock_spin_wait"), ("tasklet", "tasklet_kill()")),
     **dict.fromkeys(("cancel_work_sync", "cancel_work", "flush_work"), ("work item", "cancel_work_sync()")),
     **dict.fromkeys(
@@ -59,7 +59,7 @@ class SlowExit(Check):
         self._msleep = symbols.address("msleep")
         for name in sorted({wanted.name for wanted in examination.file.imports}):
             address = symbols.of_kernel(name)
-            if address is not None and (name in _STOPS or _ENDS.search(name)) and not name.startswith("kmem_"):
+            if address is not None and (name in STOPS or _ENDS.search(name)) and not name.startswith("kmem_"):
                 examination.probe(name, partial(self._called, name), when=FROM_MODULE)
         for name, number in _ARMS.items():
             if name in symbols:
@@ -107,6 +107,6 @@ class SlowExit(Check):
         machine.arch.calls.call(machine, self._msleep, stack, returns_to=hit.probe.address)
 
     def _stops(self, name: str, address: int, hit: Hit) -> None:
-        if name in _STOPS:
+        if name in STOPS:
             self._again.pop(address, None)
-            self._stopped[address] = (*_STOPS[name], self._examination.trace(hit))
+            self._stopped[address] = (*STOPS[name], self._examination.trace(hit))
