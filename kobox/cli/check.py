@@ -190,9 +190,11 @@ def _again(arguments: argparse.Namespace, prog: str) -> str:
 
 
 def _summary(report: CheckReport) -> list[str]:
+    from kobox.checks.report.quantities import quantity
+
     lines = [
         f"kernel    {report.release}",
-        f"loads     {report.lives} times loaded and unloaded, {report.runs} runs in all",
+        f"loads     loaded and unloaded {quantity(report.lives, 'time')}, {quantity(report.runs, 'run')} in all",
     ]
     if report.files:
         files = ", ".join(report.files[:6]) + (f" and {len(report.files) - 6} more" if len(report.files) > 6 else "")
@@ -204,7 +206,7 @@ def _summary(report: CheckReport) -> list[str]:
             stages[stage] = stages.get(stage, 0) + 1
         where = ", ".join(f"{count} in {stage}" for stage, count in stages.items())
         lines.append(
-            f"faults    {report.tried} tried; {len(report.places)} places where a call can fail"
+            f"faults    {report.tried} tried; {quantity(len(report.places), 'place')} where a call can fail"
             + (f": {where}" if where else "")
         )
     if report.raced:
@@ -267,8 +269,8 @@ def _write_crashes(directory: Path, report: CheckReport) -> None:
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Find what is wrong in a module: load, exercise and unload it in a box under the eyes of every "
-        "check, then again for each call of its that can fail.",
+        description="Find what is wrong in a module: load, exercise and unload it in a box while every check watches, "
+        "then again once for every call that can fail.",
     )
     parser.add_argument("source", metavar="FILE.ko|FILE.c|DIR", help="a module, or source that is built first")
     parser.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="module parameters")
@@ -296,21 +298,23 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         const=96,
         default=0,
         metavar="RUNS",
-        help="interrupt the module's code at chosen points, and let another process or timers in (default: 96 runs)",
+        help="interrupt the module's code and let other processes and timers run (default: 96 runs)",
     )
     parser.add_argument(
         "--elsewhere",
         action="append",
         metavar="NAME",
         default=[],
-        help="only this other kernel is asked whether it would load it; repeatable (default: all of the cache)",
+        help="test against this other kernel only; repeatable (default: all of the cache)",
     )
     parser.add_argument(
-        "--no-elsewhere", dest="ask_others", action="store_false", help="no other kernel is asked whether it would"
+        "--no-elsewhere", dest="ask_others", action="store_false", help="do not test against other kernels"
     )
     parser.add_argument("--loads", type=int, default=3, metavar="N", help="load and unload it N times (default: 3)")
-    parser.add_argument("--time", type=float, default=60.0, metavar="SECONDS", help="for all of it (default: 60)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of whatever is chosen at random (default: 0)")
+    parser.add_argument(
+        "--time", type=float, default=60.0, metavar="SECONDS", help="time for the whole check (default: 60)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed for random choices (default: 0)")
     parser.add_argument(
         "--fail-on", choices=("error", "warning", "note"), default="error", help="what makes the exit status 1"
     )
@@ -319,7 +323,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         type=Path,
         default=Path("kobox-crashes"),
         metavar="DIR",
-        help="where tests go that repeat what the exercise found (default: kobox-crashes)",
+        help="directory for generated regression tests (default: kobox-crashes)",
     )
     parser.add_argument("-j", "--jobs", type=int, default=0, metavar="N", help="processes (default: one a CPU)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")

@@ -47,6 +47,19 @@ KINDS: dict[str, FindingKind] = {
         "Something that the module made is still there after it is gone.",
         "Undo in the exit function, and on init's error paths, what init has done, in reverse order.",
     ),
+    "reference-leak": FindingKind(
+        "A reference that the module took was never given back.", "Give it back on each way out of the function."
+    ),
+    "use-after-return": FindingKind(
+        "The kernel still knows an object on the stack of a function that has returned.",
+        "Take it off all lists and queues before the function returns.",
+    ),
+    "overlapping-copy": FindingKind("memcpy() was given ranges that overlap.", "Use memmove()."),
+    "format-string": FindingKind("The format of a function that prints is data.", 'Pass it as an argument of "%s".'),
+    "shift-out-of-range": FindingKind(
+        "A number was shifted by more bits than it has.", "Compare the number of bits with the size first."
+    ),
+    "positive-errno": FindingKind("init returned a number above zero.", "Return a negative error code."),
     "atomic-sleep": FindingKind(
         "Something that may sleep was called where nothing may sleep.",
         "Use GFP_ATOMIC, a spinlock, or move the work to a workqueue.",
