@@ -64,8 +64,7 @@ class RunVerdict:
 class Story:
     """Tells what modules do in one box. `verdict` is complete when the telling is.
 
-    `live`, if given, gets log events while a long call is still under way; they are not told again. `devices` are
-    plugged in already: which driver takes each is told.
+    `live`, if given, gets log events while a long call is still under way; they are not told again.
     """
 
     def __init__(
@@ -75,7 +74,6 @@ class Story:
         unload: bool = True,
         keep_going: bool = False,
         live: Callable[[StoryEvent], None] | None = None,
-        devices: Sequence[PciDevice] = (),
     ) -> None:
         self._box = box
         self._unload = unload
@@ -83,10 +81,16 @@ class Story:
         self._said = self._judged = box.log.next_seq
         self._surroundings = Surroundings(box)
         self._live = live
-        self._devices = dict.fromkeys(devices, "")  # what is plugged in, and the driver that has it
+        self._devices: dict[PciDevice, str] = {}  # what is plugged in, and the driver that has it
         self._files: list[ModuleFile] = []
         self._done: list[tuple[bytes, str]] = []  # what was loaded, with its parameters
         self.verdict = RunVerdict()
+
+    def plugged(self, devices: Sequence[PciDevice]) -> None:
+        """Devices were plugged into the box: which driver takes each will be told."""
+        self._devices = dict.fromkeys(devices, "")
+        self._surroundings.forget()  # what they brought along is no module's doing
+        self._said = self._judged = self._box.log.next_seq
 
     def tell(self, modules: Sequence[ModuleFile | bytes], parameters: str | Sequence[str] = "") -> Iterator[StoryEvent]:
         """Load modules in the given order, then unload them in reverse. `parameters` are those of each, or, as one

@@ -149,6 +149,7 @@ def _tell(arguments: argparse.Namespace, box: Box, modules: list[ModuleFile], pa
         elif arguments.verbose or event.kind != "log" or not is_detail(event.text):
             print(_line(event, verbose=arguments.verbose, colour=colour), flush=True)
 
+    story = Story(box, unload=arguments.unload, keep_going=arguments.keep_going, live=show)
     models = _models(arguments.plug)
     box.inspect.layout.keep()  # behind the wall nothing can be kept
     places = [Path(module.path).resolve().parent for module in modules]
@@ -157,7 +158,8 @@ def _tell(arguments: argparse.Namespace, box: Box, modules: list[ModuleFile], pa
         print(f"kernel {box.release}")
     for event in _plug(arguments, box, modules, parameters, models):
         show(event)
-    story = Story(box, unload=arguments.unload, keep_going=arguments.keep_going, live=show, devices=models)
+    if models:
+        story.plugged(models)
     for event in story.tell(modules, parameters):
         show(event)
     return 0 if story.verdict.ok else 1
