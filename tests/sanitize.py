@@ -56,7 +56,7 @@ def build(compiler: str, headers: Path) -> None:
     shutil.rmtree(BUILD, ignore_errors=True)
     for name in ("kobox", "tests", "docs"):
         shutil.copytree(ROOT / name, BUILD / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "hatch_build.py", "README.md"):
         shutil.copy(ROOT / name, BUILD / name)
     flags = ["-std=c11", "-fPIC", "-shared", "-fvisibility=hidden", "-isystem", str(headers)]
     rules = build_rules()

@@ -61,12 +61,15 @@ void spend(struct machine *m, uint64_t blocks)
         kick(m);
 }
 
-/* An event inside the CPU that is no block, as an exception: it costs one. */
+/* An event inside the CPU that is no block, as an exception: it costs one, and no virtual time. */
 void spend_event(struct machine *m)
 {
     m->first_block = true; /* Unicorn does not tell of the block that it translates next */
-    if (--m->budget < 0)
+    spend(m, 1);
+    if (work_done(m) >= m->work_end) {
+        m->budget = -1;
         m->api.emu_stop(m->uc);
+    }
 }
 
 void fail(struct machine *m, const char *format, ...)
