@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # include/uapi/asm-generic/fcntl.h: those whose numbers differ between architectures.
 GENERIC_OPEN_FLAGS: Mapping[str, int] = {
@@ -22,8 +22,7 @@ GENERIC_OPEN_FLAGS: Mapping[str, int] = {
 _FLAGS_AT = {"open": 1, "openat": 2, "pipe2": 1, "open_by_handle_at": 2, "mq_open": 1}
 
 
-@dataclass(frozen=True, slots=True)
-class TerminalRequests:
+class TerminalRequests(NamedTuple):
     """Requests of ioctl(2) for terminals."""
 
     tcgets: int
@@ -51,8 +50,7 @@ GENERIC_TERMINAL = TerminalRequests(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class GuestAbi:
+class GuestAbi(NamedTuple):
     """The numbers and layouts of one architecture."""
 
     open_flags: Mapping[str, int]

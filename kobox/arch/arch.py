@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kobox.arch.abi import GuestAbi
 from kobox.arch.boot import BootDetails
@@ -27,8 +27,7 @@ from kobox.arch.unwind import KernelView, Unwinder
 _LAST_PAGE = (1 << 64) - 4096  # MAX_ERRNO is 4095 (include/linux/err.h)
 
 
-@dataclass(frozen=True, slots=True)
-class AddressSpace:
+class AddressSpace(NamedTuple):
     """Where the kernel and its modules are, in virtual memory."""
 
     kernel_start: int
@@ -78,8 +77,7 @@ Variable = Callable[[str], int]
 """Reads a variable of the kernel, of 64 bits, by its name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Arch:
+class Arch(NamedTuple):
     """One architecture of Linux."""
 
     name: str

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class BootDetails:
+class BootDetails(NamedTuple):
     """What the first boot must know of an architecture's machine."""
 
     command_line: str

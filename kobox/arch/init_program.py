@@ -6,11 +6,10 @@ whose registers Python has set; and again. It uses no stack and no memory: a pro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class InitProgram:
+class InitProgram(NamedTuple):
     """The program, for any place in memory: nothing in it depends on its address."""
 
     code: bytes

@@ -5,11 +5,10 @@ A log may come from any machine, so whoever reads one looks for the words of all
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class OopsWords:
+class OopsWords(NamedTuple):
     """How reports of one architecture read."""
 
     pc: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 
@@ -14,8 +13,7 @@ class RelocationType(NamedTuple):
     width: int
 
 
-@dataclass(frozen=True, slots=True)
-class Relocations:
+class Relocations(NamedTuple):
     """The relocations of one architecture."""
 
     loadable: Mapping[int, RelocationType]

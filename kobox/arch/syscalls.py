@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 Arguments = tuple[int, ...]
 Respelling = Callable[[Arguments], tuple[str, Arguments]]
 """Says with which call, and which arguments, an architecture does what another one has a call of its own for."""
 
 
-@dataclass(frozen=True, slots=True)
-class SyscallTable:
+class SyscallTable(NamedTuple):
     """The system calls of one architecture."""
 
     title: str
@@ -26,7 +25,7 @@ class SyscallTable:
     clone: Callable[[int, int], Arguments]
     """The arguments of clone(2) for (flags, thread pointer): their order differs between architectures."""
 
-    respelled: Mapping[str, Respelling] = field(default_factory=dict)
+    respelled: Mapping[str, Respelling] = {}
     """The older calls that the architecture never had, as open(2), by those that it has, as openat(2)."""
 
     def resolve(self, name: str, arguments: Arguments) -> tuple[int, Arguments]:

@@ -6,7 +6,6 @@ How that is found out differs between architectures; what it needs of a kernel, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from kobox.arch.registers import Read, Registers
@@ -80,8 +79,7 @@ class KernelSymbols(Protocol):
         """Where members are."""
 
 
-@dataclass(frozen=True, slots=True)
-class KernelView:
+class KernelView(NamedTuple):
     """A running kernel as an unwinder sees it."""
 
     registers: Callable[[], Registers]

@@ -18,7 +18,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import struct
 from collections.abc import Mapping
 
@@ -55,7 +54,7 @@ _NOT_THERE = ("clone3", "openat2")  # with their flags in memory, where a filter
 def available() -> bool:
     """Whether the running kernel has seccomp filters, and this processor's system calls are known."""
     numbers = host_numbers()
-    if platform.machine() not in _AUDIT_ARCHES or "seccomp" not in numbers:
+    if os.uname().machine not in _AUDIT_ARCHES or "seccomp" not in numbers:
         return False
     action = ctypes.c_uint32(_ERRNO)
     return int(_libc().syscall(numbers["seccomp"], 2, 0, ctypes.byref(action))) == 0  # SECCOMP_GET_ACTION_AVAIL
@@ -66,7 +65,7 @@ def give_up() -> bool:
     if not available():
         return False
     numbers = host_numbers()
-    program = build_filter(_AUDIT_ARCHES[platform.machine()], numbers, os.getpid())
+    program = build_filter(_AUDIT_ARCHES[os.uname().machine], numbers, os.getpid())
     buffer = ctypes.create_string_buffer(program)
     fprog = struct.pack("=HxxxxxxQ", len(program) // 8, ctypes.addressof(buffer))
     libc = _libc()

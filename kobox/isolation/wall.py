@@ -19,8 +19,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from kobox.isolation import landlock, seccomp
 
@@ -28,8 +28,7 @@ _PR_SET_PDEATHSIG = 1
 _GRACE, _LAST_GRACE = 0.2, 0.5  # seconds that a worker gets to end by itself, then after it was told to
 
 
-@dataclass(frozen=True, slots=True)
-class Wall:
+class Wall(NamedTuple):
     """What a worker keeps: directories that it may read, bytes of memory (RLIMIT_AS), seconds of CPU time, open files.
 
     Python's own directories may always be read.

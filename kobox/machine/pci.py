@@ -17,7 +17,6 @@ from __future__ import annotations
 import enum
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from kobox.errors import KoboxError
@@ -64,8 +63,7 @@ class Bar(NamedTuple):
         return self.kind.value | (8 if self.prefetchable else 0)
 
 
-@dataclass(frozen=True, slots=True)
-class PciIdentity:
+class PciIdentity(NamedTuple):
     """What a function says it is: PCI IDs, 24 bits of class code, and how it interrupts.
 
     `vectors` is the number of messages (MSI and MSI-X); 0 leaves it the pin only.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 import pytest
 
@@ -12,8 +11,8 @@ from kobox.arch.x86_64.abi import ABI
 from kobox.box.box import Box
 
 # arch/arm64/include/uapi/asm/fcntl.h
-ARM64: GuestAbi = replace(
-    ABI, open_flags={"O_DIRECTORY": 0o40000, "O_NOFOLLOW": 0o100000, "O_DIRECT": 0o200000, "O_LARGEFILE": 0o400000}
+ARM64: GuestAbi = ABI._replace(
+    open_flags={"O_DIRECTORY": 0o40000, "O_NOFOLLOW": 0o100000, "O_DIRECT": 0o200000, "O_LARGEFILE": 0o400000}
 )
 KEPT = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NONBLOCK
 
