@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from kobox.arch.registers import CallingConvention
+from kobox.box.inspect.probes import Hit
 from kobox.checks.module.callsites import CallSite, CodeMap, LocatedCode, call_sites
 from kobox.checks.report.finding import Chain
 from kobox.checks.runner.session import Check, Examination
@@ -350,7 +351,7 @@ class FaultInjection(Check):
     def _fail_inside(self, failure: Failure) -> None:
         assert self._examination is not None
 
-        def inner(hit: Any) -> None:
+        def inner(hit: Hit) -> None:
             hit.skip(failure.value)
             self._inner.remove()
 

@@ -15,6 +15,7 @@ from kobox.errors import BoxTimeoutError, ProcessDiedError
 if TYPE_CHECKING:
     from kobox.box.box import Box
     from kobox.box.guest.box_process import BoxProcess
+    from kobox.box.guest.syscall import Argument
 
 _LIMITS = Limits(timeout=0.5, cpu=3.0)  # of one call, in virtual seconds
 
@@ -89,7 +90,7 @@ class Player:
         finally:
             self._call("munmap", address, length)
 
-    def _call(self, name: str, *arguments: Any) -> int:
+    def _call(self, name: str, *arguments: Argument) -> int:
         """A call of this player's process; one that blocks is abandoned with its process. Raises `OSError`."""
         if self._process is None or not self._process.alive:
             self._process = self._box.process()

@@ -27,7 +27,7 @@ class ExerciseStep(NamedTuple):
 Program = tuple[ExerciseStep, ...]
 
 
-def step(call: str, *arguments: Any, slot: int = 0) -> ExerciseStep:
+def step(call: str, *arguments: object, slot: int = 0) -> ExerciseStep:
     """One system call on the open file `slot`."""
     return ExerciseStep(call, slot, arguments)
 

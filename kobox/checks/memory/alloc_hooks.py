@@ -10,10 +10,9 @@ import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
 
 from kobox.box.box import Box
-from kobox.box.inspect.probes import FROM_MODULE, INSIDE, TRACKED_0, TRACKED_1
+from kobox.box.inspect.probes import FROM_MODULE, INSIDE, TRACKED_0, TRACKED_1, Callback, Hit
 from kobox.checks.memory import alloc_table as allocators
 from kobox.checks.memory.alloc_table import GFP_ZERO, SLAB_NOLEAKTRACE, SLAB_TYPESAFE_BY_RCU, Allocator, MemoryKind
 from kobox.checks.memory.module_heap import APART, PAGE, ROOM, Heap, Object
@@ -56,6 +55,7 @@ class _Request:
     known: bytes = b""  # marks of that
 
 
+Names = tuple[str, ...]
 BadFree = Callable[[str, str, Trace, Object | None, str], None]
 """Told of a free that is wrong: kind, message, chain, object, advice."""
 
@@ -96,7 +96,7 @@ class Allocations:
         self._probe_allocators()
         self._probe_frees()
 
-    def trace(self, hit: Any) -> Trace:
+    def trace(self, hit: Hit) -> Trace:
         """The call chain at a function's entry, without the function itself."""
         trace = self._examination.trace(hit)
         return replace(trace, frames=trace.frames[1:])
@@ -124,7 +124,7 @@ class Allocations:
         """Whether an object that nobody was seen to free is free: pages can go with their last reference."""
         return thing.kind is MemoryKind.PAGES and self._refcount(thing.page) < 1
 
-    def _probe(self, name: str, enter: Any, leave: Any = None, when: int = FROM_MODULE) -> None:
+    def _probe(self, name: str, enter: Callback, leave: Callback | None = None, when: int = FROM_MODULE) -> None:
         """A probe on a function, under whichever of its names this kernel has it."""
         for found in (name + suffix for suffix in _SUFFIXES):
             address = self._box.inspect.symbols.of_kernel(found)
@@ -138,7 +138,7 @@ class Allocations:
             if row.kind is MemoryKind.CACHE:
                 when = FROM_MODULE | TRACKED_0
 
-            def enter(hit: Any, row: Allocator = row) -> None:
+            def enter(hit: Hit, row: Allocator = row) -> None:
                 self._allocating(hit, row)
 
             self._probe(row.name, enter, self._allocated, when)
@@ -165,7 +165,7 @@ class Allocations:
 
     # -- allocation --------------------------------------------------------------------------------------------
 
-    def _allocating(self, hit: Any, row: Allocator) -> None:
+    def _allocating(self, hit: Hit, row: Allocator) -> None:
         stack = self._addresses.stack_of(hit.registers.sp)
         if stack in self._open:
             return
@@ -192,7 +192,7 @@ class Allocations:
             self._open.add(stack)
             hit.data = request
 
-    def _guards_first(self, hit: Any) -> bool:
+    def _guards_first(self, hit: Hit) -> bool:
         """Before krealloc(), which cannot be called twice: take one slot of the cache that it will use, so that what it
         gives is not the first of a slab. Whether krealloc() must wait for that."""
         stack = hit.registers.sp
@@ -222,13 +222,15 @@ class Allocations:
         self._machine.arch.calls.call(self._machine, function, stack, returns_to=hit.probe.address)
         return True
 
-    def _find_cache(self, hit: Any, request: _Request, names: Any, flags_at: Any, flags: int) -> None:
+    def _find_cache(
+        self, hit: Hit, request: _Request, names: tuple[str, ...], flags_at: int | None, flags: int
+    ) -> None:
         request.cache = hit.args[0]
         request.slot = self._cache_size(request.cache)
         request.size, constructed, _ = self._caches.get(request.cache, (request.slot, False, False))
         request.zero |= constructed
 
-    def _make_room(self, hit: Any, request: _Request, names: tuple[str, ...], flags_at: int | None, flags: int) -> None:
+    def _make_room(self, hit: Hit, request: _Request, names: Names, flags_at: int | None, flags: int) -> None:
         """Ask for more than the module does, and from caches for reclaimable memory."""
         heap, row = self._heap, request.row
         at = next((n for n, name in enumerate(names) if name in ("size", "new_size")), None)
@@ -254,7 +256,9 @@ class Allocations:
                 hit.set_argument(flags_at, heap.flags_for(flags))
         request.slot = slot
 
-    def _make_per_cpu(self, hit: Any, request: _Request, names: tuple[str, ...], flags_at: Any, flags: int) -> None:
+    def _make_per_cpu(
+        self, hit: Hit, request: _Request, names: tuple[str, ...], flags_at: int | None, flags: int
+    ) -> None:
         """Room on both sides: the pointer that the module gets is not the allocator's."""
         size, align = hit["size"], hit["align"]
         request.size = request.slot = size
@@ -263,16 +267,20 @@ class Allocations:
             request.shift, request.slot = shift, size + ROOM
             hit.set_argument(names.index("size"), shift + size + ROOM)
 
-    def _make_exact(self, hit: Any, request: _Request, names: tuple[str, ...], flags_at: Any, flags: int) -> None:
+    def _make_exact(
+        self, hit: Hit, request: _Request, names: tuple[str, ...], flags_at: int | None, flags: int
+    ) -> None:
         size = hit["size"]
         request.size, request.slot, request.cache = size, size + PAGE - 1 & -PAGE, _EXACT
         shift = PAGE << max(size - 1 >> 12, 0).bit_length()
         if 0 < size <= PAGE << _BLOCK_ORDER and self._blocks < _BLOCK_BYTES and not request.plain:
             request.shift = shift
             hit.set_argument(names.index("size"), shift + request.slot + PAGE)
-            hit.set_argument(flags_at, flags | _GFP_NOWARN)
+            hit.set_argument(flags_at or 0, flags | _GFP_NOWARN)
 
-    def _make_block(self, hit: Any, request: _Request, names: tuple[str, ...], flags_at: Any, flags: int) -> None:
+    def _make_block(
+        self, hit: Hit, request: _Request, names: tuple[str, ...], flags_at: int | None, flags: int
+    ) -> None:
         """Ask for a block of four times as many pages. The second quarter becomes the module's, as split_page() makes
         pages of a block independent; the others are its guards."""
         order = hit["order"] if "order" in names else 0
@@ -286,15 +294,15 @@ class Allocations:
             return
         request.shift, request.order = PAGE << order, order + 2
         hit.set_argument(names.index("order"), order + 2)
-        hit.set_argument(flags_at, flags & ~_GFP_COMP | _GFP_NOWARN)
+        hit.set_argument(flags_at or 0, flags & ~_GFP_COMP | _GFP_NOWARN)
 
-    def _allocated(self, hit: Any) -> None:
+    def _allocated(self, hit: Hit) -> None:
         if hit.data is None:
             return
         request: _Request = hit.data
         row = request.row
         self._open.discard(request.stack)
-        address = hit.result & _WORD
+        address = (hit.result or 0) & _WORD
         if request.old is not None and address == request.old.address:
             self._heap.resize(request.old, request.size, request.slot, zero=request.zero)
             return
@@ -317,7 +325,7 @@ class Allocations:
                 return
         self._take(hit, request, thing)
 
-    def _take(self, hit: Any, request: _Request, thing: Object) -> None:
+    def _take(self, hit: Hit, request: _Request, thing: Object) -> None:
         """This is what the module gets."""
         if self._heap.guards.get(thing.address) is thing:
             self._heap.release(thing)
@@ -326,7 +334,7 @@ class Allocations:
         if thing.page:
             self._pages[thing.page] = thing
         if thing.kind is MemoryKind.PERCPU:
-            self._per_cpu[hit.result & _WORD] = thing
+            self._per_cpu[(hit.result or 0) & _WORD] = thing
 
     # -- what lies alone ---------------------------------------------------------------------------------------
 
@@ -336,7 +344,7 @@ class Allocations:
         large = thing.kind is MemoryKind.KMALLOC and thing.slot > _LARGEST_SLOT
         return (large or (thing.kind is MemoryKind.PAGES and not thing.before)) and thing.slot <= _APART
 
-    def _choose(self, hit: Any, request: _Request, thing: Object) -> None:
+    def _choose(self, hit: Hit, request: _Request, thing: Object) -> None:
         """Allocate again and again until one lies between others: those are its guards, and stay allocated. An
         allocator that splits larger blocks gives one after the other, so that three mostly do."""
         tried = self._tried.pop(request.stack, [])
@@ -356,7 +364,7 @@ class Allocations:
 
         return known(thing.address - 1) and (thing.kind is MemoryKind.KMALLOC or known(thing.address + thing.slot))
 
-    def _object(self, hit: Any, request: _Request, base: int) -> Object:
+    def _object(self, hit: Hit, request: _Request, base: int) -> Object:
         """What was given: from here on the pointer is the one that the module gets."""
         row, address, page = request.row, base, 0
         if request.shift:
@@ -383,29 +391,30 @@ class Allocations:
                 self._set_refcount(page, 1)
         return thing
 
-    def _once_more(self, hit: Any) -> None:
+    def _once_more(self, hit: Hit) -> None:
         """Have the allocator called again, with the arguments that the module gave."""
         hit.data = None
         self._machine.sp = hit.registers.sp
         for number, value in enumerate(hit.args):
             hit.set_argument(number, value)
+        assert hit.probe.address is not None
         self._machine.pc = hit.probe.address
 
-    def _begin_behalf(self, hit: Any) -> None:
+    def _begin_behalf(self, hit: Hit) -> None:
         self._behalf.append(str(hit.probe.where).removesuffix("_noprof"))
         self._watch.inside(True)
 
-    def _end_behalf(self, hit: Any) -> None:
+    def _end_behalf(self, hit: Hit) -> None:
         if (
             self._behalf
             and self._behalf.pop() in allocators.FILLING
-            and (thing := self._heap.live.get(hit.result & _WORD))
+            and (thing := self._heap.live.get((hit.result or 0) & _WORD))
         ):
             self._watch.mark(thing.address, thing.size, Mark.WRITTEN)
         if not self._behalf:
             self._watch.inside(False)
 
-    def _is_gone(self, hit: Any, how: str) -> bool:
+    def _is_gone(self, hit: Hit, how: str) -> bool:
         """Whether a function that wants an object gets one that is freed: then that is reported, and it is not run."""
         thing = self._heap.freed.get(hit.registers.argument(0))
         if thing is not None:
@@ -415,7 +424,7 @@ class Allocations:
             hit.skip()
         return thing is not None
 
-    def _ksize(self, hit: Any) -> None:
+    def _ksize(self, hit: Hit) -> None:
         thing = self._heap.live.get(hit.registers.argument(0))
         if thing is None or thing.kind is MemoryKind.VMALLOC:
             return
@@ -427,7 +436,7 @@ class Allocations:
 
     # -- caches ------------------------------------------------------------------------------------------------
 
-    def _creating_cache(self, hit: Any) -> None:
+    def _creating_cache(self, hit: Hit) -> None:
         names = hit.probe.parameter_names
         at = names.index("object_size") if "object_size" in names else names.index("size")
         flags_at, size = names.index("flags"), hit.args[at]
@@ -440,11 +449,11 @@ class Allocations:
         if "useroffset" in names and hit.probe.where == "kmem_cache_create_usercopy":
             ctor = self._machine.arch.calls.stack_argument(hit.registers, hit.read, 6)
         hit.set_argument(at, size + (APART if size <= PAGE // 2 else ROOM))
-        hit.set_argument(flags_at, flags | self._unmerged)
+        hit.set_argument(flags_at or 0, flags | self._unmerged)
         hit.data = size, bool(ctor), bool(flags & self._rcu_typed)
 
-    def _created_cache(self, hit: Any) -> None:
-        cache = hit.result & _WORD
+    def _created_cache(self, hit: Hit) -> None:
+        cache = (hit.result or 0) & _WORD
         if hit.data is not None and self._addresses.is_pointer(cache):
             self._caches[cache] = hit.data
             self._destroyed.discard(cache)
@@ -457,10 +466,10 @@ class Allocations:
         except ValueError:
             return 0
 
-    def _destroy(self, hit: Any) -> None:
+    def _destroy(self, hit: Hit) -> None:
         """Before a cache goes, the quarantine must give back what it holds of it: the kernel is made to call
         kmem_cache_free() for each, and each time comes back here."""
-        entry, sp = hit.probe.address, hit.registers.sp
+        entry, sp = hit.probe.address or 0, hit.registers.sp
         cache = hit.registers.argument(0)
         if entry in self._destroying:
             cache, sp = self._destroying[entry]
@@ -489,7 +498,7 @@ class Allocations:
 
     # -- freeing -----------------------------------------------------------------------------------------------
 
-    def _take_back(self, hit: Any, address: int, how: str, kinds: tuple[MemoryKind, ...]) -> Object | None:
+    def _take_back(self, hit: Hit, address: int, how: str, kinds: tuple[MemoryKind, ...]) -> Object | None:
         """The live object that is freed; else what is wrong is reported, and the function is not run."""
         thing = self._heap.live.get(address)
         if thing is not None and thing.kind in kinds:
@@ -512,17 +521,17 @@ class Allocations:
             )
         return None
 
-    def _bad_free(self, hit: Any, message: str, thing: Object | None, advice: str) -> None:
+    def _bad_free(self, hit: Hit, message: str, thing: Object | None, advice: str) -> None:
         self._bad("invalid-free", message, self.trace(hit), thing, advice)
         hit.skip()
 
-    def _second_free(self, hit: Any, thing: Object, how: str) -> None:
+    def _second_free(self, hit: Hit, thing: Object, how: str) -> None:
         message = f"{thing.what} is freed a second time, with {how}()"
         advice = "Free it once: set the pointer to NULL, or make one place its owner."
         self._bad("double-free", message, self.trace(hit), thing, advice)
         hit.skip()
 
-    def _kfree(self, hit: Any) -> None:
+    def _kfree(self, hit: Hit) -> None:
         address = hit.registers.argument(0)
         if address <= _ZERO_SIZE:
             return
@@ -530,7 +539,7 @@ class Allocations:
         if thing is not None:
             self._quarantine(hit, thing, 0)
 
-    def _cache_free(self, hit: Any) -> None:
+    def _cache_free(self, hit: Hit) -> None:
         cache, address = hit.registers.argument(0), hit.registers.argument(1)
         thing = self._take_back(hit, address, "kmem_cache_free", (MemoryKind.CACHE,)) if address else None
         if thing is None:
@@ -542,14 +551,14 @@ class Allocations:
         else:
             self._quarantine(hit, thing, 1)
 
-    def _quarantine(self, hit: Any, thing: Object, argument: int) -> None:
+    def _quarantine(self, hit: Hit, thing: Object, argument: int) -> None:
         instead = self._to_quarantine(hit, thing)
         if instead is None:
             hit.skip()
         else:
             hit.set_argument(argument, instead.address)
 
-    def _to_quarantine(self, hit: Any, thing: Object) -> Object | None:
+    def _to_quarantine(self, hit: Hit, thing: Object) -> Object | None:
         """What has to be freed instead. What a constructor has made must stay what it is, and so must a timer or a work
         item that may still be queued: whoever finds that one can say more about it."""
         self._heap.look()
@@ -569,25 +578,25 @@ class Allocations:
                 "Allocate as much as the function needs that gets this object.",
             )
 
-    def _clears_all(self, hit: Any) -> None:
+    def _clears_all(self, hit: Hit) -> None:
         """kfree_sensitive() clears the whole slot first."""
         if thing := self._heap.live.get(hit.registers.argument(0)):
             thing.guarded = 0
 
-    def _free_bulk(self, hit: Any) -> None:
+    def _free_bulk(self, hit: Hit) -> None:
         count, array = min(hit.registers.argument(1), 4096), hit.registers.argument(2)
         with suppress(ValueError):
             for address in struct.unpack(f"<{count}Q", hit.read(array, 8 * count)):
                 if thing := self._heap.live.get(address):
                     self._heap.forget(thing, self.trace(hit))
 
-    def _free_by_rcu(self, hit: Any) -> None:
+    def _free_by_rcu(self, hit: Hit) -> None:
         for pointer in (hit.registers.argument(0), hit.registers.argument(1)):
             if self._addresses.is_kernel(pointer) and (thing := self._heap.holding(pointer)) and not thing.freed:
                 self._heap.forget(thing, self.trace(hit))  # it may be read until the grace period is over
                 return
 
-    def _vfree(self, hit: Any) -> None:
+    def _vfree(self, hit: Hit) -> None:
         address = hit.registers.argument(0)
         gone = self._heap.once_at(address) if address and address not in self._heap.live else None
         if gone is not None and gone.address == address:
@@ -595,7 +604,7 @@ class Allocations:
         elif address and (thing := self._take_back(hit, address, "vfree", (MemoryKind.VMALLOC,))):
             self._heap.forget(thing, self.trace(hit))
 
-    def _free_page(self, hit: Any) -> None:
+    def _free_page(self, hit: Hit) -> None:
         thing = self._pages.get(hit.registers.argument(0))
         if thing is None or (not thing.freed and self._refcount(thing.page) != 1):
             return
@@ -604,13 +613,13 @@ class Allocations:
         elif not thing.freed:
             self._put_pages(hit, thing, of_pages=True)
 
-    def _free_pages(self, hit: Any) -> None:
+    def _free_pages(self, hit: Hit) -> None:
         address = hit.registers.argument(0)
         thing = self._take_back(hit, address, "free_pages", (MemoryKind.PAGES,)) if address else None
         if thing is not None and self._refcount(thing.page) == 1:
             self._put_pages(hit, thing, of_pages=False)
 
-    def _put_pages(self, hit: Any, thing: Object, *, of_pages: bool) -> None:
+    def _put_pages(self, hit: Hit, thing: Object, *, of_pages: bool) -> None:
         """Into the quarantine; the block that leaves it is freed whole."""
         if hit.registers.argument(1) & 0xFFFFFFFF != thing.cache:  # some of it, after split_page()
             self._heap.forget(thing, self.trace(hit))
@@ -625,7 +634,7 @@ class Allocations:
         hit.set_argument(0, self._page_of(instead.base) if of_pages else instead.base)
         hit.set_argument(1, instead.order)
 
-    def _free_exact(self, hit: Any) -> None:
+    def _free_exact(self, hit: Hit) -> None:
         address, size = hit.registers.argument(0), hit.registers.argument(1)
         thing = self._take_back(hit, address, "free_pages_exact", (MemoryKind.PAGES,)) if address else None
         if thing is None:
@@ -641,11 +650,11 @@ class Allocations:
         hit.set_argument(0, instead.base)
         hit.set_argument(1, instead.span)
 
-    def _folio_put(self, hit: Any) -> None:
+    def _folio_put(self, hit: Hit) -> None:
         if (thing := self._pages.get(hit.registers.argument(0))) and not thing.freed:
             self._heap.forget(thing, self.trace(hit))
 
-    def _free_percpu(self, hit: Any) -> None:
+    def _free_percpu(self, hit: Hit) -> None:
         """Of all callers: the kernel may free what a module has allocated, and only here its pointer is known."""
         pointer = hit.registers.argument(0)
         thing = self._per_cpu.get(pointer)

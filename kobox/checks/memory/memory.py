@@ -15,10 +15,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from kobox.arch.unwind import StackFrame
-from kobox.box.inspect.probes import FROM_MODULE
+from kobox.box.inspect.probes import FROM_MODULE, Hit
 from kobox.checks.memory import alloc_table as allocators
 from kobox.checks.memory.alloc_hooks import Allocations
 from kobox.checks.memory.alloc_table import MemoryKind
@@ -164,7 +163,7 @@ class MemoryCheck(Check):
 
     # -- what the watcher sees ---------------------------------------------------------------------------------
 
-    def _prints(self, buffer: int, size: int, hit: Any) -> None:
+    def _prints(self, buffer: int, size: int, hit: Hit) -> None:
         address, limit = hit.args[buffer], hit.args[size] if size >= 0 else _LONGEST
         if (
             limit <= _PRINTED
@@ -175,11 +174,11 @@ class MemoryCheck(Check):
             return
         hit.data = address, limit, self._examination.trace(hit)
 
-    def _printed(self, hit: Any) -> None:
+    def _printed(self, hit: Hit) -> None:
         address, limit, trace = hit.data
         self._look_at_written(address, min((hit.result or 0) + 1, limit), trace, str(hit.probe.where))
 
-    def _appends(self, most: int, whole: int, hit: Any) -> None:
+    def _appends(self, most: int, whole: int, hit: Hit) -> None:
         """Before something is added to a string: look where it will lie."""
         to, addition = hit.args[0], hit.args[1]
         with suppress(ValueError):
@@ -236,16 +235,16 @@ class MemoryCheck(Check):
                     for offset, unit in code.arch.code.block_copies(data, start, start + size):
                         examination.probe_code(starts[number] + offset, partial(self._copies_inline, unit))
 
-    def _copies(self, hit: Any) -> None:
+    def _copies(self, hit: Hit) -> None:
         """memcpy(to, from, size) of ranges that overlap: what is copied depends on the processor."""
         self._overlaps(hit, *hit.args[:3])
 
-    def _copies_inline(self, unit: int, hit: Any) -> None:
+    def _copies_inline(self, unit: int, hit: Hit) -> None:
         """The same, as compilers write it into the code, which they never do with memmove()."""
         to, source, count = self._box.arch.code.block_copy(hit.registers)
         self._overlaps(hit, to, source, count * unit)
 
-    def _overlaps(self, hit: Any, to: int, source: int, size: int) -> None:
+    def _overlaps(self, hit: Hit, to: int, source: int, size: int) -> None:
         if to == source or not size or size >= _NEGATIVE or abs(to - source) >= size:
             return
         apart = f"{quantity(abs(to - source), 'byte')} {'behind' if to > source else 'before'} it"
@@ -257,7 +256,7 @@ class MemoryCheck(Check):
             "Use memmove().",
         )
 
-    def _shown_to_reader(self, hit: Any) -> None:
+    def _shown_to_reader(self, hit: Hit) -> None:
         """simple_read_from_buffer(to, count, ppos, from, available): what of the buffer goes to user space."""
         _, count, place, source, available, _ = hit.args
         try:

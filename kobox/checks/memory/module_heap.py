@@ -19,7 +19,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from kobox.box.box import Box
 from kobox.checks.memory.alloc_table import GFP_DMA, GFP_RECLAIMABLE, MemoryKind
@@ -362,5 +361,5 @@ def _read_caches(box: Box) -> tuple[dict[int, int], list[int]]:
     return own, sorted(sizes)
 
 
-def _u64(box: Any, address: int) -> int:
+def _u64(box: Box, address: int) -> int:
     return int.from_bytes(box.inspect.memory.read(address, 8), "little")

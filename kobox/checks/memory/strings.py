@@ -14,9 +14,8 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
-from kobox.box.inspect.probes import FROM_MODULE
+from kobox.box.inspect.probes import FROM_MODULE, Hit
 from kobox.checks.memory.module_heap import ROOM
 from kobox.checks.report.finding import Severity
 from kobox.checks.report.quantities import quantity
@@ -92,7 +91,7 @@ class Texts:
             self._buffer_at = symbols.btf.offset("seq_file", "buf")
             examination.probe(sequence, self._lends, self._takes_back)
 
-    def _prints(self, number: int, hit: Any) -> None:
+    def _prints(self, number: int, hit: Hit) -> None:
         with suppress(ValueError):
             text = hit.text(hit.args[number])
             if b"%" in text and not self._is_constant(hit.args[number]):
@@ -103,7 +102,7 @@ class Texts:
                 if self._addresses.is_pointer(address):
                     self._look(hit, address, min(len(hit.text(address, limit)) + 1, limit))
 
-    def _format_from_data(self, hit: Any, text: bytes) -> None:
+    def _format_from_data(self, hit: Hit, text: bytes) -> None:
         """A format that is no constant, and has directives: whoever writes it has the function read what he likes."""
         name, shown = str(hit.probe.where).lstrip("_"), text[:32].decode(errors="backslashreplace")
         self._examination.report(
@@ -114,12 +113,12 @@ class Texts:
             advice=f'Pass it as an argument: {name}("%s", …).',
         )
 
-    def _scans(self, hit: Any) -> None:
+    def _scans(self, hit: Hit) -> None:
         with suppress(ValueError):
             pointers = unbounded_of(hit.text(hit.args[1]), lambda n: _argument(hit, 2 + n))
             hit.data = (pointers, self._examination.trace(hit)) if pointers else None
 
-    def _scanned(self, hit: Any) -> None:
+    def _scanned(self, hit: Hit) -> None:
         """What was written for %s without a width, against the room that there is."""
         if hit.data is None:
             return
@@ -129,7 +128,7 @@ class Texts:
                 with suppress(ValueError):
                     self._room(address, len(hit.text(address)) + 1, trace, str(hit.probe.where))
 
-    def _parses(self, hit: Any) -> None:
+    def _parses(self, hit: Hit) -> None:
         address = hit.args[0]
         if self._addresses.is_kernel(address):
             with suppress(ValueError):
@@ -137,7 +136,7 @@ class Texts:
                 digits = re.match(rb"[-+]?[0-9A-Fa-fxX]*\n?", text)
                 self._look(hit, address, (digits.end() if digits else 0) + 1)
 
-    def _look(self, hit: Any, address: int, size: int) -> None:
+    def _look(self, hit: Hit, address: int, size: int) -> None:
         """Whether a string may be read; only the first byte that may not is told of."""
         if (wrong := self._watch.first_bad(address, size)) is not None:
             place, mark = wrong
@@ -146,14 +145,14 @@ class Texts:
 
     # -- attributes of sysfs -----------------------------------------------------------------------------------
 
-    def _lends(self, hit: Any) -> None:
+    def _lends(self, hit: Hit) -> None:
         with suppress(ValueError):
             behind = int.from_bytes(hit.read(hit.args[0] + self._buffer_at, 8), "little") + _PAGE
             if self._addresses.is_kernel(behind) and not behind % _PAGE and not any(self._watch.marks(behind, ROOM)):
                 hit.data = self._lent = behind  # nothing is known to lie there
                 self._watch.mark(behind, ROOM, Mark.REDZONE)
 
-    def _takes_back(self, hit: Any) -> None:
+    def _takes_back(self, hit: Hit) -> None:
         if hit.data is not None:
             self._watch.mark(hit.data, ROOM, Mark.UNKNOWN)
 
@@ -196,6 +195,6 @@ def strings_of(text: bytes, argument: Callable[[int], int]) -> list[tuple[int, i
     return found
 
 
-def _argument(hit: Any, number: int) -> int:
+def _argument(hit: Hit, number: int) -> int:
     """An argument of a function with as many as its caller likes. Raises `ValueError` where there is no memory."""
     return int(hit.argument(number))

@@ -13,7 +13,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 from kobox.arch.registry import TRACE_STARTS, oops_place, shows_registers
 from kobox.box.inspect.printk import LogRecord
@@ -57,6 +56,9 @@ class Frame:
         return f"{self.function}+{self.offset:#x}{tail}"
 
 
+FindingKey = tuple[object, ...]
+"""Equal for two reports of the same mistake."""
+
 Chain = tuple[Frame, ...]
 """Calls, the innermost first."""
 
@@ -97,7 +99,7 @@ class Finding:
         return own_frame(self.chain) or (self.chain[0] if self.chain else None)
 
     @property
-    def key(self) -> tuple[Any, ...]:
+    def key(self) -> FindingKey:
         """Equal for two reports of the same mistake."""
         made = own_frame(self.object.made_at) if self.object else None
         return self.kind, _spot(self.where), _spot(made), "" if self.where else self.message
@@ -113,7 +115,7 @@ def own_frame(chain: Chain) -> Frame | None:
     return next((frame for frame in own if not frame.from_headers), own[0] if own else None)
 
 
-def _spot(frame: Frame | None) -> tuple[Any, ...]:
+def _spot(frame: Frame | None) -> tuple[object, ...]:
     return () if frame is None else (frame.module, frame.function, frame.file, frame.line or frame.offset)
 
 

@@ -145,7 +145,9 @@ class LeftBehindCheck(Check):
             )
             hit.skip()
 
-    def _probe(self, function: str, entry: Callable[[Hit], Any], back: Any, *, when: int = 0) -> None:
+    def _probe(
+        self, function: str, entry: Callable[[Hit], Any], back: Callable[[Hit], Any] | None, *, when: int = 0
+    ) -> None:
         self._examination.probe(function, entry, back, when=when)
 
     def _arming(self, call: ResourceCall, hit: Hit) -> None:

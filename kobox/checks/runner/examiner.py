@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kobox.box.guest.scheduler import BLOCKS_A_SECOND
 from kobox.box.inspect.init_cause import init_cause
@@ -22,7 +22,7 @@ from kobox.checks.fuzz.player import Steps
 from kobox.checks.fuzz.program import Program
 from kobox.checks.module.files import FileTargets, Target
 from kobox.checks.races.races import CMDLINE, REMOVE, Interrupted, Race, Traced, points_of
-from kobox.checks.report.finding import Chain, Finding
+from kobox.checks.report.finding import Chain, Finding, FindingKey
 from kobox.checks.runner.minimise import Crash, shrink
 from kobox.checks.runner.outcome import UnitOutcome
 from kobox.checks.runner.plan import CheckPlan, CheckUnit
@@ -236,7 +236,7 @@ class Examiner:
         return points_of(traced.addresses, self.sites.code, located, POINTS, chance)
 
     def _crashes(
-        self, findings: Sequence[Finding], keys: Sequence[Any], exercise: GenericExercise
+        self, findings: Sequence[Finding], keys: Sequence[FindingKey], exercise: GenericExercise
     ) -> tuple[Crash, ...]:
         """What led to the findings of the exercise, made short. `keys` are those of all findings, in order."""
         found = []
@@ -245,7 +245,7 @@ class Examiner:
             return ()  # each try would hang as well
         for finding in seen[:_CRASHES]:
 
-            def still(programs: Sequence[Program], key: Any = finding.key) -> bool:
+            def still(programs: Sequence[Program], key: FindingKey = finding.key) -> bool:
                 return any(other.key == key for other in self.play(Steps(*programs)))
 
             programs = exercise.led_to(keys.index(finding.key) if finding.key in keys else len(keys))

@@ -23,7 +23,8 @@ from typing import Any
 from kobox.arch.unwind import StackFrame
 from kobox.box.box import Box
 from kobox.box.inspect.oops import KernelReport
-from kobox.box.inspect.probes import FROM_MODULE, Hit
+from kobox.box.inspect.printk import LogRecord
+from kobox.box.inspect.probes import FROM_MODULE, Callback, Hit, Probe
 from kobox.box.inspect.symbols import LoadedAt
 from kobox.checks.module.layout import Placement
 from kobox.checks.module.sources import SourceLines
@@ -146,7 +147,7 @@ class Examination:
         chain: Chain = (),
         object: Resource | None = None,
         advice: str = "",
-        records: Any = (),
+        records: Sequence[LogRecord] = (),
     ) -> None:
         """Add a finding, once for each mistake."""
         found = Finding(kind, severity, message, chain, object, str(self.stage), self.fault, advice, tuple(records))
@@ -159,14 +160,16 @@ class Examination:
         if what not in self.unchecked:
             self.unchecked.append(what)
 
-    def probe(self, where: str | int, on_entry: Any = None, on_return: Any = None, *, when: int = 0) -> Any:
+    def probe(
+        self, where: str | int, on_entry: Callback | None = None, on_return: Callback | None = None, *, when: int = 0
+    ) -> Probe:
         """A probe for the length of the examination; `when` as for `Probes.add`. With FROM_MODULE it counts what the
         module's own code calls."""
         probe = self.box.probe(where, on_entry, on_return, when=when)
         self._probes.append(probe)
         return probe
 
-    def probe_code(self, address: int, on_entry: Any = None, on_return: Any = None) -> Any:
+    def probe_code(self, address: int, on_entry: Callback | None = None, on_return: Callback | None = None) -> Probe:
         """A probe on the module's own code, for as long as the module is there."""
         probe = self.box.probe(address, on_entry, on_return)
         self._of_this_life.append(probe)
@@ -399,7 +402,7 @@ class Examination:
     def _watch_linking(self) -> None:
         name = self.file.name
 
-        def came(hit: Any) -> None:
+        def came(hit: Hit) -> None:
             found = next((part for part in self.box.inspect.symbols.modules() if part.name == name), None)
             if found is not None and (self.module is None or self._gone):
                 self._gone = False
@@ -412,17 +415,17 @@ class Examination:
                 for check in self.checks:
                     check.linked(self)
 
-        def leaves(hit: Any) -> None:
+        def leaves(hit: Hit) -> None:
             if self.module is not None and hit.registers.argument(0) == self.module.address:
                 self._gone = True
                 for check in self.checks:
                     check.leaving(self)
 
-        def has_come(hit: Any) -> None:
+        def has_come(hit: Hit) -> None:
             if self._driven and hit.result == 0:
                 self.stage = Stage.EXERCISE
 
-        def must_go(hit: Any) -> None:
+        def must_go(hit: Hit) -> None:
             self.stage = Stage.EXIT
 
         self.probe("do_init_module", came, has_come if self._driven else None)
