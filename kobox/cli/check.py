@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kobox.atomic_file import write_file
 from kobox.cli.terminal_output import paint
@@ -23,6 +23,7 @@ from kobox.printable import one_line
 if TYPE_CHECKING:
     from kobox.checks.runner.outcome import CheckReport
     from kobox.checks.runner.plan import CheckPlan
+    from kobox.cli.progress import ProgressLine
     from kobox.images.store import KernelImage, Store
     from kobox.ko.modulefile import ModuleFile
 
@@ -107,7 +108,7 @@ def _others(arguments: argparse.Namespace, store: Store, image: KernelImage) -> 
 class _Counter:
     """Progress in runs, on the line of a terminal."""
 
-    def __init__(self, line: Any) -> None:
+    def __init__(self, line: ProgressLine) -> None:
         self._line = line
 
     def __call__(self, what: str, done: int, total: int) -> None:
