@@ -63,7 +63,8 @@ class GenericExercise:
     def __call__(self, box: Box) -> None:
         if self.explored:
             with Player(box) as player:
-                box.sleep(_IDLE)
+                if self.corpus:  # else what init has armed must still wait when the module is unloaded
+                    box.sleep(_IDLE)
                 for program in self.corpus:
                     self._play(player, program)
             return
