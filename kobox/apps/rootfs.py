@@ -53,7 +53,7 @@ def shell_box(
 ) -> Box:
     """A box with a root file system: resumed, or made from a booted kernel and Debian's packages.
 
-    Raises what `kobox.boot` does; `FetchError` for a package that is none.
+    Raises what `kobox.boot` does; `FetchError` for an unknown package.
     """
     store = store or Store()
     image = kernel if isinstance(kernel, KernelImage) else store.ensure(kernel, progress)

@@ -1,4 +1,4 @@
-"""A refused call as a tool tells of it, by the text of the error alone.
+"""A refused call as a tool reports it, by the text of the error alone.
 
     modprobe: ERROR: could not insert 'x': Key was rejected by service          kmod
     FATAL: Error inserting x (/lib/modules/…/x.ko): Invalid module format       module-init-tools

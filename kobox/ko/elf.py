@@ -290,7 +290,7 @@ class Elf:
         return table, self.data(section.link), min(section.info, len(table) // size)
 
     def symbols(self) -> Iterator[Symbol]:
-        """All symbols, number 0 (which is none) excluded."""
+        """All symbols, without number 0, which the format reserves."""
         table, strings, _ = self.symbol_table()
         wide = self.layout.long_size == 8
         extended = self._extended_indexes()

@@ -21,7 +21,7 @@ _SYMBOL = struct.Struct("<IBBHQQ")
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """One module in one box, as it was when it was linked: it tells of addresses also when the module is gone.
+    """One module in one box, as it was when it was linked: it explains addresses also when the module is gone.
 
     `starts` are the addresses of the sections by their numbers; those without any symbol are not known.
     """

@@ -134,7 +134,7 @@ def frame_of(text: str) -> Frame | None:
 
 
 def chain_of(lines: Sequence[str]) -> Chain:
-    """The calls that a report of the kernel's tells of: where the CPU was, then its call trace, without what it guesses
+    """The calls in one of the kernel's reports: where the CPU was, then its call trace, without what it guesses
     ("? ")."""
     frames = [frame for line in lines if oops_place(line) and (frame := frame_of(line))][:1]
     in_trace = False

@@ -27,7 +27,7 @@ KINDS: dict[str, FindingKind] = {
         "Free the pointer that the allocator returned, with the function that belongs to it.",
     ),
     "uninitialised-read": FindingKind(
-        "Memory that nobody has written to went to user space.", "Use kzalloc(), or set every member and the padding."
+        "Uninitialised memory was copied to user space.", "Use kzalloc(), or set every member and the padding."
     ),
     "wild-access": FindingKind(
         "A pointer that points at nothing was followed.", "Find out where the pointer comes from."

@@ -1,5 +1,5 @@
-"""A whole check of a module: load, exercise and unload it under all checks, then once again for each call of its that
-can fail.
+"""A whole check of a module: load, exercise and unload it under all checks, then once more for every call that can
+fail.
 
     report = check(CheckPlan("hello.ko", kernel="6.1.0-56-cloud-amd64"))
     for finding in report.findings:

@@ -42,7 +42,7 @@ static bool meet_code(struct machine *m, uint64_t pc, uint64_t size)
     return hook_probes_inside(m, pc, size); /* after that: only pages that are known have translations to drop */
 }
 
-/* Unicorn tells of each block that it translates, but not of the first one after it was started. */
+/* Unicorn reports each block that it translates, but not the first one after a start. */
 static bool first_block_has_probes(struct machine *m, uint64_t address, uint32_t size)
 {
     m->first_block = false;

@@ -1,8 +1,8 @@
-/* Bytes that nobody has written: followed from memory through registers to where they are shown to user space. */
+/* Unwritten bytes: followed from memory through registers to where they are shown to user space. */
 #include "watch.h"
 
 /*
- * Whether nobody has written any of these bytes. A byte of the kernel's is the pattern's by chance: there must be SURE_RUN of
+ * Whether all of these bytes are unwritten. A byte of the kernel's is the pattern's by chance: there must be SURE_RUN of
  * them round it.
  */
 static bool nobody_wrote(struct machine *m, uint64_t address, uint64_t size)
@@ -21,7 +21,7 @@ static bool nobody_wrote(struct machine *m, uint64_t address, uint64_t size)
     return end - start >= SURE_RUN;
 }
 
-/* A register gets what memory holds. If nobody has written that, it may yet be shown to user space (put_user()). */
+/* A register gets what memory holds. If that is unwritten, it may yet be shown to user space (put_user()). */
 void look_at_value(struct machine *m, const struct insn *i, uint64_t address)
 {
     struct watch *w = m->watch;
@@ -33,7 +33,7 @@ void look_at_value(struct machine *m, const struct insn *i, uint64_t address)
     w->pointing_stack = STACK_OF(live_reg(m, R_RSP));
 }
 
-/* What memory holds is compared: if nobody has written it, a conditional jump by the result decides by chance. */
+/* What memory holds is compared: if it is unwritten, a conditional jump by the result decides by chance. */
 void look_at_compared(struct machine *m, const struct insn *i, uint64_t pc, uint64_t address)
 {
     struct watch *w = m->watch;
@@ -74,7 +74,7 @@ void follow_values(struct watch *w, const struct insn *i)
     w->fresh = 0;
 }
 
-/* %rax goes to user space: whether it holds what nobody has written. */
+/* %rax goes to user space: whether it holds unwritten bytes. */
 void look_at_shown(struct machine *m, uint64_t pc, uint64_t size)
 {
     struct watch *w = m->watch;

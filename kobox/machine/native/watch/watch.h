@@ -18,7 +18,7 @@
  *     instructions.c   the hook on watched code
  *     calls.c          what the kernel's functions do with their arguments
  *     variables.c      pointers into variables, followed through registers and memory
- *     values.c         bytes that nobody has written, followed to user space
+ *     values.c         unwritten bytes, followed to user space
  *     quarantine.c     freed objects that must stay as they are
  *     references.c     who still points to an object
  *     shadow.c         what is known of memory
@@ -81,7 +81,7 @@ struct watch {
     uint64_t inside;             /* stack of the task that is in a function which allocates for a module */
     struct room rooms[ROOMS];    /* what Python has said of variables on the stack */
     struct pointer { uint64_t start, end; } pointers[16]; /* the variables that registers point into */
-    struct { uint64_t address, size; } loaded[16]; /* the bytes that registers hold, which nobody has written */
+    struct { uint64_t address, size; } loaded[16]; /* the unwritten bytes that registers hold */
     uint16_t unwritten, fresh;   /* which registers do; which do from this instruction on */
     bool called;                 /* the instruction before was a call */
     uint16_t pointing, moved;    /* which registers do; which of them were moved by what only the program knows */
