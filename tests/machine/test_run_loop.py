@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,17 @@ def test_code_that_is_translated_anew_in_every_round_costs_what_it_takes(assembl
         machine.run(blocks=100_000)
     assert machine.work - work > 2 * (machine.blocks - blocks)
     machine.close()
+
+
+def test_what_this_process_does_between_two_runs_is_no_work_of_the_guest_s() -> None:
+    machine = machine_with(b"\xeb\xfe")  # jmp to itself
+    for _ in range(2):
+        machine.run(blocks=BLOCKS)
+    before, busy = machine.work, time.thread_time()
+    while time.thread_time() < busy + 0.2:
+        pass
+    machine.run(blocks=BLOCKS)
+    assert machine.work - before < 2 * BLOCKS
 
 
 @pytest.mark.parametrize("handler", [0x4000_0000, 0xFFFF_FFFF_8000_0000, 0x1234], ids=hex)

@@ -46,7 +46,7 @@ void spend_what_it_took(struct machine *m, uint64_t ran)
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     uint64_t ns = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec, took = ns - m->measured_ns;
     uint64_t allowed = (work_done(m) - m->measured_work) * ns_at_most;
-    bool known = m->measured_ns && took < 1ull << 40; /* else it was another thread, or none */
+    bool known = m->measured_ns && took < 1ull << 40; /* else this run has only begun, or it was another thread */
     if (known && took > allowed)
         spend(m, (took - allowed) / ns_each);
     m->measured_ns = ns;

@@ -78,6 +78,7 @@ static enum event run(struct machine *m, uint64_t until, int64_t blocks, unsigne
     m->event = EV_NONE;
     m->error[0] = 0;
     m->translated = 0;
+    m->measured_ns = 0; /* what the host did between two runs is no work of the guest's */
     m->work_end = work_done(m) + work;
     for (;;) {
         m->platform->raise_due(m);
