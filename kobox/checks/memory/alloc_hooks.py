@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from kobox.box.box import Box
 from kobox.box.inspect.probes import FROM_MODULE, INSIDE, TRACKED_0, TRACKED_1, Callback, Hit
@@ -29,10 +30,20 @@ _GFP_NOWARN, _GFP_NOFAIL, _GFP_COMP = 0x2000, 0x8000, 0x40000
 _BLOCK_ORDER = 3  # of pages that get guards on both sides, at most
 _APART = 64 << 10  # what has more bytes gets no guards that its allocator must be called again for
 _TRIES = 4
+_MOST_GUARDS = 64  # more slots than a slab has
 _BLOCK_BYTES = 16 << 20  # what the pages round them may take in all
 _EXACT = -1  # in the place of an order: of alloc_pages_exact()
 _LARGEST_SLOT = 2 * PAGE  # what is larger is no part of a slab (KMALLOC_MAX_CACHE_SIZE)
 _UNIT = 0x8000  # PCPU_MIN_UNIT_SIZE: no per-CPU object is larger
+
+
+class _Waiting(NamedTuple):
+    """A krealloc() that waits while guards are taken: its arguments, their size, who gives them, how many more."""
+
+    arguments: tuple[int, ...]
+    slot: int
+    function: int
+    left: int
 
 
 @dataclass(slots=True)
@@ -79,7 +90,7 @@ class Allocations:
         self._open: set[int] = set()  # stacks in an allocator already
         self._plain: set[int] = set()  # stacks on which an allocator is called again after it had no memory
         self._tried: dict[int, list[Object]] = {}  # by stack: what an allocator has given, and the module has not got
-        self._waiting: dict[int, tuple[tuple[int, ...], int]] = {}  # by stack: krealloc()'s arguments, the slot
+        self._waiting: dict[int, _Waiting] = {}  # by stack: a krealloc() that guards are taken for
         self._guarded: set[int] = set()  # slots of which one was taken for krealloc()
         self._blocks = 0  # bytes of pages with guards, and of these
         self._behalf: list[str] = []
@@ -193,18 +204,19 @@ class Allocations:
             hit.data = request
 
     def _guards_first(self, hit: Hit) -> bool:
-        """Before krealloc(), which cannot be called twice: take one slot of the cache that it will use, so that what it
-        gives is not the first of a slab. Whether krealloc() must wait for that."""
+        """Before krealloc(), which cannot be called twice: take slots of the cache that it will use until one is the
+        first of a slab, so that what it gives has a guard on its left. Whether krealloc() must wait for that."""
         stack = hit.registers.sp
         if (waiting := self._waiting.pop(stack, None)) is not None:
-            arguments, slot = waiting
             address = hit.registers.result
-            for number, value in enumerate(arguments):
+            if self._addresses.is_kernel(address) and address < _WORD - 4095:
+                trace, stage, slot = self.trace(hit), str(self._examination.stage), waiting.slot
+                self._heap.guard(Object(address, slot, slot, MemoryKind.KMALLOC, "kmalloc", trace, stage))
+                if waiting.left and (address % PAGE or self._is_tail(address)):
+                    return self._take_guard(hit, stack, waiting._replace(left=waiting.left - 1))
+            for number, value in enumerate(waiting.arguments):
                 hit.set_argument(number, value)
             hit.registers = self._machine.registers()
-            if self._addresses.is_kernel(address) and address < _WORD - 4095:
-                trace, stage = self.trace(hit), str(self._examination.stage)
-                self._heap.guard(Object(address, slot, slot, MemoryKind.KMALLOC, "kmalloc", trace, stage))
             return False
         names = hit.probe.parameter_names[:6]
         size = hit.args[names.index("new_size")] if "new_size" in names else 0
@@ -215,11 +227,15 @@ class Allocations:
         if not slot or not function or slot in self._guarded or not self._examination.in_module(hit.caller):
             return False
         self._guarded.add(slot)
-        self._waiting[stack] = hit.args, slot
-        hit.set_argument(0, slot)
+        return self._take_guard(hit, stack, _Waiting(hit.args, slot, function, _MOST_GUARDS))
+
+    def _take_guard(self, hit: Hit, stack: int, waiting: _Waiting) -> bool:
+        """Call kmalloc() in the place of the function that was reached, which is reached again afterwards."""
+        self._waiting[stack] = waiting
+        hit.set_argument(0, waiting.slot)
         hit.set_argument(1, self._heap.flags_for(_GFP_ATOMIC))
         assert hit.probe.address is not None
-        self._machine.arch.calls.call(self._machine, function, stack, returns_to=hit.probe.address)
+        self._machine.arch.calls.call(self._machine, waiting.function, stack, returns_to=hit.probe.address)
         return True
 
     def _find_cache(
