@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from kobox.arch.registers import CallingConvention
-from kobox.box.inspect.probes import Hit
+from kobox.box.inspect.probes import Hit, Probe
 from kobox.checks.module.callsites import CallSite, CodeMap, LocatedCode, call_sites
 from kobox.checks.report.finding import Chain
 from kobox.checks.runner.session import Check, Examination
@@ -241,7 +241,7 @@ class FaultInjection(Check):
         self.after: list[Fault] = []
         self.chain: Chain = ()
         self.on_reached: Callable[[Fault], None] | None = None
-        self._set: list[tuple[int, Callable[[], None]]] = []
+        self._set: list[Probe] = []
         self._examination: Examination | None = None
         self._inner: Any = None
         self._code: LocatedCode | None = None
@@ -267,10 +267,8 @@ class FaultInjection(Check):
         self._unset()
 
     def _unset(self) -> None:
-        machine = self._examination.box.machine if self._examination else None
-        for address, callback in self._set:
-            assert machine is not None
-            machine.remove_probe(address, callback)
+        for probe in self._set:
+            probe.remove()
         self._set.clear()
         if self._inner is not None:
             self._inner.remove()
@@ -279,10 +277,10 @@ class FaultInjection(Check):
     def _watch(self, address: int, site: CallSite, failure: Failure) -> None:
         self._set_probe(address, lambda: self._reached(address, site, failure))
 
-    def _set_probe(self, address: int, reached: Callable[[], None]) -> None:
+    def _set_probe(self, address: int, reached: Callable[[], None]) -> Probe:
         assert self._examination is not None
-        self._examination.box.machine.add_probe(address, reached)
-        self._set.append((address, reached))
+        self._set.append(self._examination.box.probe(address, lambda hit: reached()))
+        return self._set[-1]
 
     def _watch_pointer(self, address: int, site: CallSite) -> None:
         """A call through a pointer: what it calls is known when it is reached. Most never call what can fail."""
@@ -297,11 +295,11 @@ class FaultInjection(Check):
                 self._reached(address, replace(site, function=function), failure)
                 return
             missed += 1
-            if missed == self.patience and (address, reached) in self._set:
-                self._set.remove((address, reached))
-                machine.remove_probe(address, reached)
+            if missed == self.patience and probe in self._set:
+                self._set.remove(probe)
+                probe.remove()
 
-        self._set_probe(address, reached)
+        probe = self._set_probe(address, reached)
 
     def _function_at(self, address: int) -> tuple[str, Failure | None]:
         """The function of the kernel that begins at an address, and how it fails."""
