@@ -97,7 +97,9 @@ def main() -> int:
         "PYTHONPATH": str(BUILD),
         "PYTHONMALLOC": "malloc",
     }
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(sys.argv[1:] or TESTS)]
+    # What a sanitizer says goes to descriptor 2 just before the end: pytest must not keep that.
+    options = ["-q", "-p", "no:cacheprovider", "--capture=sys"]
+    command = [sys.executable, "-m", "pytest", *options, *(sys.argv[1:] or TESTS)]
     return subprocess.run(command, cwd=BUILD, env=environment).returncode
 
 

@@ -20,7 +20,7 @@ static int64_t signed_number(const uint8_t *at, uint8_t bytes)
     uint64_t value = 0;
     for (uint8_t n = 0; n < bytes; n++)
         value |= (uint64_t)at[n] << 8 * n;
-    return bytes < 8 && value >> (8 * bytes - 1) ? (int64_t)(value - ((uint64_t)1 << 8 * bytes)) : (int64_t)value;
+    return bytes && bytes < 8 && value >> (8 * bytes - 1) ? (int64_t)(value - ((uint64_t)1 << 8 * bytes)) : (int64_t)value;
 }
 
 static uint8_t flow_of(const struct encoding *e)
