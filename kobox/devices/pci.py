@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import traceback
 from collections.abc import Mapping
+from operator import index
 from typing import TYPE_CHECKING, ClassVar
 
 from kobox.devices.register import RegisterValue, check_overlaps, declared
@@ -202,7 +203,7 @@ class PciDevice:
                 return held.value
             parts = self._overlapping(bar, offset, size)
             if not parts:
-                return self.read_memory(bar, offset, size)
+                return index(self.read_memory(bar, offset, size)) & (1 << 8 * size) - 1
             value = 0
             for part in parts:
                 self.reading(part)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from kobox.explain.log_lines import LogLine
 
 _LONGEST = 120  # lines of a report that are looked at
-_HEAD = 4  # lines of its own that can stand above its "cut here"
+_HEAD = 4  # lines of a report that can stand above "cut here"
 _END = re.compile(r"---\[ end (?:trace|Kernel panic)|^={20,}$|^------------\[ cut here \]")
 CUT_HERE = "------------[ cut here ]------------"
 _FRAME = re.compile(r"(?P<function>[\w.$]+)\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[(?P<module>[\w-]+)[^\]]*\])?")

@@ -180,6 +180,29 @@ def test_a_model_that_raises_tells_its_line_and_the_box_lives(box: Box, modules:
     box.insmod(modules("pcicounter")).unload()
 
 
+@pytest.mark.parametrize("answer", [None, "7", 1.5])
+def test_a_model_that_answers_with_nonsense_tells_its_class(answer: object) -> None:
+    class Nonsense(Counter):
+        def read_memory(self, bar: int, offset: int, size: int) -> int:
+            return answer  # type: ignore[return-value]
+
+    model = Nonsense()
+    assert model.function
+    with pytest.raises(KoboxError, match="the model Nonsense failed: TypeError"):
+        model.bar_read(0, 0x800, 4)
+
+
+@pytest.mark.parametrize(("answer", "read"), [(-1, 0xFFFF), (0x12345, 0x2345), (True, 1)])
+def test_an_answer_is_as_wide_as_the_read(answer: int, read: int) -> None:
+    class Wide(Counter):
+        def read_memory(self, bar: int, offset: int, size: int) -> int:
+            return answer
+
+    model = Wide()
+    assert model.function
+    assert model.bar_read(0, 0x800, 2) == read
+
+
 @pytest.mark.parametrize(
     ("master", "where", "text"),
     [

@@ -17,30 +17,7 @@ from hypothesis import strategies as st
 from kobox.errors import ModuleFormatError
 from kobox.ko import compression
 from kobox.ko.modulefile import ModuleFile
-
-
-@pytest.fixture(scope="module")
-def btrfs(cloud_package: Path) -> ModuleFile:
-    return ModuleFile(next(cloud_package.rglob("btrfs.ko")))
-
-
-def everything(module: ModuleFile) -> tuple[object, ...]:
-    """Ask a module for all there is to ask."""
-    return (
-        module.name,
-        module.modinfo.keys(),
-        module.vermagic,
-        module.parameters,
-        module.imports,
-        module.exports,
-        module.versions,
-        module.signature,
-        module.elf.sections,
-        [module.elf.section_name(number) for number in range(len(module.elf.sections))],
-        list(module.elf.symbols()),
-        module.depends,
-        module.is_signed,
-    )
+from tests.ko.asking import everything
 
 
 @pytest.mark.parametrize("kind", ["gzip", "xz", "zstd", "lz4", "lz4-legacy"])

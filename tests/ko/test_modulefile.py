@@ -18,30 +18,7 @@ from kobox.ko.modinfo import Parameter
 from kobox.ko.modulefile import ModuleFile
 from tests.kmod.module_maker import make_module
 from tests.kmod_fixtures import ARMHF, CLOUD_ARM64, CLOUD_XZ, S390X, Answer, packaged_tree
-
-
-@pytest.fixture(scope="module")
-def btrfs(cloud_package: Path) -> ModuleFile:
-    return ModuleFile(next(cloud_package.rglob("btrfs.ko")))
-
-
-def everything(module: ModuleFile) -> tuple[object, ...]:
-    """Ask a module for all there is to ask."""
-    return (
-        module.name,
-        module.modinfo.keys(),
-        module.vermagic,
-        module.parameters,
-        module.imports,
-        module.exports,
-        module.versions,
-        module.signature,
-        module.elf.sections,
-        [module.elf.section_name(number) for number in range(len(module.elf.sections))],
-        list(module.elf.symbols()),
-        module.depends,
-        module.is_signed,
-    )
+from tests.ko.asking import everything
 
 
 def test_what_btrfs_says_of_itself(btrfs: ModuleFile) -> None:

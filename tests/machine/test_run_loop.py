@@ -123,7 +123,7 @@ def test_nothing_that_the_guest_does_keeps_the_machine(assembler: Path, name: st
 
 
 def test_code_that_is_translated_anew_in_every_round_costs_what_it_takes(assembler: Path) -> None:
-    """Nothing tells of these translations: the time that they take does."""
+    """Unicorn does not report these translations; only the time that they take shows them."""
     machine = machine_of(assembler, HOSTILE["its own code, changed in every round"])
     machine.run(blocks=100_000)
     blocks, work = machine.blocks, machine.work

@@ -235,7 +235,7 @@ def open_file(
 def parse_dirents(data: bytes, path: str | None = None) -> Iterator[str]:
     """Names in what getdents64(2) gives: { u64 ino; s64 off; u16 reclen; u8 type; char name[] }.
 
-    Raises `OSError` (EIO) for what no kernel answers: a length that leads nowhere, a name that is none
+    Raises `OSError` (EIO) for answers that no kernel gives: an impossible length, an empty or impossible name
     (verify_dirent_name() in fs/readdir.c).
     """
     at = 0
