@@ -17,7 +17,8 @@ with kobox.boot() as box:
     card = box.plug(Counter())
 """
 
+from kobox.devices.computer import Timer
 from kobox.devices.pci import PciDevice
 from kobox.devices.register import Register, RegisterValue
 
-__all__ = ["PciDevice", "Register", "RegisterValue"]
+__all__ = ["PciDevice", "Register", "RegisterValue", "Timer"]

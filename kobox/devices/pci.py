@@ -11,13 +11,14 @@ A model runs in the middle of the driver's instruction: it must not call the box
 
 from __future__ import annotations
 
-import copy
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from operator import index
 from typing import TYPE_CHECKING, ClassVar
 
+from kobox.devices.model import NO_STATE, HardwareModel
 from kobox.devices.register import RegisterValue, check_overlaps, declared
+from kobox.devices.state import save_state
 from kobox.errors import KoboxError
 from kobox.machine.pci import MAX_VECTORS, Bar, BarKind, PciFunction, PciIdentity
 
@@ -66,7 +67,7 @@ class Dma:
         self._function.dma_write(address, data)
 
 
-class PciDevice:
+class PciDevice(HardwareModel):
     """A PCI device: subclass it, declare BARs and registers, and say what happens in `written` and `reading`.
 
     `class_code` has 24 bits (class, subclass, programming interface). `vectors` is how many interrupts it has
@@ -131,6 +132,13 @@ class PciDevice:
         """Interrupt the driver by whatever it has chosen: MSI-X, MSI, or the wire, which is pulsed."""
         self.function.interrupt(vector)
 
+    def signal(self, high: bool, vector: int = 0) -> None:
+        """What a device with a status register does when that changes: `high`, a message if the driver has chosen
+        MSI-X or MSI, else the wire is held high; not `high`, the wire is let go."""
+        if high and self.function.uses_messages:
+            self.function.interrupt(vector)
+        self.function.set_level(high)
+
     def set_interrupt_level(self, high: bool) -> None:
         """Hold the interrupt wire high or low, as long as the driver uses it (INTx)."""
         self.function.set_level(high)
@@ -146,6 +154,10 @@ class PciDevice:
     def plugged(self) -> bool:
         """Whether it is in a box now."""
         return self._function is not None and self._function.place >= 0
+
+    @property
+    def sysfs(self) -> Sequence[str]:
+        return (f"/sys/bus/pci/devices/{self.address}",) if self.plugged else ()
 
     @property
     def driver(self) -> str | None:
@@ -247,20 +259,18 @@ class PciDevice:
     def save(self) -> Callable[[], None]:
         """For a checkpoint: a function that gives the registers and the object's attributes back as they are now."""
         values = {name: held.value for name, held in self.registers.items()}
-        own = copy.deepcopy({name: value for name, value in vars(self).items() if name not in _OURS})
+        own = save_state(self, _OURS)
 
         def restore() -> None:
             for name, value in values.items():
                 self.registers[name].value = value
-            for name in [name for name in vars(self) if name not in _OURS and name not in own]:
-                delattr(self, name)
-            vars(self).update(copy.deepcopy(own))
+            own()
 
         return restore
 
 
 # What an object holds that is no state of the device.
-_OURS = {"_function", "_held", "_unplug", "_look", "_bars", "_at", "address"}
+_OURS = {"_function", "_held", "_unplug", "_look", "_bars", "_at", "address", *NO_STATE}
 
 
 def _bars(device: type) -> dict[object, Bar]:

@@ -9,6 +9,7 @@ between it and RAM. What concerns anybody else waits until the CPU has stopped: 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from kobox.errors import KoboxError
 from kobox.machine.acpi import DEVICE_SLOTS
@@ -16,6 +17,12 @@ from kobox.machine.acpi import DEVICE_SLOTS
 PAGE = 4096
 Restore = Callable[[], None]
 """Gives a device the state back that it had at a checkpoint; may be called any number of times."""
+
+
+class Attendant(Protocol):
+    """Who is called when the CPU has stopped (`Bus.ring`)."""
+
+    def attend(self) -> None: ...
 
 
 class Device:
@@ -64,7 +71,7 @@ class Bus:
         self.now = now
         self._stop = stop
         self.slots: dict[int, Device] = {}
-        self._rung: list[Device] = []
+        self._rung: list[Attendant] = []
 
     @property
     def rung(self) -> bool:
@@ -101,8 +108,8 @@ class Bus:
             return 0
         return device.read(register, size)
 
-    def ring(self, device: Device) -> None:
-        """A device has something to tell: `attend` is called when the CPU has stopped."""
+    def ring(self, device: Attendant) -> None:
+        """A device, or a model elsewhere, has something to tell: `attend` is called when the CPU has stopped."""
         if device not in self._rung:
             self._rung.append(device)
         self._stop()

@@ -233,6 +233,11 @@ class PciFunction:
             self._bus.level(self, self._level and wired)
 
     @property
+    def uses_messages(self) -> bool:
+        """Whether the driver has turned MSI-X or MSI on."""
+        return self._msi_on or self._msix_on
+
+    @property
     def _irq(self) -> int:
         return PCI_IRQS[self.place % len(PCI_IRQS)]
 

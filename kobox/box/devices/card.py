@@ -5,17 +5,17 @@ from __future__ import annotations
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from kobox.box.booted import BootedKernel
-from kobox.box.devices.virtio_mmio import made_at, unplug
+from kobox.box.devices.card_hardware import MOST_WAITING, CardHardware, ModelPort, NetworkDevice
 from kobox.box.guest.sockets import BoxSocket
+from kobox.devices.ethernet import EthernetPort, HasPort
+from kobox.devices.model import HardwareModel
 from kobox.errors import KoboxError
-from kobox.machine.devices import Restore
 from kobox.machine.subscribers import Subscribers
-from kobox.machine.virtio import BrokenQueueError, VirtioDevice
 
 if TYPE_CHECKING:
     import os
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
     from kobox.box.devices.pcap import PcapWriter
 
 FrameCallback = Callable[[bytes], object]
-_F_MAC, _F_STATUS = 1 << 5, 1 << 16
-_HEADER = 12  # struct virtio_net_hdr_v1, all zero: no offloads
-_LONGEST = 65536 + _HEADER
-_ROOM = 4096  # frames that wait in each direction; what comes then is lost, as on a wire
-_RECEIVE, _TRANSMIT = 0, 1
 _SIOCADDRT, _SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCSIFADDR = 0x890B, 0x8913, 0x8914, 0x8916
 _SIOCSIFNETMASK, _SIOCSIFHWADDR, SIOCSIFNAME = 0x891C, 0x8924, 0x8923
 _IFF_UP = 1
@@ -45,87 +40,13 @@ class Gateway(Protocol):
     def drop(self) -> None: ...
 
 
-class NetworkDevice(VirtioDevice):
-    """The card as hardware: two queues and a MAC address (virtio 1.2, 5.1)."""
-
-    kind = 1
-    queue_count = 2
-    features = VirtioDevice.features | _F_MAC | _F_STATUS
-
-    def __init__(self, ram: memoryview, card: Card, mac: bytes) -> None:
-        super().__init__(ram)
-        self.card = card
-        self.mac = mac
-        self.link = True
-        self.waiting: deque[bytes] = deque()  # for room in the receive queue
-        self.sent: deque[tuple[int, bytes]] = deque()  # (virtual time, frame), not yet passed on
-
-    def configuration(self) -> bytes:
-        return self.mac + struct.pack("<H", self.link)
-
-    def notified(self, queue: int) -> None:
-        if queue == _RECEIVE:
-            self.deliver()
-            return
-        while buffer := self.queues[_TRANSMIT].pop():
-            ram = self.bus.ram
-            if sum(segment.size for segment in buffer.segments) > _LONGEST:
-                raise BrokenQueueError("a frame of more than 64 KiB")
-            data = b"".join(bytes(ram[s.address : s.address + s.size]) for s in buffer.segments if not s.writable)
-            if len(self.sent) < _ROOM:
-                self.sent.append((self.bus.now(), data[_HEADER:]))
-            self.done(_TRANSMIT, buffer.head, 0)
-        if self.sent:
-            self.bus.ring(self)
-
-    def deliver(self) -> None:
-        """Put waiting frames where the driver has made room for them. One that is too long for it is lost."""
-        while self.waiting and (buffer := self.queues[_RECEIVE].pop()):
-            data = struct.pack("<10xH", 1) + self.waiting[0]
-            segments = [segment for segment in buffer.segments if segment.writable]
-            self.waiting.popleft()
-            if sum(segment.size for segment in segments) < len(data):
-                self.card.lost += 1
-                self.done(_RECEIVE, buffer.head, 0)
-                continue
-            at = 0
-            for segment in segments:
-                self.fill(segment, data[at : at + segment.size])
-                at += segment.size
-            self.done(_RECEIVE, buffer.head, len(data))
-
-    def attend(self) -> None:
-        super().attend()
-        while self.sent:
-            self.card.pass_on(*self.sent.popleft())
-
-    def unplugged(self) -> None:
-        self.sent.clear()
-        if self.card.wire is not None:
-            self.card.wire.cut()
-        if self.card.gateway is not None:
-            self.card.gateway.drop()
-
-    def save(self) -> Restore:
-        restore_virtio, link, waiting = super().save(), self.link, tuple(self.waiting)
-        return lambda: self._restore(restore_virtio, link, waiting)
-
-    def _restore(self, restore_virtio: Restore, link: bool, waiting: tuple[bytes, ...]) -> None:
-        restore_virtio()
-        self.link = link
-        self.waiting = deque(waiting)
-        self.sent.clear()
-        self.card.frames.clear()
-        if self.card.gateway is not None:
-            self.card.gateway.drop()
-
-
 class Card:
-    """One network card of a box. Made by `box.network.add`, or `box.network.eth0`."""
+    """One network card of a box. Made by `box.network.add`, `box.network.eth0`, or by plugging in a model that has an
+    Ethernet port."""
 
-    def __init__(self, box: BootedKernel, mac: bytes) -> None:
+    def __init__(self, box: BootedKernel, mac: bytes, model: HasPort | None = None) -> None:
         self.box = box
-        self.device = NetworkDevice(box.machine.ram, self, mac)
+        self.device: CardHardware = ModelPort(self, model) if model else NetworkDevice(box.machine.ram, self, mac)
         self.frames: deque[bytes] = deque()
         self.lost = 0
         self._sent: Subscribers[[bytes], object] = Subscribers()
@@ -139,14 +60,21 @@ class Card:
         return f"<Card {self.name or 'unplugged'} of {self.box!r}>"
 
     @property
+    def virtio(self) -> NetworkDevice:
+        """The card's hardware when it is virtio. Raises `KoboxError` when it is a model."""
+        if not isinstance(self.device, NetworkDevice):
+            raise KoboxError(f"{self!r} is no virtio card")
+        return self.device
+
+    @property
     def plugged(self) -> bool:
         """Whether the card is in its box: also false when the box has gone back to a time before it was there."""
-        return self.box.machine.devices.slots.get(getattr(self.device, "slot", -1)) is self.device
+        return self.device.in_box(self.box)
 
     @property
     def name(self) -> str:
         """The interface's name in the box, such as "eth0"; "" once unplugged."""
-        return made_at(self.box, self.device, "net") if self.plugged else ""
+        return self.device.interface(self.box) if self.plugged else ""
 
     @property
     def mac(self) -> str:
@@ -164,14 +92,11 @@ class Card:
             raise ValueError(f"a frame of {len(data)} bytes: an Ethernet frame has 14 to 65535")
         for capture in self._captures:
             capture.write(data, self._clock(self.box.machine.time))
-        if len(self.device.waiting) >= _ROOM:
+        if len(self.device.waiting) >= MOST_WAITING:
             self.lost += 1
             return
         self.device.waiting.append(data)
-        try:
-            self.device.deliver()
-        except BrokenQueueError:
-            self.device.broken()
+        self.device.deliver()
 
     def receive(self, timeout: float = 1.0) -> bytes | None:
         """The next frame that the box has sent; None when none comes within `timeout` virtual seconds."""
@@ -198,7 +123,7 @@ class Card:
         if self.other_end is not None:
             self.other_end(time, frame)
         elif not len(self._sent):
-            if len(self.frames) >= _ROOM:
+            if len(self.frames) >= MOST_WAITING:
                 self.frames.popleft()
                 self.lost += 1
             self.frames.append(frame)
@@ -281,7 +206,20 @@ class Card:
     def remove(self) -> None:
         """Take the card out of its box."""
         if self.plugged:
-            unplug(self.box, self.device)
+            self.device.remove(self.box)
+
+    def cable_pulled(self) -> None:
+        """The card has left its box: wires end, and connections through it."""
+        if self.wire is not None:
+            self.wire.cut()
+        if self.gateway is not None:
+            self.gateway.drop()
+
+    def gone_back(self) -> None:
+        """The box has gone back in time: what was on its way is lost."""
+        self.frames.clear()
+        if self.gateway is not None:
+            self.gateway.drop()
 
     def _route4(self, gateway: bytes) -> None:
         # struct rtentry: the device's name is at a pointer, so the kernel finds it by the gateway instead.
@@ -316,8 +254,28 @@ class Card:
 
 
 def cards_of(box: BootedKernel) -> list[Card]:
-    """The cards that are in a box."""
-    return [device.card for device in box.machine.devices.slots.values() if isinstance(device, NetworkDevice)]
+    """The cards that are in a box: virtio cards, then those of models."""
+    ends: list[object] = [d.card for d in box.machine.devices.slots.values() if isinstance(d, NetworkDevice)]
+    ports = [model.card_port for model in plugged_models(box)]
+    ends.extend(port.card for port in ports if isinstance(port, ModelPort) and port.in_box(box))
+    return [end for end in ends if isinstance(end, Card)]
+
+
+def add_card(box: BootedKernel, model: HardwareModel) -> None:
+    """Give a model that has an Ethernet port a card in `box.network`."""
+    port = getattr(model, "port", None)
+    if isinstance(port, EthernetPort):
+        model.card_port = Card(box, port.mac, model).device  # type: ignore[assignment, arg-type]
+
+
+def plugged_models(box: BootedKernel) -> Iterator[HardwareModel]:
+    """The models in a box: on the PCI bus, and on the buses that those make."""
+    models: list[object] = [function.model for function in box.machine.pci.functions.values()]
+    waiting = [model for model in models if isinstance(model, HardwareModel)]
+    while waiting:
+        model = waiting.pop(0)
+        yield model
+        waiting.extend(model.attached)
 
 
 def _ipv4(address: bytes) -> bytes:

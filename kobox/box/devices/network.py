@@ -47,7 +47,7 @@ class Network:
         """
         number = sum(1 for _ in self)
         card = Card(self._box, mac_bytes(mac) if mac else b"\x02kobo" + bytes([number]))
-        made = plug(self._box, card.device, "virtio_net", "net")
+        made = plug(self._box, card.virtio, "virtio_net", "net")
         if name and name != made:
             card.ioctl(SIOCSIFNAME, made, name.encode()[:15])
         return card

@@ -11,6 +11,8 @@ from contextlib import suppress
 from typing import TypeVar
 
 from kobox.box.booted import BootedKernel
+from kobox.box.devices.card import add_card
+from kobox.box.devices.computer import BoxComputer
 from kobox.devices.pci import PciDevice
 from kobox.errors import KoboxError
 
@@ -29,6 +31,7 @@ def plug(box: BootedKernel, device: Plugged) -> Plugged:
     device.power_on()
     place = box.machine.pci.attach(function)
     device.address = f"0000:00:{place:02x}.0"
+    device.computer = BoxComputer(box, type(device).__name__)
     device._look = lambda: driver_of(box, device)
     device._unplug = lambda: unplug(box, device)
     start = box.log.next_seq
@@ -45,6 +48,7 @@ def plug(box: BootedKernel, device: Plugged) -> Plugged:
     except BaseException:
         box.machine.pci.detach(function)
         raise
+    add_card(box, device)
     return device
 
 

@@ -339,13 +339,13 @@ def test_two_runs_are_equal(box: Box) -> None:
 
 
 def test_nonsense_in_a_queue_stops_the_card_and_nothing_else(box: Box, card: Card) -> None:
-    queue = card.device.queues[0]
+    queue = card.virtio.queues[0]
     for n in range(queue.size):  # as a hostile module would
         struct.pack_into("<QIHH", box.machine.ram, queue.descriptors + 16 * n, 1 << 60, 1500, 2, 0)
     card.send(bytes(60))
-    assert card.device.status & 0x40
-    card.device.queues[1].available = 1 << 50
-    card.device.status &= ~0x40
+    assert card.virtio.status & 0x40
+    card.virtio.queues[1].available = 1 << 50
+    card.virtio.status &= ~0x40
     with box.network.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.sendto(b"x", (MINE, 9))
     assert card.receive(0.1) is None

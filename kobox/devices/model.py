@@ -1,0 +1,43 @@
+"""What all hardware models have in common, whatever bus they are on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kobox.devices.computer import UNPLUGGED, Computer
+from kobox.devices.state import Saveable
+
+# Attributes that are no state of the device.
+NO_STATE = frozenset({"computer", "host"})
+
+
+class HardwareModel:
+    """A device that Python plays. `computer` has its time and its timers; `box.plug` puts it into a box."""
+
+    computer: Computer = UNPLUGGED
+    card_port: Saveable | None = None
+    """The cable's other end, when the model has an Ethernet port (`kobox.box.devices.card`)."""
+
+    @property
+    def plugged(self) -> bool:
+        """Whether it is in a box now."""
+        raise NotImplementedError
+
+    @property
+    def sysfs(self) -> Sequence[str]:
+        """Where the kernel shows it: directories in /sys, of the device itself and of its interfaces."""
+        return ()
+
+    @property
+    def attached(self) -> Sequence[HardwareModel]:
+        """The devices on the bus that it makes, for a controller."""
+        return ()
+
+    @property
+    def driver(self) -> str | None:
+        """The name of the driver that has it; None while none has."""
+        raise NotImplementedError
+
+    def unplug(self) -> None:
+        """Take it out by surprise. Raises `KoboxError` when it is not plugged in."""
+        raise NotImplementedError

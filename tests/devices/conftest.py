@@ -1,0 +1,34 @@
+"""Boxes of Debian's full kernel, which has the drivers that its cloud kernel lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from kobox.box.boot.boot import boot
+from kobox.box.box import Box
+from kobox.images.store import KernelImage, Store
+
+
+@pytest.fixture(scope="session")
+def full_kernel(kernel_store: Store, debian_kernel: KernelImage) -> KernelImage:
+    """Debian bookworm's full kernel, of the release that the cloud kernel has."""
+    name = debian_kernel.name.replace("-cloud", "")
+    have = [kernel for kernel in kernel_store.list() if kernel.name == name]
+    return have[0] if have else kernel_store.add(f"debian/bookworm:{name}")
+
+
+@pytest.fixture(scope="session")
+def full_kernel_box(full_kernel: KernelImage) -> Iterator[Box]:
+    """A box of the full kernel for the whole session; `full_box` gives it out clean."""
+    with boot(full_kernel) as box:
+        yield box
+
+
+@pytest.fixture
+def full_box(full_kernel_box: Box) -> Box:
+    """A box of the full kernel as it was when booted."""
+    full_kernel_box.reset()
+    full_kernel_box.limits.timeout, full_kernel_box.limits.cpu = 86400.0, 60.0
+    return full_kernel_box
