@@ -58,12 +58,12 @@ def _rows(code: bytes, start: int, end: int, most: int) -> Iterator[Instruction]
 
 # -- what an instruction does to memory ------------------------------------------------------------------------------
 
-_NO_REGISTER = 16
+_NO_REGISTER = 64
 _NAMES = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
 
 
 class _Insn(ctypes.Structure):
-    """struct insn of decode.h."""
+    """struct insn of native/insn.h."""
 
     _fields_ = (
         ("op", ctypes.c_uint8),
@@ -76,18 +76,21 @@ class _Insn(ctypes.Structure):
         ("extra", ctypes.c_uint8),
         ("disp", ctypes.c_int32),
         ("bound", ctypes.c_uint32),
-        ("kills", ctypes.c_uint16),
+        ("kills", ctypes.c_uint32),
         ("pointer", ctypes.c_uint8),
         ("dest", ctypes.c_uint8),
         ("source", ctypes.c_uint8),
         ("value", ctypes.c_uint8),
         ("target", ctypes.c_uint32),
         ("of_flags", ctypes.c_uint8),
+        ("second", ctypes.c_uint8),
+        ("step", ctypes.c_int16),
+        ("compared", ctypes.c_uint32),
     )
 
 
 class Operation(IntEnum):
-    """What an instruction has to do with memory (enum insn_op in decode.h)."""
+    """What an instruction has to do with memory (enum insn_op in native/insn.h)."""
 
     PLAIN = 0
     MEMORY = 1
@@ -97,6 +100,7 @@ class Operation(IntEnum):
     LEAVE = 5
     CALL = 6
     JUMP = 7
+    USER = 8
 
 
 class MemoryAccess(NamedTuple):

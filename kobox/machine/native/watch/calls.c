@@ -8,17 +8,21 @@ void watch_arrives(struct machine *m) { m->watch->jumped_here = false; }
 bool watch_called_from_module(struct machine *m)
 {
     struct watch *w = m->watch;
-    uint64_t rsp = live_reg(m, R_RSP), pa;
+    uint64_t pa;
     if (!w->range_count)
         return false;
     if (w->jumped_here)
         return true;
-    if (w->tail_target && w->tail_target == live64(m, AT_EIP)) {
+    if (w->tail_target && w->tail_target == live_pc(m)) {
         w->caller = w->tail_pc;
         w->tail_target = 0;
         return w->jumped_here = true;
     }
-    pa = physical(m, rsp);
+    if (R_LINK != NO_REG) {
+        w->caller = live_reg(m, R_LINK);
+        return range_of(w, w->caller - 1);
+    }
+    pa = physical(m, live_sp(m));
     if (pa >= NOT_RAM || pa + 8 > m->ram_size)
         return false;
     memcpy(&w->caller, m->ram + pa, 8);
@@ -27,7 +31,7 @@ bool watch_called_from_module(struct machine *m)
 
 bool watch_inside(struct machine *m)
 {
-    return m->watch->inside && m->watch->inside == STACK_OF(live_reg(m, R_RSP));
+    return m->watch->inside && m->watch->inside == STACK_OF(live_sp(m));
 }
 
 /* Whether an argument points to the first byte of what is tracked. */
@@ -169,7 +173,7 @@ void watch_reached(struct machine *m, struct rule *rule)
         }
     }
     if (rule->copies)
-        copy_marks(m, live_reg(m, R_RDI), live_reg(m, R_RSI), lengths[0]);
+        copy_marks(m, live_argument(m, 0), live_argument(m, 1), lengths[0]);
 }
 
 /* Whether a rule names only arguments and parts that there are. */
@@ -217,5 +221,5 @@ EXPORT uint64_t kobox_watch_caller(struct machine *m) { return m->watch ? m->wat
 EXPORT void kobox_watch_inside(struct machine *m, int inside)
 {
     if (m->watch)
-        m->watch->inside = inside ? STACK_OF(live_reg(m, R_RSP)) : 0;
+        m->watch->inside = inside ? STACK_OF(live_sp(m)) : 0;
 }

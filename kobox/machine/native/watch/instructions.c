@@ -4,13 +4,14 @@
 static void look_at_string(struct machine *m, struct insn *i, uint64_t pc)
 {
     struct watch *w = m->watch;
-    uint64_t count = i->flags & INSN_REP ? live_reg(m, R_RCX) : 1;
+    struct string s = string_operands(m, i);
+    uint64_t count = s.count;
     bool going_on = i->flags & INSN_REP && w->repeat_pc == pc && count < w->repeat_count;
     w->repeat_pc = pc;
     w->repeat_count = count;
     if (going_on || !count || i->extra == 0xA6 || i->extra == 0xAE) /* comparisons end when they want */
         return;
-    uint64_t to = live_reg(m, R_RDI), from = live_reg(m, R_RSI), size = no_more_than_ram(m, count) * i->size;
+    uint64_t to = s.to, from = s.from, size = no_more_than_ram(m, count) * i->size;
     bool reads = i->extra == 0xA4 || i->extra == 0xAC || i->extra == 0x6E;
     bool writes = i->extra == 0xA4 || i->extra == 0xAA || i->extra == 0x6C;
     bool good = true;
@@ -65,13 +66,49 @@ done:
 }
 
 /* A stack that is deeper than allowed is told of, and again when it is half a KiB deeper. */
-static void look_at_stack(struct machine *m, uint64_t pc, uint64_t rsp)
+static void look_at_stack(struct machine *m, uint64_t pc, uint64_t sp)
 {
-    uint64_t depth = STACK_OF(rsp) + 0x4000 - rsp;
+    uint64_t depth = STACK_OF(sp) + 0x4000 - sp;
     if (!m->watch->stack_limit || depth <= m->watch->stack_limit)
         return;
     m->watch->stack_limit = depth + 512;
-    report_access(m, REPORT_STACK, pc, rsp, depth, 0, 0);
+    report_access(m, REPORT_STACK, pc, sp, depth, 0, 0);
+}
+
+/* The stack grows by a frame of `size` bytes: nobody has written there yet. */
+static void enter_frame(struct machine *m, uint64_t pc, int64_t size)
+{
+    uint64_t sp = live_sp(m);
+    if (size > 0 && size < 8192)
+        mark_memory(m, sp - (uint64_t)size, (uint64_t)size, UNWRITTEN, true);
+    if (m->watch->storing_stack)
+        forget_frame(m->watch, sp - 0x4000, sp);
+    look_at_stack(m, pc, sp - (uint64_t)size);
+}
+
+static void leave_frame(struct machine *m, int64_t size)
+{
+    uint64_t sp = live_sp(m);
+    if (size > 0 && size < 8192)
+        mark_memory(m, sp, (uint64_t)size, UNKNOWN, false);
+    if (m->watch->storing_stack)
+        forget_frame(m->watch, sp, sp + (uint64_t)size);
+}
+
+/* The objects that relocations or the stack's layout say that an instruction, met for the first time, points into. */
+static void find_bounds(struct machine *m, struct insn *i, uint64_t pc)
+{
+    struct watch *w = m->watch;
+    if (i->op == OP_MEMORY && (i->base != NO_REG || i->index != NO_REG))
+        i->bound = bound_at(w, address_field(i, pc));
+    if (i->value == VALUE_STORED)
+        i->target = bound_at(w, constant_field(i, pc));
+    else if (i->pointer >= POINTER_MADE)
+        i->target = bound_at(w, address_field(i, pc));
+    if (i->op == OP_MEMORY && (i->base == R_SP || i->base == R_FRAME) && i->index != NO_REG) {
+        uint64_t room = stack_room(m, pc, live_reg(m, i->base) + (uint64_t)(int64_t)i->disp, true);
+        i->bound = room > 8 ? RELATIVE | (uint32_t)room : i->bound;
+    }
 }
 
 void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user)
@@ -85,25 +122,17 @@ void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user)
     w->executed++;
     if (!(i->flags & INSN_SEEN)) {
         uint8_t code[DECODE_BYTES] = {0};
-        if (!size || size > 15 || !copy_virtual(m, live_cr3(m), pc, code, size, false))
+        if (!size || size > 15 || !copy_virtual(m, address_space(m), pc, code, size, false))
             return;
         *i = decode_instruction(code, (uint8_t)size);
         i->flags |= INSN_SEEN;
-        i->of_flags = what_of_flags(code, (uint8_t)size);
-        if (i->op == OP_MEMORY && i->extra && (i->base != NO_REG || i->index != NO_REG))
-            i->bound = bound_at(w, pc + i->extra);
-        if (i->value == VALUE_STORED && i->source == NO_REG)
-            i->target = bound_at(w, pc + i->length - 4);
-        if (i->op == OP_MEMORY && (i->base == R_RSP || i->base == R_RBP) && i->index != NO_REG) {
-            uint64_t room = stack_room(m, pc, live_reg(m, i->base) + (uint64_t)(int64_t)i->disp, true);
-            i->bound = room > 8 ? RELATIVE | (uint32_t)room : i->bound;
-        }
+        find_bounds(m, i, pc);
     }
     if (w->pointing | w->unwritten) {
-        if (STACK_OF(live_reg(m, R_RSP)) != w->pointing_stack)
+        if (STACK_OF(live_sp(m)) != w->pointing_stack)
             w->pointing = w->unwritten = 0;
         if (w->called)
-            w->unwritten &= (uint16_t)~CALLER_SAVED;
+            w->unwritten &= ~CALLER_SAVED;
         w->called = false;
     }
     if (w->compared_pc && i->of_flags != FLAGS_KEPT)
@@ -117,20 +146,13 @@ void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user)
         look_at_string(m, i, pc);
         break;
     case OP_ENTER:
-        if (i->disp > 0 && i->disp < 8192)
-            mark_memory(m, live_reg(m, R_RSP) - (uint64_t)i->disp, (uint64_t)i->disp, UNWRITTEN, true);
-        if (w->storing_stack)
-            forget_frame(w, live_reg(m, R_RSP) - 0x4000, live_reg(m, R_RSP));
-        look_at_stack(m, pc, live_reg(m, R_RSP) - (uint64_t)(int64_t)i->disp);
+        enter_frame(m, pc, i->disp);
         break;
     case OP_LEAVE:
-        if (i->disp > 0 && i->disp < 8192)
-            mark_memory(m, live_reg(m, R_RSP), (uint64_t)i->disp, UNKNOWN, false);
-        if (w->storing_stack)
-            forget_frame(w, live_reg(m, R_RSP), live_reg(m, R_RSP) + (uint64_t)(int64_t)i->disp);
+        leave_frame(m, i->disp);
         break;
     case OP_JUMP:
-        w->tail_target = pc + i->length + (uint64_t)(int64_t)i->disp;
+        w->tail_target = i->base == NO_REG ? pc + i->length + (uint64_t)(int64_t)i->disp : live_reg(m, i->base);
         w->tail_pc = pc;
         break;
     default:

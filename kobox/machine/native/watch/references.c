@@ -9,15 +9,15 @@ struct pages_at { uint64_t start, size, refcount, type, head; };
 
 static bool in_use(struct machine *m, const struct pages_at *at, uint64_t page)
 {
-    uint64_t head = 0, place = at->start + page * at->size, cr3 = live_cr3(m);
+    uint64_t head = 0, place = at->start + page * at->size, space = address_space(m);
     int32_t count = 1;
     uint32_t type = 0;
-    copy_virtual(m, cr3, place + at->head, &head, 8, false);
+    copy_virtual(m, space, place + at->head, &head, 8, false);
     if (head & 1)
         place = head - at->start < m->ram_size / PAGE * at->size ? head - 1 : place & head & ~1ull;
-    if (!copy_virtual(m, cr3, place + at->refcount, &count, 4, false) || count > 0)
+    if (!copy_virtual(m, space, place + at->refcount, &count, 4, false) || count > 0)
         return true;
-    if (!copy_virtual(m, cr3, place + at->type, &type, 4, false))
+    if (!copy_virtual(m, space, place + at->type, &type, 4, false))
         return true;
     bool buddy = type >> 24 == 0xF0 || type == 0xFFFFFF7F; /* PGTY_buddy; PG_buddy, before it had types */
     return type != ~0u && !buddy; /* slab pages need not be counted */

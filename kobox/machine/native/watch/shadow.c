@@ -8,11 +8,11 @@ uint64_t physical_by_tables(struct machine *m, uint64_t va)
     uint64_t value;
     int shift;
     bool writable;
-    const uint8_t *entry = page_entry(m, live_cr3(m), va, &shift, &writable);
+    const uint8_t *entry = page_entry(m, address_space(m), va, &shift, &writable);
     if (!entry)
         return UNMAPPED;
     memcpy(&value, entry, 8);
-    uint64_t mask = (1ull << shift) - 1, at = (value & PTE_ADDRESS & ~mask) | (va & mask);
+    uint64_t mask = (1ull << shift) - 1, at = (value & ENTRY_ADDRESS & ~mask) | (va & mask);
     if (at >= m->ram_size)
         return NOT_RAM;
     *c = (struct cached_page){.page = va >> 12, .value = value, .entry = entry, .physical = at & ~(PAGE - 1)};

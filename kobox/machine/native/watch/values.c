@@ -27,10 +27,10 @@ void look_at_value(struct machine *m, const struct insn *i, uint64_t address)
     struct watch *w = m->watch;
     if (!nobody_wrote(m, address, i->size))
         return;
-    w->fresh = (uint16_t)(1u << i->dest);
+    w->fresh = (1u << i->dest);
     w->loaded[i->dest].address = address;
     w->loaded[i->dest].size = i->size;
-    w->pointing_stack = STACK_OF(live_reg(m, R_RSP));
+    w->pointing_stack = STACK_OF(live_sp(m));
 }
 
 /* What memory holds is compared: if it is unwritten, a conditional jump by the result decides by chance. */
@@ -42,7 +42,7 @@ void look_at_compared(struct machine *m, const struct insn *i, uint64_t pc, uint
     w->compared_pc = pc;
     w->compared_address = address;
     w->compared_size = i->size;
-    w->compared_stack = STACK_OF(live_reg(m, R_RSP));
+    w->compared_stack = STACK_OF(live_sp(m));
 }
 
 /* The first instruction behind a comparison that does not leave the flags alone. */
@@ -51,7 +51,7 @@ void look_at_decision(struct machine *m, const struct insn *i)
     struct watch *w = m->watch;
     uint64_t pc = w->compared_pc;
     w->compared_pc = 0;
-    if (i->of_flags == FLAGS_JUMP && w->compared_stack == STACK_OF(live_reg(m, R_RSP)))
+    if (i->of_flags == FLAGS_JUMP && w->compared_stack == STACK_OF(live_sp(m)))
         report_access(m, REPORT_UNINITIALISED, pc, w->compared_address, w->compared_size, INSN_READ, 1);
     w->trusting = false;
 }
@@ -59,28 +59,28 @@ void look_at_decision(struct machine *m, const struct insn *i)
 /* Which registers hold unwritten bytes after an instruction. What was calculated with one is not followed. */
 void follow_values(struct watch *w, const struct insn *i)
 {
-    uint16_t made = w->fresh, gone = i->kills;
-    if (gone == CALLER_SAVED) { /* not before it has returned: it may be what shows %rax */
+    reg_set made = w->fresh, gone = i->kills;
+    if (gone == CALLER_SAVED) { /* not before it has returned: it may be what shows the result */
         w->called = true;
         return;
     }
     if (i->value == VALUE_COPIED && w->unwritten >> i->source & 1) {
-        made = (uint16_t)(1u << i->dest);
+        made = (1u << i->dest);
         w->loaded[i->dest] = w->loaded[i->source];
     }
     if (i->pointer == POINTER_STEP || i->pointer == POINTER_MOVE)
-        gone |= (uint16_t)(1u << i->dest);
-    w->unwritten = (uint16_t)((w->unwritten & ~gone) | made);
+        gone |= (1u << i->dest);
+    w->unwritten = ((w->unwritten & ~gone) | made);
     w->fresh = 0;
 }
 
-/* %rax goes to user space: whether it holds unwritten bytes. */
+/* The result goes to user space: whether it holds unwritten bytes. */
 void look_at_shown(struct machine *m, uint64_t pc, uint64_t size)
 {
     struct watch *w = m->watch;
-    if (!(w->unwritten & 1u << R_RAX) || STACK_OF(live_reg(m, R_RSP)) != w->pointing_stack)
+    if (!(w->unwritten & 1u << R_RESULT) || STACK_OF(live_sp(m)) != w->pointing_stack)
         return;
-    size = size < w->loaded[R_RAX].size ? size : w->loaded[R_RAX].size;
-    report_access(m, REPORT_UNINITIALISED, pc, w->loaded[R_RAX].address, size, INSN_READ, 0);
+    size = size < w->loaded[R_RESULT].size ? size : w->loaded[R_RESULT].size;
+    report_access(m, REPORT_UNINITIALISED, pc, w->loaded[R_RESULT].address, size, INSN_READ, 0);
     w->trusting = false;
 }

@@ -9,7 +9,7 @@
  */
 uint64_t stack_room(struct machine *m, uint64_t pc, uint64_t address, bool whole)
 {
-    uint64_t rsp = live_reg(m, R_RSP), offset = address - rsp;
+    uint64_t offset = address - live_sp(m);
     if (offset >= 0x4000)
         return 0;
     struct room *r = &m->watch->rooms[(pc ^ offset >> 3) % ROOMS];
@@ -44,14 +44,14 @@ void follow(struct machine *m, const struct insn *i, uint64_t pc)
 {
     struct watch *w = m->watch;
     struct pointer made = {0, 0};
-    uint16_t dest = (uint16_t)(1u << i->dest), source = i->source < NO_REG ? (uint16_t)(1u << i->source) : 0;
+    reg_set dest = (1u << i->dest), source = i->source < NO_REG ? (1u << i->source) : 0;
     bool moved = false;
     switch (i->pointer) {
     case POINTER_COPY:
         if (w->pointing & source)
             made = w->pointers[i->source], moved = w->moved & source;
-        else if (i->source == R_RSP && i->dest != R_RBP) { /* the variable that lies at the end of the stack */
-            uint64_t at = live_reg(m, R_RSP), room = stack_room(m, pc, at, true);
+        else if (i->source == R_SP && i->dest != R_FRAME) { /* the variable that lies at the end of the stack */
+            uint64_t at = live_sp(m), room = stack_room(m, pc, at, true);
             made = room > 8 ? (struct pointer){at, at + room} : made;
         }
         break;
@@ -74,17 +74,15 @@ void follow(struct machine *m, const struct insn *i, uint64_t pc)
             w->pointing &= ~dest;
         return;
     case POINTER_CONSTANT: {
-        uint32_t bound = bound_at(w, pc + i->extra);
-        if (bound)
-            made = (struct pointer){w->bounds[bound - 1].start, w->bounds[bound - 1].end};
+        if (i->target)
+            made = (struct pointer){w->bounds[i->target - 1].start, w->bounds[i->target - 1].end};
         break;
     }
     case POINTER_MADE: {
-        uint32_t bound = i->extra ? bound_at(w, pc + i->extra) : 0;
         uint64_t base = i->base < NO_REG ? live_reg(m, i->base) : 0, at = base + (uint64_t)(int64_t)i->disp;
-        if (bound)
-            made = (struct pointer){w->bounds[bound - 1].start, w->bounds[bound - 1].end};
-        else if (i->base == R_RSP || (i->base == R_RBP && !(w->pointing >> R_RBP & 1))) {
+        if (i->target)
+            made = (struct pointer){w->bounds[i->target - 1].start, w->bounds[i->target - 1].end};
+        else if (i->base == R_SP || (i->base == R_FRAME && !(w->pointing >> R_FRAME & 1))) {
             uint64_t room = stack_room(m, pc, at, true);
             if (room > 8)
                 made = (struct pointer){at, at + room};
@@ -105,7 +103,7 @@ void follow(struct machine *m, const struct insn *i, uint64_t pc)
     if (made.end) {
         w->pointers[i->dest] = made;
         w->pointing |= dest;
-        w->pointing_stack = STACK_OF(live_reg(m, R_RSP));
+        w->pointing_stack = STACK_OF(live_sp(m));
         w->moved = moved ? w->moved | dest : w->moved & ~dest;
     }
 }
@@ -123,7 +121,7 @@ void remember(struct machine *m, const struct insn *i, uint64_t pc)
         value = live_reg(m, i->source);
     } else if (i->target) {
         int32_t number = 0;
-        copy_virtual(m, live_cr3(m), pc + i->length - 4, &number, 4, false);
+        copy_virtual(m, address_space(m), pc + i->length - 4, &number, 4, false);
         value = (uint64_t)(int64_t)number;
         constant = (struct pointer){w->bounds[i->target - 1].start, w->bounds[i->target - 1].end};
     }
@@ -133,7 +131,7 @@ void remember(struct machine *m, const struct insn *i, uint64_t pc)
         w->stored[place_of(at)].to = *p;
         w->storing |= bit;
         w->storing_stack &= ~bit;
-        w->storing_stack |= STACK_OF(p->start) == STACK_OF(live_reg(m, R_RSP)) ? bit : 0;
+        w->storing_stack |= STACK_OF(p->start) == STACK_OF(live_sp(m)) ? bit : 0;
     } else if (w->storing & bit && w->stored[place_of(at)].at == at) {
         w->storing &= ~bit, w->storing_stack &= ~bit;
     }
@@ -151,9 +149,9 @@ void recall(struct machine *m, const struct insn *i, uint64_t pc)
     if (value != w->stored[n].value)
         return;
     w->pointers[i->dest] = w->stored[n].to;
-    w->pointing |= (uint16_t)(1u << i->dest);
-    w->moved = (uint16_t)(value == w->stored[n].to.start ? w->moved & ~(1u << i->dest) : w->moved | 1u << i->dest);
-    w->pointing_stack = STACK_OF(live_reg(m, R_RSP));
+    w->pointing |= (1u << i->dest);
+    w->moved = (value == w->stored[n].to.start ? w->moved & ~(1u << i->dest) : w->moved | 1u << i->dest);
+    w->pointing_stack = STACK_OF(live_sp(m));
 }
 
 /* A frame is made, or is left: what pointed into it points to nothing that has a name any more. */

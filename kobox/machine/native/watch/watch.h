@@ -26,8 +26,7 @@
 #ifndef KOBOX_WATCH_H
 #define KOBOX_WATCH_H
 
-#include "../x86_64/cpu.h"
-#include "../x86_64/decode.h"
+#include "../processor.h"
 
 #define MAX_RANGES 256
 #define TLB_SIZE 1024
@@ -80,11 +79,11 @@ struct watch {
     uint64_t executed, stop_at;  /* instructions of the modules; where to stop */
     uint64_t inside;             /* stack of the task that is in a function which allocates for a module */
     struct room rooms[ROOMS];    /* what Python has said of variables on the stack */
-    struct pointer { uint64_t start, end; } pointers[16]; /* the variables that registers point into */
-    struct { uint64_t address, size; } loaded[16]; /* the unwritten bytes that registers hold */
-    uint16_t unwritten, fresh;   /* which registers do; which do from this instruction on */
+    struct pointer { uint64_t start, end; } pointers[REGISTERS]; /* the variables that registers point into */
+    struct { uint64_t address, size; } loaded[REGISTERS]; /* the unwritten bytes that registers hold */
+    reg_set unwritten, fresh;   /* which registers do; which do from this instruction on */
     bool called;                 /* the instruction before was a call */
-    uint16_t pointing, moved;    /* which registers do; which of them were moved by what only the program knows */
+    reg_set pointing, moved;    /* which registers do; which of them were moved by what only the program knows */
     struct { uint64_t at, value; struct pointer to; } stored[STORED]; /* such pointers in memory, by where they stand */
     uint64_t storing, storing_stack; /* which of them there are; which point to a stack: a bit each */
     uint64_t pointing_stack;     /* of the task whose registers these are */
@@ -94,7 +93,7 @@ struct watch {
     bool trusting;               /* a report was answered with: no more of this instruction */
 };
 
-#define STACK_OF(rsp) ((rsp) & ~0x3FFFull)
+#define STACK_OF(sp) ((sp) & ~0x3FFFull)
 #define UNMAPPED (~0ull)
 #define NOT_RAM (~1ull) /* a device's registers, perhaps */
 
@@ -154,27 +153,17 @@ static inline struct range *range_of(struct watch *w, uint64_t address)
 /* What an unwritten byte of RAM is filled with: by its place in a word, so that a copy of it is known too. */
 static inline uint8_t pattern(uint64_t pa) { return (uint8_t)(0xA75BC993E56D8BF1ull >> 8 * (pa & 7)); }
 
-static inline uint64_t operand(const struct machine *m, const struct insn *i, uint64_t pc)
-{
-    uint64_t address = (uint64_t)(int64_t)i->disp;
-    if (i->flags & INSN_RIP)
-        address += pc + i->length;
-    if (i->base != NO_REG)
-        address += live_reg(m, i->base);
-    if (i->index != NO_REG)
-        address += live_reg(m, i->index) * i->scale;
-    if (i->flags & INSN_GS)
-        address += per_cpu_base(m);
-    return address;
-}
+static inline uint64_t distance(uint64_t a, uint64_t b) { return a < b ? b - a : a - b; }
+static inline uint64_t live_sp(const struct machine *m) { return live_reg(m, R_SP); }
 
 /*
- * An address that is to be compared with a variable's start: a per-CPU variable is known by its offset in each CPU's part (no
- * address of the kernel's), and used where this CPU's part is (include/asm-generic/percpu.h, SHIFT_PERCPU_PTR).
+ * An address that is to be compared with where a variable starts: a per-CPU variable is known by where it is in the
+ * kernel's image or module, and used where this CPU's part is (include/asm-generic/percpu.h, SHIFT_PERCPU_PTR).
  */
 static inline uint64_t as_known(const struct machine *m, uint64_t start, uint64_t address)
 {
-    return start >> 63 || !(address >> 63) ? address : address - per_cpu_base(m);
+    uint64_t known = address - per_cpu_base(m);
+    return distance(known, start) < distance(address, start) ? known : address;
 }
 
 /* ---- variables.c --------------------------------------------------------------------------------------------------------- */

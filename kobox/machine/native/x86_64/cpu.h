@@ -7,6 +7,8 @@
 
 #include "../machine.h"
 
+#include "../insn.h"
+
 #include <unicorn/x86.h>
 
 #define MODULES 0xFFFFFFFFC0000000ull /* where the kernel puts modules (Documentation/arch/x86/x86_64/mm.rst) */
@@ -21,7 +23,11 @@ enum {
 struct segment { uint32_t selector, pad; uint64_t base; uint32_t limit, flags; };
 enum { SEG_CS = 1, SEG_SS = 2, SEG_FS = 4, SEG_GS = 5 };
 enum { HF_CPL = 3, HF_INHIBIT_IRQ = 1 << 3, HF_CS32 = 1 << 4, HF_SS32 = 1 << 5, HF_ADDSEG = 1 << 6, HF_CS64 = 1 << 15 };
-enum { R_RAX, R_RCX, R_RDX, R_RBX, R_RSP, R_RBP, R_RSI, R_RDI, R_R8, R_R9, R_R10, R_R11, R_R12, R_R13, R_R14, R_R15 };
+enum { R_RAX, R_RCX, R_RDX, R_RBX, R_RSP, R_RBP, R_RSI, R_RDI, R_R8, R_R9, R_R10, R_R11, R_R12, R_R13, R_R14, R_R15, REGISTERS };
+/* Registers by their role. No register holds where a function returns to: a call pushes that. */
+enum { R_SP = R_RSP, R_FRAME = R_RBP, R_RESULT = R_RAX };
+#define R_LINK NO_REG
+#define CALLER_SAVED 0x0FC7u /* RAX RCX RDX RSI RDI R8-R11: nobody knows them after a call */
 #define CODE64_FLAGS (1u << 23 | 1u << 21 | 1u << 15 | 1u << 12 | 1u << 11 | 1u << 9 | 1u << 8)
 #define DATA_FLAGS (1u << 23 | 1u << 22 | 1u << 15 | 1u << 12 | 1u << 9 | 1u << 8)
 #define FLAG_TF 0x100u
@@ -36,6 +42,7 @@ enum { R_RAX, R_RCX, R_RDX, R_RBX, R_RSP, R_RBP, R_RSI, R_RDI, R_R8, R_R9, R_R10
 #define PTE_D 0x40ull
 #define PTE_PS 0x80ull
 #define PTE_ADDRESS 0x000FFFFFFFFFF000ull
+#define ENTRY_ADDRESS PTE_ADDRESS /* what an entry of page_entry() maps */
 
 /* ---- the CPU's state, live (m->cpu) or a copy of it (m->env) -------------------------------------------------- */
 static inline uint64_t *at64(uint8_t *state, size_t at) { return (uint64_t *)(state + at); }
@@ -46,9 +53,39 @@ static inline uint64_t live64(const struct machine *m, size_t at) { return *(con
 static inline uint64_t live_reg(const struct machine *m, int n) { return live64(m, AT_REGS + 8 * (size_t)n); }
 static inline uint64_t live_cr3(const struct machine *m) { return live64(m, AT_CR + 24); }
 static inline unsigned live_cpl(const struct machine *m) { return live64(m, AT_HFLAGS) & HF_CPL; }
+static inline uint64_t live_pc(const struct machine *m) { return live64(m, AT_EIP); }
 static inline uint64_t per_cpu_base(const struct machine *m)
 {
     return ((const struct segment *)(m->cpu + AT_SEGS))[SEG_GS].base;
+}
+
+/* Where a memory operand is: `pc` is the instruction's address. */
+static inline uint64_t operand(const struct machine *m, const struct insn *i, uint64_t pc)
+{
+    uint64_t address = (uint64_t)(int64_t)i->disp;
+    if (i->flags & INSN_RIP)
+        address += pc + i->length;
+    if (i->base != NO_REG)
+        address += live_reg(m, i->base);
+    if (i->index != NO_REG)
+        address += live_reg(m, i->index) * i->scale;
+    if (i->flags & INSN_GS)
+        address += per_cpu_base(m);
+    return address;
+}
+
+/* The field of an instruction that a relocation fills in with an address that it uses, or stores; 0: none. */
+static inline uint64_t address_field(const struct insn *i, uint64_t pc) { return i->extra ? pc + i->extra : 0; }
+static inline uint64_t constant_field(const struct insn *i, uint64_t pc)
+{
+    return i->value == VALUE_STORED && i->source == NO_REG ? pc + i->length - 4 : 0;
+}
+
+/* What a string instruction is about to do: so many times, to RDI, from RSI. */
+struct string { uint64_t count, to, from; };
+static inline struct string string_operands(const struct machine *m, const struct insn *i)
+{
+    return (struct string){i->flags & INSN_REP ? live_reg(m, R_RCX) : 1, live_reg(m, R_RDI), live_reg(m, R_RSI)};
 }
 
 /* For the files above: the address space that the CPU is in, and where code runs that Unicorn may not see change. */

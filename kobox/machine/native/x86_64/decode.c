@@ -1,11 +1,9 @@
 /* The decoder: opcodes of compiled kernel code (Intel SDM volume 2, appendix A "Opcode map"). */
-#include "decode.h"
+#include "cpu.h"
 #include "encoding.h"
 
 #include <stddef.h>
 #include <string.h>
-
-#define EXPORT __attribute__((visibility("default")))
 
 static int32_t signed_at(const uint8_t *at, int bytes)
 {
@@ -270,9 +268,28 @@ static bool decode_special(struct insn *i, const struct encoding *e, const uint8
     return false;
 }
 
-struct insn decode_instruction(const uint8_t *code, uint8_t length)
+static uint8_t what_of_flags(const uint8_t *code, uint8_t length)
 {
-    struct insn i = {.op = OP_PLAIN, .length = length, .base = NO_REG, .index = NO_REG, .scale = 1, .source = NO_REG};
+    uint8_t n = 0;
+    while (n < length && (code[n] == 0x66 || (code[n] & 0xF0) == 0x40))
+        n++;
+    if (n + 1 >= length)
+        return FLAGS_OTHER;
+    uint8_t op = code[n], field = code[n + 1] >> 3 & 7;
+    if ((op & 0xF0) == 0x70 || (op == 0x0F && (code[n + 1] & 0xF0) == 0x80))
+        return FLAGS_JUMP;
+    if ((op >= 0x38 && op <= 0x3B) || op == 0x84 || op == 0x85 || /* cmp, test */
+        ((op == 0x80 || op == 0x81 || op == 0x83) && field == 7) || ((op == 0xF6 || op == 0xF7) && field < 2))
+        return FLAGS_COMPARED;
+    if ((op >= 0x88 && op <= 0x8B) || op == 0x8D || op == 0xC6 || op == 0xC7 || (op & 0xF8) == 0xB8) /* mov, lea */
+        return FLAGS_KEPT;
+    return FLAGS_OTHER;
+}
+
+static struct insn decode_memory(const uint8_t *code, uint8_t length)
+{
+    struct insn i = {.op = OP_PLAIN, .length = length, .base = NO_REG, .index = NO_REG, .scale = 1, .source = NO_REG,
+                     .second = NO_REG};
     struct encoding e = instruction_encoding(code, DECODE_BYTES);
     bool p66 = e.prefixes & PREFIX_66, repz = e.prefixes & PREFIX_F3, repnz = e.prefixes & PREFIX_F2;
     uint8_t op = e.opcode, rex = e.rex, wide = rex & 8 ? 8 : p66 ? 2 : 4, size = 0, access = 0;
@@ -327,22 +344,11 @@ struct insn decode_instruction(const uint8_t *code, uint8_t length)
     return i;
 }
 
-uint8_t what_of_flags(const uint8_t *code, uint8_t length)
+struct insn decode_instruction(const uint8_t *code, uint8_t length)
 {
-    uint8_t n = 0;
-    while (n < length && (code[n] == 0x66 || (code[n] & 0xF0) == 0x40))
-        n++;
-    if (n + 1 >= length)
-        return FLAGS_OTHER;
-    uint8_t op = code[n], field = code[n + 1] >> 3 & 7;
-    if ((op & 0xF0) == 0x70 || (op == 0x0F && (code[n + 1] & 0xF0) == 0x80))
-        return FLAGS_JUMP;
-    if ((op >= 0x38 && op <= 0x3B) || op == 0x84 || op == 0x85 || /* cmp, test */
-        ((op == 0x80 || op == 0x81 || op == 0x83) && field == 7) || ((op == 0xF6 || op == 0xF7) && field < 2))
-        return FLAGS_COMPARED;
-    if ((op >= 0x88 && op <= 0x8B) || op == 0x8D || op == 0xC6 || op == 0xC7 || (op & 0xF8) == 0xB8) /* mov, lea */
-        return FLAGS_KEPT;
-    return FLAGS_OTHER;
+    struct insn i = decode_memory(code, length);
+    i.of_flags = what_of_flags(code, length);
+    return i;
 }
 
 /* What the decoder makes of an instruction. -1: `size` is not that of a struct insn, or `length` is no instruction's. */
