@@ -29,19 +29,28 @@ _GRACE, _LAST_GRACE = 0.2, 0.5  # seconds that a worker gets to end by itself, t
 
 
 class Wall(NamedTuple):
-    """What a worker keeps: directories that it may read, bytes of memory (RLIMIT_AS), seconds of CPU time, open files.
+    """What a worker keeps: directories that it may read, bytes of memory (RLIMIT_AS), seconds of CPU time, open files,
+    bytes that it may write to a file which is open (RLIMIT_FSIZE).
 
-    Python's own directories may always be read.
+    Python's own directories may always be read. With `processes` it may start processes of its own program, which have
+    the same wall, and may raise another inside.
     """
 
     read: tuple[Path, ...] = ()
     memory: int = 8 << 30
     cpu: int = 3600
     files: int = 1024
+    output: int = 4 << 30
+    processes: bool = False
 
     def raise_here(self) -> list[str]:
         """Raise it round this process, for good. What this machine cannot do comes back in words."""
-        limits = {resource.RLIMIT_AS: self.memory, resource.RLIMIT_NOFILE: self.files, resource.RLIMIT_CORE: 0}
+        limits = {
+            resource.RLIMIT_AS: self.memory,
+            resource.RLIMIT_NOFILE: self.files,
+            resource.RLIMIT_FSIZE: self.output,
+            resource.RLIMIT_CORE: 0,
+        }
         for kind, value in limits.items():
             _, hard = resource.getrlimit(kind)
             value = value if hard == resource.RLIM_INFINITY else min(value, hard)
@@ -50,7 +59,7 @@ class Wall(NamedTuple):
         missing = []
         if not landlock.allow_reading([*_own_directories(), *self.read]):
             missing.append("this kernel has no Landlock: a worker could read any file of yours")
-        if not seccomp.give_up():
+        if not seccomp.give_up(processes=self.processes):
             missing.append("seccomp filters are not available: a worker could make any system call")
         return missing
 

@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from kobox.arch.registry import ARCHITECTURES
+from kobox.box.boot.boot import boot
 from kobox.checks.coverage.coverage import Coverage
 from kobox.checks.faults.fault_injection import Faults, fault_id
 from kobox.checks.fuzz.program import Program
-from kobox.checks.races.races import Race, calls_of
+from kobox.checks.races.races import CMDLINE, Race, calls_of
 from kobox.checks.report.finding import Finding, Severity, worst_first
 from kobox.checks.runner.examiner import POINTS, VARIATIONS, Examiner, checks_of
 from kobox.checks.runner.other_kernels import Elsewhere, look_elsewhere
@@ -37,6 +38,8 @@ from kobox.checks.runner.worker_pool import Pool, WorkerDied
 from kobox.checks.variations.firmware import firmware_of
 from kobox.checks.variations.slow_exit import STOPS
 from kobox.errors import KoboxError
+from kobox.images.store import Store
+from kobox.isolation.wall import Wall
 from kobox.ko.modulefile import ModuleFile
 
 Progress = Callable[[str, int, int], None]
@@ -59,7 +62,12 @@ def check(plan: CheckPlan, progress: Progress | None = None) -> CheckReport:
 
 
 class _CheckWorker:
-    """What one process of the pool does: units of one plan, in a box where it takes one."""
+    """What one process of the pool does: units of one plan, in a box where it takes one.
+
+    It is behind the wall (`kobox.isolation.wall`) from the moment that its box has booted. Two have none: one that
+    builds the module for other kernels, since compilers are programs, and those of a check with an exercise file, which
+    is Python of the user's own and may want more.
+    """
 
     def __init__(self, plan: CheckPlan) -> None:
         self._plan = plan
@@ -68,9 +76,23 @@ class _CheckWorker:
     def do(self, unit: CheckUnit) -> UnitOutcome:
         """Do one unit."""
         if unit.kind == "elsewhere":
+            if not self._plan.source:
+                self._raise_wall()
             return self._ask_elsewhere()
-        self._examiner = self._examiner or Examiner(self._plan)
+        own_python = self._plan.exercise not in ("none", "auto")
+        self._examiner = self._examiner or Examiner(
+            self._plan, booted=(lambda: None) if own_python else self._raise_wall
+        )
         return self._examiner.examine(unit)
+
+    def _raise_wall(self) -> None:
+        if self._plan.preempt or self._plan.race is not None:
+            boot(self._plan.kernel, memory=self._plan.memory, cmdline=CMDLINE).close()  # behind it, no snapshot is kept
+        store, plan = Store(), self._plan
+        files = [plan.module, *plan.needs, *plan.fault_tables]
+        kernels = [store.get(name) for name in (plan.kernel, *plan.elsewhere) if name is not None]
+        places = [place for one in kernels for place in (one.modules, one.directory) if place is not None]
+        Wall((store.root, *places, *(Path(file).resolve().parent for file in files))).raise_here()
 
     def _ask_elsewhere(self) -> UnitOutcome:
         begin, plan = time.monotonic(), self._plan
@@ -87,6 +109,10 @@ class _CheckWorker:
             unchecked=told.unchecked,
             seconds=time.monotonic() - begin,
         )
+
+
+def _is_elsewhere(unit: CheckUnit) -> bool:
+    return unit.kind == "elsewhere"
 
 
 class _Checking:
@@ -116,7 +142,7 @@ class _Checking:
         assert report.coverage is not None
         report.unchecked += checks_of(plan.checks)[1]
         workers = plan.workers or min(os.cpu_count() or 1, 8)
-        with Pool[CheckUnit, UnitOutcome](lambda: _CheckWorker(plan).do, workers) as pool:
+        with Pool[CheckUnit, UnitOutcome](lambda: _CheckWorker(plan).do, workers, apart=_is_elsewhere) as pool:
             if plan.race is not None:
                 pool.submit(CheckUnit("race", races=(plan.race,)))
             else:
@@ -153,6 +179,8 @@ class _Checking:
         if unit.kind == "warm":
             return
         self.done += 1
+        if not isinstance(outcome, UnitOutcome | WorkerDied):  # from a worker that its module has taken over
+            outcome = WorkerDied(f"it answered with a {type(outcome).__name__}")
         if isinstance(outcome, WorkerDied):
             self.report.unchecked.append(f"{unit}: {outcome}")
             advice = (

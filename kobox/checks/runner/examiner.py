@@ -55,15 +55,17 @@ _CRASHES = 3  # findings of the generic exercise that are made short
 class Examiner:
     """Does units of one plan in a box of its own."""
 
-    def __init__(self, plan: CheckPlan, cmdline: str = "") -> None:
+    def __init__(self, plan: CheckPlan, cmdline: str = "", booted: Callable[[], None] = lambda: None) -> None:
+        """`booted()` is called when the box is there, before anything of a module is read or run."""
         from kobox.box.boot.boot import boot
 
         self.plan = plan
         self._racing: Examiner | None = None
         self._undo_limit: Callable[[], None] = lambda: None
         self._longest = 0.0, 0.0  # that a call took with nothing failing: the box's CPU time, and this process's
-        self.file = ModuleFile(plan.module)
         self.box: Box = boot(plan.kernel, memory=plan.memory, cmdline=cmdline)
+        booted()
+        self.file = ModuleFile(plan.module)
         for path in plan.needs:
             self.box.insmod(path)
         _load_dependencies(self.box, self.file)

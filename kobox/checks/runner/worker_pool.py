@@ -4,6 +4,8 @@
            ──unit──▶ worker 2
                      worker 3 died: its unit is reported, another worker takes its place
 
+What a worker sends is not trusted (`kobox.checks.runner.transport`).
+
 Workers are forked, so that they share what the parent has made ready (code, kernel tables, a booted box) until they
 write to it. They ignore Ctrl-C: the parent takes them with it.
 """
@@ -11,8 +13,10 @@ write to it. They ignore Ctrl-C: the parent takes them with it.
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -20,6 +24,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
+from kobox.checks.runner import transport
 from kobox.errors import KoboxError
 from kobox.isolation.wall import die_with
 
@@ -47,12 +52,14 @@ class _PoolWorker(Generic[Unit]):
         self.process = context.Process(target=_work, args=(theirs, inherited, make, os.getpid()), daemon=True)
         self.process.start()
         theirs.close()
+        self.receiver = transport.Receiver(self.pipe.fileno())
         self.unit: Unit | None = None
+        self.apart = False
         self.since = 0.0
 
     def give(self, unit: Unit) -> None:
         self.unit, self.since = unit, time.monotonic()
-        self.pipe.send(unit)
+        transport.send(self.pipe.fileno(), unit)
 
     def end(self) -> None:
         self.pipe.close()
@@ -64,11 +71,20 @@ class Pool(Generic[Unit, Outcome]):
     """Does units of work in `count` processes. `make()` is called in each of them once, and gives the function that
     does a unit.
 
-    `patience` is how many seconds of wall time a unit may take before its worker is given up.
+    `patience` is how many seconds of wall time a unit may take before its worker is given up. A unit for which
+    `apart(unit)` is true gets a process that does nothing else, before or after.
     """
 
-    def __init__(self, make: Callable[[], Callable[[Unit], Outcome]], count: int, *, patience: float = 300.0) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Callable[[Unit], Outcome]],
+        count: int,
+        *,
+        patience: float = 300.0,
+        apart: Callable[[Unit], bool] = lambda _: False,
+    ) -> None:
         self._make = make
+        self._apart = apart
         self._count = max(1, count)
         self._patience = patience
         self._workers: list[_PoolWorker[Unit]] = []
@@ -104,12 +120,18 @@ class Pool(Generic[Unit, Outcome]):
 
     def _hand_out(self) -> None:
         idle = [worker for worker in self._workers if worker.unit is None]
-        while self._waiting and (idle or len(self._workers) < self._count):
-            if idle:
+        while self._waiting:
+            apart = self._apart(self._waiting[0])
+            if idle and not apart:
                 worker = idle.pop()
-            else:
+            elif len(self._workers) < self._count or (apart and idle):
+                if len(self._workers) >= self._count:
+                    self._end(idle.pop())
                 worker = _PoolWorker(self._make, self._workers)
+                worker.apart = apart
                 self._workers.append(worker)
+            else:
+                break
             worker.give(self._waiting.popleft())
 
     def _collect(self) -> Iterator[tuple[Unit, Outcome | WorkerDied]]:
@@ -119,12 +141,20 @@ class Pool(Generic[Unit, Outcome]):
             worker = busy[pipe]  # type: ignore[index]
             unit = worker.unit
             assert unit is not None
+            outcome: Any
             try:
-                outcome = worker.pipe.recv()
+                complete, outcome = worker.receiver.receive()
+            except transport.TransportError as error:
+                self._gone(worker)
+                outcome = WorkerDied(error.message)
             except (EOFError, OSError):
                 outcome = self._gone(worker)
             else:
+                if not complete:
+                    continue
                 worker.unit = None
+                if worker.apart:
+                    self._end(worker)
                 if isinstance(outcome, KoboxError):
                     raise outcome
                 if isinstance(outcome, BaseException):
@@ -135,6 +165,10 @@ class Pool(Generic[Unit, Outcome]):
                 unit = worker.unit
                 self._gone(worker)
                 yield unit, WorkerDied(f"it was given up after {self._patience:g} s")
+
+    def _end(self, worker: _PoolWorker[Unit]) -> None:
+        self._workers.remove(worker)
+        worker.end()
 
     def _gone(self, worker: _PoolWorker[Unit]) -> WorkerDied:
         self._workers.remove(worker)
@@ -155,13 +189,13 @@ def _work(pipe: Connection, inherited: list[Connection], make: Callable[[], Call
     try:
         do: Callable[[Any], Any] | None = None
         while True:
-            unit = pipe.recv()
+            unit = transport.receive(pipe.fileno())
             try:
                 do = do or make()
                 answer: Any = do(unit)
             except Exception as error:
                 answer = _portable(error)
-            pipe.send(answer)
+            transport.send(pipe.fileno(), answer)
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
         pass
     finally:
@@ -171,13 +205,11 @@ def _work(pipe: Connection, inherited: list[Connection], make: Callable[[], Call
 
 
 def _portable(error: Exception) -> Exception:
-    """An exception that survives the way through a pipe."""
-    import pickle
-
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        import traceback
-
-        return RuntimeError("".join(traceback.format_exception(error)))
-    return error
+    """An exception that survives the way through a pipe: an error of kobox as it is, another as text."""
+    if isinstance(error, KoboxError):
+        try:
+            transport.loads(pickle.dumps(error))
+        except Exception:
+            return KoboxError(error.message, hint=error.hint)
+        return error
+    return RuntimeError("".join(traceback.format_exception(error)))
