@@ -42,17 +42,25 @@ def split(words: Sequence[str]) -> list[RunSource]:
     return found
 
 
-def module_files(
+def module_paths(
     sources: Sequence[RunSource], image: KernelImage, building: Callable[[Path], None]
-) -> tuple[list[ModuleFile], list[str]]:
-    """The module files to load, in order, and the parameters of each. `building(path)` is called before a build.
+) -> list[list[Path]]:
+    """The module files of each source; none is opened. `building(path)` is called before a build.
 
-    Raises `KoboxError` for what is not there, and for modules that need each other; `BuildError`.
+    Raises `KoboxError` for what is not there; `BuildError`.
+    """
+    return [_files(source.path, image, building) for source in sources]
+
+
+def module_files(sources: Sequence[RunSource], paths: Sequence[Sequence[Path]]) -> tuple[list[ModuleFile], list[str]]:
+    """The module files to load, in order, and the parameters of each; `paths` are those that `module_paths` found.
+
+    Raises `KoboxError` for modules that need each other, `ModuleFormatError`, `OSError`.
     """
     modules: dict[str, ModuleFile] = {}
     parameters: dict[str, str] = {}
-    for source in sources:
-        files = [ModuleFile(path) for path in _files(source.path, image, building)]
+    for source, own in zip(sources, paths, strict=True):
+        files = [ModuleFile(path) for path in own]
         modules |= {module.name: module for module in files}
         if source.parameters and files:
             parameters[_in_order(files)[-1].name] = " ".join(source.parameters)

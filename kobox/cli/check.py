@@ -10,13 +10,14 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kobox.atomic_file import write_file
 from kobox.cli.terminal_output import paint
+from kobox.cli.worker import raise_wall
 from kobox.errors import KoboxError
 from kobox.printable import one_line
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from kobox.checks.runner.plan import CheckPlan
     from kobox.cli.progress import ProgressLine
     from kobox.images.store import KernelImage, Store
+    from kobox.isolation.file_writer import FileWriter
     from kobox.ko.modulefile import ModuleFile
 
 _COLOURS = {"error": "31;1", "warning": "33;1", "note": "36"}
@@ -34,8 +36,9 @@ def main(argv: list[str], prog: str) -> int:
     """Entry point of the subcommand."""
     arguments = _parser(prog).parse_args(argv)
     try:
-        reports = _check(arguments, prog)
-        _write_files(arguments, reports)
+        writer = _file_writer(arguments)
+        reports = _check(arguments, prog, writer)
+        _write_files(arguments, reports, writer.write if writer is not None else partial(_write, arguments.crashes))
     except KoboxError as error:
         print(f"{prog}: error: {error}", file=sys.stderr)
         return 2
@@ -61,26 +64,28 @@ def _status(arguments: argparse.Namespace, reports: Sequence[CheckReport]) -> in
     return 0 if reports and all(report.lives or arguments.replay for report in reports) else 2
 
 
-def _check(arguments: argparse.Namespace, prog: str) -> list[CheckReport]:
-    from kobox.apps.run_sources import RunSource, module_files
+def _check(arguments: argparse.Namespace, prog: str, writer: FileWriter | None) -> list[CheckReport]:
+    from kobox.apps.run_sources import RunSource, module_files, module_paths
     from kobox.checks.runner.check import check
     from kobox.cli.progress import ProgressLine
     from kobox.images.store import Store
 
-    store, reports = Store(), []
-    for name in arguments.kernel or [None]:
-        progress = ProgressLine(quiet=arguments.json)
-        if name is None and not store.list():
-            print(f"{prog}: no kernel in {store.root} yet: adding Debian's newest cloud kernel", file=sys.stderr)
-        try:
-            image = store.ensure(name, progress)
-            source = RunSource(Path(arguments.source))
-            modules, _ = module_files([source], image, partial(_say_building, image.name))
-        finally:
-            progress.close()
-        others = _others(arguments, store, image)
+    store, reports, source = Store(), [], RunSource(Path(arguments.source))
+    progress = ProgressLine(quiet=arguments.json)
+    if not arguments.kernel and not store.list():
+        print(f"{prog}: no kernel in {store.root} yet: adding Debian's newest cloud kernel", file=sys.stderr)
+    try:
+        images = [store.ensure(name, progress) for name in arguments.kernel or [None]]
+        files = [module_paths([source], image, partial(_say_building, image.name)) for image in images]
+        others = [_others(arguments, store, image) for image in images]
+        if writer is not None:
+            _raise_wall(arguments, store, images, files)
+    finally:
+        progress.close()
+    for image, paths, elsewhere in zip(images, files, others, strict=True):
+        modules, _ = module_files([source], paths)
         for number, module in enumerate(modules):
-            plan = _plan(arguments, image, module, modules[:number], others)
+            plan = _plan(arguments, image, module, modules[:number], elsewhere)
             try:
                 reports.append(check(plan, _Counter(progress)))
             finally:
@@ -88,6 +93,41 @@ def _check(arguments: argparse.Namespace, prog: str) -> list[CheckReport]:
             if not arguments.json:
                 _tell(arguments, reports[-1], prog)
     return reports
+
+
+def _file_writer(arguments: argparse.Namespace) -> FileWriter | None:
+    """Who writes the reports when this process is behind the wall.
+
+    None when it is not: with source, which was built with the user's rights, or Python of the user's own.
+    """
+    from kobox.isolation.file_writer import FileWriter
+    from kobox.isolation.wall import in_worker
+
+    trusted = ".ko" not in Path(arguments.source).name or arguments.exercise not in ("none", "auto")
+    if trusted or not in_worker():
+        return None
+    files = [path for path in (arguments.sarif, arguments.html, arguments.lcov) if path is not None]
+    return FileWriter(files, arguments.crashes, r"test_\w{1,240}\.py")
+
+
+def _raise_wall(
+    arguments: argparse.Namespace,
+    store: Store,
+    images: Sequence[KernelImage],
+    files: Sequence[Sequence[Sequence[Path]]],
+) -> None:
+    """Raise the wall round this process, from which the workers come: what the module is parsed by."""
+    import kobox
+    from kobox.checks.races.races import CMDLINE
+    from kobox.checks.runner.plan import CheckPlan
+
+    memory = CheckPlan("").memory
+    for image in images:  # behind the wall no snapshot can be kept
+        for cmdline in ("", CMDLINE) if arguments.preempt or arguments.replay.startswith("race:") else ("",):
+            kobox.boot(image, memory=memory, cmdline=cmdline).close()
+    own = [path for paths in files for source in paths for path in source] + arguments.fault_table
+    places = [place for image in store.list() for place in (image.modules, image.directory) if place is not None]
+    raise_wall([*places, *(path.resolve().parent for path in own)], cpu_limit=600 + arguments.time, processes=True)
 
 
 def _say_building(kernel: str, path: Path) -> None:
@@ -241,30 +281,38 @@ def _verdict(report: CheckReport) -> str:
     return f"{report.module}: nothing found" + (", as far as it was checked" if report.unchecked else "")
 
 
-def _write_files(arguments: argparse.Namespace, reports: Sequence[CheckReport]) -> None:
+def _write(directory: Path, path: Path, content: bytes) -> None:
+    """Write a file; only `directory` is made where it is missing."""
+    if path.parent == directory:
+        directory.mkdir(parents=True, exist_ok=True)
+    write_file(path, content)
+
+
+def _write_files(
+    arguments: argparse.Namespace, reports: Sequence[CheckReport], write: Callable[[Path, bytes], None]
+) -> None:
     for report in reports:
-        _write_crashes(arguments.crashes, report)
+        _write_crashes(arguments.crashes, report, write)
     if arguments.sarif:
         import kobox
         from kobox.checks.report.sarif import sarif
 
-        write_file(arguments.sarif, (json.dumps(sarif(reports, kobox.__version__), indent=2) + "\n").encode())
+        write(arguments.sarif, (json.dumps(sarif(reports, kobox.__version__), indent=2) + "\n").encode())
     if arguments.html:
         from kobox.checks.report.html import page
 
-        write_file(arguments.html, page(reports).encode())
+        write(arguments.html, page(reports).encode())
     if arguments.lcov:
-        write_file(arguments.lcov, "".join(report.coverage.lcov() for report in reports if report.coverage).encode())
+        write(arguments.lcov, "".join(report.coverage.lcov() for report in reports if report.coverage).encode())
 
 
-def _write_crashes(directory: Path, report: CheckReport) -> None:
-    from kobox.checks.runner.minimise import source_of
+def _write_crashes(directory: Path, report: CheckReport, write: Callable[[Path, bytes], None]) -> None:
+    from kobox.checks.runner.minimise import source_of, word_of
 
     for crash in report.crashes:
-        directory.mkdir(parents=True, exist_ok=True)
-        path = directory / f"test_{report.module}_{crash.name}.py"
-        write_file(path, source_of(crash, report.plan, report.module, path).encode())
-        print(f"{path}: a test that fails like this: {crash.finding}", file=sys.stderr)
+        path = directory / f"test_{word_of(report.module)}_{crash.name}.py"
+        write(path, source_of(crash, report.plan, report.module, path).encode())
+        print(f"{path}: a test that fails like this: {one_line(str(crash.finding))}", file=sys.stderr)
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from kobox.cli.progress import ProgressLine
     from kobox.explain.cause import Cause
     from kobox.explain.explanation import Conditions, Explanation
-    from kobox.images.exports import KernelExports
     from kobox.images.store import KernelImage
 
 _LARGEST_LOG = 64 << 20  # bytes, the last ones
@@ -100,8 +99,13 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 
 def _explain_log(arguments: argparse.Namespace) -> int:
     from kobox.explain.log import causes_in
+    from kobox.images.exports import KernelExports
+    from kobox.ko.compression import decompress
 
-    causes = causes_in(_log_text(arguments.log), exports=_cached_exports())
+    data, kernels = _log_bytes(arguments.log), _cached_kernels()
+    raise_wall([place for kernel in kernels for place in (kernel.modules, kernel.directory) if place], cpu_limit=60)
+    text = decompress(data, path=arguments.log)[-_LARGEST_LOG:].decode(errors="replace")
+    causes = causes_in(text, exports=[KernelExports(kernel) for kernel in kernels])
     if arguments.json:
         print(json.dumps([asdict(cause) for cause in causes], indent=2))
     elif not causes:
@@ -121,26 +125,19 @@ def _cause_lines(cause: Cause) -> list[str]:
     return [one_line(line) for line in lines]
 
 
-def _cached_exports() -> list[KernelExports]:
-    from kobox.images.exports import KernelExports
+def _cached_kernels() -> list[KernelImage]:
     from kobox.images.store import Store
 
-    return [KernelExports(kernel) for kernel in Store().list()]
+    return list(Store().list())
 
 
-def _log_text(source: str) -> str:
-    """The log's text: a file's, also a compressed one's, standard input's, or this machine's own."""
+def _log_bytes(source: str) -> bytes:
+    """The log: a file's bytes, which may be compressed, standard input's, or this machine's own."""
     if not source:
         from kobox.kernel.host import read_log
 
-        return read_log()
-    if source == "-":
-        data = sys.stdin.buffer.read()
-    else:
-        from kobox.ko.compression import decompress
-
-        data = decompress(Path(source).read_bytes(), path=source)
-    return data[-_LARGEST_LOG:].decode(errors="replace")
+        return read_log().encode()
+    return sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
 
 
 # -- a module -----------------------------------------------------------------------------------------------------
@@ -152,6 +149,7 @@ def _explain_file(arguments: argparse.Namespace) -> int:
     from kobox.explain.load_rules import explain
     from kobox.images.store import Store
     from kobox.ko.compression import read_file
+    from kobox.ko.modulefile import ModuleFile
 
     data = read_file(arguments.file)
     conditions = _conditions(arguments)
@@ -163,7 +161,9 @@ def _explain_file(arguments: argparse.Namespace) -> int:
         with ExitStack() as stack:
             wanted = arguments.attempt is not False
             box = stack.enter_context(_box(kernel, conditions, progress)) if wanted else None
-            raise_wall([store.root, *(place for one in (kernel, *others) if (place := one.modules))], cpu_limit=60)
+            places = [place for one in (kernel, *others) if (place := one.modules)]
+            raise_wall([*places, *(path.resolve().parent for path in arguments.beside)], cpu_limit=60)
+            conditions = replace(conditions, beside=tuple(ModuleFile(path) for path in arguments.beside))
             result = explain(data, kernel, conditions, path=str(arguments.file), others=others)
             if box is not None:
                 result = try_in_box(data, result, box, conditions)
@@ -179,7 +179,6 @@ def _explain_file(arguments: argparse.Namespace) -> int:
 def _conditions(arguments: argparse.Namespace) -> Conditions:
     from kobox.explain.explanation import Conditions
     from kobox.kernel.interface import InitFlags
-    from kobox.ko.modulefile import ModuleFile
 
     trust: list[x509.Certificate] = []
     if arguments.trust:
@@ -194,7 +193,6 @@ def _conditions(arguments: argparse.Namespace) -> Conditions:
         enforce=arguments.enforce,
         lockdown=arguments.lockdown,
         flags=force if arguments.force else InitFlags.NONE,
-        beside=tuple(ModuleFile(path) for path in arguments.beside),
         disabled=arguments.disabled,
     )
 

@@ -19,6 +19,7 @@ from kobox.cli.worker import raise_wall
 from kobox.printable import one_line
 
 if TYPE_CHECKING:
+    from kobox.apps.run_sources import RunSource
     from kobox.apps.run_story import StoryEvent
     from kobox.box.box import Box
     from kobox.devices import PciDevice
@@ -64,7 +65,7 @@ def main(argv: list[str], prog: str) -> int:
     try:
         image = store.ensure(arguments.kernel, progress)
         sources = run_sources.split([*arguments.source, *arguments.parameters])
-        modules, parameters = run_sources.module_files(
+        paths = run_sources.module_paths(
             sources, image, lambda path: print(f"building {path} for {image.name}", file=sys.stderr)
         )
         box = kobox.boot(
@@ -81,8 +82,8 @@ def main(argv: list[str], prog: str) -> int:
     with box:
         if arguments.cpu_limit:
             box.limits.cpu = arguments.cpu_limit
-        with box.guest.processes.budget(box.limits.cpu * max(1, len(modules))):
-            return _tell(arguments, box, modules, parameters)
+        with box.guest.processes.budget(box.limits.cpu * max(1, sum(map(len, paths)))):
+            return _tell(arguments, box, sources, paths)
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
@@ -137,7 +138,8 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _tell(arguments: argparse.Namespace, box: Box, modules: list[ModuleFile], parameters: list[str]) -> int:
+def _tell(arguments: argparse.Namespace, box: Box, sources: list[RunSource], paths: list[list[Path]]) -> int:
+    from kobox.apps.run_sources import module_files
     from kobox.apps.run_story import Story
     from kobox.box.inspect.oops import is_detail
 
@@ -152,8 +154,9 @@ def _tell(arguments: argparse.Namespace, box: Box, modules: list[ModuleFile], pa
     story = Story(box, unload=arguments.unload, keep_going=arguments.keep_going, live=show)
     models = _models(arguments.plug)
     box.inspect.layout.keep()  # behind the wall nothing can be kept
-    places = [Path(module.path).resolve().parent for module in modules]
+    places = [path.resolve().parent for files in paths for path in files]
     raise_wall([*places, *filter(None, (box.image.modules, box.image.directory))], cpu_limit=box.limits.cpu)
+    modules, parameters = module_files(sources, paths)
     if not arguments.json:
         print(f"kernel {box.release}")
     for event in _plug(arguments, box, modules, parameters, models):

@@ -9,9 +9,10 @@ what an emulator and Python need: memory, threads, time, reading, and writing to
     open, openat                        go on, but EPERM with any flag that writes or creates
     clone                               goes on for a thread; with `processes`, for a process in the same namespaces too
     kill, tgkill                        go on for this process; with `processes`, for any (Landlock bounds them)
-    fcntl                               goes on, but EPERM for F_SETOWN and its kin, by which a descriptor sends signals
-    ioctl                               goes on for what asks a descriptor about itself: size of a terminal, bytes to read
-    prctl                               goes on, but EPERM for PR_SET_PDEATHSIG: a worker dies with its parent
+    fcntl                               goes on, but EPERM for F_SETOWN and its kin: descriptors that send signals
+    ioctl                               goes on for questions about a descriptor: a terminal's size, bytes to read
+    prctl                               goes on, but EPERM for PR_SET_PDEATHSIG: a worker dies with its parent;
+                                        with `processes`, only SIGKILL can be set
     prlimit64                           goes on for this process
     clone3, numbers without a name      ENOSYS: the C library then takes the older call
     all others                          EPERM
@@ -22,6 +23,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import signal
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -56,7 +58,7 @@ ALLOWED = frozenset(
     wait4 waitid getsockopt getsockname getpeername
     """.split()  # noqa: SIM905 - a hundred quotes are harder to read
 )
-_PROCESSES = ("fork", "vfork", "kill", "tgkill")
+_PROCESSES = ("fork", "vfork", "kill", "tgkill", "process_vm_readv")
 _TERMINAL_AND_SIZE = (0x5401, 0x802C542A, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 # TCGETS, TCGETS2, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX (include/uapi/asm-generic/ioctls.h)
 _SIGNALS_OF_DESCRIPTORS = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX (include/uapi/asm-generic/fcntl.h)
@@ -116,9 +118,14 @@ def _by_argument(pid: int, processes: bool) -> Iterator[tuple[str, list[_Row]]]:
         yield name, [_low(argument), (_ANY_BIT, 0, 1, _WRITES), *_answers(_REFUSE, _ALLOW)]
     thread = [(_ANY_BIT, 0, 1, _CLONE_THREAD)] if not processes else [(_RETURN, 0, 0, _ALLOW)]
     yield "clone", [_low(0), (_ANY_BIT, len(thread) + 1, 0, _NEW_NAMESPACES), *thread, *_answers(_ALLOW, _REFUSE)]
-    for name in ("kill", "tgkill"):
+    for name in ("kill", "tgkill", "process_vm_readv"):  # the machine reads its own memory, where it may be unmapped
         yield name, [_low(0), (_EQUAL, 0, 1, pid), *_answers(_ALLOW, _REFUSE)]
-    yield "prctl", [_low(0), (_EQUAL, 0, 1, _SET_PDEATHSIG), *_answers(_REFUSE, _ALLOW)]
+    kept = (
+        [_low(1), (_EQUAL, 0, 1, signal.SIGKILL), *_answers(_ALLOW, _REFUSE)]
+        if processes
+        else [(_RETURN, 0, 0, _REFUSE)]
+    )
+    yield "prctl", [_low(0), (_EQUAL, 0, len(kept), _SET_PDEATHSIG), *kept, (_RETURN, 0, 0, _ALLOW)]
     yield "prlimit64", [_low(0), (_EQUAL, 1, 0, 0), (_EQUAL, 0, 1, pid), *_answers(_ALLOW, _REFUSE)]
     yield "fcntl", [_low(1), *_one_of(_SIGNALS_OF_DESCRIPTORS, _REFUSE), (_RETURN, 0, 0, _ALLOW)]
     yield "ioctl", [_low(1), *_one_of(_TERMINAL_AND_SIZE, _ALLOW), (_RETURN, 0, 0, _REFUSE)]

@@ -43,8 +43,8 @@ class Wall(NamedTuple):
     output: int = 4 << 30
     processes: bool = False
 
-    def raise_here(self) -> list[str]:
-        """Raise it round this process, for good. What this machine cannot do comes back in words."""
+    def raise_here(self) -> None:
+        """Raise it round this process, for good, as far as this machine can (`lacking`). Raises `OSError`."""
         limits = {
             resource.RLIMIT_AS: self.memory,
             resource.RLIMIT_NOFILE: self.files,
@@ -56,12 +56,21 @@ class Wall(NamedTuple):
             value = value if hard == resource.RLIM_INFINITY else min(value, hard)
             resource.setrlimit(kind, (value, value))
         limit_cpu(self.cpu)
-        missing = []
-        if not landlock.allow_reading([*_own_directories(), *self.read]):
-            missing.append("this kernel has no Landlock: a worker could read any file of yours")
-        if not seccomp.give_up(processes=self.processes):
-            missing.append("seccomp filters are not available: a worker could make any system call")
-        return missing
+        # Each process it starts reads /proc/self/pagemap, which is below another directory for each. Memory and
+        # environment of other processes are out of reach all the same: Landlock lets nobody trace who is outside.
+        processes = ["/proc"] if self.processes else []
+        landlock.allow_reading([*_own_directories(), *processes, *self.read])
+        seccomp.give_up(processes=self.processes)
+
+
+def lacking() -> list[str]:
+    """What this machine lacks for a wall, in words."""
+    missing = []
+    if not landlock.abi():
+        missing.append("this kernel has no Landlock: a worker could read any file of yours")
+    if not seccomp.available():
+        missing.append("seccomp filters are not available: a worker could make any system call")
+    return missing
 
 
 def limit_cpu(seconds: int) -> None:
@@ -75,7 +84,17 @@ def limit_cpu(seconds: int) -> None:
 
 def _own_directories() -> list[str]:
     package = str(Path(__file__).parents[1])
-    system = ["/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/proc/self", "/dev/null", "/dev/urandom"]
+    system = [
+        "/usr",
+        "/lib",
+        "/lib64",
+        "/etc/ld.so.cache",
+        "/etc/localtime",
+        "/proc/self",
+        "/sys/devices/system/cpu",
+        "/dev/null",
+        "/dev/urandom",
+    ]
     return [*system, sys.prefix, sys.base_prefix, package, *filter(os.path.isdir, sys.path)]
 
 

@@ -38,7 +38,18 @@ def answer(name: str, call: int, *arguments: int, arch: int = 0, processes: bool
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_only_what_is_named_goes_on(name: str) -> None:
-    by_argument = {"open", "openat", "clone", "kill", "tgkill", "prctl", "prlimit64", "fcntl", "ioctl"}
+    by_argument = {
+        "open",
+        "openat",
+        "clone",
+        "kill",
+        "tgkill",
+        "process_vm_readv",
+        "prctl",
+        "prlimit64",
+        "fcntl",
+        "ioctl",
+    }
     for call, number in NUMBERS[name].items():
         if call not in by_argument:
             wanted = ALLOW if call in seccomp.ALLOWED else "ENOSYS" if call in ("clone3", "openat2") else "EPERM"
@@ -64,6 +75,9 @@ def test_only_what_is_named_goes_on(name: str) -> None:
         ("kill", (0xFFFFFFFF, 9), "EPERM"),
         ("tgkill", (PID, PID, 9), ALLOW),
         ("tgkill", (PID + 1, PID, 9), "EPERM"),
+        ("process_vm_readv", (PID,), ALLOW),
+        ("process_vm_readv", (1,), "EPERM"),
+        ("process_vm_writev", (PID,), "EPERM"),
         ("prctl", (15,), ALLOW),  # PR_SET_NAME
         ("prctl", (1, 0), "EPERM"),  # PR_SET_PDEATHSIG
         ("prlimit64", (0, 7, 0, 1), ALLOW),
@@ -88,6 +102,9 @@ def test_who_starts_workers_may_start_and_end_processes_and_nothing_more(name: s
     assert answer(name, numbers["clone"], 0x1200011, processes=True) == ALLOW
     assert answer(name, numbers["clone"], 0x1200011 | 0x40000000, processes=True) == "EPERM"  # a new network
     assert answer(name, numbers["kill"], 1, 9, processes=True) == ALLOW
+    assert answer(name, numbers["prctl"], 1, 9, processes=True) == ALLOW
+    assert answer(name, numbers["prctl"], 1, 0, processes=True) == "EPERM"  # PR_SET_PDEATHSIG, none
+    assert answer(name, numbers["prctl"], 15, processes=True) == ALLOW
     for call in ("execve", "execveat", "socket", "ptrace", "unlinkat", "mount"):
         assert answer(name, numbers[call], processes=True) == "EPERM"
 

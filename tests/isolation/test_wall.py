@@ -56,7 +56,7 @@ def test_what_is_refused_and_what_goes_on(tmp_path: Path) -> None:
         place = Path(sys.argv[1])
         def work():
             assert in_worker()
-            assert Wall((place / "open",), memory=2 << 30).raise_here() == []
+            Wall((place / "open",), memory=2 << 30).raise_here()
             attempt("read", (place / "open/f").read_text)
             attempt("list", lambda: os.listdir(place / "open"))
             attempt("python", lambda: __import__("xml.dom"))
@@ -177,6 +177,48 @@ def test_ctrl_c_ends_a_run_that_spins(modules: BuiltTestModules) -> None:
         _, said = child.communicate()
     assert child.returncode == 130
     assert said == "kobox run: interrupted\n"
+
+
+def _children(number: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{number}/task/{number}/children").read_text().split()]
+
+
+def _status(number: int) -> dict[str, str]:
+    lines = Path(f"/proc/{number}/status").read_text().splitlines()
+    return dict(line.split(":\t", 1) for line in lines)
+
+
+def test_a_check_and_its_workers_are_behind_the_wall_and_ctrl_c_ends_them_all(modules: BuiltTestModules) -> None:
+    command = [KOBOX, "check", "-j", "2", "-k", modules.kernel.name, str(modules("attacks")), "attack=spin"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        workers: list[int] = []
+        while not workers or any(_status(worker)["Seccomp_filters"] != "2" for worker in workers):
+            time.sleep(0.01)
+            for coordinator in _children(child.pid):
+                workers = [one for one in _children(coordinator) if _status(one)["Seccomp"] == "2"]
+        assert _status(coordinator)["Seccomp"] == "2"
+        everyone = [coordinator, *_children(coordinator)]
+        assert len(everyone) >= 3  # with the process that writes the reports
+        child.send_signal(signal.SIGINT)
+        _, said = child.communicate()
+    assert (child.returncode, said) == (130, "kobox check: interrupted\n")
+    while any(_lives(number) for number in everyone):
+        time.sleep(0.01)
+
+
+def test_reports_of_a_check_behind_the_wall_are_written(modules: BuiltTestModules, tmp_path: Path) -> None:
+    files = {kind: tmp_path / f"report.{kind}" for kind in ("sarif", "html", "lcov")}
+    command = [KOBOX, "check", "--no-faults", "-k", modules.kernel.name, str(modules("hello")), "--no-elsewhere"]
+    command += [word for kind, path in files.items() for word in (f"--{kind}", str(path))]
+    done = subprocess.run(
+        [*command, "--crashes", str(tmp_path / "crashes")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode in (0, 1), done.stderr
+    assert all(path.stat().st_size for path in files.values())
+    command[-1] = str(tmp_path / "no/such/file")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"{tmp_path}/no/such/file: No such file or directory" in done.stderr
 
 
 def test_a_run_is_behind_the_wall(modules: BuiltTestModules) -> None:

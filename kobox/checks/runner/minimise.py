@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from kobox.checks.fuzz.program import ExerciseStep, Program
 from kobox.checks.report.finding import Finding
+from kobox.printable import one_line
 
 if TYPE_CHECKING:
     from kobox.checks.runner.plan import CheckPlan
@@ -38,7 +39,12 @@ class Crash:
         where = self.finding.where
         words = f"{self.finding.kind}_{where.function}" if where else self.finding.kind
         words += f"_{where.line}" if where and where.line else ""  # a function can have more than one mistake
-        return re.sub(r"\W+", "_", words)
+        return word_of(words)
+
+
+def word_of(text: str) -> str:
+    """A text as part of a name in Python and of a file's. What a module's file says of its name may be anything."""
+    return re.sub(r"\W+", "_", text, flags=re.ASCII)[:100]
 
 
 def shrink(
@@ -89,7 +95,7 @@ def source_of(crash: Crash, plan: CheckPlan, module: str, place: Path) -> str:
     options = f", kernel={plan.kernel!r}" + (f", parameters={plan.parameters!r}" if plan.parameters else "")
     if plan.needs:
         options += f", needs={tuple(str(Path(need).resolve()) for need in plan.needs)!r}"
-    return f'''"""{module}: {_one_line(crash.finding)}
+    return f'''"""{_one_line(f"{module}: {crash.finding}")}
 
 Found by `kobox check`. The steps are: system call, number of the open file, arguments
 (`ExerciseStep` of kobox.checks.fuzz.program).
@@ -107,11 +113,12 @@ PROGRAMS = [
 {steps}]
 
 
-def test_{module}_{crash.name}():
+def test_{word_of(module)}_{crash.name}():
     findings = examine(CheckPlan(str(MODULE){options}), Steps(*PROGRAMS))
     assert not findings, "\\n".join(map(str, findings))
 '''
 
 
-def _one_line(finding: Finding) -> str:
-    return str(finding).replace("\\", "/").replace('"', "'").split("\n", 1)[0]
+def _one_line(text: str) -> str:
+    """A text that ends no docstring."""
+    return one_line(text.split("\n", 1)[0]).replace("\\", "/").replace('"', "'")

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Any, Generic, TypeVar
 
 from kobox.checks.runner import transport
@@ -46,23 +46,27 @@ class _PoolWorker(Generic[Unit]):
     """One process, its end of the pipe, and what it is about."""
 
     def __init__(self, make: Callable[[], Callable[[Any], Any]], others: list[_PoolWorker[Unit]]) -> None:
-        context = get_context("fork")
-        self.pipe, theirs = context.Pipe()
-        inherited = [other.pipe for other in others] + [self.pipe]
-        self.process = context.Process(target=_work, args=(theirs, inherited, make, os.getpid()), daemon=True)
+        units, self._to = os.pipe()
+        self.answers, answers = os.pipe()
+        inherited = [end for other in others for end in (other._to, other.answers)] + [self._to, self.answers]
+        arguments = units, answers, inherited, make, os.getpid()
+        self.process = get_context("fork").Process(target=_work, args=arguments, daemon=True)
         self.process.start()
-        theirs.close()
-        self.receiver = transport.Receiver(self.pipe.fileno())
+        os.close(units)
+        os.close(answers)
+        self.receiver = transport.Receiver(self.answers)
         self.unit: Unit | None = None
         self.apart = False
         self.since = 0.0
 
     def give(self, unit: Unit) -> None:
         self.unit, self.since = unit, time.monotonic()
-        transport.send(self.pipe.fileno(), unit)
+        with suppress(BrokenPipeError):  # it has gone: that is noticed where its answer is awaited
+            transport.send(self._to, unit)
 
     def end(self) -> None:
-        self.pipe.close()
+        os.close(self._to)
+        os.close(self.answers)
         self.process.kill()
         self.process.join()
 
@@ -135,10 +139,10 @@ class Pool(Generic[Unit, Outcome]):
             worker.give(self._waiting.popleft())
 
     def _collect(self) -> Iterator[tuple[Unit, Outcome | WorkerDied]]:
-        busy = {worker.pipe: worker for worker in self._workers if worker.unit is not None}
+        busy = {worker.answers: worker for worker in self._workers if worker.unit is not None}
         ready = wait(list(busy), timeout=1.0)
-        for pipe in ready:
-            worker = busy[pipe]  # type: ignore[index]
+        for answers in ready:
+            worker = busy[answers]  # type: ignore[index]
             unit = worker.unit
             assert unit is not None
             outcome: Any
@@ -180,27 +184,27 @@ class Pool(Generic[Unit, Outcome]):
         return WorkerDied(f"the process that ran it ended with status {code}")
 
 
-def _work(pipe: Connection, inherited: list[Connection], make: Callable[[], Callable[[Any], Any]], parent: int) -> None:
+def _work(
+    units: int, answers: int, inherited: list[int], make: Callable[[], Callable[[Any], Any]], parent: int
+) -> None:
     """The life of a worker."""
     die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for other in inherited:
-        other.close()  # else a worker would not notice that the parent has gone
+        os.close(other)  # else a worker would not notice that the parent has gone
     try:
         do: Callable[[Any], Any] | None = None
         while True:
-            unit = transport.receive(pipe.fileno())
+            unit = transport.receive(units)
             try:
                 do = do or make()
                 answer: Any = do(unit)
             except Exception as error:
                 answer = _portable(error)
-            transport.send(pipe.fileno(), answer)
+            transport.send(answers, answer)
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
         pass
     finally:
-        with suppress(OSError):
-            pipe.close()
         os._exit(0)  # no destructors of what the parent still has
 
 
