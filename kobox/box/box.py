@@ -373,14 +373,14 @@ class Box(Kernel):
         return self._network
 
     def plug(self, device: Plugged) -> Plugged:
-        """Plug a device that Python models into the box (`kobox.devices.PciDevice`); returns it.
+        """Plug a device that Python models into the box (`kobox.devices`); returns it.
 
         The kernel finds it and asks the drivers that are loaded. `device.unplug()` takes it out by surprise.
         Raises `KoboxError` when it is plugged in already, there is no room, or the kernel has no such bus.
         """
-        from kobox.box.devices import pci
+        from kobox.box.devices.plug import plug
 
-        return pci.plug(self, device)
+        return plug(self, device)
 
     @property
     def disks(self) -> Disks:

@@ -11,11 +11,11 @@ A model runs in the middle of the driver's instruction: it must not call the box
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping, Sequence
 from operator import index
 from typing import TYPE_CHECKING, ClassVar
 
+from kobox.devices.errors import DeviceModelError
 from kobox.devices.model import NO_STATE, HardwareModel
 from kobox.devices.register import RegisterValue, check_overlaps, declared
 from kobox.devices.state import save_state
@@ -24,21 +24,6 @@ from kobox.machine.pci import MAX_VECTORS, Bar, BarKind, PciFunction, PciIdentit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-class DeviceModelError(KoboxError):
-    """A hardware model raised an exception.
-
-    `device` is its class, `where` the file and line, `reason` the exception.
-    """
-
-    def __init__(self, device: str, error: BaseException) -> None:
-        frames = traceback.extract_tb(error.__traceback__)
-        last = next((frame for frame in reversed(frames) if frame.filename != __file__), frames[-1] if frames else None)
-        self.device = device
-        self.where = f"{last.filename}:{last.lineno}" if last else ""
-        self.reason = f"{type(error).__name__}: {error}"
-        super().__init__(f"{self.where}: the model {device} failed: {self.reason}")
 
 
 class BarDeclaration:

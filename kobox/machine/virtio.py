@@ -131,6 +131,9 @@ class VirtioDevice(Device):
         """The device's own registers."""
         return b""
 
+    def configure(self, offset: int, size: int, value: int) -> None:
+        """The driver writes one of the device's own registers."""
+
     def notified(self, queue: int) -> None:
         """The driver has put something into a queue. May raise `BrokenQueueError`."""
         raise NotImplementedError
@@ -190,6 +193,8 @@ class VirtioDevice(Device):
 
     def write(self, offset: int, size: int, value: int) -> None:
         match offset:
+            case _ if offset >= 0x100:
+                self.configure(offset - 0x100, size, value)
             case 0x014:
                 self._select[0] = value
             case 0x020:

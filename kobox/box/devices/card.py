@@ -14,6 +14,7 @@ from kobox.box.devices.card_hardware import MOST_WAITING, CardHardware, ModelPor
 from kobox.box.guest.sockets import BoxSocket
 from kobox.devices.ethernet import EthernetPort, HasPort
 from kobox.devices.model import HardwareModel
+from kobox.devices.virtio import VirtioTransport
 from kobox.errors import KoboxError
 from kobox.machine.subscribers import Subscribers
 
@@ -269,8 +270,9 @@ def add_card(box: BootedKernel, model: HardwareModel) -> None:
 
 
 def plugged_models(box: BootedKernel) -> Iterator[HardwareModel]:
-    """The models in a box: on the PCI bus, and on the buses that those make."""
+    """The models in a box: on the PCI bus, virtio devices, and on the buses that those make."""
     models: list[object] = [function.model for function in box.machine.pci.functions.values()]
+    models += [device.model for device in box.machine.devices.slots.values() if isinstance(device, VirtioTransport)]
     waiting = [model for model in models if isinstance(model, HardwareModel)]
     while waiting:
         model = waiting.pop(0)

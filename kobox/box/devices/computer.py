@@ -10,8 +10,7 @@ from collections.abc import Callable
 from kobox.box.booted import BootedKernel
 from kobox.box.events import MachineStep
 from kobox.devices.computer import Timer
-from kobox.devices.pci import DeviceModelError
-from kobox.errors import KoboxError
+from kobox.devices.errors import model_errors
 from kobox.machine.devices import Attendant
 from kobox.machine.native_core import FOREVER, Event
 
@@ -19,9 +18,8 @@ from kobox.machine.native_core import FOREVER, Event
 class BoxComputer:
     """`kobox.devices.computer.Computer` of one model."""
 
-    def __init__(self, box: BootedKernel, model: str) -> None:
+    def __init__(self, box: BootedKernel) -> None:
         self._box = box
-        self._model = model
         self._timers: list[Timer] = []
         self._undo: Callable[[], None] | None = None
 
@@ -62,9 +60,5 @@ class BoxComputer:
         for timer in sorted(self._timers, key=lambda timer: timer.due or 0):
             if timer.due is not None and timer.due <= now and timer.owner.plugged:
                 timer.stop()
-                try:
+                with model_errors(timer.owner):
                     timer.call()
-                except KoboxError:
-                    raise
-                except Exception as error:
-                    raise DeviceModelError(self._model, error) from error

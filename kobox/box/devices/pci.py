@@ -31,7 +31,7 @@ def plug(box: BootedKernel, device: Plugged) -> Plugged:
     device.power_on()
     place = box.machine.pci.attach(function)
     device.address = f"0000:00:{place:02x}.0"
-    device.computer = BoxComputer(box, type(device).__name__)
+    device.computer = BoxComputer(box)
     device._look = lambda: driver_of(box, device)
     device._unplug = lambda: unplug(box, device)
     start = box.log.next_seq

@@ -21,23 +21,29 @@ def plug(box: BootedKernel, device: VirtioDevice, driver: str, kind: str) -> str
 
     Raises `KoboxError` when the kernel has no such driver, or the driver refuses.
     """
-    for module in ("virtio_mmio", driver):
-        _load(box, module)
-    place = box.machine.device_name(box.machine.devices.attach(device))
+    _load(box, driver)
     start = box.log.next_seq
+    found, reason = "", "the driver did not take it"
     try:
-        box.write_bytes(f"{_DRIVER}/bind", place.encode())
+        bind(box, device)
         found = made_at(box, device, kind)
     except OSError as error:
-        found = ""
         reason = error.strerror or ""
-    else:
-        reason = "the driver did not take it"
     if not found:
         unplug(box, device)
         lines = "; ".join(record.text for record in box.log.since(start))
         raise KoboxError(f"{driver}: no {kind} device came of it: {reason}{lines and f' ({lines})'}")
     return found
+
+
+def bind(box: BootedKernel, device: VirtioDevice) -> None:
+    """Plug a device in and let virtio-mmio find it; the driver of its type, if one is loaded, then is asked.
+
+    Raises `KoboxError` when the kernel has no virtio-mmio or no place is free, `OSError` when that refuses.
+    """
+    _load(box, "virtio_mmio")
+    place = box.machine.device_name(box.machine.devices.attach(device))
+    box.write_bytes(f"{_DRIVER}/bind", place.encode())
 
 
 def unplug(box: BootedKernel, device: VirtioDevice) -> None:
@@ -47,13 +53,19 @@ def unplug(box: BootedKernel, device: VirtioDevice) -> None:
     box.machine.devices.detach(device)
 
 
+def device_at(box: BootedKernel, device: VirtioDevice) -> str:
+    """The directory of a device on the virtio bus, in /sys; "" when there is none."""
+    place = f"/sys/bus/platform/devices/{box.machine.device_name(device.slot)}"
+    with suppress(OSError):
+        return next((f"{place}/{name}" for name in box.listdir(place) if name.startswith("virtio")), "")
+    return ""
+
+
 def made_at(box: BootedKernel, device: VirtioDevice, kind: str) -> str:
     """The name of what the driver made of a device; "" for nothing."""
-    place = f"/sys/bus/platform/devices/{box.machine.device_name(device.slot)}"
-    for name in box.listdir(place):
-        if name.startswith("virtio"):
-            with suppress(FileNotFoundError):
-                return next((made for made in box.listdir(f"{place}/{name}/{kind}") if made[0] != "."), "")
+    place = device_at(box, device)
+    with suppress(FileNotFoundError):
+        return next((made for made in box.listdir(f"{place}/{kind}") if made[0] != "."), "") if place else ""
     return ""
 
 

@@ -15,9 +15,10 @@ import pytest
 
 from kobox.box.boot.boot import boot
 from kobox.box.box import Box
-from kobox.box.devices.disks import Disk, DiskImage
+from kobox.box.devices.disks import Disk
 from kobox.errors import KoboxError
 from kobox.images.store import KernelImage
+from kobox.machine.disk_image import DiskImage
 from tests.debian import EXT4, Programs
 
 MIB = 1 << 20

@@ -1,0 +1,27 @@
+"""Plugging a model into a box: by the bus that it is made for."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from kobox.box.booted import BootedKernel
+from kobox.box.devices import pci
+from kobox.box.devices.virtio_model import plug_virtio
+from kobox.devices.model import HardwareModel
+from kobox.devices.pci import PciDevice
+from kobox.devices.virtio import VirtioModel
+from kobox.errors import KoboxError
+
+Plugged = TypeVar("Plugged", bound=HardwareModel)
+
+
+def plug(box: BootedKernel, device: Plugged) -> Plugged:
+    """Plug a model into a box; returns it. Raises `KoboxError`."""
+    if isinstance(device, PciDevice):
+        return pci.plug(box, device)
+    if isinstance(device, VirtioModel):
+        return plug_virtio(box, device)
+    raise KoboxError(
+        f"{type(device).__name__} is no device that can be plugged in",
+        hint="A model is an object of a subclass of the classes in kobox.devices.",
+    )
