@@ -35,7 +35,7 @@ class AtaCommand(NamedTuple):
     command: int
     features: int
     sector: int
-    count: int
+    sectors: int
     packet: bytes
 
     @classmethod
@@ -96,7 +96,7 @@ class SataPort:
 
     @staticmethod
     def _transfer(disk: ScsiDisk, command: AtaCommand, read: Callable[[], bytes]) -> AtaAnswer:
-        count = command.count or 65536
+        count = command.sectors or 65536
         at, size = command.sector * _SECTOR, count * _SECTOR
         if command.command not in (0x25, 0x35, 0xC8, 0xCA, 0x20, 0x24, 0x30, 0x34):
             return AtaAnswer(error=_ABORTED)

@@ -26,7 +26,7 @@ from kobox.machine.devices import Restore
 MAX_VECTORS = 32
 _CONFIG_SIZE = 256
 _POWER, _MSI, _MSIX = 0x40, 0x50, 0x70  # where the capabilities stand
-_STATUS_HAS_CAPABILITIES = 0x10
+_STATUS_HAS_CAPABILITIES, _STATUS_INTERRUPT = 0x10, 0x08
 _COMMAND_WRITABLE = 0x0547  # I/O, memory, bus master, parity, SERR, no INTx
 _IO, _MEMORY, _MASTER, _NO_INTX = 1, 2, 4, 0x400
 _TABLE_ENTRY = 16
@@ -231,6 +231,7 @@ class PciFunction:
         if self._bus is not None:
             wired = not (self._msi_on or self._msix_on or self.command & _NO_INTX)
             self._bus.level(self, self._level and wired)
+            self._config[6] = self._config[6] & ~_STATUS_INTERRUPT | (_STATUS_INTERRUPT if self._level else 0)
 
     @property
     def uses_messages(self) -> bool:
