@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from kobox.errors import KoboxError
@@ -30,12 +28,15 @@ class DeviceModelError(KoboxError):
         super().__init__(f"{self.where}: the model {device} failed: {self.reason}")
 
 
-@contextmanager
-def model_errors(model: object) -> Iterator[None]:
+class model_errors:  # noqa: N801  a context manager, used as a function
     """Turn what a model raises into `DeviceModelError`; errors of kobox's own stay what they are."""
-    try:
-        yield
-    except (KoboxError, BrokenQueueError):
-        raise
-    except Exception as error:
-        raise DeviceModelError(type(model).__name__, error) from error
+
+    def __init__(self, model: object) -> None:
+        self._model = model
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, (KoboxError, BrokenQueueError)):
+            raise DeviceModelError(type(self._model).__name__, error) from error

@@ -177,7 +177,7 @@ class PciDevice(HardwareModel):
             identity = PciIdentity(
                 self.vendor_id, self.device_id, self.class_code, self.revision, self.subsystem, self.vectors
             )
-            self._at = {
+            self._registers_at = {
                 (self._bars[register.bar].number, register.offset): self.registers[register.name]
                 for register in declared(type(self))
                 if isinstance(register.bar, BarDeclaration)
@@ -194,7 +194,7 @@ class PciDevice(HardwareModel):
     def bar_read(self, bar: int, offset: int, size: int) -> int:
         """The driver reads `size` bytes of a BAR: registers where they are declared, `read_memory` elsewhere."""
         try:
-            held = self._at.get((bar, offset))
+            held = self._registers_at.get((bar, offset))
             if held is not None and held.layout.size == size:
                 self.reading(held)
                 return held.value
@@ -232,12 +232,12 @@ class PciDevice(HardwareModel):
             raise DeviceModelError(type(self).__name__, error) from error
 
     def _overlapping(self, bar: int, offset: int, size: int) -> list[RegisterValue]:
-        held = self._at.get((bar, offset))
+        held = self._registers_at.get((bar, offset))
         if held is not None and held.layout.size == size:
             return [held]
         return [
             held
-            for (where, at), held in sorted(self._at.items(), key=lambda item: item[0])
+            for (where, at), held in sorted(self._registers_at.items(), key=lambda item: item[0])
             if where == bar and at < offset + size and offset < at + held.layout.size
         ]
 
@@ -255,7 +255,7 @@ class PciDevice(HardwareModel):
 
 
 # What an object holds that is no state of the device.
-_OURS = {"_function", "_held", "_unplug", "_look", "_bars", "_at", "address", *NO_STATE}
+_OURS = {"_function", "_held", "_unplug", "_look", "_bars", "_registers_at", "address", *NO_STATE}
 
 
 def _bars(device: type) -> dict[object, Bar]:

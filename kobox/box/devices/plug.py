@@ -6,7 +6,9 @@ from typing import TypeVar
 
 from kobox.box.booted import BootedKernel
 from kobox.box.devices import pci
+from kobox.box.devices.i2c import plug_i2c
 from kobox.box.devices.virtio_model import plug_virtio
+from kobox.devices.i2c import I2cDevice
 from kobox.devices.model import HardwareModel
 from kobox.devices.pci import PciDevice
 from kobox.devices.virtio import VirtioModel
@@ -19,6 +21,8 @@ def plug(box: BootedKernel, device: Plugged) -> Plugged:
     """Plug a model into a box; returns it. Raises `KoboxError`."""
     if isinstance(device, PciDevice):
         return pci.plug(box, device)
+    if isinstance(device, I2cDevice):
+        return plug_i2c(box, device)
     if isinstance(device, VirtioModel):
         return plug_virtio(box, device)
     raise KoboxError(
