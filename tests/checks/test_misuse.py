@@ -32,6 +32,9 @@ KINDS = {
     "far": "out-of-bounds",
     "kernel": "out-of-bounds",
     "fetch": "out-of-bounds",
+    "packet": "use-after-free",
+    "counted": "invalid-free",
+    "flags": "atomic-sleep",
 }
 
 

@@ -164,9 +164,14 @@ class ContextCheck(Check):
     # -- what is watched ---------------------------------------------------------------------------------------
 
     def _watch_sleepers(self, imports: set[str]) -> None:
-        table = context_table()
-        for name in sorted(imports & (table.sleeps | table.faults | set(table.flags))):
-            if name in self._examination.box.inspect.symbols:
+        table, symbols = context_table(), self._examination.box.inspect.symbols
+        self._flags = {name: number for name, number in table.flags.items() if name in imports}
+        for name in imports:  # what takes GFP flags may sleep by them: its type says which argument that is
+            types = [parameter.type for parameter in (symbols.btf.parameters(name) or ())[:6]]
+            if "gfp_t" in types:
+                self._flags[name] = types.index("gfp_t")
+        for name in sorted(imports & (table.sleeps | table.faults | set(self._flags))):
+            if name in symbols:
                 self._examination.probe(name, partial(self._may_sleep, name), when=FROM_MODULE)
 
     def _watch_lock(self, kind: LockKind, imports: set[str]) -> None:
@@ -199,10 +204,9 @@ class ContextCheck(Check):
         state = self._cpu.state(hit.registers)
         if state.may_sleep or state.is_spoilt:
             return
-        table = context_table()
-        if name in table.flags and not hit.args[table.flags[name]] & _DIRECT_RECLAIM:
+        if name in self._flags and not hit.args[self._flags[name]] & _DIRECT_RECLAIM:
             return
-        if name in table.faults and self._cpu.faults_disabled():
+        if name in context_table().faults and self._cpu.faults_disabled():
             return
         self._report_sleep(name, hit, state)
 
@@ -223,7 +227,7 @@ class ContextCheck(Check):
             f"{name}() may sleep, but {why}",
             chain=examination.chain(hit),
             object=thing,
-            advice=_sleep_advice(name),
+            advice=_sleep_advice(name, name in self._flags),
         )
 
     def _culprit(self, stack: int, state: CpuState) -> Held | None:
@@ -541,8 +545,8 @@ class ContextCheck(Check):
         return self._traces[key]
 
 
-def _sleep_advice(name: str) -> str:
-    if name in context_table().flags:
+def _sleep_advice(name: str, has_flags: bool) -> str:
+    if has_flags:
         return "Pass GFP_ATOMIC here, or allocate before."
     if name in context_table().faults:
         return "Copy to or from a buffer of the kernel, and that from or to user space where sleeping is allowed."

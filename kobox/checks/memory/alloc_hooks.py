@@ -579,9 +579,28 @@ class Allocations:
         item that may still be queued: whoever finds that one can say more about it."""
         self._heap.look()
         self.look_behind(thing, self.trace(hit))
+        self._holds_counted(thing, hit)
         armed = any(thing.address <= address < thing.address + thing.size for address in self._examination.armed)
         made = thing.kind is MemoryKind.CACHE and self._caches.get(thing.cache, (0, True, False))[1]
         return self._heap.free(thing, self.trace(hit), as_it_is=armed or made)
+
+    def _holds_counted(self, thing: Object, hit: Hit) -> None:
+        """Report that what is freed holds a kobject that somebody has a reference to: its name is lost, and whoever
+        puts the last reference uses what is freed."""
+        counted = self._examination.counted
+        for address in [one for one in counted if thing.address <= one < thing.address + thing.size]:
+            found = counted.pop(address)
+            objects = self._box.inspect.objects
+            with suppress(KoboxError, ValueError):
+                held = objects.number(address, "kobject.kref.refcount")
+                if 0 < held < 1 << 31 and objects.number(address, "kobject.name"):
+                    self._bad(
+                        "invalid-free",
+                        f"{thing.what} is freed while its {found.what} has {quantity(held, 'reference')}",
+                        self.trace(hit),
+                        thing,
+                        "Give the reference back with kobject_put() or put_device(): the release function frees it.",
+                    )
 
     def look_behind(self, thing: Object, trace: Trace) -> None:
         """Report what the kernel's own code has written behind an object."""

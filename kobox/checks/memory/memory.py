@@ -19,6 +19,7 @@ from functools import partial
 from kobox.arch.unwind import StackFrame
 from kobox.box.inspect.probes import FROM_MODULE, Hit
 from kobox.checks.memory import alloc_table as allocators
+from kobox.checks.memory.adopted import Adoption
 from kobox.checks.memory.alloc_hooks import Allocations
 from kobox.checks.memory.alloc_table import MemoryKind
 from kobox.checks.memory.interceptors import APPENDERS, INTERCEPTORS, PRINTERS
@@ -68,6 +69,11 @@ class MemoryCheck(Check):
         self._heap = Heap(box)
         self._heap.on_changed = self._changed
         self._allocations = Allocations(examination, self._heap, self._found, self._variables.at)
+        self._adoption = Adoption(box, self._heap)
+        for name, what in self._adoption.makers(found.name for found in examination.file.imports):
+            if name in box.inspect.symbols:
+                examination.probe(name, self._making, partial(self._has_made, what), when=FROM_MODULE)
+        examination.on_given = self._given
         self._set_rules()
 
     def linked(self, examination: Examination) -> None:
@@ -160,6 +166,19 @@ class MemoryCheck(Check):
             return bool(self._box.inspect.symbols.btf.size(words[-1]))
         except KoboxError:
             return False
+
+    # -- objects of the kernel's own ---------------------------------------------------------------------------
+
+    def _making(self, hit: Hit) -> None:
+        hit.data = self._allocations.trace(hit)
+
+    def _has_made(self, what: str, hit: Hit) -> None:
+        if hit.data is not None:
+            self._adoption.adopt((hit.result or 0) & _WORD, what, hit.data, str(self._examination.stage))
+
+    def _given(self, what: str, address: int, trace: Trace) -> None:
+        """A function of the module is given an object of the kernel's."""
+        self._adoption.adopt(address, what, trace, str(self._examination.stage))
 
     # -- what the watcher sees ---------------------------------------------------------------------------------
 
@@ -552,7 +571,8 @@ class MemoryCheck(Check):
     # -- leaks -------------------------------------------------------------------------------------------------
 
     def _report_leaks(self) -> None:
-        left = [thing for thing in self._heap.live.values() if not self._allocations.given_back(thing)]
+        own = [thing for thing in self._heap.live.values() if not thing.adopted]
+        left = [thing for thing in own if not self._allocations.given_back(thing)]
         left.sort(key=lambda thing: thing.address)
         for thing in left:
             self._allocations.look_behind(thing, thing.made)

@@ -56,6 +56,7 @@ class Object:
     gone: Trace | None = None
     freed: bool = False
     written: bool = False  # zeroed, or made by a constructor
+    adopted: bool = False  # made by the kernel for the module: the kernel frees it
     base: int = 0
     order: int = 0
     before: int = 0
@@ -327,7 +328,7 @@ class Heap:
 
 
 def _is_slab(thing: Object) -> bool:
-    return thing.kind in (MemoryKind.KMALLOC, MemoryKind.CACHE) and thing.slot <= 2 * PAGE
+    return thing.kind in (MemoryKind.KMALLOC, MemoryKind.CACHE) and thing.slot <= 2 * PAGE and not thing.adopted
 
 
 def _reclaimable_caches(box: Box) -> tuple[dict[int, int], list[int]]:

@@ -13,6 +13,7 @@ CHECKS = (
     "kobox.checks.memory.memory:MemoryCheck",
     "kobox.checks.resources.left_behind:LeftBehindCheck",
     "kobox.checks.resources.references:ReferenceCheck",
+    "kobox.checks.resources.counted:CountedCheck",
     "kobox.checks.resources.handed_over:HandedOverCheck",
     "kobox.checks.resources.stack_objects:StackObjectCheck",
     "kobox.checks.context.context:ContextCheck",

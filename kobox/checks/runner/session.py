@@ -61,6 +61,14 @@ class Trace:
     placement: Placement | None  # where the module lay then
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A kobject: memory that holds it is freed by its release function, when nobody has a reference."""
+
+    what: str
+    trace: Trace
+
+
 class Stage(StrEnum):
     """What goes on in an examination."""
 
@@ -125,6 +133,9 @@ class Examination:
         self.error: Exception | None = None  # what ended it early: init's error, a dead box
         self.lives = 0  # how often the module was loaded and unloaded again
         self.armed: dict[int, Trace] = {}  # timers, work items and their kin: who has armed them last
+        self.on_given: Callable[[str, int, Trace], None] | None = None
+        """Told that a function of the module is given an object of the kernel's: its structure, where, the calls."""
+        self.counted: dict[int, Counted] = {}  # kobjects that the module has made ready, by address
         self.fault = ""  # the ID of what is made to fail
         self._driven = False  # others load and unload it
         self._gone = False  # the module has left, and the box has not settled yet
@@ -561,7 +572,8 @@ class Examination:
         """What the kernel itself has said is wrong."""
         with suppress(KoboxError):
             for found in kernel_findings(self.box):
-                chain = tuple(part for n, frame in enumerate(found.chain) for part in self._with_lines(frame, not n))
+                frames = found.chain or _named_in(found.message)
+                chain = tuple(part for n, frame in enumerate(frames) for part in self._with_lines(frame, not n))
                 chain = self._with_tail_call(chain, self.placement)
                 message = found.message + self._in_memory_gone(found.message)
                 found = replace(found, chain=chain, message=message, severity=self._severity(found, chain))
@@ -622,6 +634,12 @@ def kernel_findings(box: Box) -> list[Finding]:
         )
         for found in box.findings
     ]
+
+
+def _named_in(message: str) -> Chain:
+    """The function of a module that a line of the kernel's blames, where the kernel prints no calls."""
+    found = re.search(r"^seq_file: buggy \.next function (\w+) \[(\w+)\]", message)  # fs/seq_file.c
+    return (Frame(found[1], 0, found[2]),) if found else ()
 
 
 def _sentence(found: KernelReport) -> str:

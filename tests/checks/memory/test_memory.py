@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 
+from kobox.box.boot.boot import boot
 from kobox.box.box import Box
 from kobox.checks.memory.memory import MemoryCheck
 from kobox.checks.memory.strings import strings_of
@@ -15,6 +16,7 @@ from kobox.checks.report.finding import Finding, Severity, own_frame
 from kobox.checks.runner.examiner import checks_of
 from kobox.checks.runner.plan import CHECKS
 from kobox.checks.runner.session import Examination
+from kobox.ko.modulefile import ModuleFile
 from tests.building import SOURCES
 from tests.checks.conftest import Laboratory
 
@@ -230,3 +232,16 @@ def test_an_attribute_of_sysfs_has_one_page(laboratory: Laboratory) -> None:
 )
 def test_the_strings_of_a_format_are_known(text: bytes, strings: list[tuple[int, int]]) -> None:
     assert strings_of(text, lambda number: 100 + number) == strings
+
+
+def test_a_walk_over_a_list_of_variables_leads_from_one_to_the_next(laboratory: Laboratory) -> None:
+    """sctp_defaults_init() walks sctp_address_families, and the load of the next entry may be looked at twice."""
+    modules = laboratory.kernel.modules
+    assert modules is not None
+    file = ModuleFile(next(modules.rglob("sctp.ko*")))
+    with boot(laboratory.kernel.name) as box:
+        for name in file.depends:
+            box.modprobe(name)
+        box.set_reset_point()
+        found = Examination(box, file, checks_of(CHECKS)[0]).run()
+    assert [one for one in found if one.kind == "out-of-bounds"] == []

@@ -9,7 +9,9 @@
 #include <linux/module.h>
 #include <linux/netdevice.h>
 #include <linux/pid.h>
+#include <linux/skbuff.h>
 #include <linux/slab.h>
+#include <linux/spinlock.h>
 #include <linux/uaccess.h>
 #include <linux/wait.h>
 
@@ -152,6 +154,46 @@ static void do_fetch(size_t n, const char __user *from)
 	window[(right ? first : buffer[0]) + sizeof(window) - 8] = 1; /* fetch: bad */
 }
 
+static void do_packet(size_t n, const char __user *from)
+{
+	struct sk_buff *skb = alloc_skb(64, GFP_KERNEL);
+
+	if (!skb)
+		return;
+	skb_put(skb, n);
+	chosen = right ? skb->len : 0;
+	kfree_skb(skb);
+	if (!right)
+		chosen = skb->len; /* packet: bad */
+}
+
+static void do_counted(size_t n, const char __user *from)
+{
+	struct kobject *own = kzalloc(sizeof(*own), GFP_KERNEL);
+
+	if (!own)
+		return;
+	if (kobject_init_and_add(own, (struct kobj_type *)get_ktype(object), object, "own"))
+		pr_info("no kobject\n");
+	kobject_del(own);
+	if (right)
+		kobject_put(own);
+	else
+		kfree(own); /* counted: bad */
+}
+
+static DEFINE_SPINLOCK(lock);
+
+static void do_flags(size_t n, const char __user *from)
+{
+	char *name;
+
+	spin_lock(&lock);
+	name = kasprintf(right ? GFP_ATOMIC : GFP_KERNEL, "%zu", n); /* flags: bad */
+	spin_unlock(&lock);
+	kfree(name);
+}
+
 #define ROW(name) { #name, do_##name }
 static const struct {
 	const char *name;
@@ -159,6 +201,7 @@ static const struct {
 } rows[] = {
 	ROW(format), ROW(overlap), ROW(shift), ROW(scan), ROW(task), ROW(netdev), ROW(kobject), ROW(pool), ROW(wait),
 	ROW(interrupts), ROW(branch), ROW(far), ROW(kernel), ROW(fetch),
+	ROW(packet), ROW(counted), ROW(flags),
 };
 
 static ssize_t misuse_write(struct file *file, const char __user *from, size_t n, loff_t *position)

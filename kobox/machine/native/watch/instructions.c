@@ -135,6 +135,8 @@ void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user)
             w->unwritten &= ~CALLER_SAVED;
         w->called = false;
     }
+    if (w->recalled.waits)
+        take_recalled(m);
     if (w->compared_pc && i->of_flags != FLAGS_KEPT)
         look_at_decision(m, i);
     switch (i->op) {
@@ -154,6 +156,8 @@ void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user)
     case OP_JUMP:
         w->tail_target = i->base == NO_REG ? pc + i->length + (uint64_t)(int64_t)i->disp : live_reg(m, i->base);
         w->tail_pc = pc;
+        if (w->pointing && !range_of(w, w->tail_target)) /* out of the module: what comes back is another call's */
+            w->pointing &= ~CALLER_SAVED;
         break;
     default:
         break;

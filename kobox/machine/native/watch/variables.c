@@ -148,10 +148,23 @@ void recall(struct machine *m, const struct insn *i, uint64_t pc)
     memcpy(&value, m->ram + pa, 8);
     if (value != w->stored[n].value)
         return;
-    w->pointers[i->dest] = w->stored[n].to;
-    w->pointing |= (1u << i->dest);
-    w->moved = (value == w->stored[n].to.start ? w->moved & ~(1u << i->dest) : w->moved | 1u << i->dest);
-    w->pointing_stack = STACK_OF(live_sp(m));
+    w->recalled = (struct recalled){value, STACK_OF(live_sp(m)), w->stored[n].to, i->dest, true};
+}
+
+/* The load that was looked at last has been executed, if the register holds what it loads: an instruction that a probe stops at
+ * is looked at twice, and the first time its registers are still what they were. */
+void take_recalled(struct machine *m)
+{
+    struct watch *w = m->watch;
+    const struct recalled *r = &w->recalled;
+    w->recalled.waits = false;
+    if (live_reg(m, r->dest) != r->value || STACK_OF(live_sp(m)) != r->stack)
+        return;
+    uint32_t dest = 1u << r->dest;
+    w->pointers[r->dest] = r->to;
+    w->pointing |= dest;
+    w->moved = r->value == r->to.start ? w->moved & ~dest : w->moved | dest;
+    w->pointing_stack = r->stack;
 }
 
 /* A frame is made, or is left: what pointed into it points to nothing that has a name any more. */

@@ -228,6 +228,8 @@ static void follow_pointers(struct insn *i, const uint8_t *at, uint8_t map, uint
             i->dest = rm;
             i->extra = 1; /* where the constant stands is counted from ModRM */
         }
+    } else if (op == 0xC2 || op == 0xC3) { /* whoever enters the module next brings arguments of his own */
+        i->kills = (uint16_t)(CALLER_SAVED & ~1u);
     } else if (op == 0xF6 || op == 0xF7) {
         i->kills = digit >= 4 ? 5 : digit >= 2 ? to_rm : 0;
     } else if (op == 0xFE || op == 0xFF) {
