@@ -2,7 +2,7 @@
 sleeps long.
 
     RSDP -> XSDT -> FADT -> DSDT (places for virtio devices, PCI host bridge), FACS
-                 -> MADT: one processor's local APIC; 8259s present; no IO-APIC
+                 -> MADT: a local APIC for each CPU; 8259s present; no IO-APIC
 
 A place for a virtio device is LNRO0005 (drivers/virtio/virtio_mmio.c): a page of registers and the interrupt that all
 of them share. Whether something is plugged in there, the registers say.
@@ -23,8 +23,8 @@ PCI_PLACES, PCI_IRQS = 32, (10, 11)  # pin A of place n is the one or the other
 PCI_WINDOWS = ((1, 3, 0xC000, 0x4000), (0, 1, 0xE0000000, 0x1E000000), (0, 1, 0x800000000, 0x400000000))
 
 
-def tables() -> bytes:
-    """All tables as one block of bytes, to be put at physical address `RSDP`."""
+def tables(cpus: int = 1) -> bytes:
+    """All tables as one block of bytes, to be put at physical address `RSDP`, of a machine with so many CPUs."""
     place = _TABLES
 
     def put(table: bytes) -> int:
@@ -38,7 +38,7 @@ def tables() -> bytes:
     facs = put(struct.pack("<4sI24xBB30x", b"FACS", 64, 2, 0))
     dsdt = put(_table(b"DSDT", 2, _namespace()))
     fadt = put(_table(b"FACP", 6, _fadt_body(facs, dsdt)))
-    lapic = struct.pack("<BBBBI", 0, 8, 0, 0, 1)
+    lapic = b"".join(struct.pack("<BBBBI", 0, 8, n, n, 1) for n in range(cpus))
     madt = put(_table(b"APIC", 5, struct.pack("<II", 0xFEE00000, 1) + lapic))
     xsdt = put(_table(b"XSDT", 1, struct.pack("<QQ", fadt, madt)))
     rsdp = struct.pack("<8sB6sBI", b"RSD PTR ", 0, b"KOBOX ", 2, 0)

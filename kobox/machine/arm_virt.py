@@ -30,6 +30,7 @@ class ArmVirt(Machine):
     """One arm64 machine; as `Machine` in everything else."""
 
     arch = ARM64
+    most_cpus = 1
     _fields = _FIELDS
     _numbers = _NUMBERS
     _pc, _sp, _result, _thread = "pc", "sp", "x0", "tpidr_el0"

@@ -50,7 +50,7 @@ WatchCallback = ctypes.CFUNCTYPE(
 _U64, _P, _I = ctypes.c_uint64, ctypes.c_void_p, ctypes.c_int
 _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_preload": (None, (ctypes.c_char_p,)),
-    "kobox_open": (_P, (ctypes.c_char_p, _I, _U64, _U64, _U64, ctypes.c_char_p)),
+    "kobox_open": (_P, (ctypes.c_char_p, _I, _U64, _U64, _U64, _I, ctypes.c_char_p)),
     "kobox_close": (None, (_P,)),
     "kobox_start_at": (None, (_P, _U64, _U64, _U64, _U64)),
     "kobox_run": (_I, (_P, _U64, ctypes.c_int64, ctypes.c_uint)),
@@ -99,6 +99,11 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_checkpoint_free": (None, (_P,)),
     "kobox_restore": (ctypes.c_int64, (_P, _P)),
     "kobox_ram_save": (ctypes.c_int64, (_P, _I, _U64, _P)),
+    "kobox_schedule": (None, (_P, _I, ctypes.c_int64, _U64, _I)),
+    "kobox_hold": (None, (_P, _I, ctypes.c_int64)),
+    "kobox_cpus": (_I, (_P,)),
+    "kobox_cpu": (_I, (_P,)),
+    "kobox_cpu_statistics": (None, (_P, ctypes.POINTER(ctypes.c_int64))),
     "kobox_sum": (_U64, (ctypes.c_char_p, _U64)),
     "kobox_sum_runs": (_U64, (_P, ctypes.POINTER(_U64), _U64)),
 }

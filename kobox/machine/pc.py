@@ -1,4 +1,4 @@
-"""A PC: RAM, one CPU and the few devices that a Linux kernel wants, driven from Python.
+"""A PC: RAM, one CPU or several, and the few devices that a Linux kernel wants, driven from Python.
 
     machine = Machine(256 << 20)
     machine.load_linux(vmlinux, setup_header, initramfs, "console=ttyS0 …")
@@ -44,6 +44,8 @@ PAGE = 4096
 ZERO_PAGE, COMMAND_LINE, PAGE_TABLES, GDT, SEED = 0x10000, 0x20000, 0x30000, 0x40000, 0x50000
 # 2026-01-01 00:00:00 UTC: what the clock of every machine shows at power on, so that two runs are equal.
 EPOCH = 1767225600
+KERNEL_BASE = 0xFFFFFFFF80000000  # __START_KERNEL_map: physical address 0 of the kernel's image
+APIC_BASE_MSR, APIC_BASE, APIC_BASE_BSP = 0x1B, 0xFEE00800, 0x100  # enabled; this is the boot CPU
 
 _GENERAL = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
 _ALL = (*_GENERAL, "rip", "rflags", "cr0", "cr2", "cr3", "cr4", "cs", "ss", "gs_base", "fs_base", "cpl")
@@ -121,20 +123,27 @@ class Machine:
     """One PC. Not for two threads at once; any number may exist side by side.
 
     `ram_size` is in bytes, a multiple of 4096. With `ram_fd`, RAM starts as a private view of that file
-    from `ram_offset`; the file is never written.
+    from `ram_offset`; the file is never written. `cpus` CPUs take turns (`Schedule`); registers and virtual memory are
+    those of the one that has its turn.
     """
 
     arch: Arch = X86_64
+    most_cpus = 8  # MAX_CPUS in native/machine.h
     _fields: tuple[str, ...] = X86Registers._fields
     _numbers: Mapping[str, int] = _NUMBER
     # Registers by role, as the core numbers them.
     _pc, _sp, _result, _thread = "rip", "rsp", "rax", "fs_base"
 
-    def __init__(self, ram_size: int, *, ram_fd: int = -1, ram_offset: int = 0, epoch: int = EPOCH) -> None:
+    def __init__(
+        self, ram_size: int, *, ram_fd: int = -1, ram_offset: int = 0, epoch: int = EPOCH, cpus: int = 1
+    ) -> None:
+        if not 1 <= cpus <= self.most_cpus:
+            raise MachineError(f"{cpus} CPUs: a machine for {self.arch.title} has 1 to {self.most_cpus}")
         self._core = core_of(self.arch.name)
+        self.cpus = cpus
         self._open: int | None = None
         reason = ctypes.create_string_buffer(256)
-        handle = self._core.kobox_open(unicorn_library().encode(), ram_fd, ram_offset, ram_size, epoch, reason)
+        handle = self._core.kobox_open(unicorn_library().encode(), ram_fd, ram_offset, ram_size, epoch, cpus, reason)
         if not handle:
             raise MachineError(f"cannot make a machine: {reason.value.decode(errors='replace')}")
         self._open = handle
@@ -217,11 +226,31 @@ class Machine:
         struct.pack_into("<Q", self.ram, PAGE_TABLES + 0x1000, PAGE_TABLES + 0x2007)
         struct.pack_into("<512Q", self.ram, PAGE_TABLES + 0x2000, *(n << 21 | 0x87 for n in range(512)))
         struct.pack_into("<5Q", self.ram, GDT, 0, 0, 0x00AF9B000000FFFF, 0x00CF93000000FFFF, 0)
-        acpi_tables = acpi.tables()
+        acpi_tables = acpi.tables(self.cpus)
         self.ram[acpi.RSDP : acpi.RSDP + len(acpi_tables)] = acpi_tables
         # A seed makes the random number generator ready at once, and the same in every run (setup_data, boot.rst).
         struct.pack_into("<QII32s", self.ram, SEED, 0, 9, 32, b"kobox: every run is the same run")
         self._core.kobox_start_at(self.handle, vmlinux.entry, ZERO_PAGE, GDT, PAGE_TABLES)
+        if self.cpus > 1:
+            self._answer_apic_base(vmlinux)
+
+    def _answer_apic_base(self, vmlinux: LoadableKernel) -> None:
+        """Unicorn's RDMSR gives 0 for IA32_APICBASE. Kernels since 6.9 take a CPU without its bit for the boot CPU to be
+        that of a crash kernel, and start no other (topology.c, check_for_real_bsp()). So the result is put right behind
+        each RDMSR of that register: `mov $0x1b,%ecx; rdmsr`, and `mov %edi,%ecx; rdmsr` of native_read_msr()."""
+        for segment in vmlinux.segments:
+            data = bytes(segment.data)
+            for code in (b"\xb9\x1b\x00\x00\x00\x0f\x32", b"\x89\xf9\x0f\x32"):
+                at = data.find(code)
+                while at >= 0:
+                    behind = KERNEL_BASE + segment.address + at + len(code)
+                    self.add_probe(behind, self._give_apic_base)
+                    at = data.find(code, at + 1)
+
+    def _give_apic_base(self) -> None:
+        if self.register("rcx") & 0xFFFFFFFF == APIC_BASE_MSR:
+            first = APIC_BASE_BSP if self.cpu == 0 else 0
+            self.set_register("rax", self.register("rax") | APIC_BASE | first)
 
     def _zero_page(self, header: bytes, initramfs_at: int, initramfs_size: int, rsdp: int) -> bytes:
         page = bytearray(PAGE)
@@ -280,6 +309,11 @@ class Machine:
         """What the machine has done, in basic blocks: those that it executed, and for whatever else the guest has made
         it do (exceptions, wake-ups, callbacks, memory looked at), as many as take this computer about as long."""
         return self._work.value if self._open is not None else 0
+
+    @property
+    def cpu(self) -> int:
+        """The number of the CPU that has its turn: whose registers and virtual memory are seen."""
+        return int(self._core.kobox_cpu(self.handle))
 
     @property
     def next_timer(self) -> int:

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kobox.arch.arch import Arch
 from kobox.box.boot import init_program as guest
 from kobox.box.boot import snapshots
-from kobox.errors import BoxError, SnapshotError
+from kobox.errors import BoxError, KoboxError, SnapshotError
 from kobox.images.store import KernelImage, Store
 from kobox.machine.boards import machine_class
 
@@ -29,30 +30,42 @@ def boot(
     *,
     memory: int = MEMORY,
     cmdline: str = "",
+    cpus: int = 1,
     store: Store | None = None,
     progress: Progress | None = None,
 ) -> Box:
     """Boot a kernel, or resume the snapshot that an earlier boot left: a `Box`.
 
     `kernel` is a name in the cache, a path to a kernel image, or a `KernelImage`; None is the default one, which is
-    fetched when the cache is empty. `memory` is in bytes; `cmdline` is added to the kernel's command line.
-    `progress(what, done, total)` is called while that takes time.
+    fetched when the cache is empty. `memory` is in bytes; `cmdline` is added to the kernel's command line; `cpus` is how
+    many CPUs there are. `progress(what, done, total)` is called while that takes time.
 
     Raises `KernelNotFoundError`, `KernelImageError`, `FetchError`; `KernelPanicError` or `BoxHungError` when the kernel
     does not boot; `KoboxError` when the snapshot cannot be kept.
     """
     image = kernel if isinstance(kernel, KernelImage) else (store or Store()).ensure(kernel, progress)
     memory = memory + 4095 & -4096
-    line = guest.command_line(image.arch, cmdline)
+    check_cpus(image.arch, cpus)
+    line = guest.command_line(image.arch, cmdline, cpus)
 
     def make(place: Path) -> None:
         from kobox.box.boot.cold_boot import first_boot
 
-        first_boot(image, place, memory, line, progress)
+        first_boot(image, place, memory, line, cpus, progress)
 
-    return _resumed_or_made(
-        image, image.directory / "snapshots" / snapshots.key(image.arch, image.digest, line, memory), make
-    )
+    key = snapshots.key(image.arch, image.digest, line, memory, cpus)
+    return _resumed_or_made(image, image.directory / "snapshots" / key, make)
+
+
+def check_cpus(arch: Arch, cpus: int) -> None:
+    """Raises `KoboxError` when no machine of this architecture has so many CPUs."""
+    most = machine_class(arch).most_cpus
+    if not 1 <= cpus <= most:
+        raise KoboxError(
+            f"cpus={cpus}: a box for {arch.title} has 1 to {most} CPUs" if most > 1 else
+            f"cpus={cpus}: a box for {arch.title} has one CPU",
+            hint=f"Ask for {most if cpus > most else 1}.",
+        )
 
 
 def prepared(
@@ -62,6 +75,7 @@ def prepared(
     *,
     memory: int = MEMORY,
     cmdline: str = "",
+    cpus: int = 1,
     progress: Progress | None = None,
 ) -> Box:
     """A box that `prepare` has changed: resumed from a snapshot of its own, which is made the first time.
@@ -69,12 +83,14 @@ def prepared(
     `identity` names what `prepare` does: the same name, the same state. Raises what `boot` and `prepare` do.
     """
     memory = memory + 4095 & -4096
-    line = guest.command_line(kernel.arch, cmdline)
-    place = kernel.directory / "snapshots" / snapshots.key(kernel.arch, kernel.digest, f"{line}\n{identity}", memory)
+    check_cpus(kernel.arch, cpus)
+    line = guest.command_line(kernel.arch, cmdline, cpus)
+    key = snapshots.key(kernel.arch, kernel.digest, f"{line}\n{identity}", memory, cpus)
+    place = kernel.directory / "snapshots" / key
 
     def make(place: Path) -> None:
         for _ in range(3):
-            with boot(kernel, memory=memory, cmdline=cmdline, progress=progress) as box:
+            with boot(kernel, memory=memory, cmdline=cmdline, cpus=cpus, progress=progress) as box:
                 prepare(box)
                 box.save(place)
             if _works(kernel, place):
@@ -121,7 +137,7 @@ def resume(image: KernelImage, place: Path) -> Box | None:
     if found is None:
         return None
     try:
-        machine = machine_class(image.arch)(found.memory, ram_fd=found.fd)
+        machine = machine_class(image.arch)(found.memory, ram_fd=found.fd, cpus=found.cpus)
     finally:
         os.close(found.fd)
     # Imported late: it takes as long as the snapshot's sum, which is made meanwhile.

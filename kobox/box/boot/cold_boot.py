@@ -57,7 +57,9 @@ _SETTINGS = (
 Progress = Callable[[str, int, int], None]
 
 
-def first_boot(image: KernelImage, place: Path, memory: int, line: str, progress: Progress | None) -> None:
+def first_boot(
+    image: KernelImage, place: Path, memory: int, line: str, cpus: int, progress: Progress | None
+) -> None:
     """Boot from power on, set PID 1 up, and write the snapshot."""
     from kobox.images.loadable import loadable_kernel
 
@@ -66,7 +68,7 @@ def first_boot(image: KernelImage, place: Path, memory: int, line: str, progress
     data = image.vmlinuz.read_bytes()
     say(f"unpacking {image.vmlinuz.name}", 0, 0)
     vmlinux, header = loadable_kernel(data, str(image.vmlinuz))
-    machine = machine_class(image.arch)(memory)
+    machine = machine_class(image.arch)(memory, cpus=cpus)
     try:
         machine.load_linux(vmlinux, header, guest.root_archive(machine.arch), line)
         console: list[str] = []
@@ -92,6 +94,8 @@ def _settle(machine: Machine, processes: Processes) -> tuple[dict[str, Any], dic
     machine.set_hypercall(guest.hypercall_address(machine.arch))
     processes.call(init, "mlockall", (1,))
     calls = Calls(processes, Arena(machine, processes.space))
+    if machine.cpus > 1:  # kobox's own processes take turns, as Python does: all of them on CPU 0, unless a user moves one
+        calls.call(init, "sched_setaffinity", (0, 8, (1).to_bytes(8, "little")))
 
     def call(name: str, *arguments: Argument) -> int:
         return calls.call(init, name, arguments)

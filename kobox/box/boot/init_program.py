@@ -31,9 +31,12 @@ _COMMAND_LINE = (
 )
 
 
-def command_line(arch: Arch, more: str = "") -> str:
-    """The kernel command line of every box of an architecture, with what a user adds."""
-    return f"{arch.boot.command_line} {_COMMAND_LINE} {more}".rstrip()
+def command_line(arch: Arch, more: str = "", cpus: int = 1) -> str:
+    """The kernel command line of every box of an architecture with so many CPUs, with what a user adds."""
+    line = arch.boot.command_line
+    if cpus > 1:
+        line = " ".join(word for word in line.split() if word != "nosmp")
+    return f"{line} {_COMMAND_LINE} {more}".rstrip()
 
 
 def hypercall_address(arch: Arch) -> int:

@@ -6,8 +6,8 @@
     KERNEL/snapshots/KEY/symbols   the kernel's symbols and types as they were when it had booted (`Symbols.tables`):
     KERNEL/snapshots/KEY/btf       a module that changes them in memory changes them for its own box only
 
-KEY is a digest of everything that shapes a snapshot: the kernel's bytes, its command line, the memory size, the
-native core, libunicorn, this format. A snapshot is written beside its place and renamed, so there is never
+KEY is a digest of everything that shapes a snapshot: the kernel's bytes, its command line, the memory size, how many
+CPUs, the native core, libunicorn, this format. A snapshot is written beside its place and renamed, so there is never
 half of one; when read it is checked against its sums, and one that fails is removed and made again.
 """
 
@@ -33,7 +33,7 @@ from kobox.machine import acpi
 from kobox.machine.native_core import core, unicorn_library
 from kobox.machine.pc import PAGE, Machine
 
-FORMAT = 10  # of the files, and of what a box must find set up when it resumes
+FORMAT = 11  # of the files, and of what a box must find set up when it resumes
 
 # A snapshot that nobody has used for so long goes: other command lines, other versions of kobox. Sooner, the least
 # recently used first, when those of a kernel take more than their room; but never one that was in use just now.
@@ -49,16 +49,17 @@ class Snapshot(NamedTuple):
 
     fd: int
     memory: int
+    cpus: int
     state: bytes
     about: dict[str, Any]
     is_whole: Callable[[], bool]
 
 
-def key(arch: Arch, kernel_digest: str, command_line: str, memory: int) -> str:
+def key(arch: Arch, kernel_digest: str, command_line: str, memory: int, cpus: int = 1) -> str:
     """The name of the snapshot of a kernel booted so."""
     parts = [str(FORMAT), kernel_digest, command_line, str(memory), arch.name, guest.init_elf(arch).hex()]
     unicorn = os.stat(unicorn_library())  # 20 MB: its size and age say enough
-    parts.append(acpi.tables().hex())
+    parts += [acpi.tables(cpus).hex(), str(cpus)]
     parts += [f"{unicorn.st_size} {unicorn.st_mtime_ns}", str(_sum_bytes(Path(core()._name).read_bytes()))]
     return f"{kernel_digest[:16]}-{_sum_bytes(chr(0).join(parts).encode()):016x}"
 
@@ -94,7 +95,7 @@ def load(place: Path) -> Snapshot | None:
         raise
     with contextlib.suppress(OSError):
         os.utime(place)  # it is in use: `_sweep` leaves it alone
-    return Snapshot(fd, about["memory"], state, box, is_whole)
+    return Snapshot(fd, about["memory"], about["cpus"], state, box, is_whole)
 
 
 def save(place: Path, machine: Machine, box: dict[str, Any], tables: Mapping[str, bytes]) -> None:
@@ -125,6 +126,7 @@ def save(place: Path, machine: Machine, box: dict[str, Any], tables: Mapping[str
         about = {
             "format": FORMAT,
             "memory": machine.ram_size,
+            "cpus": machine.cpus,
             "state_sum": _sum_bytes(state),
             "ram_sum": ram_sum,
             "used": used,

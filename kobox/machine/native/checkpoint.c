@@ -1,7 +1,7 @@
 /*
  * What a machine was, kept and given back: CPU and devices as bytes, RAM as the pages that differ from its snapshot.
  *
- *     state:  the CPU's, as Unicorn keeps it | struct devices | blocks | hypercall_at | home | agent
+ *     state:  the CPU's, as Unicorn keeps it | struct devices | struct cpus | blocks | hypercall_at | home | agent | the other CPUs'
  */
 #include "processor.h"
 
@@ -11,7 +11,10 @@
 static const uint8_t zeroes[PAGE];
 
 /* ---- CPU and devices --------------------------------------------------------------------------------------------------- */
-EXPORT uint64_t kobox_state_size(struct machine *m) { return m->env_size + sizeof m->dev + 24 + sizeof m->agent; }
+EXPORT uint64_t kobox_state_size(struct machine *m)
+{
+    return m->env_size * (size_t)m->cpus.count + sizeof m->dev + sizeof m->cpus + 24 + sizeof m->agent;
+}
 
 EXPORT void kobox_state_save(struct machine *m, uint8_t *out)
 {
@@ -21,21 +24,39 @@ EXPORT void kobox_state_save(struct machine *m, uint8_t *out)
     out += m->env_size;
     memcpy(out, &m->dev, sizeof m->dev);
     out += sizeof m->dev;
+    memcpy(out, &m->cpus, sizeof m->cpus);
+    out += sizeof m->cpus;
     memcpy(out, &m->blocks, 8);
     memcpy(out + 8, &m->hypercall_at, 8);
     memcpy(out + 16, &m->home, 8);
     memcpy(out + 24, m->agent, sizeof m->agent);
+    out += 24 + sizeof m->agent;
+    for (int cpu = 0; cpu < m->cpus.count; cpu++)
+        if (cpu != m->cpus.current) {
+            memcpy(out, m->parked[cpu], m->env_size);
+            out += m->env_size;
+        }
 }
 
 EXPORT void kobox_state_load(struct machine *m, const uint8_t *in)
 {
     const uint8_t *rest = in + m->env_size + sizeof m->dev;
     uint64_t work = work_done(m);
+    int count = m->cpus.count;
+    memcpy(&m->cpus, rest, sizeof m->cpus);
+    m->cpus.count = count; /* of the machine that there is, as `parked` */
+    rest += sizeof m->cpus;
     memcpy(&m->dev, in + m->env_size, sizeof m->dev);
     memcpy(&m->blocks, rest, 8);
     memcpy(&m->hypercall_at, rest + 8, 8);
     memcpy(&m->home, rest + 16, 8);
     memcpy(m->agent, rest + 24, sizeof m->agent);
+    rest += 24 + sizeof m->agent;
+    for (int cpu = 0; cpu < count; cpu++)
+        if (cpu != m->cpus.current) {
+            memcpy(m->parked[cpu], rest, m->env_size);
+            rest += m->env_size;
+        }
     memcpy(m->env, in, m->env_size);
     env_store(m);
     m->granted = m->budget = 0;

@@ -1,13 +1,15 @@
-/* The local APIC of the one CPU (Intel SDM volume 3, chapter "APIC"; arch/x86/kernel/apic/apic.c). */
+/* The local APIC of each CPU (Intel SDM volume 3, chapter "APIC"; arch/x86/kernel/apic/apic.c). */
 #include "machine.h"
 
 enum {
-    APIC_ID = 0x02, APIC_VERSION = 0x03, APIC_TPR = 0x08, APIC_EOI = 0x0B, APIC_DFR = 0x0E, APIC_SVR = 0x0F,
+    APIC_ID = 0x02, APIC_VERSION = 0x03, APIC_TPR = 0x08, APIC_EOI = 0x0B, APIC_LDR = 0x0D, APIC_DFR = 0x0E, APIC_SVR = 0x0F,
     APIC_ISR = 0x10, APIC_IRR = 0x20, APIC_ESR = 0x28, APIC_ICR = 0x30, APIC_ICR2 = 0x31, APIC_LVTT = 0x32,
     APIC_LVT0 = 0x35, APIC_LVT1 = 0x36, APIC_LVTERR = 0x37, APIC_TMICT = 0x38, APIC_TMCCT = 0x39, APIC_TDCR = 0x3E,
 };
 
-enum { ENABLED = 0x100, MASKED = 0x10000 };
+enum { ENABLED = 0x100, MASKED = 0x10000, DELIVERS_EXTINT = 0x700 };
+enum { DELIVER_FIXED, DELIVER_LOWEST, DELIVER_NMI = 4, DELIVER_INIT, DELIVER_STARTUP };
+enum { TO_DESTINATION, TO_SELF, TO_ALL, TO_OTHERS };
 
 static int bits_highest(const uint32_t *words)
 {
@@ -17,15 +19,15 @@ static int bits_highest(const uint32_t *words)
     return -1;
 }
 
-void lapic_raise(struct machine *m, int vector)
+void lapic_raise(struct machine *m, int cpu, int vector)
 {
-    m->dev.lapic.reg[APIC_IRR + (vector >> 5)] |= 1u << (vector & 31);
+    m->dev.lapic[cpu].reg[APIC_IRR + (vector >> 5)] |= 1u << (vector & 31);
     kick(m);
 }
 
-int lapic_pending(const struct machine *m)
+int lapic_pending(const struct machine *m, int cpu)
 {
-    const struct lapic *a = &m->dev.lapic;
+    const struct lapic *a = &m->dev.lapic[cpu];
     if (!(a->reg[APIC_SVR] & ENABLED))
         return -1;
     int waiting = bits_highest(a->reg + APIC_IRR), serviced = bits_highest(a->reg + APIC_ISR);
@@ -41,19 +43,72 @@ static uint64_t lapic_tick_ns(const struct lapic *a)
     return divisor[(d & 3) | (d >> 1 & 4)]; /* the bus runs at 1 GHz */
 }
 
-static void lapic_arm(struct machine *m, uint64_t start)
+static void lapic_arm(struct machine *m, struct lapic *a, uint64_t start)
 {
-    struct lapic *a = &m->dev.lapic;
     a->timer_start = start;
     a->timer_expiry = a->reg[APIC_TMICT] ? start + a->reg[APIC_TMICT] * lapic_tick_ns(a) : 0;
     kick(m);
+}
+
+/* By physical ID, or flat logical destination. */
+static bool has_address(const struct lapic *a, uint32_t destination, bool logical)
+{
+    return logical ? a->reg[APIC_LDR] >> 24 & destination : destination == 0xFF || destination == a->reg[APIC_ID] >> 24;
+}
+
+/* The CPU that a device's message goes to. */
+int lapic_addressed(const struct machine *m, uint32_t destination, bool logical)
+{
+    for (int cpu = 0; cpu < m->cpus.count; cpu++)
+        if (has_address(&m->dev.lapic[cpu], destination, logical))
+            return cpu;
+    return 0;
+}
+
+/* Whether an interprocessor interrupt is meant for a CPU. */
+static bool is_addressed(const struct machine *m, int cpu, uint32_t command)
+{
+    const struct lapic *own = &m->dev.lapic[m->cpus.current];
+    switch (command >> 18 & 3) {
+    case TO_SELF:
+        return cpu == m->cpus.current;
+    case TO_ALL:
+        return true;
+    case TO_OTHERS:
+        return cpu != m->cpus.current;
+    default:
+        return has_address(&m->dev.lapic[cpu], own->reg[APIC_ICR2] >> 24, command >> 11 & 1);
+    }
+}
+
+/* The interrupt command register was written. A CPU that is started gets its state when its turn comes (cpus.c). */
+static void send_ipi(struct machine *m, uint32_t command)
+{
+    unsigned kind = command >> 8 & 7;
+    for (int cpu = 0; cpu < m->cpus.count; cpu++) {
+        if (!is_addressed(m, cpu, command))
+            continue;
+        if (kind == DELIVER_FIXED || kind == DELIVER_LOWEST)
+            lapic_raise(m, cpu, command & 255);
+        else if (kind == DELIVER_NMI && m->cpus.count > 1)
+            m->cpus.nmi[cpu] = 1;
+        else if (kind == DELIVER_INIT && command >> 14 & 1 && cpu != m->cpus.current)
+            m->cpus.state[cpu] = CPU_WAITS_FOR_SIPI;
+        else if (kind == DELIVER_STARTUP && m->cpus.state[cpu] == CPU_WAITS_FOR_SIPI) {
+            m->cpus.state[cpu] = CPU_STARTS;
+            m->cpus.start_page[cpu] = command & 255;
+        }
+        kick(m);
+        if (kind == DELIVER_LOWEST)
+            break;
+    }
 }
 
 uint64_t lapic_read(uc_engine *uc, uint64_t offset, unsigned size, void *user)
 {
     (void)uc, (void)size;
     struct machine *m = user;
-    struct lapic *a = &m->dev.lapic;
+    struct lapic *a = &m->dev.lapic[m->cpus.current];
     unsigned n = offset >> 4;
     if (n >= 64)
         return 0;
@@ -68,7 +123,7 @@ void lapic_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, 
 {
     (void)uc, (void)size;
     struct machine *m = user;
-    struct lapic *a = &m->dev.lapic;
+    struct lapic *a = &m->dev.lapic[m->cpus.current];
     unsigned n = offset >> 4;
     int vector;
     switch (n) {
@@ -83,15 +138,14 @@ void lapic_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, 
         break;
     case APIC_ICR:
         a->reg[n] = value & ~(1u << 12);
-        if ((value >> 18 & 3) == 1 || (value >> 18 & 3) == 2 || ((value >> 18 & 3) == 0 && a->reg[APIC_ICR2] >> 24 == 0))
-            if ((value >> 8 & 7) == 0) /* fixed delivery, and we are the only CPU there is */
-                lapic_raise(m, value & 255);
+        send_ipi(m, value);
         break;
     case APIC_TMICT:
         a->reg[n] = value;
-        lapic_arm(m, now(m));
+        lapic_arm(m, a, now(m));
         break;
     case APIC_ID:
+        break;
     case APIC_TPR:
     case APIC_SVR:
     case APIC_LVTT:
@@ -100,7 +154,7 @@ void lapic_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, 
     case APIC_LVTERR:
     case APIC_TDCR:
     case APIC_ICR2:
-    case 0x0D: /* logical destination */
+    case APIC_LDR:
     case APIC_DFR:
     case 0x33: /* thermal */
     case 0x34: /* performance counters */
@@ -112,47 +166,67 @@ void lapic_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, 
     }
 }
 
-void lapic_raise_due(struct machine *m)
+static void raise_timer(struct machine *m, int cpu)
 {
-    struct lapic *a = &m->dev.lapic;
+    struct lapic *a = &m->dev.lapic[cpu];
     if (!a->timer_expiry || a->timer_expiry > m->dev.time)
         return;
     uint64_t due = a->timer_expiry;
     bool periodic = a->reg[APIC_LVTT] >> 17 & 1;
     a->timer_expiry = 0;
     if (!(a->reg[APIC_LVTT] & MASKED))
-        lapic_raise(m, a->reg[APIC_LVTT] & 255);
+        lapic_raise(m, cpu, a->reg[APIC_LVTT] & 255);
     if (periodic && a->reg[APIC_TMICT]) { /* the last time that it was due; what it missed before that is lost */
         uint64_t period = a->reg[APIC_TMICT] * lapic_tick_ns(a);
-        lapic_arm(m, due + (m->dev.time - due) / period * period);
+        lapic_arm(m, a, due + (m->dev.time - due) / period * period);
     }
+}
+
+void lapic_raise_due(struct machine *m)
+{
+    for (int cpu = 0; cpu < m->cpus.count; cpu++)
+        raise_timer(m, cpu);
 }
 
 /* A timer whose interrupt is masked wakes nobody. */
 uint64_t lapic_next_due(const struct machine *m)
 {
-    return m->dev.lapic.reg[APIC_LVTT] & MASKED ? 0 : m->dev.lapic.timer_expiry;
+    uint64_t first = 0;
+    for (int cpu = 0; cpu < m->cpus.count; cpu++) {
+        const struct lapic *a = &m->dev.lapic[cpu];
+        if (!(a->reg[APIC_LVTT] & MASKED) && a->timer_expiry && (!first || a->timer_expiry < first))
+            first = a->timer_expiry;
+    }
+    return first;
 }
 
-/* Whether the PIC's interrupts reach the CPU: as ExtINT through LINT0, or straight while the APIC is off. */
+/* Whether the PIC's interrupts reach CPU 0, which is wired to it: as ExtINT through LINT0, or straight while the APIC is off. */
 bool lapic_passes_pic(const struct machine *m)
 {
-    const struct lapic *a = &m->dev.lapic;
+    const struct lapic *a = &m->dev.lapic[0];
     return !(a->reg[APIC_SVR] & ENABLED) || (!(a->reg[APIC_LVT0] & MASKED) && (a->reg[APIC_LVT0] >> 8 & 7) == 7);
 }
 
 /* The CPU takes an interrupt that lapic_pending() gave. */
 void lapic_accept(struct machine *m, int vector)
 {
-    struct lapic *a = &m->dev.lapic;
+    struct lapic *a = &m->dev.lapic[m->cpus.current];
     a->reg[APIC_IRR + (vector >> 5)] &= ~(1u << (vector & 31));
     a->reg[APIC_ISR + (vector >> 5)] |= 1u << (vector & 31);
 }
 
-void lapic_reset(struct lapic *a)
+/* At power on. With several CPUs, LINT0 of the first is as firmware leaves it: the kernel masks the PIC for good otherwise. */
+void lapic_reset(struct machine *m)
 {
-    a->reg[APIC_VERSION] = 0x00050014;
-    a->reg[APIC_SVR] = 0xFF;
-    for (int n = APIC_LVTT; n <= APIC_LVTERR; n++)
-        a->reg[n] = MASKED;
+    for (int cpu = 0; cpu < MAX_CPUS; cpu++) {
+        struct lapic *a = &m->dev.lapic[cpu];
+        a->reg[APIC_ID] = (uint32_t)cpu << 24;
+        a->reg[APIC_VERSION] = 0x00050014;
+        a->reg[APIC_SVR] = 0xFF;
+        a->reg[APIC_DFR] = m->cpus.count > 1 ? ~0u : 0;
+        for (int n = APIC_LVTT; n <= APIC_LVTERR; n++)
+            a->reg[n] = MASKED;
+    }
+    if (m->cpus.count > 1)
+        m->dev.lapic[0].reg[APIC_LVT0] = DELIVERS_EXTINT;
 }

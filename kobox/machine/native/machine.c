@@ -49,6 +49,7 @@ EXPORT void kobox_close(struct machine *m)
     free(m->user_bits);
     free(m->offender);
     free(m->saved);
+    free_cpus(m);
     free(m);
 }
 
@@ -69,14 +70,17 @@ static const char *set_up(struct machine *m, const char *library, int ram_fd, ui
         return "cannot set up the machine's memory and hooks";
     if (!calibrate(m))
         return "this Unicorn keeps its CPU state elsewhere than kobox knows";
+    if (!make_cpus(m, m->cpus.count))
+        return "no memory";
     return NULL;
 }
 
 /*
- * A machine with `ram_size` bytes of RAM: zero, or (ram_fd >= 0) a private view of that file from `offset`.
+ * A machine with `ram_size` bytes of RAM: zero, or (ram_fd >= 0) a private view of that file from `offset`; and `cpus` CPUs.
  * NULL on failure, with the reason in `error` (256 bytes).
  */
-EXPORT struct machine *kobox_open(const char *library, int ram_fd, uint64_t offset, uint64_t ram_size, uint64_t epoch, char *error)
+EXPORT struct machine *kobox_open(const char *library, int ram_fd, uint64_t offset, uint64_t ram_size, uint64_t epoch, int cpus,
+                                  char *error)
 {
     struct machine *m = calloc(1, sizeof *m);
     const char *reason = NULL;
@@ -86,6 +90,7 @@ EXPORT struct machine *kobox_open(const char *library, int ram_fd, uint64_t offs
     }
     m->ram_size = ram_size;
     m->dev.epoch = epoch;
+    m->cpus.count = cpus < 1 ? 1 : cpus < MAX_CPUS ? cpus : MAX_CPUS;
     pagemap_open(m);
     reset_board(m);
     const char *what = set_up(m, library, ram_fd, offset, &reason);

@@ -18,6 +18,7 @@
  *       checkpoint.c       RAM, CPU and devices kept and given back
  *       watch/             every instruction of watched code, against a shadow of RAM
  *       run_loop.c         until something happens
+ *       cpus.c             which CPU has the engine, and for how long
  *       pc.c               what a PC adds to a CPU: platform's table, ports, memory map
  *       bus.c              where nothing answers, and devices that Python models
  *       blocks.c           what happens when a block is translated and when it is executed
@@ -60,7 +61,7 @@
 #define PCI_MEMORY_SIZE 0x1E000000ull
 #define PCI_HIGH_MEMORY 0x800000000ull /* and above */
 #define PCI_HIGH_MEMORY_SIZE 0x400000000ull
-#define ABI 5
+#define ABI 6
 #define PAGE 4096ull
 #define CONSOLE_SIZE (1u << 20)
 #define DEVICES 0xFEA00000ull /* registers of devices that Python models: a page each (kobox/machine/devices.py) */
@@ -87,6 +88,37 @@ enum event {
     EV_DEVICE,    /* a device of Python's has something to tell */
 };
 
+/* ---- CPUs: plain data, saved in a snapshot as they stand (cpus.c) ------------------------------------------- */
+#define MAX_CPUS 8
+enum cpu_state {
+    CPU_RUNS,
+    CPU_HALTED,         /* waits for an interrupt */
+    CPU_DEAD,           /* waits with interrupts disabled: only an NMI ends that */
+    CPU_OFF,            /* has not been started */
+    CPU_WAITS_FOR_SIPI, /* INIT has reset it */
+    CPU_STARTS,         /* a start-up IPI has told it where */
+};
+enum turns { TURNS_ROUND, TURNS_RANDOM, TURNS_PRIORITY };
+#define MAX_CHANGES 16
+struct schedule {
+    int turns;
+    int64_t slice, left;  /* blocks a turn has; blocks left of this one */
+    uint64_t random;
+    int64_t began, change[MAX_CHANGES]; /* TURNS_PRIORITY: after so many blocks the running CPU gets the lowest priority */
+    int changes, next_change;
+    int priority[MAX_CPUS], lowest;
+    int64_t alone;        /* blocks since the CPU was changed: one that spins must not starve the owner of its lock */
+    bool solo;            /* no other CPU was ready */
+    int held;             /* a CPU that stands still, or -1 ... */
+    int64_t hold_left;    /* ... until the others have executed so many blocks, or all wait */
+    uint64_t switches, flushes;
+};
+struct cpus {
+    int count, current; /* current: the one whose state the engine holds */
+    uint8_t state[MAX_CPUS], nmi[MAX_CPUS], start_page[MAX_CPUS];
+    struct schedule schedule;
+};
+
 /* ---- devices: plain data, saved in a snapshot as they stand ----------------------------------------------- */
 #ifdef KOBOX_ARM64
 #include "arm64/devices.h"
@@ -104,7 +136,7 @@ struct devices {
     struct pic pic[2];
     struct pit pit[3];
     struct uart uart[2];
-    struct lapic lapic;
+    struct lapic lapic[MAX_CPUS];
     uint8_t cmos_index, port61, port92;
     uint16_t pm1_enable;
     uint32_t pci_address;    /* what was written to port 0xCF8 */
@@ -144,6 +176,9 @@ struct platform {
     uint64_t (*next_due)(const struct machine *m); /* when the next one will, in virtual ns, or ~0 */
     bool (*deliver_deferred)(struct machine *m);   /* a fault that could not be delivered inside a translation */
     void (*device_interrupt)(struct machine *m);   /* the interrupt that devices of Python's share */
+    bool (*wakes)(struct machine *m, int cpu); /* an interrupt waits that ends this CPU's wait (several CPUs) */
+    bool (*paging_differs)(const uint8_t *a, const uint8_t *b); /* between two states of a CPU: the TLB is of no use */
+    void (*start_cpu)(struct machine *m, uint8_t *state, unsigned page); /* from `reset_state` to where the start-up IPI says */
 };
 
 /* What a probe asks of the watcher (watch/); there is none while nothing is watched. */
@@ -153,6 +188,7 @@ struct watcher {
     bool (*called_from_module)(struct machine *m);
     bool (*tracks)(struct machine *m, int argument);
     bool (*inside)(struct machine *m);
+    void (*hold_ends)(struct machine *m); /* the CPU that is held goes on */
     void (*close)(struct machine *m);
 };
 
@@ -196,6 +232,11 @@ struct machine {
     const uint8_t *base;     /* what RAM was at the snapshot: read-only view of the same file, or NULL */
     uint64_t ram_size;
     struct devices dev;
+    struct cpus cpus;
+    uint8_t *parked[MAX_CPUS]; /* the state of each CPU that the engine does not hold */
+    uint8_t *reset_state;    /* the state of a CPU after INIT */
+    uint64_t last_blocks[MAX_CPUS]; /* `last_block` of each */
+    bool yielded;            /* the CPU was stopped to be held before its next instruction */
     device_callback on_device;
     pci_callback on_pci;
     char console[CONSOLE_SIZE];
@@ -284,9 +325,10 @@ bool pit_output2(const struct machine *m);
 void pit_raise_due(struct machine *m);
 uint64_t pit_next_due(const struct machine *m); /* 0: never */
 
-void lapic_reset(struct lapic *a);
-void lapic_raise(struct machine *m, int vector);
-int lapic_pending(const struct machine *m);
+void lapic_reset(struct machine *m);
+void lapic_raise(struct machine *m, int cpu, int vector);
+int lapic_pending(const struct machine *m, int cpu);
+int lapic_addressed(const struct machine *m, uint32_t destination, bool logical);
 bool lapic_passes_pic(const struct machine *m);
 void lapic_accept(struct machine *m, int vector);
 void lapic_raise_due(struct machine *m);
@@ -313,6 +355,17 @@ void pc_port_write(struct machine *m, uint32_t port, uint32_t value, int size);
 /* ---- pc.c or arm64/virt.c: the board around the CPU ------------------------------------------------------------------------- */
 void reset_board(struct machine *m);
 bool map_board(struct machine *m);
+
+/* ---- cpus.c ------------------------------------------------------------------------------------------------------------------- */
+bool make_cpus(struct machine *m, int count);
+void free_cpus(struct machine *m);
+bool choose_cpu(struct machine *m);
+bool any_cpu_can_wake(struct machine *m);
+bool wait_while_held(struct machine *m);
+uint64_t limit_to_turn(const struct machine *m, uint64_t grant);
+void count_turn(struct machine *m, uint64_t blocks);
+uint64_t roll(struct machine *m, uint64_t n);
+void hold_cpu(struct machine *m, int cpu, int64_t blocks);
 
 /* ---- bus.c -------------------------------------------------------------------------------------------------------------------- */
 uint64_t void_read(uc_engine *uc, uint64_t offset, unsigned size, void *user);

@@ -11,6 +11,7 @@
 
 #define LAPIC_BASE 0xFEE00000ull
 #define PHYSICAL_END (1ull << 40)
+#define NMI 257
 #define FROM_PIC 256 /* the number of an interrupt whose vector the PIC gives when it is acknowledged */
 
 /* ---- interrupts and timers ---------------------------------------------------------------------------------------- */
@@ -18,7 +19,10 @@ static uint64_t current_pc(const struct machine *m) { return live64(m, AT_EIP); 
 
 static bool can_wake(struct machine *m) { return read_reg(m, UC_X86_REG_EFLAGS) & FLAG_IF; }
 
-static bool accepts_interrupts(struct machine *m) { return can_wake(m) && !(live64(m, AT_HFLAGS) & HF_INHIBIT_IRQ); }
+static bool accepts_interrupts(struct machine *m)
+{
+    return !(live64(m, AT_HFLAGS) & HF_INHIBIT_IRQ) && (m->cpus.nmi[m->cpus.current] || can_wake(m));
+}
 
 static void raise_due(struct machine *m)
 {
@@ -34,17 +38,25 @@ static uint64_t next_due(const struct machine *m)
     return lapic ? lapic : ~0ull;
 }
 
-static int pending_interrupt(struct machine *m)
+static int pending_on(struct machine *m, int cpu)
 {
-    int vector = lapic_pending(m);
+    if (m->cpus.nmi[cpu])
+        return NMI;
+    int vector = lapic_pending(m, cpu);
     if (vector >= 0)
         return vector;
-    return lapic_passes_pic(m) && pic_pending(m) >= 0 ? FROM_PIC : -1;
+    return cpu == 0 && lapic_passes_pic(m) && pic_pending(m) >= 0 ? FROM_PIC : -1;
 }
+
+static int pending_interrupt(struct machine *m) { return pending_on(m, m->cpus.current); }
+static bool wakes(struct machine *m, int cpu) { return pending_on(m, cpu) >= 0; }
 
 static void take_interrupt(struct machine *m, int vector)
 {
-    if (vector == FROM_PIC)
+    if (vector == NMI) {
+        m->cpus.nmi[m->cpus.current] = 0;
+        vector = 2;
+    } else if (vector == FROM_PIC)
         vector = pic_acknowledge(m);
     else
         lapic_accept(m, vector);
@@ -66,12 +78,15 @@ const struct platform pc_platform = {
     .next_due = next_due,
     .deliver_deferred = deliver_deferred,
     .device_interrupt = device_interrupt,
+    .wakes = wakes,
+    .paging_differs = paging_differs,
+    .start_cpu = start_cpu,
 };
 
 void reset_board(struct machine *m)
 {
     m->platform = &pc_platform;
-    lapic_reset(&m->dev.lapic);
+    lapic_reset(m);
     m->dev.pic[0].imr = m->dev.pic[1].imr = 0xFF;
 }
 

@@ -83,7 +83,7 @@ EXPORT int kobox_pci_message(struct machine *m, uint64_t address, uint32_t data)
 {
     if (address >> 20 != 0xFEE || (data & 0xFF) < 16)
         return 0;
-    lapic_raise(m, data & 0xFF);
+    lapic_raise(m, lapic_addressed(m, address >> 12 & 0xFF, address >> 2 & 1), data & 0xFF);
     return 1;
 }
 

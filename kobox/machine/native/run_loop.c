@@ -46,10 +46,12 @@ static bool execute(struct machine *m, uint64_t grant)
     m->granted = m->budget = (int64_t)grant;
     m->first_block = true;
     uc_err err = m->api.emu_start(m->uc, m->pc, 0, 0, 0);
-    bool spent = m->budget < 0;
-    if (spent)
+    bool spent = m->budget < 0 || m->yielded;
+    m->yielded = false;
+    if (m->budget < 0)
         m->budget = 0;
     sync_time(m);
+    count_turn(m, m->blocks - before);
     spend(m, PASS_COST);
     spend_what_it_took(m, m->blocks - before);
     if (err != UC_ERR_OK)
@@ -73,18 +75,20 @@ EXPORT int kobox_run(struct machine *m, uint64_t until, int64_t blocks, unsigned
 static enum event run(struct machine *m, uint64_t until, int64_t blocks, unsigned flags)
 {
     uint64_t end = m->blocks + (uint64_t)blocks, work = blocks > LEAST_WORK ? (uint64_t)blocks : LEAST_WORK;
-    bool waiting = false;
     enum event event;
     m->event = EV_NONE;
     m->error[0] = 0;
     m->translated = 0;
     m->measured_ns = 0; /* what the host did between two runs is no work of the guest's */
     m->work_end = work_done(m) + work;
+    if (m->cpus.count == 1)
+        m->cpus.state[0] = CPU_RUNS; /* one that waits goes round its idle loop once more */
     for (;;) {
         m->platform->raise_due(m);
         drop_stale(m);
+        bool waiting = !choose_cpu(m);
         m->pc = m->platform->pc(m);
-        bool open = m->platform->accepts_interrupts(m);
+        bool open = (!waiting || m->cpus.count == 1) && m->platform->accepts_interrupts(m);
         int number = m->platform->pending_interrupt(m);
         if (number >= 0 && open) {
             m->platform->take_interrupt(m, number);
@@ -98,14 +102,21 @@ static enum event run(struct machine *m, uint64_t until, int64_t blocks, unsigne
         if (m->blocks >= end || work_done(m) >= m->work_end)
             return EV_SLICE;
         if (waiting) {
+            if (m->cpus.count > 1 && !any_cpu_can_wake(m))
+                return EV_HALTED;
+            if (wait_while_held(m)) {
+                spend(m, WAKE_COST);
+                continue;
+            }
             if (wait_for_interrupt(m, until, flags, &event))
                 return event;
             continue;
         }
         if (m->dev.time >= until)
             return EV_DEADLINE;
+        m->cpus.state[m->cpus.current] = CPU_RUNS;
         m->interrupt_waits = number >= 0;
-        bool stopped = execute(m, next_grant(m, until, end, number >= 0));
+        bool stopped = execute(m, limit_to_turn(m, next_grant(m, until, end, number >= 0)));
         if (m->event == EV_ERROR)
             return EV_ERROR;
         if (m->platform->deliver_deferred(m))
@@ -113,9 +124,10 @@ static enum event run(struct machine *m, uint64_t until, int64_t blocks, unsigne
         if (m->event)
             return m->event;
         if (stopped) {
-            if (!m->platform->can_wake(m))
+            bool can_wake = m->platform->can_wake(m);
+            if (!can_wake && m->cpus.count == 1)
                 return EV_HALTED;
-            waiting = true;
+            m->cpus.state[m->cpus.current] = can_wake ? CPU_HALTED : CPU_DEAD;
         }
     }
 }

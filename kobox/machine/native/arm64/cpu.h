@@ -70,6 +70,9 @@ bool is_hypercall(struct machine *m, uint64_t at);
 bool hook_system_registers(struct machine *m);
 bool leave_function(struct machine *m, uint64_t value);
 
+/* One CPU so far: none is started later (cpus.c). */
+static inline void keep_reset_state(struct machine *m) { (void)m; }
+
 /* There are no string instructions whose time has to be told. */
 static inline void run_string_instruction(struct machine *m, uint64_t address) { (void)m, (void)address; }
 

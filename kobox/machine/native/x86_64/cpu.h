@@ -30,6 +30,10 @@ enum { R_SP = R_RSP, R_FRAME = R_RBP, R_RESULT = R_RAX };
 #define CALLER_SAVED 0x0FC7u /* RAX RCX RDX RSI RDI R8-R11: nobody knows them after a call */
 #define CODE64_FLAGS (1u << 23 | 1u << 21 | 1u << 15 | 1u << 12 | 1u << 11 | 1u << 9 | 1u << 8)
 #define DATA_FLAGS (1u << 23 | 1u << 22 | 1u << 15 | 1u << 12 | 1u << 9 | 1u << 8)
+#define REAL_MODE_DATA (1u << 15 | 1u << 12 | 1u << 9 | 1u << 8) /* present, a segment, writable, accessed */
+#define REAL_MODE_CODE (REAL_MODE_DATA | 1u << 11)
+#define CR0_PAGING (1ull << 31 | 1ull << 16 | 1ull) /* PG, WP, PE */
+#define CR4_PAGING (1ull << 21 | 1ull << 20 | 1ull << 17 | 1ull << 12 | 1ull << 7 | 1ull << 5) /* SMAP, SMEP, PCIDE, LA57, PGE, PAE */
 #define FLAG_TF 0x100u
 #define FLAG_IF 0x200u
 #define FLAG_DF 0x400u
@@ -110,6 +114,10 @@ void env_load(struct machine *m);
 void env_store(struct machine *m);
 uint64_t read_reg(struct machine *m, int id);
 void write_reg(struct machine *m, int id, uint64_t value);
+/* Several CPUs: what one is like before it has run; its state at a start-up IPI; whether two see memory through other tables. */
+void keep_reset_state(struct machine *m);
+void start_cpu(struct machine *m, uint8_t *state, unsigned page);
+bool paging_differs(const uint8_t *a, const uint8_t *b);
 /* Do `action` with the CPU in ring 0 and paging off, and put the CPU back to what it was. */
 void with_paging_off(struct machine *m, void (*action)(struct machine *m));
 /* Do `action`, and put the CPU back to what it was. */

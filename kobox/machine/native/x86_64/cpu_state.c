@@ -124,3 +124,40 @@ bool calibrate(struct machine *m)
     }
     return false;
 }
+
+/* ---- several CPUs ------------------------------------------------------------------------------------------------------ */
+/* What a CPU is like before it has ever run: EFER has no LME, as after INIT. */
+void keep_reset_state(struct machine *m)
+{
+    uc_x86_msr efer = {.rid = 0xC0000080, .value = 0};
+    env_load(m);
+    memcpy(m->saved, m->env, m->env_size);
+    m->api.reg_write(m->uc, UC_X86_REG_MSR, &efer);
+    write_reg(m, UC_X86_REG_EFLAGS, 2);
+    env_load(m);
+    memcpy(m->reset_state, m->env, m->env_size);
+    memcpy(m->env, m->saved, m->env_size);
+    env_store(m);
+}
+
+/* A start-up IPI: real mode, at a page of RAM (SDM volume 3, "MP initialization"). */
+void start_cpu(struct machine *m, uint8_t *state, unsigned page)
+{
+    memcpy(state, m->reset_state, m->env_size);
+    memset(state + AT_REGS, 0, 128);
+    *at64(state, AT_EIP) = 0;
+    *at32(state, AT_HFLAGS) = HF_ADDSEG;
+    for (int n = 0; n < 6; n++)
+        *segment_at(state, n) = (struct segment){.limit = 0xFFFF, .flags = n == SEG_CS ? REAL_MODE_CODE : REAL_MODE_DATA};
+    segment_at(state, SEG_CS)->selector = page << 8;
+    segment_at(state, SEG_CS)->base = (uint64_t)page << 12;
+    for (int n = 0; n < 5; n++)
+        *at64(state, AT_CR + 8 * (size_t)n) = n ? 0 : 0x60000010;
+}
+
+static uint64_t differing_bits(const uint8_t *a, const uint8_t *b, size_t at) { return word_at(a + at) ^ word_at(b + at); }
+
+bool paging_differs(const uint8_t *a, const uint8_t *b)
+{
+    return differing_bits(a, b, AT_CR + 24) || differing_bits(a, b, AT_CR) & CR0_PAGING || differing_bits(a, b, AT_CR + 32) & CR4_PAGING;
+}

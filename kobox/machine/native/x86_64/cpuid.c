@@ -36,7 +36,7 @@ int on_cpuid(uc_engine *uc, void *user)
         break;
     case 1:
         /* SSE3 PCLMULQDQ SSSE3 CX16 SSE4.1 SSE4.2 POPCNT AES HYPERVISOR */
-        out[0] = 0x000206C1, out[1] = 0x00010800, out[2] = 0x82982203, out[3] = 0x078BFBFF;
+        out[0] = 0x000206C1, out[1] = 0x00010800 | (uint32_t)m->cpus.current << 24, out[2] = 0x82982203, out[3] = 0x078BFBFF;
         break;
     case 4:
         break;

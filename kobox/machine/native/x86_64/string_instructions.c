@@ -23,9 +23,13 @@ void run_string_instruction(struct machine *m, uint64_t address)
     bool moves = op == 0xA4 || op == 0xA5;
     if (moves && (PAGE - (from & page)) / unit < room)
         room = (PAGE - (from & page)) / unit;
-    if (count < 4 || m->budget < 4 || read_reg(m, UC_X86_REG_EFLAGS) & FLAG_DF)
+    if (count < 4 || (m->budget < 4 && m->cpus.count == 1) || read_reg(m, UC_X86_REG_EFLAGS) & FLAG_DF)
         return;
     uint64_t n = count - 1 < room ? count - 1 : room;
+    if (m->cpus.count > 1 && (int64_t)n > m->budget) { /* it is one instruction: a short turn does not take it to pieces */
+        m->granted += (int64_t)n - m->budget;
+        m->budget = (int64_t)n;
+    }
     n = n < (uint64_t)m->budget ? n : (uint64_t)m->budget;
     uint64_t target = walk(m, cr3, to, WRITTEN), source = moves ? walk(m, cr3, from, READ) : 0;
     if (n < 2 || target >= m->ram_size || source >= m->ram_size || bit_of(m->code_pages, target / PAGE))
