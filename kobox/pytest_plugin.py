@@ -37,6 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="run each test that uses a box with this kernel of the cache; repeatable; `all` for every one",
     )
+    group.addoption("--kobox-cpus", type=int, default=1, metavar="N", help="CPUs of each box, 1 to 8 (default: 1)")
     group.addoption("--kobox-source", default="", metavar="DIR", help="the module's source (default: beside the test)")
     group.addoption("--kobox-built", default="", metavar="DIR", help="take the modules from here, and build nothing")
     group.addoption(
@@ -87,7 +88,7 @@ def box(request: pytest.FixtureRequest, kobox_room: dict[str, Box], kernel: Kern
     from kobox.box.guest.process import Limits
 
     if kernel.name not in kobox_room:
-        kobox_room[kernel.name] = boot(kernel)
+        kobox_room[kernel.name] = boot(kernel, cpus=request.config.getoption("--kobox-cpus"))
     found = kobox_room[kernel.name]
     fresh = Limits()
     found.limits.timeout, found.limits.cpu = fresh.timeout, fresh.cpu

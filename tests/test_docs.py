@@ -13,7 +13,7 @@ from tests.debian import EXT4, Programs
 from tests.test_architecture import FLOORS
 
 ROOT = Path(__file__).parent.parent
-RUNNABLE = ("README.md", *(f"docs/{name}.md" for name in ("box", "shell", "network", "disks", "hardware")))
+RUNNABLE = ("README.md", *(f"docs/{name}.md" for name in ("box", "shell", "network", "disks", "hardware", "races")))
 
 
 def python_in(page: str) -> list[tuple[int, str]]:

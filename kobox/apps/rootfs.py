@@ -48,6 +48,7 @@ def shell_box(
     packages_added: Sequence[str] = (),
     memory: int = booting.MEMORY,
     cmdline: str = "",
+    cpus: int = 1,
     store: Store | None = None,
     progress: Progress | None = None,
 ) -> Box:
@@ -66,7 +67,7 @@ def shell_box(
         attach_tree(box)
         _furnish(box, trees)
 
-    box = booting.prepared(image, identity, furnish, memory=memory, cmdline=cmdline, progress=progress)
+    box = booting.prepared(image, identity, furnish, memory=memory, cmdline=cmdline, cpus=cpus, progress=progress)
     attach_tree(box)
     return box
 

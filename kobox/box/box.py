@@ -12,6 +12,7 @@ calls (`kobox/box/guest/scheduler.py`); Python gives them their registers.
     box.files      mounts, device nodes, copies, shared directories      box.inspect    symbols, types, memory, objects
     box.network    network cards, sockets                                box.events     to hear of what happens
     box.disks      image files as block devices                          box.guest      the processes that make calls
+    box.schedule   the turns of several CPUs
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from kobox.box.guest.ftrace_speedup import FtraceSpeedup
 from kobox.box.guest.guest_side import GuestSide
 from kobox.box.guest.paths import BoxPath
 from kobox.box.guest.process import Limits, Process
+from kobox.box.guest.schedule import Schedule
 from kobox.box.guest.syscall import AnyPath, Argument, path_text
 from kobox.box.inspect.inspector import Inspector
 from kobox.box.inspect.oops import KernelReport, findings_in
@@ -123,6 +125,7 @@ class Box(Kernel):
         self._reset_point = BoxCheckpoint(self, machine.checkpoint_of(state), about)
         self._uevents = int(about["uevents"])
         self._ftrace = FtraceSpeedup(self.inspect)
+        self.schedule = Schedule(self.guest, machine)
         self._network: Network | None = None
         self._disks: Disks | None = None
 
@@ -240,10 +243,21 @@ class Box(Kernel):
         """
         return self.guest.syscall(name, *arguments, limits=limits)
 
-    def process(self) -> BoxProcess:
-        """Another process of the box, which shares files and memory with the main one: for calls that block."""
+    def process(self, *, cpu: int = 0) -> BoxProcess:
+        """Another process of the box, which shares files and memory with the main one: for calls that block, and for
+        those on another CPU. Raises `ValueError` when the box has no such CPU."""
         self.guest.must_be_open()
-        return BoxProcess(self.guest, self.guest.processes.spawn())
+        if not 0 <= cpu < self.cpus:
+            raise ValueError(f"cpu={cpu}: this box has {self.cpus} (`kobox.boot(cpus=...)`)")
+        process = BoxProcess(self.guest, self.guest.processes.spawn())
+        if cpu:
+            process.move(cpu)
+        return process
+
+    @property
+    def cpus(self) -> int:
+        """How many CPUs it has."""
+        return self._machine.cpus
 
     def _begin_call(self) -> None:
         self._mark = self.log.position()

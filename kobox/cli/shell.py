@@ -99,6 +99,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--save", metavar="NAME", help="keep the box under this name when the shell has ended")
     parser.add_argument("--load", metavar="NAME", help="go on with a box that was kept")
+    parser.add_argument("--cpus", type=int, default=1, metavar="N", help="CPUs of the box, 1 to 8 (default: 1)")
     parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
     parser.add_argument(
         "--timeout",
@@ -212,6 +213,7 @@ def _box(arguments: argparse.Namespace, store: Store) -> Box:
             packages_added=arguments.packages,
             memory=arguments.memory << 20,
             cmdline=arguments.cmdline,
+            cpus=arguments.cpus,
             store=store,
             progress=progress,
         )

@@ -103,7 +103,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_hold": (None, (_P, _I, ctypes.c_int64)),
     "kobox_cpus": (_I, (_P,)),
     "kobox_cpu": (_I, (_P,)),
-    "kobox_cpu_statistics": (None, (_P, ctypes.POINTER(ctypes.c_int64))),
+    "kobox_turns": (None, (_P, ctypes.POINTER(ctypes.c_int64))),
     "kobox_sum": (_U64, (ctypes.c_char_p, _U64)),
     "kobox_sum_runs": (_U64, (_P, ctypes.POINTER(_U64), _U64)),
 }

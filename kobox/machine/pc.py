@@ -14,6 +14,7 @@ RAM as `load_linux` lays it out (physical addresses):
 from __future__ import annotations
 
 import ctypes
+import enum
 import os
 import struct
 import sys
@@ -81,6 +82,26 @@ class LoadableKernel(Protocol):
 
 
 _REGISTERS = struct.Struct(f"<{len(X86Registers._fields)}Q")
+
+
+class Turns(enum.IntEnum):
+    """How the CPUs of a machine take turns (enum turns in machine.h)."""
+
+    ROUND = 0
+    RANDOM = 1
+    PRIORITY = 2
+
+
+class TurnsNow(NamedTuple):
+    """How the CPUs take turns: `blocks` a turn (with `PRIORITY`, in all), the `seed`, how many `changes` of priority,
+    the CPU that is `held` (-1: none), and how often another CPU has got the engine since power on: `switches`."""
+
+    turns: Turns
+    blocks: int
+    seed: int
+    changes: int
+    held: int
+    switches: int
 
 
 class Statistics(NamedTuple):
@@ -235,9 +256,9 @@ class Machine:
             self._answer_apic_base(vmlinux)
 
     def _answer_apic_base(self, vmlinux: LoadableKernel) -> None:
-        """Unicorn's RDMSR gives 0 for IA32_APICBASE. Kernels since 6.9 take a CPU without its bit for the boot CPU to be
-        that of a crash kernel, and start no other (topology.c, check_for_real_bsp()). So the result is put right behind
-        each RDMSR of that register: `mov $0x1b,%ecx; rdmsr`, and `mov %edi,%ecx; rdmsr` of native_read_msr()."""
+        """Unicorn's RDMSR gives 0 for IA32_APICBASE. Kernels since 6.9 take a CPU without its bit for the boot CPU to
+        be that of a crash kernel, and start no other (topology.c, check_for_real_bsp()). So the result is put right
+        behind each RDMSR of that register: `mov $0x1b,%ecx; rdmsr`, and `mov %edi,%ecx; rdmsr` of native_read_msr()."""
         for segment in vmlinux.segments:
             data = bytes(segment.data)
             for code in (b"\xb9\x1b\x00\x00\x00\x0f\x32", b"\x89\xf9\x0f\x32"):
@@ -314,6 +335,20 @@ class Machine:
     def cpu(self) -> int:
         """The number of the CPU that has its turn: whose registers and virtual memory are seen."""
         return int(self._core.kobox_cpu(self.handle))
+
+    def schedule(self, turns: Turns, blocks: int, seed: int = 0, changes: int = 0) -> None:
+        """How the CPUs take turns from now on: see `kobox_schedule` in native/cpus.c."""
+        self._core.kobox_schedule(self.handle, turns, blocks, seed & FOREVER, changes)
+
+    def hold(self, cpu: int, blocks: int) -> None:
+        """Let a CPU stand still until the others have executed so many blocks or all wait; -1 ends that."""
+        self._core.kobox_hold(self.handle, cpu, blocks)
+
+    def turns(self) -> TurnsNow:
+        """How the CPUs take turns."""
+        out = (ctypes.c_int64 * 6)()
+        self._core.kobox_turns(self.handle, out)
+        return TurnsNow(Turns(out[0]), out[1], out[2] & FOREVER, out[3], out[4], out[5])
 
     @property
     def next_timer(self) -> int:

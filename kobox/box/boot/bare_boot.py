@@ -37,8 +37,8 @@ def boot(
     """Boot a kernel, or resume the snapshot that an earlier boot left: a `Box`.
 
     `kernel` is a name in the cache, a path to a kernel image, or a `KernelImage`; None is the default one, which is
-    fetched when the cache is empty. `memory` is in bytes; `cmdline` is added to the kernel's command line; `cpus` is how
-    many CPUs there are. `progress(what, done, total)` is called while that takes time.
+    fetched when the cache is empty. `memory` is in bytes; `cmdline` is added to the kernel's command line; `cpus` is
+    how many CPUs there are. `progress(what, done, total)` is called while that takes time.
 
     Raises `KernelNotFoundError`, `KernelImageError`, `FetchError`; `KernelPanicError` or `BoxHungError` when the kernel
     does not boot; `KoboxError` when the snapshot cannot be kept.
@@ -62,8 +62,9 @@ def check_cpus(arch: Arch, cpus: int) -> None:
     most = machine_class(arch).most_cpus
     if not 1 <= cpus <= most:
         raise KoboxError(
-            f"cpus={cpus}: a box for {arch.title} has 1 to {most} CPUs" if most > 1 else
-            f"cpus={cpus}: a box for {arch.title} has one CPU",
+            f"cpus={cpus}: a box for {arch.title} has 1 to {most} CPUs"
+            if most > 1
+            else f"cpus={cpus}: a box for {arch.title} has one CPU",
             hint=f"Ask for {most if cpus > most else 1}.",
         )
 

@@ -42,8 +42,8 @@ def boot(
     """Boot a kernel, or resume the snapshot that an earlier boot left: a `Box`.
 
     `kernel` is a name in the cache, a path to a kernel image, or a `KernelImage`; None is the default one, which is
-    fetched when the cache is empty. `memory` is in bytes; `cmdline` is added to the kernel's command line; `cpus` is how
-    many CPUs the box has, up to 8 (arm64: one). `progress(what, done, total)` is called while that takes time.
+    fetched when the cache is empty. `memory` is in bytes; `cmdline` is added to the kernel's command line; `cpus` is
+    how many CPUs the box has, up to 8 (arm64: one). `progress(what, done, total)` is called while that takes time.
 
     `trust` are X.509 certificates that the kernel trusts as if they were built in: paths (PEM or DER), the bytes of
     such files, or certificates of the `cryptography` library. With `enforce_signatures` it refuses modules without a

@@ -57,9 +57,7 @@ _SETTINGS = (
 Progress = Callable[[str, int, int], None]
 
 
-def first_boot(
-    image: KernelImage, place: Path, memory: int, line: str, cpus: int, progress: Progress | None
-) -> None:
+def first_boot(image: KernelImage, place: Path, memory: int, line: str, cpus: int, progress: Progress | None) -> None:
     """Boot from power on, set PID 1 up, and write the snapshot."""
     from kobox.images.loadable import loadable_kernel
 
@@ -94,7 +92,9 @@ def _settle(machine: Machine, processes: Processes) -> tuple[dict[str, Any], dic
     machine.set_hypercall(guest.hypercall_address(machine.arch))
     processes.call(init, "mlockall", (1,))
     calls = Calls(processes, Arena(machine, processes.space))
-    if machine.cpus > 1:  # kobox's own processes take turns, as Python does: all of them on CPU 0, unless a user moves one
+    if (
+        machine.cpus > 1
+    ):  # kobox's own processes take turns, as Python does: all of them on CPU 0, unless a user moves one
         calls.call(init, "sched_setaffinity", (0, 8, (1).to_bytes(8, "little")))
 
     def call(name: str, *arguments: Argument) -> int:

@@ -17,6 +17,11 @@ class BoxProcess:
         self._process = process
 
     @property
+    def process(self) -> Process:
+        """The process as the scheduler has it."""
+        return self._process
+
+    @property
     def pid(self) -> int:
         """Its process ID in the box."""
         return self._process.pid
@@ -37,6 +42,11 @@ class BoxProcess:
     def start_later(self, seconds: float, name: str, *arguments: Argument) -> Callable[[], bool]:
         """Begin to sleep, and make the call at once on waking; what is returned tells whether it has begun."""
         return self._guest.calls.start_later(self._process, seconds, name, arguments)
+
+    def move(self, cpu: int) -> None:
+        """Put it on a CPU of the box; it stays there. Raises `OSError` (EINVAL) when there is no such CPU online."""
+        self.syscall("sched_setaffinity", 0, 8, (1 << cpu).to_bytes(8, "little"))
+        self._process.cpu = cpu
 
     def kill(self) -> None:
         """SIGKILL it."""

@@ -44,13 +44,14 @@ class Process:
     """One process: its number among kobox's, its PID in the box, and its call under way.
 
     A program that the kernel has run has memory of its own: `space` is its page tables (0: the memory that all others
-    share), and `arguments` its command line.
+    share), and `arguments` its command line. `cpu` is the CPU that it was put on.
     """
 
-    __slots__ = ("arguments", "number", "pending", "pid", "script", "space", "state")
+    __slots__ = ("arguments", "cpu", "number", "pending", "pid", "script", "space", "state")
 
     def __init__(self, number: int, pid: int, state: State, *, space: int = 0) -> None:
         self.number = number
+        self.cpu = 0
         self.pid = pid
         self.state = state
         self.pending: RawCall | None = None

@@ -1,6 +1,7 @@
 """The processes of kobox in a box, and who of them has the CPU.
 
-The box has one CPU, and Python has it whenever a process has made the hypercall: that one is *in hand*. The others are
+All processes of kobox are on CPU 0, unless they were put on another one. Python has the machine whenever a process has
+made the hypercall: that one is *in hand*. The others are
 *parked* (asleep on a futex of their own until they are wanted), *woken* from that, *leaving* (waking another, then
 parked) or *busy* (in a system call that has not returned).
 
@@ -22,11 +23,11 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
-from kobox.box.boot.init_program import ARENA, nap_address, syscall_address
+from kobox.box.boot.init_program import ARENA, hypercall_address, nap_address, syscall_address
 from kobox.box.events import BoxEvents
 from kobox.box.guest.process import Child, Limits, Process, RawCall, Script, State
 from kobox.box.inspect.oops import place_in
@@ -49,6 +50,7 @@ _POLL = ARENA + 3072  # PID 1's struct pollfd[2]
 _MOST_CHILDREN = 4096  # that PID 1 reaps at once; more are a lie of a module
 _SCRATCH = ARENA + 3200  # PID 1's buffer, 512 bytes
 MAX_PROCESSES = 256
+_SPIN, _SPIN_AT_MOST = 2000, 20_000  # blocks of other CPUs
 
 
 class Processes:
@@ -70,6 +72,8 @@ class Processes:
         self.space = 0
         self._woken = self.by_number[0]  # whom somebody is waking
         self.children: dict[int, Child] = {}
+        self._spinner: Process | None = None  # makes one hypercall after the other, until it is wanted
+        self._spinner_wanted = False
         self._serving: list[Process] = []  # programs of the kernel's, the one served last at the end
 
     # -- the life of the box ---------------------------------------------------------------------------------
@@ -113,24 +117,25 @@ class Processes:
         """The bookkeeping as plain data, for a snapshot."""
         return {
             "space": self.space,
-            "processes": {str(p.number): [p.pid, p.state.value] for p in self.by_number.values()},
+            "processes": {str(p.number): [p.pid, p.state.value, p.cpu] for p in self.by_number.values()},
             "in_hand": self.in_hand.number if self.in_hand else None,
         }
 
     def load(self, saved: dict[str, object]) -> None:
         """Undo `save`. Calls that were under way are forgotten; their processes are parked when they return."""
-        rows: dict[str, tuple[int, str]] = saved["processes"]  # type: ignore[assignment]
+        rows: dict[str, tuple[int, str, int]] = saved["processes"]  # type: ignore[assignment]
         for pending in [p.pending for p in self.by_number.values() if p.pending]:
             pending.status = pending.status if pending.done else 0
         before = self.by_number
         self.by_number = {}
-        for key, (pid, state) in rows.items():
+        for key, (pid, state, cpu) in rows.items():
             process = before.get(int(key)) or Process(int(key), pid, State(state))
-            process.pid, process.state, process.pending = pid, State(state), None
+            process.pid, process.state, process.pending, process.cpu = pid, State(state), None, cpu
             self.by_number[process.number] = process
         self.space = saved["space"]  # type: ignore[assignment]
         number = saved["in_hand"]
         self.in_hand = None if number is None else self.by_number[number]  # type: ignore[index]
+        self._spinner = None
         self._serving.clear()
         for process in self.by_number.values():
             process.script = None
@@ -157,6 +162,39 @@ class Processes:
         pending = self.command(process, what, arguments)
         self._guarded(pending, lambda: pending.done, self.limits, stop_when_idle=True)
         return pending
+
+    def start_together(self, calls: Sequence[tuple[Process, str, tuple[int, ...]]]) -> list[RawCall]:
+        """Make two calls on two CPUs at the same moment, and run until both have returned or the whole box is idle.
+
+        One process spins on its CPU, in user space, until the other stands before its call on another CPU. Raises
+        `ValueError` when both processes are on one CPU.
+        """
+        later, sooner = sorted(calls, key=lambda row: row[0].cpu)
+        one, other = sooner[0], later[0]
+        if one.cpu == other.cpu:
+            raise ValueError(f"both calls are on CPU {one.cpu}: make one of the processes with box.process(cpu=...)")
+        begun = {}
+        self._take(one)
+        self._let_spin(one)
+        try:
+            begun[id(other)] = self.command(*later)
+            self._machine.hold(self._machine.cpu, _SPIN_AT_MOST)
+            self._spinner_wanted = True
+            self._run(lambda: self.in_hand is one, FOREVER, self.limits)
+        finally:
+            self._spinner = None
+        begun[id(one)] = self.command(*sooner)
+        self._machine.hold(-1, 0)
+        both = [begun[id(process)] for process, *_ in calls]
+        self._guarded(both[0], lambda: all(one.done for one in both), self.limits, stop_when_idle=True)
+        return both
+
+    def _let_spin(self, process: Process) -> None:
+        """The process in hand is at its hypercall again, and its CPU stands still for a moment: the others go on."""
+        self._spinner, self._spinner_wanted = process, False
+        process.state, self.in_hand = State.BUSY, None
+        self._machine.pc = hypercall_address(self.arch)
+        self._machine.hold(self._machine.cpu, _SPIN)
 
     def wait(self, pending: RawCall, limits: Limits | None = None) -> None:
         """Let time pass until a call has returned. Raises as `call` does."""
@@ -544,6 +582,12 @@ class Processes:
                 self._serve(space)
             else:
                 self._nap()
+            return
+        if process is self._spinner:
+            if self._spinner_wanted:
+                process.state, self.in_hand = State.IN_HAND, process
+            else:
+                self._let_spin(process)
             return
         if process.script is not None:
             result = self._last_result()

@@ -309,7 +309,7 @@ def _start(
         return calls.call(process, name, values)
 
     try:
-        _settle_child(call, box.arch, cwd, ends, terminal, user)
+        _settle_child(call, box.arch, box.machine.cpus, cwd, ends, terminal, user)
     except BaseException:
         if box.alive:
             processes.leave(process, 127)
@@ -338,6 +338,7 @@ def _start(
 def _settle_child(
     call: Callable[..., int],
     arch: Arch,
+    cpus: int,
     cwd: str | None,
     ends: Sequence[int],
     terminal: tuple[int, int] | None,
@@ -346,6 +347,8 @@ def _settle_child(
     """What a child does between fork and exec."""
     call("rt_sigprocmask", 2, bytes(8), None, 8)  # SIG_SETMASK: kobox's own processes block some
     call("setsid")
+    if cpus > 1:  # kobox's own processes are on CPU 0; programs run where the kernel wants them
+        call("sched_setaffinity", 0, 8, ((1 << cpus) - 1).to_bytes(8, "little"))
     # kobox's own processes are never killed for want of memory; what they start may be. In a vfork()ed child this does
     # not reach the others of the same memory (__set_oom_adj in fs/proc/base.c).
     fd = call("open", "/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC, 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from kobox.box.guest.heap import Arena, ArenaFullError
@@ -94,6 +94,21 @@ class Calls:
         else:
             pending.finish = finish
         return PendingCall(self, pending, name, _subject(arguments))
+
+    def start_together(self, calls: Sequence[tuple[Process, str, tuple[Argument, ...]]]) -> list[PendingCall]:
+        """Make calls on different CPUs at the same moment: returns when all have returned or the box is idle."""
+        marshalled = [self._marshal(process, name, arguments) for process, name, arguments in calls]
+        commands = [(calls[n][0], calls[n][1], values) for n, (values, _) in enumerate(marshalled)]
+        found = []
+        for pending, (_, finish), (_, name, arguments) in zip(
+            self.processes.start_together(commands), marshalled, calls, strict=True
+        ):
+            if pending.done:
+                finish()
+            else:
+                pending.finish = finish
+            found.append(PendingCall(self, pending, name, _subject(arguments)))
+        return found
 
     def start_later(
         self, process: Process, seconds: float, name: str, arguments: tuple[Argument, ...]

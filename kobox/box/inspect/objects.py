@@ -32,7 +32,7 @@ class Objects:
         self._layout = layout
         # Where the kernel has all RAM in one piece: most objects lie there, and need no walk through page tables.
         self._direct = self._direct_map()
-        self._percpu: int | None = None
+        self._percpu: list[int] = []  # where each CPU's part of per-CPU variables is, from their symbols
 
     # -- where things are --------------------------------------------------------------------------------------
 
@@ -40,11 +40,20 @@ class Objects:
         """The address of a variable. Raises `SymbolNotFoundError`."""
         return self._layout.address(symbol)
 
-    def percpu(self, symbol: str) -> int:
-        """The address of a per-CPU variable, of CPU 0."""
-        if self._percpu is None:
-            self._percpu = self.u64(self.address("__per_cpu_offset"))
-        return self.address(symbol) + self._percpu & _MASK
+    def percpu(self, symbol: str, cpu: int | None = None) -> int:
+        """The address of a per-CPU variable, of a CPU; None: of the one that has its turn."""
+        return self.percpu_at(self.address(symbol), cpu)
+
+    def percpu_at(self, pointer: int, cpu: int | None = None) -> int:
+        """The address that a per-CPU pointer (alloc_percpu(), a symbol) means on a CPU."""
+        if not self._percpu:
+            offsets = self.address("__per_cpu_offset")
+            self._percpu = [self.u64(offsets + 8 * n) for n in range(self._machine.cpus)]
+        return pointer + self._percpu[self._machine.cpu if cpu is None else cpu] & _MASK
+
+    def percpu_all(self, symbol: str) -> list[int]:
+        """The addresses of a per-CPU variable, one for each CPU."""
+        return [self.percpu(symbol, cpu) for cpu in range(self._machine.cpus)]
 
     def has(self, path: str) -> bool:
         """Whether this kernel has such a member."""

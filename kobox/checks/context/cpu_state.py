@@ -70,18 +70,18 @@ class CpuReader:
 
     def __init__(self, box: Box) -> None:
         objects: Objects = box.inspect.objects
-        self._objects = objects
+        self._objects, self._machine = objects, box.machine
         symbols = box.inspect.symbols
         if "__preempt_count" in symbols:
-            self._count_at = objects.percpu("__preempt_count")
+            self._counts = objects.percpu_all("__preempt_count")
         elif objects.has("pcpu_hot.preempt_count"):  # 6.2 to 6.14
-            self._count_at = objects.member(objects.percpu("pcpu_hot"), "pcpu_hot.preempt_count")
+            self._counts = [objects.member(at, "pcpu_hot.preempt_count") for at in objects.percpu_all("pcpu_hot")]
         else:
             raise KoboxError("this kernel does not count preemption")
         if "current_task" in symbols:
-            self._current_at = objects.percpu("current_task")
+            self._currents = objects.percpu_all("current_task")
         else:
-            self._current_at = objects.member(objects.percpu("pcpu_hot"), "pcpu_hot.current_task")
+            self._currents = [objects.member(at, "pcpu_hot.current_task") for at in objects.percpu_all("pcpu_hot")]
         self._rcu = objects.offset("task_struct.rcu_read_lock_nesting") if self.counts_rcu else 0
 
     @property
@@ -91,12 +91,12 @@ class CpuReader:
 
     @property
     def current(self) -> int:
-        """The task that runs."""
-        return self._objects.u64(self._current_at)
+        """The task that runs on the CPU that has its turn."""
+        return self._objects.u64(self._currents[self._machine.cpu])
 
     def state(self, registers: Registers) -> CpuState:
         """What holds now."""
-        count = self._objects.u32(self._count_at) & 0xFFFFFF
+        count = self._objects.u32(self._counts[self._machine.cpu]) & 0xFFFFFF
         rcu = self._objects.u32(self.current + self._rcu) if self._rcu else 0
         return CpuState(count, registers.interrupts_enabled, rcu if rcu < 1 << 31 else 0)
 

@@ -112,11 +112,12 @@ class PendingWork:
 
     def _timers(self, mine: Mine) -> Iterator[Waiting]:
         objects, btf = self._objects, self._box.inspect.symbols.btf
-        base, size = objects.percpu("timer_bases"), btf.size("timer_base")
+        size = btf.size("timer_base")
         function, buckets = objects.offset("timer_list.function"), btf.array_length("timer_base", "vectors")
         delayed = objects.address("delayed_work_timer_fn")
-        for n in range(self._box.inspect.symbols.extent("timer_bases") // size):
-            vectors = objects.member(base + n * size, "timer_base.vectors")
+        each = range(self._box.inspect.symbols.extent("timer_bases") // size)
+        for base in (first + n * size for first in objects.percpu_all("timer_bases") for n in each):
+            vectors = objects.member(base, "timer_base.vectors")
             for first in filter(None, struct.unpack(f"<{buckets}Q", self._read(vectors, 8 * buckets))):
                 for timer in objects.chain(first):
                     target = objects.u64(timer + function)
@@ -131,10 +132,11 @@ class PendingWork:
 
     def _hrtimers(self, mine: Mine) -> Iterator[Waiting]:
         objects, btf = self._objects, self._box.inspect.symbols.btf
-        bases = objects.member(objects.percpu("hrtimer_bases"), "hrtimer_cpu_base.clock_base")
+        each = [objects.member(one, "hrtimer_cpu_base.clock_base") for one in objects.percpu_all("hrtimer_bases")]
         size, active = btf.size("hrtimer_clock_base"), objects.offset("hrtimer_clock_base.active")
-        for n in range(btf.array_length("hrtimer_cpu_base", "clock_base")):
-            for node in objects.tree(bases + n * size + active):
+        clocks = range(btf.array_length("hrtimer_cpu_base", "clock_base"))
+        for base in (first + n * size for first in each for n in clocks):
+            for node in objects.tree(base + active):
                 timer = objects.container(node, "hrtimer.node")
                 target = objects.number(timer, "hrtimer.function")
                 if mine(target):
@@ -145,16 +147,16 @@ class PendingWork:
     def _tasklets(self, mine: Mine) -> Iterator[Waiting]:
         objects = self._objects
         member = "tasklet_struct.func"
-        for name in ("tasklet_vec", "tasklet_hi_vec"):
-            for tasklet in objects.chain(objects.number(objects.percpu(name), "tasklet_head.head")):
+        for vector in (one for name in ("tasklet_vec", "tasklet_hi_vec") for one in objects.percpu_all(name)):
+            for tasklet in objects.chain(objects.number(vector, "tasklet_head.head")):
                 target = objects.number(tasklet, member)
                 if mine(target):
                     yield Waiting("tasklet", tasklet, target)
 
     def _callbacks(self, mine: Mine) -> Iterator[Waiting]:
         objects = self._objects
-        head = objects.number(objects.percpu("rcu_data"), "rcu_data.cblist.head")
-        for callback in objects.chain(head):
+        heads = (objects.number(one, "rcu_data.cblist.head") for one in objects.percpu_all("rcu_data"))
+        for callback in (one for head in heads for one in objects.chain(head)):
             target = objects.number(callback, "callback_head.func")
             if mine(target):
                 yield Waiting("rcu", callback, target)

@@ -146,8 +146,8 @@ class ReferenceCheck(Check):
         with suppress(KoboxError, ValueError):
             if kind.count.startswith("percpu:"):
                 place = objects.number(address, kind.count.removeprefix("percpu:"))
-                base = objects.u64(objects.address("__per_cpu_offset"))
-                value = objects.u32(place + base & (1 << 64) - 1)
+                cpus = range(self._examination.box.machine.cpus)
+                value = sum(objects.u32(objects.percpu_at(place, cpu)) for cpu in cpus)
             else:
                 value = objects.number(address, kind.count)
             return value - (1 << 32) if value >> 31 & 1 else value & 0xFFFFFFFF

@@ -236,6 +236,7 @@ EXPORT void kobox_schedule(struct machine *m, int turns, int64_t slice, uint64_t
     s->turns = turns;
     s->slice = slice > 0 ? slice : 1;
     s->left = 0;
+    s->seed = seed;
     s->random = seed * 0x9E3779B97F4A7C15ull + 1;
     roll(m, 2);
     sync_time(m);
@@ -257,6 +258,8 @@ EXPORT void kobox_schedule(struct machine *m, int turns, int64_t slice, uint64_t
 EXPORT void kobox_hold(struct machine *m, int cpu, int64_t blocks)
 {
     if (cpu < m->cpus.count && m->cpus.count > 1) {
+        if (m->cpus.schedule.held >= 0)
+            end_hold(m);
         hold_cpu(m, cpu, blocks);
         kick(m);
     }
@@ -265,12 +268,10 @@ EXPORT void kobox_hold(struct machine *m, int cpu, int64_t blocks)
 EXPORT int kobox_cpus(struct machine *m) { return m->cpus.count; }
 EXPORT int kobox_cpu(struct machine *m) { return m->cpus.current; }
 
-/* The CPU that is held, or -1; switches, TLB flushes; the state of each CPU. */
-EXPORT void kobox_cpu_statistics(struct machine *m, int64_t *out)
+/* What kobox_schedule() was told, the CPU that is held or -1, and how often another CPU has got the engine. */
+EXPORT void kobox_turns(struct machine *m, int64_t *out)
 {
-    out[0] = m->cpus.schedule.held;
-    out[1] = (int64_t)m->cpus.schedule.switches;
-    out[2] = (int64_t)m->cpus.schedule.flushes;
-    for (int cpu = 0; cpu < MAX_CPUS; cpu++)
-        out[3 + cpu] = m->cpus.state[cpu];
+    const struct schedule *s = &m->cpus.schedule;
+    out[0] = s->turns, out[1] = s->slice, out[2] = (int64_t)s->seed, out[3] = s->changes, out[4] = s->held;
+    out[5] = (int64_t)s->switches;
 }

@@ -102,6 +102,7 @@ enum turns { TURNS_ROUND, TURNS_RANDOM, TURNS_PRIORITY };
 #define MAX_CHANGES 16
 struct schedule {
     int turns;
+    uint64_t seed;
     int64_t slice, left;  /* blocks a turn has; blocks left of this one */
     uint64_t random;
     int64_t began, change[MAX_CHANGES]; /* TURNS_PRIORITY: after so many blocks the running CPU gets the lowest priority */
