@@ -119,7 +119,7 @@ def _cause_lines(cause: Cause) -> list[str]:
     who = f"{cause.module}: " if cause.module else ""
     lines = [f"{'FAIL' if cause.fatal else 'note'}  {who}{cause.why}  [{cause.rule}]"]
     lines += [f"      seen: {cause.line}"] if cause.line else []
-    lines.append(f"      {cause.advice}")
+    lines += [f"      {line}" for line in cause.advice.split("\n")]
     for other in cause.alternatives:
         lines += [f"      or: {other.why}  [{other.rule}]", f"          {other.advice}"]
     return [one_line(line) for line in lines]

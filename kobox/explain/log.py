@@ -8,9 +8,12 @@ A bare errno counts only where no line of the kernel's explains it.
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from kobox.explain.build_log import build_causes
 from kobox.explain.cause import Cause
 from kobox.explain.crash_report import CrashReport, read_report
 from kobox.explain.log_lines import LogLine, log_lines, without_prefixes
@@ -47,6 +50,15 @@ _BY_SYMBOL = (
     "modpost-undefined",
     "interface-changed",
 )
+_PLURALS = (
+    (r"^it is\b", "they are"),
+    (r"^it belongs\b", "they belong"),
+    (r"\bexports it\b", "exports them"),
+    (r"\bhave it\b", "have them"),
+    (r"^it\b", "they"),
+)
+_SHORTEST_FAMILY = 4  # letters that the names of one module's symbols share
+_WITHOUT_KERNELS = ("interface-changed", "import-ns-quotes")  # what is said where no kernel is at hand
 _UNLOADING = ("in-use", "not-loaded", "no-unload", "no-exit", "dead-module", "disabled")
 
 
@@ -88,7 +100,12 @@ def causes_in(text: str, *, exports: Sequence[KernelExports] = ()) -> list[Cause
         elif not reason.cause.module and len(refusals) == 1:
             reason.cause = replace(reason.cause, module=refusal.module)
     certain = [(one.rule, _with_symbols(one, part)) for one in _without_echoes(found) for part in _parts(one, exports)]
-    return _in_order(certain, unexplained)
+    built = build_causes(lines, [table.kernel for table in exports])
+    if built:  # they say of each interface what it became
+        certain = [(rule, cause) for rule, cause in certain if rule.rule not in _WITHOUT_KERNELS]
+    if built or any(cause.fatal and not rule.vague for rule, cause in certain):
+        certain = [(rule, cause) for rule, cause in certain if rule.rule != "compile-error"]
+    return _in_order(certain, [*built, *unexplained])
 
 
 def cause_of(errno: str, *, module: str = "", unload: bool = False, line: str = "", log: Sequence[str] = ()) -> Cause:
@@ -211,14 +228,23 @@ def _parts(one: _Found, exports: Sequence[KernelExports]) -> list[_Part]:
     parts: list[_Part] = []
     for fact, names in grouped(tuple(one.symbols)):
         if fact is not None:
-            parts.append(_Part(names, fact.text, fact.advice))
+            parts.append(_Part(names, _of_several(fact.text, names), fact.advice))
         else:
-            parts += _by_owner(names, exports)
+            parts += _by_owner(names, exports, one.cause.module)
     return parts or [_Part()]
 
 
-def _by_owner(symbols: Sequence[str], exports: Sequence[KernelExports]) -> Iterator[_Part]:
-    """Symbols by the module that exports them in one of these kernels."""
+def _of_several(text: str, names: Sequence[str]) -> str:
+    """A fact's sentence about one symbol, or about several."""
+    if len(names) == 1:
+        return text
+    for single, plural in _PLURALS:
+        text = re.sub(single, plural, text)
+    return text
+
+
+def _by_owner(symbols: Sequence[str], exports: Sequence[KernelExports], module: str) -> Iterator[_Part]:
+    """Symbols that `module` misses, by the module that exports them in one of these kernels."""
     owners: dict[tuple[str, str], list[str]] = {}
     for symbol in symbols:
         place = next(
@@ -228,16 +254,43 @@ def _by_owner(symbols: Sequence[str], exports: Sequence[KernelExports]) -> Itera
     for (owner, kernel), names in owners.items():
         if owner and owner != KERNEL:
             text = f"the module {owner} exports it (in {kernel}), and is not loaded"
-            yield _Part(tuple(names), text, f"`modprobe {owner}`, then load this module again (modprobe does both).")
+            yield _Part(
+                tuple(names),
+                _of_several(text, names),
+                f"`modprobe {owner}`, then load this module again (modprobe does both).",
+            )
         elif owner:
             text = (
                 f"{kernel} exports it from its image, and this kernel does not: it is of another release or "
                 "configuration, or "
                 "exports only what its own modules use (CONFIG_TRIM_UNUSED_KSYMS, as on Android)"
             )
-            yield _Part(tuple(names), text, "Build it against exactly the running kernel's headers.")
+            advice = "Build it against exactly the running kernel's headers."
+            yield _Part(tuple(names), _of_several(text, names), advice)
         else:
-            yield _Part(tuple(names))
+            yield _family(tuple(names), module)
+
+
+def _family(symbols: tuple[str, ...], module: str) -> _Part:
+    """Symbols that no kernel at hand has. Names that begin alike belong together: to a second module of the same
+    package, or to the module itself, whose Makefile then leaves a source file out."""
+    first, last = min(symbols), max(symbols)
+    prefix = first[: next((at for at, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), 0)]
+    prefix = prefix.rpartition("_")[0] if len(symbols) > 1 else ""
+    if len(prefix) < _SHORTEST_FAMILY:
+        return _Part(symbols)
+    near = difflib.SequenceMatcher(None, prefix, module, autojunk=False).find_longest_match().size
+    if near >= _SHORTEST_FAMILY:
+        text = (
+            f"by their names ({prefix}_…) they are the module's own: a source file is left out of its -objs, or they "
+            "are in a second module of the same package, which is not loaded"
+        )
+        return _Part(symbols, text, f"Add the .c file that defines them to {module}-objs, or load that module first.")
+    text = (
+        f"no kernel at hand exports names that begin with {prefix}_: most likely they are in a second module of the "
+        "same package, which is not loaded"
+    )
+    return _Part(symbols, text, f"Look for {prefix}.ko (`find / -name '{prefix}*.ko*'`), and load it first.")
 
 
 def _with_symbols(one: _Found, part: _Part) -> Cause:
@@ -247,7 +300,9 @@ def _with_symbols(one: _Found, part: _Part) -> Cause:
     why = _sentence(one.rule.why, values)
     if part.text:
         noun = "symbols" if len(part.symbols) > 1 else "symbol"
-        why = f"missing {noun}: {listed(part.symbols)}. {part.text[0].upper()}{part.text[1:]}"
+        word = part.text.split(" ")[0]  # a function's name keeps its letters
+        text = part.text if re.search(r"\W|_", word) else f"{part.text[0].upper()}{part.text[1:]}"
+        why = f"missing {noun}: {listed(part.symbols)}. {text}"
     advice = part.advice or _sentence(one.rule.advice, values)
     line = one.symbols.get(part.symbols[0], one.cause.line)
     return replace(one.cause, why=why, advice=advice, line=line, symbols=part.symbols)

@@ -136,6 +136,11 @@ _POSSIBILITIES = (
         "Look into the kernel's log and the firmware's (BIOS) settings.",
     ),
     Possibility(
+        "virtualisation-held",
+        "another hypervisor (VirtualBox, VMware) uses the processor's virtualisation, which only one can have",
+        "Stop its machines and unload its modules (vboxdrv, vmmon), then load it again.",
+    ),
+    Possibility(
         "no-modules",
         "the kernel has no system call for it: it is built without CONFIG_MODULES, or it is not Linux itself (WSL "
         "1, gVisor)",
@@ -159,8 +164,10 @@ _POSSIBILITIES = (
     ),
     Possibility(
         "resource-busy",
-        "something that it wants for itself is held by another driver (I/O ports, memory, an interrupt, a device)",
-        "`cat /proc/ioports /proc/iomem /proc/interrupts`, `lspci -k`: unload the other driver.",
+        "something that it wants for itself is taken: a device number (register_chrdev), I/O ports, memory, an "
+        "interrupt, or a device that another driver holds",
+        "`cat /proc/devices /proc/ioports /proc/iomem /proc/interrupts`, `lspci -k`: unload the other driver; let "
+        "alloc_chrdev_region() choose a free number.",
     ),
     Possibility(
         "provider-not-ready",
@@ -190,6 +197,7 @@ _POSSIBILITIES = (
     ),
 )
 POSSIBILITIES = {one.rule: one for one in _POSSIBILITIES}
+_VIRTUALISATION = re.compile(r"\bkvm[-_](?:intel|amd)\b")
 _ON_LOAD = {
     "EKEYREJECTED": ("foreign-key", "signature-broken"),
     "ENOKEY": ("foreign-key",),
@@ -261,6 +269,10 @@ def meanings(errno: str, *, unload: bool = False, line: str = "") -> tuple[Possi
     `line` is the tool's message: other tools than kmod hand over compressed files as they are.
     """
     rules = (_ON_UNLOAD if unload else _ON_LOAD).get(errno, ())
+    if not unload and _VIRTUALISATION.search(line) and errno in ("EIO", "EBUSY", "EOPNOTSUPP"):
+        rules = (
+            ("virtualisation-held", "virtualisation-off") if errno == "EBUSY" else ("virtualisation-off", "no-device")
+        )
     if errno == "ENOEXEC" and _PACKED.search(line) and "could not insert" not in line:
         rules = ("packed", *rules)
     if not errno:

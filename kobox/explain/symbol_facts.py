@@ -321,6 +321,11 @@ FACTS = (
         "*able_kprobe",
         "kprobe_*",
     ),
+    _gone(
+        f"it belongs to unwinding on 32-bit ARM: {_OTHER_CONFIG} (CONFIG_ARM_UNWIND)",
+        _REBUILD,
+        "__aeabi_unwind_cpp_pr*",
+    ),
     _option("UPROBES", "uprobes", "uprobe_*"),
     _option("LIVEPATCH", "livepatches", "klp_*"),
     _gone(
@@ -645,6 +650,9 @@ FACTS = (
     _of("libata", "ATA", "ata_*", "sata_*", "ahci_*"),
     _of("nvme_core", "NVME_CORE", "nvme_*"),
     _of("target_core_mod", "TARGET_CORE", "target_*", "transport_*", "core_tpg_*"),
+    _of("dm_persistent_data", "DM_PERSISTENT_DATA", "dm_btree_*", "dm_bm_*", "dm_tm_*", "dm_sm_*", "dm_block_*"),
+    _of("dm_bufio", "DM_BUFIO", "dm_bufio_*"),
+    _of("dm_bio_prison", "DM_BIO_PRISON", "dm_cell_*", "dm_bio_prison_*", "dm_get_cell*", "dm_deferred_*"),
     _of("dm_mod", "BLK_DEV_DM", "dm_*"),
     _of("md_mod", "BLK_DEV_MD", "md_*", "mddev_*"),
     _of("raid6_pq", "RAID6_PQ", "raid6_*"),

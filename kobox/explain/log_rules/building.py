@@ -45,6 +45,8 @@ RULES = (
             "Kernel configuration is invalid",
             "ERROR: Kernel configuration is invalid",
             "scripts/basic/fixdep: not found",
+            "scripts/basic/fixdep: No such file or directory",
+            "scripts/mod/modpost: No such file or directory",
             "scripts/mod/modpost: not found",
             "scripts/basic/fixdep: Exec format error",
             "scripts/mod/modpost: Exec format error",
@@ -94,6 +96,9 @@ RULES = (
             "the compiler differs from the one used to build the kernel",
             "does not exactly match the compiler used for compiling the kernel",
             "Compiler version check failed",
+            "CONFIG_RETPOLINE=y, but not supported by the compiler",
+            "Compiler lacks asm-goto support",
+            "error: plugin {word} is not compatible with",
             "error: incompatible gcc/plugin versions",
             "cannot load plugin ./scripts/gcc-plugins",
         ),
@@ -126,6 +131,52 @@ RULES = (
         "name it in dkms's framework.conf (mok_signing_key, mok_certificate), and enrol it with mokutil.",
         "scripts/sign-file.c, dkms",
         fatal=True,
+    ),
+    LogRule(
+        "makefile-source",
+        (
+            "No rule to make target '{file}.o', needed by",
+            "No rule to make target `{file}.o', needed by",
+            "No rule to make target '{file}.c', needed by",
+        ),
+        "the Makefile asks for {file}.o, and its source file is not there: the name in obj-m or in -objs is "
+        "misspelt, or the directory's path has a blank in it, which make takes for the end of a name",
+        "Name the object as the .c file is named (obj-m += hello.o for hello.c); build in a directory without blanks.",
+        "make",
+    ),
+    LogRule(
+        "makefile-tab",
+        ("*** missing separator", "*** Missing separator", "*** commands commence before first target"),
+        "the Makefile has a line that make cannot read: a command line has to begin with a TAB, not with spaces",
+        "Put a TAB before the command; text copied from a web page has spaces and typographic quotation marks.",
+        "make",
+    ),
+    LogRule(
+        "makefile-empty",
+        (
+            "make: Nothing to be done for '{target}'",
+            "make: Nothing to be done for `{target}'",
+            "*** No targets. Stop",
+            "*** No targets specified and no makefile found",
+            "No rule to make target '{directory}/Makefile'",
+        ),
+        "make found nothing to build: the rule has no command (or its command line has no TAB), obj-m names "
+        "nothing, or the file is not called Makefile or Kbuild",
+        "`obj-m += NAME.o` and `make -C /lib/modules/$(uname -r)/build M=$PWD modules`; `kobox build` needs "
+        "no Makefile.",
+        "make",
+    ),
+    LogRule(
+        "makefile-directory",
+        (
+            "make: *** {directory}: No such file or directory. Stop",
+            "make[{number}]: *** {directory}: No such file or directory. Stop",
+            "*** No rule to make target '{target}'. Stop",
+        ),
+        "make was sent to a directory that is not there, or asked for a target that the Makefile does not have",
+        "Look at the directory behind -C (KDIR, KERNELDIR) and at M=; $(PWD) is empty under sudo: write $(CURDIR).",
+        "make",
+        vague=True,
     ),
     LogRule(
         "sign-key",
@@ -218,8 +269,6 @@ RULES = (
             "/etc/kernel/postinst.d/dkms exited with return code {number}",
             "/etc/kernel/header_postinst.d/dkms exited with return code {number}",
             "post-installation script subprocess returned error exit status 10",
-            "Failed to build {word}. Failed to execute the build command",
-            "Unable to install all modules. See log",
             "(bad exit status: {number})",
             "Bad return status for module build on kernel: {release}",
             "ERROR (dkms apport): kernel package linux-headers-{release} is not supported",
@@ -231,6 +280,17 @@ RULES = (
         "Read /var/lib/dkms/NAME/VERSION/build/make.log from its first error on (give it to `kobox explain --log`); "
         "a newer version of the module may know this kernel.",
         "dkms",
+        vague=True,
+    ),
+    LogRule(
+        "vmware-build",
+        ("Unable to install all modules. See log", "Failed to build {word}. Failed to execute the build command"),
+        "VMware could not build its modules vmmon and vmnet for the running kernel: its headers are missing, or the "
+        "kernel is newer than this version of VMware knows",
+        "Install the running kernel's headers and the compiler, then `vmware-modconfig --console --install-all`; else "
+        "take a newer version of VMware. The log that it names has the compiler's errors: give it to `kobox explain "
+        "--log`.",
+        "VMware",
         vague=True,
     ),
     LogRule(
@@ -251,6 +311,33 @@ RULES = (
         "dkms",
     ),
     LogRule(
+        "dkms-excluded",
+        (
+            "includes a BUILD_EXCLUSIVE directive which does not match this kernel",
+            "does not match this kernel/arch. This indicates that it should not be built",
+        ),
+        "DKMS does not build the module for this kernel: BUILD_EXCLUSIVE in its dkms.conf leaves this kernel, "
+        "configuration or processor out",
+        "Take a newer version of the module, which supports this kernel, or boot an older kernel.",
+        "dkms",
+    ),
+    LogRule(
+        "depmod-skipped",
+        ("modules_install: missing 'System.map' file. Skipping depmod", "missing 'System.map' file. Skipping depmod"),
+        "depmod was not run after the module was installed: modprobe does not find it until then",
+        "Run `depmod -a`.",
+        "scripts/depmod.sh, Makefile",
+        fatal=False,
+    ),
+    LogRule(
+        "modpost-description",
+        ("modpost: missing MODULE_DESCRIPTION() in {file}", "missing MODULE_DESCRIPTION() in {file}"),
+        "MODULE_DESCRIPTION is missing in {file}; that stops nothing",
+        'Add MODULE_DESCRIPTION("…").',
+        "scripts/mod/modpost.c",
+        fatal=False,
+    ),
+    LogRule(
         "section-mismatch",
         ("section mismatch in reference: {reference}", "Section mismatch in reference from {reference}"),
         "code that stays refers to code or data that is freed after init (.init.text, .init.data): using it later "
@@ -266,6 +353,45 @@ RULES = (
         "Nothing has to be done: the module works without BTF.",
         "scripts/Makefile.modfinal",
         fatal=False,
+    ),
+    LogRule(
+        "objtool",
+        ("warning: objtool: {what}", "error: objtool: {what}"),
+        "objtool does not understand the machine code of an object ({what}): most often a function that does not "
+        "return is not marked __noreturn, or assembly has no annotations",
+        "With gcc's own code: take the compiler that the kernel was built with. For a binary blob: "
+        "OBJECT_FILES_NON_STANDARD_NAME.o := y.",
+        "tools/objtool",
+        fatal=False,
+    ),
+    LogRule(
+        "missing-prototype",
+        ("no previous prototype for '{symbol}'",),
+        "{symbol}() is not static and no header declares it",
+        "Make {symbol}() static, or include the header that declares it.",
+        "gcc",
+        fatal=False,
+    ),
+    LogRule(
+        "frame-size",
+        ("the frame size of {number} bytes is larger than {other} bytes",),
+        "a function needs {number} bytes of the kernel's stack, which has 16 KiB for everything",
+        "Allocate large arrays and structures with kmalloc().",
+        "gcc",
+        fatal=False,
+    ),
+    LogRule(
+        "compile-error",
+        (
+            ".c:{number}:{other}: error: {what}",
+            ".h:{number}:{other}: error: {what}",
+            ".c:{number}: error: {what}",
+            ".c:{number}:{other}: fatal error: {what}",
+        ),
+        "the compiler refuses the source: {what}",
+        "Mend the first error; those after it often follow from it. `kobox build` gives help for what it knows.",
+        "gcc, clang",
+        vague=True,
     ),
     LogRule(
         "make-failed",

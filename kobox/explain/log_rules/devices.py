@@ -77,6 +77,15 @@ RULES = (
         ("EINVAL",),
     ),
     LogRule(
+        "chrdev-range",
+        ('CHRDEV "{name}" major number {number} goes below the dynamic allocation range',),
+        "the character device numbers that are free for everybody (234 to 254) are used up: {name} was given {number}, "
+        "which another driver may want",
+        "Nothing has to be done; unload what leaves device numbers behind.",
+        "fs/char_dev.c",
+        fatal=False,
+    ),
+    LogRule(
         "firmware",
         (
             "Direct firmware load for {file} failed with error {number}",
@@ -212,6 +221,21 @@ RULES = (
         _NOT_HERE,
     ),
     LogRule(
+        "nvidia-start",
+        (
+            "RmInitAdapter failed! ({code})",
+            "rm_init_adapter failed, device minor number {number}",
+            "NVRM: GPU {word} GPU has fallen off the bus",
+            "has fallen off the bus",
+        ),
+        "the NVIDIA driver is loaded, and its device did not start: power, cooling or the slot, a firmware (GSP) that "
+        "does not fit, or a driver branch that does not support the device",
+        "Take another version of the driver; look at the power supply and the slot; "
+        "`options nvidia NVreg_EnableGpuFirmware=0` in /etc/modprobe.d leaves the GSP firmware out.",
+        "the nvidia driver",
+        ("EIO", "ENODEV"),
+    ),
+    LogRule(
         "nvidia-not-loaded",
         (
             "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver",
@@ -267,6 +291,10 @@ RULES = (
             "Cannot open TUN/TAP dev /dev/net/tun",
             "Could not open '/dev/vmmon'",
             "Could not access KVM kernel module",
+            "fuse: device not found, try 'modprobe fuse' first",
+            "failed to setup loop device",
+            "Unable to access interface: Protocol not supported",
+            "mount failed: Unknown device /dev/{word}",
         ),
         "the kernel lacks the part that a program asks for: its module is not loaded, or not installed. The "
         "commonest case: the kernel was updated and the machine not rebooted, so /lib/modules has no directory for "

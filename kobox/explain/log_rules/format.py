@@ -209,6 +209,8 @@ RULES = (
             "failed to initialize decompressor",
             "ZSTD-compressed module has an incorrect size",
             "a module with a valid zstd header",
+            "{word} decompression failed",
+            "decompression failed",
         ),
         "the kernel's own decompressor does not take the file: it is damaged, or packed in a way that it has no "
         "code for",

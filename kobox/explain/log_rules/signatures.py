@@ -178,6 +178,15 @@ RULES = (
         _REFUSED,
     ),
     LogRule(
+        "no-efi",
+        ("EFI variables are not supported on this system",),
+        "the machine was not booted by UEFI (or efivarfs is not mounted): there is no Secure Boot and no MOK list, so "
+        "Secure Boot is not what refuses the module",
+        "Look for module.sig_enforce and lockdown= on the kernel's command line (`cat /proc/cmdline`).",
+        "mokutil",
+        fatal=False,
+    ),
+    LogRule(
         "disabled",
         ("kernel.modules_disabled = 1", "kernel.modules_disabled=1"),
         "loading and unloading modules is turned off: kernel.modules_disabled is 1",

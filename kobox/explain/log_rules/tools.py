@@ -62,6 +62,16 @@ RULES = (
         vague=True,
     ),
     LogRule(
+        "no-exit",
+        ("{module} {number} {number} [permanent]", "{module} {number} [permanent]"),
+        "the kernel knows no exit function of the module ([permanent] in /proc/modules): it has no module_exit(), or "
+        "it was built against other headers, whose struct module has it at another place",
+        "Only a reboot removes it. Give the module an exit function, and build it against exactly the running kernel's "
+        "headers.",
+        "kernel/module/procfs.c",
+        ("EBUSY",),
+    ),
+    LogRule(
         "no-unload",
         (
             "Module unloading is not supported",
@@ -128,6 +138,7 @@ RULES = (
             "No module called {module} found",
             "Kernel module {module} not found",
             "modinfo: ERROR: Module {module} not found",
+            "Module {word} not found in directory",
         ),
         "the module was not found: it is not built or not installed for this kernel, depmod was not run, or its "
         "name is misspelt",
@@ -250,11 +261,22 @@ RULES = (
             "is not a kernel module",
             "not an ELF file",
             "could not get modinfo from '{module}': Invalid",
+            "failed to load symbols from {ko}",
         ),
         "the file is not a kernel module, or it is damaged",
         "`kobox explain FILE` says what it is.",
         _KMOD,
         ("ENOEXEC", "EINVAL"),
+    ),
+    LogRule(
+        "modules-order",
+        ("could not open modules.order at {directory}", "could not open modules.builtin at {directory}"),
+        "the kernel's list of its modules ({directory}) is not installed: depmod works without it, and does not know "
+        "the modules' order or the built-in ones",
+        "`make modules_install` of the whole kernel installs both files; for modules from "
+        "outside nothing has to be done.",
+        "depmod",
+        fatal=False,
     ),
     LogRule(
         "not-root",

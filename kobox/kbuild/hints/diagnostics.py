@@ -12,7 +12,7 @@ Quotation marks are taken in any form. What is not about an interface is left ou
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -59,6 +59,7 @@ _PATTERNS: tuple[tuple[Kind, str], ...] = (
     ("name", r"static declaration of '(?P<name>\w+)' follows non-static declaration"),
     ("name", r"conflicting types for '(?P<name>\w+)'"),
 )
+_Declared = Callable[[str, str], str]  # the structure that a variable of a file is
 _NEAR = re.compile(r"\(near initialization for '(?P<place>[^']+)'\)")
 
 
@@ -87,20 +88,24 @@ def plain(text: str) -> str:
     return text.translate(_QUOTES)
 
 
-def parse(output: str) -> list[Diagnostic]:
-    """The errors, and warnings about discarded results, that are about an interface; each once, in their order."""
+def parse(output: str, *, sources: bool = True) -> list[Diagnostic]:
+    """The errors, and warnings about discarded results, that are about an interface; each once, in their order.
+
+    `sources`: the files that the messages name are here, and are read for the types of their variables.
+    """
+    declared = struct_of if sources else _not_here
     lines = plain(output).splitlines()
     found: dict[tuple[str, str], Diagnostic] = {}
     for index, line in enumerate(lines):
         message = _MESSAGE.match(line)
         if message is None or message["level"] not in ("error", "fatal error", "warning"):
             continue
-        for one in _read(message, lines[index + 1 : index + 8]):
+        for one in _read(message, lines[index + 1 : index + 8], declared):
             found.setdefault((one.kind, one.key), one)
     return list(found.values())
 
 
-def _read(message: re.Match[str], following: Sequence[str]) -> Iterator[Diagnostic]:
+def _read(message: re.Match[str], following: Sequence[str], declared: _Declared) -> Iterator[Diagnostic]:
     text = message["text"]
     code = next((match[1] for match in map(_SNIPPET.match, following) if match), "")
     base = Diagnostic("name", "", message["file"], int(message["line"]), text, code=code)
@@ -114,15 +119,18 @@ def _read(message: re.Match[str], following: Sequence[str]) -> Iterator[Diagnost
         groups = match.groupdict()
         one = replace(base, kind=kind, name=groups.get("name") or "", container=groups.get("container") or "")
         if kind == "callback":
-            one = _with_place(one, following)
+            one = _with_place(one, following, declared)
+        elif kind == "argument" and "discards 'const'" in text and (members := re.findall(r"(?:->|\.)(\w+)", code)):
+            yield from (replace(one, kind="read-only", name=member) for member in members)
+            return
         elif kind == "read-only":
-            one = _read_only(one)
+            one = _read_only(one, declared)
         if one.name:
             yield one
         return
 
 
-def _with_place(one: Diagnostic, following: Sequence[str]) -> Diagnostic:
+def _with_place(one: Diagnostic, following: Sequence[str], declared: _Declared) -> Diagnostic:
     """A callback with the member it is assigned to, and that member's structure as the source declares it."""
     near = next((match["place"] for match in map(_NEAR.search, following) if match), "")
     if not near:  # gcc says it of initialisers only; of an assignment the source line has it
@@ -131,14 +139,14 @@ def _with_place(one: Diagnostic, following: Sequence[str]) -> Diagnostic:
     elements = re.sub(r"\[\d+\]", "", near).replace("->", ".").split(".")
     if len(elements) < 2:
         return one
-    return replace(one, name=elements[-1], container=struct_of(elements[-2], one.file))
+    return replace(one, name=elements[-1], container=declared(elements[-2], one.file))
 
 
-def _read_only(one: Diagnostic) -> Diagnostic:
+def _read_only(one: Diagnostic, declared: _Declared) -> Diagnostic:
     """What `*dev->dev_addr` or `vm_flags` is a member of."""
     elements = re.split(r"->|\.", one.name.lstrip("*("))
     member = re.sub(r"\W.*", "", elements[-1])
-    return replace(one, name=member, container=struct_of(elements[-2], one.file) if len(elements) > 1 else "")
+    return replace(one, name=member, container=declared(elements[-2], one.file) if len(elements) > 1 else "")
 
 
 def struct_of(variable: str, file: str) -> str:
@@ -149,3 +157,7 @@ def struct_of(variable: str, file: str) -> str:
         return ""
     match = re.search(rf"struct\s+(\w+)\s+(?:\w+\s+)?\**\s*{re.escape(variable)}\b", source)
     return match[1] if match else ""
+
+
+def _not_here(_variable: str, _file: str) -> str:
+    return ""

@@ -23,6 +23,7 @@ from kobox.images.kernel_image import KernelImage
 from kobox.kbuild.hints.changes import InterfaceChange, changes, changes_of
 from kobox.kbuild.hints.diagnostics import Diagnostic
 from kobox.kbuild.hints.headers import Declaration, KernelHeaders, parameters
+from kobox.kbuild.hints.releases import ordered
 
 _HEADER_WORDS = 40  # of a header that is gone, so many of its functions are looked for elsewhere
 # What follows from another error, and words that no kernel declares.
@@ -31,20 +32,36 @@ _NO_INTERFACE = frozenset({"init_module", "cleanup_module", "int", "void", "char
 
 @dataclass(frozen=True, slots=True)
 class InterfaceAdviser:
-    """The headers of the kernel that was built for (`here`), and those of the other cached kernels."""
+    """The headers of the kernel that was built for (`here`), and those of the other cached kernels.
+
+    Of a log from elsewhere `release` is the kernel that was built for: changes that are newer do not count, and what
+    the table knows is not looked up in the headers (they are another kernel's, and reading them takes a second).
+    """
 
     here: KernelHeaders
     others: tuple[KernelHeaders, ...]
+    release: str = ""
 
     @classmethod
-    def of(cls, kernel: KernelImage, others: Sequence[KernelImage]) -> InterfaceAdviser:
+    def of(cls, kernel: KernelImage, others: Sequence[KernelImage], *, release: str = "") -> InterfaceAdviser:
         """For a kernel, beside the others that have headers; of equal releases one is enough."""
         beside = {one.name: KernelHeaders(one) for one in others if one.headers and one.digest != kernel.digest}
-        return cls(KernelHeaders(kernel), tuple(beside.values()))
+        return cls(KernelHeaders(kernel), tuple(beside.values()), release)
 
     def advise(self, diagnostics: Sequence[Diagnostic]) -> Iterator[str]:
         """A paragraph for each diagnostic that something is known about."""
-        wanted = {word for one in diagnostics for word in (one.name, one.container) if re.fullmatch(r"\w+", word)}
+        for _, text in self.explained(diagnostics):
+            yield text
+
+    def explained(self, diagnostics: Sequence[Diagnostic]) -> Iterator[tuple[Diagnostic, str]]:
+        """(diagnostic, paragraph) for each that something is known about."""
+        wanted = {
+            word
+            for one in diagnostics
+            if not (self.release and self._known(one))
+            for word in (one.name, one.container)
+            if re.fullmatch(r"\w+", word)
+        }
         for headers in (self.here, *self.others):
             headers.prepare(wanted)
         explained: set[str] = set()
@@ -54,7 +71,7 @@ class InterfaceAdviser:
                 explained.add(one.key)
                 text = "\n".join(self._paragraph(one, told))
                 if text:
-                    yield text
+                    yield one, text
 
     def _paragraph(self, one: Diagnostic, told: set[str]) -> Iterator[str]:
         """`told` holds the advice that was given already: for the next name of a family it is not given again."""
@@ -68,6 +85,8 @@ class InterfaceAdviser:
         if one.kind == "header":
             yield from self._header(one.name, told=bool(known))
             return
+        if known and self.release:
+            return
         here, there = self._declarations(one)
         if not known:
             yield from self._guess(one, here, there)
@@ -78,16 +97,19 @@ class InterfaceAdviser:
         rows = changes_of(one.key)
         if not rows and one.kind in ("callback", "read-only", "member") and not one.container:
             rows = tuple(row for row in changes() if row.name.endswith(f".{one.name}"))
-            rows = rows if len(rows) == 1 else ()
+            rows = rows if len(rows) == 1 else tuple(row for row in rows if _takes(one.text, row))
         if (
             one.kind == "name" and not rows
         ):  # MODULE_IMPORT_NS(NAME): the macro has changed, not what is in its brackets
             called = re.findall(rf"\b(\w+)\(\s*(?:\w+\s*,\s*)?{re.escape(one.name)}\b", one.code)
             rows = tuple(row for name in called for row in changes_of(name) if row.kind == "changed")
-        if one.kind in ("function", "name", "type") and self.here.any(one.name) is None:
-            rows = tuple(row for row in rows if row.kind != "changed") or rows
+        if one.kind in ("function", "name", "type") and any(row.kind == "changed" for row in rows):
+            if self.here.any(one.name) is None:
+                rows = tuple(row for row in rows if row.kind != "changed") or rows
         elif one.kind in ("arguments", "argument"):
             rows = tuple(row for row in rows if row.kind == "changed")
+        if self.release:
+            rows = tuple(row for row in rows if ordered(row.since) <= ordered(self.release))
         return list(rows)
 
     def _declarations(self, one: Diagnostic) -> tuple[Declaration | None, dict[str, Declaration | None]]:
@@ -105,7 +127,7 @@ class InterfaceAdviser:
         if one.kind not in ("function", "name", "syntax", "type", "member"):
             if here and any(other and other.text != here.text for other in there.values()):
                 yield f"{one.key} differs between kernels:"
-            elif here and one.kind in ("arguments", "argument"):
+            elif here and one.kind in ("arguments", "argument") and "discards" not in one.text:
                 yield f"{one.name} is declared in <{here.header}>: {here.text}"
         elif here:
             yield from self._declared(one, here)
@@ -168,6 +190,12 @@ class InterfaceAdviser:
         best = sorted(counts, key=lambda header: -counts[header])[:2]
         if best:
             yield f"  What it declares is now in {' and '.join(f'<{one}>' for one in best)}."
+
+
+def _takes(text: str, row: InterfaceChange) -> bool:
+    """Whether a callback of these types is a member of the row's structure: i2c_client goes with i2c_driver."""
+    family = row.name.partition(".")[0].partition("_")[0]
+    return any(name.partition("_")[0] == family for name in re.findall(r"struct (\w+)", text))
 
 
 def difflib_near(name: str, among: dict[str, str]) -> list[str]:

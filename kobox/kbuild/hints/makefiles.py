@@ -62,7 +62,7 @@ def makefile_advice(text: str, source: Path, kernel: KernelImage) -> Iterator[st
     directory = source if source.is_dir() else source.parent
     yield from _separators(text, directory)
     yield from _strays(text)
-    yield from _user_space(text)
+    yield from user_space_headers(text)
     for path in [directory / name for name in KBUILD_FILES]:
         if path.is_file() and source.is_dir():
             yield from _written(path, path.read_text(errors="replace"), text, kernel)
@@ -101,7 +101,8 @@ def _strays(text: str) -> Iterator[str]:
         )
 
 
-def _user_space(text: str) -> Iterator[str]:
+def user_space_headers(text: str) -> Iterator[str]:
+    """A sentence for each header of user space that the compiler (with ASCII quotation marks) did not find."""
     for match in _MISSING.finditer(text):
         instead = _USER_SPACE.get(match["name"])
         if instead:

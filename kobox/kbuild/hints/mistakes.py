@@ -24,8 +24,8 @@ _FLOATING_POINT = (
     "such as thousandths); or put the code into a file of its own with CFLAGS_FILE.o += $(CC_FLAGS_FPU), and call it "
     "between kernel_fpu_begin() and kernel_fpu_end()."
 )
-# A pattern over the output (with ASCII quotation marks), and the help.
-_PATTERNS = (
+# A pattern over the output (with ASCII quotation marks), and the help: of modpost's messages, and of others.
+_MODPOST = (
     (
         r"missing MODULE_LICENSE\(\) in (?:\S*/)?(?P<file>[\w.-]+)\.o",
         'MODULE_LICENSE is missing in {file}: add MODULE_LICENSE("GPL"), or the licence that it really has.',
@@ -38,6 +38,8 @@ _PATTERNS = (
         r"module (?P<file>[\w.-]+) uses symbol (?P<symbol>\w+) from namespace (?P<namespace>\w+), but does not import",
         '{symbol} is in a symbol namespace: add MODULE_IMPORT_NS("{namespace}"), up to 6.12 without the quotes.',
     ),
+)
+_COMPILER = (
     (
         r"SSE register (return|argument) with SSE disabled|x87 register return with x87 disabled",
         _FLOATING_POINT,
@@ -85,9 +87,8 @@ def mistakes(
     """A paragraph for each known mistake in a build's output (with ASCII quotation marks) of `source`."""
     if _NOT_CLANG_S.search(text):
         yield _compiler(exports.kernel)
-    for pattern, help_ in _PATTERNS:
-        for match in re.finditer(pattern, text):
-            yield help_.format(**{name: value or "" for name, value in match.groupdict().items()})
+    yield from _matching(_MODPOST, text)
+    yield from compiler_mistakes(text)
     for match in _UNDEFINED.finditer(text):
         if not _ARITHMETIC.fullmatch(match["symbol"]):
             near = _exporter(match["symbol"], source) if source is not None else None
@@ -98,6 +99,17 @@ def mistakes(
                 )
             else:
                 yield "\n".join(_undefined(match["symbol"], match["file"], exports, others))
+
+
+def compiler_mistakes(text: str) -> Iterator[str]:
+    """A paragraph for each known message of the compiler and the linker, whatever the kernel."""
+    yield from _matching(_COMPILER, text)
+
+
+def _matching(patterns: Sequence[tuple[str, str]], text: str) -> Iterator[str]:
+    for pattern, help_ in patterns:
+        for match in re.finditer(pattern, text):
+            yield help_.format(**{name: value or "" for name, value in match.groupdict().items()})
 
 
 def _compiler(kernel: KernelImage) -> str:
