@@ -13,6 +13,7 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Raw
 
 from kobox.box.box import Box
+from kobox.box.devices.card import Card
 from kobox.devices.e1000 import E1000
 from kobox.devices.pci import PciDevice
 from kobox.devices.rtl8139 import Rtl8139
@@ -30,9 +31,9 @@ def model(request: pytest.FixtureRequest, full_box: Box) -> PciDevice:
     return made
 
 
-def ping(box: Box, size: int) -> bytes:
+def ping(box: Box, size: int, card: Card | None = None) -> bytes:
     """An echo request, and what comes back."""
-    card = box.network.eth0
+    card = card or box.network.eth0
     card.send(Ether(src=ME, dst=card.mac) / IP(src=MINE, dst=HIS) / ICMP(id=7) / Raw((bytes(range(256)) * 4)[:size]))
     while frame := card.receive(2):
         packet = Ether(frame)

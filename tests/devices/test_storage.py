@@ -16,7 +16,7 @@ from kobox.devices.nvme import Nvme
 from kobox.devices.scsi import ScsiCdrom, ScsiDisk, ScsiTape
 from kobox.devices.virtio_scsi import VirtioScsi
 from kobox.errors import KoboxError
-from tests.debian import EXT4, Programs
+from tests.debian import Programs
 
 MIB = 1 << 20
 Make = Callable[[Medium], HardwareModel]
@@ -27,20 +27,6 @@ DISKS: dict[str, tuple[tuple[str, ...], Make, str]] = {
     "ahci": (("ahci", "sd_mod"), lambda medium: Ahci(ScsiDisk(medium)), "sda"),
     "nvme": (("nvme",), lambda medium: Nvme(medium), "nvme0n1"),
 }
-
-
-@pytest.fixture(scope="session")
-def ext4_programs() -> Programs:
-    return Programs(*EXT4)
-
-
-@pytest.fixture
-def ext4(tmp_path: Path, ext4_programs: Programs) -> Path:
-    image = tmp_path / "ext4.img"
-    with image.open("wb") as file:
-        file.truncate(24 * MIB)
-    ext4_programs.run("mkfs.ext4", "-q", "-F", image)
-    return image
 
 
 @pytest.mark.parametrize("name", DISKS)
