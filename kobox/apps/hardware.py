@@ -63,18 +63,28 @@ def find_phantom(box: Box, modules: list[ModuleFile], parameters: list[str]) -> 
     driver = next((module for module in reversed(modules) if identities_for(module.aliases)), None)
     if driver is None:
         return None
+
+    def load(module: ModuleFile, text: str) -> None:
+        with suppress(KoboxError, LookupError):
+            for name in module.depends:
+                box.modprobe(name)
+        box.insmod(module.content, text)
+
     with box.checkpoint():
         for module, text in zip(modules, parameters, strict=True):
-            with suppress(KoboxError, LookupError):
-                for name in module.depends:
-                    box.modprobe(name)
-            try:
-                box.insmod(module.content, text)
-            except ModuleLoadError:
-                return None
             if module is driver:
                 break
-        return PhantomSearch(box, driver).run(ATTEMPTS)
+            try:
+                load(module, text)
+            except ModuleLoadError:
+                return None
+        with box.checkpoint() as before:
+            try:
+                load(driver, text)
+                return PhantomSearch(box, driver).run(ATTEMPTS)
+            except ModuleLoadError:  # it looks for its device while it is loaded
+                before.restore()
+        return PhantomSearch(box, driver, lambda: load(driver, text)).run(ATTEMPTS)
 
 
 def phantom_of(found: SearchResult) -> PciDevice:
@@ -88,6 +98,6 @@ def describe(device: PciDevice, found: SearchResult | None = None) -> str:
     if found is None:
         return text
     best = found.best
-    known = ", ".join(f"BAR {at.bar} + {at.offset:#x} = {value:#x}" for at, value in sorted(best.policy.known.items()))
+    known = ", ".join(best.policy.lines())
     text += f", {best.policy.layout}; unknown registers read as {best.policy.rest}{f'; {known}' if known else ''}"
     return f"{text} ({best.result} after {found.attempts} attempt{'s' if found.attempts != 1 else ''})"

@@ -99,6 +99,11 @@ class PciDevice(HardwareModel):
     def write_memory(self, bar: int, offset: int, size: int, value: int) -> None:
         """The driver writes where no register is declared."""
 
+    def read_configuration(self, register: int, size: int, value: int) -> int:
+        """The driver reads configuration space where PCI defines nothing: 0x40 to 0x9F and from
+        0xCC on; `value` is what stands there."""
+        return value
+
     def reset(self) -> None:
         """Power on: registers have their reset values already."""
 
@@ -230,6 +235,19 @@ class PciDevice(HardwareModel):
             raise
         except Exception as error:
             raise DeviceModelError(type(self).__name__, error) from error
+
+    def configuration_read(self, register: int, size: int, value: int) -> int:
+        """The driver reads configuration space where PCI defines nothing."""
+        try:
+            return index(self.read_configuration(register, size, value)) & (1 << 8 * size) - 1
+        except KoboxError:
+            raise
+        except Exception as error:
+            raise DeviceModelError(type(self).__name__, error) from error
+
+    def shared_read(self, address: int, size: int, value: int) -> int:
+        """The driver reads memory that the device may have written, at a bus address; only phantoms are asked."""
+        return value
 
     def _overlapping(self, bar: int, offset: int, size: int) -> list[RegisterValue]:
         held = self._registers_at.get((bar, offset))

@@ -20,11 +20,14 @@ from kobox.machine.pci import PciIdentity
 _ALIAS = re.compile(
     r"pci:v(\*|[0-9A-F]{8})d(\*|[0-9A-F]{8})sv(\*|[0-9A-F]{8})sd(\*|[0-9A-F]{8})bc(\*|..)sc(\*|..)i(\*|..)"
 )
-_MOST_READS = 4096
+_MOST_READS = 1 << 14
+PATIENCE = 64  # reads of one register, one after the other, that say the same
+CONFIGURATION = 6  # in RegisterAt.bar: configuration space; and from 8 on, memory that the driver shares with it
+MEMORY = 8
 
 
 class RegisterAt(NamedTuple):
-    """Where a register is: its BAR, and the offset in it."""
+    """Where a register is: its BAR, CONFIGURATION, or MEMORY + the number of an allocation; and the offset in it."""
 
     bar: int
     offset: int
@@ -52,38 +55,111 @@ _NUMBERS = {BarLayout.MEMORY: (0, 1, 2, 3, 5), BarLayout.MIXED: (0, 1, 2, 3, 4),
 _PORTS = {BarLayout.MEMORY: (), BarLayout.MIXED: (0, 4), BarLayout.PORTS: (0, 1, 2, 3, 4)}
 
 
+class Step(NamedTuple):
+    """From its read number `since` on (the first is 0), the bits of a register in `mask` are as in `value`."""
+
+    since: int
+    mask: int
+    value: int
+
+    def __str__(self) -> str:
+        whole = self.mask in (0xFF, 0xFFFF, 0xFFFFFFFF, (1 << 64) - 1)
+        bits = f" = {self.value:#x}" if whole else f" & {self.mask:#x} = {self.value:#x}"
+        return bits + (f" from read {self.since + 1} on" if self.since else "")
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How a phantom answers: `known` registers say what stands there, the others what `rest` says."""
+    """How a phantom answers: what `rest` says, with the bits changed that are known; later steps win."""
 
     layout: BarLayout = BarLayout.MEMORY
     rest: Rest = Rest.WRITTEN
-    known: Mapping[RegisterAt, int] = field(default_factory=dict)
+    known: Mapping[RegisterAt, tuple[Step, ...]] = field(default_factory=dict)
 
-    def with_known(self, register: RegisterAt, value: int) -> Policy:
-        """The same, and one register more."""
-        return Policy(self.layout, self.rest, {**self.known, register: value})
+    def with_step(self, register: RegisterAt, step: Step) -> Policy:
+        """The same, and one step more; where it says something of bits that a step of the same read has, it wins."""
+        others = [other for other in self.known.get(register, ()) if other.since != step.since]
+        for other in self.known.get(register, ()):
+            if other.since == step.since:
+                kept = other.mask & ~step.mask
+                step = Step(step.since, step.mask | kept, step.value & step.mask | other.value & kept)
+        return Policy(self.layout, self.rest, {**self.known, register: tuple(sorted([*others, step]))})
+
+    def lines(self) -> list[str]:
+        """What is known, a line for each step of a register."""
+        return [f"{name_of(at)}{step}" for at, steps in sorted(self.known.items()) for step in steps]
+
+
+def name_of(register: RegisterAt) -> str:
+    """How a register is called in texts."""
+    if register.bar >= MEMORY:
+        return f"shared memory {register.bar - MEMORY} + {register.offset:#x}"
+    if register.bar == CONFIGURATION:
+        return f"configuration space + {register.offset:#x}"
+    return f"BAR {register.bar} + {register.offset:#x}"
+
+
+class Read(NamedTuple):
+    """A read of a phantom: its number on the bus, the register, how often that had been read before, and the answer."""
+
+    number: int
+    register: RegisterAt
+    visit: int
+    size: int
+    value: int
 
 
 class PhantomDevice(PciDevice):
-    """Answers by `policy`, and keeps which registers were read (the first few thousand reads, in order)."""
+    """Answers by `policy`, and keeps what was read (the first some thousand reads, in order)."""
 
     policy: Policy = Policy()
 
     def __init__(self) -> None:
-        self.reads: list[RegisterAt] = []
+        self.reads: list[Read] = []
         self._bytes: dict[tuple[int, int], int] = {}
+        self._visits: dict[RegisterAt, int] = {}
         self._turn = False
+        self._same, self._times = (RegisterAt(-1, 0), 0), 0
+        self._shared: list[tuple[int, int]] = []
+
+    def share_memory(self, address: int, size: int) -> None:
+        """The driver has allocated memory for both: its bus address."""
+        self._shared.append((address, size))
 
     def read_memory(self, bar: int, offset: int, size: int) -> int:
-        register = RegisterAt(bar, offset)
+        return self._answer(RegisterAt(bar, offset), size, None)
+
+    def read_configuration(self, register: int, size: int, value: int) -> int:
+        return self._answer(RegisterAt(CONFIGURATION, register), size, value)
+
+    def shared_read(self, address: int, size: int, value: int) -> int:
+        for number, (start, room) in enumerate(self._shared):
+            if start <= address < start + room:
+                return self._answer(RegisterAt(MEMORY + number, address - start), size, value)
+        return value
+
+    def _answer(self, register: RegisterAt, size: int, otherwise: int | None) -> int:
+        visit = self._visits.get(register, 0)
+        self._visits[register] = visit + 1
+        value = self._rest(register, size) if otherwise is None else otherwise
+        for step in self.policy.known.get(register, ()):
+            if step.since <= visit:
+                value = value & ~step.mask | step.value & step.mask
+        value = self._impatient(register, value) & (1 << 8 * size) - 1
         if len(self.reads) < _MOST_READS:
-            self.reads.append(register)
-        known = self.policy.known.get(register)
-        if known is not None:
-            return known
+            self.reads.append(Read(self.function.reads_on_bus, register, visit, size, value))
+        return value
+
+    def _impatient(self, register: RegisterAt, value: int) -> int:
+        """Whoever reads the same again and again waits for something else: after a while that comes, by turns."""
+        if (register, value) != self._same:
+            self._same, self._times = (register, value), 0
+        self._times += 1
+        return ~value if self._times > PATIENCE and self._times & 1 else value
+
+    def _rest(self, register: RegisterAt, size: int) -> int:
         if self.policy.rest is Rest.WRITTEN:
-            return sum(self._bytes.get((bar, offset + n), 0) << 8 * n for n in range(size))
+            return sum(self._bytes.get((register.bar, register.offset + n), 0) << 8 * n for n in range(size))
         self._turn = not self._turn
         ones = self.policy.rest is Rest.ONES or (self.policy.rest is Rest.TURNS and self._turn)
         return (1 << 8 * size) - 1 if ones else 0
@@ -109,7 +185,10 @@ def identities_for(aliases: Iterable[str], most: int = 3) -> list[PciIdentity]:
             0x1AF4 if vendor is None else vendor,
             0x10F0 if device is None else device,
             (0xFF if base is None else base) << 16 | (sub or 0) << 8 | (interface or 0),
-            subsystem=(subvendor or vendor or 0, subdevice or device or 0),
+            subsystem=(
+                (vendor or 0) if subvendor is None else subvendor,
+                (device or 0) if subdevice is None else subdevice,
+            ),
             vectors=8,
         )
         (others if vendor is None or device is None else named)[who] = None
@@ -120,11 +199,11 @@ def identities_for(aliases: Iterable[str], most: int = 3) -> list[PciIdentity]:
 
 
 def phantom(identity: PciIdentity, policy: Policy) -> PhantomDevice:
-    """A device that says it is `identity` and answers by `policy`: five BARs, of 1 MiB or 256 ports each."""
+    """A device that says it is `identity` and answers by `policy`: five BARs, large ones or of 256 ports each."""
     ports = _PORTS[policy.layout]
     bars: dict[str, BarDeclaration] = {}
     for number in _NUMBERS[policy.layout]:
-        size = 0x100000 if number < 2 else 0x10000
+        size = 16 << 20 if number < 3 else 1 << 20
         bars[f"bar{number}"] = PciDevice.ports(0x100) if number in ports else PciDevice.memory(size)
     kind = type(
         "Phantom",

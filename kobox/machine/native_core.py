@@ -109,6 +109,14 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
 }
 # Of the cores that have a watcher.
 _WATCHER: dict[str, tuple[object, tuple[object, ...]]] = {
+    "kobox_taint_open": (_I, (_P,)),
+    "kobox_taint_close": (None, (_P,)),
+    "kobox_taint_code": (_I, (_P, _U64, _U64)),
+    "kobox_taint_memory": (_I, (_P, _U64, _U64)),
+    "kobox_taint_reset": (None, (_P,)),
+    "kobox_taint_executed": (_I, (_P, _U64, _P)),
+    "kobox_taint_nodes": (_P, (_P, ctypes.c_size_t, _P)),
+    "kobox_taint_decisions": (_P, (_P, ctypes.c_size_t, _P)),
     "kobox_watch_open": (_I, (_P, WatchCallback)),
     "kobox_watch_code": (_I, (_P, _U64, _U64)),
     "kobox_watch_retire": (None, (_P, _U64)),

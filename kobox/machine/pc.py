@@ -316,8 +316,8 @@ class Machine:
         return int(self._core.kobox_time(self.handle))
 
     def pass_time(self, nanoseconds: int) -> None:
-        """Between two runs: let virtual time pass as if the CPU had been taken away, so that timers are due before the
-        next instruction."""
+        """Between two runs, or in a probe: let virtual time pass as if the CPU had been taken away, so that
+        timers are due before the next instruction (in a probe: the next basic block)."""
         self._core.kobox_pass(self.handle, nanoseconds)
 
     @property

@@ -25,7 +25,8 @@ from kobox.machine.devices import Restore
 
 MAX_VECTORS = 32
 _CONFIG_SIZE = 256
-_POWER, _MSI, _MSIX = 0x40, 0x50, 0x70  # where the capabilities stand
+_POWER, _MSI, _MSIX, _CAPABILITIES_END = 0xA0, 0xA8, 0xC0, 0xCC  # where the capabilities stand
+_HEADER = 0x40
 _STATUS_HAS_CAPABILITIES, _STATUS_INTERRUPT = 0x10, 0x08
 _COMMAND_WRITABLE = 0x0547  # I/O, memory, bus master, parity, SERR, no INTx
 _IO, _MEMORY, _MASTER, _NO_INTX = 1, 2, 4, 0x400
@@ -39,6 +40,7 @@ class Space(enum.IntEnum):
     CONFIG = 0
     MEMORY = 1
     PORTS = 2
+    DMA = 3  # no access of the kernel's to a device: it reads memory that a device may have written (machine/taint.py)
 
 
 class BarKind(enum.Enum):
@@ -83,6 +85,8 @@ class Model(Protocol):
 
     def bar_read(self, bar: int, offset: int, size: int) -> int: ...
     def bar_write(self, bar: int, offset: int, size: int, value: int) -> None: ...
+    def configuration_read(self, register: int, size: int, value: int) -> int: ...
+    def shared_read(self, address: int, size: int, value: int) -> int: ...
     def save(self) -> Restore: ...
 
 
@@ -148,8 +152,9 @@ class PciFunction:
             struct.pack_into("<H", writable, _MSIX + 2, 0xC000)
 
     def config_read(self, register: int, size: int) -> int:
-        """The kernel reads configuration space."""
-        return int.from_bytes(self._config[register : register + size], "little")
+        """The kernel reads configuration space; what is neither header nor capability is the model's."""
+        value = int.from_bytes(self._config[register : register + size], "little")
+        return self.model.configuration_read(register, size, value) if _is_own(register) else value
 
     def config_write(self, register: int, size: int, value: int) -> None:
         """The kernel writes configuration space; bits that are not writable stay."""
@@ -168,6 +173,11 @@ class PciFunction:
     def bus_master(self) -> bool:
         """Whether the driver has let it reach memory (pci_set_master())."""
         return bool(self.command & _MASTER)
+
+    @property
+    def reads_on_bus(self) -> int:
+        """How many reads of devices there were on its bus: the number of the one that is being answered."""
+        return self._bus.reads if self._bus is not None else 0
 
     # -- registers ---------------------------------------------------------------------------------------------
 
@@ -320,6 +330,12 @@ class _HostBridge:
     def bar_write(self, bar: int, offset: int, size: int, value: int) -> None:
         return
 
+    def configuration_read(self, register: int, size: int, value: int) -> int:
+        return value
+
+    def shared_read(self, address: int, size: int, value: int) -> int:
+        return value
+
     def save(self) -> Restore:
         return lambda: None
 
@@ -340,6 +356,8 @@ class PciBus:
         self.pulse = pulse
         self.wrote = wrote
         self._line = line
+        self.reads = 0
+        """How many reads of devices there were, `Space.DMA` among them (`kobox.machine.taint`)."""
         self._high: dict[int, set[int]] = {irq: set() for irq in PCI_IRQS}  # places that hold a wire high
         bridge = PciFunction(_HostBridge(), PciIdentity(0x1B36, 0x0008, 0x060000, vectors=0, pin=0), ())
         self._functions = {0: bridge}
@@ -376,8 +394,14 @@ class PciBus:
 
     def access(self, space: int, at: int, size: int, value: int, write: int) -> int:
         """The kernel's access, as `native/pci.c` hands it on; what a read gives."""
+        if not write:
+            self.reads += 1
         if space == Space.CONFIG:
             return self._config_access(at, size, value, write)
+        if space == Space.DMA:
+            for function in self._functions.values():
+                value = function.model.shared_read(at, size, value)
+            return value
         kind = Space(space)
         for function in self._functions.values():
             if found := function.find(kind, at):
@@ -413,6 +437,11 @@ class PciBus:
                 self._functions[place] = function
                 function.plugged(self, place)
             restore()
+
+
+def _is_own(register: int) -> bool:
+    """Whether a register of configuration space is one that PCI does not define: it is the device's own."""
+    return _HEADER <= register < _POWER or register >= _CAPABILITIES_END
 
 
 def _numbers(bar: Bar) -> range:

@@ -1,196 +1,182 @@
 """Finds what the registers of an unknown PCI device must say, so that its driver's probe function succeeds.
 
-    driver loaded -> checkpoint -> plug a phantom, let the driver probe it, see how far it came -> back, another answer
+    driver loaded -> checkpoint -> plug a phantom, let the driver probe it -> which branches did its answers decide?
+         ^                                                                          |
+         +----- another answer, for which one of them goes the other way  <---------+
 
-First the ways to lay out BARs and to answer are tried, then one register after the other, those that were read last
-first: single bits, all and none, and the numbers that the driver's code compares with. An answer that leads to code of
-the module that had not run before is kept, and the search goes on from there. Everything is deterministic: the same
-driver and kernel find the same answers.
+First the ways to lay out BARs and to answer are tried. Then, of all branches that what was read has decided, those
+whose other side no attempt has seen are taken the other way, the deepest of the attempt that came farthest first
+(`solve.py` finds the answer for that). Everything is deterministic: the same driver and kernel find the same answers.
 """
 
 from __future__ import annotations
 
+import heapq
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import NamedTuple
 
 from kobox.box.box import Box, BoxCheckpoint
-from kobox.box.inspect.probes import Hit
-from kobox.checks.module.callsites import CodeMap
-from kobox.devices.phantom import BarLayout, Policy, RegisterAt, Rest, identities_for, phantom
-from kobox.errors import BoxError, BoxHungError, BoxTimeoutError, KernelPanicError, KoboxError, ProcessDiedError
+from kobox.checks.phantom.attempt import Attempt, Prober, Result
+from kobox.checks.phantom.solve import Answer, Solver
+from kobox.devices.phantom import BarLayout, Policy, Read, Rest, Step, identities_for
+from kobox.errors import KoboxError
 from kobox.ko.modulefile import ModuleFile
 from kobox.machine.pci import PciIdentity
+from kobox.machine.taint import Decision
 
-PROBE = "local_pci_probe"  # drivers/pci/pci-driver.c: calls the driver's probe function
-CPU_SECONDS = 2.0
-TIMEOUT = 120.0
-SETTLE = 1.0  # virtual seconds for probes that the kernel runs later
-_MOST_CONSTANTS = 48
-_MOST_REGISTERS = 12
-_BITS = 32
-
-
-class Result(StrEnum):
-    """How a probe ended."""
-
-    BOUND = "bound"
-    REFUSED = "refused"  # it returned an error
-    OOPS = "oops"
-    HUNG = "hung"
-    UNSEEN = "unseen"  # the driver was never asked
+WORK = 200_000_000  # basic blocks for all attempts: some ten seconds
+_RESTS = (Rest.WRITTEN, Rest.TURNS, Rest.ZERO, Rest.ONES)
+_MOST_ANSWERS = 6
+_POLLED = 16  # times that a branch went the same way, and so waits for something
+_LAST = 8  # decisions at the end of an attempt that are taken the other way though both sides were seen
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One try: as whom, with which policy, how it ended (`errno` when refused), how many instructions of the module
-    ran, which registers were read, each once, the last one first, and whether code ran that had not run before."""
+class Scope:
+    """For which reads of its register an answer holds."""
 
-    identity: PciIdentity
-    policy: Policy
-    result: Result
-    errno: int
-    executed: int
-    registers: tuple[RegisterAt, ...]
-    is_new: bool
-
-    @property
-    def rank(self) -> tuple[bool, int]:
-        """More is better."""
-        return self.result is Result.BOUND, self.executed
+    ALL = 0
+    FROM_HERE = 1
+    ONLY_HERE = 2
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What a search has found: the best attempt, and how many there were."""
+    """What a search has found: the best attempt, how many there were, and the largest part of the probe function (0 to
+    1) that any of them executed."""
 
     best: Attempt
     attempts: int
+    probed: float
+
+
+class _Next(NamedTuple):
+    """An attempt to be made; the least goes first."""
+
+    rank: tuple[int, ...]
+    number: int
+    branch: tuple[int, bool]
+    identity: PciIdentity
+    policy: Policy
 
 
 class PhantomSearch:
-    """Searches for one driver. `box` has its module loaded, and nothing plugged in; it is as it was afterwards.
+    """Searches for one driver. `box` has its module loaded, and nothing plugged in; it is as it was afterwards. A
+    driver that looks for its device only while it is loaded is loaded by `load`, in each attempt.
 
-    Raises `KoboxError` when the module is no PCI driver.
+    Raises `KoboxError` when the module is no PCI driver, or is not loaded.
     """
 
-    def __init__(self, box: Box, file: ModuleFile) -> None:
+    def __init__(self, box: Box, file: ModuleFile, load: Callable[[], None] | None = None) -> None:
         self.identities = identities_for(file.aliases)
         if not self.identities:
             raise KoboxError(f"{file.name}: it has no alias of a PCI device", hint="Phantoms are for PCI drivers.")
-        self._box = box
-        self._file = file
+        self._box, self._file, self._load = box, file, load
+        if load is None and all(module.name != file.name for module in box.inspect.symbols.modules()):
+            raise KoboxError(
+                f"{file.name}: not loaded in this box", hint="Load it, and what it needs, before the search."
+            )
         self._attempts = 0
-        self._code = _code_of(box, file.name)
-        self._seen = 0
-        self._constants = constants_of(CodeMap(file.elf))
+        self._work = 0
 
     def run(self, most: int, progress: Callable[[Attempt], None] | None = None) -> SearchResult:
         """Try until the driver takes the device, nothing leads further, or `most` attempts were made."""
         told = progress or (lambda attempt: None)
-        with self._box.checkpoint() as loaded:
-            best: Attempt | None = None
-            for attempt in self._tries(loaded, most):
-                told(attempt)
-                if best is None or attempt.rank > best.rank:
-                    best = attempt
+        best: Attempt | None = None
+        probed = 0.0
+        with self._box.checkpoint() as start:
+            prober = Prober(self._box, self._file.name, self._load)
+            try:
+                for attempt in itertools.islice(self._tries(prober, start), most):
+                    told(attempt)
+                    probed = max(probed, attempt.probed)
+                    if best is None or attempt.rank > best.rank:
+                        best = attempt
+                    if attempt.result is Result.BOUND:
+                        break
+            finally:
+                prober.close()
         assert best is not None
-        return SearchResult(best, self._attempts)
+        return SearchResult(best, self._attempts, probed)
 
-    def _tries(self, loaded: BoxCheckpoint, most: int) -> Iterator[Attempt]:
-        starts = []
-        rests = (Rest.WRITTEN, Rest.TURNS, Rest.ZERO, Rest.ONES)
-        for identity, layout, rest in itertools.product(self.identities, BarLayout, rests):
-            if self._attempts >= most:
-                return
-            starts.append(self.attempt(loaded, identity, Policy(layout, rest)))
-            yield starts[-1]
-            if starts[-1].result is Result.BOUND:
-                return
-        starts.sort(key=lambda attempt: attempt.executed)
-        # Depth first: whatever has reached new code is looked into at once, and what led there goes on afterwards.
-        stack = [self._steps(start) for start in starts]
-        while stack and self._attempts < most:
-            step = next(stack[-1], None)
-            if step is None:
-                stack.pop()
-                continue
-            identity, policy = step
-            attempt = self.attempt(loaded, identity, policy)
-            yield attempt
-            if attempt.result is Result.BOUND:
-                return
-            if attempt.is_new:
-                stack.append(self._steps(attempt))
+    def _tries(self, prober: Prober, start: BoxCheckpoint) -> Iterator[Attempt]:
+        waiting: list[_Next] = []
+        done: set[tuple[object, ...]] = set()
+        flipped = Counter[tuple[int, bool]]()
+        numbers = itertools.count()
 
-    def _steps(self, attempt: Attempt) -> Iterator[tuple[PciIdentity, Policy]]:
-        """What to try next: another answer of each register that was read, the last one first."""
-        known = attempt.policy.known
-        for register in attempt.registers[:_MOST_REGISTERS]:
-            for value in self._constants:
-                if known.get(register) != value:
-                    yield attempt.identity, attempt.policy.with_known(register, value)
+        def attempt(identity: PciIdentity, policy: Policy) -> Attempt:
+            made = prober.attempt(start, identity, policy)
+            self._attempts += 1
+            self._work += made.work
+            for rank, branch, new in _ways_on(made, prober.seen, flipped):
+                key = identity, new.layout, new.rest, tuple(sorted(new.known.items()))
+                if key not in done:
+                    done.add(key)
+                    heapq.heappush(waiting, _Next(rank, next(numbers), branch, identity, new))
+            return made
 
-    def attempt(self, loaded: BoxCheckpoint, identity: PciIdentity, policy: Policy) -> Attempt:
-        """Plug in a phantom with this identity and policy, and see what the driver makes of it."""
-        self._attempts += 1
-        loaded.restore()
-        box, watch, device = self._box, self._box.inspect.watch, phantom(identity, policy)
-        watch.forget()
-        for start, size in self._code:
-            watch.code(start, start + size)
-        returned: list[int] = []
-        probe = box.probe(PROBE, on_return=lambda hit: _note(hit, returned))
-        box.limits.cpu, box.limits.timeout = CPU_SECONDS, TIMEOUT
-        result = Result.UNSEEN
-        try:
-            box.plug(device)
-            box.sleep(SETTLE)
-            result = Result.BOUND if device.driver else Result.REFUSED if returned else Result.UNSEEN
-        except (ProcessDiedError, KernelPanicError):
-            result = Result.OOPS
-        except (BoxHungError, BoxTimeoutError):
-            result = Result.HUNG
-        finally:
-            with suppress(BoxError):
-                probe.remove()
-        executed = b"".join(watch.executed(start, size) for start, size in self._code)
-        is_new = self._add(executed)
-        registers = tuple(dict.fromkeys(reversed(device.reads)))
-        errno = -returned[-1] if returned else 0
-        return Attempt(identity, policy, result, errno, executed.count(1), registers, is_new)
-
-    def _add(self, executed: bytes) -> bool:
-        """Whether these are instructions that no attempt has executed before."""
-        both = self._seen | int.from_bytes(executed, "little")
-        is_new, self._seen = both != self._seen, both
-        return is_new
+        for identity in self.identities:
+            for layout, rest in itertools.product(BarLayout, _RESTS):
+                if self._work > WORK:
+                    return
+                yield attempt(identity, Policy(layout, rest))
+            while waiting and self._work < WORK:
+                step = heapq.heappop(waiting)
+                if step.rank[0] == 0 and step.branch in prober.seen and step.branch in flipped:
+                    heapq.heappush(waiting, step._replace(rank=(1, *step.rank[1:])))
+                    continue
+                flipped[step.branch] += 1
+                yield attempt(step.identity, step.policy)
 
 
-def _code_of(box: Box, name: str) -> Sequence[tuple[int, int]]:
-    """Where the code of a loaded module is: (address, size) of each part."""
-    for module in box.inspect.symbols.modules():
-        if module.name == name:
-            return module.code or module.parts[:1]
-    raise KoboxError(f"{name}: not loaded in this box", hint="Load it, and what it needs, before the search.")
+def _ways_on(
+    attempt: Attempt, seen: set[tuple[int, bool]], flipped: Counter[tuple[int, bool]]
+) -> Iterator[tuple[tuple[int, ...], tuple[int, bool], Policy]]:
+    """Answers by which a decision of this attempt goes the other way: (how soon to try it, the branch, the policy)."""
+    solver = Solver(attempt.nodes)
+    reads = {read.number: read for read in attempt.reads}
+    last = len(attempt.decisions) - _LAST
+    times = Counter((decision.pc, decision.taken) for decision in attempt.decisions)
+    for place, (position, decision) in enumerate(_ends(attempt.decisions)):
+        branch = decision.pc, not decision.taken
+        polls = times[decision.pc, decision.taken] >= _POLLED
+        is_known = branch in seen and (branch in flipped or not polls)
+        if is_known and position < last:
+            continue
+        for number, answer in enumerate(solver.flip(decision, 2 if is_known else _MOST_ANSWERS)):
+            for scope in (Scope.ALL, Scope.FROM_HERE, Scope.ONLY_HERE):
+                policy = _with_answer(attempt.policy, answer, reads, scope)
+                if policy is None:
+                    break
+                rank = int(is_known), number + scope + flipped[branch], -attempt.executed, -position, place
+                yield rank, branch, policy
 
 
-def _note(hit: Hit, returned: list[int]) -> None:
-    returned.append(hit.result or 0)
+def _ends(decisions: object) -> list[tuple[int, Decision]]:
+    """Of each place and way, the first time and the last."""
+    assert isinstance(decisions, list)
+    first: dict[tuple[int, bool], int] = {}
+    last: dict[tuple[int, bool], int] = {}
+    for position, decision in enumerate(decisions):
+        key = decision.pc, decision.taken
+        first.setdefault(key, position)
+        last[key] = position
+    return [(position, decisions[position]) for position in sorted({*first.values(), *last.values()})]
 
 
-def constants_of(code: CodeMap) -> Sequence[int]:
-    """What a register is tried to say: no bits, all, each, and the numbers that the code compares with."""
-    numbers: dict[int, int] = {}
-    for name, functions in code.functions.items():
-        data = code.elf.data(code.sections[name])
-        for start, size, _ in functions.rows:
-            for row in code.arch.code.instructions(data, start, start + size):
-                if row.compares and row.immediate is not None:
-                    number = row.immediate & 0xFFFFFFFF
-                    numbers[number] = numbers.get(number, 0) + 1
-    ranked = sorted(numbers, key=lambda number: (-numbers[number], number))[:_MOST_CONSTANTS]
-    bits = [1 << bit for bit in range(_BITS)]
-    return list(dict.fromkeys([0, 0xFFFFFFFF, *bits, *ranked]))
+def _with_answer(policy: Policy, answer: Answer, reads: dict[int, Read], scope: int) -> Policy | None:
+    """The policy by which reads give this; None when nothing would change."""
+    for number, bits in sorted(answer.items()):
+        read = reads.get(number)
+        if read is None:
+            return None
+        if scope == Scope.ALL:
+            policy = policy.with_step(read.register, Step(0, bits.mask, bits.value))
+            continue
+        policy = policy.with_step(read.register, Step(read.visit, bits.mask, bits.value))
+        if scope == Scope.ONLY_HERE:
+            policy = policy.with_step(read.register, Step(read.visit + 1, bits.mask, read.value & bits.mask))
+    return policy

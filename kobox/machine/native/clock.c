@@ -86,9 +86,11 @@ EXPORT uint64_t kobox_blocks(struct machine *m) { return m->blocks; }
 /* Where Python reads how much work was done: it asks after each kobox_run(). */
 EXPORT const uint64_t *kobox_work(struct machine *m) { return &m->work_seen; }
 
-/* While the machine stands still: time passes as if the CPU had been taken away. Timers are then due at this instruction. */
+/* Time passes as if the CPU had been taken away: while the machine stands still, or in a callback. Timers are then due at once. */
 EXPORT void kobox_pass(struct machine *m, uint64_t ns)
 {
     sync_time(m);
     m->dev.time += ns;
+    if (m->in_callback && m->platform->next_due(m) <= m->dev.time)
+        kick(m);
 }

@@ -30,6 +30,8 @@ EXPORT void kobox_close(struct machine *m)
 {
     if (m->watcher)
         m->watcher->close(m);
+    if (m->taint)
+        m->close_taint(m);
     if (m->context)
         m->api.context_free(m->context);
     if (m->uc)

@@ -17,6 +17,7 @@
  *       machine.c          made, mapped, hooked, freed
  *       checkpoint.c       RAM, CPU and devices kept and given back
  *       watch/             every instruction of watched code, against a shadow of RAM
+ *       taint/             values that came from a device, followed to what is decided by them
  *       run_loop.c         until something happens
  *       cpus.c             which CPU has the engine, and for how long
  *       pc.c               what a PC adds to a CPU: platform's table, ports, memory map
@@ -240,6 +241,10 @@ struct machine {
     bool yielded;            /* the CPU was stopped to be held before its next instruction */
     device_callback on_device;
     pci_callback on_pci;
+    uint64_t pci_reads;      /* how often a device of PCI was read */
+    void (*device_read)(struct machine *m, uint64_t value, unsigned size); /* told of each, or NULL */
+    void (*close_taint)(struct machine *m);
+    struct taint *taint;     /* values that came from devices (taint/), NULL while none are followed */
     char console[CONSOLE_SIZE];
     uint64_t console_written;
 

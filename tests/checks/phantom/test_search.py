@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from kobox.box.box import Box
-from kobox.checks.phantom.search import PhantomSearch, Result
-from kobox.devices.phantom import BarLayout, RegisterAt, identities_for
+from kobox.checks.phantom.attempt import Result
+from kobox.checks.phantom.search import PhantomSearch
+from kobox.devices.phantom import CONFIGURATION, BarLayout, RegisterAt, Step, identities_for
 from kobox.errors import KoboxError
 from kobox.ko.modulefile import ModuleFile
 from tests.building import BuiltTestModules
@@ -23,7 +24,7 @@ def search(box: Box, path: object, most: int = MOST, **parameters: object) -> Ph
 def test_a_chip_number_a_bit_and_a_length_are_found(box: Box, modules: BuiltTestModules) -> None:
     found = search(box, modules("pcifinicky")).run(MOST)
     assert found.best.result is Result.BOUND
-    assert found.best.policy.known[RegisterAt(0, 0x00)] == 0xC0FFEE01
+    assert found.best.policy.known[RegisterAt(0, 0x00)] == (Step(0, 0xFFFFFFFF, 0xC0FFEE01),)
     assert (found.best.identity.vendor, found.best.identity.device) == (0x1234, 0x11E9)
 
 
@@ -87,3 +88,25 @@ ALIASES = [
 @pytest.mark.parametrize(("aliases", "who"), ALIASES)
 def test_who_a_driver_waits_for(aliases: list[str], who: list[tuple[int, int, int]]) -> None:
     assert [(found.vendor, found.device, found.class_code) for found in identities_for(aliases)] == who
+
+
+# tests/modules/pcipuzzle.c: a way from what a device says to a decision each.
+RIDDLES = (
+    *("number", "field", "byte", "word", "swapped", "inverted", "sum", "mixed", "halves", "signs", "range", "result"),
+    *("product", "pointer", "memory", "switched", "waits", "twice", "checksum", "block", "configuration", "ring"),
+    "interrupt",
+)
+
+
+@pytest.mark.parametrize("riddle", RIDDLES)
+def test_what_a_driver_wants_is_found_in_its_own_code(box: Box, modules: BuiltTestModules, riddle: str) -> None:
+    found = search(box, modules("pcipuzzle"), riddle=riddle).run(MOST)
+    assert found.best.result is Result.BOUND
+    assert found.attempts < 60
+
+
+def test_a_driver_that_looks_for_its_device_while_it_is_loaded(box: Box, modules: BuiltTestModules) -> None:
+    file = ModuleFile(modules("pcipuzzle"))
+    found = PhantomSearch(box, file, lambda: box.insmod(file.content, "early=1") and None).run(MOST)
+    assert found.best.result is Result.BOUND
+    assert found.best.policy.known[RegisterAt(CONFIGURATION, 0x44)] == (Step(0, 0xFFFFFFFF, 0xFEED),)

@@ -96,6 +96,7 @@ static inline struct string string_operands(const struct machine *m, const struc
 static inline uint64_t address_space(const struct machine *m) { return live_cr3(m); }
 /* Interrupts are accepted again: a window of a few instructions is long enough for the run loop to see it. */
 static inline bool opens_to_interrupt(const struct machine *m) { (void)m; return false; }
+static inline bool is_kernel_address(uint64_t va) { return va >> 63; }
 static inline bool is_module_code(uint64_t va) { return va >= MODULES; }
 static inline bool is_program_code(uint64_t va) { return !(va >> 47); }
 static inline uint64_t state_pc(const uint8_t *state) { return *(const uint64_t *)(state + AT_EIP); }

@@ -1,0 +1,633 @@
+/*
+ * Values that came from a device, followed through the code of modules to what is decided by them.
+ *
+ *     mov (%rdi),%eax      a register of the device is read                 node: READ 17
+ *     shr $8,%eax          what becomes of the value                        node: SHR(READ 17, 8)
+ *     cmp $0x13,%al        what it is compared with                         flags: COMPARE(…, 0x13)
+ *     jne fail             which way it went                                decision: COMPARE(…, 0x13), not equal, taken
+ *
+ * Kept are the nodes, each made of older ones, and the decisions. Whoever reads them knows what the device must say for another
+ * way (kobox/checks/phantom/solve.py). What is followed: registers and memory, as long as they hold the very number that was put
+ * there, so that nothing has to be known of code that is not looked at; what a function returns, or stores where an argument
+ * points to, if it is what was read in it.
+ */
+#include "../processor.h"
+#include "../x86_64/dataflow.h"
+
+#include <sys/mman.h>
+
+#define MAX_CODE 128
+#define MAX_NODES (1u << 18)
+#define MAX_DECISIONS (1u << 16)
+#define MOST_OF_A_PLACE 128
+#define SLOTS (1u << 16)
+#define MAX_FRESH 2048
+#define STACKS 8
+#define MAX_MEMORY 512
+#define SPACE_DMA 3 /* Space.DMA of kobox/machine/pci.py */
+
+struct node { uint8_t op, size; uint16_t how; uint32_t left, right; uint64_t left_value, right_value, value; };
+struct decision { uint64_t pc; uint8_t op, size, condition, taken; uint32_t left, right, unused; uint64_t left_value, right_value; };
+struct value { uint32_t node; uint64_t value; };
+struct known { uint64_t at, value; uint32_t node; uint8_t size; };
+struct flags { bool set; uint8_t op, size; struct value left, right; };
+
+enum { SEEN = 1, TAKEN = 2, NOT_TAKEN = 4, DECODED = 8 };
+struct spot { struct data_insn insn; uint8_t flags, decisions; };
+struct code { uint64_t start, end; struct spot *spots; uc_hook hook; };
+
+/* What is known of one task: the registers, and the instruction that was about to be executed. */
+struct task {
+    uint64_t stack, used;
+    struct value registers[16];
+    struct flags flags;
+    const struct spot *pending;
+    uint64_t pc, to, arguments[ARGUMENTS];
+    struct value a, b;
+    bool from_device;
+};
+
+struct taint {
+    struct code code[MAX_CODE], *last;
+    size_t code_count;
+    struct node *nodes;
+    uint32_t node_count;
+    struct decision *decisions;
+    uint32_t decision_count;
+    struct known *memory;
+    struct task tasks[STACKS], *now;
+    uint64_t clock;
+    struct { uint64_t sequence, value; uint8_t size; } fresh[MAX_FRESH]; /* reads since the last instruction that was looked at */
+    size_t fresh_count;
+    struct { uint64_t start, end; } shared[MAX_MEMORY]; /* memory that a device writes */
+    size_t shared_count;
+};
+
+static uint64_t mask_of(unsigned size) { return size >= 8 ? ~0ull : (1ull << 8 * size) - 1; }
+static bool is_sign(uint64_t value, unsigned size) { return value >> (8 * size - 1) & 1; }
+
+/* ---- nodes ------------------------------------------------------------------------------------------------------------- */
+static uint32_t add_node(struct taint *t, struct node node)
+{
+    if (t->node_count == MAX_NODES)
+        return 0;
+    t->nodes[t->node_count] = node;
+    return t->node_count++;
+}
+
+static uint32_t narrowed(struct taint *t, uint32_t node, uint64_t value, unsigned size)
+{
+    if (!node || t->nodes[node].size <= size)
+        return node;
+    return add_node(t, (struct node){DATA_ZERO_EXTEND, (uint8_t)size, (uint16_t)size, node, 0, value, 0, value & mask_of(size)});
+}
+
+static uint32_t read_node(struct taint *t, size_t n)
+{
+    return add_node(t, (struct node){.op = DATA_READ, .size = t->fresh[n].size, .left_value = t->fresh[n].sequence, .value = t->fresh[n].value});
+}
+
+static void device_was_read(struct machine *m, uint64_t value, unsigned size)
+{
+    struct taint *t = m->taint;
+    if (t->fresh_count < MAX_FRESH) {
+        t->fresh[t->fresh_count].sequence = m->pci_reads;
+        t->fresh[t->fresh_count].value = value;
+        t->fresh[t->fresh_count++].size = (uint8_t)size;
+    }
+}
+
+/* ---- memory ------------------------------------------------------------------------------------------------------------ */
+static struct known *slot_of(struct taint *t, uint64_t at) { return &t->memory[(at ^ at >> 16) % SLOTS]; }
+
+static uint64_t ram_value(const struct machine *m, uint64_t pa, unsigned size)
+{
+    uint64_t value = 0;
+    memcpy(&value, m->ram + pa, size);
+    return value;
+}
+
+static bool is_ram(const struct machine *m, uint64_t pa, unsigned size) { return pa <= m->ram_size - size; }
+
+static void put_memory(struct machine *m, uint64_t pa, unsigned size, uint32_t node)
+{
+    struct known *k = slot_of(m->taint, pa);
+    if (node)
+        *k = (struct known){pa, ram_value(m, pa, size), node, (uint8_t)size};
+    else if (k->at == pa)
+        k->node = 0;
+}
+
+static uint32_t look_up(struct machine *m, uint64_t pa, unsigned size)
+{
+    struct taint *t = m->taint;
+    for (unsigned back = 0; back < 8 && back <= pa; back++) {
+        const struct known *k = slot_of(t, pa - back);
+        if (!k->node || k->at != pa - back || k->size <= back || ram_value(m, k->at, k->size) != k->value)
+            continue;
+        uint32_t node = k->node;
+        if (back)
+            node = add_node(t, (struct node){DATA_SHR, k->size, 0, node, 0, k->value, 8 * back, k->value >> 8 * back});
+        return narrowed(t, node, k->value >> 8 * back, size);
+    }
+    return 0;
+}
+
+/* The device may change what the driver is about to read: it is asked, as if this were a register. */
+static bool ask_device(struct machine *m, uint64_t pa, unsigned size, struct value *out)
+{
+    struct taint *t = m->taint;
+    for (size_t n = 0; n < t->shared_count; n++) {
+        if (pa < t->shared[n].start || pa + size > t->shared[n].end)
+            continue;
+        uint64_t before = ram_value(m, pa, size);
+        m->pci_reads++;
+        uint64_t value = m->on_pci ? m->on_pci(SPACE_DMA, pa, size, before, 0) & mask_of(size) : before;
+        if (value != before)
+            memcpy(m->ram + pa, &value, size);
+        *out = (struct value){add_node(t, (struct node){.op = DATA_READ, .size = (uint8_t)size, .left_value = m->pci_reads, .value = value}), value};
+        return true;
+    }
+    return false;
+}
+
+static struct value load(struct machine *m, uint64_t va, unsigned size, bool *from_device)
+{
+    uint64_t pa = walk(m, live_cr3(m), va, READ);
+    struct value found = {0};
+    if (!is_ram(m, pa, size) || (pa & (PAGE - 1)) + size > PAGE) {
+        *from_device = true;
+        return found;
+    }
+    if (ask_device(m, pa, size, &found))
+        return found;
+    return (struct value){look_up(m, pa, size), ram_value(m, pa, size)};
+}
+
+/* ---- operands ---------------------------------------------------------------------------------------------------------- */
+static uint64_t address_of(const struct machine *m, const struct data_insn *i, uint64_t pc)
+{
+    uint64_t address = (uint64_t)(int64_t)i->displacement + (i->from_rip ? pc + i->length : 0);
+    if (i->base != NO_REGISTER)
+        address += live_reg(m, i->base);
+    if (i->index != NO_REGISTER)
+        address += live_reg(m, i->index) * i->scale;
+    return address + (i->per_cpu ? per_cpu_base(m) : 0);
+}
+
+static struct value register_value(struct machine *m, unsigned n)
+{
+    struct value *known = &m->taint->now->registers[n];
+    uint64_t live = live_reg(m, (int)n);
+    if (known->node && known->value != live)
+        known->node = 0;
+    return (struct value){known->node, live};
+}
+
+static struct value value_of(struct machine *m, const struct data_insn *i, struct data_operand o, unsigned size, uint64_t address, bool *from_device)
+{
+    struct taint *t = m->taint;
+    struct value v = {0};
+    switch (o.place) {
+    case PLACE_REG:
+        v = register_value(m, o.reg);
+        v.node = narrowed(t, v.node, v.value, size);
+        break;
+    case PLACE_HIGH:
+        v = register_value(m, o.reg);
+        if (v.node)
+            v.node = narrowed(t, add_node(t, (struct node){DATA_SHR, 8, 0, v.node, 0, v.value, 8, v.value >> 8}), v.value >> 8, 1);
+        v.value >>= 8;
+        break;
+    case PLACE_MEMORY: v = load(m, address, size, from_device); break;
+    case PLACE_NUMBER: v.value = i->number; break;
+    default: break;
+    }
+    v.value &= mask_of(size);
+    return v;
+}
+
+/* ---- conditions -------------------------------------------------------------------------------------------------------- */
+static bool holds(const struct flags *f, uint8_t condition)
+{
+    uint64_t left = f->left.value & mask_of(f->size), right = f->right.value & mask_of(f->size), difference = (left - right) & mask_of(f->size);
+    bool carry = left < right, zero = left == right, sign = is_sign(difference, f->size);
+    bool overflow = is_sign((left ^ right) & (left ^ difference), f->size), yes = false;
+    if (f->op == DATA_BIT)
+        carry = f->left.value >> (f->right.value & (8u * f->size - 1)) & 1;
+    switch (condition >> 1) {
+    case 0: yes = overflow; break;
+    case 1: yes = carry; break;
+    case 2: yes = zero; break;
+    case 3: yes = carry || zero; break;
+    case 4: yes = sign; break;
+    case 6: yes = sign != overflow; break;
+    case 7: yes = sign != overflow || zero; break;
+    default: break;
+    }
+    return yes != (condition & 1);
+}
+
+static bool is_followed(const struct flags *f) { return f->set && (f->left.node || f->right.node); }
+
+static void decide(struct taint *t, struct spot *p, uint64_t pc, uint8_t condition, bool taken)
+{
+    const struct flags *f = &t->now->flags;
+    if (!is_followed(f) || t->decision_count == MAX_DECISIONS || p->decisions == MOST_OF_A_PLACE)
+        return;
+    p->decisions++;
+    t->decisions[t->decision_count++] = (struct decision){
+        .pc = pc, .op = f->op, .size = f->size, .condition = condition, .taken = taken, .left = f->left.node, .right = f->right.node,
+        .left_value = f->left.value, .right_value = f->right.value};
+}
+
+/* ---- what an instruction has done ----------------------------------------------------------------------------------------- */
+static void put(struct machine *m, const struct data_insn *i, struct data_operand to, uint64_t address, struct value v, unsigned size)
+{
+    struct taint *t = m->taint;
+    if (to.place == PLACE_REG) {
+        struct value *known = &t->now->registers[to.reg];
+        uint64_t live = live_reg(m, to.reg);
+        if (size < 4 && (v.node || known->node))
+            v.node = add_node(t, (struct node){DATA_INSERT, 8, (uint16_t)size, known->node, v.node, known->value, v.value, live});
+        *known = (struct value){v.node, live};
+    } else if (to.place == PLACE_HIGH) {
+        t->now->registers[to.reg].node = 0;
+    } else if (to.place == PLACE_MEMORY) {
+        uint64_t pa = walk(m, live_cr3(m), address, READ);
+        if (is_ram(m, pa, size) && (pa & (PAGE - 1)) + size <= PAGE)
+            put_memory(m, pa, size, v.node);
+    }
+    (void)i;
+}
+
+static uint64_t result_of(struct machine *m, const struct data_insn *i, uint64_t address, uint64_t otherwise)
+{
+    if (i->to.place == PLACE_REG)
+        return live_reg(m, i->to.reg) & mask_of(i->size);
+    uint64_t pa = i->to.place == PLACE_MEMORY ? walk(m, live_cr3(m), address, READ) : ~0ull;
+    return is_ram(m, pa, i->size) ? ram_value(m, pa, i->size) : otherwise;
+}
+
+static void clear_flags(struct task *now, const struct data_insn *i)
+{
+    if (i->sets_flags || !i->keeps_flags)
+        now->flags.set = false;
+}
+
+/* Flags of a result are those of its comparison with zero. */
+static void set_flags(struct task *now, const struct data_insn *i, uint8_t op, struct value left, struct value right)
+{
+    if (i->sets_flags)
+        now->flags = (struct flags){true, op, i->size, left, right};
+}
+
+static void calculate(struct machine *m, const struct data_insn *i)
+{
+    struct taint *t = m->taint;
+    struct task *now = t->now;
+    struct value result = {0, 0};
+    bool same = now->a.node && now->a.node == now->b.node && (i->op == DATA_TEST || i->op == DATA_AND || i->op == DATA_OR);
+    if (same) { /* test %eax,%eax */
+        result = (struct value){now->a.node, now->a.value};
+    } else if (now->a.node || now->b.node) {
+        uint64_t value = i->op == DATA_TEST ? now->a.value & now->b.value : result_of(m, i, now->to, 0);
+        struct node node = {i->op == DATA_TEST ? DATA_AND : i->op, i->size, i->from, now->a.node, now->b.node, now->a.value, now->b.value, value};
+        result = (struct value){add_node(t, node), value};
+    } else {
+        result.value = i->op == DATA_TEST ? now->a.value & now->b.value : result_of(m, i, now->to, 0);
+    }
+    if (i->op == DATA_SUB)
+        set_flags(now, i, DATA_COMPARE, now->a, now->b);
+    else
+        set_flags(now, i, DATA_COMPARE, result, (struct value){0, 0});
+    if (i->to.place != PLACE_NONE)
+        put(m, i, i->to, now->to, result, i->size);
+}
+
+static void exchange(struct machine *m, const struct data_insn *i)
+{
+    struct value a = m->taint->now->a, b = m->taint->now->b;
+    put(m, i, i->to, m->taint->now->to, a, i->size);
+    put(m, i, i->a, m->taint->now->to, b, i->size);
+}
+
+static void set_by_condition(struct machine *m, struct spot *p)
+{
+    struct task *now = m->taint->now;
+    const struct flags *f = &now->flags;
+    struct value v = {0, 0};
+    if (is_followed(f)) {
+        uint16_t how = (uint16_t)(p->insn.condition | (f->op == DATA_BIT ? 1 << 4 : 0) | f->size << 8);
+        v.value = holds(f, p->insn.condition);
+        v.node = add_node(m->taint, (struct node){DATA_CONDITION, 1, how, f->left.node, f->right.node, f->left.value, f->right.value, v.value});
+    }
+    put(m, &p->insn, p->insn.to, now->to, v, 1);
+}
+
+/* ---- calls --------------------------------------------------------------------------------------------------------------------- */
+/* Reads in a row whose values stand one behind the other from `address` on: what a function has stored for its caller. */
+static bool found_in_memory(struct machine *m, uint64_t address)
+{
+    struct taint *t = m->taint;
+    size_t first = 0, n;
+    if (!is_kernel_address(address))
+        return false;
+    for (; first < t->fresh_count; first++) {
+        for (n = first; n < t->fresh_count; n++, address += t->fresh[n - 1].size) {
+            uint64_t pa = walk(m, live_cr3(m), address, READ);
+            if (!is_ram(m, pa, t->fresh[n].size) || ram_value(m, pa, t->fresh[n].size) != t->fresh[n].value)
+                break;
+            put_memory(m, pa, t->fresh[n].size, read_node(t, n));
+        }
+        if (n > first)
+            return true;
+        if (first + 8 < t->fresh_count)
+            first = t->fresh_count - 8; /* of many reads, the last ones */
+    }
+    return false;
+}
+
+static void returned(struct machine *m)
+{
+    struct taint *t = m->taint;
+    struct task *now = t->now;
+    for (int n = 0; n < 16; n++)
+        if (CLOBBERED >> n & 1)
+            now->registers[n].node = 0;
+    now->flags.set = false;
+    if (!t->fresh_count)
+        return;
+    bool stored = false;
+    for (int n = 0; n < ARGUMENTS; n++)
+        stored |= found_in_memory(m, now->arguments[n]);
+    uint64_t result = live_reg(m, R_RAX);
+    for (size_t n = t->fresh_count; n-- > 0 && !stored && n + 4 >= t->fresh_count;)
+        if ((result & mask_of(t->fresh[n].size)) == t->fresh[n].value) {
+            now->registers[R_RAX] = (struct value){read_node(t, n), result};
+            break;
+        }
+}
+
+/* ---- the hook ------------------------------------------------------------------------------------------------------------------- */
+static struct spot *spot_of(struct taint *t, uint64_t pc)
+{
+    if (!t->last || pc < t->last->start || pc >= t->last->end) {
+        t->last = NULL;
+        for (size_t n = 0; n < t->code_count && !t->last; n++)
+            if (pc >= t->code[n].start && pc < t->code[n].end)
+                t->last = &t->code[n];
+    }
+    return t->last ? &t->last->spots[pc - t->last->start] : NULL;
+}
+
+static void choose_task(struct machine *m)
+{
+    struct taint *t = m->taint;
+    uint64_t stack = live_reg(m, R_RSP) & ~0x3FFFull;
+    t->clock++;
+    if (t->now && t->now->stack == stack)
+        return;
+    struct task *oldest = &t->tasks[0];
+    for (int n = 0; n < STACKS; n++) {
+        if (t->tasks[n].stack == stack) {
+            t->now = &t->tasks[n];
+            t->now->used = t->clock;
+            return;
+        }
+        oldest = t->tasks[n].used < oldest->used ? &t->tasks[n] : oldest;
+    }
+    *oldest = (struct task){.stack = stack, .used = t->clock};
+    t->now = oldest;
+}
+
+static void forget_killed(struct task *now, uint16_t kills)
+{
+    for (int n = 0; kills; n++, kills >>= 1)
+        if (kills & 1)
+            now->registers[n].node = 0;
+}
+
+/* The instruction that was about to be executed when the hook was called last has been: what has become of the data? */
+static void complete(struct machine *m, uint64_t pc)
+{
+    struct taint *t = m->taint;
+    struct task *now = t->now;
+    struct spot *p = (struct spot *)now->pending;
+    const struct data_insn *i = &p->insn;
+    bool here = pc == now->pc + i->length;
+    now->pending = NULL;
+    if (now->from_device && t->fresh_count && here) {
+        struct value *v = i->b.place == PLACE_MEMORY ? &now->b : &now->a;
+        size_t last = t->fresh_count - 1;
+        *v = (struct value){narrowed(t, read_node(t, last), t->fresh[last].value, i->op == DATA_ZERO_EXTEND || i->op == DATA_SIGN_EXTEND ? i->from : i->size), t->fresh[last].value};
+        t->fresh_count = 0;
+    }
+    if (i->op == DATA_BRANCH) {
+        p->flags |= here ? NOT_TAKEN : TAKEN;
+        decide(t, p, now->pc, i->condition, !here);
+        return;
+    }
+    if (i->op == DATA_CALL || t->fresh_count) {
+        if (here || t->fresh_count)
+            returned(m);
+        t->fresh_count = 0;
+        return;
+    }
+    if (!here) /* a jump, a return, an exception */
+        return;
+    forget_killed(now, i->kills);
+    switch (i->op) {
+    case DATA_NEW: clear_flags(now, i); break;
+    case DATA_MOVE: case DATA_POP: put(m, i, i->to, now->to, now->a, i->size); break;
+    case DATA_PUSH: put(m, i, (struct data_operand){PLACE_MEMORY, 0}, live_reg(m, R_RSP), now->a, 8); break;
+    case DATA_EXCHANGE: exchange(m, i); break;
+    case DATA_COMPARE: set_flags(now, i, DATA_COMPARE, now->a, now->b); break;
+    case DATA_BIT: set_flags(now, i, DATA_BIT, now->a, now->b); break;
+    case DATA_SET: set_by_condition(m, p); break;
+    case DATA_CHOOSE: {
+        bool yes = now->flags.set && holds(&now->flags, i->condition);
+        decide(t, p, now->pc, i->condition, yes);
+        put(m, i, i->to, now->to, yes ? now->b : now->a, i->size);
+        break;
+    }
+    default: calculate(m, i); break;
+    }
+}
+
+static void begin(struct machine *m, const struct spot *p, uint64_t pc)
+{
+    struct task *now = m->taint->now;
+    const struct data_insn *i = &p->insn;
+    bool extends = i->op == DATA_ZERO_EXTEND || i->op == DATA_SIGN_EXTEND;
+    now->pending = p, now->pc = pc, now->from_device = false;
+    now->to = address_of(m, i, pc);
+    if (i->op == DATA_CALL)
+        for (unsigned n = 0; n < ARGUMENTS; n++)
+            now->arguments[n] = live_argument(m, n);
+    if (i->op == DATA_POP)
+        now->a = load(m, live_reg(m, R_RSP), 8, &now->from_device);
+    else
+        now->a = value_of(m, i, i->a, extends ? i->from : i->size, now->to, &now->from_device);
+    if (i->b.place == PLACE_REG && i->a.place == PLACE_REG && i->a.reg == i->b.reg)
+        now->b = now->a; /* test %eax,%eax: one node, not two that are alike */
+    else
+        now->b = value_of(m, i, i->op == DATA_EXCHANGE ? i->to : i->b, i->size, now->to, &now->from_device);
+}
+
+static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user)
+{
+    struct machine *m = user;
+    struct taint *t = m->taint;
+    struct spot *p = t ? spot_of(t, pc) : NULL;
+    (void)uc;
+    if (!p)
+        return;
+    choose_task(m);
+    if (!(p->flags & DECODED)) {
+        uint8_t code[32] = {0};
+        if (!size || size > 15 || !copy_virtual(m, live_cr3(m), pc, code, size, false))
+            return;
+        p->insn = data_instruction(code, (uint8_t)size);
+        p->insn.length = (uint8_t)size;
+        p->flags |= DECODED;
+    }
+    if (t->now->pending)
+        complete(m, pc);
+    else if (t->fresh_count)
+        returned(m);
+    t->fresh_count = 0;
+    p->flags |= SEEN;
+    begin(m, p, pc);
+}
+
+/* ---- for Python ----------------------------------------------------------------------------------------------------------------- */
+static void drop_code(struct machine *m)
+{
+    struct taint *t = m->taint;
+    for (size_t n = 0; n < t->code_count; n++) {
+        struct code *c = &t->code[n];
+        forget_hook(m, c->hook);
+        for (uint64_t page = c->start & ~(PAGE - 1); page < c->end; page += PAGE)
+            drop_code_at(m, page);
+        munmap(c->spots, (c->end - c->start) * sizeof *c->spots);
+    }
+    t->code_count = 0;
+    t->last = NULL;
+}
+
+static void *room(size_t size)
+{
+    void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return at == MAP_FAILED ? NULL : at;
+}
+
+/* Follow nothing any more. */
+EXPORT void kobox_taint_close(struct machine *m)
+{
+    struct taint *t = m->taint;
+    if (!t)
+        return;
+    drop_code(m);
+    m->device_read = NULL;
+    m->taint = NULL;
+    munmap(t->nodes, MAX_NODES * sizeof *t->nodes);
+    munmap(t->decisions, MAX_DECISIONS * sizeof *t->decisions);
+    munmap(t->memory, SLOTS * sizeof *t->memory);
+    free(t);
+}
+
+/* Begin to follow what devices say; -1: there is no memory, or it has begun already. */
+EXPORT int kobox_taint_open(struct machine *m)
+{
+    struct taint *t = m->taint ? NULL : calloc(1, sizeof *t);
+    if (!t)
+        return -1;
+    t->nodes = room(MAX_NODES * sizeof *t->nodes);
+    t->decisions = room(MAX_DECISIONS * sizeof *t->decisions);
+    t->memory = room(SLOTS * sizeof *t->memory);
+    m->taint = t;
+    if (!t->nodes || !t->decisions || !t->memory) {
+        m->taint = NULL;
+        free(t); /* the rest is a process's last megabytes */
+        return -1;
+    }
+    t->node_count = 1;
+    m->device_read = device_was_read;
+    m->close_taint = kobox_taint_close;
+    return 0;
+}
+
+/* Look at the code from `start` to `end`. */
+EXPORT int kobox_taint_code(struct machine *m, uint64_t start, uint64_t end)
+{
+    struct taint *t = m->taint;
+    if (!t || t->code_count == MAX_CODE || end <= start || end - start > 1ull << 28)
+        return -1;
+    struct code *c = &t->code[t->code_count];
+    *c = (struct code){start, end, room((end - start) * sizeof *c->spots), 0};
+    if (!c->spots)
+        return -1;
+    if (m->api.hook_add(m->uc, &c->hook, UC_HOOK_CODE, (void *)on_instruction, m, start, end - 1) != UC_ERR_OK) {
+        munmap(c->spots, (end - start) * sizeof *c->spots);
+        return -1;
+    }
+    t->code_count++;
+    for (uint64_t page = start & ~(PAGE - 1); page < end; page += PAGE)
+        drop_code_at(m, page);
+    return 0;
+}
+
+/* Memory that a device writes: reads of it are asked of the device, as reads of its registers are. */
+EXPORT int kobox_taint_memory(struct machine *m, uint64_t start, uint64_t size)
+{
+    struct taint *t = m->taint;
+    if (!t || t->shared_count == MAX_MEMORY || size > m->ram_size || start > m->ram_size - size)
+        return -1;
+    t->shared[t->shared_count].start = start;
+    t->shared[t->shared_count++].end = start + size;
+    return 0;
+}
+
+/* Forget what was followed and executed; the code that is looked at stays. */
+EXPORT void kobox_taint_reset(struct machine *m)
+{
+    struct taint *t = m->taint;
+    if (!t)
+        return;
+    t->node_count = 1;
+    t->decision_count = 0;
+    t->fresh_count = t->shared_count = 0;
+    memset(t->tasks, 0, sizeof t->tasks);
+    t->now = NULL;
+    madvise(t->memory, SLOTS * sizeof *t->memory, MADV_DONTNEED);
+    for (size_t n = 0; n < t->code_count; n++)
+        madvise(t->code[n].spots, (t->code[n].end - t->code[n].start) * sizeof *t->code[n].spots, MADV_DONTNEED);
+}
+
+/* One byte for each byte of code from `start` on: 1 where an instruction was executed, + 2 a branch taken, + 4 one not taken. */
+EXPORT int kobox_taint_executed(struct machine *m, uint64_t start, uint8_t *out)
+{
+    struct taint *t = m->taint;
+    for (size_t n = 0; t && n < t->code_count; n++) {
+        if (t->code[n].start != start)
+            continue;
+        for (uint64_t at = 0; at < t->code[n].end - start; at++)
+            out[at] = t->code[n].spots[at].flags & (SEEN | TAKEN | NOT_TAKEN);
+        return 0;
+    }
+    return -1;
+}
+
+/* The tables of nodes and decisions, and how many rows there are; the sizes of a row are checked. */
+EXPORT const struct node *kobox_taint_nodes(struct machine *m, size_t row, uint32_t *count)
+{
+    *count = m->taint && row == sizeof(struct node) ? m->taint->node_count : 0;
+    return *count ? m->taint->nodes : NULL;
+}
+
+EXPORT const struct decision *kobox_taint_decisions(struct machine *m, size_t row, uint32_t *count)
+{
+    *count = m->taint && row == sizeof(struct decision) ? m->taint->decision_count : 0;
+    return *count ? m->taint->decisions : NULL;
+}
