@@ -26,13 +26,13 @@ from kobox.errors import (
     ProcessDiedError,
 )
 from kobox.machine.pci import PciIdentity
-from kobox.machine.taint import Decision, Ran, Nodes, Taint
+from kobox.machine.taint import Decision, Nodes, Ran, Taint
 
 PROBE = "local_pci_probe"  # drivers/pci/pci-driver.c: calls the driver's probe function
 _REQUESTS_INTERRUPT = "request_threaded_irq"  # kernel/irq/manage.c
 _WAITS = "schedule_timeout"  # kernel/time/timer.c: all that waits for something with a timeout sleeps here
 _SHARES = "dma_alloc_attrs"  # kernel/dma/mapping.c
-# arch/x86/lib/delay.c: how many nanoseconds a unit of their argument lasts. Nothing happens meanwhile: time is let pass.
+# arch/x86/lib/delay.c: how many nanoseconds a unit of the argument lasts. Nothing happens meanwhile, time is let pass.
 _DELAYS = {"__const_udelay": 1e3 / 0x10C7, "__udelay": 1e3, "__ndelay": 1.0}
 _BEFORE_INIT = "do_init_module"  # kernel/module/main.c
 _MOST_INTERRUPTS = 64

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple, TypeAlias
 
-from kobox.machine.taint import Decision, Node, Nodes, Made
+from kobox.machine.taint import Decision, Made, Node, Nodes
 
 _DEEPEST = 200
 _MOST_BITS = 10
