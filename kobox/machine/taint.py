@@ -26,7 +26,7 @@ _NODE = struct.Struct("<BBHII4xQQQ")
 _DECISION = struct.Struct("<QBBBBIIIQQ")
 
 
-class Made(IntEnum):
+class MadeBy(IntEnum):
     """What a node is made by (enum data_op in native/x86_64/dataflow.h)."""
 
     READ = 0

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple, TypeAlias
 
-from kobox.machine.taint import Decision, Made, Node, Nodes
+from kobox.machine.taint import Decision, MadeBy, Node, Nodes
 
 _DEEPEST = 200
 _MOST_BITS = 10
@@ -45,7 +45,7 @@ class Solver:
     def flip(self, decision: Decision, most: int = 6) -> list[Answer]:
         """At most so many answers, each of which makes the decision go the other way."""
         found: list[Answer] = []
-        operation = Made.BIT if decision.operation == Made.BIT else Made.COMPARE
+        operation = MadeBy.BIT if decision.operation == MadeBy.BIT else MadeBy.COMPARE
         wanted = self._condition(
             operation, decision.condition, not decision.taken, decision.size, decision[5:9], _DEEPEST
         )
@@ -66,7 +66,7 @@ class Solver:
                 continue
             seen.add(number)
             node = self._nodes[number]
-            if node.operation == Made.READ:
+            if node.operation == MadeBy.READ:
                 found.add(node.left_value)
             else:
                 open_ += [node.left, node.right]
@@ -79,7 +79,7 @@ class Solver:
     ) -> Iterator[Answer]:
         left, right, left_value, right_value = sides
         yes, full = holds != bool(condition & 1), mask_of(size)
-        if operation == Made.BIT:
+        if operation == MadeBy.BIT:
             bit = 1 << right_value % (8 * size)
             if left:
                 yield from self._want(left, Bits(bit, bit if yes else 0), depth)
@@ -101,18 +101,18 @@ class Solver:
             return
         if node is None or depth <= 0:
             return
-        if node.operation == Made.READ:
+        if node.operation == MadeBy.READ:
             full = mask_of(node.size)
             if not bits.mask & bits.value & ~full:
                 yield {node.left_value: Bits(bits.mask & full, bits.value & bits.mask & full)}
             return
-        if node.operation == Made.CONDITION:
+        if node.operation == MadeBy.CONDITION:
             if bits.mask & 1:
-                kind = Made.BIT if node.how & _BIT else Made.COMPARE
+                kind = MadeBy.BIT if node.how & _BIT else MadeBy.COMPARE
                 sides = (node.left, node.right, node.left_value, node.right_value)
                 yield from self._condition(kind, node.how & 15, bool(bits.value & 1), node.how >> 8, sides, depth - 1)
             return
-        if node.operation in (Made.OR, Made.INSERT) and node.left and node.right:
+        if node.operation in (MadeBy.OR, MadeBy.INSERT) and node.left and node.right:
             yield from self._want_both(node, bits, depth)
             return
         if node.left and (wanted := _of_left(node, bits)) is not None:
@@ -122,7 +122,7 @@ class Solver:
 
     def _want_both(self, node: Node, bits: Bits, depth: int) -> Iterator[Answer]:
         """Each bit comes from the side that can have it."""
-        if node.operation == Made.INSERT:
+        if node.operation == MadeBy.INSERT:
             lower = mask_of(node.how)
         else:
             lower = self._may_be(node.right)
@@ -140,7 +140,7 @@ class Solver:
         while open_:
             node = self._nodes[open_[-1]]
             missing = [side for side in (node.left, node.right) if side and side not in self._possible]
-            if missing and node.operation != Made.READ:
+            if missing and node.operation != MadeBy.READ:
                 open_ += missing
             else:
                 self._possible[open_.pop()] = self._possible_bits(node)
@@ -148,25 +148,25 @@ class Solver:
 
     def _possible_bits(self, node: Node) -> int:
         full = mask_of(node.size)
-        if node.operation == Made.READ:
+        if node.operation == MadeBy.READ:
             return full
-        if node.operation == Made.CONDITION:
+        if node.operation == MadeBy.CONDITION:
             return 1
         # Both sides are known by now: see above.
         left = self._side(node.left, node.left_value)
         right = self._side(node.right, node.right_value)
         match node.operation:
-            case Made.AND:
+            case MadeBy.AND:
                 return left & right
-            case Made.OR | Made.XOR:
+            case MadeBy.OR | MadeBy.XOR:
                 return (left | right) & full
-            case Made.SHL if not node.right:
+            case MadeBy.SHL if not node.right:
                 return left << _count(node) & full
-            case Made.SHR if not node.right:
+            case MadeBy.SHR if not node.right:
                 return (left & full) >> _count(node)
-            case Made.ZERO_EXTEND:
+            case MadeBy.ZERO_EXTEND:
                 return left & mask_of(node.how)
-            case Made.INSERT:
+            case MadeBy.INSERT:
                 return left & ~mask_of(node.how) | right & mask_of(node.how)
             case _:
                 return full
@@ -199,29 +199,29 @@ def _of_left(node: Node, bits: Bits) -> Bits | None:
     """What the left operand is to be, with the right one as it is; None when that cannot be."""
     full, other = mask_of(node.size), node.right_value
     mask, value = bits.mask & full, bits.value & bits.mask & full
-    if bits.mask & bits.value & ~full and node.operation != Made.SIGN_EXTEND:
+    if bits.mask & bits.value & ~full and node.operation != MadeBy.SIGN_EXTEND:
         return None
     wide = node.value & ~mask | value  # all of the result, for what depends on carries
     match node.operation:
-        case Made.AND:
+        case MadeBy.AND:
             return None if value & ~other else Bits(mask & other, value)
-        case Made.OR:
+        case MadeBy.OR:
             return None if mask & other & ~value else Bits(mask & ~other, value)
-        case Made.XOR:
+        case MadeBy.XOR:
             return Bits(mask, (value ^ other) & mask)
-        case Made.ADD:
+        case MadeBy.ADD:
             return Bits(_upto(mask), (wide - other) & _upto(mask))
-        case Made.SUB:
+        case MadeBy.SUB:
             return Bits(_upto(mask), (wide + other) & _upto(mask))
-        case Made.SHL:
+        case MadeBy.SHL:
             lost = (1 << _count(node)) - 1
             return None if value & lost else Bits(mask >> _count(node), value >> _count(node))
-        case Made.SHR | Made.SAR:
+        case MadeBy.SHR | MadeBy.SAR:
             moved = value << _count(node)
             return Bits(mask << _count(node) & full, moved & full) if not moved & ~full else None
-        case Made.ROL | Made.ROR:
+        case MadeBy.ROL | MadeBy.ROR:
             return _rotated(node, mask, value)
-        case Made.MUL:
+        case MadeBy.MUL:
             return Bits(full, value // other) if other and not node.right and not wide % other else None
         case _:
             return _of_only(node, mask, value, wide)
@@ -231,20 +231,20 @@ def _of_only(node: Node, mask: int, value: int, wide: int) -> Bits | None:
     """The same for operations with one operand, and for INSERT."""
     full = mask_of(node.size)
     match node.operation:
-        case Made.NOT:
+        case MadeBy.NOT:
             return Bits(mask, ~value & mask)
-        case Made.NEG:
+        case MadeBy.NEG:
             return Bits(_upto(mask), -wide & _upto(mask))
-        case Made.SWAP:
+        case MadeBy.SWAP:
             return Bits(*(int.from_bytes(n.to_bytes(node.size, "little"), "big") for n in (mask, value)))
-        case Made.ZERO_EXTEND:
+        case MadeBy.ZERO_EXTEND:
             narrow = mask_of(node.how)
             return None if value & ~narrow else Bits(mask & narrow, value)
-        case Made.SIGN_EXTEND:
+        case MadeBy.SIGN_EXTEND:
             narrow = mask_of(node.how)
             sign = value & full & ~(narrow >> 1)
             return Bits(mask & narrow, value & narrow) if sign in (0, mask & full & ~(narrow >> 1)) else None
-        case Made.INSERT:
+        case MadeBy.INSERT:
             upper = ~mask_of(node.how)
             return Bits(mask & upper, value & upper) if mask & upper else None
         case _:
@@ -254,7 +254,7 @@ def _of_only(node: Node, mask: int, value: int, wide: int) -> Bits | None:
 def _rotated(node: Node, mask: int, value: int) -> Bits:
     width = 8 * node.size
     count = node.right_value % width
-    back = width - count if node.operation == Made.ROL else count
+    back = width - count if node.operation == MadeBy.ROL else count
     full = mask_of(node.size)
 
     def turn(n: int) -> int:
@@ -269,12 +269,12 @@ def _of_right(node: Node, bits: Bits) -> Bits | None:
     mask, value = bits.mask & full, bits.value & bits.mask & full
     wide = node.value & ~mask | value
     match node.operation:
-        case Made.AND | Made.OR | Made.XOR | Made.ADD | Made.MUL:
+        case MadeBy.AND | MadeBy.OR | MadeBy.XOR | MadeBy.ADD | MadeBy.MUL:
             mirrored = node._replace(left=node.right, right=node.left, right_value=other)
             return _of_left(mirrored, bits)
-        case Made.SUB:
+        case MadeBy.SUB:
             return Bits(_upto(mask), (other - wide) & _upto(mask))
-        case Made.INSERT:
+        case MadeBy.INSERT:
             lower = mask_of(node.how)
             return Bits(mask & lower, value & lower) if mask & lower else None
         case _:
