@@ -31,6 +31,14 @@ def debian_kernel(kernel_store: Store) -> KernelImage:
 
 
 @pytest.fixture(scope="session")
+def full_kernel(kernel_store: Store, debian_kernel: KernelImage) -> KernelImage:
+    """Debian bookworm's full kernel, of the release that the cloud kernel has."""
+    name = debian_kernel.name.replace("-cloud", "")
+    have = [kernel for kernel in kernel_store.list() if kernel.name == name]
+    return have[0] if have else kernel_store.add(f"debian/bookworm:{name}")
+
+
+@pytest.fixture(scope="session")
 def trixie_kernel(kernel_store: Store) -> KernelImage:
     """Debian trixie's newest cloud kernel, with its modules and headers."""
     return _suite_kernel(kernel_store, "trixie")

@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from kobox.images.store import KernelImage
 from tests.building import BuiltTestModules
 from tests.debian import EXT4, Programs
 from tests.test_architecture import FLOORS
 
 ROOT = Path(__file__).parent.parent
-RUNNABLE = ("README.md", *(f"docs/{name}.md" for name in ("box", "shell", "network", "disks", "hardware", "races")))
+RUNNABLE = (
+    "README.md",
+    *(f"docs/{name}.md" for name in ("box", "shell", "network", "disks", "hardware", "devices", "races")),
+)
 
 
 def python_in(page: str) -> list[tuple[int, str]]:
@@ -25,14 +29,18 @@ def python_in(page: str) -> list[tuple[int, str]]:
 
 @pytest.mark.parametrize("page", RUNNABLE)
 def test_the_examples_of_a_page_run_in_order(
-    page: str, modules: BuiltTestModules, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: str,
+    modules: BuiltTestModules,
+    full_kernel: KernelImage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("hello", "pcicounter"):
         shutil.copy(modules(name), tmp_path)
-    if page == "docs/disks.md":
+    if page in ("docs/disks.md", "docs/devices.md"):
         Programs(*EXT4).run("mkfs.ext4", "-q", "-F", tmp_path / "disk.img", "64M")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("KOBOX_KERNEL", modules.kernel.name)
+    monkeypatch.setenv("KOBOX_KERNEL", full_kernel.name if page == "docs/devices.md" else modules.kernel.name)
     blocks = python_in(page)
     assert blocks
     names: dict[str, object] = {}

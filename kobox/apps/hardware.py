@@ -1,6 +1,7 @@
 """The devices of a run: models from a file of Python, and phantoms that are made up for a driver.
 
 --plug counter.py:Counter      the class of that file is plugged in before the module is loaded
+--plug nvme=disk.img           a ready model, by its name
 --phantom                      a device with the IDs that the driver waits for; what it must say is found by trying
 """
 
@@ -13,22 +14,32 @@ from pathlib import Path
 from kobox.box.box import Box
 from kobox.checks.phantom.search import PhantomSearch, SearchResult
 from kobox.devices import PciDevice
+from kobox.devices.model import HardwareModel
 from kobox.devices.phantom import identities_for, phantom
+from kobox.devices.ready import READY, make
+from kobox.devices.usb import UsbDevice
 from kobox.errors import KoboxError, ModuleLoadError
 from kobox.ko.modulefile import ModuleFile
 
 ATTEMPTS = 150
 
 
-def load_model(spec: str) -> PciDevice:
-    """A device of `FILE.py[:CLASS]`; without a class the only one that the file defines.
+def load_model(spec: str) -> HardwareModel:
+    """A device of `FILE.py[:CLASS]`, without a class the only one that the file defines; or a ready model, `NAME` or
+    `NAME=ARGUMENT`.
 
-    Raises `KoboxError` when there is no such file or class, or the file raises.
+    Raises `KoboxError` when there is no such file, class or name, or the file raises.
     """
+    if spec.partition("=")[0] in READY:
+        return make(spec)
     name, _, wanted = spec.partition(":")
     path = Path(name)
     if not path.is_file():
-        raise KoboxError(f"{path}: no such file", hint="--plug takes FILE.py, or FILE.py:CLASS.")
+        known = ", ".join(READY)
+        raise KoboxError(
+            f"{path}: no such file, and no ready model",
+            hint=f"--plug takes FILE.py, FILE.py:CLASS, or a ready model: {known}.",
+        )
     made = importlib.util.spec_from_file_location(f"kobox_model_{path.stem}", path)
     if made is None or made.loader is None:
         raise KoboxError(f"{path}: not a file of Python", hint="--plug takes FILE.py, or FILE.py:CLASS.")
@@ -40,14 +51,14 @@ def load_model(spec: str) -> PciDevice:
     found = {
         name: value
         for name, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, PciDevice) and value.__module__ == module.__name__
+        if isinstance(value, type) and issubclass(value, HardwareModel) and value.__module__ == module.__name__
     }
     chosen = found.get(wanted) if wanted else next(iter(found.values()), None)
     if chosen is None or (not wanted and len(found) > 1):
         known = ", ".join(found) or "none"
         raise KoboxError(
             f"{path}: {f'no device class {wanted!r}' if wanted else 'which class?'} (it defines: {known})",
-            hint="Name one: --plug FILE.py:CLASS. A device class is a subclass of kobox.devices.PciDevice.",
+            hint="Name one: --plug FILE.py:CLASS. A device class is a subclass of a class in kobox.devices.",
         )
     try:
         return chosen()
@@ -92,9 +103,28 @@ def phantom_of(found: SearchResult) -> PciDevice:
     return phantom(found.best.identity, found.best.policy)
 
 
-def describe(device: PciDevice, found: SearchResult | None = None) -> str:
+def identity(device: PciDevice | UsbDevice) -> int:
+    """What distinguishes a device among those of its vendor: a PCI device ID, a USB product ID."""
+    return device.device_id if isinstance(device, PciDevice) else device.product_id
+
+
+def facts(device: HardwareModel) -> dict[str, object]:
+    """The same for programs."""
+    found: dict[str, object] = {
+        "address": device.where.partition(" ")[2],
+        "bus": device.bus,
+        "model": type(device).__name__,
+    }
+    if isinstance(device, (PciDevice, UsbDevice)):
+        found |= {"vendor": device.vendor_id, "device": identity(device)}
+    return found
+
+
+def describe(device: HardwareModel, found: SearchResult | None = None) -> str:
     """One line on a device that is plugged in."""
-    text = f"PCI {device.address}: {type(device).__name__} {device.vendor_id:04x}:{device.device_id:04x}"
+    text = f"{device.where}: {type(device).__name__}"
+    if isinstance(device, (PciDevice, UsbDevice)):
+        text += f" {device.vendor_id:04x}:{identity(device):04x}"
     if found is None:
         return text
     best = found.best

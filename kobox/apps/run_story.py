@@ -24,7 +24,7 @@ from kobox.ko.parameter_names import parameter_names
 if TYPE_CHECKING:
     from kobox.apps.run_reports import RunReport
     from kobox.box.inspect.init_trace import InitOutcome
-    from kobox.devices import PciDevice
+    from kobox.devices.model import HardwareModel
 
 _SETTLING = 0.1  # virtual seconds that what is freed late has, before it counts as left behind
 _DISABLING = 60  # virtual seconds that a livepatch has to be disabled
@@ -81,12 +81,12 @@ class Story:
         self._said = self._judged = box.log.next_seq
         self._surroundings = Surroundings(box)
         self._live = live
-        self._devices: dict[PciDevice, str] = {}  # what is plugged in, and the driver that has it
+        self._devices: dict[HardwareModel, str] = {}  # what is plugged in, and the driver that has it
         self._files: list[ModuleFile] = []
         self._done: list[tuple[bytes, str]] = []  # what was loaded, with its parameters
         self.verdict = RunVerdict()
 
-    def plugged(self, devices: Sequence[PciDevice]) -> None:
+    def plugged(self, devices: Sequence[HardwareModel]) -> None:
         """Devices were plugged into the box: which driver takes each will be told."""
         self._devices = dict.fromkeys(devices, "")
         self._surroundings.forget()  # what they brought along is no module's doing
@@ -158,8 +158,8 @@ class Story:
             driver = device.driver or ""
             if driver != before:
                 self._devices[device] = driver
-                text = f"PCI {device.address}: {f'taken by {driver}' if driver else f'given back by {before}'}"
-                yield self._event("reference", text, address=device.address, driver=driver or None)
+                text = f"{device.where}: {f'taken by {driver}' if driver else f'given back by {before}'}"
+                yield self._event("reference", text, address=device.where.partition(" ")[2], driver=driver or None)
 
     def _dependencies(self, module: ModuleFile, *, tell: bool = True) -> Iterator[StoryEvent]:
         """Modules of the kernel's own tree that this one needs; those that come from elsewhere are loaded already."""

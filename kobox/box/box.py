@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     from kobox.box.devices.disks import Disks
     from kobox.box.devices.network import Network
-    from kobox.box.devices.pci import Plugged
+    from kobox.box.devices.plug import Plugged
     from kobox.box.guest.program import Program
     from kobox.box.guest.subprocess import Argv, PopenOptions, RunOptions
     from kobox.box.inspect.probes import Callback, Probe
@@ -395,6 +395,13 @@ class Box(Kernel):
         from kobox.box.devices.plug import plug
 
         return plug(self, device)
+
+    def load_drivers(self) -> list[str]:
+        """Load the drivers of the kernel's own tree for the devices that have none, as udev does when a device comes;
+        and again, for the devices that those bring. The aliases that a module was loaded for."""
+        from kobox.box.devices.drivers import load_drivers
+
+        return load_drivers(self)
 
     @property
     def disks(self) -> Disks:

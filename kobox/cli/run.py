@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kobox.cli.helptext import formatter
+from kobox.cli.plug import add_plug_option
+from kobox.cli.plug import models as plugged_models
 from kobox.cli.terminal_output import paint
 from kobox.cli.worker import raise_wall
 from kobox.printable import one_line
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from kobox.apps.run_sources import RunSource
     from kobox.apps.run_story import StoryEvent
     from kobox.box.box import Box
-    from kobox.devices import PciDevice
+    from kobox.devices.model import HardwareModel
     from kobox.ko.modulefile import ModuleFile
 
 _MARKS = {
@@ -113,13 +115,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "-k", "--kernel", metavar="NAME", help="the kernel to boot (default: `kobox kernel list` marks it)"
     )
     parser.add_argument("--keep-going", action="store_true", help="go on with the next module after one has failed")
-    parser.add_argument(
-        "--plug",
-        action="append",
-        default=[],
-        metavar="FILE.py[:CLASS]",
-        help="plug in this device, a class of kobox.devices, before the module is loaded; repeatable",
-    )
+    add_plug_option(parser, "before the module is loaded")
     parser.add_argument(
         "--phantom", action="store_true", help="make up a PCI device for the driver, and find what it must say"
     )
@@ -154,7 +150,7 @@ def _tell(arguments: argparse.Namespace, box: Box, sources: list[RunSource], pat
             print(_line(event, verbose=arguments.verbose, colour=colour), flush=True)
 
     story = Story(box, unload=arguments.unload, keep_going=arguments.keep_going, live=show)
-    models = _models(arguments.plug)
+    models = plugged_models(arguments.plug)
     box.inspect.layout.keep()  # behind the wall nothing can be kept
     places = [path.resolve().parent for files in paths for path in files]
     raise_wall([*places, *filter(None, (box.image.modules, box.image.directory))], cpu_limit=box.limits.cpu)
@@ -170,17 +166,12 @@ def _tell(arguments: argparse.Namespace, box: Box, sources: list[RunSource], pat
     return 0 if story.verdict.ok else 1
 
 
-def _models(specs: list[str]) -> list[PciDevice]:
-    """The devices that --plug names; their files are read before the wall is raised."""
-    if not specs:
-        return []
-    from kobox.apps.hardware import load_model
-
-    return [load_model(spec) for spec in specs]
-
-
 def _plug(
-    arguments: argparse.Namespace, box: Box, modules: list[ModuleFile], parameters: list[str], models: list[PciDevice]
+    arguments: argparse.Namespace,
+    box: Box,
+    modules: list[ModuleFile],
+    parameters: list[str],
+    models: list[HardwareModel],
 ) -> Iterator[StoryEvent]:
     """Plug in the models, and a phantom if one is wanted, which is added to them."""
     if not models and not arguments.phantom:
@@ -200,7 +191,7 @@ def _plug(
     for model in models:
         box.plug(model)
         text = hardware.describe(model, found if model is models[-1] else None)
-        facts = {"address": model.address, "vendor": model.vendor_id, "device": model.device_id}
+        facts = hardware.facts(model)
         yield StoryEvent("plugged", text, box.time, facts)
 
 

@@ -10,11 +10,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kobox.cli.helptext import formatter
+from kobox.cli.plug import add_plug_option
+from kobox.cli.plug import models as plugged_models
 from kobox.cli.terminal_output import Painted
-from kobox.errors import BoxError
+from kobox.errors import BoxError, KoboxError
 from kobox.printable import one_line
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ _MEANINGS = {
     "kernel-warning": "a WARN() was reached: something is wrong, and the kernel goes on",
     "atomic-sleep": "code slept where it must not: in an interrupt, or with a spinlock held",
 }
+_HARDWARE_PACKAGES = ("pciutils", "usbutils", "i2c-tools")  # lspci, lsusb, i2cdetect, for a box with devices
 _DEATHS = {
     "KernelPanicError": "the kernel has stopped for good, as a machine that must be switched off and on",
     "BoxHungError": "the kernel does not come back from one call: an endless loop, or a lock that nobody gives back",
@@ -42,8 +46,10 @@ def main(argv: list[str], prog: str) -> int:
     """Entry point of the subcommand."""
     parser = _parser(prog)
     arguments = parser.parse_args(argv)
-    if arguments.save and (arguments.net or arguments.disk):
-        parser.error("a box with network cards or disks cannot be kept: --save goes without --net and --disk")
+    if arguments.save and (arguments.net or arguments.disk or arguments.plug):
+        parser.error(
+            "a box with network cards, disks or devices cannot be kept: no --net, --disk or --plug with --save"
+        )
     from kobox.machine import native_core as native
 
     native.preload()
@@ -97,6 +103,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--disk", action="append", default=[], metavar="IMAGE", help="a disk, which itself is not written; repeatable"
     )
+    add_plug_option(parser, "and load its driver")
     parser.add_argument("--save", metavar="NAME", help="keep the box under this name when the shell has ended")
     parser.add_argument("--load", metavar="NAME", help="go on with a box that was kept")
     parser.add_argument("--cpus", type=int, default=1, metavar="N", help="CPUs of the box, 1 to 8 (default: 1)")
@@ -139,9 +146,14 @@ def _session(arguments: argparse.Namespace, prog: str) -> int:
     from kobox.images.store import Store
 
     store = Store()
+    models = plugged_models(arguments.plug)
     with _box(arguments, store) as box:
         for file in arguments.files:
             bringing.copy_in(box, file, f"/root/{os.path.basename(os.path.abspath(file))}")
+        for model in models:
+            box.plug(model)
+        if models:
+            _load_drivers(box)
         if arguments.net:
             box.network.user(arguments.allow)
         for image in arguments.disk:
@@ -169,6 +181,14 @@ def _session(arguments: argparse.Namespace, prog: str) -> int:
         if arguments.save:
             rootfs.save(box, arguments.save, store)
         return status if status >= 0 else 128 - status
+
+
+def _load_drivers(box: Box) -> None:
+    """Load what udev would, and what i2cdetect needs."""
+    box.load_drivers()
+    if box.exists("/sys/bus/i2c/devices/i2c-0"):
+        with suppress(KoboxError):
+            box.modprobe("i2c-dev")
 
 
 def _start(arguments: argparse.Namespace, box: Box, console: _Console, on_terminal: bool) -> Program[bytes]:
@@ -210,7 +230,7 @@ def _box(arguments: argparse.Namespace, store: Store) -> Box:
     try:
         return rootfs.shell_box(
             arguments.kernel,
-            packages_added=arguments.packages,
+            packages_added=[*arguments.packages, *(_HARDWARE_PACKAGES if arguments.plug else ())],
             memory=arguments.memory << 20,
             cmdline=arguments.cmdline,
             cpus=arguments.cpus,

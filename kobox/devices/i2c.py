@@ -78,6 +78,7 @@ class I2cDevice(ClientModel):
     `device_name` is what the driver's table of IDs calls it ("lm75", "24c02"), `address` its seven-bit address.
     """
 
+    bus: ClassVar[str] = "I2C"
     device_name: ClassVar[str] = ""
     address: int = 0x50
 

@@ -31,7 +31,7 @@ class I801(PciDevice):
     bar4 = PciDevice.ports(0x20)
 
     def __init__(self) -> None:
-        self.bus = I2cBus()
+        self.wires = I2cBus()
         self.reset()
 
     def reset(self) -> None:
@@ -42,7 +42,7 @@ class I801(PciDevice):
 
     @property
     def attached(self) -> list[HardwareModel]:
-        return list(self.bus.devices.values())
+        return list(self.wires.devices.values())
 
     def read_memory(self, bar: int, offset: int, size: int) -> int:
         if offset == 2:
@@ -76,7 +76,7 @@ class I801(PciDevice):
     # -- transfers ---------------------------------------------------------------------------------------------
 
     def _start(self, protocol: int) -> None:
-        held, bus = self.held, self.bus
+        held, bus = self.held, self.wires
         address, read, command = held[4] >> 1, bool(held[4] & 1), held[3]
         try:
             match protocol:
@@ -106,7 +106,7 @@ class I801(PciDevice):
             self._end(_INTERRUPT)
 
     def _end(self, status: int) -> None:
-        self.bus.stop(self.held[4] >> 1)
+        self.wires.stop(self.held[4] >> 1)
         self.held[0] = self.held[0] & ~_BUSY | status
 
     def _block(self, address: int, command: int, *, read: bool, call: bool) -> bool:
@@ -115,14 +115,14 @@ class I801(PciDevice):
         if call or not read:
             if not buffered and not call:  # without the buffer the driver wants no count on the wire
                 self._left = bytes(held[5] - 1)
-                self.bus.write(address, bytes([command, held[7]]))
+                self.wires.write(address, bytes([command, held[7]]))
                 held[0] |= _BUSY | _BYTE_DONE
                 return True
-            self.bus.write(address, bytes([command, held[5], *self._buffer[: held[5]]]))
+            self.wires.write(address, bytes([command, held[5], *self._buffer[: held[5]]]))
         else:
-            self.bus.write(address, bytes([command]))
+            self.wires.write(address, bytes([command]))
         if read or call:
-            device = self.bus.start(address, read=True)
+            device = self.wires.start(address, read=True)
             count = min(device.read_byte(), 32)
             held[5] = count
             self._buffer[:count] = bytes(device.read_byte() & 0xFF for _ in range(count))
@@ -131,8 +131,8 @@ class I801(PciDevice):
 
     def _i2c_block_read(self, address: int) -> None:
         try:
-            self.bus.write(address, bytes([self.held[6]]))
-            self.bus.start(address, read=True)
+            self.wires.write(address, bytes([self.held[6]]))
+            self.wires.start(address, read=True)
         except NakError:
             self._end(_DEVICE_ERROR)
             return
@@ -141,7 +141,7 @@ class I801(PciDevice):
         self._fetch()
 
     def _fetch(self) -> None:
-        device = self.bus.devices.get(self.held[4] >> 1)
+        device = self.wires.devices.get(self.held[4] >> 1)
         self._final = bool(self.held[2] & _LAST)
         self.held[7] = device.read_byte() & 0xFF if device is not None else 0xFF
         self.held[0] |= _BYTE_DONE
@@ -153,7 +153,7 @@ class I801(PciDevice):
         elif self._block_read:
             self._block_read = False
             self._end(_INTERRUPT)
-        elif self._left and (device := self.bus.devices.get(self.held[4] >> 1)) is not None:
+        elif self._left and (device := self.wires.devices.get(self.held[4] >> 1)) is not None:
             self._left = self._left[1:]
             try:
                 device.write_byte(self.held[7])

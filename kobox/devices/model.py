@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from kobox.devices.computer import UNPLUGGED, Computer
 from kobox.devices.state import Saveable
@@ -14,6 +15,8 @@ NO_STATE = frozenset({"computer", "host"})
 class HardwareModel:
     """A device that Python plays. `computer` has its time and its timers; `box.plug` puts it into a box."""
 
+    bus: ClassVar[str] = ""
+    """The name of the bus that it is on: "PCI", "USB", "I2C"."""
     computer: Computer = UNPLUGGED
     card_port: Saveable | None = None
     """The cable's other end, when the model has an Ethernet port (`kobox.box.devices.card`)."""
@@ -27,6 +30,11 @@ class HardwareModel:
     def sysfs(self) -> Sequence[str]:
         """Where the kernel shows it: directories in /sys, of the device itself and of its interfaces."""
         return ()
+
+    @property
+    def where(self) -> str:
+        """The bus and the place on it: "PCI 0000:00:01.0", "USB 1-1"; only the bus while it is not plugged in."""
+        return " ".join([self.bus, *(path.rpartition("/")[2] for path in self.sysfs[:1])])
 
     @property
     def attached(self) -> Sequence[HardwareModel]:

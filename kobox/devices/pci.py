@@ -59,6 +59,7 @@ class PciDevice(HardwareModel):
     by MSI and MSI-X; 0 leaves it the wire. Plug one in with `box.plug`.
     """
 
+    bus: ClassVar[str] = "PCI"
     vendor_id: ClassVar[int] = 0x1AF4
     device_id: ClassVar[int] = 0x10F0
     subsystem: ClassVar[tuple[int, int]] = (0, 0)

@@ -98,6 +98,7 @@ class UsbDevice(ClientModel):
     `speed` is "low", "full", "high" or "super". Strings are what the device calls itself.
     """
 
+    bus: ClassVar[str] = "USB"
     vendor_id: ClassVar[int] = 0x16C0
     product_id: ClassVar[int] = 0x05DC
     device_class: ClassVar[tuple[int, int, int]] = (0, 0, 0)

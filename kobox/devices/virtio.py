@@ -91,6 +91,7 @@ class VirtioModel(HardwareModel):
     is what the device offers beside VERSION_1.
     """
 
+    bus: ClassVar[str] = "virtio"
     device_type: ClassVar[int] = 0
     queue_count: ClassVar[int] = 1
     feature_bits: ClassVar[int] = 0

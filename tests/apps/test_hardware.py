@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kobox.apps.hardware import load_model
+from kobox.devices.ready import READY
 from kobox.errors import KoboxError
 from tests.building import BuiltTestModules
 
@@ -72,3 +73,40 @@ def test_a_model_that_cannot_be_had(tmp_path: Path, text: str, spec: str, said: 
     with pytest.raises(KoboxError) as caught:
         load_model(str(tmp_path / spec))
     assert said in str(caught.value)
+
+
+READY_WRONG = [
+    ("nvme", "it needs an argument"),
+    ("nvme=nowhere.img", "nowhere.img"),
+    ("lm75=hot", "could not convert"),
+    ("usb-serial=1", "takes no argument"),
+    ("e1000=12:34", "a hardware address has six bytes"),
+    ("e1000=zz", "e1000=zz"),
+    ("toaster", "no ready model"),
+]
+
+
+@pytest.mark.parametrize(("spec", "words"), READY_WRONG, ids=[spec for spec, _ in READY_WRONG])
+def test_what_is_no_ready_model(spec: str, words: str) -> None:
+    with pytest.raises(KoboxError, match=words):
+        load_model(spec)
+
+
+@pytest.mark.parametrize("name", READY)
+def test_every_ready_model_can_be_made(name: str) -> None:
+    argument = "=8M" if READY[name].needed else ""
+    assert load_model(name + argument).bus
+
+
+def test_a_ready_model_for_a_driver_from_a_file(modules: BuiltTestModules) -> None:
+    done = run("-k", modules.kernel.name, modules("edu"), "--plug", "edu", "--plug", "scsi-disk=8M")
+    assert done.returncode == 0, done.stderr
+    assert " + PCI 0000:00:01.0: Edu 1234:11e8\n" in done.stdout
+    assert " + virtio virtio0: VirtioScsi\n" in done.stdout
+    assert "PCI 0000:00:01.0: taken by edu\n" in done.stdout
+
+
+def test_ready_models_are_listed() -> None:
+    done = run("x.ko", "--plug", "help")
+    assert done.returncode == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()] == list(READY)

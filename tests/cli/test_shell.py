@@ -236,3 +236,16 @@ def test_a_timeout_that_is_no_time(text: str) -> None:
     done = kobox(f"--timeout={text}", "-c", "true")
     assert done.returncode == 2
     assert "not a number of seconds" in done.stderr
+
+
+def test_plugged_devices_have_drivers_and_are_listed(full_kernel: KernelImage) -> None:
+    done = kobox(
+        *("-k", full_kernel.name, "-q", "--plug", "e1000", "--plug", "usb-stick=8M", "--plug", "lm75=30"),
+        *("-c", "lspci; lsusb; cat /sys/class/hwmon/hwmon0/temp1_input; i2cdetect -y 0; ls /sys/block /sys/class/net"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "00:01.0 Ethernet controller: Intel Corporation 82540EM Gigabit Ethernet Controller (rev 02)" in done.stdout
+    assert "ID 0951:1666 kobox Stick" in done.stdout
+    assert "\n30000\n" in done.stdout
+    assert "40: -- -- -- -- -- -- -- -- UU -- -- -- -- -- -- -- \n" in done.stdout
+    assert done.stdout.endswith("/sys/block:\nsda\n\n/sys/class/net:\neth0\nlo\n")

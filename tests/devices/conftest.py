@@ -9,16 +9,8 @@ import pytest
 
 from kobox.box.boot.boot import boot
 from kobox.box.box import Box
-from kobox.images.store import KernelImage, Store
+from kobox.images.store import KernelImage
 from tests.debian import EXT4, Programs
-
-
-@pytest.fixture(scope="session")
-def full_kernel(kernel_store: Store, debian_kernel: KernelImage) -> KernelImage:
-    """Debian bookworm's full kernel, of the release that the cloud kernel has."""
-    name = debian_kernel.name.replace("-cloud", "")
-    have = [kernel for kernel in kernel_store.list() if kernel.name == name]
-    return have[0] if have else kernel_store.add(f"debian/bookworm:{name}")
 
 
 @pytest.fixture(scope="session")

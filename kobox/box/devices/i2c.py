@@ -29,7 +29,7 @@ class I2cPlace:
 
     @property
     def plugged(self) -> bool:
-        return self._controller.plugged and self._controller.bus.devices.get(self._device.address) is self._device
+        return self._controller.plugged and self._controller.wires.devices.get(self._device.address) is self._device
 
     @property
     def sysfs(self) -> str:
@@ -42,7 +42,7 @@ class I2cPlace:
         return None
 
     def unplug(self) -> None:
-        self._controller.bus.devices.pop(self._device.address, None)
+        self._controller.wires.devices.pop(self._device.address, None)
         if self._box.alive:
             with suppress(OSError):  # the driver has found it by itself, or is gone
                 path = f"{_DEVICES}/i2c-{self._adapter}/delete_device"
@@ -61,7 +61,7 @@ def plug_i2c(box: BootedKernel, device: PluggedI2c) -> PluggedI2c:
     if controller is None:
         controller = _plug_controller(box)
     adapter = _adapter_of(box, controller)
-    controller.bus.attach(device)
+    controller.wires.attach(device)
     device.computer = BoxComputer(box)
     place = I2cPlace(box, controller, device, adapter)
     device.host = place
@@ -73,7 +73,7 @@ def plug_i2c(box: BootedKernel, device: PluggedI2c) -> PluggedI2c:
             words = f"{device.device_name} {device.address:#x}"
             box.write_bytes(f"{_DEVICES}/i2c-{adapter}/new_device", words.encode())
     except OSError as error:
-        controller.bus.devices.pop(device.address, None)
+        controller.wires.devices.pop(device.address, None)
         raise KoboxError(f"{type(device).__name__}: the kernel does not take it: {error.strerror}") from error
     return device
 

@@ -28,10 +28,10 @@ def plug(box: BootedKernel, device: Plugged) -> Plugged:
     if device.plugged:
         raise KoboxError(f"{type(device).__name__} is plugged in already", hint="Make another object for another box.")
     function = device.function
+    device.computer = BoxComputer(box)
     device.power_on()
     place = box.machine.pci.attach(function)
     device.address = f"0000:00:{place:02x}.0"
-    device.computer = BoxComputer(box)
     device._look = lambda: driver_of(box, device)
     device._unplug = lambda: unplug(box, device)
     start = box.log.next_seq
