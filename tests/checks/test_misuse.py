@@ -67,3 +67,43 @@ def test_a_misuse_is_an_error_on_its_line(
 def test_the_same_without_the_mistake_has_no_error(laboratory: Laboratory, what: str) -> None:
     findings = findings_of(laboratory, f"what={what} right=1")
     assert [finding for finding in findings if finding.severity == Severity.ERROR] == []
+
+
+HANDED = Path("handed/handed.c")
+HANDED_KINDS = {
+    "order": "invalid-free",
+    "length": "out-of-bounds",
+    "size": "dma-mismatch",
+    "direction": "dma-mismatch",
+    "coherent": "dma-mismatch",
+    "processor": "preemptible-cpu",
+    "percpu": "preemptible-cpu",
+    "sysctl": "out-of-bounds",
+    "mmap": "out-of-bounds",
+}
+
+
+def findings_of_handed(laboratory: Laboratory, parameters: str) -> list[Finding]:
+    """What one life finds in which a byte is written, and the device mapped within its bounds and beyond."""
+
+    def exercise(box: Box) -> None:
+        maps = [("mmap", 0, (4096 * pages, 1, 1, 4096 * first)) for pages, first in ((2, 0), (1, 1), (2, 1), (1, 7))]
+        for call in maps if "mmap" in parameters else [("write", 0, (b"\2",))]:
+            Steps([("open", 0, ("/dev/handed", 2)), call])(box)
+
+    return laboratory.examine(laboratory.file("handed", "handed"), checks_of(CHECKS)[0], parameters, exercise)
+
+
+@pytest.mark.parametrize("what", HANDED_KINDS)
+def test_what_is_handed_out_wrongly_is_an_error_on_its_line(
+    laboratory: Laboratory, what: str, line_of: Callable[[str, Path], int]
+) -> None:
+    found = [one for one in findings_of_handed(laboratory, f"what={what}") if one.kind == HANDED_KINDS[what]]
+    assert {one.severity for one in found} == {Severity.ERROR}
+    assert line_of(f"/* {what}: bad */", HANDED) in {one.where.line for one in found if one.where is not None}
+
+
+@pytest.mark.parametrize("what", HANDED_KINDS)
+def test_what_is_handed_out_rightly_has_no_error(laboratory: Laboratory, what: str) -> None:
+    findings = findings_of_handed(laboratory, f"what={what} right=1")
+    assert [finding for finding in findings if finding.severity == Severity.ERROR] == []

@@ -168,7 +168,7 @@ class ContextCheck(Check):
         self._flags = {name: number for name, number in table.flags.items() if name in imports}
         for name in imports:  # what takes GFP flags may sleep by them: its type says which argument that is
             types = [parameter.type for parameter in (symbols.btf.parameters(name) or ())[:6]]
-            if "gfp_t" in types:
+            if "gfp_t" in types and not name.startswith("__xa_"):  # those let their lock go before they sleep
                 self._flags[name] = types.index("gfp_t")
         for name in sorted(imports & (table.sleeps | table.faults | set(self._flags))):
             if name in symbols:

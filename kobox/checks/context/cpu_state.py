@@ -16,6 +16,7 @@ from kobox.errors import KoboxError
 
 _PREEMPT, _SOFTIRQ, _HARDIRQ, _NMI = 0xFF, 0xFF00, 0xF0000, 0xF00000
 _SERVING_SOFTIRQ = 0x100
+_NO_SETAFFINITY = 0x04000000  # PF_NO_SETAFFINITY, include/linux/sched.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,15 @@ class CpuReader:
     def faults_disabled(self) -> bool:
         """Whether the task has disabled page faults, so that copying from user space does not sleep."""
         return bool(self._objects.number(self.current, "task_struct.pagefault_disabled"))
+
+    def stays(self) -> bool:
+        """Whether the task that runs may not be moved to another CPU: it has migration disabled, or is a thread of the
+        kernel that is bound. How many CPUs it may use does not tell: here there is one."""
+        task, objects = self.current, self._objects
+        disabled = "task_struct.migration_disabled"
+        if objects.has(disabled) and objects.number(task, disabled):
+            return True
+        return bool(objects.number(task, "task_struct.flags") & _NO_SETAFFINITY)
 
     def stack_of(self, task: int) -> int:
         """Where a task's stack begins (its lowest address)."""

@@ -85,6 +85,7 @@ class Allocations:
         self._name_of = name_of
         self._caches: dict[int, tuple[int, bool, bool]] = {}  # cache -> size asked for, has a constructor, RCU-typed
         self._pages: dict[int, Object] = {}  # struct page -> object
+        self._split: set[int] = set()  # struct page of blocks that were split
         self._per_cpu: dict[int, Object] = {}  # per-CPU pointer -> object
         self._stacks: set[int] = set()  # on which the module has allocated
         self._open: set[int] = set()  # stacks in an allocator already
@@ -169,6 +170,7 @@ class Allocations:
         self._probe("kmem_cache_destroy", self._destroy, None, 0)  # it is also met anew, with other arguments
         self._probe("__free_pages", self._free_page, None, tracked)
         self._probe("free_pages", self._free_pages, None, tracked)
+        self._probe("split_page", lambda hit: self._split.add(hit.registers.argument(0)))
         self._probe("free_pages_exact", self._free_exact, None, tracked)
         self._probe("__folio_put", self._folio_put, None, TRACKED_0)
         self._probe("free_percpu", self._free_percpu, None, 0)
@@ -656,9 +658,13 @@ class Allocations:
 
     def _put_pages(self, hit: Hit, thing: Object, *, of_pages: bool) -> None:
         """Into the quarantine; the block that leaves it is freed whole."""
-        if hit.registers.argument(1) & 0xFFFFFFFF != thing.cache:  # some of it, after split_page()
-            self._heap.forget(thing, self.trace(hit))
+        order = hit.registers.argument(1) & 0xFFFFFFFF
+        if order != thing.cache and (thing.page in self._split or thing.cache == _EXACT):
+            self._heap.forget(thing, self.trace(hit))  # some of it
             return
+        if order != thing.cache:
+            message = f"{thing.what} is freed with order {order}, and has order {thing.cache}"
+            self._bad("invalid-free", message, self.trace(hit), thing, f"Free it with order {thing.cache}.")
         instead = self._to_quarantine(hit, thing)
         if instead is None:
             hit.skip()

@@ -22,6 +22,7 @@ from kobox.checks.memory import alloc_table as allocators
 from kobox.checks.memory.adopted import Adoption
 from kobox.checks.memory.alloc_hooks import Allocations
 from kobox.checks.memory.alloc_table import MemoryKind
+from kobox.checks.memory.handed_out import HandedOut
 from kobox.checks.memory.interceptors import APPENDERS, INTERCEPTORS, PRINTERS
 from kobox.checks.memory.module_heap import PAGE, Heap, Object
 from kobox.checks.memory.strings import Texts
@@ -69,6 +70,7 @@ class MemoryCheck(Check):
         self._heap = Heap(box)
         self._heap.on_changed = self._changed
         self._allocations = Allocations(examination, self._heap, self._found, self._variables.at)
+        HandedOut(examination, self._heap, self._variables, self._found)
         self._adoption = Adoption(box, self._heap)
         for name, what in self._adoption.makers(found.name for found in examination.file.imports):
             if name in box.inspect.symbols:

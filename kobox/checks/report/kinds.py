@@ -54,6 +54,14 @@ KINDS: dict[str, FindingKind] = {
         "The kernel still knows an object on the stack of a function that has returned.",
         "Take it off all lists and queues before the function returns.",
     ),
+    "dma-mismatch": FindingKind(
+        "DMA memory was given back with another size or direction than it has.",
+        "Keep the size beside the address, and give both back.",
+    ),
+    "preemptible-cpu": FindingKind(
+        "The number or the variables of this CPU were used where the task may move to another one.",
+        "Use get_cpu() and put_cpu(), or get_cpu_ptr() and put_cpu_ptr().",
+    ),
     "overlapping-copy": FindingKind("memcpy() was given ranges that overlap.", "Use memmove()."),
     "format-string": FindingKind("The format of a function that prints is data.", 'Pass it as an argument of "%s".'),
     "shift-out-of-range": FindingKind(

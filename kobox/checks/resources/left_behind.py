@@ -55,6 +55,7 @@ class LeftBehindCheck(Check):
         self._made: dict[int, dict[Key, list[Made]]] = {}
         examination.armed.clear()
         self._armed_by: dict[tuple[int, int], Trace] = {}
+        self._first_armed: dict[int, Trace] = {}
         imports = [found.name for found in examination.file.imports]
         self._resources = relevant(resource_table(), imports)
         self._resources += self._pairs(imports)
@@ -66,6 +67,7 @@ class LeftBehindCheck(Check):
         self._made.clear()
         examination.armed.clear()
         self._armed_by.clear()
+        self._first_armed.clear()
 
     def exited(self, examination: Examination) -> None:
         """Whether RCU callbacks have run, and tasks have left its code, must not depend on how long the kernel takes to
@@ -159,6 +161,7 @@ class LeftBehindCheck(Check):
         key, caller = hit.args[place], self._examination.box.inspect.watch.caller
         if (key, caller) not in self._armed_by:
             self._armed_by[key, caller] = self._examination.trace(hit, limit=_LIMIT)
+            self._first_armed.setdefault(key, self._armed_by[key, caller])
         self._examination.armed[key] = self._armed_by[key, caller]
 
     def _making(self, number: int, resource: ResourceKind, call: ResourceCall, hit: Hit) -> None:
@@ -210,6 +213,8 @@ class LeftBehindCheck(Check):
         if "KEYS" in call.arguments:
             array, count = hit.args[call.arguments.index("KEYS")], hit.args[call.arguments.index("COUNT")]
             return [(self._objects.u64(array + 8 * n),) for n in range(min(count & 0xFFFFFFFF, 4096))]
+        if "COUNT" in call.arguments:
+            return self._keys_of_array(call, hit)
         parts: dict[str, int | str] = {}
         for token, value in zip(call.arguments, hit.args, strict=False):
             if "KEY" in token:
@@ -221,6 +226,13 @@ class LeftBehindCheck(Check):
         if call.result and hit.result is not None and (call.result == "KEY" or hit.result > 0):
             parts["KEY"] = hit.result & 0xFFFFFFFFFFFFFFFF
         return [tuple(parts[name] for name in sorted(parts))]
+
+    def _keys_of_array(self, call: ResourceCall, hit: Hit) -> list[Key]:
+        """(KEY, KEY2) for each of an array of structures."""
+        at = next(n for n, token in enumerate(call.arguments) if token.startswith("KEY2["))
+        size = self._objects.size(call.arguments[at].removeprefix("KEY2[").rstrip("]"))
+        count, owner = hit.args[call.arguments.index("COUNT")], hit.args[call.arguments.index("KEY")]
+        return [(owner, hit.args[at] + n * size) for n in range(min(count & 0xFFFFFFFF, 4096))]
 
     def _value(self, token: str, value: int) -> int:
         if token.startswith("*"):
@@ -310,6 +322,8 @@ class LeftBehindCheck(Check):
         elif one.kind == "kthread":
             trace = self._thread_maker(one.address)
         chain = examination.chain(trace) if trace is not None else ()
+        first = self._first_armed.get(one.address)
+        made = examination.chain(first) if first is not None and not one.frames else chain
         if one.kind == "file":
             chain = (Frame(self._examination.symbol(one.function), module=self._examination.file.name),)
         which = one.name or self._examination.symbol(one.address)
@@ -322,7 +336,7 @@ class LeftBehindCheck(Check):
             Severity.ERROR,
             f"{message}, whose memory goes",
             chain=chain,
-            object=Resource(label, one.address, made_at=chain),
+            object=Resource(label, one.address, made_at=made or chain),
             advice=f"Undo it by {resource.advice} before the module goes."
             if one.kind != "file"
             else f"Set {resource.advice}.",

@@ -19,7 +19,7 @@ _CALL = re.compile(
     r"(?:(?P<result>KEY\??)(?:@(?P<kobject>[\w.]+))? = )?(?P<function>\w+)(?:\((?P<arguments>[^)]*)\))?"
     r"(?: (?P<success>= 0|>= 0|!= 0))?"
 )
-_TOKEN = re.compile(r"_|\*?KEY[2]?(?:32)?(?:@[\w.]+)?|KEYS|COUNT|NAME|PARENT|ATTRIBUTE|GROUP")
+_TOKEN = re.compile(r"_|\*?KEY[2]?(?:32)?(?:@[\w.]+)?|KEY2\[\w+\]|KEYS|COUNT|NAME|PARENT|ATTRIBUTE|GROUP")
 
 
 class ResourceTableError(KoboxError, ValueError):

@@ -17,6 +17,7 @@ CHECKS = (
     "kobox.checks.resources.handed_over:HandedOverCheck",
     "kobox.checks.resources.stack_objects:StackObjectCheck",
     "kobox.checks.context.context:ContextCheck",
+    "kobox.checks.context.per_cpu:PerCpuCheck",
     "kobox.checks.arithmetic.shifts:ShiftCheck",
     "kobox.checks.lint:LintCheck",
 )
