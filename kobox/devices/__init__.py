@@ -19,6 +19,7 @@ with kobox.boot() as box:
 
 from kobox.devices.computer import Timer
 from kobox.devices.pci import PciDevice
+from kobox.devices.platform import PlatformDevice
 from kobox.devices.register import Register, RegisterValue
 
-__all__ = ["PciDevice", "Register", "RegisterValue", "Timer"]
+__all__ = ["PciDevice", "PlatformDevice", "Register", "RegisterValue", "Timer"]

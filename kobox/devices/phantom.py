@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from kobox.devices.pci import BarDeclaration, PciDevice
+from kobox.devices.pci import PciDevice
+from kobox.devices.register_model import BarDeclaration
 from kobox.machine.pci import PciIdentity
 
 _ALIAS = re.compile(

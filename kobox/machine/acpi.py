@@ -14,7 +14,11 @@ from __future__ import annotations
 
 import struct
 
+from kobox.machine.aml import device, name, scope, sized, summed, table
+
 RSDP = 0xE0000
+# A table that is loaded at run time: where it is put, what room it has, and the ACPI device whose `sun` loads it.
+LOAD_AT, LOAD_SIZE, LOADER = 0xE8000, 0x8000, "LNRO0005:0f"
 DEVICES, DEVICE_SLOTS, DEVICE_IRQ = 0xFEA00000, 16, 5  # as in native/machine.h
 PM1_EVENT, PM1_CONTROL, SCI = 0x600, 0x604, 9
 _TABLES = RSDP + 0x40
@@ -36,14 +40,14 @@ def tables(cpus: int = 1) -> bytes:
 
     block = bytearray()
     facs = put(struct.pack("<4sI24xBB30x", b"FACS", 64, 2, 0))
-    dsdt = put(_table(b"DSDT", 2, _namespace()))
-    fadt = put(_table(b"FACP", 6, _fadt_body(facs, dsdt)))
+    dsdt = put(table(b"DSDT", 2, _namespace()))
+    fadt = put(table(b"FACP", 6, _fadt_body(facs, dsdt)))
     lapic = b"".join(struct.pack("<BBBBI", 0, 8, n, n, 1) for n in range(cpus))
-    madt = put(_table(b"APIC", 5, struct.pack("<II", 0xFEE00000, 1) + lapic))
-    xsdt = put(_table(b"XSDT", 1, struct.pack("<QQ", fadt, madt)))
+    madt = put(table(b"APIC", 5, struct.pack("<II", 0xFEE00000, 1) + lapic))
+    xsdt = put(table(b"XSDT", 1, struct.pack("<QQ", fadt, madt)))
     rsdp = struct.pack("<8sB6sBI", b"RSD PTR ", 0, b"KOBOX ", 2, 0)
-    rsdp = _summed(rsdp, 8) + struct.pack("<IQB3x", 36, xsdt, 0)
-    block[: len(rsdp)] = _summed(rsdp, 32)
+    rsdp = summed(rsdp, 8) + struct.pack("<IQB3x", 36, xsdt, 0)
+    block[: len(rsdp)] = summed(rsdp, 32)
     return bytes(block)
 
 
@@ -69,18 +73,22 @@ def _fadt_body(facs: int, dsdt: int) -> bytes:
 
 def _namespace() -> bytes:
     """\\_SB with the places for devices, in AML."""
-    devices = b"".join(_device(slot) for slot in range(DEVICE_SLOTS)) + _host_bridge()
-    return b"\x10" + _package(b"\\_SB_" + devices)
+    places = (_device(slot, _load_method() if slot == DEVICE_SLOTS - 1 else b"") for slot in range(DEVICE_SLOTS))
+    return scope(b"\\_SB_", *places, _host_bridge())
 
 
-def _device(slot: int) -> bytes:
+def _load_method() -> bytes:
+    """_SUN, which is evaluated only when somebody reads it: it loads the table at `LOAD_AT` (`platform.py`)."""
+    region = b"\x5b\x80TABL\x00" + struct.pack("<BIBI", 0x0C, LOAD_AT, 0x0C, LOAD_SIZE)
+    body = region + b"\x5b\x20TABLHNDL" + b"\xa4\x00"  # Load (TABL, HNDL); Return (Zero)
+    return name("HNDL", 0) + b"\x14" + sized(b"_SUN\x08" + body)
+
+
+def _device(slot: int, more: bytes) -> bytes:
     memory = struct.pack("<BHBII", 0x86, 9, 1, DEVICES + 0x1000 * slot, 0x1000)
     interrupt = struct.pack("<BHBBI", 0x89, 6, 0b1001, 1, DEVICE_IRQ)  # consumer, level, active high, shared
     resources = memory + interrupt + b"\x79\0"
-    body = b"VD%02X" % slot
-    body += b"\x08_HID\x0dLNRO0005\0" + b"\x08_UID\x0a" + bytes([slot])
-    body += b"\x08_CRS\x11" + _package(b"\x0a" + bytes([len(resources)]) + resources)
-    return b"\x5b\x82" + _package(body)
+    return device(f"VD{slot:02X}", name("_HID", "LNRO0005"), name("_UID", slot), name("_CRS", resources), more)
 
 
 def _host_bridge() -> bytes:
@@ -100,28 +108,8 @@ def _host_bridge() -> bytes:
         route = (
             b"\x0c" + struct.pack("<I", place << 16 | 0xFFFF) + b"\0\0\x0a" + bytes([PCI_IRQS[place % len(PCI_IRQS)]])
         )
-        routes += b"\x12" + _package(b"\x04" + route)
+        routes += b"\x12" + sized(b"\x04" + route)
     body = b"PCI0\x08_HID\x0c" + bytes.fromhex("41d00a03") + b"\x08_UID\x0a\0" + b"\x08_BBN\x0a\0"  # PNP0A03
-    body += b"\x08_CRS\x11" + _package(b"\x0a" + bytes([len(resources)]) + resources)
-    body += b"\x08_PRT\x12" + _package(bytes([PCI_PLACES]) + routes)
-    return b"\x5b\x82" + _package(body)
-
-
-def _package(body: bytes) -> bytes:
-    """AML's PkgLength, which counts itself, and what it is the length of."""
-    size = len(body) + 1
-    if size < 64:
-        return bytes([size]) + body
-    return bytes([0x40 | size + 1 & 15, size + 1 >> 4]) + body
-
-
-def _table(signature: bytes, revision: int, body: bytes) -> bytes:
-    header = struct.pack(
-        "<4sIBB6s8sI4sI", signature, 36 + len(body), revision, 0, b"KOBOX ", b"KOBOXPC ", 1, b"KOBX", 1
-    )
-    return _summed(header + body, 9)
-
-
-def _summed(table: bytes, at: int) -> bytes:
-    """The table with the byte at `at` set so that all bytes add up to zero."""
-    return table[:at] + bytes([-sum(table) & 0xFF]) + table[at + 1 :]
+    body += b"\x08_CRS\x11" + sized(b"\x0a" + bytes([len(resources)]) + resources)
+    body += b"\x08_PRT\x12" + sized(bytes([PCI_PLACES]) + routes)
+    return b"\x5b\x82" + sized(body)

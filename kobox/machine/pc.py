@@ -40,6 +40,7 @@ from kobox.machine.native_core import (
     unicorn_library,
 )
 from kobox.machine.pci import PciBus, PciFunction
+from kobox.machine.platform import PlatformBus
 
 PAGE = 4096
 ZERO_PAGE, COMMAND_LINE, PAGE_TABLES, GDT, SEED = 0x10000, 0x20000, 0x30000, 0x40000, 0x50000
@@ -117,11 +118,16 @@ class Checkpoint:
     """A state of one machine, kept in memory; only pages written since the snapshot take space."""
 
     def __init__(
-        self, handle: int, devices: dict[int, tuple[Device, Restore]], pci: dict[int, tuple[PciFunction, Restore]]
+        self,
+        handle: int,
+        devices: dict[int, tuple[Device, Restore]],
+        pci: dict[int, tuple[PciFunction, Restore]],
+        platform: Restore,
     ) -> None:
         self._handle: int | None = handle
         self.devices = devices
         self.pci = pci
+        self.platform = platform
         self.size: int = core().kobox_checkpoint_size(handle)
 
     @property
@@ -195,7 +201,8 @@ class Machine:
             lambda irq, high: self._core.kobox_pci_line(self.handle, irq, high),
             lambda address, size: self._core.kobox_device_wrote(self.handle, address, size),
         )
-        self._power_on = self.pci.save()
+        self.platform = PlatformBus(lambda irq, high: self._core.kobox_pci_line(self.handle, irq, high))
+        self._power_on = self.pci.save(), self.platform.save()
         self._on_pci = PciCallback(self._pci_access)
         self._core.kobox_on_pci(handle, self._on_pci)
         self._on_device = DeviceCallback(self._device_access)
@@ -556,6 +563,8 @@ class Machine:
 
     def _pci_access(self, space: int, at: int, size: int, value: int, write: int) -> int:
         try:
+            if self.platform.windows and (found := self.platform.find(space, at)) is not None:
+                return self.platform.access(*found, size, value, write)
             return self.pci.access(space, at, size, value, write)
         except BaseException as error:
             self._raised = error
@@ -615,14 +624,14 @@ class Machine:
         handle = self._core.kobox_checkpoint(self.handle)
         if not handle:
             raise MemoryError("no memory for a checkpoint")
-        return Checkpoint(handle, self.devices.save(), self.pci.save())
+        return Checkpoint(handle, self.devices.save(), self.pci.save(), self.platform.save())
 
     def checkpoint_of(self, state: bytes) -> Checkpoint:
         """A checkpoint of RAM as its file has it, with CPU and devices as `save_state` gave them."""
         handle = self._core.kobox_checkpoint_of(self.handle, state)
         if not handle:
             raise MemoryError("no memory for a checkpoint")
-        return Checkpoint(handle, {}, self._power_on)
+        return Checkpoint(handle, {}, *self._power_on)
 
     def restore(self, checkpoint: Checkpoint) -> int:
         """Go back to a checkpoint of this machine. Returns how many pages had changed."""
@@ -631,5 +640,6 @@ class Machine:
             raise MemoryError("no memory to restore a checkpoint")
         self.devices.load(checkpoint.devices)
         self.pci.load(checkpoint.pci)
+        checkpoint.platform()
         self._console_read = min(self._console_read, self._core.kobox_console(self.handle, 0, None, 0))
         return pages

@@ -273,6 +273,7 @@ def plugged_models(box: BootedKernel) -> Iterator[HardwareModel]:
     """The models in a box: on the PCI bus, virtio devices, and on the buses that those make."""
     models: list[object] = [function.model for function in box.machine.pci.functions.values()]
     models += [device.model for device in box.machine.devices.slots.values() if isinstance(device, VirtioTransport)]
+    models += box.machine.platform.models
     waiting = [model for model in models if isinstance(model, HardwareModel)]
     while waiting:
         model = waiting.pop(0)

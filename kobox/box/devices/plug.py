@@ -7,11 +7,13 @@ from typing import TypeVar
 from kobox.box.booted import BootedKernel
 from kobox.box.devices import pci
 from kobox.box.devices.i2c import plug_i2c
+from kobox.box.devices.platform import plug_platform
 from kobox.box.devices.usb import plug_usb
 from kobox.box.devices.virtio_model import plug_virtio
 from kobox.devices.i2c import I2cDevice
 from kobox.devices.model import HardwareModel
 from kobox.devices.pci import PciDevice
+from kobox.devices.platform import PlatformDevice
 from kobox.devices.usb import UsbDevice
 from kobox.devices.virtio import VirtioModel
 from kobox.errors import KoboxError
@@ -23,6 +25,8 @@ def plug(box: BootedKernel, device: Plugged) -> Plugged:
     """Plug a model into a box; returns it. Raises `KoboxError`."""
     if isinstance(device, PciDevice):
         return pci.plug(box, device)
+    if isinstance(device, PlatformDevice):
+        return plug_platform(box, device)
     if isinstance(device, UsbDevice):
         return plug_usb(box, device)
     if isinstance(device, I2cDevice):

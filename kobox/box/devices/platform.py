@@ -1,0 +1,135 @@
+"""Devices on the board of a box: windows and lines in the machine, and a table that the kernel loads.
+
+SSDT in memory -> /sys/bus/acpi/devices/LNRO0005:0f/sun (the kernel loads it) -> ACPI device -> platform device
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TypeVar
+
+from kobox.box.booted import BootedKernel
+from kobox.box.devices.card import add_card
+from kobox.box.devices.computer import BoxComputer
+from kobox.devices.platform import PlatformDevice
+from kobox.errors import KoboxError
+from kobox.machine import aml
+from kobox.machine.acpi import LOAD_AT, LOAD_SIZE, LOADER
+from kobox.machine.pci import Space
+
+PluggedPlatform = TypeVar("PluggedPlatform", bound=PlatformDevice)
+_ACPI = "/sys/bus/acpi/devices"
+_STEP, _STEPS = 0.05, 40
+
+
+class PlatformPlace:
+    """The box's side of a device on the board."""
+
+    def __init__(self, box: BootedKernel, device: PlatformDevice, symbol: str) -> None:
+        self._box, self._device, self._symbol = box, device, symbol
+        self._node = ""
+
+    @property
+    def plugged(self) -> bool:
+        return self._device in self._box.machine.platform.models
+
+    @property
+    def sysfs(self) -> str:
+        if not self._node:
+            self._node = self._find()
+        with suppress(OSError):
+            return f"/sys/bus/platform/devices/{os.path.basename(self._box.readlink(f'{self._node}/physical_node'))}"
+        return self._node
+
+    def _find(self) -> str:
+        """Its ACPI device, by its path in the namespace."""
+        for name in self._box.listdir(_ACPI):
+            with suppress(OSError):
+                if self._box.read_text(f"{_ACPI}/{name}/path").strip() == f"\\_SB_.{self._symbol}":
+                    return f"{_ACPI}/{name}"
+        return ""
+
+    @property
+    def driver(self) -> str | None:
+        with suppress(OSError):
+            return os.path.basename(self._box.readlink(f"{self.sysfs}/driver"))
+        return None
+
+    def set_level(self, interrupt: int, high: bool) -> None:
+        lines = self._box.machine.platform.lines(self._device)
+        if not 0 <= interrupt < len(lines):
+            who = type(self._device).__name__
+            raise KoboxError(f"{who} has {len(lines)} interrupts; there is no number {interrupt}")
+        self._box.machine.platform.level(self._device, lines[interrupt], high)
+
+    def dma_read(self, address: int, size: int) -> bytes:
+        self._check(address, size)
+        return bytes(self._box.machine.ram[address : address + size])
+
+    def dma_write(self, address: int, data: bytes) -> None:
+        self._check(address, len(data))
+        self._box.machine.ram[address : address + len(data)] = data
+        self._box.machine.devices.wrote(address, len(data))
+
+    def _check(self, address: int, size: int) -> None:
+        if size < 0 or not 0 <= address <= len(self._box.machine.ram) - size:
+            raise KoboxError(
+                f"DMA of {size} bytes at {address:#x}: the box has RAM up to {len(self._box.machine.ram):#x}",
+                hint="The driver gave the device a wrong address, or the model read it wrongly.",
+            )
+
+    def unplug(self) -> None:
+        place = self.sysfs
+        self._box.machine.platform.detach(self._device)
+        if self._box.alive:
+            with suppress(OSError):  # no driver has it
+                driver = os.path.basename(self._box.readlink(f"{place}/driver"))
+                self._box.write_bytes(f"/sys/bus/platform/drivers/{driver}/unbind", os.path.basename(place).encode())
+
+
+def plug_platform(box: BootedKernel, device: PluggedPlatform) -> PluggedPlatform:
+    """Put a device on the board of the box, and have the kernel load a table that describes it.
+
+    Raises `KoboxError` when it is plugged in already, there is no room for its windows, or the kernel has no ACPI.
+    """
+    if device.plugged:
+        raise KoboxError(f"{type(device).__name__} is plugged in already", hint="Make another object for another box.")
+    loader = f"{_ACPI}/{LOADER}/sun"
+    if not box.exists(loader):
+        raise KoboxError(
+            f"{type(device).__name__}: the kernel of this box has no ACPI that loads tables",
+            hint="Platform devices are plugged into boxes of PC kernels (amd64), booted with ACPI.",
+        )
+    board = box.machine.platform
+    symbol = f"K{board.made:03X}"
+    windows = board.attach(device, list(device.windows.values()), device.interrupts)
+    place = PlatformPlace(box, device, symbol)
+    try:
+        resources = [
+            (aml.ports if window.space is Space.PORTS else aml.memory)(window.address, window.bar.size)
+            for window in windows
+        ]
+        resources += [aml.interrupt(line) for line in board.lines(device)]
+        table = aml.table(b"SSDT", 2, aml.scope(b"\\_SB_", device.description(symbol, board.made, resources)))
+        if len(table) > LOAD_SIZE:
+            raise KoboxError(f"{type(device).__name__}: its properties are too long: a table of {len(table)} bytes")
+        device.computer = BoxComputer(box)
+        device.host = place
+        device.power_on()
+        box.machine.ram[LOAD_AT : LOAD_AT + len(table)] = table
+        start = box.log.next_seq
+        with suppress(OSError):
+            box.read_bytes(loader)
+        for _ in range(_STEPS):
+            if place.sysfs:
+                break
+            box.sleep(_STEP)
+        else:
+            lines = "; ".join(record.text for record in box.log.since(start))
+            raise KoboxError(f"{type(device).__name__}: the kernel does not take it{lines and f': {lines}'}")
+    except BaseException:
+        board.detach(device)
+        raise
+    add_card(box, device)
+    return device

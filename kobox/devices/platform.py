@@ -1,0 +1,127 @@
+"""Devices on the board that Python plays: platform devices, which ACPI announces by a hardware ID or as compatible.
+
+    class Blinker(PlatformDevice):
+        hid = "KOBX0001"                              acpi_match_table; or compatible = "acme,blinker", of_match_table
+        regs = PlatformDevice.memory(0x100)           platform_get_resource(), devm_platform_ioremap_resource()
+        control = Register(regs, 0x00, bits={"on": 0})
+        interrupts = 1                                platform_get_irq()
+        properties = {"acme,period-ms": 20}           device_property_read_u32()
+
+    box.plug(Blinker())
+
+Source: ACPI specification 6.4, chapters 6.1 and 6.4; Documentation/firmware-guide/acpi/enumeration.rst.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Protocol
+
+from kobox.devices.i2c import BusClient
+from kobox.devices.register_model import BarDeclaration, RegisterModel
+from kobox.errors import KoboxError
+from kobox.machine import aml
+from kobox.machine.pci import BarKind
+
+
+class PlatformHost(BusClient, Protocol):
+    """The box's side of a device on the board."""
+
+    def set_level(self, interrupt: int, high: bool) -> None: ...
+
+    def dma_read(self, address: int, size: int) -> bytes: ...
+
+    def dma_write(self, address: int, data: bytes) -> None: ...
+
+
+class PlatformDma:
+    """The box's memory as a device on the board reaches it: physical addresses, only RAM (`KoboxError` otherwise)."""
+
+    def __init__(self, host: PlatformHost) -> None:
+        self._host = host
+
+    def read(self, address: int, size: int) -> bytes:
+        """`size` bytes at a physical address."""
+        return self._host.dma_read(address, size)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Bytes to a physical address."""
+        self._host.dma_write(address, data)
+
+
+class PlatformDevice(RegisterModel):
+    """A device on the board: subclass it, declare windows and registers, and say what happens in `written`.
+
+    `hid` is its ACPI hardware ID, such as "KOBX0001"; with `compatible` it is known by that ("PRP0001"). `properties`
+    are what device_property_read_*() finds: numbers, strings, or sequences of them. `interrupts` is how many lines it
+    has.
+    """
+
+    bus: ClassVar[str] = "platform"
+    hid: ClassVar[str] = ""
+    compatible: ClassVar[str] = ""
+    interrupts: ClassVar[int] = 0
+    properties: ClassVar[Mapping[str, aml.Value]] = {}
+
+    host: PlatformHost | None = None
+
+    @staticmethod
+    def memory(size: int) -> BarDeclaration:
+        """A window of memory, `size` bytes (a power of two)."""
+        return BarDeclaration(size, BarKind.MEMORY, False)
+
+    @staticmethod
+    def ports(size: int) -> BarDeclaration:
+        """A window of I/O ports, at most 256."""
+        return BarDeclaration(size, BarKind.PORTS, False)
+
+    # -- what it can do ------------------------------------------------------------------------------------------
+
+    def set_interrupt_level(self, high: bool, interrupt: int = 0) -> None:
+        """Hold an interrupt line high, until the driver has made the device let go, or low."""
+        self._plugged_host.set_level(interrupt, high)
+
+    @property
+    def dma(self) -> PlatformDma:
+        """The box's memory."""
+        return PlatformDma(self._plugged_host)
+
+    # -- in a box ------------------------------------------------------------------------------------------------
+
+    @property
+    def _plugged_host(self) -> PlatformHost:
+        if self.host is None or not self.host.plugged:
+            raise KoboxError(f"{type(self).__name__} is not plugged in")
+        return self.host
+
+    @property
+    def plugged(self) -> bool:
+        return self.host is not None and self.host.plugged
+
+    @property
+    def sysfs(self) -> Sequence[str]:
+        return (self._plugged_host.sysfs,) if self.plugged else ()
+
+    @property
+    def driver(self) -> str | None:
+        return self._plugged_host.driver if self.plugged else None
+
+    def unplug(self) -> None:
+        self._plugged_host.unplug()
+
+    # -- for the board -------------------------------------------------------------------------------------------
+
+    def description(self, symbol: str, number: int, resources: Sequence[bytes]) -> bytes:
+        """Its object in ACPI's namespace, in AML. Raises `KoboxError` when it has no name."""
+        if not self.hid and not self.compatible:
+            raise KoboxError(
+                f"{type(self).__name__} has neither `hid` nor `compatible`",
+                hint='Set hid = "ABCD0001", as in the acpi_match_table of its driver.',
+            )
+        parts = [aml.name("_HID", self.hid or "PRP0001"), aml.name("_UID", number)]
+        if resources:
+            parts.append(aml.name("_CRS", aml.resources(*resources)))
+        properties = {**({"compatible": self.compatible} if self.compatible else {}), **self.properties}
+        if properties:
+            parts.append(aml.properties(properties))
+        return aml.device(symbol, *parts)

@@ -1,0 +1,98 @@
+"""ACPI's machine language (AML), as far as tables of devices need it: names, packages, resources.
+
+device("UART", name("_HID", "KOBX0001"), name("_CRS", resources(memory(0xFD000000, 0x1000), interrupt(12))))
+
+Source: ACPI specification 6.4, chapters 6.4 (resources) and 20.2 (AML).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+
+Value = int | str | bytes | Sequence["Value"]
+DEVICE_PROPERTIES = bytes.fromhex("14d8ffdaba6e8c4d8a91bc9bbf4aa301")  # daffd814-6eba-4d8c-8a91-bc9bbf4aa301
+
+
+def sized(body: bytes) -> bytes:
+    """PkgLength, which counts itself, and what it is the length of (20.2.4)."""
+    size = len(body) + 1
+    if size < 64:
+        return bytes([size]) + body
+    for more in (1, 2, 3):
+        if (whole := size + more) < 1 << 4 + 8 * more:
+            return bytes([more << 6 | whole & 15]) + (whole >> 4).to_bytes(more, "little") + body
+    raise ValueError(f"{len(body)} bytes are too many for one object of AML")
+
+
+def value(content: Value) -> bytes:
+    """A constant: an integer, a string, a buffer or a package."""
+    if isinstance(content, bool | int):
+        number = int(content) & (1 << 64) - 1
+        for prefix, size in ((0x0A, 1), (0x0B, 2), (0x0C, 4), (0x0E, 8)):
+            if number < 1 << 8 * size:
+                return bytes([prefix]) + number.to_bytes(size, "little")
+    if isinstance(content, str):
+        return b"\x0d" + content.encode("ascii", "replace") + b"\0"
+    if isinstance(content, bytes):
+        return b"\x11" + sized(value(len(content)) + content)
+    assert not isinstance(content, int)
+    return b"\x12" + sized(bytes([len(content)]) + b"".join(value(item) for item in content))
+
+
+def name(symbol: str, content: Value) -> bytes:
+    """Name (symbol, content)."""
+    return b"\x08" + _symbol(symbol) + value(content)
+
+
+def device(symbol: str, *parts: bytes) -> bytes:
+    """Device (symbol) { parts }."""
+    return b"\x5b\x82" + sized(_symbol(symbol) + b"".join(parts))
+
+
+def scope(path: bytes, *parts: bytes) -> bytes:
+    """Scope (path) { parts }; `path` is an encoded name, such as b"\\\\_SB_"."""
+    return b"\x10" + sized(path + b"".join(parts))
+
+
+def _symbol(text: str) -> bytes:
+    return text.encode().ljust(4, b"_")[:4]
+
+
+def resources(*parts: bytes) -> bytes:
+    """A resource template: a buffer with an end tag."""
+    return b"".join(parts) + b"\x79\0"
+
+
+def memory(address: int, size: int) -> bytes:
+    """Memory32Fixed (ReadWrite, address, size)."""
+    return struct.pack("<BHBII", 0x86, 9, 1, address, size)
+
+
+def ports(address: int, size: int) -> bytes:
+    """IO (Decode16, address, address, 1, size)."""
+    return struct.pack("<BBHHBB", 0x47, 1, address, address, 1, size)
+
+
+def interrupt(number: int) -> bytes:
+    """Interrupt (ResourceConsumer, Level, ActiveHigh, Shared) { number }."""
+    return struct.pack("<BHBBI", 0x89, 6, 0b1001, 1, number)
+
+
+def properties(pairs: Mapping[str, Value]) -> bytes:
+    """Name (_DSD, …): device properties."""
+    rows: list[Value] = [[key, content] for key, content in pairs.items()]
+    return name("_DSD", [DEVICE_PROPERTIES, rows])
+
+
+def table(signature: bytes, revision: int, body: bytes) -> bytes:
+    """A table with its header."""
+    header = struct.pack(
+        "<4sIBB6s8sI4sI", signature, 36 + len(body), revision, 0, b"KOBOX ", b"KOBOXPC ", 1, b"KOBX", 1
+    )
+    return summed(header + body, 9)
+
+
+def summed(block: bytes, at: int) -> bytes:
+    """Bytes with the one at `at` set so that all add up to zero."""
+    return block[:at] + bytes([-sum(block) & 0xFF]) + block[at + 1 :]
