@@ -21,7 +21,7 @@ PORTS_FIRST, PORTS_LAST = 0xF000, 0x10000
 LINES = (12, 14, 6)
 
 
-class Registers(Protocol):
+class RegisterBackend(Protocol):
     """What answers in the windows of a device."""
 
     def bar_read(self, bar: int, offset: int, size: int) -> int: ...
@@ -35,7 +35,7 @@ class Window(NamedTuple):
     space: Space
     address: int
     bar: Bar
-    model: Registers
+    model: RegisterBackend
 
 
 class PlatformBus:
@@ -44,8 +44,8 @@ class PlatformBus:
     def __init__(self, line: Callable[[int, bool], None]) -> None:
         self._line = line
         self.windows: list[Window] = []
-        self.models: list[Registers] = []
-        self._lines: dict[Registers, tuple[int, ...]] = {}
+        self.models: list[RegisterBackend] = []
+        self._lines: dict[RegisterBackend, tuple[int, ...]] = {}
         self._high: set[tuple[int, int]] = set()  # (line, number of the model) that are held high
         self._made = 0
 
@@ -54,7 +54,7 @@ class PlatformBus:
         """How many devices there ever were: names in ACPI's namespace are not used again."""
         return self._made
 
-    def attach(self, model: Registers, bars: Sequence[Bar], interrupts: int) -> list[Window]:
+    def attach(self, model: RegisterBackend, bars: Sequence[Bar], interrupts: int) -> list[Window]:
         """Put a device on the board; its windows. Raises `KoboxError` when there is no room."""
         made = [self._place(model, bar) for bar in bars]
         first = self._made
@@ -63,7 +63,7 @@ class PlatformBus:
         self._lines[model] = tuple(LINES[(first + n) % len(LINES)] for n in range(interrupts))
         return made
 
-    def _place(self, model: Registers, bar: Bar) -> Window:
+    def _place(self, model: RegisterBackend, bar: Bar) -> Window:
         space = Space.PORTS if bar.kind is BarKind.PORTS else Space.MEMORY
         first, last = (PORTS_FIRST, PORTS_LAST) if space is Space.PORTS else (MEMORY_FIRST, MEMORY_LAST)
         size = max(bar.size, 0x1000) if space is Space.MEMORY else bar.size
@@ -78,11 +78,11 @@ class PlatformBus:
         self.windows.append(window)
         return window
 
-    def lines(self, model: Registers) -> tuple[int, ...]:
+    def lines(self, model: RegisterBackend) -> tuple[int, ...]:
         """The interrupt lines of a device."""
         return self._lines.get(model, ())
 
-    def detach(self, model: Registers) -> None:
+    def detach(self, model: RegisterBackend) -> None:
         """Take a device off: reads of its registers give ones from now on."""
         if model in self.models:
             number = self.models.index(model)
@@ -92,7 +92,7 @@ class PlatformBus:
             self.windows = [window for window in self.windows if window.model is not model]
             del self._lines[model]
 
-    def level(self, model: Registers, line: int, high: bool) -> None:
+    def level(self, model: RegisterBackend, line: int, high: bool) -> None:
         """A device holds a line high or low; it is high as long as any does."""
         before = any(held == line for held, _ in self._high)
         key = (line, self.models.index(model))
