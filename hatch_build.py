@@ -21,7 +21,7 @@ LIBRARIES = {
 }
 # The C files of a core that belong to another one: a processor's, and those of the board around it.
 _ARM64 = ("arm64/",)
-_PC = ("x86_64/", "watch/", "taint/", "pc.c", "pci.c", "pc_ports.c", "pic.c", "pit.c", "lapic.c", "uart.c", "rtc.c")
+_PC = ("x86_64/", "taint/", "pc.c", "pci.c", "pc_ports.c", "pic.c", "pit.c", "lapic.c", "uart.c", "rtc.c")
 LEFT_OUT = {"kobox/machine/native/core.so": _ARM64, "kobox/machine/native/core_aarch64.so": _PC}
 
 

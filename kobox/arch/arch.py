@@ -77,6 +77,18 @@ Variable = Callable[[str], int]
 """Reads a variable of the kernel, of 64 bits, by its name."""
 
 
+class KernelAreas(NamedTuple):
+    """Where areas of the kernel's virtual memory begin."""
+
+    direct_map: int
+    """All RAM in one piece: the address of its first byte."""
+
+    pages: int
+    """One `struct page` for each page of RAM (vmemmap)."""
+
+    vmalloc: int
+
+
 class Arch(NamedTuple):
     """One architecture of Linux."""
 
@@ -117,3 +129,7 @@ class Arch(NamedTuple):
     direct_map: Callable[[Variable], int]
     """The address of RAM's first byte, where the kernel has all RAM in one piece. Raises what reading a variable
     does."""
+
+    areas: Callable[[Variable, Variable], KernelAreas]
+    """Where areas are, by the kernel's variables and the numbers that its vmcoreinfo publishes. Raises what reading
+    either does."""

@@ -27,3 +27,9 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
 def decoders() -> ctypes.CDLL:
     """The core with the functions of its decoders. Raises `KoboxError` when it is missing or of another version."""
     return load_library(str(CORE), ABI, _SIGNATURES)
+
+
+@cache
+def decoders_of(name: str) -> ctypes.CDLL:
+    """The core of another architecture, of whose decoders only `kobox_decode` is there. Raises as `decoders` does."""
+    return load_library(str(CORE.with_name(f"core_{name}.so")), ABI, {"kobox_decode": _SIGNATURES["kobox_decode"]})

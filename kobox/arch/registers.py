@@ -38,6 +38,10 @@ class Registers(Protocol):
         """Whether the CPU takes interrupts."""
 
     @property
+    def current(self) -> int:
+        """The task that runs, where the kernel keeps its address in a register; else 0. In the kernel alone."""
+
+    @property
     def arguments(self) -> tuple[int, ...]:
         """At a function's first instruction: the arguments that registers hold, the first six of them."""
 

@@ -25,6 +25,12 @@ class SyscallTable(NamedTuple):
     clone: Callable[[int, int], Arguments]
     """The arguments of clone(2) for (flags, thread pointer): their order differs between architectures."""
 
+    entry: str
+    """The kernel's function through which every system call goes."""
+
+    prefix: str
+    """What the names of the kernel's functions for system calls begin with (SYSCALL_DEFINEx)."""
+
     respelled: Mapping[str, Respelling] = {}
     """The older calls that the architecture never had, as open(2), by those that it has, as openat(2)."""
 

@@ -107,16 +107,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_sum": (_U64, (ctypes.c_char_p, _U64)),
     "kobox_sum_runs": (_U64, (_P, ctypes.POINTER(_U64), _U64)),
 }
-# Of the cores that have a watcher.
 _WATCHER: dict[str, tuple[object, tuple[object, ...]]] = {
-    "kobox_taint_open": (_I, (_P,)),
-    "kobox_taint_close": (None, (_P,)),
-    "kobox_taint_code": (_I, (_P, _U64, _U64)),
-    "kobox_taint_memory": (_I, (_P, _U64, _U64)),
-    "kobox_taint_reset": (None, (_P,)),
-    "kobox_taint_executed": (_I, (_P, _U64, _P)),
-    "kobox_taint_nodes": (_P, (_P, ctypes.c_size_t, _P)),
-    "kobox_taint_decisions": (_P, (_P, ctypes.c_size_t, _P)),
     "kobox_watch_open": (_I, (_P, WatchCallback)),
     "kobox_watch_code": (_I, (_P, _U64, _U64)),
     "kobox_watch_retire": (None, (_P, _U64)),
@@ -141,11 +132,23 @@ _WATCHER: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_watch_referenced": (None, (_P, _P, _P, ctypes.c_size_t, _P, _P, _P, ctypes.c_size_t)),
 }
 
+# Of the PC's core alone.
+_TAINT: dict[str, tuple[object, tuple[object, ...]]] = {
+    "kobox_taint_open": (_I, (_P,)),
+    "kobox_taint_close": (None, (_P,)),
+    "kobox_taint_code": (_I, (_P, _U64, _U64)),
+    "kobox_taint_memory": (_I, (_P, _U64, _U64)),
+    "kobox_taint_reset": (None, (_P,)),
+    "kobox_taint_executed": (_I, (_P, _U64, _P)),
+    "kobox_taint_nodes": (_P, (_P, ctypes.c_size_t, _P)),
+    "kobox_taint_decisions": (_P, (_P, ctypes.c_size_t, _P)),
+}
+
 
 @cache
 def core() -> ctypes.CDLL:
     """The PC's native core, loaded once. Raises `KoboxError` when it was not built or is of another version."""
-    return load_library(str(CORE), ABI, {**_SIGNATURES, **_WATCHER})
+    return load_library(str(CORE), ABI, {**_SIGNATURES, **_WATCHER, **_TAINT})
 
 
 @cache
@@ -153,7 +156,7 @@ def core_of(name: str) -> ctypes.CDLL:
     """The native core of a machine, by the architecture's name. Raises as `core` does."""
     if name == HOME:
         return core()
-    return load_library(str(CORE.with_name(f"core_{name}.so")), ABI, _SIGNATURES)
+    return load_library(str(CORE.with_name(f"core_{name}.so")), ABI, {**_SIGNATURES, **_WATCHER})
 
 
 def preload() -> None:

@@ -16,7 +16,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from kobox.errors import KoboxError
-from kobox.machine.native_core import WatchCallback, core
+from kobox.machine.native_core import WatchCallback, core_of
 from kobox.machine.pc import Machine, MachineError
 from kobox.machine.subscribers import Subscribers
 
@@ -113,7 +113,7 @@ class Watch:
                 hint="`kobox run`, probes and the log work on every machine.",
             )
         self._machine = machine
-        self._core = core()
+        self._core = core_of(machine.arch.name)
         self.reports: Subscribers[[WatchReport], bool] = Subscribers()
         """Each `WatchReport` before the instruction is executed. A listener that answers True wants no more reports of
         that instruction; when all do, there are none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kobox.arch.arch import AddressSpace, Arch
+from kobox.arch.arch import AddressSpace, Arch, KernelAreas, Variable
 from kobox.arch.arm64.abi import ABI
 from kobox.arch.arm64.code import A64Code
 from kobox.arch.arm64.init_program import INIT
@@ -27,6 +27,13 @@ _ADDRESSES = AddressSpace(
     hostile=(1, 0x1000, 0x0000FFFFFFFFF000, 0x0001000000000000, _PAGE_OFFSET, 0xFFFFFFFFFFFFF000),
 )
 
+
+def _areas(variable: Variable, number: Variable) -> KernelAreas:
+    """arch/arm64/kernel/crash_core.c publishes what memory.h calculates, since 6.0; RAM begins at physical 0 here."""
+    direct = _PAGE_OFFSET - variable("memstart_addr")
+    return KernelAreas(direct, number("VMEMMAP_START"), number("VMALLOC_START"))
+
+
 _BOOT = BootDetails(
     command_line="console=ttyAMA0 nosmp nowatchdog kpti=off",
     second_serial="/dev/ttyAMA1",
@@ -50,7 +57,8 @@ ARM64 = Arch(
     direct_map=lambda variable: (
         _PAGE_OFFSET - variable("memstart_addr")
     ),  # arch/arm64/include/asm/memory.h, __phys_to_virt
+    areas=_areas,
     protection_switch=None,
-    watched=False,
+    watched=True,
     unwinder=FramePointerUnwinder,
 )

@@ -9,6 +9,7 @@ from kobox.arch.code import CallInstruction, Flow, Instruction
 from kobox.arch.registers import Registers
 
 _LENGTH = 4
+_WORD = (1 << 64) - 1
 _JUMP26, _CALL26 = 282, 283
 _STOPS = {0xD4200000: 0xFFE0001F, 0xD4400000: 0xFFE0001F}  # BRK, HLT: word -> mask
 
@@ -61,18 +62,28 @@ class A64Code:
         return None
 
     def references(self, code: bytes, address: int) -> set[int]:
-        """What ADRP and an ADD behind it make: a page, and an offset in it."""
-        pages: dict[int, int] = {}
+        """What ADRP and additions, loads and stores behind it make: a page, and an offset in it; also by way of an
+        address that was made before, as compilers reach several variables from one (-fsection-anchors)."""
+        known: dict[int, int] = {}
         found = set()
         for at in range(0, len(code) - _LENGTH + 1, _LENGTH):
             (word,) = struct.unpack_from("<I", code, at)
-            source = word >> 5 & 31
+            source, dest = word >> 5 & 31, word & 31
             if word & 0x9F000000 == 0x90000000:  # ADRP
-                pages[word & 31] = (
+                known[dest] = (
                     (address + at & -4096) + (_signed(word >> 5 & 0x7FFFF, 19) << 14) + ((word >> 29 & 3) << 12)
                 )
-            elif word & 0xFFC00000 == 0x91000000 and source in pages:  # ADD, 64 bits, not shifted
-                found.add(pages[source] + (word >> 10 & 0xFFF) & (1 << 64) - 1)
+            elif word & 0xFFE0FFE0 == 0xAA0003E0 and word >> 16 & 31 in known:  # MOV
+                known[dest] = known[word >> 16 & 31]
+            elif source not in known:
+                continue
+            elif word & 0xFFC00000 == 0x91000000:  # ADD, 64 bits, not shifted
+                known[dest] = known[source] + (word >> 10 & 0xFFF) & _WORD
+                found.add(known[dest])
+            elif word & 0x3F000000 == 0x39000000:  # a load or store of a general register
+                found.add(known[source] + ((word >> 10 & 0xFFF) << (word >> 30)) & _WORD)
+            elif word & 0x7E000000 == 0x28000000:  # of two
+                found.add(known[source] + (_signed(word >> 15 & 0x7F, 7) << 2 + (word >> 31)) & _WORD)
         return found
 
     def block_copies(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -76,6 +76,11 @@ class Arm64Registers(NamedTuple):
         return not self.pstate & _IRQ_MASKED
 
     @property
+    def current(self) -> int:
+        """SP_EL0 (arch/arm64/include/asm/current.h)."""
+        return self.sp_el0
+
+    @property
     def arguments(self) -> tuple[int, ...]:
         """X0 to X7."""
         return self[:8]

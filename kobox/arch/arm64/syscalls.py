@@ -73,4 +73,4 @@ def _clone(flags: int, thread_pointer: int) -> Arguments:
     return flags, 0, 0, thread_pointer, 0
 
 
-SYSCALLS = SyscallTable("AArch64", NUMBERS, None, _clone, _RESPELLED)
+SYSCALLS = SyscallTable("AArch64", NUMBERS, None, _clone, "do_el0_svc", "__arm64_sys_", _RESPELLED)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kobox.arch.code import CallInstruction, Instruction
+from kobox.arch.memory_access import Operation
 from kobox.arch.registers import Registers
 from kobox.arch.x86_64 import decode, special
 
@@ -55,7 +56,7 @@ class X86Code:
         if instruction is None:
             return None
         access = decode.memory_access(code[: instruction.length])
-        if access.operation is not decode.Operation.MEMORY or not access.base or access.index_by:
+        if access.operation is not Operation.MEMORY or not access.base or access.index_by:
             return None
         return access.base, access.displacement
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Iterator
-from enum import IntEnum
-from typing import NamedTuple
 
+from kobox.arch import memory_access as access
 from kobox.arch.code import Flow, Instruction
+from kobox.arch.memory_access import MemoryAccess
 from kobox.arch.native import decoders
 from kobox.errors import KoboxError
 
@@ -56,77 +56,9 @@ def _rows(code: bytes, start: int, end: int, most: int) -> Iterator[Instruction]
         )
 
 
-# -- what an instruction does to memory ------------------------------------------------------------------------------
-
-_NO_REGISTER = 64
 _NAMES = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
-
-
-class _Insn(ctypes.Structure):
-    """struct insn of native/insn.h."""
-
-    _fields_ = (
-        ("op", ctypes.c_uint8),
-        ("flags", ctypes.c_uint8),
-        ("base", ctypes.c_uint8),
-        ("index", ctypes.c_uint8),
-        ("scale", ctypes.c_uint8),
-        ("size", ctypes.c_uint8),
-        ("length", ctypes.c_uint8),
-        ("extra", ctypes.c_uint8),
-        ("disp", ctypes.c_int32),
-        ("bound", ctypes.c_uint32),
-        ("kills", ctypes.c_uint32),
-        ("pointer", ctypes.c_uint8),
-        ("dest", ctypes.c_uint8),
-        ("source", ctypes.c_uint8),
-        ("value", ctypes.c_uint8),
-        ("target", ctypes.c_uint32),
-        ("of_flags", ctypes.c_uint8),
-        ("second", ctypes.c_uint8),
-        ("step", ctypes.c_int16),
-        ("compared", ctypes.c_uint32),
-    )
-
-
-class Operation(IntEnum):
-    """What an instruction has to do with memory (enum insn_op in native/insn.h)."""
-
-    PLAIN = 0
-    MEMORY = 1
-    BIT = 2
-    STRING = 3
-    ENTER = 4
-    LEAVE = 5
-    CALL = 6
-    JUMP = 7
-    USER = 8
-
-
-class MemoryAccess(NamedTuple):
-    """What one instruction does to memory; registers are names, "" for none. `size` is in bytes."""
-
-    operation: Operation
-    reads: bool
-    writes: bool
-    base: str
-    index_by: str
-    scale: int
-    displacement: int
-    size: int
-    by_rip: bool
-    by_gs: bool
-    repeated: bool
 
 
 def memory_access(code: bytes) -> MemoryAccess:
     """What one instruction, of just these bytes, does to memory. Raises `ValueError` for more bytes than one has."""
-    if not 0 < len(code) <= _LONGEST:
-        raise ValueError(f"{len(code)} bytes are no instruction")
-    insn = _Insn()
-    if decoders().kobox_decode(code, len(code), ctypes.byref(insn), ctypes.sizeof(insn)):
-        raise KoboxError("the native core's idea of an instruction is another one", hint="Install kobox again.")
-    base, index = (_NAMES[n] if n < _NO_REGISTER else "" for n in (insn.base, insn.index))
-    flags = (bool(insn.flags & bit) for bit in (4, 8, 16))
-    reads, writes = bool(insn.flags & 1), bool(insn.flags & 2)
-    return MemoryAccess(Operation(insn.op), reads, writes, base, index, insn.scale, insn.disp, insn.size, *flags)
+    return access.memory_access(decoders(), _NAMES, code, _LONGEST)

@@ -72,6 +72,11 @@ class X86Registers(NamedTuple):
         return bool(self.rflags & _INTERRUPT_FLAG)
 
     @property
+    def current(self) -> int:
+        """0: a per-CPU variable has it."""
+        return 0
+
+    @property
     def arguments(self) -> tuple[int, ...]:
         """RDI, RSI, RDX, RCX, R8, R9."""
         return (self.rdi, self.rsi, self.rdx, self.rcx, self.r8, self.r9)

@@ -16,12 +16,13 @@ from typing import Any
 from kobox.arch.arch import Arch
 from kobox.box.boot import init_program as guest
 from kobox.box.boot import snapshots
-from kobox.box.boot.hidden_symbols import find_modules
+from kobox.box.boot.hidden_symbols import hidden_symbols
 from kobox.box.guest.heap import Arena
 from kobox.box.guest.scheduler import Processes
 from kobox.box.guest.syscall import Argument, Calls
+from kobox.box.inspect.btf import Btf
 from kobox.box.inspect.printk import KernelLog
-from kobox.box.inspect.symbols import Symbols
+from kobox.box.inspect.symbols import Symbols, with_symbols
 from kobox.box.inspect.vmcoreinfo import VmCoreInfo, parse_note
 from kobox.errors import BoxError
 from kobox.images.store import KernelImage
@@ -137,13 +138,15 @@ def _settle(machine: Machine, processes: Processes) -> tuple[dict[str, Any], dic
     main_call("syslog", 8, 0, 1)  # the log is read from memory: the console need not repeat it
     symbols = Symbols(machine, VmCoreInfo(facts), lambda _: None, lambda: _read_file(main_call, "/proc/kallsyms"))
     tables = symbols.tables()
-    if symbols.of_kernel("modules") is None and (modules := find_modules(machine, symbols)) is not None:
-        facts["SYMBOL(modules)"] = f"{modules:x}"
     if "btf" not in tables:  # kallsyms names no data without CONFIG_KALLSYMS_ALL
         with _unless_missing():
             tables["btf"] = _read_file(main_call, "/sys/kernel/btf/vmlinux")
+    if symbols.of_kernel("modules") is None:
+        hidden = hidden_symbols(machine, symbols, Btf(tables["btf"]) if "btf" in tables else None)
+        tables["symbols"] = with_symbols(tables["symbols"], hidden)
+    kept = ("SYMBOL", "OFFSET", "SIZE", "NUMBER")
     about = {
-        "facts": {name: value for name, value in facts.items() if name.startswith(("SYMBOL", "OFFSET", "SIZE"))},
+        "facts": {name: value for name, value in facts.items() if name.startswith(kept)},
         "patcher": symbols.of_kernel("__text_poke") or 0,
         "clock_start": _clock_start(machine, main_call),
         "release": c_string(release[130:195]).decode(),

@@ -1,35 +1,76 @@
 """Variables that a kernel's table of symbols does not name: without CONFIG_KALLSYMS_ALL it names functions only.
 
-Code that uses a variable holds its address, and what lies there tells it from others.
+Three places tell where they are:
+
+    __ksymtab          what is exported to modules: { s32 address, s32 name, s32 namespace }, each relative to its own
+                       place (include/linux/export.h, CONFIG_HAVE_ARCH_PREL32_RELOCATIONS)
+    BTF's DATASEC      per-CPU variables, as offsets in their section
+    code               a function that uses a variable holds its address; what lies there tells it from others
 """
 
 from __future__ import annotations
 
+import re
 import struct
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import NamedTuple
 
+from kobox.box.inspect import registries
+from kobox.box.inspect.btf import Btf
+from kobox.box.inspect.layout_cache import LayoutCache
+from kobox.box.inspect.objects import Objects
+from kobox.box.inspect.registries import Registered
 from kobox.box.inspect.symbols import Symbols
+from kobox.errors import KoboxError
 from kobox.machine.pc import Machine
 
 _USERS = ("print_modules", "find_module_all", "module_get_kallsym")  # kernel/module/main.c, kallsyms.c
 _LOOKED_AT = 512  # bytes of a function's code
 _LIST_HEAD = struct.Struct("<QQ")  # next, prev
+_EXPORT = struct.Struct("<iii")  # struct kernel_symbol
+_READ_ONLY = 32 << 20  # bytes behind the kernel's text where its exports are looked for
+_KNOWN_EXPORT = "__kmalloc"
+_MANY = 2000  # more than is registered at boot
+_NAME = re.compile(rb"[A-Za-z_]\w{0,127}")
+
+
+def hidden_symbols(machine: Machine, symbols: Symbols, btf: Btf | None) -> dict[str, int]:
+    """Name -> address, of the variables that can be found; asked before any module is loaded."""
+    found = find_exports(machine, symbols)
+    modules = find_modules(machine, symbols)
+    if modules is not None:
+        found["modules"] = modules
+    if btf is not None:
+        found |= _per_cpu(btf, found)
+        found |= _by_code(machine, symbols, btf, found)
+    return found
+
+
+# -- the list of modules -------------------------------------------------------------------------------------
 
 
 def find_modules(machine: Machine, symbols: Symbols) -> int | None:
     """The address of `modules`, the list of modules, before any is loaded: a list head that points to itself, and that
     print_modules() or one of its kin uses. None where there is none, or more than one."""
-    found: set[int] = set()
     for function in _USERS:
-        start = symbols.of_kernel(function)
-        if start is None:
-            continue
-        code = machine.read(start, _LOOKED_AT)
-        for address in machine.arch.code.references(code, start):
-            if machine.arch.addresses.is_pointer(address) and _is_empty_list(machine, address):
-                found.add(address)
+        found = {address for address in _referenced(machine, symbols, function) if _is_empty_list(machine, address)}
         if found:
-            break
-    return found.pop() if len(found) == 1 else None
+            return found.pop() if len(found) == 1 else None
+    return None
+
+
+def _referenced(machine: Machine, symbols: Symbols, function: str) -> set[int]:
+    """The kernel's addresses that the code of a function holds."""
+    start = symbols.of_kernel(function)
+    if start is None:
+        return set()
+    try:
+        code = machine.read(start, min(symbols.extent(function) or _LOOKED_AT, 4 * _LOOKED_AT))
+    except ValueError:  # a function of the kernel's boot, whose memory was given back
+        return set()
+    return {one for one in machine.arch.code.references(code, start) if machine.arch.addresses.is_pointer(one)}
 
 
 def _is_empty_list(machine: Machine, address: int) -> bool:
@@ -37,3 +78,145 @@ def _is_empty_list(machine: Machine, address: int) -> bool:
         return _LIST_HEAD.unpack(machine.read(address, _LIST_HEAD.size)) == (address, address)
     except ValueError:
         return False
+
+
+# -- what is exported ----------------------------------------------------------------------------------------
+
+
+def find_exports(machine: Machine, symbols: Symbols) -> dict[str, int]:
+    """Name -> address of the variables that the kernel exports. One entry is found by a function that is exported
+    surely, the others stand before and behind it."""
+    start, known = symbols.of_kernel("_etext"), symbols.of_kernel(_KNOWN_EXPORT)
+    if start is None or known is None:
+        return {}
+    data = _read_only(machine, start)
+    first = next(_entries(data, _KNOWN_EXPORT.encode(), known - start), None)
+    if first is None:
+        return {}
+    found: dict[str, int] = {}
+    for step in (-_EXPORT.size, _EXPORT.size):
+        at = first
+        while (entry := _export(data, at)) is not None:
+            if entry[1] >= 0:  # a function's name is known, and there may be others for its address
+                found[entry[0]] = start + entry[1]
+            at += step
+    return found
+
+
+def _read_only(machine: Machine, start: int) -> bytes:
+    """The kernel's memory from an address on, as far as it is mapped."""
+    out = bytearray()
+    while len(out) < _READ_ONLY:
+        try:
+            out += machine.read(start + len(out), 1 << 20)
+        except ValueError:
+            break
+    return bytes(out)
+
+
+def _entries(data: bytes, name: bytes, address: int) -> Iterator[int]:
+    """Where in `data` entries are that export a function at `address` (counted from the start of `data`) by `name`."""
+    words = memoryview(data)[: len(data) & -4].cast("i")
+    at = -1
+    while (at := data.find(b"\0" + name + b"\0", at + 1)) >= 0:
+        for number in [number for number, word in enumerate(words) if word + 4 * number == at + 1]:
+            if number and words[number - 1] + 4 * (number - 1) == address:
+                yield 4 * (number - 1)
+
+
+def _export(data: bytes, at: int) -> tuple[str, int] | None:
+    """(name, address from the start of `data`) of the entry there; None where none is."""
+    if not 0 <= at <= len(data) - _EXPORT.size:
+        return None
+    address, name, _ = _EXPORT.unpack_from(data, at)
+    text = at + 4 + name
+    if not 0 < text < len(data) or (match := _NAME.match(data, text)) is None:  # it may be the tail of another name
+        return None
+    return (match[0].decode(), at + address) if data[match.end() : match.end() + 1] == b"\0" else None
+
+
+# -- per-CPU variables --------------------------------------------------------------------------------
+
+
+def _per_cpu(btf: Btf, exports: dict[str, int]) -> dict[str, int]:
+    """The per-CPU variables that BTF lists: those that are exported too tell where their section begins."""
+    offsets = btf.section_variables(".data..percpu")
+    starts = Counter(exports[name] - at for name, at in offsets.items() if name in exports)
+    if not starts:
+        return {}
+    start = starts.most_common(1)[0][0]
+    return {name: start + at for name, at in offsets.items()}
+
+
+# -- by code -------------------------------------------------------------------------------------------------
+
+
+class _Used(NamedTuple):
+    """A variable: the functions that use it, and what lists what it leads to. With `contains` one of the names does
+    contain that; without, nothing may be there yet, and it is the only candidate."""
+
+    name: str
+    functions: tuple[str, ...]
+    listed: Callable[[Objects], Iterator[Registered]]
+    contains: str = ""
+
+
+_VARIABLES = (
+    _Used("chrdevs", ("chrdev_show", "__register_chrdev_region"), registries.character_devices, "(mem)"),
+    _Used("major_names", ("blkdev_show", "__register_blkdev"), registries.block_devices, "(blkext)"),
+    _Used("file_systems", ("unregister_filesystem",), registries.file_systems, "tmpfs"),
+    _Used("genl_fam_idr", ("genl_register_family", "genl_unregister_family"), registries.netlink_families, "nlctrl"),
+    _Used("proto_list", ("proto_unregister", "proto_register"), registries.protocols, "TCP"),
+    _Used("link_ops", ("__rtnl_link_register", "rtnl_link_ops_get"), registries.link_kinds),
+    _Used("tty_drivers", ("tty_register_driver", "tty_unregister_driver"), registries.tty_drivers, "pty_master"),
+    _Used("workqueues", ("alloc_workqueue", "destroy_workqueue"), registries.workqueues, "workqueue events"),
+    _Used("kprobe_table", ("get_kprobe",), registries.kprobes),
+    _Used(
+        "sysctl_table_root",
+        ("register_sysctl_sz", "register_sysctl"),
+        registries.sysctls,
+        "/proc/sys/kernel",
+    ),
+    _Used(
+        "proc_root",
+        ("__xlate_proc_name", "proc_create_reg", "proc_root_lookup"),
+        registries.proc_entries,
+        "/proc/meminfo",
+    ),
+    _Used("debugfs_mount", ("debugfs_remove", "debugfs_start_creating"), registries.debugfs_entries, "/"),
+)
+
+
+def _by_code(machine: Machine, symbols: Symbols, btf: Btf, known: dict[str, int]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for variable in _VARIABLES:
+        for function in variable.functions:
+            candidates = [
+                address
+                for address in sorted(_referenced(machine, symbols, function))
+                if address not in known.values() and _leads_there(machine, btf, known, variable, address)
+            ]
+            if len(candidates) == 1:
+                found[variable.name] = candidates[0]
+                break
+    return found
+
+
+def _leads_there(machine: Machine, btf: Btf, known: dict[str, int], variable: _Used, address: int) -> bool:
+    """Whether what lies at an address is what the variable's would be."""
+    objects = Objects(machine, LayoutCache.of(btf, {**known, variable.name: address}))
+    try:
+        names = [name for _, name in islice(variable.listed(objects), _MANY)]
+    except (KoboxError, ValueError):
+        return False
+    if not variable.contains:
+        return all(name.isprintable() for name in names) and _may_be_empty(objects, variable, address)
+    return any(variable.contains in name for name in names)
+
+
+def _may_be_empty(objects: Objects, variable: _Used, address: int) -> bool:
+    """Of a variable that nothing need be in yet: whether it is a list's head, or a table of nothing."""
+    first, last = _LIST_HEAD.unpack(objects.read(address, _LIST_HEAD.size))
+    return bool(variable.name.endswith("_table") and not first and not last) or (
+        first >= 4096 and objects.u64(first + 8) == address
+    )

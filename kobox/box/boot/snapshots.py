@@ -30,10 +30,10 @@ from kobox.box.boot import init_program as guest
 from kobox.errors import KoboxError, SnapshotError
 from kobox.images.ownership import check_ownership
 from kobox.machine import acpi
-from kobox.machine.native_core import core, unicorn_library
+from kobox.machine.native_core import core, core_of, unicorn_library
 from kobox.machine.pc import PAGE, Machine
 
-FORMAT = 11  # of the files, and of what a box must find set up when it resumes
+FORMAT = 16  # of the files, and of what a box must find set up when it resumes
 
 # A snapshot that nobody has used for so long goes: other command lines, other versions of kobox. Sooner, the least
 # recently used first, when those of a kernel take more than their room; but never one that was in use just now.
@@ -60,7 +60,7 @@ def key(arch: Arch, kernel_digest: str, command_line: str, memory: int, cpus: in
     parts = [str(FORMAT), kernel_digest, command_line, str(memory), arch.name, guest.init_elf(arch).hex()]
     unicorn = os.stat(unicorn_library())  # 20 MB: its size and age say enough
     parts += [acpi.tables(cpus).hex(), str(cpus)]
-    parts += [f"{unicorn.st_size} {unicorn.st_mtime_ns}", str(_sum_bytes(Path(core()._name).read_bytes()))]
+    parts += [f"{unicorn.st_size} {unicorn.st_mtime_ns}", str(_sum_bytes(Path(core_of(arch.name)._name).read_bytes()))]
     return f"{kernel_digest[:16]}-{_sum_bytes(chr(0).join(parts).encode()):016x}"
 
 

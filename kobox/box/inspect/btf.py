@@ -112,6 +112,18 @@ class Btf:
         rows = struct.iter_unpack("<Ii", self._data[at : at + 8 * count])
         return {self._string(name): value for name, value in rows}
 
+    # -- variables ---------------------------------------------------------------------------------------------
+
+    def section_variables(self, section: str) -> dict[str, int]:
+        """The variables of a section that BTF lists (pahole: only per-CPU ones), name -> offset in the section."""
+        for number in range(1, len(self._starts)):
+            name, kind, count, _ = self._type(number)
+            if kind == _DATASEC and self._string(name) == section:
+                at = self._starts[number] + 12
+                rows = struct.iter_unpack("<III", self._data[at : at + 12 * count])
+                return {self._string(self._type(variable)[0]): offset for variable, offset, _ in rows}
+        return {}
+
     # -- functions ---------------------------------------------------------------------------------------------
 
     def parameters(self, function: str) -> tuple[BtfParameter, ...] | None:

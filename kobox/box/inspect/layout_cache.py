@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kobox.atomic_file import write_file
+from kobox.errors import KoboxError
 
 if TYPE_CHECKING:
+    from kobox.box.inspect.btf import Btf
     from kobox.box.inspect.symbols import Symbols
 
 Place = tuple[int, int, str]
@@ -34,8 +36,20 @@ class LayoutCache:
         self._variables: dict[str, int] = {}
         self._members: dict[str, Place | None] = {}
         self._new = False
+        self._btf: Btf | None = None
         if cache is not None:
             self._read(cache)
+
+    @classmethod
+    def of(cls, btf: Btf, variables: Mapping[str, int]) -> LayoutCache:
+        """Only these variables, and all members of a kernel's types; nothing is kept."""
+
+        def unknown() -> Symbols:
+            raise KoboxError("no other variable is known")
+
+        made = cls(unknown, None)
+        made._variables, made._btf = dict(variables), btf
+        return made
 
     def address(self, variable: str) -> int:
         """The address of a variable or function of the kernel, or of a module. Raises `SymbolNotFoundError`."""
@@ -93,7 +107,7 @@ class LayoutCache:
         self._variables, self._members = variables, members
 
     def _find(self, path: str) -> Place:
-        btf = self._symbols().btf
+        btf = self._btf or self._symbols().btf
         structure, *members = path.split(".")
         if not members:
             return 0, btf.size(structure), f"struct {structure}"

@@ -16,7 +16,7 @@ import bisect
 import difflib
 import struct
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -151,6 +151,10 @@ class Symbols:
 
     def __contains__(self, name: str) -> bool:
         return self.find(name) is not None
+
+    def number(self, name: str) -> int:
+        """A constant that the kernel publishes in its vmcoreinfo. Raises `BoxError` for one that it does not."""
+        return self._facts.number(name)
 
     def extent(self, name: str) -> int:
         """How many bytes there are from a symbol of the kernel to the next one."""
@@ -400,6 +404,24 @@ def _parse_table(data: bytes) -> tuple[array[int], bytes]:
     addresses = array("Q")
     addresses.frombytes(data[8 : 8 + 8 * count])
     return addresses, data[8 + 8 * count :]
+
+
+def with_symbols(table: bytes, found: Mapping[str, int]) -> bytes:
+    """The table "symbols" with variables that it does not have."""
+    addresses, blob = _parse_table(table)
+    names = blob[1:-1].split(b"\n")
+    have = {name[1:] for name in names}
+    rows = sorted(
+        [*zip(addresses, names, strict=True)]
+        + [(address, b"D" + name.encode()) for name, address in found.items() if name.encode() not in have],
+        key=lambda row: row[0],  # of several names for one address the first stays the first
+    )
+    return (
+        len(rows).to_bytes(8, "little")
+        + array("Q", [address for address, _ in rows]).tobytes()
+        + b"\n"
+        + b"".join(name + b"\n" for _, name in rows)
+    )
 
 
 def _parse_proc(text: bytes) -> tuple[array[int], bytes]:

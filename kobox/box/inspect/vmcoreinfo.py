@@ -5,6 +5,7 @@
 
     SYMBOL(prb)=ffffffff82a643e0     an address        OFFSET(printk_info.seq)=0   a member's offset
     SIZE(printk_info)=88             a size in bytes   LENGTH(…)=16                elements of an array
+    NUMBER(VA_BITS)=48               a constant
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ class VmCoreInfo:
     def size(self, name: str) -> int:
         """The size of a structure, in bytes."""
         return int(self._get(f"SIZE({name})"))
+
+    def number(self, name: str) -> int:
+        """A constant."""
+        return int(self._get(f"NUMBER({name})"), 0)
 
     def has(self, fact: str) -> bool:
         """Whether a fact such as `SYMBOL(prb)` is there."""

@@ -116,7 +116,7 @@ class ContextCheck(Check):
         self._watch_sleepers(imports)
         for kind in context_table().locks:
             self._watch_lock(kind, imports)
-        examination.probe("do_syscall_64", self._entered)
+        examination.probe(examination.box.arch.syscalls.entry, self._entered)
         if "syscall_exit_to_user_mode" in examination.box.inspect.symbols:
             examination.probe("syscall_exit_to_user_mode", self._returning)
         if "do_exit" in examination.box.inspect.symbols:

@@ -73,15 +73,20 @@ class CpuReader:
         objects: Objects = box.inspect.objects
         self._objects, self._machine = objects, box.machine
         symbols = box.inspect.symbols
+        self._counts: list[int] = []  # where each CPU counts, if not each task
+        self._currents: list[int] = []  # where each CPU's task stands, if no register holds it
+        self._count_in_task = 0
         if "__preempt_count" in symbols:
             self._counts = objects.percpu_all("__preempt_count")
         elif objects.has("pcpu_hot.preempt_count"):  # 6.2 to 6.14
             self._counts = [objects.member(at, "pcpu_hot.preempt_count") for at in objects.percpu_all("pcpu_hot")]
+        elif objects.has("task_struct.thread_info.preempt_count"):
+            self._count_in_task = objects.offset("task_struct.thread_info.preempt_count")
         else:
             raise KoboxError("this kernel does not count preemption")
         if "current_task" in symbols:
             self._currents = objects.percpu_all("current_task")
-        else:
+        elif objects.has("pcpu_hot.current_task"):
             self._currents = [objects.member(at, "pcpu_hot.current_task") for at in objects.percpu_all("pcpu_hot")]
         self._rcu = objects.offset("task_struct.rcu_read_lock_nesting") if self.counts_rcu else 0
 
@@ -93,11 +98,14 @@ class CpuReader:
     @property
     def current(self) -> int:
         """The task that runs on the CPU that has its turn."""
+        if not self._currents:
+            return self._machine.registers().current
         return self._objects.u64(self._currents[self._machine.cpu])
 
     def state(self, registers: Registers) -> CpuState:
         """What holds now."""
-        count = self._objects.u32(self._counts[self._machine.cpu]) & 0xFFFFFF
+        at = self._counts[self._machine.cpu] if self._counts else self.current + self._count_in_task
+        count = self._objects.u32(at) & 0xFFFFFF
         rcu = self._objects.u32(self.current + self._rcu) if self._rcu else 0
         return CpuState(count, registers.interrupts_enabled, rcu if rcu < 1 << 31 else 0)
 

@@ -52,7 +52,7 @@ def system_call(step: ExerciseStep, fd: int) -> tuple[str, tuple[Any, ...]]:
     if step.call == "recv":
         return "recvfrom", (fd, bytearray(given[0]), given[0], 0x40, 0, 0)
     if step.call == "poll":
-        return "poll", (bytearray(struct.pack("<ihh", fd, given[0] & 0x7FFF, 0)), 1, 0)
+        return "ppoll", (bytearray(struct.pack("<ihh", fd, given[0] & 0x7FFF, 0)), 1, bytes(16), 0, 0)
     return step.call.removesuffix("_at"), (fd, *given)
 
 

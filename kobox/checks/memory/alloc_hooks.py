@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 from kobox.box.box import Box
@@ -97,9 +98,8 @@ class Allocations:
         self._behalf: list[str] = []
         self._destroyed: set[int] = set()
         self._destroying: dict[int, tuple[int, int]] = {}
-        self._vmemmap = _u64(self._box, "vmemmap_base")
-        self._direct = _u64(self._box, "page_offset_base")
-        self._vmalloc = _u64(self._box, "vmalloc_base")
+        read = partial(_u64, self._box)
+        self._direct, self._vmemmap, self._vmalloc = self._box.arch.areas(read, self._box.inspect.symbols.number)
         # Since 6.10 they are numbered by configuration.
         bits = self._box.inspect.symbols.btf.enumerators("_slab_flag_bits")
         self._unmerged = 1 << bits["_SLAB_NOLEAKTRACE"] if bits else SLAB_NOLEAKTRACE

@@ -92,7 +92,7 @@ class ReferenceCheck(Check):
                 if call.function in examination.box.inspect.symbols:
                     examination.probe(call.function, partial(self._goes, call))
         if used:
-            examination.probe("do_syscall_64", self._entered)
+            examination.probe(examination.box.arch.syscalls.entry, self._entered)
 
     def linked(self, examination: Examination) -> None:
         self._followed.clear()

@@ -38,7 +38,7 @@ class StackObjectCheck(Check):
         for name in names:
             examination.probe(name, partial(self._adds), when=FROM_MODULE)
         if names:
-            examination.probe("do_syscall_64", self._entered)
+            examination.probe(examination.box.arch.syscalls.entry, self._entered)
 
     def linked(self, examination: Examination) -> None:
         self._added.clear()

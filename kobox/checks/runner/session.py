@@ -142,6 +142,7 @@ class Examination:
         self._keys: set[Any] = set()
         self._probes: list[Any] = []
         self._of_this_life: list[Any] = []  # probes on the module's own functions
+        self._attached: list[Check] = []
         self._watched: set[tuple[int, int]] = set()  # code that the machine looks at: (start, size)
         self._frames: dict[int, Frame] = {}  # of the kernel's own code, by address
         self._tail_calls = TailCalls(box, file)
@@ -316,9 +317,11 @@ class Examination:
         self._watched.clear()
         try:
             for check in self.checks:
+                self._attached.append(check)
                 check.attach(self)
             self._watch_linking()
         except BaseException:
+            self._attached.pop()  # the one that failed has nothing to take away
             self.finish()
             raise
 
@@ -328,8 +331,9 @@ class Examination:
             if self._gone and self.box.alive:
                 self._over(Stage.AFTER)
         finally:
-            for check in self.checks:
+            for check in self._attached:
                 check.detach(self)
+            self._attached.clear()
             for probe in (*self._probes, *self._of_this_life):
                 probe.remove()
             self._probes.clear()
@@ -442,7 +446,9 @@ class Examination:
         self.probe("do_init_module", came, has_come if self._driven else None)
         self.probe("free_module", leaves)
         if self._driven:
-            name_of_call = next(iter(self.box.inspect.symbols.matching("__x64_sys_delete_module")), "")
+            name_of_call = next(
+                iter(self.box.inspect.symbols.matching(f"{self.box.arch.syscalls.prefix}delete_module")), ""
+            )
             if name_of_call:
                 self.probe(name_of_call, must_go)
 

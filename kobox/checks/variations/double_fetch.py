@@ -45,7 +45,7 @@ class ChangingUser(Check):
             for name in (f"__get_user_{size}", f"__get_user_nocheck_{size}"):
                 if name in imports and name in symbols:
                     examination.probe(name, partial(self._gets, size), when=FROM_MODULE)
-        examination.probe("do_syscall_64", self._entered)
+        examination.probe(examination.box.arch.syscalls.entry, self._entered)
 
     def _entered(self, hit: Hit) -> None:
         self._read.pop(self._stack(hit), None)

@@ -13,10 +13,8 @@ import pytest
 from kobox.box.boot.bare_boot import boot
 from kobox.box.boot.boot import boot as boot_with_modules
 from kobox.box.box import Box
-from kobox.checks.runner.check import CheckPlan, check
-from kobox.errors import BoxError, KoboxError, ModuleLoadError
+from kobox.errors import BoxError, ModuleLoadError
 from kobox.images.store import KernelImage
-from kobox.machine.watch import Watch
 from tests.building import built_module
 
 
@@ -172,13 +170,6 @@ def test_a_crash_is_reported_and_the_box_goes_on(
     assert any(text in finding.message for finding in box.findings)
     box.reset()
     assert box.syscall("getpid") > 1
-
-
-def test_what_checks_need_is_said_to_be_missing(box: Box, arm64_kernel: KernelImage) -> None:
-    with pytest.raises(KoboxError, match="code for AArch64 cannot be watched"):
-        Watch(box.machine)
-    with pytest.raises(KoboxError, match="a module for aarch64; kobox checks those for x86_64"):
-        check(CheckPlan(str(built_module(arm64_kernel, "hello")), kernel=arm64_kernel.name))
 
 
 def test_code_that_gathers_entropy_from_the_clock_finds_some(arm64_kernel: KernelImage) -> None:

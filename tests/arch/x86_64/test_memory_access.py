@@ -21,7 +21,8 @@ from iced_x86 import (
     Register,
 )
 
-from kobox.arch.x86_64.decode import Operation, memory_access
+from kobox.arch.memory_access import Operation
+from kobox.arch.x86_64.decode import memory_access
 from kobox.images.store import KernelImage
 from kobox.ko.modulefile import ModuleFile
 

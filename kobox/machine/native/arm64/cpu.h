@@ -10,17 +10,24 @@
 
 #include "../machine.h"
 
+#include "../insn.h"
+
 #include <unicorn/arm64.h>
 
 /* Offsets in CPUARMState; an array of exception levels has EL1 at + 8. */
 enum {
     AT_XREGS = 64, AT_PC = 320, AT_PSTATE = 328, AT_DAIF = 560, AT_ELR = 568, AT_SP_EL = 600, AT_SCTLR = 672, AT_TTBR0 = 768,
-    AT_TTBR1 = 800, AT_ESR = 984, AT_FAR = 1048, AT_VBAR = 1216, AT_SYNDROME = 3024, AT_VADDRESS = 3032,
+    AT_TTBR1 = 800, AT_ESR = 984, AT_FAR = 1048, AT_VBAR = 1216, AT_TPIDR = 1296, AT_SYNDROME = 3024, AT_VADDRESS = 3032,
 };
-enum { EL1 = 8, SP = 31 };
+enum { EL1 = 8, SP = 31, REGISTERS = 32 };
+/* Registers by their role. */
+enum { R_SP = SP, R_FRAME = 29, R_RESULT = 0 };
+#define R_LINK 30
+#define CALLER_SAVED 0x4007FFFFu /* X0 to X18 and X30: nobody knows them after a call */
 enum { PSTATE_SP = 1, PSTATE_EL = 12, PSTATE_F = 0x40, PSTATE_I = 0x80, PSTATE_PAN = 1 << 22, PSTATE_EL1H_MASKED = 0x3C5 };
 #define SCTLR_M 1ull         /* paging is on */
 #define SCTLR_SPAN (1ull << 23)
+#define ENTRY_ADDRESS TABLE  /* what an entry of page_entry() maps */
 #define TABLE 0x0000FFFFFFFFF000ull /* the address in a descriptor, and in TTBR0_EL1 without its ASID */
 #define NS_PER_TICK 16       /* of the counter: 62.5 MHz */
 #define HYPERCALL 0xD44D6DE0u /* hlt #0x6b6f: undefined without a debugger */
@@ -30,6 +37,8 @@ static inline uint32_t *at32(uint8_t *state, size_t at) { return (uint32_t *)(st
 static inline uint64_t live64(const struct machine *m, size_t at) { return *(const uint64_t *)(m->cpu + at); }
 static inline uint64_t live_reg(const struct machine *m, unsigned n) { return live64(m, AT_XREGS + 8 * (size_t)n); }
 
+static inline uint64_t live_pc(const struct machine *m) { return live64(m, AT_PC); }
+static inline uint64_t per_cpu_base(const struct machine *m) { return live64(m, AT_TPIDR + EL1); } /* my_cpu_offset */
 static inline uint64_t address_space(const struct machine *m) { return live64(m, AT_TTBR0 + EL1) & TABLE; }
 /* Interrupts are accepted again, maybe for one block only, as in Linux's idle loop. */
 static inline bool opens_to_interrupt(const struct machine *m) { return !(live64(m, AT_DAIF) & PSTATE_I); }
@@ -39,7 +48,41 @@ static inline bool is_program_code(uint64_t va) { (void)va; return false; }
 static inline uint64_t state_pc(const uint8_t *state) { return *(const uint64_t *)(state + AT_PC); }
 
 /* The arguments of a function of the kernel (AAPCS64), the first of them 0. */
-static inline uint64_t live_argument(const struct machine *m, unsigned n) { return n < 8 ? live_reg(m, n) : 0; }
+#define ARGUMENTS 8
+static inline uint64_t live_argument(const struct machine *m, unsigned n) { return n < ARGUMENTS ? live_reg(m, n) : 0; }
+
+/* An index as its instruction extends it (DecodeRegExtend()). */
+enum { UXTW = 2, SXTW = 6 };
+static inline uint64_t extended(uint64_t index, unsigned how)
+{
+    return how == UXTW ? (uint32_t)index : how == SXTW ? (uint64_t)(int64_t)(int32_t)index : index;
+}
+
+/* Where a memory operand is. */
+static inline uint64_t operand(const struct machine *m, const struct insn *i, uint64_t pc)
+{
+    (void)pc;
+    uint64_t address = (uint64_t)(int64_t)i->disp;
+    if (i->base != NO_REG)
+        address += live_reg(m, i->base);
+    if (i->index != NO_REG)
+        address += extended(live_reg(m, i->index), i->extra) * i->scale;
+    return address;
+}
+
+/* The field of an instruction that a relocation fills in with an address that it uses, or stores; 0: none. */
+static inline uint64_t address_field(const struct insn *i, uint64_t pc)
+{
+    return i->pointer == POINTER_MADE || i->pointer == POINTER_STEP ? pc : 0;
+}
+static inline uint64_t constant_field(const struct insn *i, uint64_t pc) { return (void)i, (void)pc, 0; }
+
+/* There are no string instructions. */
+struct string { uint64_t count, to, from; };
+static inline struct string string_operands(const struct machine *m, const struct insn *i)
+{
+    return (void)m, (void)i, (struct string){0};
+}
 
 /* ---- cpu_state.c ------------------------------------------------------------------------------------------------- */
 bool open_cpu(struct machine *m);
@@ -59,6 +102,7 @@ void with_cpu_kept(struct machine *m, void (*action)(struct machine *m));
 
 /* ---- page_walk.c --------------------------------------------------------------------------------------------------- */
 enum access { READ, WRITE };
+const uint8_t *page_entry(const struct machine *m, uint64_t space, uint64_t va, int *shift, bool *writable);
 uint64_t walk(const struct machine *m, uint64_t space, uint64_t va, enum access access);
 bool copy_virtual(struct machine *m, uint64_t space, uint64_t va, void *data, uint64_t n, bool write);
 

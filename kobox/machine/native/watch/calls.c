@@ -140,7 +140,7 @@ void watch_reached(struct machine *m, struct rule *rule)
     for (int n = 0; n < 3 && rule->parts[n].access; n++) {
         const struct rule_part *p = &rule->parts[n];
         if (p->access == RULE_VALUE) { /* of which so many bytes go to user space */
-            look_at_shown(m, pc, p->constant);
+            look_at_shown(m, pc, R_RESULT, p->constant);
             return;
         }
         uint64_t pointer = live_argument(m, p->pointer), length = length_of(m, p, pointer);

@@ -54,7 +54,7 @@ static void look_at_operand(struct machine *m, struct insn *i, uint64_t pc)
         return;
     if (look(m, pc, address, i->size, i->flags & (INSN_READ | INSN_WRITE), false)) {
         if (i->value == VALUE_LOADED)
-            look_at_value(m, i, address);
+            look_at_loaded(m, i, address);
         if (i->of_flags == FLAGS_COMPARED && i->flags & INSN_READ)
             look_at_compared(m, i, pc, address);
     }
@@ -93,6 +93,15 @@ static void leave_frame(struct machine *m, int64_t size)
         mark_memory(m, sp, (uint64_t)size, UNKNOWN, false);
     if (m->watch->storing_stack)
         forget_frame(m->watch, sp, sp + (uint64_t)size);
+}
+
+/* A load or store has changed its base as well. */
+static void step_base(struct machine *m, const struct insn *i)
+{
+    if (i->base != R_SP)
+        step_pointer(m, i->base, i->step);
+    else if (i->step > 0)
+        leave_frame(m, i->step);
 }
 
 /* The objects that relocations or the stack's layout say that an instruction, met for the first time, points into. */
@@ -135,10 +144,14 @@ void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user)
             w->unwritten &= ~CALLER_SAVED;
         w->called = false;
     }
-    if (w->recalled.waits)
+    if (w->recalled[0].waits | w->recalled[1].waits)
         take_recalled(m);
     if (w->compared_pc && i->of_flags != FLAGS_KEPT)
         look_at_decision(m, i);
+    if (i->compared & w->unwritten)
+        look_at_registers(m, i, pc);
+    if (i->step < 0 && i->base == R_SP)
+        enter_frame(m, pc, -i->step);
     switch (i->op) {
     case OP_MEMORY:
     case OP_BIT:
@@ -159,6 +172,10 @@ void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user)
         if (w->pointing && !range_of(w, w->tail_target)) /* out of the module: what comes back is another call's */
             w->pointing &= ~CALLER_SAVED;
         break;
+    case OP_USER:
+        if (i->flags & INSN_WRITE && w->unwritten)
+            look_at_shown(m, pc, i->source, i->size);
+        break;
     default:
         break;
     }
@@ -168,12 +185,10 @@ void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user)
         follow(m, i, pc);
     else if (i->kills)
         w->pointing &= ~i->kills;
-    if (i->value >= VALUE_LOADED && (w->storing || w->pointing || i->target)) {
-        if (i->value == VALUE_STORED)
-            remember(m, i, pc);
-        else if (i->size == 8)
-            recall(m, i, pc);
-    }
+    if (i->value >= VALUE_LOADED && (w->storing || w->pointing || i->target))
+        follow_memory(m, i, pc);
+    if (i->step)
+        step_base(m, i);
     if (w->executed == w->stop_at) {
         m->event = EV_STOPPED;
         m->api.emu_stop(uc);

@@ -21,16 +21,23 @@ static bool nobody_wrote(struct machine *m, uint64_t address, uint64_t size)
     return end - start >= SURE_RUN;
 }
 
-/* A register gets what memory holds. If that is unwritten, it may yet be shown to user space (put_user()). */
-void look_at_value(struct machine *m, const struct insn *i, uint64_t address)
+static void look_at_value(struct machine *m, unsigned reg, uint64_t address, uint64_t size)
 {
     struct watch *w = m->watch;
-    if (!nobody_wrote(m, address, i->size))
+    if (reg == NO_REG || !nobody_wrote(m, address, size))
         return;
-    w->fresh = (1u << i->dest);
-    w->loaded[i->dest].address = address;
-    w->loaded[i->dest].size = i->size;
+    w->fresh |= 1u << reg;
+    w->loaded[reg].address = address;
+    w->loaded[reg].size = size;
     w->pointing_stack = STACK_OF(live_sp(m));
+}
+
+/* Registers get what memory holds. If that is unwritten, it may yet be shown to user space (put_user()). */
+void look_at_loaded(struct machine *m, const struct insn *i, uint64_t address)
+{
+    uint64_t size = i->second == NO_REG ? i->size : i->size / 2;
+    look_at_value(m, i->dest, address, size);
+    look_at_value(m, i->second, address + size, size);
 }
 
 /* What memory holds is compared: if it is unwritten, a conditional jump by the result decides by chance. */
@@ -42,6 +49,24 @@ void look_at_compared(struct machine *m, const struct insn *i, uint64_t pc, uint
     w->compared_pc = pc;
     w->compared_address = address;
     w->compared_size = i->size;
+    w->compared_stack = STACK_OF(live_sp(m));
+}
+
+/* Registers are compared, or a jump follows one of them: if it holds unwritten bytes, that is by chance. */
+void look_at_registers(struct machine *m, const struct insn *i, uint64_t pc)
+{
+    struct watch *w = m->watch;
+    unsigned reg = (unsigned)__builtin_ctz(i->compared & w->unwritten);
+    uint64_t address = w->loaded[reg].address, size = w->loaded[reg].size;
+    if (i->of_flags == FLAGS_JUMP) {
+        if (i->extra < 8 * size)
+            report_access(m, REPORT_UNINITIALISED, pc, address, size, INSN_READ, 1);
+        w->trusting = false;
+        return;
+    }
+    w->compared_pc = pc;
+    w->compared_address = address;
+    w->compared_size = size;
     w->compared_stack = STACK_OF(live_sp(m));
 }
 
@@ -74,13 +99,13 @@ void follow_values(struct watch *w, const struct insn *i)
     w->fresh = 0;
 }
 
-/* The result goes to user space: whether it holds unwritten bytes. */
-void look_at_shown(struct machine *m, uint64_t pc, uint64_t size)
+/* What a register holds goes to user space: whether these are unwritten bytes. */
+void look_at_shown(struct machine *m, uint64_t pc, unsigned reg, uint64_t size)
 {
     struct watch *w = m->watch;
-    if (!(w->unwritten & 1u << R_RESULT) || STACK_OF(live_sp(m)) != w->pointing_stack)
+    if (reg == NO_REG || !(w->unwritten & 1u << reg) || STACK_OF(live_sp(m)) != w->pointing_stack)
         return;
-    size = size < w->loaded[R_RESULT].size ? size : w->loaded[R_RESULT].size;
-    report_access(m, REPORT_UNINITIALISED, pc, w->loaded[R_RESULT].address, size, INSN_READ, 0);
+    size = size < w->loaded[reg].size ? size : w->loaded[reg].size;
+    report_access(m, REPORT_UNINITIALISED, pc, w->loaded[reg].address, size, INSN_READ, 0);
     w->trusting = false;
 }

@@ -35,6 +35,20 @@ uint32_t bound_at(const struct watch *w, uint64_t site)
     return low < w->bound_count && w->bounds[low].site == site ? (uint32_t)low + 1 : 0;
 }
 
+/* A register is moved by a number that the program holds. */
+void step_pointer(struct machine *m, unsigned reg, int64_t step)
+{
+    struct watch *w = m->watch;
+    reg_set bit = 1u << reg;
+    if (!(w->pointing & bit))
+        return;
+    const struct pointer *p = &w->pointers[reg];
+    uint64_t next = as_known(m, p->start, live_reg(m, reg) + (uint64_t)step), size = p->end - p->start;
+    bool known = w->moved & bit || (next >= p->start && next <= p->end);
+    if (!known || (uint64_t)(step < 0 ? -step : step) >= size)
+        w->pointing &= ~bit;
+}
+
 /*
  * A register was made to point to the start of a variable: as long as only additions change it, what it leads to must lie in
  * that variable. Steps of a constant may be the compiler's way to another variable: after one that leaves it, or is
@@ -56,14 +70,12 @@ void follow(struct machine *m, const struct insn *i, uint64_t pc)
         }
         break;
     case POINTER_STEP:
-        if (w->pointing & dest) {
-            const struct pointer *p = &w->pointers[i->dest];
-            uint64_t next = as_known(m, p->start, live_reg(m, i->dest) + (uint64_t)(int64_t)i->disp), size = p->end - p->start;
-            bool known = w->moved & dest || (next >= p->start && next <= p->end);
-            if (!known || (uint64_t)(i->disp < 0 ? -(int64_t)i->disp : i->disp) >= size)
-                w->pointing &= ~dest;
+        if (!i->target) {
+            step_pointer(m, i->dest, i->disp);
+            return;
         }
-        return;
+        made = (struct pointer){w->bounds[i->target - 1].start, w->bounds[i->target - 1].end};
+        break;
     case POINTER_MOVE:
         if (w->pointing & dest && !(w->pointing & source))
             w->moved |= dest;
@@ -79,18 +91,20 @@ void follow(struct machine *m, const struct insn *i, uint64_t pc)
         break;
     }
     case POINTER_MADE: {
-        uint64_t base = i->base < NO_REG ? live_reg(m, i->base) : 0, at = base + (uint64_t)(int64_t)i->disp;
+        bool by_base = i->base < NO_REG && w->pointing >> i->base & 1;
+        unsigned from = !by_base && i->index < NO_REG && i->scale == 1 && w->pointing >> i->index & 1 ? i->index : i->base;
+        uint64_t base = from < NO_REG ? live_reg(m, from) : 0, at = base + (uint64_t)(int64_t)i->disp;
         if (i->target)
             made = (struct pointer){w->bounds[i->target - 1].start, w->bounds[i->target - 1].end};
-        else if (i->base == R_SP || (i->base == R_FRAME && !(w->pointing >> R_FRAME & 1))) {
+        else if (from == R_SP || (from == R_FRAME && !(w->pointing >> R_FRAME & 1))) {
             uint64_t room = stack_room(m, pc, at, true);
             if (room > 8)
                 made = (struct pointer){at, at + room};
-        } else if (i->base < NO_REG && w->pointing >> i->base & 1) {
-            const struct pointer *p = &w->pointers[i->base];
+        } else if (from < NO_REG && w->pointing >> from & 1) {
+            const struct pointer *p = &w->pointers[from];
             at = as_known(m, p->start, at);
             if (at >= p->start && at < p->end)
-                made = *p, moved = w->moved >> i->base & 1;
+                made = *p, moved = w->moved >> from & 1;
         }
         moved |= made.end && i->index != NO_REG;
         break;
@@ -111,14 +125,14 @@ void follow(struct machine *m, const struct insn *i, uint64_t pc)
 static size_t place_of(uint64_t at) { return (at >> 3 ^ at >> 9 ^ at >> 15) % STORED; }
 
 /* A pointer to a variable is stored in memory, or something else is where one was. */
-void remember(struct machine *m, const struct insn *i, uint64_t pc)
+static void remember(struct machine *m, const struct insn *i, uint64_t pc, unsigned source, uint64_t at)
 {
     struct watch *w = m->watch;
-    uint64_t at = operand(m, i, pc), value = 0, bit = 1ull << place_of(at);
+    uint64_t value = 0, bit = 1ull << place_of(at);
     struct pointer constant = {0, 0}, *p = &constant;
-    if (i->source < NO_REG && w->pointing >> i->source & 1) {
-        p = &w->pointers[i->source];
-        value = live_reg(m, i->source);
+    if (source < NO_REG && w->pointing >> source & 1) {
+        p = &w->pointers[source];
+        value = live_reg(m, source);
     } else if (i->target) {
         int32_t number = 0;
         copy_virtual(m, address_space(m), pc + i->length - 4, &number, 4, false);
@@ -138,33 +152,57 @@ void remember(struct machine *m, const struct insn *i, uint64_t pc)
 }
 
 /* One is loaded again, if memory still holds it: whoever else may have written there, the kernel does so unseen. */
-void recall(struct machine *m, const struct insn *i, uint64_t pc)
+static void recall(struct machine *m, unsigned dest, uint64_t at, bool second)
 {
     struct watch *w = m->watch;
-    uint64_t at = operand(m, i, pc), value, pa;
+    uint64_t value, pa;
     size_t n = place_of(at);
-    if (!(w->storing >> n & 1) || w->stored[n].at != at || (at & (PAGE - 1)) > PAGE - 8 || (pa = physical(m, at)) >= NOT_RAM)
+    if (dest == NO_REG || !(w->storing >> n & 1) || w->stored[n].at != at || (at & (PAGE - 1)) > PAGE - 8 ||
+        (pa = physical(m, at)) >= NOT_RAM)
         return;
     memcpy(&value, m->ram + pa, 8);
     if (value != w->stored[n].value)
         return;
-    w->recalled = (struct recalled){value, STACK_OF(live_sp(m)), w->stored[n].to, i->dest, true};
+    w->recalled[second] = (struct recalled){value, STACK_OF(live_sp(m)), w->stored[n].to, (uint8_t)dest, true};
+}
+
+static void take_one(struct machine *m, struct recalled *r)
+{
+    struct watch *w = m->watch;
+    bool waits = r->waits;
+    r->waits = false;
+    if (!waits || live_reg(m, r->dest) != r->value || STACK_OF(live_sp(m)) != r->stack)
+        return;
+    reg_set dest = 1u << r->dest;
+    w->pointers[r->dest] = r->to;
+    w->pointing |= dest;
+    w->moved = r->value == r->to.start ? w->moved & ~dest : w->moved | dest;
+    w->pointing_stack = r->stack;
 }
 
 /* The load that was looked at last has been executed, if the register holds what it loads: an instruction that a probe stops at
  * is looked at twice, and the first time its registers are still what they were. */
 void take_recalled(struct machine *m)
 {
-    struct watch *w = m->watch;
-    const struct recalled *r = &w->recalled;
-    w->recalled.waits = false;
-    if (live_reg(m, r->dest) != r->value || STACK_OF(live_sp(m)) != r->stack)
+    take_one(m, &m->watch->recalled[0]);
+    take_one(m, &m->watch->recalled[1]);
+}
+
+/* Whole registers are stored in memory, or loaded from it. */
+void follow_memory(struct machine *m, const struct insn *i, uint64_t pc)
+{
+    uint64_t at = operand(m, i, pc);
+    bool pair = i->second != NO_REG;
+    if (i->size != (pair ? 16 : 8))
         return;
-    uint32_t dest = 1u << r->dest;
-    w->pointers[r->dest] = r->to;
-    w->pointing |= dest;
-    w->moved = r->value == r->to.start ? w->moved & ~dest : w->moved | dest;
-    w->pointing_stack = r->stack;
+    if (i->value == VALUE_STORED) {
+        remember(m, i, pc, i->source, at);
+        if (pair)
+            remember(m, i, pc, i->second, at + 8);
+    } else {
+        recall(m, i->dest, at, false);
+        recall(m, i->second, at + 8, true);
+    }
 }
 
 /* A frame is made, or is left: what pointed into it points to nothing that has a name any more. */

@@ -124,7 +124,7 @@ EXPORT void kobox_watch_leave(struct machine *m)
     w->stop_at = 0;
     w->pointing = w->unwritten = 0;
     w->storing = w->storing_stack = 0;
-    w->recalled.waits = false;
+    w->recalled[0].waits = w->recalled[1].waits = false;
     memset(w->rooms, 0, sizeof w->rooms);
 }
 

@@ -85,7 +85,7 @@ struct watch {
     bool called;                 /* the instruction before was a call */
     reg_set pointing, moved;    /* which registers do; which of them were moved by what only the program knows */
     struct { uint64_t at, value; struct pointer to; } stored[STORED]; /* such pointers in memory, by where they stand */
-    struct recalled { uint64_t value, stack; struct pointer to; uint8_t dest; bool waits; } recalled; /* by the load before */
+    struct recalled { uint64_t value, stack; struct pointer to; uint8_t dest; bool waits; } recalled[2]; /* by the load before */
     uint64_t storing, storing_stack; /* which of them there are; which point to a stack: a bit each */
     uint64_t pointing_stack;     /* of the task whose registers these are */
     struct kept { uint64_t address, size; } kept[MAX_KEPT]; /* freed, filled and kept, the oldest first */
@@ -171,18 +171,19 @@ static inline uint64_t as_known(const struct machine *m, uint64_t start, uint64_
 uint64_t stack_room(struct machine *m, uint64_t pc, uint64_t address, bool whole);
 uint32_t bound_at(const struct watch *w, uint64_t site);
 void follow(struct machine *m, const struct insn *i, uint64_t pc);
-void remember(struct machine *m, const struct insn *i, uint64_t pc);
+void step_pointer(struct machine *m, unsigned reg, int64_t step);
+void follow_memory(struct machine *m, const struct insn *i, uint64_t pc);
 void take_recalled(struct machine *m);
-void recall(struct machine *m, const struct insn *i, uint64_t pc);
 void forget_frame(struct watch *w, uint64_t start, uint64_t end);
 bool stays_inside(struct machine *m, const struct insn *i, uint64_t pc, uint64_t address);
 
 /* ---- values.c ---------------------------------------------------------------------------------------------------------------- */
-void look_at_value(struct machine *m, const struct insn *i, uint64_t address);
+void look_at_loaded(struct machine *m, const struct insn *i, uint64_t address);
 void look_at_compared(struct machine *m, const struct insn *i, uint64_t pc, uint64_t address);
+void look_at_registers(struct machine *m, const struct insn *i, uint64_t pc);
 void look_at_decision(struct machine *m, const struct insn *i);
 void follow_values(struct watch *w, const struct insn *i);
-void look_at_shown(struct machine *m, uint64_t pc, uint64_t size);
+void look_at_shown(struct machine *m, uint64_t pc, unsigned reg, uint64_t size);
 
 /* ---- instructions.c -------------------------------------------------------------------------------------------------------- */
 void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user);
