@@ -58,6 +58,9 @@ class Cpu(Protocol):
     def write(self, address: int, data: bytes) -> None:
         """Write virtual memory."""
 
+    def keep_link(self, entry: int) -> None:
+        """Remember where the function at `entry` returns to, until it is met again, where a register holds that."""
+
 
 class CallingConvention(Protocol):
     """How the kernel's functions are called (the psABI)."""

@@ -106,6 +106,9 @@ class Unwinder(Protocol):
         Ends where the kernel was entered from user space, or where the thread began. Empty in user space.
         """
 
+    def asleep_sp(self, task: int) -> int:
+        """The stack pointer of a task that does not run."""
+
     def asleep(self, task: int, *, limit: int = 64) -> tuple[StackFrame, ...]:
         """The calls of a task (`struct task_struct` at this address) that does not run: from where it gave the CPU
         away."""

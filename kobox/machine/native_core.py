@@ -89,6 +89,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_device_event": (None, (_P,)),
     "kobox_device_wrote": (None, (_P, _U64, _U64)),
     "kobox_return": (_I, (_P, _U64)),
+    "kobox_keep_link": (None, (_P, _U64)),
     "kobox_set_patcher": (_I, (_P, _U64)),
     "kobox_state_size": (_U64, (_P,)),
     "kobox_state_save": (None, (_P, _P)),

@@ -549,6 +549,11 @@ class Machine:
         if not self._core.kobox_return(self.handle, value & FOREVER):
             raise MachineError("no return address on the stack")
 
+    def keep_link(self, entry: int) -> None:
+        """In a probe at a function's first instruction, before another one is called in its place: remember where it
+        returns to, until it is met again."""
+        self._core.kobox_keep_link(self.handle, entry)
+
     def stop(self) -> None:
         """In a probe: make `run` come back with Event.STOPPED before the instruction is executed."""
         self._core.kobox_stop(self.handle)

@@ -110,7 +110,8 @@ class Aapcs64:
         return int.from_bytes(read(registers.sp + _WORD * (number - len(self.argument_registers)), _WORD), "little")
 
     def call(self, cpu: Cpu, function: int, sp: int, returns_to: int) -> None:
-        """Set X30, and go there."""
+        """Set X30, and go there. What was in X30 comes back when `returns_to` is reached."""
+        cpu.keep_link(returns_to)
         cpu.set_register("sp", sp)
         cpu.set_register("x30", returns_to)
         cpu.set_register("pc", function)

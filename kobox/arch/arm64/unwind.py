@@ -43,12 +43,19 @@ class FramePointerUnwinder:
             found.append(StackFrame(now.x30, now.sp))
         return tuple(self._frames(found, now.x29, limit))
 
+    def asleep_sp(self, task: int) -> int:
+        """The stack pointer of a task that does not run."""
+        return int.from_bytes(self._view.read(self._context(task) + 8 * _CALLEE_SAVED + 8, 8), "little")
+
+    def _context(self, task: int) -> int:
+        """struct cpu_context { x19 … x28, fp, sp, pc } of a task."""
+        btf = self._view.symbols.btf
+        return task + btf.offset("task_struct", "thread") + btf.offset("thread_struct", "cpu_context")
+
     def asleep(self, task: int, *, limit: int = 64) -> tuple[StackFrame, ...]:
         """The calls of a task that does not run: from cpu_switch_to()'s struct cpu_context."""
-        btf = self._view.symbols.btf
-        at = task + btf.offset("task_struct", "thread") + btf.offset("thread_struct", "cpu_context")
         try:
-            frame, sp, pc = struct.unpack("<3Q", self._view.read(at + 8 * _CALLEE_SAVED, 24))
+            frame, sp, pc = struct.unpack("<3Q", self._view.read(self._context(task) + 8 * _CALLEE_SAVED, 24))
         except ValueError:
             return ()
         return tuple(self._frames([StackFrame(pc, sp)], frame, limit))

@@ -112,11 +112,15 @@ class OrcUnwinder:
         except ValueError:
             return False
 
+    def asleep_sp(self, task: int) -> int:
+        """The stack pointer of a task that does not run."""
+        btf = self._symbols.btf
+        return self._u64(task + btf.offset("task_struct", "thread") + btf.offset("thread_struct", "sp"))
+
     def asleep(self, task: int, *, limit: int = 64) -> tuple[StackFrame, ...]:
         """The calls of a task that does not run: from where it gave the CPU away (struct inactive_task_frame {
         r15, r14, r13, r12, bx, bp, return address }, arch/x86/include/asm/switch_to.h)."""
-        btf = self._symbols.btf
-        at = self._u64(task + btf.offset("task_struct", "thread") + btf.offset("thread_struct", "sp"))
+        at = self.asleep_sp(task)
         try:
             r13, _, _, bp, address = struct.unpack("<5Q", self._read(at + 16, 40))
         except ValueError:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from kobox.arch.arch import KernelAreas
 from kobox.box.inspect.btf import Btf
 from kobox.box.inspect.vmcoreinfo import VmCoreInfo
 from kobox.errors import KoboxError
@@ -155,6 +156,10 @@ class Symbols:
     def number(self, name: str) -> int:
         """A constant that the kernel publishes in its vmcoreinfo. Raises `BoxError` for one that it does not."""
         return self._facts.number(name)
+
+    def areas(self) -> KernelAreas:
+        """Where areas of the kernel's memory begin. Raises `KoboxError` where that cannot be told."""
+        return self._machine.arch.areas(lambda name: self._u64(self.address(name)), self.number)
 
     def extent(self, name: str) -> int:
         """How many bytes there are from a symbol of the kernel to the next one."""

@@ -35,8 +35,7 @@ class Adoption:
         btf = box.inspect.symbols.btf
         bits = btf.enumerators("_slab_flag_bits")
         self._typed = 1 << bits["_SLAB_TYPESAFE_BY_RCU"] if bits else SLAB_TYPESAFE_BY_RCU
-        self._vmemmap = self._variable("vmemmap_base")
-        self._direct = self._variable("page_offset_base")
+        self._direct, self._vmemmap, _ = self._box.inspect.symbols.areas()
         self._page_size = int(btf.size("page"))
         self._head = btf.offset("page", "compound_head" if btf.has("page", "compound_head") else "compound_info")
         self._cache_at = btf.offset("slab", "slab_cache") if btf.has("slab", "slab_cache") else 0
@@ -104,6 +103,3 @@ class Adoption:
                     name = self._objects.text(cache, "kmem_cache.name")
                     self._caches[cache] = number(cache, "kmem_cache.size"), size, name
         return self._caches[cache]
-
-    def _variable(self, name: str) -> int:
-        return self._objects.u64(self._objects.address(name))

@@ -10,7 +10,6 @@ import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import NamedTuple
 
 from kobox.box.box import Box
@@ -98,8 +97,7 @@ class Allocations:
         self._behalf: list[str] = []
         self._destroyed: set[int] = set()
         self._destroying: dict[int, tuple[int, int]] = {}
-        read = partial(_u64, self._box)
-        self._direct, self._vmemmap, self._vmalloc = self._box.arch.areas(read, self._box.inspect.symbols.number)
+        self._direct, self._vmemmap, self._vmalloc = self._box.inspect.symbols.areas()
         # Since 6.10 they are numbered by configuration.
         bits = self._box.inspect.symbols.btf.enumerators("_slab_flag_bits")
         self._unmerged = 1 << bits["_SLAB_NOLEAKTRACE"] if bits else SLAB_NOLEAKTRACE
@@ -465,7 +463,7 @@ class Allocations:
                 place = hit["args"] + self._box.inspect.symbols.btf.offset("kmem_cache_args", "ctor")
                 ctor = int.from_bytes(hit.read(place, 8), "little")
         if "useroffset" in names and hit.probe.where == "kmem_cache_create_usercopy":
-            ctor = self._machine.arch.calls.stack_argument(hit.registers, hit.read, 6)
+            ctor = hit.argument(6)
         hit.set_argument(at, size + (APART if size <= PAGE // 2 else ROOM))
         hit.set_argument(flags_at or 0, flags | self._unmerged)
         hit.data = size, bool(ctor), bool(flags & self._rcu_typed)
@@ -746,7 +744,3 @@ class Allocations:
             return bool(self._machine.read(place, 1)[0] & 1)
         except ValueError:
             return False
-
-
-def _u64(box: Box, symbol: str) -> int:
-    return int.from_bytes(box.inspect.memory.read(box.inspect.symbols.address(symbol), 8), "little")

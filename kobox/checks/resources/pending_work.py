@@ -212,7 +212,7 @@ class PendingWork:
 
     def _inside(self, task: int, stack: int, module: LoadedAt) -> tuple[StackFrame, ...]:
         """The calls of a task that sleeps in the module's code; () for all others."""
-        at = self._objects.number(task, "task_struct.thread.sp")
+        at = self._box.inspect.unwinder.asleep_sp(task)
         if not stack <= at < stack + self._addresses.thread_size:
             return ()
         low, high = _span(module)

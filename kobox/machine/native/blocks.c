@@ -82,6 +82,8 @@ static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user)
     if (address == m->last_block && !m->debug_hooked && address != m->plain_loop)
         run_string_instruction(m, address);
     m->last_block = address;
+    if (m->link_count)
+        restore_link(m, address);
     if (maybe_probed(m, address))
         reach_probe(m, address);
 }

@@ -280,6 +280,10 @@ struct machine {
     bool lost_user_page, lost_module_page; /* one more than there was room for: all count as changed */
 
     /* the hypercall (x86_64/cpuid.c) */
+    /* calls that were put in between, of a processor whose return address is in a register (arm64/registers.c) */
+    struct link { uint64_t entry, sp, address; } links[64];
+    size_t link_count;
+
     uint64_t hypercall_at;   /* address of the only CPUID that is a hypercall, 0 before it is known */
     uint64_t home;           /* CR3 of the processes that make it */
     uint8_t agent[32];       /* the code around it */

@@ -113,6 +113,7 @@ void on_exception(uc_engine *uc, uint32_t number, void *user);
 bool is_hypercall(struct machine *m, uint64_t at);
 bool hook_system_registers(struct machine *m);
 bool leave_function(struct machine *m, uint64_t value);
+void restore_link(struct machine *m, uint64_t address);
 
 /* One CPU so far: none is started later (cpus.c). */
 static inline void keep_reset_state(struct machine *m) { (void)m; }

@@ -46,6 +46,34 @@ bool leave_function(struct machine *m, uint64_t value)
     return true;
 }
 
+/*
+ * Where the function that begins at `entry` returns to is kept, while another one is called in its place that returns to `entry`.
+ * When that has returned, X30 is given back before anybody looks.
+ */
+EXPORT void kobox_keep_link(struct machine *m, uint64_t entry)
+{
+    uint64_t sp = live_reg(m, SP);
+    size_t n = 0;
+    while (n < m->link_count && m->links[n].sp != sp)
+        n++;
+    if (n == sizeof m->links / sizeof *m->links)
+        n = 0; /* of tasks that are gone, the oldest first */
+    m->links[n] = (struct link){entry, sp, live_reg(m, R_LINK)};
+    m->link_count += n == m->link_count;
+}
+
+void restore_link(struct machine *m, uint64_t address)
+{
+    if (live_reg(m, R_LINK) != address) /* no function of the kernel's returns to its own beginning */
+        return;
+    for (size_t n = 0; n < m->link_count; n++)
+        if (m->links[n].entry == address && m->links[n].sp == live_reg(m, SP)) {
+            *at64(m->cpu, AT_XREGS + 8 * R_LINK) = m->links[n].address;
+            m->links[n] = m->links[--m->link_count];
+            return;
+        }
+}
+
 EXPORT uint64_t kobox_translate(struct machine *m, uint64_t va, int write)
 {
     return walk(m, address_space(m), va, write ? WRITE : READ);

@@ -128,6 +128,7 @@ void with_cpu_kept(struct machine *m, void (*action)(struct machine *m));
 bool open_cpu(struct machine *m);
 bool hook_cpu(struct machine *m);
 bool leave_function(struct machine *m, uint64_t value);
+static inline void restore_link(struct machine *m, uint64_t address) { (void)m, (void)address; } /* it is on the stack */
 
 /* ---- page_walk.c -------------------------------------------------------------------------------------------------- */
 enum access { READ, WRITE, WRITTEN };
