@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from kobox.arch.registry import oops_place
 from kobox.box.inspect.module_messages import ModuleMessages, kernel_warnings
@@ -44,12 +45,17 @@ class RunReport:
 
 
 def reports(
-    records: Sequence[LogRecord], modules: Sequence[ModuleFile], *, entered_by: str = ""
+    records: Sequence[LogRecord],
+    modules: Sequence[ModuleFile],
+    *,
+    entered_by: str = "",
+    gone: Mapping[str, tuple[int, int]] = MappingProxyType({}),
 ) -> Iterator[RunReport]:
     """The kernel's reports in a stretch of its log, and its other warnings, in order; what repeats is told once.
 
     `modules` are those that were loaded; `entered_by` is the symbol by which the kernel has called the last of them,
-    "init_module" or "cleanup_module".
+    "init_module" or "cleanup_module". `gone` are the modules that were unloaded, with the start and the end of the
+    memory that they had.
     """
     by_name = {module.name: module for module in modules}
     last = modules[-1] if modules else None
@@ -57,7 +63,10 @@ def reports(
     covered: set[int] = set()
     for report in findings_in(records):
         covered.update(record.seq for record in report.records)
-        found.append((report.records[0].seq, _of_report(report, by_name, last, entered_by)))
+        one = _of_report(report, by_name, last, entered_by)
+        if advice := _ran_after_its_end(report, gone):
+            one = replace(one, advice=advice)
+        found.append((report.records[0].seq, one))
     rest = [record for record in records if record.seq not in covered and not is_detail(record.text)]
     loud = [record for record in rest if record.level <= 4]
     for record in kernel_warnings(loud, [ModuleMessages(module) for module in modules]) if loud else ():
@@ -68,6 +77,18 @@ def reports(
         if key not in told:
             told.add(key)
             yield one
+
+
+def _ran_after_its_end(report: KernelReport, gone: Mapping[str, tuple[int, int]]) -> str:
+    """What to do where a report is about the memory of a module that is gone; "" where it is not."""
+    for address in (int(digits, 16) for digits in re.findall(r"\baddress: ([0-9a-f]{16})\b", report.message)):
+        for name, (start, end) in gone.items():
+            if start <= address < end:
+                return (
+                    f"{address:#x} was memory of {name}, which is unloaded: something still calls it. Its exit "
+                    "function has to stop every timer, work item and thread, and to take back every callback."
+                )
+    return ""
 
 
 def _of_report(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
     from kobox.box.inspect.init_trace import InitOutcome
     from kobox.devices.model import HardwareModel
 
+_LATER = 1.0  # virtual seconds that work, timers and threads of a module have, once it is loaded and once it is gone
+# What a module calls to have its code called later, or by somebody else (a function's name begins so).
+_CALLED_LATER = re.compile(
+    r"(mod_timer|add_timer|hrtimer_(start|init|setup)|timer_|init_timer|queue_(delayed_)?work|schedule_(delayed_)?work"
+    r"|delayed_work_timer|kthread_|wake_up_process|__tasklet_|call_rcu|call_srcu|kvfree_call_rcu|async_schedule"
+    r"|irq_work_|request_threaded_irq|__queue_|smp_call)"
+)
 _SETTLING = 0.1  # virtual seconds that what is freed late has, before it counts as left behind
 _DISABLING = 60  # virtual seconds that a livepatch has to be disabled
 _WARNING = 4  # what is said at a higher level is no report
@@ -83,6 +91,7 @@ class Story:
         self._live = live
         self._devices: dict[HardwareModel, str] = {}  # what is plugged in, and the driver that has it
         self._files: list[ModuleFile] = []
+        self._places: dict[str, tuple[int, int]] = {}  # the memory that each module has, or had: its start and end
         self._done: list[tuple[bytes, str]] = []  # what was loaded, with its parameters
         self.verdict = RunVerdict()
 
@@ -115,11 +124,30 @@ class Story:
             if len(self.verdict.loaded) == before and not self._keep_going:
                 break
         if self._unload:
+            if handles:
+                yield from self._meanwhile("after load")
             for handle in reversed(handles):
                 yield from self._take_out(handle)
             if handles:
+                yield from self._meanwhile("after unload")
                 yield from self._left_behind()
         yield self._judge()
+
+    def _meanwhile(self, phase: str) -> Iterator[StoryEvent]:
+        """Let time pass where modules have work, timers or threads: what is wrong with them shows then."""
+        if not self._box.alive or not any(_called_later(file) for file in self._files):
+            return
+        error = ""
+        try:
+            self._box.sleep(_LATER)
+        except KoboxError as stopped:
+            error = _first_line(stopped)
+        yield from self._log()
+        yield from self._changes()
+        problems = len(self.verdict.problems)
+        yield from self._reports(phase, "")
+        if error and len(self.verdict.problems) == problems:
+            yield self._failed(f"{error} ({phase})", {})
 
     # -- loading -----------------------------------------------------------------------------------------------
 
@@ -140,17 +168,50 @@ class Story:
         except KoboxError as error:
             yield from self._log()
             yield from self._reports(f"while loading {name}", "init_module")
-            yield self._not_loaded(file, parameters, error)
-            return
+            if not self._requested(file, error):
+                yield self._not_loaded(file, parameters, error)
+                return
+            yield self._event(
+                "reference", f"{name} is loaded already: a module that it needs has asked for it", module=name
+            )
+            handle = LoadedModule(self._box, file.name, self._box.log.next_seq)
         self._done.append((file.content, parameters))
         self.verdict.loaded.append(handle.name)
         handles.append(handle)
+        yield from self._loaded(handle, file)
+
+    def _loaded(self, handle: LoadedModule, file: ModuleFile) -> Iterator[StoryEvent]:
+        """What is to be seen of a module that was loaded."""
         yield from self._log()
-        yield from self._changes()
+        made = []
+        for event in self._changes():
+            yield event
+            made += [event.data["path"]] if event.kind == "appeared" and "path" in event.data else []
         yield from self._parameters(handle, file)
         yield from self._references(handle)
         yield from self._bound()
-        yield from self._reports(f"while loading {name}", "init_module")
+        yield from self._reports(f"while loading {file.name}", "init_module")
+        if made and self._box.alive:
+            yield from self._read_made(made)
+
+    def _read_made(self, made: Sequence[str]) -> Iterator[StoryEvent]:
+        """Read the files that a module has made. What reading changes is undone."""
+        from kobox.apps.made_files import read_a_little, readable
+
+        events: list[StoryEvent] = []
+        said, judged = self._said, self._judged
+        with suppress(KoboxError):
+            for path in readable(self._box, made):
+                with self._box.checkpoint():
+                    problem = read_a_little(self._box, path)
+                    events += self._log()
+                    told = len(self.verdict.problems)
+                    events += self._reports(f"while reading {path}", "")
+                    if problem and len(self.verdict.problems) == told:
+                        events.append(self._failed(f"reading {path}: {problem}", {"path": path}))
+                self._said, self._judged = said, judged
+        self._said, self._judged = said, judged
+        yield from events
 
     def _bound(self) -> Iterator[StoryEvent]:
         """Which devices a driver has taken since the last time."""
@@ -187,8 +248,6 @@ class Story:
             return self._failed(f"{module.name} not loaded: its init was killed by an oops", facts)
         if not isinstance(error, ModuleLoadError):
             return self._failed(f"{module.name} not loaded: {_first_line(error)}", facts)
-        if error.errno == errno.EEXIST and module.name in self._box.modules:
-            return self._failed(f"{module.name} not loaded: it is loaded already, by another module's request", facts)
         outcome = self._traced(module, parameters, error.errno or 0) if self._box.alive else None
         if outcome is not None and outcome.reached:
             from kobox.box.inspect.init_cause import init_cause
@@ -198,6 +257,11 @@ class Story:
             return self._failed(f"{module.name} not loaded: all checks passed; {said}", facts)
         facts["hint"] = facts["hint"] or _refused(module, error)
         return self._failed(f"{module.name} not loaded: {_reason(error)}", facts)
+
+    def _requested(self, module: ModuleFile, error: KoboxError) -> bool:
+        """Whether a module is there because one of those that it needs has requested it while it was loaded."""
+        loaded = isinstance(error, ModuleLoadError) and error.errno == errno.EEXIST
+        return loaded and bool(module.depends) and module.name in self._box.modules
 
     def _traced(self, module: ModuleFile, parameters: str, number: int) -> InitOutcome | None:
         """What its init did when the kernel answered `number`: the same load once more, and back again. A load that has
@@ -242,6 +306,8 @@ class Story:
         fields = next((row for row in rows if row.startswith(f"{handle.name} ")), "").split()
         if len(fields) < 6:
             return
+        with suppress(ValueError):
+            self._places[handle.name] = (int(fields[5], 16), int(fields[5], 16) + int(fields[1]))
         size, count, users = int(fields[1]), fields[2], [u for u in fields[3].split(",") if u not in ("", "-")]
         taints = fields[6] if len(fields) > 6 else ""
         text = f"{handle.name}: {_count(int(size), 'byte')}, {_count(int(count), 'reference') if count != '-' else ''}"
@@ -263,6 +329,7 @@ class Story:
         phase = f"while unloading {handle.name}"
         try:
             yield from self._disable_livepatch(handle)
+            yield from self._unload_requested(handle)
             yield self._event("unload", f"unload {handle.name}", module=handle.name)
             handle.unload()
             self.verdict.unloaded.append(handle.name)
@@ -274,6 +341,13 @@ class Story:
         yield from self._log()
         yield from self._changes()
         yield from self._reports(phase, "cleanup_module")
+
+    def _unload_requested(self, handle: LoadedModule) -> Iterator[StoryEvent]:
+        """Modules that use this one and were loaded on its request go first, as with `modprobe -r --remove-holders`."""
+        for holder in handle.holders:
+            if holder not in self.verdict.loaded:
+                yield self._event("unload", f"unload {holder}, which was loaded on request", module=holder)
+                self._box.rmmod(holder)
 
     def _disable_livepatch(self, handle: LoadedModule) -> Iterator[StoryEvent]:
         """A livepatch is in use until it is disabled (Documentation/livepatch/livepatch.rst)."""
@@ -348,12 +422,13 @@ class Story:
         """What the kernel has reported since the last time."""
         records = self._box.log.since(self._judged)
         self._judged = records[-1].seq + 1 if records else self._judged
-        if all(record.level > _WARNING or "taint" in record.text for record in records):
+        if not any(_may_be_a_report(record) for record in records):
             return
         from kobox.apps import run_reports
         from kobox.apps.run_reports import reports
 
-        for report in reports(records, self._files, entered_by=entered_by):
+        gone = {name: self._places[name] for name in self.verdict.unloaded if name in self._places}
+        for report in reports(records, self._files, entered_by=entered_by, gone=gone):
             if report.kind == "kernel-message" and _told_by_failure(report):
                 continue
             self.verdict.fail(f"{report} ({phase})")
@@ -372,6 +447,15 @@ class Story:
     def _changes(self) -> Iterator[StoryEvent]:
         for change in self._surroundings.changes():
             yield self._event("appeared" if change.appeared else "gone", change.what, **change.facts)
+
+
+def _may_be_a_report(record: LogRecord) -> bool:
+    """Whether it is worth looking for reports: those of the kernel's warnings, and one that it makes in passing."""
+    return (record.level <= _WARNING and "taint" not in record.text) or record.text.startswith("seq_file: buggy")
+
+
+def _called_later(module: ModuleFile) -> bool:
+    return any(_CALLED_LATER.match(one.name) for one in module.imports)
 
 
 def _told_by_failure(report: RunReport) -> bool:

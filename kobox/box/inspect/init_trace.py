@@ -14,7 +14,7 @@ refusal.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -71,14 +71,21 @@ def trace_init(box: Loader, image: bytes, parameters: str = "") -> InitOutcome:
 
 
 class _Site:
-    """The place behind one call of the module's code, or the jump that ends a function."""
+    """The place behind one call of the module's code, or the jump that ends a function.
 
-    __slots__ = ("function", "place", "tail")
+    `begins` is the address of the call itself where something else leads to the place behind it: a branch, as it does
+    where the function that is called never returns. Then only as many returns count as calls were `under_way`.
+    """
 
-    def __init__(self, place: str, function: str, *, tail: bool) -> None:
+    __slots__ = ("address", "begins", "function", "place", "tail", "under_way")
+
+    def __init__(self, address: int, place: str, function: str, *, tail: bool, begins: int | None = None) -> None:
+        self.address = address
         self.place = place
         self.function = function
         self.tail = tail
+        self.begins = begins
+        self.under_way = 0
 
 
 class InitTrace:
@@ -125,22 +132,31 @@ class InitTrace:
             self._watch_calls(name)
 
     def _watch_calls(self, module: str) -> None:
-        found: list[tuple[int, _Site]] = []
+        found: list[_Site] = []
         functions = self._functions(module)
         self._own = {name for name, _, _ in functions}
         for name, start, code in functions:
-            for instruction in self._inspect.arch.code.instructions(code, 0, len(code)):
-                leaves = instruction.target is None or not 0 <= instruction.target < len(code)
-                if instruction.flow is Flow.CALL or (instruction.flow is Flow.JUMP and leaves):
-                    tail = instruction.flow is Flow.JUMP
-                    at = instruction.offset if tail else instruction.end
-                    target = "" if instruction.target is None else self._name(start + instruction.target)
-                    place = f"{name}+{at:#x}/{len(code):#x}"
-                    found.append((start + at, _Site(place, target, tail=tail)))
+            found += self._sites(name, start, code)
             if len(found) > _MOST_SITES:
                 return
-        for address, site in found:
-            self._probes.append(self._inspect.probes.add(address, self._passed(site)))
+        for site in found:
+            if site.begins is not None:
+                self._probes.append(self._inspect.probes.add(site.begins, self._begun(site)))
+            self._probes.append(self._inspect.probes.add(site.address, self._passed(site)))
+
+    def _sites(self, name: str, start: int, code: bytes) -> Iterator[_Site]:
+        """The calls of one function, and the jumps that leave it."""
+        instructions = list(self._inspect.arch.code.instructions(code, 0, len(code)))
+        targets = {one.target for one in instructions if one.flow in (Flow.BRANCH, Flow.JUMP)}
+        for one in instructions:
+            leaves = one.target is None or not 0 <= one.target < len(code)
+            if one.flow is not Flow.CALL and not (one.flow is Flow.JUMP and leaves):
+                continue
+            tail = one.flow is Flow.JUMP
+            at = one.offset if tail else one.end
+            function = "" if one.target is None else self._name(start + one.target)
+            begins = start + one.offset if not tail and one.end in targets else None
+            yield _Site(start + at, f"{name}+{at:#x}/{len(code):#x}", function, tail=tail, begins=begins)
 
     def _functions(self, module: str) -> list[tuple[str, int, bytes]]:
         """(name, address, code) of the functions of a module that is just linked. Each stands once, under its first
@@ -158,8 +174,18 @@ class InitTrace:
         symbol = self._inspect.symbols.lookup(address)
         return symbol.name if symbol is not None and symbol.address == address else ""
 
+    def _begun(self, site: _Site) -> Callable[[Hit], None]:
+        def begun(_hit: Hit) -> None:
+            site.under_way += 1
+
+        return begun
+
     def _passed(self, site: _Site) -> Callable[[Hit], None]:
         def passed(hit: Hit) -> None:
+            if site.begins is not None:
+                if not site.under_way:
+                    return
+                site.under_way -= 1
             if site.tail:
                 self._tail = site
             else:

@@ -13,6 +13,7 @@ from kobox.ko.binary import u64
 
 _ENTRY = 256  # bytes of a struct proc_dir_entry that are read at once: short names stand inside it
 _MANY, _DEPTH = 20_000, 16
+_DIRECTORY = 0o040000
 
 
 def names_in_proc(objects: Objects) -> Iterator[str]:
@@ -33,6 +34,17 @@ def paths_in_proc(objects: Objects) -> Iterator[tuple[str, int]]:
     are left out. Raises as `names_in_proc` does."""
     yield from _paths(objects, objects.address("proc_root"), "")
     yield from _paths(objects, objects.number(objects.address("init_net"), "net.proc_net"), "net/")
+
+
+def interrupt_handlers_in_proc(objects: Objects) -> Iterator[tuple[str, int]]:
+    """("9/name", address of its entry) of the handlers of interrupts: /proc/irq/9 has a directory for each. Raises as
+    `names_in_proc` does."""
+    top = dict(_entries(objects, objects.address("proc_root"))).get("irq")
+    for number, interrupt in _entries(objects, top) if top else ():
+        if number.isdigit():
+            for name, entry in _entries(objects, interrupt):
+                if objects.number(entry, "proc_dir_entry.mode") & _DIRECTORY:
+                    yield f"{number}/{name}", entry
 
 
 def names_in_debugfs(objects: Objects) -> Iterator[str]:

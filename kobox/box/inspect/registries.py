@@ -17,6 +17,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
+from kobox.box.inspect.hooks import interrupt_handlers, netfilter_hooks, notifiers, resources, slab_caches
 from kobox.box.inspect.objects import Objects
 from kobox.box.inspect.procfs import entries_in_debugfs, paths_in_proc
 from kobox.ko.binary import u64
@@ -159,6 +160,11 @@ REGISTRIES: tuple[Callable[[Objects], Iterator[Registered]], ...] = (
     sysctls,
     proc_entries,
     debugfs_entries,
+    notifiers,
+    netfilter_hooks,
+    interrupt_handlers,
+    resources,
+    slab_caches,
 )
 # What the kernel itself keeps: a cipher that was made of a template stays when nobody uses it any more.
 KEPT_BY_THE_KERNEL = ("crypto algorithm ",)

@@ -180,7 +180,7 @@ class InterfaceAdviser:
                 yield from self._moved(name, having[-1])
         elif not told:
             same = [header for header in self.here.files if header.endswith(f"/{name.rpartition('/')[2]}")]
-            near = same[:3] or difflib.get_close_matches(name, self.here.files, 1, 0.8)
+            near = same[:3] or difflib.get_close_matches(name, self.here.files, 1, 0.9)
             if near:
                 yield f"<{name}> is not in {_name(self.here)}; it has {', '.join(f'<{one}>' for one in near)}."
 

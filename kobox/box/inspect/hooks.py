@@ -1,0 +1,100 @@
+"""What calls into a module later, read from the kernel's memory: notifiers, netfilter hooks, interrupt handlers; and
+the resources and slab caches that it holds. No call is made.
+
+    reboot_notifier_list …   chains of struct notifier_block       include/linux/notifier.h
+    init_net.nf.hooks_*      arrays of struct nf_hook_entries      include/linux/netfilter.h
+    /proc/irq/N/NAME         a directory a handler                 kernel/irq/proc.c
+    ioport_resource …        trees of struct resource              kernel/resource.c
+    slab_caches              a list of struct kmem_cache           mm/slab_common.c
+
+Each function raises `KoboxError` when the kernel has no such table or no type information, `ValueError` for damaged
+memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kobox.box.inspect.objects import Objects
+from kobox.box.inspect.procfs import interrupt_handlers_in_proc
+
+_CHAINS = {  # of every kernel; a chain that one lacks would make this table be looked up anew each time
+    "reboot_notifier_list": "blocking",
+    "module_notify_list": "blocking",
+    "inetaddr_chain": "blocking",
+    "pm_chain_head": "blocking",
+    "oom_notify_list": "blocking",
+    "netlink_chain": "blocking",
+    "crypto_chain": "blocking",
+    "panic_notifier_list": "atomic",
+    "die_chain": "atomic",
+    "inet6addr_chain": "atomic",
+    "netevent_notif_chain": "atomic",
+    "keyboard_notifier_list": "atomic",
+    "vt_notifier_list": "atomic",
+    "netdev_chain": "raw",
+}
+_FAMILIES = ("ipv4", "ipv6")
+_HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
+_MOST_HOOKS = 1024  # MAX_HOOK_COUNT
+_DEPTH, _MANY = 8, 2000
+_BUSY = 0x80000000  # IORESOURCE_BUSY: requested by a driver
+
+
+def notifiers(objects: Objects) -> Iterator[tuple[int, str]]:
+    """Notifiers of the kernel's own chains; those of one chain are told apart by their number."""
+    link = objects.offset("notifier_block.next")
+    for symbol, kind in _CHAINS.items():
+        first = objects.number(objects.address(symbol), f"{kind}_notifier_head.head")
+        # The number from the chain's end: who comes first may be new, those behind it keep theirs.
+        found = list(objects.chain(first, link=link)) if first else []
+        for number, at in enumerate(reversed(found), 1):
+            yield at, f"notifier {number} of {symbol}"
+
+
+def netfilter_hooks(objects: Objects) -> Iterator[tuple[int, str]]:
+    """Hooks of packets in the first network namespace."""
+    net, size = objects.address("init_net"), objects.size("nf_hook_entry")
+    for family in _FAMILIES:
+        table = objects.member(net, f"net.nf.hooks_{family}")
+        for slot, name in enumerate(_HOOKS):
+            entries = objects.u64(table + 8 * slot)
+            count = objects.number(entries, "nf_hook_entries.num_hook_entries") if entries else 0
+            each = objects.member(entries, "nf_hook_entries.hooks") if entries else 0
+            seen: dict[int, int] = {}
+            for number in range(min(count, _MOST_HOOKS)):
+                function = objects.number(each + number * size, "nf_hook_entry.hook")
+                seen[function] = seen.get(function, 0) + 1
+                # One function may hook twice, and what was taken out leaves accept_all() behind.
+                yield each + number * size, f"netfilter hook {function:#x} ({family} {name}, {seen[function]})"
+
+
+def interrupt_handlers(objects: Objects) -> Iterator[tuple[int, str]]:
+    """Handlers of interrupts, as /proc/irq has them."""
+    for path, at in interrupt_handlers_in_proc(objects):
+        number, _, name = path.partition("/")
+        yield at, f"interrupt handler {name} of IRQ {number}"
+
+
+def resources(objects: Objects) -> Iterator[tuple[int, str]]:
+    """I/O ports and ranges of memory that drivers have requested, as /proc/ioports and /proc/iomem have them."""
+    for root, kind in (("ioport_resource", "I/O ports"), ("iomem_resource", "I/O memory")):
+        yield from _below(objects, objects.address(root), kind)
+
+
+def _below(objects: Objects, parent: int, kind: str, depth: int = 0) -> Iterator[tuple[int, str]]:
+    link = objects.offset("resource.sibling")
+    first = objects.number(parent, "resource.child")
+    for at in objects.chain(first, link=link) if first and depth < _DEPTH else ():
+        if objects.number(at, "resource.flags") & _BUSY:
+            start, end = objects.number(at, "resource.start"), objects.number(at, "resource.end")
+            name = objects.text(at, "resource.name")
+            yield at, f"{kind} {start:#x}-{end:#x} ({name})" if name else ""
+        yield from _below(objects, at, kind, depth + 1)
+
+
+def slab_caches(objects: Objects) -> Iterator[tuple[int, str]]:
+    """Slab caches. One that the kernel has merged with another has no entry of its own."""
+    for at in objects.list(objects.address("slab_caches"), "kmem_cache.list"):
+        name = objects.text(at, "kmem_cache.name")
+        yield at, f"slab cache {name}" if name else ""
