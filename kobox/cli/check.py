@@ -184,6 +184,8 @@ def _plan(
         seed=arguments.seed,
         seconds=arguments.time,
         workers=arguments.jobs,
+        phantom=arguments.phantom,
+        hostile=arguments.hostile,
         elsewhere=others,
         elsewhere_named=bool(arguments.elsewhere),
         source=arguments.source if not Path(arguments.source).samefile(module.path) else "",
@@ -237,6 +239,8 @@ def _summary(report: CheckReport) -> list[str]:
         f"kernel    {report.release}",
         f"loads     loaded and unloaded {quantity(report.lives, 'time')}, {quantity(report.runs, 'run')} in all",
     ]
+    if report.plan.device is not None:
+        lines.append(f"device    {report.plan.device}")
     if report.files:
         files = ", ".join(report.files[:6]) + (f" and {len(report.files) - 6} more" if len(report.files) > 6 else "")
         gone = f", {report.abandoned} abandoned because they did not come back" if report.abandoned else ""
@@ -358,6 +362,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--no-elsewhere", dest="ask_others", action="store_false", help="do not test against other kernels"
+    )
+    parser.add_argument(
+        "--no-phantom", dest="phantom", action="store_false", help="do not make up a device for a PCI driver"
+    )
+    parser.add_argument(
+        "--hostile-hardware", dest="hostile", action="store_true", help="let the made-up device lie to its driver"
     )
     parser.add_argument("--loads", type=int, default=3, metavar="N", help="load and unload it N times (default: 3)")
     parser.add_argument(

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
+from zlib import crc32
 
 from kobox.devices.pci import PciDevice
 from kobox.devices.register_model import BarDeclaration
@@ -110,12 +111,53 @@ class Read(NamedTuple):
     value: int
 
 
+class LieKind(StrEnum):
+    """How a device that means harm answers."""
+
+    HONEST = "honest"  # by the policy, but memory that is shared is asked for as well
+    REGISTER = "register"  # one register says `value`
+    GONE = "gone"  # from read number `value` on there are only ones, as when it is taken out
+    RANDOM = "random"  # every third answer is a number that breaks sums and indexes, chosen by the seed `value`
+
+
+class Lie(NamedTuple):
+    """What a hostile device does to the answers of its policy."""
+
+    kind: LieKind
+    value: int
+    register: RegisterAt | None = None
+
+    def __str__(self) -> str:
+        if self.register is not None:
+            return f"the device said {self.value:#x} where {name_of(self.register)} was read"
+        if self.kind is LieKind.GONE:
+            return f"the device said only ones from read {self.value + 1} on, as if it had been taken out"
+        return f"the device answered at random (seed {self.value})"
+
+    def told(self, register: RegisterAt, number: int, value: int) -> int:
+        """What is said instead of `value`, at read `number` of all."""
+        if self.kind is LieKind.REGISTER:
+            return self.value if register == self.register else value
+        if self.kind is LieKind.HONEST:
+            return value
+        if self.kind is LieKind.GONE:
+            return -1 if number >= self.value else value
+        chance = crc32(f"{self.value} {number}".encode())
+        return EXTREMES[chance // 3 % len(EXTREMES)] if chance % 3 == 0 else value
+
+
+EXTREMES = (0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 0x10000, 0xFFFF, 0xFF, 0x1000, 0)
+"""Numbers that lengths, indexes and counts are not made for."""
+
+
 class PhantomDevice(PciDevice):
     """Answers by `policy`, and keeps what was read (the first some thousand reads, in order)."""
 
     policy: Policy = Policy()
+    lie: Lie | None = None
 
     def __init__(self) -> None:
+        self._answers = 0
         self.reads: list[Read] = []
         self._bytes: dict[tuple[int, int], int] = {}
         self._visits: dict[RegisterAt, int] = {}
@@ -146,6 +188,9 @@ class PhantomDevice(PciDevice):
         for step in self.policy.known.get(register, ()):
             if step.since <= visit:
                 value = value & ~step.mask | step.value & step.mask
+        if self.lie is not None:
+            value = self.lie.told(register, self._answers, value)
+        self._answers += 1
         value = self._impatient(register, value) & (1 << 8 * size) - 1
         if len(self.reads) < _MOST_READS:
             self.reads.append(Read(self.function.reads_on_bus, register, visit, size, value))

@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from kobox.box.box import Box, BoxCheckpoint
 from kobox.box.inspect.probes import Hit
+from kobox.checks.phantom.attendant import Attendant
 from kobox.devices.phantom import PhantomDevice, Policy, Read, phantom
 from kobox.errors import (
     BoxError,
@@ -29,13 +30,7 @@ from kobox.machine.pci import PciIdentity
 from kobox.machine.taint import Decision, Nodes, Ran, Taint
 
 PROBE = "local_pci_probe"  # drivers/pci/pci-driver.c: calls the driver's probe function
-_REQUESTS_INTERRUPT = "request_threaded_irq"  # kernel/irq/manage.c
-_WAITS = "schedule_timeout"  # kernel/time/timer.c: all that waits for something with a timeout sleeps here
-_SHARES = "dma_alloc_attrs"  # kernel/dma/mapping.c
-# arch/x86/lib/delay.c: how many nanoseconds a unit of the argument lasts. Nothing happens meanwhile, time is let pass.
-_DELAYS = {"__const_udelay": 1e3 / 0x10C7, "__udelay": 1e3, "__ndelay": 1.0}
 _BEFORE_INIT = "do_init_module"  # kernel/module/main.c
-_MOST_INTERRUPTS = 64
 _LARGEST_CODE = 4 << 20  # of one module: larger ones are looked at only if they are the driver
 _BRANCHES = re.compile(rb"[\2-\7]")
 CPU_SECONDS = 0.5
@@ -159,38 +154,17 @@ class Prober:
     @contextmanager
     def _listening(self, device: PhantomDevice, returned: list[int]) -> Iterator[None]:
         """Probes for what a phantom has to know of its driver."""
-        box, wanted, sent = self._box, [0], [0]
-
-        def interrupts(hit: Hit) -> None:
-            if wanted[0] and sent[0] < _MOST_INTERRUPTS and device.plugged:
-                device.interrupt(sent[0] % max(device.vectors, 1))
-                sent[0] += 1
-
-        def requested(hit: Hit) -> None:
-            wanted[0] += hit.result == 0
-
-        def shared(hit: Hit) -> None:
-            address = box.machine.translate(hit.result & (1 << 64) - 1) if hit.result else None
-            if address is not None and self._taint.memory(address, hit.data):
-                device.share_memory(address, hit.data)
-
-        def shares(hit: Hit) -> None:
-            hit.data = hit.args[1]
-
-        def delays(hit: Hit) -> None:
-            box.machine.pass_time(int(hit.args[0] * _DELAYS[str(hit.probe.where)]))
-            hit.skip()
+        box = self._box
+        attendant = Attendant(box, device, self._taint, hurried=True)
 
         def probed(hit: Hit) -> None:
             returned.append(hit.result or 0)
 
+        attendant.attach()
         with ExitStack() as stack:
+            stack.callback(attendant.detach)
             for probe in (
                 box.probe(PROBE, self._find_probe, on_return=probed),
-                box.probe(_REQUESTS_INTERRUPT, on_return=requested),
-                box.probe(_WAITS, interrupts),
-                box.probe(_SHARES, shares, on_return=shared),
-                *(box.probe(name, delays) for name in _DELAYS if name in box.inspect.symbols),
                 *([box.probe(_BEFORE_INIT, self._module_comes)] if self._load is not None else ()),
             ):
                 stack.callback(_remove, probe.remove)

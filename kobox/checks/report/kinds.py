@@ -39,6 +39,10 @@ KINDS: dict[str, FindingKind] = {
         "A pointer of user space was followed without the copy functions.",
         "Use copy_from_user(), copy_to_user(), get_user() or put_user().",
     ),
+    "device-controlled": FindingKind(
+        "A number that came from the device led to memory that is not the driver's.",
+        "Check what the device says (lengths, indexes, counts, offsets) before it is used.",
+    ),
     "leak": FindingKind(
         "Memory is still allocated though nobody can free it any more.",
         "Free it in the exit function, and on each error path.",

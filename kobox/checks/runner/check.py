@@ -32,11 +32,12 @@ from kobox.checks.report.finding import Finding, Severity, worst_first
 from kobox.checks.runner.examiner import POINTS, VARIATIONS, Examiner, checks_of
 from kobox.checks.runner.other_kernels import Elsewhere, look_elsewhere
 from kobox.checks.runner.outcome import CheckReport, UnitOutcome
-from kobox.checks.runner.plan import CheckPlan, CheckUnit
+from kobox.checks.runner.plan import HOSTILE_PARTS, CheckPlan, CheckUnit, FoundPhantom
 from kobox.checks.runner.session import Exercise
 from kobox.checks.runner.worker_pool import Pool, WorkerDied
 from kobox.checks.variations.firmware import firmware_of
 from kobox.checks.variations.slow_exit import STOPS
+from kobox.devices.phantom import identities_for
 from kobox.errors import KoboxError
 from kobox.images.store import Store
 from kobox.isolation.wall import Wall
@@ -138,6 +139,8 @@ class _Checking:
         self.races = 0
 
     def run(self) -> CheckReport:
+        if self._wants_phantom():
+            self._find_phantom()
         plan, report = self.plan, self.report
         assert report.coverage is not None
         report.unchecked += checks_of(plan.checks)[1]
@@ -174,6 +177,21 @@ class _Checking:
         if report.skipped:
             report.unchecked.append(f"{report.skipped} runs: the time was over after {plan.seconds:g} s (--time)")
         return report
+
+    def _wants_phantom(self) -> bool:
+        plan = self.plan
+        return plan.phantom and plan.device is None and bool(identities_for(ModuleFile(plan.module).aliases))
+
+    def _find_phantom(self) -> None:
+        """A device for a PCI driver, found in a worker of its own: all other workers plug it in."""
+        with Pool[CheckUnit, UnitOutcome](lambda: _CheckWorker(self.plan).do, 1) as pool:
+            pool.submit(CheckUnit("phantom"))
+            for _, outcome in pool.results():
+                found = outcome.device if isinstance(outcome, UnitOutcome) else None
+                if isinstance(found, FoundPhantom):
+                    self.plan = self.report.plan = replace(self.plan, device=found)
+                else:
+                    self.report.unchecked.append(f"with a device: no phantom was found ({outcome})"[:300])
 
     def _take(self, pool: Pool[CheckUnit, UnitOutcome], unit: CheckUnit, outcome: UnitOutcome | WorkerDied) -> None:
         if unit.kind == "warm":
@@ -259,9 +277,13 @@ class _Checking:
             ("busy", bool(outcome.files)),
             ("fetch", bool(outcome.programs) and any("from_user" in name or "get_user" in name for name in imports)),
             ("slow", not imports.isdisjoint(STOPS)),
+            ("unplug", self.plan.device is not None),
         ):
             if matters:
                 pool.submit(CheckUnit(kind, programs=outcome.programs))
+        if self.plan.hostile and self.plan.device is not None:
+            for part in range(HOSTILE_PARTS):
+                pool.submit(CheckUnit("hostile", programs=outcome.programs, part=part))
 
     def _submit(self, pool: Pool[CheckUnit, UnitOutcome], runs: Sequence[Faults]) -> None:
         for faults in runs:

@@ -21,17 +21,20 @@ from kobox.checks.fuzz.exercise_file import TestFile, exercise_of
 from kobox.checks.fuzz.player import Steps
 from kobox.checks.fuzz.program import Program
 from kobox.checks.module.files import FileTargets, Target
+from kobox.checks.phantom.search import PhantomSearch
 from kobox.checks.races.races import CMDLINE, REMOVE, Interrupted, Race, Traced, points_of
 from kobox.checks.report.finding import Chain, Finding, FindingKey
 from kobox.checks.runner.minimise import Crash, shrink
 from kobox.checks.runner.outcome import UnitOutcome
-from kobox.checks.runner.plan import CheckPlan, CheckUnit
+from kobox.checks.runner.plan import HOSTILE_PARTS, CheckPlan, CheckUnit, FoundPhantom
 from kobox.checks.runner.session import Check, Examination, Exercise
 from kobox.checks.runner.timeline import Timeline
 from kobox.checks.variations.busy import unload_while_open
 from kobox.checks.variations.double_fetch import ChangingUser
 from kobox.checks.variations.firmware import CONTENTS, FirmwareFiles, firmware_of
+from kobox.checks.variations.hostile_device import PhantomCheck, device_controlled, interrupted, lies, taken_out
 from kobox.checks.variations.slow_exit import SlowExit
+from kobox.devices.phantom import Lie, LieKind, PhantomDevice, phantom
 from kobox.errors import BoxHungError, KoboxError, ModuleLoadError
 from kobox.ko.modulefile import ModuleFile
 
@@ -42,13 +45,14 @@ _FAULT_CPU = 3.0  # virtual seconds of CPU time that a call may burn in a run wi
 _LIFE_CPU = 30.0
 _FAULT_SECONDS, _LIFE_SECONDS = 5.0, 10.0  # of this process's CPU time that a call may take
 _SLOWER = 4  # times as long as any call took before, it may always take
-VARIATIONS = ("busy", "firmware", "fetch", "slow")
+VARIATIONS = ("busy", "firmware", "fetch", "slow", "unplug", "hostile")
 """Kinds of units that are lives under other circumstances."""
 _SAME = 300
 """So many slices of the CPU's time (some 3 ms each) that end in the same state of the registers, within one call,
 are an endless loop: nothing in it counts or changes."""
 POINTS = 8
 """At how many points two calls are tried against each other at most."""
+PHANTOM_ATTEMPTS = 100
 _CRASHES = 3  # findings of the generic exercise that are made short
 
 
@@ -69,6 +73,9 @@ class Examiner:
         for path in plan.needs:
             self.box.insmod(path)
         _load_dependencies(self.box, self.file)
+        self.device: PhantomDevice | None = None
+        if plan.device is not None:
+            self.device = self.box.plug(phantom(plan.device.identity, plan.device.policy))
         self.box.set_reset_point()
         btf = self.box.inspect.symbols.btf
         self.sites = FaultSites(
@@ -89,6 +96,8 @@ class Examiner:
         if unit.kind == "warm":
             self.play(None, faulty=False)
             return UnitOutcome()
+        if unit.kind == "phantom":
+            return UnitOutcome(device=self._find_phantom())
         if unit.kind in VARIATIONS:
             return self._vary(unit)
         faulty = unit.kind == "fault"
@@ -99,7 +108,7 @@ class Examiner:
         examination = Examination(
             self.box,
             self.file,
-            [*checks, injection, coverage, *([] if faulty else [timeline])],
+            [*self._attending(), *checks, injection, coverage, *([] if faulty else [timeline])],
             parameters=self.plan.parameters,
             loads=1 if faulty or self.plan.replay else self.plan.loads,
         )
@@ -167,11 +176,56 @@ class Examiner:
             findings = self.play(exercise, more=(changing,))
             tail = "; user space changes memory between two reads of it"
             findings = [replace(one, message=one.message + tail) for one in findings] if changing.changed else []
+        elif unit.kind == "unplug" and self.device is not None:
+            tail = "; the device was taken out by surprise"
+            findings = [replace(one, message=one.message + tail) for one in self.play(taken_out(self.device, exercise))]
+        elif unit.kind == "hostile" and self.device is not None:
+            findings = self._with_lies(unit, self.device, exercise)
         elif unit.kind == "firmware":
             for content in CONTENTS:
                 found = self.play(None, more=(FirmwareFiles(firmware_of(self.file), content),))
                 findings += [one for one in found if one.kind != "reload-failed"]
         return UnitOutcome(tuple(findings), release=self.box.release, lives=1, seconds=time.monotonic() - begin)
+
+    def _find_phantom(self) -> FoundPhantom | None:
+        """A device that the module's own table waits for, and answers that let it through probe."""
+        box, file, parameters = self.box, self.file, self.plan.parameters
+        self._undo_limit()
+        limits = box.limits.cpu, box.limits.timeout
+        load: Callable[[], None] | None = None
+        try:
+            box.insmod(file.content, parameters)
+        except ModuleLoadError:  # it looks for its device while it is loaded
+            box.reset()
+
+            def load() -> None:
+                box.insmod(file.content, parameters)
+
+        except KoboxError:
+            return None
+        finally:
+            box.limits.cpu, box.limits.timeout = limits
+        with suppress(KoboxError):
+            found = PhantomSearch(box, file, load).run(PHANTOM_ATTEMPTS)
+            best = found.best
+            return FoundPhantom(best.identity, best.policy, str(best.result), found.attempts)
+        return None
+
+    def _with_lies(self, unit: CheckUnit, device: PhantomDevice, exercise: Exercise | None) -> list[Finding]:
+        """Lives in which the device lies, and what only then is found."""
+        busy = interrupted(device, exercise)
+        ordinary: set[object] = {finding.where for finding in self.play(busy, lie=Lie(LieKind.HONEST, 0))}
+        findings: list[Finding] = []
+        for lie in list(lies(device.reads))[unit.part :: HOSTILE_PARTS]:
+            found = self.play(busy, lie=lie)
+            new = device_controlled(found, ordinary, lie)
+            ordinary.update(finding.where for finding in new)
+            findings += new
+        return findings
+
+    def _attending(self, lie: Lie | None = None) -> list[Check]:
+        """Who attends to the phantom, where there is one."""
+        return [PhantomCheck(self.device, lie)] if self.device is not None else []
 
     def _limit(self, faulty: bool) -> None:
         """Bound each call, in CPU time of the box and of this process: a loop in code that is watched is slow. What the
@@ -254,9 +308,12 @@ class Examiner:
             found.append(Crash(finding, shrink(programs, still)))
         return tuple(found)
 
-    def play(self, exercise: Exercise | None, *, faulty: bool = True, more: Sequence[Check] = ()) -> list[Finding]:
-        """One life with an exercise under all checks and some `more`. Without `faulty`, calls may take longer."""
-        checks = [*more, *checks_of(self.plan.checks)[0]]
+    def play(
+        self, exercise: Exercise | None, *, faulty: bool = True, more: Sequence[Check] = (), lie: Lie | None = None
+    ) -> list[Finding]:
+        """One life with an exercise under all checks and some `more`. Without `faulty`, calls may take longer; with a
+        `lie`, the module's device tells it."""
+        checks = [*self._attending(lie), *more, *checks_of(self.plan.checks)[0]]
         examination = Examination(self.box, self.file, checks, parameters=self.plan.parameters)
         self._limit(faulty)
         return _at_once(examination.run(exercise))

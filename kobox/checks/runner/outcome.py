@@ -9,7 +9,7 @@ from kobox.checks.faults.fault_injection import Fault
 from kobox.checks.fuzz.program import Program
 from kobox.checks.report.finding import Finding, Severity
 from kobox.checks.runner.minimise import Crash
-from kobox.checks.runner.plan import CheckPlan
+from kobox.checks.runner.plan import CheckPlan, FoundPhantom
 from kobox.checks.runner.timeline import TimelineEvent
 
 
@@ -40,6 +40,7 @@ class UnitOutcome:
     switched: int = 0
     asked: tuple[str, ...] = ()  # other kernels
     refused: tuple[str, ...] = ()  # those of them that refuse the file as it is
+    device: FoundPhantom | None = None
 
 
 @dataclass(slots=True)

@@ -4,10 +4,15 @@ snapshot, nothing else."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kobox.checks.faults.fault_injection import Faults, fault_id
 from kobox.checks.fuzz.program import Program
 from kobox.checks.races.races import Race
+from kobox.devices.phantom import Policy
+from kobox.machine.pci import PciIdentity
+
+HOSTILE_PARTS = 4
 
 CHECKS = (
     "kobox.checks.memory.memory:MemoryCheck",
@@ -24,13 +29,27 @@ CHECKS = (
 """The checks that watch every run, as module:class."""
 
 
+class FoundPhantom(NamedTuple):
+    """A phantom for the module: who it is, how it answers, how probe ended with it, after how many attempts."""
+
+    identity: PciIdentity
+    policy: Policy
+    result: str
+    attempts: int
+
+    def __str__(self) -> str:
+        who = f"PCI phantom {self.identity.vendor:04x}:{self.identity.device:04x}"
+        return f"{who}: {self.result} after {self.attempts} attempt{'s' if self.attempts != 1 else ''}"
+
+
 @dataclass(frozen=True, slots=True)
 class CheckPlan:
     """What to check, and how. `module` is the path of a .ko file, `needs` those that are loaded before it; `kernel` a
     name in the cache; `exercise` is none, auto or the path of a Python file; `seconds` bounds the whole check in wall
     time. `elsewhere` are other kernels of the cache that are asked whether they would load it; with the `source` that
     it was built from, it is built for each. That they refuse a file which was built for another is a finding only when
-    they were named (`elsewhere_named`)."""
+    they were named (`elsewhere_named`). With `phantom`, a PCI driver gets a device that is made up for it
+    (`device`, once it is found); with `hostile`, that also lies."""
 
     module: str
     kernel: str | None = None
@@ -49,6 +68,9 @@ class CheckPlan:
     workers: int = 0
     checks: tuple[str, ...] = CHECKS
     memory: int = 256 << 20
+    phantom: bool = True
+    hostile: bool = False
+    device: FoundPhantom | None = None
     elsewhere: tuple[str, ...] = ()
     elsewhere_named: bool = False
     source: str = ""
@@ -60,9 +82,11 @@ class CheckUnit:
 
     kind: str
     """life, fault, race; busy, firmware, fetch, slow: a life under other circumstances (`kobox.checks.variations`);
+    unplug, hostile: a life with a device that is taken out, or lies; phantom: such a device is looked for;
     elsewhere: no run; warm: nothing comes of it but a worker that is ready."""
     faults: Faults = ()
     programs: tuple[Program, ...] = ()
+    part: int = 0  # of those of a kind that are done in HOSTILE_PARTS
     races: tuple[Race, ...] = ()  # one; at point 0: at all points that matter, POINTS of them at most
 
     def __str__(self) -> str:

@@ -1,0 +1,65 @@
+"""Checks with a made-up device: probe's own code, surprise removal, a device that lies; tests/modules/pcicareless.c."""
+
+from __future__ import annotations
+
+import pytest
+
+from kobox.checks.runner.check import check
+from kobox.checks.runner.outcome import CheckReport
+from kobox.checks.runner.plan import CheckPlan
+from tests.building import BuiltTestModules
+
+
+def checked(modules: BuiltTestModules, careless: str, *, hostile: bool = False, faults: bool = False) -> CheckReport:
+    return check(
+        CheckPlan(
+            str(modules("pcicareless")),
+            modules.kernel.name,
+            parameters=f"careless={careless}" if careless else "",
+            loads=1,
+            faults=faults,
+            hostile=hostile,
+            workers=2,
+        )
+    )
+
+
+def test_a_driver_that_makes_no_mistake_whatever_its_device_says(modules: BuiltTestModules) -> None:
+    report = checked(modules, "", hostile=True, faults=True)
+    assert report.plan.device is not None
+    assert report.plan.device.result == "bound"
+    assert report.findings == []
+    assert any(fault.function == "request_threaded_irq" for fault in report.places)  # probe's own code gets faults
+    assert report.coverage is not None
+    assert "card_remove" not in report.coverage.never_reached()
+
+
+HOSTILE = {
+    "length": ("out-of-bounds", "0x10 was read"),
+    "index": ("out-of-bounds", "0x14 was read"),
+    "shift": ("shift", "0x18 was read"),
+    "ring": ("out-of-bounds", "shared memory 0 + 0x0 was read"),
+}
+
+
+@pytest.mark.parametrize("careless", HOSTILE)
+def test_a_driver_that_believes_its_device(modules: BuiltTestModules, careless: str) -> None:
+    report = checked(modules, careless, hostile=True)
+    found = [finding for finding in report.findings if finding.kind == "device-controlled"]
+    assert found, report.findings
+    assert HOSTILE[careless][1] in found[0].message
+    assert {finding.kind for finding in report.findings} == {"device-controlled"}
+
+
+def test_without_a_hostile_device_nothing_is_found(modules: BuiltTestModules) -> None:
+    assert checked(modules, "index").findings == []
+
+
+def test_what_is_wrong_only_when_the_device_is_taken_out(modules: BuiltTestModules) -> None:
+    (finding, *_) = checked(modules, "removal").findings
+    assert "the device was taken out by surprise" in finding.message
+
+
+def test_an_error_path_of_probe(modules: BuiltTestModules) -> None:
+    kinds = {finding.kind for finding in checked(modules, "probe", faults=True).findings}
+    assert "double-free" in kinds
