@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from kobox.box.box import Box, BoxCheckpoint
 from kobox.box.inspect.probes import Hit
-from kobox.checks.phantom.attendant import Attendant
+from kobox.checks.phantom.attendant import PhantomAttendant
 from kobox.devices.phantom import PhantomDevice, Policy, Read, phantom
 from kobox.errors import (
     BoxError,
@@ -155,7 +155,7 @@ class Prober:
     def _listening(self, device: PhantomDevice, returned: list[int]) -> Iterator[None]:
         """Probes for what a phantom has to know of its driver."""
         box = self._box
-        attendant = Attendant(box, device, self._taint, hurried=True)
+        attendant = PhantomAttendant(box, device, self._taint, hurried=True)
 
         def probed(hit: Hit) -> None:
             returned.append(hit.result or 0)

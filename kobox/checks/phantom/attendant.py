@@ -23,7 +23,7 @@ _DELAYS = {"__const_udelay": 1e3 / 0x10C7, "__udelay": 1e3, "__ndelay": 1.0}
 _MOST_INTERRUPTS = 64
 
 
-class Attendant:
+class PhantomAttendant:
     """Attends to one phantom, from `attach` to `detach`. Without `taint`, shared memory is the driver's alone. With
     `hurried`, delays take no time of this computer's."""
 

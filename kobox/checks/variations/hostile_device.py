@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from kobox.box.box import Box
-from kobox.checks.phantom.attendant import Attendant
+from kobox.checks.phantom.attendant import PhantomAttendant
 from kobox.checks.report.finding import Finding, Severity
 from kobox.checks.runner.session import Check, Examination
 from kobox.devices.phantom import EXTREMES, MEMORY, Lie, LieKind, PhantomDevice, Read, RegisterAt
@@ -34,7 +34,7 @@ class PhantomCheck(Check):
 
     def __init__(self, device: PhantomDevice, lie: Lie | None = None) -> None:
         self._device, self._lie = device, lie
-        self._attendant: Attendant | None = None
+        self._attendant: PhantomAttendant | None = None
         self._taint: Taint | None = None
 
     def attach(self, examination: Examination) -> None:
@@ -43,7 +43,7 @@ class PhantomCheck(Check):
         about_memory = [at for at in device.policy.known if at.bar >= MEMORY]
         if about_memory or (self._lie is not None and self._lie.kind is not LieKind.GONE):
             self._taint = Taint(box.machine)
-        self._attendant = Attendant(box, device, self._taint)
+        self._attendant = PhantomAttendant(box, device, self._taint)
         self._attendant.attach()
 
     def linked(self, examination: Examination) -> None:
