@@ -12,14 +12,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from kobox.box.box import Box
+from kobox.checks.phantom.attendant import PhantomAttendant
+from kobox.checks.phantom.model_file import model_text
 from kobox.checks.phantom.search import PhantomSearch, SearchResult
 from kobox.devices import PciDevice
 from kobox.devices.model import HardwareModel
-from kobox.devices.phantom import identities_for, phantom
+from kobox.devices.phantom import MEMORY, PhantomDevice, identities_for, phantom
 from kobox.devices.ready import READY, make
 from kobox.devices.usb import UsbDevice
 from kobox.errors import KoboxError, ModuleLoadError
 from kobox.ko.modulefile import ModuleFile
+from kobox.machine.taint import Taint
 
 ATTEMPTS = 150
 
@@ -96,6 +99,19 @@ def find_phantom(box: Box, modules: list[ModuleFile], parameters: list[str]) -> 
             except ModuleLoadError:  # it looks for its device while it is loaded
                 before.restore()
         return PhantomSearch(box, driver, lambda: load(driver, text)).run(ATTEMPTS)
+
+
+def attend(box: Box, device: HardwareModel) -> None:
+    """Let a phantom that is plugged in interrupt its driver, and know the memory that they share."""
+    if not isinstance(device, PhantomDevice):
+        return
+    shares = any(register.bar >= MEMORY for register in device.policy.known)
+    PhantomAttendant(box, device, Taint(box.machine) if shares else None, watches=True).attach()
+
+
+def model_of(found: SearchResult, driver: str) -> bytes:
+    """What a search has found, as a file of Python that `--plug` takes."""
+    return model_text(found.best, driver, found.places).encode()
 
 
 def phantom_of(found: SearchResult) -> PciDevice:

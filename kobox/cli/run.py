@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +51,10 @@ _LEVEL_COLOURS = {"emerg": "31;1", "alert": "31;1", "crit": "31;1", "err": "31",
 
 def main(argv: list[str], prog: str) -> int:
     """Entry point of the subcommand."""
-    arguments = _parser(prog).parse_args(argv)
+    parser = _parser(prog)
+    arguments = parser.parse_args(argv)
+    if arguments.write_model is not None and not arguments.phantom:
+        parser.error("--write-model writes what --phantom finds: give both")
     from kobox.machine import native_core as native
 
     native.preload()
@@ -119,6 +122,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--phantom", action="store_true", help="make up a PCI device for the driver, and find what it must say"
     )
+    parser.add_argument(
+        "--write-model", type=Path, metavar="FILE.py", help="with --phantom: write what was found as a model for --plug"
+    )
     parser.add_argument("--no-unload", dest="unload", action="store_false", help="leave the module loaded")
     parser.add_argument("--cpus", type=int, default=1, metavar="N", help="CPUs of the box, 1 to 8 (default: 1)")
     parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
@@ -153,11 +159,12 @@ def _tell(arguments: argparse.Namespace, box: Box, sources: list[RunSource], pat
     models = plugged_models(arguments.plug)
     box.inspect.layout.keep()  # behind the wall nothing can be kept
     places = [path.resolve().parent for files in paths for path in files]
+    write = _model_writer(arguments.write_model)  # it forks, and writes where this process may not any more
     raise_wall([*places, *filter(None, (box.image.modules, box.image.directory))], cpu_limit=box.limits.cpu)
     modules, parameters = module_files(sources, paths)
     if not arguments.json:
         print(f"kernel {box.release}")
-    for event in _plug(arguments, box, modules, parameters, models):
+    for event in _plug(arguments, box, modules, parameters, models, write):
         show(event)
     if models:
         story.plugged(models)
@@ -166,14 +173,25 @@ def _tell(arguments: argparse.Namespace, box: Box, sources: list[RunSource], pat
     return 0 if story.verdict.ok else 1
 
 
+def _model_writer(path: Path | None) -> Callable[[bytes], None]:
+    """What writes the model file, from behind the wall; nothing without one."""
+    if path is None:
+        return lambda content: None
+    from kobox.isolation.file_writer import FileWriter
+
+    writer = FileWriter([path])
+    return lambda content: writer.write(path, content)
+
+
 def _plug(
     arguments: argparse.Namespace,
     box: Box,
     modules: list[ModuleFile],
     parameters: list[str],
     models: list[HardwareModel],
+    write: Callable[[bytes], None],
 ) -> Iterator[StoryEvent]:
-    """Plug in the models, and a phantom if one is wanted, which is added to them."""
+    """Plug in the models, and a phantom if one is wanted, which is added to them; `write` keeps it as a model."""
     if not models and not arguments.phantom:
         return
     from kobox.apps import hardware
@@ -188,8 +206,10 @@ def _plug(
         )
     if found is not None:
         models.append(hardware.phantom_of(found))
+        write(hardware.model_of(found, modules[-1].name))
     for model in models:
         box.plug(model)
+        hardware.attend(box, model)
         text = hardware.describe(model, found if model is models[-1] else None)
         facts = hardware.facts(model)
         yield StoryEvent("plugged", text, box.time, facts)

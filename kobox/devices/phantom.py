@@ -16,7 +16,6 @@ from typing import NamedTuple
 from zlib import crc32
 
 from kobox.devices.pci import PciDevice
-from kobox.devices.register_model import BarDeclaration
 from kobox.machine.pci import PciIdentity
 
 _ALIAS = re.compile(
@@ -244,13 +243,19 @@ def identities_for(aliases: Iterable[str], most: int = 3) -> list[PciIdentity]:
     return [found[n * (len(found) - 1) // (most - 1)] for n in range(most)]
 
 
+def bars_of(layout: BarLayout) -> list[tuple[int, int, bool]]:
+    """The BARs of a layout: number, size, whether they are ports."""
+    ports = _PORTS[layout]
+    sizes = {number: 256 if number in ports else 16 << 20 if number < 3 else 1 << 20 for number in _NUMBERS[layout]}
+    return [(number, size, number in ports) for number, size in sizes.items()]
+
+
 def phantom(identity: PciIdentity, policy: Policy) -> PhantomDevice:
     """A device that says it is `identity` and answers by `policy`: five BARs, large ones or of 256 ports each."""
-    ports = _PORTS[policy.layout]
-    bars: dict[str, BarDeclaration] = {}
-    for number in _NUMBERS[policy.layout]:
-        size = 16 << 20 if number < 3 else 1 << 20
-        bars[f"bar{number}"] = PciDevice.ports(0x100) if number in ports else PciDevice.memory(size)
+    bars = {
+        f"bar{number}": PciDevice.ports(size) if is_ports else PciDevice.memory(size)
+        for number, size, is_ports in bars_of(policy.layout)
+    }
     kind = type(
         "Phantom",
         (PhantomDevice,),

@@ -110,3 +110,32 @@ def test_ready_models_are_listed() -> None:
     done = run("x.ko", "--plug", "help")
     assert done.returncode == 0
     assert [line.split()[0] for line in done.stdout.splitlines()] == list(READY)
+
+
+@pytest.mark.parametrize(
+    ("riddle", "kept"),
+    [
+        ("number", "RegisterAt(0, 0x0): (Step(0, 0xffffffff, 0xc0ffee01),),"),
+        ("ring", "shared memory 0 + 0x40"),
+        ("interrupt", "# BAR 0 + 0x10: 4, 1 times"),
+        ("twice", "Step(2, 0xffffffff, 0x3333)"),
+    ],
+)
+def test_what_was_found_is_a_model_that_works(
+    modules: BuiltTestModules, tmp_path: Path, riddle: str, kept: str
+) -> None:
+    driver, model = modules("pcipuzzle"), tmp_path / "model.py"
+    found = run("-k", modules.kernel.name, driver, f"riddle={riddle}", "--phantom", "--write-model", model)
+    assert found.returncode == 0, found.stderr
+    text = model.read_text()
+    assert kept in text
+    assert "pcipuzzle.c line " in text  # where what it says has mattered
+    done = run("-k", modules.kernel.name, driver, f"riddle={riddle}", "--plug", model)
+    assert done.returncode == 0, done.stderr
+    assert "taken by pcipuzzle\n" in done.stdout
+
+
+def test_a_model_cannot_be_written_without_a_phantom(modules: BuiltTestModules, tmp_path: Path) -> None:
+    done = run("-k", modules.kernel.name, modules("hello"), "--write-model", tmp_path / "model.py")
+    assert done.returncode == 2
+    assert "--write-model writes what --phantom finds" in done.stderr

@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from kobox.box.box import Box, BoxCheckpoint
 from kobox.checks.phantom.attempt import Attempt, Prober, Result
+from kobox.checks.phantom.model_file import Places, places_of
 from kobox.checks.phantom.solve import Answer, Solver
 from kobox.devices.phantom import BarLayout, Policy, Read, Rest, Step, identities_for
 from kobox.errors import KoboxError
@@ -30,6 +33,7 @@ from kobox.machine.taint import Decision
 WORK = 200_000_000  # basic blocks for all attempts: some ten seconds
 _RESTS = (Rest.WRITTEN, Rest.TURNS, Rest.ZERO, Rest.ONES)
 _MOST_ANSWERS = 6
+_LARGEST_FUNCTION = 1 << 16
 _POLLED = 16  # times that a branch went the same way, and so waits for something
 _LAST = 8  # decisions at the end of an attempt that are taken the other way though both sides were seen
 
@@ -45,11 +49,12 @@ class Scope:
 @dataclass(frozen=True, slots=True)
 class SearchResult:
     """What a search has found: the best attempt, how many there were, and the largest part of the probe function (0 to
-    1) that any of them executed."""
+    1) that any of them executed; `places` are where the driver decided by what a register said."""
 
     best: Attempt
     attempts: int
     probed: float
+    places: Places
 
 
 class _Next(NamedTuple):
@@ -78,6 +83,7 @@ class PhantomSearch:
             raise KoboxError(
                 f"{file.name}: not loaded in this box", hint="Load it, and what it needs, before the search."
             )
+        self._symbols: list[tuple[int, str]] = []
         self._attempts = 0
         self._work = 0
 
@@ -86,6 +92,7 @@ class PhantomSearch:
         told = progress or (lambda attempt: None)
         best: Attempt | None = None
         probed = 0.0
+        places: Places = {}
         with self._box.checkpoint() as start:
             prober = Prober(self._box, self._file.name, self._load)
             try:
@@ -93,13 +100,26 @@ class PhantomSearch:
                     told(attempt)
                     probed = max(probed, attempt.probed)
                     if best is None or attempt.rank > best.rank:
-                        best = attempt
+                        best, places = attempt, self._places(attempt)
                     if attempt.result is Result.BOUND:
                         break
             finally:
                 prober.close()
         assert best is not None
-        return SearchResult(best, self._attempts, probed)
+        return SearchResult(best, self._attempts, probed, places)
+
+    def _places(self, attempt: Attempt) -> Places:
+        """To be asked right after the attempt: where its code lies is known only then."""
+        if not self._symbols:
+            with suppress(KoboxError, ValueError):
+                found = self._box.inspect.symbols.symbols_of(self._file.name)
+                self._symbols = sorted((symbol.address, symbol.name) for symbol in found if symbol.kind in "tT")
+        names: dict[int, str] = {}
+        for pc in {one.pc for one in attempt.decisions}:
+            at = bisect_right(self._symbols, pc, key=lambda row: row[0]) - 1
+            if at >= 0 and pc - self._symbols[at][0] < _LARGEST_FUNCTION:
+                names[pc] = f"{self._symbols[at][1]}+{pc - self._symbols[at][0]:#x}"
+        return places_of(attempt, self._file, names)
 
     def _tries(self, prober: Prober, start: BoxCheckpoint) -> Iterator[Attempt]:
         waiting: list[_Next] = []
