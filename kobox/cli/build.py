@@ -47,6 +47,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     if arguments.json:
         print(json.dumps([_row(built)], indent=2))
     else:
+        print(*(f"note: {hint}" for hint in built.hints), sep="\n", end="\n" if built.hints else "", file=sys.stderr)
         print(f"{', '.join(map(str, built))}: built for {kernels[0].name} in {built.seconds:.1f} s")
     return 0
 
@@ -66,7 +67,10 @@ def _many(arguments: argparse.Namespace, kernels: Sequence[KernelImage], options
             told = f"{warnings} warning{'s' if warnings != 1 else ''}" if warnings else "ok"
             table.append((kernel.name, told, f"{result.seconds:.1f} s", " ".join(map(str, result))))
         if not arguments.json and ("warning:" in result.output or isinstance(result, BuildError)):
-            hint = f"\n{result.hint}" if isinstance(result, BuildError) and result.hint else ""
+            notes = (
+                "\n".join(f"note: {one}" for one in result.hints) if isinstance(result, BuiltModules) else result.hint
+            )
+            hint = f"\n{notes}" if notes else ""
             print(f"── {kernel.name}\n{result.output}{hint}", file=sys.stderr, flush=True)
     if arguments.json:
         print(json.dumps(rows, indent=2))
@@ -170,4 +174,5 @@ def _row(built: BuiltModules) -> dict[str, object]:
         "modules": [str(module) for module in built],
         "seconds": round(built.seconds, 3),
         "output": built.output,
+        "hints": list(built.hints),
     }

@@ -50,7 +50,8 @@ class BuildOptions:
 class BuiltModules:
     """What a build made: the `.ko` files for one kernel, in the order of modules.order.
 
-    `symvers` is the Module.symvers with what they export, `directory` the build directory, `output` all that was said.
+    `symvers` is the Module.symvers with what they export, `directory` the build directory, `output` all that was said,
+    `hints` a paragraph for each warning that is known.
     """
 
     kernel: KernelImage
@@ -59,6 +60,7 @@ class BuiltModules:
     directory: Path
     output: str
     seconds: float
+    hints: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Path]:
         return iter(self.modules)
@@ -112,7 +114,15 @@ def build(
         if options.compile_commands:
             write_compile_commands(mirror, headers, directory)
     symvers = mirror.tree / "Module.symvers"
-    return BuiltModules(kernel, modules, symvers, mirror.tree, said, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return BuiltModules(kernel, modules, symvers, mirror.tree, said, seconds, _hints(said, kernel, source))
+
+
+def _hints(said: str, kernel: KernelImage, source: Path) -> tuple[str, ...]:
+    """Help for the warnings of a build that has succeeded."""
+    from kobox.kbuild.hints.advice import warning_advice
+
+    return tuple(warning_advice(said, kernel, source))
 
 
 def _made(

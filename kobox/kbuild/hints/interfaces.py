@@ -73,6 +73,13 @@ class InterfaceAdviser:
                 if text:
                     yield one, text
 
+    def changed(self, diagnostics: Sequence[Diagnostic]) -> Iterator[str]:
+        """A paragraph for each diagnostic that the table of changes explains, and nothing for others."""
+        told: set[str] = set()
+        for one in diagnostics:
+            if self._known(one):
+                yield "\n".join(self._paragraph(one, told))
+
     def _paragraph(self, one: Diagnostic, told: set[str]) -> Iterator[str]:
         """`told` holds the advice that was given already: for the next name of a family it is not given again."""
         known = self._known(one)

@@ -73,6 +73,13 @@ def makefile_advice(text: str, source: Path, kernel: KernelImage) -> Iterator[st
         )
 
 
+def ineffective(source: Path, kernel: KernelImage) -> Iterator[str]:
+    """What a Makefile or Kbuild sets and this kernel's Kbuild does not read."""
+    for path in [source / name for name in KBUILD_FILES] if source.is_dir() else ():
+        if path.is_file():
+            yield from _unread_flags(path, path.read_text(errors="replace"), kernel)
+
+
 def _separators(text: str, directory: Path) -> Iterator[str]:
     for match in _SEPARATOR.finditer(text):
         path = directory / Path(match["file"]).name
@@ -117,6 +124,12 @@ def _written(path: Path, makefile: str, text: str, kernel: KernelImage) -> Itera
                 f"{path}: {name}.o is both the module and one of its objects, so it is made of itself. "
                 f"Rename the module ({name}_mod.o, {name}_mod-objs) or the file {name}.c."
             )
+    yield from _unread_flags(path, makefile, kernel)
+    if "$(srctree)/$(src)" in makefile and "No such file" in text:
+        yield f"{path}: $(src) is a whole path since 6.10: write $(src), not $(srctree)/$(src)."
+
+
+def _unread_flags(path: Path, makefile: str, kernel: KernelImage) -> Iterator[str]:
     flags = re.search(r"^\s*(EXTRA_(?:C|A|LD)FLAGS)\s*[:+?]?=", makefile, re.MULTILINE)
     if flags and not _reads_extra_flags(kernel):
         new = {"EXTRA_CFLAGS": "ccflags-y", "EXTRA_AFLAGS": "asflags-y", "EXTRA_LDFLAGS": "ldflags-y"}[flags[1]]
@@ -124,8 +137,6 @@ def _written(path: Path, makefile: str, text: str, kernel: KernelImage) -> Itera
     plain = re.search(r"^\s*CFLAGS\s*[:+?]?=", makefile, re.MULTILINE)
     if plain:
         yield f"{path}: CFLAGS is not what Kbuild reads: write ccflags-y += … in its place."
-    if "$(srctree)/$(src)" in makefile and "No such file" in text:
-        yield f"{path}: $(src) is a whole path since 6.10: write $(src), not $(srctree)/$(src)."
 
 
 def _reads_extra_flags(kernel: KernelImage) -> bool:

@@ -73,6 +73,51 @@ _COMPILER = (
         "The disk is full: free some space, or set XDG_CACHE_HOME to a directory on another disk.",
     ),
 )
+_SECTION = (
+    "{user} stays in memory and uses {used}, which is freed after init (__init, __initdata), or is not there when the "
+    "module cannot be unloaded (__exit): take that mark off {used}, or give {user} the same one."
+)
+# The same for warnings, which do not end a build.
+_WARNED = (
+    (
+        r"ignoring return value of '(?P<symbol>copy_(?:to|from)_user|get_user|put_user|clear_user)'",
+        "{symbol}() returns something else than 0 where user memory cannot be reached: "
+        "if ({symbol}(…)) return -EFAULT;",
+    ),
+    (
+        r"ignoring return value of '(?P<symbol>kstrto\w+|device_create_file|sysfs_create_\w+|driver_register)'",
+        "{symbol}() may fail: return its error, or stop there.",
+    ),
+    (
+        r"section mismatch in reference: (?P<user>[\w.]+)(?:\+0x\w+)? \(section: [^)]*\) -> (?P<used>[\w.]+)",
+        _SECTION,
+    ),
+    (
+        r"Section mismatch in reference from the \w+ (?P<user>[\w.]+)\S* to the \w+ (?:[\w.]+:)?(?P<used>\w+)",
+        _SECTION,
+    ),
+    (
+        r"the frame size of (?P<size>\d+) bytes is larger than",
+        "A function needs {size} bytes of the kernel's stack, which has 16 KiB for all calls together: allocate large "
+        "arrays with kmalloc().",
+    ),
+    (
+        r"no previous prototype for '(?P<symbol>\w+)'",
+        "{symbol}() is used in this file only: make it static; else declare it in a header.",
+    ),
+    (
+        r"missing MODULE_DESCRIPTION\(\) in (?:\S*/)?(?P<file>[\w.-]+)\.o",
+        'MODULE_DESCRIPTION is missing in {file}: add MODULE_DESCRIPTION("…").',
+    ),
+    (
+        r"ISO C90 forbids mixed declarations and code",
+        "Kernels before 5.18 are C90: declare variables at the beginning of a block.",
+    ),
+    (
+        r"ISO C90 forbids variable length array '(?P<symbol>\w+)'",
+        "{symbol}: the kernel's stack is small, so arrays have a constant length: use kmalloc().",
+    ),
+)
 # Options of gcc that clang does not have, or a newer clang's.
 _NOT_CLANG_S = re.compile(r"clang: error: (unknown argument|unsupported (option|argument))")
 _UNDEFINED = re.compile(r'"(?P<symbol>\w+)" \[(?:\S*/)?(?P<file>[\w.-]+)\.ko\] undefined')
@@ -99,6 +144,11 @@ def mistakes(
                 )
             else:
                 yield "\n".join(_undefined(match["symbol"], match["file"], exports, others))
+
+
+def warned(text: str) -> Iterator[str]:
+    """A paragraph for each known warning of the compiler or modpost."""
+    yield from _matching(_WARNED, text)
 
 
 def compiler_mistakes(text: str) -> Iterator[str]:
