@@ -71,6 +71,10 @@ class Code(Protocol):
         """Addresses that code, which runs at `address`, holds or makes by itself: of variables that it uses, and other
         numbers that are none."""
 
+    def per_cpu_read(self, code: bytes, relocation: int) -> int | None:
+        """The offset of the instruction that reads a per-CPU variable of the kernel's which a relocation at offset
+        `relocation` names. None when it does something else."""
+
     def block_copies(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
         """(offset, bytes that it moves at a time) of each instruction from `start` to `end` that copies a block:
         compilers write it in place of memcpy()."""

@@ -33,6 +33,9 @@ RULES = {
     "a system call's number": r"syscall_numbers|\bNUMBERS\[",
     "an address of the kernel's": r"(?i)\b0xffff[0-9a-f]{8,12}\b(?<!0xffffffffffffffff)",
     "a test for the kernel's half": r"(?:address|pointer|pc|sp|frame)\w* ?>> ?(?:63|47)",
+    "a name of one processor's kernel": (
+        r"\b(?:vmemmap_base|page_offset_base|vmalloc_base|do_syscall_64|__(?:x64|arm64)_sys_)"
+    ),
     "one processor's part of the package": r"kobox\.arch\.(?:x86_64|arm64)",
 }
 # registry.py lists the architectures; explain reads logs of kernels for more architectures than boxes have.
@@ -76,6 +79,7 @@ def test_nothing_above_the_seam_names_what_only_x86_has() -> None:
         ("from kobox.arch.x86_64.syscall_numbers import NUMBERS", "a system call's number"),
         ("_MODULES = 0xFFFFFFFFA0000000", "an address of the kernel's"),
         ("if address >> 63:", "a test for the kernel's half"),
+        ('objects.address("vmemmap_base")', "a name of one processor's kernel"),
         ("from kobox.arch.x86_64 import decode", "one processor's part of the package"),
     ],
 )

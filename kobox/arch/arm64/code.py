@@ -86,6 +86,10 @@ class A64Code:
                 found.add(known[source] + (_signed(word >> 15 & 0x7F, 7) << 2 + (word >> 31)) & _WORD)
         return found
 
+    def per_cpu_read(self, code: bytes, relocation: int) -> int | None:
+        """None: where this CPU's variables are, a register of the system tells (TPIDR_EL1)."""
+        return None
+
     def block_copies(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
         """None: one instruction of this architecture copies no block."""
         return iter(())

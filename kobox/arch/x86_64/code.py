@@ -21,6 +21,9 @@ from kobox.arch.x86_64 import decode, special
 _PC32, _PLT32 = 2, 4
 _CALL, _JUMP = 0xE8, 0xE9
 _LENGTH = 5  # of both instructions
+_GS = 0x65
+_BEFORE = 9  # bytes of an instruction before its relocation, at most
+_LOADS = (0x8B, 0x03, 0x63)  # MOV, ADD, MOVSXD
 _THUNK = "__x86_indirect_thunk_"  # arch/x86/lib/retpoline.S
 _CS = 0x2E  # a prefix that makes such a call as long as another (-mindirect-branch-cs-prefix)
 
@@ -64,6 +67,16 @@ class X86Code:
         """The numbers that instructions hold: the kernel's addresses fit into 32 bits, sign-extended."""
         found = self.instructions(code, 0, len(code))
         return {one.immediate & (1 << 64) - 1 for one in found if one.immediate is not None and one.immediate < 0}
+
+    def per_cpu_read(self, code: bytes, relocation: int) -> int | None:
+        """65 8b 05 RELOCATION          mov %gs:cpu_number(%rip), %eax
+        65 48 03 04 25 RELOCATION    add %gs:this_cpu_off, %rax
+        """
+        start = code.rfind(bytes((_GS,)), max(0, relocation - _BEFORE), relocation)
+        if start < 0:
+            return None
+        opcode = code[start + 2] if code[start + 1] & 0xF0 == 0x40 else code[start + 1]
+        return start if opcode in _LOADS else None
 
     def block_copies(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Each `rep movs`."""

@@ -109,6 +109,10 @@ class ContextCheck(Check):
             return
         if not examination.box.inspect.unwinder.reliable:
             examination.leave_out("call chains are guessed: this kernel has no tables for unwinding")
+        if not self._cpu.counts_preemption:
+            examination.leave_out(
+                "spin locks, preempt_disable(): this kernel does not count them (CONFIG_PREEMPT_COUNT)"
+            )
         if not self._cpu.counts_rcu:
             examination.leave_out("RCU read-side sections: this kernel does not count them (CONFIG_PREEMPT_RCU)")
         self._can_look = True

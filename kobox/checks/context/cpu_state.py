@@ -73,6 +73,7 @@ class CpuReader:
         objects: Objects = box.inspect.objects
         self._objects, self._machine = objects, box.machine
         symbols = box.inspect.symbols
+        self._counts_preemption = "preempt_schedule" in symbols
         self._counts: list[int] = []  # where each CPU counts, if not each task
         self._currents: list[int] = []  # where each CPU's task stands, if no register holds it
         self._count_in_task = 0
@@ -89,6 +90,11 @@ class CpuReader:
         elif objects.has("pcpu_hot.current_task"):
             self._currents = [objects.member(at, "pcpu_hot.current_task") for at in objects.percpu_all("pcpu_hot")]
         self._rcu = objects.offset("task_struct.rcu_read_lock_nesting") if self.counts_rcu else 0
+
+    @property
+    def counts_preemption(self) -> bool:
+        """Whether spin locks and preempt_disable() are counted (CONFIG_PREEMPT_COUNT, with CONFIG_PREEMPTION)."""
+        return self._counts_preemption
 
     @property
     def counts_rcu(self) -> bool:

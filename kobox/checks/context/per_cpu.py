@@ -14,6 +14,7 @@ import re
 from contextlib import suppress
 from functools import lru_cache
 
+from kobox.arch.registry import architecture
 from kobox.box.inspect.probes import Hit
 from kobox.checks.context.cpu_state import CpuReader
 from kobox.checks.report.finding import Severity, own_frame
@@ -24,8 +25,6 @@ from kobox.ko.modulefile import ModuleFile
 
 _VARIABLES = frozenset((b"cpu_number", b"this_cpu_off", b"pcpu_hot"))
 _MEANT = re.compile(r"(?<!raw_)\b(smp_processor_id|this_cpu_ptr|__get_cpu_var)\s*\(")
-_BEFORE = 9  # bytes of an instruction before its relocation, at most
-_GS = 0x65
 _MANY = 256  # instructions that are watched
 
 
@@ -38,7 +37,8 @@ class PerCpuCheck(Check):
         self._examination = examination
         self._cpu: CpuReader | None = None
         with suppress(KoboxError):
-            self._cpu = CpuReader(examination.box)
+            reader = CpuReader(examination.box)
+            self._cpu = reader if reader.counts_preemption else None
 
     def linked(self, examination: Examination) -> None:
         starts = examination.placement.starts if examination.placement is not None else {}
@@ -71,11 +71,8 @@ class PerCpuCheck(Check):
 
 @lru_cache(maxsize=4)
 def _sites(file: ModuleFile) -> tuple[tuple[int, int], ...]:
-    """(section, offset) of instructions that read this CPU's number or the offset of its variables:
-
-    65 8b 05 RELOCATION          mov %gs:cpu_number(%rip), %eax
-    65 48 03 04 25 RELOCATION    add %gs:this_cpu_off, %rax
-    """
+    """(section, offset) of instructions that read this CPU's number or the offset of its variables."""
+    reader = architecture(file.elf.architecture).code
     symbols, found = list(file.elf.symbols()), []
     for number, section in enumerate(file.elf.sections):
         if section.type != SHT_RELA or not file.elf.section_at(section.info).flags & SHF_EXECINSTR:
@@ -83,13 +80,7 @@ def _sites(file: ModuleFile) -> tuple[tuple[int, int], ...]:
         code = file.elf.data(section.info)
         for offset, _, symbol, _ in file.elf.relocations(number, symbols):
             if symbol is not None and symbol.name in _VARIABLES:
-                start = code.rfind(bytes((_GS,)), max(0, offset - _BEFORE), offset)
-                if start >= 0 and _reads(code[start:offset]):
+                start = reader.per_cpu_read(code, offset)
+                if start is not None:
                     found.append((section.info, start))
     return tuple(found)
-
-
-def _reads(code: bytes) -> bool:
-    """Whether an instruction loads what it names, or adds it: MOV 8b, ADD 03, and MOVSXD 63."""
-    opcode = code[2] if code[1] & 0xF0 == 0x40 else code[1]
-    return opcode in (0x8B, 0x03, 0x63)

@@ -54,8 +54,7 @@ class HandedOut:
         self._objects: Objects = examination.box.inspect.objects
         self._symbols = examination.box.inspect.symbols
         self._mapped: dict[tuple[str, int], DmaMapping] = {}
-        self._vmemmap = self._objects.u64(self._objects.address("vmemmap_base"))
-        self._direct = self._objects.u64(self._objects.address("page_offset_base"))
+        self._direct, self._vmemmap, _ = self._symbols.areas()
         self._page_size = self._objects.size("page")
         imports = {wanted.name for wanted in examination.file.imports}
         for name, (enter, leave) in self._functions().items():
