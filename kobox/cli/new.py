@@ -32,5 +32,6 @@ def main(argv: Sequence[str], prog: str) -> int:
     else:
         where = files[0].parent
         print(f"{where}: {', '.join(file.name for file in files)}")
-        print(f"next: cd {where} && kobox build && kobox run {arguments.name}.ko")
+        model = next((f" --plug {file.name}" for file in files if file.name.endswith("_model.py")), "")
+        print(f"next: cd {where} && kobox build && kobox run {arguments.name}.ko{model}")
     return 0

@@ -15,7 +15,7 @@ Source: NXP, UM10204 I2C-bus specification 7.0; System Management Bus (SMBus) Sp
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, NoReturn, Protocol
 
 from kobox.devices.errors import model_errors
 from kobox.devices.model import NO_STATE, HardwareModel
@@ -95,6 +95,10 @@ class I2cDevice(ClientModel):
 
     def stop(self) -> None:
         """The transfer is over."""
+
+    def refuse(self) -> NoReturn:
+        """Do not acknowledge: raise `NakError`."""
+        raise NakError
 
 
 class I2cRegisters(I2cDevice):

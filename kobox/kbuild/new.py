@@ -26,12 +26,20 @@ TEMPLATES = {
     "debugfs": "variables and computed values in debugfs",
     "kthread": "a timer, a workqueue and a kernel thread, and how to stop them",
     "platform": "a platform device and its driver, probed asynchronously",
+    "pci": "a driver of a PCI card, and the card in Python",
+    "i2c": "a driver of a chip on an I2C bus, and the chip in Python",
+    "usb": "a driver of a USB device, and the device in Python",
+    "gpio": "a driver of a GPIO controller, and the controller in Python",
+    "iio": "an IIO driver of a converter on an I2C bus, and the converter in Python",
     "block": "a RAM disk",
     "netdev": "a network interface whose packets come back",
     "crypto": "a hash (shash) for the crypto API",
     "memory": "objects from a slab cache and a memory pool",
     "rust": "hello in Rust, for kernels whose headers carry Rust metadata",
 }
+
+# What these need of a kernel; Debian's cloud kernels lack it, its full kernels have it.
+NEEDS = {"i2c": "CONFIG_I2C", "usb": "CONFIG_USB", "gpio": "CONFIG_GPIOLIB", "iio": "CONFIG_IIO and CONFIG_I2C"}
 
 _ROOM = Path(__file__).parent / "templates"
 _PLACEHOLDER = "skeleton"
@@ -87,8 +95,13 @@ def render(template: str, name: str) -> dict[str, str]:
         texts[_named(shown, name)] = _named(path.read_text(), name)
     if "README.md" in texts:
         about = TEMPLATES[template]
+        text = texts["README.md"]
+        if f"{name}_model.py" in texts:
+            text = text.replace(f"kobox run {name}.ko ", f"kobox run {name}.ko --plug {name}_model.py ")
         rows = "".join(f"| `{file}` | {_about(file)} |\n" for file in sorted(texts) if file != "README.md")
-        text = texts["README.md"].replace("@ABOUT@", f"{about[0].upper()}{about[1:]}.")
+        needed = f" It needs a kernel with {NEEDS.get(template)}: Debian's full kernel, not the cloud kernel."
+        about = f"{about[0].upper()}{about[1:]}.{needed if template in NEEDS else ''}"
+        text = text.replace("@ABOUT@", about)
         texts["README.md"] = text.replace("@FILES@\n", rows)
     return texts
 
@@ -125,4 +138,6 @@ def _named(text: str, name: str) -> str:
 def _about(file: str) -> str:
     if file.startswith("test_"):
         return "the tests"
+    if file.endswith("_model.py"):
+        return "the device, for `--plug` and the tests"
     return _ABOUT_FILES.get(file) or ("what others include" if file.endswith(".h") else "the source")

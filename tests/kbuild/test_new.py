@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,15 @@ import pytest
 from kobox.errors import BuildError, KoboxError
 from kobox.images.store import KernelImage
 from kobox.kbuild.build import BuildOptions, build
-from kobox.kbuild.new import TEMPLATES, new, render
+from kobox.kbuild.new import NEEDS, TEMPLATES, new, render
 
 KOBOX = str(Path(sys.executable).with_name("kobox"))
-IN_C = [template for template in TEMPLATES if template != "rust"]
+IN_C = [template for template in TEMPLATES if template != "rust" and template not in NEEDS]
 
 
-def passes_its_own_tests(room: Path, kernel: KernelImage, built: Path | None = None) -> None:
+def passes_its_own_tests(
+    room: Path, kernel: KernelImage, built: Path | None = None, templates: Sequence[str] = IN_C
+) -> None:
     """Every C template in `room` passes, and none is left out. `built` is where their modules are already."""
     options = ["-q", "-rA", "--import-mode=importlib", "-p", "no:cacheprovider"]
     environment = {**os.environ, "KOBOX_KERNEL": kernel.name}
@@ -36,7 +39,7 @@ def passes_its_own_tests(room: Path, kernel: KernelImage, built: Path | None = N
     )
     assert done.returncode == 0, done.stdout[-6000:]
     passed = set(re.findall(r"^PASSED my_(\w+)/test_my_\w+\.py", done.stdout, re.MULTILINE))
-    assert passed == set(IN_C)
+    assert passed == set(templates)
     assert "SKIPPED" not in done.stdout
 
 
@@ -46,6 +49,13 @@ def test_every_template_builds_and_passes_its_own_tests_as_it_stands(
     for template in IN_C:
         new(template, f"my_{template}", tmp_path / f"my_{template}")
     passes_its_own_tests(tmp_path, debian_kernel)
+
+
+def test_those_that_a_cloud_kernel_cannot_build(tmp_path: Path, full_kernel: KernelImage) -> None:
+    for template in NEEDS:
+        new(template, f"my_{template}", tmp_path / f"my_{template}")
+        assert f"CONFIG_{NEEDS[template][7:]}" in (tmp_path / f"my_{template}/README.md").read_text()
+    passes_its_own_tests(tmp_path, full_kernel, templates=list(NEEDS))
 
 
 @pytest.mark.parametrize(("suite", "warnings"), [("trixie_kernel", ""), ("sid_kernel", "1")])
@@ -73,7 +83,7 @@ def test_a_written_module_has_all_it_needs_and_only_its_own_name(template: str) 
     assert {"my_thing.c", "my_thing.rs"} & set(texts)
     for file, text in texts.items():
         assert "skeleton" not in text.lower(), file
-        assert "@" not in text.replace("$@", "").replace("@pytest", ""), file
+        assert "@" not in text.replace("$@", "").replace("@pytest", "").replace("@property", ""), file
         assert text.endswith("\n"), file
     for file in texts:
         if file.endswith((".c", ".h")):
