@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -50,6 +50,14 @@ class CallInstruction(NamedTuple):
     register: str = ""
 
 
+class Compared(NamedTuple):
+    """Two numbers of `size` bytes that an instruction compares, or subtracts the right one of from the left one."""
+
+    left: int
+    right: int
+    size: int
+
+
 class Code(Protocol):
     """Reads machine code of one architecture."""
 
@@ -87,3 +95,9 @@ class Code(Protocol):
 
     def shift_count(self, registers: Registers) -> int:
         """By how many bits such an instruction is about to shift, 0 to 255."""
+
+    def compared(
+        self, code: bytes, pc: int, register: Callable[[str], int], read: Callable[[int, int], bytes]
+    ) -> Compared | None:
+        """The two numbers that the instruction `code` at `pc` is about to compare. None for any other instruction.
+        `register(name)` and `read(address, size)` give what is there; what they raise is passed on."""

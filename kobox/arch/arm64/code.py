@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from kobox.arch.code import CallInstruction, Flow, Instruction
+from kobox.arch.code import CallInstruction, Compared, Flow, Instruction
 from kobox.arch.registers import Registers
 
 _LENGTH = 4
@@ -105,6 +105,19 @@ class A64Code:
     def shift_count(self, registers: Registers) -> int:
         """No shift is found that could be asked about."""
         return 0
+
+    def compared(
+        self, code: bytes, pc: int, register: Callable[[str], int], read: Callable[[int, int], bytes]
+    ) -> Compared | None:
+        """CMP (SUBS to the zero register) of a register with a constant."""
+        (word,) = struct.unpack_from("<I", code)
+        if word & 0x7F80001F != 0x7100001F:
+            return None
+        size = 8 if word >> 31 else 4
+        constant = (word >> 10 & 0xFFF) << (12 if word >> 22 & 1 else 0)
+        number = word >> 5 & 31
+        left = register("sp" if number == 31 else f"x{number}")
+        return Compared(left & (1 << 8 * size) - 1, constant, size)
 
 
 def _flow(word: int) -> tuple[Flow, int | None]:

@@ -11,9 +11,9 @@ retpolines: it calls __x86_indirect_thunk_REGISTER, whatever the loader makes of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from kobox.arch.code import CallInstruction, Instruction
+from kobox.arch.code import CallInstruction, Compared, Instruction
 from kobox.arch.memory_access import Operation
 from kobox.arch.registers import Registers
 from kobox.arch.x86_64 import decode, special
@@ -93,3 +93,9 @@ class X86Code:
     def shift_count(self, registers: Registers) -> int:
         """%cl."""
         return registers.argument(3) & 0xFF
+
+    def compared(
+        self, code: bytes, pc: int, register: Callable[[str], int], read: Callable[[int, int], bytes]
+    ) -> Compared | None:
+        """What `cmp` or `sub` is about to compare."""
+        return special.compared(code, pc, register, read)

@@ -56,9 +56,9 @@ def _rows(code: bytes, start: int, end: int, most: int) -> Iterator[Instruction]
         )
 
 
-_NAMES = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
+REGISTER_NAMES = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
 
 
 def memory_access(code: bytes) -> MemoryAccess:
     """What one instruction, of just these bytes, does to memory. Raises `ValueError` for more bytes than one has."""
-    return access.memory_access(decoders(), _NAMES, code, _LONGEST)
+    return access.memory_access(decoders(), REGISTER_NAMES, code, _LONGEST)

@@ -1,4 +1,5 @@
-"""Instructions that checks look at one by one: copies of blocks, and shifts by a number that a register holds.
+"""Instructions that checks look at one by one: copies of blocks, shifts by a number that a register holds,
+comparisons.
 
     f3 48 a5     rep movsq          %rcx times 8 bytes from (%rsi) to (%rdi)
     d3 /4 /5 /7  shl, shr, sar      by %cl, of which the processor uses five bits, or six of a 64-bit operand
@@ -9,9 +10,11 @@ Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from kobox.arch.x86_64.decode import instructions
+from kobox.arch.code import Compared
+from kobox.arch.x86_64.decode import REGISTER_NAMES as _NAMES
+from kobox.arch.x86_64.decode import instructions, memory_access
 
 _COPY = re.compile(rb"\xf3(?:\x48[\xa4\xa5]|[\xa4\xa5])")
 _SHIFTS = (4, 5, 7)  # in the register field of ModRM: shl, shr, sar
@@ -40,3 +43,49 @@ def variable_shifts(code: bytes, start: int, end: int) -> Iterator[tuple[int, in
             wide, at = bool(text[at] & 8), at + 1
         if text[at] == 0xD3 and len(text) > at + 1 and text[at + 1] >> 3 & 7 in _SHIFTS:
             yield row.offset, 64 if wide else 16 if small else 32
+
+
+def compared(
+    code: bytes, pc: int, register: Callable[[str], int], read: Callable[[int, int], bytes]
+) -> Compared | None:
+    """The two numbers that the instruction `code` at `pc` is about to compare, or subtract. None for any other, and for
+    one whose operand cannot be read.
+
+    3c ib, 3d id                       al, eax with a constant
+    80 /7 ib, 81 /7 id, 83 /7 ib       r/m with a constant (/5: sub)
+    38 /r, 39 /r, 3a /r, 3b /r         r/m with a register
+    """
+    at, rex, small = 0, 0, code[:1] == b"\x66"
+    at += small + (code[small : small + 1] == b"\x65")
+    if code[at : at + 1] and code[at] & 0xF0 == 0x40:
+        rex, at = code[at], at + 1
+    opcode, rest = code[at : at + 1], code[at + 1 :]
+    if not opcode or not rest:
+        return None
+    number = opcode[0]
+    size = 1 if number in (0x38, 0x3A, 0x3C, 0x80) else 8 if rex & 8 else 2 if small else 4
+    mask = (1 << 8 * size) - 1
+    if number in (0x3C, 0x3D):
+        return Compared(register(_NAMES[0]) & mask, _constant(code, 1 if number == 0x3C else min(size, 4)) & mask, size)
+    if number not in (0x38, 0x39, 0x3A, 0x3B, 0x80, 0x81, 0x83):
+        return None
+    digit, direct = rest[0] >> 3 & 7, rest[0] >> 6 == 3
+    if number >= 0x80 and digit not in (5, 7):
+        return None
+    if direct:
+        left = register(_NAMES[rest[0] & 7 | (rex & 1) << 3])
+    else:
+        access = memory_access(code)
+        address = access.displacement + (pc + len(code) if access.by_rip else 0)
+        address += register(access.base) if access.base else 0
+        address += register(access.index_by) * access.scale if access.index_by else 0
+        if access.by_gs:
+            return None
+        left = int.from_bytes(read(address & (1 << 64) - 1, size), "little")
+    if number >= 0x80:
+        return Compared(left & mask, _constant(code, min(size, 4) if number == 0x81 else 1) & mask, size)
+    return Compared(left & mask, register(_NAMES[digit | (rex & 4) << 1]) & mask, size)
+
+
+def _constant(code: bytes, size: int) -> int:
+    return int.from_bytes(code[-size:], "little", signed=True)

@@ -35,6 +35,8 @@ from kobox.ko.modulefile import ModuleFile
 
 _RESULT = "result"
 _ARGUMENT = re.compile(r"argument ([1-6])")
+_REALLOCATES = ("krealloc", "kvrealloc", "devm_krealloc")
+_GROWN = ".grown"
 _NOFAIL = 0x8000  # ___GFP_NOFAIL where BTF does not tell (include/linux/gfp_types.h)
 
 
@@ -316,7 +318,7 @@ class FaultInjection(Check):
         assert self._code is not None
         assert self._examination is not None
         path = (*self._code.callers(self._examination.box.inspect.unwinder), site.place)
-        fault = Fault(path, site.function, failure.name)
+        fault = Fault(path, site.function, failure.name + self._second(site))
         if fault not in self.reached:
             if self.on_reached is not None:
                 self.on_reached(fault)
@@ -354,6 +356,12 @@ class FaultInjection(Check):
             self._inner.remove()
 
         self._inner = self._examination.box.probe(failure.inside, inner)
+
+    def _second(self, site: CallSite) -> str:
+        """What tells a call that may lose something from the first one: krealloc() of memory that is there already."""
+        assert self._examination is not None
+        grows = site.function.startswith(_REALLOCATES) and self._examination.box.machine.argument(0)
+        return _GROWN if grows else ""
 
     def _cannot_fail(self, site: CallSite, failure: Failure) -> bool:
         """Whether the call asks for memory with __GFP_NOFAIL."""

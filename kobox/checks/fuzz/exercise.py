@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -34,6 +35,8 @@ _ABANDONED = 24  # calls that do not come back, after which the exercise is over
 _LAST = 16  # programs that are played once more before the unload
 _IDLE = 2.0  # virtual seconds in which nobody calls: timers and delayed work of the module run
 _AT_A_TIME = 4  # programs of a device that are played before another file has its turn
+_MORE = 300  # calls for each target that is no file, besides the first
+_VARIANTS = 24  # of programs that wait
 _DRY = 4  # programs on one file that reach nothing new before the others go first
 
 
@@ -58,6 +61,8 @@ class GenericExercise:
     made: int = 0
     abandoned: int = 0
     found: Callable[[], int] = lambda: 0
+    variants: Callable[[Program], Sequence[Program]] = lambda program: ()
+    """What is worth trying after a program was played, by what it was compared with."""
     when: list[int] = field(default_factory=list)  # how many programs had been played when each finding was there
 
     def __call__(self, box: Box) -> None:
@@ -92,14 +97,16 @@ class GenericExercise:
         seen = self.progress()
         with Player(box) as player:
             try:
-                for program in self._programs(targets, rng):
-                    if player.calls >= self.calls or player.abandoned >= _ABANDONED:
-                        break
+                programs, waiting = self._programs(targets, rng), deque[Program]()
+                calls = self.calls + _MORE * sum(not target.path.startswith("/") for target in targets[1:])
+                while player.calls < min(calls, 2 * self.calls) and player.abandoned < _ABANDONED:
+                    program = waiting.popleft() if waiting else next(programs)
                     self._play(player, program)
                     now = self.progress()
                     if now > seen:
                         seen = now
                         self.corpus.append(program)
+                    waiting.extend(self.variants(program)[: _VARIANTS - len(waiting)])
                 box.sleep(_IDLE)
                 for program in self.corpus[:_LAST]:  # what they arm must not be over when the module is unloaded
                     self._play(player, program)

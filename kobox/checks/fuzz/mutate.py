@@ -107,7 +107,7 @@ _MAKERS: tuple[Callable[[int, Material, random.Random], ExerciseStep] | None, ..
 
 def _changed(step: ExerciseStep, material: Material, rng: random.Random) -> ExerciseStep:
     """A step with one of its arguments changed."""
-    if not step.arguments or step.call in ("open", "mknod"):
+    if not step.arguments or step.call in ("open", "mknod", "call", "make", "use", "keyctl", "accept"):
         return step
     at = rng.randrange(len(step.arguments))
     old = step.arguments[at]

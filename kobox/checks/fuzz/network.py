@@ -129,7 +129,17 @@ def netlink_programs(protocol: int, kind: int) -> Iterator[Program]:
     )
 
 
-_VALUES = (b"\0\0\0\0", b"\1\0\0\0", b"\xff\xff\xff\xff", b"\1", b"kobox\0", b"A" * 64, b"", b"\1\0\0\0\0\0\0\0")
+_VALUES = (
+    *(b"A" * size + b"\0" for size in (15, 31, 62, 126, 254)),
+    b"\0\0\0\0",
+    b"\1\0\0\0",
+    b"\xff\xff\xff\xff",
+    b"\1",
+    b"kobox\0",
+    b"A" * 64,
+    b"",
+    b"\1\0\0\0\0\0\0\0",
+)
 
 
 def _attributes(kind: int, value: bytes) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kobox.box.guest.process import Limits
 from kobox.checks.fuzz.program import ExerciseStep, Program, system_call
-from kobox.checks.fuzz.structures import ARENA, ARENA_SIZE
+from kobox.checks.fuzz.structures import ARENA, ARENA_SIZE, FILES
 from kobox.errors import BoxTimeoutError, ProcessDiedError
 
 if TYPE_CHECKING:
@@ -72,23 +72,52 @@ class Player:
             self._slots[step.slot] = self._call("socket", *step.arguments)
         elif step.call == "mknod":
             self._call("mknod", *step.arguments)
+        elif step.call == "call":
+            self._call(*step.arguments)
+        elif step.call == "make":
+            self._slots[step.slot] = self._call(*step.arguments)
+        elif step.call == "accept":
+            (listens,) = step.arguments
+            if listens in self._slots:
+                self._slots[step.slot] = self._call("accept4", self._slots[listens], 0, 0, 0)
         elif step.call == "sleep":
             self._box.sleep(*step.arguments)
         elif step.slot in self._slots:
             fd = self._slots.pop(step.slot) if step.call == "close" else self._slots[step.slot]
             if step.call == "mmap":
                 self._mmap(fd, *step.arguments)
+            elif step.call == "use":
+                name, *arguments = step.arguments
+                self._call(name, fd, *arguments)
+            elif step.call == "keyctl":
+                operation, *arguments = step.arguments
+                self._call("keyctl", operation, fd, *arguments)
             else:
-                name, arguments = system_call(step, fd)
-                self._call(name, *arguments)
+                name, given = system_call(step, fd)
+                self._call(name, *given)
 
     def _mmap(self, fd: int, length: int, protection: int, flags: int, offset: int) -> None:
         """Map it, have the kernel bring each page in (its fault handler runs), and take it away."""
         address = self._call("mmap", 0, length, protection, flags, fd, offset)
+        process = self._process
         try:  # MADV_POPULATE_WRITE, MADV_POPULATE_READ
             self._call("madvise", address, min(length + 4095 & -4096, 1 << 16), 23 if protection & 2 else 22)
         finally:
-            self._call("munmap", address, length)
+            if process is not None and process is self._process and process.alive and self._box.alive:
+                self._call("munmap", address, length)
+
+    @staticmethod
+    def _open_files(process: BoxProcess) -> None:
+        """Files of the usual kinds under the numbers of FILES, for requests that are given one."""
+        made: list[int] = []
+        with suppress(OSError):
+            made.append(process.syscall("eventfd2", 0, 0))
+            made.append(process.syscall("open", "/dev/null", os.O_RDWR, 0))
+            made.append(process.syscall("socket", 1, 1, 0))
+            made.append(process.syscall("open", "/tmp", os.O_RDONLY, 0))
+        for number, fd in zip(FILES, made, strict=False):
+            with suppress(OSError):
+                process.syscall("dup2", fd, number)
 
     def _call(self, name: str, *arguments: Argument) -> int:
         """A call of this player's process; one that blocks is abandoned with its process. Raises `OSError`."""
@@ -96,6 +125,7 @@ class Player:
             self._process = self._box.process()
             with suppress(OSError):  # PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS
                 self._process.syscall("mmap", ARENA, ARENA_SIZE, 3, 0x32, -1 & (1 << 64) - 1, 0)
+            self._open_files(self._process)
         self.calls += 1
         try:
             return self._process.syscall(name, *arguments, limits=_LIMITS)

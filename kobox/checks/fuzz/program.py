@@ -17,6 +17,9 @@ class ExerciseStep(NamedTuple):
     offset fsync                fcntl command value  ftruncate size      read_at address size  write_at address size
     mknod path mode device (no slot)          sleep seconds (no slot)
     socket family type protocol               sendto data address   connect address     recv size
+    call name arguments… (no slot)            make name arguments…: the result is the slot's file
+    use name arguments…: the slot's file is the first argument             keyctl operation arguments…
+    accept slot: a connection of that one
     """
 
     call: str
@@ -69,3 +72,5 @@ class Material:
     hostile: tuple[int, ...] = HOSTILE_ADDRESSES
     chars: tuple[int, ...] = ()
     magics: tuple[int, ...] = ()
+    formats: tuple[bytes, ...] = ()  # what is read by sscanf()
+    imports: frozenset[str] = frozenset()

@@ -10,16 +10,21 @@ numbers in the code. A request is made by _IOC() (include/uapi/asm-generic/ioctl
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from kobox.arch.code import Instruction
 from kobox.checks.fuzz.program import Material
 from kobox.checks.module.callsites import CodeMap
 from kobox.ko.elf import Elf
 
+_CONVERSION = re.compile(rb"%[0-9*]*(?:hh|h|ll|l|z|j)?(?:[diuxXosc]|\[[^]]*\])")
+_SCANNED = (b"1", b"0", b"-1", b"4", b"100", b"65536", b"2147483647", b"-2147483648")
+_LONGEST_FORMAT, _FORMATS = 48, 6
+_LEVEL = b"\1"  # what a message of printk() begins with
 _REQUESTS, _NUMBERS, _WORDS, _BOUNDS, _CHARS, _MAGICS = 32, 16, 24, 8, 16, 8
 
 
-def material_of(code: CodeMap) -> Material:
+def material_of(code: CodeMap, imports: frozenset[str] = frozenset()) -> Material:
     """The numbers and words of a module's code and data."""
     requests: dict[int, int] = {}
     numbers: dict[int, int] = {}
@@ -40,6 +45,8 @@ def material_of(code: CodeMap) -> Material:
         code.arch.addresses.hostile,
         tuple(chars)[:_CHARS],
         tuple(number for number in (*numbers, *requests) if number < 0xFFFFF000)[:_MAGICS],
+        _formats(code.elf),
+        imports,
     )
 
 
@@ -80,6 +87,38 @@ def _is_request(number: int) -> bool:
     if direction == 0:
         return size == 0 and kind >= 0x20
     return 0 < size <= 4096 and kind >= 0x20
+
+
+def scanned(form: bytes) -> Iterator[bytes]:
+    """Texts that sscanf() reads by a format: each number small, negative, large, then one of them; each word short and
+    long."""
+    parts = _CONVERSION.split(form)
+    kinds = [found[-1:] for found in _CONVERSION.findall(form)]
+    for values in (*((number,) * len(kinds) for number in _SCANNED), *_one_of_each(len(kinds))):
+        text = parts[0]
+        for kind, value, part in zip(kinds, values, parts[1:], strict=True):
+            word = b"w" * (3 if value in (b"1", b"0") else 100) if kind in b"s[c" else value
+            text += (b"%x" % abs(int(value)) if kind in b"xX" else word.lstrip(b"-") if kind == b"u" else word) + part
+        yield text
+
+
+def _one_of_each(count: int) -> Iterator[tuple[bytes, ...]]:
+    for at in range(count if count > 1 else 0):
+        for value in _SCANNED[2:]:
+            yield tuple(value if n == at else b"1" for n in range(count))
+
+
+def _formats(elf: Elf) -> tuple[bytes, ...]:
+    """What may be a format of sscanf(): short strings with conversions, where the module calls it."""
+    if not any(symbol.name in (b"sscanf", b"vsscanf") for symbol in elf.symbols()):
+        return ()
+    found: dict[bytes, None] = {}
+    for n in range(1, len(elf.sections)):
+        if elf.section_name(n).startswith(b".rodata") and elf.sections[n].type == 1:
+            for text in elf.data(n).split(b"\0"):
+                if len(text) < _LONGEST_FORMAT and _CONVERSION.search(text) and not text.startswith(_LEVEL):
+                    found[text] = None
+    return tuple(found)[:_FORMATS]
 
 
 def _words(elf: Elf) -> tuple[bytes, ...]:

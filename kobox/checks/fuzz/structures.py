@@ -12,6 +12,16 @@ from collections.abc import Iterator, Sequence
 ARENA = 0x600000000000
 """Where the process of the exercise has ARENA_SIZE bytes of memory: good pointers lead there."""
 ARENA_SIZE = 1 << 20
+FILES = (40, 41, 42, 43)
+"""File descriptors that this process has open, for modules that take one: an eventfd, a device, a socket, a
+directory."""
+TAKES_FILES = frozenset(
+    (
+        *("fget", "fget_raw", "fdget", "__fdget", "sockfd_lookup", "eventfd_ctx_fdget", "eventfd_ctx_fileget"),
+        *("dma_buf_get", "pidfd_get_pid", "anon_inode_getfd", "eventfd_fget", "fdget_raw", "__fdget_raw"),
+    )
+)
+"""Functions by which a module comes from a number to a file."""
 
 _WORDS = 16  # of a structure that are tried one by one
 _SMALL = (1, 2, 8, 64)
@@ -19,13 +29,16 @@ _WRAPS = tuple((1 << 32) // size + 1 for size in (2, 4, 8, 12, 16, 24, 32, 64, 1
 _LARGE = (0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 4096, 65536)
 
 
-def contents_of(size: int, bounds: Sequence[int], magics: Sequence[int]) -> Iterator[bytes]:
+def contents_of(size: int, bounds: Sequence[int], magics: Sequence[int], files: Sequence[int] = ()) -> Iterator[bytes]:
     """Structures of `size` bytes, the likely ones first. `bounds` are numbers that the module compares with, `magics`
     the larger ones of these."""
     if not size:
         return
     if size >= 8:
         yield from _with_pointers(size)
+    for at in range(0, min(size, 4 * _WORDS) - 3, 4) if files else ():
+        for number in files:
+            yield _put(_filled(size, 1), at, struct.pack("<I", number))
     values = [*_SMALL, *_WRAPS, *_LARGE]
     values += [bound + more & 0xFFFFFFFF for bound in bounds for more in (-1, 0, 1)]
     values += [magic & 0xFFFFFFFF for magic in magics]

@@ -9,9 +9,12 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from kobox.arch.abi import GENERIC_TERMINAL
+from kobox.checks.fuzz.comparisons import distinct
 from kobox.checks.fuzz.network import interface_programs, netlink_programs, packet_programs
 from kobox.checks.fuzz.program import ExerciseStep, Material, Program, step
-from kobox.checks.fuzz.structures import contents_of
+from kobox.checks.fuzz.seeds import scanned
+from kobox.checks.fuzz.structures import FILES, TAKES_FILES, contents_of
+from kobox.checks.fuzz.subsystems import algorithm_programs, file_system_programs, key_programs, socket_programs
 
 if TYPE_CHECKING:
     from kobox.checks.module.files import Target
@@ -66,7 +69,31 @@ _SHARED, _PRIVATE = 1, 2
 
 
 def systematic_programs(target: Target, material: Material) -> Iterator[Program]:
-    """Programs that use a file in each way once: first as it is meant, then at its bounds, then with malice."""
+    """Programs that use a target in each way once: first as it is meant, then at its bounds, then with malice."""
+    if not target.made_by:
+        yield from _programs_of(target, material)
+        return
+    path, mode = target.made_by
+    for program in _programs_of(target, material):
+        yield (step("call", "mkdir", path, mode), *program, step("close"), step("call", "rmdir", path))
+
+
+def _of_subsystem(subsystem: tuple[str, ...]) -> Iterator[Program]:
+    match subsystem:
+        case ("file system", name):
+            yield from file_system_programs(name)
+        case ("algorithm", kind, name):
+            yield from algorithm_programs(kind, name)
+        case ("key type", name):
+            yield from key_programs(name)
+        case ("sockets", family):
+            yield from socket_programs(int(family))
+
+
+def _programs_of(target: Target, material: Material) -> Iterator[Program]:
+    if target.subsystem:
+        yield from _of_subsystem(target.subsystem)
+        return
     if target.interface:
         yield from interface_programs(target.interface, target.index)
         return
@@ -102,6 +129,23 @@ def systematic_programs(target: Target, material: Material) -> Iterator[Program]
         step("close"),
         step("read", 64, slot=1),
     )
+    yield (
+        opened,
+        step("open", path, both, slot=1),
+        step("write", text, slot=1),
+        step("close", slot=1),
+        step("read", 64),
+        step("write", text),
+        *(step("ioctl", request, bytes(64)) for request in (material.requests[:4] if target.is_device else ())),
+        step("poll", EVENTS),
+    )
+    texts = (step("write", text) for form in material.formats for text in scanned(form))
+    for group in _in_groups(texts) if target.flags & 3 != _READ else ():
+        yield (opened, *group)
+    for size in (4, 8, 16, 40, 64, 256) if target.flags & 3 != _READ else ():
+        yield (opened, step("write", distinct(size)))
+    for request in material.requests if target.is_device else ():
+        yield (opened, step("ioctl", request, distinct(request >> 16 & 0x3FFF or 64)))
     for good in (b"1", text, b"A" * 8, struct.pack("<II", 1, 1)):
         yield (opened, *(step("write", good) for _ in range(_MANY_TIMES)), step("read", 4096), step("sleep", 0.2))
     for request in material.requests if target.is_device else ():
@@ -116,7 +160,14 @@ def systematic_programs(target: Target, material: Material) -> Iterator[Program]
             step("ioctl", request, 1),
         )
     for request in material.requests if target.is_device else ():
-        contents = contents_of(request >> 16 & 0x3FFF, material.bounds, material.magics)
+        files = FILES if material.imports & TAKES_FILES else ()
+        contents = contents_of(request >> 16 & 0x3FFF, material.bounds, material.magics, files)
+        if files:
+            yield (
+                opened,
+                *(step("ioctl", request, number) for number in files),
+                *(step("ioctl", request, number) for number in files),
+            )
         for group in _in_groups(step("ioctl", request, content) for content in contents):
             yield (opened, *group)
     yield (step("open", path, _READ), step("read", 1), step("read", 1), step("write", b"x"))

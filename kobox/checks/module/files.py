@@ -12,10 +12,11 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kobox.checks.module.netlink_families import netlink_families
+from kobox.errors import KoboxError
 
 if TYPE_CHECKING:
     from kobox.box.box import Box
@@ -52,6 +53,18 @@ _PACKETS = frozenset(
         "netdev_rx_handler_register",
     )
 )
+_CONFIGFS = "/sys/kernel/config"
+_MOST_FAMILIES = 46  # AF_MAX, include/linux/socket.h
+_ALGORITHMS = {
+    "shash": "hash",
+    "ahash": "hash",
+    "skcipher": "skcipher",
+    "cipher": "skcipher",
+    "aead": "aead",
+    "rng": "rng",
+    "lskcipher": "skcipher",
+}
+"""What /proc/crypto calls a type, and what AF_ALG does."""
 _DIRECTORIES = 40  # that are looked into at most
 _ATTRIBUTES = 48  # of devices that are used at most
 _NOT_LOOKED_INTO = frozenset(("/sys/class/net", "/sys/class/bdi", "/sys/bus/workqueue/devices"))  # the kernel's own
@@ -92,6 +105,11 @@ class Target:
     index: int = 0
     packets: bool = False
     netlink: tuple[int, int] | tuple[()] = ()
+    subsystem: tuple[str, ...] = ()
+    """What else can be used: ("file system", name), ("algorithm", type, name), ("key type", name), ("sockets",
+    family)."""
+    made_by: tuple[str, int] | tuple[()] = ()
+    """A directory that must be made before (mkdir(2): path, mode) and removed afterwards: an item of configfs."""
 
 
 class FileTargets:
@@ -102,6 +120,8 @@ class FileTargets:
         self._before |= {directory: _names(box, directory) for directory in _places_of_devices(box)}
         self._devices = _device_numbers(box)
         self._families = netlink_families(box)
+        self._subsystems = set(_subsystems(box))
+        self._groups = _groups(box)
 
     def new_files(self, box: Box, module: str, imports: frozenset[str] = frozenset()) -> list[Target]:
         """The files that have come, in a fixed order: devices, then /proc and debugfs, then attributes. Behind the
@@ -123,6 +143,11 @@ class FileTargets:
                 Target(f"netlink {protocol}:{family}", 0, netlink=(protocol, family))
                 for protocol, family in sorted(netlink_families(box) - self._families)
             ),
+            *(
+                Target(" ".join(found), 0, subsystem=found)
+                for found in sorted(set(_subsystems(box)) - self._subsystems)
+            ),
+            *(target for group in sorted(_groups(box) - self._groups) for target in _items(box, group)),
         ]
         unique = {target.path: target for target in found}
         return list(unique.values())
@@ -156,6 +181,53 @@ class FileTargets:
         for directory in ("/sys/dev/char", "/sys/dev/block"):
             for number in self._come(box, directory):
                 yield f"{directory}/{number}"
+
+
+def _subsystems(box: Box) -> Iterator[tuple[str, ...]]:
+    """File systems without a device, algorithms, families of sockets and types of keys that the kernel has now."""
+    with suppress(OSError):
+        for line in box.read_text("/proc/filesystems").splitlines():
+            device, _, name = line.partition("\t")
+            if device == "nodev":
+                yield "file system", name
+    with suppress(OSError):
+        for block in box.read_text("/proc/crypto").split("\n\n"):
+            rows = [line.partition(":") for line in block.splitlines()]
+            said = {name.strip(): value.strip() for name, _, value in rows}
+            kind = _ALGORITHMS.get(said.get("type", ""))
+            if kind and "driver" in said:
+                yield "algorithm", kind, said["driver"]
+    objects = box.inspect.objects
+    with suppress(KoboxError, ValueError):
+        table = objects.address("net_families")
+        for family in range(_MOST_FAMILIES):
+            if objects.u64(table + 8 * family):
+                yield "sockets", str(family)
+    with suppress(KoboxError, ValueError):
+        for key_type in objects.list(objects.address("key_types_list"), "key_type.link"):
+            yield "key type", objects.string(objects.number(key_type, "key_type.name"))
+
+
+def _groups(box: Box) -> set[str]:
+    """What stands in configfs, which is mounted for that where it is not yet."""
+    if not _names(box, _CONFIGFS):
+        with suppress(OSError):
+            box.syscall("mount", "none", _CONFIGFS, "configfs", 0, 0)
+    return _names(box, _CONFIGFS)
+
+
+def _items(box: Box, group: str) -> list[Target]:
+    """The files of a group of configfs, and of an item that is made in it, for as long as it is looked at."""
+    above, item = f"{_CONFIGFS}/{group}", f"{_CONFIGFS}/{group}/kobox"
+    found = [target for name in sorted(_names(box, above)) for target in _file(box, f"{above}/{name}")]
+    with suppress(OSError):
+        box.syscall("mkdir", item, 0o755)
+        try:
+            names = sorted(_names(box, item))
+            found += [replace(one, made_by=(item, 0o755)) for name in names for one in _file(box, f"{item}/{name}")]
+        finally:
+            box.syscall("rmdir", item)
+    return found
 
 
 def _interface(box: Box, name: str) -> Target:

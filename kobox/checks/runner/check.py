@@ -276,6 +276,7 @@ class _Checking:
         for kind, matters in (
             ("busy", bool(outcome.files)),
             ("fetch", bool(outcome.programs) and any("from_user" in name or "get_user" in name for name in imports)),
+            ("firmware", bool(outcome.programs) and bool(firmware_of(ModuleFile(self.plan.module)))),
             ("slow", not imports.isdisjoint(STOPS)),
             ("unplug", self.plan.device is not None),
         ):

@@ -16,6 +16,7 @@ from kobox.box.inspect.init_cause import init_cause
 from kobox.box.inspect.init_trace import trace_init
 from kobox.checks.coverage.coverage import CoverageCheck
 from kobox.checks.faults.fault_injection import Fault, FaultInjection, FaultSites, FaultTable, fault_id
+from kobox.checks.fuzz.comparisons import ComparisonTap
 from kobox.checks.fuzz.exercise import GenericExercise
 from kobox.checks.fuzz.exercise_file import TestFile, exercise_of
 from kobox.checks.fuzz.player import Steps
@@ -104,11 +105,13 @@ class Examiner:
         injection = FaultInjection(self.sites, unit.faults, learn=not faulty or self.plan.depth > 1)
         checks, _ = checks_of(self.plan.checks)
         coverage, timeline = CoverageCheck(self.sites.code), Timeline()
+        tap = ComparisonTap(self.sites.code)
+        taps = [tap] if self.surroundings is not None and not faulty else []
         injection.on_reached = lambda fault: timeline.note("call", f"{fault.function}() at {'/'.join(fault.path)}")
         examination = Examination(
             self.box,
             self.file,
-            [*self._attending(), *checks, injection, coverage, *([] if faulty else [timeline])],
+            [*self._attending(), *checks, injection, coverage, *taps, *([] if faulty else [timeline])],
             parameters=self.plan.parameters,
             loads=1 if faulty or self.plan.replay else self.plan.loads,
         )
@@ -117,6 +120,7 @@ class Examiner:
         exercise = self._exercise(unit, coverage, timeline)
         if isinstance(exercise, GenericExercise):
             exercise.found = lambda: len(examination.findings)
+            exercise.variants = tap.variants
         if isinstance(exercise, TestFile):
             findings = _at_once(examination.drive(exercise.tests(Path(self.plan.module).resolve())))
         else:
@@ -183,7 +187,7 @@ class Examiner:
             findings = self._with_lies(unit, self.device, exercise)
         elif unit.kind == "firmware":
             for content in CONTENTS:
-                found = self.play(None, more=(FirmwareFiles(firmware_of(self.file), content),))
+                found = self.play(exercise, more=(FirmwareFiles(firmware_of(self.file), content),))
                 findings += [one for one in found if one.kind != "reload-failed"]
         return UnitOutcome(tuple(findings), release=self.box.release, lives=1, seconds=time.monotonic() - begin)
 
@@ -329,7 +333,7 @@ class Examiner:
 
         surroundings, name = self.surroundings, self.file.name
         imports = frozenset(wanted.name for wanted in self.file.imports)
-        material = material_of(self.sites.code)
+        material = material_of(self.sites.code, imports)
 
         def files(box: Box) -> list[Target]:
             found = surroundings.new_files(box, name, imports)

@@ -19,6 +19,7 @@ CHECKS = (
     "kobox.checks.resources.left_behind:LeftBehindCheck",
     "kobox.checks.resources.references:ReferenceCheck",
     "kobox.checks.resources.counted:CountedCheck",
+    "kobox.checks.resources.id_tables:IdTableCheck",
     "kobox.checks.resources.handed_over:HandedOverCheck",
     "kobox.checks.resources.stack_objects:StackObjectCheck",
     "kobox.checks.context.context:ContextCheck",

@@ -23,8 +23,9 @@ from kobox.checks.fuzz.strategies import programs
 from kobox.checks.module.callsites import CodeMap
 from kobox.checks.module.files import Target
 from kobox.checks.runner.check import check, examine
+from kobox.checks.runner.examiner import Examiner
 from kobox.checks.runner.minimise import shrink, source_of
-from kobox.checks.runner.plan import CheckPlan
+from kobox.checks.runner.plan import CheckPlan, CheckUnit
 from kobox.images.store import KernelImage
 from kobox.ko.modulefile import ModuleFile
 from tests.building import SOURCES, BuiltTestModules
@@ -204,3 +205,36 @@ def test_a_loop_that_never_ends_is_a_finding(modules: BuiltTestModules, debian_k
     assert found.where is not None
     assert (found.where.function, found.where.file) == ("faulty_loop", "faulty.c")
     assert found.stage == "init"
+
+
+PLACES = {
+    "number": "a length and two numbers that are read from the comparisons of the running code",
+    "text": "a text that the format of sscanf() reads",
+    "file": "the number of an eventfd in an ioctl's structure",
+    "one of two": "a file that goes on after another one was closed",
+    "key": "add_key(2)",
+    "reading a key": "keyctl(2)",
+    "item": "an attribute of an item of configfs",
+    "options": "mount(2) with options",
+    "unmounting": "umount(2)",
+    "digest": "a socket of AF_ALG",
+    "attribute": "an attribute of generic netlink, as long as its policy allows",
+}
+
+
+@pytest.fixture(scope="module", params=["debian_kernel", "trixie_kernel"])
+def reached(request: pytest.FixtureRequest) -> str:
+    """What the module reached.ko says in the log while it is explored."""
+    kernel: KernelImage = request.getfixturevalue(request.param)
+    module = BuiltTestModules(kernel, "reached")("reached")
+    examiner = Examiner(CheckPlan(str(module), kernel=kernel.name, loads=1, checks=()))
+    try:
+        assert examiner.examine(CheckUnit("life")).findings == ()
+        return "\n".join(record.text for record in examiner.box.log.records())
+    finally:
+        examiner.box.close()
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_exercise_gets_in_by_itself(reached: str, place: str) -> None:
+    assert f"reached {place}" in reached, PLACES[place]
