@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from kobox.box.box import Box
-from kobox.checks.phantom.attendant import PhantomAttendant
+from kobox.checks.phantom.attendant import PhantomAttendant, give_firmware
 from kobox.checks.phantom.model_file import model_text
 from kobox.checks.phantom.search import PhantomSearch, SearchResult
 from kobox.devices import PciDevice
@@ -105,6 +105,7 @@ def attend(box: Box, device: HardwareModel) -> None:
     """Let a phantom that is plugged in interrupt its driver, and know the memory that they share."""
     if not isinstance(device, PhantomDevice):
         return
+    give_firmware(box, device.policy)
     shares = any(register.bar >= MEMORY for register in device.policy.known)
     PhantomAttendant(box, device, Taint(box.machine) if shares else None, watches=True).attach()
 

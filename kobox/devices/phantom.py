@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 from zlib import crc32
@@ -23,7 +23,12 @@ _ALIAS = re.compile(
 )
 _MOST_READS = 1 << 14
 PATIENCE = 64  # reads of one register, one after the other, that say the same
-CONFIGURATION = 6  # in RegisterAt.bar: configuration space; and from 8 on, memory that the driver shares with it
+# In RegisterAt.bar: configuration space; what the kernel knows of the device (below); from 8 on, memory that the driver
+# shares with it, firmware too.
+CONFIGURATION = 6
+HEADER = 7
+# Offsets in HEADER: as in struct pci_dev from `vendor` on; then a struct resource for each BAR; then sizes of firmware.
+RESOURCES, RESOURCE, FIRMWARE = 0x100, 0x20, 0x1000
 MEMORY = 8
 
 
@@ -76,6 +81,10 @@ class Policy:
     layout: BarLayout = BarLayout.MEMORY
     rest: Rest = Rest.WRITTEN
     known: Mapping[RegisterAt, tuple[Step, ...]] = field(default_factory=dict)
+    bars: Mapping[int, tuple[int, bool]] = field(default_factory=dict)
+    """BARs that are other than the layout's: their size (0: there is none), and whether they are ports."""
+    firmware: Mapping[str, int] = field(default_factory=dict)
+    """Files that the driver asks for, and how large each is; they are full of zeros, but for what is known."""
 
     def with_step(self, register: RegisterAt, step: Step) -> Policy:
         """The same, and one step more; where it says something of bits that a step of the same read has, it wins."""
@@ -84,17 +93,38 @@ class Policy:
             if other.since == step.since:
                 kept = other.mask & ~step.mask
                 step = Step(step.since, step.mask | kept, step.value & step.mask | other.value & kept)
-        return Policy(self.layout, self.rest, {**self.known, register: tuple(sorted([*others, step]))})
+        return replace(self, known={**self.known, register: tuple(sorted([*others, step]))})
+
+    def with_bar(self, number: int, size: int, is_ports: bool) -> Policy:
+        """The same with another BAR."""
+        return replace(self, bars={**self.bars, number: (size, is_ports)})
+
+    def with_firmware(self, name: str, size: int) -> Policy:
+        """The same with a file of firmware."""
+        return replace(self, firmware={**self.firmware, name: size})
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What distinguishes it from others."""
+        known, bars, firmware = (tuple(sorted(one.items())) for one in (self.known, self.bars, self.firmware))
+        return self.layout, self.rest, known, bars, firmware
 
     def lines(self) -> list[str]:
         """What is known, a line for each step of a register."""
-        return [f"{name_of(at)}{step}" for at, steps in sorted(self.known.items()) for step in steps]
+        bars = [
+            f"BAR {number}: " + (f"{size:#x} bytes of {'ports' if is_ports else 'memory'}" if size else "none")
+            for number, (size, is_ports) in sorted(self.bars.items())
+        ]
+        files = [f"firmware {name} of {size} bytes" for name, size in sorted(self.firmware.items())]
+        return bars + files + [f"{name_of(at)}{step}" for at, steps in sorted(self.known.items()) for step in steps]
 
 
 def name_of(register: RegisterAt) -> str:
     """How a register is called in texts."""
     if register.bar >= MEMORY:
         return f"shared memory {register.bar - MEMORY} + {register.offset:#x}"
+    if register.bar == HEADER:
+        return f"what the kernel knows of the device + {register.offset:#x}"
     if register.bar == CONFIGURATION:
         return f"configuration space + {register.offset:#x}"
     return f"BAR {register.bar} + {register.offset:#x}"
@@ -162,11 +192,16 @@ class PhantomDevice(PciDevice):
         self._visits: dict[RegisterAt, int] = {}
         self._turn = False
         self._same, self._times = (RegisterAt(-1, 0), 0), 0
-        self._shared: list[tuple[int, int]] = []
+        self._shared: list[tuple[int, int, RegisterAt]] = []
+        self._allocations = 0
 
-    def share_memory(self, address: int, size: int) -> None:
-        """The driver has allocated memory for both: its bus address."""
-        self._shared.append((address, size))
+    def share_memory(self, address: int, size: int, register: RegisterAt | None = None) -> None:
+        """The driver has allocated memory for both: its bus address. `register` is what it is called, when it is no
+        memory of the driver's."""
+        if register is None:
+            register = RegisterAt(MEMORY + self._allocations, 0)
+            self._allocations += 1
+        self._shared.append((address, size, register))
 
     def read_memory(self, bar: int, offset: int, size: int) -> int:
         return self._answer(RegisterAt(bar, offset), size, None)
@@ -175,9 +210,10 @@ class PhantomDevice(PciDevice):
         return self._answer(RegisterAt(CONFIGURATION, register), size, value)
 
     def shared_read(self, address: int, size: int, value: int) -> int:
-        for number, (start, room) in enumerate(self._shared):
+        for start, room, register in reversed(self._shared):
             if start <= address < start + room:
-                return self._answer(RegisterAt(MEMORY + number, address - start), size, value)
+                at = RegisterAt(register.bar, register.offset + address - start)
+                return self._answer(at, size, value)
         return value
 
     def _answer(self, register: RegisterAt, size: int, otherwise: int | None) -> int:
@@ -187,10 +223,12 @@ class PhantomDevice(PciDevice):
         for step in self.policy.known.get(register, ()):
             if step.since <= visit:
                 value = value & ~step.mask | step.value & step.mask
-        if self.lie is not None:
+        if self.lie is not None and register.bar != HEADER:
             value = self.lie.told(register, self._answers, value)
         self._answers += 1
-        value = self._impatient(register, value) & (1 << 8 * size) - 1
+        if register.bar < CONFIGURATION:
+            value = self._impatient(register, value)
+        value &= (1 << 8 * size) - 1
         if len(self.reads) < _MOST_READS:
             self.reads.append(Read(self.function.reads_on_bus, register, visit, size, value))
         return value
@@ -243,18 +281,20 @@ def identities_for(aliases: Iterable[str], most: int = 3) -> list[PciIdentity]:
     return [found[n * (len(found) - 1) // (most - 1)] for n in range(most)]
 
 
-def bars_of(layout: BarLayout) -> list[tuple[int, int, bool]]:
-    """The BARs of a layout: number, size, whether they are ports."""
-    ports = _PORTS[layout]
-    sizes = {number: 256 if number in ports else 16 << 20 if number < 3 else 1 << 20 for number in _NUMBERS[layout]}
-    return [(number, size, number in ports) for number, size in sizes.items()]
+def bars_of(policy: Policy) -> list[tuple[int, int, bool]]:
+    """The BARs of a phantom: number, size, whether they are ports."""
+    ports, found = _PORTS[policy.layout], []
+    for number in _NUMBERS[policy.layout]:
+        size = 256 if number in ports else 16 << 20 if number < 3 else 1 << 20
+        found.append((number, *policy.bars.get(number, (size, number in ports))))
+    return [row for row in found if row[1]]
 
 
 def phantom(identity: PciIdentity, policy: Policy) -> PhantomDevice:
     """A device that says it is `identity` and answers by `policy`: five BARs, large ones or of 256 ports each."""
-    bars = {
+    bars: dict[str, object] = {
         f"bar{number}": PciDevice.ports(size) if is_ports else PciDevice.memory(size)
-        for number, size, is_ports in bars_of(policy.layout)
+        for number, size, is_ports in bars_of(policy)
     }
     kind = type(
         "Phantom",
@@ -266,6 +306,7 @@ def phantom(identity: PciIdentity, policy: Policy) -> PhantomDevice:
             "device_id": identity.device,
             "class_code": identity.class_code,
             "subsystem": identity.subsystem,
+            "revision": identity.revision,
             "vectors": identity.vectors,
         },
     )

@@ -118,6 +118,8 @@ def test_ready_models_are_listed() -> None:
         ("number", "RegisterAt(0, 0x0): (Step(0, 0xffffffff, 0xc0ffee01),),"),
         ("ring", "shared memory 0 + 0x40"),
         ("interrupt", "# BAR 0 + 0x10: 4, 1 times"),
+        ("size", "bar0 = PciDevice.memory(0x2000)"),
+        ("file", "firmware={'kobox/puzzle.bin': 300}"),
         ("twice", "Step(2, 0xffffffff, 0x3333)"),
     ],
 )

@@ -5,6 +5,7 @@
  */
 #include <linux/completion.h>
 #include <linux/delay.h>
+#include <linux/firmware.h>
 #include <linux/dma-mapping.h>
 #include <linux/interrupt.h>
 #include <linux/iopoll.h>
@@ -151,6 +152,24 @@ static int ring(struct puzzle *p)
 	return tries < 100;
 }
 
+static int revision(struct puzzle *p) { return p->pdev->revision >= 8 && p->pdev->revision < 12; }
+static int subsystem(struct puzzle *p) { return p->pdev->subsystem_vendor == 0x1af4 && p->pdev->subsystem_device == 0x77; }
+static int kind(struct puzzle *p) { return p->pdev->class >> 8 == PCI_CLASS_MEMORY_FLASH; }
+static int size(struct puzzle *p) { return pci_resource_len(p->pdev, 0) == 0x2000; }
+static int port(struct puzzle *p) { return pci_resource_flags(p->pdev, 1) & IORESOURCE_IO ? 1 : 0; }
+
+static int file(struct puzzle *p)
+{
+	const struct firmware *fw;
+	int good;
+
+	if (request_firmware(&fw, "kobox/puzzle.bin", &p->pdev->dev))
+		return 0;
+	good = fw->size == 300 && fw->data[0] == 0x7f && fw->data[17] > 0xf0;
+	release_firmware(fw);
+	return good;
+}
+
 static int interrupt(struct puzzle *p)
 {
 	bool done;
@@ -169,6 +188,7 @@ static const struct { const char *name; int (*solved)(struct puzzle *p); } riddl
 	RIDDLE(mixed), RIDDLE(halves), RIDDLE(signs), RIDDLE(range), RIDDLE(result), RIDDLE(product), RIDDLE(pointer),
 	RIDDLE(memory), RIDDLE(switched), RIDDLE(waits), RIDDLE(twice), RIDDLE(checksum), RIDDLE(block),
 	RIDDLE(configuration), RIDDLE(ring), RIDDLE(interrupt),
+	RIDDLE(revision), RIDDLE(subsystem), RIDDLE(kind), RIDDLE(size), RIDDLE(port), RIDDLE(file),
 };
 
 static int puzzle_probe(struct pci_dev *pdev, const struct pci_device_id *id)

@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from kobox.box.box import Box, BoxCheckpoint
 from kobox.box.inspect.probes import Hit
-from kobox.checks.phantom.attendant import PhantomAttendant
+from kobox.checks.phantom.attendant import PROBE, PhantomAttendant, give_firmware
 from kobox.devices.phantom import PhantomDevice, Policy, Read, phantom
 from kobox.errors import (
     BoxError,
@@ -29,7 +29,6 @@ from kobox.errors import (
 from kobox.machine.pci import PciIdentity
 from kobox.machine.taint import Decision, Nodes, Ran, Taint
 
-PROBE = "local_pci_probe"  # drivers/pci/pci-driver.c: calls the driver's probe function
 _BEFORE_INIT = "do_init_module"  # kernel/module/main.c
 _LARGEST_CODE = 4 << 20  # of one module: larger ones are looked at only if they are the driver
 _BRANCHES = re.compile(rb"[\2-\7]")
@@ -65,6 +64,8 @@ class Attempt:
     decisions: Sequence[Decision]
     is_new: bool
     work: int
+    missing: Sequence[str]
+    """Files of firmware that the driver asked for and did not get."""
 
     @property
     def rank(self) -> tuple[bool, bool, int]:
@@ -111,7 +112,9 @@ class Prober:
         self._taint.reset()
         returned: list[int] = []
         before = box.machine.work
-        with self._listening(device, returned):
+        with suppress(BoxError):
+            give_firmware(box, policy)
+        with self._listening(device, returned) as missing:
             result = self._run(device, returned)
         errno = -returned[-1] if returned else 0
         branches = {start: self._taint.executed(start, size) for start, size in self._watched}
@@ -128,6 +131,7 @@ class Prober:
             self._taint.decisions(),
             self._add(branches),
             box.machine.work - before,
+            missing,
         )
 
     def _run(self, device: PhantomDevice, returned: list[int]) -> Result:
@@ -152,7 +156,7 @@ class Prober:
     # -- while it runs -----------------------------------------------------------------------------------------
 
     @contextmanager
-    def _listening(self, device: PhantomDevice, returned: list[int]) -> Iterator[None]:
+    def _listening(self, device: PhantomDevice, returned: list[int]) -> Iterator[Sequence[str]]:
         """Probes for what a phantom has to know of its driver."""
         box = self._box
         attendant = PhantomAttendant(box, device, self._taint, hurried=True)
@@ -168,7 +172,7 @@ class Prober:
                 *([box.probe(_BEFORE_INIT, self._module_comes)] if self._load is not None else ()),
             ):
                 stack.callback(_remove, probe.remove)
-            yield
+            yield attendant.missing
 
     def _module_comes(self, hit: Hit) -> None:
         for module in self._box.inspect.symbols.modules():

@@ -11,17 +11,23 @@ from contextlib import suppress
 
 from kobox.box.box import Box
 from kobox.box.inspect.probes import Hit, Probe
-from kobox.devices.phantom import PhantomDevice
+from kobox.devices.phantom import FIRMWARE, HEADER, RESOURCE, RESOURCES, PhantomDevice, Policy, RegisterAt
 from kobox.errors import BoxError
 from kobox.machine.taint import Taint
+
+PAGE = 4096
 
 _REQUESTS_INTERRUPT = "request_threaded_irq"  # kernel/irq/manage.c
 _WAITS = "schedule_timeout"  # kernel/time/timer.c: all that waits for something with a timeout sleeps here
 _SHARES = "dma_alloc_attrs"  # kernel/dma/mapping.c
 # arch/x86/lib/delay.c: how many nanoseconds a unit of the argument lasts. Nothing happens meanwhile, time is let pass.
 _DELAYS = {"__const_udelay": 1e3 / 0x10C7, "__udelay": 1e3, "__ndelay": 1.0}
+_FIRMWARE = "_request_firmware"  # drivers/base/firmware_loader/main.c: (fw, name, …); all requests end here
+PROBE = "local_pci_probe"  # drivers/pci/pci-driver.c: calls the driver's probe function
+_BARS = 6
 _BEFORE_INIT = "do_init_module"  # kernel/module/main.c
 _MOST_INTERRUPTS = 64
+_FIRMWARE_SEEN = 64 << 10
 
 
 class PhantomAttendant:
@@ -42,6 +48,8 @@ class PhantomAttendant:
         self._box, self._device, self._taint, self._hurried = box, device, taint, hurried
         self._requested = self._sent = 0
         self.interrupts = True
+        self.missing: list[str] = []
+        """Files of firmware that the driver asked for and did not get."""
         self._undo: list[Callable[[], None]] = []
 
     def attach(self) -> None:
@@ -54,6 +62,8 @@ class PhantomAttendant:
         if self._taint is not None:
             probes.append(self._box.probe(_SHARES, _keep_size, on_return=self._shared))
             probes.append(self._box.probe(_BEFORE_INIT, self._module_comes))
+            probes.append(self._box.probe(PROBE, self._probed))
+            probes.append(self._box.probe(_FIRMWARE, _keep_pointer, on_return=self._firmware_came))
         if self._hurried:
             delays = [name for name in _DELAYS if name in self._box.inspect.symbols]
             probes += [self._box.probe(name, self._delays) for name in delays]
@@ -76,9 +86,38 @@ class PhantomAttendant:
             self._sent += 1
 
     def _shared(self, hit: Hit) -> None:
-        address = self._box.machine.translate(hit.result & (1 << 64) - 1) if hit.result else None
-        if address is not None and self._taint is not None and self._taint.memory(address, hit.data):
-            self._device.share_memory(address, hit.data)
+        if hit.result:
+            self._share(hit.result & (1 << 64) - 1, hit.data)
+
+    def _share(self, address: int, size: int, register: RegisterAt | None = None) -> None:
+        """Memory at a virtual address, within a page or without gaps: the phantom is asked for it."""
+        physical = self._box.machine.translate(address)
+        if physical is not None and self._taint is not None and self._taint.memory(physical, size):
+            self._device.share_memory(physical, size, register)
+
+    def _probed(self, hit: Hit) -> None:
+        """`struct drv_dev_and_id { drv, dev, id }`: what the kernel knows of the device is asked for as well."""
+        btf = self._box.inspect.symbols.btf
+        device = int.from_bytes(hit.read(hit.args[0] + 8, 8), "little")
+        start, end = btf.offset("pci_dev", "vendor"), btf.offset("pci_dev", "revision") + 1
+        self._share(device + start, end - start, RegisterAt(HEADER, 0))
+        size, used = btf.offset("resource", "child") + 8, btf.offset("resource", "flags") + 8
+        for number in range(_BARS):
+            at = device + btf.offset("pci_dev", "resource") + size * number
+            self._share(at, used, RegisterAt(HEADER, RESOURCES + RESOURCE * number))
+
+    def _firmware_came(self, hit: Hit) -> None:
+        pointer, name = hit.data
+        if hit.result:
+            self.missing.append(name)
+            return
+        firmware = int.from_bytes(hit.read(pointer, 8), "little")
+        size, data = (int.from_bytes(hit.read(firmware + at, 8), "little") for at in (0, 8))
+        names = list(self._device.policy.firmware)
+        if name in names:
+            self._share(firmware, 8, RegisterAt(HEADER, FIRMWARE + 8 * names.index(name)))
+        for at in range(data, data + min(size, _FIRMWARE_SEEN), PAGE):
+            self._share(at, min(PAGE, data + size - at))
 
     def _module_comes(self, hit: Hit) -> None:
         if not self._watches or self._taint is None:
@@ -91,6 +130,23 @@ class PhantomAttendant:
     def _delays(self, hit: Hit) -> None:
         self._box.machine.pass_time(int(hit.args[0] * _DELAYS[str(hit.probe.where)]))
         hit.skip()
+
+
+def give_firmware(box: Box, policy: Policy) -> None:
+    """Put the files into the box that the driver asks for."""
+    for name, size in policy.firmware.items():
+        path = "/lib/firmware"
+        for part in ("", *name.split("/")[:-1]):
+            path = f"{path}/{part}".rstrip("/")
+            for directory in ("/lib", path):
+                with suppress(OSError):
+                    box.syscall("mkdir", directory, 0o755)
+        with suppress(OSError):
+            box.write_bytes(f"/lib/firmware/{name}", bytes(size))
+
+
+def _keep_pointer(hit: Hit) -> None:
+    hit.data = hit.args[0], hit.string(hit.args[1], 256)
 
 
 def _keep_size(hit: Hit) -> None:

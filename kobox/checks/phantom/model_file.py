@@ -86,7 +86,8 @@ def _head(attempt: Attempt, driver: str) -> Iterator[str]:
     yield "class Model(PhantomDevice):"
     yield f"    vendor_id, device_id, class_code = {who.vendor:#06x}, {who.device:#06x}, {who.class_code:#08x}"
     yield f"    subsystem, vectors = ({who.subsystem[0]:#06x}, {who.subsystem[1]:#06x}), {who.vectors}"
-    for number, size, is_ports in bars_of(policy.layout):
+    yield f"    revision = {who.revision}"
+    for number, size, is_ports in bars_of(policy):
         yield f"    bar{number} = PciDevice.{'ports' if is_ports else 'memory'}({size:#x})"
     yield f"    policy = Policy(BarLayout.{policy.layout.name}, Rest.{policy.rest.name}, {{"
 
@@ -97,7 +98,8 @@ def _policy(attempt: Attempt, places: Places) -> Iterator[str]:
             yield f"        # {place}"
         rows = ", ".join(f"Step({step.since}, {step.mask:#x}, {step.value:#x})" for step in steps)
         yield f"        RegisterAt({register.bar}, {register.offset:#x}): ({rows},),  # {name_of(register)}"
-    yield "    })"
+    firmware = {_clean(name): size for name, size in attempt.policy.firmware.items()}
+    yield f"    }}, firmware={firmware!r})"
 
 
 def _registers(attempt: Attempt, places: Places) -> Iterator[str]:

@@ -22,9 +22,10 @@ from typing import NamedTuple
 
 from kobox.box.box import Box, BoxCheckpoint
 from kobox.checks.phantom.attempt import Attempt, Prober, Result
+from kobox.checks.phantom.header import with_header
 from kobox.checks.phantom.model_file import Places, places_of
 from kobox.checks.phantom.solve import Answer, Solver
-from kobox.devices.phantom import BarLayout, Policy, Read, Rest, Step, identities_for
+from kobox.devices.phantom import HEADER, BarLayout, Policy, Read, Rest, Step, identities_for
 from kobox.errors import KoboxError
 from kobox.ko.modulefile import ModuleFile
 from kobox.machine.pci import PciIdentity
@@ -33,6 +34,7 @@ from kobox.machine.taint import Decision
 WORK = 200_000_000  # basic blocks for all attempts: some ten seconds
 _RESTS = (Rest.WRITTEN, Rest.TURNS, Rest.ZERO, Rest.ONES)
 _MOST_ANSWERS = 6
+FILE_SIZE = 32 << 10  # of firmware, before more is known
 _LARGEST_FUNCTION = 1 << 16
 _POLLED = 16  # times that a branch went the same way, and so waits for something
 _LAST = 8  # decisions at the end of an attempt that are taken the other way though both sides were seen
@@ -131,11 +133,11 @@ class PhantomSearch:
             made = prober.attempt(start, identity, policy)
             self._attempts += 1
             self._work += made.work
-            for rank, branch, new in _ways_on(made, prober.seen, flipped):
-                key = identity, new.layout, new.rest, tuple(sorted(new.known.items()))
+            for rank, branch, who, new in _ways_on(made, prober.seen, flipped):
+                key = who, *new.key
                 if key not in done:
                     done.add(key)
-                    heapq.heappush(waiting, _Next(rank, next(numbers), branch, identity, new))
+                    heapq.heappush(waiting, _Next(rank, next(numbers), branch, who, new))
             return made
 
         for identity in self.identities:
@@ -154,8 +156,11 @@ class PhantomSearch:
 
 def _ways_on(
     attempt: Attempt, seen: set[tuple[int, bool]], flipped: Counter[tuple[int, bool]]
-) -> Iterator[tuple[tuple[int, ...], tuple[int, bool], Policy]]:
-    """Answers by which a decision of this attempt goes the other way: (how soon to try it, the branch, the policy)."""
+) -> Iterator[tuple[tuple[int, ...], tuple[int, bool], PciIdentity, Policy]]:
+    """Answers by which a decision of this attempt goes the other way: (how soon to try it, the branch, the device)."""
+    for name in attempt.missing:
+        if name not in attempt.policy.firmware and ".." not in name:
+            yield (0, 0, -attempt.executed), (0, True), attempt.identity, attempt.policy.with_firmware(name, FILE_SIZE)
     solver = Solver(attempt.nodes)
     reads = {read.number: read for read in attempt.reads}
     last = len(attempt.decisions) - _LAST
@@ -168,11 +173,11 @@ def _ways_on(
             continue
         for number, answer in enumerate(solver.flip(decision, 2 if is_known else _MOST_ANSWERS)):
             for scope in (Scope.ALL, Scope.FROM_HERE, Scope.ONLY_HERE):
-                policy = _with_answer(attempt.policy, answer, reads, scope)
-                if policy is None:
+                new = _with_answer(attempt.identity, attempt.policy, answer, reads, scope)
+                if new is None:
                     break
                 rank = int(is_known), number + scope + flipped[branch], -attempt.executed, -position, place
-                yield rank, branch, policy
+                yield rank, branch, *new
 
 
 def _ends(decisions: object) -> list[tuple[int, Decision]]:
@@ -187,16 +192,24 @@ def _ends(decisions: object) -> list[tuple[int, Decision]]:
     return [(position, decisions[position]) for position in sorted({*first.values(), *last.values()})]
 
 
-def _with_answer(policy: Policy, answer: Answer, reads: dict[int, Read], scope: int) -> Policy | None:
-    """The policy by which reads give this; None when nothing would change."""
+def _with_answer(
+    identity: PciIdentity, policy: Policy, answer: Answer, reads: dict[int, Read], scope: int
+) -> tuple[PciIdentity, Policy] | None:
+    """Whom and what a device must be for reads to give this; None when that cannot be."""
     for number, bits in sorted(answer.items()):
         read = reads.get(number)
         if read is None:
             return None
+        if read.register.bar == HEADER:
+            other = with_header(identity, policy, read, bits) if scope == Scope.ALL else None
+            if other is None:
+                return None
+            identity, policy = other
+            continue
         if scope == Scope.ALL:
             policy = policy.with_step(read.register, Step(0, bits.mask, bits.value))
             continue
         policy = policy.with_step(read.register, Step(read.visit, bits.mask, bits.value))
         if scope == Scope.ONLY_HERE:
             policy = policy.with_step(read.register, Step(read.visit + 1, bits.mask, read.value & bits.mask))
-    return policy
+    return identity, policy

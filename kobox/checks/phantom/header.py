@@ -1,0 +1,78 @@
+"""What a driver asks the kernel about its device: IDs, revision, BARs, sizes of firmware. That cannot be answered while
+the driver runs; the device must be another one.
+
+    if (pdev->revision < 8)                             ->  revision 8
+    if (pci_resource_len(pdev, 0) != 1 << 20)           ->  BAR 0 of 1 MiB
+    if (!(pci_resource_flags(pdev, 1) & IORESOURCE_IO)) ->  BAR 1 of ports
+"""
+
+from __future__ import annotations
+
+import struct
+
+from kobox.checks.phantom.solve import Bits
+from kobox.devices.phantom import FIRMWARE, HEADER, RESOURCE, RESOURCES, Policy, Read, bars_of
+from kobox.machine.pci import PciIdentity
+
+# struct pci_dev from `vendor` on (include/linux/pci.h): vendor, device, subsystem, class, revision.
+_IDS = struct.Struct("<HHHHIB")
+_START, _END, _FLAGS = 0, 8, 24  # in struct resource (include/linux/ioport.h)
+_IS_PORTS, _IS_MEMORY = 0x100, 0x200  # IORESOURCE_IO, IORESOURCE_MEM
+_LARGEST_BAR, _LARGEST_PORTS, _LARGEST_FILE = 64 << 20, 256, 16 << 20
+
+
+def with_header(identity: PciIdentity, policy: Policy, read: Read, bits: Bits) -> tuple[PciIdentity, Policy] | None:
+    """The device of which the kernel knows that. None when there can be none, or the driver would not want it."""
+    assert read.register.bar == HEADER
+    offset, wanted = read.register.offset, read.value & ~bits.mask | bits.value & bits.mask
+    if offset >= FIRMWARE:
+        return _with_file(identity, policy, (offset - FIRMWARE) // 8, wanted)
+    if offset >= RESOURCES:
+        number, member = divmod(offset - RESOURCES, RESOURCE)
+        return _with_bar(identity, policy, number, member, read.value, wanted)
+    return _with_ids(identity, policy, offset, read.size, wanted)
+
+
+def _with_ids(
+    identity: PciIdentity, policy: Policy, offset: int, size: int, wanted: int
+) -> tuple[PciIdentity, Policy] | None:
+    ids = bytearray(
+        _IDS.pack(identity.vendor, identity.device, *identity.subsystem, identity.class_code, identity.revision)
+    )
+    if offset + size > len(ids):
+        return None
+    ids[offset : offset + size] = wanted.to_bytes(size, "little")
+    vendor, device, *subsystem, class_code, revision = _IDS.unpack(ids)
+    if (vendor, device) != (identity.vendor, identity.device) or class_code >> 24:
+        return None
+    return (
+        identity._replace(subsystem=(subsystem[0], subsystem[1]), class_code=class_code, revision=revision),
+        policy,
+    )
+
+
+def _with_bar(
+    identity: PciIdentity, policy: Policy, number: int, member: int, value: int, wanted: int
+) -> tuple[PciIdentity, Policy] | None:
+    size, is_ports = next(((size, ports) for n, size, ports in bars_of(policy) if n == number), (0, False))
+    if member == _END:
+        size = size + wanted - value  # its start stays
+    elif member == _FLAGS and wanted & (_IS_PORTS | _IS_MEMORY) in (_IS_PORTS, _IS_MEMORY):
+        is_ports = bool(wanted & _IS_PORTS)
+        size = min(size, _LARGEST_PORTS) if is_ports else max(size, 1 << 20)
+    elif member == _FLAGS and not wanted:
+        size = 0
+    elif member != _FLAGS:
+        return None
+    if size < 0 or size & size - 1 or size > (_LARGEST_PORTS if is_ports else _LARGEST_BAR):
+        size = 1 << max(size - 1, 1).bit_length()  # the next power of two: more than was asked for
+    if size > (_LARGEST_PORTS if is_ports else _LARGEST_BAR) or 0 < size < 16:
+        return None
+    return identity, policy.with_bar(number, size, is_ports)
+
+
+def _with_file(identity: PciIdentity, policy: Policy, number: int, wanted: int) -> tuple[PciIdentity, Policy] | None:
+    names = list(policy.firmware)
+    if number >= len(names) or not 0 < wanted <= _LARGEST_FILE:
+        return None
+    return identity, policy.with_firmware(names[number], wanted)
