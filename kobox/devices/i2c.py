@@ -14,13 +14,14 @@ Source: NXP, UM10204 I2C-bus specification 7.0; System Management Bus (SMBus) Sp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, NoReturn, Protocol
 
 from kobox.devices.errors import model_errors
 from kobox.devices.model import NO_STATE, HardwareModel
 from kobox.devices.state import Restore, save_state
 from kobox.errors import KoboxError
+from kobox.machine import aml
 
 
 class NakError(Exception):
@@ -75,11 +76,15 @@ class ClientModel(HardwareModel):
 class I2cDevice(ClientModel):
     """A device on an I2C bus: subclass it and answer bytes.
 
-    `device_name` is what the driver's table of IDs calls it ("lm75", "24c02"), `address` its seven-bit address.
+    `device_name` is what the driver's table of IDs calls it ("lm75", "24c02"), `address` its seven-bit address. With
+    `hid` or `compatible` ACPI tells the kernel of it instead, with `properties` as a platform device has them.
     """
 
     bus: ClassVar[str] = "I2C"
     device_name: ClassVar[str] = ""
+    hid: ClassVar[str] = ""
+    compatible: ClassVar[str] = ""
+    properties: ClassVar[Mapping[str, aml.Value]] = {}
     address: int = 0x50
 
     def start(self, *, read: bool) -> None:

@@ -55,6 +55,7 @@ READY: dict[str, ReadyModel] = {
     "scsi-disk": ReadyModel("scsi", "ScsiDisk", f"virtio-scsi disk; {_DISK}", medium, True, _VIRTIO_SCSI),
     "scsi-cdrom": ReadyModel("scsi", "ScsiCdrom", f"virtio-scsi CD-ROM drive; {_DRIVE}", medium, False, _VIRTIO_SCSI),
     "scsi-tape": ReadyModel("scsi", "ScsiTape", "virtio-scsi tape drive", None, False, _VIRTIO_SCSI),
+    "serial": ReadyModel("serial_card", "SerialCard", "PCI card with a serial port"),
     "i801": ReadyModel("i801", "I801", "SMBus controller"),
     "at24": ReadyModel("i2c_chips", "At24", "I2C EEPROM; argument: content", str.encode),
     "lm75": ReadyModel("i2c_chips", "Lm75", "I2C sensor; argument: degrees Celsius", float),

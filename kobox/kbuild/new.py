@@ -28,6 +28,7 @@ TEMPLATES = {
     "platform": "a platform device and its driver, probed asynchronously",
     "pci": "a driver of a PCI card, and the card in Python",
     "i2c": "a driver of a chip on an I2C bus, and the chip in Python",
+    "spi": "a driver of a chip on an SPI bus, and the chip in Python",
     "usb": "a driver of a USB device, and the device in Python",
     "gpio": "a driver of a GPIO controller, and the controller in Python",
     "iio": "an IIO driver of a converter on an I2C bus, and the converter in Python",
@@ -39,7 +40,13 @@ TEMPLATES = {
 }
 
 # What these need of a kernel; Debian's cloud kernels lack it, its full kernels have it.
-NEEDS = {"i2c": "CONFIG_I2C", "usb": "CONFIG_USB", "gpio": "CONFIG_GPIOLIB", "iio": "CONFIG_IIO and CONFIG_I2C"}
+NEEDS = {
+    "i2c": "CONFIG_I2C",
+    "spi": "CONFIG_SPI",
+    "usb": "CONFIG_USB",
+    "gpio": "CONFIG_GPIOLIB",
+    "iio": "CONFIG_IIO and CONFIG_I2C",
+}
 
 _ROOM = Path(__file__).parent / "templates"
 _PLACEHOLDER = "skeleton"

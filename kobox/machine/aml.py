@@ -79,6 +79,31 @@ def interrupt(number: int) -> bytes:
     return struct.pack("<BHBBI", 0x89, 6, 0b1001, 1, number)
 
 
+def spi_connection(controller: str, select: int, *, speed: int, bits: int, mode: int) -> bytes:
+    """SPISerialBusV2 (select, PolarityLow, FourWireMode, bits, ControllerInitiated, speed, …, controller)."""
+    body = struct.pack("<IBBBH", speed, bits, mode & 1, mode >> 1 & 1, select)
+    return _serial_bus(2, body, controller)
+
+
+def i2c_connection(controller: str, address: int, *, speed: int = 100_000) -> bytes:
+    """I2CSerialBusV2 (address, ControllerInitiated, speed, AddressingMode7Bit, controller)."""
+    return _serial_bus(1, struct.pack("<IH", speed, address), controller)
+
+
+def client(symbol: str, number: int, hid: str, compatible: str, resource: bytes, extra: Mapping[str, Value]) -> bytes:
+    """Device (symbol) of a client on a serial bus: known by `hid`, or as `compatible` ("PRP0001")."""
+    pairs = {**({"compatible": compatible} if compatible else {}), **extra}
+    identity = (name("_HID", hid or "PRP0001"), name("_UID", number), name("_CRS", resources(resource)))
+    return device(symbol, *identity, *([properties(pairs)] if pairs else []))
+
+
+def _serial_bus(kind: int, body: bytes, controller: str) -> bytes:
+    """A serial bus connection descriptor of a consumer (6.4.3.8.2)."""
+    head = struct.pack("<BBBBHBH", 1, 0, kind, 2, 0, 1, len(body))
+    whole = head + body + controller.encode() + b"\0"
+    return b"\x8e" + struct.pack("<H", len(whole)) + whole
+
+
 def properties(pairs: Mapping[str, Value]) -> bytes:
     """Name (_DSD, …): device properties."""
     rows: list[Value] = [[key, content] for key, content in pairs.items()]

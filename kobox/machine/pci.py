@@ -368,9 +368,14 @@ class PciBus:
         """Place -> function, without the host bridge."""
         return {place: function for place, function in self._functions.items() if place}
 
+    @property
+    def next_place(self) -> int | None:
+        """The place that the next function is plugged into; None when the bus is full."""
+        return next((n for n in range(PCI_PLACES) if n not in self._functions), None)
+
     def attach(self, function: PciFunction) -> int:
         """Plug a function in; its place. Raises `KoboxError` when the bus is full."""
-        place = next((n for n in range(PCI_PLACES) if n not in self._functions), None)
+        place = self.next_place
         if place is None:
             raise KoboxError(f"all {PCI_PLACES - 1} places of the PCI bus are taken", hint="Unplug a device first.")
         self._functions[place] = function

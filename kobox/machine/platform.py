@@ -54,11 +54,15 @@ class PlatformBus:
         """How many devices there ever were: names in ACPI's namespace are not used again."""
         return self._made
 
+    def take_number(self) -> int:
+        """A number for a name in ACPI's namespace."""
+        self._made += 1
+        return self._made - 1
+
     def attach(self, model: RegisterBackend, bars: Sequence[Bar], interrupts: int) -> list[Window]:
         """Put a device on the board; its windows. Raises `KoboxError` when there is no room."""
         made = [self._place(model, bar) for bar in bars]
-        first = self._made
-        self._made += 1
+        first = self.take_number()
         self.models.append(model)
         self._lines[model] = tuple(LINES[(first + n) % len(LINES)] for n in range(interrupts))
         return made

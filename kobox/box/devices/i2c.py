@@ -11,21 +11,27 @@ from typing import TypeVar
 
 from kobox.box.booted import BootedKernel
 from kobox.box.devices import pci
+from kobox.box.devices.acpi_table import Client, describe_next_card, must_load_tables, symbol_of
 from kobox.box.devices.card import plugged_models
 from kobox.box.devices.computer import BoxComputer
 from kobox.devices.i2c import I2cDevice
 from kobox.devices.i801 import I801
 from kobox.errors import KoboxError
+from kobox.machine import aml
 
 PluggedI2c = TypeVar("PluggedI2c", bound=I2cDevice)
 _DEVICES = "/sys/bus/i2c/devices"
+_LETTER = "I"  # of the names of controllers in ACPI's namespace
 
 
 class I2cPlace:
     """The box's side of a device on an I2C bus."""
 
-    def __init__(self, box: BootedKernel, controller: I801, device: I2cDevice, adapter: int) -> None:
+    def __init__(
+        self, box: BootedKernel, controller: I801, device: I2cDevice, adapter: int, client: Client | None
+    ) -> None:
         self._box, self._controller, self._device, self._adapter = box, controller, device, adapter
+        self._client = client
 
     @property
     def plugged(self) -> bool:
@@ -33,6 +39,8 @@ class I2cPlace:
 
     @property
     def sysfs(self) -> str:
+        if self._client is not None:
+            return self._client.sysfs
         return f"{_DEVICES}/{self._adapter}-{self._device.address:04x}"
 
     @property
@@ -42,7 +50,13 @@ class I2cPlace:
         return None
 
     def unplug(self) -> None:
+        place = self.sysfs
         self._controller.wires.devices.pop(self._device.address, None)
+        if self._client is not None and self._box.alive:
+            with suppress(OSError):  # no driver has it
+                driver = os.path.basename(self._box.readlink(f"{place}/driver"))
+                self._box.write_bytes(f"/sys/bus/i2c/drivers/{driver}/unbind", os.path.basename(place).encode())
+            return
         if self._box.alive:
             with suppress(OSError):  # the driver has found it by itself, or is gone
                 path = f"{_DEVICES}/i2c-{self._adapter}/delete_device"
@@ -61,11 +75,22 @@ def plug_i2c(box: BootedKernel, device: PluggedI2c) -> PluggedI2c:
     if controller is None:
         controller = _plug_controller(box)
     adapter = _adapter_of(box, controller)
+    described = bool(device.hid or device.compatible)
+    if described:
+        must_load_tables(box, type(device).__name__)
     controller.wires.attach(device)
+    client = Client(box, symbol_of(_LETTER, controller.function.place), "i2c") if described else None
     device.computer = BoxComputer(box)
-    place = I2cPlace(box, controller, device, adapter)
+    place = I2cPlace(box, controller, device, adapter, client)
     device.host = place
     device.reset()
+    if client is not None:
+        try:
+            client.load(device, aml.i2c_connection(client.controller, device.address))
+        except BaseException:
+            controller.wires.devices.pop(device.address, None)
+            raise
+        return device
     if not device.device_name:
         return device  # a driver that looks for its device finds it
     try:
@@ -86,6 +111,7 @@ def _plug_controller(box: BootedKernel) -> I801:
             f"I2C: the kernel of this box has no driver for the controller (i2c-i801): {error.message}",
             hint="Debian's full kernel has it: `kobox kernel add debian:6.1.0-56-amd64`, then boot that.",
         ) from error
+    describe_next_card(box, _LETTER)
     return pci.plug(box, I801())
 
 

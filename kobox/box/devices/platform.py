@@ -10,16 +10,15 @@ from contextlib import suppress
 from typing import TypeVar
 
 from kobox.box.booted import BootedKernel
+from kobox.box.devices.acpi_table import encoded, load_table, must_load_tables, node_at
 from kobox.box.devices.card import add_card
 from kobox.box.devices.computer import BoxComputer
 from kobox.devices.platform import PlatformDevice
 from kobox.errors import KoboxError
 from kobox.machine import aml
-from kobox.machine.acpi import LOAD_AT, LOAD_SIZE, LOADER
 from kobox.machine.pci import Space
 
 PluggedPlatform = TypeVar("PluggedPlatform", bound=PlatformDevice)
-_ACPI = "/sys/bus/acpi/devices"
 _STEP, _STEPS = 0.05, 40
 
 
@@ -37,18 +36,10 @@ class PlatformPlace:
     @property
     def sysfs(self) -> str:
         if not self._node:
-            self._node = self._find()
+            self._node = node_at(self._box, f"\\_SB_.{self._symbol}")
         with suppress(OSError):
             return f"/sys/bus/platform/devices/{os.path.basename(self._box.readlink(f'{self._node}/physical_node'))}"
         return self._node
-
-    def _find(self) -> str:
-        """Its ACPI device, by its path in the namespace."""
-        for name in self._box.listdir(_ACPI):
-            with suppress(OSError):
-                if self._box.read_text(f"{_ACPI}/{name}/path").strip() == f"\\_SB_.{self._symbol}":
-                    return f"{_ACPI}/{name}"
-        return ""
 
     @property
     def driver(self) -> str | None:
@@ -95,12 +86,7 @@ def plug_platform(box: BootedKernel, device: PluggedPlatform) -> PluggedPlatform
     """
     if device.plugged:
         raise KoboxError(f"{type(device).__name__} is plugged in already", hint="Make another object for another box.")
-    loader = f"{_ACPI}/{LOADER}/sun"
-    if not box.exists(loader):
-        raise KoboxError(
-            f"{type(device).__name__}: the kernel of this box has no ACPI that loads tables",
-            hint="Platform devices are plugged into boxes of PC kernels (amd64), booted with ACPI.",
-        )
+    must_load_tables(box, type(device).__name__)
     board = box.machine.platform
     symbol = f"K{board.made:03X}"
     windows = board.attach(device, list(device.windows.values()), device.interrupts)
@@ -111,16 +97,12 @@ def plug_platform(box: BootedKernel, device: PluggedPlatform) -> PluggedPlatform
             for window in windows
         ]
         resources += [aml.interrupt(line) for line in board.lines(device)]
-        table = aml.table(b"SSDT", 2, aml.scope(b"\\_SB_", device.description(symbol, board.made, resources)))
-        if len(table) > LOAD_SIZE:
-            raise KoboxError(f"{type(device).__name__}: its properties are too long: a table of {len(table)} bytes")
+        table = encoded(device, aml.scope(b"\\_SB_", device.description(symbol, board.made, resources)))
         device.computer = BoxComputer(box)
         device.host = place
         device.power_on()
-        box.machine.ram[LOAD_AT : LOAD_AT + len(table)] = table
         start = box.log.next_seq
-        with suppress(OSError):
-            box.read_bytes(loader)
+        load_table(box, table)
         for _ in range(_STEPS):
             if place.sysfs:
                 break

@@ -8,12 +8,14 @@ from kobox.box.booted import BootedKernel
 from kobox.box.devices import pci
 from kobox.box.devices.i2c import plug_i2c
 from kobox.box.devices.platform import plug_platform
+from kobox.box.devices.spi import plug_spi
 from kobox.box.devices.usb import plug_usb
 from kobox.box.devices.virtio_model import plug_virtio
 from kobox.devices.i2c import I2cDevice
 from kobox.devices.model import HardwareModel
 from kobox.devices.pci import PciDevice
 from kobox.devices.platform import PlatformDevice
+from kobox.devices.spi import SpiDevice
 from kobox.devices.usb import UsbDevice
 from kobox.devices.virtio import VirtioModel
 from kobox.errors import KoboxError
@@ -27,6 +29,8 @@ def plug(box: BootedKernel, device: Plugged) -> Plugged:
         return pci.plug(box, device)
     if isinstance(device, PlatformDevice):
         return plug_platform(box, device)
+    if isinstance(device, SpiDevice):
+        return plug_spi(box, device)
     if isinstance(device, UsbDevice):
         return plug_usb(box, device)
     if isinstance(device, I2cDevice):
