@@ -51,7 +51,8 @@ def main(argv: list[str], prog: str) -> int:
     if arguments.json:
         from kobox.checks.report.text import plain_report
 
-        print(json.dumps([plain_report(report) for report in reports], indent=2))
+        again = _again(arguments, prog)
+        print(json.dumps([plain_report(report, again) for report in reports], indent=2))
     return _status(arguments, reports)
 
 
@@ -88,11 +89,21 @@ def _check(arguments: argparse.Namespace, prog: str, writer: FileWriter | None) 
             plan = _plan(arguments, image, module, modules[:number], elsewhere)
             try:
                 reports.append(check(plan, _Counter(progress)))
+            except KoboxError as error:
+                if len(modules) == 1:
+                    raise
+                reports.append(_not_checked(plan, module, error))  # the other modules are checked all the same
             finally:
                 progress.close()
             if not arguments.json:
                 _tell(arguments, reports[-1], prog)
     return reports
+
+
+def _not_checked(plan: CheckPlan, module: ModuleFile, error: KoboxError) -> CheckReport:
+    from kobox.checks.runner.outcome import CheckReport
+
+    return CheckReport(plan, module.name, ended=str(error).split("\n", 1)[0])
 
 
 def _file_writer(arguments: argparse.Namespace) -> FileWriter | None:
@@ -205,6 +216,7 @@ def _needed(module: ModuleFile, known: dict[str, ModuleFile]) -> set[str]:
 
 
 def _tell(arguments: argparse.Namespace, report: CheckReport, prog: str) -> None:
+    from kobox.checks.report.quantities import quantity
     from kobox.checks.report.text import finding_lines
 
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -213,8 +225,12 @@ def _tell(arguments: argparse.Namespace, report: CheckReport, prog: str) -> None
         first, *rest = map(one_line, finding_lines(finding, replay=again))
         print(paint(_COLOURS[finding.severity], first) if colour else first)
         print("\n".join(rest) + "\n")
-    for line in _summary(report):
+    for line in _summary(report) if report.release else ():
         print(one_line(line))
+    if report.crashes and arguments.crashes is None:
+        print(f"tests     --crashes DIR writes {quantity(len(report.crashes), 'test')} that fail like this")
+    if report.findings:
+        print(f"repeat    {one_line(again)}")
     verdict = one_line(_verdict(report))
     clean = not report.findings and report.lives
     print(paint("32;1" if clean else "31;1", verdict) if colour else verdict)
@@ -233,10 +249,11 @@ def _again(arguments: argparse.Namespace, prog: str) -> str:
 
 
 def _summary(report: CheckReport) -> list[str]:
+    import kobox
     from kobox.checks.report.quantities import quantity
 
     lines = [
-        f"kernel    {report.release}",
+        f"kernel    {report.release}; kobox {kobox.__version__}, {report.date}",
         f"loads     loaded and unloaded {quantity(report.lives, 'time')}, {quantity(report.runs, 'run')} in all",
     ]
     if report.plan.device is not None:
@@ -279,13 +296,14 @@ def _verdict(report: CheckReport) -> str:
         counts[finding.severity] = counts.get(finding.severity, 0) + 1
     if counts:
         found = ", ".join(f"{count} {severity}{'s' if count != 1 else ''}" for severity, count in counts.items())
-        return f"{report.module}: {found}"
+        never = not report.lives and not (report.plan.replay or report.plan.race)
+        return f"{report.module}: {found}" + ("; it could not be loaded and unloaded" if never else "")
     if not report.lives and not (report.plan.replay or report.plan.race):
         return f"{report.module}: could not be checked: {report.ended or 'it was never loaded and unloaded'}"
     return f"{report.module}: nothing found" + (", as far as it was checked" if report.unchecked else "")
 
 
-def _write(directory: Path, path: Path, content: bytes) -> None:
+def _write(directory: Path | None, path: Path, content: bytes) -> None:
     """Write a file; only `directory` is made where it is missing."""
     if path.parent == directory:
         directory.mkdir(parents=True, exist_ok=True)
@@ -295,8 +313,9 @@ def _write(directory: Path, path: Path, content: bytes) -> None:
 def _write_files(
     arguments: argparse.Namespace, reports: Sequence[CheckReport], write: Callable[[Path, bytes], None]
 ) -> None:
-    for report in reports:
-        _write_crashes(arguments.crashes, report, write)
+    if arguments.crashes is not None:
+        for report in reports:
+            _write_crashes(arguments.crashes, report, write)
     if arguments.sarif:
         import kobox
         from kobox.checks.report.sarif import sarif
@@ -380,9 +399,8 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--crashes",
         type=Path,
-        default=Path("kobox-crashes"),
         metavar="DIR",
-        help="directory for generated regression tests (default: kobox-crashes)",
+        help="write what the exercise found there, as tests for pytest that fail as long as the module does it",
     )
     parser.add_argument("-j", "--jobs", type=int, default=0, metavar="N", help="processes (default: one a CPU)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")

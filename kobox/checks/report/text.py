@@ -12,12 +12,24 @@ if TYPE_CHECKING:
     from kobox.checks.runner.outcome import CheckReport
 
 
-def plain_report(report: CheckReport) -> dict[str, Any]:
-    """A report as what `json.dumps` takes."""
+FORMAT = 2
+"""The version of what `--json` prints: 2 has `made_at` and `freed_at` of an object, which 1 called `made` and `gone`
+(and `what`, which it called `thing`). Names are added without a new one."""
+
+
+def plain_report(report: CheckReport, command: str = "") -> dict[str, Any]:
+    """A report as what `json.dumps` takes. `command` is the one that repeats the check."""
+    import kobox
+
     places: dict[str, int] = {}
     for stage in report.places.values():
         places[stage] = places.get(stage, 0) + 1
     return {
+        "format": FORMAT,
+        "kobox": kobox.__version__,
+        "date": report.date,
+        "command": command,
+        "seed": report.plan.seed,
         "module": report.module,
         "file": report.plan.module,
         "kernel": report.release,

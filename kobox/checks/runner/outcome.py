@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 from kobox.checks.coverage.coverage import Coverage, Executed
@@ -70,6 +71,9 @@ class CheckReport:
     elsewhere: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     coverage: Coverage | None = None
+    date: str = field(
+        default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    )  # of its beginning, UTC
     unchecked: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 

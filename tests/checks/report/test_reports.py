@@ -57,6 +57,40 @@ def test_the_report_says_what_where_by_which_fault_and_what_to_do(told: Any) -> 
     assert text.endswith("errptr: 1 error\n")
 
 
+def test_the_report_says_when_by_what_and_how_to_repeat_it(told: Any, faulty_paths: BuiltTestModules) -> None:
+    done, room = told
+    assert re.search(r"^kernel    \S+; kobox \S+, \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", done.stdout, re.MULTILINE)
+    (repeat,) = re.findall(r"^repeat    (.+)$", done.stdout, re.MULTILINE)
+    assert repeat.startswith(f"kobox check {faulty_paths('errptr')} -k ")
+    assert sorted(path.name for path in room.iterdir()) == ["x.html", "x.info", "x.sarif"]  # and no tests
+
+
+MODULES = {
+    "aaa": "int one(void); int one(void) { return 1; }\nEXPORT_SYMBOL(one);\n"
+    "static int __init start(void) { return -ENODEV; }\nmodule_init(start);\n",
+    "bbb": "int one(void);\nstatic int __init start(void) { return one() - 1; }\nmodule_init(start);\n"
+    "static void __exit stop(void) { }\nmodule_exit(stop);\n",
+    "ccc": "static int __init start(void) { return 0; }\nmodule_init(start);\n"
+    "static void __exit stop(void) { }\nmodule_exit(stop);\n",
+}
+
+
+def test_a_module_that_cannot_be_checked_does_not_keep_the_others_of_its_directory_from_it(
+    debian_kernel: KernelImage, tmp_path: Path
+) -> None:
+    for name, text in MODULES.items():
+        head = f'#include <linux/module.h>\nMODULE_LICENSE("GPL");\nMODULE_DESCRIPTION("{name}");\n'
+        (tmp_path / f"{name}.c").write_text(head + text)
+    (tmp_path / "Kbuild").write_text("obj-m := aaa.o bbb.o ccc.o\n")
+    done = kobox_check(tmp_path, ".", "-k", debian_kernel.name, "--no-elsewhere", "--json", "--loads", "1")
+    assert done.returncode == 2, done.stderr
+    reports = {report["module"]: report for report in json.loads(done.stdout)}
+    assert {name: report["loads"] for name, report in reports.items()} == {"aaa": 0, "bbb": 0, "ccc": 1}
+    assert reports["bbb"]["ended"].startswith("aaa.ko: not loaded: No such device (ENODEV)")
+    assert {report["format"] for report in reports.values()} == {2}
+    assert reports["ccc"]["command"] == f"kobox check . -k {debian_kernel.name}"
+
+
 def test_sarif_has_what_the_standard_asks_for(told: Any) -> None:
     _, room = told
     log = json.loads((room / "x.sarif").read_text())
