@@ -37,6 +37,7 @@ STOP_WHEN_IDLE = 1
 # Which arrivals at a probe are told: at a place that only jumps and calls lead to; when watched code has called; when
 # the first or second argument points to tracked memory; while `Watch.inside` is set.
 PROBE_ENTRY, PROBE_FROM_MODULE, PROBE_TRACKED_0, PROBE_TRACKED_1, PROBE_INSIDE = 1, 2, 4, 8, 16
+PROBE_UNFIT, PROBE_DECLINED = 32, 64
 FOREVER = (1 << 64) - 1
 ProbeCallback = ctypes.CFUNCTYPE(None, ctypes.c_uint64)
 PciCallback = ctypes.CFUNCTYPE(
@@ -116,7 +117,6 @@ _WATCHER: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_watch_leave": (None, (_P,)),
     "kobox_watch_forget": (None, (_P,)),
     "kobox_watch_mark": (None, (_P, _U64, _U64, ctypes.c_uint, _I)),
-    "kobox_watch_quarantine": (_I, (_P, _U64, _U64)),
     "kobox_watch_unquarantine": (None, (_P, _U64)),
     "kobox_watch_find_corrupted": (_I, (_P, _U64, _P)),
     "kobox_watch_marks": (None, (_P, _U64, _U64, _P)),
@@ -129,7 +129,40 @@ _WATCHER: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_watch_count": (_U64, (_P,)),
     "kobox_watch_stop_at": (None, (_P, _U64)),
     "kobox_watch_look": (None, (_P, _U64, _U64, _U64, _I, _I)),
-    "kobox_watch_inside": (None, (_P, _I)),
+    "kobox_heap_open": (_I, (_P, _P, _P, _I)),
+    "kobox_heap_rule": (_I, (_P, _P)),
+    "kobox_heap_cache": (None, (_P, _U64, ctypes.c_uint32, _I, _I)),
+    "kobox_heap_at": (_P, (_P, _U64, _I)),
+    "kobox_heap_holding": (_P, (_P, _U64)),
+    "kobox_heap_beside": (_P, (_P, _U64, _I)),
+    "kobox_heap_list": (ctypes.c_size_t, (_P, _I, _P, ctypes.c_size_t)),
+    "kobox_heap_add": (_P, (_P, _P, _U64)),
+    "kobox_heap_guard": (_P, (_P, _P)),
+    "kobox_heap_free": (_P, (_P, _P, ctypes.c_uint32)),
+    "kobox_heap_drop": (None, (_P, _P)),
+    "kobox_heap_set_canary": (None, (_P, _P)),
+    "kobox_heap_overrun": (_U64, (_P, _P)),
+    "kobox_heap_roomy": (_U64, (_P, _U64)),
+    "kobox_heap_held": (_U64, (_P,)),
+    "kobox_heap_armed": (None, (_P, _U64)),
+    "kobox_heap_set_open": (None, (_P, _U64, _I)),
+    "kobox_heap_is_open": (_I, (_P, _U64)),
+    "kobox_heap_behalf": (_I, (_P, _U64)),
+    "kobox_heap_note_stack": (None, (_P, _U64)),
+    "kobox_heap_stacks": (ctypes.c_size_t, (_P, _P)),
+    "kobox_heap_forget_traces": (None, (_P,)),
+    "kobox_watch_restored": (None, (_P,)),
+    "kobox_watch_prints": (_I, (_P, _P)),
+    "kobox_watch_format": (None, (_P, _P)),
+    "kobox_watch_forget_formats": (None, (_P,)),
+    "kobox_watch_context": (_I, (_P, _P, _U64)),
+    "kobox_watch_context_rule": (_I, (_P, _P, _I)),
+    "kobox_watch_context_base": (None, (_P, ctypes.c_uint32)),
+    "kobox_watch_context_reset": (None, (_P,)),
+    "kobox_watch_context_event": (None, (_P, _P, _I)),
+    "kobox_watch_held": (_I, (_P, _U64, _P, _I)),
+    "kobox_watch_holder": (_I, (_P, _U64, _P)),
+    "kobox_watch_drop_held": (None, (_P, _U64, _I)),
     "kobox_watch_referenced": (None, (_P, _P, _P, ctypes.c_size_t, _P, _P, _P, ctypes.c_size_t)),
 }
 

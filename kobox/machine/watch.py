@@ -46,6 +46,8 @@ class What(IntEnum):
     STACK = 5
     LOCAL = 6
     ASK_LOCAL = 7  # no report: see `Watch.local_rooms`
+    ASK_CONTEXT = 8  # no report: see `Watch.questions`
+    ASK_ALLOCATION_TRACE = 9  # no report: see `Watch.allocation_traces`
 
 
 class WatchReport(NamedTuple):
@@ -103,6 +105,31 @@ class _WatchRule(ctypes.Structure):
     _fields_ = (("address", ctypes.c_uint64), ("parts", _Part * 3), ("copies", ctypes.c_uint8))
 
 
+class _PrintRule(ctypes.Structure):
+    _fields_ = (
+        ("address", ctypes.c_uint64),
+        ("looks", ctypes.c_uint8),
+        ("buffer", ctypes.c_uint8),
+        ("size", ctypes.c_uint8),
+        ("format", ctypes.c_uint8),
+    )
+
+
+class _FormatString(ctypes.Structure):
+    _fields_ = (("argument", ctypes.c_uint16), ("limit", ctypes.c_uint16))
+
+
+MOST_STRINGS = 8
+"""Strings that a format may print for `Watch.know_format`."""
+
+
+class _Format(ctypes.Structure):
+    _fields_ = (("address", ctypes.c_uint64), ("count", ctypes.c_uint32), ("strings", _FormatString * MOST_STRINGS))
+
+
+_LOOK_AT_ROOM, _LOOK_AT_STRINGS = 1, 2
+
+
 class Watch:
     """The watcher of one machine. Raises `MachineError` when there is no room for it."""
 
@@ -112,8 +139,12 @@ class Watch:
                 f"code for {machine.arch.title} cannot be watched: checks do not know it yet",
                 hint="`kobox run`, probes and the log work on every machine.",
             )
-        self._machine = machine
-        self._core = core_of(machine.arch.name)
+        self.machine = self._machine = machine
+        self.core = self._core = core_of(machine.arch.name)
+        self.questions: Subscribers[[int, int], int] = Subscribers()
+        """What `kobox.machine.watch_context` is asked: the question's number and the address of the rule."""
+        self.allocation_traces: Subscribers[[], int] = Subscribers()
+        """Asked for the number of the call chain at this moment, in an allocator or where memory is freed: above 0."""
         self.reports: Subscribers[[WatchReport], bool] = Subscribers()
         """Each `WatchReport` before the instruction is executed. A listener that answers True wants no more reports of
         that instruction; when all do, there are none."""
@@ -151,10 +182,13 @@ class Watch:
         """Say what is known of memory; with `pattern`, fill it with what unwritten memory is known by."""
         self._core.kobox_watch_mark(self._machine.handle, address, size, int(mark), pattern)
 
-    def quarantine(self, address: int, size: int) -> bool:
-        """Fill a freed object with FREED_BYTE, so that `find_corrupted` finds out who writes there; False when there
-        are too many. `unquarantine` ends it."""
-        return not self._core.kobox_watch_quarantine(self._machine.handle, address, size)
+    def armed(self, address: int) -> None:
+        """A timer or work item there was armed: an object that it lies in is not filled when it is freed."""
+        self._core.kobox_heap_armed(self._machine.handle, address)
+
+    def none_armed(self) -> None:
+        """None counts any more."""
+        self._core.kobox_heap_armed(self._machine.handle, 0)
 
     def unquarantine(self, address: int) -> None:
         """An object leaves the quarantine."""
@@ -202,6 +236,43 @@ class Watch:
             raise MachineError(f"no room for a rule at {address:#x}")
         self._ruled.append(address)
 
+    def note_rule(self, address: int) -> None:
+        """There is a rule of another kind at an address: `forget` takes it away."""
+        self._ruled.append(address)
+
+    def unrule(self, address: int) -> None:
+        """Take all rules of an address away."""
+        self._core.kobox_watch_unrule(self._machine.handle, address)
+
+    def prints_into(self, address: int, buffer: int, size: int | None) -> None:
+        """The function there prints into argument `buffer`, as many bytes as argument `size` says (None: any number).
+        A probe with UNFIT is told only where not all of them may be written. Raises `MachineError`."""
+        self._prints(_PrintRule(address, _LOOK_AT_ROOM, buffer, 255 if size is None else size, 0))
+
+    def prints_by(self, address: int, format: int) -> None:
+        """The function there prints by the format that argument `format` points to. A probe with UNFIT is told only
+        of formats that `know_format` was not told of, and where a string may not be read. Raises `MachineError`."""
+        self._prints(_PrintRule(address, _LOOK_AT_STRINGS, 0, 0, format))
+
+    def _prints(self, rule: _PrintRule) -> None:
+        if self._core.kobox_watch_prints(self._machine.handle, ctypes.byref(rule)):
+            raise MachineError(f"no room for a rule at {rule.address:#x}")
+        self._ruled.append(rule.address)
+
+    def know_format(self, address: int, strings: Sequence[tuple[int, int]]) -> None:
+        """The text of a format stays what it is; `strings` are those that it prints: the number of the argument behind
+        the format, and how many bytes of it at most. At most MOST_STRINGS."""
+        rows = (_FormatString * MOST_STRINGS)(*(_FormatString(*one) for one in strings))
+        self._core.kobox_watch_format(self._machine.handle, ctypes.byref(_Format(address, len(strings), rows)))
+
+    def forget_formats(self) -> None:
+        """Other memory may lie where formats were."""
+        self._core.kobox_watch_forget_formats(self._machine.handle)
+
+    def restored(self) -> None:
+        """The machine has gone back in time: functions that were entered will not return."""
+        self._core.kobox_watch_restored(self._machine.handle)
+
     def leave(self) -> None:
         """Watch no code any more, and no bounds; marks and rules stay."""
         self._core.kobox_watch_leave(self._machine.handle)
@@ -246,10 +317,6 @@ class Watch:
     def _stack_watched(self, listened: bool) -> None:
         self._core.kobox_watch_stack(self._machine.handle, self._stack_limit if listened else 0)
 
-    def inside(self, yes: bool) -> None:
-        """What the task that runs now calls from here on counts for probes' INSIDE, until it is told otherwise."""
-        self._core.kobox_watch_inside(self._machine.handle, yes)
-
     def referenced(
         self, objects: Sequence[tuple[int, int]], pages: tuple[int, int, int, int, int], skipped: Sequence[int] = ()
     ) -> list[int]:
@@ -271,6 +338,10 @@ class Watch:
         try:
             if what == What.ASK_LOCAL:
                 return next(filter(None, self.local_rooms.notify(pc, address, bool(size))), 0)
+            if what == What.ASK_ALLOCATION_TRACE:
+                return max(self.allocation_traces.notify(), default=0)
+            if what == What.ASK_CONTEXT:
+                return max(self.questions.notify(detail, size), default=0)
             report = WatchReport(What(what), pc, address, size, bool(access & 2), detail)
             if what == What.STACK:
                 self.deep_stacks.notify(report)

@@ -123,6 +123,8 @@ class Inspector:
         self.generation += 1
         if self._probes is not None:
             self._probes.follow()
+        if self._watch is not None:
+            self._watch.restored()
 
     def close(self) -> None:
         """The box is closed: write down what was looked up."""

@@ -22,10 +22,18 @@ from kobox.arch.registers import Registers
 from kobox.box.inspect.symbols import SymbolNotFoundError, Symbols
 from kobox.errors import KoboxError
 from kobox.ko.binary import c_string
-from kobox.machine.native_core import PROBE_FROM_MODULE, PROBE_INSIDE, PROBE_TRACKED_0, PROBE_TRACKED_1
+from kobox.machine.native_core import (
+    PROBE_DECLINED,
+    PROBE_FROM_MODULE,
+    PROBE_INSIDE,
+    PROBE_TRACKED_0,
+    PROBE_TRACKED_1,
+    PROBE_UNFIT,
+)
 from kobox.machine.pc import Machine
 
 FROM_MODULE, TRACKED_0, TRACKED_1, INSIDE = PROBE_FROM_MODULE, PROBE_TRACKED_0, PROBE_TRACKED_1, PROBE_INSIDE
+UNFIT, DECLINED = PROBE_UNFIT, PROBE_DECLINED
 
 Callback = Callable[["Hit"], Any]
 
@@ -187,9 +195,11 @@ class Probes:
     ) -> Probe:
         """Set a probe at a symbol ("name", "name+0x10", "module:name") or address.
 
-        `when` is 0, or which calls count: `FROM_MODULE` those by code that the box watches, `TRACKED_0` and `TRACKED_1`
-        those whose first or second argument points to memory that it tracks, `INSIDE` all while it is told so
-        (`kobox.machine.watch`).
+        `when` is 0, or which calls count: `FROM_MODULE` those by code that the box watches, `TRACKED_0` and
+        `TRACKED_1` those whose first or second argument points to memory that it tracks, `INSIDE` all in a function
+        that allocates for watched code, `UNFIT` those by watched code of a function that prints, when there is
+        something to look at (`kobox.machine.watch`), `DECLINED` those that the record of allocations leaves to others
+        (`kobox.machine.watch_heap`).
 
         Raises `SymbolNotFoundError`; a symbol of a module that is not loaded is waited for instead.
         """
@@ -271,7 +281,7 @@ class Probes:
         # seldom called (_printk): what a module calls is a function. Of a hook on one instruction each one that is
         # watched would pay.
         named = isinstance(probe.where, str) and "+" not in probe.where
-        entry = named and (not probe.address & 15 or bool(probe.when & FROM_MODULE))
+        entry = named and (not probe.address & 15 or bool(probe.when & (FROM_MODULE | UNFIT | DECLINED)))
         self._machine.add_probe(probe.address, reached, entry=entry, when=probe.when)
         self._set[probe] = reached
 

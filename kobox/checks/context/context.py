@@ -9,15 +9,13 @@ and pv_ops, and is watched there, so that a finding can say where it was. The ta
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, lru_cache, partial
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
 
 from kobox.box.inspect.objects import Objects
-from kobox.box.inspect.probes import FROM_MODULE, Hit
 from kobox.checks.context.cpu_state import CpuReader, CpuState
 from kobox.checks.context.locks import SPINNING, Edge, Held, LockBook
 from kobox.checks.report.finding import Resource, Severity, own_frame
@@ -26,6 +24,18 @@ from kobox.errors import BoxError, BoxHungError, KoboxError
 from kobox.ko.elf import SHF_EXECINSTR, SHT_RELA
 from kobox.ko.modulefile import ModuleFile
 from kobox.machine.watch import WatchReport
+from kobox.machine.watch_context import (
+    BH,
+    INTERRUPTS,
+    IRQ,
+    SPINS,
+    ContextWatch,
+    HeldLock,
+    Question,
+    Role,
+    Sleeps,
+    Word,
+)
 
 STACK_LIMIT = 8192
 """Bytes of a task's 16 KiB stack that a module's functions may reach down to: interrupts need room too."""
@@ -33,10 +43,13 @@ _NEARLY_ALL = 14336  # bytes of it: seven eighths
 INTERRUPTS_OFF = 10e-3
 """Virtual seconds that interrupts may be off."""
 
-_DIRECT_RECLAIM = 0x400  # ___GFP_DIRECT_RECLAIM, include/linux/gfp_types.h
 _STATES = ("__preempt_count", "pcpu_hot", "pv_ops")
 _MANY = 400  # places in the code that are watched at most
 _RCU, _PREEMPTION, _INTERRUPTS = "RCU read-side section", "preemption", "interrupts"
+KINDS = (*SPINNING, "mutex", "rwsem", "rwsem for reading", _RCU, _PREEMPTION, _INTERRUPTS)
+"""What can be held or open, by its number for the watcher."""
+_FREES = {"kfree": 0, "kvfree": 0, "vfree": 0, "kmem_cache_free": 1}
+"""Functions that free memory, and the number of the argument that points to it."""
 _BEGINNINGS = {
     4: (b"\x65\xff\x04\x25", b"\x65\xff\x0c\x25", b"\x65\x83\x04\x25", b"\x65\x83\x2c\x25"),
     3: (b"\x65\xff\x05", b"\x65\xff\x0d", b"\x65\x83\x05", b"\x65\x83\x2d", b"\xff\x14\x25"),
@@ -97,10 +110,11 @@ class ContextCheck(Check):
         self._machine = examination.box.machine
         self._addresses = self._machine.arch.addresses
         self._objects: Objects = examination.box.inspect.objects
-        self._unwatch: Callable[[], None] | None = None
+        self._undo: list[Callable[[], None]] = []
         self._deepest: tuple[WatchReport, Trace] | None = None
-        self._frees: list[Any] = []
         self._can_look = False
+        self._functions: dict[int, str] = {}  # what is watched, by address
+        self._places: list[int] = []  # in the module's own code
         self._forget_all()
         try:
             self._cpu = CpuReader(examination.box)
@@ -115,23 +129,18 @@ class ContextCheck(Check):
             )
         if not self._cpu.counts_rcu:
             examination.leave_out("RCU read-side sections: this kernel does not count them (CONFIG_PREEMPT_RCU)")
-        self._can_look = True
-        imports = {found.name for found in examination.file.imports}
-        self._watch_sleepers(imports)
-        for kind in context_table().locks:
-            self._watch_lock(kind, imports)
-        examination.probe(examination.box.arch.syscalls.entry, self._entered)
-        if "syscall_exit_to_user_mode" in examination.box.inspect.symbols:
-            examination.probe("syscall_exit_to_user_mode", self._returning)
-        if "do_exit" in examination.box.inspect.symbols:
-            examination.probe("do_exit", self._died)
         watch = examination.box.inspect.watch
+        self._context = ContextWatch(watch)
+        self._context.open(self._cpu.places, self._interrupts_off)
+        self._can_look = True
+        self._set_rules({found.name for found in examination.file.imports})
         watch.stack_limit = self._stack_limit
-        self._unwatch = watch.deep_stacks.subscribe(self._is_deep)
+        self._undo = [watch.deep_stacks.subscribe(self._is_deep), self._context.subscribe(self._asked)]
 
     def linked(self, examination: Examination) -> None:
         self._forget_all()
         if self._can_look:
+            self._context.reset()
             self._watch_places(examination)
 
     def initialised(self, examination: Examination) -> None:
@@ -146,16 +155,17 @@ class ContextCheck(Check):
             return
         registers = self._machine.registers()
         stack, state = self._addresses.stack_of(registers.sp), self._cpu.state(registers)
-        if self._book.held.get(stack):
+        if self._context.held(stack):
             self._report_open(stack, state, when)
-            self._base = 0
+            self._set_base(0)
 
     def gone(self, examination: Examination) -> None:
+        self._leave_places()
         self._report_depth()
 
     def detach(self, examination: Examination) -> None:
-        if self._unwatch is not None:
-            self._unwatch()
+        for undo in self._undo:
+            undo()
         self._report_depth()
 
     def _forget_all(self) -> None:
@@ -165,32 +175,79 @@ class ContextCheck(Check):
         self._told: set[frozenset[int]] = set()  # circles of locks that were reported
         self._base = 0  # what preempt_count was when it was last reported
 
+    def _set_base(self, count: int) -> None:
+        self._base = count
+        self._context.base(count)
+
     # -- what is watched ---------------------------------------------------------------------------------------
 
-    def _watch_sleepers(self, imports: set[str]) -> None:
-        table, symbols = context_table(), self._examination.box.inspect.symbols
+    def _set_rules(self, imports: set[str]) -> None:
+        """Tell the watcher what the kernel's functions do that the module calls."""
+        table, rules = context_table(), dict[str, dict[str, int]]()
         self._flags = {name: number for name, number in table.flags.items() if name in imports}
         for name in imports:  # what takes GFP flags may sleep by them: its type says which argument that is
-            types = [parameter.type for parameter in (symbols.btf.parameters(name) or ())[:6]]
+            types = [one.type for one in (self._examination.box.inspect.symbols.btf.parameters(name) or ())[:6]]
             if "gfp_t" in types and not name.startswith("__xa_"):  # those let their lock go before they sleep
                 self._flags[name] = types.index("gfp_t")
-        for name in sorted(imports & (table.sleeps | table.faults | set(self._flags))):
-            if name in symbols:
-                self._examination.probe(name, partial(self._may_sleep, name), when=FROM_MODULE)
+        for name in table.sleeps | table.faults:
+            rules.setdefault(name, {})["sleeps"] = Sleeps.ALWAYS
+        for name, argument in self._flags.items():
+            rules.setdefault(name, {}).update(sleeps=Sleeps.BY_FLAGS, argument=argument)
+        for kind in table.locks:
+            for name, rule in self._lock_rules(kind):
+                rules.setdefault(name, {}).update(rule)
+        for name, argument in _FREES.items():
+            rules.setdefault(name, {}).update(role=Role.FREES, argument=argument)
+        for name in sorted(imports & set(rules)):
+            self._set_rule(name, rules[name])
+        self._set_rule(self._examination.box.arch.syscalls.entry, {"role": Role.ENTERS_CALL})
+        self._set_rule("syscall_exit_to_user_mode", {"role": Role.LEAVES_CALL})
+        self._set_rule("do_exit", {"role": Role.ENDS_TASK})
 
-    def _watch_lock(self, kind: LockKind, imports: set[str]) -> None:
-        for names, entry, back in (
-            (kind.takes, partial(self._taking, kind.kind, True), None),
-            (kind.takes_or_fails, partial(self._asking, kind.kind), partial(self._taken, kind.kind, 0)),
-            (kind.tries, None, partial(self._taken, kind.kind, 1)),
-            (kind.releases, partial(self._releasing, kind.kind), None),
+    def _set_rule(self, name: str, rule: dict[str, int]) -> None:
+        symbols = self._examination.box.inspect.symbols
+        if name in symbols:
+            address = symbols.address(name)
+            role = Role(rule.get("role", Role.NONE))
+            anybody = role in (Role.ENTERS_CALL, Role.LEAVES_CALL, Role.ENDS_TASK)
+            self._context.rule(
+                address,
+                role,
+                kind=rule.get("kind", 0),
+                other=rule.get("other", 0),
+                flags=rule.get("flags", 0),
+                word=Word(rule.get("word", Word.NONE)),
+                offset=rule.get("offset", 0),
+                sleeps=Sleeps(rule.get("sleeps", Sleeps.NEVER)),
+                argument=rule.get("argument", 0),
+                entry=not anybody or not address & 15,
+            )
+            self._functions[address] = name
+
+    def _lock_rules(self, kind: LockKind) -> Iterator[tuple[str, dict[str, int]]]:
+        word, offset = Word.NONE, 0
+        if kind.kind in SPINNING:
+            word = Word.NUMBER
+        elif kind.kind != _RCU:
+            word = Word.OWNER
+            with suppress(KoboxError):
+                offset = self._objects.offset("mutex.owner" if kind.kind == "mutex" else "rw_semaphore.owner")
+        common = {"kind": KINDS.index(kind.kind), "word": word, "offset": offset}
+        common["other"] = KINDS.index("rwsem for reading")
+        takes, releases = (Role.OPENS, Role.CLOSES) if kind.kind == _RCU else (Role.TAKES, Role.RELEASES)
+        for role, names in (
+            (takes, kind.takes),
+            (Role.TAKES_OR_FAILS, kind.takes_or_fails),
+            (Role.TRIES, kind.tries),
+            (releases, kind.releases),
         ):
             for name in names:
-                if name in imports and name in self._examination.box.inspect.symbols:
-                    self._examination.probe(name, self._remember if entry is None else entry, back, when=FROM_MODULE)
+                flags = SPINS * (kind.kind in SPINNING) | IRQ * ("_irq" in name) | BH * ("_bh" in name)
+                yield name, {**common, "flags": flags, "role": Role.DOWNGRADES if name == "downgrade_write" else role}
 
     def _watch_places(self, examination: Examination) -> None:
         """Watch where the module's own code turns preemption or interrupts off and on."""
+        self._leave_places()
         for address in _places(examination)[:_MANY]:
             try:
                 code = self._machine.read(address, 4)
@@ -198,26 +255,77 @@ class ContextCheck(Check):
                 continue
             if code[0] == 0x65 and code[1] in (0xFF, 0x83, 0x81):  # incl, decl, addl, subl of %gs:__preempt_count
                 down = code[2] >> 3 & 7 in ((1,) if code[1] == 0xFF else (5,))
-                examination.probe_code(address, partial(self._preemption, not down))
+                self._watch_place(address, _PREEMPTION, off=not down)
             elif code[0] in (0xFA, 0xFB):  # cli, sti
-                examination.probe_code(address, partial(self._interrupts, code[0] == 0xFA))
+                self._watch_place(address, _INTERRUPTS, off=code[0] == 0xFA)
+
+    def _watch_place(self, address: int, kind: str, *, off: bool) -> None:
+        self._places.append(address)
+        self._context.rule(
+            address,
+            Role.TURNS_OFF if off else Role.TURNS_ON,
+            kind=KINDS.index(kind),
+            flags=INTERRUPTS if kind == _INTERRUPTS else 0,
+            entry=False,
+        )
+
+    def _leave_places(self) -> None:
+        for address in self._places:
+            self._examination.box.inspect.watch.unrule(address)
+        self._places.clear()
+
+    # -- what the watcher asks ---------------------------------------------------------------------------------
+
+    def _asked(self, question: Question, rule: int) -> int:
+        event, function = self._context.event(), self._functions.get(rule, "")
+        if question is Question.TRACE:
+            self._traces.setdefault((event.caller, event.sp), self._now(event, limit=24))
+        elif question is Question.SLEEP:
+            self._may_sleep(function, event)
+        elif question is Question.DEADLOCK:
+            self._would_deadlock(event)
+        elif question is Question.NEW_ORDER:
+            return self._is_new_order(event)
+        elif question is Question.NEW_CONTEXT:
+            self._look_at_interrupts(self._held(event), function)
+        elif question is Question.NOT_HELD:
+            self._not_held(event)
+        elif question is Question.OFF:
+            self._was_off(self._held(self._context.event(since=True)), event)
+        elif question is Question.OPEN:
+            self._look_at_open(event, entered=function == self._examination.box.arch.syscalls.entry)
+        elif question is Question.FREED:
+            self._book.forget(event.address)
+            self._contexts.pop(event.address, None)
+        return 0
+
+    def _now(self, event: HeldLock, *, limit: int = 48) -> Trace:
+        """The calls at this moment, with that which the module has made."""
+        own = event.caller in self._places
+        return self._examination.trace(limit=limit, caller=0 if own else event.caller)
+
+    def _held(self, row: HeldLock) -> Held:
+        trace = self._traces.get((row.caller, row.sp)) or Trace((), self._examination.placement)
+        return Held(KINDS[row.kind], row.address, trace, _state(row), row.time)
+
+    def _by(self, stack: int) -> list[Held]:
+        """What is held by whoever runs on a stack, in the order of taking."""
+        return [self._held(row) for row in self._context.held(stack)]
 
     # -- sleeping ----------------------------------------------------------------------------------------------
 
-    def _may_sleep(self, name: str, hit: Hit) -> None:
-        state = self._cpu.state(hit.registers)
+    def _may_sleep(self, name: str, event: HeldLock) -> None:
+        state = _state(event)
         if state.may_sleep or state.is_spoilt:
-            return
-        if name in self._flags and not hit.args[self._flags[name]] & _DIRECT_RECLAIM:
             return
         if name in context_table().faults and self._cpu.faults_disabled():
             return
-        self._report_sleep(name, hit, state)
+        self._report_sleep(name, event, state)
 
-    def _report_sleep(self, name: str, hit: Hit, state: CpuState) -> None:
+    def _report_sleep(self, name: str, event: HeldLock, state: CpuState) -> None:
         examination = self._examination
         why, thing = state.why_not(), None
-        culprit = self._culprit(self._addresses.stack_of(hit.registers.sp), state)
+        culprit = self._culprit(self._addresses.stack_of(event.sp), state)
         if culprit is not None:
             chain = examination.chain(culprit.trace)
             what = f"{culprit.kind} {examination.symbol(culprit.address)}".rstrip() if culprit.is_lock else culprit.kind
@@ -229,7 +337,7 @@ class ContextCheck(Check):
             "atomic-sleep",
             Severity.ERROR,
             f"{name}() may sleep, but {why}",
-            chain=examination.chain(hit),
+            chain=examination.chain(self._now(event)),
             object=thing,
             advice=_sleep_advice(name, name in self._flags),
         )
@@ -237,65 +345,28 @@ class ContextCheck(Check):
     def _culprit(self, stack: int, state: CpuState) -> Held | None:
         """What the module itself has taken or turned off, so that nothing may sleep now."""
         kinds = (*SPINNING, _PREEMPTION, _INTERRUPTS, _RCU)
-        held = [one for one in self._book.by(stack) if one.kind in kinds]
+        held = [one for one in self._by(stack) if one.kind in kinds]
         locks = [one for one in held if one.is_lock]
         return locks[-1] if locks else held[-1] if held else None
 
     # -- locks -------------------------------------------------------------------------------------------------
 
-    def _taking(self, kind: str, waits: bool, hit: Hit) -> None:
-        """A lock is about to be taken by a function that returns only when it has it."""
-        state, address = self._cpu.state(hit.registers), hit.registers.argument(0)
-        if kind == _RCU:
-            address = 0
-        elif waits:
-            self._would_deadlock(kind, address, hit)
-        self._note(kind, address, hit, state, waits)
-
-    def _remember(self, hit: Hit) -> None:
-        hit.data = self._cpu.state(hit.registers), self._trace(hit)
-
-    def _asking(self, kind: str, hit: Hit) -> None:
-        self._would_deadlock(kind, hit.registers.argument(0), hit)
-        self._remember(hit)
-
-    def _taken(self, kind: str, success: int, hit: Hit) -> None:
-        if hit.data is not None and (hit.result or 0) & 0xFFFFFFFF == success:
-            state, trace = hit.data
-            lock = Held(kind, hit.registers.argument(0), trace, state, self._machine.time)
-            self._take(hit, lock, waits=success == 0)
-
-    def _note(self, kind: str, address: int, hit: Hit, state: CpuState, waits: bool) -> None:
-        lock = Held(kind, address, self._trace(hit), state, self._machine.time)
-        self._take(hit, lock, waits=waits)
-        if kind in SPINNING:
-            self._look_at_interrupts(lock, state, str(hit.probe.where))
-
-    def _take(self, hit: Hit, lock: Held, *, waits: bool) -> None:
-        circle = self._book.take(self._addresses.stack_of(hit.registers.sp), lock, waits=waits)
+    def _is_new_order(self, event: HeldLock) -> int:
+        """A lock is about to be taken while others are held: note in which order."""
+        lock = self._held(event)
+        circle, new = self._book.take(self._by(self._addresses.stack_of(event.sp)), lock)
         if circle:
             self._report_order(circle)
-        if not self._frees and self._book.edges:
-            self._watch_frees()
+        return int(new)
 
-    def _releasing(self, kind: str, hit: Hit) -> None:
-        state, address = self._cpu.state(hit.registers), 0 if kind == _RCU else hit.registers.argument(0)
-        stack = self._addresses.stack_of(hit.registers.sp)
-        found = self._book.release(stack, kind, address)
-        if found is None and kind != _RCU and not self._is_held(kind, address):
+    def _not_held(self, event: HeldLock) -> None:
+        kind = KINDS[event.kind]
+        if not self._is_held(kind, event.address):
             self._report_lock(
                 "double-unlock",
-                kind,
-                address,
+                event,
                 "is released, but nobody holds it",
-                hit,
                 "Release it once on each way through the function.",
-            )
-        elif found is not None and kind in SPINNING and found.state.interrupts and not state.interrupts:
-            self._was_off(found, hit)
-        if hit.probe.where == "downgrade_write":
-            self._take(
-                hit, Held("rwsem for reading", address, self._trace(hit), state, self._machine.time), waits=False
             )
 
     def _is_held(self, kind: str, address: int) -> bool:
@@ -308,8 +379,10 @@ class ContextCheck(Check):
             return bool(self._objects.u32(address))
         return True  # no such member: it cannot be told
 
-    def _would_deadlock(self, kind: str, address: int, hit: Hit) -> None:
-        holder = self._book.find(address)
+    def _would_deadlock(self, event: HeldLock) -> None:
+        kind, address = KINDS[event.kind], event.address
+        row = self._context.holder(address)
+        holder = self._held(row) if row is not None else None
         if kind == "rwlock for reading" and (holder is None or holder.kind == kind):
             return
         with suppress(ValueError, KoboxError):
@@ -325,29 +398,27 @@ class ContextCheck(Check):
                 who = "the CPU spins for ever" if kind in SPINNING else "the task waits for itself"
                 self._report_lock(
                     "self-deadlock",
-                    kind,
-                    address,
+                    event,
                     f"is taken, but is held already: {who}",
-                    hit,
                     "Do not take it again: split off a function that is called with the lock held.",
                     holder,
                 )
                 if kind in SPINNING:  # nothing comes after it
-                    where = self._examination.box.inspect.symbols.describe(hit.registers.pc)
+                    where = self._examination.box.inspect.symbols.describe(self._machine.registers().pc)
                     raise BoxHungError("the CPU spins on a lock that it holds", pc=where)
 
     def _report_lock(
-        self, finding: str, kind: str, address: int, message: str, hit: Hit, advice: str, holder: Held | None = None
+        self, finding: str, event: HeldLock, message: str, advice: str, holder: Held | None = None
     ) -> None:
         examination = self._examination
-        label = f"{kind} {examination.symbol(address)}".rstrip()
+        label = f"{KINDS[event.kind]} {examination.symbol(event.address)}".rstrip()
         made = examination.chain(holder.trace) if holder is not None else ()
         examination.report(
             finding,
             Severity.ERROR,
             f"{label} {message}",
-            chain=examination.chain(hit),
-            object=Resource(label, address, made_at=made),
+            chain=examination.chain(self._now(event)),
+            object=Resource(label, event.address, made_at=made),
             advice=advice,
         )
 
@@ -375,26 +446,12 @@ class ContextCheck(Check):
             advice="Take the two locks in the same order everywhere.",
         )
 
-    def _watch_frees(self) -> None:
-        """Locks in memory that is freed are no more, and others may come to lie there."""
-        for name in ("kfree", "kvfree", "kmem_cache_free", "vfree"):
-            if name in self._examination.box.inspect.symbols:
-                number = 1 if name == "kmem_cache_free" else 0
-                self._frees.append(self._examination.probe(name, partial(self._freed, number), when=FROM_MODULE))
-
-    def _freed(self, number: int, hit: Hit) -> None:
-        start = hit.args[number]
-        end = start + 2 * self._addresses.thread_size
-        self._book.forget(start, end)
-        for address in [address for address in self._contexts if start <= address < end]:
-            del self._contexts[address]
-
     # -- interrupts --------------------------------------------------------------------------------------------
 
-    def _look_at_interrupts(self, lock: Held, state: CpuState, function: str) -> None:
+    def _look_at_interrupts(self, lock: Held, function: str) -> None:
         """A lock that an interrupt takes must not be held where that interrupt may come; functions with "_irq" and
         "_bh" in their names see to that themselves."""
-        seen = self._contexts.setdefault(lock.address, {})
+        seen, state = self._contexts.setdefault(lock.address, {}), lock.state
         if state.in_hardirq:
             seen.setdefault("hard interrupt", (lock, state))
         elif state.in_softirq:
@@ -425,9 +482,9 @@ class ContextCheck(Check):
             advice=f"Take it with {better} wherever that interrupt may come.",
         )
 
-    def _was_off(self, since: Held, hit: Hit) -> None:
+    def _was_off(self, since: Held, event: HeldLock) -> None:
         """Interrupts are about to be turned on that were turned off at `since`."""
-        off = self._machine.time - since.time
+        off = event.time - since.time
         if off > self._interrupts_off:
             examination = self._examination
             chain = examination.chain(since.trace)
@@ -436,46 +493,27 @@ class ContextCheck(Check):
                 Severity.WARNING,
                 f"interrupts were off for {off / 1e6:.0f} ms",
                 chain=chain,
-                object=Resource("interrupts turned on again", made_at=examination.chain(hit)),
+                object=Resource("interrupts turned on again", made_at=examination.chain(self._now(event))),
                 advice="Do the long part with interrupts on, in a work item or a threaded interrupt handler.",
             )
 
-    def _preemption(self, off: bool, hit: Hit) -> None:
-        stack = self._addresses.stack_of(hit.registers.sp)
-        if off:
-            state = self._cpu.state(hit.registers)
-            self._book.by(stack).append(Held(_PREEMPTION, 0, self._trace(hit), state, self._machine.time))
-        else:
-            self._book.release(stack, _PREEMPTION, 0)
-
-    def _interrupts(self, off: bool, hit: Hit) -> None:
-        stack, state = self._addresses.stack_of(hit.registers.sp), self._cpu.state(hit.registers)
-        if off and state.interrupts:
-            self._book.by(stack).append(Held(_INTERRUPTS, 0, self._trace(hit), state, self._machine.time))
-        elif not off and (found := self._book.release(stack, _INTERRUPTS, 0)):
-            self._was_off(found, hit)
-
     # -- what stays open ---------------------------------------------------------------------------------------
 
-    def _entered(self, hit: Hit) -> None:
-        """A system call begins: the one before has returned to user space, and must have left nothing open."""
-        if self._examination.module is None:
+    def _look_at_open(self, event: HeldLock, *, entered: bool) -> None:
+        """A system call begins: the one before has returned to user space, and must have left nothing open. Or one is
+        over: interrupts that the module has turned off must be on again."""
+        stack, state = self._addresses.stack_of(event.sp), _state(event)
+        if entered:
+            if self._examination.module is not None:
+                self._report_open(stack, state, "on return to user space")
             return
-        stack, state = self._addresses.stack_of(hit.registers.sp), self._cpu.state(hit.registers)
-        if self._book.held.get(stack) or state.count != self._base:
-            self._report_open(stack, state, "on return to user space")
-
-    def _returning(self, hit: Hit) -> None:
-        """A system call is over: interrupts that the module has turned off must be on again."""
-        if not self._book.held:
-            return
-        stack, state = self._examination.box.arch.addresses.stack_of(hit.registers.sp), self._cpu.state(hit.registers)
-        held = self._book.held.get(stack, [])
-        for one in [one for one in held if one.kind == _INTERRUPTS]:
-            held.remove(one)
-            if not state.interrupts:
-                self._report_off(one)
-        if held:
+        held = self._by(stack)
+        off = [one for one in held if one.kind == _INTERRUPTS]
+        if off:
+            self._context.drop(stack, KINDS.index(_INTERRUPTS))
+        for one in off if not state.interrupts else ():
+            self._report_off(one)
+        if len(held) > len(off):
             self._report_open(stack, state, "on return to user space")
 
     def _report_off(self, held: Held) -> None:
@@ -492,7 +530,9 @@ class ContextCheck(Check):
         """Report what is held by this task, or switched off, and is so by the kernel's own account too: what was not
         seen to be released may have been, by somebody else."""
         examination, broken = self._examination, False
-        for held in self._book.held.pop(stack, []):
+        everything = self._by(stack)
+        self._context.drop(stack)
+        for held in everything:
             label = f"{held.kind} {examination.symbol(held.address)}".rstrip()
             if held.is_lock:
                 still, verb = self._is_held(held.kind, held.address), "is still held"
@@ -511,13 +551,9 @@ class ContextCheck(Check):
                     advice="Undo it on each way out of the function, error paths too.",
                 )
                 broken |= held.kind in (*SPINNING, _PREEMPTION, _RCU)
-        self._base = state.count  # a count that is off stays off: once is enough
+        self._set_base(state.count)  # a count that is off stays off: once is enough
         if broken:
             raise BoxError("the kernel cannot go on: the module has left it where nothing may sleep", log=[])
-
-    def _died(self, hit: Hit) -> None:
-        """A task ends: what it held cannot be told from what the next one holds on the same stack."""
-        self._book.held.pop(self._addresses.stack_of(hit.registers.sp), None)
 
     # -- the stack ---------------------------------------------------------------------------------------------
 
@@ -537,16 +573,9 @@ class ContextCheck(Check):
             advice="Allocate large local variables with kmalloc(), and do not recurse.",
         )
 
-    # -- traces ------------------------------------------------------------------------------------------------
 
-    def _trace(self, hit: Hit) -> Trace:
-        """The calls that led here; of those by the same call instruction in a frame at the same place the first's will
-        do."""
-        watch, sp = self._examination.box.inspect.watch, hit.registers.sp
-        key = (watch.caller if hit.probe.when & FROM_MODULE else hit.registers.pc), sp
-        if key not in self._traces:
-            self._traces[key] = self._examination.trace(hit, limit=24)
-        return self._traces[key]
+def _state(row: HeldLock) -> CpuState:
+    return CpuState(row.preempt_count, row.interrupts, row.rcu)
 
 
 def _sleep_advice(name: str, has_flags: bool) -> str:

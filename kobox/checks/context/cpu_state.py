@@ -13,10 +13,12 @@ from kobox.arch.registers import Registers
 from kobox.box.box import Box
 from kobox.box.inspect.objects import Objects
 from kobox.errors import KoboxError
+from kobox.machine.watch_context import CpuPlaces
 
 _PREEMPT, _SOFTIRQ, _HARDIRQ, _NMI = 0xFF, 0xFF00, 0xF0000, 0xF00000
 _SERVING_SOFTIRQ = 0x100
 _NO_SETAFFINITY = 0x04000000  # PF_NO_SETAFFINITY, include/linux/sched.h
+_WORD = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,17 @@ class CpuReader:
     def counts_preemption(self) -> bool:
         """Whether spin locks and preempt_disable() are counted (CONFIG_PREEMPT_COUNT, with CONFIG_PREEMPTION)."""
         return self._counts_preemption
+
+    @property
+    def places(self) -> CpuPlaces:
+        """Where the state stands."""
+        base = self._objects.percpu("__per_cpu_start") - self._objects.address("__per_cpu_start")
+        return CpuPlaces(
+            self._counts[0] - base & _WORD if self._counts else None,
+            self._count_in_task,
+            self._currents[0] - base & _WORD if self._currents else None,
+            self._rcu,
+        )
 
     @property
     def counts_rcu(self) -> bool:

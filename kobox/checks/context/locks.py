@@ -42,54 +42,31 @@ class Edge:
 
 @dataclass(slots=True)
 class LockBook:
-    """All that is held in one life of a module, by the stack of who holds it, and the order in which it was taken."""
+    """The order in which locks were taken in one life of a module."""
 
-    held: dict[int, list[Held]] = field(default_factory=dict)
     edges: dict[int, dict[int, Edge]] = field(default_factory=dict)
 
-    def by(self, stack: int) -> list[Held]:
-        """What one task or interrupt holds, in the order of taking."""
-        return self.held.setdefault(stack, [])
-
-    def find(self, address: int) -> Held | None:
-        """Who holds a lock."""
-        return next((one for held in self.held.values() for one in held if one.address == address), None)
-
-    def release(self, stack: int, kind: str, address: int) -> Held | None:
-        """Strike out what was taken last of that kind and address, by this holder or else by any; what it was."""
-        for holder in (stack, *(other for other in self.held if other != stack)):
-            held = self.held.get(holder, [])
-            for n in range(len(held) - 1, -1, -1):
-                if held[n].kind == kind and held[n].address == address:
-                    return held.pop(n)
-        return None
-
-    def take(self, stack: int, lock: Held, *, waits: bool) -> tuple[Edge, ...]:
-        """Note that a lock is taken; the circle of edges that it closes, () if none. What does not wait (a trylock)
-        closes none."""
-        held = self.by(stack)
+    def take(self, held: list[Held], lock: Held) -> tuple[tuple[Edge, ...], bool]:
+        """Note that a lock is taken, by waiting for it, while others are held: the circle of edges that this closes, ()
+        if none, and whether any of the edges is new."""
         locks = [one for one in held if one.is_lock]
         circle: tuple[Edge, ...] = ()
-        if lock.is_lock and waits:
-            for one in locks:
-                if one.address == lock.address:
-                    continue
-                edge = Edge(one, lock, frozenset(other.address for other in locks) - {one.address})
-                circle = circle or self._circle(edge)
-                self.edges.setdefault(one.address, {}).setdefault(lock.address, edge)
-        held.append(lock)
-        return circle
+        new = False
+        for one in locks:
+            if one.address == lock.address:
+                continue
+            edge = Edge(one, lock, frozenset(other.address for other in locks) - {one.address})
+            circle = circle or self._circle(edge)
+            known = self.edges.setdefault(one.address, {})
+            new |= lock.address not in known
+            known.setdefault(lock.address, edge)
+        return circle, new
 
-    def forget(self, start: int, end: int) -> None:
-        """Memory is freed: locks that lay there are no more."""
-        gone = [address for address in self._all() if start <= address < end]
-        for address in gone:
-            self.edges.pop(address, None)
-            for others in self.edges.values():
-                others.pop(address, None)
-
-    def _all(self) -> set[int]:
-        return {*self.edges, *(second for others in self.edges.values() for second in others)}
+    def forget(self, address: int) -> None:
+        """The memory of a lock is freed: it is no more."""
+        self.edges.pop(address, None)
+        for others in self.edges.values():
+            others.pop(address, None)
 
     def _circle(self, edge: Edge) -> tuple[Edge, ...]:
         """A way back from the lock that is taken to the one that is held, by edges that no common lock guards."""

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 
 from kobox.box.box import Box
 from kobox.checks.memory.alloc_table import SLAB_TYPESAFE_BY_RCU, MemoryKind
-from kobox.checks.memory.module_heap import PAGE, Heap, Object
+from kobox.checks.memory.module_heap import PAGE, Heap
 from kobox.checks.resources.resource_table import resource_table
 from kobox.checks.runner.session import Trace
 from kobox.errors import KoboxError
@@ -50,16 +50,16 @@ class Adoption:
             if kind == _PACKET or (name in made and name not in _NOT_MADE and kind.startswith("struct ")):
                 yield name, kind.removeprefix("struct ").rstrip("* ")
 
-    def adopt(self, pointer: int, what: str, trace: Trace, stage: str) -> None:
+    def adopt(self, pointer: int, what: str, trace: Trace) -> None:
         """An object is the module's from now on. A packet's data is adopted with it."""
-        self._adopt_one(pointer, what, trace, stage)
+        self._adopt_one(pointer, what, trace)
         if what == "sk_buff":
             try:
-                self._adopt_one(self._objects.number(pointer, "sk_buff.head"), "sk_buff's data", trace, stage)
+                self._adopt_one(self._objects.number(pointer, "sk_buff.head"), "sk_buff's data", trace)
             except (KoboxError, ValueError):
                 return
 
-    def _adopt_one(self, pointer: int, what: str, trace: Trace, stage: str) -> None:
+    def _adopt_one(self, pointer: int, what: str, trace: Trace) -> None:
         try:
             found = self._slot(pointer)
         except (KoboxError, ValueError):
@@ -72,7 +72,8 @@ class Adoption:
             return
         kind = MemoryKind.KMALLOC if name.startswith(("kmalloc-", "dma-kmalloc-")) else MemoryKind.CACHE
         own = 0 if kind is MemoryKind.KMALLOC else cache
-        thing = Object(address, size, size, kind, what, trace, stage, own, written=True, adopted=True)
+        thing = self._heap.object(address, size, size, kind, what, trace, own)
+        thing.written = thing.adopted = True
         self._heap.add(thing)
 
     def _slot(self, pointer: int) -> tuple[int, int, int, str] | None:

@@ -1,7 +1,8 @@
 """What a module allocates and frees, as it happens: probes on the kernel's allocators keep the heap's record.
 
-Requests are made larger on their way, frees go to the quarantine (`heap.py`), and a free that is wrong is reported
-and not carried out.
+Requests are made larger on their way, frees go to the quarantine (`module_heap.py`), and a free that is wrong is
+reported and not carried out. Most calls are looked at by the core (native/watch/heap_calls.c): what comes here is the
+rest, pages and per-CPU memory and what is larger than a slab's slots, and every free that may be wrong.
 """
 
 from __future__ import annotations
@@ -13,17 +14,19 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from kobox.box.box import Box
-from kobox.box.inspect.probes import FROM_MODULE, INSIDE, TRACKED_0, TRACKED_1, Callback, Hit
+from kobox.box.inspect.probes import DECLINED, FROM_MODULE, INSIDE, TRACKED_0, Callback, Hit
 from kobox.checks.memory import alloc_table as allocators
 from kobox.checks.memory.alloc_table import GFP_ZERO, SLAB_NOLEAKTRACE, SLAB_TYPESAFE_BY_RCU, Allocator, MemoryKind
-from kobox.checks.memory.module_heap import APART, PAGE, ROOM, Heap, Object
+from kobox.checks.memory.module_heap import PAGE, ROOM, Heap, Object
 from kobox.checks.report.quantities import quantity
 from kobox.checks.runner.session import Examination, Trace
 from kobox.errors import KoboxError
 from kobox.machine.watch import Mark
+from kobox.machine.watch_heap import How
 
 _WORD = (1 << 64) - 1
 _SUFFIXES = ("", "_noprof")
+_APART_IN_CACHE = 128  # bytes behind objects of a cache of the module's own
 _ZERO_SIZE = 16  # ZERO_SIZE_PTR: what kmalloc(0) gives
 _GFP_ATOMIC = 0xA20
 _GFP_NOWARN, _GFP_NOFAIL, _GFP_COMP = 0x2000, 0x8000, 0x40000
@@ -32,7 +35,7 @@ _APART = 64 << 10  # what has more bytes gets no guards that its allocator must 
 _TRIES = 4
 _MOST_GUARDS = 64  # more slots than a slab has
 _BLOCK_BYTES = 16 << 20  # what the pages round them may take in all
-_EXACT = -1  # in the place of an order: of alloc_pages_exact()
+_EXACT = _WORD  # in the place of an order: of alloc_pages_exact()
 _LARGEST_SLOT = 2 * PAGE  # what is larger is no part of a slab (KMALLOC_MAX_CACHE_SIZE)
 _UNIT = 0x8000  # PCPU_MIN_UNIT_SIZE: no per-CPU object is larger
 
@@ -87,14 +90,11 @@ class Allocations:
         self._pages: dict[int, Object] = {}  # struct page -> object
         self._split: set[int] = set()  # struct page of blocks that were split
         self._per_cpu: dict[int, Object] = {}  # per-CPU pointer -> object
-        self._stacks: set[int] = set()  # on which the module has allocated
-        self._open: set[int] = set()  # stacks in an allocator already
         self._plain: set[int] = set()  # stacks on which an allocator is called again after it had no memory
         self._tried: dict[int, list[Object]] = {}  # by stack: what an allocator has given, and the module has not got
         self._waiting: dict[int, _Waiting] = {}  # by stack: a krealloc() that guards are taken for
         self._guarded: set[int] = set()  # slots of which one was taken for krealloc()
         self._blocks = 0  # bytes of pages with guards, and of these
-        self._behalf: list[str] = []
         self._destroyed: set[int] = set()
         self._destroying: dict[int, tuple[int, int]] = {}
         self._direct, self._vmemmap, self._vmalloc = self._box.inspect.symbols.areas()
@@ -103,6 +103,7 @@ class Allocations:
         self._unmerged = 1 << bits["_SLAB_NOLEAKTRACE"] if bits else SLAB_NOLEAKTRACE
         self._rcu_typed = 1 << bits["_SLAB_TYPESAFE_BY_RCU"] if bits else SLAB_TYPESAFE_BY_RCU
         self._page_size = int(self._box.inspect.symbols.btf.size("page"))
+        self.undo = self._watch.allocation_traces.subscribe(self._number_of_trace)
         self._probe_allocators()
         self._probe_frees()
 
@@ -111,13 +112,17 @@ class Allocations:
         trace = self._examination.trace(hit)
         return replace(trace, frames=trace.frames[1:])
 
+    def _number_of_trace(self) -> int:
+        trace = self._examination.trace(caller=self._watch.caller)
+        return self._heap.keep(replace(trace, frames=trace.frames[1:]))
+
     def referenced(self, things: Sequence[Object]) -> list[int]:
         """How many words in the kernel point to each of these objects, in order of address: not counted are free
         memory, and what is left of their calls on the stacks of those who allocated them."""
         btf = self._box.inspect.symbols.btf
         offsets = btf.offset("page", "_refcount"), btf.offset("page", "page_type"), self._head_offset()
         places = range(0, self._addresses.thread_size, PAGE)
-        pages = [self._machine.translate(stack + at) for stack in self._stacks for at in places]
+        pages = [self._machine.translate(stack + at) for stack in self._heap.core.stacks() for at in places]
         return list(
             self._watch.referenced(
                 [(thing.address, thing.address + max(thing.size, 1)) for thing in things],
@@ -134,36 +139,64 @@ class Allocations:
         """Whether an object that nobody was seen to free is free: pages can go with their last reference."""
         return thing.kind is MemoryKind.PAGES and self._refcount(thing.page) < 1
 
-    def _probe(self, name: str, enter: Callback, leave: Callback | None = None, when: int = FROM_MODULE) -> None:
-        """A probe on a function, under whichever of its names this kernel has it."""
+    def _found(self, name: str) -> str | None:
+        """A function's name in this kernel, if it has it."""
         for found in (name + suffix for suffix in _SUFFIXES):
             address = self._box.inspect.symbols.of_kernel(found)
             if address is not None and not address & 15:  # else it is some file's own copy of an inline function
-                self._examination.probe(found, enter, leave, when=when)
-                return
+                return found
+        return None
+
+    def _probe(self, name: str, enter: Callback, leave: Callback | None = None, when: int = FROM_MODULE) -> None:
+        """A probe on a function, under whichever of its names this kernel has it."""
+        if (found := self._found(name)) is not None:
+            self._examination.probe(found, enter, leave, when=when)
 
     def _probe_allocators(self) -> None:
         for row in allocators.ALLOCATORS:
-            when = FROM_MODULE | INSIDE
-            if row.kind is MemoryKind.CACHE:
-                when = FROM_MODULE | TRACKED_0
+            when = DECLINED if self._leave_to_core(row) else FROM_MODULE | INSIDE
 
             def enter(hit: Hit, row: Allocator = row) -> None:
                 self._allocating(hit, row)
 
             self._probe(row.name, enter, self._allocated, when)
         for name in allocators.ON_BEHALF:
-            self._probe(name, self._begin_behalf, self._end_behalf)
+            if (found := self._found(name)) is not None:
+                address = self._box.inspect.symbols.address(found)
+                fills = name in allocators.FILLING
+                self._heap.core.allocator(address, How.ON_BEHALF, name=self._heap.name(name), fills=fills)
         for name in ("kmem_cache_create", "kmem_cache_create_usercopy", "__kmem_cache_create_args"):
             self._probe(name, self._creating_cache, self._created_cache)
         self._probe("ksize", lambda hit: self._is_gone(hit, "ksize"), self._ksize)
 
+    def _leave_to_core(self, row: Allocator) -> bool:
+        """Tell the core of an allocator of slabs' objects; False for others."""
+        found = self._found(row.name)
+        if row.kind not in (MemoryKind.KMALLOC, MemoryKind.CACHE) or row.how == "again" or found is None:
+            return False
+        names = self._box.inspect.probes.parameter_names(found)[:6]
+        sizes = [n for n, name in enumerate(names) if name in ("size", "new_size")]
+        if row.kind is MemoryKind.KMALLOC and (not sizes or "n" in names):
+            return False
+        how = {"cache": How.ALLOCATES_FROM_CACHE, "cache and size": How.ALLOCATES_FROM_SIZED}
+        self._heap.core.allocator(
+            self._box.inspect.symbols.address(found),
+            how.get(row.how, How.ALLOCATES),
+            name=self._heap.name(_name_of(row)),
+            size_at=sizes[0] if sizes else 0,
+            flags_at=_flags_at(names),
+        )
+        return True
+
     def _probe_frees(self) -> None:
         tracked = FROM_MODULE | TRACKED_0
-        self._probe("kfree", self._kfree, None, tracked)
+        self._probe("kfree", self._kfree, None, DECLINED)
         self._probe("kfree_sensitive", self._clears_all)
         self._probe("vfree", self._vfree, None, tracked)
-        self._probe("kmem_cache_free", self._cache_free, None, FROM_MODULE | TRACKED_1)
+        self._probe("kmem_cache_free", self._cache_free, None, DECLINED)
+        for name, how in (("kfree", How.FREES), ("kmem_cache_free", How.FREES_TO_CACHE)):
+            if (found := self._found(name)) is not None:
+                self._heap.core.allocator(self._box.inspect.symbols.address(found), how)
         self._probe("kmem_cache_free_bulk", self._free_bulk, None, 0)
         self._probe("kmem_cache_destroy", self._destroy, None, 0)  # it is also met anew, with other arguments
         self._probe("__free_pages", self._free_page, None, tracked)
@@ -178,16 +211,17 @@ class Allocations:
 
     def _allocating(self, hit: Hit, row: Allocator) -> None:
         stack = self._addresses.stack_of(hit.registers.sp)
-        if stack in self._open:
+        if self._heap.core.is_open(stack):
             return
         self._heap.look()
-        self._stacks.add(stack)
+        self._heap.core.note_stack(stack)
         if row.how == "again" and (self._is_gone(hit, "krealloc") or self._guards_first(hit)):
             return
         names = hit.probe.parameter_names[:6]
-        flags_at = next((n for n, name in enumerate(names) if name in ("flags", "gfpflags", "gfp", "gfp_mask")), None)
+        flags_at = _flags_at(names)
         flags = hit.args[flags_at] if flags_at is not None else 0
-        name = self._behalf[-1] if self._behalf else allocators.PLAIN.get(row.name, row.name)
+        behalf = self._heap.core.behalf(stack)
+        name = self._heap.names[behalf] if behalf is not None else _name_of(row)
         request = _Request(row, name, self.trace(hit), stack, stack in self._plain)
         self._plain.discard(stack)
         request.zero = bool(flags & GFP_ZERO) or row.name in allocators.ZEROING
@@ -200,7 +234,7 @@ class Allocations:
         }.get(row.how, self._make_room)
         make_room(hit, request, names, flags_at, flags)
         if request.size:
-            self._open.add(stack)
+            self._heap.core.set_open(stack, is_open=True)
             hit.data = request
 
     def _guards_first(self, hit: Hit) -> bool:
@@ -210,8 +244,8 @@ class Allocations:
         if (waiting := self._waiting.pop(stack, None)) is not None:
             address = hit.registers.result
             if self._addresses.is_kernel(address) and address < _WORD - 4095:
-                trace, stage, slot = self.trace(hit), str(self._examination.stage), waiting.slot
-                self._heap.guard(Object(address, slot, slot, MemoryKind.KMALLOC, "kmalloc", trace, stage))
+                trace, slot = self.trace(hit), waiting.slot
+                self._heap.guard(self._heap.object(address, slot, slot, MemoryKind.KMALLOC, "kmalloc", trace))
                 if waiting.left and (address % PAGE or self._is_tail(address)):
                     return self._take_guard(hit, stack, waiting._replace(left=waiting.left - 1))
             for number, value in enumerate(waiting.arguments):
@@ -265,7 +299,7 @@ class Allocations:
                 return
             hit.set_argument(0, cache)
         else:
-            if row.how == "again" and (old := heap.live.get(hit.args[0])):
+            if row.how == "again" and (old := heap.live_at(hit.args[0])):
                 request.old, request.known = old, self._watch.marks(old.address, min(old.size, size))
             hit.set_argument(at, slot)
             if flags_at is not None:
@@ -317,7 +351,7 @@ class Allocations:
             return
         request: _Request = hit.data
         row = request.row
-        self._open.discard(request.stack)
+        self._heap.core.set_open(request.stack, is_open=False)
         address = (hit.result or 0) & _WORD
         if request.old is not None and address == request.old.address:
             self._heap.resize(request.old, request.size, request.slot, zero=request.zero)
@@ -343,7 +377,7 @@ class Allocations:
 
     def _take(self, hit: Hit, request: _Request, thing: Object) -> None:
         """This is what the module gets."""
-        if self._heap.guards.get(thing.address) is thing:
+        if thing.is_guard:
             self._heap.release(thing)
             hit.set_result(thing.page if request.row.how == "order, a page" else thing.address)
         self._heap.add(thing, request.known)
@@ -396,9 +430,9 @@ class Allocations:
             address = self._heap.per_cpu_address(address)
         elif kind is MemoryKind.KMALLOC and address >= self._vmalloc:
             kind, slot = MemoryKind.VMALLOC, slot + PAGE - 1 & -PAGE
-        stage = str(self._examination.stage)
-        thing = Object(address, request.size, slot, kind, request.name, request.trace, stage, request.cache, page)
-        thing.base, thing.order, thing.before, thing.written = base, request.order, request.shift, request.zero
+        thing = self._heap.object(address, request.size, slot, kind, request.name, request.trace, request.cache)
+        thing.page, thing.base, thing.order, thing.before = page, base, request.order, request.shift
+        thing.written = request.zero
         if kind is MemoryKind.PAGES and request.shift:
             exact = request.cache == _EXACT
             thing.behind = PAGE if exact else 2 * slot
@@ -416,23 +450,9 @@ class Allocations:
         assert hit.probe.address is not None
         self._machine.pc = hit.probe.address
 
-    def _begin_behalf(self, hit: Hit) -> None:
-        self._behalf.append(str(hit.probe.where).removesuffix("_noprof"))
-        self._watch.inside(True)
-
-    def _end_behalf(self, hit: Hit) -> None:
-        if (
-            self._behalf
-            and self._behalf.pop() in allocators.FILLING
-            and (thing := self._heap.live.get((hit.result or 0) & _WORD))
-        ):
-            self._watch.mark(thing.address, thing.size, Mark.WRITTEN)
-        if not self._behalf:
-            self._watch.inside(False)
-
     def _is_gone(self, hit: Hit, how: str) -> bool:
         """Whether a function that wants an object gets one that is freed: then that is reported, and it is not run."""
-        thing = self._heap.freed.get(hit.registers.argument(0))
+        thing = self._heap.freed_at(hit.registers.argument(0))
         if thing is not None:
             message = f"{how}() is given {thing.what} that is freed"
             advice = "Free it only when nobody can reach it any more."
@@ -441,7 +461,7 @@ class Allocations:
         return thing is not None
 
     def _ksize(self, hit: Hit) -> None:
-        thing = self._heap.live.get(hit.registers.argument(0))
+        thing = self._heap.live_at(hit.registers.argument(0))
         if thing is None or thing.kind is MemoryKind.VMALLOC:
             return
         hit.set_result(thing.slot - ROOM)
@@ -464,7 +484,7 @@ class Allocations:
                 ctor = int.from_bytes(hit.read(place, 8), "little")
         if "useroffset" in names and hit.probe.where == "kmem_cache_create_usercopy":
             ctor = hit.argument(6)
-        hit.set_argument(at, size + (APART if size <= PAGE // 2 else ROOM))
+        hit.set_argument(at, size + (_APART_IN_CACHE if size <= PAGE // 2 else ROOM))
         hit.set_argument(flags_at or 0, flags | self._unmerged)
         hit.data = size, bool(ctor), bool(flags & self._rcu_typed)
 
@@ -472,6 +492,8 @@ class Allocations:
         cache = (hit.result or 0) & _WORD
         if hit.data is not None and self._addresses.is_pointer(cache):
             self._caches[cache] = hit.data
+            size, constructed, by_rcu = hit.data
+            self._heap.core.cache(cache, size, constructed=constructed, by_rcu=by_rcu)
             self._destroyed.discard(cache)
             self._watch.mark(cache, 1, Mark.WRITTEN)
 
@@ -509,6 +531,7 @@ class Allocations:
         if self._destroying.pop(entry, None):
             hit.set_argument(0, cache)
         if self._caches.pop(cache, None):
+            self._heap.core.cache(cache, 0)
             self._watch.mark(cache, 1, Mark.UNKNOWN)
             self._destroyed.add(cache)
 
@@ -516,14 +539,14 @@ class Allocations:
 
     def _take_back(self, hit: Hit, address: int, how: str, kinds: tuple[MemoryKind, ...]) -> Object | None:
         """The live object that is freed; else what is wrong is reported, and the function is not run."""
-        thing = self._heap.live.get(address)
+        thing = self._heap.live_at(address)
         if thing is not None and thing.kind in kinds:
             return thing
         if thing is not None:
             right = allocators.RELEASE[thing.kind]
             self._bad_free(hit, f"{thing.what} is freed with {how}()", thing, f"Free it with {right}().")
-        elif address in self._heap.freed:
-            self._second_free(hit, self._heap.freed[address], how)
+        elif (thing := self._heap.freed_at(address)) is not None:
+            self._second_free(hit, thing, how)
         elif (thing := self._heap.holding(address)) is not None and address != thing.address:
             inside = address - thing.address
             message = f"{how}() is given a pointer {quantity(inside, 'byte')} into {thing.what}"
@@ -615,14 +638,14 @@ class Allocations:
 
     def _clears_all(self, hit: Hit) -> None:
         """kfree_sensitive() clears the whole slot first."""
-        if thing := self._heap.live.get(hit.registers.argument(0)):
+        if thing := self._heap.live_at(hit.registers.argument(0)):
             thing.guarded = 0
 
     def _free_bulk(self, hit: Hit) -> None:
         count, array = min(hit.registers.argument(1), 4096), hit.registers.argument(2)
         with suppress(ValueError):
             for address in struct.unpack(f"<{count}Q", hit.read(array, 8 * count)):
-                if thing := self._heap.live.get(address):
+                if thing := self._heap.live_at(address):
                     self._heap.forget(thing, self.trace(hit))
 
     def _free_by_rcu(self, hit: Hit) -> None:
@@ -633,7 +656,7 @@ class Allocations:
 
     def _vfree(self, hit: Hit) -> None:
         address = hit.registers.argument(0)
-        gone = self._heap.once_at(address) if address and address not in self._heap.live else None
+        gone = self._heap.once_at(address) if address and self._heap.live_at(address) is None else None
         if gone is not None and gone.address == address:
             self._second_free(hit, gone, "vfree")
         elif address and (thing := self._take_back(hit, address, "vfree", (MemoryKind.VMALLOC,))):
@@ -643,7 +666,7 @@ class Allocations:
         thing = self._pages.get(hit.registers.argument(0))
         if thing is None or (not thing.freed and self._refcount(thing.page) != 1):
             return
-        if thing.address in self._heap.freed:
+        if self._heap.freed_at(thing.address) is not None:
             self._second_free(hit, thing, "__free_pages")
         elif not thing.freed:
             self._put_pages(hit, thing, of_pages=True)
@@ -705,7 +728,7 @@ class Allocations:
                     f"free_percpu() is given a pointer {quantity(there - thing.address, 'byte')} into {thing.what}"
                 )
                 self._bad_free(hit, message, thing, "Free the pointer that was allocated.")
-        elif thing.address in self._heap.freed:
+        elif self._heap.freed_at(thing.address) is not None:
             self._second_free(hit, thing, "free_percpu")
         elif not thing.freed:
             instead = self._to_quarantine(hit, thing)
@@ -744,3 +767,13 @@ class Allocations:
             return bool(self._machine.read(place, 1)[0] & 1)
         except ValueError:
             return False
+
+
+def _flags_at(names: Sequence[str]) -> int | None:
+    """Which argument of an allocator has the GFP flags."""
+    return next((n for n, name in enumerate(names) if name in ("flags", "gfpflags", "gfp", "gfp_mask")), None)
+
+
+def _name_of(row: Allocator) -> str:
+    """What the author of a module has written, where the kernel's headers make another call of it."""
+    return allocators.PLAIN.get(row.name, row.name)

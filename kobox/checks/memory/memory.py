@@ -17,7 +17,7 @@ from dataclasses import replace
 from functools import partial
 
 from kobox.arch.unwind import StackFrame
-from kobox.box.inspect.probes import FROM_MODULE, Hit
+from kobox.box.inspect.probes import FROM_MODULE, UNFIT, Hit
 from kobox.checks.memory import alloc_table as allocators
 from kobox.checks.memory.adopted import Adoption
 from kobox.checks.memory.alloc_hooks import Allocations
@@ -61,15 +61,16 @@ class MemoryCheck(Check):
         self._examination = examination
         self._box = box = examination.box
         self._watch = box.inspect.watch
-        self._unwatch = (
+        self._unwatch = [
             self._watch.reports.subscribe(self._reported),
             self._watch.local_rooms.subscribe(self._local_room),
-        )
+        ]
         self._variables = Variables(examination.file)
         self._fixups: set[int] | None = None
         self._heap = Heap(box)
         self._heap.on_changed = self._changed
         self._allocations = Allocations(examination, self._heap, self._found, self._variables.at)
+        self._unwatch.append(self._allocations.undo)
         HandedOut(examination, self._heap, self._variables, self._found)
         self._adoption = Adoption(box, self._heap)
         for name, what in self._adoption.makers(found.name for found in examination.file.imports):
@@ -81,6 +82,8 @@ class MemoryCheck(Check):
     def linked(self, examination: Examination) -> None:
         assert examination.placement is not None
         self._fixups = None
+        self._watch.forget_formats()
+        self._heap.core.forget_traces()
         self._variables.place(examination.placement)
         for start, size in self._variables.gaps():
             self._watch.mark(start, size, Mark.GAP)
@@ -100,7 +103,7 @@ class MemoryCheck(Check):
     def gone(self, examination: Examination) -> None:
         self._heap.look(thoroughly=True)
         self._report_leaks()
-        for thing in list(self._heap.live.values()):
+        for thing in self._heap.live():
             self._heap.forget(thing)
 
     def detach(self, examination: Examination) -> None:
@@ -118,7 +121,8 @@ class MemoryCheck(Check):
         called = {name for name in imports if self._box.inspect.symbols.of_kernel(name) is not None}
         for name, (buffer, size) in PRINTERS.items():
             if name in called:
-                self._examination.probe(name, partial(self._prints, buffer, size), self._printed, when=FROM_MODULE)
+                self._watch.prints_into(self._box.inspect.symbols.address(name), buffer, size if size >= 0 else None)
+                self._examination.probe(name, partial(self._prints, buffer, size), self._printed, when=UNFIT)
         for name, (most, whole) in APPENDERS.items():
             if name in called:
                 self._examination.probe(name, partial(self._appends, most, whole), when=FROM_MODULE)
@@ -176,11 +180,11 @@ class MemoryCheck(Check):
 
     def _has_made(self, what: str, hit: Hit) -> None:
         if hit.data is not None:
-            self._adoption.adopt((hit.result or 0) & _WORD, what, hit.data, str(self._examination.stage))
+            self._adoption.adopt((hit.result or 0) & _WORD, what, hit.data)
 
     def _given(self, what: str, address: int, trace: Trace) -> None:
         """A function of the module is given an object of the kernel's."""
-        self._adoption.adopt(address, what, trace, str(self._examination.stage))
+        self._adoption.adopt(address, what, trace)
 
     # -- what the watcher sees ---------------------------------------------------------------------------------
 
@@ -543,7 +547,7 @@ class MemoryCheck(Check):
     def _name_of(self, address: int, but: Object) -> str:
         other = self._heap.holding(address)
         if other is not None:
-            where = "itself" if other is but else other.what
+            where = "itself" if other.address == but.address else other.what
             return f"{where}, offset {address - other.address}"
         with suppress(KoboxError, ValueError):
             if name := self._examination.symbol(address):
@@ -573,7 +577,7 @@ class MemoryCheck(Check):
     # -- leaks -------------------------------------------------------------------------------------------------
 
     def _report_leaks(self) -> None:
-        own = [thing for thing in self._heap.live.values() if not thing.adopted]
+        own = [thing for thing in self._heap.live() if not thing.adopted]
         left = [thing for thing in own if not self._allocations.given_back(thing)]
         left.sort(key=lambda thing: thing.address)
         for thing in left:

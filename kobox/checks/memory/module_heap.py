@@ -14,10 +14,7 @@ has changed it is the kernel, which nobody watches, by way of a list or a timer 
 from __future__ import annotations
 
 import struct
-from bisect import bisect_right, insort
-from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from itertools import groupby
 
 from kobox.box.box import Box
@@ -27,44 +24,90 @@ from kobox.checks.runner.session import Trace
 from kobox.errors import KoboxError
 from kobox.ko.binary import c_string, u64
 from kobox.machine.watch import Mark
+from kobox.machine.watch_heap import HeapPlaces, HeapRow, HeapWatch, ObjectState
 
 ROOM = 16
-APART = 128
-"""Bytes behind an object of a slab that are nobody's, as long as there is memory for that."""
-_SPREAD = 16 << 20  # bytes that live objects may take with so much room
-_CANARY = 0xCC  # what they hold (SLUB_RED_ACTIVE, include/linux/poison.h)
 PAGE = 4096
-QUARANTINE_OBJECTS = 512
-QUARANTINE_BYTES = 4 << 20
 _AT_ONCE = 64 << 10  # bytes of freed objects that may be looked at on every occasion
+_ALL = 8 << 20  # more bytes than the quarantine holds
+KINDS = tuple(MemoryKind)
+"""The kinds of memory, by the core's numbers (enum memory_kind in native/watch/heap.h)."""
 
 
-@dataclass(slots=True)
+class _Number:
+    """A field of the core's row."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, thing: Object, owner: type | None = None) -> int:
+        return int(getattr(thing.row, self._name))
+
+    def __set__(self, thing: Object, value: int) -> None:
+        setattr(thing.row, self._name, value)
+
+
 class Object:
     """One piece of memory: `slot` bytes lie behind its address in all, `size` of them were asked for. `before` and
-    `behind` are what the allocator has given besides, to guard it; `base` and `order` are what it must get back."""
+    `behind` are what the allocator has given besides, to guard it; `base` and `order` are what it must get back.
 
-    address: int
-    size: int
-    slot: int
-    kind: MemoryKind
-    function: str
-    made: Trace
-    stage: str
-    cache: int = 0  # struct kmem_cache, or the order of pages
-    page: int = 0  # its struct page
-    gone: Trace | None = None
-    freed: bool = False
-    written: bool = False  # zeroed, or made by a constructor
-    adopted: bool = False  # made by the kernel for the module: the kernel frees it
-    base: int = 0
-    order: int = 0
-    before: int = 0
-    behind: int = 0
-    inner: bool = False  # in a slab, and not its first slot
-    guarded: int = 0  # bytes behind its size that hold the canary
-    content: bytes | None = None  # of a freed object that is not filled: what it held
-    freed_at: int = 0  # of the box's time, in ns
+    What it says stands in the core (`row`), whose own it is once the heap has it.
+    """
+
+    __slots__ = ("_heap", "row")
+
+    address, size, slot = _Number(), _Number(), _Number()
+    cache = _Number()  # struct kmem_cache, or the order of pages
+    page = _Number()  # its struct page
+    base, order, before, behind = _Number(), _Number(), _Number(), _Number()
+    adopted = _Number()  # made by the kernel for the module: the kernel frees it
+    written = _Number()  # zeroed, or made by a constructor
+    inner = _Number()  # in a slab, and not its first slot
+    guarded = _Number()  # bytes behind its size that hold the canary
+    freed_at = _Number()  # of the box's time, in ns
+
+    def __init__(self, heap: Heap, row: HeapRow) -> None:
+        self._heap = heap
+        self.row = row
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Object) and self.address == other.address and self.row.state == other.row.state
+
+    def __hash__(self) -> int:
+        return hash(self.address)
+
+    @property
+    def kind(self) -> MemoryKind:
+        return KINDS[int(self.row.kind)]
+
+    @kind.setter
+    def kind(self, kind: MemoryKind) -> None:
+        self.row.kind = KINDS.index(kind)
+
+    @property
+    def function(self) -> str:
+        """The function that the module has called, as its author wrote it."""
+        return self._heap.names[int(self.row.function)]
+
+    @property
+    def made(self) -> Trace:
+        """The calls that have allocated it."""
+        return self._heap.traces[int(self.row.made)]
+
+    @property
+    def gone(self) -> Trace | None:
+        """The calls that have freed it."""
+        return self._heap.traces[int(self.row.gone)] if self.row.gone else None
+
+    @property
+    def freed(self) -> bool:
+        """Whether it is freed: in quarantine, or gone."""
+        return self.row.state in (ObjectState.FREED, ObjectState.GONE)
+
+    @property
+    def is_guard(self) -> bool:
+        """Whether it is nobody's."""
+        return bool(self.row.state == ObjectState.GUARD)
 
     @property
     def span(self) -> int:
@@ -83,33 +126,44 @@ class Heap:
     def __init__(self, box: Box) -> None:
         self._box = box
         self._watch = box.inspect.watch
-        self.live: dict[int, Object] = {}
-        self.freed: dict[int, Object] = {}  # in quarantine
+        self._own_caches, sizes = _reclaimable_caches(box)
+        self.core = HeapWatch(self._watch, _places(box), [(size, self._own_caches.get(size, 0)) for size in sizes])
+        self.traces: list[Trace] = [Trace((), None)]  # by the numbers that the core knows them by; 0: none
+        self.names: list[str] = []  # of functions, likewise
         self.vanished: list[Object] = []  # vmalloc'ed and freed: their addresses are nobody's
-        self._order: list[int] = []  # addresses of both, sorted
-        self._quarantine: deque[Object] = deque()
-        self.guards: dict[int, Object] = {}  # nobody gets them: what lies beside an object is known by them
-        self._held = 0
-        self._spread = 0  # bytes of live objects of slabs, with their room
+        self._contents: dict[int, bytes] = {}  # of freed objects that are not filled, by address: what they held
         self._looked = 0  # when all freed objects were looked at last
         self.on_changed: Callable[[Object, int, int, int], None] | None = None
         """Told that a freed object was changed: it, from which of its bytes to which, and since when, in ns of the
         box's time."""
-        self._own_caches, self._sizes = _reclaimable_caches(box)
         self._per_cpu = _u64(box, box.inspect.symbols.address("__per_cpu_offset"))
+
+    # -- numbers -----------------------------------------------------------------------------------------------
+
+    def keep(self, trace: Trace) -> int:
+        """The number of a call chain."""
+        self.traces.append(trace)
+        return len(self.traces) - 1
+
+    def name(self, name: str) -> int:
+        """The number of a function's name."""
+        if name not in self.names:
+            self.names.append(name)
+        return self.names.index(name)
+
+    def object(
+        self, address: int, size: int, slot: int, kind: MemoryKind, function: str, made: Trace, cache: int = 0
+    ) -> Object:
+        """An object that the heap does not have yet."""
+        row = HeapRow(address=address, size=size, slot=slot, kind=KINDS.index(kind), cache=cache)
+        row.function, row.made = self.name(function), self.keep(made)
+        return Object(self, row)
 
     # -- sizes -------------------------------------------------------------------------------------------------
 
     def roomy(self, size: int) -> int:
         """What to ask kmalloc for, so that `size` bytes have room behind them: the size of a cache, or whole pages."""
-        wanted = size + (APART if self._spread < _SPREAD else ROOM)
-        unit = 1 if size & (size - 1) else max(size, 1)  # powers of two are promised to be aligned to their size
-        for fits in self._sizes:
-            if wanted <= fits and not fits % unit:
-                return fits
-        if unit > 1:
-            wanted = 2 * size
-        return PAGE << max(wanted - 1 >> 12, 0).bit_length()
+        return self.core.roomy(size)
 
     def cache_for(self, slot: int) -> int | None:
         """The cache for reclaimable memory that has slots of this size."""
@@ -127,42 +181,21 @@ class Heap:
 
     def add(self, thing: Object, known: bytes = b"") -> None:
         """An object was allocated; `known` are the marks of its first bytes, when they were moved there."""
-        for old in self._at(thing.address):
-            self._drop(old)
-        self.live[thing.address] = thing
-        insort(self._order, thing.address)
-        at, rest = thing.address, thing.size - len(known)
+        row = self.core.add(thing.row, len(known))
+        if row is None:
+            raise MemoryError("no memory for the record of allocations")
+        thing.row = row
+        at = thing.address
         for mark, run in groupby(known):
             size = len(list(run))
             self._watch.mark(at, size, Mark(mark))
             at += size
-        if not thing.written:
-            self._watch.mark(at, rest, Mark.UNWRITTEN, pattern=True)
-        else:
-            self._watch.mark(at, rest, Mark.WRITTEN)
-        self._watch.mark(thing.address + thing.size, thing.slot - thing.size + thing.behind, Mark.REDZONE)
-        before = self._room_before(thing)
-        self._watch.mark(thing.address - before, before, Mark.REDZONE)
-        if thing.page:
-            self._watch.mark(thing.page, 1, Mark.WRITTEN)
-        if _is_slab(thing):
-            self._spread += thing.slot
-            self._set_canary(thing)
-
-    def _set_canary(self, thing: Object) -> None:
-        """Fill the room behind an object. The first byte is zero: there a string ends that has no end of its own."""
-        thing.guarded = thing.slot - thing.size
-        if thing.guarded:
-            self._box.machine.write(thing.address + thing.size, b"\0" + bytes((_CANARY,)) * (thing.guarded - 1))
 
     def overrun(self, thing: Object) -> int:
         """How many bytes behind a live object the kernel's own code has written; 0 for none. It is told once."""
-        if not thing.guarded:
-            return 0
-        room = self._box.machine.read(thing.address + thing.size, thing.guarded)
+        written = self.core.overrun(thing.row)
         thing.guarded = 0
-        written = len(room.rstrip(bytes((_CANARY,))))
-        return written if written > 1 or room[:1] != b"\0" else 0
+        return written
 
     def resize(self, thing: Object, size: int, slot: int, *, zero: bool = False) -> None:
         """krealloc() has left the object where it is."""
@@ -172,59 +205,53 @@ class Heap:
         thing.size, thing.slot = size, max(slot, thing.slot)
         self._watch.mark(thing.address + size, thing.slot - size, Mark.REDZONE)
         if thing.guarded:
-            self._set_canary(thing)
+            self.core.set_canary(thing.row)
 
     def free(self, thing: Object, trace: Trace, *, as_it_is: bool = False) -> Object | None:
         """An object is freed: it goes to the quarantine, filled or (`as_it_is`) as it is. Returns one that has to be
         freed in its stead, or None."""
-        del self.live[thing.address]
-        if _is_slab(thing):
-            self._spread -= thing.slot
-        thing.freed, thing.gone, thing.freed_at = True, trace, self._box.machine.time
-        self.freed[thing.address] = thing
-        if as_it_is or not self._watch.quarantine(thing.address, thing.size):
-            thing.content = self._box.inspect.memory.read(thing.address, thing.size)
-        self._watch.mark(thing.address, thing.slot, Mark.FREED)
-        self._quarantine.append(thing)
-        self._held += thing.slot
-        if len(self._quarantine) <= QUARANTINE_OBJECTS and self._held <= QUARANTINE_BYTES:
+        thing.row.as_it_is = as_it_is
+        oldest = self.core.free(thing.row, self.keep(trace))
+        if thing.row.as_it_is:
+            self._contents[thing.address] = self._box.inspect.memory.read(thing.address, thing.size)
+        if oldest is None:
             return None
-        oldest = next((old for old in self._quarantine if old.kind is thing.kind and old.cache == thing.cache), thing)
-        self.release(oldest)
-        return oldest
+        leaver = Object(self, oldest)
+        self.release(leaver)
+        return leaver
 
     def release(self, thing: Object) -> None:
         """An object leaves the quarantine: whoever gets its memory next may do with it what he likes."""
-        if self.guards.get(thing.address) is thing:
-            del self.guards[thing.address]
-        else:
-            self.look(thoroughly=thing.content is not None)
+        if not thing.is_guard:
+            self.look(thoroughly=thing.address in self._contents)
             self._leave_alone(thing)
-            self._quarantine.remove(thing)
-            self._held -= thing.slot
-        self._drop(thing)
+        self.core.drop(thing.row)
 
     # -- what happens to what is freed -------------------------------------------------------------------------
 
     def look(self, *, thoroughly: bool = False) -> None:
         """Look whether what is freed is as it was: if it is not much, or with `thoroughly`, all of it."""
-        if not thoroughly and self._held > _AT_ONCE:
+        if not thoroughly and self.core.held > _AT_ONCE:
             return
-        while (found := self._watch.find_corrupted(2 * QUARANTINE_BYTES)) is not None:
+        while (found := self._watch.find_corrupted(_ALL)) is not None:
             address, start, end = found
-            self._tell(self.freed[address], start, end)
+            thing = self.freed_at(address)
+            if thing is None:
+                self._watch.unquarantine(address)
+            else:
+                self._tell(thing, start, end)
         if thoroughly:
-            for thing in self._quarantine:
-                before = thing.content
-                now = self._box.inspect.memory.read(thing.address, thing.size) if before is not None else None
-                if before is not None and now is not None and now != before:
+            for address, before in list(self._contents.items()):
+                thing = self.freed_at(address)
+                now = self._box.inspect.memory.read(address, len(before)) if thing is not None else before
+                if thing is not None and now != before:
                     changed = [n for n, (a, b) in enumerate(zip(now, before, strict=True)) if a != b]
                     self._tell(thing, changed[0], changed[-1] + 1)
             self._looked = self._box.machine.time
 
     def excuse(self, address: int, size: int) -> None:
         """Of a stretch of memory it was told already that it is used after it was freed: look there no more."""
-        for thing in self._quarantine:
+        for thing in self._all(ObjectState.FREED):
             if thing.address < address + size and address < thing.address + thing.size:
                 self._leave_alone(thing)
 
@@ -234,42 +261,29 @@ class Heap:
             self.on_changed(thing, start, end, max(thing.freed_at, self._looked))
 
     def _leave_alone(self, thing: Object) -> None:
-        if thing.content is None:
+        if not thing.row.as_it_is:
             self._watch.unquarantine(thing.address)
-        thing.content = None
+        thing.row.as_it_is = True
+        self._contents.pop(thing.address, None)
 
     def held_of(self, cache: int) -> list[Object]:
         """What the quarantine holds of a cache, and its slots that are nobody's."""
-        return [thing for thing in (*self.guards.values(), *self._quarantine) if thing.cache == cache]
+        things = (*self._all(ObjectState.GUARD), *self._all(ObjectState.FREED))
+        return [thing for thing in things if thing.cache == cache]
 
     def guard(self, thing: Object) -> None:
         """Keep a slot for nobody: the first of a page, so that what lies before any object is known."""
-        self.guards[thing.address] = thing
-        self._watch.mark(thing.address, thing.slot, Mark.REDZONE)
+        row = self.core.guard(thing.row)
+        if row is not None:
+            thing.row = row
 
     def forget(self, thing: Object, trace: Trace | None = None) -> None:
         """An object is gone, and its memory is the kernel's at once."""
-        thing.freed, thing.gone = True, trace
+        thing.row.gone = self.keep(trace) if trace is not None else 0
         if thing.kind is MemoryKind.VMALLOC:
             self.vanished.append(thing)
-        self._drop(thing)
-
-    def _room_before(self, thing: Object) -> int:
-        """How many bytes before an object are nobody's: given to guard it, or the end of a slot that is free."""
-        slab = thing.inner and thing.size < thing.slot and self.holding(thing.address - ROOM) is None
-        return min(thing.slot, APART) if slab else thing.before
-
-    def _drop(self, thing: Object) -> None:
-        before = self._room_before(thing)
-        self._watch.mark(thing.address - before, before + thing.slot + thing.behind, Mark.UNKNOWN)
-        if thing.page:
-            self._watch.mark(thing.page, 1, Mark.UNKNOWN)
-        if self.live.pop(thing.address, None) is not None and _is_slab(thing):
-            self._spread -= thing.slot
-        self.freed.pop(thing.address, None)
-        at = bisect_right(self._order, thing.address) - 1
-        if at >= 0 and self._order[at] == thing.address:
-            del self._order[at]
+        self._contents.pop(thing.address, None)
+        self.core.drop(thing.row)
 
     def bookkeeping(self, things: list[Object]) -> dict[int, int]:
         """How many words of RAM name a vmalloc'ed object, by its address, only because vmalloc itself keeps them: in
@@ -290,27 +304,35 @@ class Heap:
 
     # -- finding -----------------------------------------------------------------------------------------------
 
-    def _at(self, address: int) -> Iterator[Object]:
-        for table in (self.live, self.freed):
-            if address in table:
-                yield table[address]
+    def live_at(self, address: int) -> Object | None:
+        """The object that is allocated and begins at an address."""
+        return self._object(self.core.at(address, ObjectState.LIVE))
+
+    def freed_at(self, address: int) -> Object | None:
+        """The object in quarantine that begins at an address."""
+        return self._object(self.core.at(address, ObjectState.FREED))
+
+    def live(self) -> list[Object]:
+        """All that is allocated."""
+        return self._all(ObjectState.LIVE)
+
+    def _all(self, state: ObjectState) -> list[Object]:
+        return [Object(self, row) for row in self.core.all(state)]
+
+    def _object(self, row: HeapRow | None) -> Object | None:
+        return None if row is None else Object(self, row)
 
     def holding(self, address: int) -> Object | None:
         """The object in whose slot an address lies."""
-        at = bisect_right(self._order, address) - 1
-        if at < 0:
-            return None
-        thing = next(self._at(self._order[at]), None)
-        return thing if thing is not None and address < thing.address + thing.slot else None
+        return self._object(self.core.holding(address))
 
     def nearest(self, address: int) -> Object | None:
         """The object that somebody who touched `address` will have meant: the one with that in its slot,
         unless the next one begins just behind it."""
         thing = self.holding(address)
-        at = bisect_right(self._order, address)
-        following = next(self._at(self._order[at]), None) if at < len(self._order) else None
-        if thing is None and at:
-            last = next(self._at(self._order[at - 1]), None)
+        following = self._object(self.core.beside(address, after=True))
+        if thing is None:
+            last = self._object(self.core.beside(address, after=False))
             near = last is not None and address < last.address + last.slot + max(last.behind, ROOM)
             thing = last if near else None
         if following is None or following.address - address > max(ROOM, following.before):
@@ -327,8 +349,12 @@ class Heap:
         return None
 
 
-def _is_slab(thing: Object) -> bool:
-    return thing.kind in (MemoryKind.KMALLOC, MemoryKind.CACHE) and thing.slot <= 2 * PAGE and not thing.adopted
+def _places(box: Box) -> HeapPlaces:
+    btf = box.inspect.symbols.btf
+    direct, vmemmap, vmalloc = box.inspect.symbols.areas()
+    head = "compound_head" if btf.has("page", "compound_head") else "compound_info"
+    offsets = int(btf.size("page")), int(btf.offset("page", head)), int(btf.offset("kmem_cache", "object_size"))
+    return HeapPlaces(vmemmap, direct, vmalloc, *offsets)
 
 
 def _reclaimable_caches(box: Box) -> tuple[dict[int, int], list[int]]:

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from kobox.box.inspect.probes import FROM_MODULE, Hit
+from kobox.box.inspect.probes import FROM_MODULE, UNFIT, Hit
 from kobox.checks.memory.module_heap import ROOM
 from kobox.checks.report.finding import Severity
 from kobox.checks.report.quantities import quantity
 from kobox.checks.runner.session import Examination, Trace
-from kobox.machine.watch import Mark
+from kobox.machine.watch import MOST_STRINGS, Mark
 
 # Functions with a format, and which of their arguments it is.
 FORMATS = {
@@ -81,7 +81,8 @@ class Texts:
         for name, number in FORMATS.items():
             for found in (name, f"{name}_noprof"):
                 if found in imports:
-                    examination.probe(found, partial(self._prints, number), when=FROM_MODULE)
+                    self._watch.prints_by(symbols.address(found), number)
+                    examination.probe(found, partial(self._prints, number), when=UNFIT)
         for name in NUMBERS:
             if name in imports:
                 examination.probe(name, self._parses, when=FROM_MODULE)
@@ -97,6 +98,9 @@ class Texts:
             if b"%" in text and not self._is_constant(hit.args[number]):
                 self._format_from_data(hit, text)
                 return
+            fixed = fixed_strings_of(text)
+            if fixed is not None and len(fixed) <= MOST_STRINGS and self._is_constant(hit.args[number]):
+                self._watch.know_format(hit.args[number], fixed)
             strings = strings_of(text, lambda n: _argument(hit, number + 1 + n))
             for address, limit in strings:
                 if self._addresses.is_pointer(address):
@@ -193,6 +197,14 @@ def strings_of(text: bytes, argument: Callable[[int], int]) -> list[tuple[int, i
             found.append((argument(at), min(limit, _LONGEST)))
         at += 1
     return found
+
+
+def fixed_strings_of(text: bytes) -> list[tuple[int, int]] | None:
+    """The same as numbers of arguments: (number behind the format, how many bytes at most). None when that depends on
+    the arguments."""
+    if any(directive["precision"] == b"*" for directive in _DIRECTIVE.finditer(text)):
+        return None
+    return strings_of(text, lambda number: number)
 
 
 def _argument(hit: Hit, number: int) -> int:

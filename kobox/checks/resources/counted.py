@@ -47,3 +47,4 @@ class CountedCheck(Check):
         address = hit.args[0] + (examination.box.inspect.objects.offset(member) if member else 0)
         if len(examination.counted) < _MANY:
             examination.counted[address] = Counted(what, examination.trace(hit, limit=_LIMIT))
+            examination.box.inspect.watch.armed(address)

@@ -54,6 +54,7 @@ class LeftBehindCheck(Check):
         self._module: LoadedAt | None = None
         self._made: dict[int, dict[Key, list[Made]]] = {}
         examination.armed.clear()
+        examination.box.inspect.watch.none_armed()
         self._armed_by: dict[tuple[int, int], Trace] = {}
         self._first_armed: dict[int, Trace] = {}
         imports = [found.name for found in examination.file.imports]
@@ -66,6 +67,7 @@ class LeftBehindCheck(Check):
         self._module = examination.module
         self._made.clear()
         examination.armed.clear()
+        examination.box.inspect.watch.none_armed()
         self._armed_by.clear()
         self._first_armed.clear()
 
@@ -163,6 +165,7 @@ class LeftBehindCheck(Check):
             self._armed_by[key, caller] = self._examination.trace(hit, limit=_LIMIT)
             self._first_armed.setdefault(key, self._armed_by[key, caller])
         self._examination.armed[key] = self._armed_by[key, caller]
+        self._examination.box.inspect.watch.armed(key)
 
     def _making(self, number: int, resource: ResourceKind, call: ResourceCall, hit: Hit) -> None:
         if self._module is None or (resource.mine and not self._is_own(resource, call, hit)):

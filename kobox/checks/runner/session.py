@@ -187,15 +187,16 @@ class Examination:
         self._of_this_life.append(probe)
         return probe
 
-    def trace(self, hit: Hit | None = None, *, limit: int = 48) -> Trace:
+    def trace(self, hit: Hit | None = None, *, limit: int = 48, caller: int = 0) -> Trace:
         """The calls at this moment. A call that the module has made by a jump, at the end of a function, leaves
-        nothing on the stack: in a probe that is told by FROM_MODULE it stands in the chain all the same."""
+        nothing on the stack: in a probe that is told by FROM_MODULE, or with `caller`, it stands in the chain all the
+        same."""
         frames = self.box.inspect.unwinder.walk(hit.registers if hit is not None else None, limit=limit)
         if hit is not None and len(frames) > 1:
             watch = self.box.inspect.watch
-            caller = watch.caller if hit.probe.when & FROM_MODULE or watch.from_module else frames[1].address
-            if caller != frames[1].address:
-                frames = (frames[0], StackFrame(caller, frames[0].cfa, True), *frames[1:])
+            caller = watch.caller if hit.probe.when & FROM_MODULE or watch.from_module else 0
+        if caller and len(frames) > 1 and caller != frames[1].address:
+            frames = (frames[0], StackFrame(caller, frames[0].cfa, True), *frames[1:])
         return Trace(frames, self.placement)
 
     def chain(self, trace: Trace | Hit | None = None) -> Chain:

@@ -150,12 +150,13 @@ struct devices {
 
 /* ---- probes ------------------------------------------------------------------------------------------------- */
 /* Which arrivals at a probe Python is told of, when not of all. */
-enum { PROBE_ENTRY = 1, PROBE_FROM_MODULE = 2, PROBE_TRACKED_0 = 4, PROBE_TRACKED_1 = 8, PROBE_INSIDE = 16 };
+enum { PROBE_ENTRY = 1, PROBE_FROM_MODULE = 2, PROBE_TRACKED_0 = 4, PROBE_TRACKED_1 = 8, PROBE_INSIDE = 16, PROBE_UNFIT = 32,
+       PROBE_DECLINED = 64 };
 #define MAX_PROBES 4096
 #define PROBE_SLOTS 16384u
 #define PROBE_BITS 32768u
 struct rule; /* watch/watch.h */
-struct probe { uint64_t address; uc_hook hook; struct rule *native; uint8_t hooked, python, wants, patches; };
+struct probe { uint64_t address; uc_hook hook; struct rule *native; uint8_t hooked, python, wants, patches, returns; };
 
 /* ---- lists that grow ------------------------------------------------------------------------------------------ */
 struct list { uint64_t *items; size_t count, room; };
@@ -185,12 +186,15 @@ struct platform {
 
 /* What a probe asks of the watcher (watch/); there is none while nothing is watched. */
 struct watcher {
-    void (*arrives)(struct machine *m);
+    void (*arrives)(struct machine *m, bool begins);
     void (*reached)(struct machine *m, struct rule *rule);
     bool (*called_from_module)(struct machine *m);
     bool (*tracks)(struct machine *m, int argument);
     bool (*inside)(struct machine *m);
     void (*hold_ends)(struct machine *m); /* the CPU that is held goes on */
+    bool (*declined)(struct machine *m);
+    bool (*fits)(struct machine *m, const struct rule *rule);
+    void (*returned)(struct machine *m, uint64_t site);
     void (*close)(struct machine *m);
 };
 

@@ -50,7 +50,9 @@ static bool wanted(struct machine *m, const struct probe *p)
     if (!p->wants)
         return true;
     return w && ((p->wants & PROBE_FROM_MODULE && w->called_from_module(m)) || (p->wants & PROBE_TRACKED_0 && w->tracks(m, 0)) ||
-                 (p->wants & PROBE_TRACKED_1 && w->tracks(m, 1)) || (p->wants & PROBE_INSIDE && w->inside(m)));
+                 (p->wants & PROBE_TRACKED_1 && w->tracks(m, 1)) || (p->wants & PROBE_INSIDE && w->inside(m)) ||
+                 (p->wants & PROBE_UNFIT && w->called_from_module(m) && !w->fits(m, p->native)) ||
+                 (p->wants & PROBE_DECLINED && w->declined(m)));
 }
 
 static void arrive(struct machine *m, const struct probe *found)
@@ -59,13 +61,15 @@ static void arrive(struct machine *m, const struct probe *found)
     if (p.patches)
         code_will_change(m);
     if (m->watcher)
-        m->watcher->arrives(m);
+        m->watcher->arrives(m, true);
+    if (p.returns && m->watcher)
+        m->watcher->returned(m, p.address);
     if (p.native && m->watcher)
         m->watcher->reached(m, p.native);
     if (p.python && wanted(m, &p))
         tell(m, p.address);
     if (m->watcher)
-        m->watcher->arrives(m);
+        m->watcher->arrives(m, false);
 }
 
 /* A block begins at an address where a probe may be. */
@@ -174,7 +178,7 @@ EXPORT void kobox_probe_remove(struct machine *m, uint64_t address)
     if (!p)
         return;
     p->python = false;
-    if (!p->native && !p->patches)
+    if (!p->native && !p->patches && !p->returns)
         remove_probe(m, p);
 }
 

@@ -84,6 +84,14 @@ static inline struct string string_operands(const struct machine *m, const struc
     return (void)m, (void)i, (struct string){0};
 }
 
+/* Where an argument is on the stack that no register holds, at the function's entry. */
+static inline uint64_t stack_argument_at(const struct machine *m, unsigned n) { return live_reg(m, SP) + 8 * (n - 8); }
+static inline bool interrupts_enabled(const struct machine *m) { return !(live64(m, AT_DAIF) & PSTATE_I); }
+/* The task that runs, while the kernel does; 0: no register says so. */
+static inline uint64_t task_by_register(const struct machine *m) { return live64(m, AT_SP_EL); }
+/* Whether a number may be an address of the kernel's code: its image and modules. */
+static inline bool may_be_code(uint64_t va) { return va >> 40 == 0xFFFF80; }
+
 /* ---- cpu_state.c ------------------------------------------------------------------------------------------------- */
 bool open_cpu(struct machine *m);
 bool calibrate(struct machine *m);
@@ -114,6 +122,8 @@ bool is_hypercall(struct machine *m, uint64_t at);
 bool hook_system_registers(struct machine *m);
 bool leave_function(struct machine *m, uint64_t value);
 void restore_link(struct machine *m, uint64_t address);
+void set_argument(struct machine *m, unsigned n, uint64_t value);
+void enter_function(struct machine *m, uint64_t function, uint64_t sp, uint64_t site);
 
 /* One CPU so far: none is started later (cpus.c). */
 static inline void keep_reset_state(struct machine *m) { (void)m; }

@@ -74,6 +74,21 @@ void restore_link(struct machine *m, uint64_t address)
         }
 }
 
+/* Change an argument of the function that was just entered. */
+void set_argument(struct machine *m, unsigned n, uint64_t value)
+{
+    if (n < 8)
+        kobox_set_register(m, (int)n, value);
+}
+
+/* Go to where a function begins, with the stack pointer and the return address that it had then. */
+void enter_function(struct machine *m, uint64_t function, uint64_t sp, uint64_t site)
+{
+    kobox_set_register(m, SP, sp);
+    kobox_set_register(m, R_LINK, site);
+    kobox_set_register(m, REG_PC, function);
+}
+
 EXPORT uint64_t kobox_translate(struct machine *m, uint64_t va, int write)
 {
     return walk(m, address_space(m), va, write ? WRITE : READ);

@@ -1,49 +1,6 @@
 /* Calls into the kernel: what its functions do with the memory that their arguments point to. */
 #include "watch.h"
 
-/* A function with a probe is reached, or has been looked at: what is asked in between is asked of one and the same call. */
-void watch_arrives(struct machine *m) { m->watch->jumped_here = false; }
-
-/* At a function's entry: whether the code that called it, or jumped to it as its last act, is watched. */
-bool watch_called_from_module(struct machine *m)
-{
-    struct watch *w = m->watch;
-    uint64_t pa;
-    if (!w->range_count)
-        return false;
-    if (w->jumped_here)
-        return true;
-    if (w->tail_target && w->tail_target == live_pc(m)) {
-        w->caller = w->tail_pc;
-        w->tail_target = 0;
-        return w->jumped_here = true;
-    }
-    if (R_LINK != NO_REG) {
-        w->caller = live_reg(m, R_LINK);
-        return range_of(w, w->caller - 1);
-    }
-    pa = physical(m, live_sp(m));
-    if (pa >= NOT_RAM || pa + 8 > m->ram_size)
-        return false;
-    memcpy(&w->caller, m->ram + pa, 8);
-    return range_of(w, w->caller - 1);
-}
-
-bool watch_inside(struct machine *m)
-{
-    return m->watch->inside && m->watch->inside == STACK_OF(live_sp(m));
-}
-
-/* Whether an argument points to the first byte of what is tracked. */
-bool watch_tracks(struct machine *m, int argument)
-{
-    uint64_t address = live_argument(m, argument);
-    if (!(address >> 63))
-        return false;
-    uint64_t pa = physical(m, address);
-    return pa < NOT_RAM && m->watch->shadow[pa];
-}
-
 /* Of a string, up to and with its NUL, or the first byte that must not be touched. */
 static uint64_t string_length(struct machine *m, uint64_t address, uint64_t limit)
 {
@@ -132,10 +89,8 @@ static void copy_marks(struct machine *m, uint64_t to, uint64_t from, uint64_t s
     }
 }
 
-void watch_reached(struct machine *m, struct rule *rule)
+void apply_memory_rule(struct machine *m, const struct memory_rule *rule)
 {
-    if (!watch_called_from_module(m))
-        return;
     uint64_t pc = m->watch->caller, lengths[3] = {0};
     for (int n = 0; n < 3 && rule->parts[n].access; n++) {
         const struct rule_part *p = &rule->parts[n];
@@ -177,7 +132,7 @@ void watch_reached(struct machine *m, struct rule *rule)
 }
 
 /* Whether a rule names only arguments and parts that there are. */
-static bool is_sound(const struct rule *rule)
+static bool is_sound(const struct memory_rule *rule)
 {
     for (int n = 0; n < 3; n++) {
         const struct rule_part *p = &rule->parts[n];
@@ -188,38 +143,11 @@ static bool is_sound(const struct rule *rule)
 }
 
 /* What the function at an address does with memory when watched code calls it. -1: no room, or the rule is not sound. */
-EXPORT int kobox_watch_rule(struct machine *m, const struct rule *rule)
+EXPORT int kobox_watch_rule(struct machine *m, const struct memory_rule *rule)
 {
-    struct rule *copy = malloc(sizeof *copy);
-    struct probe *p = copy ? make_probe(m, rule->address, true) : NULL;
-    if (!p || !is_sound(rule)) {
-        free(copy);
+    struct rule *there = is_sound(rule) ? rule_at(m, rule->address, true) : NULL;
+    if (!there)
         return -1;
-    }
-    *copy = *rule;
-    free(p->native);
-    p->native = copy;
+    there->memory = *rule;
     return 0;
-}
-
-EXPORT void kobox_watch_unrule(struct machine *m, uint64_t address)
-{
-    struct probe *p = find_probe(m, address);
-    if (!p || !p->native)
-        return;
-    free(p->native);
-    p->native = NULL;
-    if (!p->python && !p->patches)
-        remove_probe(m, p);
-}
-
-/* In any probe at a function's entry: whether watched code has called it; then the caller is known, also of a jump. */
-EXPORT int kobox_watch_from_module(struct machine *m) { return m->watch && watch_called_from_module(m); }
-
-EXPORT uint64_t kobox_watch_caller(struct machine *m) { return m->watch ? m->watch->caller : 0; }
-
-EXPORT void kobox_watch_inside(struct machine *m, int inside)
-{
-    if (m->watch)
-        m->watch->inside = inside ? STACK_OF(live_sp(m)) : 0;
 }

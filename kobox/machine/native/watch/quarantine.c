@@ -1,14 +1,14 @@
 /* Quarantine: freed objects are filled with FREED_BYTE and must stay so. */
-#include "watch.h"
+#include "heap.h"
 
 #define FREED_BYTE 0x6b /* POISON_FREE, include/linux/poison.h: as a pointer it leads nowhere */
 
 /* A freed object is kept from now on: it is filled with FREED_BYTE, and whoever writes there is found out. */
-EXPORT int kobox_watch_quarantine(struct machine *m, uint64_t address, uint64_t size)
+bool keep_filled(struct machine *m, uint64_t address, uint64_t size)
 {
     struct watch *w = m->watch;
-    if (!w || w->kept_count == MAX_KEPT)
-        return -1;
+    if (w->kept_count == MAX_KEPT)
+        return true;
     w->kept[w->kept_count++] = (struct kept){address, size};
     for (uint64_t at = address, piece; at < address + size; at += piece) {
         uint64_t pa = physical(m, at), rest = address + size - at;
@@ -17,14 +17,14 @@ EXPORT int kobox_watch_quarantine(struct machine *m, uint64_t address, uint64_t 
         if (pa < NOT_RAM)
             memset(m->ram + pa, FREED_BYTE, piece);
     }
-    return 0;
+    return false;
 }
 
 /* It is kept no longer. */
-EXPORT void kobox_watch_unquarantine(struct machine *m, uint64_t address)
+void keep_no_more(struct machine *m, uint64_t address)
 {
     struct watch *w = m->watch;
-    for (size_t i = 0; w && i < w->kept_count; i++) {
+    for (size_t i = 0; i < w->kept_count; i++) {
         if (w->kept[i].address != address)
             continue;
         memmove(w->kept + i, w->kept + i + 1, (--w->kept_count - i) * sizeof *w->kept);
@@ -54,13 +54,24 @@ static bool find_change(struct machine *m, const struct kept *k, uint64_t *from,
 }
 
 /* The youngest kept object that was changed, of those that make up `budget` bytes: its address, from, to; else false. */
-EXPORT int kobox_watch_find_corrupted(struct machine *m, uint64_t budget, uint64_t *out)
+bool find_corrupted(struct machine *m, uint64_t budget, uint64_t *out)
 {
-    struct watch *w = m->watch;
-    for (size_t i = w ? w->kept_count : 0; i-- && w->kept[i].size <= budget; budget -= w->kept[i].size)
+    const struct watch *w = m->watch;
+    for (size_t i = w->kept_count; i-- && w->kept[i].size <= budget; budget -= w->kept[i].size)
         if (find_change(m, &w->kept[i], &out[1], &out[2])) {
             out[0] = w->kept[i].address;
-            return 1;
+            return true;
         }
-    return 0;
+    return false;
+}
+
+EXPORT void kobox_watch_unquarantine(struct machine *m, uint64_t address)
+{
+    if (m->watch)
+        keep_no_more(m, address);
+}
+
+EXPORT int kobox_watch_find_corrupted(struct machine *m, uint64_t budget, uint64_t *out)
+{
+    return m->watch && find_corrupted(m, budget, out);
 }

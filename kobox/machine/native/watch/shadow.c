@@ -19,7 +19,8 @@ uint64_t physical_by_tables(struct machine *m, uint64_t va)
     return at;
 }
 
-int report_access(struct machine *m, int kind, uint64_t pc, uint64_t address, uint64_t size, int access, uint64_t detail)
+/* Call Python, unless it is being called already. */
+int ask_python(struct machine *m, int kind, uint64_t pc, uint64_t address, uint64_t size, int access, uint64_t detail)
 {
     if (!m->watch->report || m->in_callback)
         return 0;
@@ -27,6 +28,14 @@ int report_access(struct machine *m, int kind, uint64_t pc, uint64_t address, ui
     m->in_callback = true;
     int answer = m->watch->report(kind, pc, address, size, access, detail);
     m->in_callback = false;
+    return answer;
+}
+
+int report_access(struct machine *m, int kind, uint64_t pc, uint64_t address, uint64_t size, int access, uint64_t detail)
+{
+    if (!m->watch->report || m->in_callback)
+        return 0;
+    int answer = ask_python(m, kind, pc, address, size, access, detail);
     m->watch->trusting = answer == 1;
     return answer;
 }

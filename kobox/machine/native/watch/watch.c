@@ -17,6 +17,9 @@ static void watch_close(struct machine *m)
     free_ranges(w);
     munmap(w->shadow, m->ram_size + PAGE);
     free(w->bounds);
+    context_forget(w);
+    heap_forget(w);
+    list_free(&w->sites);
     free(w);
     m->watch = NULL;
     m->watcher = NULL;
@@ -28,6 +31,9 @@ static const struct watcher handlers = {
     .called_from_module = watch_called_from_module,
     .tracks = watch_tracks,
     .inside = watch_inside,
+    .returned = watch_returned,
+    .fits = watch_fits,
+    .declined = watch_declined,
     .close = watch_close,
 };
 
@@ -120,7 +126,7 @@ EXPORT void kobox_watch_leave(struct machine *m)
     free_ranges(w);
     w->bound_count = 0;
     w->last = NULL;
-    w->tail_target = w->inside = w->repeat_pc = 0;
+    w->tail_target = w->repeat_pc = 0;
     w->stop_at = 0;
     w->pointing = w->unwritten = 0;
     w->storing = w->storing_stack = 0;
@@ -134,6 +140,9 @@ EXPORT void kobox_watch_forget(struct machine *m)
     if (!w)
         return;
     kobox_watch_leave(m);
+    forget_returns(m);
+    context_forget(w);
+    memset(w->formats, 0, sizeof w->formats);
     w->executed = 0;
     w->kept_count = 0;
     madvise(w->shadow, m->ram_size + PAGE, MADV_DONTNEED);

@@ -16,12 +16,18 @@
  *
  *     watch.c          opened, closed; which code is watched
  *     instructions.c   the hook on watched code
+ *     arrivals.c       a function is reached that there are rules for
+ *     rules.c          which rules there are, and who has called
  *     calls.c          what the kernel's functions do with their arguments
  *     variables.c      pointers into variables, followed through registers and memory
  *     values.c         unwritten bytes, followed to user space
  *     quarantine.c     freed objects that must stay as they are
  *     references.c     who still points to an object
  *     shadow.c         what is known of memory
+ *     heap.c           the objects that a module has allocated; heap_calls.c: allocators, as it calls them
+ *     context.c        what the CPU may do, and the locks that are held
+ *     prints.c         functions that print
+ *     returns.c        functions that have to be looked at again when they return
  */
 #ifndef KOBOX_WATCH_H
 #define KOBOX_WATCH_H
@@ -33,7 +39,7 @@
 #define SURE_RUN 4
 
 enum shadow { UNKNOWN = 0, WRITTEN_TO = 1, UNWRITTEN = 2, FORBIDDEN = 0x80 };
-enum report { REPORT_SHADOW, REPORT_UNMAPPED, REPORT_USER, REPORT_UNINITIALISED, REPORT_BOUND, REPORT_STACK, REPORT_LOCAL, ASK_LOCAL };
+enum report { REPORT_SHADOW, REPORT_UNMAPPED, REPORT_USER, REPORT_UNINITIALISED, REPORT_BOUND, REPORT_STACK, REPORT_LOCAL, ASK_LOCAL, ASK_CONTEXT, ASK_ALLOCATION_TRACE };
 
 /* `kind`, where the code is, the address, how many bytes from there, INSN_READ or _WRITE, the shadow's byte or bound's number. */
 typedef int (*watch_callback)(int kind, uint64_t pc, uint64_t address, uint64_t size, int access, uint64_t detail);
@@ -59,7 +65,66 @@ enum { /* else the number of the argument */
     LENGTH_COMPARED = 32,         /* likewise, as LENGTH_COMPARED_STRINGS */
 };
 struct rule_part { uint8_t access, pointer, length, limit; uint64_t constant; };
-struct rule { uint64_t address; struct rule_part parts[3]; uint8_t copies; };
+struct memory_rule { uint64_t address; struct rule_part parts[3]; uint8_t copies; };
+
+/* A function that prints: into argument `buffer`, as many bytes as argument `size` says (255: any number); by `format`. */
+enum { PRINT_ROOM = 1, PRINT_STRINGS = 2 };
+struct print_rule { uint64_t address; uint8_t looks, buffer, size, format; };
+#define MAX_STRINGS 8
+#define FORMATS 256
+struct format { uint64_t address; uint32_t count; struct { uint16_t argument, limit; } strings[MAX_STRINGS]; };
+
+/* What a function, or an instruction of a module's, means for what the CPU may do: context.c. */
+enum role {
+    NO_ROLE, TAKES, TAKES_OR_FAILS, TRIES, OPENS, RELEASES, DOWNGRADES, CLOSES, TURNS_OFF, TURNS_ON, ENTERS_CALL, LEAVES_CALL,
+    ENDS_TASK, FREES_LOCKS,
+};
+enum { LOCK_SPINS = 1, LOCK_IRQ = 2, LOCK_BH = 4, SECTION_INTERRUPTS = 8 };
+enum { WORD_NONE, WORD_U32, WORD_OWNER };       /* how a lock itself says that it is held */
+enum { NEVER_SLEEPS, ALWAYS_SLEEPS, SLEEPS_BY_FLAGS };
+enum question { ASK_TRACE, ASK_SLEEP, ASK_DEADLOCK, ASK_NEW_ORDER, ASK_NEW_CONTEXT, ASK_NOT_HELD, ASK_OFF, ASK_OPEN, ASK_FREED };
+#define DIRECT_RECLAIM 0x400 /* ___GFP_DIRECT_RECLAIM, include/linux/gfp_types.h */
+struct context_rule { uint64_t address; uint32_t offset; uint8_t role, kind, other, flags, word, sleeps, argument; };
+/* Where the state of the CPU stands: in each CPU's part, or else (NOWHERE) in the task that a register tells. rcu 0: not counted. */
+#define NOWHERE (~0ull)
+struct cpu_places { uint64_t count, count_in_task, current, rcu; };
+/* A lock that is held or a section that is open, and what held right before: preempt_count, IF, the depth of RCU sections. */
+struct held { uint64_t address, caller, sp, time; uint32_t count, rcu; uint8_t kind, interrupts; };
+
+/* A function that allocates or frees: heap_calls.c. `function` is the number of the name by which its objects are called. */
+enum allocation_how { NO_ALLOCATION, ALLOCATES, ALLOCATES_FROM_SIZED, ALLOCATES_FROM_CACHE, ON_BEHALF, FREES, FREES_TO_CACHE };
+struct allocation_rule { uint64_t address; uint32_t function; uint8_t how, size_at, flags_at, fills; };
+
+/* One piece of memory. Python sees it as it stands here (kobox/machine/watch_heap.py). */
+struct object {
+    uint64_t address, size, slot, cache, page, base, before, behind, freed_at;
+    uint32_t made, gone, function, order, guarded; /* the first three: numbers of Python's */
+    uint8_t kind, state, written, inner, as_it_is, shown, adopted; /* shown: Python may look at it when it is gone */
+    struct object *newer, *older; /* in quarantine */
+};
+struct heap; /* heap.h */
+
+struct rule {
+    struct memory_rule memory;
+    struct context_rule context;
+    struct print_rule prints;
+    struct allocation_rule allocation;
+};
+
+/* A call that is to be looked at again when it returns to `site`, with `sp` for a stack pointer. */
+enum awaited_kind { AWAIT_LOCK, AWAIT_ALLOCATION, AWAIT_BEHALF };
+struct awaited {
+    uint64_t site, sp, entry_sp, function;
+    enum awaited_kind what;
+    void (*returned)(struct machine *m, const struct awaited *call);
+    uint32_t name;
+    uint8_t fills;
+    union {
+        struct { struct context_rule rule; struct held lock; };
+        struct { struct object object; uint64_t arguments[ARGUMENTS]; };
+    };
+};
+#define MAX_AWAITED 64
 
 struct watch {
     struct range ranges[MAX_RANGES], *last;
@@ -77,7 +142,6 @@ struct watch {
     uint64_t repeat_pc, repeat_count;
     uint64_t compared_pc, compared_address, compared_size, compared_stack; /* unwritten memory that was just compared */
     uint64_t executed, stop_at;  /* instructions of the modules; where to stop */
-    uint64_t inside;             /* stack of the task that is in a function which allocates for a module */
     struct room rooms[ROOMS];    /* what Python has said of variables on the stack */
     struct pointer { uint64_t start, end; } pointers[REGISTERS]; /* the variables that registers point into */
     struct { uint64_t address, size; } loaded[REGISTERS]; /* the unwritten bytes that registers hold */
@@ -91,6 +155,16 @@ struct watch {
     struct kept { uint64_t address, size; } kept[MAX_KEPT]; /* freed, filled and kept, the oldest first */
     size_t kept_count;
     uint64_t stack_limit;        /* how deep a stack may be in a module's code; 0: as deep as it likes */
+    struct context *context;     /* context.c; NULL: not asked for */
+    struct held context_event, context_since; /* what Python is asked about */
+    struct awaited awaited[MAX_AWAITED];
+    size_t awaited_count;
+    struct heap *heap;           /* heap.c; NULL: not asked for */
+    bool declined;               /* the function that was reached is Python's to look at */
+    bool arriving;               /* a function is being looked at; whether watched code has called it, once that is known */
+    enum { NOT_ASKED, IS_NOT, IS } from_module;
+    struct format formats[FORMATS]; /* prints.c: those that Python has read */
+    struct list sites;           /* where they return to */
     bool trusting;               /* a report was answered with: no more of this instruction */
 };
 
@@ -100,6 +174,7 @@ struct watch {
 
 /* ---- shadow.c -------------------------------------------------------------------------------------------------------- */
 uint64_t physical_by_tables(struct machine *m, uint64_t va);
+int ask_python(struct machine *m, int kind, uint64_t pc, uint64_t address, uint64_t size, int access, uint64_t detail);
 int report_access(struct machine *m, int kind, uint64_t pc, uint64_t address, uint64_t size, int access, uint64_t detail);
 bool look(struct machine *m, uint64_t pc, uint64_t address, uint64_t size, int access, bool to_user);
 void mark_memory(struct machine *m, uint64_t address, uint64_t size, uint8_t mark, bool with_pattern);
@@ -188,11 +263,33 @@ void look_at_shown(struct machine *m, uint64_t pc, unsigned reg, uint64_t size);
 /* ---- instructions.c -------------------------------------------------------------------------------------------------------- */
 void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user);
 
-/* ---- calls.c ------------------------------------------------------------------------------------------------------------------ */
-void watch_arrives(struct machine *m);
-void watch_reached(struct machine *m, struct rule *rule);
+/* ---- rules.c ------------------------------------------------------------------------------------------------------------------ */
+void watch_arrives(struct machine *m, bool begins);
 bool watch_called_from_module(struct machine *m);
 bool watch_tracks(struct machine *m, int argument);
+bool watch_declined(struct machine *m);
+bool return_of(struct machine *m, uint64_t *site, uint64_t *sp);
+struct rule *rule_at(struct machine *m, uint64_t address, bool entry);
+
+/* ---- calls.c, arrivals.c ------------------------------------------------------------------------------------------------------ */
+void apply_memory_rule(struct machine *m, const struct memory_rule *rule);
+void watch_reached(struct machine *m, struct rule *rule);
+
+/* ---- context.c ---------------------------------------------------------------------------------------------------------------- */
+void context_reached(struct machine *m, const struct context_rule *rule, bool from_module);
+void context_forget(struct watch *w);
+
+/* ---- prints.c ------------------------------------------------------------------------------------------------------------------- */
+bool watch_fits(struct machine *m, const struct rule *rule);
+
+/* ---- heap.c, heap_calls.c ------------------------------------------------------------------------------------------------------- */
+void heap_forget(struct watch *w);
 bool watch_inside(struct machine *m);
+void allocation_reached(struct machine *m, const struct allocation_rule *rule, bool from_module);
+
+/* ---- returns.c ------------------------------------------------------------------------------------------------------------------ */
+void await_return(struct machine *m, const struct awaited *call);
+void watch_returned(struct machine *m, uint64_t site);
+void forget_returns(struct machine *m);
 
 #endif

@@ -109,6 +109,14 @@ static inline uint64_t live_argument(const struct machine *m, unsigned n)
     return n < ARGUMENTS ? live_reg(m, order[n]) : 0;
 }
 
+/* Where an argument is on the stack that no register holds, at the function's entry: behind the return address. */
+static inline uint64_t stack_argument_at(const struct machine *m, unsigned n) { return live_reg(m, R_RSP) + 8 * (n - ARGUMENTS + 1); }
+static inline bool interrupts_enabled(const struct machine *m) { return live64(m, AT_EFLAGS) & FLAG_IF; }
+/* The task that runs; 0: no register says so. */
+static inline uint64_t task_by_register(const struct machine *m) { (void)m; return 0; }
+/* Whether a number may be an address of the kernel's code: its image and modules. */
+static inline bool may_be_code(uint64_t va) { return va >> 31 == 0x1FFFFFFFFull; }
+
 /* ---- cpu_state.c ------------------------------------------------------------------------------------------------- */
 bool calibrate(struct machine *m);
 void env_load(struct machine *m);
@@ -129,6 +137,8 @@ bool open_cpu(struct machine *m);
 bool hook_cpu(struct machine *m);
 bool leave_function(struct machine *m, uint64_t value);
 static inline void restore_link(struct machine *m, uint64_t address) { (void)m, (void)address; } /* it is on the stack */
+void set_argument(struct machine *m, unsigned n, uint64_t value);
+void enter_function(struct machine *m, uint64_t function, uint64_t sp, uint64_t site);
 
 /* ---- page_walk.c -------------------------------------------------------------------------------------------------- */
 enum access { READ, WRITE, WRITTEN };

@@ -80,6 +80,22 @@ bool leave_function(struct machine *m, uint64_t value)
     return true;
 }
 
+/* Change an argument of the function that was just entered. */
+void set_argument(struct machine *m, unsigned n, uint64_t value)
+{
+    static const uint8_t order[ARGUMENTS] = {R_RDI, R_RSI, R_RDX, R_RCX, R_R8, R_R9};
+    if (n < ARGUMENTS)
+        kobox_set_register(m, order[n], value);
+}
+
+/* Go to where a function begins, with the stack pointer that it had then: its return address is there still. */
+void enter_function(struct machine *m, uint64_t function, uint64_t sp, uint64_t site)
+{
+    (void)site;
+    kobox_set_register(m, R_RSP, sp);
+    kobox_set_register(m, 16, function);
+}
+
 /* The CPU as the 64-bit boot protocol wants it: long mode, paging on, flat segments, RSI at the zero page. */
 EXPORT void kobox_start_at(struct machine *m, uint64_t entry, uint64_t zero_page, uint64_t gdt, uint64_t cr3)
 {
