@@ -152,6 +152,7 @@ _WATCHER: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_heap_stacks": (ctypes.c_size_t, (_P, _P)),
     "kobox_heap_forget_traces": (None, (_P,)),
     "kobox_watch_restored": (None, (_P,)),
+    "kobox_watch_declined": (_I, (_P,)),
     "kobox_watch_prints": (_I, (_P, _P)),
     "kobox_watch_format": (None, (_P, _P)),
     "kobox_watch_forget_formats": (None, (_P,)),

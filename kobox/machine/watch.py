@@ -291,6 +291,12 @@ class Watch:
         return bool(self._core.kobox_watch_from_module(self._machine.handle))
 
     @property
+    def declined(self) -> bool:
+        """In a probe at an allocator, or where memory is freed: whether the core leaves this call to the probe. Another
+        probe at the same function may have wanted to be told."""
+        return bool(self._core.kobox_watch_declined(self._machine.handle))
+
+    @property
     def caller(self) -> int:
         """In a probe told by FROM_MODULE: where the watched code called, also if it did so by a jump at its end."""
         return int(self._core.kobox_watch_caller(self._machine.handle))

@@ -149,8 +149,15 @@ class Allocations:
 
     def _probe(self, name: str, enter: Callback, leave: Callback | None = None, when: int = FROM_MODULE) -> None:
         """A probe on a function, under whichever of its names this kernel has it."""
-        if (found := self._found(name)) is not None:
-            self._examination.probe(found, enter, leave, when=when)
+        if (found := self._found(name)) is None:
+            return
+
+        def declined(hit: Hit) -> None:
+            hit.awaited = self._watch.declined
+            if hit.awaited:
+                enter(hit)
+
+        self._examination.probe(found, declined if when == DECLINED else enter, leave, when=when)
 
     def _probe_allocators(self) -> None:
         for row in allocators.ALLOCATORS:

@@ -52,6 +52,7 @@ bool watch_called_from_module(struct machine *m)
 }
 
 bool watch_declined(struct machine *m) { return m->watch->declined; }
+EXPORT int kobox_watch_declined(struct machine *m) { return m->watch && m->watch->declined; }
 
 /* Whether an argument points to the first byte of what is tracked. */
 bool watch_tracks(struct machine *m, int argument)
