@@ -64,4 +64,15 @@ class ShiftCheck(Check):
 def _is_meant(line: str) -> bool:
     """Whether a line of C shifts by a number that it does not reduce itself."""
     found = _SHIFT.search(line)
-    return found is not None and not _REDUCED.search(line[found.end() :].split(";")[0])
+    return found is not None and not _REDUCED.search(_operand(line[found.end() :]))
+
+
+def _operand(text: str) -> str:
+    """What a shift's right operand is, of the text that follows `<<`: `n)` of `n) & mask`, `(n & 31)` of `(n & 31) | 1`.
+    What binds less than a shift ends it."""
+    depth = 0
+    for at, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if depth < 0 or (not depth and letter in ";,&|^<>=?"):
+            return text[:at]
+    return text
