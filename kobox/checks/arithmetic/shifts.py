@@ -68,7 +68,7 @@ def _is_meant(line: str) -> bool:
 
 
 def _operand(text: str) -> str:
-    """What a shift's right operand is, of the text that follows `<<`: `n)` of `n) & mask`, `(n & 31)` of `(n & 31) | 1`.
+    """What a shift's right operand is, of the text that follows `<<`: `n` of `n) & mask`, `(n & 31)` of `(n & 31) | 1`.
     What binds less than a shift ends it."""
     depth = 0
     for at, letter in enumerate(text):
