@@ -238,6 +238,9 @@ class Ahci(PciDevice):
             if frame[0] == 0x27 and not frame[15] & 4:
                 self._receive(port, _READY, 0)
             return
+        if sum(size for _, size in pieces) > _MOST:
+            self._receive(port, _READY | _ERROR, _ABORTED)
+            return
         command = AtaCommand.parse(frame, packet)
         answer = port.run(command, lambda: b"".join(self.dma.read(*piece) for piece in pieces) if flags & 0x40 else b"")
         at = 0

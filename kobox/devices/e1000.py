@@ -30,7 +30,7 @@ _SK, _CS, _DI, _DO, _REQUEST, _GRANT, _PRESENT = 1, 2, 4, 8, 1 << 6, 1 << 7, 1 <
 _EN, _UNICAST_ALL, _BUFFER_SIZE_EXTENDED = 1 << 1, 1 << 3, 1 << 25
 _DONE, _END = 1, 2
 _EOP, _IXSM, _TXSM, _TSE, _RS, _DEXT, _IDE = 1 << 24, 1, 2, 1 << 26, 1 << 27, 1 << 29, 1 << 31
-_LONGEST = 1 << 16
+_LONGEST, _RING_BYTES = 1 << 16, 0xFFF80
 _EEPROM_SUM = 0xBABA
 _PHY = {0: 0x1140, 1: 0x796D, 2: 0x0141, 3: 0x0C20, 4: 0x0DE1, 5: 0xC1E1, 6: 0, 9: 0x0300, 10: 0x3C00, 17: 0xAC08}
 
@@ -183,7 +183,7 @@ class E1000(PciDevice):
         room = 2048 >> (control >> 16 & 3)
         if control & _BUFFER_SIZE_EXTENDED:
             room *= 16
-        head, tail, count = held.get(RDH, 0), held.get(RDT, 0), held.get(RDLEN, 0) // 16
+        head, tail, count = held.get(RDH, 0), held.get(RDT, 0), (held.get(RDLEN, 0) & _RING_BYTES) // 16
         if not count or (tail - head) % count < -(-len(data) // room):
             held[_MPC] = held.get(_MPC, 0) + 1
             self._raise(_RXO)
@@ -210,7 +210,7 @@ class E1000(PciDevice):
 
     def _transmit(self) -> None:
         held = self.held
-        count = held.get(TDLEN, 0) // 16
+        count = (held.get(TDLEN, 0) & _RING_BYTES) // 16
         if not held.get(TCTL, 0) & _EN or not count:
             return
         ring = held.get(TDBAH, 0) << 32 | held.get(TDBAL, 0)

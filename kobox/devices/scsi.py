@@ -16,8 +16,17 @@ from kobox.devices.medium import Medium, Source
 from kobox.devices.state import Restore, save_state
 
 GOOD, CHECK_CONDITION = 0, 2
-NOT_READY, MEDIUM_ERROR, ILLEGAL_REQUEST, UNIT_ATTENTION, DATA_PROTECT, BLANK_CHECK = 2, 3, 5, 6, 7, 8
+NOT_READY, MEDIUM_ERROR, ILLEGAL_REQUEST, UNIT_ATTENTION, DATA_PROTECT, BLANK_CHECK, VOLUME_OVERFLOW = (
+    2,
+    3,
+    5,
+    6,
+    7,
+    8,
+    13,
+)
 _MOST = 16 << 20  # bytes of one command
+_MOST_RECORDS = 1 << 16  # blocks and file marks of a tape
 
 
 class ScsiAnswer(NamedTuple):
@@ -339,6 +348,8 @@ class ScsiTape(ScsiDevice):
     kind = 1
     removable = True
     product = "Tape"
+    capacity: ClassVar[int] = 64 << 20
+    """Bytes of all blocks together."""
     commands: ClassVar[dict[int, str]] = {
         **ScsiDevice.commands,
         0x01: "rewind",
@@ -394,15 +405,19 @@ class ScsiTape(ScsiDevice):
         if block[1] & 1:
             raise INVALID_FIELD
         self._cut()
+        if sum(len(record) for record in self.records if record) + len(data) > self.capacity:
+            raise SenseError(VOLUME_OVERFLOW, 0, 2)  # the end of the tape
         self.records.append(bytes(data))
         self.position += 1
         return b""
 
     def write_file_marks(self, block: bytes, data: bytes) -> bytes:
         count = int.from_bytes(block[2:5], "big")
+        if len(self.records) + count > _MOST_RECORDS:
+            raise SenseError(VOLUME_OVERFLOW, 0, 2)
         if count:
             self._cut()
-            self.records += [None] * min(count, 4096)
+            self.records += [None] * count
             self.position = len(self.records)
         return b""
 

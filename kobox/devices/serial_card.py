@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import ClassVar
 
+from kobox.devices.kept import Kept
 from kobox.devices.pci import PciDevice
 
 _DATA, _ENABLE, _IDENTIFY, _LINE, _MODEM, _STATUS, _MODEM_STATUS, _SCRATCH = range(8)
@@ -26,7 +27,7 @@ class SerialCard(PciDevice):
     bar0 = PciDevice.ports(8)
 
     def __init__(self) -> None:
-        self.sent = b""
+        self._sent = Kept()
         self.reset()
 
     def reset(self) -> None:
@@ -35,6 +36,11 @@ class SerialCard(PciDevice):
         self.waiting: deque[int] = deque()
         self._fifo = False
         self._empty = False  # the transmitter has become empty, and the driver has not been told
+
+    @property
+    def sent(self) -> bytes:
+        """What the box has sent; when that is much, its end."""
+        return bytes(self._sent)
 
     def feed(self, data: bytes) -> None:
         """Bytes come in by the wire."""
@@ -75,7 +81,7 @@ class SerialCard(PciDevice):
             if self.held[_MODEM] & _LOOP:
                 self.waiting.append(value & 0xFF)
             else:
-                self.sent += bytes([value & 0xFF])
+                self._sent.add(bytes([value & 0xFF]))
             self._empty = True
         elif offset == _IDENTIFY:
             self._fifo = bool(value & 1)

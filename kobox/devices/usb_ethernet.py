@@ -13,6 +13,7 @@ from kobox.devices.ethernet import DEFAULT_MAC, EthernetPort
 from kobox.devices.usb import Endpoint, Interface, SetupPacket, UsbDevice
 
 _IN, _OUT, _NOTIFY = 0x82, 0x02, 0x81
+_MOST_WAITING, _LONGEST = 1024, 1 << 16
 _FUNCTIONAL = bytes.fromhex("0524001001") + bytes([5, 0x24, 6, 0, 1])
 _ETHERNET = struct.pack("<BBBBIHHB", 13, 0x24, 0x0F, 4, 0, 1514, 0, 0)
 _CONTROL = Interface(2, 6, 0, (Endpoint(_NOTIFY, "interrupt", 16, 9),), _FUNCTIONAL + _ETHERNET)
@@ -56,6 +57,8 @@ class UsbEthernet(UsbDevice):
         self.ready(_NOTIFY)
 
     def _take(self, frame: bytes) -> bool:
+        if len(self._frames) >= _MOST_WAITING:
+            return False
         if self._on:
             self._frames.append(frame)
             self.ready(_IN)
@@ -66,7 +69,7 @@ class UsbEthernet(UsbDevice):
         return waiting.popleft()[:size] if waiting else None
 
     def data_out(self, endpoint: int, data: bytes) -> None:
-        self._out += data
+        self._out = (self._out + data)[:_LONGEST]
         if len(data) % 512 or not data:  # a short packet ends a frame
             frame, self._out = self._out, b""
             self.port.transmit(frame)

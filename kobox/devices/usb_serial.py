@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from typing import ClassVar
 
+from kobox.devices.kept import Kept
 from kobox.devices.usb import Endpoint, Interface, SetupPacket, UsbDevice
 
 _IN, _OUT = 0x81, 0x01
@@ -25,11 +26,16 @@ class Cp2102(UsbDevice):
     interfaces: ClassVar = (Interface(0xFF, endpoints=(Endpoint(_IN, "bulk", 64), Endpoint(_OUT, "bulk", 64))),)
 
     def __init__(self) -> None:
-        self.sent = b""
+        self._sent = Kept()
         self._waiting = b""
         self.baud_rate = 9600
         self.lines = 0
         self._held: dict[int, bytes] = {}
+
+    @property
+    def sent(self) -> bytes:
+        """What the box has sent; when that is much, its end."""
+        return bytes(self._sent)
 
     def feed(self, data: bytes) -> None:
         """Bytes come in by the wire."""
@@ -61,4 +67,4 @@ class Cp2102(UsbDevice):
         return piece or None
 
     def data_out(self, endpoint: int, data: bytes) -> None:
-        self.sent += data
+        self._sent.add(data)

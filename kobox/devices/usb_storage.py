@@ -16,6 +16,7 @@ from kobox.devices.scsi import ScsiDevice, ScsiDisk
 from kobox.devices.usb import Endpoint, Interface, SetupPacket, StallError, UsbDevice
 
 _IN, _OUT = 0x81, 0x02
+_LARGEST = 16 << 20  # bytes of one command
 
 
 class StickDisk(ScsiDisk):
@@ -63,6 +64,8 @@ class UsbStick(UsbDevice):
         if len(data) != 31 or data[:4] != b"USBC":
             self.stall()
         self._tag, length, flags, _, size = struct.unpack("<IIBBB", data[4:15])
+        if length > _LARGEST:
+            self.stall()
         self._command = data[15 : 15 + min(size, 16)]
         self._wanted = length
         self._received = b""

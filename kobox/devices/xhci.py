@@ -39,6 +39,7 @@ SUCCESS, TRANSACTION_ERROR, TRB_ERROR, STALLED, NO_SLOTS, SLOT_DISABLED, SHORT =
 _TRANSFER_EVENT, _COMMAND_EVENT, _PORT_EVENT = 32, 33, 34
 _STOPPED, _RUNNING, _ENDPOINT_HALTED = 3, 1, 2
 _MICROFRAME = 125_000  # ns
+_LARGEST = 16 << 20  # bytes of one transfer: Linux makes them of 64 KiB to some MiB
 
 
 class EndpointState:
@@ -469,6 +470,8 @@ class Xhci(PciDevice):
         """Do a transfer: the completion code (0: the device has nothing yet), and how many bytes were moved."""
         if device is None:
             return TRANSACTION_ERROR, 0
+        if transfer.size > _LARGEST:
+            return TRB_ERROR, 0
         with model_errors_but_stalls(device):
             if endpoint.number == 1:
                 return self._control(endpoint, transfer, device)

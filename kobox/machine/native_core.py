@@ -72,6 +72,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_due": (_U64, (_P,)),
     "kobox_blocks": (_U64, (_P,)),
     "kobox_work": (_P, (_P,)),
+    "kobox_spend": (None, (_P, _U64)),
     "kobox_error": (ctypes.c_char_p, (_P,)),
     "kobox_abi": (_I, ()),
     "kobox_stop": (None, (_P,)),

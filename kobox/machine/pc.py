@@ -569,8 +569,13 @@ class Machine:
     def _pci_access(self, space: int, at: int, size: int, value: int, write: int) -> int:
         try:
             if self.platform.windows and (found := self.platform.find(space, at)) is not None:
-                return self.platform.access(*found, size, value, write)
-            return self.pci.access(space, at, size, value, write)
+                answer = self.platform.access(*found, size, value, write)
+            else:
+                answer = self.pci.access(space, at, size, value, write)
+            if self.pci.effort:
+                self._core.kobox_spend(self.handle, self.pci.effort)
+                self.pci.effort = 0
+            return answer
         except BaseException as error:
             self._raised = error
             self._core.kobox_device_event(self.handle)

@@ -90,6 +90,10 @@ class Model(Protocol):
     def save(self) -> Restore: ...
 
 
+# What DMA costs the host, in basic blocks: each time, and the bytes that cost one more.
+_DMA_COST, _DMA_BYTES = 50, 256
+
+
 class DmaError(KoboxError):
     """A device asked for memory that it cannot reach."""
 
@@ -275,11 +279,13 @@ class PciFunction:
     def dma_read(self, address: int, size: int) -> bytes:
         """Read the box's memory. Raises `DmaError`."""
         bus = self._reach(address, size)
+        bus.effort += _DMA_COST + size // _DMA_BYTES
         return bytes(bus.ram[address : address + size])
 
     def dma_write(self, address: int, data: bytes) -> None:
         """Write the box's memory. Raises `DmaError`."""
         bus = self._reach(address, len(data))
+        bus.effort += _DMA_COST + len(data) // _DMA_BYTES
         bus.ram[address : address + len(data)] = data
         bus.wrote(address, len(data))
 
@@ -355,6 +361,7 @@ class PciBus:
         self.message = message
         self.pulse = pulse
         self.wrote = wrote
+        self.effort = 0  # what models have done with memory since that was charged, in basic blocks
         self._line = line
         self.reads = 0
         """How many reads of devices there were, `Space.DMA` among them (`kobox.machine.taint`)."""

@@ -17,7 +17,8 @@ from kobox.box.devices.card import Card
 from kobox.devices.e1000 import E1000
 from kobox.devices.pci import PciDevice
 from kobox.devices.rtl8139 import Rtl8139
-from kobox.errors import KoboxError
+from kobox.errors import BoxHungError, KoboxError
+from tests.building import BuiltTestModules
 
 ME, MINE, HIS = "02:00:00:00:00:01", "10.0.0.1", "10.0.0.2"
 CARDS: dict[str, type[PciDevice]] = {"e1000": E1000, "8139cp": Rtl8139}
@@ -137,3 +138,11 @@ def test_cards_go_back_with_checkpoints(full_box: Box, model: PciDevice) -> None
     assert card.plugged
     assert ping(full_box, 100) == bytes(range(100))
     assert not full_box.findings
+
+
+def test_a_driver_that_keeps_a_card_busy_is_ended_by_the_limit(box: Box, modules: BuiltTestModules) -> None:
+    """What a model does is work of the box's: else each of its doorbells would be free."""
+    box.insmod(modules("hogcard"))
+    box.limits.cpu = 1.0
+    with pytest.raises(BoxHungError, match="burnt 1 s"):
+        box.plug(E1000())

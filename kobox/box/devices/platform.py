@@ -64,6 +64,7 @@ class PlatformPlace:
         self._box.machine.devices.wrote(address, len(data))
 
     def _check(self, address: int, size: int) -> None:
+        self._box.machine.pci.effort += 50
         if size < 0 or not 0 <= address <= len(self._box.machine.ram) - size:
             raise KoboxError(
                 f"DMA of {size} bytes at {address:#x}: the box has RAM up to {len(self._box.machine.ram):#x}",

@@ -61,6 +61,9 @@ void spend(struct machine *m, uint64_t blocks)
         kick(m);
 }
 
+/* From a device's callback: what it did takes as long as so many blocks. */
+EXPORT void kobox_spend(struct machine *m, uint64_t blocks) { spend(m, blocks); }
+
 /* An event inside the CPU that is no block, as an exception: it costs one, and no virtual time. */
 void spend_event(struct machine *m)
 {

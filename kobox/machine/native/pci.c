@@ -18,6 +18,7 @@ static uint64_t all_ones(unsigned size) { return size >= 8 ? ~0ull : (1ull << si
 static uint64_t call(struct machine *m, enum pci_space space, uint64_t at, unsigned size, uint64_t value, bool write)
 {
     m->budget -= ACCESS_NS / NS_PER_BLOCK;
+    spend(m, CALLBACK_COST);
     m->pci_reads += !write;
     uint64_t answer = m->on_pci ? m->on_pci(space, at, size, value, write) & all_ones(size) : all_ones(size);
     if (m->device_read && !write)
