@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from kobox.box.box import Box
-from kobox.checks.phantom.attendant import PhantomAttendant, give_firmware
+from kobox.checks.phantom.attendant import PhantomAttendant, surround
 from kobox.checks.phantom.model_file import model_text
 from kobox.checks.phantom.search import PhantomSearch, SearchResult
 from kobox.devices import PciDevice
@@ -101,11 +101,18 @@ def find_phantom(box: Box, modules: list[ModuleFile], parameters: list[str]) -> 
         return PhantomSearch(box, driver, lambda: load(driver, text)).run(ATTEMPTS)
 
 
+def plug(box: Box, device: HardwareModel) -> None:
+    """Plug a device in; a phantom with all that belongs to it."""
+    if isinstance(device, PhantomDevice):
+        surround(box, device.policy)
+    box.plug(device)
+    attend(box, device)
+
+
 def attend(box: Box, device: HardwareModel) -> None:
     """Let a phantom that is plugged in interrupt its driver, and know the memory that they share."""
     if not isinstance(device, PhantomDevice):
         return
-    give_firmware(box, device.policy)
     shares = any(register.bar >= MEMORY for register in device.policy.known)
     PhantomAttendant(box, device, Taint(box.machine) if shares else None, watches=True).attach()
 

@@ -208,8 +208,7 @@ def _plug(
         models.append(hardware.phantom_of(found))
         write(hardware.model_of(found, modules[-1].name))
     for model in models:
-        box.plug(model)
-        hardware.attend(box, model)
+        hardware.plug(box, model)
         text = hardware.describe(model, found if model is models[-1] else None)
         facts = hardware.facts(model)
         yield StoryEvent("plugged", text, box.time, facts)

@@ -22,6 +22,7 @@ _ALIAS = re.compile(
     r"pci:v(\*|[0-9A-F]{8})d(\*|[0-9A-F]{8})sv(\*|[0-9A-F]{8})sd(\*|[0-9A-F]{8})bc(\*|..)sc(\*|..)i(\*|..)"
 )
 _MOST_READS = 1 << 14
+_BRIDGE = 0x068000  # the class of a bridge of no kind of its own, for which no driver's table waits
 PATIENCE = 64  # reads of one register, one after the other, that say the same
 # In RegisterAt.bar: configuration space; what the kernel knows of the device (below); from 8 on, memory that the driver
 # shares with it, firmware too.
@@ -85,6 +86,8 @@ class Policy:
     """BARs that are other than the layout's: their size (0: there is none), and whether they are ports."""
     firmware: Mapping[str, int] = field(default_factory=dict)
     """Files that the driver asks for, and how large each is; they are full of zeros, but for what is known."""
+    companions: tuple[tuple[int, int], ...] = ()
+    """Other devices that the driver looks for: vendor, device."""
 
     def with_step(self, register: RegisterAt, step: Step) -> Policy:
         """The same, and one step more; where it says something of bits that a step of the same read has, it wins."""
@@ -103,11 +106,15 @@ class Policy:
         """The same with a file of firmware."""
         return replace(self, firmware={**self.firmware, name: size})
 
+    def with_companion(self, vendor: int, device: int) -> Policy:
+        """The same with another device beside it."""
+        return replace(self, companions=(*self.companions, (vendor, device)))
+
     @property
     def key(self) -> tuple[object, ...]:
         """What distinguishes it from others."""
         known, bars, firmware = (tuple(sorted(one.items())) for one in (self.known, self.bars, self.firmware))
-        return self.layout, self.rest, known, bars, firmware
+        return self.layout, self.rest, known, bars, firmware, self.companions
 
     def lines(self) -> list[str]:
         """What is known, a line for each step of a register."""
@@ -116,6 +123,7 @@ class Policy:
             for number, (size, is_ports) in sorted(self.bars.items())
         ]
         files = [f"firmware {name} of {size} bytes" for name, size in sorted(self.firmware.items())]
+        files += [f"beside it {vendor:04x}:{device:04x}" for vendor, device in self.companions]
         return bars + files + [f"{name_of(at)}{step}" for at, steps in sorted(self.known.items()) for step in steps]
 
 
@@ -313,3 +321,8 @@ def phantom(identity: PciIdentity, policy: Policy) -> PhantomDevice:
     made = kind()
     assert isinstance(made, PhantomDevice)
     return made
+
+
+def companions_of(policy: Policy) -> list[PhantomDevice]:
+    """The devices that are to be plugged in before the phantom itself."""
+    return [phantom(PciIdentity(vendor, device, _BRIDGE, vectors=0), Policy()) for vendor, device in policy.companions]

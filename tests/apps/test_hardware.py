@@ -120,6 +120,7 @@ def test_ready_models_are_listed() -> None:
         ("interrupt", "# BAR 0 + 0x10: 4, 1 times"),
         ("size", "bar0 = PciDevice.memory(0x2000)"),
         ("file", "firmware={'kobox/puzzle.bin': 300}"),
+        ("companion", "companions=((4660, 39321),)"),
         ("twice", "Step(2, 0xffffffff, 0x3333)"),
     ],
 )

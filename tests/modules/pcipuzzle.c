@@ -158,6 +158,18 @@ static int kind(struct puzzle *p) { return p->pdev->class >> 8 == PCI_CLASS_MEMO
 static int size(struct puzzle *p) { return pci_resource_len(p->pdev, 0) == 0x2000; }
 static int port(struct puzzle *p) { return pci_resource_flags(p->pdev, 1) & IORESOURCE_IO ? 1 : 0; }
 
+static int companion(struct puzzle *p)
+{
+	struct pci_dev *other = pci_get_device(0x1234, 0x9999, NULL);
+	u8 value = 0;
+
+	if (!other)
+		return 0;
+	pci_read_config_byte(p->pdev, 0x4c, &value);
+	pci_dev_put(other);
+	return value == 0x42;
+}
+
 static int file(struct puzzle *p)
 {
 	const struct firmware *fw;
@@ -188,7 +200,7 @@ static const struct { const char *name; int (*solved)(struct puzzle *p); } riddl
 	RIDDLE(mixed), RIDDLE(halves), RIDDLE(signs), RIDDLE(range), RIDDLE(result), RIDDLE(product), RIDDLE(pointer),
 	RIDDLE(memory), RIDDLE(switched), RIDDLE(waits), RIDDLE(twice), RIDDLE(checksum), RIDDLE(block),
 	RIDDLE(configuration), RIDDLE(ring), RIDDLE(interrupt),
-	RIDDLE(revision), RIDDLE(subsystem), RIDDLE(kind), RIDDLE(size), RIDDLE(port), RIDDLE(file),
+	RIDDLE(revision), RIDDLE(subsystem), RIDDLE(kind), RIDDLE(size), RIDDLE(port), RIDDLE(file), RIDDLE(companion),
 };
 
 static int puzzle_probe(struct pci_dev *pdev, const struct pci_device_id *id)

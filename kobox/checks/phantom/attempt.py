@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from kobox.box.box import Box, BoxCheckpoint
 from kobox.box.inspect.probes import Hit
-from kobox.checks.phantom.attendant import PROBE, PhantomAttendant, give_firmware
+from kobox.checks.phantom.attendant import PROBE, PhantomAttendant, surround
 from kobox.devices.phantom import PhantomDevice, Policy, Read, phantom
 from kobox.errors import (
     BoxError,
@@ -66,6 +66,8 @@ class Attempt:
     work: int
     missing: Sequence[str]
     """Files of firmware that the driver asked for and did not get."""
+    sought: Sequence[tuple[int, int]]
+    """Other devices that the driver looked for in vain."""
 
     @property
     def rank(self) -> tuple[bool, bool, int]:
@@ -113,8 +115,8 @@ class Prober:
         returned: list[int] = []
         before = box.machine.work
         with suppress(BoxError):
-            give_firmware(box, policy)
-        with self._listening(device, returned) as missing:
+            surround(box, policy)
+        with self._listening(device, returned) as attendant:
             result = self._run(device, returned)
         errno = -returned[-1] if returned else 0
         branches = {start: self._taint.executed(start, size) for start, size in self._watched}
@@ -131,7 +133,8 @@ class Prober:
             self._taint.decisions(),
             self._add(branches),
             box.machine.work - before,
-            missing,
+            attendant.missing,
+            attendant.sought,
         )
 
     def _run(self, device: PhantomDevice, returned: list[int]) -> Result:
@@ -156,7 +159,7 @@ class Prober:
     # -- while it runs -----------------------------------------------------------------------------------------
 
     @contextmanager
-    def _listening(self, device: PhantomDevice, returned: list[int]) -> Iterator[Sequence[str]]:
+    def _listening(self, device: PhantomDevice, returned: list[int]) -> Iterator[PhantomAttendant]:
         """Probes for what a phantom has to know of its driver."""
         box = self._box
         attendant = PhantomAttendant(box, device, self._taint, hurried=True)
@@ -172,7 +175,7 @@ class Prober:
                 *([box.probe(_BEFORE_INIT, self._module_comes)] if self._load is not None else ()),
             ):
                 stack.callback(_remove, probe.remove)
-            yield attendant.missing
+            yield attendant
 
     def _module_comes(self, hit: Hit) -> None:
         for module in self._box.inspect.symbols.modules():

@@ -11,7 +11,16 @@ from contextlib import suppress
 
 from kobox.box.box import Box
 from kobox.box.inspect.probes import Hit, Probe
-from kobox.devices.phantom import FIRMWARE, HEADER, RESOURCE, RESOURCES, PhantomDevice, Policy, RegisterAt
+from kobox.devices.phantom import (
+    FIRMWARE,
+    HEADER,
+    RESOURCE,
+    RESOURCES,
+    PhantomDevice,
+    Policy,
+    RegisterAt,
+    companions_of,
+)
 from kobox.errors import BoxError
 from kobox.machine.taint import Taint
 
@@ -24,6 +33,8 @@ _SHARES = "dma_alloc_attrs"  # kernel/dma/mapping.c
 _DELAYS = {"__const_udelay": 1e3 / 0x10C7, "__udelay": 1e3, "__ndelay": 1.0}
 _FIRMWARE = "_request_firmware"  # drivers/base/firmware_loader/main.c: (fw, name, …); all requests end here
 PROBE = "local_pci_probe"  # drivers/pci/pci-driver.c: calls the driver's probe function
+_SEEKS = ("pci_get_device", "pci_get_subsys")  # drivers/pci/search.c: (vendor, device, …)
+_ANY = 0xFFFFFFFF
 _BARS = 6
 _BEFORE_INIT = "do_init_module"  # kernel/module/main.c
 _MOST_INTERRUPTS = 64
@@ -50,6 +61,8 @@ class PhantomAttendant:
         self.interrupts = True
         self.missing: list[str] = []
         """Files of firmware that the driver asked for and did not get."""
+        self.sought: list[tuple[int, int]] = []
+        """Other devices that the driver looked for in vain: vendor, device."""
         self._undo: list[Callable[[], None]] = []
 
     def attach(self) -> None:
@@ -63,6 +76,7 @@ class PhantomAttendant:
             probes.append(self._box.probe(_SHARES, _keep_size, on_return=self._shared))
             probes.append(self._box.probe(_BEFORE_INIT, self._module_comes))
             probes.append(self._box.probe(PROBE, self._probed))
+            probes += [self._box.probe(name, _keep_ids, on_return=self._sought) for name in _SEEKS]
             probes.append(self._box.probe(_FIRMWARE, _keep_pointer, on_return=self._firmware_came))
         if self._hurried:
             delays = [name for name in _DELAYS if name in self._box.inspect.symbols]
@@ -106,6 +120,11 @@ class PhantomAttendant:
             at = device + btf.offset("pci_dev", "resource") + size * number
             self._share(at, used, RegisterAt(HEADER, RESOURCES + RESOURCE * number))
 
+    def _sought(self, hit: Hit) -> None:
+        vendor, device = hit.data
+        if not hit.result and _ANY not in (vendor, device) and (vendor, device) not in self.sought:
+            self.sought.append((vendor, device))
+
     def _firmware_came(self, hit: Hit) -> None:
         pointer, name = hit.data
         if hit.result:
@@ -132,8 +151,10 @@ class PhantomAttendant:
         hit.skip()
 
 
-def give_firmware(box: Box, policy: Policy) -> None:
-    """Put the files into the box that the driver asks for."""
+def surround(box: Box, policy: Policy) -> None:
+    """Give a box what the driver looks for beside its device: files of firmware, other devices."""
+    for companion in companions_of(policy):
+        box.plug(companion)
     for name, size in policy.firmware.items():
         path = "/lib/firmware"
         for part in ("", *name.split("/")[:-1]):
@@ -147,6 +168,10 @@ def give_firmware(box: Box, policy: Policy) -> None:
 
 def _keep_pointer(hit: Hit) -> None:
     hit.data = hit.args[0], hit.string(hit.args[1], 256)
+
+
+def _keep_ids(hit: Hit) -> None:
+    hit.data = hit.args[0] & _ANY, hit.args[1] & _ANY
 
 
 def _keep_size(hit: Hit) -> None:

@@ -34,6 +34,9 @@ from kobox.machine.taint import Decision
 WORK = 200_000_000  # basic blocks for all attempts: some ten seconds
 _RESTS = (Rest.WRITTEN, Rest.TURNS, Rest.ZERO, Rest.ONES)
 _MOST_ANSWERS = 6
+_BLIND = (0x5000, 1, 0x100, 0xFFFFFFFF)  # a free port, a number, a length, nobody there
+_MOST_BLIND = 16
+_MOST_COMPANIONS = 6
 FILE_SIZE = 32 << 10  # of firmware, before more is known
 _LARGEST_FUNCTION = 1 << 16
 _POLLED = 16  # times that a branch went the same way, and so waits for something
@@ -161,6 +164,10 @@ def _ways_on(
     for name in attempt.missing:
         if name not in attempt.policy.firmware and ".." not in name:
             yield (0, 0, -attempt.executed), (0, True), attempt.identity, attempt.policy.with_firmware(name, FILE_SIZE)
+    for vendor, device in attempt.sought[:_MOST_COMPANIONS]:
+        if len(attempt.policy.companions) < _MOST_COMPANIONS:
+            policy = attempt.policy.with_companion(vendor, device)
+            yield (0, 0, -attempt.executed), (0, True), attempt.identity, policy
     solver = Solver(attempt.nodes)
     reads = {read.number: read for read in attempt.reads}
     last = len(attempt.decisions) - _LAST
@@ -178,6 +185,20 @@ def _ways_on(
                     break
                 rank = int(is_known), number + scope + flipped[branch], -attempt.executed, -position, place
                 yield rank, branch, *new
+    yield from _blindly(attempt, {read for decision in attempt.decisions for read in solver.reads(decision)})
+
+
+def _blindly(
+    attempt: Attempt, decided: set[int]
+) -> Iterator[tuple[tuple[int, ...], tuple[int, bool], PciIdentity, Policy]]:
+    """Other answers for registers that decided nothing in code that is looked at: they went to the kernel, perhaps."""
+    registers = {read.register: None for read in attempt.reads if read.number not in decided}
+    for place, register in enumerate(list(registers)[:_MOST_BLIND]):
+        if register.bar >= HEADER or register in attempt.policy.known:
+            continue
+        for number, value in enumerate(_BLIND):
+            policy = attempt.policy.with_step(register, Step(0, 0xFFFFFFFF, value))
+            yield (1, 1 + number, -attempt.executed, place), (0, True), attempt.identity, policy
 
 
 def _ends(decisions: object) -> list[tuple[int, Decision]]:

@@ -22,7 +22,7 @@ from kobox.checks.fuzz.exercise_file import TestFile, exercise_of
 from kobox.checks.fuzz.player import Steps
 from kobox.checks.fuzz.program import Program
 from kobox.checks.module.files import FileTargets, Target
-from kobox.checks.phantom.attendant import give_firmware
+from kobox.checks.phantom.attendant import surround
 from kobox.checks.phantom.search import PhantomSearch
 from kobox.checks.races.races import CMDLINE, REMOVE, Interrupted, Race, Traced, points_of
 from kobox.checks.report.finding import Chain, Finding, FindingKey
@@ -77,7 +77,7 @@ class Examiner:
         _load_dependencies(self.box, self.file)
         self.device: PhantomDevice | None = None
         if plan.device is not None:
-            give_firmware(self.box, plan.device.policy)
+            surround(self.box, plan.device.policy)
             self.device = self.box.plug(phantom(plan.device.identity, plan.device.policy))
         self.box.set_reset_point()
         btf = self.box.inspect.symbols.btf
