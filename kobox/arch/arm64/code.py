@@ -35,12 +35,19 @@ class A64Code:
         return Instruction(at, _LENGTH, flow, target, immediate, compares, word & 0x0A000000 == 0x08000000)
 
     def instructions(self, code: bytes, start: int, end: int) -> Iterator[Instruction]:
-        """The instructions from offset `start` to `end`, one behind the other, as long as there are any."""
+        """The instructions from offset `start` to `end`, one behind the other, as long as there are any. Numbers that do
+        not fit into an instruction are put together in a register before: a comparison with that has them."""
+        made: dict[int, int] = {}
         for at in range(start, end - _LENGTH + 1, _LENGTH):
             found = self.decode(code, at)
             if found is None:
                 return
+            (word,) = struct.unpack_from("<I", code, at)
+            number = made.get(word >> 16 & 31) if word & 0x5FE0FC00 == 0x4B000000 else None  # SUB, SUBS, CMP
+            if number is not None and found.immediate is None:
+                found = found._replace(immediate=number, compares=True)
             yield found
+            _make_number(word, made)
 
     def call_at(self, code: bytes, offset: int, relocation: int, addend: int, symbol: str) -> CallInstruction | None:
         """The BL or B whose target a relocation fills in."""
@@ -134,6 +141,21 @@ def _flow(word: int) -> tuple[Flow, int | None]:
     if any(word & mask == stop for stop, mask in _STOPS.items()):
         return Flow.STOP, None
     return Flow.ON, None
+
+
+def _make_number(word: int, made: dict[int, int]) -> None:
+    """What MOVZ, MOVN and MOVK put into a register; other instructions put something else there."""
+    register, number, shift = word & 31, word >> 5 & 0xFFFF, 16 * (word >> 21 & 3)
+    mask = _WORD if word >> 31 else 0xFFFFFFFF
+    kind = word >> 23 & 0xFF
+    if kind == 0xA5:
+        made[register] = number << shift & mask
+    elif kind == 0x25:
+        made[register] = ~(number << shift) & mask
+    elif kind == 0xE5 and register in made:
+        made[register] = (made[register] & ~(0xFFFF << shift) | number << shift) & mask
+    elif word & 0x0A000000 != 0x08000000 and word & 0x1C000000 != 0x14000000:  # no load or store, no branch
+        made.pop(register, None)
 
 
 def _immediate(word: int) -> int | None:

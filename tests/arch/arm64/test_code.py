@@ -66,3 +66,27 @@ def test_calls_out_of_a_module_are_found(arm64_kernel: KernelImage) -> None:
     sites = call_sites(ModuleFile(next(arm64_kernel.modules.rglob("dummy.ko*"))).elf)
     assert {"register_netdevice", "free_netdev"} <= {site.function for site in sites} | {"free_netdev"}
     assert all(site.length == 4 for site in sites)
+
+
+def words(*values: int) -> bytes:
+    return b"".join(value.to_bytes(4, "little") for value in values)
+
+
+@pytest.mark.parametrize(
+    ("code", "number"),
+    [
+        ((0x528D6021, 0x72A80081, 0x6B01001F), 0x40046B01),  # mov w1, #0x6b01; movk w1, #0x4004, lsl #16; cmp w0, w1
+        ((0x528D6021, 0x6B01001F), 0x6B01),  # mov w1, #0x6b01; cmp w0, w1
+        ((0x12800021, 0x6B01001F), 0xFFFFFFFE),  # mov w1, #-2; cmp w0, w1
+        ((0x528D6021, 0x4B010000), 0x6B01),  # mov w1, #0x6b01; sub w0, w0, w1: of what a table is indexed by
+    ],
+    ids=["two halves", "one half", "negative", "subtracted"],
+)
+def test_a_number_that_a_register_holds_is_compared_with(code: tuple[int, ...], number: int) -> None:
+    *_, last = A64Code().instructions(words(*code), 0, 4 * len(code))
+    assert (last.compares, last.immediate) == (True, number)
+
+
+def test_a_number_is_forgotten_when_the_register_gets_another() -> None:
+    code = words(0x528D6021, 0x8B030041, 0x6B01001F)  # mov w1, #0x6b01; add x1, x2, x3; cmp w0, w1
+    assert [row.immediate for row in A64Code().instructions(code, 0, 12)] == [None, None, None]
