@@ -13,3 +13,6 @@ class BootDetails(NamedTuple):
 
     second_serial: str
     """The device of the serial line that wakes PID 1."""
+
+    device_tree: bool = False
+    """Whether a device tree announces the machine's devices, not ACPI."""

@@ -16,7 +16,10 @@ from kobox.machine.acpi import DEVICE_SLOTS, DEVICES
 from kobox.machine.device_tree import Value, pack
 from kobox.machine.pc import PAGE, LoadableKernel, Machine
 
-TREE = 0x100000
+TREE, TREE_SIZE = 0x100000, 0x8000
+# The end of the tree's memory, which the kernel keeps: for trees that are added while it runs.
+PLUGGED, PLUGGED_SIZE = 0x104000, 0x4000
+_LINES = tuple(range(32 + 20, 32 + 28))  # inputs of the interrupt controller for devices that are plugged in
 _GIC, _UART = 0xFE000000, 0xFE020000
 _GIC_HANDLE, _CLOCK_HANDLE = 1, 2
 _PPI, _SPI, _LEVEL, _RISING = 1, 0, 4, 1
@@ -35,6 +38,8 @@ class ArmVirt(Machine):
     _numbers = _NUMBERS
     _pc, _sp, _result, _thread = "pc", "sp", "x0", "tpidr_el0"
 
+    platform_lines = _LINES
+
     def registers(self) -> Arm64Registers:
         """All registers at once."""
         self._core.kobox_registers(self.handle, self._registers)
@@ -52,7 +57,7 @@ class ArmVirt(Machine):
             self.ram[segment.address : segment.address + len(segment.data)] = segment.data
         at = self.ram_size - len(initramfs) - 0x100000 & -PAGE
         self.ram[at : at + len(initramfs)] = initramfs
-        tree = pack(self._tree(command_line, at, at + len(initramfs)))
+        tree = pack(self._tree(command_line, at, at + len(initramfs)), size=TREE_SIZE)
         self.ram[TREE : TREE + len(tree)] = tree
         self._core.kobox_start_at(self.handle, vmlinux.entry, TREE, 0, 0)
 

@@ -18,16 +18,17 @@ Value: TypeAlias = "int | str | bytes | Sequence[Cell] | Mapping[str, Value] | N
 """Of a property: a cell, a string, bytes, nothing, cells or strings one behind the other. A mapping is a node below."""
 
 
-def pack(root: Mapping[str, Value]) -> bytes:
-    """The tree as the kernel takes it."""
+def pack(root: Mapping[str, Value], name: str = "", size: int = 0) -> bytes:
+    """The tree as the kernel takes it. `name` is its root's, for a tree that becomes part of another. It takes `size`
+    bytes or more: the kernel keeps all of them for it."""
     strings, body = bytearray(), bytearray()
-    _node("", root, body, strings)
+    _node(name, root, body, strings)
     body.extend(struct.pack(">I", _END))
     start = _HEADER + _RESERVATIONS
-    total = start + len(body) + len(strings)
+    total = max(start + len(body) + len(strings), size)
     offsets = (start, start + len(body), _HEADER)
     header = struct.pack(">10I", _MAGIC, total, *offsets, _VERSION, _COMPATIBLE, 0, len(strings), len(body))
-    return header + bytes(_RESERVATIONS) + bytes(body) + bytes(strings)
+    return (header + bytes(_RESERVATIONS) + bytes(body) + bytes(strings)).ljust(total, b"\0")
 
 
 def _node(name: str, content: Mapping[str, Value], body: bytearray, strings: bytearray) -> None:

@@ -40,7 +40,7 @@ from kobox.machine.native_core import (
     unicorn_library,
 )
 from kobox.machine.pci import PciBus, PciFunction
-from kobox.machine.platform import PlatformBus
+from kobox.machine.platform import LINES, PlatformBus
 
 PAGE = 4096
 ZERO_PAGE, COMMAND_LINE, PAGE_TABLES, GDT, SEED = 0x10000, 0x20000, 0x30000, 0x40000, 0x50000
@@ -155,6 +155,7 @@ class Machine:
     """
 
     arch: Arch = X86_64
+    platform_lines: Sequence[int] = LINES
     most_cpus = 8  # MAX_CPUS in native/machine.h
     _fields: tuple[str, ...] = X86Registers._fields
     _numbers: Mapping[str, int] = _NUMBER
@@ -201,7 +202,9 @@ class Machine:
             lambda irq, high: self._core.kobox_pci_line(self.handle, irq, high),
             lambda address, size: self._core.kobox_device_wrote(self.handle, address, size),
         )
-        self.platform = PlatformBus(lambda irq, high: self._core.kobox_pci_line(self.handle, irq, high))
+        self.platform = PlatformBus(
+            lambda irq, high: self._core.kobox_pci_line(self.handle, irq, high), self.platform_lines
+        )
         self._power_on = self.pci.save(), self.platform.save()
         self._on_pci = PciCallback(self._pci_access)
         self._core.kobox_on_pci(handle, self._on_pci)

@@ -39,10 +39,12 @@ class Window(NamedTuple):
 
 
 class PlatformBus:
-    """The devices on the board of one machine. `line` sets an input of the interrupt controller."""
+    """The devices on the board of one machine. `line` sets an input of the interrupt controller, one of `inputs`."""
 
-    def __init__(self, line: Callable[[int, bool], None]) -> None:
+    def __init__(self, line: Callable[[int, bool], None], inputs: Sequence[int] = LINES) -> None:
         self._line = line
+        self._inputs = inputs
+        self.used = 0  # bytes of the memory for what announces devices
         self.windows: list[Window] = []
         self.models: list[RegisterBackend] = []
         self._lines: dict[RegisterBackend, tuple[int, ...]] = {}
@@ -64,7 +66,7 @@ class PlatformBus:
         made = [self._place(model, bar) for bar in bars]
         first = self.take_number()
         self.models.append(model)
-        self._lines[model] = tuple(LINES[(first + n) % len(LINES)] for n in range(interrupts))
+        self._lines[model] = tuple(self._inputs[(first + n) % len(self._inputs)] for n in range(interrupts))
         return made
 
     def _place(self, model: RegisterBackend, bar: Bar) -> Window:
@@ -122,12 +124,12 @@ class PlatformBus:
     def save(self) -> Restore:
         """For a checkpoint: a function that brings back what is on the board, and its state."""
         windows, models, lines = list(self.windows), list(self.models), dict(self._lines)
-        high, made = set(self._high), self._made
+        high, made, used = set(self._high), self._made, self.used
         undo = [model.save() for model in models]
 
         def restore() -> None:
             self.windows, self.models, self._lines = list(windows), list(models), dict(lines)
-            self._high, self._made = set(high), made
+            self._high, self._made, self.used = set(high), made, used
             for one in undo:
                 one()
 

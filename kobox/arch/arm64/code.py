@@ -35,8 +35,8 @@ class A64Code:
         return Instruction(at, _LENGTH, flow, target, immediate, compares, word & 0x0A000000 == 0x08000000)
 
     def instructions(self, code: bytes, start: int, end: int) -> Iterator[Instruction]:
-        """The instructions from offset `start` to `end`, one behind the other, as long as there are any. Numbers that do
-        not fit into an instruction are put together in a register before: a comparison with that has them."""
+        """The instructions from offset `start` to `end`, one behind the other, as long as there are any. Numbers that
+        do not fit into an instruction are put together in a register before: a comparison with that has them."""
         made: dict[int, int] = {}
         for at in range(start, end - _LENGTH + 1, _LENGTH):
             found = self.decode(code, at)

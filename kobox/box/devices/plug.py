@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from kobox.box.booted import BootedKernel
 from kobox.box.devices import pci
+from kobox.box.devices.device_tree import plug_node
 from kobox.box.devices.i2c import plug_i2c
 from kobox.box.devices.platform import plug_platform
 from kobox.box.devices.spi import plug_spi
@@ -28,7 +29,7 @@ def plug(box: BootedKernel, device: Plugged) -> Plugged:
     if isinstance(device, PciDevice):
         return pci.plug(box, device)
     if isinstance(device, PlatformDevice):
-        return plug_platform(box, device)
+        return plug_node(box, device) if box.arch.boot.device_tree else plug_platform(box, device)
     if isinstance(device, SpiDevice):
         return plug_spi(box, device)
     if isinstance(device, UsbDevice):

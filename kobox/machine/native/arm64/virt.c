@@ -5,6 +5,7 @@
  *     0 .. ram_size     RAM
  *     0xFE000000        GIC: distributor, and at + 0x10000 the CPU interface
  *     0xFE020000        two PL011 UARTs, a page each
+ *     0xFD000000        devices that are plugged in, on inputs of their own
  *     0xFEA00000        devices that Python models, a page each, on one interrupt
  *     elsewhere         nothing answers
  */
@@ -12,6 +13,8 @@
 
 #define GIC_BASE 0xFE000000ull
 #define GIC_SIZE 0x10000ull
+#define PLUGGED_BASE 0xFD000000ull
+#define ACCESS_NS 1024 /* a device is about a microsecond away */
 #define UART_BASE 0xFE020000ull
 #define UART_SIZE 0x2000ull
 #define PHYSICAL_END (1ull << 40)
@@ -58,12 +61,32 @@ static bool map_void(struct machine *m, uint64_t start, uint64_t end)
     return start == end || m->api.mmio_map(m->uc, start, end - start, void_read, m, void_write, m) == UC_ERR_OK;
 }
 
+/* Registers of devices that are plugged in: Python has them (kobox/machine/platform.py). */
+static uint64_t plugged(struct machine *m, uint64_t at, unsigned size, uint64_t value, bool write)
+{
+    m->budget -= ACCESS_NS / NS_PER_BLOCK;
+    return m->on_pci ? m->on_pci(PCI_SPACE_MEMORY, at, size, value, write) : ~0ull;
+}
+
+static uint64_t plugged_read(uc_engine *uc, uint64_t at, unsigned size, void *user)
+{
+    (void)uc;
+    return plugged(user, PLUGGED_BASE + at, size, 0, false);
+}
+
+static void plugged_write(uc_engine *uc, uint64_t at, unsigned size, uint64_t value, void *user)
+{
+    (void)uc;
+    plugged(user, PLUGGED_BASE + at, size, value, true);
+}
+
 bool map_board(struct machine *m)
 {
     const struct unicorn_api *a = &m->api;
-    if (!m->ram_size || m->ram_size & (PAGE - 1) || m->ram_size >= GIC_BASE)
+    if (!m->ram_size || m->ram_size & (PAGE - 1) || m->ram_size >= PLUGGED_BASE)
         return false;
-    return a->map_ptr(m->uc, 0, m->ram_size, UC_PROT_ALL, m->ram) == UC_ERR_OK && map_void(m, m->ram_size, GIC_BASE) &&
+    return a->map_ptr(m->uc, 0, m->ram_size, UC_PROT_ALL, m->ram) == UC_ERR_OK && map_void(m, m->ram_size, PLUGGED_BASE) &&
+           a->mmio_map(m->uc, PLUGGED_BASE, GIC_BASE - PLUGGED_BASE, plugged_read, m, plugged_write, m) == UC_ERR_OK &&
            a->mmio_map(m->uc, GIC_BASE, GIC_SIZE, gic_distributor_read, m, gic_distributor_write, m) == UC_ERR_OK &&
            a->mmio_map(m->uc, GIC_BASE + GIC_SIZE, GIC_SIZE, gic_interface_read, m, gic_interface_write, m) == UC_ERR_OK &&
            a->mmio_map(m->uc, UART_BASE, UART_SIZE, pl011_read, m, pl011_write, m) == UC_ERR_OK &&
@@ -75,5 +98,5 @@ bool map_board(struct machine *m)
 /* There is no PCI bus: the device tree announces none, so nothing of the kernel's ever looks at one. */
 EXPORT void kobox_on_pci(struct machine *m, pci_callback callback) { m->on_pci = callback; }
 EXPORT int kobox_pci_message(struct machine *m, uint64_t address, uint32_t data) { return (void)m, (void)address, (void)data, -1; }
-EXPORT void kobox_pci_line(struct machine *m, int line, int high) { (void)m, (void)line, (void)high; }
+EXPORT void kobox_pci_line(struct machine *m, int line, int high) { gic_line(m, (unsigned)line, high); }
 EXPORT void kobox_pci_pulse(struct machine *m, int line) { (void)m, (void)line; }
