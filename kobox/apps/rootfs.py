@@ -49,6 +49,7 @@ def shell_box(
     memory: int = booting.MEMORY,
     cmdline: str = "",
     cpus: int = 1,
+    profile: str = "fast",
     store: Store | None = None,
     progress: Progress | None = None,
 ) -> Box:
@@ -67,7 +68,9 @@ def shell_box(
         attach_tree(box)
         _furnish(box, trees)
 
-    box = booting.prepared(image, identity, furnish, memory=memory, cmdline=cmdline, cpus=cpus, progress=progress)
+    box = booting.prepared(
+        image, identity, furnish, memory=memory, cmdline=cmdline, cpus=cpus, profile=profile, progress=progress
+    )
     attach_tree(box)
     return box
 

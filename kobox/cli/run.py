@@ -77,6 +77,7 @@ def main(argv: list[str], prog: str) -> int:
             image,
             memory=arguments.memory << 20,
             cmdline=arguments.cmdline,
+            profile=arguments.profile,
             cpus=arguments.cpus,
             trust=arguments.trust,
             enforce_signatures=arguments.enforce,
@@ -128,6 +129,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--no-unload", dest="unload", action="store_false", help="leave the module loaded")
     parser.add_argument("--cpus", type=int, default=1, metavar="N", help="CPUs of the box, 1 to 8 (default: 1)")
     parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
+    parser.add_argument(
+        "--profile",
+        choices=("fast", "default"),
+        default="fast",
+        help="default: boot the kernel as the distribution does, with mitigations and security modules (default: fast)",
+    )
     parser.add_argument("--cmdline", default="", metavar="TEXT", help="added to the kernel's command line")
     parser.add_argument(
         "--cpu-limit",

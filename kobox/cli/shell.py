@@ -114,6 +114,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="end the command when it has not ended by itself after so long in the box's time (exit status 124)",
     )
+    parser.add_argument(
+        "--profile",
+        choices=("fast", "default"),
+        default="fast",
+        help="default: boot the kernel as the distribution does, with mitigations and security modules (default: fast)",
+    )
     parser.add_argument("--cmdline", default="", metavar="TEXT", help="added to the kernel's command line")
     return parser
 
@@ -233,6 +239,7 @@ def _box(arguments: argparse.Namespace, store: Store) -> Box:
             packages_added=[*arguments.packages, *(_HARDWARE_PACKAGES if arguments.plug else ())],
             memory=arguments.memory << 20,
             cmdline=arguments.cmdline,
+            profile=arguments.profile,
             cpus=arguments.cpus,
             store=store,
             progress=progress,

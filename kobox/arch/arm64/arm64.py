@@ -35,7 +35,7 @@ def _areas(variable: Variable, number: Variable) -> KernelAreas:
 
 
 _BOOT = BootDetails(
-    command_line="console=ttyAMA0 nosmp nowatchdog kpti=off",
+    command_line="console=ttyAMA0 nosmp kpti=off",
     second_serial="/dev/ttyAMA1",
     device_tree=True,
 )

@@ -28,7 +28,7 @@ _ADDRESSES = AddressSpace(
 
 # One CPU, no devices but those of the machine; time comes from the TSC, which is virtual and exact.
 _BOOT = BootDetails(
-    command_line=("console=ttyS0 earlyprintk=serial,ttyS0,115200 nosmp tsc=reliable no_timer_check nowatchdog nopti"),
+    command_line=("console=ttyS0 earlyprintk=serial,ttyS0,115200 nosmp tsc=reliable no_timer_check nopti"),
     second_serial="/dev/ttyS1",
 )
 

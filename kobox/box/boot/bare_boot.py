@@ -31,6 +31,7 @@ def boot(
     memory: int = MEMORY,
     cmdline: str = "",
     cpus: int = 1,
+    profile: str = "fast",
     store: Store | None = None,
     progress: Progress | None = None,
 ) -> Box:
@@ -38,7 +39,8 @@ def boot(
 
     `kernel` is a name in the cache, a path to a kernel image, or a `KernelImage`; None is the default one, which is
     fetched when the cache is empty. `memory` is in bytes; `cmdline` is added to the kernel's command line; `cpus` is
-    how many CPUs there are. `progress(what, done, total)` is called while that takes time.
+    how many CPUs there are; `profile` is "fast" or "default". `progress(what, done, total)` is called while that takes
+    time.
 
     Raises `KernelNotFoundError`, `KernelImageError`, `FetchError`; `KernelPanicError` or `BoxHungError` when the kernel
     does not boot; `KoboxError` when the snapshot cannot be kept.
@@ -46,12 +48,12 @@ def boot(
     image = kernel if isinstance(kernel, KernelImage) else (store or Store()).ensure(kernel, progress)
     memory = memory + 4095 & -4096
     check_cpus(image.arch, cpus)
-    line = guest.command_line(image.arch, cmdline, cpus)
+    line = guest.command_line(image.arch, cmdline, cpus, profile)
 
     def make(place: Path) -> None:
         from kobox.box.boot.cold_boot import first_boot
 
-        first_boot(image, place, memory, line, cpus, progress)
+        first_boot(image, place, memory, line, cpus, progress, profile=profile)
 
     key = snapshots.key(image.arch, image.digest, line, memory, cpus)
     return _resumed_or_made(image, image.directory / "snapshots" / key, make)
@@ -77,6 +79,7 @@ def prepared(
     memory: int = MEMORY,
     cmdline: str = "",
     cpus: int = 1,
+    profile: str = "fast",
     progress: Progress | None = None,
 ) -> Box:
     """A box that `prepare` has changed: resumed from a snapshot of its own, which is made the first time.
@@ -85,13 +88,13 @@ def prepared(
     """
     memory = memory + 4095 & -4096
     check_cpus(kernel.arch, cpus)
-    line = guest.command_line(kernel.arch, cmdline, cpus)
+    line = guest.command_line(kernel.arch, cmdline, cpus, profile)
     key = snapshots.key(kernel.arch, kernel.digest, f"{line}\n{identity}", memory, cpus)
     place = kernel.directory / "snapshots" / key
 
     def make(place: Path) -> None:
         for _ in range(3):
-            with boot(kernel, memory=memory, cmdline=cmdline, cpus=cpus, progress=progress) as box:
+            with boot(kernel, memory=memory, cmdline=cmdline, cpus=cpus, profile=profile, progress=progress) as box:
                 prepare(box)
                 box.save(place)
             if _works(kernel, place):

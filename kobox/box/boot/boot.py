@@ -31,6 +31,7 @@ def boot(
     memory: int = booting.MEMORY,
     cmdline: str = "",
     cpus: int = 1,
+    profile: str = "fast",
     trust: Sequence[Certificate] = (),
     enforce_signatures: bool = False,
     lockdown: str = "",
@@ -44,6 +45,10 @@ def boot(
     `kernel` is a name in the cache, a path to a kernel image, or a `KernelImage`; None is the default one, which is
     fetched when the cache is empty. `memory` is in bytes; `cmdline` is added to the kernel's command line; `cpus` is
     how many CPUs the box has, up to 8 (arm64: one). `progress(what, done, total)` is called while that takes time.
+
+    `profile="default"` boots the kernel as the distribution does: with mitigations, security modules, hashed pointers
+    and the crypto API's self-tests, which "fast" leaves out. The CPU is one that Meltdown does not affect, and the
+    kernel's own addresses are never random.
 
     `trust` are X.509 certificates that the kernel trusts as if they were built in: paths (PEM or DER), the bytes of
     such files, or certificates of the `cryptography` library. With `enforce_signatures` it refuses modules without a
@@ -59,7 +64,7 @@ def boot(
     """
     certificates = [der for one in trust for der in _der(one)]
     image = kernel if isinstance(kernel, KernelImage) else (store or Store()).ensure(kernel, progress)
-    box = booting.boot(image, memory=memory, cmdline=cmdline, cpus=cpus, progress=progress)
+    box = booting.boot(image, memory=memory, cmdline=cmdline, cpus=cpus, profile=profile, progress=progress)
     attach_tree(box)
     try:
         _settle_trust(box, certificates, enforce_signatures, lockdown)

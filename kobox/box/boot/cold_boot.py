@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,16 @@ _SETTINGS = (
 Progress = Callable[[str, int, int], None]
 
 
-def first_boot(image: KernelImage, place: Path, memory: int, line: str, cpus: int, progress: Progress | None) -> None:
+def first_boot(
+    image: KernelImage,
+    place: Path,
+    memory: int,
+    line: str,
+    cpus: int,
+    progress: Progress | None,
+    *,
+    profile: str = "fast",
+) -> None:
     """Boot from power on, set PID 1 up, and write the snapshot."""
     from kobox.images.loadable import loadable_kernel
 
@@ -80,13 +89,15 @@ def first_boot(image: KernelImage, place: Path, memory: int, line: str, cpus: in
         what = f"booting {image.release}"
         processes.wait_for_init(blocks=_BOOT_BLOCKS, progress=lambda: say(what, machine.time // 1_000_000, 0))
         say(f"booted {image.release}; writing the snapshot", 0, 0)
-        about, tables = _settle(machine, processes)
+        about, tables = _settle(machine, processes, _SETTINGS if profile == "fast" else ())
         snapshots.save(place, machine, about, tables)
     finally:
         machine.close()
 
 
-def _settle(machine: Machine, processes: Processes) -> tuple[dict[str, Any], dict[str, bytes]]:
+def _settle(
+    machine: Machine, processes: Processes, settings: Sequence[tuple[str, str]]
+) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Turn the fresh PID 1 into the box's supervisor: file systems, its rest, the main process. What a `Box`
     must know, and the tables of its kernel."""
     init = processes.by_number[0]
@@ -124,7 +135,7 @@ def _settle(machine: Machine, processes: Processes) -> tuple[dict[str, Any], dic
         return calls_main.call(main, name, arguments)
 
     main_call("prctl", 15, "kobox", 0, 0, 0)  # PR_SET_NAME
-    for setting, value in _SETTINGS:
+    for setting, value in settings:
         with _unless_missing():
             fd = main_call("open", f"/proc/sys/{setting}", os.O_WRONLY, 0)
             main_call("write", fd, value.encode(), len(value))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 
 from kobox.arch.arch import Arch
+from kobox.errors import KoboxError
 
 TEXT = 0x400000
 _HEADERS = 64 + 2 * 56
@@ -22,21 +23,25 @@ ARENA_SIZE = 1 << 20
 
 _NAP = struct.pack("<qq", 0, 5_000_000)
 
-# What every kernel is told; what a user adds comes after it.
-_COMMAND_LINE = (
-    # Addresses are the same in every run and are shown as they are; what only slows an emulated CPU is left out.
-    "nokaslr no_hash_pointers mitigations=off cryptomgr.notests psi=0 "
-    # A panic stops the machine at once; no security module stands between a module and its errors.
-    "panic=-1 audit=0 apparmor=0 selinux=0 log_buf_len=1M rdinit=/init"
-)
+# What every kernel is told: its addresses are the same in every run, and a panic stops the machine at once.
+_COMMAND_LINE = "nokaslr panic=-1 rdinit=/init log_buf_len=1M"
+# What makes a box quick and its log exact, and no distribution does: nothing that only slows an emulated CPU down,
+# pointers are shown as they are, and no security module stands between a module and its errors.
+_FAST = "no_hash_pointers mitigations=off cryptomgr.notests psi=0 audit=0 apparmor=0 selinux=0 nowatchdog"
+PROFILES = {"fast": _FAST, "default": ""}
 
 
-def command_line(arch: Arch, more: str = "", cpus: int = 1) -> str:
-    """The kernel command line of every box of an architecture with so many CPUs, with what a user adds."""
+def command_line(arch: Arch, more: str = "", cpus: int = 1, profile: str = "fast") -> str:
+    """The kernel command line of a box of an architecture with so many CPUs, with what a user adds.
+
+    `profile` is "fast", or "default" for a kernel as the distribution boots it. Raises `KoboxError` for any other.
+    """
+    if profile not in PROFILES:
+        raise KoboxError(f"profile={profile}: there is no such profile", hint=f"Choose of {', '.join(PROFILES)}.")
     line = arch.boot.command_line
     if cpus > 1:
         line = " ".join(word for word in line.split() if word != "nosmp")
-    return f"{line} {_COMMAND_LINE} {more}".rstrip()
+    return " ".join(filter(None, (line, _COMMAND_LINE, PROFILES[profile], more)))
 
 
 def hypercall_address(arch: Arch) -> int:

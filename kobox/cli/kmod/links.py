@@ -12,9 +12,10 @@ from kobox.errors import KoboxError
 OPTIONS = (Option(("force",), "f"), Option(("json",)), Option(("help",), "h"))
 HELP = """usage: kmod links [options] DIR
 
-Makes links to kobox in DIR, named after the tools: modprobe, depmod, insmod, lsmod, modinfo, rmmod and kmod. A program
-or a person that calls one of them gets kobox's. Their man pages and their completion for bash are written below
-DIR/share, or below share beside DIR when that is called bin or sbin.
+Makes the tools in DIR: kmod, and links to it that are named modprobe, depmod, insmod, lsmod, modinfo and rmmod. A
+program or a person that calls one of them gets kobox's. They start in half the time of `kobox modprobe`. Their man
+pages and their completion for bash are written below DIR/share, or below share beside DIR when that is called bin or
+sbin.
 
   -f, --force    replace what is there
       --json     print the paths as JSON
@@ -64,6 +65,26 @@ def _make(messages: Messages, directory: str, chosen: set[str]) -> int:
 
 
 def executable() -> str:
+    """The text of the tools' program; where no program can name the interpreter, the path of `kobox`."""
+    from kobox.apps.kmod_links import can_be_interpreter, program
+
+    if not can_be_interpreter(sys.executable):
+        return _kobox()
+    return program(sys.executable, packages())
+
+
+def packages() -> list[str]:
+    """The directories that Python's packages lie in: that of this package first, then those that `site` has found."""
+    import kobox
+
+    own = os.path.dirname(os.path.dirname(os.path.abspath(kobox.__file__)))
+    standard = os.path.dirname(os.__file__)
+    found = [own, *(path for path in sys.path if os.path.isdir(path) and not path.startswith(f"{standard}/lib-"))]
+    script = os.path.dirname(os.path.abspath(sys.argv[0]))
+    return [path for path in dict.fromkeys(map(os.path.abspath, found)) if path not in (standard, script)]
+
+
+def _kobox() -> str:
     """The path of the `kobox` command that is running, or else of the one beside the interpreter."""
     own = os.path.abspath(sys.argv[0])
     if os.path.basename(own) in ("kobox", *TOOLS) and os.access(own, os.X_OK):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from kobox.cli.kmod import links
 from kobox.cli.kmod.links import TOOLS
 from kobox.cli.kmod.manpage import man_page
 from kobox.cli.main import COMMANDS
@@ -49,6 +50,24 @@ def test_each_link_is_its_tool(linked: Path, cloud: Tree, kmod: Callable[..., An
         assert run(linked / tool, "--version").output.startswith("kmod version")
 
 
+def test_the_program_takes_nothing_of_its_caller_s(linked: Path, tmp_path: Path) -> None:
+    """Neither the directory that it is called in, nor PYTHONPATH, nor what `site` would run."""
+    assert (linked / "kmod").read_text().splitlines()[0] == f"#!{sys.executable} -IS"
+    (tmp_path / "kobox.py").write_text("raise SystemExit('imported')\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONSTARTUP": str(tmp_path / "kobox.py")}
+    done = subprocess.run(
+        [linked / "lsmod", "--version"], capture_output=True, text=True, check=False, cwd=tmp_path, env=environment
+    )
+    assert done.stdout.startswith("kmod version")
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("path", ["/opt/my programs/python", "/" + 250 * "x"])
+def test_an_interpreter_that_no_program_can_name(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", path)
+    assert not links.executable().startswith("#!")
+
+
 def test_pages_and_completion_lie_beside_bin(linked: Path) -> None:
     share = linked.parent / "share"
     assert {path.name for path in (share / "man/man8").iterdir()} == {f"{tool}.8" for tool in TOOLS}
@@ -74,7 +93,7 @@ def test_what_is_there_already_stays_without_force(tmp_path: Path) -> None:
     assert [path.name for path in directory.iterdir()] == ["lsmod"]
     assert (directory / "lsmod").read_text() == "mine"
     assert run(KOBOX, "kmod", "links", "--force", directory).status == 0
-    assert os.readlink(directory / "lsmod") == str(KOBOX)
+    assert os.readlink(directory / "lsmod") == "kmod"
     assert run(KOBOX, "kmod", "links", directory).status == 0  # once more changes nothing
     assert sorted(path.name for path in directory.iterdir()) == sorted(TOOLS)
 
