@@ -35,6 +35,8 @@ KINDS = {
     "packet": "use-after-free",
     "counted": "invalid-free",
     "flags": "atomic-sleep",
+    "complete": "use-after-return",
+    "numbers": "leak",
 }
 
 
@@ -45,6 +47,7 @@ def findings_of(laboratory: Laboratory, parameters: str) -> list[Finding]:
 
     def exercise(box: Box) -> None:
         Steps([("open", 0, ("/dev/misuse", 2)), ("write", 0, (b"\2",)), ("lseek", 0, (0, 0)), ("close", 0)])(box)
+        box.sleep(0.5 if "complete" in parameters else 0)
 
     return laboratory.examine(laboratory.file("misuse", "misuse"), checks, parameters, exercise)
 

@@ -559,8 +559,9 @@ class Examination:
             return (), False
         try:
             running = box.inspect.unwinder.walk()
-            if any(frame.address in module for frame in running):
-                return self.chain(Trace(running, self.placement)), False
+            chain = self.chain(Trace(running, self.placement))
+            if any(frame.module == self.file.name for frame in chain):
+                return chain, False
             asleep = PendingWork(box).asleep_in(module, box.machine.sp)
         except (KoboxError, ValueError):
             return (), False

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* One mistake for each value of `what`, made by a write to /dev/misuse; with right=1 the same without the mistake. */
 #include <linux/bitops.h>
+#include <linux/completion.h>
 #include <linux/fs.h>
+#include <linux/idr.h>
 #include <linux/kallsyms.h>
 #include <linux/kobject.h>
 #include <linux/mempool.h>
@@ -14,6 +16,7 @@
 #include <linux/spinlock.h>
 #include <linux/uaccess.h>
 #include <linux/wait.h>
+#include <linux/workqueue.h>
 
 static char what[16] = "";
 module_param_string(what, what, sizeof(what), 0444);
@@ -194,6 +197,37 @@ static void do_flags(size_t n, const char __user *from)
 	kfree(name);
 }
 
+static struct completion *waiter;
+
+static void complete_late(struct work_struct *work)
+{
+	if (waiter)
+		complete(waiter); /* complete: bad */
+}
+static DECLARE_DELAYED_WORK(late, complete_late);
+
+static void do_complete(size_t n, const char __user *from)
+{
+	DECLARE_COMPLETION_ONSTACK(done);
+
+	waiter = &done;
+	schedule_delayed_work(&late, HZ / 4);
+	if (!wait_for_completion_timeout(&done, HZ / 50) && right) {
+		cancel_delayed_work_sync(&late);
+		waiter = NULL;
+	}
+}
+
+static DEFINE_IDR(numbers);
+
+static void do_numbers(size_t n, const char __user *from)
+{
+	if (idr_alloc(&numbers, object, 5, 0, GFP_KERNEL) < 0) /* numbers: bad */
+		return;
+	if (right)
+		idr_destroy(&numbers);
+}
+
 #define ROW(name) { #name, do_##name }
 static const struct {
 	const char *name;
@@ -201,7 +235,7 @@ static const struct {
 } rows[] = {
 	ROW(format), ROW(overlap), ROW(shift), ROW(scan), ROW(task), ROW(netdev), ROW(kobject), ROW(pool), ROW(wait),
 	ROW(interrupts), ROW(branch), ROW(far), ROW(kernel), ROW(fetch),
-	ROW(packet), ROW(counted), ROW(flags),
+	ROW(packet), ROW(counted), ROW(flags), ROW(complete), ROW(numbers),
 };
 
 static ssize_t misuse_write(struct file *file, const char __user *from, size_t n, loff_t *position)
@@ -239,6 +273,7 @@ no_pool:
 static void __exit misuse_exit(void)
 {
 	misc_deregister(&device);
+	cancel_delayed_work_sync(&late);
 	mempool_destroy(pool);
 	kobject_put(object);
 }
