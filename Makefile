@@ -40,6 +40,7 @@ docs: $(READY) ## the documentation as a site, with a reference made of the docs
 
 bench: $(READY) ## how fast and how small: the table of docs/speed.md
 	$(BIN)/python bench/box.py
+	$(BIN)/python bench/hardware.py
 	$(BIN)/python bench/check.py
 	$(BIN)/python bench/watched.py
 	$(BIN)/python bench/shell.py

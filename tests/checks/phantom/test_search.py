@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from kobox.box.box import Box
@@ -13,6 +18,7 @@ from kobox.ko.modulefile import ModuleFile
 from tests.building import BuiltTestModules
 
 MOST = 400
+ROOT = Path(__file__).parent.parent.parent.parent
 
 
 def search(box: Box, path: object, most: int = MOST, **parameters: object) -> PhantomSearch:
@@ -110,3 +116,36 @@ def test_a_driver_that_looks_for_its_device_while_it_is_loaded(box: Box, modules
     found = PhantomSearch(box, file, lambda: box.insmod(file.content, "early=1") and None).run(MOST)
     assert found.best.result is Result.BOUND
     assert found.best.policy.known[RegisterAt(CONFIGURATION, 0x44)] == (Step(0, 0xFFFFFFFF, 0xFEED),)
+
+
+SEARCHING = """
+import kobox
+from kobox.checks.phantom.search import PhantomSearch
+from kobox.ko.modulefile import ModuleFile
+
+with kobox.boot({kernel!r}) as box:
+    driver = box.insmod({path!r}, end={end!r})
+    search = PhantomSearch(box, ModuleFile({path!r}))
+    try:
+        search.run(100_000, lambda attempt: print("attempt", flush=True))
+        print("finished", flush=True)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+    box.reset()
+    driver = box.insmod({path!r})
+    PhantomSearch(box, ModuleFile({path!r})).run(3)
+    driver.unload()
+    print("fine again", flush=True)
+"""
+
+
+@pytest.mark.parametrize("end", ["hang", ""])
+def test_ctrl_c_ends_a_search_and_the_box_is_fine_after_a_reset(modules: BuiltTestModules, end: str) -> None:
+    program = SEARCHING.format(kernel=modules.kernel.name, path=str(modules("pcifinicky")), end=end)
+    child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "attempt\n"
+    child.send_signal(signal.SIGINT)
+    said = child.stdout.read().splitlines()
+    assert child.wait() == 0
+    assert [line for line in said if line != "attempt"] == ["interrupted", "fine again"]
