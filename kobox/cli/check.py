@@ -129,13 +129,18 @@ def _raise_wall(
 ) -> None:
     """Raise the wall round this process, from which the workers come: what the module is parsed by."""
     import kobox
+    from kobox.checks.races.data_races import CMDLINE as RACE_CMDLINE
+    from kobox.checks.races.data_races import CPUS
     from kobox.checks.races.races import CMDLINE
     from kobox.checks.runner.plan import CheckPlan
+    from kobox.machine.boards import machine_class
 
     memory = CheckPlan("").memory
     for image in images:  # behind the wall no snapshot can be kept
         for cmdline in ("", CMDLINE) if arguments.preempt or arguments.replay.startswith("race:") else ("",):
             kobox.boot(image, memory=memory, cmdline=cmdline).close()
+        if arguments.races and machine_class(image.arch).most_cpus >= CPUS:
+            kobox.boot(image, memory=memory, cpus=CPUS, cmdline=RACE_CMDLINE).close()
     own = [path for paths in files for source in paths for path in source] + arguments.fault_table
     places = [place for image in store.list() for place in (image.modules, image.directory) if place is not None]
     raise_wall([*places, *(path.resolve().parent for path in own)], cpu_limit=600 + arguments.time, processes=True)
@@ -174,10 +179,11 @@ def _plan(
     others: tuple[str, ...],
 ) -> CheckPlan:
     from kobox.checks.faults.fault_injection import parse_id
+    from kobox.checks.races.race_calls import parse_data_race
     from kobox.checks.races.races import parse_race
     from kobox.checks.runner.plan import CheckPlan
 
-    race = arguments.replay.startswith("race:")
+    race, data_race = arguments.replay.startswith("race:"), arguments.replay.startswith("datarace:")
     needed = _needed(module, {other.name: other for other in before})
     return CheckPlan(
         module=module.path,
@@ -189,8 +195,10 @@ def _plan(
         faults=arguments.faults,
         depth=arguments.depth,
         fault_tables=tuple(str(path) for path in arguments.fault_table),
-        replay=() if race else parse_id(arguments.replay),
+        replay=() if race or data_race else parse_id(arguments.replay),
         race=parse_race(arguments.replay) if race else None,
+        races=arguments.races,
+        data_race=parse_data_race(arguments.replay) if data_race else None,
         preempt=arguments.preempt,
         seed=arguments.seed,
         seconds=arguments.time,
@@ -296,9 +304,10 @@ def _verdict(report: CheckReport) -> str:
         counts[finding.severity] = counts.get(finding.severity, 0) + 1
     if counts:
         found = ", ".join(f"{count} {severity}{'s' if count != 1 else ''}" for severity, count in counts.items())
-        never = not report.lives and not (report.plan.replay or report.plan.race)
+        replayed = report.plan.replay or report.plan.race or report.plan.data_race
+        never = not report.lives and not replayed
         return f"{report.module}: {found}" + ("; it could not be loaded and unloaded" if never else "")
-    if not report.lives and not (report.plan.replay or report.plan.race):
+    if not report.lives and not (report.plan.replay or report.plan.race or report.plan.data_race):
         return f"{report.module}: could not be checked: {report.ended or 'it was never loaded and unloaded'}"
     return f"{report.module}: nothing found" + (", as far as it was checked" if report.unchecked else "")
 
@@ -371,6 +380,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         default=0,
         metavar="RUNS",
         help="interrupt the module's code and let other processes and timers run (default: 96 runs)",
+    )
+    parser.add_argument(
+        "--races",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="make its calls at the same moment on two CPUs (default)",
     )
     parser.add_argument(
         "--elsewhere",

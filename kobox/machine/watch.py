@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
 from kobox.errors import KoboxError
@@ -32,6 +32,7 @@ class Mark(IntEnum):
     GAP = 0x82
 
 
+_TRACED = 4096  # ACCESSES / 2 in native/watch/races.c
 _UNMAPPED = 0xFF  # what stands for a byte where no memory is
 
 
@@ -48,6 +49,8 @@ class What(IntEnum):
     ASK_LOCAL = 7  # no report: see `Watch.local_rooms`
     ASK_CONTEXT = 8  # no report: see `Watch.questions`
     ASK_ALLOCATION_TRACE = 9  # no report: see `Watch.allocation_traces`
+    HELD = 10  # a CPU is held before an access: see `Watch.hold_before`
+    RACE = 11  # another CPU touches the same bytes meanwhile
 
 
 class WatchReport(NamedTuple):
@@ -62,6 +65,26 @@ class WatchReport(NamedTuple):
     size: int
     writes: bool
     detail: int
+
+
+class Access(IntFlag):
+    """What code does to memory (INSN_READ ... in native/insn.h, ACCESS_ATOMIC ... in native/watch/watch.h)."""
+
+    READ = 1
+    WRITE = 2
+    ATOMIC = 4
+    CALLED = 8  # by a function of the kernel that the code has called
+
+
+class TracedAccess(NamedTuple):
+    """Code at `pc` has touched `size` bytes from `address` on, so many `times`; `order` is when first, among all."""
+
+    pc: int
+    address: int
+    size: int
+    access: Access
+    times: int
+    order: int
 
 
 READ, WRITE, TO_USER, OBJECT, VALUE, MAY_BE_USER = 1, 2, 3, 4, 5, 0x80
@@ -156,6 +179,9 @@ class Watch:
         """Each frame of watched code that ends more than `stack_limit` bytes below the top of a task's stack, and
         again each half KiB deeper: the report's address is the stack pointer then, its size the depth."""
         self._stack_limit = 0
+        self.races: Subscribers[[WatchReport], None] = Subscribers()
+        """What `hold_before` leads to: HELD when the CPU is held, RACE when another touches the same bytes. `detail` is
+        an `Access`."""
         self._callback = WatchCallback(self._report)  # kept: the core holds a bare pointer to it
         self._ruled: list[int] = []
         if self._core.kobox_watch_open(machine.handle, self._callback):
@@ -340,6 +366,32 @@ class Watch:
         )
         return list(out.raw)
 
+    def trace_accesses(self) -> None:
+        """From now on, note which memory watched code touches, its stack left out, and functions with rules that it
+        calls."""
+        if self._core.kobox_race_trace(self._machine.handle):
+            raise MachineError("no memory to trace accesses")
+
+    def traced(self) -> list[TracedAccess]:
+        """What was noted since `trace_accesses`, which ends."""
+        out = (ctypes.c_uint64 * (5 * _TRACED))()
+        count = self._core.kobox_race_traced(self._machine.handle, out, _TRACED)
+        rows = (out[5 * n : 5 * n + 5] for n in range(count))
+        return [TracedAccess(row[0], row[1], row[2], Access(row[3]), row[4] & 0xFFFFFFFF, row[4] >> 32) for row in rows]
+
+    def hold_before(
+        self, cpu: int, pc: int, start: int, end: int, *, blocks: int, skip: int = 0, split: bool = True
+    ) -> None:
+        """Hold a CPU, once, before code at `pc` touches memory from `start` to `end`, after it has done so `skip`
+        times, until the others have executed `blocks` blocks or wait. With `split`, it then goes on as if it had read
+        before the others wrote. `races` is told."""
+        if self._core.kobox_race_hold(self._machine.handle, cpu, pc, start, end, skip, blocks, split):
+            raise MachineError("no memory to hold a CPU")
+
+    def hold_no_more(self) -> None:
+        """Undo `hold_before` and `trace_accesses`."""
+        self._core.kobox_race_off(self._machine.handle)
+
     def _report(self, what: int, pc: int, address: int, size: int, access: int, detail: int) -> int:
         try:
             if what == What.ASK_LOCAL:
@@ -349,6 +401,9 @@ class Watch:
             if what == What.ASK_CONTEXT:
                 return max(self.questions.notify(detail, size), default=0)
             report = WatchReport(What(what), pc, address, size, bool(access & 2), detail)
+            if what in (What.HELD, What.RACE):
+                self.races.notify(report)
+                return 0
             if what == What.STACK:
                 self.deep_stacks.notify(report)
                 return 0

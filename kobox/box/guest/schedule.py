@@ -95,12 +95,13 @@ class Schedule:
                 hint="A schedule is what `box.schedule.id` gives, such as turns:1000, random:100:7 or pct:100000:7:2.",
             ) from error
 
-    def together(self, *calls: Call) -> tuple[PendingCall, PendingCall]:
+    def together(self, *calls: Call, lead: int = 0) -> tuple[PendingCall, PendingCall]:
         """Begin two system calls at the same moment, on two CPUs: comes back when both have returned, or everything in
         the box waits.
 
         A call is (process, name, argument, ...), where None is the main process, which is on CPU 0; the other process
-        was made with `box.process(cpu=...)`. Raises `ValueError` when both are on the same CPU.
+        was made with `box.process(cpu=...)`. With `lead`, the second call begins when the first has executed so many
+        blocks, has returned, or waits. Raises `ValueError` when both are on the same CPU.
         """
         if len(calls) != 2:
             raise ValueError(f"{len(calls)} calls: two can begin together")
@@ -109,6 +110,6 @@ class Schedule:
             for process, name, *arguments in calls
         ]
         first, second = self._guest.calls.start_together(
-            [(process, name, tuple(arguments)) for process, name, arguments in rows]
+            [(process, name, tuple(arguments)) for process, name, arguments in rows], lead
         )
         return first, second

@@ -163,11 +163,12 @@ class Processes:
         self._guarded(pending, lambda: pending.done, self.limits, stop_when_idle=True)
         return pending
 
-    def start_together(self, calls: Sequence[tuple[Process, str, tuple[int, ...]]]) -> list[RawCall]:
+    def start_together(self, calls: Sequence[tuple[Process, str, tuple[int, ...]]], lead: int = 0) -> list[RawCall]:
         """Make two calls on two CPUs at the same moment, and run until both have returned or the whole box is idle.
 
-        One process spins on its CPU, in user space, until the other stands before its call on another CPU. Raises
-        `ValueError` when both processes are on one CPU.
+        With `lead`, the second one stands still until the first has executed so many blocks, or waits. One process
+        spins on its CPU, in user space, until the other stands before its call on another CPU. Raises `ValueError`
+        when both processes are on one CPU.
         """
         later, sooner = sorted(calls, key=lambda row: row[0].cpu)
         one, other = sooner[0], later[0]
@@ -184,7 +185,7 @@ class Processes:
         finally:
             self._spinner = None
         begun[id(one)] = self.command(*sooner)
-        self._machine.hold(-1, 0)
+        self._machine.hold(calls[1][0].cpu if lead else -1, lead)
         both = [begun[id(process)] for process, *_ in calls]
         self._guarded(both[0], lambda: all(one.done for one in both), self.limits, stop_when_idle=True)
         return both

@@ -95,13 +95,16 @@ class Calls:
             pending.finish = finish
         return PendingCall(self, pending, name, _subject(arguments))
 
-    def start_together(self, calls: Sequence[tuple[Process, str, tuple[Argument, ...]]]) -> list[PendingCall]:
-        """Make calls on different CPUs at the same moment: returns when all have returned or the box is idle."""
+    def start_together(
+        self, calls: Sequence[tuple[Process, str, tuple[Argument, ...]]], lead: int = 0
+    ) -> list[PendingCall]:
+        """Make two calls on different CPUs at the same moment, or (`lead`) the second so many blocks later: returns
+        when both have returned or the box is idle."""
         marshalled = [self._marshal(process, name, arguments) for process, name, arguments in calls]
         commands = [(calls[n][0], calls[n][1], values) for n, (values, _) in enumerate(marshalled)]
         found = []
         for pending, (_, finish), (_, name, arguments) in zip(
-            self.processes.start_together(commands), marshalled, calls, strict=True
+            self.processes.start_together(commands, lead), marshalled, calls, strict=True
         ):
             if pending.done:
                 finish()

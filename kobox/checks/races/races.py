@@ -84,20 +84,22 @@ def parse_race(text: str) -> Race:
     try:
         plain = json.loads(zlib.decompress(urlsafe_b64decode(text.removeprefix("race:"))))
         setup, first, second, point = plain
-        return Race(tuple(map(_step, setup)), _step(first), _step(second), int(point))
+        return Race(tuple(map(step_of, setup)), step_of(first), step_of(second), int(point))
     except (ValueError, TypeError, zlib.error) as error:
         raise KoboxError(f"{text!r} is no ID of a race", hint="The report has them, behind `fault`.") from error
 
 
 def _plain(race: Race) -> list[Any]:
-    return [[_row(step) for step in race.setup], _row(race.first), _row(race.second), race.point]
+    return [[plain_step(step) for step in race.setup], plain_step(race.first), plain_step(race.second), race.point]
 
 
-def _row(step: ExerciseStep) -> list[Any]:
+def plain_step(step: ExerciseStep) -> list[Any]:
+    """A step as what `json.dumps` takes."""
     return [step.call, step.slot, [{"hex": one.hex()} if isinstance(one, bytes) else one for one in step.arguments]]
 
 
-def _step(row: Sequence[Any]) -> ExerciseStep:
+def step_of(row: Sequence[Any]) -> ExerciseStep:
+    """Undo `plain_step`."""
     call, slot, arguments = row
     return ExerciseStep(
         call, slot, tuple(bytes.fromhex(one["hex"]) if isinstance(one, dict) else one for one in arguments)

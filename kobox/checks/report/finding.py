@@ -80,7 +80,8 @@ class Finding:
     """One thing that is wrong.
 
     `kind` is a short name of the table in docs/check.md; `stage` is what went on (`examination.Stage`); `fault` is the
-    ID of the injected fault that led to it; `advice` says what to do; `records` are the kernel's own lines.
+    ID of the injected fault that led to it; `advice` says what to do; `records` are the kernel's own lines; `other` is
+    the calls on another CPU that it takes two for.
     """
 
     kind: str
@@ -92,6 +93,7 @@ class Finding:
     fault: str = ""
     advice: str = ""
     records: tuple[LogRecord, ...] = field(default=(), repr=False)
+    other: Chain = ()
 
     @property
     def where(self) -> Frame | None:

@@ -120,6 +120,10 @@ KINDS: dict[str, FindingKind] = {
         "Code that was interrupted at the wrong moment went wrong.",
         "Take the lock before the first look at the shared data.",
     ),
+    "data-race": FindingKind(
+        "Two CPUs touch the same bytes at the same moment, one of them writes, and no lock keeps them apart.",
+        "Take one lock in both, or use atomic operations.",
+    ),
     "stack-depth": FindingKind("The stack was used deeply.", "Allocate large local variables with kmalloc()."),
     "interrupts-off": FindingKind(
         "Interrupts were off for long.", "Do the work outside of the lock, or use a threaded interrupt handler."

@@ -35,7 +35,7 @@ def plain_report(report: CheckReport, command: str = "") -> dict[str, Any]:
         "kernel": report.release,
         "findings": [plain_finding(finding) for finding in report.findings],
         "faults": {"places": places, "tried": report.tried, "skipped": report.skipped},
-        "races": {"interruptions": report.raced, "switched": report.switched},
+        "races": {"interruptions": report.raced, "switched": report.switched, "schedules": report.schedules},
         "exercise": {"calls": report.calls, "abandoned": report.abandoned, "files": report.files},
         "elsewhere": report.elsewhere,
         "refused_elsewhere": report.refused,
@@ -66,6 +66,7 @@ def plain_finding(finding: Finding) -> dict[str, Any]:
             "made_at": [plain_frame(frame) for frame in found.made_at],
             "freed_at": [plain_frame(frame) for frame in found.freed_at],
         },
+        "other_chain": [plain_frame(frame) for frame in finding.other],
         "stage": finding.stage,
         "fault": finding.fault,
         "advice": advice_of(finding),
@@ -112,6 +113,7 @@ def finding_lines(finding: Finding, *, replay: str = "") -> Iterator[str]:
         made = "allocated at" if finding.kind in _MEMORY else "made at"
         yield from _chain(made, finding.object.made_at if finding.object.made_at != finding.chain else ())
         yield from _chain("freed at", finding.object.freed_at)
+    yield from _chain("other CPU", finding.other)
     if finding.fault:
         yield _row("fault", finding.fault)
         if replay:

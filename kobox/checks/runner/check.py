@@ -22,11 +22,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kobox.arch.registry import ARCHITECTURES
+from kobox.arch.registry import ARCHITECTURES, architecture
 from kobox.box.boot.boot import boot
 from kobox.checks.coverage.coverage import Coverage
 from kobox.checks.faults.fault_injection import Faults, fault_id
 from kobox.checks.fuzz.program import Program
+from kobox.checks.races.data_races import CMDLINE as RACE_CMDLINE
+from kobox.checks.races.data_races import CPUS
 from kobox.checks.races.races import CMDLINE, Race, calls_of
 from kobox.checks.report.finding import Finding, Severity, worst_first
 from kobox.checks.runner.examiner import POINTS, VARIATIONS, Examiner, checks_of
@@ -34,6 +36,7 @@ from kobox.checks.runner.other_kernels import Elsewhere, look_elsewhere
 from kobox.checks.runner.outcome import CheckReport, UnitOutcome
 from kobox.checks.runner.plan import HOSTILE_PARTS, CheckPlan, CheckUnit, FoundPhantom
 from kobox.checks.runner.session import Exercise
+from kobox.checks.runner.two_cpus import TwoCpuExaminer
 from kobox.checks.runner.worker_pool import Pool, WorkerDied
 from kobox.checks.variations.firmware import firmware_of
 from kobox.checks.variations.slow_exit import STOPS
@@ -42,10 +45,11 @@ from kobox.errors import KoboxError
 from kobox.images.store import Store
 from kobox.isolation.wall import Wall
 from kobox.ko.modulefile import ModuleFile
+from kobox.machine.boards import machine_class
 
 Progress = Callable[[str, int, int], None]
 
-_PARTS = {"race": "races", "elsewhere": "elsewhere"} | dict.fromkeys(VARIATIONS, "variations")
+_PARTS = {"race": "races", "datarace": "data races", "elsewhere": "elsewhere"} | dict.fromkeys(VARIATIONS, "variations")
 
 
 def examine(plan: CheckPlan, exercise: Exercise | None = None) -> list[Finding]:
@@ -73,6 +77,8 @@ class _CheckWorker:
     def __init__(self, plan: CheckPlan) -> None:
         self._plan = plan
         self._examiner: Examiner | None = None
+        self._two_cpus: TwoCpuExaminer | None = None
+        self._behind_wall = False
 
     def do(self, unit: CheckUnit) -> UnitOutcome:
         """Do one unit."""
@@ -80,13 +86,23 @@ class _CheckWorker:
             if not self._plan.source:
                 self._raise_wall()
             return self._ask_elsewhere()
+        if unit.kind == "datarace":
+            self._two_cpus = self._two_cpus or TwoCpuExaminer(self._plan, self._raise_wall_once)
+            return self._two_cpus.examine(unit)
         own_python = self._plan.exercise not in ("none", "auto")
         self._examiner = self._examiner or Examiner(
-            self._plan, booted=(lambda: None) if own_python else self._raise_wall
+            self._plan, booted=(lambda: None) if own_python else self._raise_wall_once
         )
         return self._examiner.examine(unit)
 
+    def _raise_wall_once(self) -> None:
+        if not self._behind_wall:
+            self._behind_wall = True
+            self._raise_wall()
+
     def _raise_wall(self) -> None:
+        if self._plan.races and has_two_cpus(self._plan):
+            boot(self._plan.kernel, memory=self._plan.memory, cpus=CPUS, cmdline=RACE_CMDLINE).close()
         if self._plan.preempt or self._plan.race is not None:
             boot(self._plan.kernel, memory=self._plan.memory, cmdline=CMDLINE).close()  # behind it, no snapshot is kept
         store, plan = Store(), self._plan
@@ -110,6 +126,11 @@ class _CheckWorker:
             unchecked=told.unchecked,
             seconds=time.monotonic() - begin,
         )
+
+
+def has_two_cpus(plan: CheckPlan) -> bool:
+    """Whether boxes of the module's architecture have two CPUs."""
+    return machine_class(architecture(ModuleFile(plan.module).elf.architecture)).most_cpus >= CPUS
 
 
 def _is_elsewhere(unit: CheckUnit) -> bool:
@@ -148,6 +169,8 @@ class _Checking:
         with Pool[CheckUnit, UnitOutcome](lambda: _CheckWorker(plan).do, workers, apart=_is_elsewhere) as pool:
             if plan.race is not None:
                 pool.submit(CheckUnit("race", races=(plan.race,)))
+            elif plan.data_race is not None:
+                pool.submit(CheckUnit("datarace"))
             else:
                 # What the generic exercise does in a run with a fault, it must find out in a life without one.
                 alone = plan.replay and plan.exercise != "auto"
@@ -157,7 +180,7 @@ class _Checking:
                         pool.submit(CheckUnit("warm"))
                 if not plan.replay and firmware_of(ModuleFile(plan.module)):
                     pool.submit(CheckUnit("firmware"))
-            if plan.elsewhere and not plan.replay and plan.race is None:
+            if plan.elsewhere and not plan.replay and plan.race is None and plan.data_race is None:
                 pool.submit(CheckUnit("elsewhere"))
             for unit, outcome in pool.results():
                 self._take(pool, unit, outcome)
@@ -228,6 +251,9 @@ class _Checking:
             self._learn(pool, outcome)
         elif unit.kind in VARIATIONS:
             pass
+        elif unit.kind == "datarace":
+            self.report.schedules += outcome.schedules
+            self.report.unchecked += outcome.unchecked
         elif unit.races:
             self.report.raced += outcome.raced
             self.report.switched += outcome.switched
@@ -260,6 +286,8 @@ class _Checking:
             self._submit(pool, [(fault,) for fault in report.places])
         if outcome.lives:
             self._submit_variations(pool, outcome)
+        if self.plan.races and outcome.files and outcome.programs and has_two_cpus(self.plan):
+            pool.submit(CheckUnit("datarace", programs=outcome.programs))
         if self.plan.preempt:
             pairs = itertools.islice(
                 calls_of(outcome.programs, random.Random(self.plan.seed)), self.plan.preempt // POINTS

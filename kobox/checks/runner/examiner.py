@@ -74,7 +74,7 @@ class Examiner:
         self.file = ModuleFile(plan.module)
         for path in plan.needs:
             self.box.insmod(path)
-        _load_dependencies(self.box, self.file)
+        load_dependencies(self.box, self.file)
         self.device: PhantomDevice | None = None
         if plan.device is not None:
             surround(self.box, plan.device.policy)
@@ -358,7 +358,7 @@ def checks_of(names: Sequence[str]) -> tuple[list[Check], list[str]]:
     return found, missing
 
 
-def _load_dependencies(box: Box, file: ModuleFile) -> None:
+def load_dependencies(box: Box, file: ModuleFile) -> None:
     """Load what the module needs of the kernel's own tree."""
     present = set(box.modules)
     for name in file.depends:

@@ -39,6 +39,7 @@ class UnitOutcome:
     unchecked: tuple[str, ...] = ()
     raced: int = 0
     switched: int = 0
+    schedules: int = 0
     asked: tuple[str, ...] = ()  # other kernels
     refused: tuple[str, ...] = ()  # those of them that refuse the file as it is
     device: FoundPhantom | None = None
@@ -63,6 +64,7 @@ class CheckReport:
     ended: str = ""
     raced: int = 0
     switched: int = 0
+    schedules: int = 0
     calls: int = 0
     abandoned: int = 0
     files: list[str] = field(default_factory=list)

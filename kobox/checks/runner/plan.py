@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from kobox.checks.faults.fault_injection import Faults, fault_id
 from kobox.checks.fuzz.program import Program
+from kobox.checks.races.race_calls import DataRace
 from kobox.checks.races.races import Race
 from kobox.devices.phantom import Policy
 from kobox.machine.pci import PciIdentity
@@ -64,6 +65,8 @@ class CheckPlan:
     replay: Faults = ()
     preempt: int = 0
     race: Race | None = None
+    races: bool = False
+    data_race: DataRace | None = None
     seed: int = 0
     seconds: float = 60.0
     workers: int = 0
@@ -82,9 +85,9 @@ class CheckUnit:
     """One run: a module's life, with what fails in it."""
 
     kind: str
-    """life, fault, race; busy, firmware, fetch, slow: a life under other circumstances (`kobox.checks.variations`);
-    unplug, hostile: a life with a device that is taken out, or lies; phantom: such a device is looked for;
-    elsewhere: no run; warm: nothing comes of it but a worker that is ready."""
+    """life, fault, race; datarace: two CPUs; busy, firmware, fetch, slow: a life under other circumstances
+    (`kobox.checks.variations`); unplug, hostile: a life with a device that is taken out, or lies; phantom: such a
+    device is looked for; elsewhere: no run; warm: nothing comes of it but a worker that is ready."""
     faults: Faults = ()
     programs: tuple[Program, ...] = ()
     part: int = 0  # of those of a kind that are done in HOSTILE_PARTS

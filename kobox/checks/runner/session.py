@@ -160,9 +160,12 @@ class Examination:
         object: Resource | None = None,
         advice: str = "",
         records: Sequence[LogRecord] = (),
+        other: Chain = (),
     ) -> None:
         """Add a finding, once for each mistake."""
-        found = Finding(kind, severity, message, chain, object, str(self.stage), self.fault, advice, tuple(records))
+        found = Finding(
+            kind, severity, message, chain, object, str(self.stage), self.fault, advice, tuple(records), other
+        )
         if found.key not in self._keys:
             self._keys.add(found.key)
             self.findings.append(found)
@@ -542,7 +545,7 @@ class Examination:
             if isinstance(error, BoxHungError) and asleep:
                 how = "it sleeps, and something else spins"
             if not chain and (frame := frame_of(error.pc)):
-                chain = tuple(self._with_lines(frame, True))
+                chain = tuple(self.with_lines(frame, True))
             self.report(
                 "hang",
                 Severity.ERROR,
@@ -581,7 +584,7 @@ class Examination:
         with suppress(KoboxError):
             for found in kernel_findings(self.box):
                 frames = found.chain or _named_in(found.message)
-                chain = tuple(part for n, frame in enumerate(frames) for part in self._with_lines(frame, not n))
+                chain = tuple(part for n, frame in enumerate(frames) for part in self.with_lines(frame, not n))
                 chain = self._with_tail_call(chain, self.placement)
                 message = found.message + self._in_memory_gone(found.message)
                 found = replace(found, chain=chain, message=message, severity=self._severity(found, chain))
@@ -619,7 +622,7 @@ class Examination:
             return ""
         return f": {self.symbol(address) or 'memory'} of {self.file.name}, which is gone"
 
-    def _with_lines(self, frame: Frame, exact: bool) -> list[Frame]:
+    def with_lines(self, frame: Frame, exact: bool) -> list[Frame]:
         """A frame of the kernel's own report, with the lines of the module's source."""
         if frame.module != self.file.name:
             return [frame]

@@ -128,6 +128,13 @@ void enter_function(struct machine *m, uint64_t function, uint64_t sp, uint64_t 
 /* One CPU so far: none is started later (cpus.c). */
 static inline void keep_reset_state(struct machine *m) { (void)m; }
 
+/* Whether an instruction that touches memory is atomic: exclusive, with acquire or release, or of LSE (Arm ARM, C4.1.94). */
+static inline bool is_atomic(const uint8_t *code)
+{
+    uint32_t word = (uint32_t)code[0] | (uint32_t)code[1] << 8 | (uint32_t)code[2] << 16 | (uint32_t)code[3] << 24;
+    return (word & 0x3F000000) == 0x08000000 || (word & 0x3B200C00) == 0x38200000;
+}
+
 /* There are no string instructions whose time has to be told. */
 static inline void run_string_instruction(struct machine *m, uint64_t address) { (void)m, (void)address; }
 

@@ -117,6 +117,8 @@ void apply_memory_rule(struct machine *m, const struct memory_rule *rule)
             continue;
         }
         int access = does == RULE_WRITE ? INSN_WRITE : INSN_READ;
+        if (m->watch->race && race_access(m, pc, pointer, length, (uint32_t)access | ACCESS_CALLED))
+            return;
         uint64_t room = length > 8 ? stack_room(m, pc, pointer, false) : 0;
         if (room && length > room) {
             report_access(m, REPORT_LOCAL, pc, pointer + room, length - room, access, pointer);

@@ -25,15 +25,41 @@ static void look_at_string(struct machine *m, struct insn *i, uint64_t pc)
     }
 }
 
-static void look_at_operand(struct machine *m, struct insn *i, uint64_t pc)
+/* Where an OP_MEMORY or OP_BIT reads or writes. */
+static uint64_t accessed(const struct machine *m, const struct insn *i, uint64_t pc)
 {
-    struct watch *w = m->watch;
     uint64_t address = operand(m, i, pc);
     if (i->op == OP_BIT) {
         int64_t bit = (int64_t)live_reg(m, i->extra);
         bit = i->size == 8 ? bit : i->size == 4 ? (int32_t)bit : (int16_t)bit;
         address += (uint64_t)((bit >> (i->size == 8 ? 6 : i->size == 4 ? 5 : 4)) * i->size);
     }
+    return address;
+}
+
+/* True: this CPU is held before the instruction. */
+static bool look_for_race(struct machine *m, const struct insn *i, uint64_t pc)
+{
+    uint8_t code[DECODE_BYTES] = {0};
+    race_step(m, pc);
+    if (i->op == OP_STRING) {
+        struct string s = string_operands(m, i);
+        uint64_t size = no_more_than_ram(m, s.count) * i->size;
+        bool reads = i->extra == 0xA4 || i->extra == 0xAC, writes = i->extra == 0xA4 || i->extra == 0xAA;
+        return (reads && race_access(m, pc, s.from, size, INSN_READ)) || (writes && race_access(m, pc, s.to, size, INSN_WRITE));
+    }
+    if (i->op == OP_CALL) /* a place to hold the CPU at; no access */
+        return race_access(m, pc, pc, 1, ACCESS_CALLED);
+    if ((i->op != OP_MEMORY && i->op != OP_BIT) || i->flags & INSN_GS || !(i->flags & 3))
+        return false;
+    bool atomic = copy_virtual(m, address_space(m), pc, code, i->length, false) && is_atomic(code);
+    return race_access(m, pc, accessed(m, i, pc), i->size, (i->flags & 3u) | (atomic ? ACCESS_ATOMIC : 0));
+}
+
+static void look_at_operand(struct machine *m, struct insn *i, uint64_t pc)
+{
+    struct watch *w = m->watch;
+    uint64_t address = accessed(m, i, pc);
     if (i->bound & RELATIVE) {
         uint64_t start = live_reg(m, i->base) + (uint64_t)(int64_t)i->disp, limit = i->bound & ~RELATIVE;
         if (address - start + i->size > limit || address < start) {
@@ -137,6 +163,8 @@ void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user)
         i->flags |= INSN_SEEN;
         find_bounds(m, i, pc);
     }
+    if (w->race && race_watches(m) && look_for_race(m, i, pc))
+        return;
     if (w->pointing | w->unwritten) {
         if (STACK_OF(live_sp(m)) != w->pointing_stack)
             w->pointing = w->unwritten = 0;

@@ -20,6 +20,7 @@ static void watch_close(struct machine *m)
     context_forget(w);
     heap_forget(w);
     list_free(&w->sites);
+    race_close(w);
     free(w);
     m->watch = NULL;
     m->watcher = NULL;
@@ -35,6 +36,7 @@ static const struct watcher handlers = {
     .fits = watch_fits,
     .declined = watch_declined,
     .close = watch_close,
+    .hold_ends = race_hold_ends,
 };
 
 EXPORT int kobox_watch_open(struct machine *m, watch_callback report)

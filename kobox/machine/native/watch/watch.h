@@ -23,6 +23,7 @@
  *     values.c         unwritten bytes, followed to user space
  *     quarantine.c     freed objects that must stay as they are
  *     references.c     who still points to an object
+ *     races.c          what two CPUs touch at the same moment
  *     shadow.c         what is known of memory
  *     heap.c           the objects that a module has allocated; heap_calls.c: allocators, as it calls them
  *     context.c        what the CPU may do, and the locks that are held
@@ -39,7 +40,8 @@
 #define SURE_RUN 4
 
 enum shadow { UNKNOWN = 0, WRITTEN_TO = 1, UNWRITTEN = 2, FORBIDDEN = 0x80 };
-enum report { REPORT_SHADOW, REPORT_UNMAPPED, REPORT_USER, REPORT_UNINITIALISED, REPORT_BOUND, REPORT_STACK, REPORT_LOCAL, ASK_LOCAL, ASK_CONTEXT, ASK_ALLOCATION_TRACE };
+enum report { REPORT_SHADOW, REPORT_UNMAPPED, REPORT_USER, REPORT_UNINITIALISED, REPORT_BOUND, REPORT_STACK, REPORT_LOCAL, ASK_LOCAL, ASK_CONTEXT, ASK_ALLOCATION_TRACE, REPORT_HELD, REPORT_RACE };
+enum { ACCESS_ATOMIC = 4, ACCESS_CALLED = 8 /* by a function that the code at `pc` called */ }; /* beside INSN_READ and _WRITE */
 
 /* `kind`, where the code is, the address, how many bytes from there, INSN_READ or _WRITE, the shadow's byte or bound's number. */
 typedef int (*watch_callback)(int kind, uint64_t pc, uint64_t address, uint64_t size, int access, uint64_t detail);
@@ -165,6 +167,7 @@ struct watch {
     enum { NOT_ASKED, IS_NOT, IS } from_module;
     struct format formats[FORMATS]; /* prints.c: those that Python has read */
     struct list sites;           /* where they return to */
+    struct race *race;           /* races.c */
     bool trusting;               /* a report was answered with: no more of this instruction */
 };
 
@@ -259,6 +262,13 @@ void look_at_registers(struct machine *m, const struct insn *i, uint64_t pc);
 void look_at_decision(struct machine *m, const struct insn *i);
 void follow_values(struct watch *w, const struct insn *i);
 void look_at_shown(struct machine *m, uint64_t pc, unsigned reg, uint64_t size);
+
+/* ---- races.c -------------------------------------------------------------------------------------------------------------- */
+bool race_watches(const struct machine *m);
+void race_step(struct machine *m, uint64_t pc);
+bool race_access(struct machine *m, uint64_t pc, uint64_t address, uint64_t size, uint32_t access);
+void race_hold_ends(struct machine *m);
+void race_close(struct watch *w);
 
 /* ---- instructions.c -------------------------------------------------------------------------------------------------------- */
 void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user);

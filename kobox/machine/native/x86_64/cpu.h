@@ -132,6 +132,9 @@ void with_paging_off(struct machine *m, void (*action)(struct machine *m));
 /* Do `action`, and put the CPU back to what it was. */
 void with_cpu_kept(struct machine *m, void (*action)(struct machine *m));
 
+/* ---- decode.c -------- */
+bool is_atomic(const uint8_t *code);
+
 /* ---- hooks.c, registers.c ------------------------------------------------------------------------------------------ */
 bool open_cpu(struct machine *m);
 bool hook_cpu(struct machine *m);

@@ -363,3 +363,17 @@ EXPORT int kobox_decode(const uint8_t *code, unsigned length, struct insn *out, 
     *out = decode_instruction(whole, (uint8_t)length);
     return 0;
 }
+
+/* Whether an instruction that reads and writes memory does so in one step, as other CPUs see it: LOCK, or XCHG with memory. */
+bool is_atomic(const uint8_t *code)
+{
+    for (int n = 0; n < 4; n++) {
+        if (code[n] == 0xF0)
+            return true;
+        if ((code[n] & 0xF0) == 0x40)
+            return (code[n + 1] & 0xFE) == 0x86;
+        if (code[n] != 0x66 && code[n] != 0x3E && code[n] != 0x2E)
+            return (code[n] & 0xFE) == 0x86;
+    }
+    return false;
+}

@@ -1,0 +1,76 @@
+"""What debugging information and the source say about an access: where it stands, and whether it is meant to race."""
+
+from __future__ import annotations
+
+import re
+
+from kobox.arch.unwind import StackFrame
+from kobox.checks.report.finding import Chain, own_frame
+from kobox.checks.runner.session import Examination, Trace
+
+_MARKS = re.compile(
+    r"READ_ONCE|WRITE_ONCE|data_race|ACCESS_PRIVATE|_rcu\b|rcu_|atomic|refcount_|kref_|smp_|xchg|jiffies|test_bit|set_bit|"
+    r"clear_bit|list_empty_careful|waitqueue_active|_acquire|_release"
+)
+_MARKED_FUNCTIONS = re.compile(
+    r"atomic|refcount|_bit$|^rcu_|_rcu$|^__rcu|seqcount|read_seq|write_seq|xchg|smp_|spin_|mutex_|rwsem|lockdep|"
+    r"^get_current$|waitqueue_active|wq_has_sleeper|kref_|llist_|kfifo|list_empty_careful|work_pending|timer_pending|"
+    r"completion"
+)
+_SEQLOCK = re.compile(r"read_seq|write_seq|seqcount")
+_LIST = re.compile(r"_*h?list_(add|del|move|splice|replace|cut)")
+
+
+class RaceMarks:
+    """The marks of one module's accesses, by address in the box."""
+
+    def __init__(self, examination: Examination) -> None:
+        self._examination = examination
+        self._known: dict[int, bool] = {}
+
+    def frames(self, pc: int) -> Chain:
+        """The function at an address, with those that are inlined there."""
+        return self._examination.chain(Trace((StackFrame(pc, 0, True),), self._examination.placement))
+
+    def place(self, pc: int) -> object:
+        """The line of the module's own source; the address where that is not known."""
+        frame = own_frame(self.frames(pc))
+        return (frame.file, frame.line) if frame is not None and frame.line else pc
+
+    def is_marked(self, pc: int) -> bool:
+        """Whether the access is meant to race: by the functions inlined there, or by the line of the source."""
+        if pc not in self._known:
+            self._known[pc] = self._look(pc)
+        return self._known[pc]
+
+    def _look(self, pc: int) -> bool:
+        for frame in self.frames(pc):
+            if frame.from_headers and _MARKED_FUNCTIONS.search(frame.function):
+                return True
+            if frame.line and _MARKS.search(self._examination.sources.line(frame.file, frame.line)):
+                return True
+        return self._has_seqlock(pc)
+
+    def _has_seqlock(self, pc: int) -> bool:
+        """Whether the function reads or writes under a seqlock: its plain accesses are repeated when they have raced
+        (include/linux/seqlock.h)."""
+        examination, file = self._examination, self._examination.file
+        place = examination.placement.find(pc) if examination.placement is not None else None
+        function = file.debug.function_at(*place) if place is not None else None
+        if place is None or function is None or not file.debug.available:
+            return False
+        section = place[0]
+        code = file.elf.data(section)
+        for instruction in examination.box.arch.code.instructions(
+            code, function.offset, function.offset + function.size
+        ):
+            if any(_SEQLOCK.search(line.function or "") for line in file.debug.lines(section, instruction.offset)):
+                return True
+        return False
+
+    def list_function(self, pc: int) -> str:
+        """The function of include/linux/list.h that changes a list there."""
+        for frame in self.frames(pc):
+            if frame.from_headers and _LIST.match(frame.function):
+                return frame.function.lstrip("_")
+        return ""

@@ -1,0 +1,53 @@
+"""Does the units of a plan that need two CPUs: the search for data races, and the replay of one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from kobox.box.box import Box
+from kobox.checks.races.data_races import CMDLINE, CPUS, DataRaceSearch
+from kobox.checks.report.finding import Finding, worst_first
+from kobox.checks.runner.examiner import load_dependencies
+from kobox.checks.runner.outcome import UnitOutcome
+from kobox.checks.runner.plan import CheckPlan, CheckUnit
+from kobox.checks.runner.session import Examination
+from kobox.ko.modulefile import ModuleFile
+
+
+class TwoCpuExaminer:
+    """Looks for data races in a box of its own."""
+
+    def __init__(self, plan: CheckPlan, booted: Callable[[], None] = lambda: None) -> None:
+        """`booted()` is called when the box is there, before anything of a module is read or run."""
+        from kobox.box.boot.boot import boot
+
+        self._plan = plan
+        self.box: Box = boot(plan.kernel, memory=plan.memory, cpus=CPUS, cmdline=CMDLINE)
+        booted()
+        self._file = ModuleFile(plan.module)
+        for path in plan.needs:
+            self.box.insmod(path)
+        load_dependencies(self.box, self._file)
+        self.box.set_reset_point()
+
+    def examine(self, unit: CheckUnit) -> UnitOutcome:
+        """Do one unit."""
+        begin = time.monotonic()
+        search = DataRaceSearch(unit.programs, self._plan.data_race)
+        examination = Examination(self.box, self._file, [], parameters=self._plan.parameters)
+        search.examination = examination
+        examination.run(search)
+        return UnitOutcome(
+            findings=tuple(_of_two_cpus(examination.findings)),
+            release=self.box.release,
+            lives=1,
+            seconds=time.monotonic() - begin,
+            unchecked=tuple(examination.unchecked),
+            schedules=search.schedules,
+        )
+
+
+def _of_two_cpus(findings: list[Finding]) -> list[Finding]:
+    """What a schedule has shown; what one CPU shows as well is another unit's to tell."""
+    return [found for found in worst_first(findings) if found.fault]

@@ -1,0 +1,225 @@
+/*
+ * Races. Traced: which memory each instruction of watched code touches, once for each place in the code and in memory. Held: a
+ * CPU stands still just before one access, while the others run; whoever touches the same bytes meanwhile races with it,
+ * unless both only read, or both are atomic.
+ *
+ *     held CPU     ── add 1 to counter ┊ stands here                     ┊──▶ goes on: as if it had read before the others wrote
+ *     the others                       ┊ add 1 to counter: told          ┊
+ *
+ * Without the last step no update would ever be lost: in one engine, an instruction that reads and writes is one step.
+ */
+#include "watch.h"
+
+#define ACCESSES 8192u /* that are traced at most; a power of two */
+#define COMPARED_BYTES 8
+
+struct traced { uint64_t pc, address; uint32_t size, access, times, order; };
+enum { RACE_OFF, RACE_TRACES, RACE_HOLDS };
+struct race {
+    int mode;
+    struct traced *traced; /* a hash table by pc and address; pc 0: free */
+    size_t count;
+    uint64_t last_pc[MAX_CPUS];
+    /* where to hold: this CPU, at this place, when it touches this memory */
+    int cpu;
+    uint64_t at, start, end, skip;
+    int64_t blocks;
+    bool split;
+    /* who is held */
+    bool holding, seen, changed;
+    uint64_t pc, address;
+    uint32_t size, access;
+    uint8_t before[COMPARED_BYTES], last[COMPARED_BYTES];
+};
+
+void race_close(struct watch *w)
+{
+    if (w->race)
+        free(w->race->traced);
+    free(w->race);
+    w->race = NULL;
+}
+
+static void trace_access(struct machine *m, struct race *r, uint64_t pc, uint64_t address, uint64_t size, uint32_t access)
+{
+    uint64_t hash = (pc * 0x9E3779B97F4A7C15ull ^ address * 0xC2B2AE3D27D4EB4Full) >> 40;
+    for (uint64_t n = hash;; n++) {
+        struct traced *t = &r->traced[n % ACCESSES];
+        if (!t->pc) {
+            if (r->count >= ACCESSES / 2)
+                return;
+            r->count++;
+            *t = (struct traced){pc, address, (uint32_t)size, access, 0, (uint32_t)r->count};
+        }
+        if (t->pc == pc && t->address == address) {
+            t->size = size > t->size ? (uint32_t)size : t->size;
+            t->access |= access;
+            t->times++;
+            return;
+        }
+    }
+}
+
+static uint32_t compared(const struct race *r) { return r->size < COMPARED_BYTES ? r->size : COMPARED_BYTES; }
+
+static bool read_held(struct machine *m, const struct race *r, uint8_t *out)
+{
+    return copy_virtual(m, address_space(m), r->address, out, compared(r), false);
+}
+
+static void tell_race(struct machine *m, uint64_t pc, uint64_t address, uint64_t size, uint32_t access)
+{
+    m->watch->race->seen = true;
+    report_access(m, REPORT_RACE, pc, address, size, (int)access, access);
+}
+
+/* What has changed since the last look, a function has done that watched code called. */
+static void look_for_change(struct machine *m, struct race *r)
+{
+    uint8_t now[COMPARED_BYTES];
+    if (!read_held(m, r, now) || !memcmp(now, r->last, compared(r)))
+        return;
+    memcpy(r->last, now, sizeof now);
+    if (!r->seen || !r->changed)
+        tell_race(m, r->last_pc[m->cpus.current], r->address, compared(r), INSN_WRITE | ACCESS_CALLED);
+    r->changed = true;
+}
+
+/* The CPU that was held is back at its access. */
+static void go_on(struct machine *m, struct race *r)
+{
+    uint8_t now[COMPARED_BYTES];
+    r->holding = false;
+    r->mode = RACE_OFF; /* once */
+    /* Not when an interrupt of its own has written there since: that came between two instructions. */
+    if (r->split && (r->access & (INSN_READ | INSN_WRITE | ACCESS_ATOMIC)) == (INSN_READ | INSN_WRITE) && r->size <= COMPARED_BYTES &&
+        read_held(m, r, now) && memcmp(now, r->before, r->size) && !memcmp(now, r->last, r->size))
+        copy_virtual(m, address_space(m), r->address, r->before, r->size, true);
+}
+
+static void begin_hold(struct machine *m, struct race *r, uint64_t pc, uint64_t address, uint64_t size, uint32_t access)
+{
+    r->holding = true, r->seen = r->changed = false;
+    r->pc = pc, r->address = address, r->size = (uint32_t)size, r->access = access;
+    if (!read_held(m, r, r->before))
+        memset(r->before, 0, sizeof r->before);
+    memcpy(r->last, r->before, sizeof r->last);
+    report_access(m, REPORT_HELD, pc, address, size, (int)access, access);
+    hold_cpu(m, m->cpus.current, r->blocks);
+    m->yielded = true;
+    m->api.emu_stop(m->uc);
+}
+
+/* An access of watched code, or of a function that it has called at `pc`. True: this CPU is held before it. */
+bool race_access(struct machine *m, uint64_t pc, uint64_t address, uint64_t size, uint32_t access)
+{
+    struct race *r = m->watch->race;
+    if (!r || r->mode == RACE_OFF || !(address >> 63) || !size || size > 1 << 20 || STACK_OF(address) == STACK_OF(live_sp(m)))
+        return false;
+    if (r->mode == RACE_TRACES) {
+        trace_access(m, r, pc, address, size, access);
+        return false;
+    }
+    bool mine = r->cpu == m->cpus.current;
+    if (r->holding && !mine) {
+        bool overlaps = address < r->address + r->size && r->address < address + size;
+        if (overlaps && (access | r->access) & INSN_WRITE && !(access & r->access & ACCESS_ATOMIC))
+            tell_race(m, pc, address, size, access);
+        return false;
+    }
+    if (r->holding && r->pc == pc && m->cpus.schedule.held != r->cpu) {
+        go_on(m, r);
+        return false;
+    }
+    if (r->holding || !mine || pc != r->at || address >= r->end || r->start >= address + size)
+        return false;
+    if (r->skip) {
+        r->skip--;
+        return false;
+    }
+    begin_hold(m, r, pc, address, size, access);
+    return true;
+}
+
+/* Before each instruction of watched code. */
+void race_step(struct machine *m, uint64_t pc)
+{
+    struct race *r = m->watch->race;
+    if (r->holding && m->cpus.current != r->cpu)
+        look_for_change(m, r);
+    r->last_pc[m->cpus.current] = pc;
+}
+
+bool race_watches(const struct machine *m) { return m->watch->race && m->watch->race->mode != RACE_OFF; }
+
+/* The hold is over: what has changed was done by the last call of watched code on the other CPU, or by the kernel alone. */
+void race_hold_ends(struct machine *m)
+{
+    struct race *r = m->watch->race;
+    if (r && r->holding)
+        look_for_change(m, r);
+}
+
+/* ---- for Python ------------------------------------------------------------------------------------------------------------ */
+static struct race *race_of(struct machine *m)
+{
+    struct watch *w = m->watch;
+    if (w && !w->race && (w->race = calloc(1, sizeof *w->race)) && !(w->race->traced = calloc(ACCESSES, sizeof(struct traced))))
+        race_close(w);
+    return w ? w->race : NULL;
+}
+
+/* From now on: trace accesses. -1: no memory. */
+EXPORT int kobox_race_trace(struct machine *m)
+{
+    struct race *r = race_of(m);
+    if (!r)
+        return -1;
+    memset(r->traced, 0, ACCESSES * sizeof *r->traced);
+    r->count = 0;
+    r->mode = RACE_TRACES;
+    return 0;
+}
+
+/* Trace no more, and copy what was traced: five words each. Returns how many there are, at most `room`. */
+EXPORT uint64_t kobox_race_traced(struct machine *m, uint64_t *out, uint64_t room)
+{
+    struct race *r = race_of(m);
+    uint64_t count = 0;
+    if (!r)
+        return 0;
+    r->mode = RACE_OFF;
+    for (uint32_t n = 0; n < ACCESSES && count < room; n++) {
+        const struct traced *t = &r->traced[n];
+        if (!t->pc)
+            continue;
+        uint64_t row[5] = {t->pc, t->address, t->size, t->access, t->times | (uint64_t)t->order << 32};
+        memcpy(out + 5 * count++, row, sizeof row);
+    }
+    return count;
+}
+
+/*
+ * Hold a CPU, once, before the code at `pc` touches memory from `start` to `end` for the time `skip` + 1, while the others execute
+ * `blocks`. With `split`, a read and write that is not atomic is taken apart.
+ */
+EXPORT int kobox_race_hold(struct machine *m, int cpu, uint64_t pc, uint64_t start, uint64_t end, uint64_t skip, int64_t blocks, int split)
+{
+    struct race *r = race_of(m);
+    if (!r)
+        return -1;
+    r->mode = RACE_HOLDS;
+    r->cpu = cpu, r->at = pc, r->start = start, r->end = end, r->skip = skip, r->blocks = blocks, r->split = split;
+    r->holding = r->seen = false;
+    memset(r->last_pc, 0, sizeof r->last_pc);
+    return 0;
+}
+
+EXPORT void kobox_race_off(struct machine *m)
+{
+    struct race *r = race_of(m);
+    if (r) {
+        r->mode = RACE_OFF;
+        r->holding = false;
+    }
+}

@@ -1,0 +1,133 @@
+"""Data races on two CPUs: each kind of race is found on its line, and its twin, which has the lock, is clean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import kobox
+from kobox.box.box import Box
+from kobox.checks.fuzz.program import Program, step
+from kobox.checks.races.conflicts import conflicts
+from kobox.checks.races.data_races import CMDLINE, CPUS, DataRaceSearch
+from kobox.checks.races.race_calls import DataRace, RaceCalls, parse_data_race
+from kobox.checks.report.finding import Finding, Severity
+from kobox.checks.runner.session import Examination
+from kobox.errors import KoboxError
+from kobox.images.store import KernelImage
+from kobox.ko.modulefile import ModuleFile
+from kobox.machine.watch import Access, TracedAccess
+from tests.building import SOURCES, BuiltTestModules
+
+RACES = sorted(path.stem.removesuffix("_right") for path in (SOURCES / "races").glob("*_right.c"))
+
+
+@pytest.fixture(scope="module")
+def racy(debian_kernel: KernelImage) -> BuiltTestModules:
+    return BuiltTestModules(debian_kernel, "races")
+
+
+@pytest.fixture(scope="module")
+def room(debian_kernel: KernelImage) -> Iterator[Box]:
+    with kobox.boot(debian_kernel, cpus=CPUS, cmdline=CMDLINE) as box:
+        yield box
+
+
+def calls_on(name: str) -> list[Program]:
+    """What an exercise would do with the device of a test module."""
+    requests = [step("ioctl", 0x4B00 + n, 0) for n in range(1, 7)]
+    opened = step("open", f"/dev/kobox_{name}", 2)
+    return [(opened, step("write", b"hello"), step("write", b"\1\0\0\0"), step("read", 64), *requests)]
+
+
+def searched(box: Box, path: Path, search: DataRaceSearch) -> list[Finding]:
+    examination = Examination(box, ModuleFile(str(path)), [])
+    search.examination = examination
+    examination.run(search)
+    assert examination.error is None
+    return examination.findings
+
+
+def lines_of_race(name: str) -> set[int]:
+    lines = (SOURCES / "races" / f"{name}.c").read_text().splitlines()
+    return {number for number, line in enumerate(lines, 1) if "/* the race */" in line}
+
+
+@pytest.mark.parametrize("name", RACES)
+def test_a_race_is_found_on_its_line(room: Box, racy: BuiltTestModules, name: str) -> None:
+    search = DataRaceSearch(calls_on(name))
+    found = searched(room, racy(name), search)
+    wrong = {one.where.line for one in found if one.severity is Severity.ERROR and one.where}
+    assert wrong & lines_of_race(name), [str(one) for one in found]
+    assert search.schedules < 100
+
+
+@pytest.mark.parametrize("name", RACES)
+def test_the_twin_of_a_race_is_clean(room: Box, racy: BuiltTestModules, name: str) -> None:
+    assert not searched(room, racy(f"{name}_right"), DataRaceSearch(calls_on(name)))
+
+
+def test_an_update_that_nobody_gets_to_see_is_lost_with_a_warning(room: Box, racy: BuiltTestModules) -> None:
+    found = searched(room, racy("idle"), DataRaceSearch(calls_on("idle")))
+    assert [(one.kind, one.severity) for one in found] == [("data-race", Severity.WARNING)]
+    assert "leave 10 there in either order, and together 5" in found[0].message
+
+
+def test_a_race_is_replayed_by_its_id(room: Box, racy: BuiltTestModules) -> None:
+    first = searched(room, racy("counter"), DataRaceSearch(calls_on("counter")))
+    again = searched(room, racy("counter"), DataRaceSearch([], parse_data_race(first[0].fault)))
+    assert again == first
+    assert not searched(room, racy("counter_right"), DataRaceSearch([], parse_data_race(first[0].fault)))
+
+
+def test_a_finding_says_what_was_lost_and_where_the_other_is(room: Box, racy: BuiltTestModules) -> None:
+    found = searched(room, racy("counter"), DataRaceSearch(calls_on("counter")))[0]
+    assert found.kind == "data-race"
+    assert "of total" in found.message
+    assert "write() and write() leave 10 there in either order, and together 5" in found.message
+    assert found.chain[0].function == "on_write"
+    assert found.other[0].function == "on_write"
+
+
+RACE = DataRace(
+    RaceCalls((step("open", "/dev/x", 2),), step("write", b"a\0"), step("read", 5), True), 3, 20, 1 << 63, 8
+)
+
+
+def test_an_id_says_all_of_a_race() -> None:
+    assert parse_data_race(str(RACE)) == RACE
+
+
+@pytest.mark.parametrize("text", ["datarace:", "datarace:x", "datarace:eJyLjgUAARUAuQ==", "datarace:!!"])
+def test_a_text_that_is_no_id_is_refused(text: str) -> None:
+    with pytest.raises(KoboxError, match="is no ID of a data race"):
+        parse_data_race(text)
+
+
+R, W, A = Access.READ, Access.WRITE, Access.ATOMIC
+
+
+def accessed(pc: int, address: int, size: int, access: Access) -> TracedAccess:
+    return TracedAccess(pc, address, size, access, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "races"),
+    [
+        ((100, 8, W), (100, 8, R), True),
+        ((100, 8, R), (100, 8, R), False),
+        ((100, 8, R | W), (100, 8, R | W), True),
+        ((100, 8, R | W | A), (100, 8, R | W | A), False),
+        ((100, 8, R | W | A), (100, 8, W), True),
+        ((100, 4, W), (104, 4, W), False),
+        ((100, 4, W), (102, 4, R), True),
+        ((100, 1000, W), (1099, 1, R), True),
+        ((1000, 64, R), (1040, 100, W), True),
+    ],
+)
+def test_which_accesses_conflict(one: tuple[int, int, Access], other: tuple[int, int, Access], races: bool) -> None:
+    first, second = accessed(1, *one), accessed(2, *other)
+    assert bool(conflicts([first], [second])) is races
+    assert bool(conflicts([second], [first])) is races
