@@ -84,6 +84,7 @@ _NOT_ATTRIBUTES = frozenset(
         "driver_override",
         "modalias",
         "numa_node",
+        "inhibited",  # an input device with that set gets no events
     )
 )
 

@@ -460,8 +460,11 @@ class Examination:
         """Be told when init and exit have returned."""
         btf, read = self.box.inspect.symbols.btf, self.box.machine.read
 
+        running = [True]  # init; later its place may be another module's, which the kernel loads for this one
+
         def init_returned(hit: Hit) -> None:
-            if self.module is module:
+            if self.module is module and running:
+                running.clear()
                 failed = (hit.result or 0) >> 31 & 1  # an int; what is above zero is a success, with a warning
                 if 0 < (hit.result or 0) < _MAX_ERRNO:
                     self._report_positive(hit.result or 0)
