@@ -10,7 +10,6 @@ says what a new one brings.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -116,10 +115,6 @@ class Arch(NamedTuple):
     init: InitProgram
     boot: BootDetails
     oops: OopsWords
-    protection_switch: tuple[str, re.Pattern[bytes]] | None
-    """The register by which the CPU's write protection is switched off, and the machine code that writes it; None where
-    no register does that."""
-
     watched: bool
     """Whether the native core can watch its instructions and what they do to memory: `kobox check` rests on that."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -61,6 +61,9 @@ class Compared(NamedTuple):
 class Code(Protocol):
     """Reads machine code of one architecture."""
 
+    indirect_jumps: Mapping[str, int]
+    """Functions of the kernel that only jump to where a register points, by name: the register's number."""
+
     def decode(self, code: bytes, at: int) -> Instruction | None:
         """The instruction at offset `at`. None for bytes that are none, or that end too early."""
 
@@ -101,3 +104,13 @@ class Code(Protocol):
     ) -> Compared | None:
         """The two numbers that the instruction `code` at `pc` is about to compare. None for any other instruction.
         `register(name)` and `read(address, size)` give what is there; what they raise is passed on."""
+
+    def system_instructions(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, str, str]]:
+        """(offset, kind, what it is in words) of each instruction from `start` to `end` that an honest module leaves to
+        the kernel: kind is "protection", "entry" (where system calls and interrupts lead), "identity" (which processor
+        this is, real or not) or "clock"."""
+
+    def system_effect(self, code: bytes, registers: Registers) -> tuple[str, str]:
+        """What the system instruction that `code` starts with is about to do: (kind, words), both "" when there is no
+        more to say than that it is executed. Kind may also be "protection off", "hypervisor" and
+        "register" (one that leads nowhere)."""

@@ -4,8 +4,9 @@
         report = examine(box, ModuleFile("stranger.ko"))
         print(report.judgement)
 
-The order: the file; load; does it show itself; an hour of a machine's life; signals; what it hides; unload; what it
-has left changed. What it does to the kernel's image is compared before it is loaded, while it lives, and at the end.
+The order: the file; load; does it show itself; an hour of a machine's life, or as long as it waits; signals and words
+that grant; what it hides; which packets it takes; unload; what it has left changed. The kernel's image, its processor's
+registers and its tables of operations are compared before it is loaded, while it lives, and at the end.
 """
 
 from __future__ import annotations
@@ -15,16 +16,31 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 from kobox.behaviour.calls import ModuleCalls
-from kobox.behaviour.hiding import hidden_files, hidden_module, hidden_processes, names_in
+from kobox.behaviour.guards import ProcessorGuards
+from kobox.behaviour.hiding import (
+    hidden_files,
+    hidden_log_lines,
+    hidden_module,
+    hidden_processes,
+    hidden_sockets,
+    names_in,
+    ports_in,
+    threads_of,
+    threads_that_stay,
+)
+from kobox.behaviour.instructions import ExecutedInstructions
 from kobox.behaviour.kernel_image import KernelImageDiff
+from kobox.behaviour.operations import Operations
+from kobox.behaviour.packets import Packets
 from kobox.behaviour.report import BehaviourReport, Level, Trait
 from kobox.behaviour.static import static_traits
-from kobox.behaviour.stimuli import daily_life, signals_that_grant
+from kobox.behaviour.stimuli import daily_life, signals_that_grant, words_that_grant
 from kobox.box.box import Box
-from kobox.box.inspect.probes import Hit
 from kobox.box.inspect.symbols import LoadedAt
 from kobox.errors import KoboxError
 from kobox.ko.modulefile import ModuleFile
+
+_MOST_WORDS = 60  # that are tried in ways which take several system calls each
 
 
 def examine(box: Box, file: ModuleFile, parameters: str = "") -> BehaviourReport:
@@ -43,35 +59,60 @@ class _Examination:
         self._module: LoadedAt | None = None
 
     def run(self, parameters: str) -> None:
+        words, ports = names_in(self._file), ports_in(self._file)
         with ExitStack() as stack:
+            packets = Packets(self._box, words, ports)
+            operations = Operations(self._box)
+            guards = ProcessorGuards(self._box)
             image = KernelImageDiff(self._box)
             stack.callback(image.close)
             calls = ModuleCalls(self._box)
             stack.callback(calls.close)
-            stack.enter_context(self._box.probe("do_init_module", lambda hit: self._comes(hit, calls)))
-            if not self._load(parameters):
-                return
-            name = self._file.name
-            self._look(lambda: hidden_module(self._box, name))
-            self._look(lambda: _nothing(daily_life, self._box))
-            self._look(lambda: signals_that_grant(self._box))
-            self._look(lambda: hidden_processes(self._box))
-            self._look(lambda: hidden_files(self._box, names_in(self._file)))
-            self._look(lambda: image.traits(self._module))
-            self._unload(name)
-            seen = {(trait.kind, trait.text) for trait in self._report.traits}
-            self._look(lambda: (one for one in image.traits(None) if (one.kind, one.text) not in seen))
+            instructions = ExecutedInstructions(self._box, self._file)
+            stack.callback(instructions.close)
+            stack.enter_context(self._box.probe("do_init_module", lambda hit: self._comes(calls, instructions)))
+            threads = threads_of(self._box)
+            if self._load(parameters):
+                for look in (
+                    lambda: hidden_module(self._box, self._file),
+                    lambda: self._changes(image, guards, operations),
+                    lambda: _nothing(lambda: daily_life(self._box, lambda: calls.longest_wait)),
+                    lambda: signals_that_grant(self._box),
+                    lambda: words_that_grant(self._box, words[:_MOST_WORDS]),
+                    lambda: hidden_processes(self._box),
+                    lambda: hidden_files(self._box, words),
+                    lambda: hidden_sockets(self._box, ports),
+                    lambda: hidden_log_lines(self._box, words),
+                    packets.traits,
+                    lambda: self._changes(image, guards, operations),
+                ):
+                    self._look(look)
+                if self._unload(self._file.name):
+                    self._module = None
+                    self._look(lambda: threads_that_stay(self._box, threads))
+                    self._look(lambda: self._changes(image, guards, operations))
+            self._report.traits += instructions.traits.values()
             self._report.traits += calls.traits.values()
         if self._box.findings:
             first = self._box.findings[0]
             self._report.traits.append(Trait("kernel report", "suspicious", f"the kernel reports: {first}"))
 
-    def _comes(self, hit: Hit, calls: ModuleCalls) -> None:
+    def _changes(self, image: KernelImageDiff, guards: ProcessorGuards, operations: Operations) -> Iterator[Trait]:
+        """What is not as it was before the module came, and was not told yet."""
+        module = self._module
+        inside = module.__contains__ if module is not None else lambda _: False
+        seen = {(trait.kind, trait.text) for trait in self._report.traits}
+        for trait in (*image.traits(module), *guards.traits(), *operations.traits(inside)):
+            if (trait.kind, trait.text) not in seen:
+                yield trait
+
+    def _comes(self, calls: ModuleCalls, instructions: ExecutedInstructions) -> None:
         """The module is in memory, and its init is about to run: the last moment at which it cannot have hidden."""
         for module in self._box.inspect.symbols.modules():
             if module.name == self._file.name:
                 self._module = module
                 calls.place(module)
+                instructions.place(module.name)
 
     def _load(self, parameters: str) -> bool:
         try:
@@ -94,9 +135,9 @@ class _Examination:
             first = str(error).split("\n", 1)[0]
             self._report.unseen.append(f"something could not be looked at: {first}")
 
-    def _unload(self, name: str) -> None:
+    def _unload(self, name: str) -> bool:
         if not self._box.alive:
-            return
+            return False
         try:
             self._box.rmmod(name)
         except (KoboxError, OSError) as error:
@@ -105,12 +146,14 @@ class _Examination:
             # One that is in use is pinned by its own sockets or users, as honest ones are; one that is not found hides.
             level: Level = "suspicious" if has_exit and not _in_use(error) else "note"
             self._report.traits.append(Trait("stays", level, f"it cannot be unloaded: {first}", time=self._box.time))
+            return False
+        return True
 
 
 def _in_use(error: Exception) -> bool:
     return getattr(error, "errno", 0) in (errno.EAGAIN, errno.EBUSY)
 
 
-def _nothing(do: Callable[[Box], None], box: Box) -> Iterator[Trait]:
-    do(box)
+def _nothing(do: Callable[[], None]) -> Iterator[Trait]:
+    do()
     return iter(())

@@ -6,9 +6,9 @@ import math
 import re
 from collections.abc import Iterator
 
-from kobox.arch.registry import ARCHITECTURES
+from kobox.behaviour.instructions import static_instructions
 from kobox.behaviour.report import Level, Trait
-from kobox.ko.elf import SHF_ALLOC, SHF_EXECINSTR, SHT_NOBITS
+from kobox.ko.elf import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHT_NOBITS
 from kobox.ko.modulefile import ModuleFile
 
 # Imports: what a module could do with them. None is more than a note: honest modules use them all.
@@ -36,6 +36,9 @@ IMPORTS = {
     "kernel_restart": "restarts the machine",
 }
 _LARGEST_TABLE = 64 << 10
+_CODE = re.compile(
+    r"\.(text|init\.text|exit\.text|altinstr|noinstr|ref|sched|fixup|static_call|meminit|head|plt|ftrace)"
+)
 _PATH = re.compile(rb"[\x20-\x7e]{4,200}")
 _TELLING = re.compile(rb"^/(bin|sbin|usr|etc|root|tmp|dev/shm|var)/|/sh\b|authorized_keys|shadow|passwd|https?://")
 
@@ -44,17 +47,17 @@ def static_traits(file: ModuleFile) -> Iterator[Trait]:
     """The traits of a module's file. Raises `ModuleFormatError` as `ModuleFile` does."""
     for name in sorted({imported.name for imported in file.imports} & set(IMPORTS)):
         yield Trait(f"import {name}", "note", f"imports {name}: it {IMPORTS[name]}", "imports")
-    known = (arch for arch in ARCHITECTURES if arch.name == file.elf.architecture)
-    switch = next((arch.protection_switch for arch in known), None)
+    yield from static_instructions(file)
     for number, section in enumerate(file.elf.sections):
         if not section.flags & SHF_ALLOC or section.type == SHT_NOBITS or not section.size:
             continue
         data = file.elf.data(number)
         place = file.elf.section_name(number).decode(errors="backslashreplace")
         if section.flags & SHF_EXECINSTR:
-            if switch is not None and (match := switch[1].search(data)):
-                text = f"writes {switch[0]} itself: that is how write protection is switched off"
-                yield Trait(f"writes {switch[0]}", "suspicious", text, f"{place}+{match.start():#x}")
+            if section.flags & SHF_WRITE:
+                yield Trait("writable code", "suspicious", "holds code that can be written", place)
+            elif not _CODE.match(place):
+                yield Trait("unusual section", "note", "holds code in a section that compilers do not make", place)
         elif section.size >= 4096 and (bits := entropy(data)) > 7.95:
             # The tables of ciphers look like that, too, but they are small.
             level: Level = "suspicious" if section.size >= _LARGEST_TABLE else "note"

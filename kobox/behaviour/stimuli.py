@@ -5,19 +5,24 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 
 from kobox.behaviour.report import Trait
 from kobox.box.box import Box
+from kobox.box.guest.box_process import BoxProcess
 
 _NOBODY = 65534
+_SET_NAME = 15  # PR_SET_NAME
+_ORDINARY = frozenset(("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/ptmx"))
 _NO_PROCESS = 99_999  # a process ID that nobody has: an honest kernel answers ESRCH to every signal
-_HOUR = 3600.0
+_HOUR, _MONTH = 3600.0, 30 * 86400.0
 
 
-def daily_life(box: Box) -> None:
-    """An hour goes by with what goes on in a machine: files, sockets, processes that come and go."""
+def daily_life(box: Box, longest_wait: Callable[[], float]) -> None:
+    """An hour goes by with what goes on in a machine: files, sockets, processes that come and go; more time, up to a
+    month, where the module waits longer (`longest_wait()`, in seconds)."""
     for path in ("/etc/passwd", "/etc/shadow", "/root/.bashrc"):
         with suppress(OSError):
             box.path(os.path.dirname(path)).mkdir(parents=True, exist_ok=True)
@@ -29,13 +34,16 @@ def daily_life(box: Box) -> None:
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
             box.syscall("close", box.syscall("socket", int(socket.AF_INET), int(kind), 0))
     box.sleep(_HOUR)
+    begun = box.time
+    # A timer may be late by an eighth of its time (kernel/time/timer.c, the wheel's levels).
+    while (left := min(longest_wait() * 1.13 + 60, _MONTH) - (box.time - begun + _HOUR)) > 1:
+        box.sleep(left)
 
 
 def signals_that_grant(box: Box) -> Iterator[Trait]:
     """Whether a signal, sent by nobody to a process that is not there, makes nobody root."""
     with suppress(OSError), box.process() as nobody:
-        nobody.syscall("setresgid", _NOBODY, _NOBODY, _NOBODY)
-        nobody.syscall("setresuid", _NOBODY, _NOBODY, _NOBODY)
+        _become_nobody(nobody)
         for number in range(1, 65):
             answer = 0
             try:
@@ -50,3 +58,45 @@ def signals_that_grant(box: Box) -> Iterator[Trait]:
                 name = errno.errorcode.get(answer, "success")
                 text = f"signal {number} to a process that is not there is answered with {name}"
                 yield Trait("takes signals", "hostile", text, "kill(2)", "ESRCH", name, box.time)
+
+
+def words_that_grant(box: Box, words: list[str]) -> Iterator[Trait]:
+    """Whether one of a module's own words, used by nobody as a name or written to a file that it has made, makes nobody
+    root."""
+    with suppress(OSError), box.process() as nobody:
+        files = [f"{place}/{name}" for place in ("/dev", "/proc") for name in box.listdir(place) if not name.isdigit()]
+        _become_nobody(nobody)
+        for word in words:
+            tried: list[tuple[str, Callable[[], object]]] = [
+                ("opens /tmp/{}", partial(nobody.syscall, "open", f"/tmp/{word}", 0)),
+                ("calls itself {}", partial(nobody.syscall, "prctl", _SET_NAME, word)),
+                ("makes the directory /tmp/{}", partial(nobody.syscall, "mkdir", f"/tmp/{word}/x/y", 0o700)),
+            ]
+            if granted := _granted(box, nobody, word, tried):
+                yield granted
+                return
+        for path in files:
+            with suppress(OSError):
+                fd = nobody.syscall("open", path, os.O_WRONLY | os.O_NONBLOCK)
+                for word in words if path not in _ORDINARY else ():
+                    data = f"{word}\n".encode()
+                    writes = [partial(nobody.syscall, "write", fd, data, size) for size in (len(data), len(data) - 1)]
+                    if granted := _granted(box, nobody, word, [(f"writes {{}} to {path}", one) for one in writes]):
+                        yield granted
+                        return
+                nobody.syscall("close", fd)
+
+
+def _granted(box: Box, nobody: BoxProcess, word: str, tried: list[tuple[str, Callable[[], object]]]) -> Trait | None:
+    for what, act in tried:
+        with suppress(OSError):
+            act()
+        if nobody.syscall("geteuid") == 0:
+            text = f"a process that {what.format(word)} becomes root"
+            return Trait("grants root", "hostile", text, "", f"user {_NOBODY}", "user 0", box.time)
+    return None
+
+
+def _become_nobody(process: BoxProcess) -> None:
+    process.syscall("setresgid", _NOBODY, _NOBODY, _NOBODY)
+    process.syscall("setresuid", _NOBODY, _NOBODY, _NOBODY)

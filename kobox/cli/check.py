@@ -34,7 +34,7 @@ _COLOURS = {"error": "31;1", "warning": "33;1", "note": "36"}
 
 def main(argv: list[str], prog: str) -> int:
     """Entry point of the subcommand."""
-    arguments = _parser(prog).parse_args(argv)
+    arguments = _parser(prog).parse_intermixed_args(argv)
     try:
         writer = _file_writer(arguments)
         reports = _check(arguments, prog, writer)

@@ -35,7 +35,7 @@ Give the kernel's whole log and the tool's own message: `(dmesg; modprobe NAME) 
 def main(argv: Sequence[str], prog: str) -> int:
     """Run the command and return its exit status."""
     parser = _parser(prog)
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
     if arguments.log is not None:
         return _explain_log(arguments)
     if arguments.file is None:

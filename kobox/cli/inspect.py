@@ -10,7 +10,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ _STATUS = {"note": 0, "hostile": 1, "suspicious": 3}
 
 def main(argv: Sequence[str], prog: str) -> int:
     """Run the command and return its exit status."""
-    arguments = _parser(prog).parse_args(argv)
+    arguments = _parser(prog).parse_intermixed_args(argv)
     import kobox
     from kobox.behaviour.examine import examine
     from kobox.cli.progress import ProgressLine
@@ -42,11 +42,16 @@ def main(argv: Sequence[str], prog: str) -> int:
         box = kobox.boot(image, progress=progress)
     finally:
         progress.close()
+    writer = _writer(arguments)
     with box:
         box.limits.cpu = arguments.cpu_limit
         places = [arguments.module.resolve().parent, *filter(None, (image.modules, image.directory))]
         raise_wall(places, cpu_limit=10 * arguments.cpu_limit)
         report = examine(box, ModuleFile(str(arguments.module)), " ".join(arguments.parameters))
+    if arguments.html is not None:
+        from kobox.behaviour.html import page
+
+        writer(arguments.html, page(report).encode())
     if arguments.json:
         print(json.dumps({**asdict(report), "level": report.level, "judgement": report.judgement}, indent=2))
         return _STATUS[report.level]
@@ -55,6 +60,17 @@ def main(argv: Sequence[str], prog: str) -> int:
     verdict = one_line(f"{report.module}: {report.judgement}")
     print(paint(_COLOURS[report.level], verdict) if colour else verdict)
     return _STATUS[report.level]
+
+
+def _writer(arguments: argparse.Namespace) -> Callable[[Path, bytes], None]:
+    """What writes the page, also from behind the wall."""
+    from kobox.atomic_file import write_file
+    from kobox.isolation.file_writer import FileWriter
+    from kobox.isolation.wall import in_worker
+
+    if arguments.html is None or not in_worker():
+        return write_file
+    return FileWriter([arguments.html]).write
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
@@ -74,6 +90,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="show notes as well: imports, strings, hooks")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the report as one page to look at")
     return parser
 
 

@@ -52,7 +52,7 @@ _LEVEL_COLOURS = {"emerg": "31;1", "alert": "31;1", "crit": "31;1", "err": "31",
 def main(argv: list[str], prog: str) -> int:
     """Entry point of the subcommand."""
     parser = _parser(prog)
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
     if arguments.write_model is not None and not arguments.phantom:
         parser.error("--write-model writes what --phantom finds: give both")
     from kobox.machine import native_core as native

@@ -35,6 +35,7 @@ class ArmVirt(Machine):
     arch = ARM64
     most_cpus = 1
     _fields = _FIELDS
+    _guards = (("SCTLR_EL1", 1 << 19 | 1 << 2 | 1), ("VBAR_EL1", (1 << 64) - 1))  # WXN, C, M (Arm ARM, D17.2)
     _numbers = _NUMBERS
     _pc, _sp, _result, _thread = "pc", "sp", "x0", "tpidr_el0"
 

@@ -82,6 +82,16 @@ class LoadableKernel(Protocol):
     def segments(self) -> Sequence[LoadSegment]: ...
 
 
+_WHOLE = (1 << 64) - 1
+# What kobox_guards() answers, and which bits count: PE, WP, PG; UMIP, LA57, SMEP, SMAP; SCE, LME, NXE (Intel SDM 3A,
+# sections 2.5 and 2.2.1). Others change with the task, or are switched on by honest modules (VMXE).
+_GUARDS = (
+    ("CR0", 1 << 31 | 1 << 16 | 1),
+    ("CR4", 1 << 21 | 1 << 20 | 1 << 12 | 1 << 11),
+    ("EFER", 1 << 11 | 1 << 8 | 1),
+    *((name, _WHOLE) for name in ("STAR", "LSTAR", "CSTAR", "SFMASK", "SYSENTER_EIP", "IDTR")),
+    *((name, _WHOLE) for name in ("DR0", "DR1", "DR2", "DR3", "DR7")),
+)
 _REGISTERS = struct.Struct(f"<{len(X86Registers._fields)}Q")
 
 
@@ -158,6 +168,7 @@ class Machine:
     platform_lines: Sequence[int] = LINES
     most_cpus = 8  # MAX_CPUS in native/machine.h
     _fields: tuple[str, ...] = X86Registers._fields
+    _guards: tuple[tuple[str, int], ...] = _GUARDS
     _numbers: Mapping[str, int] = _NUMBER
     # Registers by role, as the core numbers them.
     _pc, _sp, _result, _thread = "rip", "rsp", "rax", "fs_base"
@@ -392,6 +403,13 @@ class Machine:
         """All registers at once."""
         self._core.kobox_registers(self.handle, self._registers)
         return X86Registers._make(_REGISTERS.unpack_from(self._registers))
+
+    def guards(self) -> dict[str, int]:
+        """What the kernel guards itself with, by the names that the processor's manual has: the bits that switch
+        protection on, where system calls and interrupts lead, hardware breakpoints. An honest module changes none."""
+        out = (ctypes.c_uint64 * 32)()
+        count = self._core.kobox_guards(self.handle, out, len(out))
+        return {name: out[n] & mask for n, (name, mask) in enumerate(self._guards) if n < count}
 
     def register(self, name: str) -> int:
         """One general register, rip or fs_base."""

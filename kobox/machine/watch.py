@@ -192,6 +192,11 @@ class Watch:
         if self._core.kobox_watch_code(self._machine.handle, start, end):
             raise MachineError(f"cannot watch code at {start:#x}..{end:#x}")
 
+    def thunk(self, address: int, register: int) -> None:
+        """A function of the kernel that only jumps to where a register (by its number) points, as retpolines do: code
+        that ends in a jump to it calls what is there."""
+        self._core.kobox_watch_thunk(self._machine.handle, address, register)
+
     def retire(self, start: int) -> None:
         """The code given to `code` from `start` on will not run any more, and its memory may become another module's.
         What was executed of it stays known."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from kobox.behaviour.examine import examine
+from kobox.behaviour.html import page
 from kobox.behaviour.report import BehaviourReport, Trait
 from kobox.behaviour.static import entropy
 from kobox.box.boot.boot import boot
@@ -56,11 +57,29 @@ def trait(report: BehaviourReport, kind: str) -> Trait:
         ("processes", "hostile", "hides processes", "(miner) runs, and /proc does not list it"),
         ("table", "hostile", "system call table", "my_kill"),
         ("code", "hostile", "kernel code", "audit_log_start"),
-        ("shell", "suspicious", "runs a shell", "/bin/sh -c id > /tmp/owned"),
+        ("shell", "hostile", "runs a shell", "/bin/sh -c id > /tmp/owned"),
         ("keys", "suspicious", "keyboard notifier", "rootkit_init"),
         ("secrets", "suspicious", "secrets", "/etc/shadow"),
         ("stays", "note", "stays", "cannot be unloaded"),
-        ("", "suspicious", "writes CR0", ".text"),
+        ("hide", "hostile", "hides itself", "/proc/kallsyms"),
+        ("table", "hostile", "write protection", "switches write protection off (CR0.WP) rootkit_init"),
+        ("entry", "suspicious", "system register", "to the model-specific register LSTAR"),
+        ("interrupts", "hostile", "system register", "IDTR was changed"),
+        ("smep", "suspicious", "control register", "to CR4"),
+        ("operations", "hostile", "operations", "/proc/modules (i_fop)"),
+        ("ports", "hostile", "hides ports", "tcp port 31444"),
+        ("log", "hostile", "hides log lines", "records of the kernel's log are not shown"),
+        ("knock", "suspicious", "waits for a packet", "opensesame"),
+        ("door", "hostile", "grants root", "writes giverootnow to /proc/door"),
+        ("waits", "note", "waits", "172800 seconds"),
+        ("waits", "suspicious", "runs a program of a user's", "/tmp/.hidden"),
+        ("memory", "hostile", "hidden code", "memory that belongs to no module"),
+        ("memory", "suspicious", "secrets", "/root/.ssh/id_rsa"),
+        ("jump", "suspicious", "secrets", "/etc/ssh/keys by_a_jump"),
+        ("survives", "hostile", "survives rmmod", "thread survivor"),
+        ("hypervisor", "suspicious", "looks for a hypervisor", "CPUID leaf 0x40000000"),
+        ("cipher", "note", "key", "7369787465656e2062797465206b6579"),
+        ("", "suspicious", "writes CR0", "rootkit_"),
         ("", "suspicious", "symbols that are not exported", "kallsyms_lookup_name"),
         ("", "suspicious", "symbol lookup", "sys_call_table"),
     ],
@@ -71,25 +90,50 @@ def test_a_hostile_behaviour_is_seen_with_its_evidence(
     report = found(clean, samples, "rootkit", what)
     seen = [one for one in report.traits if one.kind == kind]
     assert seen, report.judgement
-    assert {one.level for one in seen} == {level}
-    assert any(evidence in f"{one.text} {one.where} {one.before} {one.after}" for one in seen), seen
+    found_evidence = [one for one in seen if evidence in f"{one.text} {one.where} {one.before} {one.after}"]
+    assert found_evidence, seen
+    assert {one.level for one in found_evidence} == {level}
     assert kind in report.judgement or report.level != level
-    assert not report.unseen
+    assert what == "entry" or not report.unseen  # where system calls lead nowhere, not much can be looked at
 
 
-@pytest.mark.parametrize("what", ["", "filter", "debugger", "notifier", "thread"])
+HONEST = [
+    "",
+    "filter",
+    "debugger",
+    "notifier",
+    "thread",
+    "helper",
+    "firewall",
+    "day",
+    "cipher",
+    "processor",
+    "settings",
+]
+
+
+@pytest.mark.parametrize("what", HONEST)
 def test_an_honest_module_is_not_called_hostile_or_suspicious(clean: Box, samples: BuiltTestModules, what: str) -> None:
     report = found(clean, samples, "honest", what)
     assert report.judgement == "nothing hostile or suspicious seen", [t for t in report.traits if t.level != "note"]
     assert not report.unseen
 
 
-def test_a_driver_that_starts_its_helper_is_told_with_the_program_and_is_not_hostile(
-    clean: Box, samples: BuiltTestModules
+@pytest.mark.parametrize(
+    ("what", "kind", "text"),
+    [
+        ("helper", "starts a program", "starts /sbin/honest-firmware-helper load"),
+        ("firewall", "takes packets", "every datagram to UDP port 31337 does not arrive any more"),
+        ("day", "waits", "waits 86400 seconds before it goes on"),
+        ("cipher", "key", "sets a key of 22 bytes for a cipher or a hash: " + b"documented test vector".hex()),
+        ("processor", "processor identity", "asks the processor what it is (CPUID leaf 0x1)"),
+    ],
+)
+def test_what_an_honest_module_does_is_told_as_a_note(
+    clean: Box, samples: BuiltTestModules, what: str, kind: str, text: str
 ) -> None:
-    report = found(clean, samples, "honest", "helper")
-    assert report.level == "suspicious"
-    assert trait(report, "starts a program").text == "starts /sbin/honest-firmware-helper load"
+    report = found(clean, samples, "honest", what)
+    assert (kind, "note", text) in {(one.kind, one.level, one.text) for one in report.traits}
 
 
 def test_hooks_by_the_kernel_s_own_means_are_notes(clean: Box, samples: BuiltTestModules) -> None:
@@ -121,12 +165,21 @@ def test_a_module_for_another_kernel_is_looked_at_as_a_file(
     assert trait(report, "writes CR0")
 
 
+def test_nothing_of_a_report_is_markup() -> None:
+    hostile = "<script>alert(1)</script>&\x1b[2J\"'"
+    trait = Trait(hostile, "hostile", hostile, hostile, hostile, hostile, 1.0)
+    text = page(BehaviourReport(hostile, hostile, hostile, [trait], [hostile]))
+    assert "<script" not in text
+    assert "\x1b" not in text
+    assert text.count("&lt;script&gt;") == 12
+
+
 def test_entropy() -> None:
     assert entropy(bytes(100)) == 0
     assert entropy(bytes(range(256)) * 16) == 8
 
 
-def test_the_command(samples: BuiltTestModules, debian_kernel: KernelImage) -> None:
+def test_the_command(samples: BuiltTestModules, debian_kernel: KernelImage, tmp_path: Path) -> None:
     def inspect(*words: str) -> subprocess.CompletedProcess[str]:
         command = [KOBOX, "inspect", "-k", debian_kernel.name, *words]
         return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -140,5 +193,9 @@ def test_the_command(samples: BuiltTestModules, debian_kernel: KernelImage) -> N
     report = json.loads(done.stdout)
     assert (report["level"], report["module"]) == ("note", "honest")
     assert any(each["text"] == "probes do_exit" for each in report["traits"])
-    assert inspect(str(samples("honest")), "what=helper").returncode == 3
+    assert inspect(str(samples("rootkit")), "what=secrets").returncode == 3
+    html = tmp_path / "report.html"
+    assert inspect(str(samples("rootkit")), "--html", str(html), "what=ports").returncode == 1  # behind the wall
+    assert "tcp port 31444" in html.read_text()
+    assert "<script" not in html.read_text()
     assert inspect("/no/such/module.ko").returncode == 1

@@ -59,7 +59,6 @@ ARM64 = Arch(
         _PAGE_OFFSET - variable("memstart_addr")
     ),  # arch/arm64/include/asm/memory.h, __phys_to_virt
     areas=_areas,
-    protection_switch=None,
     watched=True,
     unwinder=FramePointerUnwinder,
 )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 
 from kobox.arch.code import CallInstruction, Compared, Flow, Instruction
 from kobox.arch.registers import Registers
@@ -20,6 +21,8 @@ def _signed(value: int, bits: int) -> int:
 
 class A64Code:
     """Reads machine code of AArch64."""
+
+    indirect_jumps: Mapping[str, int] = MappingProxyType({})
 
     def decode(self, code: bytes, at: int) -> Instruction | None:
         """The instruction at offset `at`. None where the bytes end too early, or are no instruction (UDF)."""
@@ -125,6 +128,25 @@ class A64Code:
         number = word >> 5 & 31
         left = register("sp" if number == 31 else f"x{number}")
         return Compared(left & (1 << 8 * size) - 1, constant, size)
+
+    def system_instructions(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, str, str]]:
+        """As `Code`: MSR to SCTLR_EL1 and VBAR_EL1, MRS of MIDR_EL1 and CNTVCT_EL0 (Arm ARM, C5.3)."""
+        for at in range(start, min(end, len(code)) - 3, 4):
+            word = int.from_bytes(code[at : at + 4], "little") & ~0x1F
+            if word in _SYSTEM:
+                yield at, *_SYSTEM[word]
+
+    def system_effect(self, code: bytes, registers: Registers) -> tuple[str, str]:
+        """Nothing more is known than that it is executed."""
+        return "", ""
+
+
+_SYSTEM = {
+    0xD5181000: ("protection", "writes SCTLR_EL1"),
+    0xD518C000: ("entry", "writes VBAR_EL1"),
+    0xD5380000: ("identity", "asks the processor what it is (MIDR_EL1)"),
+    0xD53BE040: ("clock", "reads the counter of time (CNTVCT_EL0)"),
+}
 
 
 def _flow(word: int) -> tuple[Flow, int | None]:

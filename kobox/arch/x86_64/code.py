@@ -11,7 +11,8 @@ retpolines: it calls __x86_indirect_thunk_REGISTER, whatever the loader makes of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 
 from kobox.arch.code import CallInstruction, Compared, Instruction
 from kobox.arch.memory_access import Operation
@@ -28,8 +29,15 @@ _THUNK = "__x86_indirect_thunk_"  # arch/x86/lib/retpoline.S
 _CS = 0x2E  # a prefix that makes such a call as long as another (-mindirect-branch-cs-prefix)
 
 
+_ORDER = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
+
+
 class X86Code:
     """Reads machine code of x86-64."""
+
+    indirect_jumps: Mapping[str, int] = MappingProxyType(
+        {f"__x86_indirect_{kind}thunk_{name}": n for kind in ("", "jump_") for n, name in enumerate(_ORDER)}
+    )  # arch/x86/lib/retpoline.S
 
     def decode(self, code: bytes, at: int) -> Instruction | None:
         """The instruction at offset `at`. None for bytes that are none, or that end too early."""
@@ -99,3 +107,11 @@ class X86Code:
     ) -> Compared | None:
         """What `cmp` or `sub` is about to compare."""
         return special.compared(code, pc, register, read)
+
+    def system_instructions(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, str, str]]:
+        """As `Code`: moves to control registers, WRMSR, LIDT, CPUID, RDTSC."""
+        return special.system_instructions(code, start, end)
+
+    def system_effect(self, code: bytes, registers: Registers) -> tuple[str, str]:
+        """As `Code`: CR0 without WP, CR4 without SMEP or SMAP, the number of an MSR, the leaf of CPUID."""
+        return special.system_effect(code, registers)

@@ -3,6 +3,7 @@ comparisons.
 
     f3 48 a5     rep movsq          %rcx times 8 bytes from (%rsi) to (%rdi)
     d3 /4 /5 /7  shl, shr, sar      by %cl, of which the processor uses five bits, or six of a 64-bit operand
+    0f 22, 0f 30, 0f 01 /3, 0f a2, 0f 31    mov to a control register, wrmsr, lidt, cpuid, rdtsc
 
 Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2.
 """
@@ -11,10 +12,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from typing import cast
 
 from kobox.arch.code import Compared
+from kobox.arch.registers import Registers
 from kobox.arch.x86_64.decode import REGISTER_NAMES as _NAMES
 from kobox.arch.x86_64.decode import instructions, memory_access
+from kobox.arch.x86_64.registers import X86Registers
 
 _COPY = re.compile(rb"\xf3(?:\x48[\xa4\xa5]|[\xa4\xa5])")
 _SHIFTS = (4, 5, 7)  # in the register field of ModRM: shl, shr, sar
@@ -89,3 +93,56 @@ def compared(
 
 def _constant(code: bytes, size: int) -> int:
     return int.from_bytes(code[-size:], "little", signed=True)
+
+
+def system_instructions(code: bytes, start: int, end: int) -> Iterator[tuple[int, str, str]]:
+    """(offset, kind, words) of instructions that modules leave to the kernel; see `kobox.arch.code.Code`."""
+    if _SYSTEM.search(code, start, end) is None:
+        return
+    for row in instructions(code, start, end):
+        text = code[row.offset : row.end]
+        if text[:1] == b"\xf3" or text[:1] == b"\x66" or (text[:1] and text[0] & 0xF0 == 0x40):
+            text = text[1:]
+        if text[:2] == b"\x0f\x22" and len(text) == 3:
+            number = text[2] >> 3 & 7
+            if number in (0, 4):
+                yield row.offset, "protection", f"writes CR{number}"
+        elif text[:2] == b"\x0f\x01" and len(text) > 2 and text[2] < 0xC0 and text[2] >> 3 & 7 == 3:
+            yield row.offset, "entry", "loads the interrupt table's register (LIDT)"
+        elif text[:2] in _WORDS:
+            yield row.offset, *_WORDS[text[:2]]
+
+
+def system_effect(code: bytes, registers: Registers) -> tuple[str, str]:
+    """What one of them is about to do; see `kobox.arch.code.Code`."""
+    prefix = code[0] if code[:1] and code[0] & 0xF0 == 0x40 else 0
+    text = code[1:] if prefix else code
+    values = cast(X86Registers, registers)
+    if text[:2] == b"\x0f\xa2":
+        leaf = values.rax & 0xFFFFFFFF
+        if 0x40000000 <= leaf < 0x40010000:
+            return "hypervisor", f"asks the processor which hypervisor it runs under (CPUID leaf {leaf:#x})"
+        return "identity", f"asks the processor what it is (CPUID leaf {leaf:#x})"
+    if text[:2] == b"\x0f\x30":
+        number = values.rcx & 0xFFFFFFFF
+        value = (values.rdx & 0xFFFFFFFF) << 32 | values.rax & 0xFFFFFFFF
+        kind = "entry" if number in _MSRS else "register"
+        return kind, f"writes {value:#x} to the model-specific register {_MSRS.get(number, hex(number))}"
+    if text[:2] == b"\x0f\x22" and len(text) > 2:
+        control, source = text[2] >> 3 & 7, text[2] & 7 | (prefix & 1) << 3
+        value = int(getattr(values, _NAMES[source]))
+        if control == 0 and not value >> 16 & 1:
+            return "protection off", "switches write protection off (CR0.WP)"
+        if control == 4 and (value ^ values.cr4) >> 20 & 3:
+            return "protection off", "changes the protection against user space's memory (CR4.SMEP, CR4.SMAP)"
+        return "protection", f"writes {value:#x} to CR{control}"
+    return "", ""
+
+
+_MSRS = {0xC0000080: "EFER", 0xC0000081: "STAR", 0xC0000082: "LSTAR", 0xC0000083: "CSTAR", 0x176: "SYSENTER_EIP"}
+_SYSTEM = re.compile(rb"\x0f[\x01\x22\x30\x31\xa2]")
+_WORDS = {
+    b"\x0f\x30": ("entry", "writes a model-specific register (WRMSR)"),
+    b"\x0f\x31": ("clock", "reads the time stamp counter (RDTSC)"),
+    b"\x0f\xa2": ("identity", "asks the processor what it is (CPUID)"),
+}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from kobox.arch.arch import AddressSpace, Arch, KernelAreas
 from kobox.arch.boot import BootDetails
 from kobox.arch.x86_64.abi import ABI
@@ -49,7 +47,6 @@ X86_64 = Arch(
     oops=OOPS,
     direct_map=lambda variable: variable("page_offset_base"),  # arch/x86/mm/kaslr.c
     areas=lambda variable, _: KernelAreas(*map(variable, ("page_offset_base", "vmemmap_base", "vmalloc_base"))),
-    protection_switch=("CR0", re.compile(rb"\x0f\x22[\xc0-\xc7]")),  # mov %reg,%cr0
     watched=True,
     unwinder=OrcUnwinder,
 )

@@ -116,6 +116,9 @@ class Inspector:
             from kobox.machine.watch import Watch
 
             self._watch = Watch(self._machine)
+            for name, register in self._machine.arch.code.indirect_jumps.items():
+                if (address := self.symbols.of_kernel(name)) is not None:
+                    self._watch.thunk(address, register)
         return self._watch
 
     def restored(self) -> None:

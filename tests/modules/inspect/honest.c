@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The honest version of what hostile modules do: a driver that starts a helper, a filter, a debugger, a threaded driver. */
+/* The honest version of what hostile modules do: a driver that starts a helper, a filter, a debugger, a threaded driver,
+ * one that waits for a day, one with a key, with a file of /proc, one that asks which processor this is. */
+#include <crypto/hash.h>
 #include <linux/fs.h>
+#include <linux/ip.h>
 #include <linux/kprobes.h>
 #include <linux/kthread.h>
 #include <linux/miscdevice.h>
@@ -10,7 +13,10 @@
 #include <linux/notifier.h>
 #include <linux/proc_fs.h>
 #include <linux/reboot.h>
+#include <linux/udp.h>
 #include <linux/umh.h>
+#include <linux/workqueue.h>
+#include <net/ip.h>
 #include <net/net_namespace.h>
 
 static char *what = "";
@@ -29,6 +35,60 @@ static unsigned int packet(void *data, struct sk_buff *skb, const struct nf_hook
 }
 
 static const struct nf_hook_ops hook = { .hook = packet, .pf = NFPROTO_IPV4, .hooknum = NF_INET_LOCAL_IN };
+
+/* A firewall: nothing gets to this port. */
+static unsigned int closed(void *data, struct sk_buff *skb, const struct nf_hook_state *state)
+{
+	struct udphdr header;
+
+	if (skb_copy_bits(skb, ip_hdrlen(skb), &header, sizeof(header)))
+		return NF_ACCEPT;
+	return ip_hdr(skb)->protocol == IPPROTO_UDP && ntohs(header.dest) == 31337 ? NF_DROP : NF_ACCEPT;
+}
+
+static const struct nf_hook_ops firewall = { .hook = closed, .pf = NFPROTO_IPV4, .hooknum = NF_INET_LOCAL_IN };
+
+static void daily(struct work_struct *work);
+static DECLARE_DELAYED_WORK(day, daily);
+
+static void daily(struct work_struct *work)
+{
+	schedule_delayed_work(&day, 86400 * HZ);
+}
+
+static int show(struct seq_file *file, void *data)
+{
+	seq_puts(file, "honest\n");
+	return 0;
+}
+
+static ssize_t set(struct file *file, const char __user *from, size_t size, loff_t *at)
+{
+	return size;
+}
+
+static int show_open(struct inode *inode, struct file *file)
+{
+	return single_open(file, show, NULL);
+}
+
+static const struct proc_ops settings = {
+	.proc_open = show_open, .proc_read = seq_read, .proc_write = set, .proc_release = single_release,
+};
+static struct proc_dir_entry *entry;
+
+static int cipher(void)
+{
+	static const u8 key[] = "documented test vector";
+	struct crypto_shash *hash = crypto_alloc_shash("hmac(sha256)", 0, 0);
+	int error;
+
+	if (IS_ERR(hash))
+		return PTR_ERR(hash);
+	error = crypto_shash_setkey(hash, key, sizeof(key) - 1);
+	crypto_free_shash(hash);
+	return error;
+}
 
 static int reboots(struct notifier_block *block, unsigned long code, void *data)
 {
@@ -60,6 +120,20 @@ static int __init honest_init(void)
 		call_usermodehelper(argv[0], argv, environment, UMH_WAIT_EXEC);
 	} else if (!strcmp(what, "filter")) {
 		error = nf_register_net_hook(&init_net, &hook);
+	} else if (!strcmp(what, "firewall")) {
+		error = nf_register_net_hook(&init_net, &firewall);
+	} else if (!strcmp(what, "day")) {
+		schedule_delayed_work(&day, 86400 * HZ);
+	} else if (!strcmp(what, "cipher")) {
+		error = cipher();
+	} else if (!strcmp(what, "processor")) {
+		unsigned int eax = 1, ebx, ecx = 0, edx;
+
+		asm volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+		pr_info("honest: family %u\n", eax >> 8 & 0xF);
+	} else if (!strcmp(what, "settings")) {
+		entry = proc_create("honest", 0666, NULL, &settings);
+		error = entry ? 0 : -ENOMEM;
 	} else if (!strcmp(what, "debugger")) {
 		error = register_kprobe(&probe);
 	} else if (!strcmp(what, "notifier")) {
@@ -77,6 +151,11 @@ static void __exit honest_exit(void)
 {
 	if (!strcmp(what, "filter"))
 		nf_unregister_net_hook(&init_net, &hook);
+	if (!strcmp(what, "firewall"))
+		nf_unregister_net_hook(&init_net, &firewall);
+	cancel_delayed_work_sync(&day);
+	if (entry)
+		proc_remove(entry);
 	if (!strcmp(what, "debugger"))
 		unregister_kprobe(&probe);
 	if (!strcmp(what, "notifier"))

@@ -20,6 +20,16 @@ EXPORT uint64_t kobox_register(struct machine *m, int n)
 }
 
 /* 0-30 X0-X30, 31 SP, 32 PC, 33 PSTATE, 34 SP_EL0, 35 TPIDR_EL0, 36 TTBR0_EL1, 37 TTBR1_EL1, 38 FAR_EL1, 39 ESR_EL1, 40 ELR_EL1 */
+/* What a kernel guards itself with: SCTLR_EL1, VBAR_EL1. */
+EXPORT int kobox_guards(struct machine *m, uint64_t *out, int room)
+{
+    if (room < 2)
+        return 0;
+    out[0] = read_system(m, 3, 0, 1, 0, 0);
+    out[1] = read_system(m, 3, 0, 12, 0, 0);
+    return 2;
+}
+
 EXPORT void kobox_registers(struct machine *m, uint64_t *out)
 {
     for (int n = 0; n < REG_COUNT; n++)

@@ -196,6 +196,11 @@ void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user)
         break;
     case OP_JUMP:
         w->tail_target = i->base == NO_REG ? pc + i->length + (uint64_t)(int64_t)i->disp : live_reg(m, i->base);
+        for (int n = 0; n < w->thunk_count; n++)
+            if (w->thunks[n].address == w->tail_target) {
+                w->tail_target = live_reg(m, w->thunks[n].reg);
+                break;
+            }
         w->tail_pc = pc;
         if (w->pointing && !range_of(w, w->tail_target)) /* out of the module: what comes back is another call's */
             w->pointing &= ~CALLER_SAVED;

@@ -87,4 +87,15 @@ EXPORT void kobox_watch_unrule(struct machine *m, uint64_t address)
 /* In any probe at a function's entry: whether watched code has called it; then the caller is known, also of a jump. */
 EXPORT int kobox_watch_from_module(struct machine *m) { return m->watch && watch_called_from_module(m); }
 
+/* A function of the kernel that only jumps to where a register points: what jumps there jumps on (retpolines). */
+EXPORT int kobox_watch_thunk(struct machine *m, uint64_t address, int reg)
+{
+    struct watch *w = m->watch;
+    if (!w || w->thunk_count == MAX_THUNKS)
+        return -1;
+    w->thunks[w->thunk_count].address = address;
+    w->thunks[w->thunk_count++].reg = reg;
+    return 0;
+}
+
 EXPORT uint64_t kobox_watch_caller(struct machine *m) { return m->watch ? m->watch->caller : 0; }

@@ -128,6 +128,8 @@ struct awaited {
 };
 #define MAX_AWAITED 64
 
+enum { MAX_THUNKS = 64 };
+
 struct watch {
     struct range ranges[MAX_RANGES], *last;
     size_t range_count;
@@ -139,6 +141,8 @@ struct watch {
     uc_hook hook;
     uint64_t low, high;          /* what the hook covers */
     uint64_t tail_target, tail_pc; /* the jump out of a module that was executed last */
+    struct { uint64_t address; int reg; } thunks[MAX_THUNKS]; /* kernel functions that jump to where a register points */
+    int thunk_count;
     bool jumped_here;            /* the function that is being looked at was reached by that jump */
     uint64_t caller;             /* where the module's code called the function that was reached last */
     uint64_t repeat_pc, repeat_count;

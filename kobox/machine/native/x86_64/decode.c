@@ -254,6 +254,11 @@ static bool decode_special(struct insn *i, const struct encoding *e, const uint8
         i->disp = signed_at(at, 4);
         return true;
     }
+    if (op == 0xFF && at[0] >> 3 == 0x1C) { /* jmp *%reg: what a retpoline becomes where the kernel needs none */
+        i->op = OP_JUMP;
+        i->base = (uint8_t)((at[0] & 7) | (e->rex & 1) << 3);
+        return true;
+    }
     if ((op & 0xFE) == 0xA4 || (op & 0xFE) == 0xA6 || (op >= 0xAA && op <= 0xAF) || (op >= 0x6C && op <= 0x6F)) {
         i->op = OP_STRING;
         i->size = !(op & 1) ? 1 : op < 0x70 && wide == 8 ? 4 : wide;

@@ -20,6 +20,30 @@ EXPORT void kobox_registers(struct machine *m, uint64_t *out)
     out[26] = live_cpl(m);
 }
 
+/*
+ * What a kernel guards itself with: CR0, CR4, EFER, STAR, LSTAR, CSTAR, SFMASK, SYSENTER_EIP, base of the IDT, DR0 to DR3, DR7.
+ * Numbers of MSRs: arch/x86/include/asm/msr-index.h.
+ */
+EXPORT int kobox_guards(struct machine *m, uint64_t *out, int room)
+{
+    static const uint32_t msrs[] = {0xC0000080, 0xC0000081, 0xC0000082, 0xC0000083, 0xC0000084, 0x176};
+    int n = 0;
+    if (room < 14)
+        return 0;
+    out[n++] = live64(m, AT_CR);
+    out[n++] = live64(m, AT_CR + 32);
+    for (size_t i = 0; i < sizeof msrs / sizeof *msrs; i++) {
+        uc_x86_msr msr = {.rid = msrs[i]};
+        m->api.reg_read(m->uc, UC_X86_REG_MSR, &msr);
+        out[n++] = msr.value;
+    }
+    out[n++] = live64(m, AT_IDT + 8);
+    for (size_t i = 0; i < 4; i++)
+        out[n++] = live64(m, AT_DR + 8 * i);
+    out[n++] = live64(m, AT_DR + 56);
+    return n;
+}
+
 static const int register_ids[18] = {
     UC_X86_REG_RAX, UC_X86_REG_RCX, UC_X86_REG_RDX, UC_X86_REG_RBX, UC_X86_REG_RSP, UC_X86_REG_RBP, UC_X86_REG_RSI,
     UC_X86_REG_RDI, UC_X86_REG_R8, UC_X86_REG_R9, UC_X86_REG_R10, UC_X86_REG_R11, UC_X86_REG_R12, UC_X86_REG_R13,
