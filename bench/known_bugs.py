@@ -147,6 +147,10 @@ def prepare(bug: Bug, source: Path, where: Path, *, undone: bool) -> Path:
     where.mkdir(parents=True)
     for path in sorted((source / bug.directory).glob("*.h")) + [source / bug.directory / name for name in bug.files]:
         shutil.copy(path, where)
+    for above in source.glob(f"{bug.directory}/../*.h"):
+        shutil.copy(above, where)
+    for path in where.glob("*.[ch]"):
+        path.write_text(path.read_text().replace('#include "../', '#include "'))
     if undone:
         for name, text, before in bug.undo:
             content = (where / name).read_text()

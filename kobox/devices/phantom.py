@@ -19,7 +19,7 @@ from kobox.devices.pci import PciDevice
 from kobox.machine.pci import PciIdentity
 
 _ALIAS = re.compile(
-    r"pci:v(\*|[0-9A-F]{8})d(\*|[0-9A-F]{8})sv(\*|[0-9A-F]{8})sd(\*|[0-9A-F]{8})bc(\*|..)sc(\*|..)i(\*|..)"
+    r"pci:v(\*|[0-9A-F]{8})d(\*|[0-9A-F]{8})sv(\*|[0-9A-F]{8})sd(\*|[0-9A-F]{8})bc(\*|..)sc(\*|..)i(\*|..)\*?"
 )
 _MOST_READS = 1 << 14
 _BRIDGE = 0x068000  # the class of a bridge of no kind of its own, for which no driver's table waits

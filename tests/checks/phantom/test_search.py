@@ -77,8 +77,9 @@ def test_a_module_that_is_no_pci_driver(box: Box, modules: BuiltTestModules) -> 
 
 ALIASES = [
     (["pci:v00008086d0000100Esv*sd*bc*sc*i*"], [(0x8086, 0x100E, 0xFF0000)]),
-    (["pci:v*d*sv*sd*bc01sc08i02*"], []),
+    (["pci:v*d*sv*sd*bc01sc08i02*"], [(0x1AF4, 0x10F0, 0x010802)]),
     (["pci:v*d*sv*sd*bc01sc08i02"], [(0x1AF4, 0x10F0, 0x010802)]),
+    (["pci:v000017CCd00002280sv*sd*bc0Csc03iFE*"], [(0x17CC, 0x2280, 0x0C03FE)]),
     (
         ["pci:v*d*sv*sd*bc0Csc03i*", "pci:v0000104Cd00000001sv*sd*bc*sc*i*"],
         [(0x104C, 1, 0xFF0000), (0x1AF4, 0x10F0, 0x0C0300)],
