@@ -96,8 +96,12 @@ class Code(Protocol):
     def variable_shifts(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
         """(offset, bits of the operand) of each shift from `start` to `end` by a number that a register holds."""
 
-    def shift_count(self, registers: Registers) -> int:
-        """By how many bits such an instruction is about to shift, 0 to 255."""
+    def shift_count(self, registers: Registers, code: bytes) -> int:
+        """By how many bits such an instruction, which `code` starts with, is about to shift: 0 to 255."""
+
+    def silent_divisions(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, str]]:
+        """(offset, register that holds the divisor) of each division from `start` to `end` that does not trap when that
+        is 0."""
 
     def compared(
         self, code: bytes, pc: int, register: Callable[[str], int], read: Callable[[int, int], bytes]

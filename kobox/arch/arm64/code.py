@@ -6,10 +6,12 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
+from kobox.arch.arm64.registers import Arm64Registers
 from kobox.arch.code import CallInstruction, Compared, Flow, Instruction
 from kobox.arch.registers import Registers
 
 _LENGTH = 4
+_ZERO = 31  # the number of XZR
 _WORD = (1 << 64) - 1
 _JUMP26, _CALL26 = 282, 283
 _STOPS = {0xD4200000: 0xFFE0001F, 0xD4400000: 0xFFE0001F}  # BRK, HLT: word -> mask
@@ -109,12 +111,24 @@ class A64Code:
         return 0, 0, 0
 
     def variable_shifts(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """None are found: what a shift's operands are, is not decoded."""
-        return iter(())
+        """Each LSLV, LSRV and ASRV."""
+        for at, word in _words(code, start, end):
+            if word & 0x7FE0F000 == 0x1AC02000 and word & 0xC00 != 0xC00:  # RORV has no bits to lose
+                yield at, 64 if word >> 31 else 32
 
-    def shift_count(self, registers: Registers) -> int:
-        """No shift is found that could be asked about."""
-        return 0
+    def shift_count(self, registers: Registers, code: bytes) -> int:
+        """What the register Wm holds."""
+        (word,) = struct.unpack_from("<I", code)
+        assert isinstance(registers, Arm64Registers)
+        register = word >> 16 & 31
+        count = 0 if register == _ZERO else registers[register] & 0xFFFFFFFF
+        return count & 0xFF if count >> 8 in (0, 0xFFFFFF) else 0x7F
+
+    def silent_divisions(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, str]]:
+        """Each SDIV and UDIV."""
+        for at, word in _words(code, start, end):
+            if word & 0x7FE0F800 == 0x1AC00800 and word >> 16 & 31 != _ZERO:
+                yield at, f"{'x' if word >> 31 else 'w'}{word >> 16 & 31}"
 
     def compared(
         self, code: bytes, pc: int, register: Callable[[str], int], read: Callable[[int, int], bytes]
@@ -147,6 +161,12 @@ _SYSTEM = {
     0xD5380000: ("identity", "asks the processor what it is (MIDR_EL1)"),
     0xD53BE040: ("clock", "reads the counter of time (CNTVCT_EL0)"),
 }
+
+
+def _words(code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """(offset, instruction) of a stretch."""
+    for at in range(start, min(end, len(code)) - _LENGTH + 1, _LENGTH):
+        yield at, struct.unpack_from("<I", code, at)[0]
 
 
 def _flow(word: int) -> tuple[Flow, int | None]:

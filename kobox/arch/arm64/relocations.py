@@ -44,5 +44,5 @@ RELOCATIONS = Relocations(
     absolute=frozenset(),
     fits=lambda kind, value: True,
     overflow_log="module {name}: overflow in relocation type",
-    indexed_operand=frozenset(),
+    indexed_operand=frozenset((277,)),  # ADD of a page and an offset: what is made is the table's address
 )

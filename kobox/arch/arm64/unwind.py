@@ -14,7 +14,11 @@ from kobox.arch.registers import Registers
 from kobox.arch.unwind import KernelView, StackFrame
 
 _MAKES_FRAME = 0xA9807BFD  # stp x29, x30, [sp, #-n]!
+_PUTS_RECORD = 0xA9007BFD  # stp x29, x30, [sp, #n]
+_MAKES_ROOM = 0xD10003FF  # sub sp, sp, #n
 _FRAME_MASK = 0xFFC07FFF
+_PROLOGUE = 4096  # bytes in front of an instruction where its function begins
+_MODULES = (0xFFFF800000000000, 0xFFFF800080000000)  # as in arm64.py
 _BEFORE_FRAME = (0xD503233F, 0xD503245F, 0xD503201F, 0xAA1E03E9)  # paciasp, bti c, nop, mov x9, x30 (ftrace's)
 _LOOKED_AT = 6  # instructions
 _CALLEE_SAVED = 10  # x19 to x28, before fp, sp and pc in struct cpu_context
@@ -38,9 +42,10 @@ class FramePointerUnwinder:
         assert isinstance(now, Arm64Registers)
         if now.user_mode:
             return ()
-        found = [StackFrame(now.pc, now.sp, True)]
         if self._has_no_frame(now.pc):
-            found.append(StackFrame(now.x30, now.sp))
+            found = [StackFrame(now.pc, now.sp, True), StackFrame(now.x30, self._cfa(now.x30, now.x29))]
+        else:
+            found = [StackFrame(now.pc, self._cfa(now.pc, now.x29), True)]
         return tuple(self._frames(found, now.x29, limit))
 
     def asleep_sp(self, task: int) -> int:
@@ -70,9 +75,33 @@ class FramePointerUnwinder:
                 break
             if not address:
                 break
-            found.append(StackFrame(address, frame + 16))
+            found.append(StackFrame(address, self._cfa(address, following)))
             frame = following
         return found[:limit]
+
+    def _cfa(self, address: int, frame: int) -> int:
+        """Where the stack ended before the function that `address` is in was called; `frame` is its own record. Exact
+        for modules: by the instructions in front of `address` that made the frame."""
+        if not _MODULES[0] <= address < _MODULES[1]:
+            return frame + 16
+        record: int | None = None  # where the record stands in a frame that was made before
+        for word in reversed(self._words_before(address & -4)):
+            if word & _FRAME_MASK == _MAKES_FRAME:
+                return frame + 8 * (0x80 - (word >> 15 & 0x7F))
+            if word & _FRAME_MASK == _PUTS_RECORD:
+                record = 8 * (word >> 15 & 0x7F)
+            elif record is not None and word & 0xFFC003FF == _MAKES_ROOM:
+                return frame - record + (word >> 10 & 0xFFF)
+        return frame + 16
+
+    def _words_before(self, address: int) -> tuple[int, ...]:
+        """The instructions in front of an address, as far as memory is mapped there."""
+        for start in (address - _PROLOGUE, address & -4096):
+            try:
+                return struct.unpack(f"<{(address - start) // 4}I", self._view.read(start, address - start))
+            except ValueError:
+                continue
+        return ()
 
     def _has_no_frame(self, pc: int) -> bool:
         """Whether a function begins, or is about to make its frame."""

@@ -98,7 +98,11 @@ class X86Code:
         """Each shift by %cl."""
         return special.variable_shifts(code, start, end)
 
-    def shift_count(self, registers: Registers) -> int:
+    def silent_divisions(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, str]]:
+        """None: DIV and IDIV trap."""
+        return iter(())
+
+    def shift_count(self, registers: Registers, code: bytes) -> int:
         """%cl."""
         return registers.argument(3) & 0xFF
 

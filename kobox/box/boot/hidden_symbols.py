@@ -145,7 +145,7 @@ def _per_cpu(btf: Btf, exports: dict[str, int]) -> dict[str, int]:
     if not starts:
         return {}
     start = starts.most_common(1)[0][0]
-    return {name: start + at for name, at in offsets.items()}
+    return {"__per_cpu_start": start, **{name: start + at for name, at in offsets.items()}}
 
 
 # -- by code -------------------------------------------------------------------------------------------------

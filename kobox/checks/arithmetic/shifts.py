@@ -17,6 +17,7 @@ from kobox.checks.report.finding import Severity, own_frame
 from kobox.checks.runner.session import Check, Examination
 
 _MANY = 256  # shifts in one module that are watched
+_INSTRUCTION = 4  # bytes that say which register has the number
 _CODE = 256 << 10  # bytes of code in one section, at most
 _SHIFT = re.compile(r"<<|>>")
 _REDUCED = re.compile(r"[&%]|\b(?:min|clamp|BIT_MASK|rol|ror)")
@@ -44,7 +45,8 @@ class ShiftCheck(Check):
                         examination.probe_code(starts[number] + offset, partial(self._shifts, bits))
 
     def _shifts(self, bits: int, hit: Hit) -> None:
-        count = self._examination.box.arch.code.shift_count(hit.registers)
+        code = hit.read(hit.registers.pc, _INSTRUCTION)
+        count = self._examination.box.arch.code.shift_count(hit.registers, code)
         if count < bits:
             return
         examination = self._examination

@@ -49,8 +49,8 @@ INTERCEPTORS: tuple[tuple[str, tuple[Part, ...], bool], ...] = (
     ("strstr", (Part(READ, 0, STRING), Part(READ, 1, STRING)), False),
     ("kmemdup", (Part(READ, 0, 1),), False),
     ("__check_object_size", (Part(READ, 0, 1),), False),  # the kernel's hardening sees the room round objects as theirs
-    ("_copy_to_user", (Part(TO_USER, 1, 2),), False),
-    ("_copy_from_user", (Part(WRITE, 0, 2),), False),
+    ("_copy_to_user __arch_copy_to_user", (Part(TO_USER, 1, 2),), False),
+    ("_copy_from_user __arch_copy_from_user", (Part(WRITE, 0, 2),), False),
     ("rep_movs_alternative", _USER_COPY_3, False),
     (
         "copy_user_generic_unrolled copy_user_generic_string copy_user_enhanced_fast_string __copy_user_nocache",

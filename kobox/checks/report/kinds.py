@@ -71,6 +71,9 @@ KINDS: dict[str, FindingKind] = {
     "shift-out-of-range": FindingKind(
         "A number was shifted by more bits than it has.", "Compare the number of bits with the size first."
     ),
+    "division-by-zero": FindingKind(
+        "A number was divided by zero.", "Compare the divisor with 0 first, and refuse it."
+    ),
     "positive-errno": FindingKind("init returned a number above zero.", "Return a negative error code."),
     "atomic-sleep": FindingKind(
         "Something that may sleep was called where nothing may sleep.",

@@ -19,6 +19,7 @@ from kobox.checks.runner.session import Check, Examination
 _COPIES = {  # the arguments that are the source and the size
     "_copy_from_user": (1, 2),
     "__copy_from_user": (1, 2),
+    "__arch_copy_from_user": (1, 2),
     "strncpy_from_user": (1, 2),
     "memdup_user": (0, 1),
     "rep_movs_alternative": (1, 3),

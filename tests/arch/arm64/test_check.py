@@ -3,16 +3,19 @@ for x86-64 (tests/checks/memory/test_memory.py)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 
+from kobox.checks.arithmetic.divisions import DivisionCheck
 from kobox.checks.report.finding import Severity
 from kobox.checks.runner.check import CheckPlan, check
 from kobox.images.store import KernelImage
+from kobox.ko.modulefile import ModuleFile
 from tests.building import built_module
 from tests.checks.conftest import Laboratory
-from tests.checks.memory.test_memory import findings_of, the_one
+from tests.checks.memory.test_memory import MESSAGES, findings_of, the_one
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +41,20 @@ def test_a_correct_module_is_clean(arm64_kernel: KernelImage) -> None:
     report = check(CheckPlan(file, kernel=arm64_kernel.name, faults=False, elsewhere=()))
     assert [finding for finding in report.findings if finding.severity is not Severity.NOTE] == []
     assert report.lives > 1
+
+
+@pytest.mark.parametrize(("divisor", "kinds"), [(0, ["division-by-zero"]), (5, [])])
+def test_a_division_that_does_not_trap(
+    arm64_laboratory: Laboratory, arm64_kernel: KernelImage, divisor: int, kinds: list[str]
+) -> None:
+    """SDIV gives 0 for a division by 0: the kernel says nothing."""
+    file = ModuleFile(built_module(arm64_kernel, "divided"))
+    found = arm64_laboratory.examine(file, [DivisionCheck()], f"divisor={divisor}")
+    assert [finding.kind for finding in found] == kinds
+    assert all(finding.where is not None and finding.where.file == "divided.c" for finding in found)
+
+
+@pytest.mark.parametrize("case", ["global_index", "global_percpu", "stack_index", "uninit_put_user", "by_copy_to_user"])
+def test_a_mistake_with_variables_and_user_space(arm64_laboratory: Laboratory, case: str) -> None:
+    finding = the_one(findings_of(arm64_laboratory, f"what={case}"), case)
+    assert re.search(MESSAGES.get(case, ""), finding.message), finding.message

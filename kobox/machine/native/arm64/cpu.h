@@ -23,6 +23,7 @@ enum { EL1 = 8, SP = 31, REGISTERS = 32 };
 /* Registers by their role. */
 enum { R_SP = SP, R_FRAME = 29, R_RESULT = 0 };
 #define R_LINK 30
+#define FROM_ANCHORS true /* compilers reach several variables from one address (-fsection-anchors) */
 #define CALLER_SAVED 0x4007FFFFu /* X0 to X18 and X30: nobody knows them after a call */
 enum { PSTATE_SP = 1, PSTATE_EL = 12, PSTATE_F = 0x40, PSTATE_I = 0x80, PSTATE_PAN = 1 << 22, PSTATE_EL1H_MASKED = 0x3C5 };
 #define SCTLR_M 1ull         /* paging is on */

@@ -225,6 +225,10 @@ bool stays_inside(struct machine *m, const struct insn *i, uint64_t pc, uint64_t
     if (address >= p->start && address + i->size <= p->end)
         return true;
     bool variable = w->moved >> i->base & 1 || i->index != NO_REG;
+    if (FROM_ANCHORS && w->moved >> i->base & 1 && i->disp) { /* of a variable that is reached from another one's address */
+        w->pointing &= ~(1u << i->base);
+        return true;
+    }
     if (!variable && (base != p->end || i->disp)) { /* the way to another variable, perhaps */
         w->pointing &= ~(1u << i->base);
         return true;

@@ -27,6 +27,7 @@ enum { R_RAX, R_RCX, R_RDX, R_RBX, R_RSP, R_RBP, R_RSI, R_RDI, R_R8, R_R9, R_R10
 /* Registers by their role. No register holds where a function returns to: a call pushes that. */
 enum { R_SP = R_RSP, R_FRAME = R_RBP, R_RESULT = R_RAX };
 #define R_LINK NO_REG
+#define FROM_ANCHORS false /* each variable has an address of its own in the code */
 #define CALLER_SAVED 0x0FC7u /* RAX RCX RDX RSI RDI R8-R11: nobody knows them after a call */
 #define CODE64_FLAGS (1u << 23 | 1u << 21 | 1u << 15 | 1u << 12 | 1u << 11 | 1u << 9 | 1u << 8)
 #define DATA_FLAGS (1u << 23 | 1u << 22 | 1u << 15 | 1u << 12 | 1u << 9 | 1u << 8)
