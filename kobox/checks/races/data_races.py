@@ -253,7 +253,8 @@ class DataRaceSearch:
             )
             watch.hold_no_more()
             one, two = pending
-            results = (answer_of(lambda: one.result(timeout=1.0)), answer_of(lambda: two.result(timeout=1.0)))
+            answers = answer_of(schedule.calls.first, lambda: one.result(timeout=1.0))
+            results = (answers, answer_of(schedule.calls.second, lambda: two.result(timeout=1.0)))
             return self._outcome(schedule, results, (first, second), wrote=False)
         except (BoxError, ValueError):
             watch.hold_no_more()
@@ -268,10 +269,10 @@ class DataRaceSearch:
         first, second = call_of(schedule.calls.first, schedule.fds[0]), call_of(schedule.calls.second, schedule.fds[1])
 
         def one() -> int | None:
-            return answer_of(lambda: schedule.process.syscall(first[0], *first[1], limits=LIMITS))
+            return answer_of(schedule.calls.first, lambda: schedule.process.syscall(first[0], *first[1], limits=LIMITS))
 
         def two() -> int | None:
-            return answer_of(lambda: box.syscall(second[0], *second[1], limits=LIMITS))
+            return answer_of(schedule.calls.second, lambda: box.syscall(second[0], *second[1], limits=LIMITS))
 
         begun = (two if swapped else one)()
         watch.trace_accesses()
@@ -307,7 +308,7 @@ class DataRaceSearch:
     def _seen_by(self, step: ExerciseStep, fd: int) -> object:
         """What a call that reads what was raced for gives to user space."""
         name, arguments = call_of(step, fd)
-        answer = answer_of(lambda: self._box.syscall(name, *arguments, limits=LIMITS))
+        answer = answer_of(step, lambda: self._box.syscall(name, *arguments, limits=LIMITS))
         return answer, tuple(bytes(one) for one in arguments if isinstance(one, bytearray))
 
     def _is_exposed(self, address: int) -> bool:

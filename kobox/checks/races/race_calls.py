@@ -68,14 +68,17 @@ def parse_data_race(text: str) -> DataRace:
 
 def files_of(programs: Sequence[Program]) -> Iterator[tuple[list[Program], list[ExerciseStep]]]:
     """For each file of the corpus: the calls that make it ready (only its open(), and more), and one call of each kind
-    that is made on it."""
+    that is made on it, open() too. Before that, open() alone, with no file open."""
     setups: dict[str, Program] = {}
+    opens: dict[str, ExerciseStep] = {}
     steps: dict[str, dict[tuple[Any, ...], ExerciseStep]] = {}
     for program in programs:
         opened_by = next((step for step in program if step.call == "open"), None)
         if opened_by is None:
             continue
         path = opened_by.arguments[0]
+        opens.setdefault(path, opened_by)
+        setups.setdefault(path, tuple(step for step in program if step.call in ("open", "mknod")))
         for number, step in enumerate(program):
             if step.call in _NO_CALLS or step.slot != opened_by.slot:
                 continue
@@ -83,22 +86,25 @@ def files_of(programs: Sequence[Program]) -> Iterator[tuple[list[Program], list[
             known = steps.setdefault(path, {})
             if kind not in known and len(known) < _KINDS:
                 known[kind] = step
-            if path not in setups or len(setups[path]) < number <= _SETUP:
+            if len(setups[path]) < number <= _SETUP:
                 setups[path] = program[:number]
-    for path, known in steps.items():
-        longest = setups[path]
+    for path, longest in setups.items():
         fresh = tuple(step for step in longest if step.call in ("open", "mknod"))
-        yield ([fresh] if fresh == longest else [fresh, longest]), list(known.values())
+        yield [tuple(step for step in fresh if step.call == "mknod")], [opens[path]]
+        yield ([fresh] if fresh == longest else [fresh, longest]), [*steps.get(path, {}).values(), opens[path]]
 
 
 def opened(box: Box, setup: Program) -> tuple[int, int]:
-    """Play the calls of `setup`; its open file, and another of the same path. Raises `OSError` where there is none."""
-    step = next(step for step in setup if step.call == "open")
-    path, flags = step.arguments
+    """Play the calls of `setup`; its open file, and another of the same path (-1 where it opens none). Raises `OSError`
+    when it cannot be opened."""
     for one in setup:
         if one.call == "mknod":
             with suppress(OSError):  # an earlier one is still there
                 box.syscall("mknod", *one.arguments)
+    step = next((step for step in setup if step.call == "open"), None)
+    if step is None:
+        return -1, -1
+    path, flags = step.arguments
     fd = box.syscall("open", path, flags, 0)
     try:
         other = box.syscall("open", path, flags, 0)
@@ -116,13 +122,15 @@ def call_of(step: ExerciseStep, fd: int) -> tuple[str, tuple[Any, ...]]:
     """The system call that a step is: its name and arguments."""
     if step == TIME:
         return "nanosleep", (struct.pack("<qq", 0, _TIME_NS), None)
+    if step.call == "open":
+        return "open", (*step.arguments, 0)
     return system_call(step, fd)
 
 
-def answer_of(call: Callable[[], int]) -> int | None:
-    """What a call answers, -errno for an error; None when it does not come back."""
+def answer_of(step: ExerciseStep, call: Callable[[], int]) -> int | None:
+    """What a call answers, -errno for an error; None when it does not come back. Which number a file gets is chance."""
     try:
-        return call()
+        return min(call(), 0) if step.call == "open" else call()
     except BoxError:
         return None
     except OSError as error:

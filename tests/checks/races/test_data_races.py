@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from kobox.checks.races.conflicts import conflicts
 from kobox.checks.races.data_races import CMDLINE, CPUS, DataRaceSearch
 from kobox.checks.races.race_calls import DataRace, RaceCalls, parse_data_race
 from kobox.checks.report.finding import Finding, Severity
+from kobox.checks.runner.check import check
+from kobox.checks.runner.plan import CheckPlan
 from kobox.checks.runner.session import Examination
 from kobox.errors import KoboxError
 from kobox.images.store import KernelImage
@@ -38,7 +41,7 @@ def room(debian_kernel: KernelImage) -> Iterator[Box]:
 def calls_on(name: str) -> list[Program]:
     """What an exercise would do with the device of a test module."""
     requests = [step("ioctl", 0x4B00 + n, 0) for n in range(1, 7)]
-    opened = step("open", f"/dev/kobox_{name}", 2)
+    opened = step("open", f"/{'proc' if name == 'opener' else 'dev'}/kobox_{name}", 2)
     return [(opened, step("write", b"hello"), step("write", b"\1\0\0\0"), step("read", 64), *requests)]
 
 
@@ -89,6 +92,17 @@ def test_a_finding_says_what_was_lost_and_where_the_other_is(room: Box, racy: Bu
     assert "write() and write() leave 10 there in either order, and together 5" in found.message
     assert found.chain[0].function == "on_write"
     assert found.other[0].function == "on_write"
+
+
+def test_a_check_finds_races_by_itself_and_repeats_one(racy: BuiltTestModules) -> None:
+    plan = CheckPlan(str(racy("split")), kernel=racy.kernel.name, faults=False, loads=1, workers=1, races=True)
+    report = check(plan)
+    wrong = {found.where.line for found in report.findings if found.severity is Severity.ERROR and found.where}
+    assert wrong == lines_of_race("split")
+    assert 0 < report.schedules < 100
+    again = check(replace(plan, data_race=parse_data_race(report.findings[0].fault)))
+    assert again.findings == report.findings[:1]
+    assert again.schedules == 1
 
 
 RACE = DataRace(
