@@ -35,7 +35,7 @@ from kobox.checks.races.race_calls import (
     opened,
     title_of,
 )
-from kobox.checks.races.race_cost import Cost, Outcome, broken_order, cost_of, without_pointers
+from kobox.checks.races.race_cost import Cost, Outcome, both_passed, cost_of, without_pointers
 from kobox.checks.races.race_marks import RaceMarks
 from kobox.checks.report.finding import Chain, Severity, own_frame
 from kobox.checks.runner.session import Examination, Trace, kernel_findings
@@ -402,7 +402,7 @@ class DataRaceSearch:
         held, names = clash.held, schedule.names
         chain = self._chain(clash.held_by)
         if schedule.access.access == Access.CALLED:
-            if broken := broken_order(raced, orders, later, names):
+            if broken := both_passed(raced, orders, later, names):
                 message = f"{broken}: {title_of(race.calls.first)} was held here while the other ran on another CPU"
                 advice = "Hold one lock from the first look at the shared data to its last change."
                 self._found.append(_FoundRace("race", Severity.ERROR, message, chain, (), str(race), advice))

@@ -57,12 +57,27 @@ def cost_of(
 def broken_order(raced: Outcome, orders: tuple[Outcome, Outcome], later: Outcome, names: str) -> str:
     """What the calls answer together and in neither order; "" when that is not certain."""
     one, two = orders
-    orderly = {one.results, two.results}
-    if one.results == later.results and raced.results not in orderly and None not in raced.results:
-        return f"{names} answer {_answers(raced.results)}, and in order {' or '.join(sorted(map(_answers, orderly)))}"
-    if one.data == later.data and raced.data not in (one.data, two.data):
+    if passed := both_passed(raced, orders, later, names):
+        return passed
+    if (
+        one.data == later.data
+        and raced.results in (one.results, two.results)
+        and raced.data not in (one.data, two.data)
+    ):
         return f"what {names} return is a mixture that neither order of them gives"
     return ""
+
+
+def both_passed(raced: Outcome, orders: tuple[Outcome, Outcome], later: Outcome, names: str) -> str:
+    """Whether both calls succeed together, and in either order one of them is refused; "" when not. How much each reads
+    says nothing: calls on one open file share its position, which is the kernel's."""
+    one, two = orders
+    refused = [[answer for answer in order.results if answer is not None and answer < 0] for order in (one, two)]
+    succeed = all(answer is not None and answer >= 0 for answer in raced.results)
+    if one.results != later.results or not succeed or [len(answers) for answers in refused] != [1, 1]:
+        return ""
+    allowed = " or ".join(sorted({_answers(one.results), _answers(two.results)}))
+    return f"{names} answer {_answers(raced.results)}, and in order {allowed}"
 
 
 def without_pointers(data: bytes) -> bytes:
