@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: test-arm64 fuzz sweep-phantom help setup demo test sanitize lint docs bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep sweep-check clean
+.PHONY: check-qemu-devices test-arm64 fuzz sweep-phantom help setup demo test sanitize lint docs bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep sweep-check clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ bench: $(READY) ## how fast and how small: the table of docs/speed.md
 	$(BIN)/python bench/check.py
 	$(BIN)/python bench/watched.py
 	$(BIN)/python bench/shell.py
+
+check-qemu-devices: $(READY) ## ready models beside QEMU's devices: the drivers' logs (needs qemu-system-x86_64)
+	PYTHONPATH=. $(BIN)/python bench/qemu_devices.py
 
 bench-wire: $(READY) ## network cards, joined boxes and disks: how fast
 	$(BIN)/python bench/wire.py

@@ -116,10 +116,11 @@ class SataPort:
         words = [0] * 256
         words[49], words[53], words[63], words[64] = 0x0B00, 6, 0x0407, 3
         words[65:69] = [120, 120, 120, 120]
-        words[76], words[80], words[88] = 0x0002, 0x01F0, 0x003F
+        words[76], words[80], words[88] = 0x0002, 0x00F0, 0x003F
         if isinstance(self.unit, ScsiDisk) and not self.packets:
             sectors = self.unit.medium.size // _SECTOR
             words[0], words[1], words[3], words[6], words[47] = 0x0040, 16383, 16, 63, 0x8010
+            words[59] = 0x0110  # 16 sectors at once
             words[82:88] = [0x0020, 0x7400, 0x4000, 0x0020, 0x3400, 0x4000]
             words[60:62] = struct.unpack("<2H", struct.pack("<I", min(sectors, 0x0FFFFFFF)))
             words[100:104] = struct.unpack("<4H", struct.pack("<Q", sectors))
@@ -170,9 +171,9 @@ class Ahci(PciDevice):
             number, register = divmod(offset - _PORT, _PORT_SIZE)
             return self.sata.all[number].held.get(register, 0) if number < len(self.sata.all) else 0
         count = len(self.sata.all)
-        # 64-bit addresses, spin-up, port multipliers no; 32 command slots
-        capabilities = 1 << 31 | 1 << 27 | 1 << 24 | 1 << 20 | 31 << 8 | max(count - 1, 0)
-        return {0: capabilities, 4: self.control, 8: self.pending, 0xC: (1 << count) - 1, 0x10: 0x00010300}.get(
+        # 64-bit addresses, 1.5 Gbit/s, no legacy mode, 32 command slots
+        capabilities = 1 << 31 | 1 << 20 | 1 << 18 | 31 << 8 | max(count - 1, 0)
+        return {0: capabilities, 4: self.control, 8: self.pending, 0xC: (1 << count) - 1, 0x10: 0x00010000}.get(
             offset, 0
         )
 
