@@ -11,6 +11,12 @@
 #include <linux/slab.h>
 #include <linux/timer.h>
 
+/* Other names since 6.15 and 6.16. */
+#ifndef from_timer
+#define from_timer timer_container_of
+#define del_timer_sync timer_delete_sync
+#endif
+
 static char *careless = "";
 module_param(careless, charp, 0444);
 MODULE_PARM_DESC(careless, "which mistake is made");
