@@ -16,6 +16,7 @@ from typing import NamedTuple
 from kobox.arch.abi import GuestAbi
 from kobox.arch.boot import BootDetails
 from kobox.arch.code import Code
+from kobox.arch.debugger import DebuggerTarget
 from kobox.arch.init_program import InitProgram
 from kobox.arch.oops import OopsWords
 from kobox.arch.registers import CallingConvention
@@ -120,6 +121,9 @@ class Arch(NamedTuple):
 
     unwinder: Callable[[KernelView], Unwinder]
     """Makes what walks the stacks of a kernel of this architecture."""
+
+    debugger: DebuggerTarget
+    """The processor as gdb sees it."""
 
     direct_map: Callable[[Variable], int]
     """The address of RAM's first byte, where the kernel has all RAM in one piece. Raises what reading a variable

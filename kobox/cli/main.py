@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module, one line for --help)
     "run": ("kobox.cli.run", "load a module in a box, show what it does, unload it, judge"),
     "check": ("kobox.cli.check", "find what is wrong in a module: memory, leaks, every error path, coverage"),
+    "gdb": ("kobox.cli.gdb", "debug a module with gdb in a box, forwards and backwards"),
     "shell": ("kobox.cli.shell", "a shell on a real kernel, in a box"),
     "build": ("kobox.cli.build", "build a module against a kernel's headers"),
     "kernel": ("kobox.cli.kernel", "the kernels that boxes boot: add, list, default, rm"),

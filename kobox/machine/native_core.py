@@ -47,6 +47,7 @@ DeviceCallback = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uin
 WatchCallback = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int, ctypes.c_uint64
 )
+StepCallback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64)
 
 _U64, _P, _I = ctypes.c_uint64, ctypes.c_void_p, ctypes.c_int
 _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
@@ -91,6 +92,14 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_device_interrupt": (None, (_P,)),
     "kobox_device_event": (None, (_P,)),
     "kobox_device_wrote": (None, (_P, _U64, _U64)),
+    "kobox_step_open": (_I, (_P, StepCallback)),
+    "kobox_step_close": (None, (_P,)),
+    "kobox_step_count": (_U64, (_P,)),
+    "kobox_step_rewound": (None, (_P, _U64)),
+    "kobox_step_until": (None, (_P, _U64, _U64, _U64, _I)),
+    "kobox_step_last": (None, (_P, ctypes.POINTER(_U64))),
+    "kobox_step_break": (_I, (_P, _U64, _I)),
+    "kobox_step_watch": (_I, (_P, _U64, _U64, ctypes.c_uint, _I)),
     "kobox_return": (_I, (_P, _U64)),
     "kobox_keep_link": (None, (_P, _U64)),
     "kobox_set_patcher": (_I, (_P, _U64)),

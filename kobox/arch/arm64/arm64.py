@@ -5,6 +5,7 @@ from __future__ import annotations
 from kobox.arch.arch import AddressSpace, Arch, KernelAreas, Variable
 from kobox.arch.arm64.abi import ABI
 from kobox.arch.arm64.code import A64Code
+from kobox.arch.arm64.debugger import TARGET
 from kobox.arch.arm64.init_program import INIT
 from kobox.arch.arm64.oops import OOPS
 from kobox.arch.arm64.registers import Aapcs64
@@ -55,6 +56,7 @@ ARM64 = Arch(
     init=INIT,
     boot=_BOOT,
     oops=OOPS,
+    debugger=TARGET,
     direct_map=lambda variable: (
         _PAGE_OFFSET - variable("memstart_addr")
     ),  # arch/arm64/include/asm/memory.h, __phys_to_virt

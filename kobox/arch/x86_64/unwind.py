@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -42,7 +43,9 @@ _KEPT_WALKS = 4096
 _ASKED_WORDS = 1024  # of a stack that are looked through when there is no ORC
 
 
-class _Orc(NamedTuple):
+class OrcEntry(NamedTuple):
+    """Where the caller's frame lies: `sp_reg` plus `sp_offset`, and where its frame pointer is kept."""
+
     sp_offset: int
     bp_offset: int
     sp_reg: int
@@ -52,9 +55,9 @@ class _Orc(NamedTuple):
 
 
 # What the kernel takes for code that has no entry (a trampoline): a frame made with %rbp. And for a call of NULL.
-_FRAME_POINTER = _Orc(16, -16, _BP, _PREV_SP, _CALL, False)
-_NULL_CALL = _Orc(8, 0, _SP, _UNDEFINED, _CALL, False)
-_UNKNOWN = _Orc(0, 0, _UNDEFINED, _UNDEFINED, _NONE, False)
+_FRAME_POINTER = OrcEntry(16, -16, _BP, _PREV_SP, _CALL, False)
+_NULL_CALL = OrcEntry(8, 0, _SP, _UNDEFINED, _CALL, False)
+_UNKNOWN = OrcEntry(0, 0, _UNDEFINED, _UNDEFINED, _NONE, False)
 
 
 class OrcUnwinder:
@@ -64,8 +67,8 @@ class OrcUnwinder:
         self._view = kernel
         self._read = kernel.read
         self._symbols = kernel.symbols
-        self._kernel: dict[int, _Orc | None] = {}
-        self._modular: dict[int, _Orc | None] = {}
+        self._kernel: dict[int, OrcEntry | None] = {}
+        self._modular: dict[int, OrcEntry | None] = {}
         self._modular_at: tuple[int, int] | None = None
         self._walks: dict[tuple[int, int, int, int], _KeptWalk | None] = {}
         self._tables = self._find_tables()
@@ -128,12 +131,25 @@ class OrcUnwinder:
         nothing = X86Registers(*[0] * len(X86Registers._fields))
         return self.walk(nothing._replace(rip=address, rsp=at + 56, rbp=bp, r13=r13), limit=limit)
 
-    def entry(self, address: int) -> _Orc | None:
+    def entry(self, address: int) -> OrcEntry | None:
         """The ORC entry for an instruction; None for code that has none."""
         known = self._kernel if self._text[0] <= address < self._text[1] else self._modular
         if address not in known:
             known[address] = self._in_kernel(address) if known is self._kernel else self._in_module(address)
         return known[address]
+
+    def rows(self) -> Iterator[tuple[int, OrcEntry]]:
+        """All entries of the kernel's own code, in order of the address from which on each holds."""
+        if self._tables is None:
+            return
+        ips, entries, _, _ = self._tables
+        end = self._address("__stop_orc_unwind_ip") or ips
+        data, known = self._read(entries, (end - ips) // 4 * self._size), dict[bytes, OrcEntry]()
+        for n, (offset,) in enumerate(struct.iter_unpack("<i", self._read(ips, end - ips))):
+            entry = data[n * self._size : (n + 1) * self._size]
+            if entry not in known:
+                known[entry] = self._decode(entry)
+            yield ips + 4 * n + offset, known[entry]
 
     # -- the tables --------------------------------------------------------------------------------------------
 
@@ -163,7 +179,7 @@ class OrcUnwinder:
                 return numbering
         raise KoboxError("this kernel numbers the registers of its ORC entries in a way that kobox does not know")
 
-    def _in_kernel(self, address: int) -> _Orc | None:
+    def _in_kernel(self, address: int) -> OrcEntry | None:
         assert self._tables is not None
         ips, entries, lookup, count = self._tables
         block = (address - self._text[0]) // _BLOCK
@@ -172,7 +188,7 @@ class OrcUnwinder:
         first, last = struct.unpack("<II", self._read(lookup + 4 * block, 8))
         return self._among(ips + 4 * first, entries + self._size * first, last - first + 1, address)
 
-    def _in_module(self, address: int) -> _Orc | None:
+    def _in_module(self, address: int) -> OrcEntry | None:
         btf = self._symbols.btf
         if not btf.has("mod_arch_specific", "num_orcs"):
             return None
@@ -185,13 +201,13 @@ class OrcUnwinder:
                 return self._among(ips, entries, count, address) if count else None
         return None
 
-    def _among(self, ips: int, entries: int, count: int, address: int) -> _Orc | None:
+    def _among(self, ips: int, entries: int, count: int, address: int) -> OrcEntry | None:
         """The entry for `address` in a stretch of the tables that begins at these places."""
         offsets = struct.unpack(f"<{count}i", self._read(ips, 4 * count))
         n = bisect_right(range(count), address, key=lambda n: ips + 4 * n + offsets[n]) - 1
         return None if n < 0 else self._decode(self._read(entries + self._size * n, self._size))
 
-    def _decode(self, data: bytes) -> _Orc:
+    def _decode(self, data: bytes) -> OrcEntry:
         sp_offset, bp_offset = struct.unpack_from("<hh", data)
         number = int.from_bytes(data, "little")
         kind = _bits(number, self._type_at) + self._first_type
@@ -200,7 +216,7 @@ class OrcUnwinder:
             sp_reg, bp_reg = self._registers[number >> 32 & 15], self._registers[number >> 36 & 15]
         except IndexError:
             return _UNKNOWN
-        return _Orc(sp_offset, bp_offset, sp_reg, bp_reg, kind, signal)
+        return OrcEntry(sp_offset, bp_offset, sp_reg, bp_reg, kind, signal)
 
     def _look_for_modules(self) -> None:
         """Forget entries of modules when one has come or gone: `mod_tree` counts it (kernel/module/tree_lookup.c)."""
@@ -348,7 +364,7 @@ class _Walk:
             self._others = {number: self._word(regs + at) for number, at in _PT_OTHERS.items()}
         return True
 
-    def _caller_sp(self, orc: _Orc) -> int:
+    def _caller_sp(self, orc: OrcEntry) -> int:
         reg = orc.sp_reg
         if reg == _SP:
             return self._sp + orc.sp_offset

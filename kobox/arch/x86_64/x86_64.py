@@ -6,6 +6,7 @@ from kobox.arch.arch import AddressSpace, Arch, KernelAreas
 from kobox.arch.boot import BootDetails
 from kobox.arch.x86_64.abi import ABI
 from kobox.arch.x86_64.code import X86Code
+from kobox.arch.x86_64.debugger import TARGET
 from kobox.arch.x86_64.init_program import INIT
 from kobox.arch.x86_64.oops import OOPS
 from kobox.arch.x86_64.registers import SystemV
@@ -45,6 +46,7 @@ X86_64 = Arch(
     init=INIT,
     boot=_BOOT,
     oops=OOPS,
+    debugger=TARGET,
     direct_map=lambda variable: variable("page_offset_base"),  # arch/x86/mm/kaslr.c
     areas=lambda variable, _: KernelAreas(*map(variable, ("page_offset_base", "vmemmap_base", "vmalloc_base"))),
     watched=True,

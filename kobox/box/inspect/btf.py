@@ -61,6 +61,11 @@ class Btf:
             self._starts.append(at)
             at += 12 + _FIXED.get(kind, 0) + _EACH.get(kind, 0) * (info & 0xFFFF)
 
+    @property
+    def data(self) -> bytes:
+        """The whole of it, as the kernel has it."""
+        return self._data
+
     # -- structures --------------------------------------------------------------------------------------------
 
     def has(self, struct_name: str, member: str) -> bool:

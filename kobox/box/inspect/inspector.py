@@ -57,6 +57,11 @@ class Inspector:
         return self._machine.arch
 
     @property
+    def facts(self) -> VmCoreInfo:
+        """What the kernel publishes of itself."""
+        return self._facts
+
+    @property
     def symbols(self) -> Symbols:
         """Addresses and names."""
         if self._symbols is None:
@@ -90,13 +95,17 @@ class Inspector:
         return self._objects
 
     @property
+    def kernel_view(self) -> KernelView:
+        """The kernel as what walks its stacks sees it."""
+        machine = self._machine
+        return KernelView(machine.registers, machine.read, self.symbols, lambda: self.generation)
+
+    @property
     def unwinder(self) -> Unwinder:
         """Which calls have led to where the CPU is."""
         self._must_be_open()
         if self._unwinder is None:
-            machine = self._machine
-            view = KernelView(machine.registers, machine.read, self.symbols, lambda: self.generation)
-            self._unwinder = machine.arch.unwinder(view)
+            self._unwinder = self._machine.arch.unwinder(self.kernel_view)
         return self._unwinder
 
     @property

@@ -320,6 +320,10 @@ class Symbols:
         self._found[name] = table[self._blob.count(b"\n", 0, at) - 1]
         return self._found[name]
 
+    def of_the_kernel(self) -> Iterator[tuple[int, bytes]]:
+        """All symbols of the kernel's own, in order of address: (address, type letter and name, b"Tprintk")."""
+        return zip(self._load(), self._all_names(), strict=True)
+
     def _kernel_names_like(self, name: str) -> list[str]:
         return self.matching(name[:3])
 

@@ -91,6 +91,14 @@ def exercise_of(spec: str) -> Exercise | TestFile | None:
     return _from_file(Path(spec))
 
 
+def exercises_of(spec: str, module: Path) -> list[Exercise]:
+    """The exercise, or the tests, of a Python file, as exercises of `module`. Raises `ExerciseError`."""
+    found = exercise_of(spec)
+    if found is None:
+        return []
+    return found.tests(module) if isinstance(found, TestFile) else [found]
+
+
 def _from_file(path: Path) -> Exercise | TestFile:
     try:
         loader = importlib.util.spec_from_file_location(f"kobox_exercise_{path.stem}", path)

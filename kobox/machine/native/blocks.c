@@ -79,7 +79,7 @@ static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user)
         m->api.emu_stop(uc);
         return;
     }
-    if (address == m->last_block && !m->debug_hooked && address != m->plain_loop)
+    if (address == m->last_block && !m->debug_hooked && !m->stepper && address != m->plain_loop)
         run_string_instruction(m, address);
     m->last_block = address;
     if (m->link_count)

@@ -32,6 +32,7 @@ EXPORT void kobox_close(struct machine *m)
         m->watcher->close(m);
     if (m->taint)
         m->close_taint(m);
+    close_stepper(m);
     if (m->context)
         m->api.context_free(m->context);
     if (m->uc)

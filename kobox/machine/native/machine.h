@@ -62,7 +62,7 @@
 #define PCI_MEMORY_SIZE 0x1E000000ull
 #define PCI_HIGH_MEMORY 0x800000000ull /* and above */
 #define PCI_HIGH_MEMORY_SIZE 0x400000000ull
-#define ABI 6
+#define ABI 7
 #define PAGE 4096ull
 #define CONSOLE_SIZE (1u << 20)
 #define DEVICES 0xFEA00000ull /* registers of devices that Python models: a page each (kobox/machine/devices.py) */
@@ -224,6 +224,7 @@ struct machine {
     const struct platform *platform;
     const struct watcher *watcher; /* NULL while nothing is watched */
     struct watch *watch;           /* the watcher's own data */
+    struct stepper *stepper;       /* a debugger looks at each instruction (stepper.c), or NULL */
 
     /* the CPU (x86_64/cpu_state.c) */
     uc_context *context;
@@ -413,6 +414,9 @@ static inline bool maybe_probed(const struct machine *m, uint64_t address)
 
 /* ---- blocks.c ---------------------------------------------------------------------------------------------------------------- */
 bool hook_blocks(struct machine *m);
+
+/* ---- stepper.c --------------------------------------------------------------------------------------------------------------- */
+void close_stepper(struct machine *m);
 
 /* ---- pagemap.c, checksum.c, checkpoint.c --------------------------------------------------------------------------------------- */
 void pagemap_open(struct machine *m);

@@ -40,6 +40,8 @@ static inline uint64_t live_reg(const struct machine *m, unsigned n) { return li
 
 static inline uint64_t live_pc(const struct machine *m) { return live64(m, AT_PC); }
 static inline uint64_t per_cpu_base(const struct machine *m) { return live64(m, AT_TPIDR + EL1); } /* my_cpu_offset */
+static inline uint64_t live_sp(const struct machine *m) { return live_reg(m, SP); }
+
 static inline uint64_t address_space(const struct machine *m) { return live64(m, AT_TTBR0 + EL1) & TABLE; }
 /* Interrupts are accepted again, maybe for one block only, as in Linux's idle loop. */
 static inline bool opens_to_interrupt(const struct machine *m) { return !(live64(m, AT_DAIF) & PSTATE_I); }
@@ -108,6 +110,14 @@ void refresh(struct machine *m);
 void with_paging_off(struct machine *m, void (*action)(struct machine *m));
 /* Do `action`, and put the CPU back to what it was. */
 void with_cpu_kept(struct machine *m, void (*action)(struct machine *m));
+
+/* Where an interrupt that was just delivered will return to: exceptions keep it in ELR_EL1, and leave the stack alone. */
+static inline bool interrupted_at(struct machine *m, uint64_t *pc, uint64_t *sp)
+{
+    *pc = live64(m, AT_ELR + EL1);
+    *sp = live_sp(m);
+    return true;
+}
 
 /* ---- page_walk.c --------------------------------------------------------------------------------------------------- */
 enum access { READ, WRITE };

@@ -57,6 +57,7 @@ static inline struct segment *segment_at(uint8_t *state, int n) { return (struct
 static inline uint64_t live64(const struct machine *m, size_t at) { return *(const uint64_t *)(m->cpu + at); }
 static inline uint64_t live_reg(const struct machine *m, int n) { return live64(m, AT_REGS + 8 * (size_t)n); }
 static inline uint64_t live_cr3(const struct machine *m) { return live64(m, AT_CR + 24); }
+static inline uint64_t live_sp(const struct machine *m) { return live_reg(m, 4); }
 static inline unsigned live_cpl(const struct machine *m) { return live64(m, AT_HFLAGS) & HF_CPL; }
 static inline uint64_t live_pc(const struct machine *m) { return live64(m, AT_EIP); }
 static inline uint64_t per_cpu_base(const struct machine *m)
@@ -143,6 +144,9 @@ bool leave_function(struct machine *m, uint64_t value);
 static inline void restore_link(struct machine *m, uint64_t address) { (void)m, (void)address; } /* it is on the stack */
 void set_argument(struct machine *m, unsigned n, uint64_t value);
 void enter_function(struct machine *m, uint64_t function, uint64_t sp, uint64_t site);
+
+/* ---- registers.c: where an interrupt that was just delivered will return to. False: it cannot be read. ------------------- */
+bool interrupted_at(struct machine *m, uint64_t *pc, uint64_t *sp);
 
 /* ---- page_walk.c -------------------------------------------------------------------------------------------------- */
 enum access { READ, WRITE, WRITTEN };

@@ -120,6 +120,17 @@ void enter_function(struct machine *m, uint64_t function, uint64_t sp, uint64_t 
     kobox_set_register(m, 16, function);
 }
 
+/* The frame of an interrupt: RIP, CS, RFLAGS, RSP, SS (Intel SDM volume 3, "Stack switching in IA-32e mode"). */
+bool interrupted_at(struct machine *m, uint64_t *pc, uint64_t *sp)
+{
+    uint64_t frame[4];
+    if (!copy_virtual(m, live_cr3(m), live_sp(m), frame, sizeof frame, false))
+        return false;
+    *pc = frame[0];
+    *sp = frame[3];
+    return true;
+}
+
 /* The CPU as the 64-bit boot protocol wants it: long mode, paging on, flat segments, RSI at the zero page. */
 EXPORT void kobox_start_at(struct machine *m, uint64_t entry, uint64_t zero_page, uint64_t gdt, uint64_t cr3)
 {

@@ -1,0 +1,61 @@
+"""What a debugger has to know of a processor: its registers in the order of gdb's protocol, and what is kept of a task
+that sleeps.
+
+Source: the GDB manual, appendix "Target Descriptions", section "Standard Target Features".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from kobox.arch.registers import Read
+from kobox.arch.unwind import KernelView, StructureLayout
+
+
+class DebuggerRegister(NamedTuple):
+    """One register of gdb's. `source` is the machine's name of it, "" for one that is not modelled."""
+
+    name: str
+    bits: int
+    type: str
+    source: str = ""
+
+
+class DebuggerTarget(NamedTuple):
+    """A processor as gdb sees it."""
+
+    architecture: str
+    """The name that gdb has for it."""
+
+    features: tuple[tuple[str, tuple[DebuggerRegister, ...]], ...]
+    """Features of the target description, each with its registers: their order is that of the `g` packet."""
+
+    asleep: Callable[[StructureLayout, Read, int], dict[str, int]]
+    """The registers, by the machine's names, of a task (the address of its `task_struct`) that does not run: those that
+    it has kept where it gave the CPU away. Raises `ValueError` where memory is not mapped, `KoboxError`."""
+
+    frame_rules: Callable[[KernelView], Iterable[tuple[int, bytes]]] | None
+    """(address, instructions of DWARF's call frame information): from this address of the kernel's code on, where the
+    caller's frame is. None where gdb finds it by itself."""
+
+    return_column: int
+    """DWARF's number of the register that stands for the return address."""
+
+    @property
+    def registers(self) -> tuple[DebuggerRegister, ...]:
+        """All registers in order."""
+        return tuple(register for _, registers in self.features for register in registers)
+
+    def describe(self) -> str:
+        """The target description, as XML."""
+        features = "".join(
+            f'<feature name="{name}">'
+            + "".join(f'<reg name="{r.name}" bitsize="{r.bits}" type="{r.type}"/>' for r in registers)
+            + "</feature>"
+            for name, registers in self.features
+        )
+        return (
+            '<?xml version="1.0"?><!DOCTYPE target SYSTEM "gdb-target.dtd">'
+            f"<target><architecture>{self.architecture}</architecture>{features}</target>"
+        )

@@ -1,0 +1,188 @@
+"""`kobox gdb`: a module's life in a box under gdb, forwards and backwards.
+
+The life is lived once to learn where everything will lie. Then gdb has it, at the first instruction of the module's
+init.
+Exit status: gdb's own; 1 when the module does not come to its init; 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kobox.cli.helptext import formatter
+
+if TYPE_CHECKING:
+    from kobox.box.box import Box
+    from kobox.cli.progress import ProgressLine
+    from kobox.debug.gdb_session import GdbSession
+    from kobox.images.store import KernelImage, Store
+    from kobox.ko.modulefile import ModuleFile
+
+
+def main(argv: list[str], prog: str) -> int:
+    """Entry point of the subcommand."""
+    own, given = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
+    arguments = _parser(prog).parse_args(own)
+    from kobox.apps import run_sources
+    from kobox.cli.progress import ProgressLine
+    from kobox.debug.gdb_program import gdb_words
+    from kobox.images.store import Store
+    from kobox.machine import native_core as native
+
+    native.preload()
+    store, progress = Store(), ProgressLine()
+    try:
+        gdb = [] if arguments.listen else gdb_words(store, arguments.gdb, progress)
+        image = store.ensure(arguments.kernel, progress)
+        modules, parameters = run_sources.module_files(
+            run_sources.split([*arguments.source, *arguments.parameters]),
+            image,
+            lambda path: print(f"building {path} for {image.name}", file=sys.stderr),
+        )
+        box = _box(arguments, image, store, progress)
+        progress("reading symbols and types of", 0, 0)
+        from kobox.debug.kernel_symbol_file import kernel_symbol_file
+
+        symbols = kernel_symbol_file(box, store.root / "symbols")
+    finally:
+        progress.close()
+    with box:
+        return _debug(arguments, box, (modules, parameters), symbols, gdb, given)
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Debug modules with gdb while they are loaded, used and unloaded in a box; backwards too.",
+        epilog="What stands behind -- are gdb's own arguments. In gdb, `monitor help` lists what kobox adds.",
+        formatter_class=formatter,
+    )
+    parser.add_argument(
+        "source",
+        nargs=1,
+        metavar="FILE.ko|FILE.c|DIR",
+        help="a module, source that is built first, or a directory of either; more of them may follow",
+    )
+    parser.add_argument(
+        "parameters", nargs="*", metavar="NAME=VALUE", help="parameters of the module named before them"
+    )
+    parser.add_argument(
+        "-k", "--kernel", metavar="NAME", help="the kernel to boot (default: `kobox kernel list` marks it)"
+    )
+    parser.add_argument(
+        "-c",
+        dest="commands",
+        action="append",
+        default=[],
+        metavar="COMMAND",
+        help="a command of the box's shell, between load and unload; repeatable",
+    )
+    parser.add_argument(
+        "--exercise",
+        action="append",
+        default=[],
+        metavar="FILE.py",
+        help="a Python file with `def exercise(box)`, or with tests, to use the module by; repeatable",
+    )
+    parser.add_argument(
+        "--gdb", default="", metavar="PROGRAM", help="the gdb to start (default: gdb; where there is none, Debian's)"
+    )
+    parser.add_argument(
+        "--listen", type=_port, metavar="PORT", help="start no gdb: wait for a debugger on this port of loopback"
+    )
+    parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r}: not a port")
+    return int(text)
+
+
+def _box(arguments: argparse.Namespace, image: KernelImage, store: Store, progress: ProgressLine) -> Box:
+    """Booted; with a root file system when commands are to run in it."""
+    import kobox
+    from kobox.apps.rootfs import shell_box
+
+    if arguments.commands:
+        return shell_box(image, memory=arguments.memory << 20, store=store, progress=progress)
+    return kobox.boot(image, memory=arguments.memory << 20, progress=progress)
+
+
+def _debug(
+    arguments: argparse.Namespace,
+    box: Box,
+    modules: tuple[list[ModuleFile], list[str]],
+    symbols: Path,
+    gdb: list[str],
+    given: list[str],
+) -> int:
+    from kobox.apps.module_life import ModuleLife
+    from kobox.checks.fuzz.exercise_file import exercises_of
+    from kobox.debug.gdb_session import GdbSession
+
+    files, parameters = modules
+    uses = [use for file in arguments.exercise for use in exercises_of(file, Path(files[-1].path))]
+    life = ModuleLife(
+        box, files, parameters, uses=uses, commands=arguments.commands, said=lambda text: print(text, end="")
+    )
+    session = GdbSession(box, life, files)
+    try:
+        known = session.survey()
+        if known.error is not None:
+            print(f"this life ends with: {known.error}", file=sys.stderr)
+        return _run_gdb(session, gdb, given, symbols) if gdb else _listen(session, arguments.listen, symbols)
+    finally:
+        session.close()
+
+
+def _run_gdb(session: GdbSession, gdb: list[str], given: list[str], symbols: Path) -> int:
+    """Start gdb on this terminal, and serve it until it ends. Ctrl-C is gdb's."""
+    with tempfile.TemporaryDirectory(prefix="kobox-gdb-") as directory, socket.socket(socket.AF_UNIX) as listener:
+        path = os.path.join(directory, "box")
+        listener.bind(path)
+        listener.listen(1)
+        words = [*gdb, "-q", "-iex", "set sysroot /", str(symbols), "-ex", f"target remote {path}", *given]
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            program = subprocess.Popen(words, preexec_fn=_restore_interrupt)
+            listener.settimeout(0.2)
+            connection = _accepted(listener, program)
+            if connection is not None:
+                connection.settimeout(None)
+                session.serve(connection)
+            return program.wait()
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def _restore_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _accepted(listener: socket.socket, program: subprocess.Popen[bytes]) -> socket.socket | None:
+    """gdb's connection; None when gdb has ended without one."""
+    while program.poll() is None:
+        try:
+            return listener.accept()[0]
+        except TimeoutError:
+            continue
+    return None
+
+
+def _listen(session: GdbSession, port: int, symbols: Path) -> int:
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        print(f"waiting for a debugger: gdb {symbols} -ex 'target remote 127.0.0.1:{port}'", flush=True)
+        connection, _ = listener.accept()
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        session.serve(connection)
+    return 0

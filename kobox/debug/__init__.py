@@ -1,0 +1,9 @@
+"""Debuggers: a module's life in a box that one can stop anywhere and go through in both directions.
+
+| file | what it holds |
+|---|---|
+| `replay.py` | one life, moments of it by the number of their instruction, and the ways from one to another |
+| `packets.py` | gdb's remote serial protocol: packets on a stream |
+| `gdb_server.py` | what gdb asks, answered of a replay |
+| `tasks.py` | the kernel's tasks as threads of a debugger |
+"""

@@ -1,0 +1,411 @@
+"""What gdb asks, answered of a replay: registers, memory, breakpoints, threads, and the ways forwards and backwards.
+
+Source: the GDB manual, appendix "GDB Remote Serial Protocol": packets are named there as here.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from typing import NoReturn
+
+from kobox.debug.packets import MOST, DebuggerGoneError, Packets
+from kobox.debug.replay import FindLast, Going, GoTo, Moment, Replay
+from kobox.debug.tasks import Task, all_tasks, running_task
+from kobox.errors import KoboxError
+from kobox.machine.pc import MachineError
+from kobox.machine.stepper import Access, Stop, StopReason
+
+_WATCHED = {2: Access.WRITES, 3: Access.READS, 4: Access.READS | Access.WRITES}
+_NAMES = {2: "watch", 3: "rwatch", 4: "awatch"}
+_TRAP, _INTERRUPTED, _FAULT = 5, 2, 11
+_ERROR, _BAD_ADDRESS = b"E01", b"E0e"
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A file with symbols for gdb, and where its loaded sections lie, in the order in which the file has them."""
+
+    path: str
+    sections: tuple[int, ...]
+
+
+class GdbServer:
+    """Serves one gdb while a replay is played: `replay.play(server.meet)`.
+
+    `monitor(words)` answers gdb's `monitor` command. `start` is the earliest moment that gdb gets back to.
+    """
+
+    def __init__(
+        self,
+        replay: Replay,
+        packets: Packets,
+        libraries: Sequence[Library],
+        monitor: Callable[[list[str]], str],
+        start: int = 0,
+    ) -> None:
+        self._replay = replay
+        self._box = replay.box
+        self._packets = packets
+        self._libraries = libraries
+        self._monitor = monitor
+        self._start = start
+        self._target = replay.box.arch.debugger
+        self._breakpoints: set[int] = set()
+        self._watched: dict[tuple[int, int, int], None] = {}
+        self._tasks: list[Task] = []
+        self._thread = 0  # whose registers are asked for; 0: the one that runs
+        self._running = Task(0, "", 0)
+        self._quiet = False  # packets are not acknowledged any more
+        self._waits = False  # gdb waits to be told of a stop
+        self._found: Stop | None = None  # what is gone back to
+        self._last_stop = b"T05"
+        self._undo = self._box.events.slice.subscribe(self._look_for_interrupt)
+
+    # -- stops ------------------------------------------------------------------------------------------------
+
+    def meet(self, moment: Moment, signal: int = _TRAP, says: str = "") -> Going:
+        """Tell gdb of a stop, and serve it until it lets the life go on. A fault is told with its signal;
+        `says` is a line for the user.
+
+        Raises `DebuggerGoneError` when gdb goes.
+        """
+        found, self._found = self._found, None
+        if found is not None:
+            moment = replace(moment, reason=found.reason, watched=found.watched)
+        self._tasks = all_tasks(self._box)
+        self._running = running_task(self._box, self._tasks)
+        self._thread = 0
+        if self._packets.interrupted and moment.reason is StopReason.COUNT:
+            signal = _INTERRUPTED
+        self._packets.interrupted = False
+        self._last_stop = self._stop_reply(moment, signal)
+        if self._waits:
+            if says:
+                self._packets.send(b"O" + binascii.hexlify(f"kobox: {says}\n".encode()))
+            self._packets.send(self._last_stop)
+            self._waits = False
+        while True:
+            try:
+                self._packets.send(self._answer(self._packets.receive()))
+                self._packets.acknowledges = not self._quiet
+            except _ResumedError as resumed:
+                self._waits = True
+                return resumed.going
+
+    def show_stops(self, on: bool = True) -> None:
+        """Have the stepper stop for gdb's breakpoints and watched bytes, or not for now."""
+        for address in self._breakpoints:
+            self._replay.stepper.set_breakpoint(address, on)
+        for kind, address, size in self._watched:
+            self._replay.stepper.watch(address, size, _WATCHED[kind], on)
+
+    def close(self) -> None:
+        """gdb has gone."""
+        self._undo()
+
+    def _stop_reply(self, moment: Moment, signal: int) -> bytes:
+        text = f"T{signal:02x}thread:{_thread_id(self._running):x};"
+        if moment.ended:
+            text += "replaylog:end;"
+        elif moment.count <= self._start and self._waits:
+            text += "replaylog:begin;"
+        elif moment.reason is StopReason.BREAKPOINT and signal == _TRAP:
+            text += "swbreak:;"
+        elif moment.watched:
+            kinds = [kind for kind, address, size in self._watched if address <= moment.watched < address + size]
+            text += f"{_NAMES[kinds[0]]}:{moment.watched:x};" if kinds else ""
+        return text.encode()
+
+    def _look_for_interrupt(self) -> None:
+        """While the box runs."""
+        if self._waits and self._packets.poll():
+            self._replay.stepper.stop_after(1)
+
+    # -- packets ----------------------------------------------------------------------------------------------
+
+    def _answer(self, packet: bytes) -> bytes:
+        try:
+            return self._answer_text(packet)
+        except (ValueError, IndexError):
+            return _BAD_ADDRESS if packet[:1] in b"mMX" else _ERROR
+        except MachineError as error:
+            return f"E.{error}".encode()
+
+    def _answer_text(self, packet: bytes) -> bytes:
+        letter, rest = packet[:1].decode(errors="replace"), packet[1:]
+        simple = _SIMPLE.get(letter)
+        if simple is not None:
+            return simple(self, rest)
+        if letter in "qQ":
+            return self._query(packet.decode(errors="replace"))
+        if letter == "v":
+            return self._v_packet(packet.decode(errors="replace"))
+        return b""
+
+    def _why(self, rest: bytes) -> bytes:
+        return self._last_stop
+
+    def _read_registers(self, rest: bytes) -> bytes:
+        values = self._values()
+        return b"".join(_register_hex(values, register.source, register.bits) for register in self._target.registers)
+
+    def _write_registers(self, rest: bytes) -> bytes:
+        at, values = 0, self._values()
+        for register in self._target.registers:
+            size = register.bits // 4
+            self._set(register.source, rest[at : at + size], values)
+            at += size
+        return b"OK"
+
+    def _read_register(self, rest: bytes) -> bytes:
+        register = self._target.registers[int(rest, 16)]
+        return _register_hex(self._values(), register.source, register.bits)
+
+    def _write_register(self, rest: bytes) -> bytes:
+        number, _, value = rest.partition(b"=")
+        self._set(self._target.registers[int(number, 16)].source, value, self._values())
+        return b"OK"
+
+    def _set(self, name: str, value: bytes, values: dict[str, int | None]) -> None:
+        number = int.from_bytes(binascii.unhexlify(value), "little") if b"x" not in value else None
+        if name and number is not None and values.get(name) not in (None, number):
+            if self._thread_task() is not self._running:
+                raise ValueError("the registers of a task that sleeps are not set")
+            self._replay.set_register(name, number)
+
+    def _values(self) -> dict[str, int | None]:
+        task = self._thread_task()
+        if task is self._running or not task.address:
+            registers = self._box.machine.registers()
+            return {r.source: getattr(registers, r.source) for r in self._target.registers if r.source}
+        try:
+            return dict(self._target.asleep(self._box.inspect.symbols.btf, self._box.machine.read, task.address))
+        except (KoboxError, ValueError):
+            return {}
+
+    def _read_memory(self, rest: bytes) -> bytes:
+        address, size = (int(part, 16) for part in rest.split(b","))
+        return binascii.hexlify(self._read(address, min(size, MOST // 2 - 16)))
+
+    def _read(self, address: int, size: int) -> bytes:
+        """As much as there is. Raises `ValueError` where there is nothing."""
+        out = b""
+        while size > 0:
+            piece = min(size, 4096 - (address & 4095))
+            try:
+                out += self._box.machine.read(address, piece)
+            except ValueError:
+                if out:
+                    break
+                raise
+            address, size = address + piece, size - piece
+        return out
+
+    def _write_memory(self, rest: bytes) -> bytes:
+        place, _, data = rest.partition(b":")
+        address, size = (int(part, 16) for part in place.split(b","))
+        bytes_ = binascii.unhexlify(data)
+        if len(bytes_) != size:
+            return _ERROR
+        self._replay.write(address, bytes_)
+        return b"OK"
+
+    def _write_binary(self, rest: bytes) -> bytes:
+        place, _, data = rest.partition(b":")
+        if data:
+            self._replay.write(int(place.split(b",")[0], 16), data)
+        return b"OK"
+
+    def _break(self, rest: bytes, on: bool) -> bytes:
+        kind, address, size = (int(part, 16) for part in rest.split(b";")[0].split(b","))
+        stepper = self._replay.stepper
+        if kind in (0, 1):
+            stepper.set_breakpoint(address, on)
+            (self._breakpoints.add if on else self._breakpoints.discard)(address)
+            return b"OK"
+        if kind not in _WATCHED:
+            return b""
+        if on != ((kind, address, size) in self._watched):
+            stepper.watch(address, size, _WATCHED[kind], on)
+            if on:
+                self._watched[kind, address, size] = None
+            else:
+                del self._watched[kind, address, size]
+        return b"OK"
+
+    def _set_break(self, rest: bytes) -> bytes:
+        return self._break(rest, True)
+
+    def _remove_break(self, rest: bytes) -> bytes:
+        return self._break(rest, False)
+
+    def _choose_thread(self, rest: bytes) -> bytes:
+        if rest[:1] == b"g":
+            number = int(rest[1:], 16)
+            self._thread = max(number, 0)
+        return b"OK"
+
+    def _is_alive(self, rest: bytes) -> bytes:
+        return b"OK" if any(_thread_id(task) == int(rest, 16) for task in self._threads()) else _ERROR
+
+    def _detach(self, rest: bytes) -> bytes:
+        self._packets.send(b"OK")
+        raise DebuggerGoneError
+
+    def _kill(self, rest: bytes) -> bytes:
+        raise DebuggerGoneError
+
+    # -- the ways on ------------------------------------------------------------------------------------------
+
+    def _go(self, going: Going = None) -> NoReturn:
+        """Leave the stop. The packet is answered at the next one."""
+        raise _ResumedError(going)
+
+    def _continue(self, rest: bytes = b"") -> bytes:
+        self._replay.stepper.run_free()
+        self._go()
+
+    def _step(self, rest: bytes = b"") -> bytes:
+        pc = self._box.machine.pc
+        self._replay.stepper.stop_outside(pc, pc + 1)
+        self._go()
+
+    def _backwards(self, rest: bytes) -> bytes:
+        now = self._replay.now
+        if now <= self._start:
+            return self._last_stop_at_start()
+        if rest == b"s":
+            self._go(GoTo(now - 1))
+        if rest == b"c":
+            self._go(FindLast(now, self._go_back_to))
+        return b""
+
+    def _last_stop_at_start(self) -> bytes:
+        return f"T05thread:{_thread_id(self._running):x};replaylog:begin;".encode()
+
+    def _go_back_to(self, found: Stop | None) -> Going:
+        """Before the instruction that has a breakpoint, or that has touched a watched byte."""
+        if found is None or found.count - bool(found.watched) <= self._start:
+            return GoTo(self._start)
+        self._found = found
+        return GoTo(found.count - bool(found.watched))
+
+    def _v_packet(self, text: str) -> bytes:
+        if text == "vCont?":
+            return b"vCont;c;C;s;S;r"
+        if text.startswith("vCont;"):
+            action = text[6:].split(";")[0].split(":")[0]
+            if action[:1] == "r":
+                start, end = (int(part, 16) for part in action[1:].split(","))
+                self._replay.stepper.stop_outside(start, end)
+                self._go()
+            return self._step() if action[:1] in "sS" else self._continue()
+        if text.startswith("vKill"):
+            self._packets.send(b"OK")
+            raise DebuggerGoneError
+        return b""
+
+    # -- queries ----------------------------------------------------------------------------------------------
+
+    def _query(self, text: str) -> bytes:
+        name = text.split(":")[0].split(",")[0].split(";")[0]
+        if name == "qSupported":
+            return (
+                f"PacketSize={MOST:x};QStartNoAckMode+;qXfer:features:read+;qXfer:libraries:read+;qXfer:threads:read+;"
+                "ReverseStep+;ReverseContinue+;swbreak+;hwbreak+;vContSupported+"
+            ).encode()
+        if name == "QStartNoAckMode":
+            self._quiet = True
+            return b"OK"
+        if name == "qXfer":
+            return self._transfer(text)
+        if name == "qC":
+            return f"QC{_thread_id(self._running):x}".encode()
+        if name == "qfThreadInfo":
+            return ("m" + ",".join(f"{_thread_id(task):x}" for task in self._threads())).encode()
+        if name == "qRcmd":
+            return self._command(text)
+        return {"qAttached": b"1", "qSymbol": b"OK", "qsThreadInfo": b"l"}.get(name, b"")
+
+    def _transfer(self, text: str) -> bytes:
+        _, what, _, _, place = text.split(":")
+        offset, size = (int(part, 16) for part in place.split(","))
+        documents = {
+            "features": self._target.describe,
+            "libraries": self._library_list,
+            "threads": self._thread_list,
+        }
+        document = documents[what]().encode() if what in documents else b""
+        part = document[offset : offset + min(size, MOST // 2)]
+        return (b"m" if offset + len(part) < len(document) else b"l") + part
+
+    def _library_list(self) -> str:
+        rows = "".join(
+            f'<library name="{escape(library.path)}">'
+            + "".join(f'<section address="{address:#x}"/>' for address in library.sections)
+            + "</library>"
+            for library in self._libraries
+        )
+        return f"<library-list>{rows}</library-list>"
+
+    def _threads(self) -> list[Task]:
+        return [self._running, *(task for task in self._tasks if task is not self._running)]
+
+    def _thread_task(self) -> Task:
+        return next((task for task in self._threads() if _thread_id(task) == self._thread), self._running)
+
+    def _thread_list(self) -> str:
+        rows = "".join(
+            f'<thread id="{_thread_id(task):x}" name="{escape(task.name)}">'
+            f"{'running' if task is self._running else 'asleep'}, PID {task.pid}</thread>"
+            for task in self._threads()
+        )
+        return f"<threads>{rows}</threads>"
+
+    def _command(self, text: str) -> bytes:
+        words = binascii.unhexlify(text.partition(",")[2]).decode(errors="replace").split()
+        answer = self._monitor(words)
+        return binascii.hexlify(answer.encode()) if answer else b"OK"
+
+
+class _ResumedError(Exception):
+    """The life goes on: the packet is answered at the next stop."""
+
+    def __init__(self, going: Going) -> None:
+        self.going = going
+
+
+def _thread_id(task: Task) -> int:
+    """gdb's number of a thread, which is never 0: the idle task has 1."""
+    return task.pid + 1
+
+
+def _register_hex(values: dict[str, int | None], name: str, bits: int) -> bytes:
+    value = values.get(name) if name else None
+    if value is None:
+        return b"xx" * (bits // 8)
+    return binascii.hexlify((value & (1 << bits) - 1).to_bytes(bits // 8, "little"))
+
+
+_SIMPLE: dict[str, Callable[[GdbServer, bytes], bytes]] = {
+    "?": GdbServer._why,
+    "g": GdbServer._read_registers,
+    "G": GdbServer._write_registers,
+    "p": GdbServer._read_register,
+    "P": GdbServer._write_register,
+    "m": GdbServer._read_memory,
+    "M": GdbServer._write_memory,
+    "X": GdbServer._write_binary,
+    "Z": GdbServer._set_break,
+    "z": GdbServer._remove_break,
+    "H": GdbServer._choose_thread,
+    "T": GdbServer._is_alive,
+    "D": GdbServer._detach,
+    "k": GdbServer._kill,
+    "c": GdbServer._continue,
+    "s": GdbServer._step,
+    "b": GdbServer._backwards,
+}

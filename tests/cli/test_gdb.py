@@ -1,0 +1,223 @@
+"""`kobox gdb`, driven as a person drives it: by gdb's own commands."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kobox.box.box import Box
+from kobox.debug.gdb_program import debian_gdb, gdb_words
+from kobox.debug.kernel_symbol_file import kernel_symbol_file
+from kobox.images.store import KernelImage, Store
+from tests.building import BuiltTestModules
+
+COMMAND = [sys.executable, "-m", "kobox", "gdb"]
+USE = ["-c", "echo -n one > /dev/journal", "-c", "echo -n two > /dev/journal"]
+
+
+@pytest.fixture(scope="module")
+def journal(debian_kernel: KernelImage) -> Path:
+    return BuiltTestModules(debian_kernel, "debug")("journal")
+
+
+def gdb(*arguments: str | Path, commands: list[str], status: int = 0) -> str:
+    """What `kobox gdb` says when gdb is given these commands."""
+    words = [
+        *COMMAND,
+        *map(str, arguments),
+        "--",
+        "-nx",
+        "-batch",
+        *(w for c in [*commands, "echo"] for w in ("-ex", c)),
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_break_look_and_go_on(journal: Path) -> None:
+    said = gdb(
+        journal,
+        *USE,
+        commands=[
+            *("break add_entry", "continue", "print word", "backtrace", "finish"),
+            *("continue", "print written", "print *last", "next", "next", "info locals", "ptype struct entry"),
+        ],
+    )
+    assert re.search(r"^journal_init \(\) at .*journal\.c:\d+", said, re.M)
+    assert re.search(r"Breakpoint 1, (?:0x\w+ in )?add_entry \(word=.*\"one\"\) at .*journal.c", said)
+    assert re.search(r"^#1 .* journal_write \(", said, re.M)
+    frames = re.findall(r"^#(\d+) .*? in (\w+) \(", said, re.M)
+    assert [name for _, name in frames][-4:] == [
+        "vfs_write",
+        "ksys_write",
+        "do_syscall_64",
+        "entry_SYSCALL_64_after_hwframe",
+    ]
+    assert "corrupt" not in said
+    assert "Value returned is $2 = 1" in said
+    assert "$3 = 1" in said
+    assert 'number = 1, word = "one' in said
+
+
+def test_backwards_from_the_end_to_who_wrote_a_variable_last(journal: Path) -> None:
+    said = gdb(
+        journal,
+        *USE,
+        commands=[
+            *("break add_entry", "continue", "delete", "watch -l written", "continue", "continue", "continue"),
+            *("reverse-continue", "backtrace 1", "reverse-continue", "reverse-continue", "info registers rip"),
+        ],
+    )
+    assert "kobox: the module's life has ended as it should" in said
+    old_and_new = re.findall(r"Old value = (\d+)\nNew value = (\d+)", said)
+    assert old_and_new[:2] == [("0", "1"), ("1", "2")]
+    assert ("2", "1") in old_and_new
+    assert ("1", "0") in old_and_new
+    assert said.count("No more reverse-execution history") >= 2
+
+
+def test_an_oops_stops_before_the_instruction_that_caused_it(journal: Path) -> None:
+    said = gdb(
+        journal,
+        "-c",
+        "echo -n extraordinary > /dev/journal",
+        commands=["continue", "print target", "backtrace", "continue", "monitor log"],
+    )
+    assert "kobox: the kernel oopses in the instruction that comes next" in said
+    assert re.search(r"received signal SIGSEGV[^$]*journal_write \(.*\n\d+\s+target->number = 0;", said)
+    assert "(struct entry * volatile) 0x0" in said
+    assert re.search(r"^#1 .* vfs_write", said, re.M)
+    assert "BUG: kernel NULL pointer dereference" in said
+    assert "the module's life has ended" in said
+
+
+def test_threads_and_monitor(journal: Path) -> None:
+    said = gdb(
+        journal, commands=["info threads", "thread apply all bt 1", "monitor where", "monitor time", "monitor nonsense"]
+    )
+    assert re.search(r"\* 1 +Thread \d+ \"kobox\" \(running, PID \d+\) +journal_init \(\)", said)
+    assert re.search(r"\"ksoftirqd/0\" \(asleep, PID \d+\) +0x\w+ in __schedule", said)
+    assert "do_one_initcall+" in said
+    assert re.search(r"^[\d.]+ s, instruction \d+ of \d+$", said, re.M)
+    assert "monitor modules" in said
+
+
+def test_memory_and_registers_are_set_and_stay_set_until_one_goes_back(journal: Path) -> None:
+    said = gdb(
+        journal,
+        *USE,
+        commands=[
+            *("break add_entry", "continue", "set var written = 41", "set $r15 = 7", "print written * 10 + $r15"),
+            *("finish", "reverse-stepi", "print written", "stepi", "reverse-continue", "reverse-stepi"),
+            *("print written", "print *(int *)0", "set var *(int *)0 = 1"),
+        ],
+    )
+    assert "= 417" in said
+    assert "Value returned is $2 = 42" in said
+    assert "$3 = 42" in said
+    assert "$4 = 0" in said
+    assert said.count("Cannot access memory at address 0x0") == 2
+
+
+def test_exercise_and_parameters(tmp_path: Path, modules: BuiltTestModules) -> None:
+    exercise = tmp_path / "use.py"
+    exercise.write_text("def exercise(box):\n    assert 'params' in box.modules\n")
+    said = gdb(modules("params"), "number=7", "--exercise", exercise, commands=["continue", "print number"])
+    assert "has ended as it should" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["nothing.ko"], 1, "nothing.ko"),
+        (["JOURNAL", "--gdb", "no-such-gdb"], 1, "there is no program no-such-gdb"),
+        (["JOURNAL", "--listen", "0"], 2, "not a port"),
+        (["JOURNAL", "--exercise", "missing.py"], 1, "missing.py: cannot be run"),
+        (["JOURNAL", "nosuch=1", "-k", "no-such-kernel"], 1, "no-such-kernel"),
+    ],
+)
+def test_errors(journal: Path, arguments: list[str], status: int, words: str) -> None:
+    given = [str(journal) if word == "JOURNAL" else word for word in arguments]
+    done = subprocess.run([*COMMAND, *given], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == status
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_module_that_is_refused_is_told(tmp_path: Path, journal: Path) -> None:
+    """Its version magic is another's."""
+    other = tmp_path / "journal.ko"
+    other.write_bytes(journal.read_bytes().replace(b" SMP preempt", b" UP  preempt"))
+    done = subprocess.run([*COMMAND, str(other)], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "none of journal comes to its first instruction" in done.stderr
+    assert "kobox explain" in done.stderr
+
+
+def test_a_debugger_of_ones_own_connects(journal: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    ours = subprocess.Popen([*COMMAND, str(journal), "--listen", str(port)], stdout=subprocess.PIPE, text=True)
+    assert ours.stdout is not None
+    line = ours.stdout.readline()
+    assert f"target remote 127.0.0.1:{port}" in line
+    words = [*gdb_words(Store(), ""), "-nx", "-batch", line.split()[5], "-ex", f"target remote 127.0.0.1:{port}"]
+    done = subprocess.run([*words, "-ex", "bt"], capture_output=True, text=True, timeout=120, check=False)
+    assert "journal_init () at" in done.stdout
+    assert ours.wait(60) == 0
+
+
+def test_ctrl_c_stops_an_endless_loop(debian_kernel: KernelImage) -> None:
+    """gdb gets the signal, as on any terminal, and has the box stop where it is."""
+    spins = BuiltTestModules(debian_kernel, "debug")("spinner")
+    ours = subprocess.Popen(
+        [*COMMAND, str(spins), "spin=2000", "--", "-nx", "-q"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert ours.stdin is not None
+    assert ours.stdout is not None
+    ours.stdin.write("set confirm off\nset pagination off\necho BEGIN\\n\ncontinue\n")
+    ours.stdin.flush()
+    seen = ""
+    while "BEGIN" not in seen:
+        seen += ours.stdout.readline()
+    while "Continuing" not in seen:
+        seen += ours.stdout.readline()
+    os.killpg(ours.pid, signal.SIGINT)
+    said, _ = ours.communicate("backtrace\nkill\nquit\n", timeout=120)
+    assert "SIGINT" in said
+    assert "spinner_init" in said
+    assert ours.returncode == 0
+
+
+def test_debians_gdb_runs_from_the_cache(kernel_store: Store) -> None:
+    done = subprocess.run([*debian_gdb(kernel_store), "--version"], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("GNU gdb (Debian")
+
+
+def test_the_frames_are_those_of_the_kernels_own_tables(box: Box, tmp_path: Path, journal: Path) -> None:
+    """gdb's backtrace at many moments, also inside of interrupts, beside the unwinder's."""
+    kernel_symbol_file(box, tmp_path)
+    places = ["timekeeping_advance", "enqueue_task_fair", "kmem_cache_alloc", "rcu_segcblist_accelerate", "strscpy"]
+    commands = [f"break {place}" for place in places]
+    for _ in range(12):
+        commands += ["continue", "echo <gdb>\\n", "backtrace", "echo <kernel>\\n", "monitor where", "echo <end>\\n"]
+    said = gdb(journal, *USE, commands=commands)
+    pairs = re.findall(r"<gdb>\n(.*?)<kernel>\n(.*?)<end>", said, re.S)
+    assert len(pairs) == 12
+    for by_gdb, by_kernel in pairs:
+        ours = re.findall(r"^#\d+\s+(?:0x\w+ in )?(\w+(?:\.\w+)*) ", by_gdb, re.M)
+        theirs = [re.split(r"[+ ]", line)[0] for line in by_kernel.splitlines()]
+        assert [name for name in ours if name in theirs] == theirs, (by_gdb, by_kernel)
