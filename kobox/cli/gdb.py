@@ -42,11 +42,11 @@ def main(argv: list[str], prog: str) -> int:
     try:
         gdb = [] if arguments.listen else gdb_words(store, arguments.gdb, progress)
         image = store.ensure(arguments.kernel, progress)
-        modules, parameters = run_sources.module_files(
-            run_sources.split([*arguments.source, *arguments.parameters]),
-            image,
-            lambda path: print(f"building {path} for {image.name}", file=sys.stderr),
+        sources = run_sources.split([*arguments.source, *arguments.parameters])
+        paths = run_sources.module_paths(
+            sources, image, lambda path: print(f"building {path} for {image.name}", file=sys.stderr)
         )
+        modules, parameters = run_sources.module_files(sources, paths)
         box = _box(arguments, image, store, progress)
         progress("reading symbols and types of", 0, 0)
         from kobox.debug.kernel_symbol_file import kernel_symbol_file

@@ -40,6 +40,7 @@ static inline uint64_t live_reg(const struct machine *m, unsigned n) { return li
 
 static inline uint64_t live_pc(const struct machine *m) { return live64(m, AT_PC); }
 static inline uint64_t per_cpu_base(const struct machine *m) { return live64(m, AT_TPIDR + EL1); } /* my_cpu_offset */
+
 static inline uint64_t live_sp(const struct machine *m) { return live_reg(m, SP); }
 
 static inline uint64_t address_space(const struct machine *m) { return live64(m, AT_TTBR0 + EL1) & TABLE; }

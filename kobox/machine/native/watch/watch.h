@@ -237,7 +237,6 @@ static inline struct range *range_of(struct watch *w, uint64_t address)
 static inline uint8_t pattern(uint64_t pa) { return (uint8_t)(0xA75BC993E56D8BF1ull >> 8 * (pa & 7)); }
 
 static inline uint64_t distance(uint64_t a, uint64_t b) { return a < b ? b - a : a - b; }
-static inline uint64_t live_sp(const struct machine *m) { return live_reg(m, R_SP); }
 
 /*
  * An address that is to be compared with where a variable starts: a per-CPU variable is known by where it is in the

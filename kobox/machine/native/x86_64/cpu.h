@@ -57,7 +57,7 @@ static inline struct segment *segment_at(uint8_t *state, int n) { return (struct
 static inline uint64_t live64(const struct machine *m, size_t at) { return *(const uint64_t *)(m->cpu + at); }
 static inline uint64_t live_reg(const struct machine *m, int n) { return live64(m, AT_REGS + 8 * (size_t)n); }
 static inline uint64_t live_cr3(const struct machine *m) { return live64(m, AT_CR + 24); }
-static inline uint64_t live_sp(const struct machine *m) { return live_reg(m, 4); }
+static inline uint64_t live_sp(const struct machine *m) { return live_reg(m, R_RSP); }
 static inline unsigned live_cpl(const struct machine *m) { return live64(m, AT_HFLAGS) & HF_CPL; }
 static inline uint64_t live_pc(const struct machine *m) { return live64(m, AT_EIP); }
 static inline uint64_t per_cpu_base(const struct machine *m)
