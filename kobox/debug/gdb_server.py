@@ -16,9 +16,9 @@ from kobox.debug.replay import FindLast, Going, GoTo, Moment, Replay
 from kobox.debug.tasks import Task, all_tasks, running_task
 from kobox.errors import KoboxError
 from kobox.machine.pc import MachineError
-from kobox.machine.stepper import Access, Stop, StopReason
+from kobox.machine.stepper import Stop, StopReason, Touch
 
-_WATCHED = {2: Access.WRITES, 3: Access.READS, 4: Access.READS | Access.WRITES}
+_WATCHED = {2: Touch.WRITES, 3: Touch.READS, 4: Touch.READS | Touch.WRITES}
 _NAMES = {2: "watch", 3: "rwatch", 4: "awatch"}
 _TRAP, _INTERRUPTED, _FAULT = 5, 2, 11
 _ERROR, _BAD_ADDRESS = b"E01", b"E0e"

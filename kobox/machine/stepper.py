@@ -28,7 +28,7 @@ class StopReason(IntEnum):
     RANGE = 4
 
 
-class Access(IntFlag):
+class Touch(IntFlag):
     """What a watched byte is watched for."""
 
     WRITES = 1
@@ -121,7 +121,7 @@ class Stepper:
         if self._core.kobox_step_break(self._machine.handle, address & FOREVER, on):
             raise MachineError("there are 4096 breakpoints already")
 
-    def watch(self, address: int, size: int, access: Access, on: bool = True) -> None:
+    def watch(self, address: int, size: int, access: Touch, on: bool = True) -> None:
         """Stop after an instruction that touches one of these bytes of virtual memory, or no longer. Raises
         `MachineError` when there are too many."""
         if self._core.kobox_step_watch(self._machine.handle, address & FOREVER, size, int(access), on):

@@ -9,7 +9,7 @@ import pytest
 from kobox.box.box import Box
 from kobox.debug.replay import FindLast, Going, GoTo, Moment, Replay, ReplayError
 from kobox.errors import ProcessDiedError
-from kobox.machine.stepper import Access, Stop, StopReason
+from kobox.machine.stepper import Stop, StopReason, Touch
 
 Life = Callable[[Box, tuple[str, ...]], Callable[[], None]]
 
@@ -85,7 +85,7 @@ def test_who_wrote_this_byte_last(replay: Replay) -> None:
 
     def watch(moment: Moment) -> None:
         address = next(s.address for s in symbols.symbols_of("journal") if s.name == "written")
-        replay.stepper.watch(address, 4, Access.WRITES)
+        replay.stepper.watch(address, 4, Touch.WRITES)
 
     def back(stop: Stop | None) -> Going:
         found.append(stop)

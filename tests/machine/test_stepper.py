@@ -8,7 +8,7 @@ import pytest
 
 from kobox.box.box import Box
 from kobox.machine.pc import MachineError
-from kobox.machine.stepper import Access, Stepper, Stop, StopReason
+from kobox.machine.stepper import Stepper, Stop, StopReason, Touch
 from tests.building import BuiltTestModules
 
 
@@ -78,8 +78,8 @@ def test_a_range_ends_where_the_code_leaves_it(box: Box) -> None:
     assert not start <= stops[1].pc < start + symbols.extent("__x64_sys_getpid")
 
 
-@pytest.mark.parametrize("access", [Access.WRITES, Access.READS, Access.READS | Access.WRITES])
-def test_watched_bytes(box: Box, access: Access) -> None:
+@pytest.mark.parametrize("access", [Touch.WRITES, Touch.READS, Touch.READS | Touch.WRITES])
+def test_watched_bytes(box: Box, access: Touch) -> None:
     """jiffies_64 is read and written by the kernel all the time."""
     stops: list[Stop] = []
     address = box.inspect.symbols.address("jiffies_64")
@@ -101,7 +101,7 @@ def test_a_watched_range_over_two_pages(box: Box, modules: BuiltTestModules) -> 
     box.syscall("uname", buffer + 4096 - 200)
     with Stepper(box.machine) as stepper:
         stepper.listener = stops.append
-        stepper.watch(buffer + 4096 - 8, 16, Access.WRITES)
+        stepper.watch(buffer + 4096 - 8, 16, Touch.WRITES)
         box.syscall("uname", buffer + 4096 - 200)
     assert {stop.watched for stop in stops} == {buffer + 4088, buffer + 4096}
 
@@ -147,6 +147,6 @@ def test_limits(box: Box) -> None:
         with pytest.raises(MachineError, match="4096 breakpoints"):
             stepper.set_breakpoint(1)
         with pytest.raises(MachineError, match="256 watched"):
-            stepper.watch(0, 4096 * 300, Access.READS)
+            stepper.watch(0, 4096 * 300, Touch.READS)
     with Stepper(box.machine):
         pass
