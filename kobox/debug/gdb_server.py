@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from html import escape
 from typing import NoReturn
 
-from kobox.debug.packets import MOST, DebuggerGoneError, Packets
+from kobox.debug.packets import MOST, DebuggerGoneError, RemotePackets
 from kobox.debug.replay import FindLast, Going, GoTo, Moment, Replay
 from kobox.debug.tasks import Task, all_tasks, running_task
 from kobox.errors import KoboxError
@@ -41,7 +41,7 @@ class GdbServer:
     def __init__(
         self,
         replay: Replay,
-        packets: Packets,
+        packets: RemotePackets,
         libraries: Sequence[Library],
         monitor: Callable[[list[str]], str],
         start: int = 0,

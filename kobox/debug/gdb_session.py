@@ -18,7 +18,7 @@ from kobox.box.box import Box
 from kobox.box.inspect.symbols import LoadedAt
 from kobox.checks.module.layout import Placement
 from kobox.debug.gdb_server import GdbServer, Library
-from kobox.debug.packets import DebuggerGoneError, Packets
+from kobox.debug.packets import DebuggerGoneError, RemotePackets
 from kobox.debug.replay import FindLast, Going, GoTo, Moment, Replay
 from kobox.errors import KoboxError
 from kobox.ko.elf import SHF_ALLOC
@@ -114,7 +114,7 @@ class GdbSession:
             for name, file in self._files.items()
             if name in self.known.placements
         ]
-        packets = Packets(connection)
+        packets = RemotePackets(connection)
         self._server = GdbServer(self.replay, packets, libraries, self._monitor, self.known.start)
         for address in self._failures:
             self._stepper.set_breakpoint(address)

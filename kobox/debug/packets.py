@@ -1,4 +1,4 @@
-"""Packets of gdb's remote serial protocol on a socket: `$payload#checksum`, acknowledged with `+`.
+"""RemotePackets of gdb's remote serial protocol on a socket: `$payload#checksum`, acknowledged with `+`.
 
 Source: the GDB manual, appendix "GDB Remote Serial Protocol", section "Overview".
 """
@@ -18,8 +18,8 @@ class DebuggerGoneError(Exception):
     """The debugger has gone."""
 
 
-class Packets:
-    """Packets to and from one debugger."""
+class RemotePackets:
+    """RemotePackets to and from one debugger."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection

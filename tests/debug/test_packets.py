@@ -1,4 +1,4 @@
-"""Packets of gdb's protocol on a socket."""
+"""RemotePackets of gdb's protocol on a socket."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Iterator
 
 import pytest
 
-from kobox.debug.packets import DebuggerGoneError, Packets
+from kobox.debug.packets import DebuggerGoneError, RemotePackets
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[Packets, socket.socket]]:
+def ends() -> Iterator[tuple[RemotePackets, socket.socket]]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.settimeout(60)
         theirs.settimeout(60)
-        yield Packets(ours), theirs
+        yield RemotePackets(ours), theirs
 
 
 @pytest.mark.parametrize("payload", [b"", b"OK", b"$#}*", bytes(range(256)), b"x" * 5000])
-def test_what_is_sent_is_received(ends: tuple[Packets, socket.socket], payload: bytes) -> None:
+def test_what_is_sent_is_received(ends: tuple[RemotePackets, socket.socket], payload: bytes) -> None:
     packets, other = ends
     packets.send(payload)
-    theirs = Packets(other)
+    theirs = RemotePackets(other)
     assert theirs.receive() == payload
     assert packets._socket.recv(10) == b"+"
 
@@ -38,14 +38,14 @@ def test_what_is_sent_is_received(ends: tuple[Packets, socket.socket], payload: 
         (b"$#67$g#67", b"g", b"-+"),
     ],
 )
-def test_framing(ends: tuple[Packets, socket.socket], sent: bytes, payload: bytes, answer: bytes) -> None:
+def test_framing(ends: tuple[RemotePackets, socket.socket], sent: bytes, payload: bytes, answer: bytes) -> None:
     packets, other = ends
     other.sendall(sent)
     assert packets.receive() == payload
     assert other.recv(10) == answer
 
 
-def test_a_packet_comes_in_pieces(ends: tuple[Packets, socket.socket]) -> None:
+def test_a_packet_comes_in_pieces(ends: tuple[RemotePackets, socket.socket]) -> None:
     packets, other = ends
     other.sendall(b"$qSuppor")
     assert not packets.poll()
@@ -53,14 +53,14 @@ def test_a_packet_comes_in_pieces(ends: tuple[Packets, socket.socket]) -> None:
     assert packets.receive() == b"qSupported"
 
 
-def test_an_interrupt(ends: tuple[Packets, socket.socket]) -> None:
+def test_an_interrupt(ends: tuple[RemotePackets, socket.socket]) -> None:
     packets, other = ends
     other.sendall(b"\x03")
     assert packets.poll()
     assert packets.interrupted
 
 
-def test_gone(ends: tuple[Packets, socket.socket]) -> None:
+def test_gone(ends: tuple[RemotePackets, socket.socket]) -> None:
     packets, other = ends
     other.close()
     with pytest.raises(DebuggerGoneError):
@@ -69,7 +69,7 @@ def test_gone(ends: tuple[Packets, socket.socket]) -> None:
         packets.poll()
 
 
-def test_garbage_without_end_takes_no_memory_without_end(ends: tuple[Packets, socket.socket]) -> None:
+def test_garbage_without_end_takes_no_memory_without_end(ends: tuple[RemotePackets, socket.socket]) -> None:
     packets, other = ends
     other.setblocking(False)
     try:
