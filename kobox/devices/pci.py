@@ -74,8 +74,8 @@ class PciDevice(RegisterModel):
     # -- what a subclass says ------------------------------------------------------------------------------------
 
     def read_configuration(self, register: int, size: int, value: int) -> int:
-        """The driver reads configuration space where PCI defines nothing: 0x40 to 0x9F and from
-        0xCC on; `value` is what stands there."""
+        """The driver reads configuration space, where `value` stands. What this returns is the answer where PCI defines
+        nothing: 0x40 to 0x9F and from 0xCC on."""
         return value
 
     # -- what it can do ------------------------------------------------------------------------------------------

@@ -29,6 +29,8 @@ PATIENCE = 64  # reads of one register, one after the other, that say the same
 CONFIGURATION = 6
 HEADER = 7
 # Offsets in HEADER: as in struct pci_dev from `vendor` on; then a struct resource for each BAR; then sizes of firmware.
+# From 0x40 on the header of configuration space, as it is read there.
+CONFIGURATION_HEADER = 0x40
 RESOURCES, RESOURCE, FIRMWARE = 0x100, 0x20, 0x1000
 MEMORY = 8
 
@@ -215,6 +217,8 @@ class PhantomDevice(PciDevice):
         return self._answer(RegisterAt(bar, offset), size, None)
 
     def read_configuration(self, register: int, size: int, value: int) -> int:
+        if register < CONFIGURATION_HEADER:
+            return self._answer(RegisterAt(HEADER, CONFIGURATION_HEADER + register), size, value)
         return self._answer(RegisterAt(CONFIGURATION, register), size, value)
 
     def shared_read(self, address: int, size: int, value: int) -> int:

@@ -158,7 +158,8 @@ class PciFunction:
     def config_read(self, register: int, size: int) -> int:
         """The kernel reads configuration space; what is neither header nor capability is the model's."""
         value = int.from_bytes(self._config[register : register + size], "little")
-        return self.model.configuration_read(register, size, value) if _is_own(register) else value
+        answer = self.model.configuration_read(register, size, value)
+        return answer if _is_own(register) else value
 
     def config_write(self, register: int, size: int, value: int) -> None:
         """The kernel writes configuration space; bits that are not writable stay."""

@@ -153,6 +153,14 @@ static int ring(struct puzzle *p)
 }
 
 static int revision(struct puzzle *p) { return p->pdev->revision >= 8 && p->pdev->revision < 12; }
+static int header(struct puzzle *p)
+{
+	u16 value;
+
+	pci_read_config_word(p->pdev, PCI_CLASS_REVISION, &value);
+	return (value & 0xff) == 0x65;
+}
+
 static int subsystem(struct puzzle *p) { return p->pdev->subsystem_vendor == 0x1af4 && p->pdev->subsystem_device == 0x77; }
 static int kind(struct puzzle *p) { return p->pdev->class >> 8 == PCI_CLASS_MEMORY_FLASH; }
 static int size(struct puzzle *p) { return pci_resource_len(p->pdev, 0) == 0x2000; }
@@ -200,7 +208,7 @@ static const struct { const char *name; int (*solved)(struct puzzle *p); } riddl
 	RIDDLE(mixed), RIDDLE(halves), RIDDLE(signs), RIDDLE(range), RIDDLE(result), RIDDLE(product), RIDDLE(pointer),
 	RIDDLE(memory), RIDDLE(switched), RIDDLE(waits), RIDDLE(twice), RIDDLE(checksum), RIDDLE(block),
 	RIDDLE(configuration), RIDDLE(ring), RIDDLE(interrupt),
-	RIDDLE(revision), RIDDLE(subsystem), RIDDLE(kind), RIDDLE(size), RIDDLE(port), RIDDLE(file), RIDDLE(companion),
+	RIDDLE(revision), RIDDLE(subsystem), RIDDLE(kind), RIDDLE(size), RIDDLE(port), RIDDLE(file), RIDDLE(companion), RIDDLE(header),
 };
 
 static int puzzle_probe(struct pci_dev *pdev, const struct pci_device_id *id)

@@ -16,6 +16,7 @@ from enum import StrEnum
 from kobox.box.box import Box, BoxCheckpoint
 from kobox.box.inspect.probes import Hit
 from kobox.checks.phantom.attendant import PROBE, PhantomAttendant, surround
+from kobox.devices.errors import DeviceModelError
 from kobox.devices.phantom import PhantomDevice, Policy, Read, phantom
 from kobox.errors import (
     BoxError,
@@ -155,6 +156,10 @@ class Prober:
             return Result.OOPS
         except (BoxHungError, BoxTimeoutError):
             return Result.HUNG
+        except DeviceModelError:
+            raise
+        except KoboxError:  # it was never found on the bus: the kernel was busy with something that did not end
+            return Result.HUNG if box.alive else Result.OOPS
 
     # -- while it runs -----------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 
 from kobox.checks.phantom.solve import Bits
-from kobox.devices.phantom import FIRMWARE, HEADER, RESOURCE, RESOURCES, Policy, Read, bars_of
+from kobox.devices.phantom import CONFIGURATION_HEADER, FIRMWARE, HEADER, RESOURCE, RESOURCES, Policy, Read, bars_of
 from kobox.machine.pci import PciIdentity
 
 # struct pci_dev from `vendor` on (include/linux/pci.h): vendor, device, subsystem, class, revision.
@@ -30,7 +30,26 @@ def with_header(identity: PciIdentity, policy: Policy, read: Read, bits: Bits) -
     if offset >= RESOURCES:
         number, member = divmod(offset - RESOURCES, RESOURCE)
         return _with_bar(identity, policy, number, member, read.value, wanted)
+    if offset >= CONFIGURATION_HEADER:
+        return _with_configuration(identity, policy, offset - CONFIGURATION_HEADER, read.size, wanted)
     return _with_ids(identity, policy, offset, read.size, wanted)
+
+
+def _with_configuration(
+    identity: PciIdentity, policy: Policy, register: int, size: int, wanted: int
+) -> tuple[PciIdentity, Policy] | None:
+    """PCI Local Bus Specification 3.0, 6.1: revision and class at 8, subsystem at 0x2C."""
+    header = bytearray(CONFIGURATION_HEADER + 8)
+    struct.pack_into("<HH", header, 0, identity.vendor, identity.device)
+    struct.pack_into("<I", header, 8, identity.class_code << 8 | identity.revision)
+    struct.pack_into("<HH", header, 0x2C, *identity.subsystem)
+    header[register : register + size] = wanted.to_bytes(size, "little")
+    if struct.unpack_from("<HH", header, 0) != (identity.vendor, identity.device):
+        return None
+    (both,) = struct.unpack_from("<I", header, 8)
+    vendor, device = struct.unpack_from("<HH", header, 0x2C)
+    new = identity._replace(class_code=both >> 8, revision=both & 255, subsystem=(vendor, device))
+    return (new, policy) if new != identity else None
 
 
 def _with_ids(

@@ -101,7 +101,7 @@ def test_who_a_driver_waits_for(aliases: list[str], who: list[tuple[int, int, in
 RIDDLES = (
     *("number", "field", "byte", "word", "swapped", "inverted", "sum", "mixed", "halves", "signs", "range", "result"),
     *("product", "pointer", "memory", "switched", "waits", "twice", "checksum", "block", "configuration", "ring"),
-    *("interrupt", "revision", "subsystem", "kind", "size", "port", "file", "companion"),
+    *("interrupt", "revision", "subsystem", "kind", "size", "port", "file", "companion", "header"),
 )
 
 
