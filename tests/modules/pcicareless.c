@@ -90,7 +90,7 @@ static irqreturn_t handler(int irq, void *data)
 
 static void tick(struct timer_list *timer)
 {
-	struct card *card = from_timer(card, timer, timer);
+	struct card *card = container_of(timer, struct card, timer);
 
 	card->seen += card->table[0];
 	mod_timer(&card->timer, jiffies + HZ / 100);
@@ -152,7 +152,7 @@ static void card_remove(struct pci_dev *pdev)
 
 	free_irq(pdev->irq, card);
 	if (!makes("removal") || !gone)
-		del_timer_sync(&card->timer);
+		timer_delete_sync(&card->timer);
 	dma_free_coherent(&pdev->dev, 4096, card->ring, card->bus);
 	kfree(card->table);
 	kfree(card);
