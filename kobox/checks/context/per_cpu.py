@@ -25,6 +25,8 @@ from kobox.ko.modulefile import ModuleFile
 
 _VARIABLES = frozenset((b"cpu_number", b"this_cpu_off", b"pcpu_hot"))
 _MEANT = re.compile(r"(?<!raw_)\b(smp_processor_id|this_cpu_ptr|__get_cpu_var)\s*\(")
+_ASKS = re.compile(r"processor_id|cpu_ptr|__get_cpu_var|get_cpu\b|this_cpu_")
+_BACK = 5  # lines of the source
 _MANY = 256  # instructions that are watched
 
 
@@ -55,7 +57,7 @@ class PerCpuCheck(Check):
         examination = self._examination
         chain = examination.chain(hit)
         frame = own_frame(chain)
-        found = _MEANT.search(examination.sources.line(frame.file, frame.line)) if frame and frame.line else None
+        found = self._meant(frame.file, frame.line) if frame and frame.line else None
         if found is None:
             return
         variable = found[1] != "smp_processor_id"
@@ -67,6 +69,14 @@ class PerCpuCheck(Check):
             chain=chain,
             advice=f"Use {right}.",
         )
+
+    def _meant(self, file: str, line: int) -> re.Match[str] | None:
+        """What the source asks for there: compilers ask where the answer is used, some lines further on."""
+        for number in range(line, max(line - _BACK, 0), -1):
+            text = self._examination.sources.line(file, number)
+            if _ASKS.search(text):
+                return _MEANT.search(text) if "raw_" not in text else None
+        return None
 
 
 @lru_cache(maxsize=4)
