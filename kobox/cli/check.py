@@ -76,7 +76,8 @@ def _check(arguments: argparse.Namespace, prog: str, writer: FileWriter | None) 
     if not arguments.kernel and not store.list():
         print(f"{prog}: no kernel in {store.root} yet: adding Debian's newest cloud kernel", file=sys.stderr)
     try:
-        images = [store.ensure(name, progress) for name in arguments.kernel or [None]]
+        named = arguments.kernel or [store.fitting([Path(arguments.source)])]
+        images = [store.ensure(name, progress) for name in named]
         files = [module_paths([source], image, partial(_say_building, image.name)) for image in images]
         others = [_others(arguments, store, image) for image in images]
         if writer is not None:

@@ -68,7 +68,8 @@ def main(argv: list[str], prog: str) -> int:
     if arguments.kernel is None and not store.list():
         print(f"{prog}: no kernel in {store.root} yet: adding Debian's newest cloud kernel", file=sys.stderr)
     try:
-        image = store.ensure(arguments.kernel, progress)
+        named = arguments.kernel or store.fitting(Path(source) for source in arguments.source)
+        image = store.ensure(named, progress)
         sources = run_sources.split([*arguments.source, *arguments.parameters])
         paths = run_sources.module_paths(
             sources, image, lambda path: print(f"building {path} for {image.name}", file=sys.stderr)

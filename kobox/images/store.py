@@ -23,7 +23,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kobox.arch.registry import ARCHITECTURES
@@ -110,6 +110,31 @@ class Store:
         if not kernels:
             raise KernelNotFoundError(f"no kernel in {self.root}", hint=_ADVICE)
         return min(kernels, key=lambda kernel: (kernel.directory / "kernel.json").stat().st_mtime)
+
+    def fitting(self, modules: Iterable[Path]) -> str | None:
+        """The name of a kernel for the processor that module files were built for; None where the default kernel is for
+        it, or no file says.
+
+        Raises KernelNotFoundError when the cache has none.
+        """
+        for path in modules:
+            processor = _processor_of(path)
+            if processor is None or (self.list() and self.default().architecture == processor):
+                continue
+            kernels = [kernel for kernel in self.list() if kernel.architecture == processor]
+            if kernels:
+                return kernels[-1].name
+            known = {arch.name: arch.debian for arch in ARCHITECTURES}
+            if processor not in known:
+                raise KernelNotFoundError(
+                    f"{path}: built for {processor}: no box has such a processor",
+                    hint=f"Boxes have processors for {', '.join(arch.title for arch in ARCHITECTURES)}.",
+                )
+            raise KernelNotFoundError(
+                f"{path}: built for {processor}, and {self.root} has no kernel for that",
+                hint=f"`kobox kernel add debian:{known[processor]}` fetches one.",
+            )
+        return None
 
     # ── changing ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -353,3 +378,33 @@ def _storage_errors(root: Path) -> Iterator[None]:
             f"{where}: {error.strerror or error}",
             hint=f"The cache is {root}; XDG_CACHE_HOME puts it elsewhere. Nothing half done was left in it.",
         ) from error
+
+
+# e_machine of processors that Linux runs on, and boxes have not (include/uapi/linux/elf-em.h).
+_OTHER_PROCESSORS = {
+    3: "i386",
+    8: "MIPS",
+    20: "PowerPC",
+    21: "64-bit PowerPC",
+    22: "s390",
+    40: "32-bit Arm",
+    243: "RISC-V",
+}
+
+
+def _processor_of(path: Path) -> str | None:
+    """The processor that an ELF file was built for: the name of an architecture, or words; None for any other file."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(20)
+    except OSError:
+        return None
+    if len(head) < 20 or head[:4] != b"\x7fELF":
+        return None
+    big, wide = head[5] == 2, head[4] == 2
+    machine = int.from_bytes(head[18:20], "big" if big else "little")
+    name = next((arch.name for arch in ARCHITECTURES if arch.elf_machine == machine), "")
+    if name and wide and not big:
+        return name
+    words = name or _OTHER_PROCESSORS.get(machine, f"machine {machine} of ELF's list")
+    return f"{words}{', big-endian' if big else ''}{'' if wide else ', 32-bit'}"
