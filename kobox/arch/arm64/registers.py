@@ -82,12 +82,12 @@ class Arm64Registers(NamedTuple):
 
     @property
     def arguments(self) -> tuple[int, ...]:
-        """X0 to X7."""
-        return self[:8]
+        """X0 to X5; X6 and X7 hold two more."""
+        return self[:6]
 
     def argument(self, number: int) -> int:
-        """One of `arguments`, counted from 0."""
-        return self.arguments[number]
+        """X0 to X7."""
+        return self[:8][number]
 
 
 class Aapcs64:
@@ -106,7 +106,9 @@ class Aapcs64:
         return registers.sp
 
     def stack_argument(self, registers: Registers, read: Read, number: int) -> int:
-        """Argument 8 (from 0) is what the stack pointer points to."""
+        """Argument 8 (from 0) is what the stack pointer points to; 6 and 7 are in X6 and X7."""
+        if number < len(self.argument_registers):
+            return registers.argument(number)
         return int.from_bytes(read(registers.sp + _WORD * (number - len(self.argument_registers)), _WORD), "little")
 
     def call(self, cpu: Cpu, function: int, sp: int, returns_to: int) -> None:

@@ -58,3 +58,9 @@ def test_a_division_that_does_not_trap(
 def test_a_mistake_with_variables_and_user_space(arm64_laboratory: Laboratory, case: str) -> None:
     finding = the_one(findings_of(arm64_laboratory, f"what={case}"), case)
     assert re.search(MESSAGES.get(case, ""), finding.message), finding.message
+
+
+def test_what_is_shown_to_a_reader_is_looked_at(arm64_laboratory: Laboratory) -> None:
+    """simple_read_from_buffer() has five arguments, of six that are told on every processor."""
+    finding = the_one(findings_of(arm64_laboratory, "what=uninit_proc"), "uninit_proc")
+    assert finding.kind == "uninitialised-read"
