@@ -56,10 +56,12 @@ class Program(Generic[AnyStr]):
     for something.
     """
 
-    def __init__(self, box: BootedKernel, arguments: Sequence[str], child: Child, streams: ProgramStreams) -> None:
+    def __init__(
+        self, box: BootedKernel, arguments: Sequence[str], child: Child, streams: ProgramStreams, log_from: int
+    ) -> None:
         self._box = box
         self._child = child
-        self._log_from = box.log.next_seq
+        self._log_from = log_from  # before it was started: it may be dead by now
         self.args = list(arguments)
         self._input, self._outputs = streams.input, streams.outputs
         self.terminal = streams.terminal

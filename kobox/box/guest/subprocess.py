@@ -105,6 +105,7 @@ def popen(
     environment = dict(ENVIRONMENT if env is None else env)
     path = host_copy.locate(box, executable or arguments[0], environment.get("PATH", PATH), cwd)
     plumbing = _Plumbing(box)
+    log_from = box.log.next_seq
     try:
         ends = plumbing.terminal(terminal) if terminal else plumbing.pipes(stdin, stdout, stderr)
         child = _start(box, path, arguments, environment, os.fspath(cwd) if cwd else None, ends, terminal, user)
@@ -114,7 +115,7 @@ def popen(
         raise
     finally:
         plumbing.close_theirs()
-    return Program(box, arguments, child, streams)
+    return Program(box, arguments, child, streams, log_from)
 
 
 @overload
