@@ -20,7 +20,8 @@ _LETTERS = 4  # that a format must have besides its conversions, to say whose li
 _LARGEST = 1 << 16
 # What the kernel says of every module that is not its own, and what says no more than what the user has asked for.
 _NOTES = re.compile(
-    r"taint|module verification failed|module is from the staging directory|^livepatch: |^Loading of unsigned module",
+    r"taint|module verification failed|module is from the staging directory|^livepatch: |^Loading of unsigned module"
+    r"|^s(?:d|r|csi) .*: Power-on or device reset occurred",  # of every new disk
     re.IGNORECASE,
 )
 

@@ -54,7 +54,7 @@ RULES = (
             "BUG: unable to handle kernel",
         ),
         "an oops (a crash in the kernel) {where}: an address was used that is not mapped or not allowed: freed "
-        "memory, a wild or a user pointer",
+        "memory, a wild or a user pointer, or a write to read-only memory (const data, code, the system call table)",
         _BUG + " User memory is reached with copy_from_user() and copy_to_user() only.",
         _X86 + ", arch/{arm,arm64,powerpc,riscv,mips,s390}/mm/fault.c",
         _DIED,
@@ -108,6 +108,7 @@ RULES = (
             "missing return thunk: {symbol}",
             "missing return thunk",
             "WARNING: arch/x86/kernel/alternative.c:{number} apply_returns",
+            "WARNING: CPU: {number} PID: {other} at arch/x86/kernel/alternative.c:{number} apply_returns",
         ),
         "code without return thunks (the mitigation of Retbleed and SRSO) runs{also}: a module was built without "
         "objtool or with another compiler or configuration; the mitigation has a gap",

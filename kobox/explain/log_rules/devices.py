@@ -114,6 +114,14 @@ RULES = (
         ("ENOENT", "EINVAL", "EIO", "ENODEV", "EAGAIN"),
     ),
     LogRule(
+        "firmware-not-packed",
+        ("Possibly missing firmware for module: '{module}'", 'Possibly missing firmware for module: "{module}"'),
+        "the initramfs was made without the firmware files that {module} can ask for; most machines have no such device",
+        "Nothing has to be done unless {module} drives a device that is needed for booting.",
+        "mkinitcpio, dracut",
+        fatal=False,
+    ),
+    LogRule(
         "virtualisation-off",
         (
             "{module}: disabled by bios",
@@ -187,6 +195,7 @@ RULES = (
             "NVRM: was loaded and obtained ownership of the NVIDIA device",
             "NVRM: another driver was loaded and obtained ownership of the NVIDIA device",
             "NVRM: The NVIDIA probe routine was not called for {number} device",
+            "The Nouveau kernel driver is currently in use by your system",
         ),
         "another driver, normally nouveau, holds the NVIDIA device",
         "Forbid nouveau (`blacklist nouveau` and `options nouveau modeset=0` in /etc/modprobe.d), run "

@@ -44,6 +44,14 @@ RULES = (
         only="2.4",
     ),
     LogRule(
+        "vermagic",
+        ("module release mismatch ({has} vs {wants})",),
+        "the module was built for the kernel {has}, and {wants} is running",
+        "Build it again on this kernel; reboot if a newer one was installed.",
+        "SystemTap's staprun",
+        _FORMAT,
+    ),
+    LogRule(
         "vermagic-forced",
         ("{module}: bad vermagic: kernel tainted",),
         "the module carries no version magic, or it was told to be ignored; the kernel is tainted",

@@ -148,6 +148,15 @@ RULES = (
         ("ENOEXEC",),
     ),
     LogRule(
+        "gki-protected",
+        ("{module}: exports protected symbol {symbol}", "{module}: Protected symbol: {symbol} (err {number})"),
+        "Android's kernel (GKI) keeps {symbol} for its own signed modules: an unsigned one may neither export nor use it",
+        "Use symbols of the KMI list only, or have the module signed with the kernel's own key (build it with the GKI "
+        "kernel).",
+        "kernel/module/gki_module.c of Android's common kernel",
+        ("EACCES", "ENOEXEC", "ENOENT"),
+    ),
+    LogRule(
         "versions-forced",
         ("{module}: {symbol}: kernel tainted",),
         "the module has no symbol versions, or they were told to be ignored; the kernel is tainted",
