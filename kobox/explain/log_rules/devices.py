@@ -116,7 +116,7 @@ RULES = (
     LogRule(
         "firmware-not-packed",
         ("Possibly missing firmware for module: '{module}'", 'Possibly missing firmware for module: "{module}"'),
-        "the initramfs was made without the firmware files that {module} can ask for; most machines have no such device",
+        "the initramfs was made without the firmware files that {module} can ask for; most machines lack that device",
         "Nothing has to be done unless {module} drives a device that is needed for booting.",
         "mkinitcpio, dracut",
         fatal=False,

@@ -150,7 +150,7 @@ RULES = (
     LogRule(
         "gki-protected",
         ("{module}: exports protected symbol {symbol}", "{module}: Protected symbol: {symbol} (err {number})"),
-        "Android's kernel (GKI) keeps {symbol} for its own signed modules: an unsigned one may neither export nor use it",
+        "Android's kernel (GKI) keeps {symbol} for its own signed modules: others may neither export nor use it",
         "Use symbols of the KMI list only, or have the module signed with the kernel's own key (build it with the GKI "
         "kernel).",
         "kernel/module/gki_module.c of Android's common kernel",
