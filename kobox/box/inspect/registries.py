@@ -166,8 +166,9 @@ REGISTRIES: tuple[Callable[[Objects], Iterator[Registered]], ...] = (
     resources,
     slab_caches,
 )
-# What the kernel itself keeps: a cipher that was made of a template stays when nobody uses it any more.
-KEPT_BY_THE_KERNEL = ("crypto algorithm ",)
+# What the kernel itself keeps: a cipher that was made of a template stays when nobody uses it any more, and so does a
+# cache that the SCSI core makes for the first host.
+KEPT_BY_THE_KERNEL = ("crypto algorithm ", "slab cache scsi_sense_cache")
 
 
 def _named(kind: str, name: str) -> str:
