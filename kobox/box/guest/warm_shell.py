@@ -38,7 +38,7 @@ def take(box: BootedKernel, command: str, stdout: Writer, stderr: Writer) -> Pro
         for (end, number, buffer), sink in zip(rows, (stdout, stderr), strict=True)
     )
     program: Program[bytes] = Program(
-        box, ["sh", "-c", command], child, ProgramStreams(given, {}, outputs, None, False)
+        box, ["sh", "-c", command], child, ProgramStreams(given, {}, outputs, None, False), box.log.next_seq
     )
     given.put(os.fsencode(command) + b"\n")
     return program
