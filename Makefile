@@ -31,6 +31,9 @@ test-arm64: $(READY) ## the tests of checks once more, on Debian's arm64 kernel 
 fuzz: $(READY) ## readers of hostile bytes, fed with mutations: two minutes from a seed (FUZZ_SECONDS=120 SEED=1)
 	$(BIN)/python -m tests.fuzz --seconds $(or $(FUZZ_SECONDS),120) --seed $(or $(SEED),1)
 
+fuzz-sanitize: $(READY) ## the same with the native cores under AddressSanitizer and UBSan (FUZZ_SECONDS, SEED)
+	$(BIN)/python tests/sanitize.py --fuzz --seconds $(or $(FUZZ_SECONDS),120) --seed $(or $(SEED),1)
+
 sanitize: $(READY) ## the native cores and their tests under AddressSanitizer and UBSan (gcc with libasan, libubsan)
 	$(BIN)/python tests/sanitize.py $(TESTS)
 
@@ -62,6 +65,9 @@ known-bugs: $(READY) ## look for bugs of PCI drivers that 6.1's stable releases 
 
 sweep-check: $(READY) ## load and unload every module of the default kernel's tree with all checks on (KERNEL=NAME for another)
 	$(BIN)/python bench/check_sweep.py $(if $(KERNEL),--kernel $(KERNEL))
+
+sweep-inspect: $(READY) ## inspect every module of the default kernel's tree: none may be called hostile (KERNEL=NAME, SAMPLE=N)
+	$(BIN)/python bench/inspect_sweep.py $(if $(KERNEL),--kernel $(KERNEL)) $(if $(SAMPLE),--sample $(SAMPLE))
 
 lint: $(READY) ## linter, formatter, types
 	$(BIN)/ruff check .

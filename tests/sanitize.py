@@ -4,6 +4,8 @@
         1. leaks.c, linked with the machine's core: LeakSanitizer sees what is not given back
         2. the tests of the machine and of kmod's indexes, with the sanitizer's runtime loaded first
 
+`tests/sanitize.py --fuzz ...` runs `tests.fuzz` there instead of the tests.
+
 It needs gcc with libasan and libubsan (Debian: `apt-get install gcc`), on x86-64 or arm64 Linux.
 """
 
@@ -87,7 +89,9 @@ def main() -> int:
     unicorn = Path(spec.submodule_search_locations[0])
     runtime = sanitizer_runtime(compiler)
     build(compiler, unicorn / "include")
-    find_leaks(compiler, unicorn / "include", next((unicorn / "lib").glob("libunicorn.so*")))
+    fuzzes = sys.argv[1:2] == ["--fuzz"]
+    if not fuzzes:
+        find_leaks(compiler, unicorn / "include", next((unicorn / "lib").glob("libunicorn.so*")))
     environment = {
         **os.environ,
         "LD_PRELOAD": " ".join(runtime),
@@ -100,6 +104,8 @@ def main() -> int:
     # What a sanitizer says goes to descriptor 2 just before the end: pytest must not keep that.
     options = ["-q", "-p", "no:cacheprovider", "--capture=sys"]
     command = [sys.executable, "-m", "pytest", *options, *(sys.argv[1:] or TESTS)]
+    if fuzzes:
+        command = [sys.executable, "-m", "tests.fuzz", *sys.argv[2:]]
     return subprocess.run(command, cwd=BUILD, env=environment).returncode
 
 

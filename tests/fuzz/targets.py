@@ -9,11 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, cast
 
+from kobox.arch.registry import ARCHITECTURES
 from kobox.box.box import Box
 from kobox.box.guest.files import parse_dirents
 from kobox.box.guest.host_share import ShareServer
 from kobox.box.inspect.btf import Btf
+from kobox.checks.runner import transport
 from kobox.errors import KoboxError, ModuleFormatError
+from kobox.kmod.index import native_core as native
 from kobox.ko.compression import decompress
 from kobox.ko.der import elements
 from kobox.ko.modulefile import ModuleFile
@@ -54,6 +57,29 @@ def _der(data: bytes) -> None:
         list(element.inside)
 
 
+def _code(data: bytes) -> None:
+    """The native decoders of both processors, and what is asked of single instructions."""
+    for arch in ARCHITECTURES:
+        for row in arch.code.instructions(data, 0, len(data)):
+            assert 0 <= row.offset < row.end <= len(data)
+        list(arch.code.system_instructions(data, 0, len(data)))
+        list(arch.code.block_copies(data, 0, len(data)))
+        list(arch.code.variable_shifts(data, 0, len(data)))
+
+
+def _received(data: bytes) -> None:
+    transport.loads(data)
+
+
+def _indexes(data: bytes) -> None:
+    """The native reader of depmod: a file of a tree, together with one that is whole."""
+    path = _PLACE / "kernel/fuzzed.ko"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    with suppress(KoboxError):
+        native.gather(native.joined([str(path)]), 1)
+
+
 def _server() -> ShareServer:
     place = Path(tempfile.mkdtemp(prefix="kobox-fuzz-"))
     (place / "f").write_text("shared")
@@ -61,6 +87,7 @@ def _server() -> ShareServer:
 
 
 _SERVER = _server()
+_PLACE = Path(tempfile.mkdtemp(prefix="kobox-fuzz-"))
 
 
 def _request(data: bytes) -> None:
@@ -87,6 +114,9 @@ TARGETS = {
     "dirents": Target(lambda data: list(parse_dirents(data)), (OSError,)),
     "share": Target(_request, ()),
     "btf": Target(Btf, (KoboxError,)),
+    "code": Target(_code, ()),
+    "indexes": Target(_indexes, ()),
+    "transport": Target(_received, (KoboxError,)),
     "terminal": Target(_terminal, ()),
 }
 

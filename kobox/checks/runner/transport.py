@@ -84,7 +84,8 @@ def loads(data: bytes) -> object:
         raise TransportError(f"a worker sent what is no value: {type(error).__name__}: {error}") from error
 
 
-class _Facts(pickle.Unpickler):
+# Python's own reader and not the one in C, whose table of what was read grows to whatever number a pickle names.
+class _Facts(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> object:
         if module == "builtins" and name in _PLAIN:
             return getattr(sys.modules["builtins"], name)
