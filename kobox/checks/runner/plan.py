@@ -13,7 +13,7 @@ from kobox.checks.races.races import Race
 from kobox.devices.phantom import Policy
 from kobox.machine.pci import PciIdentity
 
-HOSTILE_PARTS = 4
+HOSTILE_PARTS = 1  # more would find the same by other lies, as they happen to end first
 
 CHECKS = (
     "kobox.checks.memory.memory:MemoryCheck",
