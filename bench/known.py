@@ -11,6 +11,7 @@ at its line, or something is said of a driver that is fixed.
 from __future__ import annotations
 
 import argparse
+import difflib
 import fnmatch
 import re
 import shutil
@@ -121,9 +122,11 @@ def bug_lines(case: Case, tree: Path, here: Path) -> set[str]:
     """Where the bug is: lines that the patch has made or stands at, and those that the case names by their text."""
     found: set[str] = set()
     for file in case["sources"]:
-        after = (here / file).read_text().splitlines()
-        before = set((tree / file).read_text().splitlines())
-        numbers = {n for n, line in enumerate(after, 1) if line not in before and line.strip()}
+        before, after = ((place / file).read_text().splitlines() for place in (tree, here))
+        changes = difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+        numbers = {
+            n + 1 for tag, _, _, start, end in changes if tag != "equal" for n in range(start, max(end, start + 1))
+        }
         numbers |= {n for n, line in enumerate(after, 1) if any(text in line for text in case.get("lines", ()))}
         found |= {f"{Path(file).name}:{n + k}" for n in numbers for k in range(-SLACK, SLACK + 1)}
     return found

@@ -97,7 +97,7 @@ class Code(Protocol):
         """(offset, bits of the operand) of each shift from `start` to `end` by a number that a register holds."""
 
     def shift_count(self, registers: Registers, code: bytes) -> int:
-        """By how many bits such an instruction, which `code` starts with, is about to shift: 0 to 255."""
+        """By how many bits such an instruction, which `code` starts with, is about to shift: -128 to 255."""
 
     def silent_divisions(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, str]]:
         """(offset, register that holds the divisor) of each division from `start` to `end` that does not trap when that

@@ -152,14 +152,18 @@ def _say_building(kernel: str, path: Path) -> None:
 
 
 def _others(arguments: argparse.Namespace, store: Store, image: KernelImage) -> tuple[str, ...]:
-    """The other kernels to ask: those that are named, else all of the cache but those that are checked anyway."""
+    """The other kernels to ask: those that are named, else the newest of each other series of the cache."""
     if not arguments.ask_others:
         return ()
     if arguments.elsewhere:
         return tuple(dict.fromkeys(store.get(name).name for name in arguments.elsewhere))
-    checked = {store.get(name).name for name in arguments.kernel or ()} | {image.name}
+    from kobox.checks.runner.other_kernels import newest_of_each_series
+
+    checked = [image, *(store.get(name) for name in arguments.kernel or ())]
     same = [kernel for kernel in store.list() if kernel.architecture == image.architecture]
-    return tuple(kernel.name for kernel in same if kernel.name not in checked)
+    return newest_of_each_series(
+        [(kernel.name, kernel.release) for kernel in same], [kernel.release for kernel in checked]
+    )
 
 
 class _Counter:
@@ -393,7 +397,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         action="append",
         metavar="NAME",
         default=[],
-        help="test against this other kernel only; repeatable (default: all of the cache)",
+        help="test against this other kernel only; repeatable (default: the newest of each series in the cache)",
     )
     parser.add_argument(
         "--no-elsewhere", dest="ask_others", action="store_false", help="do not test against other kernels"

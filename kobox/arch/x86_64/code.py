@@ -18,6 +18,7 @@ from kobox.arch.code import CallInstruction, Compared, Instruction
 from kobox.arch.memory_access import Operation
 from kobox.arch.registers import Registers
 from kobox.arch.x86_64 import decode, special
+from kobox.arch.x86_64.registers import X86Registers
 
 _PC32, _PLT32 = 2, 4
 _CALL, _JUMP = 0xE8, 0xE9
@@ -95,7 +96,7 @@ class X86Code:
         return registers.argument(0), registers.argument(1), registers.argument(3)
 
     def variable_shifts(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Each shift by %cl."""
+        """Each shift by %cl, and each test of a bit that a register names."""
         return special.variable_shifts(code, start, end)
 
     def silent_divisions(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, str]]:
@@ -103,8 +104,9 @@ class X86Code:
         return iter(())
 
     def shift_count(self, registers: Registers, code: bytes) -> int:
-        """%cl."""
-        return registers.argument(3) & 0xFF
+        """%cl, or the register of bt."""
+        assert isinstance(registers, X86Registers)
+        return special.shift_count(registers, code)
 
     def compared(
         self, code: bytes, pc: int, register: Callable[[str], int], read: Callable[[int, int], bytes]

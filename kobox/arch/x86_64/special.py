@@ -3,6 +3,7 @@ comparisons.
 
     f3 48 a5     rep movsq          %rcx times 8 bytes from (%rsi) to (%rdi)
     d3 /4 /5 /7  shl, shr, sar      by %cl, of which the processor uses five bits, or six of a 64-bit operand
+    0f a3 /r     bt                 by a register, likewise
     0f 22, 0f 30, 0f 01 /3, 0f a2, 0f 31    mov to a control register, wrmsr, lidt, cpuid, rdtsc
 
 Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2.
@@ -35,8 +36,9 @@ def block_copies(code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]
 
 
 def variable_shifts(code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """(offset, bits of the operand) of each shift by %cl from `start` to `end` of a function."""
-    if code.find(b"\xd3", start, end) < 0:
+    """(offset, bits of the operand) of each shift by %cl from `start` to `end` of a function, and of each bt of a
+    register by another one: what compilers make of `(1 << n) & mask`."""
+    if code.find(b"\xd3", start, end) < 0 and code.find(b"\x0f\xa3", start, end) < 0:
         return
     for row in instructions(code, start, end):
         text = code[row.offset : row.end]
@@ -45,8 +47,20 @@ def variable_shifts(code: bytes, start: int, end: int) -> Iterator[tuple[int, in
             small, at = True, 1
         if text[at] & 0xF0 == 0x40:
             wide, at = bool(text[at] & 8), at + 1
-        if text[at] == 0xD3 and len(text) > at + 1 and text[at + 1] >> 3 & 7 in _SHIFTS:
+        shift = text[at] == 0xD3 and len(text) > at + 1 and text[at + 1] >> 3 & 7 in _SHIFTS
+        if shift or (text[at : at + 2] == b"\x0f\xa3" and len(text) > at + 2 and text[at + 2] >> 6 == 3):
             yield row.offset, 64 if wide else 16 if small else 32
+
+
+def shift_count(registers: X86Registers, code: bytes) -> int:
+    """By how many bits such an instruction is about to shift, as the signed number that a program meant."""
+    code = code.removeprefix(b"\x66")
+    rex = code[0] if code[0] & 0xF0 == 0x40 else 0
+    at = int(bool(rex))
+    if code[at : at + 2] != b"\x0f\xa3":
+        return (registers.rcx + 0x80 & 0xFF) - 0x80
+    number = registers[(code[at + 2] >> 3 & 7) | (8 if rex & 4 else 0)]
+    return max(-128, min((number + (1 << 31) & 0xFFFFFFFF) - (1 << 31), 127))
 
 
 def compared(

@@ -47,7 +47,7 @@ class ShiftCheck(Check):
     def _shifts(self, bits: int, hit: Hit) -> None:
         code = hit.read(hit.registers.pc, _INSTRUCTION)
         count = self._examination.box.arch.code.shift_count(hit.registers, code)
-        if count < bits:
+        if 0 <= count < bits:
             return
         examination = self._examination
         chain = examination.chain(hit)

@@ -42,6 +42,26 @@ class Elsewhere:
     unchecked: tuple[str, ...] = ()
 
 
+def newest_of_each_series(kernels: Sequence[tuple[str, str]], checked: Sequence[str]) -> tuple[str, ...]:
+    """Of kernels, given as (name, release), the newest of each series (6.1, 6.12), but of those that `checked` releases
+    are of: within a series, what a module is built against hardly changes."""
+    done = {_series(release) for release in checked}
+    newest: dict[tuple[int, ...], tuple[str, str]] = {}
+    for name, release in kernels:
+        series = _series(release)
+        if series not in done and _numbers(release) >= _numbers(newest.get(series, ("", ""))[1]):
+            newest[series] = name, release
+    return tuple(name for name, _ in newest.values())
+
+
+def _numbers(release: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", release))
+
+
+def _series(release: str) -> tuple[int, ...]:
+    return _numbers(release)[:2]
+
+
 def look_elsewhere(
     module: Path,
     needs: Sequence[Path],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kobox.checks.runner.other_kernels import look_elsewhere
+from kobox.checks.runner.other_kernels import look_elsewhere, newest_of_each_series
 from kobox.images.store import KernelImage
 from tests.building import BuiltTestModules, builds
 from tests.checks.report.test_reports import kobox_check
@@ -110,3 +110,20 @@ def test_the_command_asks_the_kernels_that_are_named_or_none(
     done = kobox_check(tmp_path, modules("hello"), *options, "--elsewhere", "1.2.3-nowhere")
     assert done.returncode == 2
     assert done.stderr.startswith("kobox check: error: 1.2.3-nowhere: no such kernel")
+
+
+@pytest.mark.parametrize(
+    ("checked", "asked"),
+    [
+        (["6.1.0-56-cloud-amd64"], ("6.12.118+deb13-cloud-amd64", "7.2.13+deb14-cloud-amd64")),
+        (["6.12.117+deb13-cloud-amd64"], ("6.1.0-56-amd64", "7.2.13+deb14-cloud-amd64")),
+        (["6.1.0-50-amd64", "7.2.13+deb14-cloud-amd64"], ("6.12.118+deb13-cloud-amd64",)),
+        ([], ("6.1.0-56-amd64", "6.12.118+deb13-cloud-amd64", "7.2.13+deb14-cloud-amd64")),
+    ],
+)
+def test_the_newest_kernel_of_each_other_series_is_asked(checked: list[str], asked: tuple[str, ...]) -> None:
+    names = (
+        *("6.1.0-9-amd64", "6.1.0-50-amd64", "6.1.0-56-amd64", "6.12.118+deb13-cloud-amd64"),
+        *("6.12.117+deb13-cloud-amd64", "7.2.13+deb14-cloud-amd64"),
+    )
+    assert newest_of_each_series([(name, name) for name in names], checked) == asked

@@ -134,26 +134,38 @@ static uint64_t room_before(const struct heap *h, const struct object *o)
     return o->before;
 }
 
+/* Do `action` with each stretch of the room behind an object that lies in one page of RAM. */
+#define each_piece(m, o, at, piece, pa)                                                                                          \
+    for (uint64_t at = (o)->address + (o)->size, end_ = at + (o)->guarded, piece, pa;                                             \
+         at < end_ && (pa = physical(m, at), piece = PAGE - (at & (PAGE - 1)), piece = piece < end_ - at ? piece : end_ - at, true); \
+         at += piece)
+
 /* The room behind an object of a slab: the first byte is zero, for there a string ends that has no end of its own. */
 void set_canary(struct machine *m, struct object *o)
 {
-    uint64_t room = o->slot - o->size, at = o->address + o->size;
-    o->guarded = (uint32_t)room;
-    for (uint64_t i = 0; i < room; i++) {
-        uint64_t pa = physical(m, at + i);
-        if (pa < NOT_RAM)
-            m->ram[pa] = i ? CANARY : 0;
-    }
+    o->guarded = (uint32_t)(o->slot - o->size);
+    each_piece(m, o, at, piece, pa)
+        if (pa < NOT_RAM) {
+            memset(m->ram + pa, CANARY, piece);
+            if (at == o->address + o->size)
+                m->ram[pa] = 0;
+        }
 }
 
 /* Whether somebody has written behind an object: how many bytes, 0 for none. */
 uint64_t overrun(struct machine *m, const struct object *o)
 {
-    uint64_t written = 0, at = o->address + o->size, pa = 0;
-    for (uint64_t i = 0; i < o->guarded; i++) {
-        pa = i && (at + i) & (PAGE - 1) && pa < NOT_RAM ? pa + 1 : physical(m, at + i);
-        if (pa < NOT_RAM && m->ram[pa] != (i ? CANARY : 0))
-            written = i + 1;
+    uint64_t written = 0, start = o->address + o->size;
+    each_piece(m, o, at, piece, pa) {
+        const uint8_t *ram = m->ram + pa;
+        if (pa >= NOT_RAM)
+            continue;
+        bool first = at == start, whole = piece - first < 2 || !memcmp(ram + first, ram + first + 1, piece - first - 1);
+        if (whole && (piece == first || ram[first] == CANARY) && (!first || !ram[0]))
+            continue;
+        for (uint64_t i = 0; i < piece; i++)
+            if (ram[i] != (at + i == start ? 0 : CANARY))
+                written = at + i - start + 1;
     }
     return written;
 }

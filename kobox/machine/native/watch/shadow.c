@@ -145,7 +145,12 @@ void mark_memory(struct machine *m, uint64_t address, uint64_t size, uint8_t mar
         piece = piece < size ? piece : size;
         if (pa < NOT_RAM) {
             memset(w->shadow + pa, mark, piece);
-            for (uint64_t i = 0; with_pattern && i < piece; i++)
+            uint64_t i = 0, word = PATTERN;
+            for (; with_pattern && i < piece && (pa + i) & 7; i++)
+                m->ram[pa + i] = pattern(pa + i);
+            for (; with_pattern && i + 8 <= piece; i += 8)
+                memcpy(m->ram + pa + i, &word, 8);
+            for (; with_pattern && i < piece; i++)
                 m->ram[pa + i] = pattern(pa + i);
         }
         address += piece, size -= piece;

@@ -234,7 +234,8 @@ static inline struct range *range_of(struct watch *w, uint64_t address)
 }
 
 /* What an unwritten byte of RAM is filled with: by its place in a word, so that a copy of it is known too. */
-static inline uint8_t pattern(uint64_t pa) { return (uint8_t)(0xA75BC993E56D8BF1ull >> 8 * (pa & 7)); }
+#define PATTERN 0xA75BC993E56D8BF1ull
+static inline uint8_t pattern(uint64_t pa) { return (uint8_t)(PATTERN >> 8 * (pa & 7)); }
 
 static inline uint64_t distance(uint64_t a, uint64_t b) { return a < b ? b - a : a - b; }
 
