@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: check-qemu-devices test-arm64 fuzz sweep-phantom help setup demo test sanitize lint docs bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep sweep-check clean
+.PHONY: check-qemu-devices test-arm64 fuzz sweep-phantom help setup demo test sanitize lint docs bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep sweep-check clean check-known
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ bench-kmod: $(READY) ## the kmod tools beside kmod 34.2: the table of speeds
 
 check-kasan: $(READY) ## Linux's own test cases for memory (KASAN's, lkdtm, kmemleak) under the memory check (KERNEL=NAME)
 	$(BIN)/python bench/kasan.py $(if $(KERNEL),--kernel $(KERNEL),--update docs/check-kasan.md)
+
+check-known: $(READY) ## bugs that Linux had, in real drivers: found, and nothing said once they are fixed (ONLY=PATTERN)
+	$(BIN)/python bench/known.py $(if $(ONLY),--only '$(ONLY)' --verbose,--update docs/check-known.md)
 
 check-kmod-trees: $(READY) ## depmod beside kmod 34.2 over whole trees of six architectures
 	$(BIN)/python bench/kmod_trees.py

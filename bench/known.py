@@ -76,7 +76,7 @@ def cases(only: str) -> list[Case]:
 
 def files_of(case: Case) -> list[str]:
     """The files of the kernel's source that a case is built from."""
-    return [*case["sources"], *case.get("headers", ()), *case.get("beside", ())]
+    return [*case["sources"], *case.get("headers", ()), *case.get("beside", ()), *case.get("later", ())]
 
 
 def sources(kernel: KernelImage, wanted: list[Case]) -> Path:
@@ -103,8 +103,9 @@ def made(case: Case, tree: Path, scratch: Path, kernel: KernelImage, *, bad: boo
         (here / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(tree / file, here / file)
     places: set[str] = set()
-    if bad:
+    if bad != case.get("shipped", False):
         subprocess.run(["patch", "-s", "-p1", "-d", here, "-i", HERE / f"{case['name']}.patch"], check=True)
+    if bad:
         places = bug_lines(case, tree, here)
     flat = here / "flat"
     flat.mkdir()
@@ -113,7 +114,7 @@ def made(case: Case, tree: Path, scratch: Path, kernel: KernelImage, *, bad: boo
     module = case.get("module", case["name"])
     parts = " ".join(f"{Path(file).stem}.o" for file in case["sources"])
     rule = "" if parts == f"{module}.o" else f"{module}-y := {parts}\n"
-    beside = " ".join(f"{Path(file).stem}.o" for file in case.get("beside", ()))
+    beside = " ".join(f"{Path(file).stem}.o" for file in (*case.get("beside", ()), *case.get("later", ())))
     (flat / "Kbuild").write_text(f"obj-m := {module}.o {beside}\n{rule}ccflags-y += -I$(src)\n")
     return next(path for path in build(flat, kernel) if path.stem == module), places
 
@@ -143,7 +144,8 @@ def examined(case: Case, path: Path, kernel: KernelImage) -> list[Finding]:
         box.set_reset_point()
 
         def exercise(box: Box) -> None:
-            EXERCISES[case["exercise"]](box, case)
+            box.limits.cpu = 3.0  # seconds of the box's time, as for a call of the exercise that gets in by itself
+            EXERCISES[case["exercise"]](box, {**case, "built": path.parent})
 
         parameters = PARAMETERS.get(file.name, "")
         return Examination(box, file, checks_of(CHECKS)[0], parameters=parameters).run(exercise)

@@ -68,9 +68,9 @@ def two_thousand_million_encoders(box: Box, case: Case) -> None:
     _configure(box, case["name"], _PORTS, 0, 0x3FFFFFFF)
 
 
-def _instruction(box: Box, kind: int, subdevice: int, count: int) -> None:
+def _instruction(box: Box, case: Case, kind: int, subdevice: int, count: int) -> None:
     """struct comedi_insn: insn, n, data, subdev, chanspec, unused[3]."""
-    box.modprobe("aio_iiro_16")
+    box.insmod(case["built"] / "aio_iiro_16.ko")
     _configure(box, "aio_iiro_16", _PORTS)
     memory = _Memory(box)
     data = memory.put(bytes(4 * max(count, 1)))
@@ -79,12 +79,12 @@ def _instruction(box: Box, kind: int, subdevice: int, count: int) -> None:
 
 def write_no_samples(box: Box, case: Case) -> None:
     """An output is written with no data."""
-    _instruction(box, _WRITE, 0, 0)
+    _instruction(box, case, _WRITE, 0, 0)
 
 
 def read_more_samples_than_come(box: Box, case: Case) -> None:
     """Sixteen samples of an input that gives one."""
-    _instruction(box, _READ, 1, 16)
+    _instruction(box, case, _READ, 1, 16)
 
 
 # -- hwmon: a chip whose second temperature sensor alone is there, played by i2c-stub --
