@@ -2,10 +2,10 @@
 
     python bench/known.py [--kernel NAME] [--only PATTERN] [--update FILE] [--verbose]
 
-Each case of bench/known_bugs/cases.toml is the reverse of a fix that the stable kernels have, as a patch. The driver is
-built twice from the source that the kernel was built from, with the patch and as it is, and runs in a box with what it
-needs; an exercise (bench/known_bugs/exercises.py) takes it to where the bug is. Exit status 1 when a bug is not found
-at its line, or something is said of a driver that is fixed.
+Each case of bench/turned_fixes/cases.toml is the reverse of a fix that the stable kernels have, as a patch. The driver
+is built twice from the source that the kernel was built from, with the patch and as it is, and runs in a box with what
+it needs; an exercise (bench/turned_fixes/exercises.py) takes it to where the bug is. Exit status 1 when a bug is not
+found at its line, or something is said of a driver that is fixed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bench.known_bugs.exercises import EXERCISES
+from bench.turned_fixes.exercises import EXERCISES
 from kobox.box.boot.boot import boot
 from kobox.box.box import Box
 from kobox.checks.report.finding import Finding, Severity
@@ -38,7 +38,7 @@ from kobox.kbuild.build import build
 from kobox.ko.modulefile import ModuleFile
 from tests.debian import Suite, cache_root
 
-HERE = Path(__file__).parent / "known_bugs"
+HERE = Path(__file__).parent / "turned_fixes"
 HEADING = "## Case by case"
 PARAMETERS = {"comedi": "comedi_num_legacy_minors=4", "i2c-stub": "chip_addr=0x2f"}
 """Of modules that cases need, or are."""

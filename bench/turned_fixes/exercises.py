@@ -63,11 +63,6 @@ def attach_where_the_ports_are_taken(box: Box, case: Case) -> None:
     _configure(box, case.get("board", case["name"]), 0x3F8)
 
 
-def two_thousand_million_encoders(box: Box, case: Case) -> None:
-    """A board with so many encoders that each would be reset until doomsday."""
-    _configure(box, case["name"], _PORTS, 0, 0x3FFFFFFF)
-
-
 def _instruction(box: Box, case: Case, kind: int, subdevice: int, count: int) -> None:
     """struct comedi_insn: insn, n, data, subdev, chanspec, unused[3]."""
     box.insmod(case["built"] / "aio_iiro_16.ko")
@@ -142,7 +137,6 @@ EXERCISES: dict[str, Callable[[Box, Case], None]] = {
     for one in (
         shift_by_an_interrupt_number,
         attach_where_the_ports_are_taken,
-        two_thousand_million_encoders,
         write_no_samples,
         read_more_samples_than_come,
         half_of_the_subclients,
