@@ -410,7 +410,8 @@ class DataRaceSearch:
         others = [row for row in clash.others if not self._marks.is_marked(row[0].pc)]
         report, other = next((row for row in others if row[0].writes), others[0])
         both_wrote = held.writes and any(row.writes for row, _ in others)
-        exposed = self._is_exposed(held.address)
+        # A count that one instruction adds to, and that nothing but a parameter shows, is one that may miss some.
+        exposed = self._is_exposed(held.address) and not _is_update(held)
         cost = cost_of(raced, orders, later, names, both_wrote=both_wrote, exposed=exposed)
         if not cost.shows and held.writes and (name := self._marks.list_function(held.pc)):
             cost = Cost(f"{name}() on a list that another changes at the same time breaks its links", True)
@@ -419,7 +420,7 @@ class DataRaceSearch:
         self._found.append(
             _FoundRace(
                 "data-race",
-                Severity.ERROR if cost.shows else Severity.WARNING,
+                Severity.ERROR if cost.shows else Severity.NOTE,
                 message,
                 chain,
                 self._chain(other) if report.pc else (),
@@ -492,7 +493,11 @@ def _reads(row: TracedAccess, access: TracedAccess) -> bool:
     return overlaps and bool(row.access & Access.READ) and not row.access & Access.WRITE
 
 
+def _is_update(report: WatchReport) -> bool:
+    """Whether one instruction reads and writes."""
+    return bool(report.detail & Access.READ and report.detail & Access.WRITE)
+
+
 def _words(report: WatchReport) -> str:
-    both = report.detail & Access.READ and report.detail & Access.WRITE
-    does = "update" if both else "write" if report.writes else "read"
+    does = "update" if _is_update(report) else "write" if report.writes else "read"
     return f"{does} of {report.size} byte{'s' * (report.size != 1)}"
