@@ -72,8 +72,9 @@ def test_the_twin_of_a_race_is_clean(room: Box, racy: BuiltTestModules, name: st
     assert not searched(room, racy(f"{name}_right"), DataRaceSearch(calls_on(name)))
 
 
-def test_an_update_that_nobody_gets_to_see_is_lost_with_a_note(room: Box, racy: BuiltTestModules) -> None:
-    found = searched(room, racy("idle"), DataRaceSearch(calls_on("idle")))
+@pytest.mark.parametrize("name", ["idle", "shown"])
+def test_an_update_that_nobody_gets_to_see_is_lost_with_a_note(room: Box, racy: BuiltTestModules, name: str) -> None:
+    found = searched(room, racy(name), DataRaceSearch(calls_on(name)))
     assert [(one.kind, one.severity) for one in found] == [("data-race", Severity.NOTE)]
     assert "leave 10 there in either order, and together 5" in found[0].message
 
