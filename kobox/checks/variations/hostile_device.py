@@ -13,7 +13,7 @@ from kobox.box.box import Box
 from kobox.checks.phantom.attendant import PhantomAttendant
 from kobox.checks.report.finding import Finding, Severity
 from kobox.checks.runner.session import Check, Examination
-from kobox.devices.phantom import EXTREMES, MEMORY, Lie, LieKind, PhantomDevice, Read, RegisterAt
+from kobox.devices.phantom import EXTREMES, HEADER, MEMORY, Lie, LieKind, PhantomDevice, Read, RegisterAt
 from kobox.machine.taint import Taint
 
 _MOST_REGISTERS = 24
@@ -93,7 +93,8 @@ def lies(reads: Sequence[Read]) -> Iterator[Lie]:
     """What a device may say in a life in which these reads are made of it."""
     registers: dict[RegisterAt, int] = {}
     for read in reads:
-        registers.setdefault(read.register, read.size)
+        if read.register.bar != HEADER:  # about what the kernel knows of it a device cannot lie
+            registers.setdefault(read.register, read.size)
     for register, size in list(registers.items())[:_MOST_REGISTERS]:
         for value in dict.fromkeys(value & (1 << 8 * size) - 1 for value in _VALUES):
             yield Lie(LieKind.REGISTER, value, register)
