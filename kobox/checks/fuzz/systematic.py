@@ -142,8 +142,6 @@ def _programs_of(target: Target, material: Material) -> Iterator[Program]:
     texts = (step("write", text) for form in material.formats for text in scanned(form))
     for group in _in_groups(texts) if target.flags & 3 != _READ else ():
         yield (opened, *group)
-    for size in (4, 8, 16, 40, 64, 256) if target.flags & 3 != _READ else ():
-        yield (opened, step("write", distinct(size)))
     for request in material.requests if target.is_device else ():
         yield (opened, step("ioctl", request, distinct(request >> 16 & 0x3FFF or 64)))
     for good in (b"1", text, b"A" * 8, struct.pack("<II", 1, 1)):
@@ -178,6 +176,8 @@ def _programs_of(target: Target, material: Material) -> Iterator[Program]:
         step("lseek", 0, 0),
         *(step("read", size) for size in SIZES),
     )
+    for size in (4, 8, 16, 40, 64, 256) if target.flags & 3 != _READ else ():
+        yield (opened, step("write", distinct(size)))
     for number, word in enumerate(_written(material)):
         asked = (
             step("ioctl", request, bytes(64))
