@@ -2,11 +2,11 @@
  * A machine's whole life, for LeakSanitizer: made, run, probed, watched, kept, restored, closed; and one that cannot be made.
  * Usage: leaks LIBUNICORN
  */
-#include "watch/watch.h"
+#include "watch/heap.h"
 
 #include <stdio.h>
 
-struct machine *kobox_open(const char *, int, uint64_t, uint64_t, uint64_t, char *);
+struct machine *kobox_open(const char *, int, uint64_t, uint64_t, uint64_t, int, char *);
 void kobox_close(struct machine *);
 void kobox_start_at(struct machine *, uint64_t, uint64_t, uint64_t, uint64_t);
 int kobox_run(struct machine *, uint64_t, int64_t, unsigned);
@@ -20,12 +20,17 @@ void kobox_checkpoint_free(struct checkpoint *);
 int kobox_watch_open(struct machine *, watch_callback);
 int kobox_watch_code(struct machine *, uint64_t, uint64_t);
 void kobox_watch_leave(struct machine *);
-int kobox_watch_rule(struct machine *, const struct rule *);
+int kobox_watch_rule(struct machine *, const struct memory_rule *);
 int kobox_watch_bounds(struct machine *, const struct bound *, size_t);
-int kobox_watch_quarantine(struct machine *, uint64_t, uint64_t);
+int kobox_heap_open(struct machine *, const struct heap_places *, const struct heap_size *, int);
+struct object *kobox_heap_add(struct machine *, const struct object *, uint64_t);
+typedef void (*step_callback)(int reason, uint64_t pc, uint64_t detail);
+int kobox_step_open(struct machine *, step_callback);
+int kobox_step_break(struct machine *, uint64_t, int);
 
 enum { ENTRY = 0x400000, TABLES = 0x30000, RAM = 16 << 20 };
 
+static void on_step(int reason, uint64_t pc, uint64_t detail) { (void)reason, (void)pc, (void)detail; }
 static struct machine *probed;
 
 static void on_probe(uint64_t address)
@@ -60,7 +65,7 @@ static void put_code(uint8_t *ram)
 static bool live(const char *library)
 {
     char error[256] = "";
-    struct machine *m = kobox_open(library, -1, 0, RAM, 0, error);
+    struct machine *m = kobox_open(library, -1, 0, RAM, 0, 1, error);
     if (!m) {
         fprintf(stderr, "leaks: %s\n", error);
         return false;
@@ -72,10 +77,14 @@ static bool live(const char *library)
     kobox_probe_add(m, ENTRY + 6, 0);
     struct checkpoint *before = kobox_checkpoint(m);
     kobox_run(m, ~0ull, 100, 0);
-    struct rule rule = {.address = ENTRY + 64};
+    struct memory_rule rule = {.address = ENTRY + 64};
+    struct heap_places places = {0};
+    struct heap_size size = {0};
+    struct object object = {.address = ENTRY + 128, .size = 64};
     struct bound bound = {ENTRY, ENTRY + 8, ENTRY + 4};
     bool good = !kobox_watch_open(m, on_report) && !kobox_watch_code(m, ENTRY, ENTRY + 64) && !kobox_watch_rule(m, &rule) &&
-                !kobox_watch_rule(m, &rule) && !kobox_watch_bounds(m, &bound, 1) && !kobox_watch_quarantine(m, ENTRY + 128, 64);
+                !kobox_watch_rule(m, &rule) && !kobox_watch_bounds(m, &bound, 1) && !kobox_heap_open(m, &places, &size, 1) &&
+                kobox_heap_add(m, &object, 0) && !kobox_step_open(m, on_step) && !kobox_step_break(m, ENTRY + 6, 1);
     kobox_run(m, ~0ull, 100, 0);
     good &= kobox_restore(m, before) >= 0;
     kobox_watch_leave(m);
@@ -93,7 +102,7 @@ int main(int count, char **arguments)
         fprintf(stderr, "usage: leaks LIBUNICORN\n");
         return 2;
     }
-    if (kobox_open("/nowhere/libunicorn.so", -1, 0, RAM, 0, error) || kobox_open(arguments[1], -1, 0, 4095, 0, error))
+    if (kobox_open("/nowhere/libunicorn.so", -1, 0, RAM, 0, 1, error) || kobox_open(arguments[1], -1, 0, 4095, 0, 1, error))
         return 1;
     for (int n = 0; n < 3; n++)
         if (!live(arguments[1]))
