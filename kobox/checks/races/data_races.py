@@ -410,8 +410,9 @@ class DataRaceSearch:
         others = [row for row in clash.others if not self._marks.is_marked(row[0].pc)]
         report, other = next((row for row in others if row[0].writes), others[0])
         both_wrote = held.writes and any(row.writes for row, _ in others)
-        # A count that one instruction adds to, and that nothing but a parameter shows, is one that may miss some.
-        exposed = self._is_exposed(held.address) and not _is_update(held)
+        # A count that only one instruction adds to, and that nothing but a parameter shows, may miss some.
+        counts = _is_update(held) and all(row.pc == held.pc for row, _ in others)
+        exposed = self._is_exposed(held.address) and not counts
         cost = cost_of(raced, orders, later, names, both_wrote=both_wrote, exposed=exposed)
         if not cost.shows and held.writes and (name := self._marks.list_function(held.pc)):
             cost = Cost(f"{name}() on a list that another changes at the same time breaks its links", True)

@@ -14,9 +14,13 @@ static void on_work(struct work_struct *w)
 static DECLARE_WORK(work, on_work);
 static ssize_t on_write(struct file *f, const char __user *u, size_t n, loff_t *pos)
 {
+	unsigned long before;
+
 	schedule_work_on(0, &work);
 	LOCK();
-	done += 1000; /* the race */
+	before = done;
+	barrier();
+	done = before + 1000; /* the race */
 	UNLOCK();
 	return n;
 }
