@@ -7,15 +7,11 @@ Compilers leave a division behind the comparison that guards it, since it may tr
 
 from __future__ import annotations
 
-from functools import partial
-
 from kobox.box.inspect.probes import Hit
+from kobox.checks.arithmetic.watched_code import watch_code
 from kobox.checks.module.callsites import CodeMap
 from kobox.checks.report.finding import Severity, own_frame
 from kobox.checks.runner.session import Check, Examination
-
-_MANY = 256  # divisions that are watched
-_CODE = 256 << 10  # bytes of code in one section, at most
 
 
 class DivisionCheck(Check):
@@ -24,20 +20,9 @@ class DivisionCheck(Check):
     name = "divisions"
 
     def linked(self, examination: Examination) -> None:
-        assert examination.placement is not None
         self._examination = examination
-        elf, starts = examination.file.elf, examination.placement.starts
-        code, left = CodeMap(elf), _MANY
-        for name, functions in code.functions.items():
-            number = code.sections[name]
-            data = elf.data(number)
-            if number not in starts or len(data) > _CODE:
-                continue
-            for start, size, _ in functions.rows:
-                for offset, register in code.arch.code.silent_divisions(data, start, start + size):
-                    if left > 0:
-                        left -= 1
-                        examination.probe_code(starts[number] + offset, partial(self._divides, register))
+        code = CodeMap(examination.file.elf)
+        watch_code(examination, code, code.arch.code.silent_divisions, self._divides)
 
     def _divides(self, register: str, hit: Hit) -> None:
         wide = register.startswith("x")

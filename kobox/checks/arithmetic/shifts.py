@@ -9,16 +9,14 @@ mistake from what is meant. A finding needs the line of the source: it must shif
 from __future__ import annotations
 
 import re
-from functools import partial
 
 from kobox.box.inspect.probes import Hit
+from kobox.checks.arithmetic.watched_code import watch_code
 from kobox.checks.module.callsites import CodeMap
 from kobox.checks.report.finding import Severity, own_frame
 from kobox.checks.runner.session import Check, Examination
 
-_MANY = 256  # shifts in one module that are watched
 _INSTRUCTION = 4  # bytes that say which register has the number
-_CODE = 256 << 10  # bytes of code in one section, at most
 _SHIFT = re.compile(r"<<|>>")
 _REDUCED = re.compile(r"[&%]|\b(?:min|clamp|BIT_MASK|rol|ror)")
 
@@ -29,20 +27,9 @@ class ShiftCheck(Check):
     name = "shifts"
 
     def linked(self, examination: Examination) -> None:
-        assert examination.placement is not None
         self._examination = examination
-        elf, starts = examination.file.elf, examination.placement.starts
-        code, left = CodeMap(elf), _MANY
-        for name, functions in code.functions.items():
-            number = code.sections[name]
-            data = elf.data(number)
-            if number not in starts or len(data) > _CODE:
-                continue
-            for start, size, _ in functions.rows:
-                for offset, bits in code.arch.code.variable_shifts(data, start, start + size):
-                    if left > 0:
-                        left -= 1
-                        examination.probe_code(starts[number] + offset, partial(self._shifts, bits))
+        code = CodeMap(examination.file.elf)
+        watch_code(examination, code, code.arch.code.variable_shifts, self._shifts)
 
     def _shifts(self, bits: int, hit: Hit) -> None:
         code = hit.read(hit.registers.pc, _INSTRUCTION)
