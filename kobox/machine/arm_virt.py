@@ -37,6 +37,7 @@ class ArmVirt(Machine):
     _fields = _FIELDS
     _guards = (("SCTLR_EL1", 1 << 19 | 1 << 2 | 1), ("VBAR_EL1", (1 << 64) - 1))  # WXN, C, M (Arm ARM, D17.2)
     _numbers = _NUMBERS
+    _settable = frozenset((*(f"x{n}" for n in range(31)), "sp", "pc", "tpidr_el0"))  # native/arm64/registers.c
     _pc, _sp, _result, _thread = "pc", "sp", "x0", "tpidr_el0"
 
     platform_lines = _LINES

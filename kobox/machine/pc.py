@@ -170,6 +170,7 @@ class Machine:
     _fields: tuple[str, ...] = X86Registers._fields
     _guards: tuple[tuple[str, int], ...] = _GUARDS
     _numbers: Mapping[str, int] = _NUMBER
+    _settable: frozenset[str] = frozenset(_NUMBER)
     # Registers by role, as the core numbers them.
     _pc, _sp, _result, _thread = "rip", "rsp", "rax", "fs_base"
 
@@ -416,7 +417,9 @@ class Machine:
         return int(self._core.kobox_register(self.handle, self._numbers[name]))
 
     def set_register(self, name: str, value: int) -> None:
-        """Set a general register, or rip."""
+        """Set a general register, the program counter or the thread pointer. Raises `MachineError` for another."""
+        if name not in self._settable:
+            raise MachineError(f"the register {name} cannot be set")
         self._core.kobox_set_register(self.handle, self._numbers[name], value & FOREVER)
 
     @property

@@ -117,7 +117,8 @@ def test_memory_and_registers_are_set_and_stay_set_until_one_goes_back(journal: 
         commands=[
             *("break add_entry", "continue", "set var written = 41", "set $r15 = 7", "print written * 10 + $r15"),
             *("finish", "reverse-stepi", "print written", "stepi", "reverse-continue", "reverse-stepi"),
-            *("print written", "print *(int *)0", "set var *(int *)0 = 1"),
+            *("print written", "print *(int *)0", "set var *(int *)0 = 1", "set $eflags = 0x47", "set $cs = 1"),
+            *("set $gs_base = 5", "print written"),
         ],
     )
     assert "= 417" in said
@@ -125,6 +126,9 @@ def test_memory_and_registers_are_set_and_stay_set_until_one_goes_back(journal: 
     assert "$3 = 42" in said
     assert "$4 = 0" in said
     assert said.count("Cannot access memory at address 0x0") == 2
+    assert [said.count(f"the register {name} cannot be set") for name in ("rflags", "cs", "gs_base")] == [1, 1, 1]
+    assert "$5 = 0" in said
+    assert "Traceback" not in said
 
 
 def test_exercise_and_parameters(tmp_path: Path, modules: BuiltTestModules) -> None:
