@@ -53,7 +53,7 @@ def _configure(box: Box, board: str, *options: int) -> None:
 
 
 def shift_by_an_interrupt_number(box: Box, case: Case) -> None:
-    """An interrupt number that is none."""
+    """A number that no interrupt has."""
     for number in (64, -1):
         _configure(box, case.get("board", case["name"]), _PORTS, number)
 

@@ -1,6 +1,6 @@
 """Reads what a module has made in /proc, /sys/kernel, /sys/fs and debugfs, as `cat` does, and no more than a little.
 
-A process of its own reads, so that one that is killed, or sleeps for ever, is no loss. The caller takes a checkpoint
+A process of its own reads them: it may be killed, or sleep for ever, and nothing is lost. The caller takes a checkpoint
 before: what reading changes is undone with it.
 """
 

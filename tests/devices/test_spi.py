@@ -1,4 +1,4 @@
-"""SPI devices that Python plays, with the kernel's own spidev, and what ACPI tells of them."""
+"""SPI devices that Python plays, with the kernel's own spidev, and how ACPI describes them."""
 
 from __future__ import annotations
 

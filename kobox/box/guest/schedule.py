@@ -75,7 +75,7 @@ class Schedule:
         return ":".join((_WORDS[now.turns], *map(str, numbers)))
 
     def replay(self, text: str) -> None:
-        """Begin the schedule that `id` names. Raises `KoboxError` for a text that is none."""
+        """Begin the schedule that `id` names. Raises `KoboxError` when the text is no ID of a schedule."""
         word, *numbers = text.split(":")
         try:
             values = [int(number) for number in numbers]

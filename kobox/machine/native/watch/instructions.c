@@ -101,7 +101,7 @@ static void look_at_stack(struct machine *m, uint64_t pc, uint64_t sp)
     report_access(m, REPORT_STACK, pc, sp, depth, 0, 0);
 }
 
-/* The stack grows by a frame of `size` bytes: nobody has written there yet. */
+/* The stack grows by a frame of `size` bytes, which are unwritten. */
 static void enter_frame(struct machine *m, uint64_t pc, int64_t size)
 {
     uint64_t sp = live_sp(m);
