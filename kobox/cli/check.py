@@ -22,6 +22,8 @@ from kobox.errors import KoboxError
 from kobox.printable import one_line
 
 if TYPE_CHECKING:
+    from kobox.checks.races.own_races import OwnRace
+    from kobox.checks.races.race_calls import DataRace
     from kobox.checks.runner.outcome import CheckReport
     from kobox.checks.runner.plan import CheckPlan
     from kobox.cli.progress import ProgressLine
@@ -184,11 +186,14 @@ def _plan(
     others: tuple[str, ...],
 ) -> CheckPlan:
     from kobox.checks.faults.fault_injection import parse_id
+    from kobox.checks.races.own_races import parse_own_race
     from kobox.checks.races.race_calls import parse_data_race
     from kobox.checks.races.races import parse_race
     from kobox.checks.runner.plan import CheckPlan
 
-    race, data_race = arguments.replay.startswith("race:"), arguments.replay.startswith("datarace:")
+    race = arguments.replay.startswith("race:")
+    parsers: dict[str, Callable[[str], DataRace | OwnRace]] = {"datarace": parse_data_race, "ownrace": parse_own_race}
+    parse = parsers.get(arguments.replay.partition(":")[0])
     needed = _needed(module, {other.name: other for other in before})
     return CheckPlan(
         module=module.path,
@@ -200,10 +205,10 @@ def _plan(
         faults=arguments.faults,
         depth=arguments.depth,
         fault_tables=tuple(str(path) for path in arguments.fault_table),
-        replay=() if race or data_race else parse_id(arguments.replay),
+        replay=() if race or parse else parse_id(arguments.replay),
         race=parse_race(arguments.replay) if race else None,
         races=arguments.races,
-        data_race=parse_data_race(arguments.replay) if data_race else None,
+        data_race=parse(arguments.replay) if parse else None,
         preempt=arguments.preempt,
         seed=arguments.seed,
         seconds=arguments.time,

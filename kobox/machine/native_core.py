@@ -178,7 +178,7 @@ _WATCHER: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_watch_drop_held": (None, (_P, _U64, _I)),
     "kobox_race_trace": (_I, (_P,)),
     "kobox_race_traced": (_U64, (_P, ctypes.POINTER(_U64), _U64)),
-    "kobox_race_hold": (_I, (_P, _I, _U64, _U64, _U64, _U64, ctypes.c_int64, _I)),
+    "kobox_race_hold": (_I, (_P, ctypes.POINTER(_U64))),
     "kobox_race_off": (None, (_P,)),
     "kobox_watch_referenced": (None, (_P, _P, _P, ctypes.c_size_t, _P, _P, _P, ctypes.c_size_t)),
 }

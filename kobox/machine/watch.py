@@ -32,7 +32,7 @@ class Mark(IntEnum):
     GAP = 0x82
 
 
-_TRACED = 4096  # ACCESSES / 2 in native/watch/races.c
+_TRACED, _TRACED_WORDS = 16384, 7  # ACCESSES / 2 and TRACED_WORDS in native/watch/races.c
 _UNMAPPED = 0xFF  # what stands for a byte where no memory is
 
 
@@ -77,14 +77,19 @@ class Access(IntFlag):
 
 
 class TracedAccess(NamedTuple):
-    """Code at `pc` has touched `size` bytes from `address` on, so many `times`; `order` is when first, among all."""
+    """Code at `pc` has touched `size` bytes from `address` on, so many `times`, on one `stack` (its lowest address: the
+    stack of a task, or of a CPU's interrupts), the first time on `cpu`; `order` is when first among all, `last` when
+    last."""
 
     pc: int
     address: int
     size: int
     access: Access
-    times: int
-    order: int
+    times: int = 1
+    order: int = 0
+    last: int = 0
+    stack: int = 0
+    cpu: int = 0
 
 
 READ, WRITE, TO_USER, OBJECT, VALUE, MAY_BE_USER = 1, 2, 3, 4, 5, 0x80
@@ -379,18 +384,36 @@ class Watch:
 
     def traced(self) -> list[TracedAccess]:
         """What was noted since `trace_accesses`, which ends."""
-        out = (ctypes.c_uint64 * (5 * _TRACED))()
+        out = (ctypes.c_uint64 * (_TRACED_WORDS * _TRACED))()
         count = self._core.kobox_race_traced(self._machine.handle, out, _TRACED)
-        rows = (out[5 * n : 5 * n + 5] for n in range(count))
-        return [TracedAccess(row[0], row[1], row[2], Access(row[3]), row[4] & 0xFFFFFFFF, row[4] >> 32) for row in rows]
+        rows = (out[_TRACED_WORDS * n : _TRACED_WORDS * (n + 1)] for n in range(count))
+        low = 0xFFFFFFFF
+        return [
+            TracedAccess(pc, address, size, Access(access & low), times, order & low, order >> 32, stack, access >> 32)
+            for pc, address, size, access, times, order, stack in rows
+        ]
 
     def hold_before(
-        self, cpu: int, pc: int, start: int, end: int, *, blocks: int, skip: int = 0, split: bool = True
+        self,
+        cpu: int | None,
+        pc: int,
+        start: int,
+        end: int,
+        *,
+        blocks: int,
+        wait: int = 0,
+        skip: int = 0,
+        stack: int = 0,
+        split: bool = True,
+        stops: bool = False,
     ) -> None:
-        """Hold a CPU, once, before code at `pc` touches memory from `start` to `end`, after it has done so `skip`
-        times, until the others have executed `blocks` blocks or wait. With `split`, it then goes on as if it had read
-        before the others wrote. `races` is told."""
-        if self._core.kobox_race_hold(self._machine.handle, cpu, pc, start, end, skip, blocks, split):
+        """Hold a CPU (None: whichever comes), once, before code at `pc`, on one `stack` (0: any), touches memory from
+        `start` to `end`, after it has done so `skip` times. It is held until the others have executed `blocks` blocks,
+        or the time of `wait` blocks is over (0: as many). With `split`, it then goes on as if it had read before the
+        others wrote; with `stops`, `Machine.run` comes back with Event.STOPPED when it is held. `races` is told."""
+        words = (-1 if cpu is None else cpu, stack, pc, start, end, skip, blocks, wait or blocks, split, stops)
+        hold = (ctypes.c_uint64 * len(words))(*words)
+        if self._core.kobox_race_hold(self._machine.handle, hold):
             raise MachineError("no memory to hold a CPU")
 
     def hold_no_more(self) -> None:

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from kobox.box.box import Box, BoxCheckpoint
 from kobox.box.guest.box_process import BoxProcess
 from kobox.box.inspect.printk import LogRecord
 from kobox.checks.fuzz.program import ExerciseStep, Program
-from kobox.checks.memory.interceptors import INTERCEPTORS
+from kobox.checks.races.clash import FREED, Clash, ClashWatch, RaceWords, is_update, words_of
 from kobox.checks.races.conflicts import Conflict, conflicts
 from kobox.checks.races.race_calls import (
     LIMITS,
@@ -37,11 +37,11 @@ from kobox.checks.races.race_calls import (
 )
 from kobox.checks.races.race_cost import Cost, Outcome, both_passed, cost_of, without_pointers
 from kobox.checks.races.race_marks import RaceMarks
-from kobox.checks.report.finding import Chain, Severity, own_frame
+from kobox.checks.report.finding import Chain, Severity
 from kobox.checks.runner.session import Examination, Trace, kernel_findings
-from kobox.errors import BoxError, KoboxError
+from kobox.errors import BoxError
 from kobox.ko.elf import SHT_RELA
-from kobox.machine.watch import WRITE, Access, Part, TracedAccess, WatchReport, What
+from kobox.machine.watch import Access, TracedAccess
 
 CPUS = 2
 CMDLINE = "slub_debug=FP"
@@ -52,9 +52,6 @@ _TRIES = 2  # for one pair of source lines
 _READERS = 3
 _CALLS = 8  # calls of the first call that it is held before
 _READS = ("read", "pread64", "recvfrom", "ioctl")
-_POISON = 0x6B  # POISON_FREE
-_FREED = 1023  # bytes that a function which frees is taken to write: how many it really frees, the pattern says
-_FREES = (("kfree kfree_sensitive kvfree", 0), ("kmem_cache_free", 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +66,6 @@ class _FoundRace:
     fault: str
     advice: str = ""
     records: tuple[LogRecord, ...] = ()
-
-
-@dataclass(slots=True)
-class _Clash:
-    """What was seen while a CPU was held: the access there, those of the others, what frees the memory."""
-
-    held: WatchReport | None = None
-    held_by: Trace | None = None
-    others: list[tuple[WatchReport, Trace]] = field(default_factory=list)
-    frees: Trace | None = None
-    freed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +98,13 @@ class DataRaceSearch:
         self.schedules = 0
         self._seen: dict[tuple[object, ...], int] = {}
         self._found: list[_FoundRace] = []
-        self._clash = _Clash()
         self._traces: dict[ExerciseStep, list[TracedAccess]] = {}
 
     def __call__(self, box: Box) -> None:
         assert self.examination is not None
         self._box, self._told, self._marks = box, self.examination, RaceMarks(self.examination)
-        self._set_rules()
-        undo = box.inspect.watch.races.subscribe(self._note)
+        self._watch, self._words = ClashWatch(self._told, self._marks), RaceWords(self._told, self._marks)
+        self._watch.begin()
         before = box.limits.timeout, box.limits.cpu
         box.limits.timeout, box.limits.cpu = LIMITS.timeout, LIMITS.cpu
         try:
@@ -131,17 +116,9 @@ class DataRaceSearch:
                         self._search(setup, steps)
         finally:
             self._tell_found()
-            undo()
+            self._watch.end()
             box.limits.timeout, box.limits.cpu = before
             box.inspect.watch.hold_no_more()
-
-    def _set_rules(self) -> None:
-        rows = [(names, parts) for names, parts, _ in INTERCEPTORS]
-        rows += [(names, (Part(WRITE, pointer, factor=_FREED),)) for names, pointer in _FREES]
-        for names, parts in rows:
-            for name in names.split():
-                with suppress(KoboxError):
-                    self._box.inspect.watch.rule(self._box.inspect.symbols.address(name), *parts)
 
     # -- the search --------------------------------------------------------------------------------------------
 
@@ -205,7 +182,7 @@ class DataRaceSearch:
 
     def _is_worth(self, conflict: Conflict) -> bool:
         """Whether these two places have not been tried often enough: by source lines, where they are known."""
-        if conflict.held.size == _FREED:
+        if conflict.held.size == FREED:
             return False
         key = (self._marks.place(conflict.held.pc), self._marks.place(conflict.other.pc))
         self._seen[key] = self._seen.get(key, 0) + 1
@@ -220,7 +197,7 @@ class DataRaceSearch:
             self._told.leave_out(f"data races: more than {_SCHEDULES} schedules; the rest was not tried")
             return False
         raced = self._together(schedule)
-        clash, self._clash = self._clash, _Clash()
+        clash = self._watch.take()
         if clash.held is None or self._died(race, clash):
             return True
         if clash.freed:
@@ -243,7 +220,7 @@ class DataRaceSearch:
         box, watch, access = self._box, self._box.inspect.watch, schedule.access
         schedule.start.restore()
         self.schedules += 1
-        self._clash = _Clash()
+        self._watch.take()
         first, second = call_of(schedule.calls.first, schedule.fds[0]), call_of(schedule.calls.second, schedule.fds[1])
         blocks = _HOLD_FOR_TIME if schedule.calls.second == TIME else _HOLD
         try:
@@ -313,7 +290,7 @@ class DataRaceSearch:
 
     def _is_exposed(self, address: int) -> bool:
         """Whether user space reads what is there as a parameter of the module: the relocations of __param name it."""
-        section, offset = self._place(address)
+        section, offset = self._words.place(address)
         elf = self._told.file.elf
         if section < 0:
             return False
@@ -328,33 +305,12 @@ class DataRaceSearch:
 
     def _around(self, access: TracedAccess) -> tuple[int, int]:
         """Address and size of the variable that is touched, or of the line of 64 bytes where it is not the module's."""
-        section, offset = self._place(access.address)
+        section, offset = self._words.place(access.address)
         for variable in self._told.file.debug.variables:
             behind = offset - variable.offset
             if variable.section == section and 0 <= behind < variable.size <= 256:
                 return access.address - behind, variable.size
         return access.address & -64, 64
-
-    def _place(self, address: int) -> tuple[int, int]:
-        found = self._told.placement.find(address) if self._told.placement is not None else None
-        return found or (-1, 0)
-
-    def _note(self, report: WatchReport) -> None:
-        clash = self._clash
-        if report.what is What.HELD:
-            clash.held, clash.held_by = report, self._told.trace()
-        elif report.detail & Access.CALLED and report.size == _FREED:
-            clash.frees = self._told.trace()
-        elif len(clash.others) < 8:
-            if report.detail & Access.CALLED and self._looks_freed(report):
-                clash.freed = True
-            else:
-                clash.others.append((report, self._told.trace()))
-
-    def _looks_freed(self, report: WatchReport) -> bool:
-        with suppress(ValueError):
-            return set(self._box.machine.read(report.address, min(report.size, 8))) == {_POISON}
-        return False
 
     def _replay(self, race: DataRace) -> None:
         placement = self._told.placement
@@ -367,7 +323,7 @@ class DataRaceSearch:
             self._try(self._schedule(start, process, race.calls, fds, at))
 
     def _race_of(self, schedule: _Schedule) -> DataRace | None:
-        section, offset = self._place(schedule.access.pc)
+        section, offset = self._words.place(schedule.access.pc)
         size = 0 if schedule.access.access == Access.CALLED else schedule.access.size
         return DataRace(schedule.calls, section, offset, schedule.access.address, size) if section >= 0 else None
 
@@ -393,7 +349,7 @@ class DataRaceSearch:
         self,
         race: DataRace,
         schedule: _Schedule,
-        clash: _Clash,
+        clash: Clash,
         raced: Outcome,
         orders: tuple[Outcome, Outcome],
         later: Outcome,
@@ -411,12 +367,14 @@ class DataRaceSearch:
         report, other = next((row for row in others if row[0].writes), others[0])
         both_wrote = held.writes and any(row.writes for row, _ in others)
         # A count that only one instruction adds to, and that nothing but a parameter shows, may miss some.
-        counts = _is_update(held) and all(row.pc == held.pc for row, _ in others)
+        counts = is_update(held) and all(row.pc == held.pc for row, _ in others)
         exposed = self._is_exposed(held.address) and not counts
         cost = cost_of(raced, orders, later, names, both_wrote=both_wrote, exposed=exposed)
         if not cost.shows and held.writes and (name := self._marks.list_function(held.pc)):
             cost = Cost(f"{name}() on a list that another changes at the same time breaks its links", True)
-        message = f"{_words(held)} {self._named(held)}, and {_words(report)} at {self._where(report, other)}"
+        message = (
+            f"{words_of(held)} {self._words.named(held)}, and {words_of(report)} at {self._words.where(report, other)}"
+        )
         message += f" on another CPU, with no lock that both hold{f': {cost.words}' if cost.words else ''}"
         self._found.append(
             _FoundRace(
@@ -430,9 +388,9 @@ class DataRaceSearch:
             )
         )
 
-    def _keep_freed(self, race: DataRace, clash: _Clash) -> None:
+    def _keep_freed(self, race: DataRace, clash: Clash) -> None:
         assert clash.held is not None
-        what, who = f"{_words(clash.held)} {self._named(clash.held)}", title_of(race.calls.second)
+        what, who = f"{words_of(clash.held)} {self._words.named(clash.held)}", title_of(race.calls.second)
         self._found.append(
             _FoundRace(
                 "use-after-free",
@@ -445,7 +403,7 @@ class DataRaceSearch:
             )
         )
 
-    def _died(self, race: DataRace, clash: _Clash) -> bool:
+    def _died(self, race: DataRace, clash: Clash) -> bool:
         """Whether the kernel has something to say; it is kept, with the schedule that led to it."""
         assert clash.held is not None
         found = kernel_findings(self._box)
@@ -467,19 +425,6 @@ class DataRaceSearch:
     def _lined(self, chain: Chain) -> Chain:
         return tuple(part for number, frame in enumerate(chain) for part in self._told.with_lines(frame, not number))
 
-    def _named(self, report: WatchReport) -> str:
-        """The variable that is touched, if it is one of the module's."""
-        section, offset = self._place(report.address)
-        for variable in self._told.file.debug.variables:
-            behind = offset - variable.offset
-            if variable.section == section and 0 <= behind < variable.size:
-                return f"at offset {behind} of {variable.name}" if behind else f"of {variable.name}"
-        return f"at {report.address:#x}"
-
-    def _where(self, report: WatchReport, trace: Trace) -> str:
-        frame = own_frame(self._told.chain(trace)) or own_frame(self._marks.frames(report.pc)) if report.pc else None
-        return str(frame) if frame is not None else "a function of the kernel"
-
 
 def _pairs(setup: Program, steps: Sequence[ExerciseStep]) -> list[RaceCalls]:
     """Each call against each, and against time; on another open file, and on the same one."""
@@ -492,13 +437,3 @@ def _reads(row: TracedAccess, access: TracedAccess) -> bool:
     """Whether a traced access reads some of the bytes, and does not only change them."""
     overlaps = row.address < access.address + access.size and access.address < row.address + row.size
     return overlaps and bool(row.access & Access.READ) and not row.access & Access.WRITE
-
-
-def _is_update(report: WatchReport) -> bool:
-    """Whether one instruction reads and writes."""
-    return bool(report.detail & Access.READ and report.detail & Access.WRITE)
-
-
-def _words(report: WatchReport) -> str:
-    does = "update" if _is_update(report) else "write" if report.writes else "read"
-    return f"{does} of {report.size} byte{'s' * (report.size != 1)}"

@@ -286,8 +286,8 @@ class _Checking:
             self._submit(pool, [(fault,) for fault in report.places])
         if outcome.lives:
             self._submit_variations(pool, outcome)
-        if self.plan.races and outcome.files and outcome.programs and has_two_cpus(self.plan):
-            pool.submit(CheckUnit("datarace", programs=outcome.programs))
+        if self.plan.races and outcome.lives and has_two_cpus(self.plan):
+            pool.submit(CheckUnit("datarace", programs=outcome.programs if outcome.files else ()))
         if self.plan.preempt:
             pairs = itertools.islice(
                 calls_of(outcome.programs, random.Random(self.plan.seed)), self.plan.preempt // POINTS

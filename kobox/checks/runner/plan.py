@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from kobox.checks.faults.fault_injection import Faults, fault_id
 from kobox.checks.fuzz.program import Program
+from kobox.checks.races.own_races import OwnRace
 from kobox.checks.races.race_calls import DataRace
 from kobox.checks.races.races import Race
 from kobox.devices.phantom import Policy
@@ -67,7 +68,7 @@ class CheckPlan:
     preempt: int = 0
     race: Race | None = None
     races: bool = False
-    data_race: DataRace | None = None
+    data_race: DataRace | OwnRace | None = None
     seed: int = 0
     seconds: float = 60.0
     workers: int = 0

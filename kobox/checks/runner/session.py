@@ -450,10 +450,8 @@ class Examination:
         self.probe("do_init_module", came, has_come if self._driven else None)
         self.probe("free_module", leaves)
         if self._driven:
-            name_of_call = next(
-                iter(self.box.inspect.symbols.matching(f"{self.box.arch.syscalls.prefix}delete_module")), ""
-            )
-            if name_of_call:
+            name_of_call = f"{self.box.arch.syscalls.prefix}delete_module"
+            if self.box.inspect.symbols.of_kernel(name_of_call) is not None:
                 self.probe(name_of_call, must_go)
 
     def _watch_functions(self, module: LoadedAt) -> None:

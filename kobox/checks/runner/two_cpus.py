@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from kobox.box.box import Box
 from kobox.checks.races.data_races import CMDLINE, CPUS, DataRaceSearch
+from kobox.checks.races.own_races import OwnRaceSearch
+from kobox.checks.races.race_calls import DataRace
 from kobox.checks.report.finding import Finding, worst_first
 from kobox.checks.runner.examiner import load_dependencies
 from kobox.checks.runner.outcome import UnitOutcome
@@ -34,18 +36,30 @@ class TwoCpuExaminer:
     def examine(self, unit: CheckUnit) -> UnitOutcome:
         """Do one unit."""
         begin = time.monotonic()
-        search = DataRaceSearch(unit.programs, self._plan.data_race)
-        examination = Examination(self.box, self._file, [], parameters=self._plan.parameters)
-        search.examination = examination
-        examination.run(search)
+        replay, found, unchecked, schedules = self._plan.data_race, [], [], 0
+        if unit.programs or isinstance(replay, DataRace):
+            search = DataRaceSearch(unit.programs, replay if isinstance(replay, DataRace) else None)
+            examination = self._examination()
+            search.examination = examination
+            examination.run(search)
+            found, unchecked, schedules = examination.findings, examination.unchecked, search.schedules
+        if not isinstance(replay, DataRace):
+            examination = self._examination()
+            own = OwnRaceSearch(examination, replay)
+            own.run()
+            found, unchecked = found + examination.findings, unchecked + examination.unchecked
+            schedules += own.schedules
         return UnitOutcome(
-            findings=tuple(_of_two_cpus(examination.findings)),
+            findings=tuple(_of_two_cpus(found)),
             release=self.box.release,
             lives=1,
             seconds=time.monotonic() - begin,
-            unchecked=tuple(examination.unchecked),
-            schedules=search.schedules,
+            unchecked=tuple(unchecked),
+            schedules=schedules,
         )
+
+    def _examination(self) -> Examination:
+        return Examination(self.box, self._file, [], parameters=self._plan.parameters)
 
 
 def _of_two_cpus(findings: list[Finding]) -> list[Finding]:

@@ -185,11 +185,11 @@ bool wait_while_held(struct machine *m)
         return false;
     uint64_t due = m->platform->next_due(m), now = m->dev.time;
     int64_t wait = due <= now ? 1 : due == ~0ull ? INT64_MAX : (int64_t)((due - now) / NS_PER_BLOCK) + 1;
-    if (wait > s->hold_left) {
+    if (wait > s->wait_left) {
         s->hold_left = 0;
         return true;
     }
-    s->hold_left -= wait;
+    s->wait_left -= wait;
     if (due > now)
         m->dev.time = due;
     return true;
@@ -213,15 +213,18 @@ void count_turn(struct machine *m, uint64_t blocks)
     struct schedule *s = &m->cpus.schedule;
     s->left -= (int64_t)blocks;
     s->alone += (int64_t)blocks;
-    if (s->held >= 0 && s->held != m->cpus.current)
+    if (s->held >= 0 && s->held != m->cpus.current) {
         s->hold_left -= (int64_t)blocks;
+        s->wait_left -= (int64_t)blocks;
+    }
 }
 
-/* A CPU stands still while the others execute so many blocks, or until they have nothing to do in that time. */
-void hold_cpu(struct machine *m, int cpu, int64_t blocks)
+/* A CPU stands still while the others execute so many blocks, or until `wait` blocks' time has passed: they wait in it, too. */
+void hold_cpu(struct machine *m, int cpu, int64_t blocks, int64_t wait)
 {
     m->cpus.schedule.held = cpu;
     m->cpus.schedule.hold_left = blocks;
+    m->cpus.schedule.wait_left = wait;
 }
 
 /* ---- for Python ---------------------------------------------------------------------------------------------------------------- */
@@ -260,7 +263,7 @@ EXPORT void kobox_hold(struct machine *m, int cpu, int64_t blocks)
     if (cpu < m->cpus.count && m->cpus.count > 1) {
         if (m->cpus.schedule.held >= 0)
             end_hold(m);
-        hold_cpu(m, cpu, blocks);
+        hold_cpu(m, cpu, blocks, blocks);
         kick(m);
     }
 }

@@ -62,7 +62,7 @@
 #define PCI_MEMORY_SIZE 0x1E000000ull
 #define PCI_HIGH_MEMORY 0x800000000ull /* and above */
 #define PCI_HIGH_MEMORY_SIZE 0x400000000ull
-#define ABI 7
+#define ABI 8
 #define PAGE 4096ull
 #define CONSOLE_SIZE (1u << 20)
 #define DEVICES 0xFEA00000ull /* registers of devices that Python models: a page each (kobox/machine/devices.py) */
@@ -113,6 +113,7 @@ struct schedule {
     bool solo;            /* no other CPU was ready */
     int held;             /* a CPU that stands still, or -1 ... */
     int64_t hold_left;    /* ... until the others have executed so many blocks, or all wait */
+    int64_t wait_left;    /* ... for so many blocks' time */
     uint64_t switches, flushes;
 };
 struct cpus {
@@ -380,7 +381,7 @@ bool wait_while_held(struct machine *m);
 uint64_t limit_to_turn(const struct machine *m, uint64_t grant);
 void count_turn(struct machine *m, uint64_t blocks);
 uint64_t roll(struct machine *m, uint64_t n);
-void hold_cpu(struct machine *m, int cpu, int64_t blocks);
+void hold_cpu(struct machine *m, int cpu, int64_t blocks, int64_t wait);
 
 /* ---- bus.c -------------------------------------------------------------------------------------------------------------------- */
 uint64_t void_read(uc_engine *uc, uint64_t offset, unsigned size, void *user);

@@ -10,21 +10,24 @@
  */
 #include "watch.h"
 
-#define ACCESSES 8192u /* that are traced at most; a power of two */
+#define ACCESSES 32768u /* that are traced at most; a power of two */
+#define TRACED_WORDS 7
+#define ANY_CPU (-1)
 #define COMPARED_BYTES 8
 
-struct traced { uint64_t pc, address; uint32_t size, access, times, order; };
+struct traced { uint64_t pc, address, stack; uint32_t size, access, times, order, last, cpu; };
 enum { RACE_OFF, RACE_TRACES, RACE_HOLDS };
 struct race {
     int mode;
-    struct traced *traced; /* a hash table by pc and address; pc 0: free */
+    struct traced *traced; /* a hash table by pc, address and stack; pc 0: free */
     size_t count;
+    uint32_t order; /* of what is traced */
     uint64_t last_pc[MAX_CPUS];
-    /* where to hold: this CPU, at this place, when it touches this memory */
+    /* where to hold: this CPU or any, on this stack or any (0), at this place, when it touches this memory */
     int cpu;
-    uint64_t at, start, end, skip;
-    int64_t blocks;
-    bool split;
+    uint64_t stack, at, start, end, skip;
+    int64_t blocks, wait;
+    bool split, stops; /* stops: kobox_run() comes back when a CPU is held */
     /* who is held */
     bool holding, seen, changed;
     uint64_t pc, address;
@@ -42,18 +45,20 @@ void race_close(struct watch *w)
 
 static void trace_access(struct machine *m, struct race *r, uint64_t pc, uint64_t address, uint64_t size, uint32_t access)
 {
-    uint64_t hash = (pc * 0x9E3779B97F4A7C15ull ^ address * 0xC2B2AE3D27D4EB4Full) >> 40;
-    for (uint64_t n = hash;; n++) {
+    uint64_t stack = STACK_OF(live_sp(m)), key = pc * 0x9E3779B97F4A7C15ull ^ address * 0xC2B2AE3D27D4EB4Full;
+    r->order++;
+    for (uint64_t n = (key ^ stack * 0xD6E8FEB86659FD93ull) >> 40;; n++) {
         struct traced *t = &r->traced[n % ACCESSES];
         if (!t->pc) {
             if (r->count >= ACCESSES / 2)
                 return;
             r->count++;
-            *t = (struct traced){pc, address, (uint32_t)size, access, 0, (uint32_t)r->count};
+            *t = (struct traced){pc, address, stack, (uint32_t)size, access, 0, r->order, r->order, (uint32_t)m->cpus.current};
         }
-        if (t->pc == pc && t->address == address) {
+        if (t->pc == pc && t->address == address && t->stack == stack) {
             t->size = size > t->size ? (uint32_t)size : t->size;
             t->access |= access;
+            t->last = r->order;
             t->times++;
             return;
         }
@@ -105,8 +110,11 @@ static void begin_hold(struct machine *m, struct race *r, uint64_t pc, uint64_t 
         memset(r->before, 0, sizeof r->before);
     memcpy(r->last, r->before, sizeof r->last);
     report_access(m, REPORT_HELD, pc, address, size, (int)access, access);
-    hold_cpu(m, m->cpus.current, r->blocks);
+    r->cpu = m->cpus.current;
+    hold_cpu(m, r->cpu, r->blocks, r->wait);
     m->yielded = true;
+    if (r->stops)
+        m->event = EV_STOPPED;
     m->api.emu_stop(m->uc);
 }
 
@@ -131,7 +139,9 @@ bool race_access(struct machine *m, uint64_t pc, uint64_t address, uint64_t size
         go_on(m, r);
         return false;
     }
-    if (r->holding || !mine || pc != r->at || address >= r->end || r->start >= address + size)
+    if (r->holding || (!mine && r->cpu != ANY_CPU) || pc != r->at || address >= r->end || r->start >= address + size)
+        return false;
+    if (r->stack && r->stack != STACK_OF(live_sp(m)))
         return false;
     if (r->skip) {
         r->skip--;
@@ -177,11 +187,12 @@ EXPORT int kobox_race_trace(struct machine *m)
         return -1;
     memset(r->traced, 0, ACCESSES * sizeof *r->traced);
     r->count = 0;
+    r->order = 0;
     r->mode = RACE_TRACES;
     return 0;
 }
 
-/* Trace no more, and copy what was traced: five words each. Returns how many there are, at most `room`. */
+/* Trace no more, and copy what was traced: TRACED_WORDS words each. Returns how many there are, at most `room`. */
 EXPORT uint64_t kobox_race_traced(struct machine *m, uint64_t *out, uint64_t room)
 {
     struct race *r = race_of(m);
@@ -193,23 +204,27 @@ EXPORT uint64_t kobox_race_traced(struct machine *m, uint64_t *out, uint64_t roo
         const struct traced *t = &r->traced[n];
         if (!t->pc)
             continue;
-        uint64_t row[5] = {t->pc, t->address, t->size, t->access, t->times | (uint64_t)t->order << 32};
-        memcpy(out + 5 * count++, row, sizeof row);
+        uint64_t row[TRACED_WORDS] = {t->pc, t->address, t->size, t->access | (uint64_t)t->cpu << 32, t->times, t->order | (uint64_t)t->last << 32, t->stack};
+        memcpy(out + TRACED_WORDS * count++, row, sizeof row);
     }
     return count;
 }
 
 /*
- * Hold a CPU, once, before the code at `pc` touches memory from `start` to `end` for the time `skip` + 1, while the others execute
- * `blocks`. With `split`, a read and write that is not atomic is taken apart.
+ * Hold a CPU (ANY_CPU: whichever comes), once, before the code at `pc`, on `stack` (0: any), touches memory from `start` to `end` for the
+ * time `skip` + 1, while the others execute `blocks`, or `wait` blocks' time passes.
  */
-EXPORT int kobox_race_hold(struct machine *m, int cpu, uint64_t pc, uint64_t start, uint64_t end, uint64_t skip, int64_t blocks, int split)
+struct hold { uint64_t cpu, stack, pc, start, end, skip, blocks, wait, split, stops; };
+
+EXPORT int kobox_race_hold(struct machine *m, const struct hold *hold)
 {
     struct race *r = race_of(m);
     if (!r)
         return -1;
     r->mode = RACE_HOLDS;
-    r->cpu = cpu, r->at = pc, r->start = start, r->end = end, r->skip = skip, r->blocks = blocks, r->split = split;
+    r->cpu = (int)hold->cpu, r->stack = hold->stack, r->at = hold->pc, r->start = hold->start, r->end = hold->end;
+    r->skip = hold->skip, r->blocks = (int64_t)hold->blocks, r->wait = (int64_t)hold->wait;
+    r->split = hold->split, r->stops = hold->stops;
     r->holding = r->seen = false;
     memset(r->last_pc, 0, sizeof r->last_pc);
     return 0;
