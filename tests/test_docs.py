@@ -16,7 +16,10 @@ from tests.test_architecture import FLOORS
 ROOT = Path(__file__).parent.parent
 RUNNABLE = (
     "README.md",
-    *(f"docs/{name}.md" for name in ("box", "shell", "network", "disks", "hardware", "devices", "races", "debugging")),
+    *(
+        f"docs/{name}.md"
+        for name in ("box", "shell", "network", "disks", "hardware", "devices", "races", "debugging", "graph")
+    ),
 )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kobox.errors import KoboxError
@@ -28,23 +27,7 @@ def gdb_words(store: Store, wanted: str, progress: Callable[[str, int, int], Non
 
 
 def debian_gdb(store: Store, progress: Callable[[str, int, int], None] | None = None) -> list[str]:
-    """The words that start Debian's gdb: its own loader, its own libraries. Raises `FetchError`, `KoboxError`."""
-    from kobox.images.debian.packages import packages
+    """The words that start Debian's gdb. Raises `FetchError`, `KoboxError`."""
+    from kobox.images.debian.program import debian_program
 
-    trees = packages(store, [_PACKAGE, "libc6"], progress)
-    program = _find(trees, "usr/bin/gdb")
-    loader = _find(trees, "lib64/ld-linux-x86-64.so.2", "usr/lib64/ld-linux-x86-64.so.2")
-    libraries = [str(place) for tree in trees for place in _library_directories(tree)]
-    return [str(loader), "--library-path", ":".join(libraries), "--argv0", "gdb", str(program)]
-
-
-def _find(trees: list[Path], *names: str) -> Path:
-    for tree in trees:
-        for name in names:
-            if (tree / name).exists():
-                return tree / name
-    raise KoboxError(f"Debian's package {_PACKAGE} has no {names[0]}", hint="Install gdb, or name one with --gdb.")
-
-
-def _library_directories(tree: Path) -> list[Path]:
-    return sorted({path.parent for path in tree.glob("**/*.so*") if path.is_file()})
+    return debian_program(store, [_PACKAGE], "usr/bin/gdb", progress)[0]

@@ -1,0 +1,170 @@
+"""`kobox graph`: pictures of what modules need of each other.
+
+Exit status: 0; 1 when it cannot be drawn, or with --compare when something differs; 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from kobox.cli.helptext import formatter
+
+if TYPE_CHECKING:
+    from kobox.cli.progress import ProgressLine
+    from kobox.graph import ModuleGraph
+    from kobox.images.store import Store
+    from kobox.kmod.module_tree import ModuleTree
+
+
+def main(argv: list[str], prog: str) -> int:
+    """Entry point of the subcommand."""
+    parser = _parser(prog)
+    arguments = parser.parse_args(argv)
+    if arguments.output and arguments.compare is not None:
+        parser.error("--compare prints what differs; it draws no picture")
+    if arguments.remove and len(arguments.names) != 1:
+        parser.error("--remove takes one module")
+    from kobox.cli.progress import ProgressLine
+    from kobox.images.store import Store
+
+    store, progress = Store(), ProgressLine()
+    try:
+        graph = _graph(arguments, arguments.kernel, store, progress)
+        if arguments.compare is not None:
+            return _compare(graph, _graph(arguments, arguments.compare, store, progress), arguments.json)
+        if arguments.output:
+            from kobox.graph import write_picture
+
+            write_picture(graph, arguments.output, symbols=arguments.symbols, store=store, progress=progress)
+            return 0
+    finally:
+        progress.close()
+    print(_text(graph, arguments))
+    return 0
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Show what modules need of each other: as lines, or as a picture in a file.",
+        epilog="Without names, the whole tree is summed up. Sizes are the memory that modules take when loaded.",
+        formatter_class=formatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="MODULE|FILE.ko", help="modules, aliases, or module files")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "-k", "--kernel", metavar="NAME", help="the tree of this kernel of kobox's (default: the default)"
+    )
+    source.add_argument("--tree", metavar="DIR", help="a module tree: …/lib/modules/RELEASE")
+    source.add_argument("--host", action="store_true", help="the modules that are loaded on this machine")
+    parser.add_argument("-u", "--users", action="store_true", help="show what needs the modules, not what they need")
+    parser.add_argument("-d", "--depth", type=_depth, metavar="N", help="how many needs away to go at most")
+    parser.add_argument("-s", "--symbols", action="store_true", help="name the symbols that modules take from others")
+    parser.add_argument("--remove", action="store_true", help="what goes along when the module is removed")
+    parser.add_argument("--compare", metavar="KERNEL", help="what differs in the tree of another kernel")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="write a picture: .svg .png .pdf .html .dot .mmd (Mermaid) .json"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _depth(text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: not a number above 0")
+    return int(text)
+
+
+def _graph(arguments: argparse.Namespace, kernel: str | None, store: Store, progress: ProgressLine) -> ModuleGraph:
+    from kobox.graph import file_graph, kernel_graph, tree_graph
+
+    names, users = arguments.names, arguments.users or arguments.remove
+    files = [name for name in names if _is_file(name)]
+    if arguments.host:
+        from kobox.kernel.host import Host
+
+        graph = kernel_graph(Host(), () if arguments.remove else names, users=users)
+    elif files and not users:
+        graph = file_graph(files, _tree(arguments, kernel, store, progress, files))
+        if len(files) < len(names):
+            others = tree_graph(
+                _tree(arguments, kernel, store, progress, []), [one for one in names if one not in files]
+            )
+            graph = _joined(graph, others)
+    else:
+        tree = _tree(arguments, kernel, store, progress, files)
+        graph = tree_graph(tree, () if arguments.remove else names, users=users)
+    if arguments.depth is not None and graph.roots:
+        graph = graph.part(graph.roots, depth=arguments.depth, users=users)
+    return graph
+
+
+def _is_file(name: str) -> bool:
+    return "/" in name or ".ko" in name or os.path.isfile(name)
+
+
+def _joined(one: ModuleGraph, other: ModuleGraph) -> ModuleGraph:
+    from kobox.graph import ModuleGraph
+
+    edges = dict.fromkeys([*one.edges, *other.edges])
+    return ModuleGraph(
+        {**other.nodes, **one.nodes}, tuple(edges), f"{one.origin}, {other.origin}", (*one.roots, *other.roots)
+    )
+
+
+def _tree(
+    arguments: argparse.Namespace, kernel: str | None, store: Store, progress: ProgressLine, files: list[str]
+) -> ModuleTree:
+    from pathlib import Path
+
+    from kobox.kmod.module_tree import ModuleTree
+
+    if arguments.tree and kernel is None:
+        return ModuleTree(arguments.tree)
+    from kobox.box.boot.boot import tree_of
+
+    if kernel is None and files:
+        kernel = store.fitting([Path(file) for file in files])
+    return tree_of(store.ensure(kernel, progress))
+
+
+def _text(graph: ModuleGraph, arguments: argparse.Namespace) -> str:
+    import json
+
+    from kobox.graph import text
+    from kobox.graph.write import as_data
+    from kobox.ko.name import canonical
+    from kobox.printable import printable
+
+    if arguments.remove:
+        removal = graph.removal(canonical(arguments.names[0]))
+        if arguments.json:
+            from dataclasses import asdict
+
+            return json.dumps(asdict(removal), indent=1)
+        return printable(text.removal_text(removal))
+    if arguments.json:
+        return json.dumps(as_data(graph), indent=1)
+    if not graph.roots and not arguments.host:
+        return printable(text.summary_text(graph))
+    return printable(text.tree_text(graph, users=arguments.users, symbols=arguments.symbols))
+
+
+def _compare(before: ModuleGraph, after: ModuleGraph, as_json: bool) -> int:
+    from dataclasses import asdict
+
+    from kobox.graph import compare
+    from kobox.graph.text import change_text
+
+    change = compare(before, after)
+    if as_json:
+        import json
+
+        print(json.dumps(asdict(change), indent=1))
+    else:
+        print(f"from {before.origin}\nto   {after.origin}", file=sys.stderr)
+        print(change_text(change))
+    return 1 if change else 0

@@ -1,0 +1,72 @@
+"""`kobox graph` as a person calls it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kobox.cli.main import run
+from kobox.images.store import KernelImage
+
+
+def graph(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    status = run("graph", list(words), prog="kobox graph")
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_what_a_module_needs_and_what_needs_it(debian_kernel: KernelImage, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = graph(capsys, "btrfs", "-k", debian_kernel.name)
+    assert status == 0
+    assert "├─ raid6_pq (120 KiB), 3 symbols\n" in out
+    assert "\n└─ dm_raid" in graph(capsys, "raid456", "--users", "-k", debian_kernel.name)[1]
+    assert json.loads(graph(capsys, "btrfs", "--json", "-k", debian_kernel.name)[1])["roots"] == ["btrfs"]
+    assert "needed by most" in graph(capsys, "-k", debian_kernel.name)[1]
+    assert "first, as they use it: dm_raid" in graph(capsys, "raid456", "--remove", "-k", debian_kernel.name)[1]
+
+
+def test_two_kernels(
+    debian_kernel: KernelImage, trixie_kernel: KernelImage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, _ = graph(capsys, "btrfs", "-k", debian_kernel.name, "--compare", trixie_kernel.name)
+    assert status == 1
+    assert "- btrfs needs zstd_compress" in out
+    assert graph(capsys, "btrfs", "-k", debian_kernel.name, "--compare", debian_kernel.name)[:2] == (
+        0,
+        "no difference\n",
+    )
+
+
+def test_a_picture_in_a_file(debian_kernel: KernelImage, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "btrfs.mmd"
+    assert graph(capsys, "btrfs", "-k", debian_kernel.name, "-o", str(target)) == (0, "", "")
+    assert target.read_text().startswith("flowchart TD\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nosuch"], "Module nosuch not found"),
+        (["btrfs", "-o", "x.gif"], "'gif' is no format of pictures"),
+        (["btrfs", "-o", "noending"], "'' is no format of pictures"),
+        (["--tree", "."], "no modules below it"),
+        (["missing.ko"], "missing.ko: No such file"),
+        (["btrfs", "-o", "no/such/x.dot"], "no/such"),
+    ],
+    ids=["module", "format", "suffix", "tree", "file", "directory"],
+)
+def test_bad_input_ends_in_one_sentence(
+    words: list[str],
+    said: str,
+    debian_kernel: KernelImage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, out, err = graph(capsys, *words, *(() if "--tree" in words else ("-k", debian_kernel.name)))
+    assert (status, out) == (1, "")
+    assert said in err
+    assert list(tmp_path.iterdir()) == []
