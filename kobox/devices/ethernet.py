@@ -79,11 +79,18 @@ def segments(frame: bytes, header: int, size: int, network: int, transport: int)
     """The frames that a TCP frame of more than `size` bytes of payload becomes ("TSO").
 
     `header` is the length of all headers, `network` and `transport` are where the IP and the TCP header begin. The TCP
-    checksum is left as the sum of the pseudo header with each frame's length.
+    checksum is left as the sum of the pseudo header with each frame's length. Where the headers cannot be those of a
+    TCP frame, the frame goes out as it is.
     """
+    if not 0 <= network < transport <= header - 20 or header > len(frame) or size < 1:
+        yield frame
+        return
+    ipv4 = frame[network] >> 4 == 4
+    if transport - network < (20 if ipv4 else 40) or header + size - network > 0xFFFF:
+        yield frame
+        return
     payload = memoryview(frame)[header:]
     (sequence,) = struct.unpack_from(">I", frame, transport + 4)
-    ipv4 = frame[network] >> 4 == 4
     for number, at in enumerate(range(0, len(payload), size)):
         piece = payload[at : at + size]
         made = bytearray(frame[:header])

@@ -53,6 +53,7 @@ class I801(PciDevice):
         return self.held[offset]
 
     def write_memory(self, bar: int, offset: int, size: int, value: int) -> None:
+        value &= 0xFF
         if offset == 0:
             done = value & self.held[0] & _BYTE_DONE
             self.held[0] &= ~(value & _STICKY)
@@ -114,7 +115,7 @@ class I801(PciDevice):
         held, buffered = self.held, self.held[0x0D] & _BUFFER
         if call or not read:
             if not buffered and not call:  # without the buffer the driver wants no count on the wire
-                self._left = bytes(held[5] - 1)
+                self._left = bytes(max(held[5] - 1, 0))
                 self.wires.write(address, bytes([command, held[7]]))
                 held[0] |= _BUSY | _BYTE_DONE
                 return True

@@ -288,7 +288,7 @@ class Nvme(PciDevice):
         if size <= _PAGE:
             yield command.prp2, size
             return
-        entries = command.prp2
+        entries = command.prp2 & ~7
         while size > 0:
             room = (_PAGE - entries % _PAGE) // 8
             needed = -(-size // _PAGE)
@@ -297,4 +297,4 @@ class Nvme(PciDevice):
             for address in listed[: room - 1] if follow else listed:
                 yield address, min(size, _PAGE)
                 size -= _PAGE
-            entries = listed[-1]
+            entries = listed[-1] & ~7

@@ -405,7 +405,8 @@ class ScsiTape(ScsiDevice):
         if block[1] & 1:
             raise INVALID_FIELD
         self._cut()
-        if sum(len(record) for record in self.records if record) + len(data) > self.capacity:
+        held = sum(len(record) for record in self.records if record)
+        if held + len(data) > self.capacity or len(self.records) >= _MOST_RECORDS:
             raise SenseError(VOLUME_OVERFLOW, 0, 2)  # the end of the tape
         self.records.append(bytes(data))
         self.position += 1

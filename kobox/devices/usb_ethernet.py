@@ -13,7 +13,7 @@ from kobox.devices.ethernet import DEFAULT_MAC, EthernetPort
 from kobox.devices.usb import Endpoint, Interface, SetupPacket, UsbDevice
 
 _IN, _OUT, _NOTIFY = 0x82, 0x02, 0x81
-_MOST_WAITING, _LONGEST = 1024, 1 << 16
+_MOST_WAITING, _MOST_NOTES, _LONGEST = 1024, 16, 1 << 16
 _FUNCTIONAL = bytes.fromhex("0524001001") + bytes([5, 0x24, 6, 0, 1])
 _ETHERNET = struct.pack("<BBBBIHHB", 13, 0x24, 0x0F, 4, 0, 1514, 0, 0)
 _CONTROL = Interface(2, 6, 0, (Endpoint(_NOTIFY, "interrupt", 16, 9),), _FUNCTIONAL + _ETHERNET)
@@ -32,7 +32,7 @@ class UsbEthernet(UsbDevice):
     def __init__(self, mac: bytes = DEFAULT_MAC) -> None:
         self.port = EthernetPort(mac, self._take, self._link_changed)
         self._frames: deque[bytes] = deque()
-        self._notes: deque[bytes] = deque()
+        self._notes: deque[bytes] = deque(maxlen=_MOST_NOTES)
         self._out = b""
         self._on = False
 

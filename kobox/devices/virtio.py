@@ -56,6 +56,7 @@ class VirtioBuffer:
         parts = [s for s in self._buffer.segments if not s.writable]
         if sum(part.size for part in parts) > _LARGEST:
             return b""
+        self._transport.bus.work.moved(sum(part.size for part in parts), len(parts))
         return b"".join(bytes(ram[part.address : part.address + part.size]) for part in parts)
 
     @property
@@ -189,6 +190,7 @@ class VirtioTransport(VirtioDevice):
 
     def fill_at(self, address: int, data: memoryview) -> None:
         """Write RAM."""
+        self.bus.work.moved(len(data))
         self.bus.ram[address : address + len(data)] = data
         self.bus.wrote(address, len(data))
 

@@ -19,6 +19,46 @@ Restore = Callable[[], None]
 """Gives a device the state back that it had at a checkpoint; may be called any number of times."""
 
 
+# What it costs the host to move memory for a device, in basic blocks: each time, and the bytes that cost one more.
+_MOVE_COST, _MOVE_BYTES = 50, 256
+_MOST_WORK = 1 << 24  # for one access: four gigabytes, or a ring without an end
+
+
+class DeviceWorkError(KoboxError):
+    """A device has done too much for one access of its driver."""
+
+
+class DeviceWork:
+    """What devices have done with memory, in basic blocks, since that was last charged to the run's CPU time.
+
+    A driver decides how much a device does: a ring that leads back into itself has no end. So all that a device moves
+    is counted here, and one access of the driver (`begin`) gets so much of it and no more.
+    """
+
+    __slots__ = ("_began", "blocks")
+
+    def __init__(self) -> None:
+        self.blocks = self._began = 0
+
+    def begin(self) -> None:
+        """The driver touches a register, or a timer of a device is due."""
+        self._began = self.blocks
+
+    def moved(self, size: int, times: int = 1) -> None:
+        """A device has read or written `size` bytes, in so many pieces. Raises `DeviceWorkError`."""
+        self.blocks += _MOVE_COST * times + size // _MOVE_BYTES
+        if self.blocks - self._began > _MOST_WORK:
+            raise DeviceWorkError(
+                "one access of the driver has made a device move memory without an end",
+                hint="A ring or a list in memory that the driver gave the device leads back into itself.",
+            )
+
+    def take(self) -> int:
+        """What is to be charged; it is counted from 0 again."""
+        blocks, self.blocks, self._began = self.blocks, 0, 0
+        return blocks
+
+
 class Attendant(Protocol):
     """Who is called when the CPU has stopped (`Bus.ring`)."""
 
@@ -54,7 +94,7 @@ class Bus:
     """The places for devices of one machine.
 
     `interrupt()` raises the interrupt that all share; `stop()` makes the CPU stop before its next block;
-    `wrote(address, size)` tells that a device has changed RAM.
+    `wrote(address, size)` tells that a device has changed RAM; `work` counts what devices do.
     """
 
     def __init__(
@@ -64,8 +104,10 @@ class Bus:
         stop: Callable[[], None],
         wrote: Callable[[int, int], None],
         now: Callable[[], int],
+        work: DeviceWork,
     ) -> None:
         self.ram = ram
+        self.work = work
         self.interrupt = interrupt
         self.wrote = wrote
         self.now = now

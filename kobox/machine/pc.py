@@ -26,7 +26,7 @@ from kobox.arch.registers import Registers
 from kobox.arch.x86_64.registers import X86Registers
 from kobox.arch.x86_64.x86_64 import X86_64
 from kobox.errors import KernelImageError, KoboxError
-from kobox.machine.devices import Bus, Device, Restore
+from kobox.machine.devices import Bus, Device, DeviceWork, Restore
 from kobox.machine.native_core import (
     FOREVER,
     PROBE_ENTRY,
@@ -200,12 +200,14 @@ class Machine:
         self._work = ctypes.c_uint64.from_address(self._core.kobox_work(handle))
         self._on_probe = ProbeCallback(self._probe_hit)  # kept: the core holds a bare pointer to it
         self._core.kobox_on_probe(handle, self._on_probe)
+        self.device_work = DeviceWork()
         self.devices = Bus(
             self.ram,
             lambda: self._core.kobox_device_interrupt(self.handle),
             lambda: self._core.kobox_device_event(self.handle),
             lambda address, size: self._core.kobox_device_wrote(self.handle, address, size),
             lambda: self.time,
+            self.device_work,
         )
         self.pci = PciBus(
             self.ram,
@@ -213,6 +215,7 @@ class Machine:
             lambda irq: self._core.kobox_pci_pulse(self.handle, irq),
             lambda irq, high: self._core.kobox_pci_line(self.handle, irq, high),
             lambda address, size: self._core.kobox_device_wrote(self.handle, address, size),
+            self.device_work,
         )
         self.platform = PlatformBus(
             lambda irq, high: self._core.kobox_pci_line(self.handle, irq, high), self.platform_lines
@@ -583,27 +586,35 @@ class Machine:
         self._core.kobox_stop(self.handle)
 
     def _device_access(self, offset: int, size: int, value: int, write: int) -> int:
+        self.device_work.begin()
         try:
             return self.devices.access(offset, size, value, write)
         except BaseException as error:
             self._raised = error
             self._core.kobox_device_event(self.handle)
             return 0
+        finally:
+            self.charge_work()
 
     def _pci_access(self, space: int, at: int, size: int, value: int, write: int) -> int:
+        self.device_work.begin()
         try:
             if self.platform.windows and (found := self.platform.find(space, at)) is not None:
                 answer = self.platform.access(*found, size, value, write)
             else:
                 answer = self.pci.access(space, at, size, value, write)
-            if self.pci.effort:
-                self._core.kobox_spend(self.handle, self.pci.effort)
-                self.pci.effort = 0
             return answer
         except BaseException as error:
             self._raised = error
             self._core.kobox_device_event(self.handle)
             return 0
+        finally:
+            self.charge_work()
+
+    def charge_work(self) -> None:
+        """Charge what devices have done to the run's CPU time."""
+        if self.device_work.blocks:
+            self._core.kobox_spend(self.handle, self.device_work.take())
 
     def _probe_hit(self, address: int) -> None:
         try:

@@ -21,7 +21,7 @@ from typing import NamedTuple, Protocol
 
 from kobox.errors import KoboxError
 from kobox.machine.acpi import PCI_IRQS, PCI_PLACES
-from kobox.machine.devices import Restore
+from kobox.machine.devices import DeviceWork, Restore
 
 MAX_VECTORS = 32
 _CONFIG_SIZE = 256
@@ -88,10 +88,6 @@ class Model(Protocol):
     def configuration_read(self, register: int, size: int, value: int) -> int: ...
     def shared_read(self, address: int, size: int, value: int) -> int: ...
     def save(self) -> Restore: ...
-
-
-# What DMA costs the host, in basic blocks: each time, and the bytes that cost one more.
-_DMA_COST, _DMA_BYTES = 50, 256
 
 
 class DmaError(KoboxError):
@@ -280,13 +276,13 @@ class PciFunction:
     def dma_read(self, address: int, size: int) -> bytes:
         """Read the box's memory. Raises `DmaError`."""
         bus = self._reach(address, size)
-        bus.effort += _DMA_COST + size // _DMA_BYTES
+        bus.work.moved(size)
         return bytes(bus.ram[address : address + size])
 
     def dma_write(self, address: int, data: bytes) -> None:
         """Write the box's memory. Raises `DmaError`."""
         bus = self._reach(address, len(data))
-        bus.effort += _DMA_COST + len(data) // _DMA_BYTES
+        bus.work.moved(len(data))
         bus.ram[address : address + len(data)] = data
         bus.wrote(address, len(data))
 
@@ -357,12 +353,13 @@ class PciBus:
         pulse: Callable[[int], None],
         line: Callable[[int, bool], None],
         wrote: Callable[[int, int], None],
+        work: DeviceWork,
     ) -> None:
         self.ram = ram
+        self.work = work
         self.message = message
         self.pulse = pulse
         self.wrote = wrote
-        self.effort = 0  # what models have done with memory since that was charged, in basic blocks
         self._line = line
         self.reads = 0
         """How many reads of devices there were, `Space.DMA` among them (`kobox.machine.taint`)."""

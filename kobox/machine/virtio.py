@@ -17,7 +17,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from kobox.machine.devices import Device, Restore
+from kobox.machine.devices import Device, DeviceWorkError, Restore
 
 F_INDIRECT, F_VERSION_1 = 1 << 28, 1 << 32
 _NEXT, _WRITE, _INDIRECT = 1, 2, 4
@@ -237,7 +237,7 @@ class VirtioDevice(Device):
         if queue < len(self.queues) and not self.status & _NEEDS_RESET:
             try:
                 self.notified(queue)
-            except BrokenQueueError:
+            except (BrokenQueueError, DeviceWorkError):
                 self.broken()
             except BaseException:
                 self._left.append(queue)

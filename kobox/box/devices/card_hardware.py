@@ -17,6 +17,7 @@ _HEADER = 12  # struct virtio_net_hdr_v1, all zero: no offloads
 _LONGEST = 65536 + _HEADER
 MOST_WAITING = 4096  # frames that wait in each direction; what comes then is lost, as on a wire
 _RECEIVE, _TRANSMIT = 0, 1
+_FRAME_COST = 4  # in pieces of memory: what a model does to make a frame
 
 
 class CardEnd(Protocol):
@@ -81,6 +82,7 @@ class NetworkDevice(VirtioDevice):
             if sum(segment.size for segment in buffer.segments) > _LONGEST:
                 raise BrokenQueueError("a frame of more than 64 KiB")
             data = b"".join(bytes(ram[s.address : s.address + s.size]) for s in buffer.segments if not s.writable)
+            self.bus.work.moved(len(data), len(buffer.segments))
             if len(self.sent) < MOST_WAITING:
                 self.sent.append((self.bus.now(), data[_HEADER:]))
             self.done(_TRANSMIT, buffer.head, 0)
@@ -164,6 +166,7 @@ class ModelPort:
         self.model.port.waiting = frames
 
     def _send(self, frame: bytes) -> None:
+        self.card.box.machine.device_work.moved(len(frame), _FRAME_COST)
         if len(self._sent) < MOST_WAITING:
             self._sent.append((self.model.computer.now, frame))
         self.model.computer.ring(self)

@@ -14,6 +14,8 @@ from kobox.devices.errors import model_errors
 from kobox.machine.devices import Attendant
 from kobox.machine.native_core import FOREVER, Event
 
+_TIMER_COST = 4  # in pieces of memory: what calling a model costs
+
 
 class BoxComputer:
     """`kobox.devices.computer.Computer` of one model."""
@@ -60,5 +62,11 @@ class BoxComputer:
         for timer in sorted(self._timers, key=lambda timer: timer.due or 0):
             if timer.due is not None and timer.due <= now and timer.owner.plugged:
                 timer.stop()
-                with model_errors(timer.owner):
-                    timer.call()
+                work = self._box.machine.device_work
+                work.begin()
+                work.moved(0, _TIMER_COST)
+                try:
+                    with model_errors(timer.owner):
+                        timer.call()
+                finally:
+                    self._box.machine.charge_work()

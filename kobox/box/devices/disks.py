@@ -66,6 +66,7 @@ class DiskDevice(VirtioDevice):
         size = sum(segment.size for segment in data)
         if size > _LARGEST:
             raise BrokenQueueError(f"a request for {size} bytes")
+        self.bus.work.moved(size, len(segments))
         try:
             status = self._do(kind, sector * SECTOR, data, size)
         except OSError:

@@ -56,15 +56,16 @@ class PlatformPlace:
 
     def dma_read(self, address: int, size: int) -> bytes:
         self._check(address, size)
+        self._box.machine.device_work.moved(size)
         return bytes(self._box.machine.ram[address : address + size])
 
     def dma_write(self, address: int, data: bytes) -> None:
         self._check(address, len(data))
+        self._box.machine.device_work.moved(len(data))
         self._box.machine.ram[address : address + len(data)] = data
         self._box.machine.devices.wrote(address, len(data))
 
     def _check(self, address: int, size: int) -> None:
-        self._box.machine.pci.effort += 50
         if size < 0 or not 0 <= address <= len(self._box.machine.ram) - size:
             raise KoboxError(
                 f"DMA of {size} bytes at {address:#x}: the box has RAM up to {len(self._box.machine.ram):#x}",
