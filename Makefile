@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: check-qemu-devices test-arm64 fuzz sweep-phantom help setup demo test sanitize lint docs bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep sweep-check clean check-known
+.PHONY: soak check-qemu-devices test-arm64 fuzz sweep-phantom help setup demo test sanitize lint docs bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep sweep-check clean check-known
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ sweep-check: $(READY) ## load and unload every module of the default kernel's tr
 
 sweep-inspect: $(READY) ## inspect every module of the default kernel's tree: none may be called hostile (KERNEL=NAME, SAMPLE=N)
 	$(BIN)/python bench/inspect_sweep.py $(if $(KERNEL),--kernel $(KERNEL)) $(if $(SAMPLE),--sample $(SAMPLE))
+
+soak: $(READY) ## 2,000 loads, kprobes and oopses in a box each: memory stays flat
+	$(BIN)/python bench/soak.py
 
 lint: $(READY) ## linter, formatter, types
 	$(BIN)/ruff check .

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from kobox.images.store import KernelImage, Store
     from kobox.ko.modulefile import ModuleFile
 
+# Scripts that a module's file names (.debug_gdb_scripts), or that lie beside it, would run with the user's rights.
+_SAFE = [word for kind in ("gdb", "python", "guile") for word in ("-iex", f"set auto-load {kind}-scripts off")]
+
 
 def main(argv: list[str], prog: str) -> int:
     """Entry point of the subcommand."""
@@ -151,7 +154,7 @@ def _run_gdb(session: GdbSession, gdb: list[str], given: list[str], symbols: Pat
         path = os.path.join(directory, "box")
         listener.bind(path)
         listener.listen(1)
-        words = [*gdb, "-q", "-iex", "set sysroot /", str(symbols), "-ex", f"target remote {path}", *given]
+        words = [*gdb, "-q", *_SAFE, "-iex", "set sysroot /", str(symbols), "-ex", f"target remote {path}", *given]
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             program = subprocess.Popen(words, preexec_fn=_restore_interrupt)

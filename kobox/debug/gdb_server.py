@@ -17,6 +17,7 @@ from kobox.debug.tasks import Task, all_tasks, running_task
 from kobox.errors import KoboxError
 from kobox.machine.pc import MachineError
 from kobox.machine.stepper import Stop, StopReason, Touch
+from kobox.printable import one_line, printable
 
 _WATCHED = {2: Touch.WRITES, 3: Touch.READS, 4: Touch.READS | Touch.WRITES}
 _NAMES = {2: "watch", 3: "rwatch", 4: "awatch"}
@@ -84,7 +85,7 @@ class GdbServer:
         self._last_stop = self._stop_reply(moment, signal)
         if self._waits:
             if says:
-                self._packets.send(b"O" + binascii.hexlify(f"kobox: {says}\n".encode()))
+                self._packets.send(b"O" + binascii.hexlify(f"kobox: {one_line(says)}\n".encode()))
             self._packets.send(self._last_stop)
             self._waits = False
         while True:
@@ -132,7 +133,7 @@ class GdbServer:
         except (ValueError, IndexError):
             return _BAD_ADDRESS if packet[:1] in b"mMX" else _ERROR
         except MachineError as error:
-            return f"E.{error}".encode()
+            return f"E.{one_line(str(error))}".encode()
 
     def _answer_text(self, packet: bytes) -> bytes:
         letter, rest = packet[:1].decode(errors="replace"), packet[1:]
@@ -359,7 +360,7 @@ class GdbServer:
 
     def _thread_list(self) -> str:
         rows = "".join(
-            f'<thread id="{_thread_id(task):x}" name="{escape(task.name)}">'
+            f'<thread id="{_thread_id(task):x}" name="{escape(one_line(task.name))}">'
             f"{'running' if task is self._running else 'asleep'}, PID {task.pid}</thread>"
             for task in self._threads()
         )
@@ -368,7 +369,7 @@ class GdbServer:
     def _command(self, text: str) -> bytes:
         words = binascii.unhexlify(text.partition(",")[2]).decode(errors="replace").split()
         answer = self._monitor(words)
-        return binascii.hexlify(answer.encode()) if answer else b"OK"
+        return binascii.hexlify(printable(answer).encode()) if answer else b"OK"
 
 
 class _ResumedError(Exception):
@@ -379,8 +380,8 @@ class _ResumedError(Exception):
 
 
 def _thread_id(task: Task) -> int:
-    """gdb's number of a thread, which is never 0: the idle task has 1."""
-    return task.pid + 1
+    """gdb's number of a thread, never 0 (the idle task has 1) and positive, whatever PID the guest claims."""
+    return (task.pid & 0x3FFFFFFF) + 1
 
 
 def _register_hex(values: dict[str, int | None], name: str, bits: int) -> bytes:

@@ -20,10 +20,14 @@ class Task:
 
 
 def all_tasks(box: Box) -> list[Task]:
-    """The idle task and the leaders of all thread groups (`init_task.tasks`); fewer when the list is being changed."""
-    objects, found = box.inspect.objects, list[Task]()
+    """The idle task and the leaders of all thread groups (`init_task.tasks`); fewer when the list is being changed, or
+    leads back into itself."""
+    objects, found, seen = box.inspect.objects, list[Task](), set[int]()
     try:
         for address in _addresses(box):
+            if address in seen:
+                break
+            seen.add(address)
             found.append(
                 Task(objects.number(address, "task_struct.pid"), objects.text(address, "task_struct.comm"), address)
             )

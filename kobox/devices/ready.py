@@ -64,6 +64,7 @@ READY: dict[str, ReadyModel] = {
     "usb-stick": ReadyModel("usb_storage", "UsbStick", f"USB stick; {_DISK}", medium, True),
     "usb-serial": ReadyModel("usb_serial", "Cp2102", "USB serial converter (CP2102)"),
     "usb-keyboard": ReadyModel("usb_keyboard", "UsbKeyboard", "USB keyboard"),
+    "keyboard": ReadyModel("virtio_keyboard", "VirtioKeyboard", "virtio keyboard"),
     "usb-ethernet": ReadyModel("usb_ethernet", "UsbEthernet", f"USB network adapter; {_MAC}", _hardware_address),
 }
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -15,6 +16,7 @@ from kobox.box.box import Box
 from kobox.debug.gdb_session import GdbSession
 from kobox.ko.modulefile import ModuleFile
 from kobox.machine.pc import MachineError
+from tests.building import BuiltTestModules
 
 _HEADS = [
     *(b"m", b"M", b"X", b"Z", b"z", b"H", b"T", b"p", b"P", b"G", b"g", b"?", b"b", b"q", b"v", b"\xff"),
@@ -67,3 +69,44 @@ def test_a_register_is_set_or_refused(box: Box) -> None:
         except MachineError:
             refused.add(register)
     assert refused == {"rflags", "cs", "ss", "gs_base"}
+
+
+_CONTROLS = frozenset(map(chr, (*range(9), *range(11, 32), 127)))
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    ["attack=task_name text=\x1b[2J\x01<&>", "attack=task_name text=\xff\xfe", "attack=task_id number=0xfffffffb"]
+    + ["attack=task_id number=0x7fffffff", "attack=task_list"],
+)
+def test_tasks_and_log_of_a_hostile_kernel(box: Box, modules: BuiltTestModules, parameters: str) -> None:
+    path, answers = modules("attacks"), list[str]()
+    life = lambda: box.insmod(path, parameters)  # noqa: E731
+    session = GdbSession(box, life, [ModuleFile(str(path))])  # type: ignore[arg-type]
+    session.survey()
+    ours, theirs = socket.socketpair()
+
+    def ask() -> None:
+        with theirs, suppress(OSError):
+            theirs.settimeout(60)
+            for packet in (b"c", b"qXfer:threads:read::0,fff0", b"qfThreadInfo", b"qRcmd,6c6f67", b"qRcmd,7768657265"):
+                theirs.sendall(b"$%s#%02x" % (packet, sum(packet) & 255))
+                got = b""
+                while (got.find(b"#") < 0 or got.count(b"$") < 1) or b"$O" in got[-400:]:
+                    got += theirs.recv(1 << 17)
+                    got = got[got.rfind(b"$") :] if b"$O" in got else got
+                answers.append(got.partition(b"$")[2].partition(b"#")[0].decode(errors="replace"))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        session.serve(ours)
+    finally:
+        asking.join()
+        session.close()
+        box.reset()
+    _, threads, numbers, log, _ = answers
+    rows = ElementTree.fromstring(threads.removeprefix("l").removeprefix("m"))
+    assert len(rows) == len({row.get("id") for row in rows}) >= 1
+    assert all(int(number, 16) > 0 for number in numbers.removeprefix("m").split(","))
+    assert not _CONTROLS.intersection(bytes.fromhex(log).decode())

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import struct
+
 import pytest
 
 from kobox.box.box import Box
 from kobox.devices.virtio import VirtioModel
+from kobox.devices.virtio_keyboard import VirtioKeyboard
 from kobox.errors import KoboxError
 
 
@@ -100,3 +104,23 @@ def test_there_are_sixteen_places(full_box: Box) -> None:
         full_box.plug(Rng())
     with pytest.raises(KoboxError, match="all 16 places"):
         full_box.plug(Rng())
+
+
+def test_a_keyboard(full_box: Box) -> None:
+    for module in ("virtio_input", "evdev"):
+        full_box.modprobe(module)
+    keyboard = full_box.plug(VirtioKeyboard())
+    assert keyboard.driver == "virtio_input"
+    event = full_box.listdir(f"{keyboard.sysfs[0]}/input/input0")
+    node = f"/dev/input/{next(name for name in event if name.startswith('event'))}"
+    fd, buffer = full_box.syscall("open", node, os.O_RDONLY | os.O_NONBLOCK), bytearray(4096)
+    keyboard.type("aB\n")
+    full_box.sleep(0.01)
+    size = full_box.syscall("read", fd, buffer, len(buffer))
+    rows = [struct.unpack_from("<HHi", buffer, at + 16) for at in range(0, size, 24)]
+    assert [(code, value) for kind, code, value in rows if kind == 1] == [
+        *((30, 1), (30, 0), (42, 1), (48, 1), (48, 0), (42, 0), (28, 1), (28, 0))
+    ]
+    with pytest.raises(KoboxError, match="no key"):
+        keyboard.type("é")
+    assert not full_box.findings

@@ -147,6 +147,16 @@ static int __init attacks_init(void)
 		modules->next = &THIS_MODULE->list;
 		THIS_MODULE->list.next = &THIS_MODULE->list;
 		oops();
+	} else if (!strcmp(attack, "task_name")) {
+		strscpy(current->comm, text, sizeof(current->comm));
+		pr_warn("%s\n", text);
+		oops();
+	} else if (!strcmp(attack, "task_id")) {
+		current->pid = number;
+		oops();
+	} else if (!strcmp(attack, "task_list")) {
+		current->tasks.next = &current->tasks;
+		oops();
 	} else if (!strcmp(attack, "module_name")) {
 		strcpy(THIS_MODULE->name, text);
 	} else if (!strcmp(attack, "symbol_count")) {
