@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kobox.box.box import Box
-from kobox.checks.context.cpu_state import CpuReader
+from kobox.box.inspect.cpu_state import CpuReader
 from kobox.errors import KoboxError
 
 

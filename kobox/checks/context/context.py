@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
+from kobox.box.inspect.cpu_state import CpuReader, CpuState
 from kobox.box.inspect.objects import Objects
-from kobox.checks.context.cpu_state import CpuReader, CpuState
 from kobox.checks.context.locks import SPINNING, Edge, Held, LockBook
 from kobox.checks.report.finding import Resource, Severity, own_frame
 from kobox.checks.runner.session import Check, Examination, Trace

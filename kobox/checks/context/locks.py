@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from kobox.checks.context.cpu_state import CpuState
+from kobox.box.inspect.cpu_state import CpuState
 from kobox.checks.runner.session import Trace
 
 SPINNING = ("spinlock", "rwlock", "rwlock for reading")

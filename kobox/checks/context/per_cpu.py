@@ -15,8 +15,8 @@ from contextlib import suppress
 from functools import lru_cache
 
 from kobox.arch.registry import architecture
+from kobox.box.inspect.cpu_state import CpuReader
 from kobox.box.inspect.probes import Hit
-from kobox.checks.context.cpu_state import CpuReader
 from kobox.checks.report.finding import Severity, own_frame
 from kobox.checks.runner.session import Check, Examination
 from kobox.errors import KoboxError

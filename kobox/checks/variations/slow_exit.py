@@ -14,8 +14,8 @@ from __future__ import annotations
 import re
 from functools import partial
 
+from kobox.box.inspect.cpu_state import CpuReader, CpuState
 from kobox.box.inspect.probes import FROM_MODULE, Hit
-from kobox.checks.context.cpu_state import CpuReader, CpuState
 from kobox.checks.report.finding import Resource, Severity
 from kobox.checks.runner.session import Check, Examination, Stage, Trace
 
