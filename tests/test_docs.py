@@ -18,7 +18,7 @@ RUNNABLE = (
     "README.md",
     *(
         f"docs/{name}.md"
-        for name in ("box", "shell", "network", "disks", "hardware", "devices", "races", "debugging", "graph")
+        for name in ("box", "shell", "network", "disks", "hardware", "devices", "races", "debugging", "graph", "trace")
     ),
 )
 

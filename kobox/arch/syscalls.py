@@ -31,6 +31,10 @@ class SyscallTable(NamedTuple):
     prefix: str
     """What the names of the kernel's functions for system calls begin with (SYSCALL_DEFINEx)."""
 
+    saved: tuple[tuple[str, int], ...] = ()
+    """Where `struct pt_regs` has what a call is about, (member, byte offset in it): its number, its result, and six
+    arguments. The entry's first argument points to it."""
+
     respelled: Mapping[str, Respelling] = {}
     """The older calls that the architecture never had, as open(2), by those that it has, as openat(2)."""
 

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from kobox.box.guest.program import Program
     from kobox.box.guest.subprocess import Argv, PopenOptions, RunOptions
     from kobox.box.inspect.probes import Callback, Probe
+    from kobox.box.trace.trace import Trace
     from kobox.kmod.modprobe import Loaded
 
 TextMode: TypeAlias = Literal[
@@ -556,6 +557,32 @@ class Box(Kernel):
         """Be called when the kernel reaches a function or address (`kobox.box.inspect.probes`)."""
         self.guest.must_be_open()
         return self.inspect.probes.add(where, on_entry, on_return, when=when)
+
+    def trace(
+        self,
+        *modules: str | os.PathLike[str],
+        kernel_depth: int = 1,
+        syscalls: bool = False,
+        most: int = 100_000,
+    ) -> Trace:
+        """Record the calls of modules, as a context manager (`kobox.box.trace.trace`).
+
+        `modules` are names of modules that are loaded or will be, or paths of their files: only then are arguments and
+        lines known. Without any, every module that is loaded meanwhile is traced. `kernel_depth` is how many calls deep
+        the kernel is followed under the module, `syscalls` whether system calls that do not come to the module are
+        told too. Recording ends after `most` calls.
+
+        Raises `OSError` and `ModuleFormatError` for a file that cannot be read; when it begins, `KoboxError` for a
+        kernel without type information, `MachineError` when the box is traced already.
+        """
+        from kobox.box.trace.recorder import TraceOptions
+        from kobox.box.trace.trace import Trace, named
+
+        self.guest.must_be_open()
+        found = [named(module) for module in modules]
+        options = TraceOptions(tuple(name for name, _ in found), kernel_depth, syscalls, most)
+        files = tuple(file for _, file in found if file is not None)
+        return Trace(self, files, options, self.events.restored.subscribe)
 
     @property
     def machine(self) -> Machine:

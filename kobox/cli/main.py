@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("kobox.cli.run", "load a module in a box, show what it does, unload it, judge"),
     "check": ("kobox.cli.check", "find what is wrong in a module: memory, leaks, every error path, coverage"),
     "gdb": ("kobox.cli.gdb", "debug a module with gdb in a box, forwards and backwards"),
+    "trace": ("kobox.cli.trace", "show the calls of a module as a tree: arguments, results, times, errors"),
     "shell": ("kobox.cli.shell", "a shell on a real kernel, in a box"),
     "build": ("kobox.cli.build", "build a module against a kernel's headers"),
     "kernel": ("kobox.cli.kernel", "the kernels that boxes boot: add, list, default, rm"),
@@ -43,7 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "completion": ("kobox.cli.completion", "print a completion script for bash, zsh or fish"),
 }
 # Those that run a module, or take it apart: in a worker process that is watched (`kobox.isolation.wall`).
-WORKERS = frozenset({"run", "check", "explain", "inspect"})
+WORKERS = frozenset({"run", "check", "explain", "inspect", "trace"})
 # The tools that answer to their own name when kobox is called through a symbolic link (kmod does the same).
 MULTICALL = frozenset({"depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmod", "kmod"})
 

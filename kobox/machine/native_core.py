@@ -47,6 +47,7 @@ DeviceCallback = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uin
 WatchCallback = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int, ctypes.c_uint64
 )
+TraceCallback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_uint64)
 StepCallback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64)
 
 _U64, _P, _I = ctypes.c_uint64, ctypes.c_void_p, ctypes.c_int
@@ -100,6 +101,12 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_step_last": (None, (_P, ctypes.POINTER(_U64))),
     "kobox_step_break": (_I, (_P, _U64, _I)),
     "kobox_step_watch": (_I, (_P, _U64, _U64, ctypes.c_uint, _I)),
+    "kobox_trace_open": (_I, (_P, TraceCallback)),
+    "kobox_trace_close": (None, (_P,)),
+    "kobox_trace_mark": (_I, (_P, _U64, ctypes.c_uint)),
+    "kobox_trace_code": (_I, (_P, _U64, _U64, _I)),
+    "kobox_trace_deep": (None, (_P, _I)),
+    "kobox_trace_restored": (None, (_P,)),
     "kobox_return": (_I, (_P, _U64)),
     "kobox_keep_link": (None, (_P, _U64)),
     "kobox_set_patcher": (_I, (_P, _U64)),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from kobox.errors import KoboxError
+from kobox.ko.ctype import UNKNOWN, VOID, CType, FunctionParameter, Kind, Prototype
 
 _INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FWD, _TYPEDEF, _VOLATILE, _CONST, _RESTRICT = range(1, 12)
 _FUNC, _FUNC_PROTO, _VAR, _DATASEC, _FLOAT, _DECL_TAG, _TYPE_TAG, _ENUM64 = range(12, 20)
@@ -146,6 +147,52 @@ class Btf:
         """A function's return type as C writes it, or None when BTF does not know the function."""
         number = self._find(function, _FUNC)
         return None if number is None else self.type_name(self._type(self._type(number)[3])[3])
+
+    def prototype(self, function: str) -> Prototype | None:
+        """What a function takes and returns, with what is needed to show values; None when BTF does not know it."""
+        number = self._find(function, _FUNC)
+        if number is None:
+            return None
+        _, _, count, result = self._type(self._type(number)[3])
+        at = self._starts[self._type(number)[3]] + 12
+        rows = list(struct.iter_unpack("<II", self._data[at : at + 8 * count]))
+        variadic = bool(rows) and rows[-1] == (0, 0)
+        parameters = tuple(
+            FunctionParameter(self._string(name), self.c_type(kind)) for name, kind in rows[: count - variadic]
+        )
+        return Prototype(parameters, self.c_type(result), variadic)
+
+    def c_type(self, number: int) -> CType:
+        """A type, as values are shown by it."""
+        plain = self._plain(number)
+        if plain == 0:
+            return VOID
+        text = self.type_name(number)
+        _, kind, count, size = self._type(plain)
+        if kind == _INT:
+            (encoding,) = struct.unpack_from("<I", self._data, self._starts[plain] + 12)
+            flags = encoding >> 24
+            which = Kind.BOOLEAN if flags & 4 else Kind.CHARACTER if size == 1 and text == "char" else Kind.INTEGER
+            return CType(which, text, size, bool(flags & 1))
+        if kind == _ENUM:
+            at = self._starts[plain] + 12
+            constants = struct.iter_unpack("<Ii", self._data[at : at + 8 * count])
+            return CType(
+                Kind.ENUMERATION,
+                text,
+                size,
+                True,
+                names=tuple((value, self._string(name)) for name, value in constants),
+            )
+        return self._pointer(text, self._plain(size)) if kind == _PTR else UNKNOWN
+
+    def _pointer(self, text: str, target: int) -> CType:
+        name, kind, _, size = self._type(target) if target else (0, 0, 0, 0)
+        if kind in (_STRUCT, _UNION, _FWD):
+            return CType(Kind.STRUCTURE, text, structure=self._string(name))
+        if kind == _INT and size == 1 and text.replace("const ", "") == "char *":
+            return CType(Kind.TEXT, text)
+        return CType(Kind.FUNCTION if kind == _FUNC_PROTO else Kind.POINTER, text)
 
     def type_name(self, number: int) -> str:
         """A type as C writes it: "struct file *", "const char *", "size_t"."""

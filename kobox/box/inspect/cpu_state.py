@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kobox.arch.registers import Registers
-from kobox.box.box import Box
+from kobox.box.booted import BootedKernel
 from kobox.box.inspect.objects import Objects
 from kobox.errors import KoboxError
 from kobox.machine.watch_context import CpuPlaces
@@ -71,7 +71,7 @@ class CpuState:
 class CpuReader:
     """Reads the state of a box's CPU. Raises `KoboxError` when this kernel does not count preemption."""
 
-    def __init__(self, box: Box) -> None:
+    def __init__(self, box: BootedKernel) -> None:
         objects: Objects = box.inspect.objects
         self._objects, self._machine = objects, box.machine
         symbols = box.inspect.symbols

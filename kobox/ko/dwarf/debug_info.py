@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from functools import cached_property, partial
 
 from kobox.ko import elf
+from kobox.ko.ctype import Prototype
 from kobox.ko.dwarf.places import Function, Local, Place, Row, Variable
 from kobox.ko.dwarf.sections import RELOCATION_WIDTHS, SECTION_SHIFT, DebugSections, checked
 from kobox.ko.dwarf.unit import Unit, Units
@@ -107,6 +108,15 @@ class DebugInfo:
         def read() -> Place | None:
             unit = self._unit_at(section, offset)
             return None if unit is None else unit.definition(section << SECTION_SHIFT | offset)
+
+        return checked(self._path, read)
+
+    def prototype(self, section: int, offset: int) -> Prototype | None:
+        """What the function that an instruction belongs to takes and returns."""
+
+        def read() -> Prototype | None:
+            unit = self._unit_at(section, offset)
+            return None if unit is None else unit.prototype(section << SECTION_SHIFT | offset)
 
         return checked(self._path, read)
 

@@ -9,9 +9,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from kobox.errors import ModuleFormatError
+from kobox.ko.ctype import Prototype
 from kobox.ko.dwarf import line_header
 from kobox.ko.dwarf.places import Function, Local, Place, Row
 from kobox.ko.dwarf.sections import OFFSET_MASK, SECTION_SHIFT, DebugSections
+from kobox.ko.dwarf.types import TypeReader
 
 if TYPE_CHECKING:
     from elftools.dwarf.compileunit import CompileUnit
@@ -130,6 +132,15 @@ class Unit:
         if function.offset not in self._frames:
             self._frames[function.offset] = tuple(self._locals_of(function))
         return self._frames[function.offset]
+
+    def prototype(self, address: int) -> Prototype | None:
+        """See `DebugInfo.prototype`."""
+        function = self._function_at(address)
+        return None if function is None else self._types.prototype(self._origin(function))
+
+    @cached_property
+    def _types(self) -> TypeReader:
+        return TypeReader(self._follow, self._children)
 
     # -- entries -----------------------------------------------------------------------------------------------
 

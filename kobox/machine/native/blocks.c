@@ -84,6 +84,8 @@ static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user)
     m->last_block = address;
     if (m->link_count)
         restore_link(m, address);
+    if (m->tracer)
+        trace_block(m, address);
     if (maybe_probed(m, address))
         reach_probe(m, address);
 }

@@ -33,6 +33,7 @@ EXPORT void kobox_close(struct machine *m)
     if (m->taint)
         m->close_taint(m);
     close_stepper(m);
+    close_tracer(m);
     if (m->context)
         m->api.context_free(m->context);
     if (m->uc)

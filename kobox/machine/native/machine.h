@@ -24,6 +24,8 @@
  *       bus.c              where nothing answers, and devices that Python models
  *       blocks.c           what happens when a block is translated and when it is executed
  *       probes.c           "when the CPU reaches this address"
+ *       tracer.c           into traced functions, back, and out of them
+ *       stepper.c          a debugger's view: every instruction
  *       code_cache.c       which translations are out of date
  *       x86_64/            the CPU: its state, page tables, exceptions, system calls, CPUID, string instructions
  *       pci.c              configuration space and windows of PCI devices
@@ -226,6 +228,7 @@ struct machine {
     const struct watcher *watcher; /* NULL while nothing is watched */
     struct watch *watch;           /* the watcher's own data */
     struct stepper *stepper;       /* a debugger looks at each instruction (stepper.c), or NULL */
+    struct tracer *tracer;         /* calls are traced (tracer.c), or NULL */
 
     /* the CPU (x86_64/cpu_state.c) */
     uc_context *context;
@@ -418,6 +421,10 @@ bool hook_blocks(struct machine *m);
 
 /* ---- stepper.c --------------------------------------------------------------------------------------------------------------- */
 void close_stepper(struct machine *m);
+
+/* ---- tracer.c ---------------------------------------------------------------------------------------------------------------- */
+void trace_block(struct machine *m, uint64_t address);
+void close_tracer(struct machine *m);
 
 /* ---- pagemap.c, checksum.c, checkpoint.c --------------------------------------------------------------------------------------- */
 void pagemap_open(struct machine *m);

@@ -1,0 +1,236 @@
+"""`kobox trace`: what a module does while it is loaded, used and unloaded in a box, as a tree of calls.
+
+Exit status: 0 when the whole life went well; 1 when it ended with an error, or the kernel reported a fault (the
+trace up to there is shown); 2 wrong usage; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kobox.cli.helptext import formatter
+from kobox.cli.worker import raise_wall
+from kobox.printable import one_line
+
+if TYPE_CHECKING:
+    from kobox.apps.run_sources import RunSource
+    from kobox.box.box import Box
+    from kobox.box.trace.call import Call
+    from kobox.box.trace.trace import Trace
+    from kobox.cli.progress import ProgressLine
+    from kobox.errors import KoboxError
+    from kobox.images.store import KernelImage, Store
+
+_MOST_ERRORS = 20
+
+
+def main(argv: list[str], prog: str) -> int:
+    """Entry point of the subcommand."""
+    arguments = _parser(prog).parse_intermixed_args(argv)
+    from kobox.machine import native_core as native
+
+    native.preload()
+    from kobox.apps import run_sources
+    from kobox.cli.progress import ProgressLine
+    from kobox.images.store import Store
+
+    store, progress = Store(), ProgressLine(quiet=arguments.json)
+    try:
+        named = arguments.kernel or store.fitting(Path(source) for source in arguments.source)
+        image = store.ensure(named, progress)
+        sources = run_sources.split([*arguments.source, *arguments.parameters])
+        paths = run_sources.module_paths(
+            sources, image, lambda path: print(f"building {path} for {image.name}", file=sys.stderr)
+        )
+        box = _box(arguments, image, store, progress)
+    finally:
+        progress.close()
+    with box:
+        return _trace(arguments, box, sources, paths)
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Show the calls of modules while they are loaded, used and unloaded in a box: arguments by type, "
+        "results, virtual time, allocations, log lines, and the system calls above them.",
+        formatter_class=formatter,
+    )
+    parser.add_argument(
+        "source",
+        nargs=1,
+        metavar="FILE.ko|FILE.c|DIR",
+        help="a module, source that is built first, or a directory of either; more of them may follow",
+    )
+    parser.add_argument(
+        "parameters", nargs="*", metavar="NAME=VALUE", help="parameters of the module named before them"
+    )
+    parser.add_argument(
+        "-k", "--kernel", metavar="NAME", help="the kernel to boot (default: `kobox kernel list` marks it)"
+    )
+    parser.add_argument(
+        "-c",
+        dest="commands",
+        action="append",
+        default=[],
+        metavar="COMMAND",
+        help="a command of the box's shell, between load and unload; repeatable",
+    )
+    parser.add_argument(
+        "--exercise",
+        action="append",
+        default=[],
+        metavar="FILE.py",
+        help="a Python file with `def exercise(box)`, or with tests, to use the module by; repeatable",
+    )
+    shown = parser.add_argument_group("what is shown")
+    shown.add_argument("--depth", type=_count, default=0, metavar="N", help="N levels of the tree (default: all)")
+    shown.add_argument(
+        "--kernel-depth",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="follow the kernel N calls deep under the module: 0 not at all (default: 1)",
+    )
+    shown.add_argument(
+        "--function",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="only functions named so (* and ?); repeatable",
+    )
+    shown.add_argument("--errors", action="store_true", help="only the calls at which errors began, and what led there")
+    shown.add_argument(
+        "--syscalls", action="store_true", help="system calls that do not come to the module too, as strace shows them"
+    )
+    shown.add_argument("--lines", action="store_true", help="where the module's source makes each call")
+    parser.add_argument(
+        "--most", type=_count, default=100_000, metavar="N", help="stop after N calls (default: 100000)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument(
+        "--perfetto", type=Path, metavar="FILE", help="write a trace for https://ui.perfetto.dev or chrome://tracing"
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page to look at")
+    parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{text!r}: not a number of 0 or more")
+    return int(text)
+
+
+def _box(arguments: argparse.Namespace, image: KernelImage, store: Store, progress: ProgressLine) -> Box:
+    """Booted; with a root file system when commands are to run in it."""
+    import kobox
+    from kobox.apps.rootfs import shell_box
+
+    if arguments.commands:
+        return shell_box(image, memory=arguments.memory << 20, store=store, progress=progress)
+    return kobox.boot(image, memory=arguments.memory << 20, progress=progress)
+
+
+def _trace(arguments: argparse.Namespace, box: Box, sources: list[RunSource], paths: list[list[Path]]) -> int:
+    from kobox.apps.module_life import ModuleLife
+    from kobox.apps.run_sources import module_files
+    from kobox.checks.fuzz.exercise_file import exercises_of
+    from kobox.errors import BoxError, KernelError
+
+    uses = [use for file in arguments.exercise for use in exercises_of(file, paths[-1][-1])]
+    box.inspect.layout.keep()  # behind the wall nothing can be kept
+    write = _writer([path for path in (arguments.perfetto, arguments.html) if path is not None])
+    places = [path.resolve().parent for files in paths for path in files]
+    raise_wall([*places, *filter(None, (box.image.modules, box.image.directory))], cpu_limit=box.limits.cpu)
+    files, parameters = module_files(sources, paths)
+    said = sys.stderr if arguments.json else sys.stdout
+    life = ModuleLife(
+        box, files, parameters, uses=uses, commands=arguments.commands, said=lambda text: print(text, end="", file=said)
+    )
+    error: KoboxError | None = None
+    with box.trace(
+        *(file.path for file in files),
+        kernel_depth=arguments.kernel_depth,
+        syscalls=arguments.syscalls,
+        most=arguments.most,
+    ) as trace:
+        try:
+            life()
+        except (BoxError, KernelError) as caught:
+            error = caught
+    _show(arguments, box, trace, error)
+    if arguments.perfetto is not None:
+        write(arguments.perfetto, trace.perfetto())
+    if arguments.html is not None:
+        write(arguments.html, trace.html().encode())
+    return 0 if error is None and not box.findings else 1
+
+
+def _writer(files: list[Path]) -> Callable[[Path, bytes], None]:
+    """What writes files, from behind the wall."""
+    if not files:
+        return lambda path, content: None
+    from kobox.isolation.file_writer import FileWriter
+
+    return FileWriter(files).write
+
+
+def _show(arguments: argparse.Namespace, box: Box, trace: Trace, error: KoboxError | None) -> None:
+    if arguments.json:
+        ended = None if error is None else error.message
+        print(json.dumps({"kernel": box.release, "ended_by": ended, **trace.plain()}))
+        return
+    from kobox.box.trace.text import error_text, tree_text
+
+    if arguments.errors:
+        found = trace.errors()
+        for call in found[:_MOST_ERRORS]:
+            print(f"{call.name}() returned {call.said} first:")
+            print(error_text(call))
+        if len(found) > _MOST_ERRORS:
+            print(f"and {len(found) - _MOST_ERRORS} more")
+        elif not found:
+            print("no call returned an error")
+    else:
+        print(
+            tree_text(trace.roots, depth=arguments.depth, chosen=_chosen(arguments.function), lines=arguments.lines),
+            end="",
+        )
+    print(_summary(trace))
+    for report in box.findings:
+        print(f"the kernel reported: {one_line(str(report))}")
+    if error is not None:
+        print(f"the module's life ended with an error: {error.message}")
+        cause = trace.first_error()
+        if cause is not None and not arguments.errors:
+            print(
+                f"the first call that returned it: {cause.name}() = {cause.said}{cause.place and f' at {cause.place}'}"
+            )
+
+
+def _chosen(patterns: list[str]) -> Callable[[Call], bool]:
+    if not patterns:
+        return lambda call: True
+    return lambda call: any(fnmatchcase(call.name, pattern) for pattern in patterns)
+
+
+def _summary(trace: Trace) -> str:
+    calls = sum(1 for _ in trace.calls())
+    allocations = trace.allocations
+    left = [one for one in allocations if one.freed_by is None]
+    parts = [f"{calls} call{'s' * (calls != 1)}"]
+    if allocations:
+        size, many = sum(one.size for one in allocations), "s" * (len(allocations) != 1)
+        parts.append(f"{size} bytes allocated in {len(allocations)} call{many}")
+    if left:
+        parts.append(f"{sum(one.size for one in left)} bytes not freed by the module")
+    if not trace.is_whole:
+        parts.append("recording ended there: --most takes more")
+    return "; ".join(parts)
