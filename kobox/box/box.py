@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from kobox.box.guest.program import Program
     from kobox.box.guest.subprocess import Argv, PopenOptions, RunOptions
     from kobox.box.inspect.probes import Callback, Probe
-    from kobox.box.trace.trace import Trace
+    from kobox.box.trace.trace import CallTrace
     from kobox.kmod.modprobe import Loaded
 
 TextMode: TypeAlias = Literal[
@@ -564,7 +564,7 @@ class Box(Kernel):
         kernel_depth: int = 1,
         syscalls: bool = False,
         most: int = 100_000,
-    ) -> Trace:
+    ) -> CallTrace:
         """Record the calls of modules, as a context manager (`kobox.box.trace.trace`).
 
         `modules` are names of modules that are loaded or will be, or paths of their files: only then are arguments and
@@ -576,13 +576,13 @@ class Box(Kernel):
         kernel without type information, `MachineError` when the box is traced already.
         """
         from kobox.box.trace.recorder import TraceOptions
-        from kobox.box.trace.trace import Trace, named
+        from kobox.box.trace.trace import CallTrace, named
 
         self.guest.must_be_open()
         found = [named(module) for module in modules]
         options = TraceOptions(tuple(name for name, _ in found), kernel_depth, syscalls, most)
         files = tuple(file for _, file in found if file is not None)
-        return Trace(self, files, options, self.events.restored.subscribe)
+        return CallTrace(self, files, options, self.events.restored.subscribe)
 
     @property
     def machine(self) -> Machine:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kobox.apps.run_sources import RunSource
     from kobox.box.box import Box
     from kobox.box.trace.call import Call
-    from kobox.box.trace.trace import Trace
+    from kobox.box.trace.trace import CallTrace
     from kobox.cli.progress import ProgressLine
     from kobox.errors import KoboxError
     from kobox.images.store import KernelImage, Store
@@ -182,7 +182,7 @@ def _writer(files: list[Path]) -> Callable[[Path, bytes], None]:
     return FileWriter(files).write
 
 
-def _show(arguments: argparse.Namespace, box: Box, trace: Trace, error: KoboxError | None) -> None:
+def _show(arguments: argparse.Namespace, box: Box, trace: CallTrace, error: KoboxError | None) -> None:
     if arguments.json:
         ended = None if error is None else error.message
         print(json.dumps({"kernel": box.release, "ended_by": ended, **trace.plain()}))
@@ -221,7 +221,7 @@ def _chosen(patterns: list[str]) -> Callable[[Call], bool]:
     return lambda call: any(fnmatchcase(call.name, pattern) for pattern in patterns)
 
 
-def _summary(trace: Trace) -> str:
+def _summary(trace: CallTrace) -> str:
     calls = sum(1 for _ in trace.calls())
     allocations = trace.allocations
     left = [one for one in allocations if one.freed_by is None]

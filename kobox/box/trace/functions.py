@@ -25,7 +25,7 @@ class TracedFunction:
     prototype: Prototype | None
 
 
-class Functions:
+class TracedFunctions:
     """The functions of one box, looked up once each. What is known of a module is forgotten when it goes."""
 
     def __init__(self, inspect: Inspector) -> None:

@@ -19,7 +19,7 @@ from kobox.arch.registers import Registers
 from kobox.box.booted import BootedKernel
 from kobox.box.inspect.cpu_state import CpuReader
 from kobox.box.trace.call import Allocation, Call, CallKind
-from kobox.box.trace.functions import Functions, TracedFunction
+from kobox.box.trace.functions import TracedFunction, TracedFunctions
 from kobox.box.trace.syscall_names import SyscallNames
 from kobox.box.trace.values import Values
 from kobox.errors import KoboxError
@@ -69,7 +69,7 @@ class Recorder:
         self._options = options
         self._machine = box.machine
         self._inspect = box.inspect
-        self._functions = Functions(box.inspect)
+        self._functions = TracedFunctions(box.inspect)
         self._values = Values(box.inspect)
         self._names = SyscallNames(box.inspect)
         self._cpu = CpuReader(box)

@@ -21,7 +21,7 @@ from kobox.ko.modulefile import ModuleFile
 from kobox.ko.name import from_path
 
 
-class Trace:
+class CallTrace:
     """The calls of modules in one box, from `__enter__` to `__exit__`; see `Box.trace`."""
 
     def __init__(
@@ -42,7 +42,7 @@ class Trace:
         self.ended = 0
         """When it ended, likewise."""
 
-    def __enter__(self) -> Trace:
+    def __enter__(self) -> CallTrace:
         self.started = self._box.machine.time
         recorder = self._recorder = Recorder(self._box, self._options)
         for file in self._files:

@@ -1,4 +1,4 @@
-"""Values as text, by their type: "0xffff888003c4a000", `"one"`, -ENOMEM, &journal_device.
+"""Values as text, by their type: "0xffff…", `"one"`, -ENOMEM, &journal_device.
 
 Read while the CPU stands at the call: what a pointer leads to is looked at then.
 """

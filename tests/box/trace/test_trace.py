@@ -14,7 +14,7 @@ import pytest
 from kobox.box.box import Box
 from kobox.box.trace.call import Call, CallKind
 from kobox.box.trace.text import tree_text
-from kobox.box.trace.trace import Trace
+from kobox.box.trace.trace import CallTrace
 from kobox.errors import ModuleLoadError, ProcessDiedError
 from kobox.images.store import KernelImage
 from kobox.machine.pc import MachineError
@@ -23,7 +23,7 @@ from tests.conftest import clean_box
 
 
 @pytest.fixture(scope="module")
-def lived(machine_room: dict[str, Box], debian_kernel: KernelImage, tracee: Path) -> Trace:
+def lived(machine_room: dict[str, Box], debian_kernel: KernelImage, tracee: Path) -> CallTrace:
     """A life of tracee.ko that goes well."""
     box = clean_box(machine_room, debian_kernel)
     with box.trace(tracee) as trace:
@@ -34,11 +34,11 @@ def lived(machine_room: dict[str, Box], debian_kernel: KernelImage, tracee: Path
     return trace
 
 
-def one(trace: Trace, name: str, nth: int = 0) -> Call:
+def one(trace: CallTrace, name: str, nth: int = 0) -> Call:
     return [call for call in trace.calls() if call.name == name][nth]
 
 
-def test_arguments_are_shown_by_their_type(lived: Trace) -> None:
+def test_arguments_are_shown_by_their_type(lived: CallTrace) -> None:
     first, second = (one(lived, "paint", n) for n in (0, 1))
     assert dict(first.arguments) == {
         "shape": "&square",
@@ -79,7 +79,7 @@ def test_arguments_are_shown_by_their_type(lived: Trace) -> None:
         ("on_work", 0, None, "", 0),
     ],
 )
-def test_results(lived: Trace, name: str, nth: int, result: int | None, said: str, error: int) -> None:
+def test_results(lived: CallTrace, name: str, nth: int, result: int | None, said: str, error: int) -> None:
     call = one(lived, name, nth)
     assert call.returned
     assert (call.said, call.errno) == (said, error)
@@ -99,17 +99,17 @@ def test_results(lived: Trace, name: str, nth: int, result: int | None, said: st
         ("kfree", 0, ["delete_module", "tracee_exit"]),
     ],
 )
-def test_who_calls_whom(lived: Trace, name: str, nth: int, parents: list[str]) -> None:
+def test_who_calls_whom(lived: CallTrace, name: str, nth: int, parents: list[str]) -> None:
     assert [call.name for call in one(lived, name, nth).chain()[:-1]] == parents
 
 
-def test_who_has_the_cpu(lived: Trace) -> None:
+def test_who_has_the_cpu(lived: CallTrace) -> None:
     assert one(lived, "on_timer").context.startswith("softirq in ")
     assert one(lived, "on_work").context.startswith("kworker/")
     assert one(lived, "write").context.startswith("kobox[")
 
 
-def test_time_is_virtual_and_calls_lie_inside_each_other(lived: Trace) -> None:
+def test_time_is_virtual_and_calls_lie_inside_each_other(lived: CallTrace) -> None:
     work = one(lived, "on_work")
     assert work.duration is not None
     assert work.duration >= 20_000_000
@@ -120,7 +120,7 @@ def test_time_is_virtual_and_calls_lie_inside_each_other(lived: Trace) -> None:
             assert call.start <= inner.start <= inner.end <= call.end
 
 
-def test_memory_that_is_given_back_and_what_is_said(lived: Trace) -> None:
+def test_memory_that_is_given_back_and_what_is_said(lived: CallTrace) -> None:
     table = next(one for one in lived.allocations if one.size == 100)
     assert table.freed_by is not None
     assert [call.name for call in table.freed_by.chain()] == ["delete_module", "tracee_exit", "kfree"]
@@ -248,7 +248,7 @@ def test_one_trace_at_a_time(box: Box, tracee: Path) -> None:
 # -- forms ---------------------------------------------------------------------------------------------------------
 
 
-def events_of(trace: Trace) -> Iterator[dict[str, object]]:
+def events_of(trace: CallTrace) -> Iterator[dict[str, object]]:
     """The events of the Chrome trace, each with what the format asks of its kind."""
     told = json.loads(trace.perfetto())
     for event in told["traceEvents"]:
@@ -259,7 +259,7 @@ def events_of(trace: Trace) -> Iterator[dict[str, object]]:
         yield event
 
 
-def test_a_chrome_trace_has_each_call_inside_the_one_that_made_it(lived: Trace) -> None:
+def test_a_chrome_trace_has_each_call_inside_the_one_that_made_it(lived: CallTrace) -> None:
     events = list(events_of(lived))
     calls = [event for event in events if event["ph"] == "X"]
     assert len(calls) == len(list(lived.calls()))
@@ -273,7 +273,7 @@ def test_a_chrome_trace_has_each_call_inside_the_one_that_made_it(lived: Trace) 
     assert any(event["ph"] == "i" and event["name"] == "tracee: was told word" for event in events)
 
 
-def test_plain_data_has_the_same_tree(lived: Trace) -> None:
+def test_plain_data_has_the_same_tree(lived: CallTrace) -> None:
     told = json.loads(json.dumps(lived.plain()))
     assert told["format"] == 1
     assert told["modules"] == ["tracee"]
@@ -283,7 +283,7 @@ def test_plain_data_has_the_same_tree(lived: Trace) -> None:
     assert [call["name"] for call in init["calls"]] == [call.name for call in one(lived, "tracee_init").children]
 
 
-def test_a_page_is_well_formed_and_escapes_what_a_module_says(lived: Trace) -> None:
+def test_a_page_is_well_formed_and_escapes_what_a_module_says(lived: CallTrace) -> None:
     one(lived, "tracee_exit").arguments = (("evil", "<script>alert(1)</script>"),)
     page = lived.html()
     assert "<script" not in page
@@ -301,7 +301,7 @@ def test_a_page_is_well_formed_and_escapes_what_a_module_says(lived: Trace) -> N
     assert stack == []
 
 
-def test_text_shows_levels_and_chosen_functions(lived: Trace) -> None:
+def test_text_shows_levels_and_chosen_functions(lived: CallTrace) -> None:
     top = tree_text(lived.roots, depth=1)
     assert "tracee_init" not in top
     assert "init_module(" in top
