@@ -60,9 +60,6 @@ sweep: $(READY) ## load every module of the default kernel's tree in a clean box
 sweep-phantom: $(READY) ## let the PCI drivers of a kernel probe devices that are made up for them (KERNEL=NAME, SAMPLE=N)
 	$(BIN)/python bench/phantom.py $(if $(KERNEL),--kernel $(KERNEL)) $(if $(SAMPLE),--sample $(SAMPLE))
 
-known-bugs: $(READY) ## look for bugs of PCI drivers that 6.1's stable releases have fixed (SOURCE=DIR of linux-source-6.1)
-	$(BIN)/python bench/known_bugs.py --source $(SOURCE) $(if $(KERNEL),--kernel $(KERNEL))
-
 sweep-check: $(READY) ## load and unload every module of the default kernel's tree with all checks on (KERNEL=NAME for another)
 	$(BIN)/python bench/check_sweep.py $(if $(KERNEL),--kernel $(KERNEL))
 

@@ -4,8 +4,9 @@
 
 Each case of bench/turned_fixes/cases.toml is the reverse of a fix that the stable kernels have, as a patch. The driver
 is built twice from the source that the kernel was built from, with the patch and as it is, and runs in a box with what
-it needs; an exercise (bench/turned_fixes/exercises.py) takes it to where the bug is. Exit status 1 when a bug is not
-found at its line, or something is said of a driver that is fixed.
+it needs. Where the case names an exercise (bench/turned_fixes/exercises.py), that takes it to where the bug is. A PCI driver
+without one gets the whole check: a phantom device that is made up for it, and every call that can fail. Exit status 1
+when a bug is not found at its line, or an error is reported of a driver that is fixed.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ from bench.turned_fixes.exercises import EXERCISES
 from kobox.box.boot.boot import boot
 from kobox.box.box import Box
 from kobox.checks.report.finding import Finding, Severity
+from kobox.checks.runner.check import check
 from kobox.checks.runner.examiner import checks_of
-from kobox.checks.runner.plan import CHECKS
+from kobox.checks.runner.plan import CHECKS, CheckPlan
 from kobox.checks.runner.session import Examination
 from kobox.errors import KoboxError
 from kobox.images.store import KernelImage, Store
@@ -43,6 +45,7 @@ HEADING = "## Case by case"
 PARAMETERS = {"comedi": "comedi_num_legacy_minors=4", "i2c-stub": "chip_addr=0x2f"}
 """Of modules that cases need, or are."""
 SLACK = 2  # lines
+WHOLE_CHECK = 240.0  # seconds; none of the cases needs half of it
 
 Case = dict[str, Any]
 
@@ -110,7 +113,8 @@ def made(case: Case, tree: Path, scratch: Path, kernel: KernelImage, *, bad: boo
     flat = here / "flat"
     flat.mkdir()
     for file in files_of(case):
-        shutil.copy(here / file, flat)
+        text = (here / file).read_text()
+        (flat / Path(file).name).write_text(text.replace('#include "../', '#include "'))
     module = case.get("module", case["name"])
     parts = " ".join(f"{Path(file).stem}.o" for file in case["sources"])
     rule = "" if parts == f"{module}.o" else f"{module}-y := {parts}\n"
@@ -134,10 +138,14 @@ def bug_lines(case: Case, tree: Path, here: Path) -> set[str]:
 
 
 def examined(case: Case, path: Path, kernel: KernelImage) -> list[Finding]:
-    """What the checks say of a driver, in a box of its own."""
+    """What the checks say of a driver: in a box of its own with an exercise, or in a whole check with a phantom."""
+    if "exercise" not in case:
+        needs = tuple(str(path.with_name(f"{Path(other).stem}.ko")) for other in case.get("beside", ()))
+        plan = CheckPlan(str(path), kernel.name, needs=needs, loads=1, seconds=WHOLE_CHECK, workers=1, exercise="none")
+        return check(plan).findings
     file = ModuleFile(path)
     with boot(kernel, memory=256 << 20) as box:
-        for name in case["needs"]:
+        for name in case.get("needs", ()):
             box.modprobe(name, PARAMETERS.get(name, ""))
         for other in case.get("beside", ()):
             box.insmod(path.with_name(f"{Path(other).stem}.ko"))

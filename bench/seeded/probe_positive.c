@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0
+/* kind: rules of an interface */
+#include "seeded.h"
+
+static struct platform_device *pd;
+static int pr(struct platform_device *d)
+{
+	void *p = devm_kzalloc(&d->dev, 64, GFP_KERNEL);
+	if (!p)
+		return -ENOMEM;
+	platform_set_drvdata(d, p);
+	if (platform_get_resource(d, IORESOURCE_MEM, 0) == NULL)
+#ifndef FIXED
+		return EINVAL; /* BUG */
+#else
+		return -EINVAL;
+#endif
+	return 0;
+}
+static struct platform_driver drv = { .probe = pr, .driver = { .name = "posit" } };
+static int __init m_init(void)
+{
+	int err = platform_driver_register(&drv);
+	if (err)
+		return err;
+	pd = platform_device_register_simple("posit", -1, NULL, 0);
+	if (IS_ERR(pd)) {
+		platform_driver_unregister(&drv);
+		return PTR_ERR(pd);
+	}
+	return 0;
+}
+static void __exit m_exit(void) { platform_device_unregister(pd); platform_driver_unregister(&drv); }
+module_init(m_init); module_exit(m_exit);
