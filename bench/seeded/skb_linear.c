@@ -7,6 +7,9 @@ static unsigned int seen;
 static int pt(struct sk_buff *skb, struct net_device *d, struct packet_type *p, struct net_device *o)
 {
 	struct { __be32 magic; u8 more[60]; __be32 last; } *h;
+	skb = skb_share_check(skb, GFP_ATOMIC);
+	if (!skb)
+		return 0;
 	if (skb->len < sizeof(*h))
 		goto out;
 #ifdef FIXED

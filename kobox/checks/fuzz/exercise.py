@@ -70,7 +70,7 @@ class GenericExercise:
             with Player(box) as player:
                 if self.corpus:  # else what init has armed must still wait when the module is unloaded
                     box.sleep(_IDLE)
-                for program in self.corpus:
+                for program in (*self.corpus, *self._at_last()):
                     self._play(player, program)
             return
         self.explored = True
@@ -108,10 +108,16 @@ class GenericExercise:
                         self.corpus.append(program)
                     waiting.extend(self.variants(program)[: _VARIANTS - len(waiting)])
                 box.sleep(_IDLE)
-                for program in self.corpus[:_LAST]:  # what they arm must not be over when the module is unloaded
+                for program in self._at_last():
                     self._play(player, program)
             finally:
                 self.made, self.abandoned = player.calls, player.abandoned
+
+    def _at_last(self) -> list[Program]:
+        """What is played before the unload: what it arms must not be over then. So nobody sleeps any more, and what
+        takes the longest comes first: the callbacks of call_rcu() have a few milliseconds."""
+        ready = [program for program in self.corpus if not any(step.call == "sleep" for step in program)]
+        return sorted(ready[:_LAST], key=len, reverse=True)
 
     def _programs(self, targets: Sequence[Target], rng: random.Random) -> Iterator[Program]:
         """One of each kind for each file, the files in turn, of devices some at a time, and last those where nothing

@@ -107,13 +107,13 @@ _MAKERS: tuple[Callable[[int, Material, random.Random], ExerciseStep] | None, ..
 
 def _changed(step: ExerciseStep, material: Material, rng: random.Random) -> ExerciseStep:
     """A step with one of its arguments changed."""
-    if not step.arguments or step.call in ("open", "mknod", "call", "make", "use", "keyctl", "accept"):
+    if not step.arguments or step.call in ("open", "mknod", "call", "make", "use", "keyctl", "accept", "aio"):
         return step
     at = rng.randrange(len(step.arguments))
     old = step.arguments[at]
     if isinstance(old, bytes):
         new: Any = _some_bytes(material, rng) if rng.random() < 0.5 or not old else _flipped(old, rng)
-    elif step.call in ("read", "mmap") or (step.call == "pread" and at == 0):
+    elif step.call in ("read", "mmap", "splice", "unsplice") or (step.call == "pread" and at == 0):
         new = rng.choice(SIZES)
     elif step.call == "lseek" and at == 1:
         new = rng.randrange(5)

@@ -98,6 +98,22 @@ def packet_programs() -> Iterator[Program]:
             step("sleep", 0.1),
         )
     yield (_SOCKET, up, step("socket", 2, 1, 0, slot=1), step("connect", peers[2], slot=1), step("sleep", 0.1))
+    # Of TCP only the headers lie where the packet begins, of a large datagram as well: the rest is in pages.
+    listens = (
+        step("socket", 2, 1, 0, slot=1),
+        step("use", "bind", peers[0], 16, slot=1),
+        step("use", "listen", 1, slot=1),
+    )
+    sends = (step("socket", 2, 1, 0, slot=2), step("connect", peers[0], slot=2))
+    yield (
+        _SOCKET,
+        up,
+        *listens,
+        *sends,
+        *(step("write", b"k" * n, slot=2) for n in (1, 100, 3000)),
+        step("sleep", 0.1),
+    )
+    yield (_SOCKET, up, step("sendto", b"k" * 40000, peers[0]), step("sleep", 0.1))
     yield (_SOCKET, up, *frames(1), step("sleep", 0.1))
 
 

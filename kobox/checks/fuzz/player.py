@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from contextlib import suppress
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from kobox.box.guest.process import Limits
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from kobox.box.guest.box_process import BoxProcess
     from kobox.box.guest.syscall import Argument
 
+_AIO = 0.1  # virtual seconds in which a request can be completed
 _LIMITS = Limits(timeout=0.5, cpu=3.0)  # of one call, in virtual seconds
 
 
@@ -84,8 +86,8 @@ class Player:
             self._box.sleep(*step.arguments)
         elif step.slot in self._slots:
             fd = self._slots.pop(step.slot) if step.call == "close" else self._slots[step.slot]
-            if step.call == "mmap":
-                self._mmap(fd, *step.arguments)
+            if step.call in ("mmap", "splice", "unsplice", "aio"):
+                getattr(self, f"_{step.call}")(fd, *step.arguments)
             elif step.call == "use":
                 name, *arguments = step.arguments
                 self._call(name, fd, *arguments)
@@ -97,14 +99,61 @@ class Player:
                 self._call(name, *given)
 
     def _mmap(self, fd: int, length: int, protection: int, flags: int, offset: int) -> None:
-        """Map it, have the kernel bring each page in (its fault handler runs), and take it away."""
+        """Map it, have the kernel bring each page in (its fault handler runs), and take it away: the last page first,
+        which makes two areas of one (open() of its vm_operations_struct)."""
         address = self._call("mmap", 0, length, protection, flags, fd, offset)
         process = self._process
         try:  # MADV_POPULATE_WRITE, MADV_POPULATE_READ
             self._call("madvise", address, min(length + 4095 & -4096, 1 << 16), 23 if protection & 2 else 22)
         finally:
-            if process is not None and process is self._process and process.alive and self._box.alive:
-                self._call("munmap", address, length)
+            for start in (address + length - 1 & -4096, address):
+                if process is not None and process is self._process and process.alive and self._box.alive:
+                    self._call("munmap", start, address + length - start)
+
+    def _splice(self, fd: int, size: int) -> None:
+        """splice(2) of so many bytes from a pipe to the file."""
+        with self._pipe() as (out, into):
+            self._call("write", into, b"k" * size, size)
+            self._call("splice", out, 0, fd, 0, size, 2)  # SPLICE_F_NONBLOCK
+
+    def _unsplice(self, fd: int, size: int) -> None:
+        """splice(2) of so many bytes from the file to a pipe."""
+        with self._pipe() as (_, into):
+            self._call("splice", fd, 0, into, 0, size, 2)
+
+    @contextmanager
+    def _pipe(self) -> Iterator[tuple[int, int]]:
+        ends = bytearray(8)
+        self._call("pipe2", ends, os.O_NONBLOCK | os.O_CLOEXEC)
+        out, into = struct.unpack("<ii", ends)
+        try:
+            yield out, into
+        finally:
+            for end in (out, into):
+                with suppress(OSError):
+                    self._call("close", end)
+
+    def _aio(self, fd: int, opcode: int, size: int) -> None:
+        """One request of io_submit(2): `opcode` is IOCB_CMD_PREAD (0) or IOCB_CMD_PWRITE (1); then time passes."""
+        context = bytearray(8)
+        self._call("io_setup", 4, context)
+        number = int.from_bytes(context, "little")
+        request, data = ARENA + ARENA_SIZE // 2, ARENA + ARENA_SIZE // 4
+        iocb = struct.pack("<QIIHhIQQqQII", 1, 0, 0, opcode, 0, fd, data, size, 0, 0, 0, 0)
+        self._place(request, iocb + struct.pack("<Q", request))
+        try:
+            self._call("io_submit", number, 1, request + len(iocb))
+            self._box.sleep(_AIO)
+            self._call("io_getevents", number, 0, 4, bytearray(128), bytes(16))
+        finally:
+            self._call("io_destroy", number)
+
+    def _place(self, address: int, data: bytes) -> None:
+        """Put bytes into the process's memory: by way of a file, as there is no system call for it."""
+        file = self._call("open", "/tmp/kobox-placed", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        self._call("write", file, data, len(data))
+        self._call("pread64", file, address, len(data), 0)
+        self._call("close", file)
 
     @staticmethod
     def _open_files(process: BoxProcess) -> None:

@@ -20,6 +20,7 @@ class ExerciseStep(NamedTuple):
     call name arguments… (no slot)            make name arguments…: the result is the slot's file
     use name arguments…: the slot's file is the first argument             keyctl operation arguments…
     accept slot: a connection of that one
+    splice size: out of a pipe, into the file     unsplice size: the other way     aio opcode size: by io_submit(2)
     """
 
     call: str

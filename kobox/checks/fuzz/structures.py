@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 ARENA = 0x600000000000
 """Where the process of the exercise has ARENA_SIZE bytes of memory: good pointers lead there."""
 ARENA_SIZE = 1 << 20
+BORDERS = tuple(ARENA + ARENA_SIZE - left for left in (60, 8, 1))
+"""Pointers to the last bytes of it: what is longer can be copied in part only."""
 FILES = (40, 41, 42, 43)
 """File descriptors that this process has open, for modules that take one: an eventfd, a device, a socket, a
 directory."""

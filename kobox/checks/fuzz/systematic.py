@@ -13,7 +13,7 @@ from kobox.checks.fuzz.comparisons import distinct
 from kobox.checks.fuzz.network import interface_programs, netlink_programs, packet_programs
 from kobox.checks.fuzz.program import ExerciseStep, Material, Program, step
 from kobox.checks.fuzz.seeds import scanned
-from kobox.checks.fuzz.structures import FILES, TAKES_FILES, contents_of
+from kobox.checks.fuzz.structures import BORDERS, FILES, TAKES_FILES, contents_of
 from kobox.checks.fuzz.subsystems import algorithm_programs, file_system_programs, key_programs, socket_programs
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ _PARSED = (
 )
 _GROUP = 8  # calls of one request in one program
 _MANY_TIMES = 20
+_SMALL_REQUESTS = 8  # numbers of ioctl that are asked for in any case
 _ASKED = 12  # texts after which the requests are made as well
 _READ, _WRITE = os.O_RDONLY, os.O_WRONLY
 _SHARED, _PRIVATE = 1, 2
@@ -203,9 +204,12 @@ def _programs_of(target: Target, material: Material) -> Iterator[Program]:
         )
     yield (
         opened,
-        *(step("read_at", address, 64) for address in material.hostile),
-        *(step("write_at", address, 64) for address in material.hostile),
+        *(step("read_at", address, 64) for address in (*material.hostile, *BORDERS)),
+        *(step("write_at", address, 64) for address in (*material.hostile, *BORDERS)),
     )
+    yield (opened, *(step(call, size) for size in (64, 5000) for call in ("splice", "unsplice")))
+    if target.is_device:
+        yield (opened, *(step("aio", opcode, size) for size in (64, 5000) for opcode in (0, 1)))
     yield (
         step("open", path, both | os.O_APPEND),
         step("write", text),
@@ -236,13 +240,14 @@ def _programs_of(target: Target, material: Material) -> Iterator[Program]:
         for request in (
             *material.requests,
             *material.numbers,
-            *range(8),
+            *(bound for bound in material.bounds if bound >= _SMALL_REQUESTS),
+            *range(_SMALL_REQUESTS),
             GENERIC_TERMINAL.tcgets,
             GENERIC_TERMINAL.fionread,
         ):
             yield (
                 opened,
-                *(step("ioctl", request, address) for address in material.hostile),
+                *(step("ioctl", request, address) for address in (*material.hostile, *BORDERS)),
                 step("ioctl", request, -1),
             )
 

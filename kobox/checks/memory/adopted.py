@@ -16,9 +16,11 @@ from collections.abc import Iterable, Iterator
 from kobox.box.box import Box
 from kobox.checks.memory.alloc_table import SLAB_TYPESAFE_BY_RCU, MemoryKind
 from kobox.checks.memory.module_heap import PAGE, Heap
+from kobox.checks.memory.private_areas import MAKERS
 from kobox.checks.resources.resource_table import resource_table
 from kobox.checks.runner.session import Trace
 from kobox.errors import KoboxError
+from kobox.machine.watch import Mark
 
 _LARGEST = 2 * PAGE  # what is larger is no part of a slab
 _PACKET = "struct sk_buff *"
@@ -47,19 +49,28 @@ class Adoption:
         made = {call.function for row in resource_table().resources for call in row.made if call.result == "KEY"}
         for name in imports:
             kind = btf.return_type(name) or ""
-            if kind == _PACKET or (name in made and name not in _NOT_MADE and kind.startswith("struct ")):
+            if (
+                kind == _PACKET
+                or name in MAKERS
+                or (name in made and name not in _NOT_MADE and kind.startswith("struct "))
+            ):
                 yield name, kind.removeprefix("struct ").rstrip("* ")
 
-    def adopt(self, pointer: int, what: str, trace: Trace) -> None:
-        """An object is the module's from now on. A packet's data is adopted with it."""
-        self._adopt_one(pointer, what, trace)
+    def adopt(self, pointer: int, what: str, trace: Trace, end: int = 0) -> None:
+        """An object is the module's from now on, up to `end` if that is known. A packet's data is adopted with it."""
+        self._adopt_one(pointer, what, trace, end)
         if what == "sk_buff":
             try:
                 self._adopt_one(self._objects.number(pointer, "sk_buff.head"), "sk_buff's data", trace)
             except (KoboxError, ValueError):
                 return
 
-    def _adopt_one(self, pointer: int, what: str, trace: Trace) -> None:
+    def slot_end(self, address: int) -> int:
+        """Where the slot of a slab ends that an address lies in; 0 for what is in none."""
+        found = self._slot(address)
+        return found[0] + found[1] if found is not None else 0
+
+    def _adopt_one(self, pointer: int, what: str, trace: Trace, end: int = 0) -> None:
         try:
             found = self._slot(pointer)
         except (KoboxError, ValueError):
@@ -75,6 +86,9 @@ class Adoption:
         thing = self._heap.object(address, size, size, kind, what, trace, own)
         thing.written = thing.adopted = True
         self._heap.add(thing)
+        if pointer < end < address + size:
+            self._box.inspect.watch.mark(end, address + size - end, Mark.REDZONE)
+            thing.size = end - address
 
     def _slot(self, pointer: int) -> tuple[int, int, int, str] | None:
         """The slot of a slab that an address lies in: where it begins, its size, its cache and that one's name."""

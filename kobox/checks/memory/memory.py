@@ -25,6 +25,8 @@ from kobox.checks.memory.alloc_table import MemoryKind
 from kobox.checks.memory.handed_out import HandedOut
 from kobox.checks.memory.interceptors import APPENDERS, INTERCEPTORS, PRINTERS
 from kobox.checks.memory.module_heap import PAGE, Heap, Object
+from kobox.checks.memory.packets import Packets
+from kobox.checks.memory.private_areas import MAKERS, AlgorithmContexts, private_end
 from kobox.checks.memory.strings import Texts
 from kobox.checks.module.callsites import CodeMap
 from kobox.checks.module.globals import Variables
@@ -75,13 +77,16 @@ class MemoryCheck(Check):
         self._adoption = Adoption(box, self._heap)
         for name, what in self._adoption.makers(found.name for found in examination.file.imports):
             if name in box.inspect.symbols:
-                examination.probe(name, self._making, partial(self._has_made, what), when=FROM_MODULE)
-        examination.on_given = self._given
+                examination.probe(name, self._making, partial(self._has_made, name, what), when=FROM_MODULE)
+        self._packets = Packets(examination, self._given)
+        self._contexts = AlgorithmContexts(examination, self._adoption.slot_end)
         self._set_rules()
 
     def linked(self, examination: Examination) -> None:
         assert examination.placement is not None
         self._fixups = None
+        self._packets.linked()
+        self._contexts.linked()
         self._watch.forget_formats()
         self._heap.core.forget_traces()
         self._variables.place(examination.placement)
@@ -178,13 +183,14 @@ class MemoryCheck(Check):
     def _making(self, hit: Hit) -> None:
         hit.data = self._allocations.trace(hit)
 
-    def _has_made(self, what: str, hit: Hit) -> None:
+    def _has_made(self, function: str, what: str, hit: Hit) -> None:
         if hit.data is not None:
-            self._adoption.adopt((hit.result or 0) & _WORD, what, hit.data)
+            end = private_end(self._box, function, hit) if function in MAKERS else 0
+            self._adoption.adopt((hit.result or 0) & _WORD, what, hit.data, end)
 
-    def _given(self, what: str, address: int, trace: Trace) -> None:
-        """A function of the module is given an object of the kernel's."""
-        self._adoption.adopt(address, what, trace)
+    def _given(self, address: int, trace: Trace) -> None:
+        """A function of the module is given a packet."""
+        self._adoption.adopt(address, "sk_buff", trace)
 
     # -- what the watcher sees ---------------------------------------------------------------------------------
 
@@ -324,6 +330,16 @@ class MemoryCheck(Check):
     def _bad_mark(self, address: int, size: int, writes: bool, mark: int, trace: Trace, through: str) -> None:
         access = f"{'write' if writes else 'read'} of {quantity(size, 'byte')}"
         by = f" in {through}()" if through else ""
+        if mark == Mark.BEHIND_PACKET:
+            if where := self._packets.judge(address, size, writes=writes):
+                advice = "Ask for the bytes with pskb_may_pull(), or copy them with skb_header_pointer()."
+                self._found("out-of-bounds", f"{access}, {where}{by}", trace, self._heap.holding(address), advice)
+            return
+        if mark == Mark.BEHIND_CONTEXT:
+            if where := self._contexts.judge(address, size):
+                advice = "Say in the algorithm's structure how large its context is (.descsize, .cra_ctxsize)."
+                self._found("out-of-bounds", f"{access}, {where}{by}", trace, None, advice)
+            return
         if writes:
             self._heap.excuse(address, size)
         thing = self._heap.nearest(address)

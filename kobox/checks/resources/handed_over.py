@@ -69,8 +69,6 @@ class HandedOverCheck(Check):
         hit.data = packet, trace, self._executed(hit.probe.address or 0)
         if len(self._owned) < _MANY:
             self._owned[packet] = Sent(trace, 0)
-        if self._examination.on_given is not None:
-            self._examination.on_given("sk_buff", packet, trace)
 
     def _has_sent(self, hit: Hit) -> None:
         packet, trace, before = hit.data

@@ -20,6 +20,7 @@ CHECKS = (
     "kobox.checks.memory.memory:MemoryCheck",
     "kobox.checks.resources.left_behind:LeftBehindCheck",
     "kobox.checks.resources.references:ReferenceCheck",
+    "kobox.checks.resources.user_pages:UserPagesCheck",
     "kobox.checks.resources.counted:CountedCheck",
     "kobox.checks.resources.id_tables:IdTableCheck",
     "kobox.checks.resources.handed_over:HandedOverCheck",

@@ -133,8 +133,6 @@ class Examination:
         self.error: Exception | None = None  # what ended it early: init's error, a dead box
         self.lives = 0  # how often the module was loaded and unloaded again
         self.armed: dict[int, Trace] = {}  # timers, work items and their kin: who has armed them last
-        self.on_given: Callable[[str, int, Trace], None] | None = None
-        """Told that a function of the module is given an object of the kernel's: its structure, where, the calls."""
         self.counted: dict[int, Counted] = {}  # kobjects that the module has made ready, by address
         self.fault = ""  # the ID of what is made to fail
         self._driven = False  # others load and unload it
