@@ -4,9 +4,9 @@
 
 Each case of bench/turned_fixes/cases.toml is the reverse of a fix that the stable kernels have, as a patch. The driver
 is built twice from the source that the kernel was built from, with the patch and as it is, and runs in a box with what
-it needs. Where the case names an exercise (bench/turned_fixes/exercises.py), that takes it to where the bug is. A PCI driver
-without one gets the whole check: a phantom device that is made up for it, and every call that can fail. Exit status 1
-when a bug is not found at its line, or an error is reported of a driver that is fixed.
+it needs. Where the case names an exercise (bench/turned_fixes/exercises.py), that takes it to where the bug is. A PCI
+driver without one gets the whole check: a phantom device that is made up for it, and every call that can fail. Exit
+status 1 when a bug is not found at its line, or an error is reported of a driver that is fixed.
 """
 
 from __future__ import annotations
