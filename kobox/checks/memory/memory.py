@@ -24,8 +24,8 @@ from kobox.checks.memory.alloc_hooks import Allocations
 from kobox.checks.memory.alloc_table import MemoryKind
 from kobox.checks.memory.handed_out import HandedOut
 from kobox.checks.memory.interceptors import APPENDERS, INTERCEPTORS, PRINTERS
+from kobox.checks.memory.lent_packets import LentPackets
 from kobox.checks.memory.module_heap import PAGE, Heap, Object
-from kobox.checks.memory.packets import Packets
 from kobox.checks.memory.private_areas import MAKERS, AlgorithmContexts, private_end
 from kobox.checks.memory.strings import Texts
 from kobox.checks.module.callsites import CodeMap
@@ -78,7 +78,7 @@ class MemoryCheck(Check):
         for name, what in self._adoption.makers(found.name for found in examination.file.imports):
             if name in box.inspect.symbols:
                 examination.probe(name, self._making, partial(self._has_made, name, what), when=FROM_MODULE)
-        self._packets = Packets(examination, self._given)
+        self._packets = LentPackets(examination, self._given)
         self._contexts = AlgorithmContexts(examination, self._adoption.slot_end)
         self._set_rules()
 

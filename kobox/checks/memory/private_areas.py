@@ -54,7 +54,7 @@ def private_end(box: Box, function: str, hit: Hit) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class AlgorithmFunction:
     """A function of an algorithm: in which structure it stands, and where; what its first argument points to ("" for
     struct crypto_tfm itself); which member says how large the context is that follows that."""
 
@@ -66,16 +66,18 @@ class Context:
 
 _CONTEXTS = {
     "crypto_register_shash": (
-        *(Context("shash_alg", name, "shash_desc", "descsize") for name in ("init", "update", "final")),
-        Context("shash_alg", "setkey", "crypto_shash.base", "base.cra_ctxsize"),
+        *(AlgorithmFunction("shash_alg", name, "shash_desc", "descsize") for name in ("init", "update", "final")),
+        AlgorithmFunction("shash_alg", "setkey", "crypto_shash.base", "base.cra_ctxsize"),
     ),
-    "crypto_register_skcipher": (Context("skcipher_alg", "setkey", "crypto_skcipher.base", "base.cra_ctxsize"),),
-    "crypto_register_alg": (Context("crypto_alg", "cra_u.cipher.cia_setkey", "", "cra_ctxsize"),),
+    "crypto_register_skcipher": (
+        AlgorithmFunction("skcipher_alg", "setkey", "crypto_skcipher.base", "base.cra_ctxsize"),
+    ),
+    "crypto_register_alg": (AlgorithmFunction("crypto_alg", "cra_u.cipher.cia_setkey", "", "cra_ctxsize"),),
 }
 
 
 @dataclass(slots=True)
-class _Lent:
+class _LentContext:
     """A context that a function is using: which bytes behind it are marked, where it begins, its size."""
 
     start: int
@@ -94,7 +96,7 @@ class AlgorithmContexts:
         self._watch = examination.box.inspect.watch
         self._slot_end = slot_end
         self._functions: set[int] = set()
-        self._lent: list[_Lent] = []
+        self._lent: list[_LentContext] = []
         imports = {wanted.name for wanted in examination.file.imports}
         for name, contexts in _CONTEXTS.items():
             for called, many in ((name, False), (_plural(name), True)):
@@ -106,14 +108,14 @@ class AlgorithmContexts:
         self._functions.clear()
         self._lent.clear()
 
-    def _registers(self, contexts: tuple[Context, ...], many: bool, hit: Hit) -> None:
+    def _registers(self, contexts: tuple[AlgorithmFunction, ...], many: bool, hit: Hit) -> None:
         with suppress(KoboxError, ValueError):
             step = self._objects.size(contexts[0].algorithm)
             for number in range(min(hit.args[1], 64) if many else 1):
                 for one in contexts:
                     self._watch_function(one, hit.args[0] + number * step)
 
-    def _watch_function(self, one: Context, algorithm: int) -> None:
+    def _watch_function(self, one: AlgorithmFunction, algorithm: int) -> None:
         function = self._objects.number(algorithm, f"{one.algorithm}.{one.function}")
         size = self._objects.number(algorithm, f"{one.algorithm}.{one.size}")
         base = "" if one.algorithm == "crypto_alg" else "base."
@@ -139,7 +141,7 @@ class AlgorithmContexts:
             if any(mark != Mark.UNKNOWN for mark in self._watch.marks(start, end - start)):
                 return
             self._watch.mark(start, end - start, Mark.BEHIND_CONTEXT)
-            hit.data = _Lent(start, end, context, f"context of {name}")
+            hit.data = _LentContext(start, end, context, f"context of {name}")
             self._lent.append(hit.data)
 
     def _done(self, hit: Hit) -> None:

@@ -33,7 +33,7 @@ Adopt = Callable[[int, Trace], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Handler:
+class PacketHandler:
     """Where a registration names a function: the argument that points to the structure, the path of its member in
     kernel types ("" where the argument is the function itself), the argument in which the function gets the packet,
     and whether it gets a pointer to that pointer."""
@@ -44,21 +44,21 @@ class Handler:
     indirect: bool = False
 
 
-HANDLERS: dict[str, Handler] = {
-    "dev_add_pack": Handler(0, "packet_type.func"),
-    "netdev_rx_handler_register": Handler(1, "", indirect=True),
-    "nf_register_net_hook": Handler(1, "nf_hook_ops.hook", packet=1),
-    "nf_register_net_hooks": Handler(1, "nf_hook_ops.hook", packet=1),
-    "inet_add_protocol": Handler(0, "net_protocol.handler"),
-    "inet6_add_protocol": Handler(0, "inet6_protocol.handler"),
-    "__netlink_kernel_create": Handler(3, "netlink_kernel_cfg.input"),
-    "register_qdisc": Handler(0, "Qdisc_ops.enqueue"),
+HANDLERS: dict[str, PacketHandler] = {
+    "dev_add_pack": PacketHandler(0, "packet_type.func"),
+    "netdev_rx_handler_register": PacketHandler(1, "", indirect=True),
+    "nf_register_net_hook": PacketHandler(1, "nf_hook_ops.hook", packet=1),
+    "nf_register_net_hooks": PacketHandler(1, "nf_hook_ops.hook", packet=1),
+    "inet_add_protocol": PacketHandler(0, "net_protocol.handler"),
+    "inet6_add_protocol": PacketHandler(0, "inet6_protocol.handler"),
+    "__netlink_kernel_create": PacketHandler(3, "netlink_kernel_cfg.input"),
+    "register_qdisc": PacketHandler(0, "Qdisc_ops.enqueue"),
 }
 """Functions that a module registers those with that get packets. More than one element of nf_hook_ops is looked at."""
 
 
 @dataclass(slots=True)
-class _Lent:
+class _LentPacket:
     """A packet that a function of the module is looking at: struct sk_buff, and which bytes are marked."""
 
     packet: int
@@ -66,7 +66,7 @@ class _Lent:
     end: int
 
 
-class Packets:
+class LentPackets:
     """The probes of one examination."""
 
     def __init__(self, examination: Examination, adopt: Adopt) -> None:
@@ -75,7 +75,7 @@ class Packets:
         self._objects = examination.box.inspect.objects
         self._watch = examination.box.inspect.watch
         self._functions: set[int] = set()
-        self._lent: list[_Lent] = []
+        self._lent: list[_LentPacket] = []
         self._offsets = self._objects.has("sk_buff.tail") and self._objects.size("sk_buff.tail") == 4
         imports = {wanted.name for wanted in examination.file.imports}
         for name, handler in HANDLERS.items():
@@ -92,7 +92,7 @@ class Packets:
         self._functions.clear()
         self._lent.clear()
 
-    def _registers(self, handler: Handler, name: str, hit: Hit) -> None:
+    def _registers(self, handler: PacketHandler, name: str, hit: Hit) -> None:
         with suppress(KoboxError, ValueError):
             place = hit.args[handler.argument]
             count = min(hit.args[2], 16) if name == "nf_register_net_hooks" else 1
@@ -104,9 +104,9 @@ class Packets:
     def _registers_device(self, hit: Hit) -> None:
         with suppress(KoboxError, ValueError):
             operations = self._objects.number(hit.args[0], "net_device.netdev_ops")
-            self.watch(self._objects.number(operations, "net_device_ops.ndo_start_xmit"), Handler(0, ""))
+            self.watch(self._objects.number(operations, "net_device_ops.ndo_start_xmit"), PacketHandler(0, ""))
 
-    def watch(self, function: int, handler: Handler) -> None:
+    def watch(self, function: int, handler: PacketHandler) -> None:
         """Look at the packets that a function of the module gets."""
         if len(self._functions) >= _MOST_FUNCTIONS or function in self._functions:
             return
@@ -114,7 +114,7 @@ class Packets:
             self._functions.add(function)
             self._examination.probe_code(function, partial(self._given, handler), self._done)
 
-    def _given(self, handler: Handler, hit: Hit) -> None:
+    def _given(self, handler: PacketHandler, hit: Hit) -> None:
         packet = hit.args[handler.packet]
         with suppress(KoboxError, ValueError):
             if handler.indirect:
@@ -138,12 +138,12 @@ class Packets:
                 end = start + at
                 break
         self._watch.mark(start, end - start, Mark.BEHIND_PACKET)
-        self._lent.append(lent := _Lent(packet, start, end))
+        self._lent.append(lent := _LentPacket(packet, start, end))
         return lent
 
     def take_back(self, lent: object) -> None:
         """The function has returned."""
-        if isinstance(lent, _Lent) and lent in self._lent:
+        if isinstance(lent, _LentPacket) and lent in self._lent:
             self._lent.remove(lent)
             self._unmark(lent.start, lent.end)
 
