@@ -41,7 +41,7 @@ class ModuleLife:
     def __call__(self) -> None:
         """Live it once."""
         said, self._said = self._said, None
-        handles = [self._box.insmod(module.path, text) for module, text in self._modules]
+        handles = [self._box.insmod(module.content, text) for module, text in self._modules]
         for use in self._uses:
             use(self._box)
         for command in self._commands:

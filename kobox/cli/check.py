@@ -22,8 +22,10 @@ from kobox.errors import KoboxError
 from kobox.printable import one_line
 
 if TYPE_CHECKING:
+    from kobox.apps.life_record import LifeRecord
     from kobox.checks.races.own_races import OwnRace
     from kobox.checks.races.race_calls import DataRace
+    from kobox.checks.runner.minimise import Crash
     from kobox.checks.runner.outcome import CheckReport
     from kobox.checks.runner.plan import CheckPlan
     from kobox.cli.progress import ProgressLine
@@ -121,7 +123,7 @@ def _file_writer(arguments: argparse.Namespace) -> FileWriter | None:
     if trusted or not in_worker():
         return None
     files = [path for path in (arguments.sarif, arguments.html, arguments.lcov) if path is not None]
-    return FileWriter(files, arguments.crashes, r"test_\w{1,240}\.py")
+    return FileWriter(files, arguments.crashes, r"\w{1,245}\.(py|kbx)")
 
 
 def _raise_wall(
@@ -354,7 +356,31 @@ def _write_crashes(directory: Path, report: CheckReport, write: Callable[[Path, 
     for crash in report.crashes:
         path = directory / f"test_{word_of(report.module)}_{crash.name}.py"
         write(path, source_of(crash, report.plan, report.module, path).encode())
+        record = path.with_suffix(".kbx")
+        write(record, _record(crash, report).pack())
         print(f"{path}: a test that fails like this: {one_line(str(crash.finding))}", file=sys.stderr)
+        print(f"{record}: the same for `kobox replay`, with or without --check", file=sys.stderr)
+
+
+def _record(crash: Crash, report: CheckReport) -> LifeRecord:
+    """What leads to a finding, as a file that repeats it."""
+    import kobox
+    from kobox.apps.life_record import LifeRecord, RecordedBox
+    from kobox.apps.recorded_life import recorded_kernel, recorded_modules
+    from kobox.images.store import Store
+    from kobox.ko.modulefile import ModuleFile
+
+    plan = report.plan
+    files = [ModuleFile(path) for path in (*plan.needs, plan.module)]
+    return LifeRecord(
+        kobox.__version__,
+        "life",
+        recorded_kernel(Store().ensure(plan.kernel)),
+        RecordedBox(plan.memory),
+        recorded_modules(files, [*[""] * len(plan.needs), plan.parameters]),
+        programs=crash.programs,
+        finding=one_line(str(crash.finding)),
+    )
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:

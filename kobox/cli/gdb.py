@@ -143,12 +143,12 @@ def _debug(
         known = session.survey()
         if known.error is not None:
             print(f"this life ends with: {known.error}", file=sys.stderr)
-        return _run_gdb(session, gdb, given, symbols) if gdb else _listen(session, arguments.listen, symbols)
+        return run_gdb(session, gdb, given, symbols) if gdb else _listen(session, arguments.listen, symbols)
     finally:
         session.close()
 
 
-def _run_gdb(session: GdbSession, gdb: list[str], given: list[str], symbols: Path) -> int:
+def run_gdb(session: GdbSession, gdb: list[str], given: list[str], symbols: Path) -> int:
     """Start gdb on this terminal, and serve it until it ends. Ctrl-C is gdb's."""
     with tempfile.TemporaryDirectory(prefix="kobox-gdb-") as directory, socket.socket(socket.AF_UNIX) as listener:
         path = os.path.join(directory, "box")

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("kobox.cli.check", "find what is wrong in a module: memory, leaks, every error path, coverage"),
     "gdb": ("kobox.cli.gdb", "debug a module with gdb in a box, forwards and backwards"),
     "trace": ("kobox.cli.trace", "show the calls of a module as a tree: arguments, results, times, errors"),
+    "replay": ("kobox.cli.replay", "repeat a recorded life: with gdb, up to an event, with checks"),
     "shell": ("kobox.cli.shell", "a shell on a real kernel, in a box"),
     "build": ("kobox.cli.build", "build a module against a kernel's headers"),
     "kernel": ("kobox.cli.kernel", "the kernels that boxes boot: add, list, default, rm"),
@@ -44,7 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "completion": ("kobox.cli.completion", "print a completion script for bash, zsh or fish"),
 }
 # Those that run a module, or take it apart: in a worker process that is watched (`kobox.isolation.wall`).
-WORKERS = frozenset({"run", "check", "explain", "inspect", "trace"})
+WORKERS = frozenset({"run", "check", "explain", "inspect", "trace", "replay"})
 # The tools that answer to their own name when kobox is called through a symbolic link (kmod does the same).
 MULTICALL = frozenset({"depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmod", "kmod"})
 

@@ -21,6 +21,7 @@ from kobox.cli.worker import raise_wall
 from kobox.printable import one_line
 
 if TYPE_CHECKING:
+    from kobox.apps.life_record import LifeRecord
     from kobox.apps.run_sources import RunSource
     from kobox.apps.run_story import StoryEvent
     from kobox.box.box import Box
@@ -55,6 +56,8 @@ def main(argv: list[str], prog: str) -> int:
     arguments = parser.parse_intermixed_args(argv)
     if arguments.write_model is not None and not arguments.phantom:
         parser.error("--write-model writes what --phantom finds: give both")
+    if arguments.record is not None:
+        _refuse_what_is_not_recorded(arguments, parser)
     from kobox.machine import native_core as native
 
     native.preload()
@@ -92,6 +95,18 @@ def main(argv: list[str], prog: str) -> int:
             box.limits.cpu = arguments.cpu_limit
         with box.guest.processes.budget(box.limits.cpu * max(1, sum(map(len, paths)))):
             return _tell(arguments, box, sources, paths)
+
+
+def _refuse_what_is_not_recorded(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """A record holds no Python, no certificates, and no device that was made up."""
+    from kobox.apps.life_record import can_be_recorded
+
+    for option in ("phantom", "trust", "enforce", "lockdown", "cpu_limit"):
+        if getattr(arguments, option):
+            parser.error(f"--record and --{option.replace('_', '-')} do not go together yet")
+    for plug in arguments.plug:
+        if not can_be_recorded(plug):
+            parser.error(f"--record: --plug {plug} names a file; only ready models can be recorded (`--plug help`)")
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
@@ -143,6 +158,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="CPU time of the box that each module may use, in all its calls together (default: 60)",
     )
+    parser.add_argument(
+        "--record", type=Path, metavar="FILE.kbx", help="write what repeats this run exactly, for `kobox replay`"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line: every event, the verdict last")
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="show every kernel line with its level, registers and code too"
@@ -151,6 +169,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 
 
 def _tell(arguments: argparse.Namespace, box: Box, sources: list[RunSource], paths: list[list[Path]]) -> int:
+    from kobox.apps.recorded_life import Recording
     from kobox.apps.run_sources import module_files
     from kobox.apps.run_story import Story
     from kobox.box.inspect.oops import is_detail
@@ -161,13 +180,15 @@ def _tell(arguments: argparse.Namespace, box: Box, sources: list[RunSource], pat
         if arguments.json:
             print(json.dumps({"kind": event.kind, "time": event.time, "text": event.text, **event.data}), flush=True)
         elif arguments.verbose or event.kind != "log" or not is_detail(event.text):
-            print(_line(event, verbose=arguments.verbose, colour=colour), flush=True)
+            print(story_line(event, verbose=arguments.verbose, colour=colour), flush=True)
 
+    started = Recording(box) if arguments.record is not None else None
     story = Story(box, unload=arguments.unload, keep_going=arguments.keep_going, live=show)
     models = plugged_models(arguments.plug)
     box.inspect.layout.keep()  # behind the wall nothing can be kept
     places = [path.resolve().parent for files in paths for path in files]
-    write = _model_writer(arguments.write_model)  # it forks, and writes where this process may not any more
+    keep = _file_writer(arguments.record)
+    write = _file_writer(arguments.write_model)  # it forks, and writes where this process may not any more
     raise_wall([*places, *filter(None, (box.image.modules, box.image.directory))], cpu_limit=box.limits.cpu)
     modules, parameters = module_files(sources, paths)
     if not arguments.json:
@@ -178,11 +199,31 @@ def _tell(arguments: argparse.Namespace, box: Box, sources: list[RunSource], pat
         story.plugged(models)
     for event in story.tell(modules, parameters):
         show(event)
+    if started is not None:
+        keep(started.finish(_record(arguments, box, modules, parameters)).pack())
     return 0 if story.verdict.ok else 1
 
 
-def _model_writer(path: Path | None) -> Callable[[bytes], None]:
-    """What writes the model file, from behind the wall; nothing without one."""
+def _record(arguments: argparse.Namespace, box: Box, modules: list[ModuleFile], parameters: list[str]) -> LifeRecord:
+    """What --record writes, but for what came out."""
+    import kobox
+    from kobox.apps.life_record import LifeRecord, RecordedBox
+    from kobox.apps.recorded_life import recorded_kernel, recorded_modules
+
+    return LifeRecord(
+        kobox.__version__,
+        "run",
+        recorded_kernel(box.image),
+        RecordedBox(arguments.memory << 20, arguments.cpus, arguments.cmdline, arguments.profile),
+        recorded_modules(modules, parameters),
+        plugs=tuple(arguments.plug),
+        unload=arguments.unload,
+        keep_going=arguments.keep_going,
+    )
+
+
+def _file_writer(path: Path | None) -> Callable[[bytes], None]:
+    """What writes a file, from behind the wall; nothing without one."""
     if path is None:
         return lambda content: None
     from kobox.isolation.file_writer import FileWriter
@@ -222,7 +263,8 @@ def _plug(
         yield StoryEvent("plugged", text, box.time, facts)
 
 
-def _line(event: StoryEvent, *, verbose: bool, colour: bool) -> str:
+def story_line(event: StoryEvent, *, verbose: bool, colour: bool) -> str:
+    """One event of a run, as a line or more."""
     code = _COLOURS.get(event.kind, "")
     if event.kind == "log":
         level = event.data["level"]

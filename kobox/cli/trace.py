@@ -19,6 +19,7 @@ from kobox.cli.worker import raise_wall
 from kobox.printable import one_line
 
 if TYPE_CHECKING:
+    from kobox.apps.life_record import LifeRecord
     from kobox.apps.run_sources import RunSource
     from kobox.box.box import Box
     from kobox.box.trace.call import Call
@@ -26,13 +27,17 @@ if TYPE_CHECKING:
     from kobox.cli.progress import ProgressLine
     from kobox.errors import KoboxError
     from kobox.images.store import KernelImage, Store
+    from kobox.ko.modulefile import ModuleFile
 
 _MOST_ERRORS = 20
 
 
 def main(argv: list[str], prog: str) -> int:
     """Entry point of the subcommand."""
-    arguments = _parser(prog).parse_intermixed_args(argv)
+    parser = _parser(prog)
+    arguments = parser.parse_intermixed_args(argv)
+    if arguments.record is not None and arguments.exercise:
+        parser.error("--record: a record holds no Python; use -c for what is to be recorded")
     from kobox.machine import native_core as native
 
     native.preload()
@@ -117,6 +122,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--perfetto", type=Path, metavar="FILE", help="write a trace for https://ui.perfetto.dev or chrome://tracing"
     )
+    parser.add_argument(
+        "--record", type=Path, metavar="FILE.kbx", help="write what repeats this life exactly, for `kobox replay`"
+    )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page to look at")
     parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
     return parser
@@ -140,13 +148,14 @@ def _box(arguments: argparse.Namespace, image: KernelImage, store: Store, progre
 
 def _trace(arguments: argparse.Namespace, box: Box, sources: list[RunSource], paths: list[list[Path]]) -> int:
     from kobox.apps.module_life import ModuleLife
+    from kobox.apps.recorded_life import Recording
     from kobox.apps.run_sources import module_files
     from kobox.checks.fuzz.exercise_file import exercises_of
     from kobox.errors import BoxError, KernelError
 
     uses = [use for file in arguments.exercise for use in exercises_of(file, paths[-1][-1])]
     box.inspect.layout.keep()  # behind the wall nothing can be kept
-    write = _writer([path for path in (arguments.perfetto, arguments.html) if path is not None])
+    write = _writer([path for path in (arguments.perfetto, arguments.html, arguments.record) if path is not None])
     places = [path.resolve().parent for files in paths for path in files]
     raise_wall([*places, *filter(None, (box.image.modules, box.image.directory))], cpu_limit=box.limits.cpu)
     files, parameters = module_files(sources, paths)
@@ -155,6 +164,7 @@ def _trace(arguments: argparse.Namespace, box: Box, sources: list[RunSource], pa
         box, files, parameters, uses=uses, commands=arguments.commands, said=lambda text: print(text, end="", file=said)
     )
     error: KoboxError | None = None
+    recording = Recording(box)
     with box.trace(
         *(file.path for file in files),
         kernel_depth=arguments.kernel_depth,
@@ -170,7 +180,25 @@ def _trace(arguments: argparse.Namespace, box: Box, sources: list[RunSource], pa
         write(arguments.perfetto, trace.perfetto())
     if arguments.html is not None:
         write(arguments.html, trace.html().encode())
+    if arguments.record is not None:
+        record = _record(arguments, box, files, parameters)
+        write(arguments.record, recording.finish(record, error.message if error is not None else "").pack())
     return 0 if error is None and not box.findings else 1
+
+
+def _record(arguments: argparse.Namespace, box: Box, files: list[ModuleFile], parameters: list[str]) -> LifeRecord:
+    import kobox
+    from kobox.apps.life_record import LifeRecord, RecordedBox
+    from kobox.apps.recorded_life import recorded_kernel, recorded_modules
+
+    return LifeRecord(
+        kobox.__version__,
+        "life",
+        recorded_kernel(box.image),
+        RecordedBox(arguments.memory << 20, shell=bool(arguments.commands)),
+        recorded_modules(files, parameters),
+        commands=tuple(arguments.commands),
+    )
 
 
 def _writer(files: list[Path]) -> Callable[[Path, bytes], None]:
