@@ -18,8 +18,21 @@ with kobox.boot() as box:
 """
 
 from kobox.devices.computer import Timer
-from kobox.devices.pci import PciDevice
+from kobox.devices.pci import PciBridge, PciDevice, PciRootPort, expansion_rom
 from kobox.devices.platform import PlatformDevice
 from kobox.devices.register import Register, RegisterValue
+from kobox.machine.pci_capabilities import Express
+from kobox.machine.pci_function import ErrorKind
 
-__all__ = ["PciDevice", "PlatformDevice", "Register", "RegisterValue", "Timer"]
+__all__ = [
+    "ErrorKind",
+    "Express",
+    "PciBridge",
+    "PciDevice",
+    "PciRootPort",
+    "PlatformDevice",
+    "Register",
+    "RegisterValue",
+    "Timer",
+    "expansion_rom",
+]

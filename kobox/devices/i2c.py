@@ -14,11 +14,11 @@ Source: NXP, UM10204 I2C-bus specification 7.0; System Management Bus (SMBus) Sp
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar, NoReturn, Protocol
+from collections.abc import Mapping
+from typing import ClassVar, NoReturn
 
 from kobox.devices.errors import model_errors
-from kobox.devices.model import NO_STATE, HardwareModel
+from kobox.devices.model import NO_STATE, HostedModel
 from kobox.devices.state import Restore, save_state
 from kobox.errors import KoboxError
 from kobox.machine import aml
@@ -28,42 +28,8 @@ class NakError(Exception):
     """A device does not acknowledge its address or a byte."""
 
 
-class BusClient(Protocol):
-    """The box's side of a device on a bus that a controller makes (I2C, SPI)."""
-
-    @property
-    def plugged(self) -> bool: ...
-
-    @property
-    def sysfs(self) -> str: ...
-
-    @property
-    def driver(self) -> str | None: ...
-
-    def unplug(self) -> None: ...
-
-
-class ClientModel(HardwareModel):
+class ClientModel(HostedModel):
     """A device on a bus that a controller makes."""
-
-    host: BusClient | None = None
-
-    @property
-    def plugged(self) -> bool:
-        return self.host is not None and self.host.plugged
-
-    @property
-    def sysfs(self) -> Sequence[str]:
-        return (self.host.sysfs,) if self.host is not None and self.host.plugged else ()
-
-    @property
-    def driver(self) -> str | None:
-        return self.host.driver if self.host is not None and self.host.plugged else None
-
-    def unplug(self) -> None:
-        if self.host is None or not self.host.plugged:
-            raise KoboxError(f"{type(self).__name__} is not plugged in")
-        self.host.unplug()
 
     def reset(self) -> None:
         """Power on."""

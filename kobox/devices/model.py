@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from kobox.devices.computer import UNPLUGGED, Computer
 from kobox.devices.state import Saveable
+from kobox.errors import KoboxError
 
 # Attributes that are no state of the device.
 NO_STATE = frozenset({"computer", "host"})
@@ -49,3 +50,41 @@ class HardwareModel:
     def unplug(self) -> None:
         """Take it out by surprise. Raises `KoboxError` when it is not plugged in."""
         raise NotImplementedError
+
+
+class ModelHost(Protocol):
+    """The box's side of a device that is plugged in."""
+
+    @property
+    def plugged(self) -> bool: ...
+
+    @property
+    def sysfs(self) -> str: ...
+
+    @property
+    def driver(self) -> str | None: ...
+
+    def unplug(self) -> None: ...
+
+
+class HostedModel(HardwareModel):
+    """A device whose place in the box is known to its `host`."""
+
+    host: ModelHost | None = None
+
+    @property
+    def plugged(self) -> bool:
+        return self.host is not None and self.host.plugged
+
+    @property
+    def sysfs(self) -> Sequence[str]:
+        return (self.host.sysfs,) if self.host is not None and self.host.plugged else ()
+
+    @property
+    def driver(self) -> str | None:
+        return self.host.driver if self.host is not None and self.host.plugged else None
+
+    def unplug(self) -> None:
+        if self.host is None or not self.host.plugged:
+            raise KoboxError(f"{type(self).__name__} is not plugged in")
+        self.host.unplug()

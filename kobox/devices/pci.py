@@ -3,6 +3,8 @@
     driver                               box                                    model
     ioread32(regs + 0x04)     ->  configuration, BARs (machine/pci.py)  ->  reading(value), then its value
     iowrite32(1, regs)        ->                                        ->  control = 1, then written(control)
+    pci_set_power_state()     ->  D0, D3hot                             ->  power_changed(state)
+    pcie_flr()                ->  all registers as after power on       ->  reset()
     interrupt handler         <-  MSI-X, MSI or the wire                <-  interrupt()
     memory                    <-  bus master, inside RAM                <-  dma.read(), dma.write()
 
@@ -11,14 +13,26 @@ A model runs in the middle of the driver's instruction: it must not call the box
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from operator import index
 from typing import TYPE_CHECKING, ClassVar
 
 from kobox.devices.errors import DeviceModelError
+from kobox.devices.model import HardwareModel
 from kobox.devices.register_model import BarDeclaration, RegisterModel
 from kobox.errors import KoboxError
-from kobox.machine.pci import MAX_VECTORS, BarKind, PciFunction, PciIdentity
+from kobox.machine.pci_bridge import BridgeFunction
+from kobox.machine.pci_capabilities import Express
+from kobox.machine.pci_function import (
+    MAX_VECTORS,
+    BarKind,
+    ErrorKind,
+    PciFeatures,
+    PciFunction,
+    PciIdentity,
+    VirtualFunction,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +57,9 @@ class PciDevice(RegisterModel):
     """A PCI device: subclass it, declare BARs and registers, and say what happens in `written` and `reading`.
 
     `class_code` has 24 bits (class, subclass, programming interface). `vectors` is how many interrupts it has
-    by MSI and MSI-X; 0 leaves it the wire. Plug one in with `box.plug`.
+    by MSI and MSI-X; 0 leaves it the wire. `express` is its link, when it is a PCI Express device. `rom` is what its
+    expansion ROM holds (`expansion_rom()` makes one), `vital` its vital product data, `serial_number` the number of the
+    device (64 bits, PCI Express only). Plug one in with `box.plug`.
     """
 
     bus: ClassVar[str] = "PCI"
@@ -53,7 +69,16 @@ class PciDevice(RegisterModel):
     class_code: ClassVar[int] = 0xFF0000
     revision: ClassVar[int] = 0
     vectors: ClassVar[int] = 1
+    express: ClassVar[Express | None] = None
+    rom: ClassVar[bytes] = b""
+    vital: ClassVar[bytes] = b""
+    serial_number: ClassVar[int | None] = None
+    virtual_functions: ClassVar[int] = 0
+    """How many functions the driver can make it show (SR-IOV); `virtual_function` makes each."""
 
+    _others: tuple[PciDevice, ...] | None = None
+    _virtual: tuple[PciDevice, ...] | None = None
+    _owner: PciDevice | None = None
     _function: PciFunction | None = None
     _unplug: Callable[[], None] | None = None
     _look: Callable[[], str | None] | None = None
@@ -75,8 +100,19 @@ class PciDevice(RegisterModel):
 
     def read_configuration(self, register: int, size: int, value: int) -> int:
         """The driver reads configuration space, where `value` stands. What this returns is the answer where PCI defines
-        nothing: 0x40 to 0x9F and from 0xCC on."""
+        nothing: 0x40 to 0x9F and from 0xCC on; of a PCI Express device, 0x40 to 0x9F and from 0x1A0 on."""
         return value
+
+    def power_changed(self, state: int) -> None:
+        """The driver has put it into D0 (0) or D3hot (3). In D3hot its registers do not answer."""
+
+    def other_functions(self) -> Sequence[PciDevice]:
+        """The other functions of the card, numbers 1 to 7. Asked once, when it is plugged in."""
+        return ()
+
+    def virtual_function(self, number: int) -> PciDevice:
+        """A virtual function, from 0 on; their BARs are the same. Asked when the card is plugged in."""
+        raise NotImplementedError(f"{type(self).__name__}.virtual_functions is {self.virtual_functions}")
 
     # -- what it can do ------------------------------------------------------------------------------------------
 
@@ -95,6 +131,20 @@ class PciDevice(RegisterModel):
         """Hold the interrupt wire high or low, as long as the driver uses it (INTx)."""
         self.function.set_level(high)
 
+    def set_link(self, speed: int, width: int) -> None:
+        """Train the link of PCI Express anew: speed 1 to 5 (2.5 … 32 GT/s), and how many lanes."""
+        self.function.set_link(speed, width)
+
+    def report_error(self, kind: ErrorKind = ErrorKind.NONFATAL, bit: int = 20) -> None:
+        """Report an error by advanced error reporting (AER), `bit` of the status register: the driver's
+        error_detected() is called, for a fatal one its slot_reset(). The device must be behind a `PciRootPort`."""
+        self.function.report_error(kind, bit)
+
+    @property
+    def power_state(self) -> int:
+        """0 for D0, 3 for D3hot."""
+        return self.function.power_state
+
     @property
     def dma(self) -> Dma:
         """The box's memory."""
@@ -106,6 +156,10 @@ class PciDevice(RegisterModel):
     def plugged(self) -> bool:
         """Whether it is in a box now."""
         return self._function is not None and self._function.place >= 0
+
+    @property
+    def attached(self) -> Sequence[HardwareModel]:
+        return self.virtual_parts
 
     @property
     def sysfs(self) -> Sequence[str]:
@@ -128,6 +182,9 @@ class PciDevice(RegisterModel):
 
     def unplug(self) -> None:
         """Take it out by surprise: reads give ones from now on, and then the kernel is told."""
+        if self._owner is not None:
+            self._owner.unplug()
+            return
         if self._unplug is None or not self.plugged:
             raise KoboxError(f"{type(self).__name__} is not plugged in")
         self._unplug()
@@ -136,15 +193,58 @@ class PciDevice(RegisterModel):
 
     @property
     def function(self) -> PciFunction:
-        """Its function on the bus (`kobox.machine.pci`)."""
+        """Its function on the bus (`kobox.machine.pci_function`)."""
         if self._function is None:
-            if not 0 <= self.vectors <= MAX_VECTORS:
-                raise KoboxError(f"{type(self).__name__}.vectors is {self.vectors}; 0 to {MAX_VECTORS} are possible")
-            identity = PciIdentity(
-                self.vendor_id, self.device_id, self.class_code, self.revision, self.subsystem, self.vectors
-            )
-            self._function = PciFunction(self, identity, list(self.windows.values()))
+            self._function = self._make_function(is_virtual=False)
         return self._function
+
+    def _make_function(self, *, is_virtual: bool) -> PciFunction:
+        virtual = tuple(one._virtual_part(self) for one in self.virtual_parts)
+        bars = list(self.windows.values())
+        return (VirtualFunction if is_virtual else PciFunction)(self, self._identity, bars, self._features(virtual))
+
+    def _virtual_part(self, owner: PciDevice) -> PciFunction:
+        self._function, self._owner = self._make_function(is_virtual=True), owner
+        return self._function
+
+    @property
+    def _identity(self) -> PciIdentity:
+        if not 0 <= self.vectors <= MAX_VECTORS:
+            raise KoboxError(f"{type(self).__name__}.vectors is {self.vectors}; 0 to {MAX_VECTORS} are possible")
+        return PciIdentity(self.vendor_id, self.device_id, self.class_code, self.revision, self.subsystem, self.vectors)
+
+    def _features(self, virtual: Sequence[PciFunction] = ()) -> PciFeatures:
+        return PciFeatures(self.express, len(self.rom), self.vital, self.serial_number, virtual)
+
+    @property
+    def virtual_parts(self) -> Sequence[PciDevice]:
+        """The models of its virtual functions."""
+        if self._virtual is None:
+            self._virtual = tuple(self.virtual_function(number) for number in range(self.virtual_functions))
+        return self._virtual
+
+    @property
+    def other_parts(self) -> Sequence[PciDevice]:
+        """The models of the card's other functions."""
+        if self._others is None:
+            self._others = tuple(self.other_functions())
+            for one in self._others:
+                one._owner = self
+        return self._others
+
+    @property
+    def card_functions(self) -> Sequence[PciFunction]:
+        """The card's other functions on the bus."""
+        return [one.function for one in self.other_parts]
+
+    @property
+    def parts(self) -> Sequence[PciDevice]:
+        """All models that are plugged in with it, itself first."""
+        return (self, *(part for one in (*self.virtual_parts, *self.other_parts) for part in one.parts))
+
+    def rom_read(self, offset: int, size: int) -> int:
+        """The driver reads the expansion ROM."""
+        return int.from_bytes(self.rom[offset : offset + size].ljust(size, b"\xff"), "little")
 
     def configuration_read(self, register: int, size: int, value: int) -> int:
         """The driver reads configuration space where PCI defines nothing."""
@@ -158,3 +258,65 @@ class PciDevice(RegisterModel):
     def shared_read(self, address: int, size: int, value: int) -> int:
         """The driver reads memory that the device may have written, at a bus address; only phantoms are asked."""
         return value
+
+
+class PciBridge(PciDevice):
+    """A bridge, and the devices behind it: `PciBridge(first, second)`, at most eight. With `express` it is a root
+    port with one device. The kernel gives the bus behind it a number, and windows."""
+
+    vendor_id, device_id, class_code, vectors = 0x1B36, 0x0001, 0x060400, 0
+
+    def __init__(self, *devices: PciDevice) -> None:
+        self._behind = devices
+        for device in devices:
+            device._owner = self
+
+    @property
+    def behind(self) -> Sequence[PciDevice]:
+        """The devices behind it."""
+        return self._behind
+
+    def _make_function(self, *, is_virtual: bool) -> PciFunction:
+        for one in self.behind:
+            if one.other_parts:
+                raise KoboxError(f"{type(one).__name__}: a card of several functions cannot be behind a bridge yet")
+        return BridgeFunction(self, self._identity, self._features(), [one.function for one in self.behind])
+
+    @property
+    def parts(self) -> Sequence[PciDevice]:
+        return (self, *(part for one in self.behind for part in one.parts))
+
+    @property
+    def attached(self) -> Sequence[HardwareModel]:
+        return self.behind
+
+
+class PciRootPort(PciBridge):
+    """A root port of PCI Express, and the device in its slot: `PciRootPort(device)`."""
+
+    device_id, vectors = 0x000C, 1
+    express = Express(speed=4, width=16)
+
+
+def expansion_rom(content: bytes, vendor_id: int, device_id: int, class_code: int = 0xFF0000) -> bytes:
+    """An expansion ROM with one image: its header, its PCI data structure, then `content` (PCI Firmware Specification
+    3.2, 5.1). The length is a multiple of 512 bytes."""
+    head, data = 0x1C, 0x18
+    length = (head + data + len(content) + 511) // 512
+    header = struct.pack("<2s22xHxx", b"\x55\xaa", head)
+    structure = struct.pack(
+        "<4sHHHHB3sHHBBH",
+        b"PCIR",
+        vendor_id,
+        device_id,
+        0,
+        data,
+        3,
+        class_code.to_bytes(3, "little"),
+        length,
+        0,
+        0,
+        0x80,
+        0,
+    )
+    return (header + structure + content).ljust(512 * length, b"\0")

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from kobox.devices.pci import PciDevice
-from kobox.machine.pci import PciIdentity
+from kobox.machine.pci_function import PciIdentity
 
 _ALIAS = re.compile(
     r"pci:v(\*|[0-9A-F]{8})d(\*|[0-9A-F]{8})sv(\*|[0-9A-F]{8})sd(\*|[0-9A-F]{8})bc(\*|..)sc(\*|..)i(\*|..)\*?"

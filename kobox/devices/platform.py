@@ -17,14 +17,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
-from kobox.devices.i2c import BusClient
+from kobox.devices.model import HostedModel, ModelHost
 from kobox.devices.register_model import BarDeclaration, RegisterModel
 from kobox.errors import KoboxError
 from kobox.machine import aml
-from kobox.machine.pci import BarKind
+from kobox.machine.pci_function import BarKind
 
 
-class PlatformHost(BusClient, Protocol):
+class PlatformHost(ModelHost, Protocol):
     """The box's side of a device on the board."""
 
     def set_level(self, interrupt: int, high: bool) -> None: ...
@@ -49,7 +49,7 @@ class PlatformDma:
         self._host.dma_write(address, data)
 
 
-class PlatformDevice(RegisterModel):
+class PlatformDevice(HostedModel, RegisterModel):
     """A device on the board: subclass it, declare windows and registers, and say what happens in `written`.
 
     `hid` is its ACPI hardware ID, such as "KOBX0001"; with `compatible` it is known by that ("PRP0001"). `properties`
@@ -93,21 +93,6 @@ class PlatformDevice(RegisterModel):
         if self.host is None or not self.host.plugged:
             raise KoboxError(f"{type(self).__name__} is not plugged in")
         return self.host
-
-    @property
-    def plugged(self) -> bool:
-        return self.host is not None and self.host.plugged
-
-    @property
-    def sysfs(self) -> Sequence[str]:
-        return (self._plugged_host.sysfs,) if self.plugged else ()
-
-    @property
-    def driver(self) -> str | None:
-        return self._plugged_host.driver if self.plugged else None
-
-    def unplug(self) -> None:
-        self._plugged_host.unplug()
 
     # -- for the board -------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from kobox.devices.model import NO_STATE, HardwareModel
 from kobox.devices.register import RegisterValue, check_overlaps, declared
 from kobox.devices.state import save_state
 from kobox.errors import KoboxError
-from kobox.machine.pci import Bar, BarKind
+from kobox.machine.pci_function import Bar, BarKind
 
 
 class BarDeclaration:
@@ -37,7 +37,20 @@ class RegisterModel(HardwareModel):
     """A device with windows of registers."""
 
     no_state: ClassVar[frozenset[str]] = frozenset(
-        {"_function", "_held", "_unplug", "_look", "_windows", "_registers_at", "address", *NO_STATE}
+        {
+            "_function",
+            "_held",
+            "_unplug",
+            "_look",
+            "_windows",
+            "_registers_at",
+            "_others",
+            "_virtual",
+            "_behind",
+            "_owner",
+            "address",
+        }
+        | NO_STATE
     )
     """What an object holds that is no state of the device."""
 
@@ -77,6 +90,12 @@ class RegisterModel(HardwareModel):
         """The windows that its class declares."""
         if self._windows is None:
             self._windows = _bars(type(self))
+            for register in declared(type(self)):
+                if isinstance(register.bar, BarDeclaration) and register.bar not in self._windows:
+                    raise KoboxError(
+                        f"{type(self).__name__}.{register.name} is in a window that the class does not have",
+                        hint=f"{register.bar.name} was declared again: declare its registers again, too.",
+                    )
         return self._windows
 
     @property

@@ -21,8 +21,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NoReturn, Protocol
 
-from kobox.devices.i2c import BusClient, ClientModel
-from kobox.devices.model import NO_STATE
+from kobox.devices.i2c import ClientModel
+from kobox.devices.model import NO_STATE, ModelHost
 from kobox.devices.state import Restore, save_state
 
 _TYPES = {"control": 0, "isochronous": 1, "bulk": 2, "interrupt": 3}
@@ -85,7 +85,7 @@ class Interface:
         return head + self.extra + b"".join(endpoint.descriptor() for endpoint in self.endpoints)
 
 
-class UsbHost(BusClient, Protocol):
+class UsbHost(ModelHost, Protocol):
     """The box's side of a USB device."""
 
     @property

@@ -16,31 +16,16 @@ Source: Virtual I/O Device (VIRTIO) 1.2.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import ClassVar, Protocol
+from collections.abc import Iterator
+from typing import ClassVar
 
 from kobox.devices.errors import model_errors
-from kobox.devices.model import NO_STATE, HardwareModel
+from kobox.devices.model import NO_STATE, HostedModel
 from kobox.devices.state import Restore, save_state
 from kobox.errors import KoboxError
 from kobox.machine.virtio import Buffer, VirtioDevice
 
 _LARGEST = 64 << 20  # bytes of one buffer
-
-
-class VirtioHost(Protocol):
-    """The box's side of a model that is plugged in."""
-
-    @property
-    def plugged(self) -> bool: ...
-
-    @property
-    def sysfs(self) -> str: ...
-
-    @property
-    def driver(self) -> str | None: ...
-
-    def unplug(self) -> None: ...
 
 
 class VirtioBuffer:
@@ -85,7 +70,7 @@ class VirtioBuffer:
         self._transport.done(self._queue, self._buffer.head, self._written)
 
 
-class VirtioModel(HardwareModel):
+class VirtioModel(HostedModel):
     """A virtio device: subclass it, and say what happens in `notified`.
 
     `device_type` is the number of chapter 5 of the specification (4 entropy, 8 SCSI host, 18 input …); `feature_bits`
@@ -97,7 +82,6 @@ class VirtioModel(HardwareModel):
     queue_count: ClassVar[int] = 1
     feature_bits: ClassVar[int] = 0
 
-    host: VirtioHost | None = None
     _transport: VirtioTransport | None = None
 
     def notified(self, queue: int) -> None:
@@ -138,23 +122,6 @@ class VirtioModel(HardwareModel):
         """Make the registers and queues of a device that is to be plugged in."""
         self._transport = VirtioTransport(ram, self)
         return self._transport
-
-    @property
-    def plugged(self) -> bool:
-        return self.host is not None and self.host.plugged
-
-    @property
-    def sysfs(self) -> Sequence[str]:
-        return (self.host.sysfs,) if self.host is not None and self.host.plugged else ()
-
-    @property
-    def driver(self) -> str | None:
-        return self.host.driver if self.host is not None and self.host.plugged else None
-
-    def unplug(self) -> None:
-        if self.host is None or not self.host.plugged:
-            raise KoboxError(f"{type(self).__name__} is not plugged in")
-        self.host.unplug()
 
     def save(self) -> Restore:
         """For a checkpoint: a function that gives the attributes back as they are now."""

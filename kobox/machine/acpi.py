@@ -2,6 +2,7 @@
 sleeps long.
 
     RSDP -> XSDT -> FADT -> DSDT (places for virtio devices, PCI host bridge), FACS
+                 -> MCFG: where configuration space of PCI Express lies in memory
                  -> MADT: a local APIC for each CPU; 8259s present; no IO-APIC
 
 A place for a virtio device is LNRO0005 (drivers/virtio/virtio_mmio.c): a page of registers and the interrupt that all
@@ -24,7 +25,9 @@ PM1_EVENT, PM1_CONTROL, SCI = 0x600, 0x604, 9
 _TABLES = RSDP + 0x40
 PCI_PLACES, PCI_IRQS = 32, (10, 11)  # pin A of place n is the one or the other
 # Ports, memory, and memory above 4 GiB for PCI devices: kind, flags, address and size; as in native/machine.h.
-PCI_WINDOWS = ((1, 3, 0xC000, 0x4000), (0, 1, 0xE0000000, 0x1E000000), (0, 1, 0x800000000, 0x400000000))
+PCI_WINDOWS = ((1, 3, 0xC000, 0x4000), (0, 1, 0xE0000000, 0x1C000000), (0, 1, 0x800000000, 0x400000000))
+PCI_BUSES = 16
+ECAM, ECAM_SIZE = 0xFC000000, PCI_BUSES << 20  # 4096 bytes of configuration space for each function
 
 
 def tables(cpus: int = 1) -> bytes:
@@ -44,7 +47,8 @@ def tables(cpus: int = 1) -> bytes:
     fadt = put(table(b"FACP", 6, _fadt_body(facs, dsdt)))
     lapic = b"".join(struct.pack("<BBBBI", 0, 8, n, n, 1) for n in range(cpus))
     madt = put(table(b"APIC", 5, struct.pack("<II", 0xFEE00000, 1) + lapic))
-    xsdt = put(table(b"XSDT", 1, struct.pack("<QQ", fadt, madt)))
+    mcfg = put(table(b"MCFG", 1, struct.pack("<8xQHBB4x", ECAM, 0, 0, PCI_BUSES - 1)))
+    xsdt = put(table(b"XSDT", 1, struct.pack("<QQQ", fadt, madt, mcfg)))
     rsdp = struct.pack("<8sB6sBI", b"RSD PTR ", 0, b"KOBOX ", 2, 0)
     rsdp = summed(rsdp, 8) + struct.pack("<IQB3x", 36, xsdt, 0)
     block[: len(rsdp)] = summed(rsdp, 32)
@@ -98,7 +102,7 @@ def _host_bridge() -> bytes:
         body = struct.pack("<BBB5" + layout, kind, 0x0C, flags, 0, first, last, 0, last - first + 1)
         return struct.pack("<BH", tag, len(body)) + body
 
-    resources = window("H", 0x88, 2, 0, 0, 0)  # bus numbers
+    resources = window("H", 0x88, 2, 0, 0, PCI_BUSES - 1)  # bus numbers
     resources += struct.pack("<BBHHBB", 0x47, 1, 0xCF8, 0xCF8, 1, 8)  # the ports of configuration space itself
     for layout, tag, (kind, flags, first, size) in zip("HIQ", (0x88, 0x87, 0x8A), PCI_WINDOWS, strict=True):
         resources += window(layout, tag, kind, flags, first, first + size - 1)
@@ -109,7 +113,9 @@ def _host_bridge() -> bytes:
             b"\x0c" + struct.pack("<I", place << 16 | 0xFFFF) + b"\0\0\x0a" + bytes([PCI_IRQS[place % len(PCI_IRQS)]])
         )
         routes += b"\x12" + sized(b"\x04" + route)
-    body = b"PCI0\x08_HID\x0c" + bytes.fromhex("41d00a03") + b"\x08_UID\x0a\0" + b"\x08_BBN\x0a\0"  # PNP0A03
+    body = b"PCI0\x08_HID\x0c" + bytes.fromhex("41d00a08")  # PNP0A08: PCI Express
+    body += b"\x08_CID\x0c" + bytes.fromhex("41d00a03") + b"\x08_UID\x0a\0" + b"\x08_BBN\x0a\0"  # PNP0A03: PCI
+    body += b"\x14" + sized(b"_OSC\x04\xa4\x6b")  # Method (_OSC, 4) { Return (Arg3) }: the kernel may control all
     body += b"\x08_CRS\x11" + sized(b"\x0a" + bytes([len(resources)]) + resources)
     body += b"\x08_PRT\x12" + sized(bytes([PCI_PLACES]) + routes)
     return b"\x5b\x82" + sized(body)

@@ -26,6 +26,7 @@ from kobox.arch.registers import Registers
 from kobox.arch.x86_64.registers import X86Registers
 from kobox.arch.x86_64.x86_64 import X86_64
 from kobox.errors import KernelImageError, KoboxError
+from kobox.machine.acpi import ECAM, ECAM_SIZE
 from kobox.machine.devices import Bus, Device, DeviceWork, Restore
 from kobox.machine.native_core import (
     FOREVER,
@@ -39,7 +40,8 @@ from kobox.machine.native_core import (
     core_of,
     unicorn_library,
 )
-from kobox.machine.pci import PciBus, PciFunction
+from kobox.machine.pci import PciBus
+from kobox.machine.pci_function import PciFunction
 from kobox.machine.platform import LINES, PlatformBus
 
 PAGE = 4096
@@ -308,7 +310,7 @@ class Machine:
         struct.pack_into("<I", page, 0x228, COMMAND_LINE)
         struct.pack_into("<Q", page, 0x250, SEED)  # setup_data
         struct.pack_into("<Q", page, 0x70, rsdp)
-        map_e820 = ((0, 0x9FC00, 1), (0x100000, self.ram_size - 0x100000, 1))
+        map_e820 = ((0, 0x9FC00, 1), (0x100000, self.ram_size - 0x100000, 1), (ECAM, ECAM_SIZE, 2))
         page[0x1E8] = len(map_e820)
         for i, row in enumerate(map_e820):
             struct.pack_into("<QQI", page, 0x2D0 + 20 * i, *row)

@@ -1,6 +1,6 @@
 """Devices on the board: windows of memory and ports, and interrupt lines, which ACPI announces at run time.
 
-    windows lie at the end of what the PCI host bridge passes on:  0xFD000000 …   and ports 0xF000 …
+    windows lie behind what the PCI host bridge passes on:  0xFD000000 …   and ports 0xF000 …
     lines are inputs of the interrupt controller that nothing else uses
 
 A table that describes the device is put at `acpi.LOAD_AT`, and the kernel loads it from there when it evaluates _SUN of
@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 from kobox.errors import KoboxError
 from kobox.machine.devices import Restore
-from kobox.machine.pci import Bar, BarKind, Space
+from kobox.machine.pci_function import Bar, BarKind, Space
 
 MEMORY_FIRST, MEMORY_LAST = 0xFD000000, 0xFE000000
 PORTS_FIRST, PORTS_LAST = 0xF000, 0x10000

@@ -5,13 +5,13 @@ controller (plugged in when there is none) -> /sys/bus/i2c/devices/i2c-N/new_dev
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from typing import TypeVar
 
 from kobox.box.booted import BootedKernel
 from kobox.box.devices import pci
 from kobox.box.devices.acpi_table import Client, describe_next_card, must_load_tables, symbol_of
+from kobox.box.devices.bound import driver_at, unbind
 from kobox.box.devices.card import plugged_models
 from kobox.box.devices.computer import BoxComputer
 from kobox.devices.i2c import I2cDevice
@@ -45,19 +45,14 @@ class I2cPlace:
 
     @property
     def driver(self) -> str | None:
-        with suppress(OSError):
-            return os.path.basename(self._box.readlink(f"{self.sysfs}/driver"))
-        return None
+        return driver_at(self._box, self.sysfs)
 
     def unplug(self) -> None:
         place = self.sysfs
         self._controller.wires.devices.pop(self._device.address, None)
-        if self._client is not None and self._box.alive:
-            with suppress(OSError):  # no driver has it
-                driver = os.path.basename(self._box.readlink(f"{place}/driver"))
-                self._box.write_bytes(f"/sys/bus/i2c/drivers/{driver}/unbind", os.path.basename(place).encode())
-            return
-        if self._box.alive:
+        if self._client is not None:
+            unbind(self._box, "i2c", place)
+        elif self._box.alive:
             with suppress(OSError):  # the driver has found it by itself, or is gone
                 path = f"{_DEVICES}/i2c-{self._adapter}/delete_device"
                 self._box.write_bytes(path, f"{self._device.address:#x}".encode())

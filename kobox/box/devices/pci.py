@@ -6,11 +6,12 @@ taken out: reads give ones -> /sys/bus/pci/devices/ADDRESS/remove -> the driver'
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
 from kobox.box.booted import BootedKernel
+from kobox.box.devices.bound import driver_at
 from kobox.box.devices.card import add_card
 from kobox.box.devices.computer import BoxComputer
 from kobox.devices.pci import PciDevice
@@ -18,51 +19,72 @@ from kobox.errors import KoboxError
 
 Plugged = TypeVar("Plugged", bound=PciDevice)
 _DEVICES = "/sys/bus/pci/devices"
+_RESCAN = "/sys/bus/pci/rescan"
 
 
 def plug(box: BootedKernel, device: Plugged) -> Plugged:
-    """Plug a device in and let the kernel find it; drivers that are loaded are asked whether it is theirs.
+    """Plug a device in, with its other functions or what is behind it, and let the kernel find it; drivers that are
+    loaded are asked whether it is theirs.
 
     Raises `KoboxError` when it is plugged in already, the bus is full, or the kernel does not see it.
     """
-    if device.plugged:
-        raise KoboxError(f"{type(device).__name__} is plugged in already", hint="Make another object for another box.")
-    function = device.function
-    device.computer = BoxComputer(box)
-    device.power_on()
-    place = box.machine.pci.attach(function)
-    device.address = f"0000:00:{place:02x}.0"
-    device._look = lambda: driver_of(box, device)
+    who = type(device).__name__
+    if any(part.plugged for part in device.parts):
+        raise KoboxError(f"{who} is plugged in already", hint="Make another object for another box.")
+    if not box.exists(_RESCAN):
+        raise KoboxError(
+            f"{who}: the kernel of this box has no PCI",
+            hint="PCI must be in its configuration (CONFIG_PCI), and /sys must be mounted.",
+        )
+    for part in device.parts:
+        part.computer = BoxComputer(box)
+        part.power_on()
+        part._look = _look_at(box, part)
+    box.machine.pci.attach(device.function, *device.card_functions)
     device._unplug = lambda: unplug(box, device)
     start = box.log.next_seq
     try:
-        box.write_bytes("/sys/bus/pci/rescan", b"1")
-        box.stat(f"{_DEVICES}/{device.address}")
+        _rescan(box, device)
     except OSError as error:
-        box.machine.pci.detach(function)
+        box.machine.pci.detach(device.function)
         lines = "; ".join(record.text for record in box.log.since(start))
         raise KoboxError(
-            f"{type(device).__name__}: the kernel does not see it: {error.strerror}{lines and f' ({lines})'}",
-            hint="The kernel must have PCI in its configuration, and /sys must be mounted.",
+            f"{who}: the kernel does not see it: {error.strerror}{lines and f' ({lines})'}",
+            hint="A kernel that is booted with pci=off or without ACPI has no PCI bus.",
         ) from error
     except BaseException:
-        box.machine.pci.detach(function)
+        box.machine.pci.detach(device.function)
         raise
-    add_card(box, device)
+    for part in device.parts:
+        add_card(box, part)
     return device
+
+
+def _rescan(box: BootedKernel, device: PciDevice) -> None:
+    """Have the kernel look, and note where it has found each part. Raises `OSError` when it does not see the device."""
+    device.address = _address(device)
+    box.write_bytes(_RESCAN, b"1")
+    for part in device.parts:
+        part.address = _address(part)
+    box.stat(f"{_DEVICES}/{device.address}")
+
+
+def _address(device: PciDevice) -> str:
+    function = device.function
+    bus = function.segment.bus if function.segment is not None else 0
+    return f"0000:{max(bus, 0):02x}:{function.place:02x}.{function.number}"
+
+
+def _look_at(box: BootedKernel, device: PciDevice) -> Callable[[], str | None]:
+    return lambda: driver_at(box, f"{_DEVICES}/{device.address}")
 
 
 def unplug(box: BootedKernel, device: PciDevice) -> None:
     """Take a device out by surprise, and tell the kernel."""
+    addresses = [part.address for part in device.parts if part not in device.virtual_parts]
     box.machine.pci.detach(device.function)
-    if box.alive:
+    for other in device.card_functions:
+        box.machine.pci.detach(other)
+    for address in addresses if box.alive else ():
         with suppress(FileNotFoundError):
-            box.write_bytes(f"{_DEVICES}/{device.address}/remove", b"1")
-
-
-def driver_of(box: BootedKernel, device: PciDevice) -> str | None:
-    """The name of the driver that is bound to a device; None for none."""
-    try:
-        return os.path.basename(box.readlink(f"{_DEVICES}/{device.address}/driver"))
-    except FileNotFoundError:
-        return None
+            box.write_bytes(f"{_DEVICES}/{address}/remove", b"1")

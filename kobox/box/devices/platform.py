@@ -11,12 +11,13 @@ from typing import TypeVar
 
 from kobox.box.booted import BootedKernel
 from kobox.box.devices.acpi_table import encoded, load_table, must_load_tables, node_at
+from kobox.box.devices.bound import driver_at, unbind
 from kobox.box.devices.card import add_card
 from kobox.box.devices.computer import BoxComputer
 from kobox.devices.platform import PlatformDevice
 from kobox.errors import KoboxError
 from kobox.machine import aml
-from kobox.machine.pci import Space
+from kobox.machine.pci_function import Space
 
 PluggedPlatform = TypeVar("PluggedPlatform", bound=PlatformDevice)
 _STEP, _STEPS = 0.05, 40
@@ -43,9 +44,7 @@ class PlatformPlace:
 
     @property
     def driver(self) -> str | None:
-        with suppress(OSError):
-            return os.path.basename(self._box.readlink(f"{self.sysfs}/driver"))
-        return None
+        return driver_at(self._box, self.sysfs)
 
     def set_level(self, interrupt: int, high: bool) -> None:
         lines = self._box.machine.platform.lines(self._device)
@@ -75,10 +74,7 @@ class PlatformPlace:
     def unplug(self) -> None:
         place = self.sysfs
         self._box.machine.platform.detach(self._device)
-        if self._box.alive:
-            with suppress(OSError):  # no driver has it
-                driver = os.path.basename(self._box.readlink(f"{place}/driver"))
-                self._box.write_bytes(f"/sys/bus/platform/drivers/{driver}/unbind", os.path.basename(place).encode())
+        unbind(self._box, "platform", place)
 
 
 def plug_platform(box: BootedKernel, device: PluggedPlatform) -> PluggedPlatform:

@@ -5,14 +5,13 @@ table: PCI0.S001 -> controller, plugged in when there is none -> table: PCI0.S00
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TypeVar
 
 from kobox.box.booted import BootedKernel
 from kobox.box.devices import pci
 from kobox.box.devices.acpi_table import Client, describe_next_card, must_load_tables, symbol_of
+from kobox.box.devices.bound import driver_at, unbind
 from kobox.box.devices.card import plugged_models
 from kobox.box.devices.computer import BoxComputer
 from kobox.devices.lpss_spi import LpssSpi, SecondLpssSpi
@@ -41,17 +40,12 @@ class SpiPlace:
 
     @property
     def driver(self) -> str | None:
-        with suppress(OSError):
-            return os.path.basename(self._box.readlink(f"{self.sysfs}/driver"))
-        return None
+        return driver_at(self._box, self.sysfs)
 
     def unplug(self) -> None:
         place = self.sysfs
         self._controller.wires.detach(self._device)
-        if self._box.alive:
-            with suppress(OSError):  # no driver has it
-                driver = os.path.basename(self._box.readlink(f"{place}/driver"))
-                self._box.write_bytes(f"/sys/bus/spi/drivers/{driver}/unbind", os.path.basename(place).encode())
+        unbind(self._box, "spi", place)
 
 
 def plug_spi(box: BootedKernel, device: PluggedSpi) -> PluggedSpi:

@@ -5,12 +5,12 @@ host controller (plugged in when there is none) -> port -> /sys/bus/usb/devices/
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from typing import TypeVar
 
 from kobox.box.booted import BootedKernel
 from kobox.box.devices import pci
+from kobox.box.devices.bound import driver_at
 from kobox.box.devices.card import add_card, plugged_models
 from kobox.box.devices.computer import BoxComputer
 from kobox.devices.usb import UsbDevice
@@ -47,10 +47,8 @@ class UsbPlace:
 
     @property
     def driver(self) -> str | None:
-        for interface in self.interfaces:
-            with suppress(OSError):
-                return os.path.basename(self._box.readlink(f"{interface}/driver"))
-        return None
+        drivers = (driver_at(self._box, interface) for interface in self.interfaces)
+        return next((driver for driver in drivers if driver), None)
 
     def unplug(self) -> None:
         self._controller.detach(self._device)

@@ -5,11 +5,10 @@ place in the machine -> /sys/bus/platform/drivers/virtio-mmio/bind -> virtioN ->
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from typing import TypeVar
 
 from kobox.box.booted import BootedKernel
+from kobox.box.devices.bound import driver_at
 from kobox.box.devices.card import add_card
 from kobox.box.devices.computer import BoxComputer
 from kobox.box.devices.virtio_mmio import bind, device_at, unplug
@@ -35,9 +34,7 @@ class VirtioPlace:
 
     @property
     def driver(self) -> str | None:
-        with suppress(OSError):
-            return os.path.basename(self._box.readlink(f"{self.sysfs}/driver"))
-        return None
+        return driver_at(self._box, self.sysfs)
 
     def unplug(self) -> None:
         unplug(self._box, self._device)

@@ -27,7 +27,7 @@ from kobox.errors import (
     ModuleLoadError,
     ProcessDiedError,
 )
-from kobox.machine.pci import PciIdentity
+from kobox.machine.pci_function import PciIdentity
 from kobox.machine.taint import Decision, Nodes, Ran, Taint
 
 _BEFORE_INIT = "do_init_module"  # kernel/module/main.c

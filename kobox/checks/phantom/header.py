@@ -12,7 +12,7 @@ import struct
 
 from kobox.checks.phantom.solve import Bits
 from kobox.devices.phantom import CONFIGURATION_HEADER, FIRMWARE, HEADER, RESOURCE, RESOURCES, Policy, Read, bars_of
-from kobox.machine.pci import PciIdentity
+from kobox.machine.pci_function import PciIdentity
 
 # struct pci_dev from `vendor` on (include/linux/pci.h): vendor, device, subsystem, class, revision.
 _IDS = struct.Struct("<HHHHIB")

@@ -28,7 +28,7 @@ from kobox.checks.phantom.solve import Answer, Solver
 from kobox.devices.phantom import HEADER, BarLayout, Policy, Read, Rest, Step, identities_for
 from kobox.errors import KoboxError
 from kobox.ko.modulefile import ModuleFile
-from kobox.machine.pci import PciIdentity
+from kobox.machine.pci_function import PciIdentity
 from kobox.machine.taint import Decision
 
 WORK = 200_000_000  # basic blocks for all attempts: some ten seconds

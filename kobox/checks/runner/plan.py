@@ -12,7 +12,7 @@ from kobox.checks.races.own_races import OwnRace
 from kobox.checks.races.race_calls import DataRace
 from kobox.checks.races.races import Race
 from kobox.devices.phantom import Policy
-from kobox.machine.pci import PciIdentity
+from kobox.machine.pci_function import PciIdentity
 
 HOSTILE_PARTS = 1  # more would find the same by other lies, as they happen to end first
 

@@ -1,0 +1,167 @@
+"""The PCI bus of the machine: which function an access is for.
+
+    bus.attach(PciFunction(model, identity, bars))     a device is plugged in; the kernel finds it when it scans the bus
+
+Bus 0 has 32 places for devices; place 0 is the host bridge. Other buses are behind bridges (`pci_bridge.py`). Pin A
+of place n is IRQ 10 or 11, level triggered, as the ACPI tables say (`acpi.py`); a device behind a bridge has the wire
+of that. The 4096 bytes of configuration space of a PCI Express function lie in memory as well (ECAM; PCI Firmware
+Specification 3.2, 4.1). What the CPU does with all that: `native/pci.c`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from kobox.errors import KoboxError
+from kobox.machine.acpi import ECAM, ECAM_SIZE, PCI_IRQS, PCI_PLACES
+from kobox.machine.devices import DeviceWork, Restore
+from kobox.machine.pci_bridge import BridgeFunction
+from kobox.machine.pci_function import Found, NoModel, PciFunction, PciIdentity, Segment, Space
+
+_FUNCTIONS = 8  # of one device
+
+
+class PciBus:
+    """The buses of one machine. `message` sends an interrupt as MSI does, `pulse` and `line` use the wires."""
+
+    def __init__(
+        self,
+        ram: memoryview,
+        message: Callable[[int, int], None],
+        pulse: Callable[[int], None],
+        line: Callable[[int, bool], None],
+        wrote: Callable[[int, int], None],
+        work: DeviceWork,
+    ) -> None:
+        self.ram = ram
+        self.work = work
+        self.message = message
+        self.pulse = pulse
+        self.wrote = wrote
+        self._line = line
+        self.reads = 0
+        """How many reads of devices there were, `Space.DMA` among them (`kobox.machine.taint`)."""
+        self._high: dict[int, set[PciFunction]] = {irq: set() for irq in PCI_IRQS}  # who holds a wire high
+        self._root = Segment(lambda: 0)
+        self._host = PciFunction(NoModel(), PciIdentity(0x1B36, 0x0008, 0x060000, vectors=0, pin=0), ())
+        self._root.functions[0] = self._host
+        self._host.plugged(self, self._root, 0)
+
+    @property
+    def functions(self) -> dict[int, PciFunction]:
+        """What is plugged into bus 0, by device number times 8 plus function number, without the host bridge."""
+        return {devfn: function for devfn, function in self._root.functions.items() if devfn}
+
+    @property
+    def next_place(self) -> int | None:
+        """The place that the next device is plugged into; None when the bus is full."""
+        return self._root.next_place(range(1, PCI_PLACES))
+
+    def attach(self, function: PciFunction, *others: PciFunction) -> int:
+        """Plug a device in, with its other functions; its place. Raises `KoboxError` when the bus is full, or the
+        device has too many functions."""
+        place = self.next_place
+        if place is None:
+            raise KoboxError(f"all {PCI_PLACES - 1} places of the PCI bus are taken", hint="Unplug a device first.")
+        whole = (function, *others)
+        if len(whole) > _FUNCTIONS:
+            raise KoboxError(f"a PCI device of {len(whole)} functions: {_FUNCTIONS} are the most")
+        for number, one in enumerate(whole):
+            one.is_multifunction = len(whole) > 1
+            one.virtual_offset = self._room_for(one, place * 8 + number)
+            self._root.functions[place * 8 + number] = one
+            one.plugged(self, self._root, place, number)
+        return place
+
+    def _room_for(self, function: PciFunction, devfn: int) -> int:
+        """How far behind it its virtual functions are: at the last places of the bus. Raises `KoboxError`."""
+        if not (count := len(function.features.virtual)):
+            return 0
+        wanted = (count + _FUNCTIONS - 1) // _FUNCTIONS
+        for first in range(PCI_PLACES - wanted, devfn >> 3, -1):
+            if all(self._root.next_place((place,)) is not None for place in range(first, first + wanted)):
+                return first * 8 - devfn
+        raise KoboxError(f"no places are left on the bus for {count} virtual functions", hint="Unplug a device first.")
+
+    def detach(self, function: PciFunction) -> None:
+        """Take a function out: reads of it give ones from now on."""
+        segment = function.segment
+        if segment is not None and segment.functions.get(devfn := function.place * 8 + function.number) is function:
+            for one in (function, *function.features.virtual, *function.behind()):
+                self.level(one, False)
+            del segment.functions[devfn]
+            function.plugged(None, None, -1)
+
+    def irq_of(self, function: PciFunction) -> int:
+        """The wire of a function: that of its place on bus 0, or of the bridge that it is behind."""
+        while (bridge := self.above(function)) is not None:
+            function = bridge
+        return PCI_IRQS[function.place % len(PCI_IRQS)]
+
+    def above(self, function: PciFunction) -> PciFunction | None:
+        """The bridge that a function is behind; None on bus 0."""
+        return next((one for one in self._bridges() if one.below is function.segment), None)
+
+    def level(self, function: PciFunction, high: bool) -> None:
+        """A function holds its wire high or low; the wire is high as long as any does."""
+        irq = self.irq_of(function)
+        before = bool(self._high[irq])
+        (self._high[irq].add if high else self._high[irq].discard)(function)
+        if before != bool(self._high[irq]):
+            self._line(irq, not before)
+
+    def access(self, space: int, at: int, size: int, value: int, write: int) -> int:
+        """The kernel's access, as `native/pci.c` hands it on; what a read gives."""
+        if not write:
+            self.reads += 1
+        if space == Space.CONFIG:
+            return self._config_access(at >> 16, at >> 8 & 255, at & 255, size, value, write)
+        if space == Space.DMA:
+            for function in self._root.walk():
+                value = function.shared_read(at, size, value)
+            return value
+        if space == Space.MEMORY and 0 <= (offset := at - ECAM) < ECAM_SIZE:
+            return self._config_access(offset >> 20, offset >> 12 & 255, offset & 4095, size, value, write)
+        found = self._find(Space(space), at)
+        if found is None:
+            return -1 & (1 << 8 * size) - 1
+        if write:
+            found.function.write(found.bar, found.offset, size, value)
+            return 0
+        return found.function.read(found.bar, found.offset, size)
+
+    def _find(self, space: Space, address: int) -> Found | None:
+        for function in self._root.functions.values():
+            if (found := function.find(space, address)) is not None:
+                return found
+        return None
+
+    def _config_access(self, bus: int, devfn: int, register: int, size: int, value: int, write: int) -> int:
+        segment = self._root if bus == 0 else next((one.below for one in self._bridges() if one.below.bus == bus), None)
+        function = segment.at(devfn) if segment is not None else None
+        if function is None:
+            return -1 & (1 << 8 * size) - 1
+        if write:
+            function.config_write(register, size, value)
+            return 0
+        return function.config_read(register, size)
+
+    def _bridges(self) -> Sequence[BridgeFunction]:
+        return [function for function in self._root.walk() if isinstance(function, BridgeFunction)]
+
+    def save(self) -> dict[int, tuple[PciFunction, Restore]]:
+        """What is plugged in, and its state, for a checkpoint."""
+        return {devfn: (function, function.save()) for devfn, function in self._root.functions.items()}
+
+    def load(self, state: dict[int, tuple[PciFunction, Restore]]) -> None:
+        """Undo `save`: what was taken out since is there again, what was plugged in since is not."""
+        for devfn, function in self.functions.items():
+            if devfn not in state or state[devfn][0] is not function:
+                self.detach(function)
+        for high in self._high.values():
+            high.clear()  # the levels themselves are the PIC's, which has gone back as well
+        for devfn, (function, restore) in state.items():
+            if self._root.functions.get(devfn) is not function:
+                self._root.functions[devfn] = function
+                function.plugged(self, self._root, devfn >> 3, devfn & 7)
+            restore()
