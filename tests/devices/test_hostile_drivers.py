@@ -24,7 +24,8 @@ from kobox.devices.usb_serial import Cp2102
 from kobox.devices.usb_storage import UsbStick
 from kobox.devices.xhci import Xhci
 from kobox.machine.devices import DeviceWork, DeviceWorkError
-from kobox.machine.pci import DmaError, PciBus
+from kobox.machine.pci import PciBus
+from kobox.machine.pci_function import DmaError
 
 _SIZE = 4 << 20
 
