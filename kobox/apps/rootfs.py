@@ -9,12 +9,14 @@ system is the kernel's own initramfs, merged as Debian's is (/bin is usr/bin), a
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from kobox.apps import command_packages
 from kobox.atomic_file import write_file
 from kobox.box.boot import bare_boot as booting
 from kobox.box.boot.boot import attach_tree, tree_of
@@ -31,8 +33,21 @@ if TYPE_CHECKING:
 
     from kobox.box.box import Box
 
-_FORMAT = 8  # of what `_furnish` makes
-_BASE = ("busybox-static", "kmod", "dash", "bash")
+_FORMAT = 9  # of what `_furnish` makes
+_BASE = ("busybox-static", "kmod", "dash", "bash", "mandoc")
+# Of util-linux dmesg alone, with its libraries and manual page: its su and login need PAM.
+_DMESG = "util-linux"
+_DMESG_PARTS = (
+    ("util-linux_", "bin/dmesg", "usr/bin/dmesg"),
+    ("util-linux_", "usr/bin/dmesg", "usr/bin/dmesg"),
+    ("util-linux_", "usr/share/man/man1/dmesg.1.gz", "usr/share/man/man1/dmesg.1.gz"),
+)
+_DMESG_LIBRARIES = ("libsmartcols1_", "libtinfo6_")
+# The commands of kobox's own, and other names of theirs.
+_COMMANDS = os.path.join(os.path.dirname(__file__), "guest_commands")
+_NAMES = {"apt": ("apt", "apt-get"), "poweroff": ("poweroff", "reboot", "halt", "shutdown")}
+_IN_SBIN = ("poweroff",)  # as busybox has them
+_NOT_IN_PATH = ("ask", "make", "not-found")
 _UNCHANGING = 1e7  # seconds: a kernel's tree does not change
 HOSTNAME = "box"
 _MERGED = ("bin", "sbin", "lib", "lib64")
@@ -60,13 +75,14 @@ def shell_box(
     store = store or Store()
     image = kernel if isinstance(kernel, KernelImage) else store.ensure(kernel, progress)
     trees = packages(store, (*_BASE, *packages_added), progress, port=image.arch.debian)
-    identity = repr((_FORMAT, [tree.name for tree in trees]))
+    dmesg = packages(store, (_DMESG,), progress, port=image.arch.debian)
+    identity = repr((_FORMAT, [tree.name for tree in (*trees, *dmesg)], _commands_digest()))
 
     def furnish(box: Box) -> None:
         if progress:
             progress("putting the root file system in place", 0, 0)
         attach_tree(box)
-        _furnish(box, trees)
+        _furnish(box, trees, dmesg)
 
     box = booting.prepared(
         image, identity, furnish, memory=memory, cmdline=cmdline, cpus=cpus, profile=profile, progress=progress
@@ -106,7 +122,13 @@ def _place(store: Store, name: str) -> Path:
     return store.root / "saved" / name
 
 
-def _furnish(box: Box, trees: Sequence[Path]) -> None:
+def saved_boxes(store: Store) -> list[Path]:
+    """The directories of the boxes that were saved, by name."""
+    place = store.root / "saved"
+    return sorted(entry for entry in place.iterdir() if (entry / "kernel").is_file()) if place.is_dir() else []
+
+
+def _furnish(box: Box, trees: Sequence[Path], dmesg: Sequence[Path]) -> None:
     if box.image.modules is not None:
         _share_modules(box)
     for name in _MERGED:
@@ -120,6 +142,8 @@ def _furnish(box: Box, trees: Sequence[Path]) -> None:
         for entry in sorted(os.listdir(tree)):
             if os.path.isdir(tree / entry):
                 bringing.copy_in(box, tree / entry, "/")
+    _add_dmesg(box, dmesg)
+    _add_commands(box)
     box.run(["/bin/busybox", "--install", "-s"], check=True)
     for name in os.listdir(_ETC):
         with open(os.path.join(_ETC, name)) as file:
@@ -135,6 +159,37 @@ def _furnish(box: Box, trees: Sequence[Path]) -> None:
     for words in (["sh", "-c", "ls / | head -1; true"], ["kmod", "--version"]):
         box.run(words, capture_output=True)
     warm_shell.start(box)
+
+
+def _commands_digest() -> str:
+    """What the box's own commands are: a change in one makes a root file system of its own."""
+    digest = hashlib.sha256(f"{_NAMES}{_IN_SBIN}{command_packages.table()}".encode())
+    for directory in (_COMMANDS, _ETC):
+        for name in sorted(os.listdir(directory)):
+            with open(os.path.join(directory, name), "rb") as file:
+                digest.update(file.read())
+    return digest.hexdigest()[:16]
+
+
+def _add_dmesg(box: Box, trees: Sequence[Path]) -> None:
+    for tree in trees:
+        for package, here, there in _DMESG_PARTS:
+            if tree.name.startswith(package) and (tree / here).is_file():
+                bringing.copy_file(box, str(tree / here), f"/{there}")
+        if tree.name.startswith(_DMESG_LIBRARIES):
+            for name in os.listdir(tree):
+                bringing.copy_in(box, tree / name, "/")
+
+
+def _add_commands(box: Box) -> None:
+    box.write_bytes("/usr/lib/kobox/packages.txt", command_packages.table().encode())
+    for name in sorted(os.listdir(_COMMANDS)):
+        place = f"/usr/lib/kobox/{name}"
+        bringing.copy_file(box, os.path.join(_COMMANDS, name), place)
+        box.syscall("chmod", place, 0o755)
+        for called in () if name in _NOT_IN_PATH else _NAMES.get(name, (name,)):
+            with suppress(FileExistsError):
+                box.syscall("symlink", place, f"/usr/{'sbin' if name in _IN_SBIN else 'bin'}/{called}")
 
 
 def _share_modules(box: Box) -> None:

@@ -28,6 +28,7 @@ from kobox.errors import BoxTimeoutError
 from kobox.machine.native_core import FOREVER
 
 if TYPE_CHECKING:
+    from kobox.apps.guest_requests import GuestRequests
     from kobox.box.box import Box
     from kobox.box.guest.program import Program
 
@@ -49,7 +50,7 @@ class Session:
     """One program and the descriptors of this process that it talks to.
 
     `notice()` is called whenever the box has run a while: to show its kernel's messages, say. After `timeout` virtual
-    seconds the program has had its time.
+    seconds the program has had its time. `requests`: what programs of the box may ask for.
     """
 
     def __init__(
@@ -59,8 +60,10 @@ class Session:
         source: int,
         notice: Callable[[], object],
         timeout: float | None = None,
+        requests: GuestRequests | None = None,
     ) -> None:
         self._box = box
+        self._requests = requests
         self._timeout = timeout
         self._end = FOREVER if timeout is None else box.machine.time + int(timeout * SECOND)
         self._program = program
@@ -75,7 +78,8 @@ class Session:
         """Let the program run to its end; its exit status, negative for a signal.
 
         Raises `SessionTimeoutError` when it has had its time, `BoxTimeoutError` when it waits for something that never
-        comes: nobody can type anything, and no timer has woken it for a day of the box's time.
+        comes: nobody can type anything, and no timer has woken it for a day of the box's time; `BoxSwitchedOffError`
+        when a program has switched the box off.
         """
         program, processes = self._program, self._box.guest.processes
         limits = Limits(cpu=self._box.limits.cpu)
@@ -87,6 +91,9 @@ class Session:
                 self._notice()
                 if program.ended:
                     break
+                if self._requests is not None and self._requests.waiting:
+                    self._requests.serve()
+                    continue
                 if self._box.machine.time >= self._end:
                     raise SessionTimeoutError(f"not ended after {self._timeout:g} s of the box's time", box_lives=True)
                 if self._resized:
@@ -113,7 +120,8 @@ class Session:
         self._notice()
 
     def _interrupted(self) -> bool:
-        return self._program.ended or self._resized or self._ready(0)
+        asked = self._requests is not None and self._requests.waiting
+        return asked or self._program.ended or self._resized or self._ready(0)
 
     def _ready(self, timeout: float | None) -> bool:
         watched = [fd for fd in (self._source, self._wakeup) if fd is not None and fd >= 0]

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import struct
 import sys
+import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kobox.cli.helptext import formatter
@@ -36,6 +40,8 @@ _MEANINGS = {
     "atomic-sleep": "code slept where it must not: in an interrupt, or with a spinlock held",
 }
 _HARDWARE_PACKAGES = ("pciutils", "usbutils", "i2c-tools")  # lspci, lsusb, i2cdetect, for a box with devices
+_NOT_FOUND = re.compile(rb"^[^\s:]+: \d+: (?:e(?:val|xec): )?([\w.+-]{1,64}): not found\n", re.MULTILINE)
+_LONGEST = 200  # bytes of a line that is looked at
 _DEATHS = {
     "KernelPanicError": "the kernel has stopped for good, as a machine that must be switched off and on",
     "BoxHungError": "the kernel does not come back from one call: an endless loop, or a lock that nobody gives back",
@@ -53,9 +59,14 @@ def main(argv: list[str], prog: str) -> int:
     from kobox.machine import native_core as native
 
     native.preload()
+    from kobox.apps.guest_requests import BoxSwitchedOffError
+
     while True:
         try:
             return _session(arguments, prog)
+        except BoxSwitchedOffError as off:
+            if not off.again:
+                return 0
         except BoxError as error:
             if error.box_lives:
                 raise
@@ -82,7 +93,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="PACKAGE",
-        help="add a package of Debian's; repeatable",
+        help="add a package of Debian's; repeatable. In the shell: apt install PACKAGE",
     )
     parser.add_argument(
         "--share",
@@ -148,6 +159,7 @@ def _interactive(arguments: argparse.Namespace) -> bool:
 
 def _session(arguments: argparse.Namespace, prog: str) -> int:
     from kobox.apps import rootfs, terminal
+    from kobox.apps.guest_requests import GuestRequests
     from kobox.box.guest import host_copy as bringing
     from kobox.images.store import Store
 
@@ -166,10 +178,17 @@ def _session(arguments: argparse.Namespace, prog: str) -> int:
             box.disks.attach(image)
         for directory, target, private_copy in arguments.share:
             box.files.share(directory, target, private_copy=private_copy)
+        _set_clock(box)
+        large, _ = _packages(arguments)
+        if large:
+            _install(box, store, large)
         on_terminal = _interactive(arguments)
         console = _Console(box, quiet=arguments.quiet, raw=on_terminal)
+        requests = GuestRequests(box, {"install": partial(_install, box, store)})
+        if on_terminal and arguments.command is None and not arguments.quiet:
+            print(_banner(box))
         program = _start(arguments, box, console, on_terminal)
-        session = terminal.Session(box, program, 0, console.show, arguments.timeout)
+        session = terminal.Session(box, program, 0, console.show, arguments.timeout, requests)
         try:
             if on_terminal:
                 with terminal.raw(), session.window_changes():
@@ -184,9 +203,46 @@ def _session(arguments: argparse.Namespace, prog: str) -> int:
         finally:
             if box.alive:
                 program.close()
+                requests.close()
         if arguments.save:
             rootfs.save(box, arguments.save, store)
         return status if status >= 0 else 128 - status
+
+
+def _packages(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """The packages of --with: those that a running box is lent, and those that it is made with."""
+    from kobox.apps.box_packages import without_copies
+
+    names = [name for names in arguments.packages for name in names.split(",")]
+    large = [name for name in names if without_copies([name])]
+    return large, [name for name in names if name not in large]
+
+
+def _install(box: Box, store: Store, names: list[str]) -> str:
+    from kobox.apps import box_packages
+    from kobox.cli.progress import ProgressLine
+
+    progress = ProgressLine()
+    try:
+        return box_packages.install(box, names, store, progress)
+    finally:
+        progress.close()
+
+
+def _set_clock(box: Box) -> None:
+    """The box's calendar is this machine's: `date`, `dmesg -T` and make compare with files from here."""
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    with suppress(OSError):
+        box.syscall("clock_settime", 0, struct.pack("<qq", seconds, nanoseconds))
+
+
+def _banner(box: Box) -> str:
+    return (
+        f"You are root on Linux {box.release}, in a box: nothing here reaches your machine.\n"
+        "  insmod FILE.ko   load a module; `rmmod NAME` unloads it\n"
+        "  dmesg -w         follow the kernel's log; Ctrl-C ends it\n"
+        "  exit             leave; the box is gone (`kobox shell --save NAME` keeps it)"
+    )
 
 
 def _load_drivers(box: Box) -> None:
@@ -236,7 +292,7 @@ def _box(arguments: argparse.Namespace, store: Store) -> Box:
     try:
         return rootfs.shell_box(
             arguments.kernel,
-            packages_added=[*arguments.packages, *(_HARDWARE_PACKAGES if arguments.plug else ())],
+            packages_added=[*_packages(arguments)[1], *(_HARDWARE_PACKAGES if arguments.plug else ())],
             memory=arguments.memory << 20,
             cmdline=arguments.cmdline,
             profile=arguments.profile,
@@ -254,12 +310,24 @@ class _Screen:
     def __init__(self, fd: int, console: _Console) -> None:
         self._fd = fd
         self._console = console
+        self._line = b""  # the last line, as far as it is known
 
     def write(self, data: bytes) -> None:
         """Show it."""
         self._console.show()
+        if self._fd == 2:
+            lines, ended, rest = (self._line + data).rpartition(b"\n")
+            self._line = rest[-_LONGEST:]
+            data += b"".join(map(_with_package, _NOT_FOUND.finditer(lines + ended)))
         while data:
             data = data[os.write(self._fd, data) :]
+
+
+def _with_package(found: re.Match[bytes]) -> bytes:
+    """What dash says of a command that is not there, and the package that has it."""
+    from kobox.apps.command_packages import not_found_hint
+
+    return f"kobox: {one_line(not_found_hint(os.fsdecode(found[1])))}\n".encode(errors="replace")
 
 
 class _Console:

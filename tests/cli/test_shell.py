@@ -39,9 +39,9 @@ def kobox(*words: str, input: str | None = None) -> subprocess.CompletedProcess[
 class Person:
     """Somebody at a terminal with `kobox shell`."""
 
-    def __init__(self, *words: str, rows: int = 30, columns: int = 100) -> None:
+    def __init__(self, *words: str, rows: int = 30, columns: int = 100, timeout: int = 60) -> None:
         self.child = pexpect.spawn(
-            KOBOX, ["shell", *words], encoding="utf-8", timeout=60, dimensions=(rows, columns), echo=True
+            KOBOX, ["shell", *words], encoding="utf-8", timeout=timeout, dimensions=(rows, columns), echo=True
         )
         self.prompt = re.compile(r"\d+\.\d+\.\d+[^ \n]*:[^ \n]*[#$] $", re.MULTILINE)
         self.child.expect(self.prompt)

@@ -1,7 +1,8 @@
 """Debian's packages for the user space of a box: fetched like kernels, unpacked in the cache, never installed.
 
-    ROOT/packages/SUITE/NAME_VERSION/     one package, unpacked, without its documentation
-    ROOT/packages/SUITE/closures.json     what each name that was asked for needs: {name: [NAME_VERSION …]}
+    ROOT/packages/2/SUITE/NAME_VERSION/   one package, unpacked, with its manual pages and no other documentation
+    ROOT/packages/2/SUITE/closures.json   what each name that was asked for needs: {name: [NAME_VERSION …]}
+    ROOT/packages/2/SUITE/merged/KEY/     several packages in one tree, of hard links
 
 The suite is this machine's own, so that its programs and the packages' fit together. What was fetched once is there
 without network; `refresh` asks the archive again.
@@ -10,7 +11,9 @@ without network; `refresh` asks the archive again.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,13 +25,14 @@ if TYPE_CHECKING:
     from kobox.images.debian.archive import Archive, ArchivePackage
 
 _DEFAULT_PORT = "amd64"
+_FORMAT = "2"  # of what is kept of a package
 # What packages depend on for being installed and configured, and no program of theirs needs to run.
 _NOT_NEEDED = frozenset(
     {"debconf", "perl-base", "dpkg", "gcc-12-base", "gcc-14-base", "install-info", "init-system-helpers"}
 )
 _DEAD_WEIGHT = (
     "usr/share/doc",
-    "usr/share/man",
+    "usr/share/man/[!m]*",  # translations; English stands in man1 to man8
     "usr/share/locale",
     "usr/share/lintian",
     "usr/share/info",
@@ -57,11 +61,48 @@ def packages(
     Raises `FetchError` when there is no such package, or it cannot be fetched.
     """
     wanted = list(dict.fromkeys(names))
-    place = store.root / "packages" / (machine_suite() if port == _DEFAULT_PORT else f"{machine_suite()}-{port}")
+    place = _place(store, port)
     known = {} if refresh else _known(place)
     if any(name not in known or not all((place / one).is_dir() for one in known[name]) for name in wanted):
         known = _fetch(store, place, port, wanted, progress or (lambda *_: None))
     return [place / one for one in dict.fromkeys(one for name in wanted for one in known[name])]
+
+
+def merged(store: Store, trees: Iterable[Path], *, port: str = _DEFAULT_PORT) -> Path:
+    """One directory that holds what unpacked packages hold, as hard links: a few MB of directories.
+
+    Raises `OSError` where the cache cannot be written.
+    """
+    import hashlib
+    import shutil
+
+    wanted = sorted(trees)
+    key = hashlib.sha256("\n".join(tree.name for tree in wanted).encode()).hexdigest()[:16]
+    target = _place(store, port) / "merged" / key
+    if target.is_dir():
+        return target
+    with store.locked(None):
+        if target.is_dir():
+            return target
+        aside = target.with_name(f".{key}")
+        shutil.rmtree(aside, ignore_errors=True)
+        for tree in wanted:
+            shutil.copytree(tree, aside, symlinks=True, copy_function=_link_or_keep, dirs_exist_ok=True)
+        aside.rename(target)
+    return target
+
+
+def _link_or_keep(source: str, target: str) -> str:
+    """Link a file of one package; of two packages that have it, the first has it."""
+    with suppress(FileExistsError):
+        os.link(source, target, follow_symlinks=False)
+    return target
+
+
+def _place(store: Store, port: str) -> Path:
+    return (
+        store.root / "packages" / _FORMAT / (machine_suite() if port == _DEFAULT_PORT else f"{machine_suite()}-{port}")
+    )
 
 
 def _known(place: Path) -> dict[str, list[str]]:

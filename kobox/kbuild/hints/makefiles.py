@@ -46,6 +46,7 @@ _USER_SPACE = {
     "arpa/inet.h": "<linux/inet.h>",
     "poll.h": "<linux/poll.h>",
 }
+_ERROR_LINE = re.compile(r"^(?P<file>[^\s:]+):(?P<line>\d+):\d+: error: ", re.MULTILINE)
 _STRAY = re.compile(
     r"(?P<file>[^:\n]+):(?P<line>\d+):(?:\d+:)? error: "
     r"(stray '\\\d+'|extended character|unexpected character|source file is not valid UTF-8)"
@@ -62,6 +63,7 @@ def makefile_advice(text: str, source: Path, kernel: KernelImage) -> Iterator[st
     directory = source if source.is_dir() else source.parent
     yield from _separators(text, directory)
     yield from _strays(text)
+    yield from _from_a_page(text)
     yield from user_space_headers(text)
     for path in [directory / name for name in KBUILD_FILES]:
         if path.is_file() and source.is_dir():
@@ -106,6 +108,25 @@ def _strays(text: str) -> Iterator[str]:
             f"{place[0]}:{place[1]}: {shown}: C takes ASCII only. Type the character again; text copied from a page "
             "has typographic ones."
         )
+
+
+def _from_a_page(text: str) -> Iterator[str]:
+    """HTML entities, line numbers and prompts that were copied along with code; the first line of a file says it."""
+    told: set[str] = set()
+    for match in _ERROR_LINE.finditer(text):
+        name, number = match["file"], int(match["line"])
+        line = _line(Path(name), number)
+        if name in told:
+            continue
+        if entity := re.search(r"&(?:lt|gt|amp|quot|nbsp|#\d+);", line):
+            told.add(name)
+            yield (
+                f"{name}:{number}: {entity[0]} is HTML, copied along with the code: write < for &lt;, > for &gt;, "
+                '& for &amp;, " for &quot;.'
+            )
+        elif re.match(r"\s*\d+[.:|]?\s+[#\w/}{]", line):
+            told.add(name)
+            yield f"{name}:{number}: this line begins with a line number, copied along with the code: delete them all."
 
 
 def user_space_headers(text: str) -> Iterator[str]:

@@ -68,6 +68,11 @@ def write(room: Path, files: Mapping[str, str]) -> Path:
             {"thing.c": SOURCE % ("", "pr_info(\u201chi\u201d);")},
             "\u201c (U+201C), \u201d (U+201D): C takes ASCII only.",
         ),
+        ({"thing.c": PLAIN.replace("<linux/module.h>", "&lt;linux/module.h&gt;")}, "thing.c:1: &lt; is HTML, copied"),
+        (
+            {"thing.c": "".join(f"{n:3} {line}\n" for n, line in enumerate(PLAIN.splitlines(), 1))},
+            "thing.c:1: this line begins with a line number, copied along with the code",
+        ),
         (
             {"thing.c": SOURCE % ("static int n; module_param(n, int, 0666);", "")},
             "not world-writable (0666)",
@@ -88,6 +93,8 @@ def write(room: Path, files: Mapping[str, str]) -> Path:
         "stdio",
         "stdlib",
         "curly",
+        "html",
+        "line-numbers",
         "world-writable",
         "floating-point",
     ],
