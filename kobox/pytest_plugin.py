@@ -211,7 +211,14 @@ def _source(request: pytest.FixtureRequest) -> Path:
     for place in (here, here.parent):
         if any(place.glob("*.c")) or (place / "Kbuild").exists():
             return place
-    return here
+    if config.getoption("--kobox-built"):
+        return here
+    pytest.fail(
+        f"{here} has no source of a module, nor has the directory above it.\n"
+        "Name its directory: pytest --kobox-source DIR, or kobox_source = DIR in pytest.ini or pyproject.toml.\n"
+        "Modules that are built already: pytest --kobox-built DIR.",
+        pytrace=False,
+    )
 
 
 def _built(config: pytest.Config, source: Path, kernel: KernelImage) -> dict[str, Path]:

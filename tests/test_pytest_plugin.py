@@ -127,6 +127,22 @@ def test_each_kernel_that_is_named_runs_the_test(
     )
 
 
+@pytest.mark.parametrize("fixture", ["module", "modules"])
+def test_without_source_three_lines_say_what_to_do(
+    pytester: pytest.Pytester, debian_kernel: KernelImage, fixture: str
+) -> None:
+    (pytester.path / "tests/unit").mkdir(parents=True)
+    (pytester.path / "tests/unit/test_it.py").write_text(f"def test_it({fixture}):\n    pass\n")
+    result = pytester.runpytest_inprocess("--kobox-kernel", debian_kernel.name, "-p", "no:cacheprovider")
+    result.assert_outcomes(errors=1)
+    said = [line for line in result.outlines if line and not line.startswith(("=", "_", "ERROR", "test", "E "))]
+    at = next(n for n, line in enumerate(said) if "has no source of a module" in line)
+    assert said[at + 1].startswith("Name its directory: pytest --kobox-source DIR")
+    assert said[at + 2].startswith("Modules that are built already: pytest --kobox-built DIR")
+    assert "Traceback" not in result.stdout.str()
+    assert len(result.outlines) < 25
+
+
 def test_the_module_is_built_once_from_the_source_beside_the_test(
     pytester: pytest.Pytester, debian_kernel: KernelImage, quiet_source: Path
 ) -> None:

@@ -155,7 +155,7 @@ HEAVY = {"typing", "re", "enum", "functools", "collections", "contextlib", "data
         ["modprobe", "--help"],
         ["modinfo", "MODULE"],
         ["lsmod"],
-        ["--version"],
+        ["-V"],
     ],
     ids=" ".join,
 )

@@ -94,14 +94,14 @@ def shell_box(
 def save(box: Box, name: str, store: Store) -> None:
     """Keep this state of a box under a name. Raises `KoboxError` for a name that cannot be one, or when there
     is no room."""
-    place = _place(store, name)
+    place = saved_place(store, name)
     box.save(place)
     write_file(place / "kernel", box.image.name.encode(), mode=0o644)
 
 
 def load_saved(name: str, store: Store) -> Box:
     """The box that was saved under a name. Raises `KoboxError` when there is none, or another kobox has saved it."""
-    place = _place(store, name)
+    place = saved_place(store, name)
     try:
         kernel = (place / "kernel").read_text()
     except OSError:
@@ -116,16 +116,11 @@ def load_saved(name: str, store: Store) -> Box:
     return box
 
 
-def _place(store: Store, name: str) -> Path:
+def saved_place(store: Store, name: str) -> Path:
+    """The directory of the box that is, or would be, saved under a name. Raises `KoboxError` for an impossible name."""
     if not is_plain(name) or name.startswith("."):
         raise KoboxError(f"{name!r} cannot be the name of a saved box", hint="Take letters and digits.")
     return store.root / "saved" / name
-
-
-def saved_boxes(store: Store) -> list[Path]:
-    """The directories of the boxes that were saved, by name."""
-    place = store.root / "saved"
-    return sorted(entry for entry in place.iterdir() if (entry / "kernel").is_file()) if place.is_dir() else []
 
 
 def _furnish(box: Box, trees: Sequence[Path], dmesg: Sequence[Path]) -> None:

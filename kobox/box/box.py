@@ -547,6 +547,10 @@ class Box(Kernel):
         where = f"{pc:#x} in user space" if not self.arch.addresses.is_kernel(pc) else f"{pc:#x}"
         with suppress(KoboxError, ValueError):
             where = self.inspect.symbols.describe(pc) if self.arch.addresses.is_kernel(pc) else where
+            if not where.endswith("]"):  # an interrupt's entry, or a kernel function: the module that led there
+                led = map(self.inspect.symbols.describe, (frame.address for frame in self.inspect.unwinder.walk()))
+                module = next((place for place in led if place.endswith("]")), "")
+                where = f"{where}, from {module}" if module else where
         return lines, where
 
     # -- looking inside -----------------------------------------------------------------------------------------

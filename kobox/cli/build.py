@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from kobox.cli.parser import CommandParser
 from kobox.cli.progress import ProgressLine
 from kobox.errors import BuildError
 from kobox.images.store import KernelImage, Store
@@ -110,8 +111,8 @@ def _failed(kernel: KernelImage, error: BuildError) -> dict[str, object]:
     return facts | {"output": error.output, "hint": error.hint}
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(prog: str) -> CommandParser:
+    parser = CommandParser(
         prog=prog,
         description="Build the modules of a directory (with a Makefile or Kbuild, or bare .c files) or of one .c file.",
     )

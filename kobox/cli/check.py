@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kobox.atomic_file import write_file
+from kobox.cli.colour import coloured
+from kobox.cli.parser import CommandParser
 from kobox.cli.terminal_output import paint
 from kobox.cli.worker import raise_wall
 from kobox.errors import KoboxError
@@ -239,7 +240,7 @@ def _tell(arguments: argparse.Namespace, report: CheckReport, prog: str) -> None
     from kobox.checks.report.quantities import quantity
     from kobox.checks.report.text import finding_lines
 
-    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    colour = coloured()
     again = _again(arguments, prog)
     for finding in report.findings:
         first, *rest = map(one_line, finding_lines(finding, replay=again))
@@ -383,8 +384,8 @@ def _record(crash: Crash, report: CheckReport) -> LifeRecord:
     )
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(prog: str) -> CommandParser:
+    parser = CommandParser(
         prog=prog,
         description="Find what is wrong in a module: load, exercise and unload it in a box while every check watches, "
         "then again once for every call that can fail.",

@@ -5,7 +5,6 @@ Exit status: 0 when everything that boxes need is there; 1 otherwise; 2 wrong us
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
+from kobox.cli.parser import CommandParser
 from kobox.errors import KoboxError
 from kobox.printable import one_line
 
@@ -30,7 +30,7 @@ class MachineFact:
 
 def main(argv: Sequence[str], prog: str) -> int:
     """Run the command and return its exit status."""
-    parser = argparse.ArgumentParser(prog=prog, description="Show what this machine offers kobox, and what it lacks.")
+    parser = CommandParser(prog=prog, description="Show what this machine offers kobox, and what it lacks.")
     parser.add_argument("--json", action="store_true", help="print the facts as JSON")
     arguments = parser.parse_args(argv)
     facts = [*_core(), *_cache(), *_isolation(), *_tools()]

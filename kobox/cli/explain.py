@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kobox.cli.parser import CommandParser
 from kobox.cli.worker import raise_wall
 from kobox.printable import one_line
 
@@ -43,8 +44,8 @@ def main(argv: Sequence[str], prog: str) -> int:
     return _explain_file(arguments)
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(prog: str) -> CommandParser:
+    parser = CommandParser(
         prog=prog,
         description="Say whether a module would load and why not, or find the causes in a log of a failed load.",
         epilog="Exit status: 0 it loads, or nothing in the log failed; 1 otherwise; 2 wrong usage.",

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kobox.cli.helptext import formatter
+from kobox.cli.parser import CommandParser
 
 if TYPE_CHECKING:
     from kobox.box.box import Box
@@ -61,12 +61,11 @@ def main(argv: list[str], prog: str) -> int:
         return _debug(arguments, box, (modules, parameters), symbols, gdb, given)
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(prog: str) -> CommandParser:
+    parser = CommandParser(
         prog=prog,
         description="Debug modules with gdb while they are loaded, used and unloaded in a box; backwards too.",
         epilog="What stands behind -- are gdb's own arguments. In gdb, `monitor help` lists what kobox adds.",
-        formatter_class=formatter,
     )
     parser.add_argument(
         "source",

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kobox.cli.helptext import formatter
+from kobox.cli.colour import coloured
+from kobox.cli.parser import CommandParser
 from kobox.cli.terminal_output import paint
 from kobox.cli.worker import raise_wall
 from kobox.printable import one_line
@@ -56,7 +55,7 @@ def main(argv: Sequence[str], prog: str) -> int:
         print(json.dumps({**asdict(report), "level": report.level, "judgement": report.judgement}, indent=2))
         return _STATUS[report.level]
     print("\n".join(map(one_line, _lines(report, verbose=arguments.verbose))))
-    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    colour = coloured()
     verdict = one_line(f"{report.module}: {report.judgement}")
     print(paint(_COLOURS[report.level], verdict) if colour else verdict)
     return _STATUS[report.level]
@@ -73,12 +72,11 @@ def _writer(arguments: argparse.Namespace) -> Callable[[Path, bytes], None]:
     return FileWriter([arguments.html]).write
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(prog: str) -> CommandParser:
+    parser = CommandParser(
         prog=prog,
         description="Load a module in an isolated box, let it live for an hour of the box's time, and report what it"
         " does: what it overwrites, hooks, hides, starts and opens, each with the evidence.",
-        formatter_class=formatter,
     )
     parser.add_argument("module", type=Path, metavar="FILE.ko", help="the module, plain or compressed")
     parser.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="module parameters")

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from kobox.cli.parser import CommandParser
 from kobox.kbuild.install import COMPRESSIONS, InstallOptions, install
 
 
 def main(argv: Sequence[str], prog: str) -> int:
     """Run the command and return its exit status."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog, description="Install modules below ROOT/lib/modules/RELEASE/updates, and make the indexes."
     )
     parser.add_argument("modules", nargs="+", type=Path, metavar="FILE.ko", help="modules, each for its own release")

@@ -8,19 +8,23 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from kobox.cli.parser import CommandParser
 from kobox.cli.progress import ProgressLine
 from kobox.errors import KernelNotFoundError
 from kobox.images.store import KernelImage, Store
 
 _SOURCES = """\
 sources:
-  debian                    the newest cloud kernel of this machine's suite (bookworm where it is not Debian)
-  debian:6.1.0-56-amd64     a release of that suite; debian:rt-amd64 the newest of a flavour
-  debian/trixie             the newest cloud kernel of a suite
-  debian/sid:RELEASE        a release of a suite
-  debian:arm64              the newest cloud kernel for arm64; debian/trixie:arm64 that of a suite
-  host                      the kernel that runs on this machine
-  ./vmlinuz                 a kernel image: bzImage or ELF vmlinux (x86-64), Image (arm64)
+  debian                 the newest cloud kernel of this machine's suite
+                         (bookworm where it is not Debian)
+  debian:6.1.0-56-amd64  a release of that suite
+  debian:rt-amd64        the newest of a flavour
+  debian/trixie          the newest cloud kernel of a suite
+  debian/sid:RELEASE     a release of a suite
+  debian:arm64           the newest cloud kernel for arm64; debian/trixie:arm64
+  host                   the kernel that runs on this machine
+  ./vmlinuz              a kernel image: bzImage or ELF vmlinux (x86-64),
+                         Image (arm64)
 """
 
 
@@ -32,8 +36,8 @@ def main(argv: Sequence[str], prog: str) -> int:
     return status
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=prog, description="The kernels that boxes boot.")
+def _parser(prog: str) -> CommandParser:
+    parser = CommandParser(prog=prog, description="The kernels that boxes boot.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     add = commands.add_parser(
@@ -50,6 +54,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add.set_defaults(run=_add)
 
     listing = commands.add_parser("list", aliases=["ls"], help="list the kernels of the cache")
+    listing.add_argument("--size", action="store_true", help="add the room that each takes, which takes a second")
     listing.add_argument("--json", action="store_true", help="print them as JSON")
     listing.set_defaults(run=_list)
 
@@ -85,7 +90,7 @@ def _list(store: Store, arguments: argparse.Namespace) -> int:
     kernels = store.list()
     default = store.default() if kernels else None
     if arguments.json:
-        print(json.dumps([as_json(kernel, default) for kernel in kernels], indent=2))
+        print(json.dumps([as_json(kernel, default, size=arguments.size) for kernel in kernels], indent=2))
         return 0
     if not kernels:
         print("no kernel in the cache; `kobox kernel add debian` fetches one")
@@ -94,7 +99,8 @@ def _list(store: Store, arguments: argparse.Namespace) -> int:
     for kernel in kernels:
         mark = "*" if kernel == default else " "
         has = " ".join(part for part in ("modules", "headers") if getattr(kernel, part)) or "-"
-        print(f"{mark} {kernel.name:<{width}}  {_size(kernel.directory) >> 20:>5} MB  {has:<15}  {kernel.origin}")
+        size = f"{_size(kernel.directory) >> 20:>5} MB  " if arguments.size else ""
+        print(f"{mark} {kernel.name:<{width}}  {size}{has:<15}  {kernel.origin}")
     return 0
 
 
@@ -118,7 +124,7 @@ def _remove(store: Store, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def as_json(kernel: KernelImage, default: KernelImage | None) -> dict[str, object]:
+def as_json(kernel: KernelImage, default: KernelImage | None, *, size: bool = False) -> dict[str, object]:
     """A kernel as `--json` prints it."""
     return {
         "name": kernel.name,
@@ -130,7 +136,7 @@ def as_json(kernel: KernelImage, default: KernelImage | None) -> dict[str, objec
         "origin": kernel.origin,
         "directory": str(kernel.directory),
         "digest": kernel.digest,
-        "size": _size(kernel.directory),
+        **({"size": _size(kernel.directory)} if size else {}),
     }
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kobox.cli.parser import CommandParser
 from kobox.cli.passphrase import given_passphrase
 from kobox.signing import keys
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str], prog: str) -> int:
     """Run the command and return its exit status."""
-    parser = argparse.ArgumentParser(prog=prog, description="Keys to sign modules with.")
+    parser = CommandParser(prog=prog, description="Keys to sign modules with.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     new = commands.add_parser("new", help="make a key (NAME.key) and its certificate (NAME.crt, NAME.der)")
     new.add_argument("name", nargs="?", default="signing_key", help="name of the files (default: signing_key)")

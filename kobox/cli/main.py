@@ -18,7 +18,7 @@ from kobox.cli.terminal_output import escape_standard_streams
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module, one line for --help)
     "run": ("kobox.cli.run", "load a module in a box, show what it does, unload it, judge"),
-    "check": ("kobox.cli.check", "find what is wrong in a module: memory, leaks, every error path, coverage"),
+    "check": ("kobox.cli.check", "find memory errors, leaks, wrong error paths, races in a module"),
     "gdb": ("kobox.cli.gdb", "debug a module with gdb in a box, forwards and backwards"),
     "trace": ("kobox.cli.trace", "show the calls of a module as a tree: arguments, results, times, errors"),
     "replay": ("kobox.cli.replay", "repeat a recorded life: with gdb, up to an event, with checks"),
@@ -36,12 +36,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "modprobe": ("kobox.cli.kmod.modprobe", "load or remove a module with its dependencies"),
     "modinfo": ("kobox.cli.kmod.modinfo", "show the description, parameters and signature of a module"),
     "depmod": ("kobox.cli.kmod.depmod", "make the indexes of a module tree"),
-    "kmod": ("kobox.cli.kmod.kmod", "list, static-nodes, and links that make the tools commands of their own"),
+    "kmod": ("kobox.cli.kmod.kmod", "list, static-nodes, links: make the tools commands"),
     "keys": ("kobox.cli.keys", "make a key and a certificate to sign modules with"),
     "new": ("kobox.cli.new", "write a new module from a template"),
     "sign": ("kobox.cli.sign", "sign modules, or remove their signature"),
     "verify": ("kobox.cli.verify", "verify the signatures of modules as a kernel does"),
     "doctor": ("kobox.cli.doctor", "show what this machine offers kobox, and what it lacks"),
+    "box": ("kobox.cli.box", "the boxes that were saved: list, rm, export, import"),
+    "cache": ("kobox.cli.cache", "what the cache holds, and how much room it takes; prune"),
     "completion": ("kobox.cli.completion", "print a completion script for bash, zsh or fish"),
 }
 # Those that run a module, or take it apart: in a worker process that is watched (`kobox.isolation.wall`).
@@ -92,16 +94,67 @@ def main() -> int:
     called_as = os.path.basename(sys.argv[0])
     if called_as in MULTICALL:
         return run(called_as, sys.argv[1:], prog=called_as)
-    arguments = sys.argv[1:]
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    arguments = _after_colour(sys.argv[1:])
+    if not arguments or arguments[0] in ("-h", "--help"):
         print(overview())
         return 0 if arguments else 2
+    if arguments[0] == "help":
+        return _help(arguments[1:])
     if arguments[0] in ("-V", "--version"):
         import kobox
 
-        print(f"kobox {kobox.__version__}")
+        print(f"kobox {kobox.__version__}" if arguments[0] == "-V" else _version())
         return 0
     return run(arguments[0], arguments[1:], prog=f"kobox {arguments[0]}")
+
+
+def _after_colour(arguments: list[str]) -> list[str]:
+    """The arguments behind a --color that stands before the command."""
+    if arguments and arguments[0].startswith("--color"):
+        from kobox.cli.parser import choose_colour
+
+        option, _, when = arguments.pop(0).partition("=")
+        when = when or (arguments.pop(0) if arguments else "")
+        if option != "--color" or when not in ("auto", "always", "never"):
+            print("kobox: --color is auto, always or never", file=sys.stderr)
+            raise SystemExit(2)
+        choose_colour(when)
+    return arguments
+
+
+def _help(arguments: list[str]) -> int:
+    """`kobox help [COMMAND | TOPIC]`."""
+    from kobox.cli.topics import topic, topics
+
+    if not arguments:
+        print(overview())
+    elif arguments[0] in topics():
+        print(topic(arguments[0]))
+    elif arguments[0] == "topics":
+        print("\n".join(f"  {name:<12} {about}" for name, about in topics().items()))
+    else:
+        return run(arguments[0], [*arguments[1:], "--help"], prog=f"kobox {arguments[0]}")
+    return 0
+
+
+def _version() -> str:
+    """kobox's version, and those of what decides how a box behaves."""
+    import platform
+    from importlib import metadata
+
+    import kobox
+    from kobox.errors import KoboxError
+    from kobox.images.store import Store
+
+    try:
+        kernel = Store().default().name
+    except (KoboxError, OSError):
+        kernel = "none yet; `kobox kernel add debian` fetches one"
+    return (
+        f"kobox {kobox.__version__}\n"
+        f"kernel {kernel}\n"
+        f"Unicorn {metadata.version('unicorn')}, Python {platform.python_version()}, {platform.machine()}"
+    )
 
 
 def run(name: str, argv: list[str], *, prog: str) -> int:
@@ -110,6 +163,7 @@ def run(name: str, argv: list[str], *, prog: str) -> int:
         import difflib
 
         near = difflib.get_close_matches(name, COMMANDS, 1)
+        near = near or [other for other in COMMANDS if other.startswith(name)][:1]
         advice = f"; did you mean `kobox {near[0]}`?" if near else "; `kobox --help` lists the commands"
         print(f"kobox: no command {name!r}{advice}", file=sys.stderr)
         return 2
@@ -153,7 +207,8 @@ def overview() -> str:
     rows = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items())
     return (
         "usage: kobox COMMAND [ARGUMENTS]\n\n"
-        "The whole life of a Linux kernel module, with a real kernel booted inside this process.\n\n"
+        "The whole life of a Linux kernel module, with a real kernel booted inside this\nprocess.\n\n"
         f"{rows}\n\n"
-        "`kobox COMMAND --help` says more about one of them."
+        "`kobox COMMAND --help` says more about one of them; `kobox help exit-codes`,\n"
+        "`environment`, `color` and `start` are on all."
     )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from kobox.cli.parser import CommandParser
 from kobox.kbuild.new import TEMPLATES, new
 
 
 def main(argv: Sequence[str], prog: str) -> int:
     """Run the command and return its exit status."""
-    parser = argparse.ArgumentParser(prog=prog, description="Write a new module's directory from a template.")
+    parser = CommandParser(prog=prog, description="Write a new module's directory from a template.")
     parser.add_argument("template", nargs="?", metavar="TEMPLATE", help="one of `--list`")
     parser.add_argument("name", nargs="?", metavar="NAME", help="name of the module: a C identifier")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="write here (default: ./NAME)")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from kobox.cli.install import add_finishing, finishing
+from kobox.cli.parser import CommandParser
 from kobox.kbuild.package import Packaged, PackageOptions, package_dkms, package_prebuilt
 
 
@@ -39,8 +39,8 @@ def main(argv: Sequence[str], prog: str) -> int:
     return 0
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(prog: str) -> CommandParser:
+    parser = CommandParser(
         prog=prog,
         description="Write a .deb of a module: of its source, built by DKMS where it is installed, or prebuilt.",
         epilog="A prebuilt module is signed, stripped and compressed as `kobox install` does it. The same source gives "

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kobox.cli.helptext import formatter
+from kobox.cli.colour import coloured
+from kobox.cli.parser import CommandParser
 from kobox.cli.plug import add_plug_option
 from kobox.cli.plug import models as plugged_models
 from kobox.cli.terminal_output import paint
@@ -109,11 +110,10 @@ def _refuse_what_is_not_recorded(arguments: argparse.Namespace, parser: argparse
             parser.error(f"--record: --plug {plug} names a file; only ready models can be recorded (`--plug help`)")
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(prog: str) -> CommandParser:
+    parser = CommandParser(
         prog=prog,
         description="Load modules in a box, tell what they do as it happens, unload them, and judge.",
-        formatter_class=formatter,
     )
     parser.add_argument(
         "source",
@@ -286,6 +286,5 @@ def story_line(event: StoryEvent, *, verbose: bool, colour: bool) -> str:
 
 
 def _wants_colour() -> bool:
-    import os
 
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return coloured()

@@ -17,7 +17,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kobox.cli.helptext import formatter
+from kobox.cli.parser import CommandParser
 from kobox.cli.plug import add_plug_option
 from kobox.cli.plug import models as plugged_models
 from kobox.cli.terminal_output import Painted
@@ -75,10 +75,8 @@ def main(argv: list[str], prog: str) -> int:
                 return 1
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog, description="A shell on a real kernel, in a box.", formatter_class=formatter
-    )
+def _parser(prog: str) -> CommandParser:
+    parser = CommandParser(prog=prog, description="A shell on a real kernel, in a box.")
     parser.add_argument(
         "files", nargs="*", metavar="FILE", help="files of this machine to have in the current directory"
     )

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kobox.cli.parser import CommandParser
 from kobox.cli.passphrase import given_passphrase, open_key
 from kobox.errors import SigningError
 from kobox.signing.sign import HASHES, Signer, append_raw, sign_file, signer_from, strip_file
@@ -15,10 +16,13 @@ _EPILOG = """\
 As the kernel's scripts/sign-file, for build scripts:
   %(prog)s [-dpk] HASH KEY X509 MODULE [DEST]
   %(prog)s -s RAWSIG HASH X509 MODULE [DEST]
-    -d  write only the signature, to MODULE.p7s     -k  name the signer by key identifier
-    -p  write the signature to MODULE.p7s as well   -s  append a signature made elsewhere
-KEY is a file or a pkcs11: URI (needs python-pkcs11). KBUILD_SIGN_PIN holds the key's passphrase or the token's PIN.
-kobox sign replaces an existing signature. sign-file appends a second one; with --replace it is replaced as well.
+    -d  write only the signature, to MODULE.p7s
+    -p  write the signature to MODULE.p7s as well
+    -k  name the signer by key identifier
+    -s  append a signature made elsewhere
+KEY is a file or a pkcs11: URI (needs python-pkcs11). KBUILD_SIGN_PIN holds the
+key's passphrase or the token's PIN. kobox sign replaces an existing signature.
+sign-file appends a second one; with --replace it is replaced as well.
 """
 
 
@@ -35,8 +39,8 @@ def main(argv: Sequence[str], prog: str) -> int:
     return _as_sign_file(parser, arguments)
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(prog: str) -> CommandParser:
+    parser = CommandParser(
         prog=prog,
         usage=f"{prog} --key KEY --cert X509 [OPTIONS] MODULE…\n       {prog} --strip MODULE…\n"
         f"       {prog} [-dpk] HASH KEY X509 MODULE [DEST]\n       {prog} -s RAWSIG HASH X509 MODULE [DEST]",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import sys
@@ -10,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from kobox.cli.parser import CommandParser
 from kobox.ko.compression import read_file
 from kobox.printable import one_line
 from kobox.signing.verify import SignatureVerdict, common_name, verify
@@ -17,7 +17,7 @@ from kobox.signing.verify import SignatureVerdict, common_name, verify
 
 def main(argv: Sequence[str], prog: str) -> int:
     """Run the command and return its exit status: 0 when every file has a valid signature."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog, description="Show who signed modules, and whether a kernel with signatures enforced loads them."
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="module, plain or compressed")

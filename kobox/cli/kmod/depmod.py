@@ -42,16 +42,16 @@ HELP = """usage: depmod [-a|-A] [options] [RELEASE [/PATH/TO/MODULE.ko ...]]
 Makes the indexes that modprobe uses, for the modules of a kernel release.
 
   -a, --all                 read every module (this is the default)
-  -A, --quick               read only modules that changed since the last run with -A
+  -A, --quick               read only modules changed since the last run
   -b, --basedir=DIR         root directory of /lib/modules
-  -m, --moduledir=DIR       use this directory below the root instead of /lib/modules
+  -m, --moduledir=DIR       below the root, instead of /lib/modules
   -o, --outdir=DIR          write the indexes under this root instead
-  -C, --config=PATH         read this file or directory instead of depmod.d; may be repeated
-  -e, --errsyms             report symbols that neither a module nor the kernel exports; needs -E or -F
-  -E, --symvers=FILE        read the kernel's symbols and their versions from this Module.symvers
+  -C, --config=PATH         instead of depmod.d; may be repeated
+  -e, --errsyms             report symbols that nobody exports; with -E or -F
+  -E, --symvers=FILE        the kernel's symbols, with their versions
   -F, --filesyms=FILE       read the kernel's symbols from this System.map
   -P, --symbol-prefix=C     ignore this character at the beginning of symbols
-  -n, --show                print the text indexes, and write no file (also --dry-run)
+  -n, --show                print the indexes, write no file (--dry-run)
   -w, --warn                report aliases that a module has twice
   -v, --verbose             print which symbols make one module need another
   -V, --version             show the version

@@ -16,9 +16,10 @@ OPTIONS = (
 )
 HELP = """usage: insmod [options] FILE [PARAMETER=VALUE ...]
 
-Loads one module file (plain, gzip, xz, zstd or lz4). `modprobe` also loads its dependencies.
+Loads one module file (plain, gzip, xz, zstd or lz4). `modprobe` also loads its
+dependencies.
 
-  -f, --force             ignore symbol versions and version magic; this may crash the machine
+  -f, --force             ignore versions; this may crash the machine
       --force-modversion  ignore symbol versions
       --force-vermagic    ignore the version magic
   -s, --syslog            write messages to the system log

@@ -17,7 +17,7 @@ HELP = """usage: kmod [options] COMMAND [options of the command]
 commands:
   list            list the modules that are in the kernel, as lsmod does
   static-nodes    list the device nodes that load a module when they are opened
-  links           make the tools commands of their own, with man pages and completion
+  links           make the tools commands, with man pages and completion
   help            show this text
   TOOL            lsmod, insmod, rmmod, modprobe, modinfo or depmod"""
 NODES_HELP = """usage: kmod static-nodes [options]

@@ -34,7 +34,8 @@ OPTIONS = (
 )
 HELP = """usage: modinfo [options] MODULE|ALIAS|FILE...
 
-Shows the description in module files: author, license, parameters, aliases, signature and more.
+Shows the description in module files: author, license, parameters, aliases,
+signature and more.
 
   -a, --author               only the author
   -d, --description          only the description
@@ -43,7 +44,7 @@ Shows the description in module files: author, license, parameters, aliases, sig
   -n, --filename             only the file's path
   -F, --field=FIELD          only this field; upper and lower case are the same
   -0, --null                 end each line with a NUL byte instead of a newline
-  -m, --modname              take the arguments as names of modules, not as aliases or files
+  -m, --modname              arguments are names of modules, not files
   -k, --set-version=RELEASE  use the modules of this kernel release
   -b, --basedir=DIR          root directory of /lib/modules
       --json                 print everything as JSON

@@ -65,24 +65,24 @@ Loads modules with their dependencies, or removes them.
 
   -a, --all                  load all arguments, which are names of modules
   -r, --remove               remove instead of loading
-      --remove-holders       remove the modules that use it first (old name: --remove-dependencies)
-  -w, --wait=MSEC            with -r, wait up to MSEC ms until the module is unused
-      --first-time           fail if the module is loaded already (with -r: is not loaded)
-  -i, --ignore-install       don't run install commands (with -r: --ignore-remove)
-  -b, --use-blacklist        apply the blacklist to module names, not only to aliases
-  -f, --force                ignore symbol versions and version magic; with -r: remove a module in use
+      --remove-holders       remove first the modules that use it
+  -w, --wait=MSEC            with -r: wait up to MSEC ms for its last user
+      --first-time           fail if it is loaded (-r: is not loaded)
+  -i, --ignore-install       run no install commands (-r: no remove)
+  -b, --use-blacklist        apply the blacklist to module names, too
+  -f, --force                ignore versions; with -r: remove one in use
       --force-modversion     ignore symbol versions
       --force-vermagic       ignore the version magic
 
-  -R, --resolve-alias        print the modules that an alias matches, and load nothing
-  -D, --show-depends         print the modules that would be loaded, and load nothing
+  -R, --resolve-alias        print the modules that an alias matches
+  -D, --show-depends         print the modules that would be loaded
   -c, --showconfig           print the configuration (also --show-config)
-      --show-modversions     print the symbols that a module imports (also --dump-modversions)
+      --show-modversions     print the symbols that a module imports
       --show-exports         print the symbols that a module exports
       --json                 print -R, -D and -c as JSON
 
   -n, --dry-run              neither load nor remove (also --show)
-  -C, --config=PATH          read this file or directory instead of modprobe.d; may be repeated
+  -C, --config=PATH          instead of modprobe.d; may be repeated
   -d, --dirname=DIR          root directory of /lib/modules
   -S, --set-version=RELEASE  use the modules of this kernel release
   -s, --syslog               write messages to the system log

@@ -14,9 +14,10 @@ OPTIONS = (
 )
 HELP = """usage: rmmod [options] MODULE...
 
-Unloads modules, one after the other. `modprobe -r` also unloads dependencies that are unused then.
+Unloads modules, one after the other. `modprobe -r` also unloads dependencies
+that are unused then.
 
-  -f, --force      unload a module even if it is in use; this may crash the machine
+  -f, --force      unload a module in use; this may crash the machine
   -s, --syslog     write messages to the system log
   -v, --verbose    print more messages
   -V, --version    show the version
