@@ -10,7 +10,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from kobox.cli.helptext import formatter
+from kobox.cli.parser import CommandParser
 
 if TYPE_CHECKING:
     from kobox.cli.progress import ProgressLine
@@ -46,12 +46,11 @@ def main(argv: list[str], prog: str) -> int:
     return 0
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(prog: str) -> CommandParser:
+    parser = CommandParser(
         prog=prog,
         description="Show what modules need of each other: as lines, or as a picture in a file.",
         epilog="Without names, the whole tree is summed up. Sizes are the memory that modules take when loaded.",
-        formatter_class=formatter,
     )
     parser.add_argument("names", nargs="*", metavar="MODULE|FILE.ko", help="modules, aliases, or module files")
     source = parser.add_mutually_exclusive_group()

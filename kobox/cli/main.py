@@ -20,7 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("kobox.cli.run", "load a module in a box, show what it does, unload it, judge"),
     "check": ("kobox.cli.check", "find memory errors, leaks, wrong error paths, races in a module"),
     "gdb": ("kobox.cli.gdb", "debug a module with gdb in a box, forwards and backwards"),
-    "trace": ("kobox.cli.trace", "show the calls of a module as a tree: arguments, results, times, errors"),
+    "trace": ("kobox.cli.trace", "show a module's calls as a tree: arguments, results, times, errors"),
     "replay": ("kobox.cli.replay", "repeat a recorded life: with gdb, up to an event, with checks"),
     "shell": ("kobox.cli.shell", "a shell on a real kernel, in a box"),
     "build": ("kobox.cli.build", "build a module against a kernel's headers"),

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kobox.cli.helptext import formatter
+from kobox.cli.parser import CommandParser
 from kobox.cli.worker import raise_wall
 from kobox.printable import one_line
 
@@ -49,12 +49,11 @@ def main(argv: list[str], prog: str) -> int:
     return _replay(arguments, record, until, given)
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(prog: str) -> CommandParser:
+    parser = CommandParser(
         prog=prog,
         description="Live a recorded life of modules again (`kobox run --record`), and say whether it is the same.",
         epilog="What stands behind -- are arguments for gdb or for `kobox check`.",
-        formatter_class=formatter,
     )
     parser.add_argument("record", type=Path, metavar="FILE.kbx", help="what --record has written")
     how = parser.add_mutually_exclusive_group()

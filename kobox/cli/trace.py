@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kobox.cli.helptext import formatter
+from kobox.cli.parser import CommandParser
 from kobox.cli.worker import raise_wall
 from kobox.printable import one_line
 
@@ -60,12 +60,11 @@ def main(argv: list[str], prog: str) -> int:
         return _trace(arguments, box, sources, paths)
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(prog: str) -> CommandParser:
+    parser = CommandParser(
         prog=prog,
         description="Show the calls of modules while they are loaded, used and unloaded in a box: arguments by type, "
         "results, virtual time, allocations, log lines, and the system calls above them.",
-        formatter_class=formatter,
     )
     parser.add_argument(
         "source",
