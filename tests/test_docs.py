@@ -18,7 +18,19 @@ RUNNABLE = (
     "README.md",
     *(
         f"docs/{name}.md"
-        for name in ("box", "shell", "network", "disks", "hardware", "devices", "races", "debugging", "graph", "trace")
+        for name in (
+            "box",
+            "shell",
+            "network",
+            "disks",
+            "hardware",
+            "devices",
+            "races",
+            "debugging",
+            "graph",
+            "trace",
+            "profile",
+        )
     ),
 )
 

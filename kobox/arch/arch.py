@@ -119,6 +119,9 @@ class Arch(NamedTuple):
     watched: bool
     """Whether the native core can watch its instructions and what they do to memory: `kobox check` rests on that."""
 
+    interrupt_entries: tuple[str, ...]
+    """How the names begin of the code through which interrupts and exceptions come into the kernel."""
+
     unwinder: Callable[[KernelView], Unwinder]
     """Makes what walks the stacks of a kernel of this architecture."""
 

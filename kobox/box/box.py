@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from kobox.box.guest.program import Program
     from kobox.box.guest.subprocess import Argv, PopenOptions, RunOptions
     from kobox.box.inspect.probes import Callback, Probe
+    from kobox.box.profile.recorder import Profile
     from kobox.box.trace.trace import CallTrace
     from kobox.kmod.modprobe import Loaded
 
@@ -587,6 +588,18 @@ class Box(Kernel):
         options = TraceOptions(tuple(name for name, _ in found), kernel_depth, syscalls, most)
         files = tuple(file for _, file in found if file is not None)
         return CallTrace(self, files, options, self.events.restored.subscribe)
+
+    def profile(self, *modules: str | os.PathLike[str]) -> Profile:
+        """Count what modules execute, and the kernel for them, as a context manager (`kobox.box.profile.recorder`).
+
+        `modules` are names of modules that are loaded or will be, or paths of their files: only then are lines known.
+        Without any, every module counts. Raises `OSError` and `ModuleFormatError` for a file that cannot be read; when
+        it begins, `MachineError` when the box is profiled already.
+        """
+        from kobox.box.profile.recorder import Profile
+
+        self.guest.must_be_open()
+        return Profile(self._machine, self.inspect, self.events.restored, modules, self.release)
 
     @property
     def machine(self) -> Machine:

@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gdb": ("kobox.cli.gdb", "debug a module with gdb in a box, forwards and backwards"),
     "trace": ("kobox.cli.trace", "show a module's calls as a tree: arguments, results, times, errors"),
     "replay": ("kobox.cli.replay", "repeat a recorded life: with gdb, up to an event, with checks"),
+    "profile": ("kobox.cli.profile", "what a module costs: instructions by function and line, a flame graph"),
     "shell": ("kobox.cli.shell", "a shell on a real kernel, in a box"),
     "build": ("kobox.cli.build", "build a module against a kernel's headers"),
     "kernel": ("kobox.cli.kernel", "the kernels that boxes boot: add, list, default, rm"),
@@ -47,7 +48,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "completion": ("kobox.cli.completion", "print a completion script for bash, zsh or fish"),
 }
 # Those that run a module, or take it apart: in a worker process that is watched (`kobox.isolation.wall`).
-WORKERS = frozenset({"run", "check", "explain", "inspect", "trace", "replay"})
+WORKERS = frozenset({"run", "check", "explain", "inspect", "trace", "replay", "profile"})
 # The tools that answer to their own name when kobox is called through a symbolic link (kmod does the same).
 MULTICALL = frozenset({"depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmod", "kmod"})
 

@@ -62,5 +62,6 @@ ARM64 = Arch(
     ),  # arch/arm64/include/asm/memory.h, __phys_to_virt
     areas=_areas,
     watched=True,
+    interrupt_entries=("vectors", "el1h_64_", "el1t_64_", "call_on_irq_stack"),
     unwinder=FramePointerUnwinder,
 )

@@ -50,5 +50,12 @@ X86_64 = Arch(
     direct_map=lambda variable: variable("page_offset_base"),  # arch/x86/mm/kaslr.c
     areas=lambda variable, _: KernelAreas(*map(variable, ("page_offset_base", "vmemmap_base", "vmalloc_base"))),
     watched=True,
+    interrupt_entries=(
+        "asm_sysvec_",
+        "asm_exc_",
+        "asm_common_interrupt",
+        "asm_spurious_interrupt",
+        "irq_entries_start",
+    ),
     unwinder=OrcUnwinder,
 )

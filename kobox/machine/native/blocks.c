@@ -86,6 +86,8 @@ static void on_block(uc_engine *uc, uint64_t address, uint32_t size, void *user)
         restore_link(m, address);
     if (m->tracer)
         trace_block(m, address);
+    if (m->profiler)
+        profile_block(m, address, size);
     if (maybe_probed(m, address))
         reach_probe(m, address);
 }

@@ -53,4 +53,7 @@ struct insn {
 #define DECODE_BYTES 32
 struct insn decode_instruction(const uint8_t *code, uint8_t length);
 
+/* How many instructions `size` bytes of code are. */
+uint32_t count_instructions(const uint8_t *code, uint32_t size);
+
 #endif

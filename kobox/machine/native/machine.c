@@ -34,6 +34,7 @@ EXPORT void kobox_close(struct machine *m)
         m->close_taint(m);
     close_stepper(m);
     close_tracer(m);
+    close_profiler(m);
     if (m->context)
         m->api.context_free(m->context);
     if (m->uc)

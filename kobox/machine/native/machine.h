@@ -26,6 +26,7 @@
  *       probes.c           "when the CPU reaches this address"
  *       tracer.c           into traced functions, back, and out of them
  *       stepper.c          a debugger's view: every instruction
+ *       profiler.c         how much is executed, and who called it
  *       code_cache.c       which translations are out of date
  *       x86_64/            the CPU: its state, page tables, exceptions, system calls, CPUID, string instructions
  *       pci.c              configuration space and windows of PCI devices
@@ -64,7 +65,7 @@
 #define PCI_MEMORY_SIZE 0x1E000000ull
 #define PCI_HIGH_MEMORY 0x800000000ull /* and above */
 #define PCI_HIGH_MEMORY_SIZE 0x400000000ull
-#define ABI 8
+#define ABI 10
 #define PAGE 4096ull
 #define CONSOLE_SIZE (1u << 20)
 #define DEVICES 0xFEA00000ull /* registers of devices that Python models: a page each (kobox/machine/devices.py) */
@@ -229,6 +230,7 @@ struct machine {
     struct watch *watch;           /* the watcher's own data */
     struct stepper *stepper;       /* a debugger looks at each instruction (stepper.c), or NULL */
     struct tracer *tracer;         /* calls are traced (tracer.c), or NULL */
+    struct profiler *profiler;     /* blocks are counted by who called them (profiler.c), or NULL */
 
     /* the CPU (x86_64/cpu_state.c) */
     uc_context *context;
@@ -425,6 +427,10 @@ void close_stepper(struct machine *m);
 /* ---- tracer.c ---------------------------------------------------------------------------------------------------------------- */
 void trace_block(struct machine *m, uint64_t address);
 void close_tracer(struct machine *m);
+
+/* ---- profiler.c -------------------------------------------------------------------------------------------------------------- */
+void profile_block(struct machine *m, uint64_t address, uint32_t size);
+void close_profiler(struct machine *m);
 
 /* ---- pagemap.c, checksum.c, checkpoint.c --------------------------------------------------------------------------------------- */
 void pagemap_open(struct machine *m);

@@ -47,6 +47,7 @@ static inline uint64_t address_space(const struct machine *m) { return live64(m,
 /* Interrupts are accepted again, maybe for one block only, as in Linux's idle loop. */
 static inline bool opens_to_interrupt(const struct machine *m) { return !(live64(m, AT_DAIF) & PSTATE_I); }
 /* Software says by IC IVAU that code has changed (system_registers.c): nothing has to be guessed from where it runs. */
+static inline bool is_kernel_address(uint64_t va) { return va >> 63; }
 static inline bool is_module_code(uint64_t va) { (void)va; return false; }
 static inline bool is_program_code(uint64_t va) { (void)va; return false; }
 static inline uint64_t state_pc(const uint8_t *state) { return *(const uint64_t *)(state + AT_PC); }

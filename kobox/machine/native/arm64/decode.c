@@ -312,6 +312,8 @@ static void decode_branch(struct insn *i, uint32_t word)
     }
 }
 
+uint32_t count_instructions(const uint8_t *code, uint32_t size) { (void)code; return size / 4; }
+
 struct insn decode_instruction(const uint8_t *code, uint8_t length)
 {
     uint32_t word;

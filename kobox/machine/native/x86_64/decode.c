@@ -358,6 +358,16 @@ struct insn decode_instruction(const uint8_t *code, uint8_t length)
     return i;
 }
 
+uint32_t count_instructions(const uint8_t *code, uint32_t size)
+{
+    uint32_t found = 0;
+    for (uint32_t at = 0; at < size; found++) {
+        uint8_t length = instruction_encoding(code + at, size - at).length;
+        at += length ? length : size - at; /* what is no instruction ends it */
+    }
+    return found;
+}
+
 /* What the decoder makes of an instruction. -1: `size` is not that of a struct insn, or `length` is no instruction's. */
 EXPORT int kobox_decode(const uint8_t *code, unsigned length, struct insn *out, size_t size)
 {

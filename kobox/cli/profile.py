@@ -1,0 +1,357 @@
+"""`kobox profile`: what modules cost while they are loaded, used and unloaded in a box, counted exactly.
+
+Exit status: 0; 1 when the modules' life ended with an error, or with --fail-on when something costs more than in the
+baseline; 2 wrong usage; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kobox.cli.helptext import formatter
+from kobox.cli.worker import raise_wall
+
+if TYPE_CHECKING:
+    from kobox.box.box import Box
+    from kobox.box.profile.costs import LineCost, ProfileCosts
+    from kobox.cli.progress import ProgressLine
+    from kobox.images.store import KernelImage, Store
+    from kobox.ko.modulefile import ModuleFile
+
+
+class _Variation(NamedTuple):
+    """A name and the values that it is given, one life each."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+class _Subject(NamedTuple):
+    """What is lived: modules with their parameters, and how they are used."""
+
+    box: Box
+    files: list[ModuleFile]
+    parameters: list[str]
+    uses: list[Callable[[Box], Any]]
+    commands: list[str]
+
+    def costs(self, name: str = "", value: str = "", label: str = "", said: bool = True) -> ProfileCosts:
+        """Live it once in a clean box; `name` is a module parameter, or `{name}` in a command, that gets `value`."""
+        from dataclasses import replace
+
+        from kobox.apps.module_life import ModuleLife
+        from kobox.errors import BoxError, KernelError
+
+        parameters, commands = list(self.parameters), list(self.commands)
+        if name and any(f"{{{name}}}" in command for command in commands):
+            commands = [command.replace(f"{{{name}}}", value) for command in commands]
+        elif name:
+            parameters[-1] = f"{parameters[-1]} {name}={value}".strip()
+        out = sys.stderr
+        life = ModuleLife(
+            self.box,
+            self.files,
+            parameters,
+            uses=self.uses,
+            commands=commands,
+            said=(lambda text: print(text, end="", file=out)) if said else None,
+        )
+        self.box.reset()
+        ended: str | None = None
+        with self.box.profile(*(file.path for file in self.files)) as profile:
+            try:
+                life()
+            except (BoxError, KernelError) as caught:
+                ended = caught.message
+        return replace(profile.costs, ended_by=ended, label=label)
+
+
+def main(argv: list[str], prog: str) -> int:
+    """Entry point of the subcommand."""
+    parser = _parser(prog)
+    arguments = parser.parse_intermixed_args(argv)
+    if arguments.fail_on is not None and arguments.baseline is None:
+        parser.error("--fail-on needs --baseline FILE")
+    from kobox.apps import run_sources
+    from kobox.cli.progress import ProgressLine
+    from kobox.images.store import Store
+    from kobox.machine import native_core as native
+
+    native.preload()
+    before = _baseline(arguments.baseline)
+    store, progress = Store(), ProgressLine(quiet=arguments.json)
+    try:
+        named = arguments.kernel or store.fitting(Path(source) for source in arguments.source)
+        image = store.ensure(named, progress)
+        sources = run_sources.split([*arguments.source, *arguments.parameters])
+        paths = run_sources.module_paths(
+            sources, image, lambda path: print(f"building {path} for {image.name}", file=sys.stderr)
+        )
+        box = _box(arguments, image, store, progress)
+    finally:
+        progress.close()
+    with box:
+        from kobox.checks.fuzz.exercise_file import exercises_of
+
+        uses = [use for file in arguments.exercise for use in exercises_of(file, paths[-1][-1])]
+        box.inspect.layout.keep()  # behind the wall nothing can be kept
+        write = _writer(
+            [path for path in (arguments.svg, arguments.folded, arguments.speedscope, arguments.save) if path]
+        )
+        places = [path.resolve().parent for files in paths for path in files]
+        raise_wall([*places, *filter(None, (image.modules, image.directory))], cpu_limit=box.limits.cpu)
+        files, parameters = run_sources.module_files(sources, paths)
+        subject = _Subject(box, files, parameters, uses, arguments.commands)
+        if arguments.compare:
+            return _compared(subject, arguments)
+        if arguments.scale:
+            return _scaled(subject, arguments)
+        costs = subject.costs()
+        _write_files(arguments, costs, write)
+        return _report(arguments, costs, before)
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Count what modules execute while they are loaded, used and unloaded in a box, and the kernel for "
+        "them: by function, by line, by chain of calls. The counts are exact, and the same in every run.",
+        formatter_class=formatter,
+    )
+    parser.add_argument(
+        "source",
+        nargs=1,
+        metavar="FILE.ko|FILE.c|DIR",
+        help="a module, source that is built first, or a directory of either; more of them may follow",
+    )
+    parser.add_argument(
+        "parameters", nargs="*", metavar="NAME=VALUE", help="parameters of the module named before them"
+    )
+    parser.add_argument(
+        "-k", "--kernel", metavar="NAME", help="the kernel to boot (default: `kobox kernel list` marks it)"
+    )
+    parser.add_argument(
+        "-c",
+        dest="commands",
+        action="append",
+        default=[],
+        metavar="COMMAND",
+        help="a command of the box's shell, between load and unload; repeatable",
+    )
+    parser.add_argument(
+        "--exercise",
+        action="append",
+        default=[],
+        metavar="FILE.py",
+        help="a Python file with `def exercise(box)`, or with tests, to use the module by; repeatable",
+    )
+    several = parser.add_mutually_exclusive_group()
+    several.add_argument(
+        "--compare",
+        type=_values,
+        metavar="NAME=A,B,…",
+        help="one life for each value of a module parameter, or of {NAME} in a command, side by side",
+    )
+    several.add_argument(
+        "--scale",
+        type=_range,
+        metavar="NAME=FIRST..LAST",
+        help="the same for numbers between two; tells how costs grow",
+    )
+    parser.add_argument("--most", type=_most, default=15, metavar="N", help="rows of each table (default: 15)")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="write a flame graph")
+    parser.add_argument("--folded", type=Path, metavar="FILE", help="write folded stacks, as flamegraph.pl reads them")
+    parser.add_argument("--speedscope", type=Path, metavar="FILE", help="write a profile for https://speedscope.app")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write the profile, for --baseline")
+    parser.add_argument("--baseline", type=Path, metavar="FILE", help="tell what costs more than in this profile")
+    parser.add_argument(
+        "--fail-on",
+        type=_percent,
+        metavar="PERCENT",
+        help="exit with 1 when something costs that much more than there",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
+    return parser
+
+
+def _values(text: str) -> _Variation:
+    name, _, values = text.partition("=")
+    found = tuple(value for value in values.split(",") if value)
+    if not name or len(found) < 2:
+        raise argparse.ArgumentTypeError(f"{text!r}: not NAME=A,B with two values at least")
+    return _Variation(name, found)
+
+
+def _range(text: str) -> _Variation:
+    from kobox.box.profile.growth import steps
+
+    name, _, values = text.partition("=")
+    first, _, last = values.partition("..")
+    if not name or not first.isdigit() or not last.isdigit() or not 0 < int(first) < int(last) < 1 << 40:
+        raise argparse.ArgumentTypeError(f"{text!r}: not NAME=FIRST..LAST with numbers above 0")
+    numbers = steps(int(first), int(last))
+    if len(numbers) < 3:
+        raise argparse.ArgumentTypeError(f"{text!r}: three different numbers at least lie between the two of a scale")
+    return _Variation(name, tuple(map(str, numbers)))
+
+
+def _percent(text: str) -> float:
+    try:
+        percent = float(text.removesuffix("%"))
+    except ValueError:
+        percent = -1
+    if not 0 <= percent < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r}: not a percentage")
+    return percent
+
+
+def _most(text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) < 10**6:
+        raise argparse.ArgumentTypeError(f"{text!r}: not a number above 0")
+    return int(text)
+
+
+def _box(arguments: argparse.Namespace, image: KernelImage, store: Store, progress: ProgressLine) -> Box:
+    """Booted; with a root file system when commands are to run in it."""
+    import kobox
+    from kobox.apps.rootfs import shell_box
+
+    if arguments.commands:
+        box = shell_box(image, memory=arguments.memory << 20, store=store, progress=progress)
+    else:
+        box = kobox.boot(image, memory=arguments.memory << 20, progress=progress)
+    box.set_reset_point()
+    return box
+
+
+def _baseline(path: Path | None) -> ProfileCosts | None:
+    if path is None:
+        return None
+    from kobox.box.profile.costs import ProfileCosts, ProfileFormatError
+
+    try:
+        return ProfileCosts.of_plain(json.loads(path.read_bytes()), "baseline")
+    except ValueError:
+        raise ProfileFormatError(f"{path}: no JSON", hint="`kobox profile … --save FILE` writes a profile.") from None
+    except ProfileFormatError as error:
+        raise ProfileFormatError(f"{path}: {error.message}", hint="`kobox profile … --save FILE` writes one.") from None
+
+
+def _writer(files: list[Path]) -> Callable[[Path, bytes], None]:
+    """What writes files, from behind the wall."""
+    if not files:
+        return lambda path, content: None
+    from kobox.isolation.file_writer import FileWriter
+
+    return FileWriter(files).write
+
+
+def _write_files(arguments: argparse.Namespace, costs: ProfileCosts, write: Callable[[Path, bytes], None]) -> None:
+    from kobox.box.profile import flame
+
+    name = " ".join(arguments.source)
+    makers: list[tuple[Path | None, Callable[[], str]]] = [
+        (arguments.svg, lambda: flame.svg(costs, name)),
+        (arguments.folded, lambda: flame.folded(costs)),
+        (arguments.speedscope, lambda: flame.speedscope(costs, name)),
+        (arguments.save, lambda: json.dumps(costs.plain())),
+    ]
+    for path, make in makers:
+        if path is not None:
+            write(path, make().encode())
+
+
+def _report(arguments: argparse.Namespace, costs: ProfileCosts, before: ProfileCosts | None) -> int:
+    from kobox.box.profile.text import changed, costs_text
+    from kobox.printable import printable
+
+    grown = changed(before, costs, arguments.fail_on or 0) if before is not None else []
+    if arguments.json:
+        print(json.dumps({**costs.plain(), **({"grown": grown} if before is not None else {})}))
+    else:
+        print(printable(costs_text(costs, _source_text(), most=arguments.most)))
+        if not arguments.commands and not arguments.exercise:
+            print("\nit was loaded and unloaded; -c COMMAND and --exercise FILE.py use it meanwhile")
+        if before is not None:
+            print(printable("\n".join(["", *(grown or ["nothing costs more than in the baseline"])])))
+    if costs.ended_by is not None:
+        print(f"the module's life ended with an error: {printable(costs.ended_by)}", file=sys.stderr)
+    return 1 if costs.ended_by is not None or (grown and arguments.fail_on is not None) else 0
+
+
+def _source_text() -> Callable[[LineCost], str]:
+    """The text of lines, where the source stands as it is named."""
+    known: dict[str, list[str]] = {}
+
+    def text(line: LineCost) -> str:
+        if line.file not in known:
+            try:
+                known[line.file] = Path(line.file).read_text(errors="replace").splitlines()
+            except OSError:
+                known[line.file] = []
+        lines = known[line.file]
+        return lines[line.line - 1] if 0 < line.line <= len(lines) else ""
+
+    return text
+
+
+def _lives(subject: _Subject, variation: _Variation) -> list[ProfileCosts]:
+    return [
+        subject.costs(variation.name, value, f"{variation.name}={value}", said=value == variation.values[0])
+        for value in variation.values
+    ]
+
+
+def _compared(subject: _Subject, arguments: argparse.Namespace) -> int:
+    from kobox.box.profile.text import side_by_side
+    from kobox.printable import printable
+
+    profiles = _lives(subject, arguments.compare)
+    if arguments.json:
+        print(json.dumps([{"label": costs.label, **costs.plain()} for costs in profiles]))
+    else:
+        print(printable(side_by_side(profiles, most=arguments.most)))
+    return _ended(profiles)
+
+
+def _scaled(subject: _Subject, arguments: argparse.Namespace) -> int:
+    from kobox.box.profile.growth import growth
+    from kobox.printable import printable
+
+    profiles = _lives(subject, arguments.scale)
+    numbers = [int(value) for value in arguments.scale.values]
+    tables = [{one.function: one.total for one in costs.functions} for costs in profiles]
+    names = [one.function for one in profiles[-1].functions if one.function.module]
+    rows = [("all", [costs.instructions for costs in profiles])]
+    rows += [(str(name), [table.get(name, 0) for table in tables]) for name in names]
+    grown = [(name, values, growth(list(zip(numbers, values, strict=True)))) for name, values in rows]
+    if arguments.json:
+        from dataclasses import asdict
+
+        print(
+            json.dumps(
+                {"name": arguments.scale.name, "values": numbers}
+                | {"functions": [{"name": name, "instructions": values, **asdict(fit)} for name, values, fit in grown]}
+            )
+        )
+    else:
+        width = max(10, *(len(f"{max(values):,}") + 1 for _, values, _ in grown))
+        print("".join(f"{number:>{width},}" for number in numbers) + f"  {arguments.scale.name}")
+        for name, values, fit in grown[: arguments.most]:
+            print(printable("".join(f"{value:>{width},}" for value in values) + f"  {name}: {fit}"))
+    return _ended(profiles)
+
+
+def _ended(profiles: list[ProfileCosts]) -> int:
+    from kobox.printable import printable
+
+    for costs in profiles:
+        if costs.ended_by is not None:
+            print(f"{costs.label}: the module's life ended with an error: {printable(costs.ended_by)}", file=sys.stderr)
+    return int(any(costs.ended_by is not None for costs in profiles))
