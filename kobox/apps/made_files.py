@@ -1,4 +1,5 @@
-"""Reads what a module has made in /proc, /sys/kernel, /sys/fs and debugfs, as `cat` does, and no more than a little.
+"""Reads what a module has made in /proc, /sys/kernel, /sys/fs and debugfs, its character devices, and its own
+attributes of devices and drivers in /sys, as `cat` does, and no more than a little.
 
 A process of its own reads them: it may be killed, or sleep for ever, and nothing is lost. The caller takes a checkpoint
 before: what reading changes is undone with it.
@@ -8,13 +9,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 
 from kobox.box.box import Box
 from kobox.box.guest.box_process import BoxProcess
 from kobox.box.guest.process import Limits
-from kobox.errors import BoxError, BoxTimeoutError, ProcessDiedError
+from kobox.box.inspect.kernfs import own_attributes
+from kobox.box.inspect.module_memory import ModuleMemory
+from kobox.errors import BoxError, BoxTimeoutError, KoboxError, ProcessDiedError
 
 _BELOW = ("/proc/", "/sys/kernel/", "/sys/fs/")
 _MOST_FILES = 16
@@ -24,16 +27,32 @@ _LIMITS = Limits(timeout=2.0, cpu=1.0)  # of one call, in seconds of the box: on
 _READABLE = 0o444
 
 
-def readable(box: Box, made: Iterable[str]) -> list[str]:
-    """The files among, and in the directories among, these paths that somebody may read: no more than sixteen."""
+def readable(box: Box, made: Iterable[Mapping[str, str]], module: ModuleMemory | None = None) -> list[str]:
+    """The files among, and in the directories among, what a module has made that somebody may read: no more than
+    sixteen. `made` are the facts of each (`Change.facts`); `module` tells its own attributes from those that every
+    device has."""
     found: list[str] = []
-    for path in made:
-        if path.startswith(_BELOW):
-            for file in _files(box, path, _DEPTH):
-                if len(found) == _MOST_FILES:
-                    return found
-                found.append(file)
+    for facts in made:
+        for path in _paths(box, facts, module):
+            if len(found) == _MOST_FILES:
+                return found
+            found.append(path)
     return found
+
+
+def _paths(box: Box, facts: Mapping[str, str], module: ModuleMemory | None) -> Iterator[str]:
+    path = facts.get("path", "")
+    if path.startswith(_BELOW):
+        yield from _files(box, path, _DEPTH)
+    if "devname" in facts and facts.get("subsystem") != "block":
+        with suppress(OSError):
+            device = f"/dev/{facts['devname']}"
+            mode = box.stat(device).st_mode
+            if stat.S_ISCHR(mode) and mode & _READABLE:
+                yield device
+    if module is not None and facts.get("subsystem") != "module" and "devpath" in facts:
+        with suppress(KoboxError, ValueError):  # without type information, or where a module has damaged memory
+            yield from own_attributes(box.inspect.objects, f"/sys{facts['devpath']}", module)
 
 
 def _files(box: Box, path: str, depth: int) -> Iterator[str]:

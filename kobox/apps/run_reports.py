@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 from kobox.arch.registry import oops_place
+from kobox.box.inspect.module_memory import ModuleMemory
 from kobox.box.inspect.module_messages import ModuleMessages, kernel_warnings
 from kobox.box.inspect.oops import KernelReport, findings_in, is_detail
 from kobox.box.inspect.printk import LogRecord
@@ -49,13 +49,12 @@ def reports(
     modules: Sequence[ModuleFile],
     *,
     entered_by: str = "",
-    gone: Mapping[str, tuple[int, int]] = MappingProxyType({}),
+    gone: Sequence[ModuleMemory] = (),
 ) -> Iterator[RunReport]:
     """The kernel's reports in a stretch of its log, and its other warnings, in order; what repeats is told once.
 
     `modules` are those that were loaded; `entered_by` is the symbol by which the kernel has called the last of them,
-    "init_module" or "cleanup_module". `gone` are the modules that were unloaded, with the start and the end of the
-    memory that they had.
+    "init_module" or "cleanup_module". `gone` is the memory of the modules that were unloaded.
     """
     by_name = {module.name: module for module in modules}
     last = modules[-1] if modules else None
@@ -79,13 +78,13 @@ def reports(
             yield one
 
 
-def _ran_after_its_end(report: KernelReport, gone: Mapping[str, tuple[int, int]]) -> str:
+def _ran_after_its_end(report: KernelReport, gone: Sequence[ModuleMemory]) -> str:
     """What to do where a report is about the memory of a module that is gone; "" where it is not."""
     for address in (int(digits, 16) for digits in re.findall(r"\baddress: ([0-9a-f]{16})\b", report.message)):
-        for name, (start, end) in gone.items():
-            if start <= address < end:
+        for module in gone:
+            if address in module:
                 return (
-                    f"{address:#x} was memory of {name}, which is unloaded: something still calls it. Its exit "
+                    f"{address:#x} was memory of {module.name}, which is unloaded: something still calls it. Its exit "
                     "function has to stop every timer, work item and thread, and to take back every callback."
                 )
     return ""

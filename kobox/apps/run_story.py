@@ -7,20 +7,32 @@ for event in Story(box).tell([module]):
 from __future__ import annotations
 
 import errno
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from kobox.apps.run_events import (
+    RunVerdict,
+    StoryEvent,
+    counted,
+    error_facts,
+    first_line,
+    init_facts,
+    reason,
+    refused,
+    report_facts,
+)
+from kobox.apps.run_left import dangling
+from kobox.apps.run_shown import parameters, references
 from kobox.apps.surroundings import Surroundings
 from kobox.box.box import Box
-from kobox.box.inspect.errno_name import errno_name
+from kobox.box.inspect.gone_modules import data_of_modules
+from kobox.box.inspect.module_memory import ModuleMemory, memory_of
 from kobox.box.inspect.printk import LogRecord
 from kobox.box.module_handle import LoadedModule
-from kobox.errors import BoxError, KernelError, KoboxError, ModuleLoadError, ModuleUnloadError, ProcessDiedError
+from kobox.errors import KoboxError, ModuleLoadError, ModuleUnloadError, ProcessDiedError
 from kobox.ko.modulefile import ModuleFile
-from kobox.ko.parameter_names import parameter_names
 
 if TYPE_CHECKING:
     from kobox.apps.run_reports import RunReport
@@ -38,35 +50,6 @@ _SETTLING = 0.1  # virtual seconds that what is freed late has, before it counts
 _DISABLING = 60  # virtual seconds that a livepatch has to be disabled
 _WARNING = 4  # what is said at a higher level is no report
 _KEYS = (errno.ENOKEY, errno.EKEYREJECTED, errno.EBADMSG)
-
-
-class StoryEvent(NamedTuple):
-    """One thing that happened. `kind`: load, log, appeared, gone, parameter, reference, unload, left, report, failed,
-    verdict.
-
-    `time` is in virtual seconds since boot; `data` holds the facts behind `text`, ready for JSON.
-    """
-
-    kind: str
-    text: str
-    time: float
-    data: dict[str, Any]
-
-
-class RunVerdict:
-    """How it went. `ok`: everything was loaded and unloaded, nothing is left behind, and the kernel said nothing at the
-    level of a warning or above about the modules, or in their calls."""
-
-    def __init__(self) -> None:
-        self.ok = True
-        self.loaded: list[str] = []
-        self.unloaded: list[str] = []
-        self.problems: list[str] = []
-
-    def fail(self, problem: str) -> None:
-        """Remember a problem."""
-        self.ok = False
-        self.problems.append(problem)
 
 
 class Story:
@@ -91,7 +74,8 @@ class Story:
         self._live = live
         self._devices: dict[HardwareModel, str] = {}  # what is plugged in, and the driver that has it
         self._files: list[ModuleFile] = []
-        self._places: dict[str, tuple[int, int]] = {}  # the memory that each module has, or had: its start and end
+        self._memory: dict[str, ModuleMemory] = {}  # what each module has, or had
+        self._before: dict[int, bytes] = {}  # the data of other modules before these were loaded
         self._done: list[tuple[bytes, str]] = []  # what was loaded, with its parameters
         self.verdict = RunVerdict()
 
@@ -141,7 +125,7 @@ class Story:
         try:
             self._box.sleep(_LATER)
         except KoboxError as stopped:
-            error = _first_line(stopped)
+            error = first_line(stopped)
         yield from self._log()
         yield from self._changes()
         problems = len(self.verdict.problems)
@@ -161,8 +145,10 @@ class Story:
         except KoboxError as error:
             yield from self._log()
             needed = getattr(error, "module", "") or "another module"
-            yield self._failed(f"{name} not loaded: it needs {needed}: {_reason(error)}", _facts(name, error))
+            yield self._failed(f"{name} not loaded: it needs {needed}: {reason(error)}", error_facts(name, error))
             return
+        with suppress(KoboxError, ValueError):  # a kernel without type information
+            self._before = data_of_modules(self._box.inspect.objects) | self._before
         try:
             handle = self._box.insmod(file.content, parameters)
         except KoboxError as error:
@@ -183,25 +169,25 @@ class Story:
     def _loaded(self, handle: LoadedModule, file: ModuleFile) -> Iterator[StoryEvent]:
         """What is to be seen of a module that was loaded."""
         yield from self._log()
-        made = []
-        for event in self._changes():
-            yield event
-            made += [event.data["path"]] if event.kind == "appeared" and "path" in event.data else []
-        yield from self._parameters(handle, file)
-        yield from self._references(handle)
+        changes = list(self._changes())
+        yield from changes
+        yield from parameters(self._box, handle.name, file)
+        yield from references(self._box, handle.name)
+        self._remember(handle.name)
         yield from self._bound()
         yield from self._reports(f"while loading {file.name}", "init_module")
+        made = [event for event in changes if event.kind == "appeared"]
         if made and self._box.alive:
-            yield from self._read_made(made)
+            yield from self._read_made(made, handle.name)
 
-    def _read_made(self, made: Sequence[str]) -> Iterator[StoryEvent]:
+    def _read_made(self, made: Sequence[StoryEvent], name: str) -> Iterator[StoryEvent]:
         """Read the files that a module has made. What reading changes is undone."""
         from kobox.apps.made_files import read_a_little, readable
 
         events: list[StoryEvent] = []
         said, judged = self._said, self._judged
         with suppress(KoboxError):
-            for path in readable(self._box, made):
+            for path in readable(self._box, [event.data for event in made], self._memory.get(name)):
                 with self._box.checkpoint():
                     problem = read_a_little(self._box, path)
                     events += self._log()
@@ -212,6 +198,13 @@ class Story:
                 self._said, self._judged = said, judged
         self._said, self._judged = said, judged
         yield from events
+
+    def _remember(self, name: str) -> None:
+        """Keep where a module lies: what still leads there when it is unloaded is a mistake."""
+        with suppress(KoboxError, ValueError):  # a kernel without type information
+            memory = memory_of(self._box.inspect.objects, name)
+            if memory is not None:
+                self._memory[name] = memory
 
     def _bound(self) -> Iterator[StoryEvent]:
         """Which devices a driver has taken since the last time."""
@@ -243,20 +236,20 @@ class Story:
         self._surroundings.forget()  # what dependencies bring along is not this module's doing, and stays
 
     def _not_loaded(self, module: ModuleFile, parameters: str, error: KoboxError) -> StoryEvent:
-        facts = _facts(module.name, error)
+        facts = error_facts(module.name, error)
         if isinstance(error, ProcessDiedError):
             return self._failed(f"{module.name} not loaded: its init was killed by an oops", facts)
         if not isinstance(error, ModuleLoadError):
-            return self._failed(f"{module.name} not loaded: {_first_line(error)}", facts)
+            return self._failed(f"{module.name} not loaded: {first_line(error)}", facts)
         outcome = self._traced(module, parameters, error.errno or 0) if self._box.alive else None
         if outcome is not None and outcome.reached:
             from kobox.box.inspect.init_cause import init_cause
 
-            facts["init"] = _init_facts(outcome)
+            facts["init"] = init_facts(outcome)
             said = init_cause(module, outcome, error.errno or 0)
             return self._failed(f"{module.name} not loaded: all checks passed; {said}", facts)
-        facts["hint"] = facts["hint"] or _refused(module, error)
-        return self._failed(f"{module.name} not loaded: {_reason(error)}", facts)
+        facts["hint"] = facts["hint"] or refused(module, error)
+        return self._failed(f"{module.name} not loaded: {reason(error)}", facts)
 
     def _requested(self, module: ModuleFile, error: KoboxError) -> bool:
         """Whether a module is there because one of those that it needs has requested it while it was loaded."""
@@ -283,43 +276,6 @@ class Story:
                 pass
             return trace_init(self._box, module.content, parameters)
         return None
-
-    def _parameters(self, handle: LoadedModule, module: ModuleFile) -> Iterator[StoryEvent]:
-        described = {parameter.name: parameter for parameter in module.parameters}
-        for name in parameter_names(module):
-            path = f"/sys/module/{handle.name}/parameters/{name}"
-            value, mode, shown = None, 0, "(not shown in /sys)"
-            with suppress(OSError):
-                mode = self._box.stat(path).st_mode & 0o777
-                shown = f"(cannot be read, mode {mode:04o})"
-                value = self._box.read_text(path).removesuffix("\n")
-                shown = f"= {value}"
-            parameter = described.get(name)
-            kind, description = (parameter.type, parameter.description) if parameter is not None else ("", "")
-            what = " ".join(filter(None, (f"({kind})" if kind else "", description)))
-            facts = {"name": name, "type": kind, "value": value, "mode": f"{mode:04o}", "description": description}
-            text = f"{name} {shown}  {what}".rstrip()
-            yield StoryEvent("parameter", text, self._time(), facts)
-
-    def _references(self, handle: LoadedModule) -> Iterator[StoryEvent]:
-        rows = self._box.read_text("/proc/modules").splitlines()
-        fields = next((row for row in rows if row.startswith(f"{handle.name} ")), "").split()
-        if len(fields) < 6:
-            return
-        with suppress(ValueError):
-            self._places[handle.name] = (int(fields[5], 16), int(fields[5], 16) + int(fields[1]))
-        size, count, users = int(fields[1]), fields[2], [u for u in fields[3].split(",") if u not in ("", "-")]
-        taints = fields[6] if len(fields) > 6 else ""
-        text = f"{handle.name}: {_count(int(size), 'byte')}, {_count(int(count), 'reference') if count != '-' else ''}"
-        text = text.removesuffix(", ") + (f", used by {', '.join(users)}" if users else "")
-        facts = {
-            "module": handle.name,
-            "size": size,
-            "refcount": int(count) if count != "-" else None,
-            "users": users,
-            "taints": taints,
-        }
-        yield self._event("reference", text + (f", taints {taints}" if taints else ""), **facts)
 
     # -- unloading ---------------------------------------------------------------------------------------------
 
@@ -364,15 +320,15 @@ class Story:
         yield from self._log()
 
     def _not_unloaded(self, handle: LoadedModule, error: KoboxError) -> StoryEvent:
-        facts = _facts(handle.name, error)
-        said = _reason(error)
+        facts = error_facts(handle.name, error)
+        said = reason(error)
         if isinstance(error, ProcessDiedError):
             said = "its exit was killed by an oops"
         elif isinstance(error, ModuleUnloadError):
             with suppress(OSError, KoboxError, ValueError):
                 held, holders = handle.refcount, handle.holders
                 if error.errno == errno.EAGAIN and held > 0:
-                    said += f": it is in use: {_count(held, 'reference')}"
+                    said += f": it is in use: {counted(held, 'reference')}"
                     said += f", by {', '.join(holders)}" if holders else ""
             if error.errno == errno.EBUSY and not facts["hint"]:
                 facts["hint"] = "A module without an exit function stays until the kernel is restarted."
@@ -387,10 +343,14 @@ class Story:
             yield from self._changes()
         left = self._surroundings.left()
         if any(what.startswith("/sys/module/") for what in left):
-            return  # the kernel has loaded another module on request, which stays with all that is its own
+            left = {}  # the kernel has loaded another module on request, which stays with all that is its own
         for what, facts in left.items():
             yield self._event("left", f"left behind: {what}", **facts)
             self.verdict.fail(f"left {what} behind")
+        for what, holders in dangling(self._box, self._gone(), self._surroundings.left_at(), self._before).items():
+            text = f"{what} (in {', '.join(holders)})"
+            yield self._event("left", f"left behind: {text}, which the kernel still uses", name=what, holders=holders)
+            self.verdict.fail(f"left {text} behind")
 
     def _judge(self) -> StoryEvent:
         names = ", ".join(self.verdict.loaded) or "nothing"
@@ -427,13 +387,16 @@ class Story:
         from kobox.apps import run_reports
         from kobox.apps.run_reports import reports
 
-        gone = {name: self._places[name] for name in self.verdict.unloaded if name in self._places}
-        for report in reports(records, self._files, entered_by=entered_by, gone=gone):
+        for report in reports(records, self._files, entered_by=entered_by, gone=self._gone()):
             if report.kind == "kernel-message" and _told_by_failure(report):
                 continue
             self.verdict.fail(f"{report} ({phase})")
             text = "\n".join(run_reports.lines(report, phase))
-            yield StoryEvent("report", text, self._time(), _report_facts(report, phase))
+            yield StoryEvent("report", text, self._time(), report_facts(report, phase))
+
+    def _gone(self) -> list[ModuleMemory]:
+        """The memory of the modules that were unloaded."""
+        return [self._memory[name] for name in self.verdict.unloaded if name in self._memory]
 
     def _log(self) -> Iterator[StoryEvent]:
         for record in self._box.log.since(self._said):
@@ -461,61 +424,3 @@ def _called_later(module: ModuleFile) -> bool:
 def _told_by_failure(report: RunReport) -> bool:
     """What the loader says when it refuses a module is in the failure itself."""
     return "Unknown symbol" in report.what
-
-
-def _report_facts(report: RunReport, phase: str) -> dict[str, Any]:
-    source = report.source
-    return {
-        "finding": report.kind,
-        "severity": report.severity,
-        "message": report.what,
-        "phase": phase,
-        "place": report.place,
-        "file": source.file if source else "",
-        "line": source.line if source else None,
-        "source": source.text if source else "",
-        "calls": list(report.calls),
-        "hint": report.advice,
-    }
-
-
-def _facts(name: str, error: KoboxError) -> dict[str, Any]:
-    log = list(getattr(error, "log", ()))
-    facts: dict[str, Any] = {"module": name, "error": type(error).__name__, "log": log, "hint": error.hint}
-    if isinstance(error, KernelError):
-        facts["errno"] = error.errno
-    if isinstance(error, BoxError) and error.pc:
-        facts["pc"] = error.pc
-    return facts
-
-
-def _init_facts(outcome: InitOutcome) -> dict[str, Any]:
-    call = outcome.call
-    return {
-        "reached": outcome.reached,
-        "returned": outcome.returned,
-        "call": call.function if call else "",
-        "place": call.place if call else "",
-    }
-
-
-def _refused(module: ModuleFile, error: ModuleLoadError) -> str:
-    """The next step after a refusal."""
-    path = module.path or f"{module.name}.ko"
-    if error.errno in _KEYS:
-        return f"`kobox explain {path}` says what is wrong with its signature; `kobox sign` makes one."
-    return f"`kobox explain {path}` says why, and what to do."
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _first_line(error: KoboxError) -> str:
-    return error.message.split("\n", 1)[0]
-
-
-def _reason(error: KoboxError) -> str:
-    if isinstance(error, KernelError) and error.errno is not None:
-        return f"{os.strerror(error.errno)} ({errno_name(error.errno)})"
-    return _first_line(error)

@@ -37,6 +37,7 @@ class Surroundings:
         box.uevents()  # what came before is not ours
         self._registries: dict[Registry, dict[int, str]] = {registry: {} for registry in REGISTRIES}
         self._before = self._registered()
+        self._given = self._addresses()
         self.present: dict[str, dict[str, str]] = {}
 
     def changes(self) -> Iterator[Change]:
@@ -61,10 +62,19 @@ class Surroundings:
         for _ in self.changes():
             pass
         self.present = present
+        self._given = self._addresses()
 
     def left(self) -> dict[str, dict[str, str]]:
         """What is still there, but for what the kernel keeps by itself."""
         return {what: facts for what, facts in self.present.items() if not what.startswith(KEPT_BY_THE_KERNEL)}
+
+    def left_at(self) -> set[int]:
+        """The addresses of what is still there, but for what the kernel keeps by itself."""
+        return self._addresses() - self._given
+
+    def _addresses(self) -> set[int]:
+        rows = (row for known in self._registries.values() for row in known.items())
+        return {at for at, name in rows if not name.startswith(KEPT_BY_THE_KERNEL)}
 
     def _change(self, appeared: bool, what: str, facts: dict[str, str]) -> Change:
         if appeared:

@@ -23,8 +23,8 @@ from kobox.printable import one_line
 
 if TYPE_CHECKING:
     from kobox.apps.life_record import LifeRecord
+    from kobox.apps.run_events import StoryEvent
     from kobox.apps.run_sources import RunSource
-    from kobox.apps.run_story import StoryEvent
     from kobox.box.box import Box
     from kobox.devices.model import HardwareModel
     from kobox.ko.modulefile import ModuleFile
@@ -244,7 +244,7 @@ def _plug(
     if not models and not arguments.phantom:
         return
     from kobox.apps import hardware
-    from kobox.apps.run_story import StoryEvent
+    from kobox.apps.run_events import StoryEvent
     from kobox.errors import KoboxError
 
     found = hardware.find_phantom(box, modules, parameters) if arguments.phantom else None

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kobox.apps.run_story import Story, StoryEvent
+from kobox.apps.run_events import StoryEvent
+from kobox.apps.run_story import Story
 from kobox.box.box import Box
 from kobox.images.kernel_image import KernelImage
 from kobox.ko.modulefile import ModuleFile

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kobox.apps.run_story import Story, StoryEvent
+from kobox.apps.run_events import StoryEvent
+from kobox.apps.run_story import Story
 from kobox.box.box import Box
 from kobox.ko.modulefile import ModuleFile
 from tests.building import BuiltTestModules

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kobox.apps.run_story import Story, StoryEvent
+from kobox.apps.run_events import StoryEvent
+from kobox.apps.run_story import Story
 from kobox.box.box import Box
 from kobox.box.inspect.init_trace import trace_init
 from kobox.images.kernel_image import KernelImage

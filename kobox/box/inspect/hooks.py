@@ -1,11 +1,13 @@
 """What calls into a module later, read from the kernel's memory: notifiers, netfilter hooks, interrupt handlers; and
-the resources and slab caches that it holds. No call is made.
+the resources, slab caches and sockets that it holds. No call is made.
 
     reboot_notifier_list …   chains of struct notifier_block       include/linux/notifier.h
     init_net.nf.hooks_*      arrays of struct nf_hook_entries      include/linux/netfilter.h
     /proc/irq/N/NAME         a directory a handler                 kernel/irq/proc.c
     ioport_resource …        trees of struct resource              kernel/resource.c
     slab_caches              a list of struct kmem_cache           mm/slab_common.c
+    init_net.core.prot_inuse numbers of sockets, by protocol       include/net/sock.h
+    nl_table                 struct netlink_table by protocol      net/netlink/af_netlink.h
 
 Each function raises `KoboxError` when the kernel has no such table or no type information, `ValueError` for damaged
 memory.
@@ -34,6 +36,9 @@ _CHAINS = {  # of every kernel; a chain that one lacks would make this table be 
     "vt_notifier_list": "atomic",
     "netdev_chain": "raw",
 }
+_COUNTED = ("UDP", "UDPv6", "TCP", "TCPv6", "RAW", "RAWv6", "PING")
+_MOST_PROTOCOLS = 64  # PROTO_INUSE_NR
+_NETLINK_PROTOCOLS = 32  # MAX_LINKS
 _FAMILIES = ("ipv4", "ipv6")
 _HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
 _MOST_HOOKS = 1024  # MAX_HOOK_COUNT
@@ -98,3 +103,25 @@ def slab_caches(objects: Objects) -> Iterator[tuple[int, str]]:
     for at in objects.list(objects.address("slab_caches"), "kmem_cache.list"):
         name = objects.text(at, "kmem_cache.name")
         yield at, f"slab cache {name}" if name else ""
+
+
+def sockets(objects: Objects) -> Iterator[tuple[int, str]]:
+    """Sockets of the first network namespace that have an address (sock_prot_inuse_add()), by protocol and number;
+    those of programs too."""
+    counts = objects.number(objects.address("init_net"), "net.core.prot_inuse")
+    values = [objects.member(objects.percpu_at(counts, cpu), "prot_inuse.val") for cpu in range(objects.cpus)]
+    for proto in objects.list(objects.address("proto_list"), "proto.node"):
+        index, name = objects.number(proto, "proto.inuse_idx"), objects.text(proto, "proto.name")
+        if name in _COUNTED and index < _MOST_PROTOCOLS:
+            count = sum(objects.u32(value + 4 * index) for value in values) & 0xFFFFFFFF
+            for number in range(min(count, _MANY)):
+                yield proto + number, f"{name} socket {number + 1}"
+
+
+def netlink_protocols(objects: Objects) -> Iterator[tuple[int, str]]:
+    """Protocols of netlink that the kernel answers (netlink_kernel_create())."""
+    table, size = objects.u64(objects.address("nl_table")), objects.size("netlink_table")
+    for protocol in range(_NETLINK_PROTOCOLS):
+        at = table + protocol * size
+        if objects.number(at, "netlink_table.registered"):
+            yield at, f"netlink protocol {protocol}"

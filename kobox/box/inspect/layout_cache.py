@@ -54,7 +54,7 @@ class LayoutCache:
     def address(self, variable: str) -> int:
         """The address of a variable or function of the kernel, or of a module. Raises `SymbolNotFoundError`."""
         found = self._variables.get(variable)
-        if found is None:
+        if not found:
             symbols = self._symbols()
             found = symbols.of_kernel(variable)
             if found is None:
@@ -62,6 +62,14 @@ class LayoutCache:
             self._variables[variable] = found
             self._new = True
         return found
+
+    def find(self, variable: str) -> int | None:
+        """The address of a variable or function of the kernel itself; None when it has none of that name, which is
+        remembered too."""
+        if variable not in self._variables:
+            self._variables[variable] = self._symbols().of_kernel(variable) or 0
+            self._new = True
+        return self._variables[variable] or None
 
     def member(self, path: str) -> Place:
         """(offset from the start of the outermost structure, size in bytes, type) of "structure.member", and on through

@@ -34,11 +34,20 @@ class Objects:
         self._direct = self._direct_map()
         self._percpu: list[int] = []  # where each CPU's part of per-CPU variables is, from their symbols
 
+    @property
+    def cpus(self) -> int:
+        """How many CPUs the box has."""
+        return self._machine.cpus
+
     # -- where things are --------------------------------------------------------------------------------------
 
     def address(self, symbol: str) -> int:
         """The address of a variable. Raises `SymbolNotFoundError`."""
         return self._layout.address(symbol)
+
+    def find(self, symbol: str) -> int | None:
+        """The address of a variable; None when this kernel has none of that name."""
+        return self._layout.find(symbol)
 
     def percpu(self, symbol: str, cpu: int | None = None) -> int:
         """The address of a per-CPU variable, of a CPU; None: of the one that has its turn."""

@@ -7,7 +7,6 @@ such table or no type information, `ValueError` for damaged memory.
     file_systems            file systems (fs/filesystems.c)                     chain
     genl_fam_idr            generic netlink families (net/netlink/genetlink.c)  radix tree of struct genl_family
     sysctl_table_root       /proc/sys (fs/proc/proc_sysctl.c)                   red-black tree of struct ctl_node
-    kernel_kobj …           directories of /sys (fs/kernfs)                     red-black tree of struct kernfs_node
     kprobe_table            kprobes (kernel/kprobes.c)                          64 chains by hash
 """
 
@@ -17,7 +16,16 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from kobox.box.inspect.hooks import interrupt_handlers, netfilter_hooks, notifiers, resources, slab_caches
+from kobox.box.inspect.hooks import (
+    interrupt_handlers,
+    netfilter_hooks,
+    netlink_protocols,
+    notifiers,
+    resources,
+    slab_caches,
+    sockets,
+)
+from kobox.box.inspect.kernfs import sysfs_directories
 from kobox.box.inspect.objects import Objects
 from kobox.box.inspect.procfs import entries_in_debugfs, paths_in_proc
 from kobox.ko.binary import u64
@@ -30,9 +38,6 @@ _KPROBE_CHAINS = 64  # KPROBE_TABLE_SIZE
 _XA_SLOTS = 64  # XA_CHUNK_SIZE
 _DEPTH, _MANY = 16, 20_000
 _DIRECTORY = 0o040000
-_KERNFS_DIR = 1
-# Those of /sys that hold directories which no uevent announces.
-_KOBJECTS = {"kernel_kobj": "/sys/kernel", "fs_kobj": "/sys/fs", "firmware_kobj": "/sys/firmware", "mm_kobj": ""}
 
 
 def character_devices(objects: Objects) -> Iterator[Registered]:
@@ -115,20 +120,6 @@ def ciphers(objects: Objects) -> Iterator[Registered]:
         yield at, _named("crypto algorithm", objects.text(at, "crypto_alg.cra_driver_name"))
 
 
-def sysfs_directories(objects: Objects) -> Iterator[Registered]:
-    """Directories at the top of /sys, and in those of its directories that send no uevent."""
-    for symbol, path in _KOBJECTS.items():
-        kobject = objects.u64(objects.address(symbol))
-        if not kobject:
-            continue
-        node = objects.number(kobject, "kobject.sd")
-        if symbol == "kernel_kobj":
-            top = _kernfs_parent(objects, node)
-            yield from ((at, f"/sys/{name}") for at, name in _kernfs(objects, top))
-        shown = path or "/sys/kernel/mm"
-        yield from ((at, f"{shown}/{name}") for at, name in _kernfs(objects, node))
-
-
 def sysctls(objects: Objects) -> Iterator[Registered]:
     """The entries of /proc/sys."""
     yield from _sysctl(objects, objects.member(objects.address("sysctl_table_root"), "ctl_table_root.default_set.dir"))
@@ -165,6 +156,8 @@ REGISTRIES: tuple[Callable[[Objects], Iterator[Registered]], ...] = (
     interrupt_handlers,
     resources,
     slab_caches,
+    sockets,
+    netlink_protocols,
 )
 # What the kernel itself keeps: a cipher that was made of a template stays when nobody uses it any more, and so does a
 # cache that the SCSI core makes for the first host.
@@ -191,19 +184,6 @@ def _xarray(objects: Objects, entry: int, depth: int = 0) -> Iterator[int]:
     slots = objects.member(entry - 2, "xa_node.slots")
     for number in range(_XA_SLOTS if depth < _DEPTH else 0):
         yield from _xarray(objects, objects.u64(slots + 8 * number), depth + 1)
-
-
-def _kernfs(objects: Objects, directory: int) -> Iterator[Registered]:
-    """The names of the directories in one of kernfs."""
-    link = objects.offset("kernfs_node.rb")
-    for node in objects.tree(objects.member(directory, "kernfs_node.dir.children")):
-        if objects.number(node - link, "kernfs_node.flags") & _KERNFS_DIR:
-            yield node, objects.text(node - link, "kernfs_node.name")
-
-
-def _kernfs_parent(objects: Objects, node: int) -> int:
-    member = "kernfs_node.parent" if objects.has("kernfs_node.parent") else "kernfs_node.__parent"  # since 6.15
-    return objects.number(node, member)
 
 
 def _sysctl(objects: Objects, directory: int, path: str = "/proc/sys", depth: int = 0) -> Iterator[Registered]:

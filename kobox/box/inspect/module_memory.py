@@ -1,0 +1,82 @@
+"""The memory of a loaded module, and the names in it, kept for when it is unloaded.
+
+struct module   mem[MOD_MEM_NUM_TYPES], or core_layout before 6.4       include/linux/module.h
+  kallsyms      struct mod_kallsyms { symtab, num_symtab, strtab, … }   Elf64_Sym { u32 name; u8 info, other;
+                                                                          u16 shndx; u64 value, size }
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from kobox.box.inspect.objects import Objects
+from kobox.ko.binary import c_string
+
+_LASTING = 4  # MOD_TEXT to MOD_RO_AFTER_INIT (enum mod_mem_type); those behind it are freed after init
+_MOST_SYMBOLS = 1 << 18  # of one module; the largest have some 60,000
+_MOST_BYTES = 64 << 20  # of its strings
+_SYMBOL = struct.Struct("<IBBHQQ")
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleMemory:
+    """The memory that a module has or had: `parts` are (start, end) each, as addresses; `symtab` and `strtab` are its
+    ELF symbols as the kernel keeps them."""
+
+    name: str
+    parts: tuple[tuple[int, int], ...]
+    symtab: bytes = b""
+    strtab: bytes = b""
+
+    def __contains__(self, address: object) -> bool:
+        return isinstance(address, int) and any(start <= address < end for start, end in self.parts)
+
+    def symbol(self, address: int) -> str:
+        """The name of what covers an address; "" where there is none."""
+        best, found = 0, ""
+        for name, info, _, section, value, size in _SYMBOL.iter_unpack(self.symtab[: len(self.symtab) // 24 * 24]):
+            if section and info & 15 <= 2 and best < value <= address < value + max(size, 1):
+                best, found = value, c_string(self.strtab[name : name + 256]).decode(errors="backslashreplace")
+        return found
+
+
+def memory_of(objects: Objects, name: str) -> ModuleMemory | None:
+    """The memory of a loaded module; None when there is none of that name. Raises `KoboxError` for a kernel without
+    type information, `ValueError` for damaged memory."""
+    for module in objects.list(objects.address("modules"), "module.list"):
+        if objects.text(module, "module.name") == name:
+            return ModuleMemory(name, parts_of(objects, module), *_symbols(objects, module))
+    return None
+
+
+def parts_of(objects: Objects, module: int) -> tuple[tuple[int, int], ...]:
+    """(start, end) of each part of a `struct module` that stays after init. Raises as `memory_of` does."""
+    found = []
+    if objects.has("module.mem"):  # since 6.4
+        first, size = objects.member(module, "module.mem"), objects.size("module_memory")
+        for at in range(first, first + _LASTING * size, size):
+            found.append((objects.number(at, "module_memory.base"), objects.number(at, "module_memory.size")))
+    else:
+        where = objects.number(module, "module.core_layout.base")
+        found.append((where, objects.number(module, "module.core_layout.size")))
+    return tuple((start, start + size) for start, size in found if start and size)
+
+
+def _symbols(objects: Objects, module: int) -> tuple[bytes, bytes]:
+    """The symbol table and the strings of a module."""
+    if not objects.has("mod_kallsyms.symtab"):
+        return b"", b""
+    tables = objects.number(module, "module.kallsyms")
+    if not tables:
+        return b"", b""
+    symtab, count = objects.number(tables, "mod_kallsyms.symtab"), objects.number(tables, "mod_kallsyms.num_symtab")
+    strtab = objects.number(tables, "mod_kallsyms.strtab")
+    if count > _MOST_SYMBOLS or not symtab or not strtab:
+        return b"", b""
+    try:
+        raw = objects.read(symtab, count * _SYMBOL.size)
+        last = max((row[0] for row in _SYMBOL.iter_unpack(raw)), default=0)
+        return raw, objects.read(strtab, min(last, _MOST_BYTES)) + objects.string(strtab + last).encode() + b"\0"
+    except ValueError:
+        return b"", b""

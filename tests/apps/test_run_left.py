@@ -1,0 +1,75 @@
+"""What the kernel still points to when a module is gone, and what shows when what it has made is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kobox.apps.run_events import StoryEvent
+from kobox.apps.run_story import Story
+from kobox.box.box import Box
+from kobox.images.kernel_image import KernelImage
+from kobox.ko.modulefile import ModuleFile
+from tests.building import BuiltTestModules
+
+SOURCE = (Path(__file__).parents[1] / "modules/verdicts/leads.c").read_text().splitlines()
+
+
+@pytest.fixture(scope="module")
+def leads(debian_kernel: KernelImage) -> ModuleFile:
+    return ModuleFile(BuiltTestModules(debian_kernel, "verdicts")("leads"))
+
+
+def told(box: Box, module: ModuleFile, parameters: str) -> tuple[Story, list[StoryEvent]]:
+    story = Story(box)
+    return story, list(story.tell([module], parameters))
+
+
+# what: the variable or thing that is left, and where the kernel has it
+LEFT = {
+    "cdev": ("character of leads", "character device "),
+    "format": ("format of leads", "formats"),
+    "console": ("silent of leads", ""),
+    "cpu": ("online of leads", "cpuhp_hp_states"),
+    "packets": ("packets of leads", "ptype_base"),
+    "namespace": ("per_namespace of leads", ""),
+    "discipline": ("discipline of leads", "tty_ldiscs"),
+    "sysrq": ("key of leads", "sysrq_key_table"),
+    "cipher": ("cipher of leads", "crypto_alg_list"),
+    "netlink": ("netlink protocol 29", ""),
+    "udp": ("UDP socket ", ""),
+}
+
+
+@pytest.mark.parametrize("what", ["", *LEFT])
+def test_a_module_that_takes_everything_back_leaves_nothing(box: Box, leads: ModuleFile, what: str) -> None:
+    story, _ = told(box, leads, f"what={what}")
+    assert story.verdict.ok, story.verdict.problems
+
+
+@pytest.mark.parametrize("what", LEFT)
+def test_what_the_kernel_still_points_to_is_named(box: Box, leads: ModuleFile, what: str) -> None:
+    story, events = told(box, leads, f"what={what} leave=1")
+    left = [event.text for event in events if event.kind == "left"]
+    name, holder = LEFT[what]
+    assert any(text.startswith(f"left behind: {name}") and holder in text for text in left), left
+    assert not story.verdict.ok
+
+
+# what: kind of the finding, the file that is read, the mark of its line
+READ = {
+    "read": ("oops", "/dev/leads", "the bad read"),
+    "attribute": ("oops", "/sys/devices/virtual/misc/leads/value", "the bad attribute"),
+    "driver": ("kernel-warning", "/sys/bus/platform/drivers/leads/version", "the warning"),
+}
+
+
+@pytest.mark.parametrize("what", READ)
+def test_the_devices_and_attributes_of_a_module_are_read(box: Box, leads: ModuleFile, what: str) -> None:
+    kind, path, mark = READ[what]
+    story, events = told(box, leads, f"what={what}")
+    (report,) = [event.data for event in events if event.kind == "report"]
+    assert (report["finding"], report["phase"]) == (kind, f"while reading {path}")
+    assert f"/* {mark} */" in SOURCE[report["line"] - 1]
+    assert story.verdict.unloaded == ["leads"]  # what reading has broken is undone
