@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 from pathlib import Path
 
 import pytest
@@ -199,7 +200,8 @@ def test_registries_of_every_kernel_can_be_read(sid_kernel: KernelImage, trixie_
     from kobox.box.inspect.registries import REGISTRIES, kprobes, link_kinds
 
     for kernel in (trixie_kernel, sid_kernel):
-        with boot(kernel) as box:
+        with boot(kernel) as box, box.network.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.bind(("0.0.0.0", 7777))
             found = {registry: list(registry(box.inspect.objects)) for registry in REGISTRIES}
             assert [
                 registry for registry, names in found.items() if not names and registry not in (kprobes, link_kinds)
