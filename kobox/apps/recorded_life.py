@@ -15,7 +15,8 @@ from pathlib import Path
 
 from kobox.apps.life_record import LifeRecord, LifeRecordError, RecordedKernel, RecordedModule, RecordedOutcome
 from kobox.apps.module_life import ModuleLife
-from kobox.apps.run_story import Story, StoryEvent
+from kobox.apps.run_events import StoryEvent
+from kobox.apps.run_story import Story
 from kobox.box.boot.bare_boot import Progress
 from kobox.box.boot.boot import boot
 from kobox.box.box import Box

@@ -20,7 +20,7 @@ from kobox.printable import one_line
 
 if TYPE_CHECKING:
     from kobox.apps.life_record import LifeRecord, RecordedOutcome
-    from kobox.apps.run_story import StoryEvent
+    from kobox.apps.run_events import StoryEvent
     from kobox.box.box import Box
     from kobox.debug.moments import MomentSpec
     from kobox.debug.replay import Moment
