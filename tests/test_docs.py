@@ -30,6 +30,7 @@ RUNNABLE = (
             "graph",
             "trace",
             "profile",
+            "drgn",
         )
     ),
 )

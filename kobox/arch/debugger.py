@@ -42,6 +42,10 @@ class DebuggerTarget(NamedTuple):
     return_column: int
     """DWARF's number of the register that stands for the return address."""
 
+    core: tuple[str, ...]
+    """The registers of a core file in the order of NT_PRSTATUS's pr_reg (elf_gregset_t), by the machine's names; "" for
+    one that is not modelled."""
+
     @property
     def registers(self) -> tuple[DebuggerRegister, ...]:
         """All registers in order."""

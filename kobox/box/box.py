@@ -50,6 +50,8 @@ from kobox.machine.pc import Checkpoint, Machine
 if TYPE_CHECKING:
     import subprocess
 
+    import drgn
+
     from kobox.box.devices.disks import Disks
     from kobox.box.devices.network import Network
     from kobox.box.devices.plug import Plugged
@@ -600,6 +602,39 @@ class Box(Kernel):
 
         self.guest.must_be_open()
         return Profile(self._machine, self.inspect, self.events.restored, modules, self.release)
+
+    def drgn(self, *modules: str | os.PathLike[str]) -> drgn.Program:
+        """The kernel as a program of drgn, on the box's memory as it is whenever something is read
+        (`kobox.box.drgn_program`). `modules` are files of modules that are loaded, for their variables and types.
+
+        Raises `KoboxError` without drgn (`pip install 'kobox[drgn]'`) or for a kernel without BTF; `OSError`,
+        `ModuleFormatError`.
+        """
+        from kobox.box.drgn_program import drgn_program
+        from kobox.ko.modulefile import ModuleFile
+
+        self.guest.must_be_open()
+        return drgn_program(self, [ModuleFile(module) for module in modules])
+
+    def save_core(self, path: str | os.PathLike[str]) -> None:
+        """Write the kernel's memory and registers as a vmcore, which drgn opens elsewhere, with the file
+        that `save_symbols` writes (`kobox.box.vmcore`).
+
+        Raises `OSError`; `KoboxError` for a kernel that says too little of itself.
+        """
+        from kobox.box.vmcore import save_core
+
+        self.guest.must_be_open()
+        save_core(self, path)
+
+    def save_symbols(self, path: str | os.PathLike[str]) -> None:
+        """Write the kernel's symbols, types and unwinding as a file that debuggers read: a `vmlinux` without code, made
+        of what the kernel has of itself (`kobox.box.symbol_file`). Raises `OSError`, `KoboxError` for a kernel without
+        BTF."""
+        from kobox.box.symbol_file.kernel_symbol_file import save_symbols
+
+        self.guest.must_be_open()
+        save_symbols(self, path)
 
     @property
     def machine(self) -> Machine:

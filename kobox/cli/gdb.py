@@ -52,7 +52,7 @@ def main(argv: list[str], prog: str) -> int:
         modules, parameters = run_sources.module_files(sources, paths)
         box = _box(arguments, image, store, progress)
         progress("reading symbols and types of", 0, 0)
-        from kobox.debug.kernel_symbol_file import kernel_symbol_file
+        from kobox.box.symbol_file.kernel_symbol_file import kernel_symbol_file
 
         symbols = kernel_symbol_file(box, store.root / "symbols")
     finally:

@@ -6,4 +6,5 @@
 | `packets.py` | gdb's remote serial protocol: packets on a stream |
 | `gdb_server.py` | what gdb asks, answered of a replay |
 | `tasks.py` | the kernel's tasks as threads of a debugger |
+| `moments.py` | moments by what happens there: 1,000 instructions before the oops |
 """

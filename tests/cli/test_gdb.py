@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from kobox.box.box import Box
+from kobox.box.symbol_file.kernel_symbol_file import kernel_symbol_file
 from kobox.debug.gdb_program import debian_gdb, gdb_words
-from kobox.debug.kernel_symbol_file import kernel_symbol_file
 from kobox.images.store import KernelImage, Store
 from tests.building import BuiltTestModules
 

@@ -32,4 +32,5 @@ TARGET = DebuggerTarget(
     asleep=_asleep,
     frame_rules=None,
     return_column=30,
+    core=(*(f"x{n}" for n in range(31)), "sp", "pc", "pstate"),  # struct user_pt_regs
 )

@@ -48,4 +48,8 @@ TARGET = DebuggerTarget(
     asleep=_asleep,
     frame_rules=frame_rules,
     return_column=16,
+    core=(
+        *("r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi", "rax"),
+        *("rip", "cs", "rflags", "rsp", "ss", "fs_base", "gs_base", "", "", "", ""),
+    ),  # struct user_regs_struct, arch/x86/include/asm/user_64.h
 )

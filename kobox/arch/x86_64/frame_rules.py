@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from kobox.arch.unwind import KernelView
 from kobox.arch.x86_64 import unwind
 from kobox.arch.x86_64.unwind import OrcEntry, OrcUnwinder
+from kobox.leb128 import sleb, uleb
 
 _DWARF = {
     unwind._AX: 0,
@@ -83,17 +84,17 @@ def _rules(entry: OrcEntry) -> bytes:
 
 def _caller_sp(entry: OrcEntry) -> bytes:
     if entry.sp_reg in _DWARF:
-        return bytes((_DEF_CFA, _DWARF[entry.sp_reg])) + _sleb(entry.sp_offset)
+        return bytes((_DEF_CFA, _DWARF[entry.sp_reg])) + sleb(entry.sp_offset)
     if entry.sp_reg == unwind._SP_INDIRECT:
-        return _block(_CFA_EXPRESSION, bytes((_BREG + _RSP, 0, _DEREF, _PLUS_UCONST)) + _uleb(entry.sp_offset))
-    return _block(_CFA_EXPRESSION, bytes((_BREG + _RBP,)) + _sleb(entry.sp_offset) + bytes((_DEREF,)))
+        return _block(_CFA_EXPRESSION, bytes((_BREG + _RSP, 0, _DEREF, _PLUS_UCONST)) + uleb(entry.sp_offset))
+    return _block(_CFA_EXPRESSION, bytes((_BREG + _RBP,)) + sleb(entry.sp_offset) + bytes((_DEREF,)))
 
 
 def _frame_pointer(entry: OrcEntry) -> bytes:
     if entry.bp_reg == unwind._PREV_SP:
         return _offset(_RBP, entry.bp_offset)
     if entry.bp_reg == unwind._BP:
-        return bytes((_EXPRESSION, _RBP)) + _counted(bytes((_BREG + _RBP,)) + _sleb(entry.bp_offset))
+        return bytes((_EXPRESSION, _RBP)) + _counted(bytes((_BREG + _RBP,)) + sleb(entry.bp_offset))
     return bytes((_SAME, _RBP))
 
 
@@ -102,16 +103,16 @@ def _interrupted(entry: OrcEntry) -> bytes:
     at = bytes((_BREG + _DWARF.get(entry.sp_reg, _RSP),))
     full = entry.type == unwind._REGS
     base = entry.sp_offset - (0 if full else _PT_IP)
-    out = _block(_CFA_EXPRESSION, at + _sleb(base + _PT_SP) + bytes((_DEREF,)))
-    out += bytes((_EXPRESSION, _RETURN)) + _counted(at + _sleb(base + _PT_IP))
+    out = _block(_CFA_EXPRESSION, at + sleb(base + _PT_SP) + bytes((_DEREF,)))
+    out += bytes((_EXPRESSION, _RETURN)) + _counted(at + sleb(base + _PT_IP))
     for register, offset in _PT_REGS.items() if full else ():
-        out += bytes((_EXPRESSION, register)) + _counted(at + _sleb(base + offset))
+        out += bytes((_EXPRESSION, register)) + _counted(at + sleb(base + offset))
     return out
 
 
 def _offset(register: int, offset: int) -> bytes:
     """A register is kept at CFA + offset; DWARF counts it in units of -8 (the data alignment factor)."""
-    return bytes((_OFFSET_SF, register)) + _sleb(offset // -8)
+    return bytes((_OFFSET_SF, register)) + sleb(offset // -8)
 
 
 def _block(operation: int, expression: bytes) -> bytes:
@@ -119,23 +120,4 @@ def _block(operation: int, expression: bytes) -> bytes:
 
 
 def _counted(expression: bytes) -> bytes:
-    return _uleb(len(expression)) + expression
-
-
-def _uleb(value: int) -> bytes:
-    out = bytearray()
-    while True:
-        byte, value = value & 0x7F, value >> 7
-        out.append(byte | 0x80 if value else byte)
-        if not value:
-            return bytes(out)
-
-
-def _sleb(value: int) -> bytes:
-    out = bytearray()
-    while True:
-        byte, value = value & 0x7F, value >> 7
-        if (value == 0 and not byte & 0x40) or (value == -1 and byte & 0x40):
-            out.append(byte)
-            return bytes(out)
-        out.append(byte | 0x80)
+    return uleb(len(expression)) + expression

@@ -1,6 +1,6 @@
 """The kernel's types as DWARF, made of its BTF: for debuggers, which do not read BTF.
 
-    sections = dwarf_of(btf_bytes, variables={"init_task": (address, "task_struct")})
+    sections = dwarf_of(btf_bytes, variables={"init_task": (address, "struct task_struct")})
     sections[".debug_info"], sections[".debug_abbrev"], sections[".debug_str"]
 
 One compilation unit holds every type of BTF as one entry, in BTF's order, and a variable with its address for each that
@@ -9,10 +9,12 @@ is asked for. Sources: Documentation/bpf/btf.rst; DWARF 4, section 7 (encodings)
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
 
 from kobox.box.inspect.btf import BtfError
+from kobox.leb128 import sleb
 
 _INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FWD, _TYPEDEF, _VOLATILE, _CONST, _RESTRICT = range(1, 12)
 _FUNC, _FUNC_PROTO, _VAR, _DATASEC, _FLOAT, _DECL_TAG, _TYPE_TAG, _ENUM64 = range(12, 20)
@@ -69,6 +71,7 @@ _ABBREVIATIONS: dict[str, tuple[int, bool, tuple[tuple[int, int], ...]]] = {
     "variable": (_T_VARIABLE, False, (_NAME, _TYPE, (_A_EXTERNAL, _F_FLAG), (_A_LOCATION, _F_EXPRLOC))),
 }
 _CODES = {name: bytes([n]) for n, name in enumerate(_ABBREVIATIONS, 1)}
+_C_NAMES = {"long unsigned int": "unsigned long", "long int": "long", "long long unsigned int": "unsigned long long"}
 _MOST_TAGS = 64  # on one type: damaged data may go in circles
 _UNIT_HEADER = struct.Struct("<IHIB")
 _MODIFIERS = {_TYPEDEF: "typedef", _VOLATILE: "volatile", _CONST: "const", _RESTRICT: "restrict"}
@@ -77,19 +80,25 @@ _MODIFIERS = {_TYPEDEF: "typedef", _VOLATILE: "volatile", _CONST: "const", _REST
 _Entry = tuple[bytes, list[tuple[int, int]]]
 
 
-def dwarf_of(btf: bytes, variables: Mapping[str, tuple[int, str]]) -> dict[str, bytes]:
-    """The sections of DWARF 4. `variables` are (address, structure's name) by name; those whose structure BTF does not
-    have are left out. Raises `BtfError` for damaged data."""
+def dwarf_of(
+    btf: bytes, variables: Mapping[str, tuple[int, str]], address_of: Callable[[str], int | None] = lambda name: None
+) -> dict[str, bytes]:
+    """The sections of DWARF 4. `variables` are (address, type) by name, such as "struct page *" or "unsigned long [3]";
+    those whose type BTF does not have are left out. `address_of` gives the addresses of variables that BTF itself has
+    (per-CPU ones). Raises `BtfError` for damaged data."""
     if len(btf) < 24 or btf[:2] != b"\x9f\xeb":
         raise BtfError("no BTF data")
     try:
-        return _Converter(btf, variables).sections()
+        return _Converter(btf, variables, address_of).sections()
     except (struct.error, IndexError, RecursionError) as error:
         raise BtfError(f"damaged BTF data: {error}") from None
 
 
 class _Converter:
-    def __init__(self, btf: bytes, variables: Mapping[str, tuple[int, str]]) -> None:
+    def __init__(
+        self, btf: bytes, variables: Mapping[str, tuple[int, str]], address_of: Callable[[str], int | None]
+    ) -> None:
+        self._address_of = address_of
         header, types, types_size, strings, strings_size = struct.unpack_from("<IIIII", btf, 4)
         self._btf = btf
         own = b"kobox: made of BTF\0vmlinux\0"
@@ -130,7 +139,7 @@ class _Converter:
             body += data
             for place, number in references:
                 struct.pack_into("<I", body, start + place, self._offset(number))
-        body += b"".join(self._variable_entries()) + b"\0"
+        body += b"".join(self._variable_entries(_UNIT_HEADER.size + len(body))) + b"\0"
         header = _UNIT_HEADER.pack(len(body) + _UNIT_HEADER.size - 4, 4, 0, 8)
         return {
             ".debug_info": header + bytes(body),
@@ -221,7 +230,7 @@ class _Converter:
         label = _CODES["enum"] + struct.pack("<I", name) if name else _CODES["unnamed enum"]
         out = bytearray(label + struct.pack("<I", size))
         for row_name, value in rows:
-            out += _CODES["enumerator"] + struct.pack("<I", row_name) + _sleb(value)
+            out += _CODES["enumerator"] + struct.pack("<I", row_name) + sleb(value)
         return bytes(out + b"\0"), []
 
     def _forward(self, number: int) -> _Entry:
@@ -251,22 +260,63 @@ class _Converter:
             out += bytes(4)
         return bytes(out + b"\0"), references
 
-    def _variable_entries(self) -> Iterator[bytes]:
-        """Variables: { name, type, location: DW_OP_addr address }."""
-        structures: dict[str, int] = {}
-        wanted = {structure for _, structure in self._variables.values()}
+    def _variable_entries(self, start: int) -> Iterator[bytes]:
+        """Variables: { name, type, location: DW_OP_addr address }, and before each the pointers and arrays that its
+        type needs. `start` is the offset of the first entry."""
+        named = self._named({_base(kind) for _, kind in self._variables.values()})
+        name_at, at = self._names_at, start
+        for variable, (address, kind) in self._variables.items():
+            number = named.get(_base(kind))
+            if number is not None:
+                type_at = self._offset(number)
+                for _ in range(kind.count("*")):
+                    entry = _pointer_to(type_at)
+                    type_at, at = at, at + len(entry)
+                    yield entry
+                for count in re.findall(r"\[(\d+)\]", kind):
+                    entry = _array_of(type_at, int(count))
+                    type_at, at = at, at + len(entry)
+                    yield entry
+                entry = _CODES["variable"] + struct.pack("<IIBBQ", name_at, type_at, 9, 3, address)
+                at += len(entry)
+                yield entry
+            name_at += len(variable.encode()) + 1
+        for number in range(1, len(self._starts)):
+            name, what, _, target, _ = self._row(number)
+            if what == _VAR and name and not self._is_void(target):
+                text = self._text(name)
+                place = None if text in self._variables else self._address_of(text)
+                if place is not None:
+                    yield _CODES["variable"] + struct.pack("<IIBBQ", name, self._offset(target), 9, 3, place)
+
+    def _named(self, wanted: set[str]) -> dict[str, int]:
+        """The numbers of types by how C names them: "struct page", "unsigned long", "atomic_t"."""
+        prefixes = {_STRUCT: "struct ", _UNION: "union ", _ENUM: "enum ", _TYPEDEF: "", _INT: ""}
+        found: dict[str, int] = {}
         for number in range(1, len(self._starts)):
             name, kind, _, _, _ = self._row(number)
-            if name and kind in (_STRUCT, _UNION):
-                text = self._strings[name : self._strings.index(0, name)].decode(errors="replace")
+            if name and kind in prefixes:
+                text = self._text(name)
+                text = prefixes[kind] + _C_NAMES.get(text, text)
                 if text in wanted:
-                    structures.setdefault(text, number)
-        at = self._names_at
-        for variable, (address, structure) in self._variables.items():
-            if structure in structures:
-                type_at = self._offset(structures[structure])
-                yield _CODES["variable"] + struct.pack("<IIBBQ", at, type_at, 9, 3, address)
-            at += len(variable.encode()) + 1
+                    found.setdefault(text, number)
+        return found
+
+    def _text(self, name: int) -> str:
+        return self._strings[name : self._strings.index(0, name)].decode(errors="replace")
+
+
+def _base(kind: str) -> str:
+    """A type without its stars and its array."""
+    return kind.partition("[")[0].partition("*")[0].strip()
+
+
+def _pointer_to(type_at: int) -> bytes:
+    return _CODES["pointer"] + struct.pack("<BI", 8, type_at)
+
+
+def _array_of(type_at: int, count: int) -> bytes:
+    return _CODES["array"] + struct.pack("<I", type_at) + _CODES["range"] + struct.pack("<I", count) + b"\0"
 
 
 def _starts(btf: bytes, at: int, end: int) -> Iterator[int]:
@@ -277,16 +327,6 @@ def _starts(btf: bytes, at: int, end: int) -> Iterator[int]:
         kind = info >> 24 & 31
         yield at
         at += 12 + _FIXED.get(kind, 0) + _EACH.get(kind, 0) * (info & 0xFFFF)
-
-
-def _sleb(value: int) -> bytes:
-    out = bytearray()
-    while True:
-        byte, value = value & 0x7F, value >> 7
-        if (value == 0 and not byte & 0x40) or (value == -1 and byte & 0x40):
-            out.append(byte)
-            return bytes(out)
-        out.append(byte | 0x80)
 
 
 def _abbreviations() -> bytes:

@@ -36,7 +36,8 @@ class ElfSymbol(NamedTuple):
 
 
 def executable(machine: int, sections: Sequence[ElfSection], symbols: Iterable[ElfSymbol]) -> bytes:
-    """An executable (ET_EXEC) with these sections and symbols; a symbol belongs to the section of memory it lies in."""
+    """An executable (ET_EXEC) with these sections and symbols; a symbol belongs to the section of memory it lies in.
+    Sections of memory are segments too, where they lie."""
     table, strings = _symbol_table(sections, symbols)
     rows = [*sections, ElfSection(".symtab", table), ElfSection(".strtab", strings), ElfSection(".shstrtab")]
     names, places = bytearray(b"\0"), []
@@ -44,17 +45,27 @@ def executable(machine: int, sections: Sequence[ElfSection], symbols: Iterable[E
         places.append(len(names))
         names += row.name.encode() + b"\0"
     rows[-1] = ElfSection(".shstrtab", bytes(names))
-    body, headers = bytearray(_HEADER.size), [_ROW.pack(*[0] * 10)]
+    count = sum(1 for row in sections if row.address)
+    segments = bytearray()
+    body, headers = bytearray(_HEADER.size + count * _PROGRAM.size), [_ROW.pack(*[0] * 10)]
     for row, place in zip(rows, places, strict=True):
         body += bytes(-len(body) % 8)
+        if row.address:
+            segments += _segment(row, len(body))
         headers.append(_section_header(row, place, len(body), len(rows)))
         body += row.data
     body += bytes(-len(body) % 8)
-    header = _HEADER.pack(
-        b"\x7fELF\2\1\1" + bytes(9), 2, machine, 1, 0, 0, len(body), 0, 64, 56, 0, 64, len(headers), len(headers) - 1
-    )
-    body[: _HEADER.size] = header
+    counts = 56, count, 64, len(headers), len(headers) - 1
+    ident = b"\x7fELF\2\1\1" + bytes(9)
+    header = _HEADER.pack(ident, 2, machine, 1, 0, _HEADER.size if segments else 0, len(body), 0, 64, *counts)
+    body[: _HEADER.size + len(segments)] = header + segments
     return bytes(body) + b"".join(headers)
+
+
+def _segment(row: ElfSection, offset: int) -> bytes:
+    """PT_LOAD { type, flags, offset, vaddr, paddr, filesz, memsz, align }; SHF_EXECINSTR and SHF_WRITE become PF_*."""
+    flags = 4 | (1 if row.flags & 4 else 0) | (2 if row.flags & 1 else 0)
+    return _PROGRAM.pack(1, flags, offset, row.address, row.address, len(row.data), row.size or len(row.data), 1)
 
 
 def _section_header(row: ElfSection, name: int, offset: int, count: int) -> bytes:

@@ -7,39 +7,27 @@ kernel's code, and local variables.
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import struct
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 from kobox.atomic_file import write_file
-from kobox.box.box import Box
-from kobox.debug.btf_dwarf import dwarf_of
-from kobox.debug.call_frames import debug_frame
-from kobox.debug.elf_writer import FUNCTION, OBJECT, ElfSection, ElfSymbol, executable
+from kobox.box.booted import BootedKernel
+from kobox.box.inspect.whole_vmcoreinfo import whole_vmcoreinfo
+from kobox.box.symbol_file.btf_dwarf import dwarf_of
+from kobox.box.symbol_file.call_frames import debug_frame
+from kobox.box.symbol_file.elf_writer import FUNCTION, OBJECT, ElfSection, ElfSymbol, executable
+from kobox.box.symbol_file.variables import VARIABLES
+from kobox.errors import KoboxError
 
-_VERSION = 2  # of what is written here
+_VERSION = 6  # of what is written here
 _ALLOC, _WRITE, _CODE = 2, 1, 4
-# Variables that debuggers and their scripts ask for by name, and what they are (include/linux/sched/task.h and others).
-_VARIABLES = {
-    "init_task": "task_struct",
-    "init_mm": "mm_struct",
-    "init_pid_ns": "pid_namespace",
-    "init_net": "net",
-    "init_nsproxy": "nsproxy",
-    "init_uts_ns": "uts_namespace",
-    "modules": "list_head",
-    "slab_caches": "list_head",
-    "super_blocks": "list_head",
-    "net_namespace_list": "list_head",
-    "vmap_area_list": "list_head",
-    "workqueues": "list_head",
-    "cgrp_dfl_root": "cgroup_root",
-    "mod_tree": "mod_tree_root",
-}
 
 
-def kernel_symbol_file(box: Box, directory: Path) -> Path:
+def kernel_symbol_file(box: BootedKernel, directory: Path) -> Path:
     """The path of the file for a box's kernel in `directory`, made if it is not there: that takes some seconds.
 
     Raises `KoboxError` when the kernel has no BTF, `OSError`.
@@ -55,15 +43,18 @@ def kernel_symbol_file(box: Box, directory: Path) -> Path:
     return path
 
 
-def _file(box: Box) -> bytes:
+def save_symbols(box: BootedKernel, path: str | os.PathLike[str]) -> None:
+    """Write the file to a place of one's own. Raises as `kernel_symbol_file` does."""
+    write_file(path, _file(box))
+
+
+def _file(box: BootedKernel) -> bytes:
     symbols, arch = box.inspect.symbols, box.arch
     rows = list(symbols.of_the_kernel())
-    variables = {
-        name: (address, structure) for name, structure in _VARIABLES.items() if (address := symbols.of_kernel(name))
-    }
-    dwarf = dwarf_of(symbols.btf.data, variables)
+    variables = {name: (address, kind) for name, kind in VARIABLES.items() if (address := symbols.of_kernel(name))}
+    dwarf = dwarf_of(symbols.btf.data, variables, symbols.of_kernel)
     sections = [*_memory(box), ElfSection(".init.text", b"\0", 0, 0, _ALLOC | _CODE)]
-    if build_id := box.inspect.facts.facts.get("BUILD-ID"):
+    if build_id := _build_id(box):
         note = struct.pack("<III4s", 4, len(build_id) // 2, 3, b"GNU\0") + bytes.fromhex(build_id)
         sections.append(ElfSection(".note.gnu.build-id", note, is_note=True))
     sections += [ElfSection(name, data) for name, data in dwarf.items()]
@@ -72,22 +63,34 @@ def _file(box: Box) -> bytes:
     return executable(arch.elf_machine, sections, _elf_symbols(rows))
 
 
-def _frames(box: Box, rows: list[tuple[int, bytes]]) -> bytes:
+def _build_id(box: BootedKernel) -> str:
+    """As hex; "" for a kernel that does not say (before 5.11)."""
+    try:
+        text = whole_vmcoreinfo(box.inspect.objects).decode(errors="replace")
+    except KoboxError:
+        return ""
+    return next((line[9:] for line in text.splitlines() if re.fullmatch(r"BUILD-ID=([0-9a-f]{2}){1,64}", line)), "")
+
+
+def _frames(box: BootedKernel, rows: list[tuple[int, bytes]]) -> bytes:
     target, end = box.arch.debugger, box.inspect.symbols.of_kernel("_etext") or 0
     assert target.frame_rules is not None
     functions = sorted({address for address, name in rows if name[:1] in b"tTwW" and address < end})
     return debug_frame(target.frame_rules(box.inspect.kernel_view), functions, end, target.return_column)
 
 
-def _memory(box: Box) -> list[ElfSection]:
+def _memory(box: BootedKernel) -> list[ElfSection]:
     """The kernel's code, and all else of it, as sections that the file does not hold."""
     places = {name: box.inspect.symbols.of_kernel(name) for name in ("_text", "_etext", "_end")}
     start, code, end = (address or 0 for address in places.values())
     if not start < code < end:
         return []
     return [
-        ElfSection(".text", b"", start, code - start, _ALLOC | _CODE),
-        ElfSection(".data", b"", code, end - code, _ALLOC | _WRITE),
+        ElfSection(name, b"", at, size, flags)
+        for name, at, size, flags in (
+            (".text", start, code - start, _ALLOC | _CODE),
+            (".data", code, end - code, _ALLOC | _WRITE),
+        )
     ]
 
 

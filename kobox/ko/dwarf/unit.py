@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from kobox.ko.dwarf import line_header
 from kobox.ko.dwarf.places import Function, Local, Place, Row
 from kobox.ko.dwarf.sections import OFFSET_MASK, SECTION_SHIFT, DebugSections
 from kobox.ko.dwarf.types import TypeReader
+from kobox.leb128 import read_sleb
 
 if TYPE_CHECKING:
     from elftools.dwarf.compileunit import CompileUnit
@@ -340,7 +341,7 @@ class Unit:
         place = entry.attributes.get("DW_AT_location")
         if place is None or place.form != "DW_FORM_exprloc" or not place.value or place.value[0] != _FBREG:
             return None
-        offset, length = _sleb(place.value, 1)
+        offset, length = read_sleb(place.value, 1)
         if length != len(place.value):
             return None
         origin = self._origin(entry)
@@ -385,16 +386,3 @@ def _decoded(value: object) -> str:
 def _number(entry: DIE, name: str) -> int:
     value = entry.attributes.get(name)
     return value.value if value is not None and isinstance(value.value, int) else 0
-
-
-def _sleb(data: Sequence[int], at: int) -> tuple[int, int]:
-    """A signed LEB128 number and where it ends."""
-    value = shift = 0
-    while at < len(data):
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        at += 1
-        if not byte & 0x80:
-            return value - (1 << shift) if byte & 0x40 else value, at
-    return value, len(data) + 1

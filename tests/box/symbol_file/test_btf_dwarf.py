@@ -13,8 +13,8 @@ from elftools.elf.elffile import ELFFile
 
 from kobox.box.box import Box
 from kobox.box.inspect.btf import BtfError
-from kobox.debug.btf_dwarf import dwarf_of
-from kobox.debug.kernel_symbol_file import kernel_symbol_file
+from kobox.box.symbol_file.btf_dwarf import dwarf_of
+from kobox.box.symbol_file.kernel_symbol_file import kernel_symbol_file
 
 
 @pytest.fixture(scope="module")

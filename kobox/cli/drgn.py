@@ -1,0 +1,113 @@
+"""`kobox drgn`: drgn on the kernel of a box in which modules were loaded and used.
+
+Exit status: 0; that of the script; 1 when a module is not loaded or drgn is missing; 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kobox.cli.helptext import formatter
+
+if TYPE_CHECKING:
+    import drgn
+
+    from kobox.box.box import Box
+    from kobox.cli.progress import ProgressLine
+    from kobox.images.store import KernelImage, Store
+
+
+def main(argv: list[str], prog: str) -> int:
+    """Entry point of the subcommand."""
+    arguments = _parser(prog).parse_intermixed_args(argv)
+    from kobox.apps import run_sources
+    from kobox.cli.progress import ProgressLine
+    from kobox.images.store import Store
+    from kobox.machine import native_core as native
+
+    native.preload()
+    store, progress = Store(), ProgressLine()
+    try:
+        image = store.ensure(arguments.kernel, progress)
+        sources = run_sources.split(arguments.source)
+        paths = run_sources.module_paths(
+            sources, image, lambda path: print(f"building {path} for {image.name}", file=sys.stderr)
+        )
+        modules, parameters = run_sources.module_files(sources, paths)
+        box = _box(arguments, image, store, progress)
+    finally:
+        progress.close()
+    with box:
+        for module, text in zip(modules, parameters, strict=True):
+            box.insmod(module.path, text)
+        for command in arguments.commands:
+            box.run(["/bin/sh", "-c", command])
+        program = box.drgn(*(module.path for module in modules))
+        if arguments.save_core is not None:
+            box.save_core(arguments.save_core)
+            box.save_symbols(arguments.save_core.with_name(arguments.save_core.name + ".vmlinux"))
+        return _use(arguments, box, program)
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Open drgn on the kernel of a box, with modules loaded and used.",
+        formatter_class=formatter,
+    )
+    parser.add_argument(
+        "source",
+        nargs="*",
+        metavar="FILE.ko|FILE.c|DIR|NAME=VALUE",
+        help="modules to load, or source that is built first, each with its parameters",
+    )
+    parser.add_argument(
+        "-k", "--kernel", metavar="NAME", help="the kernel to boot (default: `kobox kernel list` marks it)"
+    )
+    parser.add_argument(
+        "-c",
+        dest="commands",
+        action="append",
+        default=[],
+        metavar="COMMAND",
+        help="a command of the box's shell, after the modules are loaded; repeatable",
+    )
+    parser.add_argument("-e", "--execute", metavar="CODE", help="run this in place of a shell")
+    parser.add_argument("--script", type=Path, metavar="FILE.py", help="run this file in place of a shell")
+    parser.add_argument(
+        "--save-core",
+        type=Path,
+        metavar="FILE",
+        help="write the kernel's memory as a vmcore, and FILE.vmlinux with its symbols and types",
+    )
+    parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
+    return parser
+
+
+def _box(arguments: argparse.Namespace, image: KernelImage, store: Store, progress: ProgressLine) -> Box:
+    """Booted; with a root file system when commands are to run in it."""
+    import kobox
+    from kobox.apps.rootfs import shell_box
+
+    if arguments.commands:
+        return shell_box(image, memory=arguments.memory << 20, store=store, progress=progress)
+    return kobox.boot(image, memory=arguments.memory << 20, progress=progress)
+
+
+def _use(arguments: argparse.Namespace, box: Box, program: drgn.Program) -> int:
+    from drgn.cli import default_globals, run_interactive
+
+    if arguments.execute is None and arguments.script is None:
+        if arguments.save_core is None or sys.stdin.isatty():
+            run_interactive(program, globals_func=lambda names: {**names, "box": box})
+        return 0
+    code = arguments.execute if arguments.execute is not None else arguments.script.read_text()
+    names = {**default_globals(program), "box": box, "__name__": "__main__"}
+    try:
+        exec(compile(code, str(arguments.script or "-e"), "exec"), names)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0
