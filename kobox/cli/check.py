@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kobox.apps.life_record import LifeRecord
     from kobox.checks.races.own_races import OwnRace
     from kobox.checks.races.race_calls import DataRace
+    from kobox.checks.report.known import Signature
     from kobox.checks.runner.minimise import Crash
     from kobox.checks.runner.outcome import CheckReport
     from kobox.checks.runner.plan import CheckPlan
@@ -41,8 +42,11 @@ def main(argv: list[str], prog: str) -> int:
     """Entry point of the subcommand."""
     arguments = _parser(prog).parse_intermixed_args(argv)
     try:
+        from kobox.checks.report.known import read_baseline
+
+        baseline = read_baseline(arguments.baseline) if arguments.baseline is not None else frozenset()
         writer = _file_writer(arguments)
-        reports = _check(arguments, prog, writer)
+        reports = _check(arguments, prog, writer, baseline)
         _write_files(arguments, reports, writer.write if writer is not None else partial(_write, arguments.crashes))
     except KoboxError as error:
         print(f"{prog}: error: {error}", file=sys.stderr)
@@ -67,10 +71,12 @@ def _status(arguments: argparse.Namespace, reports: Sequence[CheckReport]) -> in
     limit = Severity(arguments.fail_on).rank
     if any(finding.severity.rank <= limit for report in reports for finding in report.findings):
         return 1
-    return 0 if reports and all(report.lives or arguments.replay for report in reports) else 2
+    return 0 if reports and all(report.lives or arguments.replay or report.known for report in reports) else 2
 
 
-def _check(arguments: argparse.Namespace, prog: str, writer: FileWriter | None) -> list[CheckReport]:
+def _check(
+    arguments: argparse.Namespace, prog: str, writer: FileWriter | None, baseline: frozenset[Signature]
+) -> list[CheckReport]:
     from kobox.apps.run_sources import RunSource, module_files, module_paths
     from kobox.checks.runner.check import check
     from kobox.cli.progress import ProgressLine
@@ -95,6 +101,7 @@ def _check(arguments: argparse.Namespace, prog: str, writer: FileWriter | None) 
             plan = _plan(arguments, image, module, modules[:number], elsewhere)
             try:
                 reports.append(check(plan, _Counter(progress)))
+                _take_out_known(reports[-1], baseline)
             except KoboxError as error:
                 if len(modules) == 1:
                     raise
@@ -104,6 +111,15 @@ def _check(arguments: argparse.Namespace, prog: str, writer: FileWriter | None) 
             if not arguments.json:
                 _tell(arguments, reports[-1], prog)
     return reports
+
+
+def _take_out_known(report: CheckReport, baseline: frozenset[Signature]) -> None:
+    """Set aside the findings of the baseline, and those that a comment in the source allows."""
+    from kobox.checks.report.known import split_known
+
+    source = Path(report.plan.source or report.plan.module)
+    place = source if source.is_dir() else source.parent
+    report.findings, report.known = split_known(report.module, report.findings, baseline, place)
 
 
 def _not_checked(plan: CheckPlan, module: ModuleFile, error: KoboxError) -> CheckReport:
@@ -123,7 +139,8 @@ def _file_writer(arguments: argparse.Namespace) -> FileWriter | None:
     trusted = ".ko" not in Path(arguments.source).name or arguments.exercise not in ("none", "auto")
     if trusted or not in_worker():
         return None
-    files = [path for path in (arguments.sarif, arguments.html, arguments.lcov) if path is not None]
+    named = (arguments.sarif, arguments.html, arguments.lcov, arguments.write_baseline)
+    files = [path for path in named if path is not None]
     return FileWriter(files, arguments.crashes, r"\w{1,245}\.(py|kbx)")
 
 
@@ -253,7 +270,7 @@ def _tell(arguments: argparse.Namespace, report: CheckReport, prog: str) -> None
     if report.findings:
         print(f"repeat    {one_line(again)}")
     verdict = one_line(_verdict(report))
-    clean = not report.findings and report.lives
+    clean = not report.findings and (report.lives or report.known)
     print(paint("32;1" if clean else "31;1", verdict) if colour else verdict)
 
 
@@ -305,6 +322,9 @@ def _summary(report: CheckReport) -> list[str]:
         lines += [
             f"coverage  {line}" if not n else f"          {line}" for n, line in enumerate(report.coverage.summary())
         ]
+    for known in report.known:
+        why = f"allowed: {known.reason}" if known.how == "comment" else "in the baseline"
+        lines.append(f"known     {known.finding} ({why})")
     for number, text in enumerate(report.unchecked):
         lines.append(f"{'unchecked' if not number else '':<10}{text}")
     lines.append(f"time      {report.seconds.get('all', 0.0):.2f} s")
@@ -320,6 +340,10 @@ def _verdict(report: CheckReport) -> str:
         replayed = report.plan.replay or report.plan.race or report.plan.data_race
         never = not report.lives and not replayed
         return f"{report.module}: {found}" + ("; it could not be loaded and unloaded" if never else "")
+    if report.known:
+        from kobox.checks.report.quantities import quantity
+
+        return f"{report.module}: nothing new; {quantity(len(report.known), 'known finding')}"
     if not report.lives and not (report.plan.replay or report.plan.race or report.plan.data_race):
         return f"{report.module}: could not be checked: {report.ended or 'it was never loaded and unloaded'}"
     return f"{report.module}: nothing found" + (", as far as it was checked" if report.unchecked else "")
@@ -343,6 +367,12 @@ def _write_files(
         from kobox.checks.report.sarif import sarif
 
         write(arguments.sarif, (json.dumps(sarif(reports, kobox.__version__), indent=2) + "\n").encode())
+    if arguments.write_baseline:
+        from kobox.checks.report.known import baseline_text
+
+        kept = [(report.module, one.finding) for report in reports for one in report.known if one.how == "baseline"]
+        new = [(report.module, finding) for report in reports for finding in report.findings]
+        write(arguments.write_baseline, baseline_text([*kept, *new]).encode())
     if arguments.html:
         from kobox.checks.report.html import page
 
@@ -448,6 +478,10 @@ def _parser(prog: str) -> CommandParser:
     parser.add_argument(
         "--fail-on", choices=("error", "warning", "note"), default="error", help="what makes the exit status 1"
     )
+    parser.add_argument(
+        "--baseline", type=Path, metavar="FILE", help="findings in this file are known: they do not count"
+    )
+    parser.add_argument("--write-baseline", type=Path, metavar="FILE", help="write what is found there, as a baseline")
     parser.add_argument(
         "--crashes",
         type=Path,

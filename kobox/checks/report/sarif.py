@@ -15,6 +15,7 @@ from kobox.checks.report.kinds import kind_of
 from kobox.checks.report.text import advice_of
 
 if TYPE_CHECKING:
+    from kobox.checks.report.known import KnownFinding
     from kobox.checks.runner.outcome import CheckReport
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -22,7 +23,8 @@ _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 def sarif(reports: Sequence[CheckReport], version: str) -> dict[str, Any]:
     """The log of one or more reports. `version` is kobox's own."""
-    kinds = sorted({finding.kind for report in reports for finding in report.findings})
+    found = [finding for report in reports for finding in (*report.findings, *(one.finding for one in report.known))]
+    kinds = sorted({finding.kind for finding in found})
     rules = [
         {
             "id": kind,
@@ -42,9 +44,18 @@ def _run(report: CheckReport, driver: dict[str, Any], kinds: list[str]) -> dict[
         "invocations": [
             {"executionSuccessful": report.lives > 0 or bool(report.findings), "toolExecutionNotifications": notes}
         ],
-        "results": [_result(report, finding, kinds) for finding in report.findings],
+        "results": [
+            *(_result(report, finding, kinds) for finding in report.findings),
+            *({**_result(report, one.finding, kinds), "suppressions": [_suppression(one)]} for one in report.known),
+        ],
         "properties": {"kernel": report.release, "module": report.module},
     }
+
+
+def _suppression(known: KnownFinding) -> dict[str, str]:
+    if known.how == "comment":
+        return {"kind": "inSource", "justification": known.reason}
+    return {"kind": "external"}
 
 
 def _result(report: CheckReport, finding: Finding, kinds: list[str]) -> dict[str, Any]:

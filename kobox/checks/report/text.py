@@ -34,6 +34,7 @@ def plain_report(report: CheckReport, command: str = "") -> dict[str, Any]:
         "file": report.plan.module,
         "kernel": report.release,
         "findings": [plain_finding(finding) for finding in report.findings],
+        "known": [{**plain_finding(one.finding), "how": one.how, "reason": one.reason} for one in report.known],
         "faults": {"places": places, "tried": report.tried, "skipped": report.skipped},
         "races": {"interruptions": report.raced, "switched": report.switched, "schedules": report.schedules},
         "exercise": {"calls": report.calls, "abandoned": report.abandoned, "files": report.files},

@@ -9,6 +9,7 @@ from kobox.checks.coverage.coverage import Coverage, Executed
 from kobox.checks.faults.fault_injection import Fault
 from kobox.checks.fuzz.program import Program
 from kobox.checks.report.finding import Finding, Severity
+from kobox.checks.report.known import KnownFinding
 from kobox.checks.runner.minimise import Crash
 from kobox.checks.runner.plan import CheckPlan, FoundPhantom
 from kobox.checks.runner.timeline import TimelineEvent
@@ -78,6 +79,7 @@ class CheckReport:
     )  # of its beginning, UTC
     unchecked: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    known: list[KnownFinding] = field(default_factory=list)  # found, and not counted
 
     def worst(self) -> Severity | None:
         """The severity of the worst finding; None when nothing was found."""
