@@ -101,7 +101,7 @@ def _check(
             plan = _plan(arguments, image, module, modules[:number], elsewhere)
             try:
                 reports.append(check(plan, _Counter(progress)))
-                _take_out_known(reports[-1], baseline)
+                _take_out_known(reports[-1], baseline, arguments.source_directory)
             except KoboxError as error:
                 if len(modules) == 1:
                     raise
@@ -113,11 +113,11 @@ def _check(
     return reports
 
 
-def _take_out_known(report: CheckReport, baseline: frozenset[Signature]) -> None:
+def _take_out_known(report: CheckReport, baseline: frozenset[Signature], source: Path | None) -> None:
     """Set aside the findings of the baseline, and those that a comment in the source allows."""
     from kobox.checks.report.known import split_known
 
-    source = Path(report.plan.source or report.plan.module)
+    source = source or Path(report.plan.source or report.plan.module)
     place = source if source.is_dir() else source.parent
     report.findings, report.known = split_known(report.module, report.findings, baseline, place)
 
@@ -165,8 +165,13 @@ def _raise_wall(
         if arguments.races and machine_class(image.arch).most_cpus >= CPUS:
             kobox.boot(image, memory=memory, cpus=CPUS, cmdline=RACE_CMDLINE).close()
     own = [path for paths in files for source in paths for path in source] + arguments.fault_table
+    places_named = [arguments.source_directory] if arguments.source_directory is not None else []
     places = [place for image in store.list() for place in (image.modules, image.directory) if place is not None]
-    raise_wall([*places, *(path.resolve().parent for path in own)], cpu_limit=600 + arguments.time, processes=True)
+    raise_wall(
+        [*places, *places_named, *(path.resolve().parent for path in own)],
+        cpu_limit=600 + arguments.time,
+        processes=True,
+    )
 
 
 def _say_building(kernel: str, path: Path) -> None:
@@ -477,6 +482,13 @@ def _parser(prog: str) -> CommandParser:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed for random choices (default: 0)")
     parser.add_argument(
         "--fail-on", choices=("error", "warning", "note"), default="error", help="what makes the exit status 1"
+    )
+    parser.add_argument(
+        "--source",
+        dest="source_directory",
+        type=Path,
+        metavar="DIR",
+        help="where the source of FILE.ko is, with comments that allow findings (default: beside it)",
     )
     parser.add_argument(
         "--baseline", type=Path, metavar="FILE", help="findings in this file are known: they do not count"
