@@ -31,6 +31,7 @@ RUNNABLE = (
             "trace",
             "profile",
             "drgn",
+            "monitor",
         )
     ),
 )

@@ -6,6 +6,7 @@ from kobox.kernel.interface import Kernel
 from kobox.startup import NamedTuple
 
 LIVE, COMING, GOING, BUILTIN = "live", "coming", "going", "builtin"
+_STATES = {"Live": LIVE, "Loading": COMING, "Unloading": GOING}  # as /proc/modules says it (m_show() in procfs.c)
 
 
 class ModuleStatus(NamedTuple):
@@ -31,9 +32,7 @@ def _parse(line: str) -> ModuleStatus:
     names = tuple(user for user in users.split(",") if user not in ("-", "", "[permanent]"))
     count = int(refcount) if refcount.lstrip("-").isdigit() else -1
     taint = words[6].strip("()") if len(words) > 6 else ""
-    return ModuleStatus(
-        name, int(size), count, names, state.lower().replace("loading", COMING), int(address, 16), taint
-    )
+    return ModuleStatus(name, int(size), count, names, _STATES.get(state, state.lower()), int(address, 16), taint)
 
 
 def init_state(kernel: Kernel, name: str) -> str:

@@ -1,0 +1,186 @@
+"""`kobox monitor`: this machine's modules as they come, change and go.
+
+Exit status: 0; 1 when they cannot be read, or with --baseline when something differs; 2 wrong usage; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from kobox.cli.helptext import formatter
+
+if TYPE_CHECKING:
+    import argparse
+
+    from kobox.kernel.interface import Kernel
+    from kobox.monitor import KernelModules, ModuleEvent
+
+
+def main(argv: list[str], prog: str) -> int:
+    """Entry point of the subcommand."""
+    parser = _parser(prog)
+    arguments = parser.parse_args(argv)
+    from kobox.kernel.host import Host
+
+    kernel = Host()
+    if arguments.baseline is not None or arguments.save_baseline is not None:
+        return _baseline(kernel, arguments)
+    if arguments.once:
+        return _once(kernel, arguments.json)
+    return _watch(kernel, arguments)
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Watch this machine's kernel: modules that are loaded, unloaded, refused (with the cause), changed "
+        "parameters, taints, crashes.",
+        formatter_class=formatter,
+    )
+    parser.add_argument(
+        "--listen", type=_place, metavar="[ADDRESS:]PORT", help="serve a page, JSON and Prometheus metrics"
+    )
+    parser.add_argument("--token-file", type=Path, metavar="FILE", help="whoever asks must give the token in this file")
+    parser.add_argument("--history", type=Path, metavar="FILE", help="keep events in an SQLite file")
+    parser.add_argument("--days", type=float, default=90, metavar="N", help="how long events are kept (default: 90)")
+    parser.add_argument(
+        "--interval", type=_seconds, default=2.0, metavar="S", help="seconds between looks (default: 2)"
+    )
+    parser.add_argument("--once", action="store_true", help="print the modules as they are now")
+    parser.add_argument("--save-baseline", type=Path, metavar="FILE", help="write the modules as they are now")
+    parser.add_argument("--baseline", type=Path, metavar="FILE", help="print what differs from that file")
+    parser.add_argument("--json", action="store_true", help="print JSON; of events one object a line")
+    return parser
+
+
+def _place(text: str) -> tuple[str, int]:
+    import argparse
+
+    address, _, port = text.rpartition(":")
+    if not port.isdigit() or not 0 < int(port) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r}: not ADDRESS:PORT")
+    return address.strip("[]") or "127.0.0.1", int(port)
+
+
+def _seconds(text: str) -> float:
+    import argparse
+
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0.1 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r}: not a number of seconds from 0.1 to 86400")
+    return seconds
+
+
+def _now(kernel: Kernel) -> KernelModules:
+    from kobox.errors import KoboxError
+    from kobox.monitor import look
+
+    try:
+        return look(kernel)
+    except OSError as error:
+        raise KoboxError(
+            f"this machine's modules cannot be read: {error.filename or '/proc/modules'}: {error.strerror}",
+            hint="A container may hide them, and a kernel may have none.",
+        ) from None
+
+
+def _once(kernel: Kernel, as_json: bool) -> int:
+    status = _now(kernel)
+    if as_json:
+        print(json.dumps(status.plain()))
+        return 0
+    print(f"{'module':<32} {'size':>10} {'used':>5}  state  taint  version")
+    for name in sorted(status.modules):
+        one = status.modules[name]
+        print(f"{name:<32} {one.size:>10} {one.refcount:>5}  {one.state:<5}  {one.taint:<5}  {one.version}".rstrip())
+    return 0
+
+
+def _baseline(kernel: Kernel, arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from kobox.atomic_file import write_file
+    from kobox.monitor.baseline import drift, drift_text
+    from kobox.monitor.status import KernelModules, StatusFormatError
+    from kobox.printable import printable
+
+    if arguments.save_baseline is not None:
+        write_file(arguments.save_baseline, json.dumps(_now(kernel).plain(), indent=1).encode())
+        return 0
+    try:
+        before = KernelModules.of_plain(json.loads(arguments.baseline.read_bytes()))
+    except ValueError:
+        raise StatusFormatError(
+            f"{arguments.baseline}: no JSON", hint="`kobox monitor --save-baseline FILE` writes one."
+        ) from None
+    found = drift(before, _now(kernel), _blacklist())
+    print(json.dumps(asdict(found)) if arguments.json else printable(drift_text(found)))
+    return 1 if found else 0
+
+
+def _blacklist() -> frozenset[str]:
+    from kobox.kmod.config import modprobe_d
+
+    return frozenset(modprobe_d.load().blacklist)
+
+
+def _watch(kernel: Kernel, arguments: argparse.Namespace) -> int:
+    import socket
+    import threading
+    from contextlib import ExitStack
+
+    from kobox.monitor import DeviceLog, History, ModuleMonitor
+    from kobox.monitor.server import MonitorServer
+    from kobox.monitor.uevents import UeventSource
+
+    _now(kernel)
+    token = arguments.token_file.read_text().strip() if arguments.token_file is not None else ""
+    if arguments.token_file is not None and len(token) < 16:
+        print(f"kobox monitor: {arguments.token_file}: a token has 16 characters at least", file=sys.stderr)
+        return 1
+    with ExitStack() as stack:
+        history = None
+        if arguments.history is not None:
+            history = History(arguments.history, socket.gethostname(), days=arguments.days)
+            stack.callback(history.close)
+        log, uevents = DeviceLog(), UeventSource()
+        stack.callback(log.close)
+        stack.callback(uevents.close)
+        monitor = ModuleMonitor(kernel, log, uevents, history)
+        for problem in monitor.problems:
+            print(f"kobox monitor: {problem}", file=sys.stderr)
+        if arguments.listen is not None:
+            server = stack.enter_context(MonitorServer(monitor, *arguments.listen, token=token, history=history))
+            print(f"http://{server.address}:{server.port}/", file=sys.stderr)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, lambda *_: monitor.stop())
+        monitor.watch(lambda events: _tell(events, arguments.json, sys.stdout), arguments.interval)
+    return 0
+
+
+def _tell(events: list[ModuleEvent], as_json: bool, out: TextIO) -> None:
+    from datetime import datetime
+
+    from kobox.printable import one_line
+
+    for event in events:
+        if as_json:
+            print(json.dumps(event.plain()), file=out, flush=True)
+            continue
+        when = datetime.fromtimestamp(event.time).strftime("%Y-%m-%d %H:%M:%S")
+        print(
+            f"{when}  {event.kind:<9} {one_line(event.module or 'kernel')}  {one_line(event.detail)}",
+            file=out,
+            flush=True,
+        )
+        if event.advice:
+            print(f"{'':21}{one_line(event.advice)}", file=out, flush=True)

@@ -1,0 +1,110 @@
+"""What happened between two looks at a kernel, and in its log meanwhile."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from kobox.explain.log import causes_in
+from kobox.monitor.log_source import KernelLine
+from kobox.monitor.status import TAINTS, KernelModules, MonitoredModule
+from kobox.printable import one_line
+
+_MOST_LINES = 400  # of one look, that are taken apart for causes
+_CRASHES = re.compile(
+    r"^(BUG:|Oops|WARNING: |kernel BUG at|general protection fault|Unable to handle|INFO: task .* blocked)"
+)
+_CRASH_RULES = ("oops", "warning", "hung")
+
+
+class EventKind(StrEnum):
+    """What happened."""
+
+    LOADED = "loaded"
+    UNLOADED = "unloaded"
+    FAILED = "failed"  # the kernel refused a module, and the log says why
+    PARAMETER = "parameter"
+    STATE = "state"
+    TAINT = "taint"  # the kernel's own
+    CRASH = "crash"
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleEvent:
+    """Something that happened: `time` in seconds since the epoch; `module` is "" where none is known to be concerned;
+    `advice` is what can be done, where that is known."""
+
+    time: float
+    kind: EventKind
+    module: str
+    detail: str
+    advice: str = ""
+    rule: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.module or 'kernel'}: {self.detail}"
+
+
+def changes(before: KernelModules, after: KernelModules, time: float) -> Iterator[ModuleEvent]:
+    """What differs between two looks. A module of the same name that was loaded anew in between is not seen, unless its
+    size or version differs."""
+    old, new = before.modules, after.modules
+    for name in old:
+        if name not in new or _is_another(old[name], new[name]):
+            yield ModuleEvent(time, EventKind.UNLOADED, name, "")
+    for name, module in new.items():
+        if name not in old or _is_another(old[name], module):
+            yield ModuleEvent(time, EventKind.LOADED, name, _described(module))
+        else:
+            yield from _changed(old[name], module, time)
+    if after.tainted & ~before.tainted:
+        bits = [str(bit) for bit in range(64) if (after.tainted & ~before.tainted) >> bit & 1]
+        detail = f"the kernel is tainted by bit {', '.join(bits)}; the mask is {after.tainted}"
+        yield ModuleEvent(time, EventKind.TAINT, "", detail)
+
+
+def told_by(lines: Sequence[KernelLine], time: float) -> Iterator[ModuleEvent]:
+    """Refused modules and crashes that lines of the log tell, with the cause and what to do where that is known."""
+    text = "\n".join(one_line(line.text) for line in lines[-_MOST_LINES:])
+    if not text:
+        return
+    crashed = any(_CRASHES.match(line.text) for line in lines)
+    for cause in causes_in(text):
+        if not cause.fatal and not cause.module:
+            continue
+        kind = (
+            EventKind.CRASH
+            if cause.rule.startswith(_CRASH_RULES) or (crashed and not cause.module)
+            else EventKind.FAILED
+        )
+        if kind is EventKind.FAILED and not cause.fatal:
+            continue
+        yield ModuleEvent(time, kind, cause.module, cause.why, cause.advice, cause.rule)
+
+
+def _is_another(old: MonitoredModule, new: MonitoredModule) -> bool:
+    return (old.size, old.srcversion) != (new.size, new.srcversion) and old.state == new.state == "live"
+
+
+def _described(module: MonitoredModule) -> str:
+    facts = [f"{module.size} bytes"]
+    if module.version:
+        facts.append(f"version {one_line(module.version)}")
+    facts += [TAINTS.get(letter, letter) for letter in module.taint]
+    return ", ".join(facts)
+
+
+def _changed(old: MonitoredModule, new: MonitoredModule, time: float) -> Iterator[ModuleEvent]:
+    if old.state != new.state:
+        yield ModuleEvent(time, EventKind.STATE, new.name, f"{old.state} -> {new.state}")
+    for name in sorted({*old.parameters, *new.parameters}):
+        a, b = old.parameters.get(name), new.parameters.get(name)
+        if a != b and a is not None and b is not None:
+            yield ModuleEvent(time, EventKind.PARAMETER, new.name, f"{name}: {one_line(a)} -> {one_line(b)}")

@@ -1,0 +1,176 @@
+"""A monitor over HTTP: metrics, a page, JSON. It answers GET only, and changes nothing.
+
+/                the page                       /metrics          Prometheus
+/graph           who needs whom, as a page      /api/status       the modules now
+/healthz         200 while it looks             /api/events       events: ?since=SECONDS&module=NAME
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import json
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
+
+from kobox.errors import KoboxError
+from kobox.graph import kernel_graph
+from kobox.graph.write import page as graph_page
+from kobox.monitor.history import History
+from kobox.monitor.metrics import CONTENT_TYPE, metrics_text
+from kobox.monitor.monitor import ModuleMonitor
+
+_MOST_EVENTS = 1000
+_SECONDS = 10  # for a request to come
+
+
+class MonitorServer:
+    """Serves a monitor at `address`, in threads of its own, until it is closed. `port` 0 takes a free one.
+
+    Beyond loopback a token is needed (`Authorization: Bearer TOKEN`): `KoboxError` without one, and when the address
+    cannot be had.
+    """
+
+    def __init__(
+        self,
+        monitor: ModuleMonitor,
+        address: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        token: str = "",
+        history: History | None = None,
+    ) -> None:
+        if not token and not _is_loopback(address):
+            raise KoboxError(
+                f"{address} can be reached by others: a token is needed", hint="Give one with --token-file FILE."
+            )
+        handler = type(
+            "BoundHandler", (_Handler,), {"answers": _Answers(monitor, history), "token": token, "address": address}
+        )
+        try:
+            self._server = ThreadingHTTPServer((address, port), handler)
+        except OSError as error:
+            raise KoboxError(f"{address} port {port}: {error.strerror}", hint="Choose another with --listen.") from None
+        self._server.daemon_threads = True
+        self.address, self.port = address, int(self._server.server_address[1])
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Answer no more."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> MonitorServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Answers:
+    """What is answered, by path: (content type, body)."""
+
+    def __init__(self, monitor: ModuleMonitor, history: History | None) -> None:
+        self._monitor, self._history = monitor, history
+        self.by_path: dict[str, Callable[[dict[str, str]], tuple[str, bytes]]] = {
+            "/": lambda query: ("text/html; charset=utf-8", _PAGE.read_bytes()),
+            "/metrics": lambda query: (CONTENT_TYPE, metrics_text(monitor)),
+            "/healthz": lambda query: ("text/plain; charset=utf-8", b"ok\n"),
+            "/graph": self._graph,
+            "/api/status": self._status,
+            "/api/events": self._events,
+        }
+
+    def _graph(self, query: dict[str, str]) -> tuple[str, bytes]:
+        return "text/html; charset=utf-8", graph_page(kernel_graph(self._monitor.kernel())).encode()
+
+    def _status(self, query: dict[str, str]) -> tuple[str, bytes]:
+        data = self._monitor.status.plain() | {"problems": self._monitor.problems, "time": time.time()}
+        return _json(data)
+
+    def _events(self, query: dict[str, str]) -> tuple[str, bytes]:
+        since, module = float(query.get("since", "0")), query.get("module", "")
+        if self._history is not None:
+            found = list(self._history.events(since=since, module=module, most=_MOST_EVENTS))
+        else:
+            found = [one for one in reversed(self._monitor.events) if one.time >= since and module in ("", one.module)]
+        return _json({"format": 1, "events": [one.plain() for one in found]})
+
+
+class _Handler(BaseHTTPRequestHandler):
+    answers: ClassVar[_Answers]
+    token: ClassVar[str]
+    address: ClassVar[str]
+    server_version = "kobox"
+    sys_version = ""
+    timeout = _SECONDS
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """Answer, or say why not."""
+        parts = urlsplit(self.path)
+        if not self._is_allowed():
+            self._send(401, "text/plain; charset=utf-8", b"a token is needed\n", ("WWW-Authenticate", "Bearer"))
+            return
+        answer = self.answers.by_path.get(parts.path)
+        if answer is None:
+            self._send(404, "text/plain; charset=utf-8", b"no such page\n")
+            return
+        try:
+            kind, body = answer({key: values[0] for key, values in parse_qs(parts.query).items()})
+        except ValueError:
+            self._send(400, "text/plain; charset=utf-8", b"a number is none\n")
+        except (KoboxError, OSError) as error:
+            self._send(503, "text/plain; charset=utf-8", f"{error}\n".encode(errors="replace"))
+        else:
+            self._send(200, kind, body)
+
+    def do_HEAD(self) -> None:
+        """The same without the body."""
+        self.do_GET()
+
+    def _is_allowed(self) -> bool:
+        if self.token:
+            given = self.headers.get("Authorization", "").removeprefix("Bearer ")
+            return hmac.compare_digest(given.encode(), self.token.encode())
+        # A page elsewhere must not read it through a name of its own that leads to loopback.
+        host = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
+        return host.strip("[]") in ("localhost", self.address) or _is_loopback(host.strip("[]"))
+
+    def _send(self, status: int, kind: str, body: bytes, *headers: tuple[str, str]) -> None:
+        self.send_response(status)
+        for name, value in (
+            ("Content-Type", kind),
+            ("Content-Length", str(len(body))),
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+            *headers,
+        ):
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Nobody wants a line for each scrape."""
+
+
+_PAGE = Path(__file__).parent / "page.html"
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
+def _json(data: dict[str, Any]) -> tuple[str, bytes]:
+    return "application/json", json.dumps(data).encode()

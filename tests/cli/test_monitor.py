@@ -1,0 +1,76 @@
+"""`kobox monitor` as a process, on a kernel that has no modules to show, and on one that is made up."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kobox.cli import monitor
+from tests.monitor.test_monitor import FixedKernel, module_line
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> FixedKernel:
+    found = FixedKernel({"/proc/modules": module_line("loop") + module_line("nvme", taint="O")})
+    monkeypatch.setattr("kobox.kernel.host.Host", lambda: found)
+    return found
+
+
+def test_once_and_drift(kernel: FixedKernel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert monitor.main(["--once"], "kobox monitor") == 0
+    assert "nvme                                  16384     0  live   O\n" in capsys.readouterr().out
+    assert monitor.main(["--save-baseline", str(tmp_path / "base")], "kobox monitor") == 0
+    assert monitor.main(["--baseline", str(tmp_path / "base")], "kobox monitor") == 0
+    assert capsys.readouterr().out == "out of tree: nvme\n"
+    kernel.files["/proc/modules"] = module_line("loop") + module_line("dummy")
+    assert monitor.main(["--baseline", str(tmp_path / "base"), "--json"], "kobox monitor") == 1
+    assert json.loads(capsys.readouterr().out)["added"] == ["dummy"]
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["--listen", "x"], 2, "not ADDRESS:PORT"),
+        (["--interval", "0"], 2, "not a number of seconds"),
+        (["--baseline", "/dev/null"], 1, "/dev/null: no JSON"),
+        (["--listen", "0.0.0.0:1"], 1, "a token is needed"),
+        (["--token-file", "/dev/null"], 1, "16 characters"),
+        (["--history", "/proc/none/x.db"], 1, "unable to open"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_input_ends_in_one_sentence(words: list[str], status: int, said: str, tmp_path: Path) -> None:
+    code = (
+        "import sys, kobox.kernel.host; from tests.monitor.test_monitor import FixedKernel, module_line\n"
+        "kobox.kernel.host.Host = lambda: FixedKernel({'/proc/modules': module_line('loop')})\n"
+        "from kobox.cli.main import main; sys.argv = ['kobox', 'monitor', *sys.argv[1:]]; sys.exit(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_it_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
+    code = (
+        "import sys, kobox.kernel.host; from tests.monitor.test_monitor import FixedKernel, module_line\n"
+        "kobox.kernel.host.Host = lambda: FixedKernel({'/proc/modules': module_line('loop')})\n"
+        "from kobox.cli.main import main; sys.argv = ['kobox', 'monitor', *sys.argv[1:]]; sys.exit(main())\n"
+    )
+    program = subprocess.Popen(
+        [sys.executable, "-c", code, "--interval", "0.2", "--history", str(tmp_path / "h.db"), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (tmp_path / "h.db").exists() and program.poll() is None:
+        pass
+    program.send_signal(signal.SIGINT)
+    out, err = program.communicate(timeout=120)
+    assert program.returncode == 130, err
+    assert out == ""
