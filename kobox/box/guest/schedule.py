@@ -113,3 +113,10 @@ class Schedule:
             [(process, name, tuple(arguments)) for process, name, arguments in rows], lead
         )
         return first, second
+
+    def later(self, call: Call, blocks: int) -> PendingCall:
+        """Begin a call whose CPU stands still before it: until another CPU is held, the others have executed so many
+        blocks, or that much time has passed. Comes back when it has returned, or everything in the box waits."""
+        process, name, *arguments = call
+        who = self._guest.main() if process is None else process.process
+        return self._guest.calls.start(who, name, tuple(arguments), wait=blocks)

@@ -157,9 +157,12 @@ class Processes:
         assert pending.result is not None
         return pending.result
 
-    def start(self, process: Process, what: str, arguments: tuple[int, ...]) -> RawCall:
-        """Make one system call and run until it has returned or the whole box is idle."""
+    def start(self, process: Process, what: str, arguments: tuple[int, ...], *, wait: int = 0) -> RawCall:
+        """Make one system call and run until it has returned or the whole box is idle. With `wait`, its CPU is held for
+        so many blocks before it."""
         pending = self.command(process, what, arguments)
+        if wait:
+            self._machine.hold(process.cpu, wait)
         self._guarded(pending, lambda: pending.done, self.limits, stop_when_idle=True)
         return pending
 
@@ -342,6 +345,11 @@ class Processes:
         killer = next(p for p in (self._anyone(), self.by_number[0]) if p is not process or p.number == 0)
         self.call(killer, "kill", (process.pid, 9, 0, 0, 0, 0))
         self._run(lambda: process.state is State.DEAD, self._machine.time + 60 * SECOND, self.limits, yielding=True)
+
+    @property
+    def virtual_time(self) -> int:
+        """The time of the box in nanoseconds."""
+        return self._machine.time
 
     def usable(self, process: Process) -> bool:
         """Whether a new call can be given to it now."""

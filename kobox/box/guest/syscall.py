@@ -56,6 +56,14 @@ class PendingCall:
         """Whether it has returned (or its process has died)."""
         return self._pending.done
 
+    def wait(self, timeout: float) -> bool:
+        """Let virtual time pass until it has returned, `timeout` seconds at most; whether it has."""
+        processes = self._calls.processes
+        if not self._pending.done:
+            until = processes.virtual_time + int(timeout * 1e9)
+            processes.run_until(lambda: self._pending.done, until=until)
+        return self._pending.done
+
     def result(self, timeout: float | None = None) -> int:
         """Let virtual time pass until it has returned, `timeout` seconds at most; its value.
 
@@ -85,10 +93,11 @@ class Calls:
         finish()  # not in `finally`: a call that was broken off is still under way, and its buffers in use
         return _checked(name, result, _subject(arguments))
 
-    def start(self, process: Process, name: str, arguments: tuple[Argument, ...]) -> PendingCall:
-        """Make a call that may block: returns when it has returned or the box is idle."""
+    def start(self, process: Process, name: str, arguments: tuple[Argument, ...], *, wait: int = 0) -> PendingCall:
+        """Make a call that may block: returns when it has returned or the box is idle. With `wait`, its CPU is held for
+        so many blocks before it."""
         values, finish = self._marshal(process, name, arguments)
-        pending = self.processes.start(process, name, values)
+        pending = self.processes.start(process, name, values, wait=wait)
         if pending.done:
             finish()
         else:

@@ -6,17 +6,33 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from kobox.arch.code import Flow
+from kobox.box.box import Box
 from kobox.checks.memory.interceptors import INTERCEPTORS
 from kobox.checks.races.race_marks import RaceMarks
 from kobox.checks.report.finding import own_frame
 from kobox.checks.runner.session import Examination, Trace
-from kobox.machine.watch import WRITE, Access, Part, WatchReport, What
+from kobox.ko.dwarf.places import Function
+from kobox.machine.watch import READ, WRITE, Access, Part, WatchReport, What
 
 FREED = 1023
 """Bytes that a function which frees is taken to write: how many it really frees, the pattern says."""
-_FREES = (("kfree kfree_sensitive kvfree", 0), ("kmem_cache_free", 1))
-_POISON = 0x6B  # POISON_FREE
+_FREES = (("kfree kfree_sensitive kvfree krealloc", 0), ("kmem_cache_free", 1))
+_COMPLETION = (  # include/linux/completion.h: `done` stands first
+    ("complete complete_all", (Part(WRITE, 0, factor=4),)),
+    ("wait_for_completion wait_for_completion_timeout wait_for_completion_interruptible", (Part(READ, 0, factor=4),)),
+    ("wait_for_completion_interruptible_timeout wait_for_completion_killable", (Part(READ, 0, factor=4),)),
+)
+_EXCLUSIVE = {  # functions of which only one may change an object at a time, by the argument that points to it
+    "kfifo_in()": ("__kfifo_in __kfifo_from_user __kfifo_in_r __kfifo_from_user_r", 0),
+    "kfifo_out()": ("__kfifo_out __kfifo_to_user __kfifo_out_r __kfifo_to_user_r", 0),
+    "the IDR": ("idr_alloc idr_alloc_cyclic idr_alloc_u32 idr_remove idr_replace", 0),
+    "the radix tree": ("radix_tree_insert radix_tree_delete radix_tree_delete_item", 0),
+    "the red-black tree": ("rb_insert_color rb_erase __rb_insert_augmented", 1),
+}
+_POISON, _POISON_END = 0x6B, 0xA5  # POISON_FREE, POISON_END: the last byte of an object
 _MOST = 8
+_CALL = 5  # bytes of a call on x86-64
 
 
 @dataclass(slots=True)
@@ -46,6 +62,8 @@ class ClashWatch:
         self._undo = watch.races.subscribe(self._note)
         rows = [(names, parts) for names, parts, _ in INTERCEPTORS]
         rows += [(names, (Part(WRITE, pointer, factor=FREED),)) for names, pointer in _FREES]
+        rows += [(names, (Part(WRITE, pointer, factor=8),)) for names, pointer in _EXCLUSIVE.values()]
+        rows += _COMPLETION
         for names, parts in rows:
             for name in names.split():
                 if (address := symbols.of_kernel(name)) is not None:
@@ -75,8 +93,15 @@ class ClashWatch:
     def _looks_freed(self, report: WatchReport) -> bool:
         with suppress(ValueError):
             found = self._examination.box.machine.read(report.address, min(report.size, 8))
-            return set(found) == {_POISON}
+            return set(found[:-1]) <= {_POISON} and found[-1] in (_POISON, _POISON_END)
         return False
+
+
+def warm_workers(box: Box) -> None:
+    """Have one work item done on each CPU: a pool of workers that had only one then makes another, for which it needs a
+    thread of the kernel's that may be on the CPU that will be held (kernel/workqueue.c, manage_workers())."""
+    with suppress(OSError):
+        box.path("/proc/sys/vm/stat_refresh").read_bytes()
 
 
 class RaceWords:
@@ -85,11 +110,17 @@ class RaceWords:
     def __init__(self, examination: Examination, marks: RaceMarks) -> None:
         self._examination = examination
         self._marks = marks
+        self._exclusive: dict[int, str] = {}
 
     def place(self, address: int) -> tuple[int, int]:
         """Section and offset of an address in the module; -1 where it is elsewhere."""
         placement = self._examination.placement
         return (placement.find(address) if placement is not None else None) or (-1, 0)
+
+    def function(self, pc: int) -> Function | None:
+        """The module's function that an address lies in."""
+        section, offset = self.place(pc)
+        return self._examination.file.debug.function_at(section, offset) if section >= 0 else None
 
     def named(self, report: WatchReport) -> str:
         """The variable that is touched, if it is one of the module's."""
@@ -99,6 +130,23 @@ class RaceWords:
             if variable.section == section and 0 <= behind < variable.size:
                 return f"at offset {behind} of {variable.name}" if behind else f"of {variable.name}"
         return f"at {report.address:#x}"
+
+    def exclusive(self, pc: int) -> str:
+        """What only one may change at a time, if the code there calls a function that does."""
+        if pc not in self._exclusive:
+            self._exclusive[pc] = self._changed_by_call(pc)
+        return self._exclusive[pc]
+
+    def _changed_by_call(self, pc: int) -> str:
+        box = self._examination.box
+        for start in (pc, pc - _CALL):  # the call itself, or where it returns to
+            with suppress(ValueError):
+                call = box.arch.code.decode(box.machine.read(start, 16), 0)
+                if call is not None and call.flow in (Flow.CALL, Flow.JUMP) and call.target is not None:
+                    found = box.inspect.symbols.lookup(start + call.target)
+                    name = found.name if found is not None else ""
+                    return next((what for what, (names, _) in _EXCLUSIVE.items() if name in names.split()), "")
+        return ""
 
     def where(self, report: WatchReport, trace: Trace) -> str:
         """The place of the module's code from which an access was made."""

@@ -6,83 +6,99 @@
                   who touches the same bytes meanwhile shares no lock with the one that is held  -> a data race
     compare:  what both calls leave and answer, with what they do one after the other (`race_cost.py`)
 
+States are made ready by each call of the corpus. The second call is traced after the first as well: it may touch what
+the first has made. What the module does by itself is a first "call", too (TIME): the other one is then made when a CPU
+is held in it.
+
 A lock that both take needs no special knowledge: the second call waits for it, and touches nothing. Where calls
-conflict, the first is held before its own calls as well: it may have dropped the lock between a look and a change.
-Accesses that the source marks as meant to race are left out (`race_marks.py`). The same race from the same state gives
-the same run: its ID replays it.
+conflict, the first is held before its own calls as well, and after a read: it may have dropped the lock between a look
+and a change. Accesses that the source marks as meant to race (`race_marks.py`) are places to hold at, and no data
+races. The same race from the same state gives the same run: its ID replays it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from kobox.box.box import Box, BoxCheckpoint
 from kobox.box.guest.box_process import BoxProcess
-from kobox.box.inspect.printk import LogRecord
+from kobox.box.guest.syscall import Argument, PendingCall
+from kobox.box.inspect.probes import FROM_MODULE, Hit
 from kobox.checks.fuzz.program import ExerciseStep, Program
-from kobox.checks.races.clash import FREED, Clash, ClashWatch, RaceWords, is_update, words_of
+from kobox.checks.races.clash import FREED, Clash, ClashWatch, RaceWords, warm_workers
 from kobox.checks.races.conflicts import Conflict, conflicts
 from kobox.checks.races.race_calls import (
+    CLOSE,
     LIMITS,
     TIME,
     DataRace,
+    FileCalls,
     RaceCalls,
     answer_of,
     call_of,
     files_of,
     opened,
-    title_of,
+    removal,
 )
-from kobox.checks.races.race_cost import Cost, Outcome, both_passed, cost_of, without_pointers
+from kobox.checks.races.race_cost import Outcome, without_pointers
+from kobox.checks.races.race_judge import RaceJudge
 from kobox.checks.races.race_marks import RaceMarks
-from kobox.checks.report.finding import Chain, Severity
-from kobox.checks.runner.session import Examination, Trace, kernel_findings
+from kobox.checks.runner.session import Examination
 from kobox.errors import BoxError
-from kobox.ko.elf import SHT_RELA
 from kobox.machine.watch import Access, TracedAccess
 
 CPUS = 2
 CMDLINE = "slub_debug=FP"
 """What the kernel is booted with: freed objects are filled with a pattern, and what is freed twice is told of."""
-_HOLD, _HOLD_FOR_TIME = 200_000, 1_600_000  # blocks of the other CPU
-_SCHEDULES = 120
-_TRIES = 2  # for one pair of source lines
+_HOLD, _WAIT = 200_000, 1_600_000  # what the other CPU may execute while one is held, and the time of 0.1 s
+_SCHEDULES = 250
+_TRIES, _MOST_TRIES = 2, 6  # for one pair of source lines: while the same code is executed, and in all
 _READERS = 3
-_CALLS = 8  # calls of the first call that it is held before
+_CALLS = 8  # places of the first call, beside the conflicts, that it is held at
+_ANYWHERE = (1 << 64) - 1
 _READS = ("read", "pread64", "recvfrom", "ioctl")
-
-
-@dataclass(frozen=True, slots=True)
-class _FoundRace:
-    """What is to be reported: errors first, since one place is told of once."""
-
-    kind: str
-    severity: Severity
-    message: str
-    chain: Chain
-    other: Chain
-    fault: str
-    advice: str = ""
-    records: tuple[LogRecord, ...] = ()
+_QUEUES = ("queue_work_on", "queue_delayed_work_on", "mod_delayed_work_on")
+_PATIENCE = 1.5  # virtual seconds for a call to come back
+Made: TypeAlias = "tuple[str, tuple[Argument, ...]]"
 
 
 @dataclass(frozen=True, slots=True)
 class _Schedule:
-    """What one schedule is made of: where it starts, who makes the calls, on which files, where the first is held."""
+    """What one schedule is made of: where it starts, on which files the calls are made, and the race."""
 
     start: BoxCheckpoint
     process: BoxProcess
-    calls: RaceCalls
     fds: tuple[int, int]
-    access: TracedAccess
-    readers: tuple[ExerciseStep, ...] = ()  # calls that read what is raced for
+    race: DataRace
+    pc: int
 
     @property
-    def names(self) -> str:
-        """The two calls in a sentence."""
-        return f"{title_of(self.calls.first)} and {title_of(self.calls.second)}"
+    def calls(self) -> RaceCalls:
+        return self.race.calls
+
+    def made(self, step: ExerciseStep) -> Made:
+        """The system call that one of its two is."""
+        return call_of(step, self.fds[step is self.calls.second])
+
+
+@dataclass(frozen=True, slots=True)
+class _Traces:
+    """What calls touch in one state: alone, and after one another."""
+
+    alone: dict[tuple[ExerciseStep, bool], list[TracedAccess]]
+    after: dict[RaceCalls, list[TracedAccess]]
+
+    def behaviour(self, calls: RaceCalls) -> int:
+        """Equal for pairs of calls that execute the same code."""
+        code = ({row.pc for row in self.alone[calls.first, True]}, {row.pc for row in self.second_of(calls)})
+        return hash(tuple(map(frozenset, code)))
+
+    def second_of(self, calls: RaceCalls) -> list[TracedAccess]:
+        """What the second of two calls touches."""
+        return [*self.alone[calls.second, calls.same], *self.after.get(calls, ())]
 
 
 class DataRaceSearch:
@@ -97,340 +113,399 @@ class DataRaceSearch:
         self.examination: Examination | None = None
         self.schedules = 0
         self._seen: dict[tuple[object, ...], int] = {}
-        self._found: list[_FoundRace] = []
-        self._traces: dict[ExerciseStep, list[TracedAccess]] = {}
 
     def __call__(self, box: Box) -> None:
         assert self.examination is not None
         self._box, self._told, self._marks = box, self.examination, RaceMarks(self.examination)
         self._watch, self._words = ClashWatch(self._told, self._marks), RaceWords(self._told, self._marks)
+        self._judge = RaceJudge(self._told, self._marks, self._words)
         self._watch.begin()
         before = box.limits.timeout, box.limits.cpu
         box.limits.timeout, box.limits.cpu = LIMITS.timeout, LIMITS.cpu
+        warm_workers(box)
         try:
-            if self.replay is not None:
-                self._replay(self.replay)
-            else:
-                for setups, steps in files_of(self.programs):
-                    for setup in setups:
-                        self._search(setup, steps)
+            with self._work_elsewhere():
+                if self.replay is not None:
+                    self._replay(self.replay)
+                else:
+                    self._search_all()
         finally:
-            self._tell_found()
+            self._judge.tell()
             self._watch.end()
             box.limits.timeout, box.limits.cpu = before
             box.inspect.watch.hold_no_more()
 
+    @contextmanager
+    def _work_elsewhere(self) -> Iterator[None]:
+        """Work that is queued for any CPU goes to the other one: it may, and a CPU that is held runs none
+        (Documentation/admin-guide/kernel-parameters.txt, workqueue.debug_force_rr_cpu)."""
+
+        def queued(hit: Hit) -> None:
+            if hit.argument(0) & 0xFFFFFFFF >= CPUS:  # WORK_CPU_UNBOUND
+                hit.set_argument(0, int(not self._box.machine.cpu))
+
+        probes = []
+        for name in _QUEUES:
+            if self._box.inspect.symbols.of_kernel(name) is not None:
+                probes.append(self._box.probe(name, queued, when=FROM_MODULE))
+        try:
+            yield
+        finally:
+            for probe in probes:
+                probe.remove()
+
     # -- the search --------------------------------------------------------------------------------------------
 
-    def _search(self, setup: Program, steps: Sequence[ExerciseStep]) -> None:
+    def _search_all(self) -> None:
+        with self._box.checkpoint() as fresh:
+            removes = (TIME, removal(self._told.file.name))
+            if not self._search((), removes, fresh):
+                return
+            for file in files_of(self.programs):
+                fresh.restore()
+                alone = tuple(one for one in file.opens if one is not file.opening)
+                if file.opening.call == "open" and not self._search(alone, [file.opening], fresh):
+                    return
+                for setup in file.setups(self._best(fresh, file.opens, file)):
+                    steps = [*self._best(fresh, setup, file), CLOSE]
+                    if file.opening.call == "open":
+                        steps.append(file.opening)
+                    fresh.restore()
+                    if not self._search(setup, steps, fresh):
+                        return
+
+    def _best(self, fresh: BoxCheckpoint, setup: Program, file: FileCalls) -> list[ExerciseStep]:
+        """Of each kind of call on a file, the arguments with which it executes the most of the module after `setup`."""
+        found = []
+        fresh.restore()
+        try:
+            fds = opened(self._box, setup)
+        except OSError:
+            return []
+        with self._box.checkpoint() as start:
+            for kind in file.kinds:
+                variants = file.variants(kind)
+                reached = [len({row.pc for row in self._trace(start, one, fds[0])}) for one in variants]
+                found.append(variants[reached.index(max(reached))])
+                if kind[0] in ("write", "pwrite") and (longest := max(variants, key=_length)) not in found:
+                    found.append(longest)
+        return found
+
+    def _search(self, setup: Program, steps: Sequence[ExerciseStep], fresh: BoxCheckpoint) -> bool:
+        """Look for races between `steps` in the state that `setup` makes. False: there were enough schedules."""
         box = self._box
         try:
             fds = opened(box, setup)
         except OSError:
-            return
-        self._seen.clear()
+            return True
         with box.process(cpu=1) as process, box.checkpoint() as start:
-            traces = {(step, same): self._trace(start, step, fds[not same]) for step in steps for same in (True, False)}
-            self._traces = {step: traces[step, True] for step in steps}
-            traces[TIME, False] = traces[TIME, True] = self._trace(start, TIME, -1)
-            traces = {key: self._plain(rows) for key, rows in traces.items()}
+            traces = self._traces(start, setup, steps, fds)
             pairs: list[tuple[RaceCalls, Conflict]] = []
-            for calls in _pairs(setup, steps):
-                found = conflicts(traces[calls.first, True], traces[calls.second, calls.same])
+            for calls in _pairs(setup, steps, fds):
+                found = self._conflicts(traces.alone[calls.first, True], traces.second_of(calls), calls)
                 pairs += [(calls, one) for one in found]
-            pairs.sort(key=lambda row: row[1].rank)
-            for calls, conflict in pairs:
-                if self._is_worth(conflict) and not self._try(
-                    self._schedule(start, process, calls, fds, conflict.held)
-                ):
-                    return
-            for calls in dict.fromkeys(calls for calls, _ in pairs):
-                for access in self._calls_in(traces[calls.first, True]):
-                    if not self._try(self._schedule(start, process, calls, fds, access)):
-                        return
+            pairs.sort(key=lambda row: (self._rank(row[1]), row[1].rank))
+            return self._try_all(_Place(start, process, fds, traces), pairs)
 
-    def _schedule(
-        self, start: BoxCheckpoint, process: BoxProcess, calls: RaceCalls, fds: tuple[int, int], access: TracedAccess
-    ) -> _Schedule:
-        readers = tuple(step for step, rows in self._traces.items() if any(_reads(row, access) for row in rows))
-        return _Schedule(start, process, calls, (fds[0], fds[not calls.same]), access, readers[:_READERS])
+    def _try_all(self, place: _Place, pairs: Sequence[tuple[RaceCalls, Conflict]]) -> bool:
+        for calls, conflict in pairs:
+            behaviour = place.traces.behaviour(calls)
+            if self._is_worth(conflict, behaviour) and not self._try(self._schedule(place, calls, conflict.held)):
+                return False
+        for calls in dict.fromkeys(calls for calls, _ in pairs if calls.first != TIME):
+            trace = place.traces.alone[calls.first, True]
+            mine = [conflict for found, conflict in pairs if found == calls]
+            behaviour = place.traces.behaviour(calls)
+            for access in (*self._after_reads(trace, mine, behaviour), *self._calls_in(trace, behaviour)):
+                if not self._try(self._schedule(place, calls, access)):
+                    return False
+        return True
 
-    def _trace(self, start: BoxCheckpoint, step: ExerciseStep, fd: int) -> list[TracedAccess]:
-        """What one call touches."""
+    def _traces(
+        self, start: BoxCheckpoint, setup: Program, steps: Sequence[ExerciseStep], fds: tuple[int, int]
+    ) -> _Traces:
+        whole = [*steps, TIME]
+        alone = {(step, same): self._trace(start, step, fds[not same]) for step in whole for same in (True, False)}
+        after = {}
+        for calls in _pairs(setup, steps, fds):
+            if calls.second not in (TIME, CLOSE) and calls.first != TIME and calls.first.call != "rmmod":
+                before = call_of(calls.first, fds[0])
+                after[calls] = self._trace(start, calls.second, fds[not calls.same], before)
+        return _Traces(alone, after)
+
+    def _trace(
+        self, start: BoxCheckpoint, step: ExerciseStep, fd: int, before: Made | None = None
+    ) -> list[TracedAccess]:
+        """What one call touches, and what the module does by itself meanwhile; after the call `before`."""
         box = self._box
-        start.restore()
+        self._restore(start)
+        if before is not None:
+            with suppress(OSError, BoxError):
+                self._start(before).wait(_PATIENCE)
         box.inspect.watch.trace_accesses()
         with suppress(OSError, BoxError):
-            name, arguments = call_of(step, fd)
-            box.syscall(name, *arguments, limits=LIMITS)
+            self._start(call_of(step, fd)).wait(_PATIENCE)
         return box.inspect.watch.traced()
 
-    def _plain(self, traced: Sequence[TracedAccess]) -> list[TracedAccess]:
-        """Without what is meant to race."""
-        return [one for one in traced if one.access == Access.CALLED or not self._marks.is_marked(one.pc)]
+    def _start(self, call: Made) -> PendingCall:
+        """Begin a call of the main process."""
+        return self._box.guest.calls.start(self._box.guest.main(), *call)
 
-    def _calls_in(self, trace: Sequence[TracedAccess]) -> list[TracedAccess]:
-        """The calls that a traced call made between its first and its last access: where it may hold no lock."""
+    def _restore(self, start: BoxCheckpoint) -> None:
+        start.restore()
+        self._told.came_back()
+
+    def _conflicts(
+        self, first: Sequence[TracedAccess], second: Sequence[TracedAccess], calls: RaceCalls
+    ) -> list[Conflict]:
+        """Those of two calls that can show something: of marked accesses, only where the memory is freed, or where both
+        are marked."""
+        if calls.second == TIME:  # what it does by itself: on other stacks than the call's
+            stacks = {row.stack for row in sorted(first, key=lambda row: row.order)[:1]}
+            second = [row for row in (*second, *first) if row.stack not in stacks]
+            first = [row for row in first if row.stack in stacks]
+        found = []
+        for one in conflicts(first, second):
+            if one.held.size == FREED and one.other.size != FREED:
+                continue
+            if len({self._words.exclusive(row.pc) for row in one if row.access & Access.CALLED and row.size == 8}) > 1:
+                continue
+            marked = [self._marks.is_marked(row.pc) for row in one if row.access != Access.CALLED]
+            if one.other.size == FREED or all(marked) or not any(marked):
+                found.append(one)
+        return found
+
+    def _rank(self, conflict: Conflict) -> int:
+        """Plain accesses come first, then what is freed, then what is meant to race."""
+        if conflict.other.size == FREED:
+            return 1
+        return 2 if self._marks.is_marked(conflict.held.pc) else 0
+
+    def _schedule(self, place: _Place, calls: RaceCalls, access: TracedAccess) -> _Schedule | None:
+        section, offset = self._words.place(access.pc)
+        if section < 0:
+            return None
+        alone = place.traces.alone
+        readers = tuple(
+            step
+            for (step, same), rows in alone.items()
+            if same and step not in (TIME, CLOSE) and step.call != "rmmod" and any(_reads(row, access) for row in rows)
+        )
+        used = any(
+            _reads(row, access) and row.pc != access.pc and not self._marks.is_marked(row.pc)
+            for rows in alone.values()
+            for row in rows
+        )
+        size = 0 if access.access == Access.CALLED else access.size
+        reads = self._has_read(alone[calls.first, True], access)
+        race = DataRace(calls, section, offset, access.address, size, access.cpu, used, reads, readers[:_READERS])
+        return _Schedule(place.start, place.process, (place.fds[0], place.fds[not calls.same]), race, access.pc)
+
+    def _has_read(self, trace: Sequence[TracedAccess], access: TracedAccess) -> bool:
+        """Whether the function that writes has read the same bytes before, in one instruction with that or another."""
+        function = self._words.function(access.pc)
+        return bool(access.access & Access.WRITE) and any(
+            row.address == access.address
+            and row.access & Access.READ
+            and row.order <= access.order
+            and self._words.function(row.pc) == function
+            for row in trace
+        )
+
+    def _calls_in(self, trace: Sequence[TracedAccess], behaviour: int) -> list[TracedAccess]:
+        """The calls that a traced call made after its first access: where it may hold no lock."""
         touched = [one.order for one in trace if one.access != Access.CALLED]
         calls = [one for one in trace if one.access == Access.CALLED and touched and one.order > min(touched)]
-        fresh = [
-            one for one in sorted(calls, key=lambda one: one.order) if self._seen.setdefault((one.pc,), 0) < _TRIES
-        ]
-        for one in fresh[:_CALLS]:
-            self._seen[(one.pc,)] += 1
-        return fresh[:_CALLS]
+        return self._fresh(sorted(calls, key=lambda one: one.order), behaviour)
 
-    def _is_worth(self, conflict: Conflict) -> bool:
+    def _after_reads(
+        self, trace: Sequence[TracedAccess], found: Sequence[Conflict], behaviour: int
+    ) -> list[TracedAccess]:
+        """What comes right after a conflicting read: the value that was read may be old by then."""
+        ordered = sorted((one for one in trace if one.access & ~Access.CALLED), key=lambda one: one.order)
+        behind = []
+        for conflict in found:
+            if conflict.held.access & Access.READ and not conflict.held.access & Access.WRITE:
+                behind += [row for row in ordered if row.order > conflict.held.order][:1]
+        return [row._replace(access=Access.CALLED) for row in self._fresh(behind, behaviour)]
+
+    def _fresh(self, rows: Iterable[TracedAccess], behaviour: int) -> list[TracedAccess]:
+        return [one for one in dict.fromkeys(rows) if self._is_rare((one.pc,), behaviour)][:_CALLS]
+
+    def _is_worth(self, conflict: Conflict, behaviour: int) -> bool:
         """Whether these two places have not been tried often enough: by source lines, where they are known."""
-        if conflict.held.size == FREED:
-            return False
-        key = (self._marks.place(conflict.held.pc), self._marks.place(conflict.other.pc))
-        self._seen[key] = self._seen.get(key, 0) + 1
-        return self._seen[key] <= _TRIES
+        held, other = conflict
+        return self._is_rare((self._marks.place(held.pc), self._marks.place(other.pc), other.size == FREED), behaviour)
 
-    def _try(self, schedule: _Schedule) -> bool:
+    def _is_rare(self, key: tuple[object, ...], behaviour: int) -> bool:
+        """Whether something was tried less than _TRIES times, in all calls or in those that execute the same code."""
+        rare = self._seen.get((*key, behaviour), 0) < _TRIES and self._seen.get(key, 0) < _MOST_TRIES
+        for one in ((*key, behaviour), key) if rare else ():
+            self._seen[one] = self._seen.get(one, 0) + 1
+        return rare
+
+    def _try(self, schedule: _Schedule | None) -> bool:
         """One schedule; what it shows is kept. False: there were enough of them."""
-        race = self._race_of(schedule)
-        if race is None:
+        if schedule is None:
             return True
         if self.schedules >= _SCHEDULES:
             self._told.leave_out(f"data races: more than {_SCHEDULES} schedules; the rest was not tried")
             return False
+        race = schedule.race
         raced = self._together(schedule)
         clash = self._watch.take()
-        if clash.held is None or self._died(race, clash):
+        if clash.held is None or self._judge.kernel_says(race, clash):
             return True
         if clash.freed:
-            self._keep_freed(race, clash)
+            self._judge.keep_freed(race, clash)
             return True
-        at_call = schedule.access.access == Access.CALLED
-        touched = any(not self._marks.is_marked(report.pc) for report, _ in clash.others)
-        if raced is None or not (touched or at_call):
+        if raced is None or not (self._can_matter(clash) or not race.size):
             return True
         orders = self._in_order(schedule), self._in_order(schedule, swapped=True)
         later = self._in_order(schedule, later=True)
         if orders[0] is not None and orders[1] is not None and later is not None:
-            self._judge(race, schedule, clash, raced, (orders[0], orders[1]), later)
+            self._judge.judge(race, clash, raced, (orders[0], orders[1]), later)
         return True
+
+    def _can_matter(self, clash: Clash) -> bool:
+        assert clash.held is not None
+        return bool(clash.others) or self._marks.is_marked(clash.held.pc)
 
     # -- one schedule ------------------------------------------------------------------------------------------
 
     def _together(self, schedule: _Schedule) -> Outcome | None:
         """Both calls at the same moment, with the first held. None when the box has died of it."""
-        box, watch, access = self._box, self._box.inspect.watch, schedule.access
-        schedule.start.restore()
+        watch, race, calls = self._box.inspect.watch, schedule.race, schedule.calls
+        self._restore(schedule.start)
         self.schedules += 1
         self._watch.take()
-        first, second = call_of(schedule.calls.first, schedule.fds[0]), call_of(schedule.calls.second, schedule.fds[1])
-        blocks = _HOLD_FOR_TIME if schedule.calls.second == TIME else _HOLD
+        first, second = schedule.made(calls.first), schedule.made(calls.second)
         try:
-            watch.hold_before(1, access.pc, access.address, access.address + access.size, blocks=blocks)
-            pending = box.schedule.together(
-                (schedule.process, first[0], *first[1]), (None, second[0], *second[1]), lead=blocks
-            )
+            cpu = race.cpu if calls.first == TIME else 1
+            memory = (race.address, race.address + race.size) if race.size else (0, _ANYWHERE)
+            watch.hold_before(cpu, schedule.pc, *memory, blocks=_HOLD, wait=_WAIT)
+            if calls.first == TIME:
+                caller = None if cpu else schedule.process
+                two = self._box.schedule.later((caller, second[0], *second[1]), _WAIT)
+                results: tuple[int | None, int | None] = (0, answer_of(calls.second, two, _PATIENCE))
+            else:
+                pending = self._box.schedule.together(
+                    (schedule.process, first[0], *first[1]), (None, second[0], *second[1]), lead=_WAIT
+                )
+                results = self._answers(calls, pending)
             watch.hold_no_more()
-            one, two = pending
-            answers = answer_of(schedule.calls.first, lambda: one.result(timeout=1.0))
-            results = (answers, answer_of(schedule.calls.second, lambda: two.result(timeout=1.0)))
             return self._outcome(schedule, results, (first, second), wrote=False)
         except (BoxError, ValueError):
             watch.hold_no_more()
             return None
 
+    @staticmethod
+    def _answers(calls: RaceCalls, pending: tuple[PendingCall, PendingCall]) -> tuple[int | None, int | None]:
+        one, two = pending
+        return answer_of(calls.first, one, _PATIENCE), answer_of(calls.second, two, _PATIENCE)
+
     def _in_order(self, schedule: _Schedule, *, swapped: bool = False, later: bool = False) -> Outcome | None:
-        """Both calls, one after the other. None when the box has died of it."""
-        box, watch, access = self._box, self._box.inspect.watch, schedule.access
-        schedule.start.restore()
+        """One call after the other; the second also where the first waits. None when the box has died of it."""
+        box, watch, race, calls = self._box, self._box.inspect.watch, schedule.race, schedule.calls
+        self._restore(schedule.start)
         if later:
             box.machine.pass_time(3_000_001)
-        first, second = call_of(schedule.calls.first, schedule.fds[0]), call_of(schedule.calls.second, schedule.fds[1])
+        first, second = schedule.made(calls.first), schedule.made(calls.second)
 
-        def one() -> int | None:
-            return answer_of(schedule.calls.first, lambda: schedule.process.syscall(first[0], *first[1], limits=LIMITS))
+        def one() -> PendingCall:
+            return schedule.process.start(first[0], *first[1])
 
-        def two() -> int | None:
-            return answer_of(schedule.calls.second, lambda: box.syscall(second[0], *second[1], limits=LIMITS))
+        def two() -> PendingCall:
+            return self._start(second)
 
-        begun = (two if swapped else one)()
-        watch.trace_accesses()
-        ended = (one if swapped else two)()
-        end = access.address + access.size
-        wrote = any(
-            row.access & Access.WRITE and row.address < end and access.address < row.address + row.size
-            for row in watch.traced()
-        )
         try:
-            results = (ended, begun) if swapped else (begun, ended)
+            begun = (two if swapped else one)()
+            watch.trace_accesses()
+            ended = (one if swapped else two)()
+            results = self._answers(calls, (ended, begun) if swapped else (begun, ended))
+            end = race.address + race.size
+            wrote = any(
+                row.access & Access.WRITE and row.address < end and race.address < row.address + row.size
+                for row in watch.traced()
+            )
             return self._outcome(schedule, results, (first, second), wrote=wrote)
-        except ValueError:
+        except (BoxError, ValueError):
+            watch.hold_no_more()
             return None
 
     def _outcome(
         self,
         schedule: _Schedule,
         results: tuple[int | None, ...],
-        calls: Sequence[tuple[str, tuple[object, ...]]],
+        calls: Sequence[Made],
         *,
         wrote: bool,
     ) -> Outcome:
-        read, access = self._box.machine.read, schedule.access
+        read, race = self._box.machine.read, schedule.race
         buffers = [
             one for name, arguments in calls if name in _READS for one in arguments if isinstance(one, bytearray)
         ]
-        left = read(access.address, min(access.size, 64))
-        nearby = without_pointers(read(*self._around(access)))
-        seen = tuple(self._seen_by(step, schedule.fds[0]) for step in schedule.readers)
+        left = read(race.address, min(race.size, 64)) if race.size else b""
+        nearby = without_pointers(read(*self._around(race.address))) if race.size else b""
+        seen = tuple(self._seen_by(step, schedule.fds[0]) for step in race.readers)
         return Outcome(results, tuple(map(bytes, buffers)), left, nearby, seen, wrote)
 
     def _seen_by(self, step: ExerciseStep, fd: int) -> object:
         """What a call that reads what was raced for gives to user space."""
         name, arguments = call_of(step, fd)
-        answer = answer_of(step, lambda: self._box.syscall(name, *arguments, limits=LIMITS))
+        answer = answer_of(step, self._start((name, arguments)), _PATIENCE)
         return answer, tuple(bytes(one) for one in arguments if isinstance(one, bytearray))
 
-    def _is_exposed(self, address: int) -> bool:
-        """Whether user space reads what is there as a parameter of the module: the relocations of __param name it."""
-        section, offset = self._words.place(address)
-        elf = self._told.file.elf
-        if section < 0:
-            return False
-        symbols = list(elf.symbols())
-        for number, row in enumerate(elf.sections):
-            if row.type != SHT_RELA or elf.section_name(row.info) != b"__param":
-                continue
-            for _, _, symbol, addend in elf.relocations(number, symbols):
-                if symbol is not None and symbol.section == section and 0 <= offset - symbol.value - addend < 8:
-                    return True
-        return False
-
-    def _around(self, access: TracedAccess) -> tuple[int, int]:
+    def _around(self, address: int) -> tuple[int, int]:
         """Address and size of the variable that is touched, or of the line of 64 bytes where it is not the module's."""
-        section, offset = self._words.place(access.address)
+        section, offset = self._words.place(address)
         for variable in self._told.file.debug.variables:
             behind = offset - variable.offset
             if variable.section == section and 0 <= behind < variable.size <= 256:
-                return access.address - behind, variable.size
-        return access.address & -64, 64
+                return address - behind, variable.size
+        return address & -64, 64
 
     def _replay(self, race: DataRace) -> None:
         placement = self._told.placement
         if placement is None or race.section not in placement.starts:
             return
         fds = opened(self._box, race.calls.setup)
-        access = Access.READ if race.size else Access.CALLED
-        at = TracedAccess(placement.starts[race.section] + race.offset, race.address, max(race.size, 1), access, 1, 0)
+        pc = placement.starts[race.section] + race.offset
         with self._box.process(cpu=1) as process, self._box.checkpoint() as start:
-            self._try(self._schedule(start, process, race.calls, fds, at))
-
-    def _race_of(self, schedule: _Schedule) -> DataRace | None:
-        section, offset = self._words.place(schedule.access.pc)
-        size = 0 if schedule.access.access == Access.CALLED else schedule.access.size
-        return DataRace(schedule.calls, section, offset, schedule.access.address, size) if section >= 0 else None
-
-    # -- what is reported --------------------------------------------------------------------------------------
-
-    def _tell_found(self) -> None:
-        """Report what was found, the worst first: of one place in the source, one finding is kept."""
-        for one in sorted(self._found, key=lambda one: one.severity.rank):
-            self._told.fault = one.fault
-            self._told.report(
-                one.kind,
-                one.severity,
-                one.message,
-                chain=one.chain,
-                other=one.other,
-                advice=one.advice,
-                records=one.records,
-            )
-        self._told.fault = ""
-        self._found.clear()
-
-    def _judge(
-        self,
-        race: DataRace,
-        schedule: _Schedule,
-        clash: Clash,
-        raced: Outcome,
-        orders: tuple[Outcome, Outcome],
-        later: Outcome,
-    ) -> None:
-        assert clash.held is not None
-        held, names = clash.held, schedule.names
-        chain = self._chain(clash.held_by)
-        if schedule.access.access == Access.CALLED:
-            if broken := both_passed(raced, orders, later, names):
-                message = f"{broken}: {title_of(race.calls.first)} was held here while the other ran on another CPU"
-                advice = "Hold one lock from the first look at the shared data to its last change."
-                self._found.append(_FoundRace("race", Severity.ERROR, message, chain, (), str(race), advice))
-            return
-        others = [row for row in clash.others if not self._marks.is_marked(row[0].pc)]
-        report, other = next((row for row in others if row[0].writes), others[0])
-        both_wrote = held.writes and any(row.writes for row, _ in others)
-        # A count that only one instruction adds to, and that nothing but a parameter shows, may miss some.
-        counts = is_update(held) and all(row.pc == held.pc for row, _ in others)
-        exposed = self._is_exposed(held.address) and not counts
-        cost = cost_of(raced, orders, later, names, both_wrote=both_wrote, exposed=exposed)
-        if not cost.shows and held.writes and (name := self._marks.list_function(held.pc)):
-            cost = Cost(f"{name}() on a list that another changes at the same time breaks its links", True)
-        message = (
-            f"{words_of(held)} {self._words.named(held)}, and {words_of(report)} at {self._words.where(report, other)}"
-        )
-        message += f" on another CPU, with no lock that both hold{f': {cost.words}' if cost.words else ''}"
-        self._found.append(
-            _FoundRace(
-                "data-race",
-                Severity.ERROR if cost.shows else Severity.NOTE,
-                message,
-                chain,
-                self._chain(other) if report.pc else (),
-                str(race),
-                "Take one lock in both, or use atomic operations; READ_ONCE() and WRITE_ONCE() mark what is meant.",
-            )
-        )
-
-    def _keep_freed(self, race: DataRace, clash: Clash) -> None:
-        assert clash.held is not None
-        what, who = f"{words_of(clash.held)} {self._words.named(clash.held)}", title_of(race.calls.second)
-        self._found.append(
-            _FoundRace(
-                "use-after-free",
-                Severity.ERROR,
-                f"{what}, which {who} has freed on another CPU meanwhile",
-                self._chain(clash.held_by),
-                self._chain(clash.frees),
-                str(race),
-                "Hold a lock or a reference for as long as the object is used, or free it after an RCU grace period.",
-            )
-        )
-
-    def _died(self, race: DataRace, clash: Clash) -> bool:
-        """Whether the kernel has something to say; it is kept, with the schedule that led to it."""
-        assert clash.held is not None
-        found = kernel_findings(self._box)
-        first, second = title_of(race.calls.first), title_of(race.calls.second)
-        for one in found:
-            own = any(frame.module == self._told.file.name for frame in one.chain)
-            if own or one.severity is Severity.ERROR:
-                severity = Severity.ERROR if own else one.severity
-                message = f"{one.message}; {first} was held while {second} ran on another CPU"
-                chain, other = self._lined(one.chain), self._chain(clash.held_by)
-                self._found.append(
-                    _FoundRace(one.kind, severity, message, chain, other, str(race), one.advice, one.records)
-                )
-        return bool(found)
-
-    def _chain(self, trace: Trace | None) -> Chain:
-        return self._told.chain(trace) if trace is not None else ()
-
-    def _lined(self, chain: Chain) -> Chain:
-        return tuple(part for number, frame in enumerate(chain) for part in self._told.with_lines(frame, not number))
+            self._try(_Schedule(start, process, (fds[0], fds[not race.calls.same]), race, pc))
 
 
-def _pairs(setup: Program, steps: Sequence[ExerciseStep]) -> list[RaceCalls]:
-    """Each call against each, and against time; on another open file, and on the same one."""
-    return [
-        RaceCalls(setup, first, second, same) for first in steps for second in (*steps, TIME) for same in (False, True)
-    ]
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A state that was made ready: where it starts, who makes calls, on which files, and what calls touch there."""
+
+    start: BoxCheckpoint
+    process: BoxProcess
+    fds: tuple[int, int]
+    traces: _Traces
+
+
+def _pairs(setup: Program, steps: Sequence[ExerciseStep], fds: tuple[int, int]) -> list[RaceCalls]:
+    """Each call against each, on another open file and on the same one; against what the module does by itself, either
+    of them held."""
+    found = []
+    for first in (*steps, TIME):
+        for second in (*steps, TIME):
+            for same in (False, True):
+                closes = CLOSE in (first, second)
+                by_itself = TIME in (first, second)
+                if first == second == TIME or (by_itself and not same):
+                    continue
+                if first.call == "rmmod" or (second.call == "rmmod" and first != TIME):
+                    continue
+                if closes and not by_itself and (same or fds[0] == fds[1]):
+                    continue
+                found.append(RaceCalls(setup, first, second, same))
+    return found
+
+
+def _length(step: ExerciseStep) -> int:
+    return len(step.arguments[0])
 
 
 def _reads(row: TracedAccess, access: TracedAccess) -> bool:

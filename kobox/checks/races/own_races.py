@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from kobox.box.box import Box
 from kobox.box.events import MachineStep
 from kobox.box.guest.process import Limits
-from kobox.checks.races.clash import FREED, Clash, ClashWatch, RaceWords, is_update, words_of
+from kobox.checks.races.clash import FREED, Clash, ClashWatch, RaceWords, is_update, warm_workers, words_of
 from kobox.checks.races.conflicts import Conflict, conflicts
 from kobox.checks.races.race_marks import RaceMarks
 from kobox.checks.report.finding import Severity
@@ -105,6 +105,7 @@ class OwnRaceSearch:
         """Load the module, let it run by itself, and unload it. `arm` is called before, `after` in the end."""
 
         def life(box: Box) -> None:
+            warm_workers(box)
             self._watch.begin()
             undo = box.events.step.subscribe(_go_on_when_held)
             try:
@@ -249,7 +250,7 @@ class OwnRaceSearch:
             return f"{name}() on a list that another changes at the same time breaks its links"
         if not any(row.writes for row in others):
             return ""
-        if not is_update(held) and not self._has_read(held):
+        if not is_update(held) and (not self._has_read(held) or self._marks.stores_constant(held.pc)):
             return ""
         # A count that only one instruction adds to, and that nothing reads, may miss some.
         if all(row.pc == held.pc for row in others) and not self._is_read_elsewhere(held):
@@ -258,9 +259,9 @@ class OwnRaceSearch:
 
     def _has_read(self, held: WatchReport) -> bool:
         """Whether the function that is about to write has read the same bytes before."""
-        function = self._function(held.pc)
+        function = self._words.function(held.pc)
         return function is not None and any(
-            row.address == held.address and row.access & Access.READ and self._function(row.pc) == function
+            row.address == held.address and row.access & Access.READ and self._words.function(row.pc) == function
             for row in self._rows
         )
 
@@ -269,10 +270,6 @@ class OwnRaceSearch:
             row.pc != held.pc and row.access & Access.READ and row.address <= held.address < row.address + row.size
             for row in self._rows
         )
-
-    def _function(self, pc: int) -> object:
-        section, offset = self._words.place(pc)
-        return self._told.file.debug.function_at(section, offset) if section >= 0 else None
 
 
 def _go_on_when_held(run: MachineStep, until: int, blocks: int, idle: bool) -> Event:

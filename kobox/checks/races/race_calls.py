@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import struct
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from kobox.box.box import Box
 from kobox.box.guest.process import Limits
+from kobox.box.guest.syscall import Argument, PendingCall
 from kobox.checks.fuzz.program import ExerciseStep, Program, system_call
 from kobox.checks.races.races import plain_step, step_of
 from kobox.errors import BoxError, KoboxError
 
 TIME = ExerciseStep("time")
-"""Instead of the second call: time passes, so that timers and work of the module come."""
+"""Instead of a call: time passes, so that timers, work and threads of the module come."""
+CLOSE = ExerciseStep("close")
+_REMOVES, _NONBLOCK = "rmmod", 0o4000
 LIMITS = Limits(timeout=5.0, cpu=0.5)
 _TIME_NS = 20_000_000
+_READY = 0.5  # virtual seconds for a call before the race
 _SETUP = 6  # calls before the race at most
 _KINDS = 12  # of calls on one file
+_VARIANTS = 4  # of one kind of call
+_MADE_READY = 8  # states in which calls race: the fresh one, and those that one kind of call has led to
+_OPENS = ("open", "socket")
 _NO_CALLS = ("open", "close", "mknod", "sleep", "mmap", "poll", "lseek", "fcntl", "socket")
 
 
@@ -39,18 +47,25 @@ class RaceCalls(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class DataRace:
     """One schedule: the first call is held before the code at `offset` of `section` touches `size` bytes that lie at
-    `address` in this state of the box, or, where `size` is 0, makes a call there."""
+    `address` in this state of the box, or, where `size` is 0, makes a call there. With TIME for the first it is what
+    the module does by itself on CPU `cpu`. `readers` are calls that show what is there; `used`, that the module itself
+    reads it elsewhere; `reads`, that the function that writes it has read it before."""
 
     calls: RaceCalls
     section: int
     offset: int
     address: int
     size: int
+    cpu: int = 1
+    used: bool = False
+    reads: bool = False
+    readers: tuple[ExerciseStep, ...] = ()
 
     def __str__(self) -> str:
         setup, first, second, same = self.calls
         plain = [[plain_step(step) for step in setup], plain_step(first), plain_step(second), same]
-        data = json.dumps([*plain, self.section, self.offset, self.address, self.size]).encode()
+        numbers = [self.section, self.offset, self.address, self.size, self.cpu, int(self.used), int(self.reads)]
+        data = json.dumps([*plain, [plain_step(step) for step in self.readers], *numbers]).encode()
         return f"datarace:{urlsafe_b64encode(zlib.compress(data, 9)).decode()}"
 
 
@@ -58,85 +73,130 @@ def parse_data_race(text: str) -> DataRace:
     """Undo `str()`. Raises `KoboxError`."""
     try:
         plain = json.loads(zlib.decompress(urlsafe_b64decode(text.removeprefix("datarace:"))))
-        setup, first, second, same, *numbers = plain
-        section, offset, address, size = map(int, numbers)
+        setup, first, second, same, readers, *numbers = plain
+        section, offset, address, size, cpu, used, reads = map(int, numbers)
         calls = RaceCalls(tuple(map(step_of, setup)), step_of(first), step_of(second), bool(same))
-        return DataRace(calls, section, offset, address, size)
+        return DataRace(
+            calls, section, offset, address, size, cpu, bool(used), bool(reads), tuple(map(step_of, readers))
+        )
     except (ValueError, TypeError, zlib.error) as error:
         raise KoboxError(f"{text!r} is no ID of a data race", hint="The report has them, behind `fault`.") from error
 
 
-def files_of(programs: Sequence[Program]) -> Iterator[tuple[list[Program], list[ExerciseStep]]]:
-    """For each file of the corpus: the calls that make it ready (only its open(), and more), and one call of each kind
-    that is made on it, open() too. Before that, open() alone, with no file open."""
-    setups: dict[str, Program] = {}
-    opens: dict[str, ExerciseStep] = {}
-    steps: dict[str, dict[tuple[Any, ...], ExerciseStep]] = {}
+class FileCalls(NamedTuple):
+    """A file of the corpus: the calls that open it, those that have led to some state (`longest`), and by kind the
+    calls that are made on it, with different arguments."""
+
+    opens: Program
+    longest: Program
+    kinds: dict[tuple[Any, ...], list[ExerciseStep]]
+
+    @property
+    def opening(self) -> ExerciseStep:
+        """The call that opens it."""
+        return next(one for one in self.opens if one.call in _OPENS)
+
+    def variants(self, kind: tuple[Any, ...]) -> list[ExerciseStep]:
+        """The calls of a kind: those of the corpus, and requests with small numbers, which may name what others
+        made."""
+        known = self.kinds[kind]
+        if kind[0] != "ioctl":
+            return known
+        numbers = [ExerciseStep("ioctl", known[0].slot, (kind[1], number)) for number in (0, 1)]
+        return list(dict.fromkeys([*known[:_VARIANTS], *numbers]))
+
+    def setups(self, steps: Sequence[ExerciseStep]) -> list[Program]:
+        """What makes states ready in which `steps` may race: nothing, each of them once, one twice, `longest`."""
+        made = [self.opens]
+        made += [(*self.opens, one) for one in steps if one.call not in _NO_CALLS]
+        if len(self.longest) > len(self.opens):
+            made.append(self.longest)
+        made += [(*self.opens, one, one) for one in steps if one.call.startswith(("write", "pwrite"))]
+        return list(dict.fromkeys(made))[:_MADE_READY]
+
+
+def files_of(programs: Sequence[Program]) -> list[FileCalls]:
+    """The files of the corpus, with what is done to each."""
+    found: dict[object, FileCalls] = {}
     for program in programs:
-        opened_by = next((step for step in program if step.call == "open"), None)
-        if opened_by is None:
+        opening = next((step for step in program if step.call in _OPENS), None)
+        if opening is None:
             continue
-        path = opened_by.arguments[0]
-        opens.setdefault(path, opened_by)
-        setups.setdefault(path, tuple(step for step in program if step.call in ("open", "mknod")))
+        key = opening.arguments[0] if opening.call == "open" else opening.arguments
+        opens = tuple(step for step in program if step.call == "mknod" or step is opening)
+        if key not in found:
+            found[key] = FileCalls(opens, opens, {})
+        known = found[key]
         for number, step in enumerate(program):
-            if step.call in _NO_CALLS or step.slot != opened_by.slot:
+            if step.call in _NO_CALLS or step.slot != opening.slot:
                 continue
-            kind = (step.call, step.arguments[0] if step.call == "ioctl" else None)
-            known = steps.setdefault(path, {})
-            if kind not in known and len(known) < _KINDS:
-                known[kind] = step
-            if len(setups[path]) < number <= _SETUP:
-                setups[path] = program[:number]
-    for path, longest in setups.items():
-        fresh = tuple(step for step in longest if step.call in ("open", "mknod"))
-        yield [tuple(step for step in fresh if step.call == "mknod")], [opens[path]]
-        yield ([fresh] if fresh == longest else [fresh, longest]), [*steps.get(path, {}).values(), opens[path]]
+            kind = (step.call, *(step.arguments[:1] if step.call in ("ioctl", "call", "use") else ()))
+            if kind in known.kinds or len(known.kinds) < _KINDS:
+                variants = known.kinds.setdefault(kind, [])
+                if step not in variants and len(variants) < _VARIANTS:
+                    variants.append(step)
+            if len(known.longest) < number <= _SETUP:
+                known = found[key] = known._replace(longest=program[:number])
+    return list(found.values())
 
 
 def opened(box: Box, setup: Program) -> tuple[int, int]:
     """Play the calls of `setup`; its open file, and another of the same path (-1 where it opens none). Raises `OSError`
-    when it cannot be opened."""
+    when it cannot be opened, or one
+    of the calls does not come back."""
     for one in setup:
         if one.call == "mknod":
             with suppress(OSError):  # an earlier one is still there
                 box.syscall("mknod", *one.arguments)
-    step = next((step for step in setup if step.call == "open"), None)
+    step = next((step for step in setup if step.call in _OPENS), None)
     if step is None:
         return -1, -1
-    path, flags = step.arguments
-    fd = box.syscall("open", path, flags, 0)
+    call = ("open", *step.arguments, 0) if step.call == "open" else ("socket", *step.arguments)
+    fd = box.syscall(*call)
     try:
-        other = box.syscall("open", path, flags, 0)
+        other = box.syscall(*call)
     except OSError:  # exclusive
         other = fd
     for one in setup:
         if one.call not in _NO_CALLS:
             name, arguments = system_call(one, fd)
-            with suppress(OSError, BoxError):
-                box.syscall(name, *arguments, limits=LIMITS)
+            pending = box.guest.calls.start(box.guest.main(), name, arguments)
+            if not pending.wait(_READY):
+                raise OSError(errno.ETIMEDOUT, "a call that makes the state ready does not come back")
     return fd, other
 
 
-def call_of(step: ExerciseStep, fd: int) -> tuple[str, tuple[Any, ...]]:
+def call_of(step: ExerciseStep, fd: int) -> tuple[str, tuple[Argument, ...]]:
     """The system call that a step is: its name and arguments."""
     if step == TIME:
         return "nanosleep", (struct.pack("<qq", 0, _TIME_NS), None)
+    if step.call == _REMOVES:
+        return "delete_module", (*step.arguments, _NONBLOCK)
     if step.call == "open":
         return "open", (*step.arguments, 0)
     return system_call(step, fd)
 
 
-def answer_of(step: ExerciseStep, call: Callable[[], int]) -> int | None:
-    """What a call answers, -errno for an error; None when it does not come back. Which number a file gets is chance."""
+def answer_of(step: ExerciseStep, pending: PendingCall, patience: float) -> int | None:
+    """What a call answers, -errno for an error; None when it does not come back in `patience` virtual seconds. Which
+    number a file gets is chance."""
     try:
-        return min(call(), 0) if step.call == "open" else call()
+        if not pending.wait(patience):
+            return None
+        return min(pending.result(), 0) if step.call in _OPENS else pending.result()
     except BoxError:
         return None
     except OSError as error:
         return -(error.errno or 0)
 
 
+def removal(name: str) -> ExerciseStep:
+    """Instead of a call: the module of that name is unloaded."""
+    return ExerciseStep(_REMOVES, 0, (name,))
+
+
 def title_of(step: ExerciseStep) -> str:
     """What a call is called in a sentence."""
-    return "the passing of time" if step == TIME else f"{step.call.removesuffix('_at')}()"
+    if step == TIME:
+        return "what it does by itself"
+    return "rmmod" if step.call == _REMOVES else f"{step.call.removesuffix('_at')}()"

@@ -7,8 +7,11 @@ and is left out.
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import NamedTuple
+
+_FREED = b"\x6b" * 6  # POISON_FREE
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +59,39 @@ def cost_of(
 
 def broken_order(raced: Outcome, orders: tuple[Outcome, Outcome], later: Outcome, names: str) -> str:
     """What the calls answer together and in neither order; "" when that is not certain."""
-    one, two = orders
-    if passed := both_passed(raced, orders, later, names):
+    return outcome_of_no_order(raced, orders, later, names, with_data=True)
+
+
+def outcome_of_no_order(
+    raced: Outcome, orders: tuple[Outcome, Outcome], later: Outcome, names: str, *, with_data: bool
+) -> str:
+    """As `broken_order`; with `with_data`, what they give to user space counts as well."""
+    one = orders[0]
+    if passed := both_passed(raced, orders, later, names) or stuck(raced, orders, later, names):
         return passed
-    if (
-        one.data == later.data
-        and raced.results in (one.results, two.results)
-        and raced.data not in (one.data, two.data)
-    ):
+    given = [data for order in orders for data in order.data]
+    if any(_FREED in data for data in raced.data) and not any(_FREED in data for data in given):
+        return f"what {names} return was read from memory that was freed"
+    if with_data and (one.results, one.data) == (later.results, later.data) and _mixes(raced, orders):
         return f"what {names} return is a mixture that neither order of them gives"
+    return ""
+
+
+def _mixes(raced: Outcome, orders: tuple[Outcome, Outcome]) -> bool:
+    """Whether calls that answer what they answer in an order give something else to user space."""
+    same = [order.data for order in orders if order.results == raced.results]
+    return bool(same) and raced.data not in same
+
+
+def stuck(raced: Outcome, orders: tuple[Outcome, Outcome], later: Outcome, names: str) -> str:
+    """Whether a call does not come back, or only after its time is over, that does in either order; "" when not."""
+    one, two = orders
+    if one.results != later.results:
+        return ""
+    for now, first, second in zip(raced.results, one.results, two.results, strict=True):
+        if now in (None, -errno.ETIMEDOUT) and now not in (first, second):
+            how = "one of them sleeps on" if now is None else "one of them waits until its time is over"
+            return f"{how} when {names} are made together, and not in either order: it has missed its wake-up"
     return ""
 
 

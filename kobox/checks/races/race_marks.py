@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 
+from kobox.arch.code import Flow
 from kobox.arch.unwind import StackFrame
 from kobox.checks.report.finding import Chain, own_frame
 from kobox.checks.runner.session import Examination, Trace
 
 _MARKS = re.compile(
-    r"READ_ONCE|WRITE_ONCE|data_race|ACCESS_PRIVATE|_rcu\b|rcu_|atomic|refcount_|kref_|smp_|xchg|jiffies|test_bit|set_bit|"
-    r"clear_bit|list_empty_careful|waitqueue_active|_acquire|_release"
+    r"READ_ONCE|WRITE_ONCE|data_race|ACCESS_PRIVATE|_rcu\b|rcu_|atomic|refcount_|kref_|smp_|xchg|jiffies|"
+    r"(?<!_)(?:test|set|clear|change)_bit|(?<!_)test_and_|list_empty_careful|waitqueue_active|_acquire|_release|\bcomplete(?:_all)?\s*\(|_completion"
 )
 _MARKED_FUNCTIONS = re.compile(
-    r"atomic|refcount|_bit$|^rcu_|_rcu$|^__rcu|seqcount|read_seq|write_seq|xchg|smp_|spin_|mutex_|rwsem|lockdep|"
+    r"atomic|refcount|(?<!__set)(?<!__clear)(?<!__change)_bit$|^rcu_|_rcu$|^__rcu|seqcount|read_seq|write_seq|xchg|smp_|spin_|mutex_|rwsem|lockdep|"
     r"^get_current$|waitqueue_active|wq_has_sleeper|kref_|llist_|kfifo|list_empty_careful|work_pending|timer_pending|"
     r"completion"
 )
@@ -50,6 +51,26 @@ class RaceMarks:
             if frame.line and _MARKS.search(self._examination.sources.line(frame.file, frame.line)):
                 return True
         return self._has_seqlock(pc)
+
+    def decides_by(self, pc: int) -> bool:
+        """Whether the flags of the instruction there are looked at by the next one: its result is used."""
+        placement = self._examination.placement
+        place = placement.find(pc) if placement is not None else None
+        if place is None:
+            return False
+        code, decode = self._examination.file.elf.data(place[0]), self._examination.box.arch.code.decode
+        first = decode(code, place[1])
+        following = decode(code, first.end) if first is not None else None
+        return following is not None and following.flow is Flow.BRANCH
+
+    def stores_constant(self, pc: int) -> bool:
+        """Whether the instruction there writes a number that it holds: nothing that was read before."""
+        placement = self._examination.placement
+        place = placement.find(pc) if placement is not None else None
+        if place is None:
+            return False
+        found = self._examination.box.arch.code.decode(self._examination.file.elf.data(place[0]), place[1])
+        return found is not None and found.memory and found.immediate is not None
 
     def _has_seqlock(self, pc: int) -> bool:
         """Whether the function reads or writes under a seqlock: its plain accesses are repeated when they have raced

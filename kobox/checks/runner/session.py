@@ -327,6 +327,11 @@ class Examination:
             self.finish()
             raise
 
+    def came_back(self) -> None:
+        """The box was restored to a state in which the module is loaded: it has not left."""
+        self._gone = False
+        self.stage = Stage.EXERCISE
+
     def finish(self) -> None:
         """Let the checks end, and hear what the kernel has to say."""
         try:

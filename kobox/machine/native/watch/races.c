@@ -14,6 +14,7 @@
 #define TRACED_WORDS 7
 #define ANY_CPU (-1)
 #define COMPARED_BYTES 8
+#define POISON_FREE 0x6b /* include/linux/poison.h */
 
 struct traced { uint64_t pc, address, stack; uint32_t size, access, times, order, last, cpu; };
 enum { RACE_OFF, RACE_TRACES, RACE_HOLDS };
@@ -29,7 +30,8 @@ struct race {
     int64_t blocks, wait;
     bool split, stops; /* stops: kobox_run() comes back when a CPU is held */
     /* who is held */
-    bool holding, seen, changed;
+    bool holding, seen, changed, freed;
+    bool expected; /* watched code is about to write there */
     uint64_t pc, address;
     uint32_t size, access;
     uint8_t before[COMPARED_BYTES], last[COMPARED_BYTES];
@@ -78,16 +80,20 @@ static void tell_race(struct machine *m, uint64_t pc, uint64_t address, uint64_t
     report_access(m, REPORT_RACE, pc, address, size, (int)access, access);
 }
 
-/* What has changed since the last look, a function has done that watched code called. */
+/* What has changed since the last look, a function has done that watched code called; that it was freed is told of as well. */
 static void look_for_change(struct machine *m, struct race *r)
 {
     uint8_t now[COMPARED_BYTES];
+    bool expected = r->expected;
+    r->expected = false;
     if (!read_held(m, r, now) || !memcmp(now, r->last, compared(r)))
         return;
     memcpy(r->last, now, sizeof now);
-    if (!r->seen || !r->changed)
+    bool freed = now[0] == POISON_FREE && !r->freed;
+    if (freed || (!expected && (!r->seen || !r->changed)))
         tell_race(m, r->last_pc[m->cpus.current], r->address, compared(r), INSN_WRITE | ACCESS_CALLED);
-    r->changed = true;
+    r->changed |= !expected;
+    r->freed |= freed;
 }
 
 /* The CPU that was held is back at its access. */
@@ -104,7 +110,7 @@ static void go_on(struct machine *m, struct race *r)
 
 static void begin_hold(struct machine *m, struct race *r, uint64_t pc, uint64_t address, uint64_t size, uint32_t access)
 {
-    r->holding = true, r->seen = r->changed = false;
+    r->holding = true, r->seen = r->changed = r->freed = r->expected = false;
     r->pc = pc, r->address = address, r->size = (uint32_t)size, r->access = access;
     if (!read_held(m, r, r->before))
         memset(r->before, 0, sizeof r->before);
@@ -131,6 +137,7 @@ bool race_access(struct machine *m, uint64_t pc, uint64_t address, uint64_t size
     bool mine = r->cpu == m->cpus.current;
     if (r->holding && !mine) {
         bool overlaps = address < r->address + r->size && r->address < address + size;
+        r->expected |= overlaps && access & INSN_WRITE && !(access & ACCESS_CALLED);
         if (overlaps && (access | r->access) & INSN_WRITE && !(access & r->access & ACCESS_ATOMIC))
             tell_race(m, pc, address, size, access);
         return false;
