@@ -23,6 +23,7 @@ from kobox.explain.log_rules import (
     crashes,
     devices,
     format,
+    host_tools,
     parameters,
     relocations,
     signatures,
@@ -37,7 +38,19 @@ from kobox.images.exports import KERNEL, KernelExports
 
 RULES: tuple[LogRule, ...] = tuple(
     rule
-    for room in (signatures, format, symbols, relocations, parameters, state, tools, devices, building, crashes)
+    for room in (
+        signatures,
+        format,
+        symbols,
+        relocations,
+        parameters,
+        state,
+        tools,
+        devices,
+        host_tools,
+        building,
+        crashes,
+    )
     for rule in room.RULES
 )
 _TABLE = RuleTable(RULES)

@@ -216,7 +216,7 @@ _ON_LOAD = {
     "ENODEV": ("no-device",),
     "ENXIO": ("no-device",),
     "EIO": ("no-device", "virtualisation-off"),
-    "EOPNOTSUPP": ("virtualisation-off", "config-off"),
+    "EOPNOTSUPP": ("config-off", "virtualisation-off"),
     "ENOSYS": ("no-modules", "config-off"),
     "ENOMEM": ("memory", "init-memory"),
     "EBUSY": ("resource-busy", "provider-not-ready"),
@@ -273,8 +273,8 @@ def meanings(errno: str, *, unload: bool = False, line: str = "") -> tuple[Possi
         rules = (
             ("virtualisation-held", "virtualisation-off") if errno == "EBUSY" else ("virtualisation-off", "no-device")
         )
-    if errno == "ENOEXEC" and _PACKED.search(line) and "could not insert" not in line:
-        rules = ("packed", *rules)
+    if errno in ("ENOEXEC", "EOPNOTSUPP") and _PACKED.search(line) and "could not insert" not in line:
+        rules = ("packed", *(rules if errno == "ENOEXEC" else ()))
     if not errno:
         return (_UNKNOWN,)
     known = tuple(POSSIBILITIES[rule] for rule in rules)

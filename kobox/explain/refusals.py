@@ -93,6 +93,7 @@ _SAID = r": ?(?P<said>.+)$"
 _LOADS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
+        rf"LoadWithAliases was unable to load {_FILE}, error{_SAID}",
         rf"could not (?:insert|load)(?: module)? {_FILE}{_SAID}",
         rf"cannot (?:insert|load)(?: module)? {_FILE}(?: \([^)]*\))?{_SAID}",
         rf"init_module {_FILE} failed (?P<said>\(.+\))$",

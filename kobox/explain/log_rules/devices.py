@@ -101,6 +101,19 @@ RULES = (
             "failed to fetch firmware",
             "Unable to load firmware",
             "firmware file {file} not found",
+            'Firmware file "{file}" not found',
+            "firmware file is missing",
+            "failed to load DSP firmware",
+            "firmware file not found",
+            "Could not load firmware file {file}",
+            "could not load firmware {file}",
+            "failed to load firmware: {file}",
+            "failed to load {word} firmware",
+            "failed to request firmware {file}",
+            "failed to get firmware {file}",
+            "request for firmware {file} failed",
+            "Firmware {file} not found",
+            "firmware not found, please install",
             "firmware request failed",
             'Failed to load firmware "{file}"',
             "Failed to load firmware {file}",
@@ -140,6 +153,21 @@ RULES = (
         "off and on.",
         "arch/x86/kvm, arch/x86/kernel/cpu/feat_ctl.c",
         ("EOPNOTSUPP", "EIO", "ENODEV"),
+    ),
+    LogRule(
+        "virtualisation-taken",
+        (
+            "can't operate in VMX root mode",
+            "VERR_VMX_IN_VMX_ROOT_MODE",
+            "VERR_SVM_IN_USE",
+            "VT-x is being used by another hypervisor",
+            "AMD-V is being used by another hypervisor",
+        ),
+        "another hypervisor has the processor's virtualisation: KVM (kvm_intel or kvm_amd), which takes it as soon as "
+        "it is loaded since Linux 6.12",
+        "`modprobe -r kvm_intel` (or kvm_amd), or boot with kvm.enable_virt_at_load=0; one hypervisor at a time.",
+        "VirtualBox",
+        ("EBUSY",),
     ),
     LogRule(
         "virtualisation-missing",
@@ -289,12 +317,85 @@ RULES = (
         vague=True,
     ),
     LogRule(
+        "file-system-missing",
+        (
+            "unknown filesystem type '{module}'",
+            "Unknown filesystem type {module}",
+            "filesystem type '{module}' not known",
+        ),
+        "the kernel has no driver for the file system {module}: its module is not loaded, or not installed for this "
+        "kernel",
+        "`modprobe {module}` says why. Compare `uname -r` with `ls /lib/modules`: after a kernel update, reboot; a "
+        "small (cloud, server) kernel may lack it, where linux-modules-extra or another flavour has it.",
+        "mount",
+    ),
+    LogRule(
+        "protocol-taken",
+        (
+            "gre: can't add protocol",
+            "{module}: can't add protocol",
+            "{module}: can't add {word} protocol",
+            "can't register proto handler",
+        ),
+        "another module has registered for the same protocol number: ip_gre and pptp share GRE through the module gre, "
+        "older drivers take it for themselves",
+        "Unload the module that holds the protocol (`lsmod`), then load this one.",
+        "net/ipv4/gre_demux.c",
+        ("EAGAIN", "EBUSY"),
+    ),
+    LogRule(
+        "irq-failed",
+        (
+            "Failed to request irq {number}",
+            "failed to request irq {number}",
+            "request_irq({number}) failed",
+            "unable to request IRQ {number}",
+            "Unable to allocate interrupt",
+            "can't find IRQ for PCI",
+        ),
+        "the driver did not get its interrupt: the device has none (255 or 0: the firmware connected none, and MSI was "
+        "not enabled), or another driver has it without IRQF_SHARED",
+        "/proc/interrupts says who has it; let the driver call pci_alloc_irq_vectors() and take pci_irq_vector().",
+        "drivers",
+        ("EBUSY", "EINVAL", "ENXIO"),
+    ),
+    LogRule(
+        "dma-mask",
+        (
+            "No usable DMA configuration",
+            "No suitable DMA available",
+            "no usable DMA",
+            "Unable to set DMA mask",
+            "set DMA mask failed",
+        ),
+        "the device cannot do DMA here: no mask that it takes fits this machine",
+        "Set a 64-bit mask and fall back to 32 bits: dma_set_mask_and_coherent(dev, DMA_BIT_MASK(64)); in a device "
+        "tree, look at dma-ranges.",
+        "drivers, kernel/dma",
+        ("EIO", "ENODEV"),
+    ),
+    LogRule(
+        "probe-deferred",
+        (
+            "deferred probe pending: {reason}",
+            "deferred probe pending",
+            "probe deferral - supplier {word} not ready",
+            "deferred probe timeout, ignoring dependency",
+        ),
+        "the driver waits for another device (a clock, regulator, GPIO or PHY) whose own driver is not there: not "
+        "loaded, not built, or disabled in the device tree",
+        "/sys/kernel/debug/devices_deferred names the device and the reason; build and load the driver of what it "
+        "waits for.",
+        "drivers/base/dd.c",
+        ("EPROBE_DEFER",),
+    ),
+    LogRule(
         "module-missing",
         (
             "can't initialize iptables table `{name}': Table does not exist",
-            "unknown filesystem type '{name}'",
             "RTNETLINK answers: Operation not supported",
             "Error: Unknown device type",
+            "Unknown device type, try loading module",
             "RTNETLINK answers: Unknown device type",
             "open: No such device /dev/net/tun",
             "Cannot open TUN/TAP dev /dev/net/tun",

@@ -13,6 +13,18 @@ _REFUSED = ("EKEYREJECTED", "ENOKEY", "EPERM")
 
 RULES = (
     LogRule(
+        "kexec",
+        (
+            "kexec_file_load failed: {errno}",
+            "kexec_load failed: Operation not permitted",
+            "kexec: Kernel is locked down",
+        ),
+        "Secure Boot (lockdown, or enforced signatures) allows only a signed kernel image for kexec and kdump",
+        "Give a kernel that the distribution has signed, with `kexec -s`; or turn Secure Boot off.",
+        "kexec-tools, kernel/kexec_file.c",
+        ("EPERM", "ENOKEY", "EKEYREJECTED"),
+    ),
+    LogRule(
         "unsigned",
         ("Loading of unsigned module is rejected", "Loading of module without signature is rejected"),
         "the module has no signature, and this kernel enforces signatures (Secure Boot, or module.sig_enforce)",

@@ -72,6 +72,15 @@ RULES = (
         ("EBUSY",),
     ),
     LogRule(
+        "stuck",
+        ("{module} {number} {number} - Unloading {hex}", "{module} {number} {number} - Loading {hex}"),
+        "the module is stuck between loaded and not loaded (/proc/modules): its init or exit function has not come "
+        "back, because it waits for ever or ended in an oops",
+        "The kernel's log has the oops, or the hung task; only a reboot removes the module.",
+        "kernel/module/procfs.c",
+        ("EBUSY", "EEXIST", "EAGAIN"),
+    ),
+    LogRule(
         "no-unload",
         (
             "Module unloading is not supported",
@@ -101,6 +110,8 @@ RULES = (
             "Cannot find /lib/modules/{release}",
             "/lib/modules/{release} is not a directory",
             "modules.dep.bin': No such file",
+            "Failed to open {directory}/modules.dep: No such file or directory",
+            "open {directory}/modules.dep failed: No such file or directory",
             "No such file or directory: /lib/modules/{release}",
             "Missing modules directory: {directory}",
             "Kernel modules directory {directory} not found",
@@ -125,10 +136,12 @@ RULES = (
             "module not found: `{module}'",
             "Failed to find module '{module}'",
             "Failed to look up module alias '{module}'",
+            "Failed to find module {module}",
+            "FATAL: Could not find module {module}",
             "could not find module by name='{module}'",
             "could not find module by name={module}",
             "Module alias {module} not found",
-            "LoadWithAliases was unable to load {module}",
+            "LoadWithAliases was unable to load {module}$",
             "libmodprobe: Failed to find module {module}",
             "dracut: Failed to find module '{module}'",
             "dracut-install: ERROR: Failed to find module '{module}'",
@@ -238,6 +251,38 @@ RULES = (
         "it is blacklisted in modprobe.d (or by modprobe.blacklist= on the kernel's command line)",
         "Remove the blacklist line; `modprobe NAME` by its own name loads it all the same.",
         "systemd-modules-load, kmod",
+    ),
+    LogRule(
+        "not-supported-by-vendor",
+        (
+            "module '{module}' is unsupported",
+            "Module {module} is unsupported",
+            "Use --allow-unsupported or set allow_unsupported_modules",
+            "{module}: module not supported by {vendor}, refusing to load",
+            "{module}: module is not supported by {vendor}. To override",
+        ),
+        "SUSE does not support the module, and its modprobe (or kernel) refuses such modules: the module itself may be "
+        "in order",
+        "`modprobe --allow-unsupported NAME` loads it once; `allow_unsupported_modules 1` in "
+        "/etc/modprobe.d/10-unsupported-modules.conf always.",
+        "SUSE's kmod and kernel",
+        ("EPERM", "ENOEXEC", "ENOTSUP"),
+    ),
+    LogRule(
+        "not-supported-by-vendor",
+        (
+            "{module}: module not supported by {vendor}, setting U taint flag",
+            "{module}: externally supported module, setting X taint flag",
+            "Unmaintained driver is detected: {module}",
+            "Deprecated Driver is detected: {module}",
+            "Unmaintained hardware is detected: {module}",
+            "Deprecated Hardware is detected: {module}",
+            "{module}: Hardware is not supported by {vendor}",
+        ),
+        "the distribution does not maintain or support the module: it is loaded all the same, and this is harmless",
+        "Nothing has to be done, but the vendor may refuse reports about this kernel.",
+        "SUSE's and Red Hat's kernels",
+        fatal=False,
     ),
     LogRule(
         "bad-config",
