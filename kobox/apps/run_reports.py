@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from kobox.arch.registry import oops_place
@@ -12,6 +13,8 @@ from kobox.box.inspect.module_memory import ModuleMemory
 from kobox.box.inspect.module_messages import ModuleMessages, kernel_warnings
 from kobox.box.inspect.oops import KernelReport, findings_in, is_detail
 from kobox.box.inspect.printk import LogRecord
+from kobox.errors import KoboxError
+from kobox.explain.oops_source import oopses_in
 from kobox.ko.modulefile import ModuleFile
 from kobox.ko.parameter_names import parameter_names
 from kobox.ko.source_place import SourcePlace, definition, source_place
@@ -103,7 +106,16 @@ def _of_report(
     elif not place and last is not None and entered_by and _in_the_module(report):
         source = definition(last, entered_by)
         place = f"{source.function}+0x0/0x0 [{last.name}]" if source is not None else ""
-    return RunReport(report.kind, report.severity, _what(report), place, source, tuple(_calls(report)))
+    advice = _which_pointer(report, module) if module is not None and report.kind == "oops" else ""
+    return RunReport(report.kind, report.severity, _what(report), place, source, tuple(_calls(report)), advice)
+
+
+def _which_pointer(report: KernelReport, module: ModuleFile) -> str:
+    """Which variable of the module was a bad pointer, as far as its debugging information tells."""
+    with suppress(KoboxError):
+        found = oopses_in("\n".join(record.text for record in report.records), [module])
+        return next((oops.why for oops in found if oops.why), "")
+    return ""
 
 
 def _what(report: KernelReport) -> str:

@@ -6,7 +6,7 @@ Source: the GDB manual, appendix "Target Descriptions", section "Standard Target
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from kobox.arch.registers import Read
@@ -45,6 +45,9 @@ class DebuggerTarget(NamedTuple):
     core: tuple[str, ...]
     """The registers of a core file in the order of NT_PRSTATUS's pr_reg (elf_gregset_t), by the machine's names; "" for
     one that is not modelled."""
+
+    variables: Mapping[str, str]
+    """Variables that only kernels of this processor have, by the types that their source gives them."""
 
     @property
     def registers(self) -> tuple[DebuggerRegister, ...]:

@@ -5,6 +5,7 @@ A log may come from any machine, so whoever reads one looks for the words of all
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 
@@ -25,3 +26,15 @@ class OopsWords(NamedTuple):
 
     exceptions: tuple[str, ...]
     """How reports of other exceptions start; the number of the oops follows in brackets."""
+
+    shown: str
+    """A regular expression for one register of those that a report shows: groups `name` and `value`."""
+
+    numbers: Mapping[str, int]
+    """DWARF's numbers of registers, by the machine's names, which are those of reports in small letters."""
+
+    code: str
+    """A regular expression for the instruction at which it happened, in the line that shows code: group `code`."""
+
+    words: bool
+    """Whether that instruction is shown as one number, and not byte by byte."""

@@ -31,12 +31,12 @@ class SyscallTable(NamedTuple):
     prefix: str
     """What the names of the kernel's functions for system calls begin with (SYSCALL_DEFINEx)."""
 
+    respelled: Mapping[str, Respelling] = {}
+    """The older calls that the architecture never had, as open(2), by those that it has, as openat(2)."""
+
     saved: tuple[tuple[str, int], ...] = ()
     """Where `struct pt_regs` has what a call is about, (member, byte offset in it): its number, its result, and six
     arguments. The entry's first argument points to it."""
-
-    respelled: Mapping[str, Respelling] = {}
-    """The older calls that the architecture never had, as open(2), by those that it has, as openat(2)."""
 
     def resolve(self, name: str, arguments: Arguments) -> tuple[int, Arguments]:
         """The number and the arguments of a system call.

@@ -6,7 +6,7 @@
     prog["hello_count"]                                          # a variable of the module, by its DWARF
 
 Memory is the box's RAM as it is when it is read; drgn walks the page tables itself. Types are the kernel's BTF, made
-into DWARF, symbols its kallsyms, unwinding its ORC tables (`kobox.box.symbol_file`).
+into DWARF, symbols its kallsyms, unwinding its own tables (`kobox.box.symbol_file`).
 """
 
 from __future__ import annotations

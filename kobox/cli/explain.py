@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kobox.cli.progress import ProgressLine
     from kobox.explain.cause import Cause
     from kobox.explain.explanation import Conditions, Explanation
+    from kobox.explain.oops_source import DecodedOops
     from kobox.images.store import KernelImage
 
 _LARGEST_LOG = 64 << 20  # bytes, the last ones
@@ -89,7 +90,8 @@ def _parser(prog: str) -> CommandParser:
         nargs="?",
         const="",
         metavar="FILE",
-        help="explain a log: of FILE, of standard input (-), or of this machine (without FILE)",
+        help="explain a log: of FILE, of standard input (-), or of this machine (without FILE); an oops in FILE.ko or"
+        " in a module of --with is decoded by its debugging information: source, inlined calls, variables",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
@@ -104,16 +106,35 @@ def _explain_log(arguments: argparse.Namespace) -> int:
     from kobox.ko.compression import decompress
 
     data, kernels = _log_bytes(arguments.log), _cached_kernels()
-    raise_wall([place for kernel in kernels for place in (kernel.modules, kernel.directory) if place], cpu_limit=60)
+    files = [path for path in (arguments.file, *arguments.beside) if path is not None]
+    places = [place for kernel in kernels for place in (kernel.modules, kernel.directory) if place]
+    raise_wall([*places, *(path.resolve().parent for path in files)], cpu_limit=60)
     text = decompress(data, path=arguments.log)[-_LARGEST_LOG:].decode(errors="replace")
     causes = causes_in(text, exports=[KernelExports(kernel) for kernel in kernels])
-    if arguments.json:
+    oopses = _oopses(text, files)
+    if arguments.json and files:
+        told = {"causes": [asdict(cause) for cause in causes], "oopses": [asdict(oops) for oops in oopses]}
+        print(json.dumps(told, indent=2))
+    elif arguments.json:
         print(json.dumps([asdict(cause) for cause in causes], indent=2))
     elif not causes:
         print(_NOTHING)
     else:
         print("\n".join(line for cause in causes for line in _cause_lines(cause)))
+    if not arguments.json:
+        for oops in oopses:
+            print("", *map(one_line, oops.lines()), sep="\n")
     return 1 if not causes or any(cause.fatal for cause in causes) else 0
+
+
+def _oopses(text: str, files: Sequence[Path]) -> list[DecodedOops]:
+    """The oopses of a log in modules whose files are given, decoded by them. Raises `OSError`, `ModuleFormatError`."""
+    if not files:
+        return []
+    from kobox.explain.oops_source import oopses_in
+    from kobox.ko.modulefile import ModuleFile
+
+    return oopses_in(text, [ModuleFile(path) for path in files])
 
 
 def _cause_lines(cause: Cause) -> list[str]:

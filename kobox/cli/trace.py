@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kobox.box.trace.trace import CallTrace
     from kobox.cli.progress import ProgressLine
     from kobox.errors import KoboxError
+    from kobox.explain.oops_source import NamedRegister
     from kobox.images.store import KernelImage, Store
     from kobox.ko.modulefile import ModuleFile
 
@@ -174,7 +175,7 @@ def _trace(arguments: argparse.Namespace, box: Box, sources: list[RunSource], pa
             life()
         except (BoxError, KernelError) as caught:
             error = caught
-    _show(arguments, box, trace, error)
+    _show(arguments, box, trace, error, files)
     if arguments.perfetto is not None:
         write(arguments.perfetto, trace.perfetto())
     if arguments.html is not None:
@@ -209,12 +210,15 @@ def _writer(files: list[Path]) -> Callable[[Path, bytes], None]:
     return FileWriter(files).write
 
 
-def _show(arguments: argparse.Namespace, box: Box, trace: CallTrace, error: KoboxError | None) -> None:
+def _show(
+    arguments: argparse.Namespace, box: Box, trace: CallTrace, error: KoboxError | None, files: list[ModuleFile]
+) -> None:
     if arguments.json:
         ended = None if error is None else error.message
         print(json.dumps({"kernel": box.release, "ended_by": ended, **trace.plain()}))
         return
     from kobox.box.trace.text import error_text, tree_text
+    from kobox.explain.oops_source import oopses_in
 
     if arguments.errors:
         found = trace.errors()
@@ -233,13 +237,31 @@ def _show(arguments: argparse.Namespace, box: Box, trace: CallTrace, error: Kobo
     print(_summary(trace))
     for report in box.findings:
         print(f"the kernel reported: {one_line(str(report))}")
+    for oops in oopses_in(box.log.text(), files):
+        print(*map(one_line, oops.lines()), sep="\n")
+        for register in oops.registers:
+            if (freed := _freed(trace, register)) is not None:
+                print(f"  {freed}")
     if error is not None:
-        print(f"the module's life ended with an error: {error.message}")
-        cause = trace.first_error()
+        print(f"the module's life ended with an error: {one_line(error.message.splitlines()[0])}")
+        errno = getattr(error, "errno", 0) or 0
+        cause = trace.first_error(errno) if errno else None
         if cause is not None and not arguments.errors:
-            print(
-                f"the first call that returned it: {cause.name}() = {cause.said}{cause.place and f' at {cause.place}'}"
-            )
+            place = f" at {cause.place}" if cause.place else ""
+            print(f"the first call that returned it: {cause.name}() = {cause.said}{place}")
+
+
+def _freed(trace: CallTrace, register: NamedRegister) -> str | None:
+    """What is known of memory that a register points to, if it was freed."""
+    found = trace.allocation_at(register.value)
+    if found is None or found.freed_by is None:
+        return None
+    by, freed = found.call, found.freed_by
+    got, gone = by.place or "no known line", freed.place or "no known line"
+    return (
+        f"{', '.join(register.variables)}: {found.size} bytes that {by.name}() allocated at {got}"
+        f" and {freed.name}() freed at {gone}"
+    )
 
 
 def _chosen(patterns: list[str]) -> Callable[[Call], bool]:

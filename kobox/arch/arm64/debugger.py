@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from types import MappingProxyType
 
 from kobox.arch.debugger import DebuggerRegister, DebuggerTarget
 from kobox.arch.registers import Read
@@ -33,4 +34,5 @@ TARGET = DebuggerTarget(
     frame_rules=None,
     return_column=30,
     core=(*(f"x{n}" for n in range(31)), "sp", "pc", "pstate"),  # struct user_pt_regs
+    variables=MappingProxyType({"memstart_addr": "s64"}),
 )

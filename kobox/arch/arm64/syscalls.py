@@ -75,4 +75,4 @@ def _clone(flags: int, thread_pointer: int) -> Arguments:
 
 _SAVED = (("regs", 8 * 8), *(("regs", 8 * n) for n in (0, 0, 1, 2, 3, 4, 5)))
 
-SYSCALLS = SyscallTable("AArch64", NUMBERS, None, _clone, "do_el0_svc", "__arm64_sys_", _SAVED, _RESPELLED)
+SYSCALLS = SyscallTable("AArch64", NUMBERS, None, _clone, "do_el0_svc", "__arm64_sys_", _RESPELLED, _SAVED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from types import MappingProxyType
 
 from kobox.arch.debugger import DebuggerRegister, DebuggerTarget
 from kobox.arch.registers import Read
@@ -52,4 +53,10 @@ TARGET = DebuggerTarget(
         *("r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx", "rsi", "rdi", "rax"),
         *("rip", "cs", "rflags", "rsp", "ss", "fs_base", "gs_base", "", "", "", ""),
     ),  # struct user_regs_struct, arch/x86/include/asm/user_64.h
+    variables=MappingProxyType(
+        {
+            "idt_table": "gate_desc [256]",
+            **dict.fromkeys(("vmemmap_base", "page_offset_base", "vmalloc_base", "phys_base"), "unsigned long"),
+        }
+    ),
 )

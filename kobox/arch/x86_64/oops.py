@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from kobox.arch.oops import OopsWords
 
 OOPS = OopsWords(
@@ -17,4 +19,12 @@ OOPS = OopsWords(
         "double fault",
         "int3: ",
     ),
+    shown=r"\b(?P<name>R[A-Z0-9]{1,2}): (?:[0-9a-f]{4}:)?(?P<value>[0-9a-f]{16})\b",
+    numbers=MappingProxyType(
+        {name: n for n, name in enumerate(("rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp"))}
+        | {f"r{n:02}": n for n in range(8, 16)}
+        | {f"r{n}": n for n in range(8, 16)}
+    ),  # System V ABI, AMD64 supplement, figure 3.36
+    code=r"^Code: .*<(?P<code>[0-9a-f]{2}>(?: [0-9a-f]{2})*)",
+    words=False,
 )

@@ -19,4 +19,4 @@ def _clone(flags: int, thread_pointer: int) -> Arguments:
 
 _SAVED = tuple((member, 0) for member in ("orig_ax", "ax", "di", "si", "dx", "r10", "r8", "r9"))
 
-SYSCALLS = SyscallTable("x86-64", NUMBERS, _set_thread_pointer, _clone, "do_syscall_64", "__x64_sys_", _SAVED)
+SYSCALLS = SyscallTable("x86-64", NUMBERS, _set_thread_pointer, _clone, "do_syscall_64", "__x64_sys_", saved=_SAVED)

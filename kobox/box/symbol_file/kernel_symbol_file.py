@@ -23,7 +23,7 @@ from kobox.box.symbol_file.elf_writer import FUNCTION, OBJECT, ElfSection, ElfSy
 from kobox.box.symbol_file.variables import VARIABLES
 from kobox.errors import KoboxError
 
-_VERSION = 6  # of what is written here
+_VERSION = 7  # of what is written here
 _ALLOC, _WRITE, _CODE = 2, 1, 4
 
 
@@ -51,7 +51,11 @@ def save_symbols(box: BootedKernel, path: str | os.PathLike[str]) -> None:
 def _file(box: BootedKernel) -> bytes:
     symbols, arch = box.inspect.symbols, box.arch
     rows = list(symbols.of_the_kernel())
-    variables = {name: (address, kind) for name, kind in VARIABLES.items() if (address := symbols.of_kernel(name))}
+    variables = {
+        name: (address, kind)
+        for name, kind in {**VARIABLES, **arch.debugger.variables}.items()
+        if (address := symbols.of_kernel(name))
+    }
     dwarf = dwarf_of(symbols.btf.data, variables, symbols.of_kernel)
     sections = [*_memory(box), ElfSection(".init.text", b"\0", 0, 0, _ALLOC | _CODE)]
     if build_id := _build_id(box):

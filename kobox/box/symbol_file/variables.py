@@ -44,11 +44,8 @@ _TYPES = {
     "struct percpu_counter": "vm_committed_as",
     "struct memblock": "memblock",
     "struct hstate [2]": "hstates",
-    "gate_desc [256]": "idt_table",
     "u64": "jiffies_64",
-    "unsigned long": "jiffies vmap_zone_size tainted_mask total_swap_pages max_pfn "
-    "max_low_pfn min_low_pfn vmemmap_base page_offset_base "
-    "vmalloc_base phys_base saved_max_pfn",
+    "unsigned long": "jiffies vmap_zone_size tainted_mask total_swap_pages max_pfn max_low_pfn min_low_pfn",
     "unsigned long [3]": "avenrun",
     "unsigned long [1024]": "__per_cpu_offset",
     "unsigned int": "nr_node_ids nr_cpu_ids nr_swapfiles",

@@ -83,6 +83,11 @@ class CallTrace:
         found = [*self._recorder.freed, *self._recorder.live.values()]
         return sorted(found, key=lambda allocation: (allocation.call.start, allocation.call.order))
 
+    def allocation_at(self, address: int) -> Allocation | None:
+        """The last allocation that an address lies in, whether it was given back or not; None outside of all."""
+        inside = [one for one in self.allocations if one.address <= address < one.address + one.size]
+        return inside[-1] if inside else None
+
     def calls(self) -> Iterator[Call]:
         """Every call, in order of the tree."""
         for root in self.roots:

@@ -18,6 +18,7 @@ from functools import cached_property, partial
 
 from kobox.ko import elf
 from kobox.ko.ctype import Prototype
+from kobox.ko.dwarf.live import LiveVariable
 from kobox.ko.dwarf.places import Function, Local, Place, Row, Variable
 from kobox.ko.dwarf.sections import RELOCATION_WIDTHS, SECTION_SHIFT, DebugSections, checked
 from kobox.ko.dwarf.unit import Unit, Units
@@ -119,6 +120,21 @@ class DebugInfo:
             return None if unit is None else unit.prototype(section << SECTION_SHIFT | offset)
 
         return checked(self._path, read)
+
+    def live(self, section: int, offset: int) -> tuple[LiveVariable, ...]:
+        """The variables that exist at an instruction, and where they are: those of its function, then those of inlined
+        ones, the innermost last."""
+
+        def read() -> tuple[LiveVariable, ...]:
+            unit = self._unit_at(section, offset)
+            return () if unit is None else unit.live(section << SECTION_SHIFT | offset)
+
+        return checked(self._path, read)
+
+    def member_at(self, variable: LiveVariable, offset: int) -> str:
+        """The member that lies at an offset of what a pointer points to, as "list.next"; "" when there is none."""
+        start, entry = variable.place
+        return checked(self._path, lambda: self._units[start].member_at(entry, offset))
 
     @cached_property
     def root(self) -> str:

@@ -49,6 +49,42 @@ class TypeReader:
             self._known[target.offset] = self._read(target)
         return self._known[target.offset]
 
+    def member_at(self, entry: DIE, offset: int) -> str:
+        """The member at an offset of what a pointer, the type of an entry, points to: "list.next"; "" for none."""
+        pointer = self._plain(self._target(entry))
+        if pointer is None or pointer.tag != "DW_TAG_pointer_type":
+            return ""
+        return self._member(self._plain(self._target(pointer)), offset, 0)
+
+    def _member(self, structure: DIE | None, offset: int, depth: int) -> str:
+        if structure is None or structure.tag not in _STRUCTURES or depth > _DEEPEST:
+            return ""
+        for child in self._children(structure):
+            if child.tag != "DW_TAG_member" or "DW_AT_data_bit_offset" in child.attributes:
+                continue
+            at, kind = _number(child, "DW_AT_data_member_location"), self._plain(self._target(child))
+            if kind is None or not at <= offset < at + self._size(kind):
+                continue
+            name, inside = _text(child), offset - at
+            if kind.tag == "DW_TAG_array_type":
+                kind = self._plain(self._target(kind))
+                size = max(self._size(kind), 1) if kind is not None else 1
+                name, inside = f"{name}[{inside // size}]", inside % size
+            return ".".join(part for part in (name, self._member(kind, inside, depth + 1)) if part)
+        return ""
+
+    def _size(self, entry: DIE, depth: int = 0) -> int:
+        """The bytes of a type; of an array its elements together."""
+        if entry.tag != "DW_TAG_array_type" or depth > _DEEPEST:
+            return _number(entry, "DW_AT_byte_size") or (8 if entry.tag == "DW_TAG_pointer_type" else 0)
+        element = self._plain(self._target(entry))
+        size = self._size(element, depth + 1) if element is not None else 0
+        for part in self._children(entry):
+            if part.tag == "DW_TAG_subrange_type":
+                known = "DW_AT_count" in part.attributes
+                size *= _number(part, "DW_AT_count") if known else _number(part, "DW_AT_upper_bound") + 1
+        return size
+
     def _read(self, entry: DIE) -> CType:
         text, plain = self._name(entry), self._plain(entry)
         if plain is None:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from kobox.errors import ModuleFormatError
 from kobox.ko.ctype import Prototype
 from kobox.ko.dwarf import line_header
+from kobox.ko.dwarf.live import LiveVariable
 from kobox.ko.dwarf.places import Function, Local, Place, Row
 from kobox.ko.dwarf.sections import OFFSET_MASK, SECTION_SHIFT, DebugSections
 from kobox.ko.dwarf.types import TypeReader
-from kobox.leb128 import read_sleb
+from kobox.leb128 import read_sleb, sleb
 
 if TYPE_CHECKING:
     from elftools.dwarf.compileunit import CompileUnit
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from elftools.dwarf.lineprogram import LineProgram
 
 _RANGE_LIST = 16 << 10  # more bytes than any function's range list has
+_LOCATION_LIST = 16 << 10  # and than any variable's location list
 _CALL_FRAME_CFA, _FBREG = 0x9C, 0x91  # DW_OP_*
 _LOCAL_REFERENCES = ("DW_FORM_ref1", "DW_FORM_ref2", "DW_FORM_ref4", "DW_FORM_ref8", "DW_FORM_ref_udata")
 _DEEPEST = 200  # nesting of blocks and inlined calls
@@ -142,6 +144,64 @@ class Unit:
     @cached_property
     def _types(self) -> TypeReader:
         return TypeReader(self._follow, self._children)
+
+    def live(self, address: int) -> tuple[LiveVariable, ...]:
+        """See `DebugInfo.live`."""
+        function = self._function_at(address)
+        return () if function is None else tuple(self._live_in(function, address))
+
+    def _live_in(self, function: DIE, address: int) -> Iterator[LiveVariable]:
+        """The variables of a function, and of the blocks and inlined calls around an address; the innermost last."""
+        block: DIE | None = function
+        owner = self._name_of(function)
+        for _ in range(_DEEPEST):
+            if block is None:
+                return
+            if block.tag == "DW_TAG_inlined_subroutine":
+                owner = self._name_of(block)
+            for child in self._children(block):
+                if child.tag in ("DW_TAG_variable", "DW_TAG_formal_parameter"):
+                    expression = self._expression(child, address)
+                    if expression:
+                        origin = self._origin(child)
+                        place = self._start, child.offset
+                        yield LiveVariable(
+                            _text(origin, "DW_AT_name"), self._types.type_of(origin), owner, expression, place
+                        )
+            block = self._block_at(block, address)
+
+    def _expression(self, entry: DIE, address: int) -> bytes:
+        """Where a variable is at an address, as DWARF's expression; b"" when it is nowhere."""
+        constant = entry.attributes.get("DW_AT_const_value")
+        if constant is not None and isinstance(constant.value, int):
+            return b"\x11" + sleb(constant.value) + b"\x9f"  # DW_OP_consts, DW_OP_stack_value
+        place = entry.attributes.get("DW_AT_location")
+        if place is None:
+            return b""
+        if place.form in ("DW_FORM_exprloc", "DW_FORM_block1", "DW_FORM_block"):
+            return bytes(place.value)
+        return self._listed(entry, place.value, address)
+
+    def _listed(self, entry: DIE, offset: int, address: int) -> bytes:
+        from elftools.dwarf.locationlists import BaseAddressEntry, LocationEntry
+
+        section = self._sections[".debug_loclists" if self.unit["version"] >= 5 else ".debug_loc"]
+        section.relocate(offset, offset + _LOCATION_LIST)
+        lists = self._sections.dwarf.location_lists()
+        low = self._top.attributes.get("DW_AT_low_pc")
+        base = low.value if low else 0
+        for row in lists.get_location_list_at_offset(offset, entry) if lists is not None else ():
+            if isinstance(row, BaseAddressEntry):
+                base = row.base_address
+            elif isinstance(row, LocationEntry):
+                shift = 0 if row.is_absolute else base
+                if row.begin_offset + shift <= address < row.end_offset + shift:
+                    return bytes(row.loc_expr)
+        return b""
+
+    def member_at(self, entry: int, offset: int) -> str:
+        """See `DebugInfo.member_at`."""
+        return self._types.member_at(self._origin(self.unit.get_DIE_from_refaddr(entry)), offset)
 
     # -- entries -----------------------------------------------------------------------------------------------
 
