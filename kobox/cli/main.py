@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("kobox.cli.explain", "say whether a module would load, and why not; take a log apart"),
     "graph": ("kobox.cli.graph", "show what modules need of each other: lines, pictures, a page"),
     "monitor": ("kobox.cli.monitor", "watch this machine's modules: events, a page, Prometheus metrics, history"),
+    "top": ("kobox.cli.top", "this machine's modules, live in the terminal: facts, events, load, unload"),
     "install": ("kobox.cli.install", "install modules into a module tree: strip, sign, compress, depmod"),
     "package": ("kobox.cli.package", "write a .deb: source for DKMS, or prebuilt modules"),
     "lsmod": ("kobox.cli.kmod.lsmod", "show the modules that are in the kernel"),

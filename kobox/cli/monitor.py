@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from kobox.cli.helptext import formatter
+from kobox.cli.parser import CommandParser
 
 if TYPE_CHECKING:
     import argparse
@@ -34,14 +34,11 @@ def main(argv: list[str], prog: str) -> int:
     return _watch(kernel, arguments)
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    import argparse
-
-    parser = argparse.ArgumentParser(
+def _parser(prog: str) -> CommandParser:
+    parser = CommandParser(
         prog=prog,
         description="Watch this machine's kernel: modules that are loaded, unloaded, refused (with the cause), changed "
         "parameters, taints, crashes.",
-        formatter_class=formatter,
     )
     parser.add_argument(
         "--listen", type=_place, metavar="[ADDRESS:]PORT", help="serve a page, JSON and Prometheus metrics"
@@ -49,9 +46,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="whoever asks must give the token in this file")
     parser.add_argument("--history", type=Path, metavar="FILE", help="keep events in an SQLite file")
     parser.add_argument("--days", type=float, default=90, metavar="N", help="how long events are kept (default: 90)")
-    parser.add_argument(
-        "--interval", type=_seconds, default=2.0, metavar="S", help="seconds between looks (default: 2)"
-    )
+    parser.add_argument("--interval", type=seconds, default=2.0, metavar="S", help="seconds between looks (default: 2)")
     parser.add_argument("--once", action="store_true", help="print the modules as they are now")
     parser.add_argument("--save-baseline", type=Path, metavar="FILE", help="write the modules as they are now")
     parser.add_argument("--baseline", type=Path, metavar="FILE", help="print what differs from that file")
@@ -68,7 +63,8 @@ def _place(text: str) -> tuple[str, int]:
     return address.strip("[]") or "127.0.0.1", int(port)
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """An option's time between two looks."""
     import argparse
 
     try:
@@ -80,7 +76,8 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _now(kernel: Kernel) -> KernelModules:
+def must_be_readable(kernel: Kernel) -> KernelModules:
+    """The modules of a kernel now. Raises `KoboxError` where they cannot be read."""
     from kobox.errors import KoboxError
     from kobox.monitor import look
 
@@ -94,7 +91,7 @@ def _now(kernel: Kernel) -> KernelModules:
 
 
 def _once(kernel: Kernel, as_json: bool) -> int:
-    status = _now(kernel)
+    status = must_be_readable(kernel)
     if as_json:
         print(json.dumps(status.plain()))
         return 0
@@ -114,7 +111,7 @@ def _baseline(kernel: Kernel, arguments: argparse.Namespace) -> int:
     from kobox.printable import printable
 
     if arguments.save_baseline is not None:
-        write_file(arguments.save_baseline, json.dumps(_now(kernel).plain(), indent=1).encode())
+        write_file(arguments.save_baseline, json.dumps(must_be_readable(kernel).plain(), indent=1).encode())
         return 0
     try:
         before = KernelModules.of_plain(json.loads(arguments.baseline.read_bytes()))
@@ -122,7 +119,7 @@ def _baseline(kernel: Kernel, arguments: argparse.Namespace) -> int:
         raise StatusFormatError(
             f"{arguments.baseline}: no JSON", hint="`kobox monitor --save-baseline FILE` writes one."
         ) from None
-    found = drift(before, _now(kernel), _blacklist())
+    found = drift(before, must_be_readable(kernel), _blacklist())
     print(json.dumps(asdict(found)) if arguments.json else printable(drift_text(found)))
     return 1 if found else 0
 
@@ -142,7 +139,7 @@ def _watch(kernel: Kernel, arguments: argparse.Namespace) -> int:
     from kobox.monitor.server import MonitorServer
     from kobox.monitor.uevents import UeventSource
 
-    _now(kernel)
+    must_be_readable(kernel)
     token = arguments.token_file.read_text().strip() if arguments.token_file is not None else ""
     if arguments.token_file is not None and len(token) < 16:
         print(f"kobox monitor: {arguments.token_file}: a token has 16 characters at least", file=sys.stderr)

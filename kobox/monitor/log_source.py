@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 _RECORD = 8192
@@ -93,7 +93,7 @@ class BoxLog:
     problem = ""
     lost = 0
 
-    def __init__(self, records: Callable[[], list[BoxRecord]]) -> None:
+    def __init__(self, records: Callable[[], Sequence[BoxRecord]]) -> None:
         self._records = records
         self._seen = len(records())
 

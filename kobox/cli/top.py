@@ -1,0 +1,101 @@
+"""`kobox top`: the modules of this machine, or of a box, live in the terminal.
+
+Exit status: 0; 1 when they cannot be read; 2 wrong usage; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kobox.cli.monitor import must_be_readable, seconds
+from kobox.cli.parser import CommandParser
+from kobox.errors import KoboxError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from kobox.kernel.interface import Kernel
+    from kobox.kmod.module_tree import ModuleTree
+    from kobox.monitor import LogSource
+
+
+def main(argv: list[str], prog: str) -> int:
+    """Entry point of the subcommand."""
+    arguments = _parser(prog).parse_args(argv)
+    try:
+        from kobox.apps.module_top import ModuleTop
+    except ImportError as error:
+        raise KoboxError(
+            f"kobox top needs the package {error.name}", hint="Install it: pip install 'kobox[top]'."
+        ) from None
+    from kobox.monitor import ModuleMonitor
+
+    with _place(arguments) as (kernel, log, tree, title):
+        must_be_readable(kernel)
+
+        def file_of(name: str) -> Path | None:
+            entry = tree.entry(name) if tree is not None else None
+            return Path(entry.path) if entry is not None else None
+
+        ModuleTop(
+            ModuleMonitor(kernel, log),
+            title=title,
+            file_of=file_of,
+            read_only=arguments.read_only,
+            interval=arguments.interval,
+        ).run()
+    return 0
+
+
+def _parser(prog: str) -> CommandParser:
+    parser = CommandParser(
+        prog=prog,
+        description="Show the modules of this machine's kernel live: sizes, users, parameters, what is loaded, refused "
+        "and why; load, unload, set parameters.",
+        epilog="Keys: / filters, s sorts, l loads, u unloads, e sets a parameter, q ends.",
+    )
+    parser.add_argument(
+        "modules", nargs="*", metavar="FILE.ko|MODULE", help="with --box: what is loaded there at the start"
+    )
+    parser.add_argument("--box", action="store_true", help="look at a box that is booted for it, not at this machine")
+    parser.add_argument("-k", "--kernel", metavar="NAME", help="the kernel of the box")
+    parser.add_argument("--read-only", action="store_true", help="look, and change nothing")
+    parser.add_argument("--interval", type=seconds, default=2.0, metavar="S", help="seconds between looks (default: 2)")
+    return parser
+
+
+@contextmanager
+def _place(arguments: argparse.Namespace) -> Iterator[tuple[Kernel, LogSource, ModuleTree | None, str]]:
+    """The kernel, its log, its tree of modules, and what it is called."""
+    from kobox.kmod.module_tree import ModuleTree
+
+    if not arguments.box:
+        if arguments.modules or arguments.kernel:
+            raise KoboxError("modules and --kernel are for a box", hint="Add --box.")
+        from kobox.kernel.host import Host
+        from kobox.monitor import DeviceLog
+
+        log = DeviceLog()
+        try:
+            yield Host(), log, ModuleTree.of(os.uname().release), f"kobox top: {os.uname().nodename}"
+        finally:
+            log.close()
+        return
+    import kobox
+    from kobox.box.boot.boot import tree_of
+    from kobox.images.store import Store
+    from kobox.monitor import BoxLog
+
+    image = Store().ensure(arguments.kernel)
+    with kobox.boot(image) as box:
+        for module in arguments.modules:
+            if "/" in module or ".ko" in module:
+                box.insmod(module)
+            else:
+                box.modprobe(module)
+        tree = tree_of(image) if image.modules is not None else None
+        yield box, BoxLog(box.log.records), tree, f"kobox top: a box, {image.name}"
