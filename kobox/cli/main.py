@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("kobox.cli.check", "find memory errors, leaks, wrong error paths, races in a module"),
     "gdb": ("kobox.cli.gdb", "debug a module with gdb in a box, forwards and backwards"),
     "trace": ("kobox.cli.trace", "show a module's calls as a tree: arguments, results, times, errors"),
+    "debug": ("kobox.cli.debug", "debug a module from an editor, by the Debug Adapter Protocol"),
     "drgn": ("kobox.cli.drgn", "look into the kernel of a box with drgn; write a vmcore"),
     "replay": ("kobox.cli.replay", "repeat a recorded life: with gdb, up to an event, with checks"),
     "profile": ("kobox.cli.profile", "what a module costs: instructions by function and line, a flame graph"),

@@ -1,0 +1,181 @@
+"""`kobox debug --dap`, driven by a client of the Debug Adapter Protocol as editors are."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kobox.images.store import KernelImage
+from tests.building import BuiltTestModules
+
+
+@pytest.fixture(scope="module")
+def journal(debian_kernel: KernelImage) -> Path:
+    return BuiltTestModules(debian_kernel, "debug")("journal")
+
+
+class DapClient:
+    """The editor's side: requests, their answers, and events as they come."""
+
+    def __init__(self) -> None:
+        words = [sys.executable, "-m", "kobox", "debug", "--dap"]
+        self.program = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.events: list[dict[str, Any]] = []
+        self._number = 0
+
+    def send(self, command: str, **arguments: Any) -> int:
+        self._number += 1
+        message = {"seq": self._number, "type": "request", "command": command, "arguments": arguments}
+        data = json.dumps(message).encode()
+        assert self.program.stdin is not None
+        self.program.stdin.write(b"Content-Length: %d\r\n\r\n" % len(data) + data)
+        self.program.stdin.flush()
+        return self._number
+
+    def read(self) -> dict[str, Any]:
+        assert self.program.stdout is not None
+        length = 0
+        while line := self.program.stdout.readline().strip():
+            length = int(line.split(b":")[1])
+        message: dict[str, Any] = json.loads(self.program.stdout.read(length))
+        return message
+
+    def request(self, command: str, *, fails: bool = False, **arguments: Any) -> dict[str, Any]:
+        number = self.send(command, **arguments)
+        while (message := self.read()).get("request_seq") != number:
+            self.events.append(message)
+        assert message["success"] is not fails, message
+        assert message["command"] == command
+        found: dict[str, Any] = message if fails else message.get("body") or {}
+        return found
+
+    def event(self, name: str) -> dict[str, Any]:
+        while True:
+            for number, message in enumerate(self.events):
+                if message.get("event") == name:
+                    body: dict[str, Any] = self.events.pop(number).get("body", {})
+                    return body
+            self.events.append(self.read())
+
+    def launch(self, **arguments: Any) -> None:
+        """Up to where breakpoints may be set: `launch` is answered when it is done."""
+        assert self.request("initialize", adapterID="kobox")["supportsStepBack"]
+        self.request("launch", **arguments)
+        self.event("initialized")
+
+    def top(self, thread: int) -> dict[str, Any]:
+        frame: dict[str, Any] = self.request("stackTrace", threadId=thread, levels=20)["stackFrames"][0]
+        return frame
+
+    def variables(self, frame: int) -> dict[str, dict[str, Any]]:
+        scope = self.request("scopes", frameId=frame)["scopes"][0]
+        rows = self.request("variables", variablesReference=scope["variablesReference"])["variables"]
+        return {row["name"]: row for row in rows}
+
+
+@pytest.fixture
+def client() -> Iterator[DapClient]:
+    client = DapClient()
+    yield client
+    client.program.kill()
+    client.program.wait()
+    for stream in (client.program.stdin, client.program.stdout):
+        assert stream is not None
+        stream.close()
+
+
+def test_break_look_step_and_go_backwards(client: DapClient, journal: Path) -> None:
+    source = Path(__file__).parent.parent / "modules" / "debug" / "journal.c"
+    lines = source.read_text().splitlines()
+    line = next(n for n, text in enumerate(lines, 1) if "entry->number = ++written" in text)
+    client.launch(program=[str(journal)], commands=["echo -n one > /dev/journal", "echo -n two > /dev/journal"])
+    placed = client.request("setBreakpoints", source={"path": str(source)}, breakpoints=[{"line": line}])
+    assert placed["breakpoints"][0]["verified"]
+    named = client.request("setFunctionBreakpoints", breakpoints=[{"name": "journal_write"}, {"name": "nowhere"}])
+    assert [row["verified"] for row in named["breakpoints"]] == [True, False]
+    client.request("configurationDone")
+    entry = client.event("stopped")
+    assert entry["reason"] == "entry"
+    assert client.top(entry["threadId"])["name"] == "journal_init"
+
+    client.request("continue", threadId=entry["threadId"])
+    stop = client.event("stopped")
+    assert stop["reason"] == "breakpoint"
+    frames = client.request("stackTrace", threadId=stop["threadId"])["stackFrames"]
+    assert [frame["name"] for frame in frames[:3]] == ["journal_write", "vfs_write", "ksys_write"]
+    assert frames[0]["source"]["path"] == str(source)
+    assert client.variables(frames[0]["id"])["count"]["value"] == "3"
+
+    client.request("setFunctionBreakpoints", breakpoints=[])
+    client.request("continue", threadId=stop["threadId"])
+    stop = client.event("stopped")
+    top = client.top(stop["threadId"])
+    assert (top["name"], top["line"]) == ("add_entry", line)
+    assert client.request("evaluate", expression="written", frameId=top["id"])["result"] == "0"
+    entry_of = client.variables(top["id"])["word"]
+    assert '"one' in entry_of["value"]
+    client.request("next", threadId=stop["threadId"])
+    assert client.event("stopped")["reason"] == "step"
+    client.request("continue", threadId=stop["threadId"])
+    stop = client.event("stopped")
+    assert client.top(stop["threadId"])["name"] == "add_entry"
+    assert client.request("evaluate", expression="written")["result"] == "1"
+    said = client.request("evaluate", expression="print written + 1", context="repl")
+    assert "= 2" in said["result"]
+    client.request("stepBack", threadId=stop["threadId"])
+    assert client.event("stopped")["reason"] == "step"
+    client.request("reverseContinue", threadId=stop["threadId"])
+    assert client.event("stopped")["reason"] == "breakpoint"
+    assert client.request("evaluate", expression="written")["result"] == "0"
+    structure = client.request("evaluate", expression="journal_device")
+    members = client.request("variables", variablesReference=structure["variablesReference"])["variables"]
+    assert {"minor", "name", "fops"} <= {member["name"] for member in members}
+    threads = client.request("threads")["threads"]
+    assert any("sh" in thread["name"] for thread in threads)
+    client.request("disconnect")
+    assert client.program.wait(30) == 0
+
+
+def test_an_oops_is_an_exception_and_the_end_is_told(client: DapClient, journal: Path) -> None:
+    client.launch(program=str(journal), commands=["echo -n extraordinary > /dev/journal"], stopOnEntry=False)
+    client.request("configurationDone")
+    stop = client.event("stopped")
+    assert stop["reason"] == "exception"
+    assert "SIGSEGV" in stop["text"]
+    top = client.top(stop["threadId"])
+    assert top["name"] == "journal_write"
+    assert client.variables(top["id"])["target"]["value"] == "0x0"
+    client.request("disconnect")
+    assert client.program.wait(30) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({}, "no `program`"),
+        ({"program": "nowhere.ko"}, "no such file"),
+        ({"program": "x.ko", "gdb": "no-gdb"}, "no-gdb"),
+    ],
+)
+def test_a_launch_that_fails_is_told(client: DapClient, arguments: dict[str, Any], says: str) -> None:
+    client.request("initialize")
+    assert "nothing was launched" in client.request("threads", fails=True)["message"]
+    assert says in client.request("launch", fails=True, **arguments)["message"]
+
+
+def test_what_is_no_message_ends_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "kobox", "debug", "--dap"],
+        input=b"Content-Length: x\r\n\r\n{}",
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert b"Traceback" not in done.stderr
