@@ -4,10 +4,13 @@
 
 static struct kmem_cache *kc;
 static void *first;
+static DEFINE_MUTEX(m);
 static ssize_t w(struct file *f, const char __user *b, size_t n, loff_t *o)
 {
+	mutex_lock(&m);
 	if (!first)
 		first = kmem_cache_alloc(kc, GFP_KERNEL); /* BUG */
+	mutex_unlock(&m);
 	return first ? n : -ENOMEM;
 }
 static int hello(void) { kc = kmem_cache_create("busyobj", 72, 0, 0, NULL); return kc ? 0 : -ENOMEM; }

@@ -31,7 +31,7 @@ class Mark(IntEnum):
     FREED = 0x81
     GAP = 0x82
     BEHIND_PACKET = 0x83
-    BEHIND_CONTEXT = 0x84
+    BEHIND_LENT = 0x84
 
 
 _TRACED, _TRACED_WORDS = 16384, 7  # ACCESSES / 2 and TRACED_WORDS in native/watch/races.c

@@ -69,7 +69,7 @@ class Question(IntEnum):
     FREED = 8  # the memory that a lock lies in is freed
 
 
-SPINS, IRQ, BH, INTERRUPTS = 1, 2, 4, 8
+SPINS, IRQ, BH, INTERRUPTS, RESTORES = 1, 2, 4, 8, 16
 
 
 class CpuPlaces(NamedTuple):
@@ -178,7 +178,8 @@ class ContextWatch:
     ) -> None:
         """What the function or instruction at an address does.
 
-        `kind` is the number of the lock's kind, `other` that of what `Role.DOWNGRADES` makes of it; `flags` of SPINS,
+        `kind` is the number of the lock's kind, `other` that of what `Role.DOWNGRADES` makes of it, and with RESTORES
+        that of interrupts turned off by the flags that the second argument has; `flags` of SPINS,
         IRQ and BH (the function turns interrupts or softirqs off itself), INTERRUPTS; `word`, `offset` bytes behind
         the lock's address, says who holds it; `argument` is the number of the argument with GFP flags or with what
         is freed. `entry` says that only jumps, calls and returns lead there. Raises `MachineError`.

@@ -37,6 +37,7 @@ class How(IntEnum):
     ON_BEHALF = 4  # it allocates for its caller, by one of the above
     FREES = 5
     FREES_TO_CACHE = 6
+    PAUSES = 7  # meanwhile, what is allocated is not for the caller of a function that is ON_BEHALF
 
 
 class HeapRow(ctypes.Structure):

@@ -28,6 +28,7 @@ KINDS = {
     "pool": "left-behind",
     "wait": "use-after-return",
     "interrupts": "lock-imbalance",
+    "nested": "lock-imbalance",
     "branch": "uninitialised-read",
     "far": "out-of-bounds",
     "kernel": "out-of-bounds",
@@ -66,7 +67,7 @@ def test_a_misuse_is_an_error_on_its_line(
     assert line_of(marker, SOURCE) in {place.line for place in places if place is not None}
 
 
-@pytest.mark.parametrize("what", KINDS)
+@pytest.mark.parametrize("what", [*KINDS, "crosswise"])
 def test_the_same_without_the_mistake_has_no_error(laboratory: Laboratory, what: str) -> None:
     findings = findings_of(laboratory, f"what={what} right=1")
     assert [finding for finding in findings if finding.severity == Severity.ERROR] == []

@@ -28,6 +28,7 @@ from kobox.machine.watch_context import (
     BH,
     INTERRUPTS,
     IRQ,
+    RESTORES,
     SPINS,
     ContextWatch,
     HeldLock,
@@ -243,6 +244,9 @@ class ContextCheck(Check):
         ):
             for name in names:
                 flags = SPINS * (kind.kind in SPINNING) | IRQ * ("_irq" in name) | BH * ("_bh" in name)
+                if name.endswith("_irqrestore"):
+                    flags |= RESTORES
+                    common = {**common, "other": KINDS.index(_INTERRUPTS)}
                 yield name, {**common, "flags": flags, "role": Role.DOWNGRADES if name == "downgrade_write" else role}
 
     def _watch_places(self, examination: Examination) -> None:

@@ -29,7 +29,9 @@ def file_system_programs(name: str) -> Iterator[Program]:
         yield (begin, mount, *_uses(), end)
     mount = _call("mount", b"none\0", _AT, kind, 0, 0)
     yield (begin, mount, _call("mount", b"none\0", _AT, kind, 0x20, b"x\0"), *_uses(), end)  # MS_REMOUNT
-    yield (begin, mount, mount, step("open", _AT, os.O_RDONLY), end, end, step("close"), end)
+    sizes = [_call("getxattr", _AT, b"user.k\0", bytes(64), size) for size in (0, 1, 3, 20, 64)]
+    yield (begin, mount, *sizes, _call("listxattr", _AT, bytes(64), 1), _call("listxattr", _AT, bytes(64), 64), end)
+    yield (begin, mount, mount, step("open", _AT, os.O_RDONLY), end, end, step("close"), end, end)
 
 
 def _uses() -> Iterator[ExerciseStep]:

@@ -172,6 +172,8 @@ class Allocations:
                 address = self._box.inspect.symbols.address(found)
                 fills = name in allocators.FILLING
                 self._heap.core.allocator(address, How.ON_BEHALF, name=self._heap.name(name), fills=fills)
+        if (found := self._found("handle_mm_fault")) is not None:  # of a copy from user space, in memdup_user()
+            self._heap.core.allocator(self._box.inspect.symbols.address(found), How.PAUSES)
         for name in ("kmem_cache_create", "kmem_cache_create_usercopy", "__kmem_cache_create_args"):
             self._probe(name, self._creating_cache, self._created_cache)
         self._probe("ksize", lambda hit: self._is_gone(hit, "ksize"), self._ksize)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import re
 import struct
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -24,6 +25,7 @@ from kobox.checks.memory.alloc_hooks import Allocations
 from kobox.checks.memory.alloc_table import MemoryKind
 from kobox.checks.memory.handed_out import HandedOut
 from kobox.checks.memory.interceptors import APPENDERS, INTERCEPTORS, PRINTERS
+from kobox.checks.memory.lent_buffers import LentBuffers
 from kobox.checks.memory.lent_packets import LentPackets
 from kobox.checks.memory.module_heap import PAGE, Heap, Object
 from kobox.checks.memory.private_areas import MAKERS, AlgorithmContexts, private_end
@@ -48,6 +50,7 @@ _NO_OBJECTS = {row.name + suffix for row in allocators.ALLOCATORS for suffix in 
 
 
 _LONGEST = 1 << 20  # what is printed or added to is no longer
+_ALIKE = 3  # objects of one place that are looked for in RAM
 _PRINTED = 4096  # the largest buffer whose room is looked at before something is printed into it
 
 Rule = tuple[int, tuple[Part, ...], bool]
@@ -79,7 +82,8 @@ class MemoryCheck(Check):
             if name in box.inspect.symbols:
                 examination.probe(name, self._making, partial(self._has_made, name, what), when=FROM_MODULE)
         self._packets = LentPackets(examination, self._given)
-        self._contexts = AlgorithmContexts(examination, self._adoption.slot_end)
+        self._lent = LentBuffers(examination, self._adoption.slot_end)
+        self._contexts = AlgorithmContexts(examination, self._lent)
         self._set_rules()
 
     def linked(self, examination: Examination) -> None:
@@ -87,6 +91,7 @@ class MemoryCheck(Check):
         self._fixups = None
         self._packets.linked()
         self._contexts.linked()
+        self._lent.linked()
         self._watch.forget_formats()
         self._heap.core.forget_traces()
         self._variables.place(examination.placement)
@@ -335,9 +340,9 @@ class MemoryCheck(Check):
                 advice = "Ask for the bytes with pskb_may_pull(), or copy them with skb_header_pointer()."
                 self._found("out-of-bounds", f"{access}, {where}{by}", trace, self._heap.holding(address), advice)
             return
-        if mark == Mark.BEHIND_CONTEXT:
-            if where := self._contexts.judge(address, size):
-                advice = "Say in the algorithm's structure how large its context is (.descsize, .cra_ctxsize)."
+        if mark == Mark.BEHIND_LENT:
+            if where := self._lent.judge(address, size):
+                advice = "Compare with the size that was given; that of a context stands in .descsize or .cra_ctxsize."
                 self._found("out-of-bounds", f"{access}, {where}{by}", trace, None, advice)
             return
         if writes:
@@ -598,6 +603,7 @@ class MemoryCheck(Check):
         left.sort(key=lambda thing: thing.address)
         for thing in left:
             self._allocations.look_behind(thing, thing.made)
+        left = _few_of_each(left)
         if not left:
             return
         held = self._allocations.referenced(left)
@@ -618,6 +624,19 @@ class MemoryCheck(Check):
                 object=self._shown(thing),
                 advice=advice,
             )
+
+
+def _few_of_each(things: list[Object]) -> list[Object]:
+    """Some of what each place has allocated: all RAM is searched for each that vmalloc() gave, and one finding tells of
+    them all."""
+    seen: Counter[tuple[int, ...]] = Counter()
+    few = []
+    for thing in things:
+        place = tuple(frame.address for frame in thing.made.frames[:4])
+        seen[place] += 1
+        if seen[place] <= _ALIKE:
+            few.append(thing)
+    return few
 
 
 def _access(report: WatchReport) -> str:

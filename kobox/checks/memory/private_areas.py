@@ -13,17 +13,15 @@ runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 from kobox.box.box import Box
 from kobox.box.inspect.probes import Hit
-from kobox.checks.report.quantities import beside, sized
+from kobox.checks.memory.lent_buffers import LentBuffers
 from kobox.checks.runner.session import Examination
 from kobox.errors import KoboxError
-from kobox.machine.watch import Mark
 
 MAKERS = {
     "alloc_netdev_mqs": 0,
@@ -35,7 +33,6 @@ MAKERS = {
 """Functions that make objects with a private area: which argument says its size, or (sk_alloc) points to who does."""
 
 _NETDEV_ALIGN = 32
-_MOST = 64  # bytes behind a context that are marked
 
 
 def private_end(box: Box, function: str, hit: Hit) -> int:
@@ -76,27 +73,14 @@ _CONTEXTS = {
 }
 
 
-@dataclass(slots=True)
-class _LentContext:
-    """A context that a function is using: which bytes behind it are marked, where it begins, its size."""
-
-    start: int
-    end: int
-    context: int
-    name: str
-
-
 class AlgorithmContexts:
-    """The probes on a module's algorithms. `slot_end(address)` says where the slab's slot ends that an address lies
-    in; 0 for what is in none."""
+    """The probes on a module's algorithms, whose contexts are lent."""
 
-    def __init__(self, examination: Examination, slot_end: Callable[[int], int]) -> None:
+    def __init__(self, examination: Examination, buffers: LentBuffers) -> None:
         self._examination = examination
         self._objects = examination.box.inspect.objects
-        self._watch = examination.box.inspect.watch
-        self._slot_end = slot_end
+        self._buffers = buffers
         self._functions: set[int] = set()
-        self._lent: list[_LentContext] = []
         imports = {wanted.name for wanted in examination.file.imports}
         for name, contexts in _CONTEXTS.items():
             for called, many in ((name, False), (_plural(name), True)):
@@ -106,7 +90,6 @@ class AlgorithmContexts:
     def linked(self) -> None:
         """Another life begins: functions lie elsewhere."""
         self._functions.clear()
-        self._lent.clear()
 
     def _registers(self, contexts: tuple[AlgorithmFunction, ...], many: bool, hit: Hit) -> None:
         with suppress(KoboxError, ValueError):
@@ -123,7 +106,7 @@ class AlgorithmContexts:
         if function not in self._functions and self._examination.in_module(function):
             self._functions.add(function)
             given = partial(self._given, self._before(one.before), size, name)
-            self._examination.probe_code(function, given, self._done)
+            self._examination.probe_code(function, given, self._buffers.returned)
 
     def _before(self, what: str) -> int:
         """How many bytes lie between what a function is given and the context."""
@@ -132,36 +115,7 @@ class AlgorithmContexts:
         return self._objects.size(what or "crypto_tfm")
 
     def _given(self, before: int, size: int, name: str, hit: Hit) -> None:
-        context = hit.args[0] + before
-        start = context + size
-        with suppress(KoboxError, ValueError):
-            end = min(self._slot_end(context), start + _MOST)
-            if not start < end or any(start <= argument < end for argument in hit.args[1:4]):
-                return
-            if any(mark != Mark.UNKNOWN for mark in self._watch.marks(start, end - start)):
-                return
-            self._watch.mark(start, end - start, Mark.BEHIND_CONTEXT)
-            hit.data = _LentContext(start, end, context, f"context of {name}")
-            self._lent.append(hit.data)
-
-    def _done(self, hit: Hit) -> None:
-        if hit.data in self._lent:
-            self._lent.remove(hit.data)
-            self._unmark(hit.data.start, hit.data.end)
-
-    def _unmark(self, start: int, end: int) -> None:
-        for at, mark in enumerate(self._watch.marks(start, end - start)):
-            if mark == Mark.BEHIND_CONTEXT:
-                self._watch.mark(start + at, 1, Mark.UNKNOWN)
-
-    def judge(self, address: int, size: int) -> str:
-        """What is wrong with an access of marked bytes, in words; "" if nothing is."""
-        lent = next((one for one in self._lent if one.start < address + size and address < one.end), None)
-        if lent is None:
-            self._unmark(address, address + size)
-            return ""
-        self._unmark(lent.start, lent.end)
-        return beside(max(address, lent.start), lent.context, lent.start, sized(lent.start - lent.context, lent.name))
+        hit.data = self._buffers.lend(hit.args[0] + before, size, f"context of {name}", hit.args[1:4])
 
 
 def _plural(name: str) -> str:

@@ -69,6 +69,9 @@ _DIRECTORIES = 40  # that are looked into at most
 _ATTRIBUTES = 48  # of devices that are used at most
 _NOT_LOOKED_INTO = frozenset(("/sys/class/net", "/sys/class/bdi", "/sys/bus/workqueue/devices"))  # the kernel's own
 _ALIKE = 2  # device nodes of one major number that are used
+_OF_EVERY_MODULE = frozenset(
+    ("coresize", "initsize", "initstate", "refcnt", "scmversion", "srcversion", "taint", "uevent", "version")
+)
 _NOT_ATTRIBUTES = frozenset(
     (
         "uevent",
@@ -135,6 +138,7 @@ class FileTargets:
                 found += _files_below(box, f"{directory}/{name}")
         attributes = [target for directory in self._device_directories(box) for target in _attributes(box, directory)]
         found += attributes[:_ATTRIBUTES]
+        found += _attributes(box, f"/sys/module/{module}", _OF_EVERY_MODULE)
         for name in sorted(_names(box, f"/sys/module/{module}/parameters")):
             found += _file(box, f"/sys/module/{module}/parameters/{name}")
         found[len(devices) : len(devices)] = [
@@ -300,9 +304,9 @@ def _files_below(box: Box, path: str) -> list[Target]:
     return found
 
 
-def _attributes(box: Box, directory: str) -> list[Target]:
+def _attributes(box: Box, directory: str, without: frozenset[str] = _NOT_ATTRIBUTES) -> list[Target]:
     found: list[Target] = []
-    for name in sorted(_names(box, directory) - _NOT_ATTRIBUTES):
+    for name in sorted(_names(box, directory) - without):
         with suppress(OSError):
             if stat.S_ISREG(box.stat(f"{directory}/{name}", follow_symlinks=False).st_mode):
                 found += _file(box, f"{directory}/{name}")

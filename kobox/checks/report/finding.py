@@ -137,14 +137,20 @@ def frame_of(text: str) -> Frame | None:
 
 def chain_of(lines: Sequence[str]) -> Chain:
     """The calls in one of the kernel's reports: where the CPU was, then its call trace, without what it guesses
-    ("? ")."""
+    ("? "). Where the CPU has jumped to no code at all, the kernel can but guess, and its first guess is right: a call
+    has put it on top of the stack."""
     frames = [frame for line in lines if oops_place(line) and (frame := frame_of(line))][:1]
+    nowhere = next((place for line in lines if (place := oops_place(line).strip()).startswith("0x")), "")
+    nowhere = "" if frames else nowhere
+    guesses: list[Frame] = []
     in_trace = False
     for line in lines:
         if line.startswith(TRACE_STARTS):
             in_trace = True
         elif in_trace and not line.startswith((" ", "<")):
             break
-        elif in_trace and "? " not in line and not shows_registers(line) and (frame := frame_of(line)):
-            frames.append(frame)
+        elif in_trace and not shows_registers(line) and (frame := frame_of(line)):
+            (guesses if "? " in line else frames).append(frame)
+    if nowhere and guesses:
+        frames = [Frame(nowhere), guesses[0], *(frame for frame in frames if frame != guesses[0])]
     return tuple(frames)

@@ -74,7 +74,10 @@ KINDS: dict[str, FindingKind] = {
     "division-by-zero": FindingKind(
         "A number was divided by zero.", "Compare the divisor with 0 first, and refuse it."
     ),
-    "positive-errno": FindingKind("init returned a number above zero.", "Return a negative error code."),
+    "positive-errno": FindingKind("init or probe returned a number above zero.", "Return a negative error code."),
+    "returns-too-much": FindingKind(
+        "read() or write() returned more bytes than it was asked for.", "Return what was copied, at most the count."
+    ),
     "atomic-sleep": FindingKind(
         "Something that may sleep was called where nothing may sleep.",
         "Use GFP_ATOMIC, a spinlock, or move the work to a workqueue.",

@@ -50,6 +50,7 @@ class LeftBehindCheck(Check):
         self._examination = examination
         self._objects: Objects = examination.box.inspect.objects
         self._pending = PendingWork(examination.box)
+        self._told: set[tuple[str, int]] = set()  # what waits for the module, and was reported
         self._symbols = examination.box.inspect.symbols
         self._module: LoadedAt | None = None
         self._made: dict[int, dict[Key, list[Made]]] = {}
@@ -70,14 +71,17 @@ class LeftBehindCheck(Check):
         examination.box.inspect.watch.none_armed()
         self._armed_by.clear()
         self._first_armed.clear()
+        self._told.clear()
 
     def exited(self, examination: Examination) -> None:
-        """Whether RCU callbacks have run, and tasks have left its code, must not depend on how long the kernel takes to
-        free the module."""
+        """Whether RCU callbacks and timers have run, and tasks have left its code, must not depend on how long the
+        kernel takes to free the module."""
         if self._module is None:
             return
         stack_pointer = examination.box.machine.sp
-        for one in (*self._pending.callbacks(self._module), *self._pending.interrupted(self._module, stack_pointer)):
+        waiting, _ = self._pending.soon(self._module, tuple(examination.armed))
+        tasks = self._pending.interrupted(self._module, stack_pointer)
+        for one in (*self._pending.callbacks(self._module), *waiting, *tasks):
             self._report_waiting(one)
 
     def leaving(self, examination: Examination) -> None:
@@ -317,6 +321,9 @@ class LeftBehindCheck(Check):
     # -- reporting ---------------------------------------------------------------------------------------------
 
     def _report_waiting(self, one: Waiting) -> None:
+        if (one.kind, one.address) in self._told:
+            return  # when exit had returned
+        self._told.add((one.kind, one.address))
         resource = next(found for found in resource_table().resources if found.pending == one.kind)
         examination = self._examination
         trace = examination.armed.get(one.address)

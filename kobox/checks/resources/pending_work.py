@@ -61,16 +61,28 @@ class PendingWork:
         """All that waits to call the module; and what could not be looked at, in words. `works` are work items that
         were queued; the task with this stack pointer is the one that runs now, and not looked at."""
         mine = _mine(module)
-        found: list[Waiting] = []
-        unknown: list[str] = []
-        looks: tuple[tuple[str, Callable[[], Iterator[Waiting]]], ...] = (
+        found, unknown = self.soon(module, works)
+        more, others = self._looked(
+            ("threads", lambda: self._tasks(module, mine, self._addresses.stack_of(stack_pointer))),
+            ("open files", lambda: self._files(mine)),
+        )
+        return found + more, unknown + others
+
+    def soon(self, module: LoadedAt, works: tuple[int, ...]) -> tuple[list[Waiting], list[str]]:
+        """What calls the module after some time, and nobody waits for: timers, tasklets, work items."""
+        mine = _mine(module)
+        return self._looked(
             ("timers", lambda: self._timers(mine)),
             ("high-resolution timers", lambda: self._hrtimers(mine)),
             ("tasklets", lambda: self._tasklets(mine)),
             ("work items", lambda: self._works(mine, works)),
-            ("threads", lambda: self._tasks(module, mine, self._addresses.stack_of(stack_pointer))),
-            ("open files", lambda: self._files(mine)),
         )
+
+    @staticmethod
+    def _looked(*looks: tuple[str, Callable[[], Iterator[Waiting]]]) -> tuple[list[Waiting], list[str]]:
+        """What each look finds; and what could not be looked at, in words."""
+        found: list[Waiting] = []
+        unknown: list[str] = []
         for what, look in looks:
             try:
                 found += look()

@@ -29,6 +29,7 @@ CHECKS = (
     "kobox.checks.context.per_cpu:PerCpuCheck",
     "kobox.checks.arithmetic.shifts:ShiftCheck",
     "kobox.checks.arithmetic.divisions:DivisionCheck",
+    "kobox.checks.returned:ReturnedCheck",
     "kobox.checks.lint:LintCheck",
 )
 """The checks that watch every run, as module:class."""

@@ -12,7 +12,6 @@ What is watched is decided by the checks alone; the box, the kernel and the modu
 
 from __future__ import annotations
 
-import errno
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -49,7 +48,6 @@ SETTLE = 2.0
 
 Exercise = Callable[[Box], Any]
 
-_MAX_ERRNO = 4096
 _SIZE_WARNINGS = (" mm/page_alloc.c:", " mm/util.c:", " mm/slab_common.c:", " mm/vmalloc.c:", " mm/slub.c:")
 
 
@@ -467,8 +465,6 @@ class Examination:
             if self.module is module and running:
                 running.clear()
                 failed = (hit.result or 0) >> 31 & 1  # an int; what is above zero is a success, with a warning
-                if 0 < (hit.result or 0) < _MAX_ERRNO:
-                    self._report_positive(hit.result or 0)
                 for check in self.checks:
                     (check.exited if failed else check.initialised)(self)
                 if not failed:  # else the module goes as a whole, after what is still to run (do_init_module)
@@ -486,52 +482,6 @@ class Examination:
             function = int.from_bytes(read(module.address + btf.offset("module", member), 8), "little")
             if function:
                 self.probe_code(function, begins, returned)
-
-    def _report_positive(self, result: int) -> None:
-        """init has returned a number above zero: do_init_module() warns, and goes on as if it had worked."""
-        name = errno.errorcode.get(result, "")
-        place = self._returned_at(result)
-        self.report(
-            "positive-errno",
-            Severity.ERROR,
-            f"init returned {result}{f' ({name})' if name else ''}: the kernel takes that for a success",
-            chain=self._frames_of(place) if place is not None else (),
-            advice=f"Return -{name or 'ERRNO'}.",
-        )
-
-    def _frames_of(self, place: tuple[int, int]) -> Chain:
-        section, offset = place
-        assert self.placement is not None
-        return tuple(self._module_frames(StackFrame(self.placement.starts[section] + offset, 0, True), section, offset))
-
-    def _returned_at(self, result: int) -> tuple[int, int] | None:
-        """(section, offset) of the instruction of init that has loaded a constant result and was executed; else where
-        init begins."""
-        function = next((one for one in self.file.debug.functions if one.name in self._init_names()), None)
-        if function is None or self.placement is None or function.section not in self.placement.starts:
-            return None
-        code = self.file.elf.data(function.section)
-        flags = b""
-        with suppress(KoboxError):
-            size = self.file.elf.section_at(function.section).size
-            flags = self.box.inspect.watch.executed(self.placement.starts[function.section], size)
-        for instruction in self.box.arch.code.instructions(code, function.offset, function.offset + function.size):
-            if (
-                instruction.immediate == result
-                and not instruction.compares
-                and flags[instruction.offset : instruction.end][:1] == b"\1"
-            ):
-                return function.section, instruction.offset
-        return function.section, function.offset
-
-    def _init_names(self) -> set[str]:
-        """What the function of the source is called that is the module's init."""
-        assert self.module is not None
-        where = self.module.address + self.box.inspect.symbols.btf.offset("module", "init")
-        address = int.from_bytes(self.box.machine.read(where, 8), "little")
-        place = self.placement.find(address) if self.placement is not None else None
-        function = self.file.debug.function_at(*place) if place is not None else None
-        return {function.name} if function is not None else set()
 
     def _leave_init_code(self) -> None:
         """Init has run: the kernel frees its code, and another module may come to lie there."""

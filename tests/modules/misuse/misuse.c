@@ -108,6 +108,35 @@ static void do_wait(size_t n, const char __user *from)
 		remove_wait_queue(&queue, &entry);
 }
 
+static DEFINE_SPINLOCK(outer);
+static DEFINE_SPINLOCK(inner);
+
+static void do_nested(size_t n, const char __user *from)
+{
+	unsigned long flags, more;
+
+	spin_lock_irqsave(&outer, flags);
+	if (right) {
+		spin_lock_irqsave(&inner, more);
+		spin_unlock_irqrestore(&inner, more);
+	} else {
+		spin_lock_irqsave(&inner, flags);
+		spin_unlock_irqrestore(&inner, flags);
+	}
+	spin_unlock_irqrestore(&outer, flags); /* nested: bad */
+}
+
+/* The inner lock is let go last, with the flags of the outer one: as good as the other way round. */
+static void do_crosswise(size_t n, const char __user *from)
+{
+	unsigned long flags, more;
+
+	spin_lock_irqsave(&outer, flags);
+	spin_lock_irqsave(&inner, more);
+	spin_unlock_irqrestore(&outer, more);
+	spin_unlock_irqrestore(&inner, flags);
+}
+
 static void do_interrupts(size_t n, const char __user *from)
 {
 	local_irq_disable(); /* interrupts: bad */
@@ -234,7 +263,7 @@ static const struct {
 	void (*function)(size_t n, const char __user *from);
 } rows[] = {
 	ROW(format), ROW(overlap), ROW(shift), ROW(scan), ROW(task), ROW(netdev), ROW(kobject), ROW(pool), ROW(wait),
-	ROW(interrupts), ROW(branch), ROW(far), ROW(kernel), ROW(fetch),
+	ROW(interrupts), ROW(nested), ROW(crosswise), ROW(branch), ROW(far), ROW(kernel), ROW(fetch),
 	ROW(packet), ROW(counted), ROW(flags), ROW(complete), ROW(numbers),
 };
 

@@ -91,6 +91,7 @@ static inline struct string string_operands(const struct machine *m, const struc
 
 /* Where an argument is on the stack that no register holds, at the function's entry. */
 static inline uint64_t stack_argument_at(const struct machine *m, unsigned n) { return live_reg(m, SP) + 8 * (n - 8); }
+static inline bool turns_interrupts_on(uint64_t saved) { return !(saved & PSTATE_I); } /* local_irq_restore(saved) */
 static inline bool interrupts_enabled(const struct machine *m) { return !(live64(m, AT_DAIF) & PSTATE_I); }
 /* The task that runs, while the kernel does; 0: no register says so. */
 static inline uint64_t task_by_register(const struct machine *m) { return live64(m, AT_SP_EL); }

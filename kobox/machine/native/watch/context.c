@@ -269,6 +269,21 @@ static void look_at_off(struct machine *m, const struct context_rule *rule, cons
     ask(m, ASK_OFF, rule, at);
 }
 
+/* spin_unlock_irqrestore(lock, saved): flags that were saved with interrupts off leave them so, though they were on when the
+ * lock was taken. That counts as turning them off, until flags turn them on again (locks may be let go crosswise). */
+static void restore_flags(struct machine *m, const struct context_rule *rule, const struct held *lock, const struct held *taken)
+{
+    struct context *c = m->watch->context;
+    struct held off = *lock, found;
+    off.kind = rule->other, off.address = 0;
+    if (turns_interrupts_on(live_argument(m, 1))) {
+        strike_out(c, STACK_OF(lock->sp), off.kind, 0, &found);
+    } else if (taken->interrupts) {
+        keep_trace(m, rule, &off);
+        push(holder_of(c, STACK_OF(lock->sp), true), &off);
+    }
+}
+
 static void release(struct machine *m, const struct context_rule *rule, const struct held *lock)
 {
     struct context *c = m->watch->context;
@@ -276,8 +291,11 @@ static void release(struct machine *m, const struct context_rule *rule, const st
     if (!strike_out(c, STACK_OF(lock->sp), lock->kind, lock->address, &found)) {
         if (rule->role != CLOSES)
             ask(m, ASK_NOT_HELD, rule, lock);
-    } else if (rule->flags & LOCK_SPINS && found.interrupts && !lock->interrupts) {
-        look_at_off(m, rule, &found, lock);
+    } else if (rule->flags & LOCK_SPINS && !lock->interrupts) {
+        if (found.interrupts)
+            look_at_off(m, rule, &found, lock);
+        if (rule->flags & LOCK_RESTORES)
+            restore_flags(m, rule, lock, &found);
     }
     if (rule->role == DOWNGRADES) {
         struct held reading = *lock;

@@ -70,6 +70,15 @@ static const struct awaited *awaited_on(const struct watch *w, uint64_t stack, e
     return NULL;
 }
 
+/* The function that allocates for the module on a stack, unless it waits there: a page fault came in between. */
+static const struct awaited *behalf_on(const struct watch *w, uint64_t stack)
+{
+    for (size_t n = w->awaited_count; n--;)
+        if ((w->awaited[n].what == AWAIT_BEHALF || w->awaited[n].what == AWAIT_PAUSE) && STACK_OF(w->awaited[n].entry_sp) == stack)
+            return w->awaited[n].what == AWAIT_BEHALF ? &w->awaited[n] : NULL;
+    return NULL;
+}
+
 static bool is_among(const uint64_t *list, size_t count, uint64_t item)
 {
     for (size_t n = 0; n < count; n++)
@@ -86,7 +95,7 @@ static bool is_open(const struct watch *w, uint64_t stack)
 /* Whether the task is in a function that allocates for the module. */
 bool watch_inside(struct machine *m)
 {
-    return m->watch->heap && awaited_on(m->watch, STACK_OF(live_sp(m)), AWAIT_BEHALF);
+    return m->watch->heap && behalf_on(m->watch, STACK_OF(live_sp(m)));
 }
 
 /* ---- call chains ---------------------------------------------------------------------------------------------------------- */
@@ -191,7 +200,7 @@ static void begin_allocation(struct machine *m, const struct allocation_rule *ru
     if (is_open(w, stack))
         return;
     struct awaited call = {.what = AWAIT_ALLOCATION, .returned = allocation_returned, .function = rule->address};
-    const struct awaited *behalf = awaited_on(w, stack, AWAIT_BEHALF);
+    const struct awaited *behalf = behalf_on(w, stack);
     uint64_t flags = rule->flags_at < ARGUMENTS ? live_argument(m, rule->flags_at) : 0;
     struct object o = {.kind = rule->how == ALLOCATES_FROM_CACHE ? CACHE : KMALLOC, .written = (flags & GFP_ZERO) != 0};
     for (unsigned n = 0; n < ARGUMENTS; n++)
@@ -230,6 +239,17 @@ static void behalf_returned(struct machine *m, const struct awaited *call)
 static void begin_behalf(struct machine *m, const struct allocation_rule *rule)
 {
     await_return(m, &(struct awaited){.what = AWAIT_BEHALF, .returned = behalf_returned, .function = rule->address, .name = rule->function, .fills = rule->fills});
+}
+
+/* What the kernel allocates for itself while such a function waits (page tables, say) is not the module's. */
+static void pause_returned(struct machine *m, const struct awaited *call)
+{
+    (void)m, (void)call;
+}
+
+static void begin_pause(struct machine *m, const struct allocation_rule *rule)
+{
+    await_return(m, &(struct awaited){.what = AWAIT_PAUSE, .returned = pause_returned, .function = rule->address});
 }
 
 /* ---- freeing ------------------------------------------------------------------------------------------------------------- */
@@ -283,7 +303,7 @@ static void begin_free(struct machine *m, const struct allocation_rule *rule)
 void allocation_reached(struct machine *m, const struct allocation_rule *rule, bool from_module)
 {
     bool tracked = (rule->how == FREES || rule->how == ALLOCATES_FROM_CACHE) && watch_tracks(m, 0);
-    bool inside = (rule->how == ALLOCATES || rule->how == ALLOCATES_FROM_SIZED) && watch_inside(m);
+    bool inside = (rule->how == ALLOCATES || rule->how == ALLOCATES_FROM_SIZED || rule->how == PAUSES) && watch_inside(m);
     tracked |= rule->how == FREES_TO_CACHE && watch_tracks(m, 1);
     if (!m->watch->heap || (!from_module && !tracked && !inside))
         return;
@@ -291,6 +311,8 @@ void allocation_reached(struct machine *m, const struct allocation_rule *rule, b
         begin_free(m, rule);
     else if (rule->how == ON_BEHALF)
         begin_behalf(m, rule);
+    else if (rule->how == PAUSES)
+        begin_pause(m, rule);
     else
         begin_allocation(m, rule);
 }
@@ -353,7 +375,7 @@ EXPORT int kobox_heap_is_open(struct machine *m, uint64_t stack) { return m->wat
 /* The name of the function that allocates for the module on a stack; -1: none. */
 EXPORT int kobox_heap_behalf(struct machine *m, uint64_t stack)
 {
-    const struct awaited *call = m->watch && m->watch->heap ? awaited_on(m->watch, stack, AWAIT_BEHALF) : NULL;
+    const struct awaited *call = m->watch && m->watch->heap ? behalf_on(m->watch, stack) : NULL;
     return call ? (int)call->name : -1;
 }
 

@@ -81,7 +81,7 @@ enum role {
     NO_ROLE, TAKES, TAKES_OR_FAILS, TRIES, OPENS, RELEASES, DOWNGRADES, CLOSES, TURNS_OFF, TURNS_ON, ENTERS_CALL, LEAVES_CALL,
     ENDS_TASK, FREES_LOCKS,
 };
-enum { LOCK_SPINS = 1, LOCK_IRQ = 2, LOCK_BH = 4, SECTION_INTERRUPTS = 8 };
+enum { LOCK_SPINS = 1, LOCK_IRQ = 2, LOCK_BH = 4, SECTION_INTERRUPTS = 8, LOCK_RESTORES = 16 };
 enum { WORD_NONE, WORD_U32, WORD_OWNER };       /* how a lock itself says that it is held */
 enum { NEVER_SLEEPS, ALWAYS_SLEEPS, SLEEPS_BY_FLAGS };
 enum question { ASK_TRACE, ASK_SLEEP, ASK_DEADLOCK, ASK_NEW_ORDER, ASK_NEW_CONTEXT, ASK_NOT_HELD, ASK_OFF, ASK_OPEN, ASK_FREED };
@@ -94,7 +94,7 @@ struct cpu_places { uint64_t count, count_in_task, current, rcu; };
 struct held { uint64_t address, caller, sp, time; uint32_t count, rcu; uint8_t kind, interrupts; };
 
 /* A function that allocates or frees: heap_calls.c. `function` is the number of the name by which its objects are called. */
-enum allocation_how { NO_ALLOCATION, ALLOCATES, ALLOCATES_FROM_SIZED, ALLOCATES_FROM_CACHE, ON_BEHALF, FREES, FREES_TO_CACHE };
+enum allocation_how { NO_ALLOCATION, ALLOCATES, ALLOCATES_FROM_SIZED, ALLOCATES_FROM_CACHE, ON_BEHALF, FREES, FREES_TO_CACHE, PAUSES };
 struct allocation_rule { uint64_t address; uint32_t function; uint8_t how, size_at, flags_at, fills; };
 
 /* One piece of memory. Python sees it as it stands here (kobox/machine/watch_heap.py). */
@@ -114,7 +114,7 @@ struct rule {
 };
 
 /* A call that is to be looked at again when it returns to `site`, with `sp` for a stack pointer. */
-enum awaited_kind { AWAIT_LOCK, AWAIT_ALLOCATION, AWAIT_BEHALF };
+enum awaited_kind { AWAIT_LOCK, AWAIT_ALLOCATION, AWAIT_BEHALF, AWAIT_PAUSE };
 struct awaited {
     uint64_t site, sp, entry_sp, function;
     enum awaited_kind what;

@@ -113,6 +113,7 @@ static inline uint64_t live_argument(const struct machine *m, unsigned n)
 
 /* Where an argument is on the stack that no register holds, at the function's entry: behind the return address. */
 static inline uint64_t stack_argument_at(const struct machine *m, unsigned n) { return live_reg(m, R_RSP) + 8 * (n - ARGUMENTS + 1); }
+static inline bool turns_interrupts_on(uint64_t saved) { return saved & FLAG_IF; } /* local_irq_restore(saved) */
 static inline bool interrupts_enabled(const struct machine *m) { return live64(m, AT_EFLAGS) & FLAG_IF; }
 /* The task that runs; 0: no register says so. */
 static inline uint64_t task_by_register(const struct machine *m) { (void)m; return 0; }
