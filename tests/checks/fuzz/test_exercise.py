@@ -16,10 +16,11 @@ from kobox.box.box import Box
 from kobox.checks.fuzz.exercise import GenericExercise
 from kobox.checks.fuzz.exercise_file import ExerciseError, exercise_of
 from kobox.checks.fuzz.mutate import mutated, random_program
-from kobox.checks.fuzz.player import Steps
+from kobox.checks.fuzz.player import Player, Steps
 from kobox.checks.fuzz.program import ExerciseStep, Material, Program
 from kobox.checks.fuzz.seeds import material_of
 from kobox.checks.fuzz.strategies import programs
+from kobox.checks.fuzz.subsystems import file_system_programs
 from kobox.checks.module.callsites import CodeMap
 from kobox.checks.module.files import Target
 from kobox.checks.runner.check import check, examine
@@ -238,3 +239,27 @@ def reached(request: pytest.FixtureRequest) -> str:
 @pytest.mark.parametrize("place", PLACES)
 def test_the_exercise_gets_in_by_itself(reached: str, place: str) -> None:
     assert f"reached {place}" in reached, PLACES[place]
+
+
+def test_a_file_system_is_unmounted_after_each_program(box: Box) -> None:
+    with Player(box) as player:
+        for program in file_system_programs("tmpfs"):
+            player.play(program)
+    assert "kobox-mounted" not in box.read_text("/proc/mounts")
+
+
+@pytest.mark.parametrize(
+    ("path", "step", "function"),
+    [
+        ("/dev/null", ("splice", 0, (64,)), "splice_write_null"),
+        ("/dev/zero", ("unsplice", 0, (64,)), "do_splice"),
+        ("/dev/zero", ("aio", 0, (0, 64)), "read_iter_zero"),
+        ("/dev/null", ("aio", 0, (1, 64)), "write_iter_null"),
+    ],
+)
+def test_a_file_is_spliced_and_used_by_io_submit(
+    box: Box, path: str, step: tuple[str, int, tuple[int, ...]], function: str
+) -> None:
+    probe = box.probe(function)
+    Steps([("open", 0, (path, 2)), step])(box)
+    assert probe.hits

@@ -12,6 +12,7 @@ from kobox.box.box import Box
 from kobox.checks.fuzz.network import interface_programs, packet_programs
 from kobox.checks.fuzz.player import Steps
 from kobox.checks.fuzz.program import Program, step
+from kobox.checks.fuzz.structures import ARENA, ARENA_SIZE
 from kobox.checks.fuzz.subsystems import algorithm_programs
 from kobox.checks.report.finding import Finding, Severity
 from kobox.checks.runner.examiner import checks_of
@@ -25,6 +26,7 @@ KINDS = {
     "private": "out-of-bounds",
     "context": "out-of-bounds",
     "pages": "reference-leak",
+    "attribute": "out-of-bounds",
 }
 
 
@@ -39,6 +41,10 @@ def programs(what: str, box: Box) -> list[Program]:
     if what == "pages":
         write = step("write", b"x" * 64)
         return [(step("open", "/dev/lent", 2), write, write, write)]
+    if what == "fault":  # nobody has touched that memory: the kernel makes page tables meanwhile
+        return [(step("open", "/dev/lent", 2), step("write_at", ARENA + ARENA_SIZE // 2, 64))]
+    if what == "attribute":
+        return [(step("open", "/sys/module/lent/all", 0), step("read", 20))]
     (index,) = [int(path.read_text()) for path in box.path("/sys/class/net").glob("lent*/ifindex")]
     return list(islice(interface_programs("lent0", index), 1, 3))
 
@@ -60,10 +66,18 @@ def test_what_is_lent_and_misused_is_an_error_on_its_line(
     assert line_of(f"/* {what}: bad */", SOURCE) in {one.where.line for one in found if one.where is not None}, findings
 
 
-@pytest.mark.parametrize("what", [*KINDS, "pad"])
+@pytest.mark.parametrize("what", [*KINDS, "pad", "fault"])
 def test_what_is_lent_and_used_rightly_has_no_error(laboratory: Laboratory, what: str) -> None:
     findings = findings_of(laboratory, what, "right=1")
     assert [one for one in findings if one.severity == Severity.ERROR] == []
+
+
+def test_page_tables_that_come_meanwhile_are_no_leak(
+    laboratory: Laboratory, line_of: Callable[[str, Path], int]
+) -> None:
+    (found,) = [one for one in findings_of(laboratory, "fault") if one.kind == "leak"]
+    assert found.where is not None
+    assert found.where.line == line_of("/* fault: made */", SOURCE)
 
 
 def test_a_packet_says_where_its_linear_part_ends(laboratory: Laboratory) -> None:

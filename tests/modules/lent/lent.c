@@ -13,6 +13,8 @@
 #include <linux/module.h>
 #include <linux/netdevice.h>
 #include <linux/skbuff.h>
+#include <linux/slab.h>
+#include <linux/sysfs.h>
 #include <linux/uaccess.h>
 
 MODULE_LICENSE("GPL");
@@ -130,11 +132,32 @@ static struct shash_alg algorithm = {
 	.base = { .cra_name = "lent", .cra_driver_name = "lent-generic", .cra_blocksize = 1, .cra_module = THIS_MODULE },
 };
 
-/* A page of user space that is kept. */
+/* A buffer that the kernel has allocated for as many bytes as are read. */
+static ssize_t show_all(struct file *file, struct kobject *kobject, struct bin_attribute *attribute, char *buffer,
+			loff_t at, size_t size)
+{
+	static const char all[100];
+
+	memcpy(buffer, all, right ? min(size, sizeof(all)) : sizeof(all)); /* attribute: bad */
+	return size;
+}
+
+static struct bin_attribute attribute = { .attr = { .name = "all", .mode = 0444 }, .read = (void *)show_all };
+
+/* A page of user space that is kept; what is copied from one that is not there yet. */
 static ssize_t flip(struct file *file, const char __user *user, size_t size, loff_t *at)
 {
 	struct page *page;
+	void *copy;
 
+	if (!strcmp(what, "fault")) {
+		copy = memdup_user(user, size); /* fault: made */
+		if (IS_ERR(copy))
+			return PTR_ERR(copy);
+		if (right)
+			kfree(copy);
+		return size;
+	}
 	if (get_user_pages_fast((unsigned long)user, 1, FOLL_WRITE, &page) != 1) /* pages: bad */
 		return -EFAULT;
 	if (right)
@@ -155,8 +178,10 @@ static int __init lent_init(void)
 		algorithm.descsize = right ? sizeof(struct sum) : 8;
 		return crypto_register_shash(&algorithm);
 	}
-	if (!strcmp(what, "pages"))
+	if (!strcmp(what, "pages") || !strcmp(what, "fault"))
 		return misc_register(&device);
+	if (!strcmp(what, "attribute"))
+		return sysfs_create_bin_file(&THIS_MODULE->mkobj.kobj, &attribute);
 	return make_netdev();
 }
 
@@ -166,8 +191,10 @@ static void __exit lent_exit(void)
 		dev_remove_pack(&packets);
 	} else if (!strcmp(what, "context")) {
 		crypto_unregister_shash(&algorithm);
-	} else if (!strcmp(what, "pages")) {
+	} else if (!strcmp(what, "pages") || !strcmp(what, "fault")) {
 		misc_deregister(&device);
+	} else if (!strcmp(what, "attribute")) {
+		sysfs_remove_bin_file(&THIS_MODULE->mkobj.kobj, &attribute);
 	} else {
 		unregister_netdev(netdev);
 		free_netdev(netdev);
