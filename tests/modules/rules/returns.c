@@ -29,8 +29,8 @@ static int probe(struct platform_device *device)
 		return 0;
 	if (right)
 		return -EINVAL;
-	WRITE_ONCE(refused, refused + 1);
-	return EINVAL; /* probe: bad */
+	WRITE_ONCE(refused, refused + 1); /* probe: bad */
+	return EINVAL;
 }
 
 static struct platform_driver driver = { .probe = probe, .driver = { .name = "returns" } };
