@@ -15,6 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 import kobox
+from kobox.checks.phantom.attempt import waits_for_device
 from kobox.checks.phantom.search import PhantomSearch
 from kobox.devices.phantom import identities_for
 from kobox.errors import KoboxError
@@ -32,7 +33,10 @@ def search_one(task: tuple[str, str, int]) -> dict[str, object]:
             load = None
             try:
                 box.modprobe(file.name)
-            except KoboxError:  # it looks for its device while it is loaded
+                waits = waits_for_device(box, file.name)
+            except KoboxError:
+                waits = False
+            if not waits:  # it looks for its device while it is loaded
                 start.restore()
 
                 def load() -> None:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from kobox.box.box import Box
+from kobox.checks.phantom.attempt import waits_for_device
 from kobox.checks.phantom.attendant import PhantomAttendant, surround
 from kobox.checks.phantom.model_file import model_text
 from kobox.checks.phantom.search import PhantomSearch, SearchResult
@@ -95,9 +96,11 @@ def find_phantom(box: Box, modules: list[ModuleFile], parameters: list[str]) -> 
         with box.checkpoint() as before:
             try:
                 load(driver, text)
-                return PhantomSearch(box, driver).run(ATTEMPTS)
-            except ModuleLoadError:  # it looks for its device while it is loaded
-                before.restore()
+                if waits_for_device(box, driver.name):
+                    return PhantomSearch(box, driver).run(ATTEMPTS)
+            except ModuleLoadError:
+                pass
+            before.restore()  # it looks for its device while it is loaded
         return PhantomSearch(box, driver, lambda: load(driver, text)).run(ATTEMPTS)
 
 

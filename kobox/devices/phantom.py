@@ -9,14 +9,15 @@ first draft of a model made by hand.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 from zlib import crc32
 
-from kobox.devices.pci import PciDevice
-from kobox.machine.pci_function import PciIdentity
+from kobox.devices.pci import PciDevice, expansion_rom
+from kobox.machine.pci_capabilities import Express
+from kobox.machine.pci_function import MAX_VECTORS, PciIdentity
 
 _ALIAS = re.compile(
     r"pci:v(\*|[0-9A-F]{8})d(\*|[0-9A-F]{8})sv(\*|[0-9A-F]{8})sd(\*|[0-9A-F]{8})bc(\*|..)sc(\*|..)i(\*|..)\*?"
@@ -24,15 +25,18 @@ _ALIAS = re.compile(
 _MOST_READS = 1 << 14
 _BRIDGE = 0x068000  # the class of a bridge of no kind of its own, for which no driver's table waits
 PATIENCE = 64  # reads of one register, one after the other, that say the same
-# In RegisterAt.bar: configuration space; what the kernel knows of the device (below); from 8 on, memory that the driver
-# shares with it, firmware too.
+# In RegisterAt.bar: the expansion ROM; configuration space; what the kernel knows of the device (below); from 8 on,
+# memory that the driver shares with it, firmware too. Below the ROM, the BARs of companions, 16 numbers for each.
+ROM = -1
 CONFIGURATION = 6
 HEADER = 7
 # Offsets in HEADER: as in struct pci_dev from `vendor` on; then a struct resource for each BAR; then sizes of firmware.
 # From 0x40 on the header of configuration space, as it is read there.
 CONFIGURATION_HEADER = 0x40
 RESOURCES, RESOURCE, FIRMWARE = 0x100, 0x20, 0x1000
+ROM_HEADER, ROM_SIZE = 0x34, 64 << 10
 MEMORY = 8
+_COMPANION = 16
 
 
 class RegisterAt(NamedTuple):
@@ -90,6 +94,10 @@ class Policy:
     """Files that the driver asks for, and how large each is; they are full of zeros, but for what is known."""
     companions: tuple[tuple[int, int], ...] = ()
     """Other devices that the driver looks for: vendor, device."""
+    express: bool = False
+    """Whether it is a device of PCI Express."""
+    rom: bool = False
+    """Whether it has an expansion ROM."""
 
     def with_step(self, register: RegisterAt, step: Step) -> Policy:
         """The same, and one step more; where it says something of bits that a step of the same read has, it wins."""
@@ -116,7 +124,7 @@ class Policy:
     def key(self) -> tuple[object, ...]:
         """What distinguishes it from others."""
         known, bars, firmware = (tuple(sorted(one.items())) for one in (self.known, self.bars, self.firmware))
-        return self.layout, self.rest, known, bars, firmware, self.companions
+        return self.layout, self.rest, known, bars, firmware, self.companions, self.express, self.rom
 
     def lines(self) -> list[str]:
         """What is known, a line for each step of a register."""
@@ -125,12 +133,18 @@ class Policy:
             for number, (size, is_ports) in sorted(self.bars.items())
         ]
         files = [f"firmware {name} of {size} bytes" for name, size in sorted(self.firmware.items())]
+        files += ["PCI Express"] * self.express + ["an expansion ROM"] * self.rom
         files += [f"beside it {vendor:04x}:{device:04x}" for vendor, device in self.companions]
         return bars + files + [f"{name_of(at)}{step}" for at, steps in sorted(self.known.items()) for step in steps]
 
 
 def name_of(register: RegisterAt) -> str:
     """How a register is called in texts."""
+    if register.bar < ROM:
+        number, bar = divmod(register.bar, _COMPANION)
+        return f"beside it, device {-number}: {name_of(RegisterAt(bar, register.offset))}"
+    if register.bar == ROM:
+        return f"expansion ROM + {register.offset:#x}"
     if register.bar >= MEMORY:
         return f"shared memory {register.bar - MEMORY} + {register.offset:#x}"
     if register.bar == HEADER:
@@ -194,6 +208,8 @@ class PhantomDevice(PciDevice):
 
     policy: Policy = Policy()
     lie: Lie | None = None
+    companion: ClassVar[int] = 0
+    """From 1 on: it is a companion, and its registers are called by that number."""
 
     def __init__(self) -> None:
         self._answers = 0
@@ -216,9 +232,16 @@ class PhantomDevice(PciDevice):
     def read_memory(self, bar: int, offset: int, size: int) -> int:
         return self._answer(RegisterAt(bar, offset), size, None)
 
+    def rom_read(self, offset: int, size: int) -> int:
+        if offset + size <= ROM_HEADER:
+            return super().rom_read(offset, size)
+        return self._answer(RegisterAt(ROM, offset), size, None)
+
     def read_configuration(self, register: int, size: int, value: int) -> int:
         if register < CONFIGURATION_HEADER:
             return self._answer(RegisterAt(HEADER, CONFIGURATION_HEADER + register), size, value)
+        if not self.function.is_own(register):
+            return value
         return self._answer(RegisterAt(CONFIGURATION, register), size, value)
 
     def shared_read(self, address: int, size: int, value: int) -> int:
@@ -229,13 +252,15 @@ class PhantomDevice(PciDevice):
         return value
 
     def _answer(self, register: RegisterAt, size: int, otherwise: int | None) -> int:
+        if self.companion:
+            register = RegisterAt(register.bar - _COMPANION * self.companion, register.offset)
         visit = self._visits.get(register, 0)
         self._visits[register] = visit + 1
         value = self._rest(register, size) if otherwise is None else otherwise
         for step in self.policy.known.get(register, ()):
             if step.since <= visit:
                 value = value & ~step.mask | step.value & step.mask
-        if self.lie is not None and register.bar != HEADER:
+        if self.lie is not None and register.bar not in (HEADER, ROM):
             value = self.lie.told(register, self._answers, value)
         self._answers += 1
         if register.bar < CONFIGURATION:
@@ -264,6 +289,24 @@ class PhantomDevice(PciDevice):
             self._bytes[bar, offset + n] = value >> 8 * n & 255
 
 
+def _words(alias: str) -> list[int | None] | None:
+    """Vendor, device, subsystem (2), class, subclass, interface of an alias, None for "*"; None for no alias of PCI."""
+    match = _ALIAS.fullmatch(alias)
+    return None if match is None else [None if word == "*" else int(word, 16) for word in match.groups()]
+
+
+def wanted_by(aliases: Iterable[str]) -> Callable[[PciIdentity], bool]:
+    """Whether one of these aliases is of a device with an identity."""
+    rows = [words for alias in aliases if (words := _words(alias)) is not None]
+
+    def wanted(who: PciIdentity) -> bool:
+        base, sub, interface = who.class_code >> 16, who.class_code >> 8 & 255, who.class_code & 255
+        is_ = (who.vendor, who.device, *who.subsystem, base, sub, interface)
+        return any(all(word in (None, own) for word, own in zip(words, is_, strict=True)) for words in rows)
+
+    return wanted
+
+
 def identities_for(aliases: Iterable[str], most: int = 3) -> list[PciIdentity]:
     """Whom a device may be for a driver with these aliases; empty when it is no PCI driver.
 
@@ -272,9 +315,8 @@ def identities_for(aliases: Iterable[str], most: int = 3) -> list[PciIdentity]:
     named: dict[PciIdentity, None] = {}
     others: dict[PciIdentity, None] = {}
     for alias in aliases:
-        if not (match := _ALIAS.fullmatch(alias)):
+        if (words := _words(alias)) is None:
             continue
-        words = [None if word == "*" else int(word, 16) for word in match.groups()]
         vendor, device, subvendor, subdevice, base, sub, interface = words
         who = PciIdentity(
             0x1AF4 if vendor is None else vendor,
@@ -284,7 +326,7 @@ def identities_for(aliases: Iterable[str], most: int = 3) -> list[PciIdentity]:
                 (vendor or 0) if subvendor is None else subvendor,
                 (device or 0) if subdevice is None else subdevice,
             ),
-            vectors=8,
+            vectors=MAX_VECTORS,
         )
         (others if vendor is None or device is None else named)[who] = None
     found = [*named, *others]
@@ -302,7 +344,7 @@ def bars_of(policy: Policy) -> list[tuple[int, int, bool]]:
     return [row for row in found if row[1]]
 
 
-def phantom(identity: PciIdentity, policy: Policy) -> PhantomDevice:
+def phantom(identity: PciIdentity, policy: Policy, companion: int = 0) -> PhantomDevice:
     """A device that says it is `identity` and answers by `policy`: five BARs, large ones or of 256 ports each."""
     bars: dict[str, object] = {
         f"bar{number}": PciDevice.ports(size) if is_ports else PciDevice.memory(size)
@@ -314,6 +356,12 @@ def phantom(identity: PciIdentity, policy: Policy) -> PhantomDevice:
         {
             **bars,
             "policy": policy,
+            "companion": companion,
+            "express": Express(speed=3, width=8) if policy.express else None,
+            "serial_number": 0x0000C0FFEE000001 if policy.express else None,
+            "rom": expansion_rom(bytes(ROM_SIZE - ROM_HEADER), identity.vendor, identity.device, identity.class_code)
+            if policy.rom
+            else b"",
             "vendor_id": identity.vendor,
             "device_id": identity.device,
             "class_code": identity.class_code,
@@ -329,4 +377,8 @@ def phantom(identity: PciIdentity, policy: Policy) -> PhantomDevice:
 
 def companions_of(policy: Policy) -> list[PhantomDevice]:
     """The devices that are to be plugged in before the phantom itself."""
-    return [phantom(PciIdentity(vendor, device, _BRIDGE, vectors=0), Policy()) for vendor, device in policy.companions]
+    known = {register: steps for register, steps in policy.known.items() if register.bar < ROM}
+    return [
+        phantom(PciIdentity(vendor, device, _BRIDGE, vectors=0), Policy(known=known), number)
+        for number, (vendor, device) in enumerate(policy.companions, 1)
+    ]

@@ -288,7 +288,11 @@ class PciFunction:
             return (1 << 8 * size) - 1
         value = int.from_bytes(self._config[register : register + size], "little")
         answer = self.model.configuration_read(register, size, value)
-        return answer if any(start <= register < end for start, end in self._own_registers) else value
+        return answer if self.is_own(register) else value
+
+    def is_own(self, register: int) -> bool:
+        """Whether a register of configuration space is one that PCI does not define."""
+        return any(start <= register < end for start, end in self._own_registers)
 
     def config_write(self, register: int, size: int, value: int) -> None:
         """The kernel writes configuration space; bits that are not writable stay."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from kobox.box.box import Box, BoxCheckpoint
-from kobox.box.inspect.probes import Hit
-from kobox.checks.phantom.attendant import PROBE, PhantomAttendant, surround
+from kobox.box.inspect.probes import Hit, Probe
+from kobox.checks.phantom.attendant import PLATFORM_PROBE, PROBE, PhantomAttendant, surround
 from kobox.devices.errors import DeviceModelError
 from kobox.devices.phantom import PhantomDevice, Policy, Read, phantom
 from kobox.errors import (
@@ -65,10 +65,8 @@ class Attempt:
     decisions: Sequence[Decision]
     is_new: bool
     work: int
-    missing: Sequence[str]
-    """Files of firmware that the driver asked for and did not get."""
-    sought: Sequence[tuple[int, int]]
-    """Other devices that the driver looked for in vain."""
+    better: Sequence[Policy]
+    """Devices that have what the driver has asked for in vain."""
 
     @property
     def rank(self) -> tuple[bool, bool, int]:
@@ -115,8 +113,9 @@ class Prober:
         self._taint.reset()
         returned: list[int] = []
         before = box.machine.work
+        companions: list[PhantomDevice] = []
         with suppress(BoxError):
-            surround(box, policy)
+            companions = surround(box, policy)
         with self._listening(device, returned) as attendant:
             result = self._run(device, returned)
         errno = -returned[-1] if returned else 0
@@ -129,13 +128,12 @@ class Prober:
             errno,
             executed,
             self._probed(branches),
-            device.reads,
+            sorted(read for one in (device, *companions) for read in one.reads) if companions else device.reads,
             self._taint.nodes(),
             self._taint.decisions(),
             self._add(branches),
             box.machine.work - before,
-            attendant.missing,
-            attendant.sought,
+            attendant.better(),
         )
 
     def _run(self, device: PhantomDevice, returned: list[int]) -> Result:
@@ -149,7 +147,7 @@ class Prober:
                     self._load()
                     loaded = True
             box.sleep(SETTLE)
-            if device.driver or (loaded and not returned):
+            if device.driver or (loaded and not any(returned[-1:])):
                 return Result.BOUND
             return Result.REFUSED if returned else Result.UNSEEN
         except (ProcessDiedError, KernelPanicError):
@@ -177,10 +175,15 @@ class Prober:
             stack.callback(attendant.detach)
             for probe in (
                 box.probe(PROBE, self._find_probe, on_return=probed),
-                *([box.probe(_BEFORE_INIT, self._module_comes)] if self._load is not None else ()),
+                *(self._loading(probed) if self._load is not None else ()),
             ):
                 stack.callback(_remove, probe.remove)
             yield attendant
+
+    def _loading(self, probed: Callable[[Hit], None]) -> list[Probe]:
+        """Probes for a driver that looks for its device while it is loaded: some make a platform device of it."""
+        box = self._box
+        return [box.probe(_BEFORE_INIT, self._module_comes), box.probe(PLATFORM_PROBE, on_return=probed)]
 
     def _module_comes(self, hit: Hit) -> None:
         for module in self._box.inspect.symbols.modules():
@@ -224,6 +227,13 @@ class Prober:
                 if flag & Ran.NOT_TAKEN:
                     self.seen.add((address, False))
         return is_new
+
+
+def waits_for_device(box: Box, name: str) -> bool:
+    """Whether a module that is loaded has registered a PCI driver; others look for a device only while they are
+    loaded."""
+    drivers = f"/sys/module/{name}/drivers"
+    return box.exists(drivers) and any(entry.startswith("pci:") for entry in box.listdir(drivers))
 
 
 def _remove(remove: Callable[[], None]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from kobox.box.box import Box
 from kobox.box.inspect.probes import Hit, Probe
@@ -19,9 +20,11 @@ from kobox.devices.phantom import (
     PhantomDevice,
     Policy,
     RegisterAt,
+    bars_of,
     companions_of,
 )
 from kobox.errors import BoxError
+from kobox.machine.pci_function import BarKind
 from kobox.machine.taint import Taint
 
 PAGE = 4096
@@ -33,8 +36,16 @@ _SHARES = "dma_alloc_attrs"  # kernel/dma/mapping.c
 _DELAYS = {"__const_udelay": 1e3 / 0x10C7, "__udelay": 1e3, "__ndelay": 1.0}
 _FIRMWARE = "_request_firmware"  # drivers/base/firmware_loader/main.c: (fw, name, …); all requests end here
 PROBE = "local_pci_probe"  # drivers/pci/pci-driver.c: calls the driver's probe function
+PLATFORM_PROBE = "platform_probe"  # drivers/base/platform.c: the same for platform devices
 _SEEKS = ("pci_get_device", "pci_get_subsys")  # drivers/pci/search.c: (vendor, device, …)
+_REGIONS = "__request_region"  # kernel/resource.c: (parent, start, n, name, flags)
+# drivers/pci: what is asked only of devices of PCI Express, and fails for others; and of those with an expansion ROM.
+_EXPRESS = ("pcie_capability_read_word", "pcie_capability_read_dword", "pci_find_ext_capability", "pcie_set_readrq")
+_MAPS_ROM = "pci_map_rom"
 _ANY = 0xFFFFFFFF
+_MOST_COMPANIONS = 6
+_LARGEST_BAR, _LARGEST_PORTS = 256 << 20, 256
+FILE_SIZE = 32 << 10  # of firmware, before more is known
 _BARS = 6
 _BEFORE_INIT = "do_init_module"  # kernel/module/main.c
 _MOST_INTERRUPTS = 64
@@ -59,10 +70,10 @@ class PhantomAttendant:
         self._box, self._device, self._taint, self._hurried = box, device, taint, hurried
         self._requested = self._sent = 0
         self.interrupts = True
-        self.missing: list[str] = []
-        """Files of firmware that the driver asked for and did not get."""
-        self.sought: list[tuple[int, int]] = []
-        """Other devices that the driver looked for in vain: vendor, device."""
+        self._missing: list[str] = []  # files of firmware
+        self._sought: list[tuple[int, int]] = []  # other devices: vendor, device
+        self._larger: dict[int, int] = {}  # BARs that are too small: how large they are to be
+        self._wants_express = self._wants_rom = False
         self._undo: list[Callable[[], None]] = []
 
     def attach(self) -> None:
@@ -76,8 +87,11 @@ class PhantomAttendant:
             probes.append(self._box.probe(_SHARES, _keep_size, on_return=self._shared))
             probes.append(self._box.probe(_BEFORE_INIT, self._module_comes))
             probes.append(self._box.probe(PROBE, self._probed))
-            probes += [self._box.probe(name, _keep_ids, on_return=self._sought) for name in _SEEKS]
+            probes += [self._box.probe(name, _keep_ids, on_return=self._device_sought) for name in _SEEKS]
             probes.append(self._box.probe(_FIRMWARE, _keep_pointer, on_return=self._firmware_came))
+            probes.append(self._box.probe(_REGIONS, _keep_region, on_return=self._region_requested))
+            probes += [self._box.probe(name, self._express_asked) for name in _EXPRESS]
+            probes.append(self._box.probe(_MAPS_ROM, on_return=self._rom_mapped))
         if self._hurried:
             delays = [name for name in _DELAYS if name in self._box.inspect.symbols]
             probes += [self._box.probe(name, self._delays) for name in delays]
@@ -89,6 +103,20 @@ class PhantomAttendant:
             with suppress(BoxError):
                 undo()
         self._undo.clear()
+
+    def better(self) -> list[Policy]:
+        """Devices that have what the driver has asked for in vain, one thing each."""
+        policy = self._device.policy
+        found = [policy.with_firmware(name, FILE_SIZE) for name in self._missing if name not in policy.firmware]
+        if len(policy.companions) < _MOST_COMPANIONS:
+            found += [policy.with_companion(*ids) for ids in self._sought[:_MOST_COMPANIONS]]
+        bars = {number: is_ports for number, _, is_ports in bars_of(policy)}
+        found += [policy.with_bar(number, size, bars[number]) for number, size in self._larger.items()]
+        if self._wants_express and not policy.express:
+            found.append(replace(policy, express=True))
+        if self._wants_rom and not policy.rom:
+            found.append(replace(policy, rom=True))
+        return found
 
     def _interrupt_requested(self, hit: Hit) -> None:
         self._requested += hit.result == 0
@@ -120,15 +148,32 @@ class PhantomAttendant:
             at = device + btf.offset("pci_dev", "resource") + size * number
             self._share(at, used, RegisterAt(HEADER, RESOURCES + RESOURCE * number))
 
-    def _sought(self, hit: Hit) -> None:
+    def _device_sought(self, hit: Hit) -> None:
         vendor, device = hit.data
-        if not hit.result and _ANY not in (vendor, device) and (vendor, device) not in self.sought:
-            self.sought.append((vendor, device))
+        if not hit.result and _ANY not in (vendor, device) and (vendor, device) not in self._sought:
+            self._sought.append((vendor, device))
+
+    def _region_requested(self, hit: Hit) -> None:
+        start, size = hit.data
+        if hit.result:
+            return
+        function = self._device.function
+        for bar in function.bars:
+            most = _LARGEST_PORTS if bar.kind is BarKind.PORTS else _LARGEST_BAR
+            if bar.size < size <= most and start == function.base(bar):
+                self._larger[bar.number] = 1 << (size - 1).bit_length()
+
+    def _express_asked(self, hit: Hit) -> None:
+        self._wants_express = True
+
+    def _rom_mapped(self, hit: Hit) -> None:
+        self._wants_rom |= not hit.result
 
     def _firmware_came(self, hit: Hit) -> None:
         pointer, name = hit.data
         if hit.result:
-            self.missing.append(name)
+            if ".." not in name:
+                self._missing.append(name)
             return
         firmware = int.from_bytes(hit.read(pointer, 8), "little")
         size, data = (int.from_bytes(hit.read(firmware + at, 8), "little") for at in (0, 8))
@@ -151,9 +196,10 @@ class PhantomAttendant:
         hit.skip()
 
 
-def surround(box: Box, policy: Policy) -> None:
-    """Give a box what the driver looks for beside its device: files of firmware, other devices."""
-    for companion in companions_of(policy):
+def surround(box: Box, policy: Policy) -> list[PhantomDevice]:
+    """Give a box what the driver looks for beside its device: files of firmware, other devices, which it returns."""
+    companions = companions_of(policy)
+    for companion in companions:
         box.plug(companion)
     for name, size in policy.firmware.items():
         path = "/lib/firmware"
@@ -164,10 +210,15 @@ def surround(box: Box, policy: Policy) -> None:
                     box.syscall("mkdir", directory, 0o755)
         with suppress(OSError):
             box.write_bytes(f"/lib/firmware/{name}", bytes(size))
+    return companions
 
 
 def _keep_pointer(hit: Hit) -> None:
     hit.data = hit.args[0], hit.string(hit.args[1], 256)
+
+
+def _keep_region(hit: Hit) -> None:
+    hit.data = hit.args[1], hit.args[2]
 
 
 def _keep_ids(hit: Hit) -> None:

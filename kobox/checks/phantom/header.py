@@ -9,6 +9,7 @@ the driver runs; the device must be another one.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 from kobox.checks.phantom.solve import Bits
 from kobox.devices.phantom import CONFIGURATION_HEADER, FIRMWARE, HEADER, RESOURCE, RESOURCES, Policy, Read, bars_of
@@ -21,40 +22,47 @@ _IS_PORTS, _IS_MEMORY = 0x100, 0x200  # IORESOURCE_IO, IORESOURCE_MEM
 _LARGEST_BAR, _LARGEST_PORTS, _LARGEST_FILE = 64 << 20, 256, 16 << 20
 
 
-def with_header(identity: PciIdentity, policy: Policy, read: Read, bits: Bits) -> tuple[PciIdentity, Policy] | None:
+Wanted = Callable[[PciIdentity], bool]
+"""Whether the driver's table has such a device."""
+
+
+def with_header(
+    identity: PciIdentity, policy: Policy, read: Read, bits: Bits, wanted: Wanted
+) -> tuple[PciIdentity, Policy] | None:
     """The device of which the kernel knows that. None when there can be none, or the driver would not want it."""
     assert read.register.bar == HEADER
-    offset, wanted = read.register.offset, read.value & ~bits.mask | bits.value & bits.mask
+    offset, number = read.register.offset, read.value & ~bits.mask | bits.value & bits.mask
     if offset >= FIRMWARE:
-        return _with_file(identity, policy, (offset - FIRMWARE) // 8, wanted)
+        return _with_file(identity, policy, (offset - FIRMWARE) // 8, number)
     if offset >= RESOURCES:
-        number, member = divmod(offset - RESOURCES, RESOURCE)
-        return _with_bar(identity, policy, number, member, read.value, wanted)
+        bar, member = divmod(offset - RESOURCES, RESOURCE)
+        return _with_bar(identity, policy, bar, member, read.value, number)
     if offset >= CONFIGURATION_HEADER:
-        return _with_configuration(identity, policy, offset - CONFIGURATION_HEADER, read.size, wanted)
-    return _with_ids(identity, policy, offset, read.size, wanted)
+        other = _with_configuration(identity, offset - CONFIGURATION_HEADER, read.size, number)
+    else:
+        other = _with_ids(identity, offset, read.size, number)
+    return (other, policy) if other is not None and other != identity and wanted(other) else None
 
 
-def _with_configuration(
-    identity: PciIdentity, policy: Policy, register: int, size: int, wanted: int
-) -> tuple[PciIdentity, Policy] | None:
-    """PCI Local Bus Specification 3.0, 6.1: revision and class at 8, subsystem at 0x2C."""
+def _with_configuration(identity: PciIdentity, register: int, size: int, wanted: int) -> PciIdentity | None:
+    """PCI Local Bus Specification 3.0, 6.1: IDs at 0, revision and class at 8, subsystem at 0x2C."""
     header = bytearray(CONFIGURATION_HEADER + 8)
     struct.pack_into("<HH", header, 0, identity.vendor, identity.device)
     struct.pack_into("<I", header, 8, identity.class_code << 8 | identity.revision)
     struct.pack_into("<HH", header, 0x2C, *identity.subsystem)
     header[register : register + size] = wanted.to_bytes(size, "little")
-    if struct.unpack_from("<HH", header, 0) != (identity.vendor, identity.device):
-        return None
     (both,) = struct.unpack_from("<I", header, 8)
-    vendor, device = struct.unpack_from("<HH", header, 0x2C)
-    new = identity._replace(class_code=both >> 8, revision=both & 255, subsystem=(vendor, device))
-    return (new, policy) if new != identity else None
+    ids, subsystem = struct.unpack_from("<HH", header, 0), struct.unpack_from("<HH", header, 0x2C)
+    return identity._replace(
+        vendor=ids[0],
+        device=ids[1],
+        class_code=both >> 8,
+        revision=both & 255,
+        subsystem=(subsystem[0], subsystem[1]),
+    )
 
 
-def _with_ids(
-    identity: PciIdentity, policy: Policy, offset: int, size: int, wanted: int
-) -> tuple[PciIdentity, Policy] | None:
+def _with_ids(identity: PciIdentity, offset: int, size: int, wanted: int) -> PciIdentity | None:
     ids = bytearray(
         _IDS.pack(identity.vendor, identity.device, *identity.subsystem, identity.class_code, identity.revision)
     )
@@ -62,11 +70,14 @@ def _with_ids(
         return None
     ids[offset : offset + size] = wanted.to_bytes(size, "little")
     vendor, device, *subsystem, class_code, revision = _IDS.unpack(ids)
-    if (vendor, device) != (identity.vendor, identity.device) or class_code >> 24:
+    if class_code >> 24:
         return None
-    return (
-        identity._replace(subsystem=(subsystem[0], subsystem[1]), class_code=class_code, revision=revision),
-        policy,
+    return identity._replace(
+        vendor=vendor,
+        device=device,
+        subsystem=(subsystem[0], subsystem[1]),
+        class_code=class_code,
+        revision=revision,
     )
 
 

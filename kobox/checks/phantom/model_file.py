@@ -79,7 +79,7 @@ def _head(attempt: Attempt, driver: str) -> Iterator[str]:
     yield "The policy has the registers that matter. To write a model by hand, make each a `Register` of a `PciDevice`."
     yield '"""'
     yield ""
-    yield "from kobox.devices import PciDevice"
+    yield "from kobox.devices import Express, PciDevice, expansion_rom"
     yield "from kobox.devices.phantom import BarLayout, PhantomDevice, Policy, RegisterAt, Rest, Step"
     yield ""
     yield ""
@@ -100,6 +100,10 @@ def _policy(attempt: Attempt, places: Places) -> Iterator[str]:
         yield f"        RegisterAt({register.bar}, {register.offset:#x}): ({rows},),  # {name_of(register)}"
     firmware = {_clean(name): size for name, size in attempt.policy.firmware.items()}
     yield f"    }}, firmware={firmware!r}, companions={attempt.policy.companions!r})"
+    if attempt.policy.express:
+        yield "    express, serial_number = Express(speed=3, width=8), 0x0000C0FFEE000001"
+    if attempt.policy.rom:
+        yield "    rom = expansion_rom(bytes(0xFFCC), vendor_id, device_id, class_code)"
 
 
 def _registers(attempt: Attempt, places: Places) -> Iterator[str]:

@@ -22,10 +22,10 @@ from typing import NamedTuple
 
 from kobox.box.box import Box, BoxCheckpoint
 from kobox.checks.phantom.attempt import Attempt, Prober, Result
-from kobox.checks.phantom.header import with_header
+from kobox.checks.phantom.header import Wanted, with_header
 from kobox.checks.phantom.model_file import Places, places_of
 from kobox.checks.phantom.solve import Answer, Solver
-from kobox.devices.phantom import HEADER, BarLayout, Policy, Read, Rest, Step, identities_for
+from kobox.devices.phantom import HEADER, BarLayout, Policy, Read, Rest, Step, identities_for, wanted_by
 from kobox.errors import KoboxError
 from kobox.ko.modulefile import ModuleFile
 from kobox.machine.pci_function import PciIdentity
@@ -36,10 +36,9 @@ _RESTS = (Rest.WRITTEN, Rest.TURNS, Rest.ZERO, Rest.ONES)
 _MOST_ANSWERS = 6
 _BLIND = (0x5000, 1, 0x100, 0xFFFFFFFF)  # a free port, a number, a length, nobody there
 _MOST_BLIND = 16
-_MOST_COMPANIONS = 6
-FILE_SIZE = 32 << 10  # of firmware, before more is known
 _LARGEST_FUNCTION = 1 << 16
 _POLLED = 16  # times that a branch went the same way, and so waits for something
+_LATER = 2  # the rank of what goes on from an attempt that did the same as another one
 _LAST = 8  # decisions at the end of an attempt that are taken the other way though both sides were seen
 
 
@@ -83,6 +82,7 @@ class PhantomSearch:
         self.identities = identities_for(file.aliases)
         if not self.identities:
             raise KoboxError(f"{file.name}: it has no alias of a PCI device", hint="Phantoms are for PCI drivers.")
+        self._wanted = wanted_by(file.aliases)
         self._box, self._file, self._load = box, file, load
         if load is None and all(module.name != file.name for module in box.inspect.symbols.modules()):
             raise KoboxError(
@@ -131,15 +131,19 @@ class PhantomSearch:
         done: set[tuple[object, ...]] = set()
         flipped = Counter[tuple[int, bool]]()
         numbers = itertools.count()
+        ways: set[tuple[object, ...]] = set()  # what attempts have done: who does the same again is gone on from last
 
         def attempt(identity: PciIdentity, policy: Policy) -> Attempt:
             made = prober.attempt(start, identity, policy)
             self._attempts += 1
             self._work += made.work
-            for rank, branch, who, new in _ways_on(made, prober.seen, flipped):
+            known = (way := _way(made)) in ways
+            ways.add(way)
+            for rank, branch, who, new in _ways_on(made, prober.seen, flipped, self._wanted):
                 key = who, *new.key
                 if key not in done:
                     done.add(key)
+                    rank = (_LATER, *rank[1:]) if known else rank
                     heapq.heappush(waiting, _Next(rank, next(numbers), branch, who, new))
             return made
 
@@ -157,17 +161,18 @@ class PhantomSearch:
                 yield attempt(step.identity, step.policy)
 
 
+def _way(attempt: Attempt) -> tuple[object, ...]:
+    """What an attempt has done, as far as its driver has decided it."""
+    decisions = tuple((one.pc, one.taken, one.left_value, one.right_value) for one in attempt.decisions)
+    return attempt.identity, attempt.result, attempt.errno, attempt.executed, decisions
+
+
 def _ways_on(
-    attempt: Attempt, seen: set[tuple[int, bool]], flipped: Counter[tuple[int, bool]]
+    attempt: Attempt, seen: set[tuple[int, bool]], flipped: Counter[tuple[int, bool]], wanted: Wanted
 ) -> Iterator[tuple[tuple[int, ...], tuple[int, bool], PciIdentity, Policy]]:
     """Answers by which a decision of this attempt goes the other way: (how soon to try it, the branch, the device)."""
-    for name in attempt.missing:
-        if name not in attempt.policy.firmware and ".." not in name:
-            yield (0, 0, -attempt.executed), (0, True), attempt.identity, attempt.policy.with_firmware(name, FILE_SIZE)
-    for vendor, device in attempt.sought[:_MOST_COMPANIONS]:
-        if len(attempt.policy.companions) < _MOST_COMPANIONS:
-            policy = attempt.policy.with_companion(vendor, device)
-            yield (0, 0, -attempt.executed), (0, True), attempt.identity, policy
+    for policy in attempt.better:
+        yield (0, 0, -attempt.executed), (0, True), attempt.identity, policy
     solver = Solver(attempt.nodes)
     reads = {read.number: read for read in attempt.reads}
     last = len(attempt.decisions) - _LAST
@@ -180,7 +185,7 @@ def _ways_on(
             continue
         for number, answer in enumerate(solver.flip(decision, 2 if is_known else _MOST_ANSWERS)):
             for scope in (Scope.ALL, Scope.FROM_HERE, Scope.ONLY_HERE):
-                new = _with_answer(attempt.identity, attempt.policy, answer, reads, scope)
+                new = _with_answer(attempt.identity, attempt.policy, answer, reads, scope, wanted)
                 if new is None:
                     break
                 rank = int(is_known), number + scope + flipped[branch], -attempt.executed, -position, place
@@ -191,13 +196,19 @@ def _ways_on(
 def _blindly(
     attempt: Attempt, decided: set[int]
 ) -> Iterator[tuple[tuple[int, ...], tuple[int, bool], PciIdentity, Policy]]:
-    """Other answers for registers that decided nothing in code that is looked at: they went to the kernel, perhaps."""
-    registers = {read.register: None for read in attempt.reads if read.number not in decided}
+    """Other answers for registers, or bits of them, that decided nothing in code that is looked at: they went to the
+    kernel, perhaps."""
+    known = attempt.policy.known
+    asked = (read for read in attempt.reads if read.register.bar < HEADER)
+    registers = {read.register: None for read in asked if read.number not in decided or read.register in known}
     for place, register in enumerate(list(registers)[:_MOST_BLIND]):
-        if register.bar >= HEADER or register in attempt.policy.known:
+        mask = 0xFFFFFFFF
+        for step in known.get(register, ()):
+            mask &= ~step.mask
+        if not mask:
             continue
         for number, value in enumerate(_BLIND):
-            policy = attempt.policy.with_step(register, Step(0, 0xFFFFFFFF, value))
+            policy = attempt.policy.with_step(register, Step(0, mask, value & mask))
             yield (1, 1 + number, -attempt.executed, place), (0, True), attempt.identity, policy
 
 
@@ -214,7 +225,7 @@ def _ends(decisions: object) -> list[tuple[int, Decision]]:
 
 
 def _with_answer(
-    identity: PciIdentity, policy: Policy, answer: Answer, reads: dict[int, Read], scope: int
+    identity: PciIdentity, policy: Policy, answer: Answer, reads: dict[int, Read], scope: int, wanted: Wanted
 ) -> tuple[PciIdentity, Policy] | None:
     """Whom and what a device must be for reads to give this; None when that cannot be."""
     for number, bits in sorted(answer.items()):
@@ -222,7 +233,7 @@ def _with_answer(
         if read is None:
             return None
         if read.register.bar == HEADER:
-            other = with_header(identity, policy, read, bits) if scope == Scope.ALL else None
+            other = with_header(identity, policy, read, bits, wanted) if scope == Scope.ALL else None
             if other is None:
                 return None
             identity, policy = other

@@ -22,6 +22,7 @@ from kobox.checks.fuzz.exercise_file import TestFile, exercise_of
 from kobox.checks.fuzz.player import Steps
 from kobox.checks.fuzz.program import Program
 from kobox.checks.module.files import FileTargets, Target
+from kobox.checks.phantom.attempt import waits_for_device
 from kobox.checks.phantom.attendant import surround
 from kobox.checks.phantom.search import PhantomSearch
 from kobox.checks.races.races import CMDLINE, REMOVE, Interrupted, Race, Traced, points_of
@@ -199,18 +200,22 @@ class Examiner:
         self._undo_limit()
         limits = box.limits.cpu, box.limits.timeout
         load: Callable[[], None] | None = None
-        try:
+
+        def load_it() -> None:
             box.insmod(file.content, parameters)
-        except ModuleLoadError:  # it looks for its device while it is loaded
-            box.reset()
 
-            def load() -> None:
-                box.insmod(file.content, parameters)
-
+        try:
+            load_it()
+            waits = waits_for_device(box, file.name)
+        except ModuleLoadError:
+            waits = False
         except KoboxError:
             return None
         finally:
             box.limits.cpu, box.limits.timeout = limits
+        if not waits:  # it looks for its device while it is loaded
+            box.reset()
+            load = load_it
         with suppress(KoboxError):
             found = PhantomSearch(box, file, load).run(PHANTOM_ATTEMPTS)
             best = found.best

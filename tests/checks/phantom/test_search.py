@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from kobox.box.box import Box
-from kobox.checks.phantom.attempt import Result
+from kobox.checks.phantom.attempt import Result, waits_for_device
+from kobox.checks.phantom.attendant import surround
+from kobox.checks.phantom.model_file import model_text
 from kobox.checks.phantom.search import PhantomSearch
-from kobox.devices.phantom import CONFIGURATION, BarLayout, RegisterAt, Step, identities_for
+from kobox.devices.phantom import CONFIGURATION, BarLayout, PhantomDevice, RegisterAt, Step, identities_for
 from kobox.errors import KoboxError
+from kobox.images.kernel_image import KernelImage
 from kobox.ko.modulefile import ModuleFile
 from tests.building import BuiltTestModules
 
@@ -117,6 +120,55 @@ def test_a_driver_that_looks_for_its_device_while_it_is_loaded(box: Box, modules
     found = PhantomSearch(box, file, lambda: box.insmod(file.content, "early=1") and None).run(MOST)
     assert found.best.result is Result.BOUND
     assert found.best.policy.known[RegisterAt(CONFIGURATION, 0x44)] == (Step(0, 0xFFFFFFFF, 0xFEED),)
+
+
+# tests/modules/pci/pciriddle.c: what the device must have for the kernel to give the driver what it asks for.
+WANTED = {
+    "express": ["PCI Express"],
+    "serial": ["PCI Express"],
+    "image": ["an expansion ROM", "expansion ROM + 0x100 = 0x424f4f54"],
+    "region": ["BAR 0: 0x4000000 bytes of memory"],
+    "beside": ["beside it 1234:7777", "beside it, device 1: configuration space + 0x5e & 0x1e = 0x12"],
+    "partly": ["configuration space + 0x84 = 0x80005000"],
+    "number": [],
+}
+
+
+@pytest.fixture(scope="session")
+def pci_modules(debian_kernel: KernelImage) -> BuiltTestModules:
+    return BuiltTestModules(debian_kernel, "pci")
+
+
+@pytest.mark.parametrize(
+    ("riddle", "apart"), [(name, apart) for name in WANTED for apart in (0, 1) if (name, apart) != ("number", 1)]
+)
+def test_what_the_device_must_have(box: Box, pci_modules: BuiltTestModules, riddle: str, apart: int) -> None:
+    file = ModuleFile(pci_modules("pciriddle"))
+
+    def load() -> None:
+        box.insmod(file.content, riddle=riddle, apart=apart)
+
+    with box.checkpoint():
+        load()
+        assert waits_for_device(box, "pciriddle") is not bool(apart)
+    found = PhantomSearch(box, file, load).run(MOST)
+    assert found.best.result is Result.BOUND
+    assert found.attempts < 60
+    said = found.best.policy.lines()
+    assert [line for line in WANTED[riddle] if line not in said] == [], said
+    assert found.best.identity.device == 0x1042 or riddle != "number"
+    text = model_text(found.best, "pciriddle", found.places)
+    scope: dict[str, object] = {}
+    exec(text, scope)
+    model = scope["Model"]
+    assert isinstance(model, type)
+    assert issubclass(model, PhantomDevice)
+    for companion in surround(box, model.policy):
+        assert companion.plugged
+    device = box.plug(model())
+    load()
+    assert device.driver == "pciriddle" or apart
+    assert not apart or box.listdir("/sys/bus/platform/drivers/pciriddle").count("pciriddle")
 
 
 SEARCHING = """
