@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -156,6 +157,8 @@ _WAITS: dict[str, tuple[int, str]] = {
     "mod_delayed_work_on": (3, "jiffies"),
     "hrtimer_start_range_ns": (1, "ns"),
 }
+_MOST = 100  # traits of one kind: a module may do one thing a million times, each time in other words
+_IMAGE = (("_text", "_stext"), ("_end", "_etext"))
 _LONG = 600.0  # seconds: who waits longer than that is told
 _SHELLS = frozenset(("/bin/sh", "/bin/bash", "/bin/dash", "/usr/bin/sh", "/usr/bin/bash", "sh", "bash", "-c"))
 _PLACES = ("/tmp/", "/var/tmp/", "/dev/shm/", "/home/", "/root/")
@@ -168,7 +171,9 @@ def is_nobody_s(box: Box, address: int) -> bool:
     if not box.arch.addresses.is_kernel(address):
         return False
     symbols = box.inspect.symbols
-    if symbols.address("_text") <= address < symbols.address("_end"):
+    # Without CONFIG_KALLSYMS_ALL (Debian's arm64) only code has symbols.
+    start, end = (symbols.of_kernel(whole) or symbols.address(code) for whole, code in _IMAGE)
+    if start <= address < end:
         return False
     return not any(address in module for module in symbols.modules())
 
@@ -183,6 +188,7 @@ class ModuleCalls:
         self._box = box
         self._module: LoadedAt | None = None
         self.traits: dict[tuple[str, str], Trait] = {}
+        self._kinds: dict[str, int] = {}
         self.longest_wait = 0.0
         """Seconds that it waits, or has a timer wait, at most."""
         self._probes = [probe for name in WATCHED if (probe := self._watch(name)) is not None]
@@ -225,7 +231,13 @@ class ModuleCalls:
         return ""
 
     def _add(self, trait: Trait) -> None:
-        self.traits.setdefault((trait.kind, trait.text), trait)
+        if (trait.kind, trait.text) in self.traits:
+            return
+        number = self._kinds[trait.kind] = self._kinds.get(trait.kind, 0) + 1
+        if number == _MOST:
+            trait = replace(trait, text="does that with more words and addresses than are shown here")
+        if number <= _MOST:
+            self.traits[trait.kind, trait.text] = trait
 
     def _called(self, hit: Hit, watched: _Watched) -> None:
         if not (where := self._caller(hit)):

@@ -14,6 +14,7 @@ from kobox.behaviour.calls import is_nobody_s
 from kobox.behaviour.instructions import arch_of
 from kobox.behaviour.report import Trait
 from kobox.box.box import Box
+from kobox.box.inspect.symbols import LoadedAt
 from kobox.errors import KoboxError
 from kobox.ko.elf import SHF_ALLOC, SHF_EXECINSTR, SHT_NOBITS, STT_FUNC
 from kobox.ko.modulefile import ModuleFile
@@ -87,9 +88,23 @@ def names_in(file: ModuleFile) -> list[str]:
     found: dict[str, None] = {}
     for number, section in enumerate(file.elf.sections):
         if section.flags & SHF_ALLOC and not section.flags & SHF_EXECINSTR and section.type != SHT_NOBITS:
-            for match in _NAME.finditer(file.elf.data(number)):
-                found.setdefault(match[0].decode("ascii"))
+            found.update(_names(file.elf.data(number)))
     return list(found)[:_MOST_NAMES]
+
+
+def names_in_memory(box: Box, module: LoadedAt, known: Container[str]) -> list[str]:
+    """Words that a loaded module holds in its memory and are not `known`: it has made them when it was loaded."""
+    found: dict[str, None] = {}
+    for start, size in module.parts:
+        first = next((at + length for at, length in module.code if at == start), start)  # code comes first
+        with suppress(ValueError):
+            found.update(_names(box.inspect.memory.read(first, min(start + size - first, _LARGEST_SECTION))))
+    own = {symbol.name for symbol in box.inspect.symbols.symbols_of(module.name)}
+    return [name for name in found if name not in known and name not in own][:_MOST_NAMES]
+
+
+def _names(data: bytes | memoryview) -> Iterator[tuple[str, None]]:
+    return ((match[0].decode("ascii"), None) for match in _NAME.finditer(data))
 
 
 def hidden_files(box: Box, names: list[str]) -> Iterator[Trait]:

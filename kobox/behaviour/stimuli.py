@@ -1,4 +1,4 @@
-"""What a box does to a module that waits for something: time, logins, signals, files, sockets."""
+"""What a box does to a module that waits for something: time, logins, keys, signals, files, sockets."""
 
 from __future__ import annotations
 
@@ -12,12 +12,58 @@ from functools import partial
 from kobox.behaviour.report import Trait
 from kobox.box.box import Box
 from kobox.box.guest.box_process import BoxProcess
+from kobox.devices.virtio_keyboard import VirtioKeyboard
+from kobox.errors import KoboxError
 
 _NOBODY = 65534
 _SET_NAME = 15  # PR_SET_NAME
 _ORDINARY = frozenset(("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/ptmx"))
 _NO_PROCESS = 99_999  # a process ID that nobody has: an honest kernel answers ESRCH to every signal
 _HOUR, _MONTH = 3600.0, 30 * 86400.0
+_USER = 1000
+_LOGIN_FILES = ("/etc/passwd", "/etc/shadow", "/var/run/utmp", "/var/log/wtmp", "/var/log/lastlog", "/etc/motd")
+_TYPED = "root\nsecret\nls -l\n"
+
+
+def keyboard_of(box: Box) -> VirtioKeyboard | None:
+    """A keyboard, plugged in with its driver; None where the kernel has no driver for one."""
+    with suppress(KoboxError, LookupError, OSError):
+        box.modprobe("virtio_input")
+        return box.plug(VirtioKeyboard())
+    return None
+
+
+def type_keys(box: Box, keyboard: VirtioKeyboard | None, words: list[str]) -> None:
+    """Somebody logs in at the console, and types a module's own words."""
+    if keyboard is None:
+        return
+    for text in (_TYPED, *words):
+        with suppress(KoboxError):  # a character that has no key
+            keyboard.type(f"{text}\n")
+        box.sleep(0.05)
+
+
+def login(box: Box) -> None:
+    """What the kernel sees of a login by a terminal: a process in a session of its own, the files that login reads and
+    writes, a program that starts, another user's numbers, a shell's name."""
+    with suppress(OSError), box.process() as session:
+        session.syscall("setsid")
+        with suppress(OSError):
+            session.syscall("open", "/dev/ptmx", os.O_RDWR)
+        session.syscall("prctl", _SET_NAME, "login")
+        for path in _LOGIN_FILES:
+            with suppress(OSError):
+                box.path(os.path.dirname(path)).mkdir(parents=True, exist_ok=True)
+                session.syscall("close", session.syscall("open", path, os.O_RDWR | os.O_CREAT, 0o644))
+        for program in ("/bin/login", "/usr/sbin/sshd", "/bin/bash"):
+            with suppress(OSError):
+                session.syscall("execve", program, 0, 0)  # no such program: who hooks it has seen its name
+        session.syscall("setgroups", 0, 0)
+        session.syscall("setresgid", _USER, _USER, _USER)
+        session.syscall("setresuid", _USER, _USER, _USER)
+        session.syscall("prctl", _SET_NAME, "bash")
+        with suppress(OSError):
+            session.syscall("mkdir", f"/tmp/{_USER}", 0o700)
 
 
 def daily_life(box: Box, longest_wait: Callable[[], float]) -> None:

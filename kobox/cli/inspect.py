@@ -45,7 +45,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     with box:
         box.limits.cpu = arguments.cpu_limit
         places = [arguments.module.resolve().parent, *filter(None, (image.modules, image.directory))]
-        raise_wall(places, cpu_limit=10 * arguments.cpu_limit)
+        raise_wall(places, cpu_limit=arguments.cpu_limit)
         report = examine(box, ModuleFile(str(arguments.module)), " ".join(arguments.parameters))
     if arguments.html is not None:
         from kobox.behaviour.html import page
@@ -84,7 +84,11 @@ def _parser(prog: str) -> CommandParser:
         "-k", "--kernel", metavar="NAME", help="the kernel to boot (default: `kobox kernel list` marks it)"
     )
     parser.add_argument(
-        "--cpu-limit", type=float, default=20.0, metavar="SECONDS", help="CPU time of one call in the box (default: 20)"
+        "--cpu-limit",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="CPU time of the box, for all that is done in it together (default: 60)",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="show notes as well: imports, strings, hooks")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")

@@ -15,6 +15,7 @@ from kobox.behaviour.report import BehaviourReport, Trait
 from kobox.behaviour.static import entropy
 from kobox.box.boot.boot import boot
 from kobox.box.box import Box
+from kobox.box.guest.scheduler import BLOCKS_A_SECOND
 from kobox.images.store import KernelImage
 from kobox.ko.modulefile import ModuleFile
 from tests.building import BuiltTestModules
@@ -97,7 +98,30 @@ def test_a_hostile_behaviour_is_seen_with_its_evidence(
     assert what == "entry" or not report.unseen  # where system calls lead nowhere, not much can be looked at
 
 
+@pytest.mark.parametrize(
+    ("what", "level", "kind", "evidence"),
+    [
+        ("logger", "suspicious", "keyboard notifier", "waiter_init"),
+        ("logger", "note", "writes a file", "writes .typed"),
+        ("stream", "suspicious", "waits for a packet", "a TCP segment with b'openstream'"),
+        ("login", "suspicious", "runs a program of a user's", "starts /tmp/.dropper"),
+        ("packed", "hostile", "hides files", "sneaky"),
+    ],
+)
+def test_what_shows_only_when_somebody_logs_in_types_or_sends(
+    clean: Box, samples: BuiltTestModules, what: str, level: str, kind: str, evidence: str
+) -> None:
+    report = found(clean, samples, "waiter", what)
+    seen = [one for one in report.traits if one.kind == kind and evidence in f"{one.text} {one.where}"]
+    assert seen, report.traits
+    assert {one.level for one in seen} == {level}
+    assert not report.unseen
+
+
 HONEST = [
+    "portal",
+    "hotkey",
+    "names",
     "",
     "filter",
     "debugger",
@@ -199,3 +223,32 @@ def test_the_command(samples: BuiltTestModules, debian_kernel: KernelImage, tmp_
     assert "tcp port 31444" in html.read_text()
     assert "<script" not in html.read_text()
     assert inspect("/no/such/module.ko").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("parameters", "kind", "unseen"),
+    [
+        ("attack=module_list", "kernel report", "burnt 5 s of CPU time"),
+        ("attack=spin", "", "burnt 5 s of CPU time"),
+        ("attack=rows", "kernel code", "index out of range"),
+        ("attack=many_paths number=3000", "opens a file", ""),
+        ("attack=getdents text=../../x", "hides processes", ""),
+        ("attack=lying_read number=0x7fffffff", "write protection", ""),
+        ("attack=stopped", "", "interrupts off"),
+    ],
+)
+def test_a_module_that_attacks_the_one_who_looks(
+    clean: Box, modules: BuiltTestModules, parameters: str, kind: str, unseen: str
+) -> None:
+    """There is a report, within one budget and of a size that can be read."""
+    limit, clean.limits.cpu = clean.limits.cpu, 5
+    try:
+        began = clean.machine.work
+        report = examine(clean, ModuleFile(str(modules("attacks"))), parameters)
+        assert (clean.machine.work - began) / BLOCKS_A_SECOND < 7
+    finally:
+        clean.limits.cpu = limit
+    assert len(report.traits) < 400
+    assert not kind or kind in {one.kind for one in report.traits}
+    assert unseen in " ".join(report.unseen)
+    assert clean.alive or "stops the kernel" in {one.kind for one in report.traits}

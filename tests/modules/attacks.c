@@ -78,6 +78,13 @@ static long endless_read(unsigned int fd, char __user *buffer, size_t size)
 	return clear_user(buffer, size) ? -EFAULT : size;
 }
 
+/* A row of /proc/net/tcp with nothing in it. */
+static int empty_row(void *file, void *what)
+{
+	((void (*)(void *, const char *))lookup("seq_puts"))(file, "\n");
+	return 0;
+}
+
 static long lying_read(unsigned int fd, char __user *buffer, size_t size)
 {
 	return number;
@@ -157,6 +164,16 @@ static int __init attacks_init(void)
 	} else if (!strcmp(attack, "task_list")) {
 		current->tasks.next = &current->tasks;
 		oops();
+	} else if (!strcmp(attack, "many_paths")) {
+		char path[32];
+		unsigned long n;
+
+		for (n = 0; n < number; n++) {
+			snprintf(path, sizeof(path), "/tmp/%lu", n);
+			filp_open(path, O_RDONLY, 0);
+		}
+	} else if (!strcmp(attack, "rows")) {
+		replace("tcp4_seq_show", empty_row);
 	} else if (!strcmp(attack, "module_name")) {
 		strcpy(THIS_MODULE->name, text);
 	} else if (!strcmp(attack, "symbol_count")) {

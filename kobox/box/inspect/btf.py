@@ -92,6 +92,19 @@ class Btf:
             raise BtfError(f"struct {struct_name} of this kernel has no member {member}")
         return found[0] & 0xFFFFFF, found[0] >> 24
 
+    def members(self, struct_name: str) -> dict[str, int]:
+        """The named members of a structure, name -> offset in bytes; those of unnamed parts are left out.
+
+        Raises `BtfError` when there is no such structure.
+        """
+        number = self._find(struct_name, _STRUCT, _UNION)
+        if number is None:
+            raise BtfError(f"this kernel has no struct {struct_name}")
+        at, (_, info) = self._starts[number], struct.unpack_from("<II", self._data, self._starts[number])
+        rows = struct.iter_unpack("<III", self._data[at + 12 : at + 12 + 12 * (info & 0xFFFF)])
+        mask = 0xFFFFFF if info >> 31 else 0xFFFFFFFF
+        return {self._string(name): (bits & mask) // 8 for name, _, bits in rows if name}
+
     def array_length(self, struct_name: str, member: str) -> int:
         """How many elements a member that is an array has."""
         number = self._plain(self._need(struct_name, member)[1])

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The honest version of what hostile modules do: a driver that starts a helper, a filter, a debugger, a threaded driver,
- * one that waits for a day, one with a key, with a file of /proc, one that asks which processor this is. */
+ * one that waits for a day, one with a key, with a file of /proc, one that asks which processor this is; a hot key, a
+ * closed TCP port, names that are made when it is loaded. */
 #include <crypto/hash.h>
 #include <linux/fs.h>
+#include <linux/input.h>
 #include <linux/ip.h>
 #include <linux/kprobes.h>
 #include <linux/kthread.h>
@@ -13,6 +15,8 @@
 #include <linux/notifier.h>
 #include <linux/proc_fs.h>
 #include <linux/reboot.h>
+#include <linux/slab.h>
+#include <linux/tcp.h>
 #include <linux/udp.h>
 #include <linux/umh.h>
 #include <linux/workqueue.h>
@@ -47,6 +51,57 @@ static unsigned int closed(void *data, struct sk_buff *skb, const struct nf_hook
 }
 
 static const struct nf_hook_ops firewall = { .hook = closed, .pf = NFPROTO_IPV4, .hooknum = NF_INET_LOCAL_IN };
+
+static unsigned int closed_stream(void *data, struct sk_buff *skb, const struct nf_hook_state *state)
+{
+	struct tcphdr header;
+
+	if (ip_hdr(skb)->protocol != IPPROTO_TCP || skb_copy_bits(skb, ip_hdrlen(skb), &header, sizeof(header)))
+		return NF_ACCEPT;
+	return ntohs(header.dest) == 40007 ? NF_DROP : NF_ACCEPT;
+}
+
+static const struct nf_hook_ops portal = { .hook = closed_stream, .pf = NFPROTO_IPV4, .hooknum = NF_INET_LOCAL_IN };
+
+/* One key does something; the others are not looked at. */
+static unsigned int presses;
+
+static void event(struct input_handle *handle, unsigned int type, unsigned int code, int value)
+{
+	presses += type == EV_KEY && code == KEY_SLEEP && value;
+}
+
+static int connect(struct input_handler *handler, struct input_dev *dev, const struct input_device_id *id)
+{
+	struct input_handle *handle = kzalloc(sizeof(*handle), GFP_KERNEL);
+	int error;
+
+	if (!handle)
+		return -ENOMEM;
+	handle->dev = dev;
+	handle->handler = handler;
+	handle->name = "honest";
+	error = input_register_handle(handle);
+	if (!error)
+		error = input_open_device(handle);
+	if (error)
+		kfree(handle);
+	return error;
+}
+
+static void disconnect(struct input_handle *handle)
+{
+	input_close_device(handle);
+	input_unregister_handle(handle);
+	kfree(handle);
+}
+
+static const struct input_device_id ids[] = { { .flags = INPUT_DEVICE_ID_MATCH_EVBIT, .evbit = { BIT_MASK(EV_KEY) } }, {} };
+static struct input_handler hotkey = {
+	.event = event, .connect = connect, .disconnect = disconnect, .name = "honest", .id_table = ids,
+};
+
+static char made[4][16];
 
 static void daily(struct work_struct *work);
 static DECLARE_DELAYED_WORK(day, daily);
@@ -134,6 +189,15 @@ static int __init honest_init(void)
 	} else if (!strcmp(what, "settings")) {
 		entry = proc_create("honest", 0666, NULL, &settings);
 		error = entry ? 0 : -ENOMEM;
+	} else if (!strcmp(what, "portal")) {
+		error = nf_register_net_hook(&init_net, &portal);
+	} else if (!strcmp(what, "hotkey")) {
+		error = input_register_handler(&hotkey);
+	} else if (!strcmp(what, "names")) {
+		int n;
+
+		for (n = 0; n < 4; n++)
+			snprintf(made[n], sizeof(made[n]), "%s-queue-%d", what, n);
 	} else if (!strcmp(what, "debugger")) {
 		error = register_kprobe(&probe);
 	} else if (!strcmp(what, "notifier")) {
@@ -153,6 +217,10 @@ static void __exit honest_exit(void)
 		nf_unregister_net_hook(&init_net, &hook);
 	if (!strcmp(what, "firewall"))
 		nf_unregister_net_hook(&init_net, &firewall);
+	if (!strcmp(what, "portal"))
+		nf_unregister_net_hook(&init_net, &portal);
+	if (!strcmp(what, "hotkey"))
+		input_unregister_handler(&hotkey);
 	cancel_delayed_work_sync(&day);
 	if (entry)
 		proc_remove(entry);
