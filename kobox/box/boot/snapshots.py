@@ -169,13 +169,34 @@ def lock(place: Path) -> Iterator[None]:
     """Keep others from making the same snapshot; they wait. Goes away with the process, however that ends."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        file = (place.parent / f".{place.name}.lock").open("w")
+        file = _locked(place.parent / f".{place.name}.lock")
     except OSError as error:
         raise _unwritable(place, error) from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    try:
         _sweep(place)
         yield
+    finally:
+        os.close(file)
+
+
+def _locked(path: Path, how: int = fcntl.LOCK_EX) -> int:
+    """A lock file, open and locked: the one that has the name, since a sweep may have removed the one that was opened.
+
+    Raises `OSError`, `BlockingIOError` when `how` says not to wait.
+    """
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        try:
+            fcntl.flock(file, how)
+            found = os.stat(path, follow_symlinks=False)
+            if (found.st_dev, found.st_ino) == (os.fstat(file).st_dev, os.fstat(file).st_ino):
+                return file
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
 
 
 def _unwritable(place: Path, error: OSError) -> KoboxError:
@@ -201,6 +222,19 @@ def _sweep(place: Path) -> None:
         taken += size
         if unused > _KEPT or (unused > _KEPT_AT_LEAST and taken > _ROOM):
             shutil.rmtree(other, ignore_errors=True)
+    for left in place.parent.glob(".*.lock"):
+        if left.name != f".{place.name}.lock" and not (place.parent / left.name[1:-5]).exists():
+            _remove_lock(left)
+
+
+def _remove_lock(path: Path) -> None:
+    """Remove the lock file of a snapshot that is not there, unless somebody is making it."""
+    with contextlib.suppress(OSError):
+        file = _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            path.unlink()
+        finally:
+            os.close(file)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -9,6 +9,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -304,3 +305,34 @@ def test_snapshots_that_nobody_uses_make_room(tmp_path: Path, monkeypatch: pytes
     with snapshots.lock(tmp_path / "a9"):
         left = sorted(path.name for path in tmp_path.iterdir() if path.is_dir())
     assert left == ["a0", "a1"]  # more than there is room for, but in use
+
+
+def test_lock_files_do_not_pile_up(tmp_path: Path) -> None:
+    for name in ("a1", "b2", "c3"):
+        (tmp_path / f".{name}.lock").touch()
+    (tmp_path / "b2").mkdir()
+    with snapshots.lock(tmp_path / "d4"), snapshots.lock(tmp_path / "c3"):
+        pass
+    with snapshots.lock(tmp_path / "d4"):
+        (tmp_path / "d4").mkdir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".b2.lock", ".d4.lock", "b2", "d4"]
+
+
+def test_a_lock_file_that_somebody_removes_is_no_lock(tmp_path: Path) -> None:
+    """Whoever waits for it finds that it has lost its name, and takes the one that has it now."""
+    path, inside, together = tmp_path / ".a1.lock", [0], [0]
+
+    def make(rounds: int = 60) -> None:
+        for _ in range(rounds):
+            with snapshots.lock(tmp_path / "a1"):
+                inside[0] += 1
+                together[0] = max(together[0], inside[0])
+                time.sleep(0.0005)
+                inside[0] -= 1
+
+    threads = [threading.Thread(target=make) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        snapshots._remove_lock(path)
+    assert together == [1]
