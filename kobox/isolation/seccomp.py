@@ -23,7 +23,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import signal
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -62,7 +61,7 @@ _PROCESSES = ("fork", "vfork", "kill", "tgkill", "process_vm_readv")
 _TERMINAL_AND_SIZE = (0x5401, 0x802C542A, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 # TCGETS, TCGETS2, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX (include/uapi/asm-generic/ioctls.h)
 _SIGNALS_OF_DESCRIPTORS = (8, 10, 15)  # F_SETOWN, F_SETSIG, F_SETOWN_EX (include/uapi/asm-generic/fcntl.h)
-_SET_PDEATHSIG = 1
+_SET_PDEATHSIG, _SIGKILL = 1, 9
 
 _Row = tuple[int, int, int, int]
 
@@ -120,11 +119,7 @@ def _by_argument(pid: int, processes: bool) -> Iterator[tuple[str, list[_Row]]]:
     yield "clone", [_low(0), (_ANY_BIT, len(thread) + 1, 0, _NEW_NAMESPACES), *thread, *_answers(_ALLOW, _REFUSE)]
     for name in ("kill", "tgkill", "process_vm_readv"):  # the machine reads its own memory, where it may be unmapped
         yield name, [_low(0), (_EQUAL, 0, 1, pid), *_answers(_ALLOW, _REFUSE)]
-    kept = (
-        [_low(1), (_EQUAL, 0, 1, signal.SIGKILL), *_answers(_ALLOW, _REFUSE)]
-        if processes
-        else [(_RETURN, 0, 0, _REFUSE)]
-    )
+    kept = [_low(1), (_EQUAL, 0, 1, _SIGKILL), *_answers(_ALLOW, _REFUSE)] if processes else [(_RETURN, 0, 0, _REFUSE)]
     yield "prctl", [_low(0), (_EQUAL, 0, len(kept), _SET_PDEATHSIG), *kept, (_RETURN, 0, 0, _ALLOW)]
     yield "prlimit64", [_low(0), (_EQUAL, 1, 0, 0), (_EQUAL, 0, 1, pid), *_answers(_ALLOW, _REFUSE)]
     yield "fcntl", [_low(1), *_one_of(_SIGNALS_OF_DESCRIPTORS, _REFUSE), (_RETURN, 0, 0, _ALLOW)]

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kobox.isolation import landlock, seccomp
+from kobox.isolation.reading import own_places
 
 _PR_SET_PDEATHSIG = 1
 _GRACE, _LAST_GRACE = 0.2, 0.5  # seconds that a worker gets to end by itself, then after it was told to
@@ -59,7 +60,7 @@ class Wall(NamedTuple):
         # Each process it starts reads /proc/self/pagemap, which is below another directory for each. Memory and
         # environment of other processes are out of reach all the same: Landlock lets nobody trace who is outside.
         processes = ["/proc"] if self.processes else []
-        landlock.allow_reading([*_own_directories(), *processes, *self.read])
+        landlock.allow_reading([*own_places(), *processes, *self.read])
         seccomp.give_up(processes=self.processes)
 
 
@@ -80,22 +81,6 @@ def limit_cpu(seconds: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     if hard == resource.RLIM_INFINITY or hard > end:
         resource.setrlimit(resource.RLIMIT_CPU, (end, end + 2))
-
-
-def _own_directories() -> list[str]:
-    package = str(Path(__file__).parents[1])
-    system = [
-        "/usr",
-        "/lib",
-        "/lib64",
-        "/etc/ld.so.cache",
-        "/etc/localtime",
-        "/proc/self",
-        "/sys/devices/system/cpu",
-        "/dev/null",
-        "/dev/urandom",
-    ]
-    return [*system, sys.prefix, sys.base_prefix, package, *filter(os.path.isdir, sys.path)]
 
 
 _state = {"worker": False}

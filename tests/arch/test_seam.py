@@ -41,6 +41,7 @@ RULES = {
 # registry.py lists the architectures; explain reads logs of kernels for more architectures than boxes have.
 KNOWS_ALL = (
     ("arch/registry.py", {"one processor's part of the package"}),
+    ("arch/host_syscalls.py", {"a system call's number", "one processor's part of the package"}),
     ("machine/arm_virt.py", {"one processor's part of the package"}),
     ("explain/crash_report.py", {"a register"}),
     ("explain/log_rules/", {"a register", "a table for unwinding"}),
