@@ -25,12 +25,14 @@ _LONGEST = 120  # lines of a report that are looked at
 _HEAD = 4  # lines of a report that can stand above "cut here"
 _END = re.compile(r"---\[ end (?:trace|Kernel panic)|^={20,}$|^------------\[ cut here \]")
 CUT_HERE = "------------[ cut here ]------------"
-_FRAME = re.compile(r"(?P<function>[\w.$]+)\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[(?P<module>[\w-]+)[^\]]*\])?")
+# Looked for in so much of a line (LOG_LINE_MAX in printk.c), and from the beginning of a word, not from each letter.
+_LINE = 1024
+_FRAME = re.compile(r"(?<![\w.$])(?P<function>[\w.$]+)\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[(?P<module>[\w-]+)[^\]]*\])?")
 # epc : 80123456 hello_init+0x10/0x40 [hello], and powerpc's older PC is at hello_init [hello]
 _SHORT_FRAME = re.compile(r"(?P<function>[A-Za-z_][\w.$]*)(?:\+0x[0-9a-f]+)? \[(?P<module>(?=[\w-]*[A-Za-z])[\w-]+)\]")
 _COUNTER = re.compile(r"^(?:RIP|EIP|pc|PC|epc|NIP|Krnl PSW|IAOQ|ip|ERA|PC is at|IP:?)\b")
 _LINKED = re.compile(r"^Modules linked in: ?(?P<modules>.*)")
-_FOREIGN = re.compile(r"(?P<module>[\w-]+)\([A-Z]*[OEP][A-Z]*[+-]?\)")
+_FOREIGN = re.compile(r"(?<![\w-])(?P<module>[\w-]+)\([A-Z]*[OEP][A-Z]*[+-]?\)")
 _INNER = re.compile(
     r"^(?:dump_stack|show_stack|dump_backtrace|__warn|report_bug|handle_bug|exc_|asm_exc_|die|oops_|do_trap|warn_)"
 )
@@ -114,7 +116,7 @@ def read_report(lines: Sequence[LogLine], start: int) -> CrashReport:
         if linked := _LINKED.match(plain):
             foreign += [match["module"] for match in _FOREIGN.finditer(linked["modules"][:20000])]
             continue
-        frame = _FRAME.search(plain) or _SHORT_FRAME.search(plain)
+        frame = _FRAME.search(plain, 0, _LINE) or _SHORT_FRAME.search(plain, 0, _LINE)
         if frame is None or plain.startswith(("Hardware name", "Workqueue")):
             continue
         found = (frame["function"], frame["module"] or "")

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -207,3 +209,23 @@ def test_many_symbols_of_one_provider_are_one_cause() -> None:
 def test_the_lines_of_a_log() -> None:
     lines = list(log_lines("\n\n  [ 1.0] a  b\tc\n\nSep 12 11:46:19 host kernel: [ 2.0] d\n"))
     assert [line.plain for line in lines] == ["a b c", "d"]
+
+
+HOSTILE_LINES = [
+    "INFO: task rmmod:1234 blocked for more than 120 " + "seconds.a" * 3000,
+    "BUG: unable to handle page fault for address: " + "a." * 10_000,
+    "Modules linked in: " + "a-" * 10_000,
+    "RIP: 0010:" + "hello_init+0x1" * 2000,
+    "hello: Unknown symbol " + "a b" * 10_000,
+]
+
+
+def test_no_line_keeps_the_reader_busy() -> None:
+    """In so much CPU time as patterns that try each letter of a line would use up with the first."""
+    code = (
+        "import json, resource, sys; resource.setrlimit(resource.RLIMIT_CPU, (20, 20))\n"
+        "from kobox.explain.log import causes_in\n"
+        "for line in json.load(sys.stdin):\n"
+        "    causes_in(f'[    1.0] {line}\\n[    1.1] BUG: kernel NULL pointer dereference\\n[    1.2] {line}\\n')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], input=json.dumps(HOSTILE_LINES), text=True, check=True)

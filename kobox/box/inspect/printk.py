@@ -51,8 +51,14 @@ class LogRecord(NamedTuple):
         return f"[{self.time:12.6f}] {self.text}"
 
 
+MOST_RECORDS = 20_000
+
+
 class KernelLog:
-    """All records since power on, in order, also of boxes that cannot run any more."""
+    """All records since power on, in order, also of boxes that cannot run any more.
+
+    Of a box that says very much, the newest `MOST_RECORDS` or some more; `lost` counts those that are gone.
+    """
 
     def __init__(self, machine: Machine, facts: VmCoreInfo) -> None:
         self._machine = machine
@@ -190,6 +196,10 @@ class KernelLog:
     def _keep(self, record: LogRecord) -> None:
         self.lost += record.seq - (self._records[-1].seq + 1 if self._records else 0)
         self._records.append(record)
+        if len(self._records) > MOST_RECORDS + MOST_RECORDS // 4:
+            gone = len(self._records) - MOST_RECORDS
+            del self._records[:gone]
+            self.lost += gone
 
     def _read(self, number: int) -> tuple[LogRecord | None, int]:
         """The record of a descriptor, None if there is none (yet, or any more), and the descriptor's state."""

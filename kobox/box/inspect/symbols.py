@@ -17,6 +17,7 @@ import difflib
 import struct
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ from kobox.errors import KoboxError
 from kobox.ko.binary import c_string
 from kobox.machine.pc import Machine
 
+_MOST_MODULES = 4096
 _MOST_SYMBOLS = 1 << 18  # of one module; the largest have some 60,000
 
 
@@ -203,7 +205,8 @@ class Symbols:
     # -- modules -----------------------------------------------------------------------------------------------
 
     def modules(self) -> list[LoadedAt]:
-        """Modules in the kernel's memory now, also those still in their init function."""
+        """Modules in the kernel's memory now, also those still in their init function; of a list that is damaged, or
+        leads back into itself, what can be read."""
         head = self.of_kernel("modules")
         if head is None:
             return []
@@ -211,12 +214,15 @@ class Symbols:
         found: list[LoadedAt] = []
         btf = self.btf
         link = btf.offset("module", "list")
-        at = self._u64(head)
-        while at != head and len(found) < 100_000:
-            module = at - link
-            name = c_string(read(module + btf.offset("module", "name"), 56)).decode(errors="replace")
-            found.append(LoadedAt(name, module, tuple(self._parts(module)), tuple(self._code(module))))
-            at = self._u64(at)
+        seen = {head}
+        with suppress(ValueError):
+            at = self._u64(head)
+            while at not in seen and len(found) < _MOST_MODULES:
+                seen.add(at)
+                module = at - link
+                name = c_string(read(module + btf.offset("module", "name"), 56)).decode(errors="replace")
+                found.append(LoadedAt(name, module, tuple(self._parts(module)), tuple(self._code(module))))
+                at = self._u64(at)
         return found
 
     @property

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 _FAULT_CPU = 3.0  # virtual seconds of CPU time that a call may burn in a run with a fault
 _LIFE_CPU = 30.0
 _FAULT_SECONDS, _LIFE_SECONDS = 5.0, 10.0  # of this process's CPU time that a call may take
+_WHOLE = 2  # times the check's time, in CPU time of the box: what one unit gets, whatever its calls answer
 _SLOWER = 4  # times as long as any call took before, it may always take
 VARIATIONS = ("busy", "firmware", "fetch", "slow", "unplug", "hostile")
 """Kinds of units that are lives under other circumstances."""
@@ -127,7 +128,8 @@ class Examiner:
         if isinstance(exercise, TestFile):
             findings = _at_once(examination.drive(exercise.tests(Path(self.plan.module).resolve())))
         else:
-            findings = _at_once(examination.run(exercise))
+            with self.box.guest.processes.budget(max(_WHOLE * self.plan.seconds, _LIFE_CPU)):
+                findings = _at_once(examination.run(exercise))
         generic = exercise if isinstance(exercise, GenericExercise) else None
         keys = [finding.key for finding in examination.findings]
         crashes = self._crashes(findings, keys, generic) if generic else ()

@@ -162,7 +162,7 @@ class Pool(Generic[Unit, Outcome]):
                 if isinstance(outcome, KoboxError):
                     raise outcome
                 if isinstance(outcome, BaseException):
-                    outcome = WorkerDied(f"kobox failed: {outcome}")
+                    outcome = WorkerDied(f"kobox itself failed: {outcome}")
             yield unit, outcome
         for worker in busy.values():
             if worker.unit is not None and time.monotonic() - worker.since > self._patience:
@@ -216,4 +216,7 @@ def _portable(error: Exception) -> Exception:
         except Exception:
             return KoboxError(error.message, hint=error.hint)
         return error
-    return RuntimeError("".join(traceback.format_exception(error)))
+    if os.environ.get("KOBOX_TRACEBACK"):
+        return RuntimeError("".join(traceback.format_exception(error)))
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return RuntimeError(f"{type(error).__name__}: {error} ({os.path.basename(last.filename)}:{last.lineno})")
