@@ -13,6 +13,7 @@ import gc
 import os
 import sys
 
+from kobox.cli.own_process import claim
 from kobox.cli.terminal_output import escape_standard_streams
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -65,6 +66,7 @@ def entry() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - for the rest of the process
     escape_standard_streams()
+    claim()
     status = _behind_a_wall() if len(sys.argv) > 1 and sys.argv[1] in WORKERS else main()
     threading = sys.modules.get("threading")
     if threading is not None and threading.active_count() > 1:

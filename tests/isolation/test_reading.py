@@ -18,7 +18,10 @@ pytestmark = pytest.mark.skipif(
 
 CODE = """
 import json, os, socket, subprocess, sys
+from kobox.cli import own_process
 from kobox.cli.kmod import modinfo
+
+own_process.claim()
 
 status, rights = modinfo.main(sys.argv[1:], "modinfo"), {}
 for name, attempt in {
@@ -67,3 +70,23 @@ def test_names_are_looked_up_in_the_tree_as_before(tmp_path: Path) -> None:
     status, rights, _ = rights_after(tmp_path, "-b", str(tmp_path), "hello", "/etc/passwd")
     assert status == 1
     assert rights["write"]
+
+
+def test_the_command_gives_up_its_rights(modules: BuiltTestModules, tmp_path: Path) -> None:
+    """Its output goes to a pipe that nobody reads, so that it stays while its status is looked at."""
+    path = tmp_path / "hello.ko"
+    path.write_bytes(modules("hello").read_bytes())
+    command = [str(Path(sys.executable).with_name("kobox")), "modinfo", *([str(path)] * 2000)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline().startswith(b"filename:")
+        status = Path(f"/proc/{child.pid}/status").read_text()
+        child.stdout.close()
+    assert "Seccomp:\t2" in status
+
+
+def test_a_program_that_calls_it_keeps_its_rights(modules: BuiltTestModules) -> None:
+    code = (
+        "import sys, socket\nfrom kobox.cli.kmod import modinfo\nmodinfo.main(sys.argv[1:], 'modinfo')\nsocket.socket()"
+    )
+    subprocess.run([sys.executable, "-c", code, str(modules("hello"))], check=True, stdout=subprocess.DEVNULL)

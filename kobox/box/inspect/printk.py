@@ -17,6 +17,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from kobox.box.inspect.kept_rows import KeptRows
 from kobox.box.inspect.vmcoreinfo import VmCoreInfo
 from kobox.ko.binary import c_string, u64
 from kobox.machine.pc import Machine
@@ -51,20 +52,14 @@ class LogRecord(NamedTuple):
         return f"[{self.time:12.6f}] {self.text}"
 
 
-MOST_RECORDS = 20_000
-
-
 class KernelLog:
-    """All records since power on, in order, also of boxes that cannot run any more.
-
-    Of a box that says very much, the newest `MOST_RECORDS` or some more; `lost` counts those that are gone.
-    """
+    """All records since power on, in order, also of boxes that cannot run any more."""
 
     def __init__(self, machine: Machine, facts: VmCoreInfo) -> None:
         self._machine = machine
         self._facts = facts
         self._ring = self._u64(facts.symbol("prb"))
-        self._records: list[LogRecord] = []  # finalized ones, oldest first
+        self._records: KeptRows[LogRecord] = KeptRows(LogRecord._make)  # finalized ones, oldest first
         self._next_id: int | None = None
         self.lost = 0
         offset, size = facts.offset, facts.size
@@ -91,7 +86,7 @@ class KernelLog:
     def records(self) -> list[LogRecord]:
         """Every record so far, the one still being extended (by pr_cont) included."""
         open_ones = self._read_new()
-        return self._records + open_ones
+        return [*self._records, *open_ones]
 
     def since(self, what: object) -> list[LogRecord]:
         """Records after a point: a record, a sequence number, or anything with `log_start` (a loaded module has)."""
@@ -103,12 +98,17 @@ class KernelLog:
             start = what.log_start  # type: ignore[attr-defined]
         if self._next_id is None:  # nobody has asked for the whole log: no need to read what came before
             return list(self._back_to(start))[::-1]
-        return [record for record in self.records() if record.seq >= start]
+        open_ones = self._read_new()
+        return self._records.since(start) + [record for record in open_ones if record.seq >= start]
 
     @property
     def next_seq(self) -> int:
         """The sequence number that the next record will get."""
-        newest = next(self._back_to(0), None) if self._next_id is None else next(reversed(self.records()), None)
+        if self._next_id is None:
+            newest = next(self._back_to(0), None)
+        else:
+            open_ones = self._read_new()
+            newest = open_ones[-1] if open_ones else self._records.last
         return newest.seq + 1 if newest else 0
 
     def position(self) -> int:
@@ -194,12 +194,9 @@ class KernelLog:
                 yield record
 
     def _keep(self, record: LogRecord) -> None:
-        self.lost += record.seq - (self._records[-1].seq + 1 if self._records else 0)
+        before = self._records.last
+        self.lost += record.seq - (before.seq + 1 if before is not None else 0)
         self._records.append(record)
-        if len(self._records) > MOST_RECORDS + MOST_RECORDS // 4:
-            gone = len(self._records) - MOST_RECORDS
-            del self._records[:gone]
-            self.lost += gone
 
     def _read(self, number: int) -> tuple[LogRecord | None, int]:
         """The record of a descriptor, None if there is none (yet, or any more), and the descriptor's state."""

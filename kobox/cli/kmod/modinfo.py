@@ -14,6 +14,7 @@ from kobox.cli.kmod.front import (
     write,
     write_json,
 )
+from kobox.cli.own_process import is_own
 from kobox.errors import KoboxError
 from kobox.kmod.modinfo import BUILTIN_PATH, ModinfoReport, is_file, modinfo, of_file
 
@@ -126,7 +127,7 @@ def main(argv: list[str], prog: str) -> int:
 def _give_up_rights(modules: list[str]) -> None:
     """Where only a stranger's files are asked about, this process reads those and can do nothing else. The modules of
     a tree in /lib/modules belong to root, and are what scripts ask about: that takes no longer than before."""
-    if all(is_file(module) and not _is_in_a_tree(module) for module in modules):
+    if is_own() and all(is_file(module) and not _is_in_a_tree(module) for module in modules):
         from kobox.isolation.reading import read_only
 
         read_only(modules)
