@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 if TYPE_CHECKING:
     from kobox.box.box import Box
+    from kobox.box.trace.trace import CallTrace
     from kobox.checks.report.finding import Finding
     from kobox.checks.runner.session import Examination
     from kobox.images.store import KernelImage
@@ -45,6 +47,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=("all", "kernel"),
         default="all",
         help="all: the checks of `kobox check` watch the module; kernel: only what the kernel itself reports counts",
+    )
+    group.addoption(
+        "--kobox-no-trace", action="store_true", help="do not record the module's calls, whose last a failed test shows"
+    )
+    group.addoption(
+        "--kobox-gdb", action="store_true", help="when a test fails, run it again under gdb, on this terminal"
     )
     parser.addini("kobox_source", "the module's source, relative to the root directory", default="")
 
@@ -97,9 +105,23 @@ def box(request: pytest.FixtureRequest, kobox_room: dict[str, Box], kernel: Kern
     examination.begin()
     request.node.stash[_EXAMINATION] = examination
     request.node.stash[_LOG] = found.log.next_seq
-    yield found
-    if examination in _running(request.node):
-        examination.finish()
+    with ExitStack() as stack:
+        if not request.config.getoption("--kobox-no-trace"):
+            request.node.stash[_TRACE] = _traced(stack, found)
+        yield found
+        if examination in _running(request.node):
+            examination.finish()
+
+
+def _traced(stack: ExitStack, box: Box) -> CallTrace | None:
+    """The calls of modules in this test; None where the kernel has no types. A test's own
+    trace takes its place. Debugging information is not read: most
+    tests pass."""
+    from kobox.errors import KoboxError
+
+    with suppress(KoboxError):
+        return stack.enter_context(box.trace(most=_MOST_CALLS, background=True))
+    return None
 
 
 @pytest.fixture
@@ -120,6 +142,8 @@ def module(modules: dict[str, Path], request: pytest.FixtureRequest) -> Path:
 _EXAMINATION: pytest.StashKey[Any] = pytest.StashKey()
 _DONE: pytest.StashKey[bool] = pytest.StashKey()
 _LOG: pytest.StashKey[int] = pytest.StashKey()
+_TRACE: pytest.StashKey[CallTrace | None] = pytest.StashKey()
+_MOST_CALLS, _TAIL = 20_000, 40  # calls that are recorded in one test, and lines of them that are shown
 
 
 def _running(item: pytest.Item) -> list[Any]:
@@ -195,7 +219,55 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
             records = [f"(cannot be read: {error})"]
         if records:
             report.sections.append(("kernel log", "\n".join(map(str, records))))
+        if tail := _tail(item.stash.get(_TRACE, None)):
+            report.sections.append(("last calls of the module", tail))
+        if call.when == "call" and item.config.getoption("--kobox-gdb"):
+            _debug(item, examination.box)
     return report
+
+
+def _tail(trace: CallTrace | None) -> str:
+    """The end of a trace, as text."""
+    lines = str(trace).splitlines() if trace is not None and trace.roots else []
+    if trace is not None and lines and not trace.is_whole:
+        lines.append(f"(the first {_MOST_CALLS} calls; what came later was not recorded)")
+    return "\n".join(lines[-_TAIL:])
+
+
+def _debug(item: pytest.Item, box: Box) -> None:
+    """Run the test again under gdb. Whatever it raises ends that life."""
+    from kobox.box.symbol_file.kernel_symbol_file import kernel_symbol_file
+    from kobox.debug.gdb_program import gdb_words
+    from kobox.debug.gdb_session import GdbSession
+    from kobox.debug.run_gdb import run_gdb
+    from kobox.errors import KoboxError
+    from kobox.images.store import Store
+    from kobox.ko.modulefile import ModuleFile
+
+    assert isinstance(item, pytest.Function)
+    arguments = {name: item.funcargs[name] for name in item._fixtureinfo.argnames}
+
+    def life() -> None:
+        with suppress(Exception, pytest.fail.Exception):
+            item.obj(**arguments)
+
+    if (trace := item.stash.get(_TRACE, None)) is not None:
+        trace.__exit__()
+    capture: Any = item.config.pluginmanager.getplugin("capturemanager")
+    capture.suspend_global_capture(in_=True)
+    store, paths = Store(), cast("dict[str, Path]", item.funcargs.get("modules", {}))
+    try:
+        box.reset()
+        session = GdbSession(box, life, [ModuleFile(path) for path in paths.values()])
+        try:
+            session.survey()
+            run_gdb(session, gdb_words(store, ""), [], kernel_symbol_file(box, store.root / "symbols"))
+        finally:
+            session.close()
+    except KoboxError as error:
+        print(f"no gdb: {error}")
+    finally:
+        capture.resume_global_capture()
 
 
 # -- building ------------------------------------------------------------------------------------------------------

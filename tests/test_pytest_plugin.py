@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from kobox.debug.gdb_program import gdb_words
 from kobox.images.store import KernelImage, Store
 from tests.building import BuiltTestModules
 
@@ -164,3 +166,44 @@ def test_the_module_is_built_once_from_the_source_beside_the_test(
 def quiet_source() -> Path:
     """The source of a module that does nothing."""
     return Path(__file__).parent / "modules/good.c"
+
+
+def test_a_failed_test_shows_the_last_calls_of_the_module(project: pytest.Pytester, debian_kernel: KernelImage) -> None:
+    source = """
+        def test_it(box, modules):
+            box.insmod(modules["crasher_right"])
+            with box.open("/dev/crasher_right", "wb") as device:
+                device.write(b"go")
+            assert False
+
+        def test_traces_by_itself(box, modules):
+            with box.trace("crasher_right") as trace:
+                box.insmod(modules["crasher_right"])
+            assert [call for call in trace.calls() if call.name == "misc_register"]
+    """
+    result = run(project, debian_kernel, source, "--kobox-checks", "kernel")
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["*last calls of the module*", "*init_module(*", "*crasher_init(*", "*misc_register(*"])
+    result = run(project, debian_kernel, source, "--kobox-checks", "kernel", "--kobox-no-trace")
+    assert "last calls" not in result.stdout.str()
+
+
+def test_a_failed_test_is_run_again_under_gdb(
+    project: pytest.Pytester, debian_kernel: KernelImage, monkeypatch: pytest.MonkeyPatch, kernel_store: Store
+) -> None:
+    words = " ".join(gdb_words(kernel_store, ""))
+    fake = project.path / "bin" / "gdb"
+    fake.parent.mkdir()
+    fake.write_text(f'#!/bin/sh\nexec {words} -nx -batch "$@" -ex "info symbol $pc" -ex "monitor time"\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    source = """
+        def test_it(box, modules):
+            box.insmod(modules["crasher_right"])
+            assert False
+    """
+    project.makepyfile(source)
+    result = project.runpytest_subprocess("--kobox-kernel", debian_kernel.name, "--kobox-gdb", timeout=120)
+    result.assert_outcomes(failed=1)
+    assert "init_module" in result.stdout.str() or "crasher_init" in result.stdout.str()
+    assert ", instruction " in result.stdout.str() + result.stderr.str()

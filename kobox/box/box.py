@@ -571,13 +571,14 @@ class Box(Kernel):
         kernel_depth: int = 1,
         syscalls: bool = False,
         most: int = 100_000,
+        background: bool = False,
     ) -> CallTrace:
         """Record the calls of modules, as a context manager (`kobox.box.trace.trace`).
 
         `modules` are names of modules that are loaded or will be, or paths of their files: only then are arguments and
         lines known. Without any, every module that is loaded meanwhile is traced. `kernel_depth` is how many calls deep
         the kernel is followed under the module, `syscalls` whether system calls that do not come to the module are
-        told too. Recording ends after `most` calls.
+        told too. Recording ends after `most` calls. A trace in the `background` ends when another one begins.
 
         Raises `OSError` and `ModuleFormatError` for a file that cannot be read; when it begins, `KoboxError` for a
         kernel without type information, `MachineError` when the box is traced already.
@@ -587,7 +588,7 @@ class Box(Kernel):
 
         self.guest.must_be_open()
         found = [named(module) for module in modules]
-        options = TraceOptions(tuple(name for name, _ in found), kernel_depth, syscalls, most)
+        options = TraceOptions(tuple(name for name, _ in found), kernel_depth, syscalls, most, background)
         files = tuple(file for _, file in found if file is not None)
         return CallTrace(self, files, options, self.events.restored.subscribe)
 

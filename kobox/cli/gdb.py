@@ -8,12 +8,8 @@ Exit status: gdb's own; 1 when the module does not come to its init; 2 wrong usa
 from __future__ import annotations
 
 import argparse
-import os
-import signal
 import socket
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,9 +21,6 @@ if TYPE_CHECKING:
     from kobox.debug.gdb_session import GdbSession
     from kobox.images.store import KernelImage, Store
     from kobox.ko.modulefile import ModuleFile
-
-# Scripts that a module's file names (.debug_gdb_scripts), or that lie beside it, would run with the user's rights.
-_SAFE = [word for kind in ("gdb", "python", "guile") for word in ("-iex", f"set auto-load {kind}-scripts off")]
 
 
 def main(argv: list[str], prog: str) -> int:
@@ -131,6 +124,7 @@ def _debug(
     from kobox.apps.module_life import ModuleLife
     from kobox.checks.fuzz.exercise_file import exercises_of
     from kobox.debug.gdb_session import GdbSession
+    from kobox.debug.run_gdb import run_gdb
 
     files, parameters = modules
     uses = [use for file in arguments.exercise for use in exercises_of(file, Path(files[-1].path))]
@@ -145,40 +139,6 @@ def _debug(
         return run_gdb(session, gdb, given, symbols) if gdb else _listen(session, arguments.listen, symbols)
     finally:
         session.close()
-
-
-def run_gdb(session: GdbSession, gdb: list[str], given: list[str], symbols: Path) -> int:
-    """Start gdb on this terminal, and serve it until it ends. Ctrl-C is gdb's."""
-    with tempfile.TemporaryDirectory(prefix="kobox-gdb-") as directory, socket.socket(socket.AF_UNIX) as listener:
-        path = os.path.join(directory, "box")
-        listener.bind(path)
-        listener.listen(1)
-        words = [*gdb, "-q", *_SAFE, "-iex", "set sysroot /", str(symbols), "-ex", f"target remote {path}", *given]
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            program = subprocess.Popen(words, preexec_fn=_restore_interrupt)
-            listener.settimeout(0.2)
-            connection = _accepted(listener, program)
-            if connection is not None:
-                connection.settimeout(None)
-                session.serve(connection)
-            return program.wait()
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-
-def _restore_interrupt() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def _accepted(listener: socket.socket, program: subprocess.Popen[bytes]) -> socket.socket | None:
-    """gdb's connection; None when gdb has ended without one."""
-    while program.poll() is None:
-        try:
-            return listener.accept()[0]
-        except TimeoutError:
-            continue
-    return None
 
 
 def _listen(session: GdbSession, port: int, symbols: Path) -> int:

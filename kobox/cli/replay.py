@@ -177,10 +177,10 @@ def _show_moment(box: Box, moment: Moment) -> None:
 def _gdb(box: Box, record: LifeRecord, until: MomentSpec | None, store: Store, given: list[str]) -> int:
     from kobox.apps.recorded_life import life_of, write_modules
     from kobox.box.symbol_file.kernel_symbol_file import kernel_symbol_file
-    from kobox.cli.gdb import run_gdb
     from kobox.debug.gdb_program import gdb_words
     from kobox.debug.gdb_session import GdbSession
     from kobox.debug.moments import find_moment
+    from kobox.debug.run_gdb import run_gdb
     from kobox.ko.modulefile import ModuleFile
 
     words = gdb_words(store, "", lambda *_: None)

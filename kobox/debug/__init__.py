@@ -6,5 +6,7 @@
 | `packets.py` | gdb's remote serial protocol: packets on a stream |
 | `gdb_server.py` | what gdb asks, answered of a replay |
 | `tasks.py` | the kernel's tasks as threads of a debugger |
+| `run_gdb.py` | gdb on this terminal |
+| `mi.py`, `dap.py` | gdb driven by its machine interface, and behind the Debug Adapter Protocol |
 | `moments.py` | moments by what happens there: 1,000 instructions before the oops |
 """

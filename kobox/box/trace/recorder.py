@@ -36,12 +36,14 @@ _WORD = 8
 class TraceOptions:
     """What is recorded. `modules` are names; () is every module that is loaded while the trace goes on. `kernel_depth`:
     how many calls deep the kernel is followed under the module: 0 not at all, 1 the functions that it calls itself.
-    `syscalls`: system calls that do not come to the module too. Recording ends after `most` calls."""
+    `syscalls`: system calls that do not come to the module too. Recording ends after `most` calls. A trace in the
+    `background` ends when another one begins."""
 
     modules: tuple[str, ...] = ()
     kernel_depth: int = 1
     syscalls: bool = False
     most: int = 100_000
+    background: bool = False
 
 
 class _Open:

@@ -20,6 +20,8 @@ from kobox.box.trace.recorder import Recorder, TraceOptions
 from kobox.ko.modulefile import ModuleFile
 from kobox.ko.name import from_path
 
+_BACKGROUND = "the trace in the background"
+
 
 class CallTrace:
     """The calls of modules in one box, from `__enter__` to `__exit__`; see `Box.trace`."""
@@ -44,10 +46,14 @@ class CallTrace:
 
     def __enter__(self) -> CallTrace:
         self.started = self._box.machine.time
+        if (other := self._box.inspect.cache.pop(_BACKGROUND, None)) is not None:
+            other.__exit__()
         recorder = self._recorder = Recorder(self._box, self._options)
         for file in self._files:
             recorder.add_file(file)
         self._undo = self._subscribe(lambda _before: recorder.restored())
+        if self._options.background:
+            self._box.inspect.cache[_BACKGROUND] = self
         return self
 
     def __exit__(self, *_: object) -> None:
