@@ -25,6 +25,8 @@ sources:
   host                   the kernel that runs on this machine
   ./vmlinuz              a kernel image: bzImage or ELF vmlinux (x86-64),
                          Image (arm64)
+  FILE...                the packages of one kernel: .deb, .rpm, .apk,
+                         .pkg.tar.zst, or the tarball of `make tar-pkg`
 """
 
 
@@ -47,6 +49,7 @@ def _parser(prog: str) -> CommandParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add.add_argument("source", help="where the kernel comes from (see below)")
+    add.add_argument("packages", nargs="*", type=Path, metavar="PACKAGE", help="more packages of the same kernel")
     add.add_argument("--modules", type=Path, metavar="DIR", help="its lib/modules/RELEASE directory")
     add.add_argument("--headers", type=Path, metavar="DIR", help="what `make -C` takes to build modules for it")
     add.add_argument("--default", action="store_true", help="make it the default kernel")
@@ -73,7 +76,13 @@ def _parser(prog: str) -> CommandParser:
 def _add(store: Store, arguments: argparse.Namespace) -> int:
     progress = ProgressLine(quiet=arguments.json)
     try:
-        kernel = store.add(arguments.source, modules=arguments.modules, headers=arguments.headers, progress=progress)
+        kernel = store.add(
+            arguments.source,
+            modules=arguments.modules,
+            headers=arguments.headers,
+            packages=arguments.packages,
+            progress=progress,
+        )
     finally:
         progress.close()
     if arguments.default:

@@ -23,7 +23,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from kobox.arch.registry import ARCHITECTURES
@@ -155,12 +155,14 @@ class Store:
         *,
         modules: Path | None = None,
         headers: Path | None = None,
+        packages: Sequence[Path] = (),
         progress: Progress | None = None,
     ) -> KernelImage:
         """Put a kernel into the cache and return it; one of the same name is replaced once the new one is whole.
 
         `spec` is `debian`, `debian:RELEASE`, `debian/SUITE`, `debian/SUITE:RELEASE`, `host`, or the path of a kernel
-        image, with which `modules` and `headers` name its directories (they are used where they lie).
+        image, with which `modules` and `headers` name its directories (they are used where they lie), or the path of
+        a package or tarball (`kobox.images.package_file`), with which `packages` are the others of the same kernel.
         Raises FetchError, KernelImageError, KernelNotFoundError.
         """
         progress = progress or (lambda stage, done, total: None)
@@ -183,6 +185,12 @@ class Store:
                 raise KernelNotFoundError(
                     f"{spec}: no such file, and none of the sources kobox knows", hint=f"They are: {known}."
                 )
+            from kobox.images.package_file import is_package
+
+            if packages or is_package(path):
+                if modules or headers:
+                    raise KernelImageError(f"{spec}: packages bring their own modules and headers")
+                return self._add_packages([path, *packages], progress)
             return self._add_file(path, modules, headers, str(path.resolve()), progress)
 
     def set_default(self, name: str) -> KernelImage:
@@ -258,6 +266,14 @@ class Store:
         sweep_toolchains(self.root)
         archive.clean()
         return kernel
+
+    def _add_packages(self, paths: Sequence[Path], progress: Progress) -> KernelImage:
+        from kobox.images.identify import digest
+        from kobox.images.package_file import unpack_kernel
+
+        with self._staging() as staging:
+            made = unpack_kernel(paths, staging, progress)
+            return self._install(made._replace(directory=staging, digest=digest(made.vmlinuz)), staging)
 
     def _add_file(
         self, path: Path, modules: Path | None, headers: Path | None, origin: str, progress: Progress
