@@ -39,7 +39,12 @@ _MEANINGS = {
     "kernel-warning": "a WARN() was reached: something is wrong, and the kernel goes on",
     "atomic-sleep": "code slept where it must not: in an interrupt, or with a spinlock held",
 }
-_HARDWARE_PACKAGES = ("pciutils", "usbutils", "i2c-tools")  # lspci, lsusb, i2cdetect, for a box with devices
+_HARDWARE_PACKAGES = (
+    "pciutils",
+    "usbutils",
+    "i2c-tools",
+    "gpiod",
+)  # lspci, lsusb … for a box with devices
 _NOT_FOUND = re.compile(rb"^[^\s:]+: \d+: (?:e(?:val|xec): )?([\w.+-]{1,64}): not found\n", re.MULTILINE)
 _LONGEST = 200  # bytes of a line that is looked at
 _DEATHS = {

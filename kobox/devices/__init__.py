@@ -18,6 +18,7 @@ with kobox.boot() as box:
 """
 
 from kobox.devices.computer import Timer
+from kobox.devices.gpio_line import GpioLine
 from kobox.devices.pci import PciBridge, PciDevice, PciRootPort, expansion_rom
 from kobox.devices.platform import PlatformDevice
 from kobox.devices.register import Register, RegisterValue
@@ -27,6 +28,7 @@ from kobox.machine.pci_function import ErrorKind
 __all__ = [
     "ErrorKind",
     "Express",
+    "GpioLine",
     "PciBridge",
     "PciDevice",
     "PciRootPort",

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import ClassVar, NoReturn
 
 from kobox.devices.errors import model_errors
+from kobox.devices.gpio_line import HasLines
 from kobox.devices.model import NO_STATE, HostedModel
 from kobox.devices.state import Restore, save_state
 from kobox.errors import KoboxError
@@ -39,7 +40,7 @@ class ClientModel(HostedModel):
         return save_state(self, NO_STATE)
 
 
-class I2cDevice(ClientModel):
+class I2cDevice(HasLines, ClientModel):
     """A device on an I2C bus: subclass it and answer bytes.
 
     `device_name` is what the driver's table of IDs calls it ("lm75", "24c02"), `address` its seven-bit address. With

@@ -10,7 +10,7 @@ from kobox.devices.state import Saveable
 from kobox.errors import KoboxError
 
 # Attributes that are no state of the device.
-NO_STATE = frozenset({"computer", "host"})
+NO_STATE = frozenset({"computer", "host", "line_controller"})
 
 
 class HardwareModel:

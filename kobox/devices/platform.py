@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
+from kobox.devices.gpio_line import HasLines
 from kobox.devices.model import HostedModel, ModelHost
 from kobox.devices.register_model import BarDeclaration, RegisterModel
 from kobox.errors import KoboxError
@@ -49,7 +50,7 @@ class PlatformDma:
         self._host.dma_write(address, data)
 
 
-class PlatformDevice(HostedModel, RegisterModel):
+class PlatformDevice(HasLines, HostedModel, RegisterModel):
     """A device on the board: subclass it, declare windows and registers, and say what happens in `written`.
 
     `hid` is its ACPI hardware ID, such as "KOBX0001"; with `compatible` it is known by that ("PRP0001"). `properties`
@@ -96,8 +97,8 @@ class PlatformDevice(HostedModel, RegisterModel):
 
     # -- for the board -------------------------------------------------------------------------------------------
 
-    def description(self, symbol: str, number: int, resources: Sequence[bytes]) -> bytes:
-        """Its object in ACPI's namespace, in AML. Raises `KoboxError` when it has no name."""
+    def description(self, symbol: str, number: int, resources: Sequence[bytes], more: Mapping[str, aml.Value]) -> bytes:
+        """Its object in ACPI's namespace, in AML, with `more` properties. Raises `KoboxError` when it has no name."""
         if not self.hid and not self.compatible:
             raise KoboxError(
                 f"{type(self).__name__} has neither `hid` nor `compatible`",
@@ -106,7 +107,7 @@ class PlatformDevice(HostedModel, RegisterModel):
         parts = [aml.name("_HID", self.hid or "PRP0001"), aml.name("_UID", number)]
         if resources:
             parts.append(aml.name("_CRS", aml.resources(*resources)))
-        properties = {**({"compatible": self.compatible} if self.compatible else {}), **self.properties}
+        properties = {**({"compatible": self.compatible} if self.compatible else {}), **self.properties, **more}
         if properties:
             parts.append(aml.properties(properties))
         return aml.device(symbol, *parts)

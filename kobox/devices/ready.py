@@ -60,6 +60,7 @@ READY: dict[str, ReadyModel] = {
     "at24": ReadyModel("i2c_chips", "At24", "I2C EEPROM; argument: content", str.encode),
     "lm75": ReadyModel("i2c_chips", "Lm75", "I2C sensor; argument: degrees Celsius", float),
     "ds1307": ReadyModel("i2c_chips", "Ds1307", "I2C real-time clock"),
+    "gpio": ReadyModel("gpio", "AmdGpio", "GPIO controller"),
     "xhci": ReadyModel("xhci", "Xhci", "USB host controller"),
     "usb-stick": ReadyModel("usb_storage", "UsbStick", f"USB stick; {_DISK}", medium, True),
     "usb-serial": ReadyModel("usb_serial", "Cp2102", "USB serial converter (CP2102)"),

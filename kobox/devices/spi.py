@@ -20,13 +20,14 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from kobox.devices.errors import model_errors
+from kobox.devices.gpio_line import HasLines
 from kobox.devices.i2c import ClientModel
 from kobox.devices.state import Restore
 from kobox.errors import KoboxError
 from kobox.machine import aml
 
 
-class SpiDevice(ClientModel):
+class SpiDevice(HasLines, ClientModel):
     """A device on an SPI bus: subclass it, and answer words.
 
     `mode` is 0 to 3 (clock polarity and phase), `max_speed` is in Hz, `word_bits` the size of a word.

@@ -9,8 +9,24 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-Value = int | str | bytes | Sequence["Value"]
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The name of an object, as an element of a package: "\\_SB_.PCI0.I001"."""
+
+    path: str
+
+    @property
+    def encoded(self) -> bytes:
+        """The NameString (20.2.2)."""
+        parts = self.path.removeprefix("\\").split(".")
+        prefix = {1: b"", 2: b"\x2e"}.get(len(parts), b"\x2f" + bytes([len(parts)]))
+        return b"\\" + prefix + b"".join(_symbol(part) for part in parts)
+
+
+Value = int | str | bytes | Reference | Sequence["Value"]
 DEVICE_PROPERTIES = bytes.fromhex("14d8ffdaba6e8c4d8a91bc9bbf4aa301")  # daffd814-6eba-4d8c-8a91-bc9bbf4aa301
 
 
@@ -27,6 +43,8 @@ def sized(body: bytes) -> bytes:
 
 def value(content: Value) -> bytes:
     """A constant: an integer, a string, a buffer or a package."""
+    if isinstance(content, Reference):
+        return content.encoded
     if isinstance(content, bool | int):
         number = int(content) & (1 << 64) - 1
         for prefix, size in ((0x0A, 1), (0x0B, 2), (0x0C, 4), (0x0E, 8)):
@@ -88,6 +106,24 @@ def spi_connection(controller: str, select: int, *, speed: int, bits: int, mode:
 def i2c_connection(controller: str, address: int, *, speed: int = 100_000) -> bytes:
     """I2CSerialBusV2 (address, ControllerInitiated, speed, AddressingMode7Bit, controller)."""
     return _serial_bus(1, struct.pack("<IH", speed, address), controller)
+
+
+def gpio_connection(controller: str, line: int, interrupt: str = "") -> bytes:
+    """GpioIo (Shared, PullDefault, 0, 0, IoRestrictionNone, controller) { line }, or GpioInt with a trigger: "rising",
+    "falling", "both", "high", "low" (6.4.3.8.1)."""
+    edge, polarity = _TRIGGERS.get(interrupt, (0, 0))
+    flags = edge | polarity << 1 | 1 << 3 if interrupt else 1 << 3
+    table, source = 23, 25
+    name_ = controller.encode() + b"\0"
+    body = struct.pack(
+        "<BBHHBHHHBHHH", 1, 0 if interrupt else 1, 1, flags, 0, 0, 0, table, 0, source, source + len(name_), 0
+    )
+    whole = body + struct.pack("<H", line) + name_
+    return b"\x8c" + struct.pack("<H", len(whole)) + whole
+
+
+# For each kind of interrupt: whether it is by edge, and the polarity (0 high, 1 low, 2 both).
+_TRIGGERS = {"rising": (1, 0), "falling": (1, 1), "both": (1, 2), "high": (0, 0), "low": (0, 1)}
 
 
 def client(symbol: str, number: int, hid: str, compatible: str, resource: bytes, extra: Mapping[str, Value]) -> bytes:

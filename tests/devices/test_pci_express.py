@@ -1,4 +1,4 @@
-"""What drivers ask of PCI itself, with a driver that asks for it: tests/modules/pci/pciexpress.c."""
+"""What drivers ask of PCI itself, with a driver that asks for it: tests/modules/hardware/pciexpress.c."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class ManyCard(ExpressCard):
 
 @pytest.fixture(scope="session")
 def pci_modules(debian_kernel: KernelImage) -> BuiltTestModules:
-    return BuiltTestModules(debian_kernel, "pci")
+    return BuiltTestModules(debian_kernel, "hardware")
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_errors_that_a_device_reports(driven: Box, kind: ErrorKind) -> None:
 def test_other_kernels(request: pytest.FixtureRequest, suite: str) -> None:
     kernel: KernelImage = request.getfixturevalue(suite)
     with boot(kernel) as box:
-        box.insmod(BuiltTestModules(kernel, "pci")("pciexpress"))
+        box.insmod(BuiltTestModules(kernel, "hardware")("pciexpress"))
         card, port = box.plug(ManyCard()), box.plug(PciRootPort(ExpressCard()))
         box.write_bytes(f"{card.sysfs[0]}/sriov_numvfs", b"4")
         for one in (card, *card.virtual_parts, *port.behind):

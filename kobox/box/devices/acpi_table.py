@@ -84,21 +84,29 @@ class Client:
     def sysfs(self) -> str:
         """Its directory on its bus in /sys; "" when the kernel has made nothing of it."""
         if not self._node:
-            self._node = node_at(self._box, f"{self.controller}.{self._symbol}")
+            self._node = node_at(self._box, self.path)
         with suppress(OSError):
             made = os.path.basename(self._box.readlink(f"{self._node}/physical_node"))
             return f"/sys/bus/{self._bus}/devices/{made}"
         return ""
 
-    def load(self, device: AcpiClient, connection: bytes) -> None:
-        """Have the kernel load the table, and wait until it has made something of it. Raises `KoboxError`."""
+    @property
+    def path(self) -> str:
+        """Its own path in the namespace."""
+        return f"{self.controller}.{self._symbol}"
+
+    def load(self, device: AcpiClient, connection: bytes, more: Mapping[str, aml.Value] | None = None) -> None:
+        """Have the kernel load the table, with `more` properties, and wait until it has made something of it. Raises
+        `KoboxError`."""
         number = self._box.machine.platform.made
-        node = aml.client(self._symbol, number, device.hid, device.compatible, connection, device.properties)
+        properties = {**device.properties, **(more or {})}
+        node = aml.client(self._symbol, number, device.hid, device.compatible, connection, properties)
         scope = b"\\\x2f\x03_SB_PCI0" + self._controller.encode()
         load_table(self._box, encoded(device, aml.scope(scope, node)))
         for _ in range(_STEPS):
             self._box.sleep(_STEP)
             if self.sysfs:
+                self._box.sleep(_STEP)  # its driver's probe runs in the same worker, after that
                 return
         raise KoboxError(f"{type(device).__name__}: the kernel does not take it")
 

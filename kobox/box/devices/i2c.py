@@ -14,6 +14,7 @@ from kobox.box.devices.acpi_table import Client, describe_next_card, must_load_t
 from kobox.box.devices.bound import driver_at, unbind
 from kobox.box.devices.card import plugged_models
 from kobox.box.devices.computer import BoxComputer
+from kobox.box.devices.gpio import connect_lines
 from kobox.devices.i2c import I2cDevice
 from kobox.devices.i801 import I801
 from kobox.errors import KoboxError
@@ -71,6 +72,11 @@ def plug_i2c(box: BootedKernel, device: PluggedI2c) -> PluggedI2c:
         controller = _plug_controller(box)
     adapter = _adapter_of(box, controller)
     described = bool(device.hid or device.compatible)
+    if device.gpios and not described:
+        raise KoboxError(
+            f"{type(device).__name__}: GPIO lines are described by ACPI",
+            hint="Give the class `hid` or `compatible` in place of `device_name`.",
+        )
     if described:
         must_load_tables(box, type(device).__name__)
     controller.wires.attach(device)
@@ -81,7 +87,8 @@ def plug_i2c(box: BootedKernel, device: PluggedI2c) -> PluggedI2c:
     device.reset()
     if client is not None:
         try:
-            client.load(device, aml.i2c_connection(client.controller, device.address))
+            lines, properties = connect_lines(box, device, client.path)
+            client.load(device, aml.i2c_connection(client.controller, device.address) + lines, properties)
         except BaseException:
             controller.wires.devices.pop(device.address, None)
             raise

@@ -14,6 +14,7 @@ from kobox.box.devices.acpi_table import encoded, load_table, must_load_tables, 
 from kobox.box.devices.bound import driver_at, unbind
 from kobox.box.devices.card import add_card
 from kobox.box.devices.computer import BoxComputer
+from kobox.box.devices.gpio import connect_lines
 from kobox.devices.platform import PlatformDevice
 from kobox.errors import KoboxError
 from kobox.machine import aml
@@ -31,13 +32,18 @@ class PlatformPlace:
         self._node = ""
 
     @property
+    def path(self) -> str:
+        """Its name in ACPI's namespace."""
+        return f"\\_SB_.{self._symbol}"
+
+    @property
     def plugged(self) -> bool:
         return self._device in self._box.machine.platform.models
 
     @property
     def sysfs(self) -> str:
         if not self._node:
-            self._node = node_at(self._box, f"\\_SB_.{self._symbol}")
+            self._node = node_at(self._box, self.path)
         with suppress(OSError):
             return f"/sys/bus/platform/devices/{os.path.basename(self._box.readlink(f'{self._node}/physical_node'))}"
         return self._node
@@ -95,7 +101,9 @@ def plug_platform(box: BootedKernel, device: PluggedPlatform) -> PluggedPlatform
             for window in windows
         ]
         resources += [aml.interrupt(line) for line in board.lines(device)]
-        table = encoded(device, aml.scope(b"\\_SB_", device.description(symbol, board.made, resources)))
+        connections, properties = connect_lines(box, device, place.path)
+        resources += [connections] if connections else []
+        table = encoded(device, aml.scope(b"\\_SB_", device.description(symbol, board.made, resources, properties)))
         device.computer = BoxComputer(box)
         device.host = place
         device.power_on()
@@ -103,6 +111,7 @@ def plug_platform(box: BootedKernel, device: PluggedPlatform) -> PluggedPlatform
         load_table(box, table)
         for _ in range(_STEPS):
             if place.sysfs:
+                box.sleep(_STEP)  # its driver's probe runs in the same worker, after that
                 break
             box.sleep(_STEP)
         else:

@@ -7,11 +7,14 @@ from typing import TypeVar
 from kobox.box.booted import BootedKernel
 from kobox.box.devices import pci
 from kobox.box.devices.device_tree import plug_node
+from kobox.box.devices.gpio import check_lines, controller_of
 from kobox.box.devices.i2c import plug_i2c
 from kobox.box.devices.platform import plug_platform
 from kobox.box.devices.spi import plug_spi
 from kobox.box.devices.usb import plug_usb
 from kobox.box.devices.virtio_model import plug_virtio
+from kobox.devices.gpio import AmdGpio
+from kobox.devices.gpio_line import HasLines
 from kobox.devices.i2c import I2cDevice
 from kobox.devices.model import HardwareModel
 from kobox.devices.pci import PciDevice
@@ -26,6 +29,8 @@ Plugged = TypeVar("Plugged", bound=HardwareModel)
 
 def plug(box: BootedKernel, device: Plugged) -> Plugged:
     """Plug a model into a box; returns it. Raises `KoboxError`."""
+    if isinstance(device, HasLines) and device.gpios:
+        _must_have_controller(box, device)
     if isinstance(device, PciDevice):
         return pci.plug(box, device)
     if isinstance(device, PlatformDevice):
@@ -42,3 +47,20 @@ def plug(box: BootedKernel, device: Plugged) -> Plugged:
         f"{type(device).__name__} is no device that can be plugged in",
         hint="A model is an object of a subclass of the classes in kobox.devices.",
     )
+
+
+def _must_have_controller(box: BootedKernel, device: HasLines) -> None:
+    """Plug in a GPIO controller when the box has none. Raises `KoboxError`."""
+    check_lines(device)
+    if controller_of(box) is not None:
+        return
+    who = type(device).__name__
+    if box.arch.boot.device_tree:
+        raise KoboxError(f"{who}: GPIO lines are there on PC kernels (amd64) only", hint="Use a kernel for x86-64.")
+    controller = plug_platform(box, AmdGpio())
+    if controller.driver is None:
+        controller.unplug()
+        raise KoboxError(
+            f"{who}: the kernel of this box has no driver for the GPIO controller (CONFIG_PINCTRL_AMD)",
+            hint="Debian's full kernel has it: `kobox kernel add debian:6.1.0-56-amd64`, then boot that.",
+        )

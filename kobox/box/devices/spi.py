@@ -14,6 +14,7 @@ from kobox.box.devices.acpi_table import Client, describe_next_card, must_load_t
 from kobox.box.devices.bound import driver_at, unbind
 from kobox.box.devices.card import plugged_models
 from kobox.box.devices.computer import BoxComputer
+from kobox.box.devices.gpio import connect_lines
 from kobox.devices.lpss_spi import LpssSpi, SecondLpssSpi
 from kobox.devices.spi import SpiDevice
 from kobox.errors import KoboxError
@@ -70,7 +71,8 @@ def plug_spi(box: BootedKernel, device: PluggedSpi) -> PluggedSpi:
         device.host = SpiPlace(box, controller, device, client)
         device.reset()
         wires = {"speed": device.max_speed, "bits": device.word_bits, "mode": device.mode}
-        client.load(device, aml.spi_connection(client.controller, select, **wires))
+        lines, properties = connect_lines(box, device, client.path)
+        client.load(device, aml.spi_connection(client.controller, select, **wires) + lines, properties)
     except BaseException:
         controller.wires.detach(device)
         raise

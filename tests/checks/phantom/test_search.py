@@ -122,7 +122,7 @@ def test_a_driver_that_looks_for_its_device_while_it_is_loaded(box: Box, modules
     assert found.best.policy.known[RegisterAt(CONFIGURATION, 0x44)] == (Step(0, 0xFFFFFFFF, 0xFEED),)
 
 
-# tests/modules/pci/pciriddle.c: what the device must have for the kernel to give the driver what it asks for.
+# tests/modules/hardware/pciriddle.c: what the device must have for the kernel to give the driver what it asks for.
 WANTED = {
     "express": ["PCI Express"],
     "serial": ["PCI Express"],
@@ -136,7 +136,7 @@ WANTED = {
 
 @pytest.fixture(scope="session")
 def pci_modules(debian_kernel: KernelImage) -> BuiltTestModules:
-    return BuiltTestModules(debian_kernel, "pci")
+    return BuiltTestModules(debian_kernel, "hardware")
 
 
 @pytest.mark.parametrize(
