@@ -171,6 +171,10 @@ def _of_action(parser: CommandParser, action: argparse.Action) -> Iterator[str]:
         from kobox.kbuild.new import TEMPLATES
 
         yield from TEMPLATES
+    elif action.metavar == "LESSON":
+        from kobox.lessons.lesson import lessons
+
+        yield from (lesson.name for lesson in lessons())
     elif action.dest == "load" or action.metavar == "BOX":
         from kobox.apps.saved_boxes import saved_boxes
         from kobox.images.store import Store

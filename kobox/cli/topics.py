@@ -33,6 +33,8 @@ EXIT_CODES: dict[str, tuple[tuple[str, str], ...]] = {
         ("1", "the kernel died, or the command waits for something that never comes"),
     ),
     "gdb": (("N", "gdb's own"), ("1", "the module does not come to its init")),
+    "learn": (("0", "the task is done"), ("1", "not yet: the text says what is missing")),
+    "ci": (("0", "every module builds, loads and is clean on every kernel"), ("1", "at least one is not")),
     "doctor": (("0", "everything that boxes need is there"), ("1", "something is missing")),
     "kmod tools": (("0", "done"), ("1", "it failed, or wrong usage, as with kmod")),
 }
@@ -58,6 +60,8 @@ A module's way through kobox:
   kobox check hello.ko        find memory errors, leaks, wrong error paths
   kobox shell hello.ko        a shell, as root, on that kernel
   kobox gdb hello.ko          gdb, forwards and backwards
+  kobox learn                 lessons, from hello to hardware
+  kobox ci init               all of this for every push
 None of it needs root, and none of it touches this machine's kernel."""
 
 
