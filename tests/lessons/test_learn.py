@@ -60,8 +60,8 @@ def test_a_student_s_way_through_a_lesson(tmp_path: Path, debian_kernel: KernelI
          'MODULE_LICENSE("GPL");\n', "hello_init() has to write"),
         ("#include <linux/module.h>\nstatic int __init h(void) { for (;;) cpu_relax(); return 0; }\nmodule_init(h);\n"
          'MODULE_LICENSE("GPL");\n', "hello_init() has to write"),
-        ("#include <linux/module.h>\nstatic int __init h(void) { pr_info(\"Hello, kernel\\n\"); WARN_ON(1);\nreturn 0; }\n"
-         'module_init(h);\nMODULE_LICENSE("GPL");\n', "The kernel reports"),
+        ("#include <linux/module.h>\nstatic int __init h(void) { pr_info(\"Hello, kernel\\n\"); WARN_ON(1);\n"
+         'return 0; }\nmodule_init(h);\nMODULE_LICENSE("GPL");\n', "The kernel reports"),
     ],
     ids=["nonsense", "nothing", "oops", "loop", "warning"],
 )  # fmt: skip

@@ -16,8 +16,14 @@ static int steps_show(struct seq_file *file, void *unused)
 static int __init steps_init(void)
 {
 	table = kstrdup("table", GFP_KERNEL);
+	if (!table)
+		return -ENOMEM;
 	names = kstrdup("names", GFP_KERNEL);
+	if (!names)
+		return -ENOMEM;
 	entry = proc_create_single("steps", 0444, NULL, steps_show);
+	if (!entry)
+		return -ENOMEM;
 	return 0;
 }
 
