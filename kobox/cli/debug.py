@@ -13,7 +13,6 @@ Exit status: 0; 2 wrong usage.
 
 from __future__ import annotations
 
-import argparse
 import os
 import socket
 import sys
@@ -22,7 +21,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kobox.cli.helptext import formatter
+from kobox.cli.parser import CommandParser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,10 +35,9 @@ if TYPE_CHECKING:
 
 def main(argv: list[str], prog: str) -> int:
     """Entry point of the subcommand."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog,
         description="Debug a module from an editor: loaded, used and unloaded in a box, forwards and backwards.",
-        formatter_class=formatter,
     )
     parser.add_argument(
         "--dap",

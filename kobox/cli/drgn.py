@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kobox.cli.helptext import formatter
+from kobox.cli.parser import CommandParser
 
 if TYPE_CHECKING:
     import drgn
@@ -52,12 +52,8 @@ def main(argv: list[str], prog: str) -> int:
         return _use(arguments, box, program)
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Open drgn on the kernel of a box, with modules loaded and used.",
-        formatter_class=formatter,
-    )
+def _parser(prog: str) -> CommandParser:
+    parser = CommandParser(prog=prog, description="Open drgn on the kernel of a box, with modules loaded and used.")
     parser.add_argument(
         "source",
         nargs="*",

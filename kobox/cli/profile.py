@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kobox.cli.helptext import formatter
+from kobox.cli.parser import CommandParser
 from kobox.cli.worker import raise_wall
 
 if TYPE_CHECKING:
@@ -116,12 +116,11 @@ def main(argv: list[str], prog: str) -> int:
         return _report(arguments, costs, before)
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(prog: str) -> CommandParser:
+    parser = CommandParser(
         prog=prog,
         description="Count what modules execute while they are loaded, used and unloaded in a box, and the kernel for "
         "them: by function, by line, by chain of calls. The counts are exact, and the same in every run.",
-        formatter_class=formatter,
     )
     parser.add_argument(
         "source",
