@@ -23,7 +23,7 @@ from kobox.lessons.lesson import Lesson, lesson, lessons
 from kobox.printable import one_line
 
 if TYPE_CHECKING:
-    from kobox.lessons.classroom import Mark
+    from kobox.lessons.classroom import LessonMark
     from kobox.lessons.exam import StepResult
 
 
@@ -197,7 +197,7 @@ def _results(arguments: argparse.Namespace) -> int:
     store, line = Store(), ProgressLine(quiet=arguments.json)
     kernel = _kernel(store, arguments.kernel)
 
-    def tell(mark: Mark) -> None:
+    def tell(mark: LessonMark) -> None:
         line(f"{mark.student}: {mark.lesson}: {mark.outcome}", 0, 0)
 
     try:

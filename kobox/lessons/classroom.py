@@ -23,7 +23,7 @@ from kobox.lessons.lesson import Lesson
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class LessonMark:
     """What one student has made of one lesson: `outcome` is done, not done or absent; `missing` says why not."""
 
     student: str
@@ -69,8 +69,8 @@ def export(lessons: Sequence[Lesson], target: Path) -> None:
 
 
 def marks(
-    submissions: Path, lessons: Sequence[Lesson], kernel: KernelImage, store: Store, told: Callable[[Mark], None]
-) -> list[Mark]:
+    submissions: Path, lessons: Sequence[Lesson], kernel: KernelImage, store: Store, told: Callable[[LessonMark], None]
+) -> list[LessonMark]:
     """Look at what every student has handed in. Raises `KoboxError` where no student's directory is there."""
     found = []
     students = [path for path in sorted(submissions.iterdir()) if path.is_dir() and not path.name.startswith(".")]
@@ -86,15 +86,15 @@ def marks(
     return found
 
 
-def _mark(student: Path, lesson: Lesson, kernel: KernelImage, store: Store) -> Mark:
+def _mark(student: Path, lesson: Lesson, kernel: KernelImage, store: Store) -> LessonMark:
     place = next((place for place in (student / lesson.directory.name, student / lesson.name) if place.is_dir()), None)
     if place is None:
-        return Mark(student.name, lesson.name, "absent")
+        return LessonMark(student.name, lesson.name, "absent")
     result = examine(lesson, place, kernel, store)
-    return Mark(student.name, lesson.name, "done" if result.passed else "not done", result.missing)
+    return LessonMark(student.name, lesson.name, "done" if result.passed else "not done", result.missing)
 
 
-def as_csv(found: Sequence[Mark]) -> str:
+def as_csv(found: Sequence[LessonMark]) -> str:
     """The marks as CSV: a row for each student, a column for each lesson, and how many are done."""
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
@@ -102,14 +102,14 @@ def as_csv(found: Sequence[Mark]) -> str:
     return out.getvalue()
 
 
-def as_markdown(found: Sequence[Mark]) -> str:
+def as_markdown(found: Sequence[LessonMark]) -> str:
     """The same as a table in Markdown."""
     head, *rows = [[cell.replace("|", "\\|") for cell in row] for row in _table(found)]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *(f"| {' | '.join(row)} |" for row in rows)]
     return "\n".join(lines) + "\n"
 
 
-def _table(found: Sequence[Mark]) -> Iterator[list[str]]:
+def _table(found: Sequence[LessonMark]) -> Iterator[list[str]]:
     lessons = list(dict.fromkeys(mark.lesson for mark in found))
     outcome = {(mark.student, mark.lesson): mark.outcome for mark in found}
     yield ["student", *lessons, "done"]

@@ -24,7 +24,7 @@ from kobox.images.kernel_image import KernelImage
 from kobox.images.store import Store
 from kobox.kbuild.build import build
 from kobox.ko.modulefile import ModuleFile
-from kobox.lessons.lesson import Lesson, Step
+from kobox.lessons.lesson import Lesson, LessonStep
 from kobox.printable import one_line
 
 _SECONDS = 30.0  # virtual, for a command of a step
@@ -156,7 +156,7 @@ class _Walk:
         """What the kernel has reported: an oops, a warning; "" for nothing."""
         return str(self._box.findings[0]) if self._box.alive and self._box.findings else ""
 
-    def take(self, step: Step) -> str:
+    def take(self, step: LessonStep) -> str:
         """Do what a step says; what is missing, "" where it is as it should be."""
         begun = self._box.log.next_seq
         missing = self._done(step)
@@ -169,7 +169,7 @@ class _Walk:
             return f"{step.because}\nThe kernel's log since this step began: {_shortened(said)}"
         return f"The kernel reports: {one_line(self.told)}" if self.told else ""
 
-    def _done(self, step: Step) -> str | None:
+    def _done(self, step: LessonStep) -> str | None:
         """What was wrong, None for nothing."""
         if step.load:
             return self._load(step)
@@ -191,7 +191,7 @@ class _Walk:
             return self._signed(step.signed)
         return None
 
-    def _load(self, step: Step) -> str | None:
+    def _load(self, step: LessonStep) -> str | None:
         wanted = getattr(errno, step.fails) if step.fails else 0
         try:
             self._box.insmod(self._built[step.load], step.with_)
@@ -202,7 +202,7 @@ class _Walk:
             )
         return f"insmod succeeded, and {step.fails} was wanted" if wanted else None
 
-    def _run(self, step: Step) -> str | None:
+    def _run(self, step: LessonStep) -> str | None:
         import subprocess
 
         try:

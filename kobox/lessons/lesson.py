@@ -4,7 +4,7 @@
     hints                 from the first to the plainest
     modules               the modules that are built, in this order
     commands              where the solution is more than source: what is typed to make it
-    [[steps]]             what the check does, in order (`Step`)
+    [[steps]]             what the check does, in order (`LessonStep`)
 
 A lesson is done when every step is as it says, and the kernel has reported nothing.
 """
@@ -24,7 +24,7 @@ COURSE = Path(os.path.dirname(__file__)) / "course"
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class LessonStep:
     """One step of a check, and what must come of it. One of these is given:
 
     load        a module's name; with `with_` its parameters, with `fails` the errno that insmod must fail with
@@ -77,7 +77,7 @@ class Lesson:
     task: str
     hints: tuple[str, ...]
     modules: tuple[str, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[LessonStep, ...]
     commands: tuple[str, ...]
     directory: Path
 
@@ -111,7 +111,7 @@ def lesson(name: str) -> Lesson:
 def _read(place: Path) -> Lesson:
     read = tomllib.loads((place / "lesson.toml").read_text(encoding="utf-8"))
     number, _, name = place.name.partition("-")
-    names = {field.name for field in fields(Step)}
+    names = {field.name for field in fields(LessonStep)}
     steps = tuple(_step(step, names) for step in read["steps"])
     return Lesson(
         number=int(number),
@@ -127,9 +127,9 @@ def _read(place: Path) -> Lesson:
     )
 
 
-def _step(row: dict[str, Any], names: set[str]) -> Step:
+def _step(row: dict[str, Any], names: set[str]) -> LessonStep:
     given: dict[str, Any] = {_field(key, names): value for key, value in row.items()}
-    return Step(**{**given, "calls": tuple(given.get("calls", ()))})
+    return LessonStep(**{**given, "calls": tuple(given.get("calls", ()))})
 
 
 def _field(key: str, names: set[str]) -> str:

@@ -15,7 +15,7 @@ import pytest
 from kobox.errors import KoboxError
 from kobox.images.store import KernelImage, Store
 from kobox.lessons import progress
-from kobox.lessons.classroom import Mark, as_csv, as_markdown, export
+from kobox.lessons.classroom import LessonMark, as_csv, as_markdown, export
 from kobox.lessons.exam import examine
 from kobox.lessons.lesson import lesson, lessons
 
@@ -136,7 +136,7 @@ def test_progress_that_cannot_be_read_is_none(content: str, tmp_path: Path, monk
 
 
 def test_tables_hold_whatever_a_student_is_called(tmp_path: Path) -> None:
-    found = [Mark('a|b, "c"', "hello", "done")]
+    found = [LessonMark('a|b, "c"', "hello", "done")]
     assert "| a\\|b" in as_markdown(found)
     assert next(csv.reader(as_csv(found).splitlines()[1:])) == ['a|b, "c"', "done", "1"]
     (tmp_path / "there").mkdir()
