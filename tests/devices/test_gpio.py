@@ -1,4 +1,4 @@
-"""GPIO lines, in and out: tests/modules/hardware/gpiobutton.c drives devices on the board and on I2C that have some."""
+"""GPIO lines, in and out: tests/modules/gpio/gpiobutton.c drives devices on the board and on I2C that have some."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class I2cPanel(I2cRegisters):
 
 
 @pytest.fixture(scope="session")
-def hardware_modules(full_kernel: KernelImage) -> BuiltTestModules:
-    return BuiltTestModules(full_kernel, "hardware")
+def gpio_modules(full_kernel: KernelImage) -> BuiltTestModules:
+    return BuiltTestModules(full_kernel, "gpio")
 
 
 @pytest.mark.parametrize("kind", [Panel, I2cPanel])
 def test_lines_in_and_out_and_interrupts(
-    full_box: Box, hardware_modules: BuiltTestModules, kind: type[Panel | I2cPanel]
+    full_box: Box, gpio_modules: BuiltTestModules, kind: type[Panel | I2cPanel]
 ) -> None:
     box = full_box
-    driver = box.insmod(hardware_modules("gpiobutton"))
+    driver = box.insmod(gpio_modules("gpiobutton"))
     panel = box.plug(kind())
     assert panel.driver == "gpiobutton", box.log.text()[-500:]
     assert not panel.line("lamp")  # on, and low means active

@@ -56,7 +56,7 @@ static int panel_start(struct device *dev, int irq)
 	panel->lamp = devm_gpiod_get(dev, "lamp", GPIOD_OUT_HIGH);
 	panel->sense = devm_gpiod_get(dev, "sense", GPIOD_IN);
 	if (IS_ERR(panel->press) || IS_ERR(panel->lamp) || IS_ERR(panel->sense))
-		return dev_err_probe(dev, -ENODEV, "no lines: %ld %ld %ld\n", PTR_ERR_OR_ZERO(panel->press),
+		return dev_err_probe(dev, -ENODEV, "no lines: %d %d %d\n", PTR_ERR_OR_ZERO(panel->press),
 				     PTR_ERR_OR_ZERO(panel->lamp), PTR_ERR_OR_ZERO(panel->sense));
 	if (irq <= 0)
 		return dev_err_probe(dev, -ENODEV, "no interrupt: %d\n", irq);
