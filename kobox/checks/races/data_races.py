@@ -27,6 +27,7 @@ from kobox.box.box import Box, BoxCheckpoint
 from kobox.box.guest.box_process import BoxProcess
 from kobox.box.guest.syscall import Argument, PendingCall
 from kobox.box.inspect.probes import FROM_MODULE, Hit
+from kobox.checks.fuzz.network import frames
 from kobox.checks.fuzz.program import ExerciseStep, Program
 from kobox.checks.races.clash import FREED, Clash, ClashWatch, RaceWords, warm_workers
 from kobox.checks.races.conflicts import Conflict, conflicts
@@ -36,12 +37,14 @@ from kobox.checks.races.race_calls import (
     TIME,
     DataRace,
     FileCalls,
+    OpenFiles,
     RaceCalls,
     answer_of,
     call_of,
     files_of,
     opened,
     removal,
+    together,
 )
 from kobox.checks.races.race_cost import Outcome, without_pointers
 from kobox.checks.races.race_judge import RaceJudge
@@ -63,6 +66,7 @@ _READS = ("read", "pread64", "recvfrom", "ioctl")
 _QUEUES = ("queue_work_on", "queue_delayed_work_on", "mod_delayed_work_on")
 _PATIENCE = 1.5  # virtual seconds for a call to come back
 Made: TypeAlias = "tuple[str, tuple[Argument, ...]]"
+Orders: TypeAlias = "tuple[tuple[Outcome | None, Outcome | None], Outcome | None]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ class _Schedule:
 
     start: BoxCheckpoint
     process: BoxProcess
-    fds: tuple[int, int]
+    files: OpenFiles
     race: DataRace
     pc: int
 
@@ -81,7 +85,7 @@ class _Schedule:
 
     def made(self, step: ExerciseStep) -> Made:
         """The system call that one of its two is."""
-        return call_of(step, self.fds[step is self.calls.second])
+        return call_of(step, self.files.of(step, same=self.calls.same or step is not self.calls.second))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,10 @@ class DataRaceSearch:
         self.replay = replay
         self.examination: Examination | None = None
         self.schedules = 0
+        self.known_interfaces: frozenset[str] = frozenset(("lo",))
         self._seen: dict[tuple[object, ...], int] = {}
+        self._orders: dict[RaceCalls, Orders] = {}
+        self._read_by: dict[int, set[int]] = {}  # which code reads an address, and does not only change it
 
     def __call__(self, box: Box) -> None:
         assert self.examination is not None
@@ -157,55 +164,87 @@ class DataRaceSearch:
     # -- the search --------------------------------------------------------------------------------------------
 
     def _search_all(self) -> None:
+        files = files_of([*self.programs, *self._interfaces()])
         with self._box.checkpoint() as fresh:
-            removes = (TIME, removal(self._told.file.name))
-            if not self._search((), removes, fresh):
+            if not self._search((), (TIME, removal(self._told.file.name)), fresh):
                 return
-            for file in files_of(self.programs):
-                fresh.restore()
-                alone = tuple(one for one in file.opens if one is not file.opening)
-                if file.opening.call == "open" and not self._search(alone, [file.opening], fresh):
-                    return
-                for setup in file.setups(self._best(fresh, file.opens, file)):
-                    steps = [*self._best(fresh, setup, file), CLOSE]
-                    if file.opening.call == "open":
-                        steps.append(file.opening)
+            best = [self._best(fresh, file.opens, file) for file in files]
+            fresh.restore()
+            for file, steps in zip(files, best, strict=True):
+                opening = file.opening
+                if opening is not None and opening.call == "open":
                     fresh.restore()
-                    if not self._search(setup, steps, fresh):
+                    alone = tuple(one for one in file.opens if one is not opening)
+                    if not self._search(alone, [opening], fresh):
                         return
+                if not self._search_file(file, steps, fresh):
+                    return
+            if (several := together(files)) is not None:
+                self._search_file(several, self._best(fresh, several.opens, several), fresh)
+
+    def _search_file(self, file: FileCalls, steps: Sequence[ExerciseStep], fresh: BoxCheckpoint) -> bool:
+        """The calls on a file, in each state that they make ready. False: there were enough schedules."""
+        opening = file.opening
+        for setup in file.setups(steps):
+            calls = self._best(fresh, setup, file)
+            if opening is not None:
+                calls += [CLOSE._replace(slot=opening.slot), *([opening] * (opening.call == "open"))]
+            fresh.restore()
+            if not self._search(setup, calls, fresh):
+                return False
+        return True
+
+    def _interfaces(self) -> list[Program]:
+        """Calls that use the module's network interfaces, which are brought up."""
+        box, found = self._box, list[Program]()
+        for place in box.path("/sys/class/net").iterdir():
+            if place.name in self.known_interfaces:
+                continue
+            index = int((place / "ifindex").read_text())
+            sends = [step._replace(slot=0) for step in frames(index) if step.call == "sendto"]
+            up = place.name.encode().ljust(16, b"\0") + (1).to_bytes(24, "little")
+            with suppress(OSError):
+                fd = box.syscall("socket", 17, 3, 0)  # AF_PACKET, SOCK_RAW
+                box.syscall("ioctl", fd, 0x8914, bytearray(up))  # SIOCSIFFLAGS, IFF_UP
+                box.syscall("close", fd)
+                found.append((ExerciseStep("socket", 0, (17, 3, 0)), *sends[:2]))
+                shown = ExerciseStep("open", 0, (f"{place}/statistics/tx_packets", 0))
+                found.append((shown, ExerciseStep("pread", 0, (64, 0))))
+        return found
 
     def _best(self, fresh: BoxCheckpoint, setup: Program, file: FileCalls) -> list[ExerciseStep]:
         """Of each kind of call on a file, the arguments with which it executes the most of the module after `setup`."""
         found = []
         fresh.restore()
         try:
-            fds = opened(self._box, setup)
+            files = opened(self._box, setup)
         except OSError:
             return []
         with self._box.checkpoint() as start:
             for kind in file.kinds:
                 variants = file.variants(kind)
-                reached = [len({row.pc for row in self._trace(start, one, fds[0])}) for one in variants]
+                reached = [len({row.pc for row in self._trace(start, one, files.of(one))}) for one in variants]
                 found.append(variants[reached.index(max(reached))])
-                if kind[0] in ("write", "pwrite") and (longest := max(variants, key=_length)) not in found:
+                if found[-1].call in ("write", "pwrite") and (longest := max(variants, key=_length)) not in found:
                     found.append(longest)
         return found
 
     def _search(self, setup: Program, steps: Sequence[ExerciseStep], fresh: BoxCheckpoint) -> bool:
         """Look for races between `steps` in the state that `setup` makes. False: there were enough schedules."""
         box = self._box
+        self._orders.clear()
         try:
-            fds = opened(box, setup)
+            files = opened(box, setup)
         except OSError:
             return True
         with box.process(cpu=1) as process, box.checkpoint() as start:
-            traces = self._traces(start, setup, steps, fds)
+            traces = self._traces(start, setup, steps, files)
             pairs: list[tuple[RaceCalls, Conflict]] = []
-            for calls in _pairs(setup, steps, fds):
+            for calls in _pairs(setup, steps, files):
                 found = self._conflicts(traces.alone[calls.first, True], traces.second_of(calls), calls)
                 pairs += [(calls, one) for one in found]
             pairs.sort(key=lambda row: (self._rank(row[1]), row[1].rank))
-            return self._try_all(_Place(start, process, fds, traces), pairs)
+            return self._try_all(_Place(start, process, files, traces), pairs)
 
     def _try_all(self, place: _Place, pairs: Sequence[tuple[RaceCalls, Conflict]]) -> bool:
         for calls, conflict in pairs:
@@ -221,16 +260,18 @@ class DataRaceSearch:
                     return False
         return True
 
-    def _traces(
-        self, start: BoxCheckpoint, setup: Program, steps: Sequence[ExerciseStep], fds: tuple[int, int]
-    ) -> _Traces:
-        whole = [*steps, TIME]
-        alone = {(step, same): self._trace(start, step, fds[not same]) for step in whole for same in (True, False)}
+    def _traces(self, start: BoxCheckpoint, setup: Program, steps: Sequence[ExerciseStep], files: OpenFiles) -> _Traces:
+        alone = {
+            (step, same): self._trace(start, step, files.of(step, same=same))
+            for step in (*steps, TIME)
+            for same in (True, False)
+        }
         after = {}
-        for calls in _pairs(setup, steps, fds):
-            if calls.second not in (TIME, CLOSE) and calls.first != TIME and calls.first.call != "rmmod":
-                before = call_of(calls.first, fds[0])
-                after[calls] = self._trace(start, calls.second, fds[not calls.same], before)
+        for calls in _pairs(setup, steps, files):
+            if calls.second.call not in (TIME.call, CLOSE.call) and calls.first != TIME and calls.first.call != "rmmod":
+                before = call_of(calls.first, files.of(calls.first))
+                fd = files.of(calls.second, same=calls.same)
+                after[calls] = self._trace(start, calls.second, fd, before)
         return _Traces(alone, after)
 
     def _trace(
@@ -245,7 +286,11 @@ class DataRaceSearch:
         box.inspect.watch.trace_accesses()
         with suppress(OSError, BoxError):
             self._start(call_of(step, fd)).wait(_PATIENCE)
-        return box.inspect.watch.traced()
+        rows = box.inspect.watch.traced()
+        for row in rows:
+            if row.access & Access.READ and not row.access & Access.WRITE:
+                self._read_by.setdefault(row.address, set()).add(row.pc)
+        return rows
 
     def _start(self, call: Made) -> PendingCall:
         """Begin a call of the main process."""
@@ -289,17 +334,13 @@ class DataRaceSearch:
         readers = tuple(
             step
             for (step, same), rows in alone.items()
-            if same and step not in (TIME, CLOSE) and step.call != "rmmod" and any(_reads(row, access) for row in rows)
+            if same and step.call not in (TIME.call, CLOSE.call, "rmmod") and any(_reads(row, access) for row in rows)
         )
-        used = any(
-            _reads(row, access) and row.pc != access.pc and not self._marks.is_marked(row.pc)
-            for rows in alone.values()
-            for row in rows
-        )
+        used = bool(self._read_by.get(access.address, set()) - {access.pc})
         size = 0 if access.access == Access.CALLED else access.size
         reads = self._has_read(alone[calls.first, True], access)
         race = DataRace(calls, section, offset, access.address, size, access.cpu, used, reads, readers[:_READERS])
-        return _Schedule(place.start, place.process, (place.fds[0], place.fds[not calls.same]), race, access.pc)
+        return _Schedule(place.start, place.process, place.files, race, access.pc)
 
     def _has_read(self, trace: Sequence[TracedAccess], access: TracedAccess) -> bool:
         """Whether the function that writes has read the same bytes before, in one instruction with that or another."""
@@ -361,11 +402,22 @@ class DataRaceSearch:
             return True
         if raced is None or not (self._can_matter(clash) or not race.size):
             return True
-        orders = self._in_order(schedule), self._in_order(schedule, swapped=True)
-        later = self._in_order(schedule, later=True)
+        orders, later = self._all_orders(schedule)
         if orders[0] is not None and orders[1] is not None and later is not None:
             self._judge.judge(race, clash, raced, (orders[0], orders[1]), later)
         return True
+
+    def _all_orders(self, schedule: _Schedule) -> Orders:
+        """What the calls do one after the other, in both orders, and in the first one a little later. Where no memory
+        is looked at, it is the same wherever the first was held."""
+        key = None if schedule.race.size else schedule.calls
+        if key is None or key not in self._orders:
+            orders = self._in_order(schedule), self._in_order(schedule, swapped=True)
+            found = orders, self._in_order(schedule, later=True)
+            if key is None:
+                return found
+            self._orders[key] = found
+        return self._orders[key]
 
     def _can_matter(self, clash: Clash) -> bool:
         assert clash.held is not None
@@ -447,7 +499,7 @@ class DataRaceSearch:
         ]
         left = read(race.address, min(race.size, 64)) if race.size else b""
         nearby = without_pointers(read(*self._around(race.address))) if race.size else b""
-        seen = tuple(self._seen_by(step, schedule.fds[0]) for step in race.readers)
+        seen = tuple(self._seen_by(step, schedule.files.of(step)) for step in race.readers)
         return Outcome(results, tuple(map(bytes, buffers)), left, nearby, seen, wrote)
 
     def _seen_by(self, step: ExerciseStep, fd: int) -> object:
@@ -469,10 +521,11 @@ class DataRaceSearch:
         placement = self._told.placement
         if placement is None or race.section not in placement.starts:
             return
-        fds = opened(self._box, race.calls.setup)
+        self._interfaces()  # are brought up
+        files = opened(self._box, race.calls.setup)
         pc = placement.starts[race.section] + race.offset
         with self._box.process(cpu=1) as process, self._box.checkpoint() as start:
-            self._try(_Schedule(start, process, (fds[0], fds[not race.calls.same]), race, pc))
+            self._try(_Schedule(start, process, files, race, pc))
 
 
 @dataclass(frozen=True, slots=True)
@@ -481,24 +534,27 @@ class _Place:
 
     start: BoxCheckpoint
     process: BoxProcess
-    fds: tuple[int, int]
+    files: OpenFiles
     traces: _Traces
 
 
-def _pairs(setup: Program, steps: Sequence[ExerciseStep], fds: tuple[int, int]) -> list[RaceCalls]:
+def _pairs(setup: Program, steps: Sequence[ExerciseStep], files: OpenFiles) -> list[RaceCalls]:
     """Each call against each, on another open file and on the same one; against what the module does by itself, either
-    of them held."""
+    of them held. Where several files are open, only calls on different ones."""
     found = []
     for first in (*steps, TIME):
         for second in (*steps, TIME):
+            calls = {first.call, second.call}
+            by_itself = TIME.call in calls
+            if first == second == TIME or first.call == "rmmod" or (second.call == "rmmod" and first != TIME):
+                continue
+            if len(files) > 1 and (by_itself or first.slot == second.slot):
+                continue
             for same in (False, True):
-                closes = CLOSE in (first, second)
-                by_itself = TIME in (first, second)
-                if first == second == TIME or (by_itself and not same):
+                if same != (by_itself or len(files) > 1) and (by_itself or len(files) > 1):
                     continue
-                if first.call == "rmmod" or (second.call == "rmmod" and first != TIME):
-                    continue
-                if closes and not by_itself and (same or fds[0] == fds[1]):
+                exclusive = len({*files.get(first.slot, ())}) == 1
+                if CLOSE.call in calls and not by_itself and (same or exclusive):
                     continue
                 found.append(RaceCalls(setup, first, second, same))
     return found

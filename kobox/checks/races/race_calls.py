@@ -29,6 +29,7 @@ _READY = 0.5  # virtual seconds for a call before the race
 _SETUP = 6  # calls before the race at most
 _KINDS = 12  # of calls on one file
 _VARIANTS = 4  # of one kind of call
+_FILES, _KINDS_OF_FILE = 4, 3  # that race with each other
 _MADE_READY = 8  # states in which calls race: the fresh one, and those that one kind of call has led to
 _OPENS = ("open", "socket")
 _NO_CALLS = ("open", "close", "mknod", "sleep", "mmap", "poll", "lseek", "fcntl", "socket")
@@ -92,17 +93,18 @@ class FileCalls(NamedTuple):
     kinds: dict[tuple[Any, ...], list[ExerciseStep]]
 
     @property
-    def opening(self) -> ExerciseStep:
-        """The call that opens it."""
-        return next(one for one in self.opens if one.call in _OPENS)
+    def opening(self) -> ExerciseStep | None:
+        """The call that opens it; None for several files."""
+        found = [one for one in self.opens if one.call in _OPENS]
+        return found[0] if len(found) == 1 else None
 
     def variants(self, kind: tuple[Any, ...]) -> list[ExerciseStep]:
         """The calls of a kind: those of the corpus, and requests with small numbers, which may name what others
         made."""
         known = self.kinds[kind]
-        if kind[0] != "ioctl":
+        if known[0].call != "ioctl":
             return known
-        numbers = [ExerciseStep("ioctl", known[0].slot, (kind[1], number)) for number in (0, 1)]
+        numbers = [ExerciseStep("ioctl", known[0].slot, (known[0].arguments[0], number)) for number in (0, 1)]
         return list(dict.fromkeys([*known[:_VARIANTS], *numbers]))
 
     def setups(self, steps: Sequence[ExerciseStep]) -> list[Program]:
@@ -140,30 +142,47 @@ def files_of(programs: Sequence[Program]) -> list[FileCalls]:
     return list(found.values())
 
 
-def opened(box: Box, setup: Program) -> tuple[int, int]:
-    """Play the calls of `setup`; its open file, and another of the same path (-1 where it opens none). Raises `OSError`
-    when it cannot be opened, or one
-    of the calls does not come back."""
-    for one in setup:
-        if one.call == "mknod":
+def together(files: Sequence[FileCalls]) -> FileCalls | None:
+    """Several files of a module as one, each with a slot of its own; None where there is one only."""
+    if len(files) < 2:
+        return None
+    opens: list[ExerciseStep] = []
+    kinds: dict[tuple[Any, ...], list[ExerciseStep]] = {}
+    for slot, file in enumerate(files[:_FILES]):
+        opens += [step._replace(slot=slot) if step.call in _OPENS else step for step in file.opens]
+        for kind, steps in list(file.kinds.items())[:_KINDS_OF_FILE]:
+            kinds[slot, *kind] = [step._replace(slot=slot) for step in steps]
+    return FileCalls(tuple(opens), tuple(opens), kinds)
+
+
+class OpenFiles(dict[int, tuple[int, int]]):
+    """By slot: an open file, and another of the same path."""
+
+    def of(self, step: ExerciseStep, *, same: bool = True) -> int:
+        """The file that a call is made on, or (not `same`) the other one; -1 for none."""
+        return self.get(step.slot, (-1, -1))[not same]
+
+
+def opened(box: Box, setup: Program) -> OpenFiles:
+    """Play the calls of `setup`; the files that are open then. Raises `OSError` when one cannot be opened, or a call
+    does not come back."""
+    files = OpenFiles()
+    for step in setup:
+        if step.call == "mknod":
             with suppress(OSError):  # an earlier one is still there
-                box.syscall("mknod", *one.arguments)
-    step = next((step for step in setup if step.call in _OPENS), None)
-    if step is None:
-        return -1, -1
-    call = ("open", *step.arguments, 0) if step.call == "open" else ("socket", *step.arguments)
-    fd = box.syscall(*call)
-    try:
-        other = box.syscall(*call)
-    except OSError:  # exclusive
-        other = fd
-    for one in setup:
-        if one.call not in _NO_CALLS:
-            name, arguments = system_call(one, fd)
+                box.syscall("mknod", *step.arguments)
+        elif step.call in _OPENS:
+            call = ("open", *step.arguments, 0) if step.call == "open" else ("socket", *step.arguments)
+            fd = other = box.syscall(*call)
+            with suppress(OSError):  # exclusive
+                other = box.syscall(*call)
+            files[step.slot] = (fd, other)
+        elif step.call not in _NO_CALLS and step.slot in files:
+            name, arguments = system_call(step, files.of(step))
             pending = box.guest.calls.start(box.guest.main(), name, arguments)
             if not pending.wait(_READY):
                 raise OSError(errno.ETIMEDOUT, "a call that makes the state ready does not come back")
-    return fd, other
+    return files
 
 
 def call_of(step: ExerciseStep, fd: int) -> tuple[str, tuple[Argument, ...]]:

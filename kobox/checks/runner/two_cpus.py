@@ -32,15 +32,17 @@ class TwoCpuExaminer:
             self.box.insmod(path)
         load_dependencies(self.box, self._file)
         self.box.set_reset_point()
+        self._interfaces = frozenset(place.name for place in self.box.path("/sys/class/net").iterdir())
 
     def examine(self, unit: CheckUnit) -> UnitOutcome:
         """Do one unit."""
         begin = time.monotonic()
         replay, found, unchecked, schedules = self._plan.data_race, [], [], 0
-        if unit.programs or isinstance(replay, DataRace):
+        if replay is None or isinstance(replay, DataRace):
             search = DataRaceSearch(unit.programs, replay if isinstance(replay, DataRace) else None)
             examination = self._examination()
             search.examination = examination
+            search.known_interfaces = self._interfaces
             examination.run(search)
             found, unchecked, schedules = examination.findings, examination.unchecked, search.schedules
         if not isinstance(replay, DataRace):
