@@ -100,6 +100,7 @@ class BoxCheckpoint:
 
 
 _MOST_UEVENTS = 4096  # in one call: more than a socket's queue holds
+_REPORT = 1000  # records: a report of the kernel's is shorter
 
 
 class Box(Kernel):
@@ -540,7 +541,8 @@ class Box(Kernel):
         the call is given whole."""
         try:
             records = self.log.since_position(self._mark)
-            for found in self.findings if records else ():
+            nearby = self.log.since(max(self._findings_from, records[0].seq - _REPORT)) if records else ()
+            for found in findings_in(nearby):
                 if found.records[0].seq < records[0].seq <= found.records[-1].seq:
                     records = self.log.since(found.records[0].seq)
             lines = [record.text for record in records[-2000:]]

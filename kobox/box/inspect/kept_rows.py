@@ -68,6 +68,12 @@ class KeptRows(Generic[Row]):
         found = [row for block in blocks for row in self._rows(block) if row.seq >= number]
         return found + [row for row in self._open if row.seq >= number]
 
+    def tail(self, count: int) -> list[Row]:
+        """The newest rows, `count` of them or all."""
+        if count <= len(self._open):
+            return self._open[len(self._open) - count :]
+        return list(self)[max(len(self) - count, 0) :]
+
     def clear(self) -> None:
         """Keep none."""
         self._packed.clear()

@@ -121,8 +121,10 @@ class KernelLog:
     def since_position(self, position: int) -> list[LogRecord]:
         """Records after a `position()`."""
         new = self.position() - position
-        records = self.records()
-        return records[-new:] if 0 < new <= len(records) else records if new > 0 else []
+        if new <= 0:
+            return []
+        open_ones = self._read_new()
+        return [*self._records.tail(max(new - len(open_ones), 0)), *open_ones[-new:]]
 
     def of(self, module: str) -> list[LogRecord]:
         """What one module said: records with its name as their prefix, in the field's convention (`pr_fmt`,

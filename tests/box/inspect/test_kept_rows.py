@@ -23,6 +23,8 @@ def test_they_are_those_that_came(count: int) -> None:
     assert all(type(row) is LogRecord for row in kept)
     for start in (0, 1, 2047, 2048, 2049, 5000, count - 1, count, count + 1):
         assert kept.since(start) == rows[max(start, 0) :]
+    for some in (0, 1, 2000, 4095, 5000, count, count + 1):
+        assert kept.tail(some) == rows[max(count - some, 0) :]
     kept.clear()
     assert list(kept) == []
 
