@@ -49,6 +49,9 @@ class DebuggerTarget(NamedTuple):
     variables: Mapping[str, str]
     """Variables that only kernels of this processor have, by the types that their source gives them."""
 
+    os_abi: str = ""
+    """The operating system's ABI as gdb names it, where its own guess would look for shared libraries of programs."""
+
     @property
     def registers(self) -> tuple[DebuggerRegister, ...]:
         """All registers in order."""
@@ -64,5 +67,7 @@ class DebuggerTarget(NamedTuple):
         )
         return (
             '<?xml version="1.0"?><!DOCTYPE target SYSTEM "gdb-target.dtd">'
-            f"<target><architecture>{self.architecture}</architecture>{features}</target>"
+            f"<target><architecture>{self.architecture}</architecture>"
+            + (f"<osabi>{self.os_abi}</osabi>" if self.os_abi else "")
+            + f"{features}</target>"
         )

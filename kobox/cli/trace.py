@@ -214,6 +214,7 @@ def _show(
     arguments: argparse.Namespace, box: Box, trace: CallTrace, error: KoboxError | None, files: list[ModuleFile]
 ) -> None:
     if arguments.json:
+        sys.setrecursionlimit(20_000)  # a kernel stack has room for a thousand calls inside each other
         ended = None if error is None else error.message
         print(json.dumps({"kernel": box.release, "ended_by": ended, **trace.plain()}))
         return

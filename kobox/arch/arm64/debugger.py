@@ -33,6 +33,7 @@ TARGET = DebuggerTarget(
     asleep=_asleep,
     frame_rules=None,
     return_column=30,
+    os_abi="none",
     core=(*(f"x{n}" for n in range(31)), "sp", "pc", "pstate"),  # struct user_pt_regs
     variables=MappingProxyType({"memstart_addr": "s64"}),
 )

@@ -62,6 +62,26 @@ class Btf:
             self._starts.append(at)
             at += 12 + _FIXED.get(kind, 0) + _EACH.get(kind, 0) * (info & 0xFFFF)
 
+    def with_module(self, data: bytes) -> Btf:
+        """These types and those of a module, whose section .BTF goes on where the kernel's ends
+        (Documentation/bpf/btf.rst, "split BTF"). Raises `BtfError` for other data."""
+        if len(data) < 24 or data[:2] != b"\x9f\xeb":
+            raise BtfError("no BTF data")
+        parts = []
+        for blob in (self._data, data):
+            header, types, types_size, strings, strings_size = struct.unpack_from("<IIIII", blob, 4)
+            if header + max(types + types_size, strings + strings_size) > len(blob):
+                raise BtfError("damaged BTF data: it is cut off")
+            parts.append(
+                (
+                    blob[header + types : header + types + types_size],
+                    blob[header + strings : header + strings + strings_size],
+                )
+            )
+        types, strings = (b"".join(part) for part in zip(*parts, strict=True))
+        head = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings))
+        return Btf(head + types + strings)
+
     @property
     def data(self) -> bytes:
         """The whole of it, as the kernel has it."""

@@ -23,8 +23,9 @@ from kobox.box.symbol_file.elf_writer import FUNCTION, OBJECT, ElfSection, ElfSy
 from kobox.box.symbol_file.variables import VARIABLES
 from kobox.errors import KoboxError
 
-_VERSION = 7  # of what is written here
+_VERSION = 8  # of what is written here
 _ALLOC, _WRITE, _CODE = 2, 1, 4
+_DATA = 64 << 20  # bytes that no kernel's data exceeds
 
 
 def kernel_symbol_file(box: BootedKernel, directory: Path) -> Path:
@@ -87,6 +88,7 @@ def _memory(box: BootedKernel) -> list[ElfSection]:
     """The kernel's code, and all else of it, as sections that the file does not hold."""
     places = {name: box.inspect.symbols.of_kernel(name) for name in ("_text", "_etext", "_end")}
     start, code, end = (address or 0 for address in places.values())
+    end = end or code + _DATA  # variables are not in the symbol table of every kernel
     if not start < code < end:
         return []
     return [

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from kobox.arch.code import Flow, Instruction
+from kobox.box.inspect.btf import Btf
 from kobox.box.inspect.inspector import Inspector
 from kobox.box.inspect.symbols import KernelSymbol
 from kobox.errors import KoboxError
@@ -36,6 +37,7 @@ class TracedFunctions:
         self._behind_calls: dict[int, bool] = {}
         self._jumps: dict[str, frozenset[int]] = {}
         self._lines: dict[int, str] = {}
+        self._types: dict[str, Btf | None] = {}
 
     def add_file(self, file: ModuleFile) -> None:
         """The file of a module: its debugging information says what its functions take."""
@@ -80,11 +82,22 @@ class TracedFunctions:
         return None
 
     def _from_file(self, symbol: KernelSymbol) -> Prototype | None:
+        file = self._files.get(symbol.module)
+        if file is not None and not file.debug.available:
+            types = self._types_of(file)
+            return types.prototype(symbol.name) if types is not None else None
         place = self.place_in_file(symbol, symbol.address)
         known = self._files[symbol.module].debug.prototype(*place) if place is not None else None
         if known is not None and any(mark in symbol.name for mark in (".isra", ".constprop", ".part")):
             return replace(known, parameters=())  # the compiler has changed what such a function takes
         return known
+
+    def _types_of(self, file: ModuleFile) -> Btf | None:
+        """The types of a module that has BTF, as those of distributions' kernels have."""
+        if file.name not in self._types:
+            data = file.elf.section_data(b".BTF")
+            self._types[file.name] = self._inspect.symbols.btf.with_module(bytes(data)) if data else None
+        return self._types[file.name]
 
     def place_in_file(self, symbol: KernelSymbol, address: int) -> tuple[int, int] | None:
         """(section, offset) of an address inside a function of a module whose file is known."""

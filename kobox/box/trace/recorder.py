@@ -11,6 +11,7 @@ that never returns (an oops, exit(2)) is closed when its stack is used for somet
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -214,7 +215,9 @@ class Recorder:
     def _passed(self, passage: Passage, address: int) -> None:
         if self.full:
             return
-        with suppress(ValueError):  # a stack or pointer that leads nowhere: the module may have written anything
+        with suppress(
+            ValueError, LookupError, KoboxError, struct.error
+        ):  # a stack or pointer that leads nowhere: the module may have written anything
             if address in self._sites:
                 self._back(address)
             elif passage is Passage.OUT:

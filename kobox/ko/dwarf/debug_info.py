@@ -23,6 +23,7 @@ from kobox.ko.dwarf.places import Function, Local, Place, Row, Variable
 from kobox.ko.dwarf.sections import RELOCATION_WIDTHS, SECTION_SHIFT, DebugSections, checked
 from kobox.ko.dwarf.unit import Unit, Units
 
+_BEFORE_FUNCTIONS = (0, 8)  # bytes of -fpatchable-function-entry, which the compiler leaves out of a function (arm64)
 _MODPOST_UNITS = (".mod.c", "module-common.c")
 
 
@@ -116,8 +117,12 @@ class DebugInfo:
         """What the function that an instruction belongs to takes and returns."""
 
         def read() -> Prototype | None:
-            unit = self._unit_at(section, offset)
-            return None if unit is None else unit.prototype(section << SECTION_SHIFT | offset)
+            for skipped in _BEFORE_FUNCTIONS:
+                unit = self._unit_at(section, offset + skipped)
+                found = None if unit is None else unit.prototype(section << SECTION_SHIFT | offset + skipped)
+                if found is not None:
+                    return found
+            return None
 
         return checked(self._path, read)
 

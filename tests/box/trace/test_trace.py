@@ -308,3 +308,34 @@ def test_text_shows_levels_and_chosen_functions(lived: CallTrace) -> None:
     only = tree_text(lived.roots, chosen=lambda call: call.name == "paint")
     assert [line.split()[2].split("(")[0] for line in only.splitlines()] == ["paint", "paint"]
     assert "log: tracee: was told word" in str(lived)
+
+
+# -- other modules and machines ----------------------------------------------------------------------------------------
+
+
+def test_modules_of_the_distribution_have_their_types_in_btf(full_kernel: KernelImage) -> None:
+    import kobox
+
+    assert full_kernel.modules is not None
+    path = next(full_kernel.modules.rglob("dummy.ko*"))
+    with kobox.boot(full_kernel, cpus=2) as box, box.trace(path) as trace:
+        box.insmod(path)
+        box.rmmod("dummy")
+    assert dict(one(trace, "dummy_dev_init").arguments)["dev"].endswith('"dummy0"')
+    assert one(trace, "dummy_init_module").said == "0"
+    assert [call.name for call in one(trace, "dummy_setup").chain()][-2:] == ["alloc_netdev_mqs", "dummy_setup"]
+
+
+def test_arm64(arm64_kernel: KernelImage) -> None:
+    import kobox
+
+    path = BuiltTestModules(arm64_kernel, "debug")("journal")
+    with kobox.boot(arm64_kernel) as box, box.trace(path) as trace:
+        module = box.insmod(path)
+        box.write_bytes("/dev/journal", b"one")
+        module.unload()
+    assert dict(one(trace, "journal_write").arguments)["from"] == '"one"'
+    assert one(trace, "journal_write").said == "3"
+    assert dict(one(trace, "add_entry").arguments) == {"word": '"one"'}
+    assert [call.name for call in one(trace, "add_entry").chain()] == ["write", "journal_write", "add_entry"]
+    assert [one.size for one in trace.allocations if one.freed_by is not None] == [40]
