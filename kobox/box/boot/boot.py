@@ -145,7 +145,11 @@ def attach_tree(box: Box) -> None:
 
     def load(name: str, parameters: str) -> Loaded:
         from kobox.kmod.modprobe import modprobe
+        from kobox.kmod.plan import ModuleNotFoundInTreeError
 
-        return modprobe(box, tree_of(box.image), name, parameters)
+        tree = tree_of(box.image)
+        if box.guest.is_serving and not tree.lookup(name):
+            raise ModuleNotFoundInTreeError(f"Module {name} not found in directory {tree.directory}", name=name)
+        return modprobe(box, tree, name, parameters)
 
     box.events.load.subscribe(load)

@@ -39,6 +39,7 @@ class GuestSide:
         self.workers = StreamWorkers(self.processes, self.calls, machine, ())
         self._main = self.processes.by_number[0]
         self.warm_shell: SavedShell | None = None
+        self.is_serving = False  # a program that the kernel has run makes the calls
         self.requests: list[list[str]] = []  # the programs that the kernel has run, with their arguments
 
     @property
@@ -97,9 +98,10 @@ class GuestSide:
     @contextmanager
     def serving(self, program: Process) -> Iterator[None]:
         """Have a program that the kernel has run make the calls: its memory is its own, and so is its heap."""
-        before = self._main, self.calls
+        before = self._main, self.calls, self.is_serving
         self._main, self.calls = program, Calls(self.processes, Arena(self._machine, program.space))
         try:
+            self.is_serving = True
             yield
         finally:
-            self._main, self.calls = before
+            self._main, self.calls, self.is_serving = before

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from kobox.box.guest.box_process import BoxProcess
     from kobox.box.guest.syscall import Argument
 
+_ABSENT = 8  # times that a path had no device
 _AIO = 0.1  # virtual seconds in which a request can be completed
 _LIMITS = Limits(timeout=0.5, cpu=3.0)  # of one call, in virtual seconds
 
@@ -41,6 +44,7 @@ class Player:
         self._box = box
         self._process: BoxProcess | None = None
         self._slots: dict[int, int] = {}
+        self._absent: Counter[str] = Counter()  # how often a path had no device
         self.calls = 0
         self.abandoned = 0
 
@@ -68,8 +72,7 @@ class Player:
         if step.call == "open":
             if step.slot in self._slots:
                 self._call("close", self._slots.pop(step.slot))
-            path, flags = step.arguments
-            self._slots[step.slot] = self._call("open", path, flags | os.O_CLOEXEC, 0)
+            self._slots[step.slot] = self._open(*step.arguments)
         elif step.call == "socket":
             self._slots[step.slot] = self._call("socket", *step.arguments)
         elif step.call == "mknod":
@@ -97,6 +100,18 @@ class Player:
             else:
                 name, given = system_call(step, fd)
                 self._call(name, *given)
+
+    def _open(self, path: str, flags: int) -> int:
+        """Open a file; one that is not there in the end (ENXIO: a number without a device) is not asked for again and
+        again, as the kernel asks for a module each time."""
+        if self._absent[path] >= _ABSENT:
+            self.calls += 1
+            raise OSError(errno.ENXIO, "absent", path)
+        try:
+            return self._call("open", path, flags | os.O_CLOEXEC, 0)
+        except OSError as error:
+            self._absent[path] += error.errno == errno.ENXIO
+            raise
 
     def _mmap(self, fd: int, length: int, protection: int, flags: int, offset: int) -> None:
         """Map it, have the kernel bring each page in (its fault handler runs), and take it away: the last page first,
