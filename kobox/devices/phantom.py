@@ -221,6 +221,11 @@ class PhantomDevice(PciDevice):
         self._shared: list[tuple[int, int, RegisterAt]] = []
         self._allocations = 0
 
+    @property
+    def most_reads(self) -> int:
+        """How often the register was read that was read most."""
+        return max(self._visits.values(), default=0)
+
     def share_memory(self, address: int, size: int, register: RegisterAt | None = None) -> None:
         """The driver has allocated memory for both: its bus address. `register` is what it is called, when it is no
         memory of the driver's."""

@@ -26,7 +26,7 @@ from kobox.checks.phantom.attempt import waits_for_device
 from kobox.checks.phantom.attendant import surround
 from kobox.checks.phantom.search import PhantomSearch
 from kobox.checks.races.races import CMDLINE, REMOVE, Interrupted, Race, Traced, points_of
-from kobox.checks.report.finding import Chain, Finding, FindingKey
+from kobox.checks.report.finding import Chain, Finding, FindingKey, Severity
 from kobox.checks.runner.minimise import Crash, shrink
 from kobox.checks.runner.outcome import UnitOutcome
 from kobox.checks.runner.plan import HOSTILE_PARTS, CheckPlan, CheckUnit, FoundPhantom
@@ -56,6 +56,7 @@ _SAME = 300
 are an endless loop: nothing in it counts or changes."""
 POINTS = 8
 """At how many points two calls are tried against each other at most."""
+WAITS = 20_000  # reads of one register of a device that is made up: the driver waits for it
 PHANTOM_ATTEMPTS = 100
 _CRASHES = 3  # findings of the generic exercise that are made short
 
@@ -94,6 +95,14 @@ class Examiner:
 
     def examine(self, unit: CheckUnit) -> UnitOutcome:
         """Do one unit."""
+        reads = self.device.most_reads if self.device is not None else 0
+        outcome = self._examine(unit)
+        if self.device is None or unit.kind == "hostile":
+            return outcome
+        waits = self.device.most_reads - reads > WAITS
+        return replace(outcome, findings=tuple(by_what_is_made_up(one, waits) for one in outcome.findings))
+
+    def _examine(self, unit: CheckUnit) -> UnitOutcome:
         begin = time.monotonic()
         if unit.races:
             self._racing = self._racing or Examiner(replace(self.plan, exercise="none"), CMDLINE)
@@ -374,6 +383,16 @@ def load_dependencies(box: Box, file: ModuleFile) -> None:
                 box.modprobe(name)
             except LookupError:  # the kernel will say what it misses
                 continue
+
+
+def by_what_is_made_up(finding: Finding, waits: bool) -> Finding:
+    """With a phantom: a driver's own WARN() says that the device is not what it should be, and so it is; and one that
+    waits for a bit of it for ever waits for real hardware."""
+    warns = finding.kind == "kernel-warning" and finding.chain and finding.chain[0].module
+    if not warns and not (finding.kind == "hang" and waits):
+        return finding
+    tail = "; the device is made up, and does not say what it should"
+    return replace(finding, severity=Severity.NOTE, message=finding.message + tail)
 
 
 def _blame(finding: Finding, injection: FaultInjection) -> Finding:

@@ -263,3 +263,10 @@ def test_a_file_is_spliced_and_used_by_io_submit(
     probe = box.probe(function)
     Steps([("open", 0, (path, 2)), step])(box)
     assert probe.hits
+
+
+def test_a_number_without_a_device_is_not_asked_for_again_and_again(box: Box) -> None:
+    box.syscall("mknod", "/tmp/none", 0o20600, os.makedev(240, 0))
+    before = len(box.guest.requests)
+    Steps([("open", 0, ("/tmp/none", 2))] * 40)(box)
+    assert 0 < len(box.guest.requests) - before <= 16  # char-major-240-0 and char-major-240, eight times

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from kobox.checks.report.finding import Finding, Frame, Severity
 from kobox.checks.runner.check import check
+from kobox.checks.runner.examiner import by_what_is_made_up
 from kobox.checks.runner.outcome import CheckReport
 from kobox.checks.runner.plan import CheckPlan
 from tests.building import BuiltTestModules
@@ -63,3 +65,18 @@ def test_what_is_wrong_only_when_the_device_is_taken_out(modules: BuiltTestModul
 def test_an_error_path_of_probe(modules: BuiltTestModules) -> None:
     kinds = {finding.kind for finding in checked(modules, "probe", faults=True).findings}
     assert "double-free" in kinds
+
+
+@pytest.mark.parametrize(
+    ("kind", "module", "waits", "severity"),
+    [
+        ("kernel-warning", "driver", False, Severity.NOTE),  # its own WARN()
+        ("kernel-warning", "", False, Severity.ERROR),  # refcount_warn_saturate(), say
+        ("hang", "driver", True, Severity.NOTE),
+        ("hang", "driver", False, Severity.ERROR),
+        ("use-after-free", "driver", True, Severity.ERROR),
+    ],
+)
+def test_what_a_made_up_device_leads_to_is_a_note(kind: str, module: str, waits: bool, severity: Severity) -> None:
+    found = Finding(kind, Severity.ERROR, "what is found", (Frame("f", 0, module),))
+    assert by_what_is_made_up(found, waits).severity == severity
