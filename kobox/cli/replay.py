@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kobox.debug.moments import MomentSpec
     from kobox.debug.replay import Moment
     from kobox.images.store import Store
+    from kobox.ko.modulefile import ModuleFile
 
 _MOST_FILE = 512 << 20
 
@@ -124,7 +125,7 @@ def _repeat(arguments: argparse.Namespace, box: Box, record: LifeRecord) -> int:
     try:
         life()
     except (BoxError, KernelError) as error:
-        ended_by = error.message
+        ended_by = error.message.splitlines()[0]
         print(f"it ended with an error: {one_line(ended_by)}")
     return _compare(record, recording.outcome(ended_by))
 
@@ -153,25 +154,36 @@ def _visit(box: Box, record: LifeRecord, until: MomentSpec) -> int:
     from kobox.debug.moments import find_moment, visit
     from kobox.debug.replay import Replay
 
-    with Replay(box, life_of(record, box, module_files(record))) as replay:
-        visit(replay, find_moment(replay, until), lambda moment: _show_moment(box, moment))
+    files = module_files(record)
+    with Replay(box, life_of(record, box, files)) as replay:
+        visit(replay, find_moment(replay, until), lambda moment: _show_moment(box, moment, files))
     return 0
 
 
-def _show_moment(box: Box, moment: Moment) -> None:
+def _show_moment(box: Box, moment: Moment, files: list[ModuleFile]) -> None:
     symbols, registers = box.inspect.symbols, box.machine.registers()
     print(f"instruction {moment.count}, at {box.time:.9f} s{', where the life has ended' if moment.ended else ''}")
     if registers.user_mode:
         print(f"in user space, at {registers.pc:#x}")
     else:
         for number, frame in enumerate(box.inspect.unwinder.walk()):
-            print(f"#{number:<3}{symbols.describe(frame.address)}")
+            place = symbols.describe(frame.address)
+            print(f"#{number:<3}{place}{_line_of(place, files, returns_here=number > 0)}")
     named = registers._asdict()  # type: ignore[attr-defined]
     shown = [f"{name:>8} {value:#018x}" for name, value in named.items() if not name.startswith("cr")]
     for start in range(0, len(shown), 3):
         print("  ".join(shown[start : start + 3]))
     for record in list(box.log)[-3:]:
         print(f"log: {one_line(str(record))}")
+
+
+def _line_of(place: str, files: list[ModuleFile], *, returns_here: bool) -> str:
+    """The line of source of a place in a module, and its text."""
+    from kobox.ko.source_place import source_place
+
+    file = next((one for one in files if f"[{one.name.replace('-', '_')}]" in place), None)
+    source = source_place(file, place, returns_here=returns_here) if file is not None else None
+    return "" if source is None else f"  {source}{f'  {source.text}' if source.text else ''}"
 
 
 def _gdb(box: Box, record: LifeRecord, until: MomentSpec | None, store: Store, given: list[str]) -> int:

@@ -182,7 +182,10 @@ def _trace(arguments: argparse.Namespace, box: Box, sources: list[RunSource], pa
         write(arguments.html, trace.html().encode())
     if arguments.record is not None:
         record = _record(arguments, box, files, parameters)
-        write(arguments.record, recording.finish(record, error.message if error is not None else "").pack())
+        write(
+            arguments.record,
+            recording.finish(record, error.message.splitlines()[0] if error is not None else "").pack(),
+        )
     return 0 if error is None and not box.findings else 1
 
 

@@ -225,3 +225,20 @@ def test_the_frames_are_those_of_the_kernels_own_tables(box: Box, tmp_path: Path
         ours = re.findall(r"^#\d+\s+(?:0x\w+ in )?(\w+(?:\.\w+)*) ", by_gdb, re.M)
         theirs = [re.split(r"[+ ]", line)[0] for line in by_kernel.splitlines()]
         assert [name for name in ours if name in theirs] == theirs, (by_gdb, by_kernel)
+
+
+def test_the_session_of_the_docs_that_finds_who_freed_a_note(debian_kernel: KernelImage) -> None:
+    """docs/debugging.md: its commands are given, and each line that it shows must come, numbers and paths aside."""
+    page = (Path(__file__).parent.parent.parent / "docs" / "debugging.md").read_text()
+    block = re.search(r"^\$ kobox gdb notes\.ko -c '(.*)'\n(.*?)^```", page, re.M | re.S)
+    assert block is not None
+    lines = block[2].splitlines()
+    commands = [line.removeprefix("(gdb) ") for line in lines if line.startswith("(gdb) ")]
+    said = gdb(BuiltTestModules(debian_kernel, "debug")("notes"), "-c", block[1], commands=commands)
+    at = 0
+    for line in (line for line in lines if not line.startswith("(gdb) ")):
+        pattern = re.escape(line.strip()).replace(r"\(\.\.\.\)", r"\(.*\)").replace(r"notes\.c", r"\S*notes\.c")
+        pattern = re.sub(r"0x[0-9a-f]+|\d{6,}|(?<=Thread\\ )\d+", r"\\w+", pattern)
+        found = re.compile(pattern).search(said, at)
+        assert found is not None, f"{pattern} is not in what follows:\n{said[at:]}"
+        at = found.end()
