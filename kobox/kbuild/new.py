@@ -25,7 +25,7 @@ TEMPLATES = {
     "sysfs": "attributes in sysfs, read and written",
     "debugfs": "variables and computed values in debugfs",
     "kthread": "a timer, a workqueue and a kernel thread, and how to stop them",
-    "platform": "a platform device and its driver, probed asynchronously",
+    "platform": "a driver of a device on the board, probed asynchronously, and the device in Python",
     "pci": "a driver of a PCI card, and the card in Python",
     "i2c": "a driver of a chip on an I2C bus, and the chip in Python",
     "spi": "a driver of a chip on an SPI bus, and the chip in Python",
