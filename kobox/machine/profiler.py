@@ -1,7 +1,7 @@
 """How much modules make the CPU execute, by the chain of calls that led to it (`native/profiler.c`).
 
 with CallProfiler(machine) as profiler:
-    profiler.set_functions([FunctionStart(address, number=7, of_module=True), …])
+    profiler.set_functions(packed([FunctionStart(address, number=7, of_module=True), …]))
     machine.run()
     profiler.nodes()          # the tree of chains: calls, blocks, instructions
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import starmap
 from typing import NamedTuple
 
@@ -24,8 +23,7 @@ _BLOCK = struct.Struct("<QQIIII")
 _OF_MODULE, _OF_INTERRUPT = 1, 2
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionStart:
+class FunctionStart(NamedTuple):
     """A function by its first address. `number` is the caller's; several addresses may have one. `of_module`: chains
     begin with it; `of_interrupt`: what is called by it does not belong to whom it interrupts."""
 
@@ -33,6 +31,18 @@ class FunctionStart:
     number: int
     of_module: bool = False
     of_interrupt: bool = False
+
+
+def packed(functions: Iterable[FunctionStart]) -> bytes:
+    """A table of functions for `CallProfiler.set_functions`."""
+    rows = [
+        (one.address, one.number, _OF_MODULE * one.of_module | _OF_INTERRUPT * one.of_interrupt) for one in functions
+    ]
+    return b"".join(starmap(_FUNCTION.pack, sorted(rows)))
+
+
+def _first_address(table: bytes) -> int:
+    return int.from_bytes(table[:8], "little")
 
 
 class ChainNode(NamedTuple):
@@ -81,13 +91,12 @@ class CallProfiler:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def set_functions(self, functions: Iterable[FunctionStart]) -> None:
-        """The functions that there are from now on. What `blocks` would give is forgotten. Raises `MachineError`."""
-        rows = [
-            _FUNCTION.pack(one.address, one.number, _OF_MODULE * one.of_module | _OF_INTERRUPT * one.of_interrupt)
-            for one in sorted(functions, key=lambda one: one.address)
-        ]
-        if self._core.kobox_profile_functions(self._machine.handle, b"".join(rows), len(rows)):
+    def set_functions(self, *tables: bytes) -> None:
+        """The functions that there are from now on: tables of `packed` whose addresses do not mix. What `blocks` would
+        give is forgotten. Raises `MachineError`."""
+        ordered: list[bytes] = sorted(tables, key=_first_address)
+        whole = b"".join(ordered)
+        if self._core.kobox_profile_functions(self._machine.handle, whole, len(whole) // _FUNCTION.size):
             raise MachineError("no memory for a profile")
 
     def nodes(self) -> list[ChainNode]:

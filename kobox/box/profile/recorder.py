@@ -11,7 +11,7 @@ from kobox.box.profile.costs import CallChain, FunctionName, LineCost, ProfileCo
 from kobox.errors import KoboxError
 from kobox.ko.modulefile import ModuleFile
 from kobox.ko.name import SUFFIXES, canonical
-from kobox.machine.profiler import CallProfiler, FunctionStart
+from kobox.machine.profiler import CallProfiler, FunctionStart, packed
 
 if TYPE_CHECKING:
     from kobox.box.inspect.inspector import Inspector
@@ -47,8 +47,8 @@ class Profile:
         names = [*(file.name for file in files), *(canonical(os.fspath(one)) for one in modules if one not in paths)]
         self._files = {file.name: file for file in files}
         self._names = frozenset(names)
-        self._numbers: dict[FunctionName, int] = {}
-        self._kernel: list[FunctionStart] = []
+        self._numbers: dict[tuple[str, str], int] = {}  # (function, module)
+        self._kernel = b""
         self._places: list[tuple[int, int, KernelSymbol]] = []  # of modules' functions that there are now
         self._blocks: dict[tuple[str, str, int], dict[tuple[int, int], int]] = {}
         self._undo: list[Callable[[], None]] = []
@@ -58,7 +58,7 @@ class Profile:
     def __enter__(self) -> Profile:
         self._profiler = profiler = CallProfiler(self._machine)
         self._undo.append(profiler.close)
-        self._kernel = self._functions_of_the_kernel()
+        self._kernel = packed(self._functions_of_the_kernel())
         self._look_at_modules()
         probes = self._inspect.probes
         self._undo.append(probes.add("do_init_module", lambda hit: self._look_at_modules()).remove)
@@ -83,7 +83,7 @@ class Profile:
         return self._costs
 
     def _number(self, name: str, module: str) -> int:
-        return self._numbers.setdefault(FunctionName(name.split(_MOVED)[0], module), len(self._numbers))
+        return self._numbers.setdefault((name.split(_MOVED)[0], module), len(self._numbers))
 
     def _functions_of_the_kernel(self) -> list[FunctionStart]:
         ways_in = self._inspect.arch.interrupt_entries
@@ -112,7 +112,7 @@ class Profile:
                     if watched:
                         self._places.append((symbol.address, symbol.address + symbol.size, symbol))
         self._places.sort(key=lambda place: place[0])
-        self._profiler.set_functions([*self._kernel, *starts])
+        self._profiler.set_functions(self._kernel, packed(starts))
 
     def _keep_blocks(self) -> None:
         """Add the blocks of modules to those that are kept: by function and offset, which stay when a module goes."""
@@ -136,7 +136,7 @@ class Profile:
         stacks: list[tuple[FunctionName, ...]] = [()]
         chains = []
         for node in nodes[1:]:
-            stacks.append((*stacks[node.parent], names[node.function]))
+            stacks.append((*stacks[node.parent], FunctionName(*names[node.function])))
             chains.append(CallChain(stacks[-1], node.calls, node.blocks, node.instructions, node.stack))
         return ProfileCosts(self._release, tuple(chains), tuple(self._lines()), self._profiler.is_whole)
 
