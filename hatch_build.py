@@ -5,6 +5,7 @@ They are plain shared libraries, no CPython extensions: one build serves every P
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sysconfig
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 FLAGS = ("-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-Werror=implicit", "-fPIC", "-fvisibility=hidden")
 LIBRARIES = {
@@ -31,6 +33,17 @@ def sources(root: Path, library: str) -> list[str]:
     return sorted(
         str(path) for path in directory.rglob("*.c") if not path.relative_to(directory).as_posix().startswith(left_out)
     )
+
+
+class PackagePage(MetadataHookInterface):
+    """The README as the package's page shows it: a link to a file of the source leads nowhere there: text is left."""
+
+    PLUGIN_NAME = "custom"
+
+    def update(self, metadata: dict[str, Any]) -> None:
+        text = Path(self.root, "README.md").read_text(encoding="utf-8")
+        plain = re.sub(r"\[([^\]]+)\]\((?!https?:)[^)]+\)", r"\1", text)
+        metadata["readme"] = {"content-type": "text/markdown", "text": plain}
 
 
 class NativeParts(BuildHookInterface):  # type: ignore[type-arg]

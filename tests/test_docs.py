@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,6 +66,42 @@ def test_the_examples_of_a_page_run_in_order(
     names: dict[str, object] = {}
     for line, code in blocks:
         exec(compile("\n" * (line - 1) + code, page, "exec"), names)
+
+
+def consoles_in(page: str) -> list[tuple[str, list[str]]]:
+    """(command, lines that are shown) of the console blocks of a page, in order."""
+    found: list[tuple[str, list[str]]] = []
+    for block in re.findall(r"^```console\n(.*?)^```$", (ROOT / page).read_text(), flags=re.M | re.S):
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                found.append((line[2:], []))
+            else:
+                found[-1][1].append(line)
+    return found
+
+
+def without_figures(line: str) -> str:
+    """A line without what differs from run to run, and from kernel to kernel."""
+    line = re.sub(r"\d+\.\d+\.\d+[\w.+-]*", "RELEASE", line)
+    return re.sub(r"[ \t]*\d+([.:]\d+)*", "N", line).strip()
+
+
+def test_the_commands_of_the_tutorial_print_what_it_shows(tmp_path: Path, debian_kernel: KernelImage) -> None:
+    place = tmp_path
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "KOBOX_KERNEL": debian_kernel.name, "COLUMNS": "120"}
+    commands = consoles_in("docs/tutorial.md")
+    assert len(commands) >= 8
+    for command, shown in commands:
+        if command.startswith("cd "):
+            place = place / command[3:]
+            continue
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=place, capture_output=True, text=True, env=environment, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        printed = {without_figures(line) for line in (done.stdout + done.stderr).splitlines()}
+        assert {without_figures(line) for line in shown} - printed == set(), command
 
 
 @pytest.mark.parametrize(
