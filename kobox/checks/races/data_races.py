@@ -119,6 +119,7 @@ class DataRaceSearch:
         self.known_interfaces: frozenset[str] = frozenset(("lo",))
         self._seen: dict[tuple[object, ...], int] = {}
         self._orders: dict[RaceCalls, Orders] = {}
+        self._changing: set[ExerciseStep] = set()  # calls that write something
         self._read_by: dict[int, set[int]] = {}  # which code reads an address, and does not only change it
 
     def __call__(self, box: Box) -> None:
@@ -185,7 +186,7 @@ class DataRaceSearch:
     def _search_file(self, file: FileCalls, steps: Sequence[ExerciseStep], fresh: BoxCheckpoint) -> bool:
         """The calls on a file, in each state that they make ready. False: there were enough schedules."""
         opening = file.opening
-        for setup in file.setups(steps):
+        for setup in file.setups([one for one in steps if one in self._changing]):
             calls = self._best(fresh, setup, file)
             if opening is not None:
                 calls += [CLOSE._replace(slot=opening.slot), *([opening] * (opening.call == "open"))]
@@ -222,10 +223,15 @@ class DataRaceSearch:
             return []
         with self._box.checkpoint() as start:
             for kind in file.kinds:
-                variants = file.variants(kind)
-                reached = [len({row.pc for row in self._trace(start, one, files.of(one))}) for one in variants]
-                found.append(variants[reached.index(max(reached))])
-                if found[-1].call in ("write", "pwrite") and (longest := max(variants, key=_length)) not in found:
+                traces = {one: self._trace(start, one, files.of(one)) for one in file.variants(kind)}
+                best = max(traces, key=lambda one: len({row.pc for row in traces[one]}))
+                touched = [row for row in traces[best] if row.access != Access.CALLED]
+                if not touched:  # it cannot race
+                    continue
+                if any(row.access & Access.WRITE for row in touched):
+                    self._changing.add(best)
+                found.append(best)
+                if best.call in ("write", "pwrite") and (longest := max(traces, key=_length)) != best:
                     found.append(longest)
         return found
 
@@ -267,8 +273,14 @@ class DataRaceSearch:
             for same in (True, False)
         }
         after = {}
+        changing = {step for (step, _), rows in alone.items() if any(row.access & Access.WRITE for row in rows)}
         for calls in _pairs(setup, steps, files):
-            if calls.second.call not in (TIME.call, CLOSE.call) and calls.first != TIME and calls.first.call != "rmmod":
+            if (
+                calls.first in changing
+                and calls.second.call not in (TIME.call, CLOSE.call)
+                and calls.first != TIME
+                and calls.first.call != "rmmod"
+            ):
                 before = call_of(calls.first, files.of(calls.first))
                 fd = files.of(calls.second, same=calls.same)
                 after[calls] = self._trace(start, calls.second, fd, before)
