@@ -32,7 +32,7 @@ _PATTERNS: tuple[tuple[Kind, str], ...] = (
     ("header", r"'(?P<name>[\w./+-]+\.h)' file not found"),
     ("function", r"implicit declaration of function '(?P<name>\w+)'"),
     ("function", r"call to undeclared (library )?function '(?P<name>\w+)'"),
-    ("arguments", r"too (many|few) arguments to function '(?P<name>\w+)'"),
+    ("arguments", r"too (many|few) arguments to function '(?P<name>[\w.>-]+)'"),
     ("arguments", r"macro ['\"](?P<name>\w+)['\"] (passed|requires) \d+ arguments"),
     ("arguments", r"too (many|few) arguments provided to function-like macro invocation.*"),
     ("argument", r"(passing argument \d+ of|incompatible type for argument \d+ of) '(?P<name>\w+)'"),
@@ -125,6 +125,8 @@ def _read(message: re.Match[str], following: Sequence[str], declared: _Declared)
             return
         elif kind == "read-only":
             one = _read_only(one, declared)
+        elif kind == "arguments" and not one.name.isidentifier():  # a call through a pointer: sock->ops->accept()
+            one = replace(_read_only(one, declared), kind="callback")
         if one.name:
             yield one
         return

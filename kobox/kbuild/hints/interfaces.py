@@ -105,6 +105,9 @@ class InterfaceAdviser:
         if not rows and one.kind in ("callback", "read-only", "member") and not one.container:
             rows = tuple(row for row in changes() if row.name.endswith(f".{one.name}"))
             rows = rows if len(rows) == 1 else tuple(row for row in rows if _takes(one.text, row))
+        if one.kind == "syntax" and not rows:  # `static int __devinit f(void)`: the message names f alone
+            words = dict.fromkeys(re.findall(r"\b[A-Za-z_]\w+\b", one.code))
+            rows = tuple(row for word in words for row in changes_of(word) if row.kind == "gone")
         if (
             one.kind == "name" and not rows
         ):  # MODULE_IMPORT_NS(NAME): the macro has changed, not what is in its brackets
@@ -114,7 +117,7 @@ class InterfaceAdviser:
             if self.here.any(one.name) is None:
                 rows = tuple(row for row in rows if row.kind != "changed") or rows
         elif one.kind in ("arguments", "argument"):
-            rows = tuple(row for row in rows if row.kind == "changed")
+            rows = tuple(row for row in rows if row.kind in ("changed", "unexported"))
         if self.release:
             rows = tuple(row for row in rows if ordered(row.since) <= ordered(self.release))
         return list(rows)

@@ -324,7 +324,8 @@ class _Tree:
         entries = []
         for name, info in parse_builtin(data).items():
             value = encode_value(name.encode("utf-8", "surrogateescape"), 0)
-            text = "\0".join(info.all("alias")).encode("utf-8", "surrogateescape")
+            # depmod leaves an empty one out of this index, not out of modules.alias.bin.
+            text = "\0".join(filter(None, info.all("alias"))).encode("utf-8", "surrogateescape")
             if text:
                 entries += [(key, value) for key in _alias_keys(text)]
                 warnings += _unmatched(text)

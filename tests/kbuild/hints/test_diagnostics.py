@@ -27,6 +27,7 @@ static int set(struct gendisk *disk, struct net_device *dev) { disk->fops = 0; d
         ("fatal error: 'linux/genhd.h' file not found", "header", "linux/genhd.h"),
         ("error: too many arguments to function 'class_create'", "arguments", "class_create"),
         ("error: too many arguments to function 'gup'; expected 4, have 5", "arguments", "gup"),
+        ("error: too many arguments to function 's->ops->accept'; expected 3, have 4", "callback", "accept"),
         ("error: too few arguments to function 'class_create'", "arguments", "class_create"),
         ('error: macro "access_ok" passed 3 arguments, but takes just 2', "arguments", "access_ok"),
         ("error: macro 'access_ok' passed 3 arguments, but takes just 2", "arguments", "access_ok"),

@@ -311,6 +311,12 @@ def builtin_aliases(root: Path, tree: Path) -> None:
     (tree / "modules.builtin.modinfo").write_text("".join(f"{text}\0" for text in strings))
 
 
+def empty_aliases(root: Path, tree: Path) -> None:
+    (tree / "a.ko").write_bytes(make_module(info=["alias=", "alias=x-y", "alias="]))
+    (tree / "modules.builtin").write_text("kernel/b.ko\n")
+    (tree / "modules.builtin.modinfo").write_bytes(b"b.alias=\0b.alias=y\0b.license=\0")
+
+
 def brackets(root: Path, tree: Path) -> None:
     (tree / "a.ko").write_bytes(make_module(info=["alias=a[0-9]", "alias=b[0", "alias=c]", "alias=d[a-b][c-d]"]))
 
@@ -346,6 +352,7 @@ def externals(*lines: str) -> Callable[[Path, Path], None]:
     ("make", "options"),
     [
         (builtin_aliases, ()),
+        (empty_aliases, ()),
         (brackets, ()),
         (device_nodes, ()),
         (device_nodes, ("-n",)),
