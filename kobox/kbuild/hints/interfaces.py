@@ -67,7 +67,8 @@ class InterfaceAdviser:
         explained: set[str] = set()
         told: set[str] = set()
         for one in diagnostics:
-            if one.name not in _NO_INTERFACE and len(one.name) > 2 and one.key not in explained:
+            worth = one.name not in _NO_INTERFACE and (len(one.name) > 2 or self._known(one))
+            if worth and one.key not in explained:
                 explained.add(one.key)
                 text = "\n".join(self._paragraph(one, told))
                 if text:

@@ -130,3 +130,36 @@ def test_a_header_that_moved_and_is_not_in_the_table(debian_kernel: KernelImage,
     message = f"a.c:1:10: fatal error: {gone}: No such file or directory\n"
     (told,) = InterfaceAdviser.of(sid_kernel, [debian_kernel]).advise(parse(message))
     assert f"<{gone}> is in {debian_kernel.name}, not in {sid_kernel.name}." in told
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "sentence"),
+    [
+        (
+            "too many arguments to function 's->ops->accept'; expected 3, have 4",
+            "s->ops->accept(s, n, O_NONBLOCK, true);",
+            "proto_ops.accept: since 6.10 it takes a struct proto_accept_arg *.",
+        ),
+        (
+            "expected '=', ',', ';', 'asm' or '__attribute__' before 'probe'",
+            "static int __devinit probe(struct platform_device *d)",
+            "__devinit is gone since 3.8: leave it out.",
+        ),
+        (
+            "too few arguments to function 'kernel_thread'; expected 4, have 3",
+            "kernel_thread(f, NULL, CLONE_FS);",
+            "kernel_thread is not exported to modules since 3.7: use kthread_run()",
+        ),
+        (
+            "'struct sk_buff' has no member named 'nh'",
+            "struct iphdr *i = s->nh.iph;",
+            "sk_buff.nh is gone since 2.6.22: use ip_hdr()",
+        ),
+    ],
+)
+def test_a_message_that_names_the_interface_by_another_word(
+    message: str, code: str, sentence: str, sid_kernel: KernelImage
+) -> None:
+    output = f"a.c:8:9: error: {message}\n    8 |         {code}\n      |         ^\n"
+    told = "\n".join(InterfaceAdviser.of(sid_kernel, []).advise(parse(output)))
+    assert sentence in told, told
