@@ -9,16 +9,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, cast
 
+from kobox.apps.life_record import LifeRecord
 from kobox.arch.registry import ARCHITECTURES
 from kobox.box.box import Box
 from kobox.box.guest.files import parse_dirents
 from kobox.box.guest.host_share import ShareServer
 from kobox.box.inspect.btf import Btf
 from kobox.checks.runner import transport
+from kobox.debug.mi import parse_record
 from kobox.errors import KoboxError, ModuleFormatError
+from kobox.explain.oops_source import oopses_in
 from kobox.kmod.index import native_core as native
 from kobox.ko.compression import decompress
 from kobox.ko.der import elements
+from kobox.ko.dwarf.live import evaluate
 from kobox.ko.modulefile import ModuleFile
 from kobox.ko.signature import parse
 from kobox.printable import one_line
@@ -50,6 +54,24 @@ def _debug(data: bytes) -> None:
     for read in (lambda: debug.functions, lambda: debug.variables, lambda: debug.lines(1, 0)):
         with suppress(ModuleFormatError):
             read()
+    for offset in (0, 4, 16, 64):
+        with suppress(ModuleFormatError):
+            debug.prototype(1, offset)
+            for variable in debug.live(1, offset):
+                variable.held({number: number for number in range(17)}, 4096)
+                debug.member_at(variable, 8)
+
+
+def _expression(data: bytes) -> None:
+    evaluate(data, {number: number for number in range(17)}, 4096)
+
+
+def _oops(data: bytes) -> None:
+    oopses_in(data.decode("utf-8", "replace"), [ModuleFile((SEEDS / "debug" / "dwarf").read_bytes(), path="small.ko")])
+
+
+def _mi(data: bytes) -> None:
+    parse_record(data.decode("utf-8", "replace"))
 
 
 def _der(data: bytes) -> None:
@@ -117,6 +139,10 @@ TARGETS = {
     "code": Target(_code, ()),
     "indexes": Target(_indexes, ()),
     "transport": Target(_received, (KoboxError,)),
+    "life": Target(LifeRecord.unpack, (KoboxError,)),
+    "expression": Target(_expression, ()),
+    "oops": Target(_oops, (ModuleFormatError,)),
+    "mi": Target(_mi, ()),
     "terminal": Target(_terminal, ()),
 }
 
