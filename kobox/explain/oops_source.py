@@ -32,6 +32,9 @@ _TRACE = re.compile(r"^Call [Tt]race:")
 _END = re.compile(r"---\[ end (?:trace|Kernel panic)|^------------\[ cut here \]")
 _ACCESS = re.compile(r"supervisor (?P<kind>read|write|instruction fetch)|(?P<write>WnR = 1)|(?P<read>WnR = 0)")
 _LONGEST = 200  # lines of a report
+_KASAN, _EQUALS = re.compile(r"^BUG: KASAN: "), re.compile(r"^={20,}$")
+_STACKS = re.compile(r"^(?P<what>Allocated|Freed) by task \d+")
+_KASAN_ACCESS = re.compile(r"^(?:Read|Write|Free) of (?:size \d+ at )?addr [0-9a-f]+ by task \S+")
 _ABOVE = 20  # lines that can stand above those that show registers
 _ADDRESS = re.compile(r"address:? ([0-9a-f]{16})\b")
 _WORD = (1 << 64) - 1
@@ -75,22 +78,31 @@ class DecodedOops:
     registers: tuple[NamedRegister, ...] = ()
     why: str = ""
     variables: tuple[tuple[str, str, str], ...] = ()
+    allocated: tuple[SourceFrame, ...] = ()
+    """Of a report of KASAN's: the calls in the module that allocated the memory, the innermost first."""
+    freed: tuple[SourceFrame, ...] = ()
+    """Likewise those that freed it."""
 
     def lines(self) -> Iterator[str]:
         """As text."""
         yield self.message
         if self.why:
             yield f"  {self.why}"
-        for number, frame in enumerate(self.frames):
-            yield f"  {'at' if not number else 'called from'} {frame.place}"
-            for place in frame.places:
-                yield f"    {place.file}:{place.line}  {place.function}(){' (inlined)' if place.inlined else ''}"
-            for line in frame.context:
-                yield f"    {'>' if line.is_here else ' '} {line.number:5}  {line.text}"
+        for first, frames in (("at", self.frames), ("allocated at", self.allocated), ("freed at", self.freed)):
+            for number, frame in enumerate(frames):
+                yield f"  {first if not number else 'called from'} {frame.place}"
+                yield from _frame_lines(frame)
         for name, kind, value in self.variables:
             yield f"  {kind}{'' if kind.endswith('*') else ' '}{name} = {value}"
         for register in self.registers:
             yield f"  {register.name} {register.value:#018x}  {', '.join(register.variables)}"
+
+
+def _frame_lines(frame: SourceFrame) -> Iterator[str]:
+    for place in frame.places:
+        yield f"    {place.file}:{place.line}  {place.function}(){' (inlined)' if place.inlined else ''}"
+    for line in frame.context:
+        yield f"    {'>' if line.is_here else ' '} {line.number:5}  {line.text}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +120,8 @@ def oopses_in(log: str, modules: Sequence[ModuleFile]) -> list[DecodedOops]:
     """The reports of a log in whose innermost calls one of these modules is, decoded by its file."""
     by_name = {module.name.replace("-", "_"): module for module in modules}
     texts = [line.plain for line in log_lines(log)]
-    return [
+    found = [_decode_kasan(lines, by_name) for lines in _kasan_reports(texts)]
+    return [oops for oops in found if oops.frames] + [
         _decode(report, by_name, arch)
         for arch in {module.elf.architecture: architecture(module.elf.architecture) for module in modules}.values()
         for report in _reports(texts, arch)
@@ -171,6 +184,42 @@ def _report(lines: Sequence[str], place: str, arch: Arch) -> _Report:
             digits = re.sub(r"[^0-9a-f]", "", bytes_shown["code"])
             code = bytes.fromhex(digits)[:: -1 if arch.oops.words else 1]
     return _Report(lines[0].strip(), module_of(place), place, tuple(calls), registers, code, access)
+
+
+def _kasan_reports(lines: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The reports of KASAN (mm/kasan/report.c): from their first line to the one of equals signs."""
+    at = 0
+    while at < len(lines):
+        if _KASAN.match(lines[at]):
+            end = next(
+                (n for n in range(at + 1, min(len(lines), at + _LONGEST)) if _EQUALS.match(lines[n])), len(lines)
+            )
+            yield lines[at : min(end, at + _LONGEST)]
+            at = end
+        at += 1
+
+
+def _decode_kasan(lines: Sequence[str], by_name: Mapping[str, ModuleFile]) -> DecodedOops:
+    """The three stacks of a report: where memory was used, allocated and freed."""
+    stacks: dict[str, list[str]] = {"": [], "Allocated": [], "Freed": []}
+    which = None
+    for line in lines:
+        if _TRACE.match(line):
+            which = ""
+        elif begins := _STACKS.match(line):
+            which = begins["what"]
+        elif which is not None and (place := _PLACE.match(line.strip())):
+            stacks[which].append(place[0])
+        elif line.startswith(("The buggy address", "Last potentially", "Memory state", "Second to last")):
+            which = None
+    decoded = {
+        name: tuple(frame for call in calls if (frame := _frame(call, by_name, returns_here=True)) is not None)
+        for name, calls in stacks.items()
+    }
+    access = next((match[0] for line in lines if (match := _KASAN_ACCESS.match(line))), "")
+    return DecodedOops(
+        lines[0].strip(), decoded[""], why=access, allocated=decoded["Allocated"], freed=decoded["Freed"]
+    )
 
 
 # -- decoding ----------------------------------------------------------------------------------------------------------

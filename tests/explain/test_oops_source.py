@@ -133,3 +133,49 @@ def test_without_debugging_information_the_place_is_all(box: Box, oopses: Path, 
 )
 def test_what_a_pointer_is(value: int, text: str) -> None:
     assert pointer_text(value) == text
+
+
+def test_a_report_of_kasan_says_who_allocated_and_who_freed(debian_kernel: KernelImage) -> None:
+    """The format of mm/kasan/report.c, with the functions of a module of here."""
+    module = ModuleFile(BuiltTestModules(debian_kernel, "debug")("notes"))
+    sizes = {one.name: one.size for one in module.debug.functions}
+
+    def place(name: str, offset: int) -> str:
+        return f"{name}+{offset:#x}/{sizes[name]:#x} [notes]"
+
+    log = f"""
+[   12.1] ==================================================================
+[   12.1] BUG: KASAN: slab-use-after-free in {place("show_note", 0x10)}
+[   12.1] Read of size 8 at addr ffff888101a2c100 by task sh/123
+[   12.1] CPU: 1 PID: 123 Comm: sh Tainted: G           OE      6.6.0 #1
+[   12.1] Call Trace:
+[   12.1]  <TASK>
+[   12.1]  dump_stack_lvl+0x34/0x44
+[   12.1]  kasan_report+0xb8/0xf0
+[   12.1]  {place("show_note", 0x10)}
+[   12.1]  {place("notes_write", 0x60)}
+[   12.1]  vfs_write+0x1b0/0x5b0
+[   12.1]  </TASK>
+[   12.1] Allocated by task 122:
+[   12.1]  kasan_save_stack+0x20/0x40
+[   12.1]  kmalloc_trace+0x25/0x90
+[   12.1]  {place("make_note", 0x20)}
+[   12.1]  {place("notes_write", 0x60)}
+[   12.1] Freed by task 122:
+[   12.1]  kasan_save_stack+0x20/0x40
+[   12.1]  __kmem_cache_free+0x13d/0x290
+[   12.1]  {place("notes_write", 0x70)}
+[   12.1] The buggy address belongs to the object at ffff888101a2c000
+[   12.1]  which belongs to the cache kmalloc-512 of size 512
+[   12.1] ==================================================================
+"""
+    (report,) = oopses_in(log, [module])
+    assert report.message.startswith("BUG: KASAN: slab-use-after-free in show_note")
+    assert report.why.startswith("Read of size 8 at addr ffff888101a2c100")
+    assert [frame.places[-1].function for frame in report.frames] == ["show_note", "notes_write"]
+    assert [frame.places[-1].function for frame in report.allocated] == ["make_note", "notes_write"]
+    assert [frame.places[-1].function for frame in report.freed] == ["notes_write"]
+    text = "\n".join(report.lines())
+    assert "  allocated at make_note+" in text
+    assert "  freed at notes_write+" in text
+    assert "  called from notes_write+" in text
