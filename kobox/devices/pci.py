@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from operator import index
 from typing import TYPE_CHECKING, ClassVar
 
-from kobox.devices.errors import DeviceModelError
+from kobox.devices.errors import DeviceModelError, model_errors
 from kobox.devices.model import HardwareModel
 from kobox.devices.register_model import BarDeclaration, RegisterModel
 from kobox.errors import KoboxError
@@ -102,6 +102,9 @@ class PciDevice(RegisterModel):
         """The driver reads configuration space, where `value` stands. What this returns is the answer where PCI defines
         nothing: 0x40 to 0x9F and from 0xCC on; of a PCI Express device, 0x40 to 0x9F and from 0x1A0 on."""
         return value
+
+    def write_configuration(self, register: int, size: int, value: int) -> None:
+        """The driver writes configuration space where PCI defines nothing; what it writes is kept there."""
 
     def power_changed(self, state: int) -> None:
         """The driver has put it into D0 (0) or D3hot (3). In D3hot its registers do not answer."""
@@ -254,6 +257,11 @@ class PciDevice(RegisterModel):
             raise
         except Exception as error:
             raise DeviceModelError(type(self).__name__, error) from error
+
+    def configuration_written(self, register: int, size: int, value: int) -> None:
+        """The driver has written configuration space where PCI defines nothing."""
+        with model_errors(self):
+            self.write_configuration(register, size, value)
 
     def shared_read(self, address: int, size: int, value: int) -> int:
         """The driver reads memory that the device may have written, at a bus address; only phantoms are asked."""

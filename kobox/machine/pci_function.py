@@ -90,6 +90,7 @@ class Model(Protocol):
     def bar_read(self, bar: int, offset: int, size: int) -> int: ...
     def bar_write(self, bar: int, offset: int, size: int, value: int) -> None: ...
     def configuration_read(self, register: int, size: int, value: int) -> int: ...
+    def configuration_written(self, register: int, size: int, value: int) -> None: ...
     def shared_read(self, address: int, size: int, value: int) -> int: ...
     def rom_read(self, offset: int, size: int) -> int: ...
     def power_changed(self, state: int) -> None: ...
@@ -108,6 +109,9 @@ class NoModel:
 
     def configuration_read(self, register: int, size: int, value: int) -> int:
         return value
+
+    def configuration_written(self, register: int, size: int, value: int) -> None:
+        return
 
     def shared_read(self, address: int, size: int, value: int) -> int:
         return value
@@ -302,6 +306,8 @@ class PciFunction:
         for at, byte in enumerate(value.to_bytes(8, "little")[:size], register):
             mask = self._writable[at]
             self._config[at] = (self._config[at] & ~mask | byte & mask) & ~(byte & self._cleared[at])
+        if self.is_own(register):
+            self.model.configuration_written(register, size, value)
         if self.features.vital and register <= capability.VITAL + 3 < register + size:
             self._read_vital()
         if self.power_state != power:

@@ -15,6 +15,7 @@ from kobox.devices.medium import Medium
 from kobox.devices.scsi import ScsiDevice
 from kobox.devices.usb import Endpoint, Interface, SetupPacket, UsbDevice
 from kobox.devices.usb_ethernet import UsbEthernet
+from kobox.devices.usb_ftdi import Ft232
 from kobox.devices.usb_keyboard import UsbKeyboard
 from kobox.devices.usb_serial import Cp2102
 from kobox.devices.usb_storage import UsbStick
@@ -64,6 +65,35 @@ def test_a_serial_converter(full_box: Box) -> None:
     assert converter.baud_rate == 9600
     converter.unplug()
     assert not full_box.findings
+
+
+def test_a_converter_of_ftdi(full_box: Box) -> None:
+    full_box.modprobe("ftdi_sio")
+    converter = full_box.plug(Ft232())
+    assert converter.driver == "ftdi_sio"
+    text = bytes(range(32, 127)) * 3 + b"\n"
+    with full_box.open("/dev/ttyUSB0", "r+b", flags=os.O_NOCTTY) as line:
+        line.write(b"to the wire\n")
+        full_box.sleep(0.1)
+        assert converter.sent == b"to the wire\r\n"
+        converter.feed(text)  # more than one packet
+        full_box.sleep(0.1)
+        assert line.read(4096) == text
+        assert converter.lines == 3  # DTR and RTS
+    assert converter.baud_rate == 9600
+    converter.unplug()
+    assert not full_box.findings
+
+
+# Divisor as ftdi_sio's ftdi_232bm_baud_base_to_divisor() makes it -> baud, to a percent.
+RATES = {0: 3_000_000, 1: 2_000_000, 0x1A: 115_200, 0x4138: 9600, 0x809C: 19200, 0xC034: 57600, 0x10002: 1_263_157}
+
+
+@pytest.mark.parametrize("divisor", RATES)
+def test_baud_rates_of_ftdi(divisor: int) -> None:
+    converter = Ft232()
+    converter.control_out(SetupPacket(0x40, 3, divisor & 0xFFFF, divisor >> 16, 0), b"")
+    assert converter.baud_rate == pytest.approx(RATES[divisor], rel=0.01)
 
 
 def test_a_keyboard(full_box: Box) -> None:
