@@ -6,7 +6,8 @@
     cdev_map                                     lists of struct probe by major number (drivers/base/map.c)
 
 A pointer that the kernel keeps by itself says nothing: the bounds of all modules (kernel/module/main.c), a place in the
-tables of the unwinder (arch/x86/kernel/unwind_orc.c), the stack of the idle task.
+tables of the unwinder (arch/x86/kernel/unwind_orc.c), the stack of the idle task. Nor does an address inside of a
+function: the stack traces of KFENCE and lockdep are full of them.
 """
 
 from __future__ import annotations
@@ -78,6 +79,8 @@ def what_still_leads_to(
             if any(place is not None and place <= at < place + size for place, size in nothing):
                 continue
             if start in before and before[start][at - start : at - start + 8] == data[at - start : at - start + 8]:
+                continue
+            if module.within_function(target):
                 continue
             symbol = symbols.lookup(at)
             holder = str(symbol) if symbol is not None else f"{at:#x}"

@@ -17,6 +17,7 @@ _LASTING = 4  # MOD_TEXT to MOD_RO_AFTER_INIT (enum mod_mem_type); those behind 
 _MOST_SYMBOLS = 1 << 18  # of one module; the largest have some 60,000
 _MOST_BYTES = 64 << 20  # of its strings
 _SYMBOL = struct.Struct("<IBBHQQ")
+_FUNCTION = 2  # STT_FUNC
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,13 @@ class ModuleMemory:
 
     def __contains__(self, address: object) -> bool:
         return isinstance(address, int) and any(start <= address < end for start, end in self.parts)
+
+    def within_function(self, address: int) -> bool:
+        """Whether an address is inside of a function, not its start: where a call returns to, as stack traces say."""
+        return any(
+            section and info & 15 == _FUNCTION and value < address < value + size
+            for _, info, _, section, value, size in _SYMBOL.iter_unpack(self.symtab[: len(self.symtab) // 24 * 24])
+        )
 
     def symbol(self, address: int) -> str:
         """The name of what covers an address; "" where there is none."""
