@@ -23,6 +23,13 @@ def one_line(text: str) -> str:
     return printable(text).replace("\n", "\\x0a")
 
 
+def html_text(text: str, *, quote: bool = True) -> str:
+    r"""The text for a page of HTML: markup and control characters escaped; newlines and tabs stay."""
+    from html import escape  # the short commands import this file
+
+    return escape(printable(text), quote=quote)
+
+
 def _escape(line: str) -> str:
     return "".join(one if one.isprintable() or one in _SPACES else _escaped(one) for one in line)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kobox.images.store import KernelImage
-from kobox.printable import one_line, printable
+from kobox.printable import html_text, one_line, printable
 from tests.building import BuiltTestModules
 
 KOBOX = str(Path(sys.executable).with_name("kobox"))
@@ -135,3 +135,18 @@ def on_a_terminal(words: list[str]) -> str:
         child.wait()
     os.close(ours)
     return text.decode()
+
+
+def test_pages_hold_neither_markup_nor_control_characters() -> None:
+    assert html_text("<b>\x1b[2J&\n\"'\u202e") == "&lt;b&gt;\\x1b[2J&amp;\n&quot;&#x27;\\xe2\\x80\\xae"
+    assert html_text('"', quote=False) == '"'
+
+
+@pytest.mark.parametrize("command", [["trace", "--html"], ["check", "--no-faults", "--no-elsewhere", "--html"]])
+def test_a_page_is_text(command: list[str], modules: BuiltTestModules, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    words = [KOBOX, *command, str(page), "-k", modules.kernel.name, str(modules("attacks"))]
+    subprocess.run([*words, "attack=task_name", "text=\x1b[2J<b>"], capture_output=True, check=False)
+    text = page.read_text()
+    assert "\\x1b[2J&lt;b&gt;" in text
+    assert not CONTROL.search(text)

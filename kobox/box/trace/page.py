@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from html import escape
 
 from kobox.box.inspect.printk import LogRecord
 from kobox.box.trace.call import Allocation, Call, CallKind
 from kobox.box.trace.text import duration
+from kobox.printable import html_text
 
 _STYLE = """
 :root{color-scheme:light dark;--bg:#fbfaf8;--ink:#1d1f23;--soft:#6a6f78;--line:#e4e1db;--bad:#c2283a;--own:#5b46c9}
@@ -27,7 +27,7 @@ def page(
     roots: Sequence[Call], modules: Sequence[str], allocations: Sequence[Allocation], errors: Sequence[Call]
 ) -> str:
     """The whole page. `errors` are the calls at which errors began."""
-    title = escape(", ".join(modules) or "no module")
+    title = html_text(", ".join(modules) or "no module")
     count = sum(1 for root in roots for _ in root.walk())
     left = [one for one in allocations if one.freed_by is None]
     body = [
@@ -57,7 +57,7 @@ def _tree(root: Call) -> Iterator[str]:
         if call is None:
             yield "</details>"
         elif isinstance(call, LogRecord):
-            yield f'<div class="leaf soft">{escape(call.text)}</div>'
+            yield f'<div class="leaf soft">{html_text(call.text)}</div>'
         elif (call.children or call.log) and depth < _DEEPEST:
             yield f"<details{' open' if depth < 2 else ''}><summary>{_signature(call)}</summary>"
             todo.append((None, depth))
@@ -67,9 +67,11 @@ def _tree(root: Call) -> Iterator[str]:
 
 
 def _signature(call: Call) -> str:
-    arguments = ", ".join(f'<span class="soft">{escape(name)}=</span>{escape(value)}' for name, value in call.arguments)
-    said = f' = <span class="{"bad" if call.errno else ""}">{escape(call.said)}</span>' if call.said else ""
-    name = f'<span class="own">{escape(call.name)}</span>' if call.kind is CallKind.MODULE else escape(call.name)
+    arguments = ", ".join(
+        f'<span class="soft">{html_text(name)}=</span>{html_text(value)}' for name, value in call.arguments
+    )
+    said = f' = <span class="{"bad" if call.errno else ""}">{html_text(call.said)}</span>' if call.said else ""
+    name = f'<span class="own">{html_text(call.name)}</span>' if call.kind is CallKind.MODULE else html_text(call.name)
     more = [duration(call.duration), f"{call.allocated} bytes" if call.allocated else "", call.place, call.context]
-    tail = escape("  ".join(part for part in more if part))
+    tail = html_text("  ".join(part for part in more if part))
     return f'{name}({arguments}){said} <span class="soft">{"" if call.returned else "did not return  "}{tail}</span>'

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from kobox.checks.report.finding import Chain, Finding, Frame
 from kobox.checks.report.kinds import kind_of
 from kobox.checks.report.text import advice_of
 from kobox.ko.modulefile import ModuleFile
+from kobox.printable import html_text
 
 if TYPE_CHECKING:
     from kobox.checks.runner.outcome import CheckReport
@@ -32,7 +32,7 @@ def page(reports: Sequence[CheckReport]) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
-        f"<title>kobox check: {escape(title)}</title><style>{style}</style></head>\n"
+        f"<title>kobox check: {html_text(title)}</title><style>{style}</style></head>\n"
         f"<body><main>\n{body}\n</main></body></html>\n"
     )
 
@@ -45,8 +45,8 @@ def _without_loose_ends(body: str) -> str:
 
 def _report(report: CheckReport, key: str) -> Iterator[str]:
     file = ModuleFile(report.plan.module)
-    yield f"<h1>{escape(report.module)}</h1>"
-    yield f'<p class="soft">{escape(report.plan.module)} on {escape(report.release or "no kernel")}</p>'
+    yield f"<h1>{html_text(report.module)}</h1>"
+    yield f'<p class="soft">{html_text(report.plan.module)} on {html_text(report.release or "no kernel")}</p>'
     yield _verdict(report)
     yield _cards(report)
     if report.findings:
@@ -72,7 +72,7 @@ def _verdict(report: CheckReport) -> str:
     if worst is not None:
         return f'<p class="verdict {worst}">{len(report.findings)} found</p>'
     if not report.lives:
-        why = escape(report.ended or "it was never loaded and unloaded")
+        why = html_text(report.ended or "it was never loaded and unloaded")
         return f'<p class="verdict error">could not be checked: {why}</p>'
     tail = ", as far as it was checked" if report.unchecked else ""
     return f'<p class="verdict good">nothing found{tail}</p>'
@@ -91,7 +91,7 @@ def _cards(report: CheckReport) -> str:
         if plain["lines"]:
             cards.append((f"{100 * plain['lines_reached'] // plain['lines']}%", "of lines reached"))
     cards.append((f"{report.seconds.get('all', 0.0):.1f} s", "in all"))
-    parts = [f'<div class="card"><b>{n}</b><span class="soft">{escape(t)}</span></div>' for n, t in cards]
+    parts = [f'<div class="card"><b>{n}</b><span class="soft">{html_text(t)}</span></div>' for n, t in cards]
     return f'<div class="cards">{"".join(parts)}</div>'
 
 
@@ -100,27 +100,27 @@ def _finding(finding: Finding, key: str) -> str:
     if finding.chain:
         rows.append(("at", _chain(finding.chain, key)))
     if finding.object is not None:
-        rows.append(("object", escape(finding.object.what)))
+        rows.append(("object", html_text(finding.object.what)))
         rows += [
             (name, _chain(chain, key))
             for name, chain in (("made at", finding.object.made_at), ("freed at", finding.object.freed_at))
             if chain
         ]
-    rows.append(("when", escape(finding.stage or "the check")))
+    rows.append(("when", html_text(finding.stage or "the check")))
     if finding.fault:
-        rows.append(("fault", f"<code>--replay '{escape(finding.fault)}'</code>"))
-    rows.append(("means", escape(kind_of(finding.kind).means)))
+        rows.append(("fault", f"<code>--replay '{html_text(finding.fault)}'</code>"))
+    rows.append(("means", html_text(kind_of(finding.kind).means)))
     if advice := advice_of(finding):
-        rows.append(("fix", escape(advice)))
+        rows.append(("fix", html_text(advice)))
     if finding.records:
-        log = "\n".join(escape(record.text) for record in finding.records[:80])
+        log = "\n".join(html_text(record.text) for record in finding.records[:80])
         rows.append(("kernel", f"<details><summary>its report</summary><pre>{log}</pre></details>"))
-    where = f' <span class="soft mono">{escape(str(finding.where))}</span>' if finding.where else ""
+    where = f' <span class="soft mono">{html_text(str(finding.where))}</span>' if finding.where else ""
     table = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows)
     return (
         f'<details class="finding {finding.severity}" open><summary>'
-        f'<span class="tag {finding.severity}">{escape(finding.kind)}</span>'
-        f"{escape(finding.message)}{where}</summary><div><dl>{table}</dl></div></details>"
+        f'<span class="tag {finding.severity}">{html_text(finding.kind)}</span>'
+        f"{html_text(finding.message)}{where}</summary><div><dl>{table}</dl></div></details>"
     )
 
 
@@ -132,27 +132,29 @@ def _chain(chain: Chain, key: str) -> str:
 
 
 def _frame(frame: Frame, key: str) -> str:
-    text = escape(str(frame))
+    text = html_text(str(frame))
     return (
-        f'<a href="#{key}-{escape(Path(frame.file).name)}-{frame.line}">{text}</a>'
+        f'<a href="#{key}-{html_text(Path(frame.file).name)}-{frame.line}">{text}</a>'
         if frame.module and frame.line
         else text
     )
 
 
 def _crash(finding: Finding, programs: Sequence[Sequence[object]]) -> str:
-    steps = "\n".join(escape(repr(tuple(step))) for program in programs for step in program)  # type: ignore[arg-type]
-    return f"<details><summary>{escape(str(finding))}</summary><div><pre>{steps}</pre></div></details>"
+    steps = "\n".join(html_text(repr(tuple(step))) for program in programs for step in program)  # type: ignore[arg-type]
+    return f"<details><summary>{html_text(str(finding))}</summary><div><pre>{steps}</pre></div></details>"
 
 
 def _list(texts: Iterable[str]) -> str:
-    return '<div class="box"><ul class="plain">' + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul></div>"
+    return (
+        '<div class="box"><ul class="plain">' + "".join(f"<li>{html_text(text)}</li>" for text in texts) + "</ul></div>"
+    )
 
 
 def _life(report: CheckReport) -> str:
     rows = "".join(
         f'<li class="{event.kind}"><time>{_time(event.time)}</time>{"<code>" if event.kind != "stage" else ""}'
-        f"{escape(event.text)}{'</code>' if event.kind != 'stage' else ''}</li>"
+        f"{html_text(event.text)}{'</code>' if event.kind != 'stage' else ''}</li>"
         for event in report.events
     )
     return f'<div class="box"><ol class="life">{rows}</ol><p class="soft">Virtual time since it was loaded.</p></div>'
@@ -179,7 +181,7 @@ def _picture(report: CheckReport, file: ModuleFile) -> str:
     parts += _boxes(needs, 10, 290, height, 300, middle, arrows_from_right=True)
     parts += _boxes(made, 650, 340, height, 650, middle, arrows_from_right=False)
     parts.append(f'<rect class="self" x="400" y="{middle - 26}" width="160" height="52" rx="10"/>')
-    parts.append(f'<text x="480" y="{middle + 5}" text-anchor="middle">{escape(report.module[:22])}</text></svg>')
+    parts.append(f'<text x="480" y="{middle + 5}" text-anchor="middle">{html_text(report.module[:22])}</text></svg>')
     return f'<div class="box">{"".join(parts)}</div>'
 
 
@@ -200,8 +202,8 @@ def _boxes(
         bend = (near + far) / 2
         yield f'<path d="M{near} {middle} C{bend} {middle} {bend} {y} {far} {y}"/>'
         yield f'<rect class="frame" x="{x}" y="{y - 19}" width="{width}" height="38" rx="8"/>'
-        yield f'<text x="{x + 12}" y="{y - 2}">{escape(name[:44])}</text>'
-        yield f'<text class="small" x="{x + 12}" y="{y + 13}">{escape(what[:52])}</text>'
+        yield f'<text x="{x + 12}" y="{y - 2}">{html_text(name[:44])}</text>'
+        yield f'<text class="small" x="{x + 12}" y="{y + 13}">{html_text(what[:52])}</text>'
 
 
 def _places(report: CheckReport) -> str:
@@ -213,10 +215,12 @@ def _places(report: CheckReport) -> str:
         found = blamed.get(str(fault), [])
         verdict = ", ".join(finding.kind for finding in found)
         cell = (
-            f'<span class="{found[0].severity}">{escape(verdict)}</span>' if found else '<span class="good">ok</span>'
+            f'<span class="{found[0].severity}">{html_text(verdict)}</span>'
+            if found
+            else '<span class="good">ok</span>'
         )
         code = ("/".join(fault.path), f"{fault.function}()", fault.how)
-        rows += "<tr>" + "".join(f'<td class="mono">{escape(text)}</td>' for text in code)
+        rows += "<tr>" + "".join(f'<td class="mono">{html_text(text)}</td>' for text in code)
         rows += f"<td>{stage}</td><td>{cell if report.plan.faults else ''}</td></tr>"
     head = "<tr><th>place</th><th>calls</th><th>made to return</th><th>in</th><th>then</th></tr>"
     return f'<div class="box"><table>{head}{rows}</table></div>'
@@ -228,7 +232,7 @@ def _functions(report: CheckReport) -> str:
     for function in report.coverage.functions():
         share = round(100 * function.share)
         rows += (
-            f'<tr><td class="mono">{escape(function.name)}</td><td class="soft">{escape(function.section)}</td>'
+            f'<tr><td class="mono">{html_text(function.name)}</td><td class="soft">{html_text(function.section)}</td>'
             f'<td><div class="bar"><i style="width:{share}%"></i></div></td>'
             f'<td class="n">{function.reached} of {len(function.blocks)} blocks</td></tr>'
         )
@@ -242,7 +246,7 @@ def _sources(report: CheckReport, key: str) -> Iterator[str]:
         try:
             text = Path(path).read_text(errors="replace")
         except OSError:
-            yield f'<p class="soft">{escape(path)}: the source is not there any more</p>'
+            yield f'<p class="soft">{html_text(path)}: the source is not there any more</p>'
             continue
         name = Path(path).name
         reached = sum(lines.values())
@@ -251,7 +255,7 @@ def _sources(report: CheckReport, key: str) -> Iterator[str]:
             for number, line in _highlighted(text)
         )
         yield (
-            f'<details open class="source"><summary><b>{escape(name)}</b> '
+            f'<details open class="source"><summary><b>{html_text(name)}</b> '
             f'<span class="soft">{reached} of {len(lines)} lines reached</span></summary><pre>{body}</pre></details>'
         )
 
@@ -267,7 +271,7 @@ def _bad_lines(findings: Iterable[Finding]) -> dict[str, set[int]]:
 def _line(number: int, text: str, ran: bool | None, bad: bool, key: str) -> str:
     kind = "" if ran is None else " hit" if ran else " miss"
     kind += " bad" if bad else ""
-    return f'<span class="l{kind}" id="{escape(key)}-{number}"><span class="no">{number}</span>{text or " "}</span>'
+    return f'<span class="l{kind}" id="{html_text(key)}-{number}"><span class="no">{number}</span>{text or " "}</span>'
 
 
 _KEYWORDS = (
@@ -287,9 +291,9 @@ def _highlighted(text: str) -> Iterator[tuple[int, str]]:
     """Numbered lines of C, as HTML."""
     out, at = [], 0
     for token in _TOKENS.finditer(text):
-        out.append(escape(text[at : token.start()], quote=False))
+        out.append(html_text(text[at : token.start()], quote=False))
         for n, line in enumerate(token.group().split("\n")):
-            out.append(("\n" if n else "") + f'<span class="{token.lastgroup}">{escape(line, quote=False)}</span>')
+            out.append(("\n" if n else "") + f'<span class="{token.lastgroup}">{html_text(line, quote=False)}</span>')
         at = token.end()
-    out.append(escape(text[at:], quote=False))
+    out.append(html_text(text[at:], quote=False))
     yield from enumerate("".join(out).rstrip("\n").split("\n"), 1)
