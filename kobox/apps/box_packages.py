@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _ROOM = "/usr/lib/kobox/packages"
 _MERGED = ("bin", "sbin", "lib", "lib64")  # links to their namesakes in /usr
-_HEADERS = "linux-headers-"
+_HEADERS = "linux-headers"  # alone, or with - and a release
 _HEADERS_NEED = ("libelf1",)  # objtool's
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 _MOST = 64  # packages in one request
@@ -35,7 +35,9 @@ _UNCHANGING = 1e7  # seconds
 
 def without_copies(names: Sequence[str]) -> bool:
     """Whether packages are too large for a box's memory: compilers, and a kernel's headers."""
-    return any(re.fullmatch(rf"build-essential|g(cc|\+\+)(-\d+)?|clang(-\d+)?|{_HEADERS}.*", name) for name in names)
+    return any(
+        re.fullmatch(rf"build-essential|g(cc|\+\+)(-\d+)?|clang(-\d+)?|{_HEADERS}(-.*)?", name) for name in names
+    )
 
 
 def install(box: Box, names: Sequence[str], store: Store, progress: Progress | None = None) -> str:
@@ -50,7 +52,7 @@ def install(box: Box, names: Sequence[str], store: Store, progress: Progress | N
     for name in wanted:
         if not _NAME.fullmatch(name):
             raise KoboxError(f"Unable to locate package {name}")
-    headers = [name for name in wanted if name.startswith(_HEADERS)]
+    headers = [name for name in wanted if name == _HEADERS or name.startswith(f"{_HEADERS}-")]
     for name in headers:
         _must_fit(box, name)
     others = [name for name in wanted if name not in headers] + (list(_HEADERS_NEED) if headers else [])
@@ -78,7 +80,7 @@ def install(box: Box, names: Sequence[str], store: Store, progress: Progress | N
 
 def _must_fit(box: Box, name: str) -> None:
     """Raise unless headers are those of the box's kernel, by its release or by the name of their newest."""
-    release = name.removeprefix(_HEADERS)
+    release = name.removeprefix(_HEADERS).removeprefix("-")
     if release[:1].isdigit() and release != box.release:
         raise KoboxError(f"{name}: this box runs {box.release}", hint="Type `apt install linux-headers-$(uname -r)`.")
     if box.image.headers is None:
