@@ -170,6 +170,7 @@ class LieKind(StrEnum):
     HONEST = "honest"  # by the policy, but memory that is shared is asked for as well
     REGISTER = "register"  # one register says `value`
     GONE = "gone"  # from read number `value` on there are only ones, as when it is taken out
+    SILENT = "silent"  # it never interrupts
     RANDOM = "random"  # every third answer is a number that breaks sums and indexes, chosen by the seed `value`
 
 
@@ -185,13 +186,15 @@ class Lie(NamedTuple):
             return f"the device said {self.value:#x} where {name_of(self.register)} was read"
         if self.kind is LieKind.GONE:
             return f"the device said only ones from read {self.value + 1} on, as if it had been taken out"
+        if self.kind is LieKind.SILENT:
+            return "the device never interrupted"
         return f"the device answered at random (seed {self.value})"
 
     def told(self, register: RegisterAt, number: int, value: int) -> int:
         """What is said instead of `value`, at read `number` of all."""
         if self.kind is LieKind.REGISTER:
             return self.value if register == self.register else value
-        if self.kind is LieKind.HONEST:
+        if self.kind in (LieKind.HONEST, LieKind.SILENT):
             return value
         if self.kind is LieKind.GONE:
             return -1 if number >= self.value else value
@@ -225,6 +228,10 @@ class PhantomDevice(PciDevice):
     def most_reads(self) -> int:
         """How often the register was read that was read most."""
         return max(self._visits.values(), default=0)
+
+    def interrupt(self, vector: int = 0) -> None:
+        if self.lie is None or self.lie.kind is not LieKind.SILENT:
+            super().interrupt(vector)
 
     def share_memory(self, address: int, size: int, register: RegisterAt | None = None) -> None:
         """The driver has allocated memory for both: its bus address. `register` is what it is called, when it is no

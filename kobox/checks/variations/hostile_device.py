@@ -98,6 +98,7 @@ def lies(reads: Sequence[Read]) -> Iterator[Lie]:
     for register, size in list(registers.items())[:_MOST_REGISTERS]:
         for value in dict.fromkeys(value & (1 << 8 * size) - 1 for value in _VALUES):
             yield Lie(LieKind.REGISTER, value, register)
+    yield Lie(LieKind.SILENT, 0)
     number = 1
     while number < len(reads):
         yield Lie(LieKind.GONE, number)
@@ -113,7 +114,9 @@ def device_controlled(findings: Sequence[Finding], ordinary: set[object], lie: L
             finding,
             kind="device-controlled",
             message=f"{finding.message}; {lie}",
-            advice="Check what the device says (lengths, indexes, counts, offsets) before it is used.",
+            advice="Check what wait_for_completion_timeout() and its kin return."
+            if lie.kind is LieKind.SILENT
+            else "Check what the device says (lengths, indexes, counts, offsets) before it is used.",
         )
         for finding in findings
         if finding.kind in CONTROLLED and finding.where not in ordinary and finding.severity is not Severity.NOTE

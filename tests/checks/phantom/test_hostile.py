@@ -9,6 +9,7 @@ from kobox.checks.runner.check import check
 from kobox.checks.runner.examiner import by_what_is_made_up
 from kobox.checks.runner.outcome import CheckReport
 from kobox.checks.runner.plan import CheckPlan
+from kobox.images.kernel_image import KernelImage
 from tests.building import BuiltTestModules
 
 
@@ -51,6 +52,27 @@ def test_a_driver_that_believes_its_device(modules: BuiltTestModules, careless: 
     assert found, report.findings
     assert HOSTILE[careless][1] in found[0].message
     assert {finding.kind for finding in report.findings} == {"device-controlled"}
+
+
+@pytest.mark.parametrize("careless", [1, 0])
+def test_a_driver_that_is_never_interrupted(debian_kernel: KernelImage, careless: int) -> None:
+    path = BuiltTestModules(debian_kernel, "hardware")("pcisilent")
+    plan = CheckPlan(
+        str(path),
+        debian_kernel.name,
+        parameters=f"careless={careless}",
+        loads=1,
+        faults=False,
+        hostile=True,
+        exercise="none",
+        workers=2,
+    )
+    report = check(plan)
+    assert report.plan.device is not None
+    assert report.plan.device.result == "bound"
+    found = [finding.message for finding in report.findings if finding.kind == "device-controlled"]
+    assert bool(found) is bool(careless), report.findings
+    assert all(message.endswith("the device never interrupted") for message in found)
 
 
 def test_without_a_hostile_device_nothing_is_found(modules: BuiltTestModules) -> None:
