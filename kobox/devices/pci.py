@@ -263,6 +263,15 @@ class PciDevice(RegisterModel):
         with model_errors(self):
             self.write_configuration(register, size, value)
 
+    def power_written(self, state: int) -> None:
+        """The driver has chosen another power state."""
+        with model_errors(self):
+            self.power_changed(state)
+
+    def power_on(self) -> None:
+        with model_errors(self):
+            super().power_on()
+
     def shared_read(self, address: int, size: int, value: int) -> int:
         """The driver reads memory that the device may have written, at a bus address; only phantoms are asked."""
         return value

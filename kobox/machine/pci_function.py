@@ -93,7 +93,7 @@ class Model(Protocol):
     def configuration_written(self, register: int, size: int, value: int) -> None: ...
     def shared_read(self, address: int, size: int, value: int) -> int: ...
     def rom_read(self, offset: int, size: int) -> int: ...
-    def power_changed(self, state: int) -> None: ...
+    def power_written(self, state: int) -> None: ...
     def power_on(self) -> None: ...
     def save(self) -> Restore: ...
 
@@ -119,7 +119,7 @@ class NoModel:
     def rom_read(self, offset: int, size: int) -> int:
         return 0
 
-    def power_changed(self, state: int) -> None:
+    def power_written(self, state: int) -> None:
         return
 
     def power_on(self) -> None:
@@ -311,7 +311,7 @@ class PciFunction:
         if self.features.vital and register <= capability.VITAL + 3 < register + size:
             self._read_vital()
         if self.power_state != power:
-            self.model.power_changed(self.power_state)
+            self.model.power_written(self.power_state)
         if self.features.express is not None and register <= capability.DEVICE_CONTROL + 1 < register + size:
             at = 8 * (capability.DEVICE_CONTROL - register)
             if (value >> at if at >= 0 else value << -at) & _RESET_FUNCTION and self.features.express.resets:

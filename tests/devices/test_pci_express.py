@@ -251,6 +251,26 @@ def test_a_device_that_cannot_be(box: Box, what: str) -> None:
     assert box.plug(Card()).plugged
 
 
+def raising(self: PciDevice, *arguments: object) -> None:
+    if self.plugged:
+        raise ZeroDivisionError("by a bug")
+
+
+@pytest.mark.parametrize(
+    ("hook", "file"), [("reset", "flr"), ("power_changed", "sleep"), ("write_configuration", "errors")]
+)
+def test_a_model_that_raises_tells_its_line(driven: Box, hook: str, file: str) -> None:
+    card = driven.plug(made(ExpressCard, **{hook: raising}))
+    if hook == "write_configuration":
+        with pytest.raises(KoboxError, match="the model Wrong failed: ZeroDivisionError: by a bug"):
+            driven.open(f"{card.sysfs[0]}/config", "r+b").pwrite(b"x", 0x44)
+        return
+    with pytest.raises(
+        KoboxError, match=r"test_pci_express\.py:\d+: the model Wrong failed: ZeroDivisionError: by a bug"
+    ):
+        said(driven, card, file)
+
+
 def test_an_error_that_nobody_hears_of(box: Box) -> None:
     with pytest.raises(KoboxError, match="there is none above this one"):
         box.plug(ExpressCard()).report_error()
