@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: dist zipapp soak check-qemu-devices test-arm64 fuzz sweep-phantom help setup demo test sanitize lint docs bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep sweep-check clean check-known
+.PHONY: sweep-check-whole bench-check dist zipapp soak check-qemu-devices test-arm64 fuzz sweep-phantom help setup demo test sanitize lint docs bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep sweep-check clean check-known
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
@@ -62,6 +62,12 @@ sweep-phantom: $(READY) ## let the PCI drivers of a kernel probe devices that ar
 
 sweep-check: $(READY) ## load and unload every module of the default kernel's tree with all checks on (KERNEL=NAME for another)
 	$(BIN)/python bench/check_sweep.py $(if $(KERNEL),--kernel $(KERNEL))
+
+sweep-check-whole: $(READY) ## the whole command over a sample of a tree's modules (KERNEL=NAME, SAMPLE=N, OUT=FILE of JSON lines)
+	$(BIN)/python bench/check_whole.py $(or $(OUT),check-whole.jsonl) $(if $(KERNEL),--kernel $(KERNEL)) $(if $(SAMPLE),--sample $(SAMPLE))
+
+bench-check: $(READY) ## drivers with one mistake each: what check finds of them, gcc -fanalyzer, sparse and coccinelle
+	$(BIN)/python bench/analysers.py --update docs/check.md
 
 sweep-inspect: $(READY) ## inspect every module of the default kernel's tree: none may be called hostile (KERNEL=NAME, SAMPLE=N)
 	$(BIN)/python bench/inspect_sweep.py $(if $(KERNEL),--kernel $(KERNEL)) $(if $(SAMPLE),--sample $(SAMPLE))

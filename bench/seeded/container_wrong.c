@@ -11,7 +11,8 @@ static void run(struct work_struct *w)
 	struct big *b = container_of(w, struct big, d.work);
 #else
 	struct small *b = container_of(w, struct small, work);
-#else
+#endif
+#ifndef FIXED
 	b->count[3]++; /* BUG */
 #else
 	b->id++;

@@ -12,7 +12,8 @@ static ssize_t r(struct file *f, char __user *b, size_t n, loff_t *o)
 	n = min(n, l);
 #else
 	if (copy_to_user(b, msg, l)) /* BUG */
-#else
+#endif
+#ifdef FIXED
 	if (copy_to_user(b, msg, n))
 #endif
 		return -EFAULT;
