@@ -58,7 +58,7 @@ _WORDS = {
     "kmod": "echo help links list lsmod insmod rmmod modprobe modinfo depmod static-nodes",
 }
 _TOOL = """_kobox_names() {
-    cut -d: -f1 "/lib/modules/$(uname -r)/modules.dep" 2>/dev/null | sed 's|.*/||; s|\\\\.ko.*||'
+    cut -d: -f1 "/lib/modules/$(uname -r)/modules.dep" 2>/dev/null | sed 's|.*/||; s|\\.ko.*||'
 }
 _kobox_loaded() {
     cut -d' ' -f1 /proc/modules 2>/dev/null
