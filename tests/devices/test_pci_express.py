@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from kobox.box.boot.bare_boot import boot
@@ -9,6 +11,10 @@ from kobox.box.box import Box
 from kobox.devices import ErrorKind, Express, PciBridge, PciDevice, PciRootPort, Register, RegisterValue, expansion_rom
 from kobox.errors import KoboxError
 from kobox.images.kernel_image import KernelImage
+from kobox.machine.acpi import ECAM
+from kobox.machine.devices import DeviceWork
+from kobox.machine.pci import PciBus
+from kobox.machine.pci_function import Space
 from tests.building import BuiltTestModules
 from tests.conftest import clean_box
 
@@ -282,3 +288,40 @@ def test_a_kernel_without_pci_says_so(machine_room: dict[str, Box], debian_kerne
     with pytest.raises(KoboxError, match="the kernel does not see it"):
         box.plug(PciRootPort(ExpressCard()))
     assert not box.machine.pci.functions
+
+
+_REGISTERS = (
+    *(0x04, 0x10, 0x18, 0x19, 0x1C, 0x20, 0x24, 0x30, 0x3E, 0xA4, 0xAA, 0xBA, 0xC2, 0xD4, 0xD5),
+    *(0x104, 0x130, 0x168, 0x170, 0x184),
+)
+_VALUES = (0, 2, 7, 0x8000, 0xE0000000, 0xFFFFFFFF)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_a_kernel_does_to_configuration_space(seed: int) -> None:
+    """Bus numbers, windows, power states, resets and virtual functions, all at random: no exception, no endless
+    loop."""
+    chance = random.Random(seed)
+    bus = PciBus(memoryview(bytearray(1 << 20)), _nothing, _nothing, _nothing, _nothing, DeviceWork())
+    devices = [ManyCard(), PciRootPort(ExpressCard()), PciBridge(Card(), PciBridge(ExpressCard())), TwoFunctions()]
+    for device in devices:
+        for part in device.parts:
+            part.power_on()
+        bus.attach(device.function, *device.card_functions)
+    for _ in range(3000):
+        size = chance.choice((1, 2, 4))
+        place = chance.choice((0, 0, 1, 2, 15)) << 20 | chance.choice((0, 8, 16, 24, 32, 33, 248)) << 12
+        where = [ECAM | place | chance.choice((*_REGISTERS, chance.randrange(4096))), 0xE0000000, 0x800000000]
+        value = chance.choice((*_VALUES, chance.getrandbits(32))) & (1 << 8 * size) - 1
+        answer = bus.access(Space.MEMORY, chance.choices(where, (8, 1, 1))[0], size, value, chance.randrange(2))
+        assert 0 <= answer < 1 << 8 * size
+    bus.load(bus.save())
+    for device in devices:
+        bus.detach(device.function)
+        for other in device.card_functions:
+            bus.detach(other)
+    assert not bus.functions
+
+
+def _nothing(*arguments: object) -> None:
+    return
