@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from kobox.arch.code import Flow
 from kobox.box.box import Box
@@ -12,6 +13,8 @@ from kobox.checks.memory.interceptors import INTERCEPTORS
 from kobox.checks.races.race_marks import RaceMarks
 from kobox.checks.report.finding import own_frame
 from kobox.checks.runner.session import Examination, Trace
+from kobox.errors import KoboxError
+from kobox.ko.dwarf.live import Where
 from kobox.ko.dwarf.places import Function
 from kobox.machine.watch import READ, WRITE, Access, Part, WatchReport, What
 
@@ -32,6 +35,7 @@ _EXCLUSIVE = {  # functions of which only one may change an object at a time, by
 }
 _POISON, _POISON_END = 0x6B, 0xA5  # POISON_FREE, POISON_END: the last byte of an object
 _MOST = 8
+_LARGEST = 1 << 16  # bytes of a structure
 _CALL = 5  # bytes of a call on x86-64
 
 
@@ -41,7 +45,7 @@ class Clash:
 
     held: WatchReport | None = None
     held_by: Trace | None = None
-    held_cpu: int = 0
+    registers: dict[int, int] = field(default_factory=dict)  # of the CPU that is held, by their numbers in DWARF
     others: list[tuple[WatchReport, Trace]] = field(default_factory=list)
     frees: Trace | None = None
     freed: bool = False
@@ -81,7 +85,7 @@ class ClashWatch:
     def _note(self, report: WatchReport) -> None:
         clash, trace = self.clash, self._examination.trace
         if report.what is What.HELD:
-            clash.held, clash.held_by, clash.held_cpu = report, trace(), self._examination.box.machine.cpu
+            clash.held, clash.held_by, clash.registers = report, trace(), self._registers()
         elif report.detail & Access.CALLED and report.size == FREED:
             clash.frees = trace()
         elif len(clash.others) < _MOST:
@@ -89,6 +93,12 @@ class ClashWatch:
                 clash.freed = True
             else:
                 clash.others.append((report, trace()))
+
+    def _registers(self) -> dict[int, int]:
+        box = self._examination.box
+        names = box.arch.oops.numbers.items()
+        # Reports say R08 where the CPU has r8, which has a row of its own.
+        return {number: box.machine.register(name) for name, number in names if not name.startswith("r0")}
 
     def _looks_freed(self, report: WatchReport) -> bool:
         with suppress(ValueError):
@@ -122,14 +132,33 @@ class RaceWords:
         section, offset = self.place(pc)
         return self._examination.file.debug.function_at(section, offset) if section >= 0 else None
 
-    def named(self, report: WatchReport) -> str:
-        """The variable that is touched, if it is one of the module's."""
+    def named(self, report: WatchReport, registers: Mapping[int, int] = MappingProxyType({})) -> str:
+        """The variable that is touched, if it is one of the module's, or the member of what a pointer in `registers`
+        points to."""
         section, offset = self.place(report.address)
         for variable in self._examination.file.debug.variables:
             behind = offset - variable.offset
             if variable.section == section and 0 <= behind < variable.size:
                 return f"at offset {behind} of {variable.name}" if behind else f"of {variable.name}"
-        return f"at {report.address:#x}"
+        return self._member(report, registers) or f"at {report.address:#x}"
+
+    def _member(self, report: WatchReport, registers: Mapping[int, int]) -> str:
+        """By the pointers that live where the access is: "of dev->count"; "" when none points there."""
+        debug, place = self._examination.file.debug, self.place(report.pc)
+        if place[0] < 0 or not debug.available:
+            return ""
+        own, found = own_frame(self._marks.frames(report.pc)), ""
+        with suppress(KoboxError):
+            for one in reversed(debug.live(*place)):
+                held = one.held(registers) if one.type.is_pointer else None
+                if held is None or held.value is None or held.where is Where.MEMORY:
+                    continue
+                behind = report.address - held.value
+                if 0 <= behind < _LARGEST and (member := debug.member_at(one, behind)):
+                    if own is not None and one.function == own.function:
+                        return f"of {one.name}->{member}"
+                    found = found or f"of {one.name}->{member}"  # as a function of the headers calls it
+        return found
 
     def exclusive(self, pc: int) -> str:
         """What only one may change at a time, if the code there calls a function that does."""

@@ -205,7 +205,7 @@ class OwnRaceSearch:
         if clash.held is None or clash.held_by is None:
             return
         other = self._told.chain(clash.held_by)
-        words = f"; a {words_of(clash.held)} {self._words.named(clash.held)} was held on another CPU"
+        words = f"; a {words_of(clash.held)} {self._words.named(clash.held, clash.registers)} was held on another CPU"
         findings = self._told.findings
         findings[known:] = [replace(one, message=one.message + words, other=other) for one in findings[known:]]
 
@@ -213,7 +213,7 @@ class OwnRaceSearch:
         held, told = clash.held, self._told
         if held is None or clash.held_by is None:
             return
-        chain, named = told.chain(clash.held_by), self._words.named(held)
+        chain, named = told.chain(clash.held_by), self._words.named(held, clash.registers)
         if clash.freed:
             told.report(
                 "use-after-free",

@@ -91,7 +91,7 @@ class RaceJudge:
         if cost.words and not cost.shows and both_wrote and (race.used or self._marks.decides_by(held.pc)):
             cost = Cost(cost.words, True)
         where = self._words.where(report, other)
-        message = f"{words_of(held)} {self._words.named(held)}, and {words_of(report)} at {where}"
+        message = f"{words_of(held)} {self._words.named(held, clash.registers)}, and {words_of(report)} at {where}"
         message += f" on another CPU, with no lock that both hold{f': {cost.words}' if cost.words else ''}"
         self._found.append(
             _FoundRace(
@@ -108,7 +108,10 @@ class RaceJudge:
     def keep_freed(self, race: DataRace, clash: Clash) -> None:
         """The second call has freed what the first was about to touch."""
         assert clash.held is not None
-        what, who = f"{words_of(clash.held)} {self._words.named(clash.held)}", title_of(race.calls.second)
+        what, who = (
+            f"{words_of(clash.held)} {self._words.named(clash.held, clash.registers)}",
+            title_of(race.calls.second),
+        )
         self._found.append(
             _FoundRace(
                 "use-after-free",

@@ -88,6 +88,15 @@ def test_the_race_of_a_driver_is_found(room: Box, racy: BuiltTestModules, name: 
     assert search.schedules < 150
 
 
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [("netcount", "p->packets"), ("closetimer", "c->age"), ("refs", "s->refs"), ("toctou", "length")],
+)
+def test_what_is_raced_for_has_its_name(room: Box, racy: BuiltTestModules, name: str, named: str) -> None:
+    found = searched(room, racy, name, DataRaceSearch(CALLS[name]))
+    assert any(f" bytes of {named}, " in one.message for one in found), [str(one) for one in found]
+
+
 @pytest.mark.parametrize("name", [*sorted(CALLS), "idioms"])
 def test_the_driver_without_it_is_clean(room: Box, racy: BuiltTestModules, name: str) -> None:
     calls = on_device(name, READS, WRITES) if name == "idioms" else CALLS[name]
