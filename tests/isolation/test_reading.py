@@ -31,7 +31,7 @@ for name, attempt in {
     "write": lambda: open("written", "w").close(),
     "connect": socket.socket,
     "start": lambda: subprocess.run(["/bin/true"]),
-    "fork": os.fork,
+    "fork": lambda: os.fork() or os._exit(0),
 }.items():
     try:
         attempt()
