@@ -65,7 +65,8 @@ class _Subject(NamedTuple):
         ended: str | None = None
         with self.box.profile(*(file.path for file in self.files)) as profile:
             try:
-                life()
+                with self.box.guest.processes.budget(self.box.limits.cpu):
+                    life()
             except (BoxError, KernelError) as caught:
                 ended = caught.message
         return replace(profile.costs, ended_by=ended, label=label)
@@ -104,6 +105,7 @@ def main(argv: list[str], prog: str) -> int:
             [path for path in (arguments.svg, arguments.folded, arguments.speedscope, arguments.save) if path]
         )
         places = [path.resolve().parent for files in paths for path in files]
+        box.limits.cpu = arguments.cpu_limit
         raise_wall([*places, *filter(None, (image.modules, image.directory))], cpu_limit=box.limits.cpu)
         files, parameters = run_sources.module_files(sources, paths)
         subject = _Subject(box, files, parameters, uses, arguments.commands)
@@ -175,6 +177,13 @@ def _parser(prog: str) -> CommandParser:
         help="exit with 1 when something costs that much more than there",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument(
+        "--cpu-limit",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="CPU time of the box, for all that is done in it together (default: 60)",
+    )
     parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
     return parser
 

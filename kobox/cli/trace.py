@@ -126,6 +126,13 @@ def _parser(prog: str) -> CommandParser:
         "--record", type=Path, metavar="FILE.kbx", help="write what repeats this life exactly, for `kobox replay`"
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page to look at")
+    parser.add_argument(
+        "--cpu-limit",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="CPU time of the box, for all that is done in it together (default: 60)",
+    )
     parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
     return parser
 
@@ -157,6 +164,7 @@ def _trace(arguments: argparse.Namespace, box: Box, sources: list[RunSource], pa
     box.inspect.layout.keep()  # behind the wall nothing can be kept
     write = _writer([path for path in (arguments.perfetto, arguments.html, arguments.record) if path is not None])
     places = [path.resolve().parent for files in paths for path in files]
+    box.limits.cpu = arguments.cpu_limit
     raise_wall([*places, *filter(None, (box.image.modules, box.image.directory))], cpu_limit=box.limits.cpu)
     files, parameters = module_files(sources, paths)
     said = sys.stderr if arguments.json else sys.stdout
@@ -172,7 +180,8 @@ def _trace(arguments: argparse.Namespace, box: Box, sources: list[RunSource], pa
         most=arguments.most,
     ) as trace:
         try:
-            life()
+            with box.guest.processes.budget(arguments.cpu_limit):
+                life()
         except (BoxError, KernelError) as caught:
             error = caught
     _show(arguments, box, trace, error, files)

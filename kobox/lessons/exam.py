@@ -250,7 +250,7 @@ _CALL = re.compile(
 
 
 def device_call(device: BoxFile, text: str) -> str:
-    """Make one ioctl(2): REQUEST [VALUE | nowhere] [= WANTED] [fails ERRNO]; what is wrong, "" for nothing.
+    """Make one ioctl(2): `REQUEST [VALUE | nowhere] [= WANTED] [fails ERRNO]`; what is wrong, "" for nothing.
 
     VALUE is an int that the argument points at; `nowhere` is a pointer to no memory.
     """
