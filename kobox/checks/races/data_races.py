@@ -355,7 +355,10 @@ class DataRaceSearch:
         return _Schedule(place.start, place.process, place.files, race, access.pc)
 
     def _has_read(self, trace: Sequence[TracedAccess], access: TracedAccess) -> bool:
-        """Whether the function that writes has read the same bytes before, in one instruction with that or another."""
+        """Whether the function that writes has read the same bytes before, in one instruction with that or another. A
+        function of the kernel that it calls, as copy_from_user(), writes what it was given."""
+        if access.access & Access.CALLED:
+            return False
         function = self._words.function(access.pc)
         return bool(access.access & Access.WRITE) and any(
             row.address == access.address

@@ -248,7 +248,7 @@ class OwnRaceSearch:
             return ""
         if name := self._marks.list_function(held.pc):
             return f"{name}() on a list that another changes at the same time breaks its links"
-        if not any(row.writes for row in others):
+        if held.detail & Access.CALLED or not any(row.writes for row in others):
             return ""
         if not is_update(held) and (not self._has_read(held) or self._marks.stores_constant(held.pc)):
             return ""
