@@ -39,7 +39,7 @@ def test_it_starts_as_the_boot_protocol_says() -> None:
     assert machine.read(line, 15) == b"a command line\0"
     at, size = struct.unpack_from("<II", page, 0x218)
     assert machine.read(at, size) == b"initramfs"
-    assert page[0x1E8] == 2
+    assert page[0x1E8] == 3  # RAM below and above the BIOS, and the configuration space of PCI
     machine.close()
 
 

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from kobox.arch.code import Flow
 from kobox.box.box import Box
+from kobox.box.inspect.cpu_state import CpuReader
 from kobox.checks.memory.interceptors import INTERCEPTORS
 from kobox.checks.races.race_marks import RaceMarks
 from kobox.checks.report.finding import own_frame
@@ -49,6 +50,7 @@ class Clash:
     others: list[tuple[WatchReport, Trace]] = field(default_factory=list)
     frees: Trace | None = None
     freed: bool = False
+    shut: bool = False  # interrupts are off where the CPU is held, and no lock was taken for it: local_irq_save()
 
 
 class ClashWatch:
@@ -58,12 +60,15 @@ class ClashWatch:
         self._examination = examination
         self._marks = marks
         self._undo: Callable[[], None] = lambda: None
+        self._cpu: CpuReader | None = None
         self.clash = Clash()
 
     def begin(self) -> None:
         """Listen, and say what the kernel's functions do with memory."""
         watch, symbols = self._examination.box.inspect.watch, self._examination.box.inspect.symbols
         self._undo = watch.races.subscribe(self._note)
+        with suppress(KoboxError):
+            self._cpu = CpuReader(self._examination.box)
         rows = [(names, parts) for names, parts, _ in INTERCEPTORS]
         rows += [(names, (Part(WRITE, pointer, factor=FREED),)) for names, pointer in _FREES]
         rows += [(names, (Part(WRITE, pointer, factor=8),)) for names, pointer in _EXCLUSIVE.values()]
@@ -86,13 +91,22 @@ class ClashWatch:
         clash, trace = self.clash, self._examination.trace
         if report.what is What.HELD:
             clash.held, clash.held_by, clash.registers = report, trace(), self._registers()
+            clash.shut = self._is_shut()
         elif report.detail & Access.CALLED and report.size == FREED:
             clash.frees = trace()
         elif len(clash.others) < _MOST:
-            if report.detail & Access.CALLED and self._looks_freed(report):
+            # Only of the held bytes themselves: memory that was just allocated and not yet written looks the same.
+            at_held = clash.held is not None and report.address == clash.held.address
+            if report.detail & Access.CALLED and at_held and self._looks_freed(report):
                 clash.freed = True
             else:
                 clash.others.append((report, trace()))
+
+    def _is_shut(self) -> bool:
+        if self._cpu is None or not self._cpu.counts_preemption:
+            return False
+        state = self._cpu.state(self._examination.box.machine.registers())
+        return not state.interrupts and not state.count
 
     def _registers(self) -> dict[int, int]:
         box = self._examination.box

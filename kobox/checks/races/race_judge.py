@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kobox.box.inspect.printk import LogRecord
-from kobox.checks.races.clash import Clash, RaceWords, is_update, words_of
+from kobox.checks.races.clash import FREED, Clash, RaceWords, is_update, words_of
 from kobox.checks.races.race_calls import DataRace, title_of
 from kobox.checks.races.race_cost import Cost, Outcome, cost_of, outcome_of_no_order
 from kobox.checks.races.race_marks import RaceMarks
@@ -90,6 +90,10 @@ class RaceJudge:
             cost = Cost(f"{what} is changed by two at the same time", True)
         if cost.words and not cost.shows and both_wrote and (race.used or self._marks.decides_by(held.pc)):
             cost = Cost(cost.words, True)
+        if clash.shut:  # whoever wrote it has thought of this CPU only: what it costs is said, and it is a note
+            cost = Cost(f"{cost.words or 'interrupts are off'}; local_irq_save() keeps no other CPU out", False)
+        elif held.size == FREED and not cost.words:
+            return  # how much a function frees is not known: the other has touched what lies behind, as it seems
         where = self._words.where(report, other)
         message = f"{words_of(held)} {self._words.named(held, clash.registers)}, and {words_of(report)} at {where}"
         message += f" on another CPU, with no lock that both hold{f': {cost.words}' if cost.words else ''}"

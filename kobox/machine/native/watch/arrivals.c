@@ -4,8 +4,8 @@
 void watch_reached(struct machine *m, struct rule *rule)
 {
     bool from_module = watch_called_from_module(m);
-    if (from_module && rule->memory.address)
-        apply_memory_rule(m, &rule->memory);
+    if (from_module && rule->memory.address && apply_memory_rule(m, &rule->memory))
+        return; /* it has not begun: nothing is freed or locked yet */
     if (rule->context.address)
         context_reached(m, &rule->context, from_module);
     if (rule->allocation.address)

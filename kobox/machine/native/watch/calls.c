@@ -89,14 +89,15 @@ static void copy_marks(struct machine *m, uint64_t to, uint64_t from, uint64_t s
     }
 }
 
-void apply_memory_rule(struct machine *m, const struct memory_rule *rule)
+/* True: this CPU is held before what the function does, and comes here again when it goes on. */
+bool apply_memory_rule(struct machine *m, const struct memory_rule *rule)
 {
     uint64_t pc = m->watch->caller, lengths[3] = {0};
     for (int n = 0; n < 3 && rule->parts[n].access; n++) {
         const struct rule_part *p = &rule->parts[n];
         if (p->access == RULE_VALUE) { /* of which so many bytes go to user space */
             look_at_shown(m, pc, R_RESULT, p->constant);
-            return;
+            return false;
         }
         uint64_t pointer = live_argument(m, p->pointer), length = length_of(m, p, pointer);
         if (p->limit != 255) { /* as long as another part, but for its own end */
@@ -112,25 +113,26 @@ void apply_memory_rule(struct machine *m, const struct memory_rule *rule)
             uint64_t pa = physical(m, pointer);
             if (pa < NOT_RAM && m->watch->shadow[pa] & FORBIDDEN) {
                 report_access(m, REPORT_SHADOW, pc, pointer, 1, INSN_READ, m->watch->shadow[pa]);
-                return;
+                return false;
             }
             continue;
         }
         int access = does == RULE_WRITE ? INSN_WRITE : INSN_READ;
         if (m->watch->race && race_access(m, pc, pointer, length, (uint32_t)access | ACCESS_CALLED))
-            return;
+            return true;
         uint64_t room = length > 8 ? stack_room(m, pc, pointer, false) : 0;
         if (room && length > room) {
             report_access(m, REPORT_LOCAL, pc, pointer + room, length - room, access, pointer);
-            return;
+            return false;
         }
         if (!look(m, pc, pointer, length, access, does == RULE_TO_USER)) {
             m->watch->trusting = false;
-            return;
+            return false;
         }
     }
     if (rule->copies)
         copy_marks(m, live_argument(m, 0), live_argument(m, 1), lengths[0]);
+    return false;
 }
 
 /* Whether a rule names only arguments and parts that there are. */

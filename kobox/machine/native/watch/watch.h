@@ -286,7 +286,7 @@ bool return_of(struct machine *m, uint64_t *site, uint64_t *sp);
 struct rule *rule_at(struct machine *m, uint64_t address, bool entry);
 
 /* ---- calls.c, arrivals.c ------------------------------------------------------------------------------------------------------ */
-void apply_memory_rule(struct machine *m, const struct memory_rule *rule);
+bool apply_memory_rule(struct machine *m, const struct memory_rule *rule);
 void watch_reached(struct machine *m, struct rule *rule);
 
 /* ---- context.c ---------------------------------------------------------------------------------------------------------------- */
