@@ -88,7 +88,11 @@ class RaceJudge:
             cost = Cost("it writes back what it has read before the other wrote, and the other's update is lost", False)
         if not cost.shows and (what := self._words.exclusive(held.pc)) and what == self._words.exclusive(report.pc):
             cost = Cost(f"{what} is changed by two at the same time", True)
-        if cost.words and not cost.shows and both_wrote and (race.used or self._marks.decides_by(held.pc)):
+        writers = (held, *(row for row, _ in others if row.writes))
+        # Two that set and clear a flag: the last one wins, as in either order.
+        flag = all(self._marks.stores_constant(row.pc) and not is_update(row) for row in writers)
+        lost = both_wrote and not flag and (race.used or self._marks.decides_by(held.pc))
+        if cost.words and not cost.shows and lost:
             cost = Cost(cost.words, True)
         if clash.shut:  # whoever wrote it has thought of this CPU only: what it costs is said, and it is a note
             cost = Cost(f"{cost.words or 'interrupts are off'}; local_irq_save() keeps no other CPU out", False)

@@ -335,6 +335,9 @@ class Examination:
         try:
             if self._gone and self.box.alive:
                 self._over(Stage.AFTER)
+        except BoxError as error:  # what the module has left behind ends the kernel
+            self.error = error
+            self._give_up(error)
         finally:
             for check in self._attached:
                 check.detach(self)

@@ -108,3 +108,21 @@ def test_it_is_replayed_by_its_id(room: Box, racy: BuiltTestModules, name: str) 
     found = searched(room, racy, name, DataRaceSearch(CALLS[name]))
     first = next(one for one in found if one.severity is Severity.ERROR)
     assert searched(room, racy, name, DataRaceSearch([], parse_data_race(first.fault))) == [first]
+
+
+@pytest.mark.parametrize(
+    ("device", "calls"),
+    [
+        ("calmirq", [WRITES]),
+        ("calmcopy", [0x40044D01, 0x40044D01]),
+        ("calmflag", [READS, WRITES]),
+    ],
+    ids=["interrupts-off", "beside-in-the-slab", "flag"],
+)
+def test_what_is_right_or_a_note_is_no_error(
+    room: Box, racy: BuiltTestModules, device: str, calls: list[object]
+) -> None:
+    search = DataRaceSearch(on_device(device, *calls))
+    found = searched(room, racy, "calm", search)
+    assert search.schedules
+    assert [str(one) for one in found if one.severity is not Severity.NOTE] == []

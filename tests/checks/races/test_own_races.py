@@ -90,3 +90,9 @@ def test_an_id_says_all_of_it() -> None:
 def test_a_text_that_is_no_id_is_refused(text: str) -> None:
     with pytest.raises(KoboxError, match="is no ID of a data race"):
         parse_own_race(text)
+
+
+def test_a_kernel_that_dies_after_the_unload_ends_no_check(room: Box, racy: BuiltTestModules) -> None:
+    examination = Examination(room, ModuleFile(str(racy("latetimer"))), [])
+    OwnRaceSearch(examination).run()
+    assert "the kernel panicked" in str(examination.error)
