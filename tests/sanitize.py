@@ -47,9 +47,10 @@ def sanitizer_runtime(compiler: str) -> list[str]:
 
 def build_rules() -> dict[str, Any]:
     """What hatch_build.py says of the libraries: it is run without hatchling, which only a build has."""
-    interface = ModuleType("hatchling.builders.hooks.plugin.interface")
-    interface.BuildHookInterface = object  # type: ignore[attr-defined]
-    sys.modules.setdefault(interface.__name__, interface)
+    for name, wanted in (("builders.hooks", "BuildHookInterface"), ("metadata", "MetadataHookInterface")):
+        interface = ModuleType(f"hatchling.{name}.plugin.interface")
+        setattr(interface, wanted, type(wanted, (), {}))
+        sys.modules.setdefault(interface.__name__, interface)
     return runpy.run_path(str(ROOT / "hatch_build.py"))
 
 

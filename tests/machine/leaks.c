@@ -27,6 +27,12 @@ struct object *kobox_heap_add(struct machine *, const struct object *, uint64_t)
 typedef void (*step_callback)(int reason, uint64_t pc, uint64_t detail);
 int kobox_step_open(struct machine *, step_callback);
 int kobox_step_break(struct machine *, uint64_t, int);
+typedef void (*trace_callback)(int, uint64_t);
+int kobox_trace_open(struct machine *, trace_callback);
+int kobox_trace_mark(struct machine *, uint64_t, unsigned);
+struct function_start { uint64_t address; uint32_t number, kind; };
+int kobox_profile_open(struct machine *);
+int kobox_profile_functions(struct machine *, const struct function_start *, uint64_t);
 
 enum { ENTRY = 0x400000, TABLES = 0x30000, RAM = 16 << 20 };
 
@@ -62,6 +68,8 @@ static void put_code(uint8_t *ram)
     }
 }
 
+static void on_trace(int reason, uint64_t address) { (void)reason, (void)address; }
+
 static bool live(const char *library)
 {
     char error[256] = "";
@@ -85,6 +93,9 @@ static bool live(const char *library)
     bool good = !kobox_watch_open(m, on_report) && !kobox_watch_code(m, ENTRY, ENTRY + 64) && !kobox_watch_rule(m, &rule) &&
                 !kobox_watch_rule(m, &rule) && !kobox_watch_bounds(m, &bound, 1) && !kobox_heap_open(m, &places, &size, 1) &&
                 kobox_heap_add(m, &object, 0) && !kobox_step_open(m, on_step) && !kobox_step_break(m, ENTRY + 6, 1);
+    struct function_start function = {ENTRY, 1, 1};
+    good &= !kobox_trace_open(m, on_trace) && !kobox_trace_mark(m, ENTRY + 6, 1);
+    good &= !kobox_profile_open(m) && !kobox_profile_functions(m, &function, 1) && !kobox_profile_functions(m, &function, 1);
     kobox_run(m, ~0ull, 100, 0);
     good &= kobox_restore(m, before) >= 0;
     kobox_watch_leave(m);

@@ -328,7 +328,8 @@ EXPORT int kobox_profile_functions(struct machine *m, const struct function_star
 EXPORT uint64_t kobox_profile_nodes(struct machine *m, struct profile_node *out, uint64_t room)
 {
     struct profiler *p = m->profiler;
-    memcpy(out, p->nodes, (room < p->node_count ? room : p->node_count) * sizeof *out);
+    if (room)
+        memcpy(out, p->nodes, (room < p->node_count ? room : p->node_count) * sizeof *out);
     return p->node_count;
 }
 
