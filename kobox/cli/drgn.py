@@ -10,14 +10,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kobox.cli.life import add_box_options, life_box
 from kobox.cli.parser import CommandParser
 
 if TYPE_CHECKING:
     import drgn
 
     from kobox.box.box import Box
-    from kobox.cli.progress import ProgressLine
-    from kobox.images.store import KernelImage, Store
 
 
 def main(argv: list[str], prog: str) -> int:
@@ -37,7 +36,7 @@ def main(argv: list[str], prog: str) -> int:
             sources, image, lambda path: print(f"building {path} for {image.name}", file=sys.stderr)
         )
         modules, parameters = run_sources.module_files(sources, paths)
-        box = _box(arguments, image, store, progress)
+        box = life_box(arguments, image, store, progress)
     finally:
         progress.close()
     with box:
@@ -60,17 +59,7 @@ def _parser(prog: str) -> CommandParser:
         metavar="FILE.ko|FILE.c|DIR|NAME=VALUE",
         help="modules to load, or source that is built first, each with its parameters",
     )
-    parser.add_argument(
-        "-k", "--kernel", metavar="NAME", help="the kernel to boot (default: `kobox kernel list` marks it)"
-    )
-    parser.add_argument(
-        "-c",
-        dest="commands",
-        action="append",
-        default=[],
-        metavar="COMMAND",
-        help="a command of the box's shell, after the modules are loaded; repeatable",
-    )
+    add_box_options(parser)
     parser.add_argument("-e", "--execute", metavar="CODE", help="run this in place of a shell")
     parser.add_argument("--script", type=Path, metavar="FILE.py", help="run this file in place of a shell")
     parser.add_argument(
@@ -79,18 +68,7 @@ def _parser(prog: str) -> CommandParser:
         metavar="FILE",
         help="write the kernel's memory as a vmcore, and FILE.vmlinux with its symbols and types",
     )
-    parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
     return parser
-
-
-def _box(arguments: argparse.Namespace, image: KernelImage, store: Store, progress: ProgressLine) -> Box:
-    """Booted; with a root file system when commands are to run in it."""
-    import kobox
-    from kobox.apps.rootfs import shell_box
-
-    if arguments.commands:
-        return shell_box(image, memory=arguments.memory << 20, store=store, progress=progress)
-    return kobox.boot(image, memory=arguments.memory << 20, progress=progress)
 
 
 def _use(arguments: argparse.Namespace, box: Box, program: drgn.Program) -> int:

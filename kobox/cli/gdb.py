@@ -13,13 +13,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kobox.cli.life import add_life_options, life_box
 from kobox.cli.parser import CommandParser
 
 if TYPE_CHECKING:
     from kobox.box.box import Box
-    from kobox.cli.progress import ProgressLine
     from kobox.debug.gdb_session import GdbSession
-    from kobox.images.store import KernelImage, Store
     from kobox.ko.modulefile import ModuleFile
 
 
@@ -43,7 +42,7 @@ def main(argv: list[str], prog: str) -> int:
             sources, image, lambda path: print(f"building {path} for {image.name}", file=sys.stderr)
         )
         modules, parameters = run_sources.module_files(sources, paths)
-        box = _box(arguments, image, store, progress)
+        box = life_box(arguments, image, store, progress)
         progress("reading symbols and types of", 0, 0)
         from kobox.box.symbol_file.kernel_symbol_file import kernel_symbol_file
 
@@ -60,40 +59,13 @@ def _parser(prog: str) -> CommandParser:
         description="Debug modules with gdb while they are loaded, used and unloaded in a box; backwards too.",
         epilog="What stands behind -- are gdb's own arguments. In gdb, `monitor help` lists what kobox adds.",
     )
-    parser.add_argument(
-        "source",
-        nargs=1,
-        metavar="FILE.ko|FILE.c|DIR",
-        help="a module, source that is built first, or a directory of either; more of them may follow",
-    )
-    parser.add_argument(
-        "parameters", nargs="*", metavar="NAME=VALUE", help="parameters of the module named before them"
-    )
-    parser.add_argument(
-        "-k", "--kernel", metavar="NAME", help="the kernel to boot (default: `kobox kernel list` marks it)"
-    )
-    parser.add_argument(
-        "-c",
-        dest="commands",
-        action="append",
-        default=[],
-        metavar="COMMAND",
-        help="a command of the box's shell, between load and unload; repeatable",
-    )
-    parser.add_argument(
-        "--exercise",
-        action="append",
-        default=[],
-        metavar="FILE.py",
-        help="a Python file with `def exercise(box)`, or with tests, to use the module by; repeatable",
-    )
+    add_life_options(parser)
     parser.add_argument(
         "--gdb", default="", metavar="PROGRAM", help="the gdb to start (default: gdb; where there is none, Debian's)"
     )
     parser.add_argument(
         "--listen", type=_port, metavar="PORT", help="start no gdb: wait for a debugger on this port of loopback"
     )
-    parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
     return parser
 
 
@@ -101,16 +73,6 @@ def _port(text: str) -> int:
     if not text.isdigit() or not 0 < int(text) < 65536:
         raise argparse.ArgumentTypeError(f"{text!r}: not a port")
     return int(text)
-
-
-def _box(arguments: argparse.Namespace, image: KernelImage, store: Store, progress: ProgressLine) -> Box:
-    """Booted; with a root file system when commands are to run in it."""
-    import kobox
-    from kobox.apps.rootfs import shell_box
-
-    if arguments.commands:
-        return shell_box(image, memory=arguments.memory << 20, store=store, progress=progress)
-    return kobox.boot(image, memory=arguments.memory << 20, progress=progress)
 
 
 def _debug(

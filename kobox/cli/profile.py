@@ -13,14 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kobox.cli.life import add_cpu_limit, add_life_options, life_box
 from kobox.cli.parser import CommandParser
 from kobox.cli.worker import raise_wall
 
 if TYPE_CHECKING:
     from kobox.box.box import Box
     from kobox.box.profile.costs import LineCost, ProfileCosts
-    from kobox.cli.progress import ProgressLine
-    from kobox.images.store import KernelImage, Store
     from kobox.ko.modulefile import ModuleFile
 
 
@@ -93,7 +92,8 @@ def main(argv: list[str], prog: str) -> int:
         paths = run_sources.module_paths(
             sources, image, lambda path: print(f"building {path} for {image.name}", file=sys.stderr)
         )
-        box = _box(arguments, image, store, progress)
+        box = life_box(arguments, image, store, progress)
+        box.set_reset_point()
     finally:
         progress.close()
     with box:
@@ -124,33 +124,7 @@ def _parser(prog: str) -> CommandParser:
         description="Count what modules execute while they are loaded, used and unloaded in a box, and the kernel for "
         "them: by function, by line, by chain of calls. The counts are exact, and the same in every run.",
     )
-    parser.add_argument(
-        "source",
-        nargs=1,
-        metavar="FILE.ko|FILE.c|DIR",
-        help="a module, source that is built first, or a directory of either; more of them may follow",
-    )
-    parser.add_argument(
-        "parameters", nargs="*", metavar="NAME=VALUE", help="parameters of the module named before them"
-    )
-    parser.add_argument(
-        "-k", "--kernel", metavar="NAME", help="the kernel to boot (default: `kobox kernel list` marks it)"
-    )
-    parser.add_argument(
-        "-c",
-        dest="commands",
-        action="append",
-        default=[],
-        metavar="COMMAND",
-        help="a command of the box's shell, between load and unload; repeatable",
-    )
-    parser.add_argument(
-        "--exercise",
-        action="append",
-        default=[],
-        metavar="FILE.py",
-        help="a Python file with `def exercise(box)`, or with tests, to use the module by; repeatable",
-    )
+    add_life_options(parser)
     several = parser.add_mutually_exclusive_group()
     several.add_argument(
         "--compare",
@@ -177,14 +151,7 @@ def _parser(prog: str) -> CommandParser:
         help="exit with 1 when something costs that much more than there",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument(
-        "--cpu-limit",
-        type=float,
-        default=60.0,
-        metavar="SECONDS",
-        help="CPU time of the box, for all that is done in it together (default: 60)",
-    )
-    parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
+    add_cpu_limit(parser)
     return parser
 
 
@@ -223,19 +190,6 @@ def _most(text: str) -> int:
     if not text.isdigit() or not 0 < int(text) < 10**6:
         raise argparse.ArgumentTypeError(f"{text!r}: not a number above 0")
     return int(text)
-
-
-def _box(arguments: argparse.Namespace, image: KernelImage, store: Store, progress: ProgressLine) -> Box:
-    """Booted; with a root file system when commands are to run in it."""
-    import kobox
-    from kobox.apps.rootfs import shell_box
-
-    if arguments.commands:
-        box = shell_box(image, memory=arguments.memory << 20, store=store, progress=progress)
-    else:
-        box = kobox.boot(image, memory=arguments.memory << 20, progress=progress)
-    box.set_reset_point()
-    return box
 
 
 def _baseline(path: Path | None) -> ProfileCosts | None:

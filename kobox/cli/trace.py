@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kobox.cli.life import add_cpu_limit, add_life_options, life_box
 from kobox.cli.parser import CommandParser
 from kobox.cli.worker import raise_wall
 from kobox.printable import one_line
@@ -24,10 +25,8 @@ if TYPE_CHECKING:
     from kobox.box.box import Box
     from kobox.box.trace.call import Call
     from kobox.box.trace.trace import CallTrace
-    from kobox.cli.progress import ProgressLine
     from kobox.errors import KoboxError
     from kobox.explain.oops_source import NamedRegister
-    from kobox.images.store import KernelImage, Store
     from kobox.ko.modulefile import ModuleFile
 
 _MOST_ERRORS = 20
@@ -54,7 +53,7 @@ def main(argv: list[str], prog: str) -> int:
         paths = run_sources.module_paths(
             sources, image, lambda path: print(f"building {path} for {image.name}", file=sys.stderr)
         )
-        box = _box(arguments, image, store, progress)
+        box = life_box(arguments, image, store, progress)
     finally:
         progress.close()
     with box:
@@ -67,33 +66,7 @@ def _parser(prog: str) -> CommandParser:
         description="Show the calls of modules while they are loaded, used and unloaded in a box: arguments by type, "
         "results, virtual time, allocations, log lines, and the system calls above them.",
     )
-    parser.add_argument(
-        "source",
-        nargs=1,
-        metavar="FILE.ko|FILE.c|DIR",
-        help="a module, source that is built first, or a directory of either; more of them may follow",
-    )
-    parser.add_argument(
-        "parameters", nargs="*", metavar="NAME=VALUE", help="parameters of the module named before them"
-    )
-    parser.add_argument(
-        "-k", "--kernel", metavar="NAME", help="the kernel to boot (default: `kobox kernel list` marks it)"
-    )
-    parser.add_argument(
-        "-c",
-        dest="commands",
-        action="append",
-        default=[],
-        metavar="COMMAND",
-        help="a command of the box's shell, between load and unload; repeatable",
-    )
-    parser.add_argument(
-        "--exercise",
-        action="append",
-        default=[],
-        metavar="FILE.py",
-        help="a Python file with `def exercise(box)`, or with tests, to use the module by; repeatable",
-    )
+    add_life_options(parser)
     shown = parser.add_argument_group("what is shown")
     shown.add_argument("--depth", type=_count, default=0, metavar="N", help="N levels of the tree (default: all)")
     shown.add_argument(
@@ -126,14 +99,7 @@ def _parser(prog: str) -> CommandParser:
         "--record", type=Path, metavar="FILE.kbx", help="write what repeats this life exactly, for `kobox replay`"
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page to look at")
-    parser.add_argument(
-        "--cpu-limit",
-        type=float,
-        default=60.0,
-        metavar="SECONDS",
-        help="CPU time of the box, for all that is done in it together (default: 60)",
-    )
-    parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
+    add_cpu_limit(parser)
     return parser
 
 
@@ -141,16 +107,6 @@ def _count(text: str) -> int:
     if not text.isdigit() or len(text) > 9:
         raise argparse.ArgumentTypeError(f"{text!r}: not a number of 0 or more")
     return int(text)
-
-
-def _box(arguments: argparse.Namespace, image: KernelImage, store: Store, progress: ProgressLine) -> Box:
-    """Booted; with a root file system when commands are to run in it."""
-    import kobox
-    from kobox.apps.rootfs import shell_box
-
-    if arguments.commands:
-        return shell_box(image, memory=arguments.memory << 20, store=store, progress=progress)
-    return kobox.boot(image, memory=arguments.memory << 20, progress=progress)
 
 
 def _trace(arguments: argparse.Namespace, box: Box, sources: list[RunSource], paths: list[list[Path]]) -> int:
