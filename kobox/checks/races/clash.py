@@ -111,7 +111,7 @@ class ClashWatch:
     def _registers(self) -> dict[int, int]:
         box = self._examination.box
         names = box.arch.oops.numbers.items()
-        # Reports say R08 where the CPU has r8, which has a row of its own.
+        # Reports write some names with a zero; the CPU's own name for those registers has a row of its own.
         return {number: box.machine.register(name) for name, number in names if not name.startswith("r0")}
 
     def _looks_freed(self, report: WatchReport) -> bool:

@@ -92,12 +92,16 @@ class OwnRaceSearch:
                 self._try(self._replay)
                 return
             for conflict in self._conflicts():
-                race = self._race_of(loader, conflict)
-                if race is not None and self._is_worth(conflict):
+                for race in self._races_of(loader, conflict):
+                    if not self._is_worth(conflict):
+                        break
                     if self.schedules >= _SCHEDULES:
                         self._told.leave_out(f"own data races: more than {_SCHEDULES} schedules; not all were tried")
                         return
+                    known = len(self._told.findings)
                     self._try(race)
+                    if len(self._told.findings) > known:
+                        break
 
     # -- a life ------------------------------------------------------------------------------------------------
 
@@ -163,13 +167,15 @@ class OwnRaceSearch:
         self._seen[key] = self._seen.get(key, 0) + 1
         return self._seen[key] <= _TRIES
 
-    def _race_of(self, loader: int, conflict: Conflict) -> OwnRace | None:
+    def _races_of(self, loader: int, conflict: Conflict) -> list[OwnRace]:
+        """The likeliest time to hold the CPU, and two others: when both come again and again, it depends on when."""
         held, other = conflict
         section, offset = self._words.place(held.pc)
         if section < 0:
-            return None
+            return []
         skip = held.times - 1 if held.last < other.order else held.times // 2 if held.order < other.order else 0
-        return OwnRace(loader, section, offset, held.address, held.size, held.stack, skip)
+        skips = dict.fromkeys((skip, held.times // 2, held.times // 4))
+        return [OwnRace(loader, section, offset, held.address, held.size, held.stack, one) for one in skips]
 
     # -- one schedule ------------------------------------------------------------------------------------------
 
