@@ -86,7 +86,7 @@ def export_box(store: Store, name: str, file: Path) -> None:
 def import_box(store: Store, file: Path, name: str | None = None) -> SavedBox:
     """Put a box from a file into the cache, under its file's name or `name`.
 
-    Raises `KoboxError` for a file that is none, when the name is taken, or when the cache lacks the box's kernel.
+    Raises `KoboxError` when the file is no exported box, the name is taken, or the cache lacks the box's kernel.
     """
     name = name or file.name.removesuffix(".box")
     target = saved_place(store, name)

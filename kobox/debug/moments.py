@@ -1,7 +1,7 @@
 """Moments of a life by what happens: "1,000 instructions before the oops".
 
 spec = MomentSpec.parse("oops-1000")
-found = find_moment(replay, spec)            # the number of its instruction; the life is lived once or twice
+found = find_moment(replay, spec)            # its instruction's number, found by one life or two
 
 oops      the instruction that makes the kernel oops            panic, warning   where the kernel begins to report it
 end       the life's last instruction                           NAME             a function's first instruction

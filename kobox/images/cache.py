@@ -60,7 +60,7 @@ def prunable() -> list[str]:
 
 
 def cache_parts(store: Store, wanted: Sequence[str] = ()) -> Iterator[CachePart]:
-    """Everything in the cache, or what is of the kinds named. Raises `KoboxError` for a kind that is none.
+    """Everything in the cache, or what is of the kinds named. Raises `KoboxError` for an unknown kind.
 
     A kernel's size is without its snapshots. A file with several names is counted where it is found first.
     """

@@ -84,8 +84,10 @@ def unpack_kernel(paths: Iterable[Path], into: Path, progress: Progress) -> Kern
         progress(f"unpacking {path.name}", 0, 0)
         try:
             with path.open("rb") as file:
-                for entry in _entries(file, path):
+                for entry in _entries(file):
                     writer.add(entry)
+        except KernelImageError as error:  # a ValueError too: it says what is wrong already
+            raise KernelImageError(f"{path}: {error.message}", hint=error.hint) from None
         except (
             EOFError,
             lzma.LZMAError,
@@ -218,18 +220,18 @@ def _inside(name: str) -> PurePosixPath | None:
     return PurePosixPath(*parts)
 
 
-def _entries(file: IO[bytes], path: Path) -> Iterator[_Entry]:
+def _entries(file: IO[bytes]) -> Iterator[_Entry]:
     head = file.read(512)
     file.seek(0)
     if head.startswith(_RPM):
         yield from _cpio(_unpacked(file, _rpm_payload(file)))
     elif head.startswith(_AR):
-        data = _deb_data(file, path)
+        data = _deb_data(file)
         yield from _tar(_unpacked(data, _compression(data.peek(16)[:16])))
     elif _is_tar(head) or _compression(head):
         yield from _tar(_unpacked(file, _compression(head)))
     else:
-        raise KernelImageError(f"{path}: no package that kobox knows", hint="It knows .deb, .rpm, .apk and tarballs.")
+        raise KernelImageError("no package that kobox knows", hint="It knows .deb, .rpm, .apk and tarballs.")
 
 
 def _tar(stream: _Stream) -> Iterator[_Entry]:
@@ -315,7 +317,7 @@ def _rpm_header(file: IO[bytes]) -> dict[int, bytes]:
     return found
 
 
-def _deb_data(file: IO[bytes], path: Path) -> io.BufferedReader:
+def _deb_data(file: IO[bytes]) -> io.BufferedReader:
     """The member data.tar.*, as a stream: ar(5), 60 bytes before each member."""
     file.seek(len(_AR))
     while head := file.read(60):
@@ -325,7 +327,7 @@ def _deb_data(file: IO[bytes], path: Path) -> io.BufferedReader:
         if head.startswith(b"data.tar"):
             return io.BufferedReader(_Window(file, size))
         file.seek(size + size % 2, os.SEEK_CUR)
-    raise KernelImageError(f"{path}: an archive without data.tar: no package", hint="Debian's packages have one.")
+    raise KernelImageError("an archive without data.tar: no package", hint="Debian's packages have one.")
 
 
 class _Window(io.RawIOBase):

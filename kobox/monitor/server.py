@@ -140,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.token:
             given = self.headers.get("Authorization", "").removeprefix("Bearer ")
             return hmac.compare_digest(given.encode(), self.token.encode())
-        # A page elsewhere must not read it through a name of its own that leads to loopback.
+        # Else a web page could read the answers by a host name that it resolves to loopback (DNS rebinding).
         host = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
         return host.strip("[]") in ("localhost", self.address) or _is_loopback(host.strip("[]"))
 

@@ -247,6 +247,8 @@ def test_a_damaged_package_is_refused_by_name(name: str, tmp_path: Path, store: 
         with pytest.raises(KernelImageError) as caught:
             unpack_kernel([package], tmp_path / f"into-{kind}", lambda *_: None)
         assert kind in str(caught.value) or "packed with" in str(caught.value)
+        assert str(package) in str(caught.value) or package.name in str(caught.value)
+        assert kind not in ("unknown", "no-data") or "a damaged package" not in str(caught.value)
     assert store.list() == []
 
 

@@ -1,4 +1,4 @@
-"""Marks and ways out of traced code, as the native core tells of them."""
+"""Marks and ways out of traced code, as the native core reports them."""
 
 from __future__ import annotations
 

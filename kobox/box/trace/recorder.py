@@ -237,7 +237,7 @@ class Recorder:
         if address in self._thunks:
             address = registers[self._thunks[address]]  # type: ignore[index]
             if self._module_at(address):
-                return  # its mark tells of it
+                return  # the mark at its entry reports it
         function = self._functions.at(address)
         if function is None:
             return

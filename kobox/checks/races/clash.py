@@ -54,7 +54,7 @@ class Clash:
 
 
 class ClashWatch:
-    """Notes in `clash` what the watcher tells of races, from `begin` to `end`."""
+    """Notes the watcher's reports on races in `clash`, from `begin` to `end`."""
 
     def __init__(self, examination: Examination, marks: RaceMarks) -> None:
         self._examination = examination

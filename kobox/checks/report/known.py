@@ -43,7 +43,7 @@ def signature(module: str, finding: Finding) -> Signature:
 
 
 def read_baseline(path: Path) -> frozenset[Signature]:
-    """The signatures in a baseline file. Raises `OSError`, `KoboxError` for a file that is none."""
+    """The signatures in a baseline file. Raises `OSError`; `KoboxError` for any other file."""
     hint = "Write it anew: `kobox check MODULE --write-baseline FILE`."
     try:
         read = json.loads(path.read_bytes())
