@@ -17,6 +17,7 @@ $(READY): pyproject.toml hatch_build.py $(shell find kobox -path "*/native/*" -n
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "kobox: cannot make a virtual environment with $(PYTHON) (Debian: apt-get install python3-venv)" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/python -m compileall -q kobox
 	@touch $@
 
 demo: $(READY) ## from nothing to a module that ran on a real kernel, explained

@@ -44,6 +44,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     writer = _writer(arguments)
     with box:
         box.limits.cpu = arguments.cpu_limit
+        box.inspect.layout.keep_before_a_wall()
         places = [arguments.module.resolve().parent, *filter(None, (image.modules, image.directory))]
         raise_wall(places, cpu_limit=arguments.cpu_limit)
         report = examine(box, ModuleFile(str(arguments.module)), " ".join(arguments.parameters))

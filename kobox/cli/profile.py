@@ -100,7 +100,7 @@ def main(argv: list[str], prog: str) -> int:
         from kobox.checks.fuzz.exercise_file import exercises_of
 
         uses = [use for file in arguments.exercise for use in exercises_of(file, paths[-1][-1])]
-        box.inspect.layout.keep()  # behind the wall nothing can be kept
+        box.inspect.layout.keep_before_a_wall()
         write = _writer(
             [path for path in (arguments.svg, arguments.folded, arguments.speedscope, arguments.save) if path]
         )

@@ -98,7 +98,7 @@ def _replay(arguments: argparse.Namespace, record: LifeRecord, until: MomentSpec
                 return _gdb(box, record, until, store, given)
         finally:
             progress.close()
-        box.inspect.layout.keep()  # behind the wall nothing can be kept
+        box.inspect.layout.keep_before_a_wall()
         raise_wall([*filter(None, (box.image.modules, box.image.directory))], cpu_limit=box.limits.cpu)
         return _visit(box, record, until) if until is not None else _repeat(arguments, box, record)
 

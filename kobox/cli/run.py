@@ -185,7 +185,7 @@ def _tell(arguments: argparse.Namespace, box: Box, sources: list[RunSource], pat
     started = Recording(box) if arguments.record is not None else None
     story = Story(box, unload=arguments.unload, keep_going=arguments.keep_going, live=show)
     models = plugged_models(arguments.plug)
-    box.inspect.layout.keep()  # behind the wall nothing can be kept
+    box.inspect.layout.keep_before_a_wall()
     places = [path.resolve().parent for files in paths for path in files]
     keep = _file_writer(arguments.record)
     write = _file_writer(arguments.write_model)  # it forks, and writes where this process may not any more

@@ -117,7 +117,7 @@ def _trace(arguments: argparse.Namespace, box: Box, sources: list[RunSource], pa
     from kobox.errors import BoxError, KernelError
 
     uses = [use for file in arguments.exercise for use in exercises_of(file, paths[-1][-1])]
-    box.inspect.layout.keep()  # behind the wall nothing can be kept
+    box.inspect.layout.keep_before_a_wall()
     write = _writer([path for path in (arguments.perfetto, arguments.html, arguments.record) if path is not None])
     places = [path.resolve().parent for files in paths for path in files]
     box.limits.cpu = arguments.cpu_limit

@@ -6,7 +6,9 @@
 The sum tells a damaged file, which is made again. What is looked up comes from the snapshot's own tables, never from
 the memory of a box, in which a module may have changed them. The symbol table takes a tenth of a second to read and
 BTF another; the few places that a program asks for are the same each time, since a box's kernel is always at the same
-addresses."""
+addresses.
+
+A process behind a wall (`kobox.isolation.wall`) can keep nothing: it leaves word of what it missed, for the next."""
 
 from __future__ import annotations
 
@@ -22,9 +24,12 @@ from kobox.errors import KoboxError
 
 if TYPE_CHECKING:
     from kobox.box.inspect.btf import Btf
+    from kobox.box.inspect.missed_places import MissedPlaces
     from kobox.box.inspect.symbols import Symbols
 
 Place = tuple[int, int, str]
+
+_MOST_LEARNT = 5000  # places in a file: what is behind a wall may ask for anything
 
 
 class LayoutCache:
@@ -37,6 +42,7 @@ class LayoutCache:
         self._members: dict[str, Place | None] = {}
         self._new = False
         self._btf: Btf | None = None
+        self._missed: MissedPlaces | None = None
         if cache is not None:
             self._read(cache)
 
@@ -60,7 +66,7 @@ class LayoutCache:
             if found is None:
                 return int(symbols.address(variable))  # a module's is another the next time
             self._variables[variable] = found
-            self._new = True
+            self._miss("variable", variable)
         return found
 
     def find(self, variable: str) -> int | None:
@@ -68,7 +74,7 @@ class LayoutCache:
         remembered too."""
         if variable not in self._variables:
             self._variables[variable] = self._symbols().of_kernel(variable) or 0
-            self._new = True
+            self._miss("variable", variable)
         return self._variables[variable] or None
 
     def member(self, path: str) -> Place:
@@ -82,7 +88,7 @@ class LayoutCache:
 
         if path in self._members:
             raise BtfError(f"this kernel has no {path}")
-        self._new = True
+        self._miss("member", path)
         try:
             place = self._members[path] = self._find(path)
         except BtfError:
@@ -98,6 +104,27 @@ class LayoutCache:
         content = json.dumps({"variables": self._variables, "members": self._members}).encode()
         with suppress(OSError):  # what cannot be kept is looked up again
             write_file(self._cache, content + b"\n" + _sum(content) + b"\n", follow=False, flush=False)
+
+    def keep_before_a_wall(self) -> None:
+        """Write down what is new, and what earlier processes behind a wall have missed. This process will be behind
+        one: what it looks up from now on is kept by the next."""
+        if self._cache is None:
+            return
+        from kobox.box.inspect.missed_places import MissedPlaces
+
+        with suppress(OSError):
+            missed = MissedPlaces(self._cache.with_name(f"{self._cache.name}-missed"))
+            for kind, name in missed.take():
+                if len(self._variables) + len(self._members) < _MOST_LEARNT:
+                    with suppress(KoboxError, ValueError):
+                        self.find(name) if kind == "variable" else self.member(name)
+            self.keep()
+            self._missed = missed
+
+    def _miss(self, kind: str, name: str) -> None:
+        self._new = True
+        if self._missed is not None:
+            self._missed.add(kind, name)
 
     def _read(self, cache: Path) -> None:
         try:
