@@ -35,6 +35,7 @@ RUNNABLE = (
             "profile",
             "drgn",
             "monitor",
+            "matrix",
         )
     ),
 )

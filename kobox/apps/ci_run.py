@@ -12,9 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
-import sys
-import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +21,7 @@ from kobox.atomic_file import write_file
 from kobox.errors import KoboxError
 from kobox.images.kernel_image import KernelImage, Progress
 from kobox.images.store import Store
-from kobox.printable import printable
+from kobox.matrix.commands import CommandRunner, needed_files
 
 _FORMAT = 1
 _STEPS = ("builds", "loads", "clean")
@@ -69,12 +66,14 @@ def kernel_of(store: Store, name: str, progress: Progress | None = None) -> Kern
 def run_ci(source: Path, kernels: Sequence[KernelImage], output: Path, options: CiOptions, told: Told) -> list[CiStep]:
     """All steps on all kernels; `told` is called after each. Raises `OSError` where results cannot be written."""
     steps: list[CiStep] = []
+    runner = CommandRunner()
     for kernel in kernels:
         place = output / kernel.name
         place.mkdir(parents=True, exist_ok=True)
-        for step in _on_one_kernel(source, kernel.name, place, options):
-            steps.append(step)
-            told(step)
+        with runner.stopped_by_errors():
+            for step in _on_one_kernel(runner, source, kernel.name, place, options):
+                steps.append(step)
+                told(step)
         mine = [asdict(step) for step in steps if step.kernel == kernel.name]
         write_file(place / "result.json", json.dumps({"format": _FORMAT, "steps": mine}, indent=2).encode())
     write_file(output / "junit.xml", junit(steps))
@@ -82,8 +81,10 @@ def run_ci(source: Path, kernels: Sequence[KernelImage], output: Path, options: 
     return steps
 
 
-def _on_one_kernel(source: Path, kernel: str, place: Path, options: CiOptions) -> Iterable[CiStep]:
-    built = _kobox("build", "--json", "-k", kernel, "-o", str(place / "modules"), str(source))
+def _on_one_kernel(
+    runner: CommandRunner, source: Path, kernel: str, place: Path, options: CiOptions
+) -> Iterable[CiStep]:
+    built = runner.run("build", "--json", "-k", kernel, "-o", str(place / "modules"), str(source))
     write_file(place / "build.txt", (built.stdout + built.stderr).encode())
     modules = sorted((place / "modules").glob("*.ko")) if built.returncode == 0 else []
     if not modules:
@@ -94,39 +95,21 @@ def _on_one_kernel(source: Path, kernel: str, place: Path, options: CiOptions) -
     for module in modules:
         name = module.stem
         yield CiStep(kernel, name, "builds", OK, "", built.seconds)
-        ran = _kobox("run", "-k", kernel, *_needs(module, modules), str(module))
+        ran = runner.run("run", "-k", kernel, *map(str, needed_files(module, modules)), str(module))
         write_file(place / f"{name}.run.txt", (ran.stdout + ran.stderr).encode())
         yield CiStep(kernel, name, "loads", FAILED if ran.returncode else OK, ran.stdout + ran.stderr, ran.seconds)
         if options.checks:
-            yield _checked(module, kernel, source, place, options)
+            yield _checked(runner, module, kernel, source, place, options)
 
 
-def _needs(module: Path, modules: Sequence[Path]) -> list[str]:
-    """The other modules of the directory that one needs, in the order in which they are loaded."""
-    from kobox.ko.modulefile import ModuleFile
-
-    known = {path.stem.replace("-", "_"): path for path in modules}
-    found: list[str] = []
-
-    def add(path: Path, depth: int) -> None:
-        for name in ModuleFile(path).depends:
-            other = known.get(name.replace("-", "_"))
-            if other is not None and str(other) not in found and other != module and depth < 64:
-                add(other, depth + 1)
-                found.append(str(other))
-
-    add(module, 0)
-    return found
-
-
-def _checked(module: Path, kernel: str, source: Path, place: Path, options: CiOptions) -> CiStep:
+def _checked(runner: CommandRunner, module: Path, kernel: str, source: Path, place: Path, options: CiOptions) -> CiStep:
     name = module.stem
     words = ["--sarif", str(place / f"{name}.sarif"), "--lcov", str(place / f"{name}.lcov")]
     words += ["--time", str(options.seconds), "--fail-on", options.fail_on, "--no-elsewhere", "--json"]
     words += ["--source", str(source if source.is_dir() else source.parent)]
     if options.baseline is not None:
         words += ["--baseline", str(options.baseline)]
-    done = _kobox("check", "-k", kernel, *words, str(source if source.is_file() else module))
+    done = runner.run("check", "-k", kernel, *words, str(source if source.is_file() else module))
     write_file(place / f"{name}.check.json", done.stdout.encode())
     _name_files_from_here(place / f"{name}.sarif", source)
     text = "".join(f"{line}\n" for line in _findings(done.stdout)) + done.stderr
@@ -160,32 +143,6 @@ def _findings(text: str) -> list[str]:
         ]
     except (ValueError, KeyError, TypeError):
         return []
-
-
-@dataclass(frozen=True, slots=True)
-class _Done:
-    returncode: int
-    stdout: str
-    stderr: str
-    seconds: float
-
-
-def _kobox(*words: str) -> _Done:
-    began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "kobox", *words],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        env={**os.environ, "NO_COLOR": "1"},
-    )
-    return _Done(done.returncode, printable_text(done.stdout), printable_text(done.stderr), time.monotonic() - began)
-
-
-def printable_text(text: str) -> str:
-    """Text of several lines, without control characters: what a module printed goes into files that others show."""
-    return "".join(f"{printable(line)}\n" for line in text.splitlines())
 
 
 # -- reports -------------------------------------------------------------------------------------------------------

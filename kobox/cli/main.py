@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "profile": ("kobox.cli.profile", "a module's cost: instructions by function and line, flame graph"),
     "shell": ("kobox.cli.shell", "a shell on a real kernel, in a box"),
     "build": ("kobox.cli.build", "build a module against a kernel's headers"),
+    "matrix": ("kobox.cli.matrix", "modules x kernels as one table: builds, loads, clean"),
     "learn": ("kobox.cli.learn", "lessons on kernel modules; each task is checked in a box"),
     "kernel": ("kobox.cli.kernel", "the kernels that boxes boot: add, list, default, rm"),
     "inspect": ("kobox.cli.inspect", "show what a stranger's module does, in an isolated box"),

@@ -17,9 +17,13 @@ _WIDEST = 79  # columns where the terminal does not say
 
 
 class ProgressLine:
-    """A callback for the `progress` arguments of the library: (stage, bytes done, bytes in all)."""
+    """A callback for the `progress` arguments of the library: (stage, bytes done, bytes in all).
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    With a `unit`, such as "cells", it counts those in place of bytes.
+    """
+
+    def __init__(self, *, quiet: bool = False, unit: str = "MB") -> None:
+        self._unit = unit
         self._tty = sys.stderr.isatty()
         self._quiet = quiet
         self._rewrites = os.environ.get("TERM") != "dumb"
@@ -43,7 +47,7 @@ class ProgressLine:
             sys.stderr.write(f"{one_line(stage)}\n")
             self._open = False
         else:
-            text = one_line(stage) + figures(done, total, done - self._first, now - self._began)
+            text = one_line(stage) + figures(done, total, done - self._first, now - self._began, self._unit)
             sys.stderr.write(Painted(f"\r\x1b[K{text[: _columns()]}"))
         sys.stderr.flush()
 
@@ -55,16 +59,20 @@ class ProgressLine:
         self._open = False
 
 
-def figures(done: int, total: int, lately: int, seconds: float) -> str:
-    """How far it is, how fast (`lately` bytes in so many seconds), and when it ends; "" where `total` is 0."""
+def figures(done: int, total: int, lately: int, seconds: float, unit: str = "MB") -> str:
+    """How far it is, how fast (`lately` bytes in so many seconds), and when it ends; "" where `total` is 0.
+
+    A `unit` other than MB is counted as it is.
+    """
     if not total:
         return ""
-    text = f"  {done / 1e6:.1f} of {total / 1e6:.1f} MB ({done * 100 // total}%)"
+    digits, size = (1, 1e6) if unit == "MB" else (0, 1.0)
+    text = f"  {done / size:.{digits}f} of {total / size:.{digits}f} {unit} ({done * 100 // total}%)"
     if seconds < _SETTLED or lately <= 0 or done >= total:
         return text
     left = (total - done) * seconds / lately
     remaining = f"{left / 60:.0f} min" if left >= 120 else f"{left:.0f} s"
-    return f"{text}, {lately / seconds / 1e6:.1f} MB/s, {remaining} left"
+    return f"{text}, {lately / seconds / size:.1f} {unit}/s, {remaining} left"
 
 
 def _columns() -> int:

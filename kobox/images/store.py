@@ -118,7 +118,7 @@ class Store:
         Raises KernelNotFoundError when the cache has none.
         """
         for path in modules:
-            processor = _processor_of(path)
+            processor = processor_of(path)
             if processor is None or (self.list() and self.default().architecture == processor):
                 continue
             kernels = [kernel for kernel in self.list() if kernel.architecture == processor]
@@ -408,7 +408,7 @@ _OTHER_PROCESSORS = {
 }
 
 
-def _processor_of(path: Path) -> str | None:
+def processor_of(path: Path) -> str | None:
     """The processor that an ELF file was built for: the name of an architecture, or words; None for any other file."""
     try:
         with path.open("rb") as file:

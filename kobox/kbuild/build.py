@@ -33,7 +33,7 @@ class BuildOptions:
     """How to build. `warnings` is Kbuild's W= ("1", "2", "3", "e" or several), `sparse` runs it over every file,
     `clang` takes LLVM's tools, `extra_symbols` are Module.symvers files of modules that this one uses,
     `reproducible` keeps this machine's paths out of the result, `compile_commands` writes compile_commands.json beside
-    the source, `verbose` shows whole commands.
+    the source, `verbose` shows whole commands, `fresh` compiles everything again.
     """
 
     warnings: str = ""
@@ -44,6 +44,7 @@ class BuildOptions:
     compile_commands: bool = False
     verbose: bool = False
     jobs: int = 0
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,8 @@ def build(
     started = time.monotonic()
     with mirror.held():
         mirror.refresh(written)
+        if options.fresh:
+            mirror.forget_objects()
         try:
             said = _made(command(headers, mirror, options), headers, mirror, source, options, on_output)
         except BuildError as error:

@@ -115,6 +115,12 @@ class Mirror:
         """Where all build directories lie; below a source (such as a home directory) it is no part of it."""
         return self.room.parent.resolve()
 
+    def forget_objects(self) -> None:
+        """Have all that was compiled here be compiled again, so that the compiler says all that it has to say."""
+        for path in self.tree.rglob("*.o"):
+            if not path.is_symlink():  # an object that belongs to the source is a link
+                path.unlink()
+
     def remove(self) -> None:
         """Forget everything built here."""
         shutil.rmtree(self.room, ignore_errors=True)
