@@ -5,7 +5,7 @@ matrix = MatrixRun(plan).run()
 print(table(matrix))
 """
 
-from kobox.matrix.cell import CellState, Matrix, MatrixCell, MatrixRow, Outcome, StepResult
+from kobox.matrix.cell import CellState, CellStep, Matrix, MatrixCell, MatrixRow, StepOutcome
 from kobox.matrix.plan import MatrixPlan, kernels_matching, sources_named
 from kobox.matrix.run import MatrixRun
 from kobox.matrix.steps import CheckWords
@@ -13,14 +13,14 @@ from kobox.matrix.table import as_data, markdown, table
 
 __all__ = [
     "CellState",
+    "CellStep",
     "CheckWords",
     "Matrix",
     "MatrixCell",
     "MatrixPlan",
     "MatrixRow",
     "MatrixRun",
-    "Outcome",
-    "StepResult",
+    "StepOutcome",
     "as_data",
     "kernels_matching",
     "markdown",

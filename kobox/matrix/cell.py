@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 
-class Outcome(enum.StrEnum):
+class StepOutcome(enum.StrEnum):
     """How a step ended. SKIPPED: it was not tried, because one before it failed or it does not apply."""
 
     OK = "ok"
@@ -37,7 +37,7 @@ class CellState(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class StepResult:
+class CellStep:
     """What came of one step.
 
     `seconds` of wall time; `finding` is one line that says what is wrong, `place` where (`file:line`, or a function);
@@ -46,7 +46,7 @@ class StepResult:
     the result in the cache. `cached`: it was not run this time.
     """
 
-    outcome: Outcome
+    outcome: StepOutcome
     seconds: float = 0.0
     finding: str = ""
     place: str = ""
@@ -57,16 +57,16 @@ class StepResult:
     cached: bool = False
 
 
-SKIPPED_STEP = StepResult(Outcome.SKIPPED)
+SKIPPED_STEP = CellStep(StepOutcome.SKIPPED)
 
 
-def step_from(facts: Mapping[str, object], *, key: str, cached: bool) -> StepResult:
+def step_from(facts: Mapping[str, object], *, key: str, cached: bool) -> CellStep:
     """A step out of what JSON holds. Raises `ValueError`, `KeyError` or `TypeError` for anything else."""
     changes = facts["changes"]
     if not isinstance(changes, list):
         raise TypeError("changes: not a list")
-    return StepResult(
-        Outcome(str(facts["outcome"])),
+    return CellStep(
+        StepOutcome(str(facts["outcome"])),
         float(str(facts["seconds"])),
         str(facts["finding"]),
         str(facts["place"]),
@@ -78,7 +78,7 @@ def step_from(facts: Mapping[str, object], *, key: str, cached: bool) -> StepRes
     )
 
 
-def step_facts(step: StepResult) -> dict[str, object]:
+def step_facts(step: CellStep) -> dict[str, object]:
     """A step as JSON holds it."""
     return {**asdict(step), "outcome": step.outcome.value, "changes": list(step.changes)}
 
@@ -103,39 +103,39 @@ class MatrixCell:
 
     row: MatrixRow
     kernel: str
-    builds: StepResult = SKIPPED_STEP
-    loads: StepResult = SKIPPED_STEP
-    clean: StepResult = SKIPPED_STEP
+    builds: CellStep = SKIPPED_STEP
+    loads: CellStep = SKIPPED_STEP
+    clean: CellStep = SKIPPED_STEP
     why: str = ""
 
     @property
-    def steps(self) -> dict[str, StepResult]:
+    def steps(self) -> dict[str, CellStep]:
         """The steps by name, in their order."""
         return {"builds": self.builds, "loads": self.loads, "clean": self.clean}
 
     @property
     def state(self) -> CellState:
         """What the table shows."""
-        if self.builds.outcome is Outcome.FAILED:
+        if self.builds.outcome is StepOutcome.FAILED:
             return CellState.NO_BUILD
-        if self.loads.outcome is Outcome.FAILED:
+        if self.loads.outcome is StepOutcome.FAILED:
             return CellState.NO_LOAD
-        if self.clean.outcome is Outcome.FAILED:
+        if self.clean.outcome is StepOutcome.FAILED:
             return CellState.NOT_CLEAN
-        if self.why or self.loads.outcome is Outcome.SKIPPED:
+        if self.why or self.loads.outcome is StepOutcome.SKIPPED:
             return CellState.SKIPPED
-        warned = Outcome.WARNS in (self.builds.outcome, self.clean.outcome)
+        warned = StepOutcome.WARNS in (self.builds.outcome, self.clean.outcome)
         return CellState.WARNS if warned else CellState.CLEAN
 
     @property
-    def deciding(self) -> StepResult:
+    def deciding(self) -> CellStep:
         """The step that the state comes from."""
         order = (self.builds, self.loads, self.clean)
-        for outcome in (Outcome.FAILED, Outcome.WARNS):
+        for outcome in (StepOutcome.FAILED, StepOutcome.WARNS):
             found = next((step for step in order if step.outcome is outcome), None)
             if found is not None:
                 return found
-        return self.clean if self.clean.outcome is not Outcome.SKIPPED else self.loads
+        return self.clean if self.clean.outcome is not StepOutcome.SKIPPED else self.loads
 
 
 @dataclass(frozen=True, slots=True)

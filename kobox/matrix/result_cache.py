@@ -24,7 +24,7 @@ import kobox
 from kobox.atomic_file import write_file
 from kobox.errors import KoboxError
 from kobox.images.kernel_image import KernelImage, default_root
-from kobox.matrix.cell import StepResult, step_facts, step_from
+from kobox.matrix.cell import CellStep, step_facts, step_from
 
 _FORMAT = 1
 _MADE = (".o", ".ko", ".mod", ".mod.c", ".cmd", ".order", ".symvers", ".d", ".a", ".pyc")  # what a build leaves
@@ -38,14 +38,14 @@ class ResultCache:
     def __init__(self, root: Path | None = None) -> None:
         self._root = root if root is not None else default_root() / "matrix"
 
-    def get(self, key: str) -> StepResult | None:
+    def get(self, key: str) -> CellStep | None:
         """What came of a step; None where it was not run yet, or what is there is damaged."""
         try:
             return step_from(json.loads(self._place(key).read_bytes()), key=key, cached=True)
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
-    def put(self, step: StepResult) -> None:
+    def put(self, step: CellStep) -> None:
         """Keep what came of a step. Raises `OSError`."""
         place = self._place(step.key)
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from kobox.errors import KoboxError
 from kobox.images.kernel_image import KernelImage
-from kobox.matrix.cell import SKIPPED_STEP, Matrix, MatrixCell, MatrixRow, Outcome, StepResult
+from kobox.matrix.cell import SKIPPED_STEP, CellStep, Matrix, MatrixCell, MatrixRow, StepOutcome
 from kobox.matrix.commands import CommandRunner, needed_files
 from kobox.matrix.plan import MatrixPlan, is_module_file
 from kobox.matrix.result_cache import ResultCache, compiler, files_digest, source_digest, step_key
@@ -30,7 +30,7 @@ Told = Callable[[str, int, int], None]
 class CellWorkers(Protocol):
     """Where cells are loaded and checked."""
 
-    def results(self, tasks: Sequence[CellTask]) -> Iterator[list[StepResult]]:
+    def results(self, tasks: Sequence[CellTask]) -> Iterator[list[CellStep]]:
         """Carry out tasks; what came of each, as it comes, in any order."""
         ...
 
@@ -42,7 +42,7 @@ class LocalWorkers:
         self._runner = runner
         self._jobs = jobs or os.cpu_count() or 1
 
-    def results(self, tasks: Sequence[CellTask]) -> Iterator[list[StepResult]]:
+    def results(self, tasks: Sequence[CellTask]) -> Iterator[list[CellStep]]:
         """Carry out tasks; what came of each, as it comes."""
         with self.pool() as pool:
             yield from as_they_come([pool.submit(run_cell, self._runner, task) for task in tasks])
@@ -58,7 +58,7 @@ class LocalWorkers:
             pool.shutdown(cancel_futures=True)
 
 
-def as_they_come(futures: Sequence[Future[list[StepResult]]]) -> Iterator[list[StepResult]]:
+def as_they_come(futures: Sequence[Future[list[CellStep]]]) -> Iterator[list[CellStep]]:
     """The results of futures, each as soon as it is there."""
     left = set(futures)
     while left:
@@ -73,7 +73,7 @@ class _Build:
 
     source: Path
     kernel: KernelImage
-    step: StepResult = SKIPPED_STEP
+    step: CellStep = SKIPPED_STEP
     modules: list[Path] = field(default_factory=list)
 
 
@@ -144,10 +144,10 @@ class MatrixRun:
                 words = (str(source.resolve()), compiler(), repr(self._plan.build))
                 key = step_key("builds", kernel, digest, *words)
                 known = None if self._plan.again else self._cache.get(key)
-                build = _Build(source, kernel, known or StepResult(Outcome.SKIPPED, key=key))
+                build = _Build(source, kernel, known or CellStep(StepOutcome.SKIPPED, key=key))
                 build.modules = self._cache.modules(key) if known is not None else []
                 builds.append(build)
-                if known is None or (known.outcome is not Outcome.FAILED and not build.modules):
+                if known is None or (known.outcome is not StepOutcome.FAILED and not build.modules):
                     missing.append(build)
         self._told("build", 0, len(missing))
         with self._local.pool() as pool:
@@ -159,14 +159,14 @@ class MatrixRun:
                 self._build(build)
         return builds
 
-    def _build(self, build: _Build) -> list[StepResult]:
+    def _build(self, build: _Build) -> list[CellStep]:
         key = build.step.key
         with self._cache.building(key) as into:
             step = build_step(build.kernel, build.source, into, self._plan.build, lambda: self._runner.stopped)
             if self._runner.stopped:
                 raise KoboxError("interrupted")
         build.step = replace(step, key=key)
-        build.modules = self._cache.modules(key) if step.outcome is not Outcome.FAILED else []
+        build.modules = self._cache.modules(key) if step.outcome is not StepOutcome.FAILED else []
         self.steps_run += 1
         self._keep(build.step)
         return [build.step]
@@ -181,7 +181,7 @@ class MatrixRun:
         cell = MatrixCell(row, name, builds=build.step)
         self._cells[row, name] = cell
         file = next((path for path in build.modules if _module_of(path) == row.module), None)
-        if build.step.outcome is Outcome.FAILED:
+        if build.step.outcome is StepOutcome.FAILED:
             return None
         if file is None:
             self._cells[row, name] = replace(cell, why="the source builds no such module for this kernel")
@@ -212,9 +212,9 @@ class MatrixRun:
             else:
                 self._fill(row, kernel.name, step, result)
         loads = known["loads"]
-        loaded = loads is not None and (known["clean"] is not None or loads.outcome is Outcome.FAILED)
+        loaded = loads is not None and (known["clean"] is not None or loads.outcome is StepOutcome.FAILED)
         checked = "checks" not in keys or known["checks"] is not None
-        if loaded and (checked or (loads is not None and loads.outcome is Outcome.FAILED)):
+        if loaded and (checked or (loads is not None and loads.outcome is StepOutcome.FAILED)):
             return None
         return CellTask(
             kernel.name,
@@ -228,25 +228,25 @@ class MatrixRun:
             "" if checked else keys["checks"],
         )
 
-    def _fill(self, row: MatrixRow, kernel: str, step: str, result: StepResult) -> None:
+    def _fill(self, row: MatrixRow, kernel: str, step: str, result: CellStep) -> None:
         """Put a result into its cell. A check is the second half of `clean`: what the run found stays."""
         cell = self._cells[row, kernel]
         if step == "loads":
             cell = replace(cell, loads=result)
-        elif step == "clean" or cell.clean.outcome is not Outcome.FAILED:
+        elif step == "clean" or cell.clean.outcome is not StepOutcome.FAILED:
             cell = replace(cell, clean=_joined(cell.clean, result))
         self._cells[row, kernel] = cell
 
-    def _keep(self, step: StepResult) -> None:
-        if step.key and step.outcome is not Outcome.SKIPPED and not self._runner.stopped:
+    def _keep(self, step: CellStep) -> None:
+        if step.key and step.outcome is not StepOutcome.SKIPPED and not self._runner.stopped:
             self._cache.put(step)
 
 
-def _joined(one: StepResult, other: StepResult) -> StepResult:
+def _joined(one: CellStep, other: CellStep) -> CellStep:
     """Two halves of a step: the worse outcome counts, both logs stay."""
-    if one.outcome is Outcome.SKIPPED:
+    if one.outcome is StepOutcome.SKIPPED:
         return other
-    worse, better = (one, other) if one.outcome is Outcome.FAILED else (other, one)
+    worse, better = (one, other) if one.outcome is StepOutcome.FAILED else (other, one)
     log = one.log if one.log == other.log else f"{one.log}\n{other.log}"
     return replace(worse, log=log, seconds=one.seconds + other.seconds, cached=one.cached and better.cached)
 

@@ -16,7 +16,7 @@ from kobox.errors import BuildError, KoboxError
 from kobox.images.kernel_image import KernelImage
 from kobox.kbuild.build import BuildOptions, build
 from kobox.kbuild.matrix import refused_interfaces
-from kobox.matrix.cell import SKIPPED_STEP, Outcome, StepResult
+from kobox.matrix.cell import SKIPPED_STEP, CellStep, StepOutcome
 from kobox.matrix.commands import CommandOutput, CommandRunner, printable_lines
 
 _MOST_LOG = 64_000  # characters of a log that are kept, half from its beginning and half from its end
@@ -67,7 +67,7 @@ class CellTask:
 
 def build_step(
     kernel: KernelImage, source: Path, into: Path, options: BuildOptions, stopped: Callable[[], bool]
-) -> StepResult:
+) -> CellStep:
     """Build a source for a kernel into a directory. Everything is compiled: a file that was compiled before would have
     no warnings. Once it is `stopped`, a build ends at its next line of output. Raises `OSError`."""
 
@@ -81,38 +81,38 @@ def build_step(
     except BuildError as error:
         return _refused(error, time.monotonic() - began)
     except KoboxError as error:
-        return StepResult(Outcome.FAILED, finding=_line(error.message), remedy=error.hint)
+        return CellStep(StepOutcome.FAILED, finding=_line(error.message), remedy=error.hint)
     log = _shortened(printable_lines(built.output))
     warnings = [line for line in log.splitlines() if "warning:" in line.lower()]
     remedy = "\n".join(built.hints)[:_MOST_REMEDY]
     if warnings:
-        return StepResult(Outcome.WARNS, built.seconds, _line(warnings[0]), _place(warnings[0]), (), remedy, log)
-    return StepResult(Outcome.OK, built.seconds, remedy=remedy, log=log)
+        return CellStep(StepOutcome.WARNS, built.seconds, _line(warnings[0]), _place(warnings[0]), (), remedy, log)
+    return CellStep(StepOutcome.OK, built.seconds, remedy=remedy, log=log)
 
 
-def _refused(error: BuildError, seconds: float) -> StepResult:
+def _refused(error: BuildError, seconds: float) -> CellStep:
     """A build that failed: the compiler's first error, the interfaces that this kernel refuses, and the remedy."""
     log = _shortened(printable_lines(error.output))
     found = _first_error(log) or error.message
     changes = tuple(refused_interfaces(error))
     remedy = error.hint[:_MOST_REMEDY]
-    return StepResult(Outcome.FAILED, seconds, _line(found), _place(found), changes, remedy, log)
+    return CellStep(StepOutcome.FAILED, seconds, _line(found), _place(found), changes, remedy, log)
 
 
-def run_cell(runner: CommandRunner, task: CellTask) -> list[StepResult]:
+def run_cell(runner: CommandRunner, task: CellTask) -> list[CellStep]:
     """Carry out a task: the results of the steps that were wanted."""
     results = []
-    loads_outcome = Outcome.OK
+    loads_outcome = StepOutcome.OK
     if task.load_key:
         loads, clean = _load_steps(runner, task)
         loads_outcome = loads.outcome
         results += [replace(loads, key=task.load_key), replace(clean, key=task.clean_key)]
-    if task.check is not None and task.check_key and loads_outcome is Outcome.OK:
+    if task.check is not None and task.check_key and loads_outcome is StepOutcome.OK:
         results.append(replace(_check_step(runner, task, task.check), key=task.check_key))
     return results
 
 
-def _load_steps(runner: CommandRunner, task: CellTask) -> tuple[StepResult, StepResult]:
+def _load_steps(runner: CommandRunner, task: CellTask) -> tuple[CellStep, CellStep]:
     """Load and unload: (whether it loads, whether the kernel had something to say)."""
     done = runner.run("run", "--json", "-k", task.kernel, *task.run_words, *task.files, *task.parameters.split())
     events = list(_events(done.stdout))
@@ -121,15 +121,15 @@ def _load_steps(runner: CommandRunner, task: CellTask) -> tuple[StepResult, Step
     name = _module_name(task.files[-1])
     if verdict is None:
         return replace(_broken(done), log=log), SKIPPED_STEP
-    loads = StepResult(Outcome.OK, done.seconds, log=log)
+    loads = CellStep(StepOutcome.OK, done.seconds, log=log)
     if name not in map(str, _list(verdict.get("loaded"))):
         remedy = _why_refused(runner, task, events)
         finding = _first_of(events, ("failed", "report")) or str(verdict.get("text", ""))
-        return replace(loads, outcome=Outcome.FAILED, finding=_line(finding), remedy=remedy), SKIPPED_STEP
-    clean = StepResult(Outcome.OK, 0.0, log=log)
+        return replace(loads, outcome=StepOutcome.FAILED, finding=_line(finding), remedy=remedy), SKIPPED_STEP
+    clean = CellStep(StepOutcome.OK, 0.0, log=log)
     if not verdict.get("ok"):
         finding, place, remedy = _complaint(events, verdict)
-        clean = replace(clean, outcome=Outcome.FAILED, finding=finding, place=place, remedy=remedy)
+        clean = replace(clean, outcome=StepOutcome.FAILED, finding=finding, place=place, remedy=remedy)
     return loads, clean
 
 
@@ -156,7 +156,7 @@ def _why_refused(runner: CommandRunner, task: CellTask, events: Sequence[Mapping
     return str(failed.get("hint") or "")[:_MOST_REMEDY]
 
 
-def _check_step(runner: CommandRunner, task: CellTask, check: CheckWords) -> StepResult:
+def _check_step(runner: CommandRunner, task: CellTask, check: CheckWords) -> CellStep:
     """What `kobox check` finds in a module."""
     source = ["--source", task.source] if task.source else []
     words = [*check.words(), *source, task.files[-1], *task.parameters.split()]
@@ -168,8 +168,8 @@ def _check_step(runner: CommandRunner, task: CellTask, check: CheckWords) -> Ste
         return _broken(done)
     log = _shortened("".join(f"{text} ({place})\n" for text, place in findings) + done.stderr)
     text, place = findings[0] if findings else ("", "")
-    outcome = Outcome.FAILED if done.returncode else Outcome.OK
-    return StepResult(outcome, done.seconds, _line(text), _line(place), log=log)
+    outcome = StepOutcome.FAILED if done.returncode else StepOutcome.OK
+    return CellStep(outcome, done.seconds, _line(text), _line(place), log=log)
 
 
 def _finding(one: Mapping[str, object]) -> tuple[str, str]:
@@ -210,12 +210,12 @@ def _first_of(events: Sequence[Mapping[str, object]], kinds: Sequence[str]) -> s
     return ""
 
 
-def _broken(done: CommandOutput) -> StepResult:
+def _broken(done: CommandOutput) -> CellStep:
     """A command that ended without an answer."""
     said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
     how = f"ended by signal {-done.returncode}" if done.returncode < 0 else f"ended with status {done.returncode}"
     log = _shortened(done.stdout + done.stderr)
-    return StepResult(Outcome.FAILED, done.seconds, _line(said[0] if said else how), log=log)
+    return CellStep(StepOutcome.FAILED, done.seconds, _line(said[0] if said else how), log=log)
 
 
 def _first_error(log: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from kobox.errors import KernelNotFoundError, KoboxError
 from kobox.images.store import KernelImage, Store
 from kobox.matrix import kernels_matching, sources_named
-from kobox.matrix.cell import Outcome, StepResult
+from kobox.matrix.cell import CellStep, StepOutcome
 from kobox.matrix.result_cache import ResultCache, source_digest, step_key
 
 
@@ -96,8 +96,8 @@ def test_every_part_of_a_key_counts(debian_kernel: KernelImage, trixie_kernel: K
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"outcome": "great"}', b"\xff", b"[" * 100_000])
 def test_a_damaged_result_is_run_again(content: bytes, tmp_path: Path) -> None:
     cache = ResultCache(tmp_path)
-    cache.put(StepResult(Outcome.OK, key="ab12"))
-    assert cache.get("ab12") == StepResult(Outcome.OK, key="ab12", cached=True)
+    cache.put(CellStep(StepOutcome.OK, key="ab12"))
+    assert cache.get("ab12") == CellStep(StepOutcome.OK, key="ab12", cached=True)
     (path,) = tmp_path.glob("results/*/*.json")
     path.write_bytes(content)
     assert cache.get("ab12") is None

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from kobox.matrix.cell import Outcome
+from kobox.matrix.cell import StepOutcome
 from kobox.matrix.commands import CommandOutput, CommandRunner
 from kobox.matrix.steps import CellTask, CheckWords, run_cell
 
@@ -44,7 +44,7 @@ GARBAGE = [
 @pytest.mark.parametrize("text", GARBAGE, ids=range(len(GARBAGE)))
 def test_garbage_in_place_of_a_run_is_a_failed_load(text: str) -> None:
     loads, clean = run_cell(Answering(text, -9), TASK)
-    assert (loads.outcome, clean.outcome) == (Outcome.FAILED, Outcome.SKIPPED)
+    assert (loads.outcome, clean.outcome) == (StepOutcome.FAILED, StepOutcome.SKIPPED)
     assert loads.finding
     assert len(loads.log) <= 65_000
 
@@ -53,20 +53,20 @@ def test_garbage_in_place_of_a_run_is_a_failed_load(text: str) -> None:
 def test_garbage_in_place_of_a_report_is_a_failed_check(text: str) -> None:
     task = CellTask("6.1", ("/m/a.ko",), check=CheckWords(), check_key="k")
     (step,) = run_cell(Answering(text, 1), task)
-    assert step.outcome is Outcome.FAILED
+    assert step.outcome is StepOutcome.FAILED
 
 
 VERDICTS = [
-    ({"ok": True, "loaded": ["my_mod"]}, Outcome.OK, Outcome.OK),
-    ({"ok": False, "loaded": ["my_mod"], "text": "FAILED: left"}, Outcome.OK, Outcome.FAILED),
-    ({"ok": True, "loaded": []}, Outcome.FAILED, Outcome.SKIPPED),
-    ({"ok": True, "loaded": "my_mod"}, Outcome.FAILED, Outcome.SKIPPED),
-    ({}, Outcome.FAILED, Outcome.SKIPPED),
+    ({"ok": True, "loaded": ["my_mod"]}, StepOutcome.OK, StepOutcome.OK),
+    ({"ok": False, "loaded": ["my_mod"], "text": "FAILED: left"}, StepOutcome.OK, StepOutcome.FAILED),
+    ({"ok": True, "loaded": []}, StepOutcome.FAILED, StepOutcome.SKIPPED),
+    ({"ok": True, "loaded": "my_mod"}, StepOutcome.FAILED, StepOutcome.SKIPPED),
+    ({}, StepOutcome.FAILED, StepOutcome.SKIPPED),
 ]
 
 
 @pytest.mark.parametrize(("verdict", "loads", "clean"), VERDICTS, ids=range(len(VERDICTS)))
-def test_a_verdict_decides_load_and_clean(verdict: dict[str, object], loads: Outcome, clean: Outcome) -> None:
+def test_a_verdict_decides_load_and_clean(verdict: dict[str, object], loads: StepOutcome, clean: StepOutcome) -> None:
     steps = run_cell(Answering(json.dumps({"kind": "verdict", **verdict})), TASK)
     assert [step.outcome for step in steps] == [loads, clean]
 
@@ -74,7 +74,7 @@ def test_a_verdict_decides_load_and_clean(verdict: dict[str, object], loads: Out
 def test_a_log_line_that_looks_like_a_verdict_is_none() -> None:
     lines = [{"kind": "verdict", "ok": False}, {"kind": "log", "time": 1.0, "text": '{"kind": "verdict", "ok": true}'}]
     loads, _ = run_cell(Answering("\n".join(map(json.dumps, lines))), TASK)
-    assert loads.outcome is Outcome.FAILED
+    assert loads.outcome is StepOutcome.FAILED
 
 
 def test_a_long_log_keeps_both_ends() -> None:

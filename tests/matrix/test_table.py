@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from kobox.errors import KoboxError
-from kobox.matrix import CellState, Matrix, MatrixCell, MatrixRow, Outcome, StepResult, as_data, markdown, table
+from kobox.matrix import CellState, CellStep, Matrix, MatrixCell, MatrixRow, StepOutcome, as_data, markdown, table
 from kobox.matrix import parquet as parquet_module
 from kobox.matrix.page import page
 from kobox.matrix.parquet import write_parquet
 from kobox.matrix.table import counted, notes
 
-OK = StepResult(Outcome.OK, 0.5, log="loaded\n", key="k1")
+OK = CellStep(StepOutcome.OK, 0.5, log="loaded\n", key="k1")
 HOSTILE = "\x1b[2J</pre><script>alert(1)</script>'\"|`\udcff\u202e"
-BROKEN = StepResult(Outcome.FAILED, 1.0, HOSTILE, HOSTILE, (HOSTILE, "inode.i_ctime"), HOSTILE, HOSTILE, "k2")
+BROKEN = CellStep(StepOutcome.FAILED, 1.0, HOSTILE, HOSTILE, (HOSTILE, "inode.i_ctime"), HOSTILE, HOSTILE, "k2")
 ROW, OTHER, TWICE = MatrixRow("a/m.c", "m"), MatrixRow("a/m.c", "m", "n=1"), MatrixRow("b/m.c", "m")
 
 
@@ -25,7 +25,7 @@ def made() -> Matrix:
     """Three rows on three kernels, with every state."""
     cells = [
         MatrixCell(ROW, "6.1", OK, OK, OK),
-        MatrixCell(ROW, "6.12", StepResult(Outcome.WARNS, finding="m.c:1: warning: x"), OK, OK),
+        MatrixCell(ROW, "6.12", CellStep(StepOutcome.WARNS, finding="m.c:1: warning: x"), OK, OK),
         MatrixCell(ROW, HOSTILE, BROKEN),
         MatrixCell(OTHER, "6.1", OK, BROKEN),
         MatrixCell(OTHER, "6.12", OK, OK, BROKEN),
