@@ -36,6 +36,7 @@ RUNNABLE = (
             "drgn",
             "monitor",
             "matrix",
+            "ebpf",
         )
     ),
 )

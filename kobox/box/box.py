@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
     import drgn
 
+    from kobox.box.bpf.bpf_object import Bpf
     from kobox.box.devices.disks import Disks
     from kobox.box.devices.network import Network
     from kobox.box.devices.plug import Plugged
@@ -133,6 +134,7 @@ class Box(Kernel):
         self.schedule = Schedule(self.guest, machine)
         self._network: Network | None = None
         self._disks: Disks | None = None
+        self._bpf: Bpf | None = None
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -407,6 +409,17 @@ class Box(Kernel):
         from kobox.box.devices.drivers import load_drivers
 
         return load_drivers(self)
+
+    @property
+    def bpf(self) -> Bpf:
+        """eBPF programs in the box (`kobox.box.bpf.bpf_object`)."""
+        if self._bpf is None:
+            from kobox.box.bpf.bpf_object import Bpf
+            from kobox.box.bpf.loader_program import loader_program
+            from kobox.images.store import Store
+
+            self._bpf = Bpf(self, lambda: loader_program(Store()))
+        return self._bpf
 
     @property
     def disks(self) -> Disks:

@@ -20,6 +20,7 @@ from pathlib import Path
 from kobox.atomic_file import atomic_file
 from kobox.errors import BuildError, KoboxError
 from kobox.images.store import KernelImage, Store, default_root
+from kobox.kbuild.bpf_build import SUFFIX, bpf_sources, build_bpf
 from kobox.kbuild.compile_commands import write_compile_commands
 from kobox.kbuild.make import Output, make_missing_headers, run_make
 from kobox.kbuild.shadow_tree import KBUILD_FILES, Mirror
@@ -49,7 +50,7 @@ class BuildOptions:
 
 @dataclass(frozen=True, slots=True)
 class BuiltModules:
-    """What a build made: the `.ko` files for one kernel, in the order of modules.order.
+    """What a build made: the `.ko` files for one kernel, in the order of modules.order, and its eBPF `programs`.
 
     `symvers` is the Module.symvers with what they export, `directory` the build directory, `output` all that was said,
     `hints` a paragraph for each warning that is known.
@@ -62,12 +63,13 @@ class BuiltModules:
     output: str
     seconds: float
     hints: tuple[str, ...] = ()
+    programs: tuple[Path, ...] = ()
 
     def __iter__(self) -> Iterator[Path]:
-        return iter(self.modules)
+        return iter((*self.modules, *self.programs))
 
     def __len__(self) -> int:
-        return len(self.modules)
+        return len(self.modules) + len(self.programs)
 
 
 def build(
@@ -79,10 +81,11 @@ def build(
     on_output: Output | None = None,
     builds: Path | None = None,
 ) -> BuiltModules:
-    """Build the modules of a directory, or of one `.c` file, for a kernel (None: the default one).
+    """Build the modules of a directory, or of one `.c` file, for a kernel (None: the default one), and the eBPF
+    programs (`.bpf.c`) there.
 
-    The `.ko` files are put into `output` (None: where the source is). `builds` is where build directories are kept
-    (None: the cache). Raises BuildError, with all that make and the compiler said in its `output`.
+    The `.ko` and `.bpf.o` files are put into `output` (None: where the source is). `builds` is where build directories
+    are kept (None: the cache). Raises BuildError, with all that make and the compiler said in its `output`.
 
     >>> from kobox.images.store import Store
     >>> list(build(Path("hello"), Store().get()))                                   # doctest: +SKIP
@@ -90,6 +93,9 @@ def build(
     """
     source = Path(source)
     kernel = kernel or Store().ensure()
+    programs = bpf_sources(source)
+    if programs and not _has_modules(source):
+        return _programs(programs, kernel, output, on_output)
     directory, written = what_to_build(source)
     headers = usable_headers(kernel)
     check_rust(directory, kernel, headers)
@@ -118,7 +124,39 @@ def build(
             write_compile_commands(mirror, headers, directory)
     symvers = mirror.tree / "Module.symvers"
     seconds = time.monotonic() - started
-    return BuiltModules(kernel, modules, symvers, mirror.tree, said, seconds, _hints(said, kernel, source))
+    built = BuiltModules(kernel, modules, symvers, mirror.tree, said, seconds, _hints(said, kernel, source))
+    if not programs:
+        return built
+    more = _programs(programs, kernel, output, on_output)
+    return replace(built, programs=more.programs, output=said + more.output, seconds=seconds + more.seconds)
+
+
+def _has_modules(source: Path) -> bool:
+    """Whether there is something for Kbuild beside eBPF programs."""
+    if not source.is_dir():
+        return False
+    others = [*source.glob("*.c"), *source.glob("*.rs")]
+    return any((source / name).is_file() for name in KBUILD_FILES) or any(
+        not path.name.endswith(SUFFIX) for path in others
+    )
+
+
+def _programs(
+    sources: Sequence[Path], kernel: KernelImage, output: Path | None, on_output: Output | None
+) -> BuiltModules:
+    started = time.monotonic()
+    tell = on_output or (lambda line: None)
+    try:
+        made, said = build_bpf(sources, kernel, output)
+    except BuildError as error:
+        for line in error.output.splitlines():
+            tell(line)
+        raise
+    for line in said.splitlines():
+        tell(line)
+    directory = sources[0].parent
+    seconds = time.monotonic() - started
+    return BuiltModules(kernel, (), directory / "Module.symvers", directory, said, seconds, programs=tuple(made))
 
 
 def _hints(said: str, kernel: KernelImage, source: Path) -> tuple[str, ...]:
@@ -216,7 +254,9 @@ def kbuild_for(directory: Path) -> str:
     Raises BuildError where that is no answer.
     """
     texts = {
-        path: path.read_text(errors="replace") for path in sorted(directory.glob("*.c")) if ".mod" not in path.name
+        path: path.read_text(errors="replace")
+        for path in sorted(directory.glob("*.c"))
+        if ".mod" not in path.name and not path.name.endswith(SUFFIX)
     }
     sources = {path: text for path, text in texts.items() if not re.search(r"^\s*int\s+main\s*\(", text, re.MULTILINE)}
     if not sources:

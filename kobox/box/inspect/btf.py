@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
 
 from kobox.errors import KoboxError
@@ -19,7 +20,21 @@ _INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FWD, _TYPEDEF, _VOLATILE, _CONST, _
 _FUNC, _FUNC_PROTO, _VAR, _DATASEC, _FLOAT, _DECL_TAG, _TYPE_TAG, _ENUM64 = range(12, 20)
 # Bytes that follow a type's twelve: a fixed part, and a part for each of `vlen` elements.
 _FIXED = {_INT: 4, _ARRAY: 12, _VAR: 4, _DECL_TAG: 4}
+_DEEPEST = 32  # type definitions of type definitions, arrays of arrays
 _EACH = {_STRUCT: 12, _UNION: 12, _ENUM: 8, _FUNC_PROTO: 8, _DATASEC: 12, _ENUM64: 12}
+
+
+class BtfKind(Enum):
+    """What a value of a type is, for reading it."""
+
+    OTHER = 0
+    SIGNED = 1
+    UNSIGNED = 2  # enumerations and pointers too
+    BOOLEAN = 3
+    FLOAT = 4
+    ARRAY = 5
+    STRUCTURE = 6  # or union
+    SECTION = 7  # the variables of a section: BTF_KIND_DATASEC
 
 
 class BtfError(KoboxError):
@@ -32,6 +47,17 @@ class BtfParameter:
 
     name: str
     type: str
+
+
+@dataclass(frozen=True, slots=True)
+class BtfMember:
+    """A member of a structure, or a variable of a section. `offset` is in bits, `type` the number of its type, `bits`
+    the width of a bit field and 0 for others; `name` is "" for an unnamed structure or union."""
+
+    name: str
+    type: int
+    offset: int
+    bits: int = 0
 
 
 class Btf:
@@ -227,28 +253,112 @@ class Btf:
             return CType(Kind.TEXT, text)
         return CType(Kind.FUNCTION if kind == _FUNC_PROTO else Kind.POINTER, text)
 
-    def type_name(self, number: int) -> str:
-        """A type as C writes it: "struct file *", "const char *", "size_t"."""
+    def type_name(self, number: int, depth: int = 0) -> str:
+        """A type as C writes it: "struct file *", "const char *", "size_t". `depth` is how many types lead here."""
         if number == 0:
             return "void"
+        if depth > _DEEPEST or not 0 < number < len(self._starts):
+            return "?"
         name, kind, _, target = self._type(number)
         if kind == _PTR:
-            inner = self.type_name(target)
+            inner = self.type_name(target, depth + 1)
             return inner + ("*" if inner.endswith("*") else " *")
         prefix = {_CONST: "const ", _VOLATILE: "volatile ", _RESTRICT: ""}.get(kind)
         if prefix is not None:
-            return prefix + self.type_name(target)
+            return prefix + self.type_name(target, depth + 1)
         if kind == _TYPE_TAG:
-            return self.type_name(target)
+            return self.type_name(target, depth + 1)
         if kind == _FUNC_PROTO:
             return "function"
         if kind == _ARRAY:
             element, _, count = struct.unpack_from("<III", self._data, self._starts[number] + 12)
-            return f"{self.type_name(element)}[{count}]"
+            return f"{self.type_name(element, depth + 1)}[{count}]"
         keyword = {_STRUCT: "struct ", _UNION: "union ", _ENUM: "enum ", _ENUM64: "enum ", _FWD: "struct "}.get(
             kind, ""
         )
         return keyword + (self._string(name) or "(unnamed)")
+
+    # -- values ------------------------------------------------------------------------------------------------
+
+    def number_of(self, name: str) -> int:
+        """The number of a structure, union, type definition or enumeration, 0 where there is none of that name."""
+        return self._find(name, _STRUCT, _UNION, _TYPEDEF, _ENUM) or 0
+
+    def section_number(self, section: str) -> int:
+        """The number of the type that lists a section's variables, 0 where there is none."""
+        for number in range(1, len(self._starts)):
+            name, kind, _, _ = self._type(number)
+            if kind == _DATASEC and self._string(name) == section:
+                return number
+        return 0
+
+    def plain(self, number: int) -> int:
+        """A type without its type definitions and qualifiers. Raises `BtfError` for a number that is none."""
+        for _ in range(_DEEPEST):
+            if not 0 <= number < len(self._starts):
+                raise BtfError(f"damaged BTF data: type {number} of {len(self._starts)}")
+            if number == 0 or self._type(number)[1] not in (_TYPEDEF, _CONST, _VOLATILE, _RESTRICT, _TYPE_TAG, _VAR):
+                return number
+            number = self._type(number)[3]
+        raise BtfError("damaged BTF data: a type definition of itself")
+
+    def shape(self, number: int) -> tuple[BtfKind, int, int]:
+        """(what a value of this type is, its size in bytes, the number of an array's element). Raises `BtfError`."""
+        number = self.plain(number)
+        if number == 0:
+            return BtfKind.OTHER, 0, 0
+        _, kind, _, size = self._type(number)
+        if kind == _INT:
+            flags = self._words(number, 1)[0] >> 24
+            return BtfKind.BOOLEAN if flags & 4 else BtfKind.SIGNED if flags & 1 else BtfKind.UNSIGNED, size, 0
+        if kind == _ARRAY:
+            element, _, count = self._words(number, 3)
+            return BtfKind.ARRAY, self._array_size(element, count), element
+        if kind == _PTR:
+            return BtfKind.UNSIGNED, 8, 0
+        (info,) = struct.unpack_from("<I", self._data, self._starts[number] + 4)
+        signed = BtfKind.SIGNED if info >> 31 else BtfKind.UNSIGNED
+        found = {
+            _STRUCT: BtfKind.STRUCTURE,
+            _UNION: BtfKind.STRUCTURE,
+            _DATASEC: BtfKind.SECTION,
+            _FLOAT: BtfKind.FLOAT,
+            _ENUM: signed,
+            _ENUM64: signed,
+        }.get(kind, BtfKind.OTHER)
+        return found, size if found is not BtfKind.OTHER else 0, 0
+
+    def _array_size(self, element: int, count: int) -> int:
+        """The size of an array, which may be one of arrays."""
+        for _ in range(_DEEPEST):
+            element = self.plain(element)
+            if not element or self._type(element)[1] != _ARRAY:
+                return self.shape(element)[1] * count
+            element, _, inner = self._words(element, 3)
+            count *= inner
+        raise BtfError("damaged BTF data: an array of itself")
+
+    def layout(self, number: int) -> list[BtfMember]:
+        """The members of a structure or union, or the variables of a section, in their order. Raises `BtfError`."""
+        number = self.plain(number)
+        _, kind, count, _ = self._type(number)
+        if kind not in (_STRUCT, _UNION, _DATASEC):
+            raise BtfError(f"{self.type_name(number)} has no members")
+        (info,) = struct.unpack_from("<I", self._data, self._starts[number] + 4)
+        words = self._words(number, 3 * count)
+        rows = zip(words[::3], words[1::3], words[2::3], strict=True)
+        if kind == _DATASEC:
+            return [BtfMember(self._string(self._type(variable)[0]), variable, 8 * at) for variable, at, _ in rows]
+        if not info >> 31:
+            return [BtfMember(self._string(name), inner, at) for name, inner, at in rows]
+        return [BtfMember(self._string(name), inner, at & 0xFFFFFF, at >> 24) for name, inner, at in rows]
+
+    def _words(self, number: int, count: int) -> tuple[int, ...]:
+        """The first words behind a type's twelve bytes. Raises `BtfError` where they are not there."""
+        at = self._starts[number] + 12
+        if at + 4 * count > len(self._data):
+            raise BtfError(f"damaged BTF data: type {number} is cut off")
+        return struct.unpack_from(f"<{count}I", self._data, at)
 
     # -- the encoding ------------------------------------------------------------------------------------------
 

@@ -1,11 +1,13 @@
 """Debian's packages for the user space of a box: fetched like kernels, unpacked in the cache, never installed.
 
     ROOT/packages/2/SUITE/NAME_VERSION/   one package, unpacked, with its manual pages and no other documentation
-    ROOT/packages/2/SUITE/closures.json   what each name that was asked for needs: {name: [NAME_VERSION …]}
+    ROOT/packages/2/SUITE/closures.json   what each name that was asked for needs: {name: [NAME_VERSION …]};
+                                          "=name" is a package that was asked for without its dependencies
     ROOT/packages/2/SUITE/merged/KEY/     several packages in one tree, of hard links
 
-The suite is this machine's own, so that its programs and the packages' fit together. What was fetched once is there
-without network; `refresh` asks the archive again.
+The suite is this machine's own, so that its programs and the packages' fit together; programs that bring their own
+loader and libraries may come from another one. What was fetched once is there without network; `refresh` asks the
+archive again.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kobox.atomic_file import write_file
+from kobox.errors import FetchError
 from kobox.images.debian.suite import machine_suite
 from kobox.images.store import Progress, Store
 
@@ -53,18 +56,21 @@ def packages(
     *,
     refresh: bool = False,
     port: str = _DEFAULT_PORT,
+    suite: str | None = None,
+    alone: bool = False,
 ) -> list[Path]:
     """The unpacked packages of these names and of all that they depend on, fetched where they are not there yet.
 
-    `port` is Debian's name of the architecture that their programs are for.
+    `port` is Debian's name of the architecture that their programs are for; `suite` is one of Debian's, None for this
+    machine's. `alone` leaves out what the packages depend on.
 
     Raises `FetchError` when there is no such package, or it cannot be fetched.
     """
-    wanted = list(dict.fromkeys(names))
-    place = _place(store, port)
+    wanted = [f"={name}" if alone else name for name in dict.fromkeys(names)]
+    place = _place(store, port, suite)
     known = {} if refresh else _known(place)
     if any(name not in known or not all((place / one).is_dir() for one in known[name]) for name in wanted):
-        known = _fetch(store, place, port, wanted, progress or (lambda *_: None))
+        known = _fetch(store, place, (suite, port), wanted, progress or (lambda *_: None))
     return [place / one for one in dict.fromkeys(one for name in wanted for one in known[name])]
 
 
@@ -99,10 +105,9 @@ def _link_or_keep(source: str, target: str) -> str:
     return target
 
 
-def _place(store: Store, port: str) -> Path:
-    return (
-        store.root / "packages" / _FORMAT / (machine_suite() if port == _DEFAULT_PORT else f"{machine_suite()}-{port}")
-    )
+def _place(store: Store, port: str, suite: str | None = None) -> Path:
+    suite = suite or machine_suite()
+    return store.root / "packages" / _FORMAT / (suite if port == _DEFAULT_PORT else f"{suite}-{port}")
 
 
 def _known(place: Path) -> dict[str, list[str]]:
@@ -113,17 +118,20 @@ def _known(place: Path) -> dict[str, list[str]]:
         return {}
 
 
-def _fetch(store: Store, place: Path, port: str, names: list[str], progress: Progress) -> dict[str, list[str]]:
+def _fetch(
+    store: Store, place: Path, source: tuple[str | None, str], names: list[str], progress: Progress
+) -> dict[str, list[str]]:
+    """`source` is the suite and the architecture."""
     from kobox.images.debian.archive import Archive
 
     with store.locked(progress):
-        archive = Archive.of_suite(None, store.root / "apt", port)
+        suite, port = source
+        archive = Archive.of_suite(suite, store.root / "apt", port)
         archive.update(progress)
         place.mkdir(parents=True, exist_ok=True)
         known = _known(place)
         for name in names:
-            progress(f"finding what {name} needs", 0, 0)
-            closure = [one for one in archive.needed_by(name) if one.name not in _NOT_NEEDED]
+            closure = _closure(archive, name, progress)
             lacking = [one for one in closure if not (place / _directory(one)).is_dir()]
             for one, deb in zip(lacking, archive.download(lacking, progress) if lacking else (), strict=True):
                 _unpack(archive, one, deb, place, progress)
@@ -131,6 +139,16 @@ def _fetch(store: Store, place: Path, port: str, names: list[str], progress: Pro
             write_file(place / "closures.json", json.dumps(known, indent=1).encode(), mode=0o644)
         archive.clean()
         return known
+
+
+def _closure(archive: Archive, name: str, progress: Progress) -> list[ArchivePackage]:
+    """The packages that a name of closures.json stands for. Raises `FetchError`."""
+    if name.startswith("="):
+        if found := archive.show([name[1:]]).get(name[1:]):
+            return [found]
+        raise FetchError(f"Debian {archive.suite} has no package {name[1:]}")
+    progress(f"finding what {name} needs", 0, 0)
+    return [one for one in archive.needed_by(name) if one.name not in _NOT_NEEDED]
 
 
 def _directory(package: ArchivePackage) -> str:

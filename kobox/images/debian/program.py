@@ -24,10 +24,15 @@ def debian_program(
     Raises `FetchError`; `KoboxError` when the packages do not hold it.
     """
     trees = packages(store, [*names, "libc6"], progress)
+    return program_words(trees, path, name), trees
+
+
+def program_words(trees: Iterable[Path], path: str, name: str = "") -> list[str]:
+    """The words that start `path` of unpacked packages through their own loader. Raises `KoboxError`."""
+    trees = list(trees)
     program, loader = find_in(trees, path), find_in(trees, *_LOADERS)
     libraries = sorted({str(one.parent) for tree in trees for one in tree.glob("**/*.so*") if one.is_file()})
-    words = [str(loader), "--library-path", ":".join(libraries), "--argv0", name or program.name, str(program)]
-    return words, trees
+    return [str(loader), "--library-path", ":".join(libraries), "--argv0", name or program.name, str(program)]
 
 
 def find_in(trees: Iterable[Path], *names: str) -> Path:

@@ -1,0 +1,306 @@
+"""Programs of an object that is loaded, and their links: attached, run with an input of one's own, counted."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kobox.box.bpf.bpf_call import BpfCalls, BpfCommand
+from kobox.box.bpf.loader import BpfLoader, LoaderAnswer
+from kobox.bpf.program_kind import AttachTo, attach_to, kind_name, result_name
+from kobox.errors import KernelError, KoboxError
+
+_INFO_SIZE = 232  # struct bpf_prog_info as of 6.1; later kernels added nothing
+_GROUPS = "/sys/fs/cgroup"
+_NAMESPACE = "/proc/self/ns/net"
+_PERIOD = 1_000_000  # nanoseconds between two runs of a perf_event program
+# struct bpf_attr.test, include/uapi/linux/bpf.h
+_TEST = struct.Struct("<IIIIQQIIIIQQIII")
+_NETWORK_KINDS = frozenset(
+    {"socket_filter", "sched_cls", "sched_act", "xdp", "cgroup_skb", "lwt_in", "lwt_out", "lwt_xmit", "flow_dissector"}
+)
+_FRAME_SIZE = 1 << 16
+# enum nf_inet_hooks, NFPROTO_* and NF_IP_PRI_* (include/uapi/linux/netfilter.h)
+_IPV4, _LOCAL_OUT, _FIRST = 2, 3, -128
+
+
+class BpfAttachError(KernelError):
+    """A program was loaded, and not attached. `log` holds what libbpf said."""
+
+
+@dataclass(frozen=True, slots=True)
+class TestRun:
+    """What one call of `BpfProgram.test_run` came to.
+
+    `result` is what the program returned, `name` what that is called ("XDP_DROP"; "" where it has no name); `data` the
+    packet and `context` the context afterwards; `duration` virtual nanoseconds a run.
+    """
+
+    __test__ = False  # pytest takes its name for a test's
+
+    result: int
+    name: str
+    data: bytes
+    context: bytes
+    duration: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramStatistics:
+    """`runs` and their virtual `nanoseconds` since the program was loaded; `misses`: runs that were left out since the
+    program was running already; `verified`: instructions that the verifier went through; `instructions` of the program
+    as it runs."""
+
+    runs: int
+    nanoseconds: int
+    misses: int
+    verified: int
+    instructions: int
+
+
+class BpfLink:
+    """A program that is attached. `target` says to what; `id` is the kernel's number of the link, 0 where it has
+    none."""
+
+    def __init__(self, program: BpfProgram, target: str, number: int, undo: Callable[[], LoaderAnswer]) -> None:
+        self.program = program
+        self.target = target
+        self.id = number
+        self._undo: Callable[[], LoaderAnswer] | None = undo
+
+    def __repr__(self) -> str:
+        return f"<BpfLink {self.program.name} -> {self.target}{'' if self.attached else ' (detached)'}>"
+
+    @property
+    def attached(self) -> bool:
+        """Whether `detach` was not called."""
+        return self._undo is not None
+
+    def detach(self) -> None:
+        """Detach the program; nothing the second time. Raises `BpfAttachError`."""
+        if self._undo is not None:
+            undo, self._undo = self._undo, None
+            must_work(undo(), f"{self.program.name}: not detached from {self.target}")
+
+
+class BpfProgram:
+    """One program of an object. `name` is its function, `section` its SEC(), `kind` the kernel's name of its type, `id`
+    the kernel's number of it."""
+
+    def __init__(self, calls: BpfCalls, loader: BpfLoader, name: str, section: str, kind: int) -> None:
+        self._calls = calls
+        self._loader = loader
+        self.name = name
+        self.section = section
+        self.kind = kind_name(kind)
+        self.id = 0
+        self.links: list[BpfLink] = []
+
+    def __repr__(self) -> str:
+        return f"<BpfProgram {self.name} {self.section} id {self.id}>"
+
+    @property
+    def attach_to(self) -> AttachTo:
+        """What it is attached to."""
+        return attach_to(self.section)
+
+    # -- attaching ---------------------------------------------------------------------------------------------
+
+    def attach(self, target: str | int = "", *, period: int = _PERIOD) -> BpfLink:
+        """Attach it: as its section says, or to `target`.
+
+        `target` is the name of a network interface (default: the first that is not "lo", or "lo"), the directory of a
+        control group (default: the root), a kernel function for a kprobe, the name of a map for programs on sockets and
+        for an iterator over a map. `period` is how many nanoseconds lie between two runs of a perf_event program.
+
+        Raises `BpfAttachError` with errno and libbpf's words; `KoboxError` for a program that is called and never
+        attached.
+        """
+        make = {
+            AttachTo.INTERFACE: self._to_interface,
+            AttachTo.TRAFFIC: self._to_traffic,
+            AttachTo.CGROUP: self._to_cgroup,
+            AttachTo.NETWORK: self._to_network,
+            AttachTo.ITERATOR: self._to_iterator,
+            AttachTo.STRUCT_OPS: self._to_operations,
+            AttachTo.FILTER: self._to_filter,
+            AttachTo.SOCKETS: self._to_sockets,
+            AttachTo.CLOCK: lambda given: self._ask("CPU 0's clock", "attach", self.name, "perf_event", period),
+            AttachTo.NOTHING: self._to_nothing,
+        }.get(self.attach_to, self._by_section)
+        link = make(str(target))
+        self.links.append(link)
+        return link
+
+    def _ask(self, target: str, *words: str | int) -> BpfLink:
+        """A link of libbpf's."""
+        answer = self._loader.ask(*words)
+        must_work(answer, f"{self.name}: not attached to {target}")
+        found = answer.of("link")
+        number, link = found[0] if found else ("-1", "0")
+        return BpfLink(self, target, int(link), lambda: self._loader.ask("detach", number))
+
+    def _by_section(self, target: str) -> BpfLink:
+        if target and self.kind == "kprobe":
+            is_return = int(self.section.split("/", 1)[0] in ("kretprobe", "kretsyscall", "uretprobe"))
+            return self._ask(target, "attach", self.name, "kprobe", target, is_return)
+        return self._ask(self.section.partition("/")[2] or self.section, "attach", self.name, "auto")
+
+    def _to_interface(self, target: str) -> BpfLink:
+        name, number = self._interface(target)
+        return self._ask(name, "attach", self.name, "xdp", number)
+
+    def _to_traffic(self, target: str) -> BpfLink:
+        name, number = self._interface(target)
+        if self.section.startswith("tcx"):
+            return self._ask(f"{name} ({self.section})", "attach", self.name, "tcx", number)
+        way = "out" if self.section.endswith("egress") else "in"
+        where = f"what goes {way} at {name}" if way == "out" else f"what comes in at {name}"
+        answer = self._loader.ask("tc", self.name, number, way, "on")
+        must_work(answer, f"{self.name}: not attached to {where}")
+        handle, priority = answer.of("filter")[0]
+        undo = ("tc", self.name, number, way, "off", handle, priority)
+        return BpfLink(self, where, 0, lambda: self._loader.ask(*undo))
+
+    def _interface(self, target: str) -> tuple[str, int]:
+        """(name, number) of a network interface."""
+        box = self._calls.box
+        try:
+            names = [target] if target else sorted(box.listdir("/sys/class/net"), key=lambda name: name == "lo")
+            return names[0], int(box.read_text(f"/sys/class/net/{names[0]}/ifindex"))
+        except (OSError, IndexError):
+            raise BpfAttachError(errno.ENODEV, f"{self.name}: the box has no network interface {target}") from None
+
+    def _to_cgroup(self, target: str) -> BpfLink:
+        box = self._calls.box
+        place = target or _GROUPS
+        if not target and not box.exists(f"{_GROUPS}/cgroup.procs"):
+            box.syscall("mount", "cgroup2", _GROUPS, "cgroup2", 0, None)
+        return self._ask(place, "attach", self.name, "cgroup", place)
+
+    def _to_network(self, target: str) -> BpfLink:
+        place = target or _NAMESPACE
+        return self._ask(place, "attach", self.name, "netns", place)
+
+    def _to_iterator(self, target: str) -> BpfLink:
+        words = ("iterator", self.name, target) if target else ("iterator", self.name)
+        return self._ask(self.section.partition("/")[2], *words)
+
+    def _to_operations(self, target: str) -> BpfLink:
+        raise KoboxError(
+            f"{self.name}: is part of a structure of operations, which is attached as a whole",
+            hint='Attach the object, or its map: `loaded.attach()`, `loaded.attach_struct_ops("NAME")`.',
+        )
+
+    def _to_filter(self, target: str) -> BpfLink:
+        return self._ask("IPv4's output", "attach", self.name, "netfilter", _IPV4, _LOCAL_OUT, _FIRST)
+
+    def _to_sockets(self, target: str) -> BpfLink:
+        if not target:
+            raise KoboxError(
+                f"{self.name}: is attached to a map of sockets",
+                hint='Name it: `program.attach("MAP")` with a BPF_MAP_TYPE_SOCKMAP or SOCKHASH of the object.',
+            )
+        return self._ask(target, "attach", self.name, "sockmap", target)
+
+    def _to_nothing(self, target: str) -> BpfLink:
+        raise KoboxError(
+            f"{self.name}: a program of section {self.section} is called and never attached",
+            hint="Call it: `program.test_run(...)`.",
+        )
+
+    # -- running -----------------------------------------------------------------------------------------------
+
+    def test_run(self, data: bytes = b"", *, context: bytes = b"", repeat: int = 1, cpu: int | None = None) -> TestRun:
+        """Run it once, or `repeat` times, with a packet and a context of one's own (BPF_PROG_TEST_RUN).
+
+        `data` is the packet, with its link layer's header; a kernel wants 14 bytes at least. `context` is the
+        structure that the program gets: what its kind has (struct __sk_buff, struct xdp_md, arguments of a raw
+        tracepoint as 64-bit numbers); `cpu` is where a raw tracepoint's program runs.
+
+        Raises `OSError`: EINVAL for input that this kind does not take, EOPNOTSUPP or ENOTSUPP (524) for a kind that
+        cannot be run so.
+        """
+        calls = self._calls
+        packet = self.kind in _NETWORK_KINDS
+        room = _FRAME_SIZE + len(data) if packet else 0
+        with (
+            calls.descriptor(BpfCommand.PROGRAM_BY_ID, self.id) as fd,
+            calls.memory(data) as at_data,
+            calls.memory(bytes(room)) as at_room,
+            calls.memory(context) as at_context,
+            calls.memory(context) as at_changed,
+        ):
+            attributes = bytearray(
+                _TEST.pack(
+                    fd,
+                    0,
+                    len(data),
+                    room,
+                    at_data if data else 0,
+                    at_room if room else 0,
+                    repeat if packet or repeat > 1 else 0,
+                    0,
+                    len(context),
+                    len(context) if packet else 0,
+                    at_context if context else 0,
+                    at_changed if context and packet else 0,
+                    1 if cpu is not None else 0,  # BPF_F_TEST_RUN_ON_CPU
+                    cpu or 0,
+                    0,
+                )
+            )
+            calls.call(BpfCommand.PROGRAM_TEST_RUN, attributes)
+            (_, result, _, size, _, _, _, duration, _, changed, *_) = _TEST.unpack(attributes)
+            after = calls.read(at_room, min(size, room)) if room else b""
+            left = calls.read(at_changed, min(changed, len(context))) if context and packet else context
+        return TestRun(result, result_name(self.kind, result), after, left, duration)
+
+    def read(self) -> bytes:
+        """What an iterator prints now (SEC("iter/...")): it is attached first where it is not. Raises `OSError`."""
+        if self.attach_to is not AttachTo.ITERATOR:
+            raise KoboxError(f"{self.name}: only an iterator is read, and its section is {self.section}")
+        link = next((link for link in self.links if link.attached), None) or self.attach()
+        box, found = self._calls.box, bytearray()
+        with self._calls.descriptor(BpfCommand.LINK_BY_ID, link.id) as fd:
+            reader = self._calls.call(BpfCommand.ITERATOR_CREATE, struct.pack("<II", fd, 0))
+            try:
+                buffer = bytearray(1 << 16)
+                while (size := box.syscall("read", reader, buffer, len(buffer))) > 0:
+                    found += buffer[: min(size, len(buffer))]
+                    if len(found) > 64 << 20:
+                        raise KoboxError(f"{self.name}: printed more than 64 MiB")
+            finally:
+                self._calls.close(reader)
+        return bytes(found)
+
+    # -- what the kernel says of it ----------------------------------------------------------------------------
+
+    @property
+    def statistics(self) -> ProgramStatistics:
+        """How often it ran, how long, and how much the verifier had to do. Raises `OSError`."""
+        with self._calls.descriptor(BpfCommand.PROGRAM_BY_ID, self.id) as fd:
+            info = self._calls.info(fd, _INFO_SIZE)
+        nanoseconds, runs, misses, verified = struct.unpack_from("<QQQI", info, 192)
+        (size,) = struct.unpack_from("<I", info, 20)
+        return ProgramStatistics(runs, nanoseconds, misses, verified, size // 8)
+
+
+def must_work(answer: LoaderAnswer, what: str) -> None:
+    """Raise `BpfAttachError` when a command of the loader failed."""
+    if answer.errno:
+        raise BpfAttachError(answer.errno, what, log=list(answer.said), hint=_attach_hint(answer))
+
+
+def _attach_hint(answer: LoaderAnswer) -> str:
+    name = errno.errorcode.get(answer.errno, str(answer.errno))
+    if answer.errno in (errno.EOPNOTSUPP, 524):
+        return f"{name}: libbpf finds nothing in the section's name to attach to: give `attach` a target."
+    if any("qdisc kind is unknown" in text for text in answer.said):
+        return f"{name}: this kernel wants its modules sch_ingress and cls_bpf, and the box has no module tree."
+    if answer.errno == errno.ENOENT:
+        return f"{name}: this kernel has no such function or tracepoint (`/proc/kallsyms` lists the functions)."
+    return f"{name}: {os.strerror(answer.errno)}."
