@@ -3,7 +3,7 @@
     ; void *end = (void *)(long)ctx->data_end; @ guard.bpf.c:12     a source line ("@ …" since 6.8)
     1: (61) r2 = *(u32 *)(r1 +4)    ; R1=ctx() R2_w=pkt_end()        an instruction, and what registers hold after it
     from 3 to 5: R0=1 R1=ctx()                                       the path goes on with the branch's other side
-    invalid access to packet, off=0 size=1, R1(id=0,off=0,r=0)       why it refuses: the lines behind the last instruction
+    invalid access to packet, off=0 size=1, R1(id=0,off=0,r=0)      why: the lines behind the last instruction
     processed 5 insns (limit 1000000) max_states_per_insn 0 …        always last
 
 At level 1 the kernel drops what paths that were right have logged, so what is left is the path that failed
