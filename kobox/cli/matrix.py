@@ -33,26 +33,68 @@ def main(argv: Sequence[str], prog: str) -> int:
         from kobox.matrix import parquet
 
         parquet.require()  # before minutes of work
+    plan = _plan(arguments)
+    if arguments.bisect:
+        return _bisect(plan, arguments, prog)
+    run, status = _run(plan, arguments)
+    _report(run, arguments)
+    matrix = run.matrix
+    if status:
+        print(f"{prog}: interrupted; what was done is kept: the same command goes on", file=sys.stderr)
+    elif not matrix.complete:
+        print(f"{prog}: some cells could not be run; --json says why", file=sys.stderr)
+    return status or int(bool(matrix.red()) or not matrix.complete)
+
+
+def _run(plan: MatrixPlan, arguments: argparse.Namespace) -> tuple[MatrixRun, int]:
+    """The run over a plan, as far as it came, and 130 where it was interrupted."""
     from kobox.cli.progress import ProgressLine
     from kobox.matrix import MatrixRun
 
+    workers = None
+    if arguments.dask:
+        from kobox.matrix.cluster import DaskWorkers
+
+        workers = DaskWorkers(arguments.dask, plan.kernels)
     progress = ProgressLine(quiet=arguments.json, unit="cells")
     run = MatrixRun(
-        _plan(arguments),
+        plan,
         jobs=arguments.jobs,
+        workers=workers,
         told=lambda stage, done, total: progress(_STAGES[stage], done, total) if total else None,
     )
     try:
         run.run()
-        status = 0
     except KeyboardInterrupt:
-        status = 130
+        return run, 130
     finally:
         progress.close()
-    _report(run, arguments)
-    if status:
-        print(f"{prog}: interrupted; what was done is kept: the same command goes on", file=sys.stderr)
-    return status or int(bool(run.matrix.red()))
+    return run, 0
+
+
+def _bisect(plan: MatrixPlan, arguments: argparse.Namespace, prog: str) -> int:
+    """Print, for each row, the first kernel on which it is red."""
+    from kobox.matrix.bisect import bisect, bisect_facts
+
+    def fill(part: MatrixPlan) -> Matrix:
+        run, status = _run(part, arguments)
+        if status:
+            raise KeyboardInterrupt
+        return run.matrix
+
+    found = list(bisect(plan, fill))
+    if arguments.json:
+        print(json.dumps([bisect_facts(one) for one in found], indent=2))
+        return int(any(one.bad for one in found))
+    for one in found:
+        if one.bad is None:
+            print(f"{one.row.title}: not red on any of the kernels that were tried, up to {one.good}")
+            continue
+        since = f"since {one.bad.kernel}; {one.good} is the last without" if one.good else "from the oldest kernel on"
+        step = one.bad.deciding
+        print(f"{one.row.title}: {one.bad.state.value} {since} ({len(one.tried)} kernels tried)")
+        print(*(f"    {line}" for line in (step.finding, *step.remedy.splitlines()) if line), sep="\n")
+    return int(any(one.bad for one in found))
 
 
 def _plan(arguments: argparse.Namespace) -> MatrixPlan:
@@ -61,7 +103,7 @@ def _plan(arguments: argparse.Namespace) -> MatrixPlan:
     from kobox.matrix import MatrixPlan, kernels_matching, sources_named
 
     store = Store()
-    names = arguments.kernel or [store.ensure(None).name]
+    names = arguments.kernel or (["all"] if arguments.bisect else [store.ensure(None).name])
     return MatrixPlan(
         sources_named(arguments.source),
         kernels_matching(store, names),
@@ -160,6 +202,10 @@ def _parser(prog: str) -> CommandParser:
     )
     parser.add_argument("-j", "--jobs", type=int, default=0, metavar="N", help="commands at once (default: one a CPU)")
     parser.add_argument("--again", action="store_true", help="run everything again")
+    parser.add_argument("--dask", metavar="HOST:PORT", help="load and check on the workers of this Dask scheduler")
+    parser.add_argument(
+        "--bisect", action="store_true", help="find the first kernel on which a module fails, by halves (default: all)"
+    )
     out = parser.add_argument_group("output")
     out.add_argument("--json", action="store_true", help="print the matrix as JSON")
     out.add_argument(

@@ -193,6 +193,16 @@ class Store:
                 return self._add_packages([path, *packages], progress)
             return self._add_file(path, modules, headers, str(path.resolve()), progress)
 
+    def add_pack(self, packed: bytes, progress: Progress | None = None) -> KernelImage:
+        """Put a kernel into the cache that another cache has packed (`kobox.images.kernel_pack`).
+
+        Raises KernelImageError, FetchError.
+        """
+        from kobox.images.kernel_pack import unpack_pack
+
+        with self.locked(progress), _storage_errors(self.root), self._staging() as staging:
+            return self._install(unpack_pack(packed, staging), staging)
+
     def set_default(self, name: str) -> KernelImage:
         """Choose the kernel that is meant when none is named; it must be in the cache."""
         kernel = self.get(name)

@@ -96,7 +96,7 @@ class MatrixRun:
         self._workers = workers or self._local
         self._told = told
         self._cells: dict[tuple[MatrixRow, str], MatrixCell] = {}
-        self._complete = False
+        self._complete = self._lost = False
         self.steps_run = 0
         """How many steps were really run, and not taken from the cache."""
 
@@ -122,12 +122,13 @@ class MatrixRun:
         self._told("load", 0, len(tasks))
         for count, results in enumerate(self._workers.results(tasks), 1):
             for step in results:
-                self.steps_run += 1
+                self.steps_run += step.outcome is not StepOutcome.SKIPPED
+                self._lost = self._lost or _is_lost(step)
                 self._keep(step)
                 for place in waiting.get(step.key, ()):
                     self._fill(*place, step)
             self._told("load", count, len(tasks))
-        self._complete = True
+        self._complete = not self._lost
         return self.matrix
 
     # -- building --------------------------------------------------------------------------------------------------
@@ -231,7 +232,9 @@ class MatrixRun:
     def _fill(self, row: MatrixRow, kernel: str, step: str, result: CellStep) -> None:
         """Put a result into its cell. A check is the second half of `clean`: what the run found stays."""
         cell = self._cells[row, kernel]
-        if step == "loads":
+        if _is_lost(result):
+            cell = replace(cell, loads=result, why=result.finding)
+        elif step == "loads":
             cell = replace(cell, loads=result)
         elif step == "clean" or cell.clean.outcome is not StepOutcome.FAILED:
             cell = replace(cell, clean=_joined(cell.clean, result))
@@ -240,6 +243,11 @@ class MatrixRun:
     def _keep(self, step: CellStep) -> None:
         if step.key and step.outcome is not StepOutcome.SKIPPED and not self._runner.stopped:
             self._cache.put(step)
+
+
+def _is_lost(step: CellStep) -> bool:
+    """Whether a step was to be done, and could not."""
+    return step.outcome is StepOutcome.SKIPPED and bool(step.finding)
 
 
 def _joined(one: CellStep, other: CellStep) -> CellStep:

@@ -49,14 +49,22 @@ def boot(
     memory = memory + 4095 & -4096
     check_cpus(image.arch, cpus)
     line = guest.command_line(image.arch, cmdline, cpus, profile)
+    place = snapshot_place(image, memory=memory, cmdline=cmdline, cpus=cpus, profile=profile)
 
     def make(place: Path) -> None:
         from kobox.box.boot.cold_boot import first_boot
 
         first_boot(image, place, memory, line, cpus, progress, profile=profile)
 
-    key = snapshots.key(image.arch, image.digest, line, memory, cpus)
-    return _resumed_or_made(image, image.directory / "snapshots" / key, make)
+    return _resumed_or_made(image, place, make)
+
+
+def snapshot_place(
+    kernel: KernelImage, *, memory: int = MEMORY, cmdline: str = "", cpus: int = 1, profile: str = "fast"
+) -> Path:
+    """The directory where `boot` keeps the snapshot of a kernel; `memory` is in bytes, of whole pages."""
+    line = guest.command_line(kernel.arch, cmdline, cpus, profile)
+    return kernel.directory / "snapshots" / snapshots.key(kernel.arch, kernel.digest, line, memory, cpus)
 
 
 def check_cpus(arch: Arch, cpus: int) -> None:
