@@ -2,8 +2,8 @@
 
     tar, packed with zstd: kernel.json, vmlinuz, lib/modules/RELEASE/…, snapshots/KEY/{about,state,ram,…}
 
-Headers are left out: what is built is built where they are. What comes out of a pack becomes part of the cache, and runs
-with the rights of whoever boots it: take packs from your own kobox only.
+Headers are left out: what is built is built where they are. What comes out of a pack becomes part of the cache, and
+runs with the rights of whoever boots it: take packs from your own kobox only.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ RunPlan = Callable[[MatrixPlan], Matrix]
 
 @dataclass(frozen=True, slots=True)
 class Bisection:
-    """Of one row: `good` is the newest kernel before it turned red (None: it is red on the oldest), `bad` the first cell
-    that is red (None: it is not red on the newest), `tried` the kernels that were tried."""
+    """Of one row: `good` is the newest kernel before it turned red (None: it is red on the oldest), `bad` the first red
+    cell (None: it is not red on the newest), `tried` the kernels that were tried."""
 
     row: MatrixRow
     good: str | None

@@ -166,7 +166,7 @@ def _plugin(pack: PackedKernel) -> WorkerPlugin:
     """What Dask has each worker do when it joins."""
     from distributed import WorkerPlugin
 
-    class KernelPlugin(WorkerPlugin):
+    class KernelPlugin(WorkerPlugin):  # type: ignore[misc] # an extra, so Any
         """Brings a kernel along."""
 
         idempotent = True
