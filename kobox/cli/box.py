@@ -6,13 +6,13 @@ Exit status: 0 done; 1 it failed; 2 wrong usage.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from kobox.apps import saved_boxes
+from kobox.cli.json_output import to_json
 from kobox.cli.parser import CommandParser
 from kobox.images.store import Store
 from kobox.printable import one_line
@@ -44,7 +44,7 @@ def main(argv: Sequence[str], prog: str) -> int:
 def _list(store: Store, arguments: argparse.Namespace) -> int:
     boxes = saved_boxes.saved_boxes(store)
     if arguments.json:
-        print(json.dumps([asdict(box) for box in boxes], indent=2))
+        print(to_json("box-list", [asdict(box) for box in boxes]))
     elif not boxes:
         print("no box was saved; `kobox shell --save NAME` keeps one")
     else:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from kobox.cli.json_output import to_json
 from kobox.cli.parser import CommandParser
 from kobox.cli.progress import ProgressLine
 from kobox.errors import BuildError
@@ -41,12 +41,12 @@ def main(argv: Sequence[str], prog: str) -> int:
         built = build(arguments.source, kernels[0], output=arguments.output, options=options, on_output=_say(arguments))
     except BuildError as error:
         if arguments.json:
-            print(json.dumps([_failed(kernels[0], error)], indent=2))
+            print(to_json("build", [_failed(kernels[0], error)]))
         else:  # what make said was printed as it came
             print(f"{prog}: error: {error}", file=sys.stderr)
         return 1
     if arguments.json:
-        print(json.dumps([_row(built)], indent=2))
+        print(to_json("build", [_row(built)]))
     else:
         print(*(f"note: {hint}" for hint in built.hints), sep="\n", end="\n" if built.hints else "", file=sys.stderr)
         print(f"{', '.join(map(str, built))}: built for {kernels[0].name} in {built.seconds:.1f} s")
@@ -74,7 +74,7 @@ def _many(arguments: argparse.Namespace, kernels: Sequence[KernelImage], options
             hint = f"\n{notes}" if notes else ""
             print(f"── {kernel.name}\n{result.output}{hint}", file=sys.stderr, flush=True)
     if arguments.json:
-        print(json.dumps(rows, indent=2))
+        print(to_json("build", rows))
     else:
         widths = [max(len(row[n]) for row in table) for n in range(3)]
         for row in table:

@@ -6,11 +6,11 @@ Exit status: 0 done; 1 it failed; 2 wrong usage.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Sequence
 
+from kobox.cli.json_output import to_json
 from kobox.cli.parser import CommandParser
 from kobox.images.cache import CachePart, cache_parts, kinds, prunable, prune
 from kobox.images.store import Store
@@ -56,7 +56,7 @@ def _age(text: str) -> float:
 def _list(store: Store, arguments: argparse.Namespace) -> int:
     parts = list(cache_parts(store))
     if arguments.json:
-        print(json.dumps([_row(part) for part in parts], indent=2))
+        print(to_json("cache", [_row(part) for part in parts]))
         return 0
     about = kinds()
     for kind, what in about.items():
@@ -74,7 +74,7 @@ def _list(store: Store, arguments: argparse.Namespace) -> int:
 def _prune(store: Store, arguments: argparse.Namespace) -> int:
     gone = prune(store, older_than=arguments.older_than, wanted=arguments.kind, dry_run=arguments.dry_run)
     if arguments.json:
-        print(json.dumps([_row(part) for part in gone], indent=2))
+        print(to_json("cache", [_row(part) for part in gone]))
         return 0
     for part in gone:
         print(one_line(f"{_megabytes([part]):>7} MB  {part.kind:<10}  {part.days():>4} d  {part.name}"))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from kobox.atomic_file import write_file
 from kobox.cli.colour import coloured
+from kobox.cli.json_output import to_json
 from kobox.cli.parser import CommandParser
 from kobox.cli.terminal_output import paint
 from kobox.cli.worker import raise_wall
@@ -61,7 +62,7 @@ def main(argv: list[str], prog: str) -> int:
         from kobox.checks.report.text import plain_report
 
         again = _again(arguments, prog)
-        print(json.dumps([plain_report(report, again) for report in reports], indent=2))
+        print(to_json("check", [plain_report(report, again) for report in reports]))
     return _status(arguments, reports)
 
 

@@ -5,13 +5,13 @@ Exit status: 0 when everything that boxes need is there; 1 otherwise; 2 wrong us
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
+from kobox.cli.json_output import to_json
 from kobox.cli.parser import CommandParser
 from kobox.errors import KoboxError
 from kobox.printable import one_line
@@ -35,7 +35,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     arguments = parser.parse_args(argv)
     facts = [*_core(), *_cache(), *_isolation(), *_tools()]
     if arguments.json:
-        print(json.dumps([asdict(fact) for fact in facts], indent=2))
+        print(to_json("doctor", [asdict(fact) for fact in facts]))
     else:
         width = max(len(fact.name) for fact in facts)
         for fact in facts:

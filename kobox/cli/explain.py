@@ -6,7 +6,6 @@ Exit status: 0 the module would load, or the log shows no failure; 1 otherwise; 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kobox.cli.json_output import to_json
 from kobox.cli.parser import CommandParser
 from kobox.cli.worker import raise_wall
 from kobox.printable import one_line
@@ -114,9 +114,9 @@ def _explain_log(arguments: argparse.Namespace) -> int:
     oopses = _oopses(text, files)
     if arguments.json and files:
         told = {"causes": [asdict(cause) for cause in causes], "oopses": [asdict(oops) for oops in oopses]}
-        print(json.dumps(told, indent=2))
+        print(to_json("explain-log-modules", told))
     elif arguments.json:
-        print(json.dumps([asdict(cause) for cause in causes], indent=2))
+        print(to_json("explain-log", [asdict(cause) for cause in causes]))
     elif not causes:
         print(_NOTHING)
     else:
@@ -192,7 +192,7 @@ def _explain_file(arguments: argparse.Namespace) -> int:
     finally:
         progress.close()
     if arguments.json:
-        print(json.dumps(_as_json(result), indent=2))
+        print(to_json("explain", _as_json(result)))
     else:
         print("\n".join(map(one_line, _lines(result))))
     return 1 if result.errno else 0

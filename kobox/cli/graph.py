@@ -10,6 +10,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from kobox.cli.json_output import to_json
 from kobox.cli.parser import CommandParser
 
 if TYPE_CHECKING:
@@ -131,7 +132,6 @@ def _tree(
 
 
 def _text(graph: ModuleGraph, arguments: argparse.Namespace) -> str:
-    import json
 
     from kobox.graph import text
     from kobox.graph.write import as_data
@@ -143,10 +143,10 @@ def _text(graph: ModuleGraph, arguments: argparse.Namespace) -> str:
         if arguments.json:
             from dataclasses import asdict
 
-            return json.dumps(asdict(removal), indent=1)
+            return to_json("graph-removal", asdict(removal), indent=1)
         return printable(text.removal_text(removal))
     if arguments.json:
-        return json.dumps(as_data(graph), indent=1)
+        return to_json("graph", as_data(graph), indent=1)
     if not graph.roots and not arguments.host:
         return printable(text.summary_text(graph))
     return printable(text.tree_text(graph, users=arguments.users, symbols=arguments.symbols))
@@ -160,9 +160,7 @@ def _compare(before: ModuleGraph, after: ModuleGraph, as_json: bool) -> int:
 
     change = compare(before, after)
     if as_json:
-        import json
-
-        print(json.dumps(asdict(change), indent=1))
+        print(to_json("graph-change", asdict(change), indent=1))
     else:
         print(f"from {before.origin}\nto   {after.origin}", file=sys.stderr)
         print(change_text(change))

@@ -7,13 +7,13 @@ Exit status: 0 nothing hostile or suspicious was seen; 1 it failed, or the modul
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kobox.cli.colour import coloured
+from kobox.cli.json_output import to_json
 from kobox.cli.parser import CommandParser
 from kobox.cli.terminal_output import paint
 from kobox.cli.worker import raise_wall
@@ -53,7 +53,7 @@ def main(argv: Sequence[str], prog: str) -> int:
 
         writer(arguments.html, page(report).encode())
     if arguments.json:
-        print(json.dumps({**asdict(report), "level": report.level, "judgement": report.judgement}, indent=2))
+        print(to_json("inspect", {**asdict(report), "level": report.level, "judgement": report.judgement}))
         return _STATUS[report.level]
     print("\n".join(map(one_line, _lines(report, verbose=arguments.verbose))))
     colour = coloured()

@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from kobox.cli.json_output import to_json
 from kobox.cli.parser import CommandParser
 from kobox.cli.progress import ProgressLine
 from kobox.errors import KernelNotFoundError
@@ -88,7 +89,7 @@ def _add(store: Store, arguments: argparse.Namespace) -> int:
     if arguments.default:
         store.set_default(kernel.name)
     if arguments.json:
-        print(json.dumps(as_json(kernel, store.default()), indent=2))
+        print(to_json("kernel", kernel_facts(kernel, store.default())))
     else:
         parts = ["with modules" if kernel.modules else "no modules", "with headers" if kernel.headers else "no headers"]
         print(f"{kernel.name}: {', '.join(parts)}, in {kernel.directory}")
@@ -99,7 +100,7 @@ def _list(store: Store, arguments: argparse.Namespace) -> int:
     kernels = store.list()
     default = store.default() if kernels else None
     if arguments.json:
-        print(json.dumps([as_json(kernel, default, size=arguments.size) for kernel in kernels], indent=2))
+        print(to_json("kernel-list", [kernel_facts(kernel, default, size=arguments.size) for kernel in kernels]))
         return 0
     if not kernels:
         print("no kernel in the cache; `kobox kernel add debian` fetches one")
@@ -115,7 +116,7 @@ def _list(store: Store, arguments: argparse.Namespace) -> int:
 
 def _default(store: Store, arguments: argparse.Namespace) -> int:
     kernel = store.set_default(arguments.name) if arguments.name else store.default()
-    print(json.dumps(as_json(kernel, kernel), indent=2) if arguments.json else kernel.name)
+    print(to_json("kernel", kernel_facts(kernel, kernel)) if arguments.json else kernel.name)
     return 0
 
 
@@ -133,7 +134,7 @@ def _remove(store: Store, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def as_json(kernel: KernelImage, default: KernelImage | None, *, size: bool = False) -> dict[str, object]:
+def kernel_facts(kernel: KernelImage, default: KernelImage | None, *, size: bool = False) -> dict[str, object]:
     """A kernel as `--json` prints it."""
     return {
         "name": kernel.name,

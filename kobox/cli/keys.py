@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kobox.cli.json_output import to_json
 from kobox.cli.parser import CommandParser
 from kobox.cli.passphrase import given_passphrase
 from kobox.signing import keys
@@ -81,7 +81,7 @@ def _new(arguments: argparse.Namespace) -> int:
 
         facts = {"key": str(files.key), "certificate": str(files.certificate), "der": str(files.der)}
         facts |= {"key_id": key_identifier(certificate).hex().upper(), "sha256": fingerprint(certificate)}
-        print(json.dumps(facts, indent=2))
+        print(to_json("keys-new", facts))
     else:
         print(f"{files.key}: the private key{' (encrypted)' if passphrase else ''}; keep it secret")
         print(f"{files.certificate}: its certificate; {files.der} is the same in DER, for mokutil --import")
@@ -109,7 +109,7 @@ def _status(arguments: argparse.Namespace) -> int:
     found = machine_keys(arguments.root, arguments.cert, releases)
     signed = [(path, *found.signer_of(path.read_bytes(), path=str(path))) for path in arguments.modules]
     if arguments.json:
-        print(json.dumps(_machine_as_json(found, signed), indent=2))
+        print(to_json("keys-status", _machine_as_json(found, signed)))
     else:
         print("\n".join([*_about_secure_boot(found), *_table(found)]))
         for path, verdict, key in signed:

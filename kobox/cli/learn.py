@@ -6,13 +6,13 @@ Exit status: 0 done; 1 not yet, and the text says what is missing; 2 wrong usage
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kobox.cli.colour import coloured
+from kobox.cli.json_output import to_json
 from kobox.cli.parser import CommandParser
 from kobox.cli.progress import ProgressLine
 from kobox.cli.terminal_output import paint
@@ -78,7 +78,7 @@ def _list(arguments: argparse.Namespace) -> int:
     known, done = lessons(), progress.done()
     if arguments.json:
         rows = [{"number": o.number, "name": o.name, "title": o.title, "done": done.get(o.name)} for o in known]
-        print(json.dumps(rows, indent=2))
+        print(to_json("learn-list", rows))
         return 0
     width = max(len(one.name) for one in known)
     for one in known:
@@ -133,7 +133,7 @@ def _check(arguments: argparse.Namespace) -> int:
         one, arguments.directory, _kernel(store, arguments.kernel), store, None if arguments.json else _tell
     )
     if arguments.json:
-        print(json.dumps({"format": 1, **asdict(result), "passed": result.passed}, indent=2))
+        print(to_json("learn-check", {**asdict(result), "passed": result.passed}))
     if not result.passed:
         if not arguments.json:
             print(f"Not yet. `kobox learn hint {one.name}` helps.")
@@ -206,5 +206,5 @@ def _results(arguments: argparse.Namespace) -> int:
         line.close()
     if arguments.csv:
         write_file(arguments.csv, as_csv(found).encode(), mode=0o644)
-    print(json.dumps([asdict(mark) for mark in found], indent=2) if arguments.json else as_markdown(found).rstrip())
+    print(to_json("learn-results", [asdict(mark) for mark in found]) if arguments.json else as_markdown(found).rstrip())
     return 0

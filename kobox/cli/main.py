@@ -53,6 +53,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "box": ("kobox.cli.box", "the boxes that were saved: list, rm, export, import"),
     "cache": ("kobox.cli.cache", "what the cache holds, and how much room it takes; prune"),
     "ci": ("kobox.cli.ci", "write a pipeline for GitHub, GitLab or a plain shell; run it"),
+    "schema": ("kobox.cli.schema", "what --json prints, as JSON Schema"),
     "completion": ("kobox.cli.completion", "print a completion script for bash, zsh or fish"),
 }
 # Those that run a module, or take it apart: in a worker process that is watched (`kobox.isolation.wall`).

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from kobox.cli.json_output import to_json
 from kobox.cli.parser import CommandParser
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def must_be_readable(kernel: Kernel) -> KernelModules:
 def _once(kernel: Kernel, as_json: bool) -> int:
     status = must_be_readable(kernel)
     if as_json:
-        print(json.dumps(status.plain()))
+        print(to_json("monitor-status", status.plain(), indent=None))
         return 0
     print(f"{'module':<32} {'size':>10} {'used':>5}  state  taint  version")
     for name in sorted(status.modules):
@@ -120,7 +121,7 @@ def _baseline(kernel: Kernel, arguments: argparse.Namespace) -> int:
             f"{arguments.baseline}: no JSON", hint="`kobox monitor --save-baseline FILE` writes one."
         ) from None
     found = drift(before, must_be_readable(kernel), _blacklist())
-    print(json.dumps(asdict(found)) if arguments.json else printable(drift_text(found)))
+    print(to_json("monitor-drift", asdict(found), indent=None) if arguments.json else printable(drift_text(found)))
     return 1 if found else 0
 
 
@@ -171,7 +172,7 @@ def _tell(events: list[ModuleEvent], as_json: bool, out: TextIO) -> None:
 
     for event in events:
         if as_json:
-            print(json.dumps(event.plain()), file=out, flush=True)
+            print(to_json("monitor-event", event.plain(), indent=None), file=out, flush=True)
             continue
         when = datetime.fromtimestamp(event.time).strftime("%Y-%m-%d %H:%M:%S")
         print(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from kobox.cli.install import add_finishing, finishing
+from kobox.cli.json_output import to_json
 from kobox.cli.parser import CommandParser
 from kobox.kbuild.package import Packaged, PackageOptions, package_dkms, package_prebuilt
 
@@ -33,7 +33,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     for path in made[0].left_out:
         print(f"{prog}: {path}: a private key; it stays out of the package", file=sys.stderr)
     if arguments.json:
-        print(json.dumps([_row(one) for one in made], indent=2))
+        print(to_json("package", [_row(one) for one in made]))
     else:
         print("\n".join(str(one.path) for one in made))
     return 0

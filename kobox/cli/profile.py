@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kobox.cli.json_output import to_json
 from kobox.cli.life import add_cpu_limit, add_life_options, life_box
 from kobox.cli.parser import CommandParser
 from kobox.cli.worker import raise_wall
@@ -235,7 +236,7 @@ def _report(arguments: argparse.Namespace, costs: ProfileCosts, before: ProfileC
 
     grown = changed(before, costs, arguments.fail_on or 0) if before is not None else []
     if arguments.json:
-        print(json.dumps({**costs.plain(), **({"grown": grown} if before is not None else {})}))
+        print(to_json("profile", {**costs.plain(), **({"grown": grown} if before is not None else {})}, indent=None))
     else:
         print(printable(costs_text(costs, _source_text(), most=arguments.most)))
         if not arguments.commands and not arguments.exercise:
@@ -276,7 +277,7 @@ def _compared(subject: _Subject, arguments: argparse.Namespace) -> int:
 
     profiles = _lives(subject, arguments.compare)
     if arguments.json:
-        print(json.dumps([{"label": costs.label, **costs.plain()} for costs in profiles]))
+        print(to_json("profile-compare", [{"label": costs.label, **costs.plain()} for costs in profiles], indent=None))
     else:
         print(printable(side_by_side(profiles, most=arguments.most)))
     return _ended(profiles)
@@ -297,9 +298,11 @@ def _scaled(subject: _Subject, arguments: argparse.Namespace) -> int:
         from dataclasses import asdict
 
         print(
-            json.dumps(
+            to_json(
+                "profile-scale",
                 {"name": arguments.scale.name, "values": numbers}
-                | {"functions": [{"name": name, "instructions": values, **asdict(fit)} for name, values, fit in grown]}
+                | {"functions": [{"name": name, "instructions": values, **asdict(fit)} for name, values, fit in grown]},
+                indent=None,
             )
         )
     else:

@@ -7,13 +7,13 @@ warning or above about the modules; 1 otherwise; 2 wrong usage; 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kobox.cli.colour import coloured
+from kobox.cli.json_output import to_json
 from kobox.cli.parser import CommandParser
 from kobox.cli.plug import add_plug_option
 from kobox.cli.plug import models as plugged_models
@@ -178,7 +178,8 @@ def _tell(arguments: argparse.Namespace, box: Box, sources: list[RunSource], pat
 
     def show(event: StoryEvent) -> None:
         if arguments.json:
-            print(json.dumps({"kind": event.kind, "time": event.time, "text": event.text, **event.data}), flush=True)
+            facts = {"kind": event.kind, "time": event.time, "text": event.text, **event.data}
+            print(to_json("run", facts, indent=None), flush=True)
         elif arguments.verbose or event.kind != "log" or not is_detail(event.text):
             print(story_line(event, verbose=arguments.verbose, colour=colour), flush=True)
 

@@ -7,13 +7,13 @@ trace up to there is shown); 2 wrong usage; 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kobox.cli.json_output import to_json
 from kobox.cli.life import add_cpu_limit, add_life_options, life_box
 from kobox.cli.parser import CommandParser
 from kobox.cli.worker import raise_wall
@@ -184,7 +184,7 @@ def _show(
     if arguments.json:
         sys.setrecursionlimit(20_000)  # a kernel stack has room for a thousand calls inside each other
         ended = None if error is None else error.message
-        print(json.dumps({"kernel": box.release, "ended_by": ended, **trace.plain()}))
+        print(to_json("trace", {"kernel": box.release, "ended_by": ended, **trace.plain()}, indent=None))
         return
     from kobox.box.trace.text import error_text, tree_text
     from kobox.explain.oops_source import oopses_in

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from kobox.cli.json_output import to_json
 from kobox.cli.parser import CommandParser
 from kobox.ko.compression import read_file
 from kobox.printable import one_line
@@ -44,7 +44,7 @@ def main(argv: Sequence[str], prog: str) -> int:
             else:
                 print(one_line(f"{path}: {sentence(verdict)}"), flush=True)
     if arguments.json:
-        print(json.dumps(rows, indent=2))
+        print(to_json("verify", rows))
     return 0 if valid else 1
 
 

@@ -6,21 +6,18 @@ from collections.abc import Sequence
 
 from kobox.box.trace.call import Allocation, Call
 
-FORMAT = 1
-"""The version of what `plain_trace` gives: it rises when something there changes its meaning or goes."""
-
 
 def plain_trace(
     roots: Sequence[Call], modules: Sequence[str], allocations: Sequence[Allocation], *, is_whole: bool
 ) -> dict[str, object]:
-    """The whole tree. Times are in nanoseconds of virtual time; `result` is a number or null, `said` that as text."""
+    """The whole tree. Times are in nanoseconds of virtual time; `result` is a number or null, `said` that as text.
+    Addresses are text, "0x…": readers of JSON keep integers below 2 ** 53 only."""
     left = [one for one in allocations if one.freed_by is None]
     return {
-        "format": FORMAT,
         "modules": list(modules),
         "whole": is_whole,
         "allocated": sum(one.size for one in allocations),
-        "not_freed": [{"address": one.address, "size": one.size, "by": one.call.name} for one in left],
+        "not_freed": [{"address": hex(one.address), "size": one.size, "by": one.call.name} for one in left],
         "calls": [_plain(root) for root in roots],
     }
 
@@ -43,7 +40,7 @@ def _one(call: Call) -> dict[str, object]:
         "name": call.name,
         "module": call.module,
         "arguments": dict(call.arguments),
-        "result": call.result,
+        "result": _number(call.result),
         "said": call.said,
         "error": call.errno,
         "start": call.start,
@@ -54,3 +51,7 @@ def _one(call: Call) -> dict[str, object]:
         "allocated": call.allocated,
         "log": [record.text for record in call.log],
     }
+
+
+def _number(value: int | None) -> int | str | None:
+    return value if value is None or abs(value) < 1 << 53 else hex(value & (1 << 64) - 1)

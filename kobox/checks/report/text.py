@@ -12,11 +12,6 @@ if TYPE_CHECKING:
     from kobox.checks.runner.outcome import CheckReport
 
 
-FORMAT = 2
-"""The version of what `--json` prints: 2 has `made_at` and `freed_at` of an object, which 1 called `made` and `gone`
-(and `what`, which it called `thing`). Names are added without a new one."""
-
-
 def plain_report(report: CheckReport, command: str = "") -> dict[str, Any]:
     """A report as what `json.dumps` takes. `command` is the one that repeats the check."""
     import kobox
@@ -25,7 +20,6 @@ def plain_report(report: CheckReport, command: str = "") -> dict[str, Any]:
     for stage in report.places.values():
         places[stage] = places.get(stage, 0) + 1
     return {
-        "format": FORMAT,
         "kobox": kobox.__version__,
         "date": report.date,
         "command": command,
@@ -62,7 +56,7 @@ def plain_finding(finding: Finding) -> dict[str, Any]:
         if found is None
         else {
             "what": found.what,
-            "address": found.address,
+            "address": hex(found.address),
             "size": found.size,
             "made_at": [plain_frame(frame) for frame in found.made_at],
             "freed_at": [plain_frame(frame) for frame in found.freed_at],

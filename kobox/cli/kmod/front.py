@@ -16,7 +16,7 @@ from kobox.printable import printable
 from kobox.startup import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 # Messages up to this level are shown; -q and -v move it. The numbers are syslog(3)'s.
 FATAL, ERROR, WARNING, NOTICE, INFO, DEBUG = 2, 3, 4, 5, 6, 7
@@ -181,16 +181,11 @@ def write_exact(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def as_json(value: object) -> str:
-    """A value as JSON, in ASCII."""
-    import json
+def write_json(kind: str, value: Mapping[str, object] | Sequence[Mapping[str, object]]) -> None:
+    """Print a value as JSON; `kobox schema` has the kinds."""
+    from kobox.cli.json_output import to_json
 
-    return json.dumps(value, indent=2, ensure_ascii=True)
-
-
-def write_json(value: object) -> None:
-    """Print a value as JSON."""
-    print(as_json(value))
+    print(to_json(kind, value))
 
 
 def text_of(error: KoboxError | OSError) -> str:

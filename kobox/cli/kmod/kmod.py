@@ -6,7 +6,7 @@ import os
 import sys
 
 from kobox.atomic_file import write_file
-from kobox.cli.kmod.front import Messages, Option, as_json, begin, text_of, version
+from kobox.cli.kmod.front import Messages, Option, begin, text_of, version
 from kobox.errors import KoboxError
 
 HELP = """usage: kmod [options] COMMAND [options of the command]
@@ -94,7 +94,12 @@ def _static_nodes(messages: Messages, argv: list[str]) -> int:
     except (KoboxError, OSError) as error:
         messages.error(text_of(error))
         return 1
-    text = as_json([node._asdict() for node in nodes]) + "\n" if "json" in values else render(nodes, form)
+    if "json" in values:
+        from kobox.cli.json_output import to_json
+
+        text = to_json("static-nodes", [node._asdict() for node in nodes]) + "\n"
+    else:
+        text = render(nodes, form)
     try:
         _output(text, values.get("output", "/dev/stdout"))
     except BrokenPipeError:

@@ -55,9 +55,9 @@ def _make(messages: Messages, directory: str, chosen: set[str]) -> int:
         messages.error(text_of(error))
         return 1
     if "json" in chosen:
-        from kobox.cli.kmod.front import write_json
+        import json
 
-        write_json(made)
+        print(json.dumps(list(map(str, made)), indent=2))
     else:
         for path in made:
             print(path)

@@ -46,7 +46,7 @@ def show(messages: Messages, as_json: bool) -> int:
         messages.error(f"could not get list of modules: {error.strerror}")
         return 1
     if as_json:
-        write_json([module._asdict() for module in modules])
+        write_json("lsmod", [{**module._asdict(), "address": hex(module.address)} for module in modules])
     else:
         write(table(modules))
     return 0

@@ -117,7 +117,7 @@ def main(argv: list[str], prog: str) -> int:
     printer = _printer(field, chosen)
     reports, status = _reports(messages, (release, root), arguments, "modname" in chosen, printer)
     if "json" in chosen:
-        write_json([_as_json(report) for report in reports])
+        write_json("modinfo", [_as_json(report) for report in reports])
     elif field and not _is_known(field, reports):
         messages.error(_unknown(field, reports))
         return 1

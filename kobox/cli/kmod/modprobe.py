@@ -225,7 +225,7 @@ class _Run:
 
             raise not_found(self._tree, name)
         if "json" in self._values:
-            write_json([match._asdict() for match in matches])
+            write_json("modprobe-resolve", [match._asdict() for match in matches])
         else:
             write("".join(match.module + "\n" for match in matches))
         return 0
@@ -234,7 +234,7 @@ class _Run:
         plan = self._plan(name, words)
         steps = [step for step in plan.steps if step.action != ABSENT and (builtin or step.action != "builtin")]
         if "json" in self._values:
-            write_json([step._asdict() for step in steps])
+            write_json("modprobe-depends", [step._asdict() for step in steps])
         else:
             write("".join(f"{step}\n" for step in steps))
         return 0
@@ -270,7 +270,8 @@ class _Run:
 def _show_config(tree: ModuleTree, as_json: bool) -> int:
     config = tree.config
     if as_json:
-        write_json({**config._asdict(), "softdeps": [softdep._asdict() for softdep in config.softdeps]})
+        facts = {key: value for key, value in config._asdict().items() if not key.startswith("early_")}
+        write_json("modprobe-config", {**facts, "softdeps": [softdep._asdict() for softdep in config.softdeps]})
         return 0
     lines = [f"blacklist {module}" for module in config.blacklist]
     lines += [f"forbid {module}" for module in config.forbidden]

@@ -87,7 +87,7 @@ def test_a_module_that_cannot_be_checked_does_not_keep_the_others_of_its_directo
     reports = {report["module"]: report for report in json.loads(done.stdout)}
     assert {name: report["loads"] for name, report in reports.items()} == {"aaa": 0, "bbb": 0, "ccc": 1}
     assert reports["bbb"]["ended"].startswith("aaa.ko: not loaded: No such device (ENODEV)")
-    assert {report["format"] for report in reports.values()} == {2}
+    assert {report["format"] for report in reports.values()} == {3}
     assert reports["ccc"]["command"] == f"kobox check . -k {debian_kernel.name}"
 
 
