@@ -6,7 +6,6 @@ Exit status: 0 no cell failed; 1 some did; 2 wrong usage; 130 interrupted (what 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kobox.cli.json_output import to_json
 from kobox.cli.parser import CommandParser
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _report(run: MatrixRun, arguments: argparse.Namespace) -> None:
     if arguments.parquet is not None:
         write_parquet(matrix, arguments.parquet)
     if arguments.json:
-        print(json.dumps(as_data(matrix) | {"steps_run": run.steps_run}, indent=2))
+        print(to_json("matrix", as_data(matrix) | {"steps_run": run.steps_run}))
     elif str(arguments.markdown) == "-":
         print(markdown(matrix), end="")
     else:

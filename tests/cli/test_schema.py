@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from kobox import cli
 from kobox.apps.saved_boxes import SavedBox
 from kobox.cli.json_output import format_of, kinds, schema, to_json
 from kobox.images.store import KernelImage
@@ -22,6 +23,7 @@ from kobox.monitor.status import KernelModules, MonitoredModule
 from tests.building import SOURCES, BuiltTestModules
 
 KOBOX = str(Path(sys.executable).with_name("kobox"))
+CLI = Path(cli.__file__).parent
 TREE = "TREE"
 RUNS: dict[str, list[tuple[str, ...]]] = {
     "run": [("run", "hello.ko"), ("run", "notified.ko"), ("run", "params.ko", "nonsense=1"), ("run", "left.ko")],
@@ -43,6 +45,7 @@ RUNS: dict[str, list[tuple[str, ...]]] = {
     "cache": [("cache",)],
     "kernel": [("kernel", "default")],
     "kernel-list": [("kernel", "list"), ("kernel", "list", "--size")],
+    "matrix": [("matrix", "hello.ko")],
     "learn-list": [("learn", "list")],
     "learn-check": [("learn", "check", "class/ada/01-hello")],
     "learn-results": [("learn", "results", "--lesson", "hello", "class")],
@@ -144,6 +147,15 @@ def test_every_schema_has_its_command_and_version() -> None:
         assert "`kobox " in read["description"]
         row = read["items"] if read["type"] == "array" else read
         assert row["properties"]["format"]["const"] == format_of(kind)
+
+
+def test_no_command_prints_json_that_has_no_schema() -> None:
+    printing = {
+        path.stem for path in CLI.rglob("*.py") if '"--json"' in path.read_text() or '("json",)' in path.read_text()
+    }
+    described = " ".join(json.loads(schema(kind))["description"] for kind in kinds())
+    missing = {name for name in printing - {"links", "new"} if f"kobox {name}" not in described}  # these: paths
+    assert not missing
 
 
 def test_the_command() -> None:
