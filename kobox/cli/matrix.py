@@ -84,7 +84,7 @@ def _bisect(plan: MatrixPlan, arguments: argparse.Namespace, prog: str) -> int:
 
     found = list(bisect(plan, fill))
     if arguments.json:
-        print(json.dumps([bisect_facts(one) for one in found], indent=2))
+        print(to_json("matrix-bisect", [bisect_facts(one) for one in found]))
         return int(any(one.bad for one in found))
     for one in found:
         if one.bad is None:

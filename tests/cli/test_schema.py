@@ -46,6 +46,7 @@ RUNS: dict[str, list[tuple[str, ...]]] = {
     "kernel": [("kernel", "default")],
     "kernel-list": [("kernel", "list"), ("kernel", "list", "--size")],
     "matrix": [("matrix", "hello.ko")],
+    "matrix-bisect": [("matrix", "--bisect", "hello.ko")],
     "learn-list": [("learn", "list")],
     "learn-check": [("learn", "check", "class/ada/01-hello")],
     "learn-results": [("learn", "results", "--lesson", "hello", "class")],
