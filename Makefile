@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: sweep-check-whole bench-check dist zipapp soak check-qemu-devices test-arm64 fuzz sweep-phantom help setup demo test sanitize lint docs bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep sweep-check clean check-known
+.PHONY: sweep-check-whole bench-check dist zipapp soak check-qemu-devices test-arm64 test-riscv64 fuzz sweep-phantom help setup demo test sanitize lint docs bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep sweep-check clean check-known
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: $(READY) lint ## lint, types and all tests
 
 test-arm64: $(READY) ## the tests of checks once more, on Debian's arm64 kernel (TESTS=tests/checks/memory)
 	KOBOX_TEST_KERNELS=arm64_kernel $(BIN)/python -m pytest -n auto --dist loadfile $(or $(TESTS),tests/checks)
+
+test-riscv64: $(READY) ## all tests of boards, modules and programs on Debian's riscv64 kernel
+	KOBOX_TEST_BOARDS=riscv64_kernel $(BIN)/python -m pytest -n auto --dist loadfile $(or $(TESTS),tests/arch)
 
 fuzz: $(READY) ## readers of hostile bytes, fed with mutations: two minutes from a seed (FUZZ_SECONDS=120 SEED=1)
 	$(BIN)/python -m tests.fuzz --seconds $(or $(FUZZ_SECONDS),120) --seed $(or $(SEED),1)

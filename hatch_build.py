@@ -19,19 +19,40 @@ FLAGS = ("-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-Werror=implicit", "-fPIC
 LIBRARIES = {
     "kobox/machine/native/core.so": ("-ldl",),
     "kobox/machine/native/core_aarch64.so": ("-DKOBOX_ARM64", "-ldl"),
+    "kobox/machine/native/core_riscv64.so": ("-DKOBOX_RISCV64", "-ldl"),
     "kobox/kmod/native/core.so": ("-pthread",),
 }
-# The C files of a core that belong to another one: a processor's, and those of the board around it.
-_ARM64 = ("arm64/",)
-_PC = ("x86_64/", "taint/", "pc.c", "pci.c", "pc_ports.c", "pic.c", "pit.c", "lapic.c", "uart.c", "rtc.c")
-LEFT_OUT = {"kobox/machine/native/core.so": _ARM64, "kobox/machine/native/core_aarch64.so": _PC}
+# The C files that some cores of a machine have, and others not: a processor's, and those of the board around it.
+PARTS = {
+    "core.so": (
+        "x86_64/",
+        "taint/",
+        "watch/",
+        "pc.c",
+        "pci.c",
+        "pc_ports.c",
+        "pic.c",
+        "pit.c",
+        "lapic.c",
+        "uart.c",
+        "rtc.c",
+    ),
+    "core_aarch64.so": ("arm/", "arm64/", "watch/", "board.c", "risc.c"),
+    "core_riscv64.so": ("riscv64/", "uart.c", "board.c", "risc.c"),
+}
+
+
+def left_out(library: str) -> tuple[str, ...]:
+    """The C files beside and below a library that belong to other cores alone, as the beginnings of their paths."""
+    own = PARTS[Path(library).name] if "machine" in library else ()
+    return tuple(sorted({part for parts in PARTS.values() for part in parts} - set(own)))
 
 
 def sources(root: Path, library: str) -> list[str]:
     """The C files that a library is made of."""
-    directory, left_out = Path(root, library).parent, LEFT_OUT.get(library, ())
+    directory, others = Path(root, library).parent, left_out(library)
     return sorted(
-        str(path) for path in directory.rglob("*.c") if not path.relative_to(directory).as_posix().startswith(left_out)
+        str(path) for path in directory.rglob("*.c") if not path.relative_to(directory).as_posix().startswith(others)
     )
 
 

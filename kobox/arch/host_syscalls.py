@@ -43,7 +43,7 @@ def host_numbers() -> Mapping[str, int]:
 
         return NUMBERS
     if here == "aarch64":
-        from kobox.arch.arm64.syscall_numbers import NUMBERS
+        from kobox.arch.generic_syscall_numbers import NUMBERS
 
         return NUMBERS
     return {}

@@ -15,6 +15,9 @@ class OopsWords(NamedTuple):
     pc: str
     """What stands before the place of the kernel's code that the CPU was at."""
 
+    no_pc: str
+    """What stands in other lines with the same words, "" where there are none."""
+
     registers: tuple[str, ...]
     """How lines start that show registers and may name a place in the midst of a call trace."""
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from kobox.arch.arch import Arch
 from kobox.arch.arm64.arm64 import ARM64
+from kobox.arch.oops import OopsWords
+from kobox.arch.riscv64.riscv64 import RISCV64
 from kobox.arch.x86_64.x86_64 import X86_64
 from kobox.errors import KoboxError
 
-ARCHITECTURES: tuple[Arch, ...] = (X86_64, ARM64)
+ARCHITECTURES: tuple[Arch, ...] = (X86_64, ARM64, RISCV64)
 
 
 def architecture(name: str) -> Arch:
@@ -25,12 +27,20 @@ HOSTILE_ADDRESSES = tuple(sorted({address for arch in ARCHITECTURES for address 
 # How reports of crashes start, whichever architecture they are of.
 OOPS_STARTS = tuple(dict.fromkeys(start for arch in ARCHITECTURES for start in arch.oops.starts))
 EXCEPTION_STARTS = tuple(dict.fromkeys(start for arch in ARCHITECTURES for start in arch.oops.exceptions))
+_OOPS = tuple(arch.oops for arch in ARCHITECTURES)
 TRACE_STARTS = tuple(dict.fromkeys(arch.oops.trace for arch in ARCHITECTURES))
 
 
 def oops_place(line: str) -> str:
     """What a line of a crash report says after the words for "the CPU was here, in the kernel"; "" for other lines."""
-    return next((line.partition(arch.oops.pc)[2] for arch in ARCHITECTURES if arch.oops.pc in line), "")
+    return next((found for words in _OOPS if (found := _place_by(words, line))), "")
+
+
+def _place_by(words: OopsWords, line: str) -> str:
+    before, _, behind = line.partition(words.pc)
+    if before[-1:].isalpha() or (words.no_pc and words.no_pc in line):  # "epc : " ends like "pc : "
+        return ""
+    return behind
 
 
 def shows_registers(line: str) -> bool:

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Sequence
+
+_GENERIC = struct.Struct("<QQIIIIQQqiiq6Q")
+
+
+def parse_generic_stat(data: bytes) -> os.stat_result:
+    """The 64-bit struct stat of include/uapi/asm-generic/stat.h. Raises `struct.error` for too few bytes."""
+    dev, ino, mode, nlink, uid, gid, rdev, _, size, blksize, _, blocks, *times = _GENERIC.unpack_from(data)
+    return stat_result((mode, ino, dev, nlink, uid, gid, size), (rdev, blksize, blocks), times)
 
 
 def stat_result(first: tuple[int, ...], rest: tuple[int, int, int], times: Sequence[int]) -> os.stat_result:

@@ -181,7 +181,15 @@ def _of_action(parser: CommandParser, action: argparse.Action) -> Iterator[str]:
 
         yield from (box.name for box in saved_boxes(Store()))
     elif action.dest == "source" and parser.prog == "kobox kernel add":
-        yield from ("debian", "debian/bookworm", "debian/trixie", "debian/sid", "debian:arm64", "host")
+        yield from (
+            "debian",
+            "debian/bookworm",
+            "debian/trixie",
+            "debian/sid",
+            "debian:arm64",
+            "debian:riscv64",
+            "host",
+        )
 
 
 def _kernels() -> Iterator[str]:

@@ -23,9 +23,10 @@ sources:
   debian/trixie          the newest cloud kernel of a suite
   debian/sid:RELEASE     a release of a suite
   debian:arm64           the newest cloud kernel for arm64; debian/trixie:arm64
+  debian:riscv64         the newest kernel for riscv64 (trixie, or later)
   host                   the kernel that runs on this machine
   ./vmlinuz              a kernel image: bzImage or ELF vmlinux (x86-64),
-                         Image (arm64)
+                         Image (arm64, riscv64)
   FILE...                the packages of one kernel: .deb, .rpm, .apk,
                          .pkg.tar.zst, or the tarball of `make tar-pkg`
 """

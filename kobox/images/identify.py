@@ -20,13 +20,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kobox.errors import KernelImageError
-from kobox.images.arm64_image import is_arm64_image, unpack_image
+from kobox.images.flat_image import image_architecture, is_flat_image, unpack_image
 from kobox.ko.binary import c_string
 
 _EM_X86_64 = 62
-X86_64, AARCH64 = "x86_64", "aarch64"
+X86_64 = "x86_64"
 _BANNER = re.compile(rb"Linux version ([^\s%]{1,128}) \(")
-_HINT = "Give a kernel for x86-64 (a bzImage such as /boot/vmlinuz-RELEASE, or an ELF vmlinux) or arm64 (an Image)."
+_HINT = (
+    "Give a kernel for x86-64 (a bzImage such as /boot/vmlinuz-RELEASE, or an ELF vmlinux), "
+    "or an Image for arm64 or riscv64."
+)
 
 
 class Identity(NamedTuple):
@@ -44,8 +47,8 @@ def identify(path: Path) -> Identity:
         head = file.read(0x10000)
         if head[:4] == b"\x7fELF":
             return Identity(_release_of_elf(path, head), "vmlinux")
-        if is_arm64_image(head):
-            return Identity(_release_of_arm64(path), "Image", AARCH64)
+        if is_flat_image(head):
+            return _identify_flat(path)
         return Identity(_release_of_bzimage(path, head), "bzImage")
 
 
@@ -71,11 +74,12 @@ def _release_of_bzimage(path: Path, head: bytes) -> str:
     return text.decode("ascii")
 
 
-def _release_of_arm64(path: Path) -> str:
-    found = _BANNER.search(unpack_image(path.read_bytes(), str(path)))
+def _identify_flat(path: Path) -> Identity:
+    image = unpack_image(path.read_bytes(), str(path))
+    found = _BANNER.search(image)
     if found is None:
         raise KernelImageError(f"{path}: the kernel image carries no version text; it looks damaged", hint=_HINT)
-    return found.group(1).decode("ascii", errors="replace")
+    return Identity(found.group(1).decode("ascii", errors="replace"), "Image", image_architecture(image))
 
 
 def _release_of_elf(path: Path, head: bytes) -> str:

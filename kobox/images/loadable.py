@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kobox.images.arm64_image import arm64_kernel, is_arm64_image, unpack_image
+from kobox.images.flat_image import flat_kernel, is_flat_image, unpack_image
 from kobox.images.vmlinux import Vmlinux, extract_vmlinux, parse_vmlinux, setup_header
 
 
@@ -11,6 +11,6 @@ def loadable_kernel(data: bytes, name: str) -> tuple[Vmlinux, bytes]:
 
     Raises `KernelImageError`.
     """
-    if is_arm64_image(data):
-        return arm64_kernel(unpack_image(data, name), name), b""
+    if is_flat_image(data):
+        return flat_kernel(unpack_image(data, name), name), b""
     return parse_vmlinux(extract_vmlinux(data, name), name), setup_header(data)

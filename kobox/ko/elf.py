@@ -27,6 +27,10 @@ ELFCOMPRESS_ZLIB, ELFCOMPRESS_ZSTD = 1, 2
 STB_LOCAL, STB_GLOBAL, STB_WEAK = 0, 1, 2
 STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_SECTION = 0, 1, 2, 3
 
+MAPPING_SYMBOLS = ("$", ".L", "L0\1")
+"""How symbols begin that name no function or variable: marks of code and data, and the compiler's labels
+(include/linux/module_symbol.h, is_mapping_symbol())."""
+
 # e_machine of every architecture that Linux has modules for (include/uapi/linux/elf-em.h), by its `uname -m` family.
 MACHINES = {
     2: "sparc",
@@ -55,6 +59,7 @@ MACHINES = {
     258: "loongarch",
     0x9026: "alpha",
 }
+_RISCV = 243
 
 
 class Section(NamedTuple):
@@ -216,6 +221,8 @@ class Elf:
     @property
     def architecture(self) -> str:
         """The machine's name as `uname -m` has it (without its level), or `machine N` when it is unknown."""
+        if self.machine == _RISCV:  # the class of the file tells the two apart
+            return f"riscv{self.bits}"
         return MACHINES.get(self.machine, f"machine {self.machine}")
 
     @property

@@ -12,7 +12,9 @@ def machine_class(arch: Arch) -> type[Machine]:
     if arch.name == Machine.arch.name:
         return Machine
     from kobox.machine.arm_virt import ArmVirt
+    from kobox.machine.riscv_virt import RiscvVirt
 
-    if arch.name == ArmVirt.arch.name:
-        return ArmVirt
+    for board in (ArmVirt, RiscvVirt):
+        if arch.name == board.arch.name:
+            return board
     raise KoboxError(f"no machine with a CPU for {arch.title}")

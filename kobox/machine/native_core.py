@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from kobox.arch.native import ABI, CORE
+from kobox.arch.registry import architecture
 from kobox.errors import KoboxError
 from kobox.native_library import load_library
 
@@ -221,7 +222,8 @@ def core_of(name: str) -> ctypes.CDLL:
     """The native core of a machine, by the architecture's name. Raises as `core` does."""
     if name == HOME:
         return core()
-    return load_library(str(CORE.with_name(f"core_{name}.so")), ABI, {**_SIGNATURES, **_WATCHER})
+    watched = architecture(name).watched
+    return load_library(str(CORE.with_name(f"core_{name}.so")), ABI, {**_SIGNATURES, **(_WATCHER if watched else {})})
 
 
 def preload() -> None:

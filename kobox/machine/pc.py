@@ -544,6 +544,10 @@ class Machine:
         """What the kernel calls a place for devices that Python models: its name on the platform bus."""
         return f"LNRO0005:{slot:02x}"
 
+    def interrupt_cells(self, line: int, *, edge: bool = False) -> Sequence[int]:
+        """How a device tree describes an input of the interrupt controller; nothing where ACPI announces devices."""
+        return ()
+
     # -- probes --------------------------------------------------------------------------------------------
 
     def add_probe(self, address: int, callback: Callable[[], None], *, entry: bool = False, when: int = 0) -> None:

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent.parent / "kobox"
 ALLOWED = (
     "arch/x86_64/",
     "arch/arm64/",
+    "arch/riscv64/",
     "machine/native/x86_64/",
     "machine/pc.py",
     "machine/acpi.py",
@@ -34,9 +35,9 @@ RULES = {
     "an address of the kernel's": r"(?i)\b0xffff[0-9a-f]{8,12}\b(?<!0xffffffffffffffff)",
     "a test for the kernel's half": r"(?:address|pointer|pc|sp|frame)\w* ?>> ?(?:63|47)",
     "a name of one processor's kernel": (
-        r"\b(?:vmemmap_base|page_offset_base|vmalloc_base|do_syscall_64|__(?:x64|arm64)_sys_)"
+        r"\b(?:vmemmap_base|page_offset_base|vmalloc_base|do_syscall_64|__(?:x64|arm64|riscv)_sys_)"
     ),
-    "one processor's part of the package": r"kobox\.arch\.(?:x86_64|arm64)",
+    "one processor's part of the package": r"kobox\.arch\.(?:x86_64|arm64|riscv64)",
 }
 # A lesson shows the report of an x86-64 kernel, as its reader will see it.
 # registry.py lists the architectures; explain reads logs of kernels for more architectures than boxes have.
@@ -44,6 +45,7 @@ KNOWS_ALL = (
     ("arch/registry.py", {"one processor's part of the package"}),
     ("arch/host_syscalls.py", {"a system call's number", "one processor's part of the package"}),
     ("machine/arm_virt.py", {"one processor's part of the package"}),
+    ("machine/riscv_virt.py", {"one processor's part of the package"}),
     ("explain/crash_report.py", {"a register"}),
     ("lessons/course/", {"a register"}),
     ("explain/log_rules/", {"a register", "a table for unwinding"}),

@@ -12,18 +12,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-CORES = {
-    "machine": ROOT / "kobox" / "machine" / "native",
-    "machine of arm64": ROOT / "kobox" / "machine" / "native",
-    "kmod": ROOT / "kobox" / "kmod" / "native",
+NATIVE = ROOT / "kobox" / "machine" / "native"
+CORES = {  # directory, the library in it, what the compiler is told
+    "machine": (NATIVE, "core.so", ()),
+    "machine of arm64": (NATIVE, "core_aarch64.so", ("-DKOBOX_ARM64",)),
+    "machine of riscv64": (NATIVE, "core_riscv64.so", ("-DKOBOX_RISCV64",)),
+    "kmod": (ROOT / "kobox" / "kmod" / "native", "core.so", ()),
 }
 
 
-def left_out(core: str) -> tuple[str, ...]:
+def left_out(directory: Path, library: str) -> tuple[str, ...]:
     """The files in a core's directory that are another core's: by hatch_build.py."""
-    lists = dict(re.findall(r"^(_PC|_ARM64) = (\(.*\))$", (ROOT / "hatch_build.py").read_text(), re.MULTILINE))
-    found: tuple[str, ...] = ast.literal_eval(lists["_PC" if "arm64" in core else "_ARM64"])
-    return found
+    if directory != NATIVE:
+        return ()
+    (table,) = re.findall(r"^PARTS = (\{.*?^\})", (ROOT / "hatch_build.py").read_text(), re.MULTILINE | re.DOTALL)
+    parts: dict[str, tuple[str, ...]] = ast.literal_eval(table)
+    return tuple({part for some in parts.values() for part in some} - set(parts[library]))
 
 
 @pytest.fixture(scope="module", params=sorted(CORES))
@@ -31,17 +35,17 @@ def calls(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """File -> the files that define what it uses, of one core: by the symbol tables of its object files."""
     if shutil.which("nm") is None:
         pytest.fail("nm is missing (Debian: apt-get install binutils)")
-    core, objects = CORES[request.param], tmp_path_factory.mktemp("objects")
+    (core, library, processor), objects = CORES[request.param], tmp_path_factory.mktemp("objects")
+    others = left_out(core, library)
     spec = importlib.util.find_spec("unicorn")
     assert spec is not None
     assert spec.submodule_search_locations
     headers = Path(spec.submodule_search_locations[0], "include")
-    processor = ["-DKOBOX_ARM64"] if "arm64" in request.param else []
     defined: dict[str, str] = {}
     wanted: dict[str, set[str]] = {}
     for source in sorted(core.rglob("*.c")):
         name = source.relative_to(core).as_posix()
-        if name.startswith(left_out(request.param)):
+        if name.startswith(others):
             continue
         made = objects / name.replace("/", "_")
         subprocess.run(["cc", *processor, "-std=c11", "-c", "-w", "-isystem", headers, "-o", made, source], check=True)
@@ -63,7 +67,7 @@ def test_no_files_call_each_other_in_a_circle(calls: dict[str, set[str]]) -> Non
 
 def test_the_files_of_a_processor_stand_apart() -> None:
     """What is x86's is in a directory of its own: only these files outside of it may include its header."""
-    core = CORES["machine"]
+    core = NATIVE
     mixed = {"pc.c", "processor.h", "taint/taint.c"}
     found = {
         path.relative_to(core).as_posix()

@@ -19,13 +19,11 @@ from kobox.box.devices.platform import PlatformPlace
 from kobox.box.inspect.kernel_call import call_kernel
 from kobox.devices.platform import PlatformDevice
 from kobox.errors import KoboxError
-from kobox.machine.arm_virt import PLUGGED, PLUGGED_SIZE
 from kobox.machine.device_tree import Value, pack
 from kobox.machine.platform import Window
+from kobox.machine.tree_board import INTERRUPT_CONTROLLER, PLUGGED, PLUGGED_SIZE
 
 PluggedNode = TypeVar("PluggedNode", bound=PlatformDevice)
-_GIC, _SPI, _LEVEL = 1, 0, 4  # phandle of the interrupt controller; its cells
-_FIRST_SPI = 32
 
 
 class TreePlace(PlatformPlace):
@@ -60,7 +58,11 @@ def plug_node(box: BootedKernel, device: PluggedNode) -> PluggedNode:
     try:
         device.computer, device.host = BoxComputer(box), TreePlace(box, device, f"{at}.{kind}" if windows else kind)
         device.power_on()
-        _add_node(box, f"{kind}@{at}", _node(device, windows, board.lines(device)))
+        _add_node(
+            box,
+            f"{kind}@{at}",
+            _node(device, windows, [box.machine.interrupt_cells(line) for line in board.lines(device)]),
+        )
         assert device.host is not None
         if not box.exists(device.host.sysfs):
             raise KoboxError(f"{who}: the kernel made no device of its node")
@@ -71,12 +73,12 @@ def plug_node(box: BootedKernel, device: PluggedNode) -> PluggedNode:
     return device
 
 
-def _node(device: PlatformDevice, windows: Sequence[Window], lines: Sequence[int]) -> dict[str, Value]:
+def _node(device: PlatformDevice, windows: Sequence[Window], lines: Sequence[Sequence[int]]) -> dict[str, Value]:
     node: dict[str, Value] = {"compatible": device.compatible}
     if windows:
         node["reg"] = [cell for window in windows for cell in (0, window.address, 0, window.bar.size)]
     if lines:
-        node["interrupts"] = [cell for line in lines for cell in (_SPI, line - _FIRST_SPI, _LEVEL)]
+        node["interrupts"] = [cell for line in lines for cell in line]
     for name, value in device.properties.items():
         node[name] = _property(value)
     return node
@@ -102,7 +104,7 @@ def _add_node(box: BootedKernel, name: str, node: dict[str, Value]) -> None:
         "compatible": "simple-bus",
         "#address-cells": 2,
         "#size-cells": 2,
-        "interrupt-parent": _GIC,
+        "interrupt-parent": INTERRUPT_CONTROLLER,
         "ranges": None,
         name: node,
     }

@@ -28,6 +28,8 @@ _SAYS_NOTHING = {  # the size of each, in bytes
     "mod_tree": 64,
     "module_addr_min": 8,
     "module_addr_max": 8,
+    "execmem_info": 1024,  # where modules may be (mm/execmem.c)
+    "kcore_modules": 64,  # the same for /proc/kcore (arch/*/mm/init.c)
     "cur_orc_table": 8,
     "cur_orc_ip_table": 8,
     "init_stack": 32 << 10,

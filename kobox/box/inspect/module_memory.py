@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from kobox.box.inspect.objects import Objects
 from kobox.ko.binary import c_string
+from kobox.ko.elf import MAPPING_SYMBOLS
 
 _LASTING = 4  # MOD_TEXT to MOD_RO_AFTER_INIT (enum mod_mem_type); those behind it are freed after init
 _MOST_SYMBOLS = 1 << 18  # of one module; the largest have some 60,000
@@ -45,7 +46,9 @@ class ModuleMemory:
         best, found = 0, ""
         for name, info, _, section, value, size in _SYMBOL.iter_unpack(self.symtab[: len(self.symtab) // 24 * 24]):
             if section and info & 15 <= 2 and best < value <= address < value + max(size, 1):
-                best, found = value, c_string(self.strtab[name : name + 256]).decode(errors="backslashreplace")
+                text = c_string(self.strtab[name : name + 256]).decode(errors="backslashreplace")
+                if not text.startswith(MAPPING_SYMBOLS):
+                    best, found = value, text
         return found
 
 

@@ -15,6 +15,7 @@ from kobox.arch.registry import EXCEPTION_STARTS, OOPS_STARTS, oops_place, shows
 from kobox.box.inspect.printk import LogRecord
 
 _CUT = "------------[ cut here ]------------"
+_BRACKETED = "[<"  # a call with its address, as some architectures print it
 _STARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     # kind, severity, how the line starts
     ("panic", "error", ("Kernel panic - not syncing",)),
@@ -81,11 +82,13 @@ class KernelReport(NamedTuple):
         """The functions of the call trace, the innermost first, as far as the kernel is sure of them."""
         lines = [record.text for record in self.records]
         start = next((n for n, line in enumerate(lines) if line.startswith(("Call Trace:", "Call trace:"))), None)
+        if start is None:  # RV64's reports of crashes have no such line
+            return [_place(line) for line in lines if line.startswith(_BRACKETED) and "+0x" in line]
         found = []
-        for line in lines[start + 1 :] if start is not None else ():
-            if line.startswith(" ") and "+0x" in line and "? " not in line:
+        for line in lines[start + 1 :]:
+            if line.startswith((" ", _BRACKETED)) and "+0x" in line and "? " not in line:
                 found.append(_place(line))
-            elif not line.startswith(" "):
+            elif not line.startswith((" ", _BRACKETED)):
                 break
         return found
 

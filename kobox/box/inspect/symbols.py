@@ -26,6 +26,7 @@ from kobox.box.inspect.btf import Btf
 from kobox.box.inspect.vmcoreinfo import VmCoreInfo
 from kobox.errors import KoboxError
 from kobox.ko.binary import c_string
+from kobox.ko.elf import MAPPING_SYMBOLS
 from kobox.machine.pc import Machine
 
 _MOST_MODULES = 4096
@@ -306,7 +307,7 @@ class Symbols:
             if not section or not value or info & 15 > 2:
                 continue
             text = self._string(strtab + name)
-            if text and not text.startswith(("__UNIQUE_ID", "$")):
+            if text and not text.startswith(("__UNIQUE_ID", *MAPPING_SYMBOLS)):
                 yield KernelSymbol(text, value, size, "T" if info & 15 == 2 else "D", module.name)
 
     # -- the kernel's own table --------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from pathlib import Path
 from kobox.arch.registry import architecture
 from kobox.errors import FetchError, KernelNotFoundError
 from kobox.images.debian.apt import Apt, environment, machine_mirrors
-from kobox.images.debian.suite import machine_suite
+from kobox.images.debian.suite import port_suite
 from kobox.images.kernel_image import Progress
 
 
@@ -43,7 +43,8 @@ class Archive:
 
     @classmethod
     def of_suite(cls, suite: str | None, rooms: Path, architecture: str = "amd64") -> Archive:
-        """The archive of a suite from this machine's mirror. None: this machine's suite, or bookworm if it has none.
+        """The archive of a suite from this machine's mirror. None: this machine's suite, or bookworm if it has none;
+        of a port that is younger, the first suite that has it.
 
         `rooms` is the directory under which apt's files of each suite lie; `architecture` is Debian's name of one.
         Raises FetchError where apt or Debian's keyring is missing, KernelNotFoundError for an impossible suite name.
@@ -57,7 +58,7 @@ class Archive:
                     hint=f"Install {package}, or add a kernel you have: "
                     "`kobox kernel add host`, `kobox kernel add ./vmlinuz --modules DIR --headers DIR`.",
                 )
-        suite = suite or machine_suite()
+        suite = suite or port_suite(architecture)
         mirror, security = machine_mirrors()
         room = rooms / (suite if architecture == "amd64" else f"{suite}-{architecture}")
         return cls(Apt(suite, mirror, security, room, architecture))
@@ -84,10 +85,20 @@ class Archive:
         self.apt.configure()
         progress(f"reading Debian's package lists ({self.suite})", 0, 0)
         done = self.apt.run("apt-get", "update", "-q", "-o", "APT::Update::Error-Mode=any")
-        if done.returncode:
+        if done.returncode and not self._only_security_is_damaged(done.stderr):
             if not any((self.apt.room / "state/lists").glob("*Packages*")):
                 shutil.rmtree(self.apt.room, ignore_errors=True)  # no such suite, or the first try without network
             raise self.apt.error(f"the package lists of Debian {self.suite} could not be fetched", done)
+        if done.returncode:
+            progress(f"the mirror's list of {self.suite}-security is damaged: without it", 0, 0)
+
+    def _only_security_is_damaged(self, said: str) -> bool:
+        """Whether apt could verify all lists but the security archive's, which the mirror has while it is being
+        changed: what the suite itself has is as good as it was on the day of its last point release."""
+        failed = re.findall(r"^E: Failed to fetch (\S+)", said, re.MULTILINE)
+        damaged = "File has unexpected size" in said or "Hash Sum mismatch" in said
+        lists = any((self.apt.room / "state/lists").glob(f"*_dists_{self.suite}_*Packages*"))
+        return bool(failed) and damaged and lists and all(f"/{self.suite}-security/" in url for url in failed)
 
     def names(self, prefix: str) -> list[str]:
         """The names of all packages that begin with `prefix`."""

@@ -21,6 +21,9 @@ from kobox.images.debian.headers import settle_headers
 from kobox.images.debian.toolchain import complete_tools
 from kobox.images.kernel_image import KernelImage, Progress, natural
 
+# Ports of Debian that have no kernel for clouds.
+_FLAVOURS = {"riscv64": "riscv64", "armhf": "armmp"}
+
 
 @dataclass(frozen=True, slots=True)
 class KernelPackages:
@@ -32,11 +35,12 @@ class KernelPackages:
 
 
 def find_kernel(archive: Archive, release: str | None = None) -> KernelPackages:
-    """The packages of a kernel: of `release`, a flavour (`rt-amd64`), or None for the newest cloud kernel.
+    """The packages of a kernel: of `release`, a flavour (`rt-amd64`), or None for the newest one for clouds, else the
+    newest of the port's most general flavour.
 
     Raises KernelNotFoundError, with the releases that there are, when the suite has no such kernel.
     """
-    wanted = release or f"cloud-{archive.architecture}"
+    wanted = release or _FLAVOURS.get(archive.architecture, f"cloud-{archive.architecture}")
     image = _image(archive, wanted)
     if image is None:
         others = _releases(archive)

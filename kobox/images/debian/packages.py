@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from kobox.atomic_file import write_file
 from kobox.errors import FetchError
-from kobox.images.debian.suite import machine_suite
+from kobox.images.debian.suite import port_suite
 from kobox.images.store import Progress, Store
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _link_or_keep(source: str, target: str) -> str:
 
 
 def _place(store: Store, port: str, suite: str | None = None) -> Path:
-    suite = suite or machine_suite()
+    suite = suite or port_suite(port)
     return store.root / "packages" / _FORMAT / (suite if port == _DEFAULT_PORT else f"{suite}-{port}")
 
 

@@ -18,3 +18,14 @@ def machine_suite(os_release: Path = Path("/etc/os-release")) -> str:
         return _DEFAULT_SUITE
     # Only unstable and testing lack VERSION_ID; both call themselves by testing's codename.
     return facts.get("VERSION_CODENAME", "sid").strip("\"'") if "VERSION_ID" in facts else "sid"
+
+
+# Ports that are older than a suite's: (the first suite that has it, the suites before it).
+_BEGAN = {"riscv64": ("trixie", frozenset({"buster", "bullseye", "bookworm"}))}
+
+
+def port_suite(port: str) -> str:
+    """The suite that packages of a port come from, if none is named: this machine's, or the first one that has it."""
+    here = machine_suite()
+    first, before = _BEGAN.get(port, (here, frozenset()))
+    return first if here in before else here

@@ -28,7 +28,9 @@
  *       stepper.c          a debugger's view: every instruction
  *       profiler.c         how much is executed, and who called it
  *       code_cache.c       which translations are out of date
- *       x86_64/            the CPU: its state, page tables, exceptions, system calls, CPUID, string instructions
+ *       board.c, PROCESSOR/virt.c    the same for a board that a device tree announces
+ *       x86_64/, arm64/, …  the CPU: its state, page tables, exceptions, system calls, CPUID, string instructions
+ *       risc.c             what processors with a link register have in common
  *       pci.c              configuration space and windows of PCI devices
  *       pic.c pit.c lapic.c uart.c rtc.c    one device each
  *       clock.c            virtual time and the budget
@@ -126,16 +128,19 @@ struct cpus {
 };
 
 /* ---- devices: plain data, saved in a snapshot as they stand ----------------------------------------------- */
-#ifdef KOBOX_ARM64
-#include "arm64/devices.h"
-#else
-struct pic { uint8_t irr, isr, imr, base, icw, read_isr, auto_eoi, lines, level; };
-struct pit { uint8_t mode, latch_state, write_state, latched; uint16_t reload, latch; uint64_t start, expiry; };
 struct uart {
     uint8_t ier, fcr, lcr, mcr, scr, dll, dlm, thre_pending;
     uint8_t rx[1024];
     uint16_t rx_head, rx_count;
 };
+#if defined KOBOX_ARM64 || defined KOBOX_ARMV7
+#include "arm/devices.h"
+#elif defined KOBOX_RISCV64
+#include "riscv64/devices.h"
+#else
+#define KOBOX_PC
+struct pic { uint8_t irr, isr, imr, base, icw, read_isr, auto_eoi, lines, level; };
+struct pit { uint8_t mode, latch_state, write_state, latched; uint16_t reload, latch; uint64_t start, expiry; };
 struct lapic { uint32_t reg[64]; uint64_t timer_start, timer_expiry; };
 struct devices {
     uint64_t time;           /* virtual nanoseconds since power on, at the last sync_time() */
@@ -160,7 +165,7 @@ enum { PROBE_ENTRY = 1, PROBE_FROM_MODULE = 2, PROBE_TRACKED_0 = 4, PROBE_TRACKE
 #define PROBE_SLOTS 16384u
 #define PROBE_BITS 32768u
 struct rule; /* watch/watch.h */
-struct probe { uint64_t address; uc_hook hook; struct rule *native; uint8_t hooked, python, wants, patches, returns; };
+struct probe { uint64_t address; uc_hook hook; struct rule *native; uint8_t hooked, python, wants, patches, returns, fences; };
 
 /* ---- lists that grow ------------------------------------------------------------------------------------------ */
 struct list { uint64_t *items; size_t count, room; };
@@ -183,6 +188,7 @@ struct platform {
     uint64_t (*next_due)(const struct machine *m); /* when the next one will, in virtual ns, or ~0 */
     bool (*deliver_deferred)(struct machine *m);   /* a fault that could not be delivered inside a translation */
     void (*device_interrupt)(struct machine *m);   /* the interrupt that devices of Python's share */
+    void (*uart_line)(struct machine *m, int n, bool level); /* the interrupt of a 16550A */
     bool (*wakes)(struct machine *m, int cpu); /* an interrupt waits that ends this CPU's wait (several CPUs) */
     bool (*paging_differs)(const uint8_t *a, const uint8_t *b); /* between two states of a CPU: the TLB is of no use */
     void (*start_cpu)(struct machine *m, uint8_t *state, unsigned page); /* from `reset_state` to where the start-up IPI says */
@@ -249,6 +255,7 @@ struct machine {
     uint8_t *parked[MAX_CPUS]; /* the state of each CPU that the engine does not hold */
     uint8_t *reset_state;    /* the state of a CPU after INIT */
     uint64_t last_blocks[MAX_CPUS]; /* `last_block` of each */
+    bool excused;            /* the error with which Unicorn stops is none (riscv64/traps.c) */
     bool yielded;            /* the CPU was stopped to be held before its next instruction */
     device_callback on_device;
     pci_callback on_pci;
@@ -299,6 +306,11 @@ struct machine {
     uint64_t home;           /* CR3 of the processes that make it */
     uint8_t agent[32];       /* the code around it */
 
+    /* FENCE.I (riscv64/fence.c) */
+    bool fenced;             /* code may have changed since it was translated */
+    bool fences_lost;        /* where it is executed there was no room to remember */
+    bool flush;              /* the TLB is to be flushed before the CPU goes on */
+
     /* hardware breakpoints (x86_64/debug_registers.c) */
     uc_hook debug_hooks[2];
     bool debug_pending, debug_resumed;
@@ -329,7 +341,7 @@ void spend(struct machine *m, uint64_t blocks);
 void spend_event(struct machine *m);
 void spend_what_it_took(struct machine *m, uint64_t ran);
 
-#ifndef KOBOX_ARM64
+#ifdef KOBOX_PC
 /* ---- pic.c, pit.c, lapic.c, uart.c, rtc.c ------------------------------------------------------------------------------ */
 void pic_line(struct machine *m, int irq, bool level);
 void pic_pulse(struct machine *m, int irq);
@@ -357,9 +369,6 @@ uint64_t lapic_next_due(const struct machine *m); /* 0: never */
 uint64_t lapic_read(uc_engine *uc, uint64_t offset, unsigned size, void *user);
 void lapic_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, void *user);
 
-uint8_t uart_read(struct machine *m, int n, int reg);
-void uart_write(struct machine *m, int n, int reg, uint8_t value);
-
 uint8_t rtc_read(const struct machine *m);
 
 /* ---- pci.c ----------------------------------------------------------------------------------------------------------------- */
@@ -373,7 +382,11 @@ uint32_t pc_port_read(struct machine *m, uint32_t port, int size);
 void pc_port_write(struct machine *m, uint32_t port, uint32_t value, int size);
 #endif
 
-/* ---- pc.c or arm64/virt.c: the board around the CPU ------------------------------------------------------------------------- */
+/* ---- uart.c ----------------------------------------------------------------------------------------------------------------- */
+uint8_t uart_read(struct machine *m, int n, int reg);
+void uart_write(struct machine *m, int n, int reg, uint8_t value);
+
+/* ---- pc.c, or board.c and PROCESSOR/virt.c: the board around the CPU ------------------------------------------------------------------------- */
 void reset_board(struct machine *m);
 bool map_board(struct machine *m);
 

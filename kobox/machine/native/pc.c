@@ -64,6 +64,7 @@ static void take_interrupt(struct machine *m, int vector)
     deliver(m, vector, false, 0);
 }
 
+static void uart_line(struct machine *m, int n, bool level) { pic_line(m, n ? 3 : 4, level); }
 static void device_interrupt(struct machine *m) { pic_pulse(m, DEVICES_IRQ); }
 
 static bool deliver_deferred(struct machine *m) { return deliver_denied(m) || deliver_debug(m); }
@@ -78,6 +79,7 @@ const struct platform pc_platform = {
     .next_due = next_due,
     .deliver_deferred = deliver_deferred,
     .device_interrupt = device_interrupt,
+    .uart_line = uart_line,
     .wakes = wakes,
     .paging_differs = paging_differs,
     .start_cpu = start_cpu,

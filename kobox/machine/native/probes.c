@@ -60,6 +60,10 @@ static void arrive(struct machine *m, const struct probe *found)
     const struct probe p = *found; /* whoever is told may take it away, or move it in the table */
     if (p.patches)
         code_will_change(m);
+    if (p.fences) {
+        m->fenced = true;
+        kick(m); /* the block that says so is executed; before the next one what has changed is found out */
+    }
     if (m->watcher)
         m->watcher->arrives(m, true);
     if (p.returns && m->watcher)
@@ -178,7 +182,7 @@ EXPORT void kobox_probe_remove(struct machine *m, uint64_t address)
     if (!p)
         return;
     p->python = false;
-    if (!p->native && !p->patches && !p->returns)
+    if (!p->native && !p->patches && !p->returns && !p->fences)
         remove_probe(m, p);
 }
 

@@ -3,8 +3,12 @@
 #ifndef KOBOX_PROCESSOR_H
 #define KOBOX_PROCESSOR_H
 
-#ifdef KOBOX_ARM64
+#if defined KOBOX_ARM64
 #include "arm64/cpu.h"
+#elif defined KOBOX_ARMV7
+#include "armv7/cpu.h"
+#elif defined KOBOX_RISCV64
+#include "riscv64/cpu.h"
 #else
 #include "x86_64/cpu.h"
 #endif

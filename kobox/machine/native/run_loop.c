@@ -45,6 +45,7 @@ static bool execute(struct machine *m, uint64_t grant)
     grant = grant < MOST_BLOCKS ? grant : MOST_BLOCKS;
     m->granted = m->budget = (int64_t)grant;
     m->first_block = true;
+    m->excused = false;
     uc_err err = m->api.emu_start(m->uc, m->pc, 0, 0, 0);
     bool spent = m->budget < 0 || m->yielded;
     m->yielded = false;
@@ -54,7 +55,7 @@ static bool execute(struct machine *m, uint64_t grant)
     count_turn(m, m->blocks - before);
     spend(m, PASS_COST);
     spend_what_it_took(m, m->blocks - before);
-    if (err != UC_ERR_OK)
+    if (err != UC_ERR_OK && !m->excused)
         fail(m, "the CPU stopped: %s", m->api.strerror(err));
     return !spent;
 }

@@ -1,13 +1,11 @@
 /* Two 16550A UARTs; what the first one sends is the console (16550A data sheet; drivers/tty/serial/8250). */
 #include "machine.h"
 
-static const int uart_irq[2] = {4, 3};
-
 static void uart_update(struct machine *m, int n)
 {
     struct uart *u = &m->dev.uart[n];
     bool wanted = ((u->ier & 1) && u->rx_count) || ((u->ier & 2) && u->thre_pending);
-    pic_line(m, uart_irq[n], wanted && (u->mcr & 8) && !(u->mcr & 0x10));
+    m->platform->uart_line(m, n, wanted && (u->mcr & 8) && !(u->mcr & 0x10));
 }
 
 uint8_t uart_read(struct machine *m, int n, int reg)

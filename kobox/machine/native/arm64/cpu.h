@@ -8,9 +8,9 @@
 #ifndef KOBOX_ARM64_CPU_H
 #define KOBOX_ARM64_CPU_H
 
-#include "../machine.h"
-
+#include "../arm/arm.h"
 #include "../insn.h"
+#include "../risc.h"
 
 #include <unicorn/arm64.h>
 
@@ -21,8 +21,11 @@ enum {
 };
 enum { EL1 = 8, SP = 31, REGISTERS = 32 };
 /* Registers by their role. */
-enum { R_SP = SP, R_FRAME = 29, R_RESULT = 0 };
+enum { R_SP = SP, R_FRAME = 29, R_RESULT = 0, R_ARGUMENT = 0, R_SYSCALL = 8 };
 #define R_LINK 30
+/* What the state is found by (risc.c). */
+typedef uint64_t mark_t;
+enum { AT_MARKS = AT_XREGS, AT_LAST = AT_VADDRESS, FIRST_MARKED = UC_ARM64_REG_X0 };
 #define FROM_ANCHORS true /* compilers reach several variables from one address (-fsection-anchors) */
 #define CALLER_SAVED 0x4007FFFFu /* X0 to X18 and X30: nobody knows them after a call */
 enum { PSTATE_SP = 1, PSTATE_EL = 12, PSTATE_F = 0x40, PSTATE_I = 0x80, PSTATE_PAN = 1 << 22, PSTATE_EL1H_MASKED = 0x3C5 };
@@ -30,6 +33,7 @@ enum { PSTATE_SP = 1, PSTATE_EL = 12, PSTATE_F = 0x40, PSTATE_I = 0x80, PSTATE_P
 #define SCTLR_SPAN (1ull << 23)
 #define ENTRY_ADDRESS TABLE  /* what an entry of page_entry() maps */
 #define TABLE 0x0000FFFFFFFFF000ull /* the address in a descriptor, and in TTBR0_EL1 without its ASID */
+#define PHYSICAL_END (1ull << 40)
 #define NS_PER_TICK 16       /* of the counter: 62.5 MHz */
 #define HYPERCALL 0xD44D6DE0u /* hlt #0x6b6f: undefined without a debugger */
 
@@ -38,6 +42,8 @@ static inline uint32_t *at32(uint8_t *state, size_t at) { return (uint32_t *)(st
 static inline uint64_t live64(const struct machine *m, size_t at) { return *(const uint64_t *)(m->cpu + at); }
 static inline uint64_t live_reg(const struct machine *m, unsigned n) { return live64(m, AT_XREGS + 8 * (size_t)n); }
 
+static inline void set_live_reg(struct machine *m, unsigned n, uint64_t value) { *at64(m->cpu, AT_XREGS + 8 * (size_t)n) = value; }
+static inline void set_live_pc(struct machine *m, uint64_t pc) { *at64(m->cpu, AT_PC) = m->pc = pc; }
 static inline uint64_t live_pc(const struct machine *m) { return live64(m, AT_PC); }
 static inline uint64_t per_cpu_base(const struct machine *m) { return live64(m, AT_TPIDR + EL1); } /* my_cpu_offset */
 
@@ -99,20 +105,11 @@ static inline uint64_t task_by_register(const struct machine *m) { return live64
 static inline bool may_be_code(uint64_t va) { return va >> 40 == 0xFFFF80; }
 
 /* ---- cpu_state.c ------------------------------------------------------------------------------------------------- */
-bool open_cpu(struct machine *m);
-bool calibrate(struct machine *m);
-void env_load(struct machine *m);
-void env_store(struct machine *m);
 uint32_t pstate(const struct machine *m);
 void set_pstate(struct machine *m, uint32_t value);
 void write_system(struct machine *m, int op0, int op1, int crn, int crm, int op2, uint64_t value);
 uint64_t read_system(const struct machine *m, int op0, int op1, int crn, int crm, int op2);
-/* Have Unicorn work out anew what it derives from the system registers. */
-void refresh(struct machine *m);
-/* Do `action` with paging off, and put the CPU back to what it was. */
-void with_paging_off(struct machine *m, void (*action)(struct machine *m));
-/* Do `action`, and put the CPU back to what it was. */
-void with_cpu_kept(struct machine *m, void (*action)(struct machine *m));
+static inline bool in_user_mode(const struct machine *m) { return !(pstate(m) & PSTATE_EL); }
 
 /* Where an interrupt that was just delivered will return to: exceptions keep it in ELR_EL1, and leave the stack alone. */
 static inline bool interrupted_at(struct machine *m, uint64_t *pc, uint64_t *sp)
@@ -123,21 +120,12 @@ static inline bool interrupted_at(struct machine *m, uint64_t *pc, uint64_t *sp)
 }
 
 /* ---- page_walk.c --------------------------------------------------------------------------------------------------- */
-enum access { READ, WRITE };
 const uint8_t *page_entry(const struct machine *m, uint64_t space, uint64_t va, int *shift, bool *writable);
-uint64_t walk(const struct machine *m, uint64_t space, uint64_t va, enum access access);
-bool copy_virtual(struct machine *m, uint64_t space, uint64_t va, void *data, uint64_t n, bool write);
 
-/* ---- exceptions.c, hypercall.c, system_registers.c: the hooks on the CPU --------------------------------------------- */
-bool hook_cpu(struct machine *m);
+/* ---- exceptions.c, system_registers.c: the hooks on the CPU --------------------------------------------- */
 void enter_kernel(struct machine *m, unsigned vector);
 void on_exception(uc_engine *uc, uint32_t number, void *user);
-bool is_hypercall(struct machine *m, uint64_t at);
 bool hook_system_registers(struct machine *m);
-bool leave_function(struct machine *m, uint64_t value);
-void restore_link(struct machine *m, uint64_t address);
-void set_argument(struct machine *m, unsigned n, uint64_t value);
-void enter_function(struct machine *m, uint64_t function, uint64_t sp, uint64_t site);
 
 /* One CPU so far: none is started later (cpus.c). */
 static inline void keep_reset_state(struct machine *m) { (void)m; }
@@ -156,21 +144,11 @@ static inline void run_string_instruction(struct machine *m, uint64_t address) {
 static inline bool breakpoints_changed(const struct machine *m) { (void)m; return false; }
 static inline bool change_breakpoints(struct machine *m) { (void)m; return false; }
 
-/* ---- gic.c, timer.c, pl011.c ------------------------------------------------------------------------------------------- */
-enum { IRQ_TIMER = 27, IRQ_UART = 33, IRQ_DEVICES = 48 };
-void gic_line(struct machine *m, unsigned line, bool level);
-void gic_pulse(struct machine *m, unsigned line);
-int gic_pending(const struct machine *m);
-uint64_t gic_distributor_read(uc_engine *uc, uint64_t at, unsigned size, void *user);
-void gic_distributor_write(uc_engine *uc, uint64_t at, unsigned size, uint64_t value, void *user);
-uint64_t gic_interface_read(uc_engine *uc, uint64_t at, unsigned size, void *user);
-void gic_interface_write(uc_engine *uc, uint64_t at, unsigned size, uint64_t value, void *user);
-
+/* ---- timer.c --------------------------------------------------------------------------------------------------------- */
 void timer_update(struct machine *m);
 uint64_t timer_next_due(const struct machine *m); /* ~0: never */
 
-void pl011_reset(struct pl011 *u);
-uint64_t pl011_read(uc_engine *uc, uint64_t at, unsigned size, void *user);
-void pl011_write(uc_engine *uc, uint64_t at, unsigned size, uint64_t value, void *user);
+/* Nothing that says of changed code has to be looked for (riscv64/fence.c). */
+static inline void meet_fence(struct machine *m, uint64_t pc, uint64_t size) { (void)m, (void)pc, (void)size; }
 
 #endif

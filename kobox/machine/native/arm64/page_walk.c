@@ -40,21 +40,3 @@ uint64_t walk(const struct machine *m, uint64_t space, uint64_t va, enum access 
     uint64_t mask = (1ull << shift) - 1;
     return (entry & TABLE & ~mask) | (va & mask);
 }
-
-bool copy_virtual(struct machine *m, uint64_t space, uint64_t va, void *data, uint64_t n, bool write)
-{
-    uint8_t *at = data;
-    while (n) {
-        uint64_t chunk = PAGE - (va & (PAGE - 1)), pa = walk(m, space, va, write ? WRITE : READ);
-        if (chunk > n)
-            chunk = n;
-        if (pa == (uint64_t)-1 || pa > m->ram_size || chunk > m->ram_size - pa)
-            return false;
-        if (write)
-            memcpy(m->ram + pa, at, chunk);
-        else
-            memcpy(at, m->ram + pa, chunk);
-        at += chunk, va += chunk, n -= chunk;
-    }
-    return true;
-}

@@ -36,93 +36,21 @@ EXPORT void kobox_registers(struct machine *m, uint64_t *out)
         out[n] = kobox_register(m, n);
 }
 
+void jump_to(struct machine *m, uint64_t pc)
+{
+    m->api.reg_write(m->uc, UC_ARM64_REG_PC, &pc);
+    m->pc = pc;
+}
+
 EXPORT void kobox_set_register(struct machine *m, int n, uint64_t value)
 {
     if (n >= 0 && n <= SP) {
         *at64(m->cpu, AT_XREGS + 8 * (size_t)n) = value;
     } else if (n == REG_PC) {
-        m->api.reg_write(m->uc, UC_ARM64_REG_PC, &value);
-        m->pc = value;
+        jump_to(m, value);
     } else if (n == REG_TPIDR_EL0) {
         write_system(m, 3, 3, 13, 0, 2, value);
     }
-}
-
-/* Leave the function that was just entered, with `value` in X0: its caller is where X30 says. */
-bool leave_function(struct machine *m, uint64_t value)
-{
-    *at64(m->cpu, AT_XREGS) = value;
-    kobox_set_register(m, REG_PC, live_reg(m, 30));
-    return true;
-}
-
-/*
- * Where the function that begins at `entry` returns to is kept, while another one is called in its place that returns to `entry`.
- * When that has returned, X30 is given back before anybody looks.
- */
-EXPORT void kobox_keep_link(struct machine *m, uint64_t entry)
-{
-    uint64_t sp = live_reg(m, SP);
-    size_t n = 0;
-    while (n < m->link_count && m->links[n].sp != sp)
-        n++;
-    if (n == sizeof m->links / sizeof *m->links)
-        n = 0; /* of tasks that are gone, the oldest first */
-    m->links[n] = (struct link){entry, sp, live_reg(m, R_LINK)};
-    m->link_count += n == m->link_count;
-}
-
-void restore_link(struct machine *m, uint64_t address)
-{
-    if (live_reg(m, R_LINK) != address) /* no function of the kernel's returns to its own beginning */
-        return;
-    for (size_t n = 0; n < m->link_count; n++)
-        if (m->links[n].entry == address && m->links[n].sp == live_reg(m, SP)) {
-            *at64(m->cpu, AT_XREGS + 8 * R_LINK) = m->links[n].address;
-            m->links[n] = m->links[--m->link_count];
-            return;
-        }
-}
-
-/* Change an argument of the function that was just entered. */
-void set_argument(struct machine *m, unsigned n, uint64_t value)
-{
-    if (n < 8)
-        kobox_set_register(m, (int)n, value);
-}
-
-/* Go to where a function begins, with the stack pointer and the return address that it had then. */
-void enter_function(struct machine *m, uint64_t function, uint64_t sp, uint64_t site)
-{
-    kobox_set_register(m, SP, sp);
-    kobox_set_register(m, R_LINK, site);
-    kobox_set_register(m, REG_PC, function);
-}
-
-EXPORT uint64_t kobox_translate(struct machine *m, uint64_t va, int write)
-{
-    return walk(m, address_space(m), va, write ? WRITE : READ);
-}
-
-EXPORT int kobox_copy(struct machine *m, uint64_t va, void *data, uint64_t n, int write)
-{
-    return copy_virtual(m, address_space(m), va, data, n, write);
-}
-
-EXPORT int kobox_copy_space(struct machine *m, uint64_t space, uint64_t va, void *data, uint64_t n, int write)
-{
-    return copy_virtual(m, space, va, data, n, write);
-}
-
-EXPORT uint8_t *kobox_ram(struct machine *m) { return m->ram; }
-EXPORT uint64_t kobox_cr3(struct machine *m) { return address_space(m); }
-
-EXPORT void kobox_statistics(struct machine *m, uint64_t *out)
-{
-    memcpy(out, m->dev.exceptions, sizeof m->dev.exceptions);
-    out[32] = m->dev.interrupts;
-    out[33] = m->dev.syscalls;
-    out[34] = m->blocks;
 }
 
 /*

@@ -1,4 +1,4 @@
-"""System call numbers of AArch64 (include/uapi/asm-generic/unistd.h)."""
+"""System call numbers of AArch64, and of whoever shares them (include/uapi/asm-generic/unistd.h)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 /* A GICv2 with one CPU (Arm IHI 0048B). */
-#include "cpu.h"
+#include "arm.h"
 
 static void set_line(uint32_t *words, unsigned n, bool value)
 {

@@ -1,6 +1,6 @@
-/* The devices of the arm64 machine as plain data (arm64/gic.c, arm64/pl011.c, arm64/timer.c). */
-#ifndef KOBOX_ARM64_DEVICES_H
-#define KOBOX_ARM64_DEVICES_H
+/* The devices of the machines of AArch64 and ARMv7 as plain data (gic.c, pl011.c, the timers). */
+#ifndef KOBOX_ARM_DEVICES_H
+#define KOBOX_ARM_DEVICES_H
 
 #include <stdint.h>
 

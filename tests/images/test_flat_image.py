@@ -11,8 +11,8 @@ import pytest
 import zstandard
 
 from kobox.errors import KernelImageError
-from kobox.images import arm64_image
-from kobox.images.arm64_image import is_arm64_image, unpack_image
+from kobox.images import flat_image
+from kobox.images.flat_image import is_flat_image, unpack_image
 from kobox.images.identify import identify
 from kobox.images.store import KernelImage, Store
 
@@ -38,7 +38,7 @@ def test_what_is_packed_is_the_image(
     image: bytes, kind: bytes, pack: Callable[[bytes], bytes] | None, tmp_path: Path, arm64_kernel: KernelImage
 ) -> None:
     data = zboot(image, kind, pack) if pack else image
-    assert is_arm64_image(data)
+    assert is_flat_image(data)
     assert unpack_image(data) == image
     path = tmp_path / "vmlinuz"
     path.write_bytes(data)
@@ -48,7 +48,7 @@ def test_what_is_packed_is_the_image(
 
 
 def test_where_it_goes_is_what_its_header_says(image: bytes) -> None:
-    kernel = arm64_image.arm64_kernel(image)
+    kernel = flat_image.flat_kernel(image)
     assert kernel.entry == kernel.segments[0].address == 2 << 20
     assert kernel.segments[0].size == struct.unpack_from("<Q", image, 16)[0] > len(image)
 
@@ -67,4 +67,4 @@ def test_where_it_goes_is_what_its_header_says(image: bytes) -> None:
 )
 def test_a_damaged_image_is_an_error(image: bytes, damage: Callable[[bytes], bytes], message: str) -> None:
     with pytest.raises(KernelImageError, match=message):
-        arm64_image.arm64_kernel(unpack_image(damage(image)))
+        flat_image.flat_kernel(unpack_image(damage(image)))

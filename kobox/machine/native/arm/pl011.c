@@ -1,5 +1,5 @@
 /* Two PL011 UARTs; what the first one sends is the console (Arm DDI 0183; drivers/tty/serial/amba-pl011.c). */
-#include "cpu.h"
+#include "arm.h"
 
 enum {
     DR = 0, FR = 0x18, IBRD = 0x24, FBRD = 0x28, LCR_H = 0x2C, CR = 0x30, IFLS = 0x34, IMSC = 0x38, RIS = 0x3C, MIS = 0x40, ICR = 0x44,
