@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kobox.cli.parser import CommandParser
-from kobox.kbuild.new import TEMPLATES, new
+from kobox.kbuild.new import TEMPLATES, is_bpf_template, new
 
 
 def main(argv: Sequence[str], prog: str) -> int:
@@ -33,5 +33,6 @@ def main(argv: Sequence[str], prog: str) -> int:
         where = files[0].parent
         print(f"{where}: {', '.join(file.name for file in files)}")
         model = next((f" --plug {file.name}" for file in files if file.name.endswith("_model.py")), "")
-        print(f"next: cd {where} && kobox build && kobox run {arguments.name}.ko{model}")
+        made = f"{arguments.name}.bpf.o" if is_bpf_template(arguments.template) else f"{arguments.name}.ko{model}"
+        print(f"next: cd {where} && kobox build && kobox run {made}")
     return 0

@@ -62,6 +62,10 @@ def main(argv: list[str], prog: str) -> int:
     from kobox.machine import native_core as native
 
     native.preload()
+    from kobox.cli.run_bpf import is_bpf, run_bpf
+
+    if is_bpf(arguments.source):
+        return run_bpf(arguments, story_line, colour=_wants_colour())
     import kobox
     from kobox.apps import run_sources
     from kobox.cli.progress import ProgressLine
@@ -119,7 +123,7 @@ def _parser(prog: str) -> CommandParser:
         "source",
         nargs=1,
         metavar="FILE.ko|FILE.c|DIR",
-        help="a module, source that is built first, or a directory of either; more of them may follow",
+        help="a module or an eBPF object (.bpf.o), source that is built first, or a directory; more may follow",
     )
     parser.add_argument(
         "parameters", nargs="*", metavar="NAME=VALUE", help="parameters of the module named before them"
@@ -141,6 +145,12 @@ def _parser(prog: str) -> CommandParser:
     )
     parser.add_argument(
         "--write-model", type=Path, metavar="FILE.py", help="with --phantom: write what was found as a model for --plug"
+    )
+    parser.add_argument(
+        "--attach",
+        default="",
+        metavar="TARGET",
+        help="eBPF: attach to this interface, control group or function (default: as the sections say)",
     )
     parser.add_argument("--no-unload", dest="unload", action="store_false", help="leave the module loaded")
     parser.add_argument("--cpus", type=int, default=1, metavar="N", help="CPUs of the box, 1 to 8 (default: 1)")

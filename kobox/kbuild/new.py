@@ -2,7 +2,8 @@
 
 The templates are ordinary files of the package (`kobox/kbuild/templates/TEMPLATE/`) for a module called `skeleton`,
 which can be built and read as they lie. Writing one out puts the module's own name in that word's place, in the files
-and in their names. What all templates share lies in `templates/common/`; a template's own file of the same name wins.
+and in their names. What all templates of modules share lies in `templates/common/`, those of eBPF programs in
+`templates/bpf-common/`; a template's own file of the same name wins.
 """
 
 from __future__ import annotations
@@ -37,6 +38,11 @@ TEMPLATES = {
     "crypto": "a hash (shash) for the crypto API",
     "memory": "objects from a slab cache and a memory pool",
     "rust": "hello in Rust, for kernels whose headers carry Rust metadata",
+    "bpf-xdp": "eBPF: packets as a card receives them, counted and dropped",
+    "bpf-kprobe": "eBPF: probes at a function's entry and return, records in a ring buffer",
+    "bpf-iter": "eBPF: a file that lists the system's tasks",
+    "bpf-lsm": "eBPF: a rule of security, asked beside the kernel's own",
+    "bpf-struct-ops": "eBPF: a congestion control of TCP",
 }
 
 # What these need of a kernel; Debian's cloud kernels lack it, its full kernels have it.
@@ -94,7 +100,8 @@ def new(template: str, name: str, directory: Path | None = None) -> list[Path]:
 
 def render(template: str, name: str) -> dict[str, str]:
     """The files of a template as they are written for a module called `name`: file name to text."""
-    files = {path.name: path for room in ("common", template) for path in (_ROOM / room).iterdir() if path.is_file()}
+    shared = "bpf-common" if is_bpf_template(template) else "common"
+    files = {path.name: path for room in (shared, template) for path in (_ROOM / room).iterdir() if path.is_file()}
     texts = {}
     for file, path in files.items():
         shown = file.removeprefix("dot-")
@@ -111,6 +118,11 @@ def render(template: str, name: str) -> dict[str, str]:
         text = text.replace("@ABOUT@", about)
         texts["README.md"] = text.replace("@FILES@\n", rows)
     return texts
+
+
+def is_bpf_template(template: str) -> bool:
+    """Whether a template is of an eBPF program."""
+    return template.startswith("bpf-")
 
 
 def check_template(template: str) -> None:

@@ -15,10 +15,11 @@ import pytest
 from kobox.errors import BuildError, KoboxError
 from kobox.images.store import KernelImage
 from kobox.kbuild.build import BuildOptions, build
-from kobox.kbuild.new import NEEDS, TEMPLATES, new, render
+from kobox.kbuild.new import NEEDS, TEMPLATES, is_bpf_template, new, render
 
 KOBOX = str(Path(sys.executable).with_name("kobox"))
-IN_C = [template for template in TEMPLATES if template != "rust" and template not in NEEDS]
+IN_BPF = [template for template in TEMPLATES if is_bpf_template(template)]
+IN_C = [template for template in TEMPLATES if template != "rust" and template not in (*NEEDS, *IN_BPF)]
 
 
 def passes_its_own_tests(
@@ -51,6 +52,15 @@ def test_every_template_builds_and_passes_its_own_tests_as_it_stands(
     passes_its_own_tests(tmp_path, debian_kernel)
 
 
+def test_every_ebpf_template_passes_its_own_tests(tmp_path: Path, sid_kernel: KernelImage) -> None:
+    """On the newest kernel; `make check-bpf` runs them on three."""
+    for template in IN_BPF:
+        name = f"my_{template.removeprefix('bpf-').replace('-', '_')}"
+        new(template, name, tmp_path / name)
+    bpf = [template.removeprefix("bpf-").replace("-", "_") for template in IN_BPF]
+    passes_its_own_tests(tmp_path, sid_kernel, templates=bpf)
+
+
 def test_those_that_a_cloud_kernel_cannot_build(tmp_path: Path, full_kernel: KernelImage) -> None:
     for template in NEEDS:
         new(template, f"my_{template}", tmp_path / f"my_{template}")
@@ -78,9 +88,10 @@ def test_on_newer_kernels_too_without_a_warning(
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_a_written_module_has_all_it_needs_and_only_its_own_name(template: str) -> None:
     texts = render(template, "my_thing")
-    common = {"Makefile", "README.md", "dkms.conf", ".gitignore", ".clang-format", "test_my_thing.py"}
+    common = {"README.md", ".gitignore", ".clang-format", "test_my_thing.py"}
     assert common <= set(texts)
-    assert {"my_thing.c", "my_thing.rs"} & set(texts)
+    assert {"Makefile", "dkms.conf"} <= set(texts) or template in IN_BPF
+    assert {"my_thing.c", "my_thing.rs", "my_thing.bpf.c"} & set(texts)
     for file, text in texts.items():
         assert "skeleton" not in text.lower(), file
         assert "@" not in text.replace("$@", "").replace("@pytest", "").replace("@property", ""), file

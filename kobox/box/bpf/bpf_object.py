@@ -202,9 +202,7 @@ class BpfObject:
             for program in self.programs.values():
                 if program.attach_to not in (AttachTo.NOTHING, AttachTo.STRUCT_OPS, AttachTo.SOCKETS):
                     made.append(program.attach(target))
-            for name, kind, _ in self._declared:
-                if kind == _STRUCT_OPS:
-                    made.append(self.attach_struct_ops(name))
+            made += map(self.attach_struct_ops, self.operations)
         except BaseException:
             for link in made:
                 if self._calls.box.alive:
@@ -220,6 +218,11 @@ class BpfObject:
         number, link = answer.of("link")[0]
         program = next(one for one in self.programs.values() if one.attach_to is AttachTo.STRUCT_OPS)
         return BpfLink(program, name, int(link), lambda: self._loader.ask("detach", number))
+
+    @property
+    def operations(self) -> list[str]:
+        """The structures of operations that it has (SEC(".struct_ops"), SEC(".struct_ops.link")), by their maps."""
+        return [name for name, kind, _ in self._declared if kind == _STRUCT_OPS]
 
     def detach(self) -> None:
         """Detach all its programs; it stays loaded. Raises `BpfAttachError`."""
@@ -315,13 +318,15 @@ class Bpf:
         self._statistics = -1
         self._opened = 0
 
-    def open(self, source: str | os.PathLike[str] | bytes) -> BpfObject:
+    def open(self, source: str | os.PathLike[str] | bytes, *, name: str = "") -> BpfObject:
         """An object that is not loaded yet: its variables can be set, maps resized, programs left out.
 
-        `source` is a file of this machine, or its bytes. Raises `BpfLoadError` for a file that libbpf cannot read;
-        `OSError`, `FetchError`, `BuildError`.
+        `source` is a file of this machine, or its bytes; `name` is what the object is called. Raises `BpfLoadError` for
+        a file that libbpf cannot read; `OSError`, `FetchError`, `BuildError`.
         """
-        name, data = ("object", source) if isinstance(source, bytes) else (Path(source).name, Path(source).read_bytes())
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        name = name or ("object" if isinstance(source, bytes) else Path(source).name)
+        self._count_runs()
         box, loader = self._box, BpfLoader(self._box, self._program())
         self._opened += 1
         place = f"{_TEMPORARY}-{self._opened}.o"
@@ -350,7 +355,6 @@ class Bpf:
         `variables` are set before. Raises `BpfLoadError` with the verifier's log; `KeyError` for a variable that is
         not there; what `open` raises.
         """
-        self._count_runs()
         opened = self.open(source)
         try:
             for name, value in (variables or {}).items():
@@ -360,6 +364,14 @@ class Bpf:
             if self._box.alive:
                 opened.unload()
             raise
+
+    def program_ids(self) -> set[int]:
+        """The kernel's numbers of all programs that it has. Raises `OSError`."""
+        return set(self._calls.ids(BpfCommand.PROGRAM_NEXT_ID))
+
+    def run_idle(self) -> None:
+        """Start the loader without a command: a process of the box that ends at once."""
+        BpfLoader(self._box, self._program()).idle()
 
     def _count_runs(self) -> None:
         """Have the kernel count runs and time, as long as the box lives (BPF_ENABLE_STATS)."""

@@ -95,6 +95,15 @@ class BpfLoader:
         """Whether there is a process."""
         return self._process is not None
 
+    def idle(self) -> None:
+        """Start the process, let it find the end of its input, and wait for its end."""
+        process = self._start()
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait()
+        process.close()
+        self._process = None
+
     def end(self) -> None:
         """End the process: the kernel detaches and frees what only it held."""
         if self._process is not None and self.box.alive:

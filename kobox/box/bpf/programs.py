@@ -158,7 +158,7 @@ class BpfProgram:
         if self.section.startswith("tcx"):
             return self._ask(f"{name} ({self.section})", "attach", self.name, "tcx", number)
         way = "out" if self.section.endswith("egress") else "in"
-        where = f"what goes {way} at {name}" if way == "out" else f"what comes in at {name}"
+        where = f"{name} ({'egress' if way == 'out' else 'ingress'})"
         answer = self._loader.ask("tc", self.name, number, way, "on")
         must_work(answer, f"{self.name}: not attached to {where}")
         handle, priority = answer.of("filter")[0]
