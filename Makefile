@@ -61,8 +61,8 @@ bench-wire: $(READY) ## network cards, joined boxes and disks: how fast
 sweep: $(READY) ## load every module of the default kernel's tree in a clean box (KERNEL=NAME for another)
 	$(BIN)/python bench/sweep.py $(if $(KERNEL),--kernel $(KERNEL))
 
-sweep-phantom: $(READY) ## let the PCI drivers of a kernel probe devices that are made up for them (KERNEL=NAME, SAMPLE=N)
-	$(BIN)/python bench/phantom.py $(if $(KERNEL),--kernel $(KERNEL)) $(if $(SAMPLE),--sample $(SAMPLE))
+sweep-phantom: $(READY) ## let the drivers of a kernel probe devices that are made up for them (KERNEL=NAME, BUS=PCI, SAMPLE=N, SEED=N, OUT=FILE)
+	$(BIN)/python bench/phantom.py $(if $(KERNEL),--kernel $(KERNEL)) $(if $(BUS),--bus $(BUS)) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
 
 sweep-check: $(READY) ## load and unload every module of the default kernel's tree with all checks on (KERNEL=NAME for another)
 	$(BIN)/python bench/check_sweep.py $(if $(KERNEL),--kernel $(KERNEL))

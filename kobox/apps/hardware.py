@@ -13,12 +13,18 @@ from pathlib import Path
 
 from kobox.box.box import Box
 from kobox.checks.phantom.attempt import waits_for_device
-from kobox.checks.phantom.attendant import PhantomAttendant, surround
+from kobox.checks.phantom.buses import attendant_for, bus_of
 from kobox.checks.phantom.model_file import model_text
 from kobox.checks.phantom.search import PhantomSearch, SearchResult
+from kobox.checks.phantom.surround import surround
 from kobox.devices import PciDevice
 from kobox.devices.model import HardwareModel
-from kobox.devices.phantom import MEMORY, PhantomDevice, identities_for, phantom
+from kobox.devices.phantom import PhantomDevice
+from kobox.devices.phantom_board import PhantomBoard
+from kobox.devices.phantom_i2c import PhantomI2c
+from kobox.devices.phantom_kinds import PHANTOMS, Phantom
+from kobox.devices.phantom_kinds import phantom_of as make_phantom
+from kobox.devices.phantom_policy import MEMORY, WIRES
 from kobox.devices.ready import READY, make
 from kobox.devices.usb import UsbDevice
 from kobox.errors import KoboxError, ModuleLoadError
@@ -71,11 +77,12 @@ def load_model(spec: str) -> HardwareModel:
 
 
 def find_phantom(box: Box, modules: list[ModuleFile], parameters: list[str]) -> SearchResult | None:
-    """Search for a phantom for the last of these modules that is a PCI driver; None when none is, or it does not load.
+    """Search for a phantom for the last of these modules that one can be made up for; None when there is none, or it
+    does not load.
 
     The box is as it was afterwards, and nothing is plugged in.
     """
-    driver = next((module for module in reversed(modules) if identities_for(module.aliases)), None)
+    driver = next((module for module in reversed(modules) if bus_of(module) is not None), None)
     if driver is None:
         return None
 
@@ -96,7 +103,7 @@ def find_phantom(box: Box, modules: list[ModuleFile], parameters: list[str]) -> 
         with box.checkpoint() as before:
             try:
                 load(driver, text)
-                if waits_for_device(box, driver.name):
+                if waits_for_device(box, driver):
                     return PhantomSearch(box, driver).run(ATTEMPTS)
             except ModuleLoadError:
                 pass
@@ -106,7 +113,7 @@ def find_phantom(box: Box, modules: list[ModuleFile], parameters: list[str]) -> 
 
 def plug(box: Box, device: HardwareModel) -> None:
     """Plug a device in; a phantom with all that belongs to it."""
-    if isinstance(device, PhantomDevice):
+    if isinstance(device, PHANTOMS):
         surround(box, device.policy)
     box.plug(device)
     attend(box, device)
@@ -114,10 +121,10 @@ def plug(box: Box, device: HardwareModel) -> None:
 
 def attend(box: Box, device: HardwareModel) -> None:
     """Let a phantom that is plugged in interrupt its driver, and know the memory that they share."""
-    if not isinstance(device, PhantomDevice):
+    if not isinstance(device, PHANTOMS):
         return
-    shares = any(register.bar >= MEMORY for register in device.policy.known)
-    PhantomAttendant(box, device, Taint(box.machine) if shares else None, watches=True).attach()
+    shares = any(MEMORY <= register.bar < WIRES for register in device.policy.known)
+    attendant_for(box, device, Taint(box.machine) if shares else None, watches=True).attach()
 
 
 def model_of(found: SearchResult, driver: str) -> bytes:
@@ -125,9 +132,9 @@ def model_of(found: SearchResult, driver: str) -> bytes:
     return model_text(found.best, driver, found.places).encode()
 
 
-def phantom_of(found: SearchResult) -> PciDevice:
+def phantom_of(found: SearchResult) -> Phantom:
     """The device of the best attempt of a search."""
-    return phantom(found.best.identity, found.best.policy)
+    return make_phantom(found.best.identity, found.best.policy)
 
 
 def identity(device: PciDevice | UsbDevice) -> int:
@@ -152,9 +159,12 @@ def describe(device: HardwareModel, found: SearchResult | None = None) -> str:
     text = f"{device.where}: {type(device).__name__}"
     if isinstance(device, (PciDevice, UsbDevice)):
         text += f" {device.vendor_id:04x}:{identity(device):04x}"
+    elif isinstance(device, (PhantomI2c, PhantomBoard)):
+        text += f" for {device.wanted_name}"
     if found is None:
         return text
     best = found.best
     known = ", ".join(best.policy.lines())
-    text += f", {best.policy.layout}; unknown registers read as {best.policy.rest}{f'; {known}' if known else ''}"
+    layout = f", {best.policy.layout}" if isinstance(device, (PhantomDevice, PhantomBoard)) else ""
+    text += f"{layout}; unknown registers read as {best.policy.rest}{f'; {known}' if known else ''}"
     return f"{text} ({best.result} after {found.attempts} attempt{'s' if found.attempts != 1 else ''})"

@@ -471,7 +471,7 @@ def _parser(prog: str) -> CommandParser:
         "--no-elsewhere", dest="ask_others", action="store_false", help="do not test against other kernels"
     )
     parser.add_argument(
-        "--no-phantom", dest="phantom", action="store_false", help="do not make up a device for a PCI driver"
+        "--no-phantom", dest="phantom", action="store_false", help="do not make up a device for a driver"
     )
     parser.add_argument(
         "--hostile-hardware", dest="hostile", action="store_true", help="let the made-up device lie to its driver"

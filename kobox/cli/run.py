@@ -141,7 +141,9 @@ def _parser(prog: str) -> CommandParser:
     parser.add_argument("--keep-going", action="store_true", help="go on with the next module after one has failed")
     add_plug_option(parser, "before the module is loaded")
     parser.add_argument(
-        "--phantom", action="store_true", help="make up a PCI device for the driver, and find what it must say"
+        "--phantom",
+        action="store_true",
+        help="make up a device for the driver (PCI, USB, I2C, platform), and find what it must say",
     )
     parser.add_argument(
         "--write-model", type=Path, metavar="FILE.py", help="with --phantom: write what was found as a model for --plug"
@@ -261,8 +263,8 @@ def _plug(
     found = hardware.find_phantom(box, modules, parameters) if arguments.phantom else None
     if arguments.phantom and found is None:
         raise KoboxError(
-            "--phantom: none of these modules is a PCI driver that loads",
-            hint="A phantom needs an alias such as pci:v00008086d…: `kobox modinfo -F alias FILE` shows them.",
+            "--phantom: none of these modules is a driver of a PCI, USB, I2C or platform device that loads",
+            hint="It needs an alias such as pci:v00008086d… or i2c:lm75: `kobox modinfo -F alias FILE` shows them.",
         )
     if found is not None:
         models.append(hardware.phantom_of(found))

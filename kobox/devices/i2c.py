@@ -3,7 +3,8 @@
     class Sensor(I2cRegisters):
         device_name, address = "lm75", 0x48
 
-    box.plug(Sensor())          a controller is plugged in with the first one (`kobox.devices.i801`)
+    box.plug(Sensor())          a controller is plugged in with the first one (`kobox.devices.i801`, or, for
+                                plain messages, `kobox.devices.designware_i2c`)
 
     start(read) -> write_byte(byte) ... -> start(read=True) -> read_byte() ... -> stop()
 
@@ -45,6 +46,8 @@ class I2cDevice(HasLines, ClientModel):
 
     `device_name` is what the driver's table of IDs calls it ("lm75", "24c02"), `address` its seven-bit address. With
     `hid` or `compatible` ACPI tells the kernel of it instead, with `properties` as a platform device has them.
+    With `plain_messages` the controller does any sequence of messages, as i2c_transfer() wants it
+    (`kobox.devices.designware_i2c`), without it SMBus transfers (`kobox.devices.i801`).
     """
 
     bus: ClassVar[str] = "I2C"
@@ -52,7 +55,12 @@ class I2cDevice(HasLines, ClientModel):
     hid: ClassVar[str] = ""
     compatible: ClassVar[str] = ""
     properties: ClassVar[Mapping[str, aml.Value]] = {}
+    plain_messages: ClassVar[bool] = False
     address: int = 0x50
+
+    def elsewhere(self, address: int) -> I2cDevice | None:
+        """What answers at another address that nobody has: a chip with several addresses returns something."""
+        return None
 
     def start(self, *, read: bool) -> None:
         """A (repeated) start condition with the device's address. Raise `NakError` to be absent."""
@@ -159,9 +167,16 @@ class I2cBus:
             )
         self.devices[device.address] = device
 
+    def at(self, address: int) -> I2cDevice | None:
+        """What answers at an address."""
+        if (device := self.devices.get(address)) is not None:
+            return device
+        others = (device.elsewhere(address) for device in self.devices.values())
+        return next((other for other in others if other is not None), None)
+
     def start(self, address: int, *, read: bool) -> I2cDevice:
         """Address a device. Raises `NakError`."""
-        device = self.devices.get(address)
+        device = self.at(address)
         if device is None:
             raise NakError
         with nak_passes(device):
@@ -183,7 +198,7 @@ class I2cBus:
 
     def stop(self, address: int) -> None:
         """End the transfer."""
-        if (device := self.devices.get(address)) is not None:
+        if (device := self.at(address)) is not None:
             with nak_passes(device):
                 device.stop()
 

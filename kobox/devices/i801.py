@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from kobox.devices.i2c import I2cBus, NakError
-from kobox.devices.model import HardwareModel
+from kobox.devices.i2c import NakError
+from kobox.devices.i2c_controller import I2cController
 from kobox.devices.pci import PciDevice
 
 _BUSY, _INTERRUPT, _DEVICE_ERROR, _BYTE_DONE = 1, 2, 4, 0x80
@@ -22,27 +22,20 @@ _INTREN, _KILL, _LAST, _START = 1, 2, 0x20, 0x40
 _BUFFER = 2  # of the auxiliary control
 
 
-class I801(PciDevice):
+class I801(I2cController):
     """An SMBus controller (8086:2930) with a bus for `I2cDevice`s, by SMBus transfers."""
 
     vendor_id, device_id, class_code, revision = 0x8086, 0x2930, 0x0C0500, 0x02
     subsystem: ClassVar[tuple[int, int]] = (0x8086, 0x2930)
     vectors = 0
+    driver_module = "i2c-i801"
     bar4 = PciDevice.ports(0x20)
-
-    def __init__(self) -> None:
-        self.wires = I2cBus()
-        self.reset()
 
     def reset(self) -> None:
         self.held = bytearray(0x20)
         self._buffer, self._index = bytearray(32), 0
         self._left = b""  # of a block that is written byte by byte
         self._block_read = self._final = False
-
-    @property
-    def attached(self) -> list[HardwareModel]:
-        return list(self.wires.devices.values())
 
     def read_memory(self, bar: int, offset: int, size: int) -> int:
         if offset == 2:
@@ -142,7 +135,7 @@ class I801(PciDevice):
         self._fetch()
 
     def _fetch(self) -> None:
-        device = self.wires.devices.get(self.held[4] >> 1)
+        device = self.wires.at(self.held[4] >> 1)
         self._final = bool(self.held[2] & _LAST)
         self.held[7] = device.read_byte() & 0xFF if device is not None else 0xFF
         self.held[0] |= _BYTE_DONE
@@ -154,7 +147,7 @@ class I801(PciDevice):
         elif self._block_read:
             self._block_read = False
             self._end(_INTERRUPT)
-        elif self._left and (device := self.wires.devices.get(self.held[4] >> 1)) is not None:
+        elif self._left and (device := self.wires.at(self.held[4] >> 1)) is not None:
             self._left = self._left[1:]
             try:
                 device.write_byte(self.held[7])

@@ -28,6 +28,9 @@ from kobox.machine.pci_function import BarKind
 class PlatformHost(ModelHost, Protocol):
     """The box's side of a device on the board."""
 
+    @property
+    def reads_on_bus(self) -> int: ...
+
     def set_level(self, interrupt: int, high: bool) -> None: ...
 
     def dma_read(self, address: int, size: int) -> bytes: ...

@@ -57,6 +57,7 @@ READY: dict[str, ReadyModel] = {
     "scsi-tape": ReadyModel("scsi", "ScsiTape", "virtio-scsi tape drive", None, False, _VIRTIO_SCSI),
     "serial": ReadyModel("serial_card", "SerialCard", "PCI card with a serial port"),
     "i801": ReadyModel("i801", "I801", "SMBus controller"),
+    "i2c-designware": ReadyModel("designware_i2c", "DesignwareI2c", "I2C controller"),
     "at24": ReadyModel("i2c_chips", "At24", "I2C EEPROM; argument: content", str.encode),
     "lm75": ReadyModel("i2c_chips", "Lm75", "I2C sensor; argument: degrees Celsius", float),
     "ds1307": ReadyModel("i2c_chips", "Ds1307", "I2C real-time clock"),

@@ -130,6 +130,10 @@ class UsbDevice(ClientModel):
     def data_out(self, endpoint: int, data: bytes) -> None:
         """The host sends data to an endpoint (0x02 …)."""
 
+    def delivered(self, endpoint: int, pieces: Sequence[tuple[int, int]]) -> None:
+        """What `data_in` (for endpoint 0, `control_in`) gave has come to these places of the box's memory: (physical
+        address, bytes)."""
+
     def configured(self, configuration: int) -> None:
         """The host has chosen a configuration."""
 

@@ -479,9 +479,14 @@ class Xhci(PciDevice):
                 data = device.data_in(endpoint.address, transfer.size)
                 if data is None:
                     return (SUCCESS, 0) if endpoint.isochronous else (0, 0)
-                return SUCCESS, transfer.scatter(self.dma.write, data)
+                return SUCCESS, self._deliver(endpoint, transfer, device, data)
             device.data_out(endpoint.address, transfer.gather(self.dma.read))
         return SUCCESS, transfer.size
+
+    def _deliver(self, endpoint: EndpointState, transfer: Transfer, device: UsbDevice, data: bytes) -> int:
+        moved = transfer.scatter(self.dma.write, data)
+        device.delivered(0 if endpoint.number == 1 else endpoint.address, list(transfer.pieces(moved)))
+        return moved
 
     def _control(self, endpoint: EndpointState, transfer: Transfer, device: UsbDevice) -> tuple[int, int]:
         """A stage of a control transfer: the request is carried out at its data stage, else at its status stage."""
@@ -498,8 +503,10 @@ class Xhci(PciDevice):
                 device.control(setup, b"")
             return SUCCESS, 0
         if setup.to_host:
-            moved = transfer.scatter(self.dma.write, device.control(setup, b""))
-            return SUCCESS, moved
+            data = device.control(setup, b"")
+            if setup.kind & 0x60:
+                return SUCCESS, self._deliver(endpoint, transfer, device, data)
+            return SUCCESS, transfer.scatter(self.dma.write, data)
         device.control(setup, transfer.gather(self.dma.read))
         return SUCCESS, transfer.size
 

@@ -116,14 +116,20 @@ class Transfer:
                 out += read(trb.parameter, trb.length)
         return out
 
+    def pieces(self, size: int) -> Iterator[tuple[int, int]]:
+        """Where the first `size` bytes have their place: address, bytes."""
+        for _, trb in self.buffers:
+            piece = min(size, trb.length)
+            if piece:
+                yield trb.parameter, piece
+            size -= piece
+
     def scatter(self, write: Write, data: bytes) -> int:
         """Put data where the driver has room; how many bytes."""
         at = 0
-        for _, trb in self.buffers:
-            piece = data[at : at + trb.length]
-            if piece:
-                write(trb.parameter, piece)
-            at += len(piece)
+        for address, size in self.pieces(len(data)):
+            write(address, data[at : at + size])
+            at += size
         return at
 
     def reports(self, code: int, moved: int) -> Iterator[tuple[int, int, int]]:

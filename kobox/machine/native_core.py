@@ -200,10 +200,12 @@ _WATCHER: dict[str, tuple[object, tuple[object, ...]]] = {
 
 # Of the PC's core alone.
 _TAINT: dict[str, tuple[object, tuple[object, ...]]] = {
-    "kobox_taint_open": (_I, (_P,)),
+    "kobox_taint_open": (_I, (_P, _I)),
     "kobox_taint_close": (None, (_P,)),
     "kobox_taint_code": (_I, (_P, _U64, _U64)),
     "kobox_taint_memory": (_I, (_P, _U64, _U64)),
+    "kobox_taint_bytes": (_U64, (_P, _U64, _U64)),
+    "kobox_taint_copier": (_I, (_P, _U64)),
     "kobox_taint_reset": (None, (_P,)),
     "kobox_taint_executed": (_I, (_P, _U64, _P)),
     "kobox_taint_nodes": (_P, (_P, ctypes.c_size_t, _P)),

@@ -606,6 +606,7 @@ class Machine:
         self.device_work.begin()
         try:
             if self.platform.windows and (found := self.platform.find(space, at)) is not None:
+                self.pci.reads += not write
                 answer = self.platform.access(*found, size, value, write)
             else:
                 answer = self.pci.access(space, at, size, value, write)

@@ -105,16 +105,17 @@ class Ran:
 
 
 class Taint:
-    """Follows what devices say in one machine, until `close()`. Raises `KoboxError` on machines where it cannot."""
+    """Follows what devices say in one machine, until `close()`: what registers gave (`registers`), and what it is told
+    of (`sent`, `memory`). Raises `KoboxError` on machines where it cannot."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, *, registers: bool = True) -> None:
         if not machine.arch.watched:
             raise KoboxError(
                 f"values cannot be followed through code for {machine.arch.title} yet",
                 hint="Use a kernel for x86-64.",
             )
         self._machine, self._core = machine, core()
-        if self._core.kobox_taint_open(machine.handle):
+        if self._core.kobox_taint_open(machine.handle, registers):
             raise MachineError("values of devices are being followed already, or there is no memory for it")
 
     def close(self) -> None:
@@ -130,6 +131,18 @@ class Taint:
         """Ask the device (`Space.DMA`) what this memory, by its physical address, says, when code reads it; False when
         there is too much of such memory."""
         return not self._core.kobox_taint_memory(self._machine.handle, start, size)
+
+    def sent(self, start: int, size: int) -> int:
+        """Bytes in memory, by their physical address, that a device has sent over a bus: each is a read. The number of
+        the first one; the others follow."""
+        self._machine.pci.reads += size
+        return int(self._core.kobox_taint_bytes(self._machine.handle, start, size))
+
+    def copier(self, address: int) -> None:
+        """A function that copies memory, (to, from, size): what is known of it goes with the copy. Raises
+        `MachineError` when there are too many."""
+        if self._core.kobox_taint_copier(self._machine.handle, address):
+            raise MachineError(f"too many functions that copy memory: {address:#x}")
 
     def reset(self) -> None:
         """Forget values, decisions, memory, and what was executed. The code that is looked at stays."""

@@ -100,3 +100,40 @@ def test_a_model_that_raises_tells_its_line(full_box: Box) -> None:
 def test_a_kernel_without_the_driver(box: Box) -> None:
     with pytest.raises(KoboxError, match="i2c-i801"):
         box.plug(At24())
+
+
+class PlainLm75(Lm75):
+    plain_messages = True
+
+
+class PlainAt24(At24):
+    plain_messages = True
+
+
+def test_plain_messages(full_box: Box) -> None:
+    full_box.modprobe("lm75")
+    full_box.modprobe("at24")
+    sensor, memory = full_box.plug(PlainLm75(21.5)), full_box.plug(PlainAt24(b"serial number 4711"))
+    assert (sensor.driver, memory.driver) == ("lm75", "at24")
+    (hwmon,) = (full_box.path(sensor.sysfs[0]) / "hwmon").iterdir()
+    assert (hwmon / "temp1_input").read_text() == "21500\n"
+    (place,) = memory.sysfs
+    assert full_box.read_bytes(f"{place}/eeprom") == b"serial number 4711".ljust(256, b"\xff")
+    full_box.write_bytes(f"{place}/eeprom", b"SERIAL" * 40)
+    assert memory.content.startswith(b"SERIAL" * 40)
+    old = full_box.plug(Lm75(10.0, address=0x49))  # the SMBus controller is beside it
+    assert old.driver == "lm75"
+    sensor.unplug()
+    memory.unplug()
+    assert not full_box.findings
+
+
+def test_nobody_acknowledges_a_plain_message(full_box: Box) -> None:
+    class Mute(PlainAt24):
+        def write_byte(self, byte: int) -> None:
+            self.refuse()
+
+    full_box.modprobe("at24")
+    chip = full_box.plug(Mute())
+    assert chip.driver is None  # at24 reads the first byte
+    assert not full_box.findings

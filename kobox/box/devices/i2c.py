@@ -15,7 +15,9 @@ from kobox.box.devices.bound import driver_at, unbind
 from kobox.box.devices.card import plugged_models
 from kobox.box.devices.computer import BoxComputer
 from kobox.box.devices.gpio import connect_lines
+from kobox.devices.designware_i2c import DesignwareI2c
 from kobox.devices.i2c import I2cDevice
+from kobox.devices.i2c_controller import I2cController
 from kobox.devices.i801 import I801
 from kobox.errors import KoboxError
 from kobox.machine import aml
@@ -29,7 +31,7 @@ class I2cPlace:
     """The box's side of a device on an I2C bus."""
 
     def __init__(
-        self, box: BootedKernel, controller: I801, device: I2cDevice, adapter: int, client: Client | None
+        self, box: BootedKernel, controller: I2cController, device: I2cDevice, adapter: int, client: Client | None
     ) -> None:
         self._box, self._controller, self._device, self._adapter = box, controller, device, adapter
         self._client = client
@@ -67,9 +69,7 @@ def plug_i2c(box: BootedKernel, device: PluggedI2c) -> PluggedI2c:
     """
     if device.plugged:
         raise KoboxError(f"{type(device).__name__} is plugged in already", hint="Make another object for another box.")
-    controller = next((model for model in plugged_models(box) if isinstance(model, I801)), None)
-    if controller is None:
-        controller = _plug_controller(box)
+    controller = controller_for(box, plain_messages=device.plain_messages)
     adapter = _adapter_of(box, controller)
     described = bool(device.hid or device.compatible)
     if device.gpios and not described:
@@ -105,22 +105,32 @@ def plug_i2c(box: BootedKernel, device: PluggedI2c) -> PluggedI2c:
     return device
 
 
-def _plug_controller(box: BootedKernel) -> I801:
+def controller_for(box: BootedKernel, *, plain_messages: bool) -> I2cController:
+    """The controller of the box's I2C bus, plugged in when there is none; a device that wants plain messages gets the
+    one that does them. Raises `KoboxError` when the kernel has no driver for it."""
+    there = [model for model in plugged_models(box) if isinstance(model, I2cController)]
+    if plain_messages:
+        there = [model for model in there if isinstance(model, DesignwareI2c)]
+    if there:
+        return there[0]
+    new = DesignwareI2c() if plain_messages else I801()
     try:
-        box.modprobe("i2c-i801")
+        box.modprobe(new.driver_module)
     except KoboxError as error:
         raise KoboxError(
-            f"I2C: the kernel of this box has no driver for the controller (i2c-i801): {error.message}",
+            f"I2C: the kernel of this box has no driver for the controller ({new.driver_module}): {error.message}",
             hint="Debian's full kernel has it: `kobox kernel add debian:6.1.0-56-amd64`, then boot that.",
         ) from error
     describe_next_card(box, _LETTER)
-    return pci.plug(box, I801())
+    return pci.plug(box, new)
 
 
-def _adapter_of(box: BootedKernel, controller: I801) -> int:
+def _adapter_of(box: BootedKernel, controller: I2cController) -> int:
     """The number of the controller's bus, i2c-N."""
     for place in controller.sysfs:
         for name in box.listdir(place):
             if name.startswith("i2c-"):
                 return int(name[4:])
-    raise KoboxError("I2C: the controller has no driver", hint="`box.modprobe('i2c-i801')` loads it.")
+    raise KoboxError(
+        "I2C: the controller has no driver", hint=f"`box.modprobe('{controller.driver_module}')` loads it."
+    )

@@ -52,6 +52,11 @@ class PlatformPlace:
     def driver(self) -> str | None:
         return driver_at(self._box, self.sysfs)
 
+    @property
+    def reads_on_bus(self) -> int:
+        """How many reads of devices there were, on all buses."""
+        return self._box.machine.pci.reads
+
     def set_level(self, interrupt: int, high: bool) -> None:
         lines = self._box.machine.platform.lines(self._device)
         if not 0 <= interrupt < len(lines):

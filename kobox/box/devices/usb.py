@@ -66,9 +66,7 @@ def plug_usb(box: BootedKernel, device: PluggedUsb) -> PluggedUsb:
     """
     if device.plugged:
         raise KoboxError(f"{type(device).__name__} is plugged in already", hint="Make another object for another box.")
-    controller = next((model for model in plugged_models(box) if isinstance(model, Xhci)), None)
-    if controller is None:
-        controller = _plug_controller(box)
+    controller = controller_of(box)
     buses = _buses(box, controller)
     device.computer = BoxComputer(box)
     device.reset()
@@ -91,7 +89,12 @@ def plug_usb(box: BootedKernel, device: PluggedUsb) -> PluggedUsb:
     return device
 
 
-def _plug_controller(box: BootedKernel) -> Xhci:
+def controller_of(box: BootedKernel) -> Xhci:
+    """The USB host controller of the box, plugged in when there is none. Raises `KoboxError` when the kernel has no
+    driver for it."""
+    there = next((model for model in plugged_models(box) if isinstance(model, Xhci)), None)
+    if there is not None:
+        return there
     try:
         box.modprobe("xhci_pci")
     except KoboxError as error:

@@ -15,9 +15,16 @@ from enum import StrEnum
 
 from kobox.box.box import Box, BoxCheckpoint
 from kobox.box.inspect.probes import Hit, Probe
-from kobox.checks.phantom.attendant import PLATFORM_PROBE, PROBE, PhantomAttendant, surround
+from kobox.checks.phantom.attendant import DriverAttendant
+from kobox.checks.phantom.board_bus import PLATFORM_PROBE
+from kobox.checks.phantom.bus import PhantomBus
+from kobox.checks.phantom.buses import bus_of
+from kobox.checks.phantom.kernel_code import COPIERS
+from kobox.checks.phantom.surround import surround
 from kobox.devices.errors import DeviceModelError
-from kobox.devices.phantom import PhantomDevice, Policy, Read, phantom
+from kobox.devices.phantom import PhantomDevice
+from kobox.devices.phantom_kinds import Identity, Phantom, phantom_of
+from kobox.devices.phantom_policy import Policy, Read
 from kobox.errors import (
     BoxError,
     BoxHungError,
@@ -27,7 +34,7 @@ from kobox.errors import (
     ModuleLoadError,
     ProcessDiedError,
 )
-from kobox.machine.pci_function import PciIdentity
+from kobox.ko.modulefile import ModuleFile
 from kobox.machine.taint import Decision, Nodes, Ran, Taint
 
 _BEFORE_INIT = "do_init_module"  # kernel/module/main.c
@@ -54,7 +61,7 @@ class Attempt:
     and how much of its probe function (0 to 1), what was read and what was decided by it, and whether code ran or a
     branch was taken that no attempt before had."""
 
-    identity: PciIdentity
+    identity: Identity
     policy: Policy
     result: Result
     errno: int
@@ -65,7 +72,7 @@ class Attempt:
     decisions: Sequence[Decision]
     is_new: bool
     work: int
-    better: Sequence[Policy]
+    better: Sequence[tuple[Identity, Policy]]
     """Devices that have what the driver has asked for in vain."""
 
     @property
@@ -78,9 +85,13 @@ class Prober:
     """Makes attempts for the driver `name`. With `load`, the driver is loaded by it in each, after the device is there;
     without, it is loaded already."""
 
-    def __init__(self, box: Box, name: str, load: Callable[[], None] | None = None) -> None:
-        self._box, self._name, self._load = box, name, load
-        self._taint = Taint(box.machine)
+    def __init__(self, box: Box, name: str, bus: PhantomBus, load: Callable[[], None] | None = None) -> None:
+        self._box, self._name, self._load, self._bus = box, name, load, bus
+        self._taint = Taint(box.machine, registers=bus.registers)
+        if not bus.registers:
+            for address in {box.inspect.symbols.find(name) for name in COPIERS}:
+                if address is not None:
+                    self._taint.copier(address)
         self._watched: list[tuple[int, int]] = []
         self._driver: list[tuple[int, int]] = []
         self.seen: set[tuple[int, bool]] = set()
@@ -88,6 +99,7 @@ class Prober:
         self._executed = 0
         self._probe_code: tuple[int, int, int] | None = None  # where the driver's probe function is, its instructions
         self.loaded_without_error = False
+        self._watch("", bus.kernel_code(box))
         for module in box.inspect.symbols.modules():
             self._watch(module.name, module.code or module.parts[:1])
         if load is None and not self._driver:
@@ -98,7 +110,7 @@ class Prober:
         self._taint.close()
 
     def _watch(self, name: str, parts: Sequence[tuple[int, int]]) -> None:
-        for part in parts:
+        for part in self._seen(parts) if self._bus.follows(name) else ():
             if part in self._watched or not part[1] or (part[1] > _LARGEST_CODE and name != self._name):
                 continue
             self._taint.code(part[0], part[0] + part[1])
@@ -106,10 +118,24 @@ class Prober:
             if name == self._name:
                 self._driver.append(part)
 
-    def attempt(self, start: BoxCheckpoint, identity: PciIdentity, policy: Policy) -> Attempt:
+    def _seen(self, parts: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Parts of code without the functions that the bus does not want to be looked at."""
+        symbols, left = self._box.inspect.symbols, list(parts)
+        for function in self._bus.blind:
+            address = symbols.find(function)
+            symbol = symbols.lookup(address) if address is not None else None
+            for start, size in left if symbol is not None else ():
+                if symbol is not None and start <= symbol.address < start + size:
+                    after = symbol.address + symbol.size
+                    left.remove((start, size))
+                    left += [(start, symbol.address - start), (after, start + size - after)]
+                    break
+        return [part for part in left if part[1] > 0]
+
+    def attempt(self, start: BoxCheckpoint, identity: Identity, policy: Policy) -> Attempt:
         """Go back to `start`, plug in a phantom with this identity and policy, and see what the driver makes of it."""
         start.restore()
-        box, device = self._box, phantom(identity, policy)
+        box, device = self._box, phantom_of(identity, policy)
         self._taint.reset()
         returned: list[int] = []
         before = box.machine.work
@@ -133,10 +159,10 @@ class Prober:
             self._taint.decisions(),
             self._add(branches),
             box.machine.work - before,
-            attendant.better(),
+            [(identity, other) for other in attendant.better()] + [(one, policy) for one in attendant.others(identity)],
         )
 
-    def _run(self, device: PhantomDevice, returned: list[int]) -> Result:
+    def _run(self, device: Phantom, returned: list[int]) -> Result:
         box = self._box
         box.limits.cpu, box.limits.timeout = CPU_SECONDS, TIMEOUT
         loaded = False
@@ -162,19 +188,20 @@ class Prober:
     # -- while it runs -----------------------------------------------------------------------------------------
 
     @contextmanager
-    def _listening(self, device: PhantomDevice, returned: list[int]) -> Iterator[PhantomAttendant]:
+    def _listening(self, device: Phantom, returned: list[int]) -> Iterator[DriverAttendant]:
         """Probes for what a phantom has to know of its driver."""
         box = self._box
-        attendant = PhantomAttendant(box, device, self._taint, hurried=True)
+        attendant = self._bus.attendant(box, device, self._taint, hurried=True)
 
         def probed(hit: Hit) -> None:
-            returned.append(hit.result or 0)
+            low = (hit.result or 0) & 0xFFFFFFFF  # an int, though nothing says so of a module's functions
+            returned.append(low - (low >> 31 << 32))
 
         attendant.attach()
         with ExitStack() as stack:
             stack.callback(attendant.detach)
             for probe in (
-                box.probe(PROBE, self._find_probe, on_return=probed),
+                box.probe(self._bus.probe, self._find_probe, on_return=probed),
                 *(self._loading(probed) if self._load is not None else ()),
             ):
                 stack.callback(_remove, probe.remove)
@@ -191,12 +218,9 @@ class Prober:
                 self._watch(module.name, module.code or module.parts[:1])
 
     def _find_probe(self, hit: Hit) -> None:
-        """`struct drv_dev_and_id`: its first member is the driver."""
         if self._probe_code is not None:
             return
-        driver = int.from_bytes(hit.read(hit.args[0], 8), "little")
-        offset = self._box.inspect.symbols.btf.offset("pci_driver", "probe")
-        address = int.from_bytes(hit.read(driver + offset, 8), "little")
+        address = self._bus.probe_function(self._box, hit)
         symbol = self._box.inspect.symbols.lookup(address)
         size = symbol.size if symbol is not None else 0
         code = hit.read(address, size)
@@ -229,11 +253,11 @@ class Prober:
         return is_new
 
 
-def waits_for_device(box: Box, name: str) -> bool:
-    """Whether a module that is loaded has registered a PCI driver; others look for a device only while they are
-    loaded."""
-    drivers = f"/sys/module/{name}/drivers"
-    return box.exists(drivers) and any(entry.startswith("pci:") for entry in box.listdir(drivers))
+def waits_for_device(box: Box, file: ModuleFile) -> bool:
+    """Whether a module that is loaded has registered a driver for the bus of its device; others look for a device only
+    while they are loaded."""
+    drivers, bus = f"/sys/module/{file.name}/drivers", bus_of(file)
+    return bus is not None and box.exists(drivers) and any(one.startswith(bus.drivers) for one in box.listdir(drivers))
 
 
 def _remove(remove: Callable[[], None]) -> None:

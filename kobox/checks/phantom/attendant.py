@@ -1,79 +1,48 @@
-"""What a phantom has to know of its driver while that runs, and what the driver must not wait for in vain.
+"""What a phantom has to know of its driver while that runs, and what the driver must not wait for in vain, on any bus.
 
-request_irq()          from now on, whoever waits with a timeout is interrupted
-dma_alloc_coherent()   the memory is the phantom's as well: what the driver reads there, it is asked for
+request_irq()        from now on, whoever waits with a timeout is interrupted
+request_firmware()   a file that is not there is made up for the next attempt
+udelay()             takes no time of this computer's
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from kobox.box.box import Box
 from kobox.box.inspect.probes import Hit, Probe
-from kobox.devices.phantom import (
-    FIRMWARE,
-    HEADER,
-    RESOURCE,
-    RESOURCES,
-    PhantomDevice,
-    Policy,
-    RegisterAt,
-    bars_of,
-    companions_of,
-)
+from kobox.checks.phantom.labels import tell
+from kobox.devices.phantom_kinds import Identity, Phantom
+from kobox.devices.phantom_policy import FIRMWARE, Policy
 from kobox.errors import BoxError
-from kobox.machine.pci_function import BarKind
 from kobox.machine.taint import Taint
 
 PAGE = 4096
-
 _REQUESTS_INTERRUPT = "request_threaded_irq"  # kernel/irq/manage.c
 _WAITS = "schedule_timeout"  # kernel/time/timer.c: all that waits for something with a timeout sleeps here
-_SHARES = "dma_alloc_attrs"  # kernel/dma/mapping.c
 # arch/x86/lib/delay.c: how many nanoseconds a unit of the argument lasts. Nothing happens meanwhile, time is let pass.
 _DELAYS = {"__const_udelay": 1e3 / 0x10C7, "__udelay": 1e3, "__ndelay": 1.0}
 _FIRMWARE = "_request_firmware"  # drivers/base/firmware_loader/main.c: (fw, name, …); all requests end here
-PROBE = "local_pci_probe"  # drivers/pci/pci-driver.c: calls the driver's probe function
-PLATFORM_PROBE = "platform_probe"  # drivers/base/platform.c: the same for platform devices
-_SEEKS = ("pci_get_device", "pci_get_subsys")  # drivers/pci/search.c: (vendor, device, …)
-_REGIONS = "__request_region"  # kernel/resource.c: (parent, start, n, name, flags)
-# drivers/pci: what is asked only of devices of PCI Express, and fails for others; and of those with an expansion ROM.
-_EXPRESS = ("pcie_capability_read_word", "pcie_capability_read_dword", "pci_find_ext_capability", "pcie_set_readrq")
-_MAPS_ROM = "pci_map_rom"
-_ANY = 0xFFFFFFFF
-_MOST_COMPANIONS = 6
-_LARGEST_BAR, _LARGEST_PORTS = 256 << 20, 256
-FILE_SIZE = 32 << 10  # of firmware, before more is known
-_BARS = 6
+FILE_SIZE = 4 << 10  # of firmware, before more is known
 _BEFORE_INIT = "do_init_module"  # kernel/module/main.c
 _MOST_INTERRUPTS = 64
-_FIRMWARE_SEEN = 64 << 10
 
 
-class PhantomAttendant:
-    """Attends to one phantom, from `attach` to `detach`. Without `taint`, shared memory is the driver's alone. With
-    `hurried`, delays take no time of this computer's; with `watches`, modules that are loaded from now on are looked at
-    for what they read of shared memory."""
+class DriverAttendant:
+    """Attends to one phantom, from `attach` to `detach`. Without `taint`, nothing is followed. With `hurried`, delays
+    take no time of this computer's; with `watches`, modules that are loaded from now on are looked at for what they
+    read."""
 
     def __init__(
-        self,
-        box: Box,
-        device: PhantomDevice,
-        taint: Taint | None = None,
-        *,
-        hurried: bool = False,
-        watches: bool = False,
+        self, box: Box, device: Phantom, taint: Taint | None = None, *, hurried: bool = False, watches: bool = False
     ) -> None:
         self._watches = watches
-        self._box, self._device, self._taint, self._hurried = box, device, taint, hurried
+        self._box, self._taint, self._hurried = box, taint, hurried
+        self._phantom = device
         self._requested = self._sent = 0
         self.interrupts = True
         self._missing: list[str] = []  # files of firmware
-        self._sought: list[tuple[int, int]] = []  # other devices: vendor, device
-        self._larger: dict[int, int] = {}  # BARs that are too small: how large they are to be
-        self._wants_express = self._wants_rom = False
         self._undo: list[Callable[[], None]] = []
 
     def attach(self) -> None:
@@ -84,18 +53,17 @@ class PhantomAttendant:
             self._box.probe(_WAITS, self._waits),
         ]
         if self._taint is not None:
-            probes.append(self._box.probe(_SHARES, _keep_size, on_return=self._shared))
             probes.append(self._box.probe(_BEFORE_INIT, self._module_comes))
-            probes.append(self._box.probe(PROBE, self._probed))
-            probes += [self._box.probe(name, _keep_ids, on_return=self._device_sought) for name in _SEEKS]
-            probes.append(self._box.probe(_FIRMWARE, _keep_pointer, on_return=self._firmware_came))
-            probes.append(self._box.probe(_REGIONS, _keep_region, on_return=self._region_requested))
-            probes += [self._box.probe(name, self._express_asked) for name in _EXPRESS]
-            probes.append(self._box.probe(_MAPS_ROM, on_return=self._rom_mapped))
+            probes.append(self._box.probe(_FIRMWARE, _keep_pointer, on_return=self._firmware_asked))
+            probes += self.probes()
         if self._hurried:
             delays = [name for name in _DELAYS if name in self._box.inspect.symbols]
             probes += [self._box.probe(name, self._delays) for name in delays]
         self._undo = [probe.remove for probe in probes]
+
+    def probes(self) -> Sequence[Probe]:
+        """The probes that the bus of the phantom needs."""
+        return ()
 
     def detach(self) -> None:
         """Take the probes away."""
@@ -106,70 +74,30 @@ class PhantomAttendant:
 
     def better(self) -> list[Policy]:
         """Devices that have what the driver has asked for in vain, one thing each."""
-        policy = self._device.policy
-        found = [policy.with_firmware(name, FILE_SIZE) for name in self._missing if name not in policy.firmware]
-        if len(policy.companions) < _MOST_COMPANIONS:
-            found += [policy.with_companion(*ids) for ids in self._sought[:_MOST_COMPANIONS]]
-        bars = {number: is_ports for number, _, is_ports in bars_of(policy)}
-        found += [policy.with_bar(number, size, bars[number]) for number, size in self._larger.items()]
-        if self._wants_express and not policy.express:
-            found.append(replace(policy, express=True))
-        if self._wants_rom and not policy.rom:
-            found.append(replace(policy, rom=True))
-        return found
+        policy = self._phantom.policy
+        return [policy.with_firmware(name, FILE_SIZE) for name in self._missing if name not in policy.firmware]
+
+    def others(self, identity: Identity) -> list[Identity]:
+        """Whom the device must be to have what the driver has asked for in vain."""
+        return []
+
+    def firmware_came(self, name: str, size: int, data: int, firmware: int) -> None:
+        """The driver has got a file: its size, where its content is, and the structure that says so."""
+        names = list(self._phantom.policy.firmware)
+        if name in names:
+            offset = FIRMWARE + 8 * names.index(name)
+            tell(self._box, self._taint, self._phantom, firmware, size.to_bytes(8, "little"), offset)
 
     def _interrupt_requested(self, hit: Hit) -> None:
         self._requested += hit.result == 0
 
     def _waits(self, hit: Hit) -> None:
-        device = self._device
+        device = self._phantom
         if self.interrupts and self._requested and self._sent < _MOST_INTERRUPTS and device.plugged:
             device.interrupt(self._sent % max(device.vectors, 1))
             self._sent += 1
 
-    def _shared(self, hit: Hit) -> None:
-        if hit.result:
-            self._share(hit.result & (1 << 64) - 1, hit.data)
-
-    def _share(self, address: int, size: int, register: RegisterAt | None = None) -> None:
-        """Memory at a virtual address, within a page or without gaps: the phantom is asked for it."""
-        physical = self._box.machine.translate(address)
-        if physical is not None and self._taint is not None and self._taint.memory(physical, size):
-            self._device.share_memory(physical, size, register)
-
-    def _probed(self, hit: Hit) -> None:
-        """`struct drv_dev_and_id { drv, dev, id }`: what the kernel knows of the device is asked for as well."""
-        btf = self._box.inspect.symbols.btf
-        device = int.from_bytes(hit.read(hit.args[0] + 8, 8), "little")
-        start, end = btf.offset("pci_dev", "vendor"), btf.offset("pci_dev", "revision") + 1
-        self._share(device + start, end - start, RegisterAt(HEADER, 0))
-        size, used = btf.offset("resource", "child") + 8, btf.offset("resource", "flags") + 8
-        for number in range(_BARS):
-            at = device + btf.offset("pci_dev", "resource") + size * number
-            self._share(at, used, RegisterAt(HEADER, RESOURCES + RESOURCE * number))
-
-    def _device_sought(self, hit: Hit) -> None:
-        vendor, device = hit.data
-        if not hit.result and _ANY not in (vendor, device) and (vendor, device) not in self._sought:
-            self._sought.append((vendor, device))
-
-    def _region_requested(self, hit: Hit) -> None:
-        start, size = hit.data
-        if hit.result:
-            return
-        function = self._device.function
-        for bar in function.bars:
-            most = _LARGEST_PORTS if bar.kind is BarKind.PORTS else _LARGEST_BAR
-            if bar.size < size <= most and start == function.base(bar):
-                self._larger[bar.number] = 1 << (size - 1).bit_length()
-
-    def _express_asked(self, hit: Hit) -> None:
-        self._wants_express = True
-
-    def _rom_mapped(self, hit: Hit) -> None:
-        self._wants_rom |= not hit.result
-
-    def _firmware_came(self, hit: Hit) -> None:
+    def _firmware_asked(self, hit: Hit) -> None:
         pointer, name = hit.data
         if hit.result:
             if ".." not in name:
@@ -177,11 +105,7 @@ class PhantomAttendant:
             return
         firmware = int.from_bytes(hit.read(pointer, 8), "little")
         size, data = (int.from_bytes(hit.read(firmware + at, 8), "little") for at in (0, 8))
-        names = list(self._device.policy.firmware)
-        if name in names:
-            self._share(firmware, 8, RegisterAt(HEADER, FIRMWARE + 8 * names.index(name)))
-        for at in range(data, data + min(size, _FIRMWARE_SEEN), PAGE):
-            self._share(at, min(PAGE, data + size - at))
+        self.firmware_came(name, size, data, firmware)
 
     def _module_comes(self, hit: Hit) -> None:
         if not self._watches or self._taint is None:
@@ -196,34 +120,5 @@ class PhantomAttendant:
         hit.skip()
 
 
-def surround(box: Box, policy: Policy) -> list[PhantomDevice]:
-    """Give a box what the driver looks for beside its device: files of firmware, other devices, which it returns."""
-    companions = companions_of(policy)
-    for companion in companions:
-        box.plug(companion)
-    for name, size in policy.firmware.items():
-        path = "/lib/firmware"
-        for part in ("", *name.split("/")[:-1]):
-            path = f"{path}/{part}".rstrip("/")
-            for directory in ("/lib", path):
-                with suppress(OSError):
-                    box.syscall("mkdir", directory, 0o755)
-        with suppress(OSError):
-            box.write_bytes(f"/lib/firmware/{name}", bytes(size))
-    return companions
-
-
 def _keep_pointer(hit: Hit) -> None:
     hit.data = hit.args[0], hit.string(hit.args[1], 256)
-
-
-def _keep_region(hit: Hit) -> None:
-    hit.data = hit.args[1], hit.args[2]
-
-
-def _keep_ids(hit: Hit) -> None:
-    hit.data = hit.args[0] & _ANY, hit.args[1] & _ANY
-
-
-def _keep_size(hit: Hit) -> None:
-    hit.data = hit.args[1]

@@ -12,7 +12,8 @@ import struct
 from collections.abc import Callable
 
 from kobox.checks.phantom.solve import Bits
-from kobox.devices.phantom import CONFIGURATION_HEADER, FIRMWARE, HEADER, RESOURCE, RESOURCES, Policy, Read, bars_of
+from kobox.devices.phantom import bars_of
+from kobox.devices.phantom_policy import CONFIGURATION_HEADER, FIRMWARE, HEADER, RESOURCE, RESOURCES, Policy, Read
 from kobox.machine.pci_function import PciIdentity
 
 # struct pci_dev from `vendor` on (include/linux/pci.h): vendor, device, subsystem, class, revision.

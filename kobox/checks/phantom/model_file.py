@@ -13,11 +13,17 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from kobox.checks.phantom.attempt import Attempt
 from kobox.checks.phantom.solve import Solver
-from kobox.devices.phantom import RegisterAt, bars_of, name_of
+from kobox.devices.phantom import bars_of
+from kobox.devices.phantom_board import BoardIdentity, windows_of
+from kobox.devices.phantom_i2c import I2cIdentity
+from kobox.devices.phantom_policy import RegisterAt, name_of
+from kobox.devices.phantom_usb import SPEEDS
 from kobox.errors import KoboxError
 from kobox.ko.modulefile import ModuleFile
+from kobox.machine.pci_function import PciIdentity
 
-_UNSAFE = re.compile(r"[^\w.+/ -]")
+_IMPORT = "from kobox.devices.phantom_policy import BarLayout, Policy, RegisterAt, Rest, Step"
+_UNSAFE = re.compile(r"[^\w.,+/ -]")
 _MOST_REGISTERS = 400
 _MOST_PLACES = 6
 
@@ -73,22 +79,49 @@ def model_text(attempt: Attempt, driver: str, places: Places) -> str:
 
 
 def _head(attempt: Attempt, driver: str) -> Iterator[str]:
-    who, policy = attempt.identity, attempt.policy
     yield f'"""A device for the driver {_clean(driver)}, made up by `kobox run --phantom`; probe: {attempt.result}.'
     yield ""
-    yield "The policy has the registers that matter. To write a model by hand, make each a `Register` of a `PciDevice`."
+    yield "The policy has the registers that matter: the first draft of a model written by hand."
     yield '"""'
     yield ""
-    yield "from kobox.devices import Express, PciDevice, expansion_rom"
-    yield "from kobox.devices.phantom import BarLayout, PhantomDevice, Policy, RegisterAt, Rest, Step"
-    yield ""
-    yield ""
-    yield "class Model(PhantomDevice):"
-    yield f"    vendor_id, device_id, class_code = {who.vendor:#06x}, {who.device:#06x}, {who.class_code:#08x}"
-    yield f"    subsystem, vectors = ({who.subsystem[0]:#06x}, {who.subsystem[1]:#06x}), {who.vectors}"
-    yield f"    revision = {who.revision}"
-    for number, size, is_ports in bars_of(policy):
-        yield f"    bar{number} = PciDevice.{'ports' if is_ports else 'memory'}({size:#x})"
+    yield from _class(attempt)
+
+
+def _class(attempt: Attempt) -> Iterator[str]:
+    who, policy = attempt.identity, attempt.policy
+    if isinstance(who, PciIdentity):
+        yield "from kobox.devices import Express, PciDevice, expansion_rom"
+        yield "from kobox.devices.phantom import PhantomDevice"
+        yield _IMPORT
+        yield from ("", "", "class Model(PhantomDevice):")
+        yield f"    vendor_id, device_id, class_code = {who.vendor:#06x}, {who.device:#06x}, {who.class_code:#08x}"
+        yield f"    subsystem, vectors = ({who.subsystem[0]:#06x}, {who.subsystem[1]:#06x}), {who.vectors}"
+        yield f"    revision = {who.revision}"
+        for number, size, is_ports in bars_of(policy):
+            yield f"    bar{number} = PciDevice.{'ports' if is_ports else 'memory'}({size:#x})"
+    elif isinstance(who, I2cIdentity):
+        yield "from kobox.devices import GpioLine"
+        yield "from kobox.devices.phantom_i2c import PhantomI2c"
+        yield _IMPORT
+        yield from ("", "", "class Model(PhantomI2c):")
+        yield f"    device_name, address = {_clean(who.name)!r}, {who.address:#x}"
+        yield f"    hid, compatible = {_clean(who.hid)!r}, {_clean(who.compatible)!r}"
+        if who.interrupt:
+            yield '    gpios = {"irq": GpioLine(20, interrupt="falling")}'
+    elif isinstance(who, BoardIdentity):
+        yield "from kobox.devices.phantom_board import PhantomBoard"
+        yield _IMPORT
+        yield from ("", "", "class Model(PhantomBoard):")
+        yield f"    hid, compatible, interrupts = {_clean(who.hid)!r}, {_clean(who.compatible)!r}, 2"
+        for name, ports in windows_of(policy):
+            yield f"    {name} = PhantomBoard.{'ports(0x100)' if ports else 'memory(0x10000)'}"
+    else:
+        yield "from kobox.devices.phantom_usb import EndpointShape, PhantomUsb, UsbIdentity, interfaces_of"
+        yield _IMPORT
+        yield from ("", "", "class Model(PhantomUsb):")
+        yield f"    vendor_id, product_id, version = {who.vendor:#06x}, {who.product:#06x}, {who.version:#06x}"
+        yield f"    device_class, speed = {who.device_class!r}, {SPEEDS[who.speed]!r}"
+        yield f"    interfaces = interfaces_of({who!r})"
     yield f"    policy = Policy(BarLayout.{policy.layout.name}, Rest.{policy.rest.name}, {{"
 
 
@@ -100,6 +133,8 @@ def _policy(attempt: Attempt, places: Places) -> Iterator[str]:
         yield f"        RegisterAt({register.bar}, {register.offset:#x}): ({rows},),  # {name_of(register)}"
     firmware = {_clean(name): size for name, size in attempt.policy.firmware.items()}
     yield f"    }}, firmware={firmware!r}, companions={attempt.policy.companions!r})"
+    if not isinstance(attempt.identity, PciIdentity):
+        return
     if attempt.policy.express:
         yield "    express, serial_number = Express(speed=3, width=8), 0x0000C0FFEE000001"
     if attempt.policy.rom:

@@ -1,4 +1,4 @@
-"""Finds what the registers of an unknown PCI device must say, so that its driver's probe function succeeds.
+"""Finds what the registers of an unknown device must say, so that its driver's probe function succeeds.
 
     driver loaded -> checkpoint -> plug a phantom, let the driver probe it -> which branches did its answers decide?
          ^                                                                          |
@@ -22,13 +22,14 @@ from typing import NamedTuple
 
 from kobox.box.box import Box, BoxCheckpoint
 from kobox.checks.phantom.attempt import Attempt, Prober, Result
-from kobox.checks.phantom.header import Wanted, with_header
+from kobox.checks.phantom.bus import PhantomBus
+from kobox.checks.phantom.buses import bus_of
 from kobox.checks.phantom.model_file import Places, places_of
 from kobox.checks.phantom.solve import Answer, Solver
-from kobox.devices.phantom import HEADER, BarLayout, Policy, Read, Rest, Step, identities_for, wanted_by
+from kobox.devices.phantom_kinds import Identity
+from kobox.devices.phantom_policy import HEADER, WIRES, Policy, Read, Rest, Step
 from kobox.errors import KoboxError
 from kobox.ko.modulefile import ModuleFile
-from kobox.machine.pci_function import PciIdentity
 from kobox.machine.taint import Decision
 
 WORK = 200_000_000  # basic blocks for all attempts: some ten seconds
@@ -67,7 +68,7 @@ class _Next(NamedTuple):
     rank: tuple[int, ...]
     number: int
     branch: tuple[int, bool]
-    identity: PciIdentity
+    identity: Identity
     policy: Policy
 
 
@@ -79,10 +80,13 @@ class PhantomSearch:
     """
 
     def __init__(self, box: Box, file: ModuleFile, load: Callable[[], None] | None = None) -> None:
-        self.identities = identities_for(file.aliases)
-        if not self.identities:
-            raise KoboxError(f"{file.name}: it has no alias of a PCI device", hint="Phantoms are for PCI drivers.")
-        self._wanted = wanted_by(file.aliases)
+        bus = bus_of(file)
+        if bus is None:
+            raise KoboxError(
+                f"{file.name}: it has no alias of a device that a phantom can be",
+                hint="Phantoms are for drivers of PCI, USB, I2C and platform devices.",
+            )
+        self._bus, self.identities = bus, bus.identities
         self._box, self._file, self._load = box, file, load
         if load is None and all(module.name != file.name for module in box.inspect.symbols.modules()):
             raise KoboxError(
@@ -98,8 +102,8 @@ class PhantomSearch:
         best: Attempt | None = None
         probed = 0.0
         places: Places = {}
-        with self._box.checkpoint() as start:
-            prober = Prober(self._box, self._file.name, self._load)
+        with self._box.checkpoint(), self._prepared() as start:
+            prober = Prober(self._box, self._file.name, self._bus, self._load)
             try:
                 for attempt in itertools.islice(self._tries(prober, start), most):
                     told(attempt)
@@ -112,6 +116,10 @@ class PhantomSearch:
                 prober.close()
         assert best is not None
         return SearchResult(best, self._attempts, probed, places)
+
+    def _prepared(self) -> BoxCheckpoint:
+        self._bus.prepare(self._box)
+        return self._box.checkpoint()
 
     def _places(self, attempt: Attempt) -> Places:
         """To be asked right after the attempt: where its code lies is known only then."""
@@ -133,13 +141,13 @@ class PhantomSearch:
         numbers = itertools.count()
         ways: set[tuple[object, ...]] = set()  # what attempts have done: who does the same again is gone on from last
 
-        def attempt(identity: PciIdentity, policy: Policy) -> Attempt:
+        def attempt(identity: Identity, policy: Policy) -> Attempt:
             made = prober.attempt(start, identity, policy)
             self._attempts += 1
             self._work += made.work
             known = (way := _way(made)) in ways
             ways.add(way)
-            for rank, branch, who, new in _ways_on(made, prober.seen, flipped, self._wanted):
+            for rank, branch, who, new in _ways_on(made, prober.seen, flipped, self._bus):
                 key = who, *new.key
                 if key not in done:
                     done.add(key)
@@ -148,7 +156,7 @@ class PhantomSearch:
             return made
 
         for identity in self.identities:
-            for layout, rest in itertools.product(BarLayout, _RESTS):
+            for layout, rest in itertools.product(self._bus.layouts, _RESTS):
                 if self._work > WORK:
                     return
                 yield attempt(identity, Policy(layout, rest))
@@ -168,11 +176,11 @@ def _way(attempt: Attempt) -> tuple[object, ...]:
 
 
 def _ways_on(
-    attempt: Attempt, seen: set[tuple[int, bool]], flipped: Counter[tuple[int, bool]], wanted: Wanted
-) -> Iterator[tuple[tuple[int, ...], tuple[int, bool], PciIdentity, Policy]]:
+    attempt: Attempt, seen: set[tuple[int, bool]], flipped: Counter[tuple[int, bool]], bus: PhantomBus
+) -> Iterator[tuple[tuple[int, ...], tuple[int, bool], Identity, Policy]]:
     """Answers by which a decision of this attempt goes the other way: (how soon to try it, the branch, the device)."""
-    for policy in attempt.better:
-        yield (0, 0, -attempt.executed), (0, True), attempt.identity, policy
+    for identity, policy in attempt.better:
+        yield (0, 0, -attempt.executed), (0, True), identity, policy
     solver = Solver(attempt.nodes)
     reads = {read.number: read for read in attempt.reads}
     last = len(attempt.decisions) - _LAST
@@ -185,7 +193,7 @@ def _ways_on(
             continue
         for number, answer in enumerate(solver.flip(decision, 2 if is_known else _MOST_ANSWERS)):
             for scope in (Scope.ALL, Scope.FROM_HERE, Scope.ONLY_HERE):
-                new = _with_answer(attempt.identity, attempt.policy, answer, reads, scope, wanted)
+                new = _with_answer(attempt.identity, attempt.policy, answer, reads, scope, bus)
                 if new is None:
                     break
                 rank = int(is_known), number + scope + flipped[branch], -attempt.executed, -position, place
@@ -195,11 +203,11 @@ def _ways_on(
 
 def _blindly(
     attempt: Attempt, decided: set[int]
-) -> Iterator[tuple[tuple[int, ...], tuple[int, bool], PciIdentity, Policy]]:
+) -> Iterator[tuple[tuple[int, ...], tuple[int, bool], Identity, Policy]]:
     """Other answers for registers, or bits of them, that decided nothing in code that is looked at: they went to the
     kernel, perhaps."""
     known = attempt.policy.known
-    asked = (read for read in attempt.reads if read.register.bar < HEADER)
+    asked = (read for read in attempt.reads if not HEADER <= read.register.bar < WIRES)
     registers = {read.register: None for read in asked if read.number not in decided or read.register in known}
     for place, register in enumerate(list(registers)[:_MOST_BLIND]):
         mask = 0xFFFFFFFF
@@ -225,15 +233,17 @@ def _ends(decisions: object) -> list[tuple[int, Decision]]:
 
 
 def _with_answer(
-    identity: PciIdentity, policy: Policy, answer: Answer, reads: dict[int, Read], scope: int, wanted: Wanted
-) -> tuple[PciIdentity, Policy] | None:
+    identity: Identity, policy: Policy, answer: Answer, reads: dict[int, Read], scope: int, bus: PhantomBus
+) -> tuple[Identity, Policy] | None:
     """Whom and what a device must be for reads to give this; None when that cannot be."""
     for number, bits in sorted(answer.items()):
         read = reads.get(number)
         if read is None:
             return None
         if read.register.bar == HEADER:
-            other = with_header(identity, policy, read, bits, wanted) if scope == Scope.ALL else None
+            if not (read.value ^ bits.value) & bits.mask:
+                continue
+            other = bus.with_header(identity, policy, read, bits) if scope == Scope.ALL else None
             if other is None:
                 return None
             identity, policy = other

@@ -27,6 +27,7 @@ from kobox.box.boot.boot import boot
 from kobox.checks.coverage.coverage import Coverage
 from kobox.checks.faults.fault_injection import Faults, fault_id
 from kobox.checks.fuzz.program import Program
+from kobox.checks.phantom.buses import bus_of
 from kobox.checks.races.data_races import CMDLINE as RACE_CMDLINE
 from kobox.checks.races.data_races import CPUS
 from kobox.checks.races.races import CMDLINE, Race, calls_of
@@ -40,7 +41,6 @@ from kobox.checks.runner.two_cpus import TwoCpuExaminer
 from kobox.checks.runner.worker_pool import Pool, WorkerDied
 from kobox.checks.variations.firmware import firmware_of
 from kobox.checks.variations.slow_exit import STOPS
-from kobox.devices.phantom import identities_for
 from kobox.errors import KoboxError
 from kobox.images.store import Store
 from kobox.isolation.wall import Wall
@@ -203,10 +203,10 @@ class _Checking:
 
     def _wants_phantom(self) -> bool:
         plan = self.plan
-        return plan.phantom and plan.device is None and bool(identities_for(ModuleFile(plan.module).aliases))
+        return plan.phantom and plan.device is None and bus_of(ModuleFile(plan.module)) is not None
 
     def _find_phantom(self) -> None:
-        """A device for a PCI driver, found in a worker of its own: all other workers plug it in."""
+        """A device for a driver, found in a worker of its own: all other workers plug it in."""
         with Pool[CheckUnit, UnitOutcome](lambda: _CheckWorker(self.plan).do, 1) as pool:
             pool.submit(CheckUnit("phantom"))
             for _, outcome in pool.results():

@@ -23,8 +23,8 @@ from kobox.checks.fuzz.player import Steps
 from kobox.checks.fuzz.program import Program
 from kobox.checks.module.files import FileTargets, Target
 from kobox.checks.phantom.attempt import waits_for_device
-from kobox.checks.phantom.attendant import surround
 from kobox.checks.phantom.search import PhantomSearch
+from kobox.checks.phantom.surround import surround
 from kobox.checks.races.races import CMDLINE, REMOVE, Interrupted, Race, Traced, points_of
 from kobox.checks.report.finding import Chain, Finding, FindingKey, Severity
 from kobox.checks.runner.minimise import Crash, shrink
@@ -37,7 +37,8 @@ from kobox.checks.variations.double_fetch import ChangingUser
 from kobox.checks.variations.firmware import CONTENTS, FirmwareFiles, firmware_of
 from kobox.checks.variations.hostile_device import PhantomCheck, device_controlled, interrupted, lies, taken_out
 from kobox.checks.variations.slow_exit import SlowExit
-from kobox.devices.phantom import Lie, LieKind, PhantomDevice, phantom
+from kobox.devices.phantom_kinds import Phantom, phantom_of
+from kobox.devices.phantom_policy import Lie, LieKind
 from kobox.errors import BoxHungError, KoboxError, ModuleLoadError
 from kobox.ko.modulefile import ModuleFile
 
@@ -78,10 +79,10 @@ class Examiner:
         for path in plan.needs:
             self.box.insmod(path)
         load_dependencies(self.box, self.file)
-        self.device: PhantomDevice | None = None
+        self.device: Phantom | None = None
         if plan.device is not None:
             surround(self.box, plan.device.policy)
-            self.device = self.box.plug(phantom(plan.device.identity, plan.device.policy))
+            self.device = self.box.plug(phantom_of(plan.device.identity, plan.device.policy))
         self.box.set_reset_point()
         btf = self.box.inspect.symbols.btf
         self.sites = FaultSites(
@@ -217,7 +218,7 @@ class Examiner:
 
         try:
             load_it()
-            waits = waits_for_device(box, file.name)
+            waits = waits_for_device(box, file)
         except ModuleLoadError:
             waits = False
         except KoboxError:
@@ -233,7 +234,7 @@ class Examiner:
             return FoundPhantom(best.identity, best.policy, str(best.result), found.attempts)
         return None
 
-    def _with_lies(self, unit: CheckUnit, device: PhantomDevice, exercise: Exercise | None) -> list[Finding]:
+    def _with_lies(self, unit: CheckUnit, device: Phantom, exercise: Exercise | None) -> list[Finding]:
         """Lives in which the device lies, and what only then is found."""
         busy = interrupted(device, exercise)
         ordinary: set[object] = {finding.where for finding in self.play(busy, lie=Lie(LieKind.HONEST, 0))}

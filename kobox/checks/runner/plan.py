@@ -11,8 +11,8 @@ from kobox.checks.fuzz.program import Program
 from kobox.checks.races.own_races import OwnRace
 from kobox.checks.races.race_calls import DataRace
 from kobox.checks.races.races import Race
-from kobox.devices.phantom import Policy
-from kobox.machine.pci_function import PciIdentity
+from kobox.devices.phantom_kinds import Identity, title_of
+from kobox.devices.phantom_policy import Policy
 
 HOSTILE_PARTS = 1  # more would find the same by other lies, as they happen to end first
 
@@ -38,14 +38,15 @@ CHECKS = (
 class FoundPhantom(NamedTuple):
     """A phantom for the module: who it is, how it answers, how probe ended with it, after how many attempts."""
 
-    identity: PciIdentity
+    identity: Identity
     policy: Policy
     result: str
     attempts: int
 
     def __str__(self) -> str:
-        who = f"PCI phantom {self.identity.vendor:04x}:{self.identity.device:04x}"
-        return f"{who}: {self.result} after {self.attempts} attempt{'s' if self.attempts != 1 else ''}"
+        return (
+            f"{title_of(self.identity)}: {self.result} after {self.attempts} attempt{'s' if self.attempts != 1 else ''}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class CheckPlan:
     name in the cache; `exercise` is none, auto or the path of a Python file; `seconds` bounds the whole check in wall
     time. `elsewhere` are other kernels of the cache that are asked whether they would load it; with the `source` that
     it was built from, it is built for each. That they refuse a file which was built for another is a finding only when
-    they were named (`elsewhere_named`). With `phantom`, a PCI driver gets a device that is made up for it
+    they were named (`elsewhere_named`). With `phantom`, a driver gets a device that is made up for it
     (`device`, once it is found); with `hostile`, that also lies."""
 
     module: str

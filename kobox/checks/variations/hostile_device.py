@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from kobox.box.box import Box
-from kobox.checks.phantom.attendant import PhantomAttendant
+from kobox.checks.phantom.attendant import DriverAttendant
+from kobox.checks.phantom.buses import attendant_for
 from kobox.checks.report.finding import Finding, Severity
 from kobox.checks.runner.session import Check, Examination
-from kobox.devices.phantom import EXTREMES, HEADER, MEMORY, Lie, LieKind, PhantomDevice, Read, RegisterAt
+from kobox.devices.phantom import PhantomDevice
+from kobox.devices.phantom_kinds import Phantom
+from kobox.devices.phantom_policy import EXTREMES, HEADER, MEMORY, WIRES, Lie, LieKind, Read, RegisterAt
 from kobox.machine.taint import Taint
 
 _MOST_REGISTERS = 24
@@ -32,18 +35,19 @@ class PhantomCheck(Check):
 
     name = "phantom"
 
-    def __init__(self, device: PhantomDevice, lie: Lie | None = None) -> None:
+    def __init__(self, device: Phantom, lie: Lie | None = None) -> None:
         self._device, self._lie = device, lie
-        self._attendant: PhantomAttendant | None = None
+        self._attendant: DriverAttendant | None = None
         self._taint: Taint | None = None
 
     def attach(self, examination: Examination) -> None:
         box, device = examination.box, self._device
         device.lie = self._lie
-        about_memory = [at for at in device.policy.known if at.bar >= MEMORY]
-        if about_memory or (self._lie is not None and self._lie.kind is not LieKind.GONE):
+        about_memory = [at for at in device.policy.known if MEMORY <= at.bar < WIRES]
+        lies = self._lie is not None and self._lie.kind is not LieKind.GONE and isinstance(device, PhantomDevice)
+        if about_memory or lies:
             self._taint = Taint(box.machine)
-        self._attendant = PhantomAttendant(box, device, self._taint)
+        self._attendant = attendant_for(box, device, self._taint)
         self._attendant.attach()
 
     def linked(self, examination: Examination) -> None:
@@ -60,7 +64,7 @@ class PhantomCheck(Check):
         self._device.lie = None
 
 
-def taken_out(device: PhantomDevice, exercise: Callable[[Box], object] | None) -> Callable[[Box], None]:
+def taken_out(device: Phantom, exercise: Callable[[Box], object] | None) -> Callable[[Box], None]:
     """An exercise in which the device is taken out, and what the driver has made is then used again."""
 
     def run(box: Box) -> None:
@@ -75,7 +79,7 @@ def taken_out(device: PhantomDevice, exercise: Callable[[Box], object] | None) -
     return run
 
 
-def interrupted(device: PhantomDevice, exercise: Callable[[Box], object] | None) -> Callable[[Box], None]:
+def interrupted(device: Phantom, exercise: Callable[[Box], object] | None) -> Callable[[Box], None]:
     """An exercise round which the device interrupts."""
 
     def run(box: Box) -> None:

@@ -11,10 +11,11 @@ import pytest
 
 from kobox.box.box import Box
 from kobox.checks.phantom.attempt import Result, waits_for_device
-from kobox.checks.phantom.attendant import surround
 from kobox.checks.phantom.model_file import model_text
 from kobox.checks.phantom.search import PhantomSearch
-from kobox.devices.phantom import CONFIGURATION, BarLayout, PhantomDevice, RegisterAt, Step, identities_for
+from kobox.checks.phantom.surround import surround
+from kobox.devices.phantom import PhantomDevice, identities_for
+from kobox.devices.phantom_policy import CONFIGURATION, BarLayout, RegisterAt, Step
 from kobox.errors import KoboxError
 from kobox.images.kernel_image import KernelImage
 from kobox.ko.modulefile import ModuleFile
@@ -72,7 +73,7 @@ def test_the_box_is_as_it_was(box: Box, modules: BuiltTestModules) -> None:
 
 
 def test_a_module_that_is_no_pci_driver(box: Box, modules: BuiltTestModules) -> None:
-    with pytest.raises(KoboxError, match="no alias of a PCI device"):
+    with pytest.raises(KoboxError, match="no alias of a device"):
         search(box, modules("hello"))
     with pytest.raises(KoboxError, match="not loaded"):
         PhantomSearch(box, ModuleFile(modules("pcifinicky")))
@@ -150,7 +151,7 @@ def test_what_the_device_must_have(box: Box, pci_modules: BuiltTestModules, ridd
 
     with box.checkpoint():
         load()
-        assert waits_for_device(box, "pciriddle") is not bool(apart)
+        assert waits_for_device(box, file) is not bool(apart)
     found = PhantomSearch(box, file, load).run(MOST)
     assert found.best.result is Result.BOUND
     assert found.attempts < 60
@@ -174,6 +175,7 @@ def test_what_the_device_must_have(box: Box, pci_modules: BuiltTestModules, ridd
 SEARCHING = """
 import kobox
 from kobox.checks.phantom.search import PhantomSearch
+from kobox.checks.phantom.surround import surround
 from kobox.ko.modulefile import ModuleFile
 
 with kobox.boot({kernel!r}) as box:

@@ -24,6 +24,8 @@
 #define MAX_FRESH 2048
 #define STACKS 8
 #define MAX_MEMORY 512
+#define MAX_COPIERS 8
+#define MOST_COPIED 4096
 #define SPACE_DMA 3 /* Space.DMA of kobox/machine/pci.py */
 
 struct node { uint8_t op, size; uint16_t how; uint32_t left, right; uint64_t left_value, right_value, value; };
@@ -42,7 +44,7 @@ struct task {
     struct value registers[16];
     struct flags flags;
     const struct spot *pending;
-    uint64_t pc, to, arguments[ARGUMENTS];
+    uint64_t pc, to, target, arguments[ARGUMENTS]; /* of a call: where to, with what; of a string instruction: to, from, count */
     struct value a, b;
     bool from_device;
 };
@@ -61,6 +63,8 @@ struct taint {
     size_t fresh_count;
     struct { uint64_t start, end; } shared[MAX_MEMORY]; /* memory that a device writes */
     size_t shared_count;
+    uint64_t copiers[MAX_COPIERS]; /* functions that copy memory: (to, from, size) */
+    size_t copier_count;
 };
 
 static uint64_t mask_of(unsigned size) { return size >= 8 ? ~0ull : (1ull << 8 * size) - 1; }
@@ -118,19 +122,60 @@ static void put_memory(struct machine *m, uint64_t pa, unsigned size, uint32_t n
         k->node = 0;
 }
 
+static const struct known *known_at(struct machine *m, uint64_t pa)
+{
+    const struct known *k = slot_of(m->taint, pa);
+    return k->node && k->at == pa && ram_value(m, pa, k->size) == k->value ? k : NULL;
+}
+
+/* A number that lies in memory in pieces, each with a node of its own: bytes that came over a bus. */
+static uint32_t joined(struct machine *m, uint64_t pa, unsigned size, const struct known *first)
+{
+    struct taint *t = m->taint;
+    uint32_t whole = first->node;
+    unsigned have = first->size;
+    while (have < size) {
+        const struct known *next = known_at(m, pa + have);
+        unsigned piece = next ? next->size : 1;
+        if (next && have + piece <= size) {
+            uint64_t value = next->value & mask_of(piece), both = ram_value(m, pa, have + piece);
+            uint32_t wide = add_node(t, (struct node){DATA_ZERO_EXTEND, (uint8_t)size, (uint16_t)piece, next->node, 0, value, 0, value});
+            uint32_t moved = add_node(t, (struct node){DATA_SHL, (uint8_t)size, 0, wide, 0, value, 8 * have, value << 8 * have});
+            whole = add_node(t, (struct node){DATA_OR, (uint8_t)size, 0, moved, whole, value << 8 * have, ram_value(m, pa, have), both});
+        }
+        have += piece;
+    }
+    return whole;
+}
+
 static uint32_t look_up(struct machine *m, uint64_t pa, unsigned size)
 {
     struct taint *t = m->taint;
     for (unsigned back = 0; back < 8 && back <= pa; back++) {
-        const struct known *k = slot_of(t, pa - back);
-        if (!k->node || k->at != pa - back || k->size <= back || ram_value(m, k->at, k->size) != k->value)
+        const struct known *k = known_at(m, pa - back);
+        if (!k || k->size <= back)
             continue;
         uint32_t node = k->node;
+        if (!back && k->size < size)
+            return joined(m, pa, size, k);
         if (back)
             node = add_node(t, (struct node){DATA_SHR, k->size, 0, node, 0, k->value, 8 * back, k->value >> 8 * back});
         return narrowed(t, node, k->value >> 8 * back, size);
     }
     return 0;
+}
+
+/* What is known of memory goes with its copy: by memcpy(), or by a string instruction. */
+static void copied(struct machine *m, uint64_t to, uint64_t from, uint64_t size)
+{
+    if (!is_kernel_address(to) || !is_kernel_address(from))
+        return;
+    for (uint64_t n = 0; n < size && n < MOST_COPIED; n++) {
+        uint64_t source = walk(m, live_cr3(m), from + n, READ), target = walk(m, live_cr3(m), to + n, READ);
+        const struct known *k = is_ram(m, source, 8) ? known_at(m, source) : NULL;
+        if (k && k->size <= size - n && is_ram(m, target, k->size) && ram_value(m, target, k->size) == k->value)
+            put_memory(m, target, k->size, k->node);
+    }
 }
 
 /* The device may change what the driver is about to read: it is asked, as if this were a register. */
@@ -428,6 +473,13 @@ static void complete(struct machine *m, uint64_t pc)
         decide(t, p, now->pc, i->condition, !here);
         return;
     }
+    if (i->op == DATA_COPY) { /* the hook may be called for each step of it */
+        uint64_t steps = i->number ? now->arguments[2] - live_reg(m, R_RCX) : 1;
+        copied(m, now->arguments[0], now->arguments[1], steps * i->size);
+    }
+    for (size_t n = 0; n < t->copier_count && i->op == DATA_CALL && here; n++)
+        if (now->target == t->copiers[n])
+            copied(m, now->arguments[0], now->arguments[1], now->arguments[2]);
     if (i->op == DATA_CALL || t->fresh_count) {
         if (here || t->fresh_count)
             returned(m);
@@ -438,7 +490,7 @@ static void complete(struct machine *m, uint64_t pc)
         return;
     forget_killed(now, i->kills);
     switch (i->op) {
-    case DATA_NEW: clear_flags(now, i); break;
+    case DATA_NEW: case DATA_COPY: clear_flags(now, i); break;
     case DATA_MOVE: case DATA_POP: put(m, i, i->to, now->to, now->a, i->size); break;
     case DATA_PUSH: put(m, i, (struct data_operand){PLACE_MEMORY, 0}, live_reg(m, R_RSP), now->a, 8); break;
     case DATA_EXCHANGE: exchange(m, i); break;
@@ -462,9 +514,12 @@ static void begin(struct machine *m, const struct spot *p, uint64_t pc)
     bool extends = i->op == DATA_ZERO_EXTEND || i->op == DATA_SIGN_EXTEND;
     now->pending = p, now->pc = pc, now->from_device = false;
     now->to = address_of(m, i, pc);
+    now->target = pc + i->length + i->number;
     if (i->op == DATA_CALL)
         for (unsigned n = 0; n < ARGUMENTS; n++)
             now->arguments[n] = live_argument(m, n);
+    if (i->op == DATA_COPY)
+        now->arguments[0] = live_reg(m, R_RDI), now->arguments[1] = live_reg(m, R_RSI), now->arguments[2] = live_reg(m, R_RCX);
     if (i->op == DATA_POP)
         now->a = load(m, live_reg(m, R_RSP), 8, &now->from_device);
     else
@@ -537,8 +592,8 @@ EXPORT void kobox_taint_close(struct machine *m)
     free(t);
 }
 
-/* Begin to follow what devices say; -1: there is no memory, or it has begun already. */
-EXPORT int kobox_taint_open(struct machine *m)
+/* Begin to follow what devices say, of `registers` too; -1: there is no memory, or it has begun already. */
+EXPORT int kobox_taint_open(struct machine *m, int registers)
 {
     struct taint *t = m->taint ? NULL : calloc(1, sizeof *t);
     if (!t)
@@ -553,7 +608,7 @@ EXPORT int kobox_taint_open(struct machine *m)
         return -1;
     }
     t->node_count = 1;
-    m->device_read = device_was_read;
+    m->device_read = registers ? device_was_read : NULL;
     m->close_taint = kobox_taint_close;
     return 0;
 }
@@ -586,6 +641,29 @@ EXPORT int kobox_taint_memory(struct machine *m, uint64_t start, uint64_t size)
         return -1;
     t->shared[t->shared_count].start = start;
     t->shared[t->shared_count++].end = start + size;
+    return 0;
+}
+
+/* Bytes in memory that a device has sent, each a read of its own: the number of the first one. */
+EXPORT uint64_t kobox_taint_bytes(struct machine *m, uint64_t start, uint64_t size)
+{
+    struct taint *t = m->taint;
+    uint64_t first = m->pci_reads + 1;
+    m->pci_reads += size;
+    if (!t || size > m->ram_size || start > m->ram_size - size)
+        return first;
+    for (uint64_t n = 0; n < size; n++)
+        put_memory(m, start + n, 1, add_node(t, (struct node){.op = DATA_READ, .size = 1, .left_value = first + n, .value = m->ram[start + n]}));
+    return first;
+}
+
+/* A function that copies memory, as memcpy() does. */
+EXPORT int kobox_taint_copier(struct machine *m, uint64_t address)
+{
+    struct taint *t = m->taint;
+    if (!t || t->copier_count == MAX_COPIERS)
+        return -1;
+    t->copiers[t->copier_count++] = address;
     return 0;
 }
 

@@ -190,6 +190,8 @@ static void one_byte(struct parts *p, struct data_insn *i)
     case 0xA4: case 0xA5: case 0xAA: case 0xAB: case 0xAC: case 0xAD: case 0x6C: case 0x6D: case 0x6E: case 0x6F: /* string */
         i->kills = 1u << 6 | 1u << 7 | 1u << RCX | (op == 0xAC || op == 0xAD ? 1u << RAX : 0);
         i->keeps_flags = true;
+        if (op == 0xA4 || op == 0xA5)
+            i->op = DATA_COPY, i->size = op == 0xA4 ? 1 : i->size, i->number = (p->e.prefixes & PREFIX_F3) != 0;
         break;
     case 0xE9: i->op = DATA_CALL, i->keeps_flags = true; break; /* as a function's last act, perhaps */
     case 0xEB: case 0x68: case 0x6A: i->keeps_flags = true; break;

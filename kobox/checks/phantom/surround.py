@@ -1,0 +1,26 @@
+"""What a driver looks for beside its device: files of firmware, other devices."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from kobox.box.box import Box
+from kobox.devices.phantom import PhantomDevice, companions_of
+from kobox.devices.phantom_policy import Policy
+
+
+def surround(box: Box, policy: Policy) -> list[PhantomDevice]:
+    """Give a box what the driver looks for beside its device: files of firmware, other devices, which it returns."""
+    companions = companions_of(policy)
+    for companion in companions:
+        box.plug(companion)
+    for name, size in policy.firmware.items():
+        path = "/lib/firmware"
+        for part in ("", *name.split("/")[:-1]):
+            path = f"{path}/{part}".rstrip("/")
+            for directory in ("/lib", path):
+                with suppress(OSError):
+                    box.syscall("mkdir", directory, 0o755)
+        with suppress(OSError):
+            box.write_bytes(f"/lib/firmware/{name}", bytes(size))
+    return companions

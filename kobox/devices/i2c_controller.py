@@ -1,0 +1,23 @@
+"""What controllers of an I2C bus have in common: a PCI card with the wires behind it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from kobox.devices.i2c import I2cBus
+from kobox.devices.model import HardwareModel
+from kobox.devices.pci import PciDevice
+
+
+class I2cController(PciDevice):
+    """A controller: `wires` are the bus, `driver_module` is the module that drives it."""
+
+    driver_module: ClassVar[str] = ""
+
+    def __init__(self) -> None:
+        self.wires = I2cBus()
+        self.reset()
+
+    @property
+    def attached(self) -> list[HardwareModel]:
+        return list(self.wires.devices.values())

@@ -1,0 +1,35 @@
+"""Phantoms of all buses: whom they can be, and how one is made."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from kobox.devices.phantom import PhantomDevice, phantom
+from kobox.devices.phantom_board import BoardIdentity, PhantomBoard, phantom_board
+from kobox.devices.phantom_i2c import I2cIdentity, PhantomI2c, phantom_i2c
+from kobox.devices.phantom_policy import Policy
+from kobox.devices.phantom_usb import PhantomUsb, UsbIdentity, phantom_usb
+from kobox.machine.pci_function import PciIdentity
+
+Identity: TypeAlias = PciIdentity | I2cIdentity | UsbIdentity | BoardIdentity
+Phantom: TypeAlias = PhantomDevice | PhantomI2c | PhantomUsb | PhantomBoard
+PHANTOMS = PhantomDevice, PhantomI2c, PhantomUsb, PhantomBoard
+
+
+def phantom_of(identity: Identity, policy: Policy) -> Phantom:
+    """A device that says it is `identity`, on the bus of that, and answers by `policy`."""
+    if isinstance(identity, PciIdentity):
+        return phantom(identity, policy)
+    if isinstance(identity, I2cIdentity):
+        return phantom_i2c(identity, policy)
+    if isinstance(identity, UsbIdentity):
+        return phantom_usb(identity, policy)
+    return phantom_board(identity, policy)
+
+
+def title_of(identity: Identity) -> str:
+    """How it is called in texts: "PCI phantom 1234:11e9"."""
+    if isinstance(identity, PciIdentity):
+        return f"PCI phantom {identity.vendor:04x}:{identity.device:04x}"
+    bus = {I2cIdentity: "I2C", UsbIdentity: "USB", BoardIdentity: "platform"}[type(identity)]
+    return f"{bus} phantom {identity}"
