@@ -1,9 +1,10 @@
 """Inspect every module of a kernel's tree: none of a distribution's modules should be called hostile.
 
-    python bench/inspect_sweep.py [--kernel NAME] [--only PATTERN] [--sample N] [--seed N] [--json FILE]
+    python bench/inspect_sweep.py [--kernel NAME] [--only PATTERN] [--sample N] [--seed N] [--rows FILE]
 
-Each module is examined in a clean box. What is hostile or suspicious is printed, then a table. Exit status 1 when one
-is called hostile.
+Each module is examined in a clean box. What is hostile or suspicious is printed, then a table. FILE gets one line of
+JSON for each module as soon as it is examined; a sweep that was ended goes on where it was: modules that FILE has are
+not examined again. Exit status 1 when one is called hostile.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import os
 import random
 import sys
 import time
@@ -51,7 +53,7 @@ def main() -> int:
     parser.add_argument("--only", default="*", metavar="PATTERN", help="names of modules")
     parser.add_argument("--sample", type=int, default=0, metavar="N", help="so many, picked at random")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--rows", type=Path, metavar="FILE", help="one line of JSON for each module")
     arguments = parser.parse_args()
     image = Store().ensure(arguments.kernel)
     if image.modules is None:
@@ -60,25 +62,41 @@ def main() -> int:
     paths = sorted(path for path in found if fnmatch.fnmatch(from_path(str(path)), arguments.only))
     if arguments.sample:
         paths = random.Random(arguments.seed).sample(paths, min(arguments.sample, len(paths)))
-    rows = []
-    with kobox.boot(image) as box:
+    rows = _rows_of(arguments.rows)
+    done = {row["module"] for row in rows}
+    with kobox.boot(image) as box, open(arguments.rows or os.devnull, "a", encoding="utf-8") as kept:
         box.limits.cpu = 200
-        for path in paths:
+        for path in (path for path in paths if from_path(str(path)) not in done):
             box.reset()
             rows.append(row := inspect_one(box, path))
-            if row["level"] in ("hostile", "suspicious") or row["failed"]:
-                print(f"{row['level'] or 'failed':<10} {row['module']}: {row['failed']}", flush=True)
-                for level, kind, text, where in row["traits"]:
-                    if level != "note":
-                        print(f"           {level} {kind}: {text} ({where})", flush=True)
-            if not box.alive:
-                box.reset()
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1))
+            kept.write(json.dumps(row) + "\n")
+            kept.flush()
+            _print_unusual(row)
+    return _print_table(rows, image.name)
+
+
+def _rows_of(path: Path | None) -> list[dict[str, Any]]:
+    """What an earlier run has written; a last line that was cut off does not count."""
+    if path is None or not path.exists():
+        return []
+    whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
+    path.write_text(whole + "\n" * bool(whole), encoding="utf-8")
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def _print_unusual(row: dict[str, Any]) -> None:
+    if row["level"] in ("hostile", "suspicious") or row["failed"]:
+        print(f"{row['level'] or 'failed':<10} {row['module']}: {row['failed']}", flush=True)
+        for level, kind, text, where in row["traits"]:
+            if level != "note":
+                print(f"           {level} {kind}: {text} ({where})", flush=True)
+
+
+def _print_table(rows: list[dict[str, Any]], kernel: str) -> int:
     levels = Counter(row["level"] or "failed" for row in rows)
     seconds = sorted(row["seconds"] for row in rows)
     loaded = sum(not any("it was not loaded" in sentence for sentence in row["unseen"]) for row in rows)
-    print(f"{len(rows)} modules of {image.name}, {loaded} loaded: {dict(levels)}")
+    print(f"{len(rows)} modules of {kernel}, {loaded} loaded: {dict(levels)}")
     print(f"CPU time each: median {seconds[len(seconds) // 2]:.2f} s, longest {seconds[-1]:.2f} s")
     kinds = Counter((level, kind) for row in rows for level, kind in {(t[0], t[1]) for t in row["traits"]})
     for (level, kind), count in sorted(kinds.items(), key=lambda each: (each[0][0], -each[1])):

@@ -170,12 +170,26 @@ def is_nobody_s(box: Box, address: int) -> bool:
     """Whether an address of the kernel's half is neither in the kernel's image nor in a module."""
     if not box.arch.addresses.is_kernel(address):
         return False
+    return not known_memory(box)(address)
+
+
+def known_memory(box: Box) -> Callable[[int], bool]:
+    """A function that says whether an address lies in the kernel's image or in a module. The modules are those that are
+    loaded when it is first asked about an address outside the image: ask for a new one when they may have changed."""
     symbols = box.inspect.symbols
     # Without CONFIG_KALLSYMS_ALL (Debian's arm64) only code has symbols.
     start, end = (symbols.of_kernel(whole) or symbols.address(code) for whole, code in _IMAGE)
-    if start <= address < end:
-        return False
-    return not any(address in module for module in symbols.modules())
+    modules: list[LoadedAt] | None = None
+
+    def known(address: int) -> bool:
+        nonlocal modules
+        if start <= address < end:
+            return True
+        if modules is None:
+            modules = symbols.modules()
+        return any(address in module for module in modules)
+
+    return known
 
 
 class ModuleCalls:

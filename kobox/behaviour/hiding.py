@@ -13,6 +13,7 @@ from contextlib import suppress
 from kobox.behaviour.calls import is_nobody_s
 from kobox.behaviour.instructions import arch_of
 from kobox.behaviour.report import Trait
+from kobox.behaviour.shown_symbols import shown_symbols
 from kobox.box.box import Box
 from kobox.box.inspect.symbols import LoadedAt
 from kobox.errors import KoboxError
@@ -39,7 +40,7 @@ def hidden_module(box: Box, file: ModuleFile) -> Iterator[Trait]:
         yield Trait("hides itself", "hostile", text, f"/sys/module/{name}", time=box.time)
     if any(symbol.type == STT_FUNC for symbol in file.elf.symbols()):
         with suppress(OSError):
-            if f"[{name}]".encode() not in box.read_bytes("/proc/kallsyms"):
+            if f"[{name}]".encode() not in shown_symbols(box):
                 text = f"{name} is loaded, and none of its functions is in /proc/kallsyms"
                 yield Trait("hides itself", "hostile", text, "/proc/kallsyms", time=box.time)
 

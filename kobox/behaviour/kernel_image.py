@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from kobox.behaviour.report import Level, Trait
 from kobox.box.box import Box
@@ -87,12 +88,14 @@ class KernelImageDiff:
         _, now = self._read(*({**_REGIONS, "variables": _VARIABLES}[region]))
         for at in _changes(before, now, 8):
             (old,), (new,) = struct.unpack_from("<Q", before, at), struct.unpack_from("<Q", now, at)
+            if region != "constants" and not (inside(new) and self._is_code(old)):
+                continue
             symbol = self._name(start + at)
             evidence = (symbol, self._name(old), self._name(new), self._box.time)
             if region == "constants":
                 kind = "system call table" if symbol.startswith("sys_call_table") else "constant data"
                 yield Trait(kind, "hostile", f"{symbol.partition('/')[0]} was overwritten", *evidence)
-            elif inside(new) and self._is_code(old):
+            else:
                 name = symbol.partition("+")[0]
                 level: Level = "hostile" if _OPERATIONS.search(name) else "suspicious"
                 text = f"{name} led to {self._name(old).partition('+')[0]} and leads into the module now"
@@ -107,6 +110,8 @@ class KernelImageDiff:
         start, end = find(first), find(last)
         if start is None or end is None or end <= start:
             return 0, b""
+        with suppress(ValueError):
+            return start, self._box.inspect.memory.read(start, end - start)
         out = bytearray()
         for page in range(start, end, 4096):
             try:

@@ -12,8 +12,9 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from kobox.behaviour.calls import is_nobody_s
+from kobox.behaviour.calls import is_nobody_s, known_memory
 from kobox.behaviour.report import Trait
+from kobox.behaviour.shown_symbols import opened_file
 from kobox.box.box import Box
 from kobox.errors import KoboxError
 
@@ -52,6 +53,7 @@ class Operations:
     def _of_proc(self) -> Iterator[tuple[str, int]]:
         """(path and member, function or table) of every entry of /proc and of what its tables hold."""
         objects = self._box.inspect.objects
+        known = known_memory(self._box)  # asked once for all: thousands of tables are looked at
         waiting: list[tuple[int, str]] = [(objects.address("proc_root"), "/proc")]
         seen: set[int] = set()
         while waiting and len(seen) < _MOST_ENTRIES:
@@ -63,25 +65,25 @@ class Operations:
             for name in ("proc_ops", "seq_ops"):
                 yield f"{path} ({name})", objects.number(entry, f"proc_dir_entry.{name}")
             yield f"{path} (proc_iops)", objects.number(entry, "proc_dir_entry.proc_iops")
-            yield from self._words(path, table, "proc_ops")
+            if table and not known(table):
+                yield from self._words(path, table, "proc_ops")
             for node in objects.tree(objects.member(entry, "proc_dir_entry.subdir")):
                 child = objects.container(node, "proc_dir_entry.subdir_node")
                 name = objects.string(objects.number(child, "proc_dir_entry.name"), 64)
                 waiting.append((child, f"{path}/{name}"))
 
     def _words(self, path: str, table: int, structure: str) -> Iterator[tuple[str, int]]:
-        """The functions in a table, where it is not among the kernel's constants, which are compared anyway."""
-        if table and self._box.inspect.symbols.lookup(table) is None:
-            data = self._box.inspect.objects.read(table, self._box.inspect.objects.size(structure))
-            for at in range(0, len(data) - 7, 8):
-                yield f"{path} ({structure}+{at:#x})", struct.unpack_from("<Q", data, at)[0]
+        """The functions in a table that is not among the kernel's constants, which are compared anyway."""
+        data = self._box.inspect.objects.read(table, self._box.inspect.objects.size(structure))
+        for at in range(0, len(data) - 7, 8):
+            yield f"{path} ({structure}+{at:#x})", struct.unpack_from("<Q", data, at)[0]
 
     def _of_file(self, path: str) -> Iterator[tuple[str, int]]:
         """The tables of a file, found by opening it."""
         box, objects = self._box, self._box.inspect.objects
         fd = box.syscall("open", path, 0)
         try:
-            file = self._opened(fd)
+            file = opened_file(box, fd)
             inode = objects.number(file, "file.f_inode")
             yield f"{path} (f_op)", objects.number(file, "file.f_op")
             yield f"{path} (i_op)", objects.number(inode, "inode.i_op")
@@ -89,13 +91,3 @@ class Operations:
             yield f"{path} (s_op)", objects.number(objects.number(inode, "inode.i_sb"), "super_block.s_op")
         finally:
             box.syscall("close", fd)
-
-    def _opened(self, fd: int) -> int:
-        """The struct file of a descriptor of the box's own process."""
-        objects, own = self._box.inspect.objects, self._box.syscall("getpid")
-        first = objects.address("init_task")
-        for task in objects.list(objects.member(first, "task_struct.tasks"), "task_struct.tasks"):
-            if objects.number(task, "task_struct.pid") == own:
-                table = objects.number(objects.number(task, "task_struct.files"), "files_struct.fdt")
-                return objects.u64(objects.number(table, "fdtable.fd") + 8 * fd)
-        raise ValueError("no such task")
