@@ -17,6 +17,7 @@ from cryptography import x509
 
 from kobox.images.store import KernelImage
 from kobox.images.vmlinux import extract_vmlinux
+from kobox.signing.certificates import read_certificate
 
 _START = re.compile(rb"\x30\x82..\x30\x82..\xa0\x03\x02\x01\x02", re.DOTALL)
 
@@ -33,7 +34,7 @@ def certificates_in(content: bytes | bytearray) -> list[x509.Certificate]:
         start = match.start()
         der = bytes(content[start : start + 4 + int.from_bytes(content[start + 2 : start + 4])])
         try:
-            found.setdefault(der, x509.load_der_x509_certificate(der))
+            found.setdefault(der, read_certificate(der))
         except ValueError:
             continue
     return list(found.values())

@@ -21,6 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from kobox.atomic_file import atomic_file
 from kobox.errors import SigningError
+from kobox.signing.certificates import UnknownKeyError, read_certificates
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
@@ -169,9 +170,9 @@ def load_certificates(path: Path) -> list[x509.Certificate]:
     """Read the certificates of a file: PEM (one or many) or DER. Raises SigningError when it holds none."""
     content = path.read_bytes()
     try:
-        if b"-----BEGIN" in content:
-            return x509.load_pem_x509_certificates(content)
-        return [x509.load_der_x509_certificate(content)]
+        return read_certificates(content)
+    except UnknownKeyError as error:
+        raise SigningError(f"{path}: the certificate's key is of a kind that is not known: {error}") from error
     except ValueError as error:
         said = "a private key" if b"PRIVATE KEY" in content else "no certificate"
         raise SigningError(f"{path}: {said}, where an X.509 certificate (PEM or DER) is needed") from error

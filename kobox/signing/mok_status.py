@@ -26,6 +26,7 @@ from kobox.errors import KoboxError
 from kobox.ko.modulefile import ModuleFile
 from kobox.signing import efi
 from kobox.signing.builtin_certs import certificates_in
+from kobox.signing.certificates import read_certificate, serial_number
 from kobox.signing.kernel_keyrings import KernelKey, running_keys
 from kobox.signing.keys import load_certificates
 from kobox.signing.verify import SignatureVerdict, common_name, key_identifier, verify
@@ -181,7 +182,7 @@ def _candidates(
     for owner, name in (("MOK list", "MokListRT"), ("MOK list", "MokNew"), ("firmware", "db")):
         for der in lists[name]:
             try:
-                yield MachineKey(owner, x509.load_der_x509_certificate(der))
+                yield MachineKey(owner, read_certificate(der))
             except ValueError as error:
                 unread.append(f"{name}: a certificate in it cannot be read: {error}")
 
@@ -210,7 +211,7 @@ def _vendors(root: Path, unread: list[str]) -> Iterator[MachineKey]:
         try:
             for path in sorted(root.glob(pattern)):
                 for der in efi.vendor_certificates(path.read_bytes(), path=str(path)):
-                    yield MachineKey("shim", x509.load_der_x509_certificate(der), str(path))
+                    yield MachineKey("shim", read_certificate(der), str(path))
         except (OSError, KoboxError, ValueError) as error:
             unread.append(f"{pattern}: {error}")
 
@@ -243,7 +244,7 @@ def _judged(key: MachineKey, lists: dict[str, list[bytes]], running: Sequence[Ke
 
 
 def _serial(certificate: x509.Certificate) -> bytes:
-    number = certificate.serial_number
+    number = serial_number(certificate)
     return number.to_bytes(number.bit_length() // 8 + 1)
 
 

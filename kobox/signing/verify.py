@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from kobox.ko.compression import decompress
 from kobox.ko.der import dotted, elements, text
 from kobox.ko.signature import MARKER, PKCS7
+from kobox.signing.certificates import UnknownKeyError, read_certificate, serial_number
 from kobox.signing.pkcs7 import DATA, MessageError, SignerInfo, parse_message
 from kobox.signing.sign import HASHES
 
@@ -99,8 +100,12 @@ def _verify_message(content: bytes, message: bytes, trusted: Sequence[x509.Certi
     if parsed.signers[0].has_signed_attributes:
         reason = "it has signed attributes, which kernels refuse for modules"
         return replace(_about(parsed.signers[0]), valid=False, reason=reason)
-    inside = [certificate for certificate in map(_certificate, parsed.certificates) if certificate is not None]
-    if len(inside) != len(parsed.certificates):
+    try:
+        inside = [read_certificate(der) for der in parsed.certificates]
+    except UnknownKeyError as error:
+        reason = f"the key of a certificate in it is of a kind that is not known: {error}"
+        return SignatureVerdict(False, reason, "EKEYREJECTED", unsupported=True)
+    except ValueError:
         return SignatureVerdict(False, "a certificate in it cannot be read", "EBADMSG")
     verdicts = [_verify_signer(content, signer, trusted, inside) for signer in parsed.signers]
     # One trusted signer is enough (pkcs7_verify), but a wrong signature spoils it all.
@@ -198,13 +203,6 @@ def _signed_by(certificate: x509.Certificate, above: x509.Certificate) -> bool:
     return True
 
 
-def _certificate(der: bytes) -> x509.Certificate | None:
-    try:
-        return x509.load_der_x509_certificate(der)
-    except ValueError:
-        return None
-
-
 def mismatch(certificate: x509.Certificate, signature: bytes, signed: bytes, hash_name: str) -> str:
     """Why a bare signature over `signed` does not fit a certificate's key; "" when it does."""
     key = certificate.public_key()
@@ -217,14 +215,14 @@ def mismatch(certificate: x509.Certificate, signature: bytes, signed: bytes, has
             return "the certificate's key is neither RSA nor ECDSA"
     except InvalidSignature:
         return "the signature does not fit: the module was changed after it was signed, or the signature is damaged"
-    except UnsupportedAlgorithm as error:
+    except (UnsupportedAlgorithm, ValueError) as error:
         return f"cannot be checked here: {error}"
     return ""
 
 
 def key_name(certificate: x509.Certificate) -> bytes:
     """A certificate's serial number and issuer, as the kernel joins them to a key's first identifier."""
-    number = certificate.serial_number
+    number = serial_number(certificate)
     issuer = next(elements(certificate.issuer.public_bytes())).content
     return number.to_bytes(number.bit_length() // 8 + 1, signed=True) + issuer
 
