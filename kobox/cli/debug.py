@@ -86,7 +86,6 @@ def _debug(stream: DapStream, request: Table, arguments: Table, directory: Path)
     from kobox.debug.dap import DapServer
     from kobox.debug.gdb_program import gdb_words
     from kobox.debug.gdb_session import GdbSession
-    from kobox.debug.run_gdb import SAFE
     from kobox.images.store import Store
 
     def say(text: str) -> None:
@@ -108,7 +107,7 @@ def _debug(stream: DapStream, request: Table, arguments: Table, directory: Path)
             known = session.survey()
             if known.error is not None:
                 say(f"this life ends with: {known.error.message.splitlines()[0]}\n")
-            start = _Starter([*gdb, *SAFE, str(symbols)], directory / "box")
+            start = _Starter([*gdb, str(symbols)], directory / "box")
             server = DapServer(stream, start)
             _serve(stream, request, arguments, session, server, start)
         finally:

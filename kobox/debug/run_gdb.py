@@ -11,9 +11,6 @@ from pathlib import Path
 
 from kobox.debug.gdb_session import GdbSession
 
-# Scripts that a module's file names (.debug_gdb_scripts), or that lie beside it, would run with the user's rights.
-SAFE = [word for kind in ("gdb", "python", "guile") for word in ("-iex", f"set auto-load {kind}-scripts off")]
-
 
 def run_gdb(session: GdbSession, gdb: list[str], given: list[str], symbols: Path) -> int:
     """Start gdb on this terminal, and serve it until it ends. Ctrl-C is gdb's."""
@@ -21,7 +18,7 @@ def run_gdb(session: GdbSession, gdb: list[str], given: list[str], symbols: Path
         path = os.path.join(directory, "box")
         listener.bind(path)
         listener.listen(1)
-        words = [*gdb, "-q", *SAFE, "-iex", "set sysroot /", str(symbols), "-ex", f"target remote {path}", *given]
+        words = [*gdb, "-q", "-iex", "set sysroot /", str(symbols), "-ex", f"target remote {path}", *given]
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             program = subprocess.Popen(words, preexec_fn=_restore_interrupt)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -27,7 +29,7 @@ def journal(debian_kernel: KernelImage) -> Path:
     return BuiltTestModules(debian_kernel, "debug")("journal")
 
 
-def gdb(*arguments: str | Path, commands: list[str], status: int = 0) -> str:
+def gdb(*arguments: str | Path, commands: list[str], status: int = 0, more: Sequence[str] = ()) -> str:
     """What `kobox gdb` says when gdb is given these commands."""
     words = [
         *COMMAND,
@@ -35,6 +37,7 @@ def gdb(*arguments: str | Path, commands: list[str], status: int = 0) -> str:
         "--",
         "-nx",
         "-batch",
+        *more,
         *(w for c in [*commands, "echo"] for w in ("-ex", c)),
     ]
     done = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False)
@@ -242,3 +245,36 @@ def test_the_session_of_the_docs_that_finds_who_freed_a_note(debian_kernel: Kern
         found = re.compile(pattern).search(said, at)
         assert found is not None, f"{pattern} is not in what follows:\n{said[at:]}"
         at = found.end()
+
+
+@pytest.mark.parametrize("place", ["beside the module", "in the module"])
+def test_scripts_that_come_with_a_module_do_not_run(place: str, journal: Path, tmp_path: Path) -> None:
+    words = gdb_words(Store(), "")
+    module, ran = tmp_path / "journal.ko", tmp_path / "ran"
+    shutil.copy(journal, module)
+    if place == "beside the module":
+        (tmp_path / "journal.ko-gdb.gdb").write_text(f"shell touch {ran}\n")
+    else:  # gdb/auto-load.c: SECTION_SCRIPT_ID_PYTHON_TEXT, the script's name, the script
+        (tmp_path / "script").write_bytes(b"\4mine\nopen(%r, 'w')\n\0" % str(ran))
+        section = f".debug_gdb_scripts={tmp_path / 'script'}"
+        flags = ".debug_gdb_scripts=alloc,readonly"
+        subprocess.run(
+            ["objcopy", "--add-section", section, "--set-section-flags", flags, str(module)],
+            check=True,
+            capture_output=True,
+        )
+    anywhere = ["-iex", "set auto-load safe-path /"]  # as a user may have it in his .gdbinit, or a gdb may be built
+    plain = words[: words.index("-iex")]
+    subprocess.run([*plain, "-nx", "-batch", *anywhere, str(module)], capture_output=True, check=False)
+    has_python = place == "beside the module" or "not supported" not in _python_of(plain)
+    assert ran.exists() == has_python
+    ran.unlink(missing_ok=True)
+    if place == "beside the module":
+        assert '"one"' in gdb(module, *USE, commands=["break add_entry", "continue", "print word"], more=anywhere)
+    subprocess.run([*words, "-nx", "-batch", *anywhere, str(module)], capture_output=True, check=False)
+    assert not ran.exists()
+
+
+def _python_of(words: list[str]) -> str:
+    done = subprocess.run([*words, "-nx", "-batch", "-ex", "python 1"], capture_output=True, text=True, check=False)
+    return done.stderr
