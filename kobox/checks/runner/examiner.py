@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kobox.box.events import MachineStep
 from kobox.box.guest.scheduler import BLOCKS_A_SECOND
 from kobox.box.inspect.init_cause import init_cause
 from kobox.box.inspect.init_trace import trace_init
@@ -41,6 +43,7 @@ from kobox.devices.phantom_kinds import Phantom, phantom_of
 from kobox.devices.phantom_policy import Lie, LieKind
 from kobox.errors import BoxHungError, KoboxError, ModuleLoadError
 from kobox.ko.modulefile import ModuleFile
+from kobox.machine.native_core import Event
 
 if TYPE_CHECKING:
     from kobox.box.box import Box
@@ -49,6 +52,7 @@ _FAULT_CPU = 3.0  # virtual seconds of CPU time that a call may burn in a run wi
 _LIFE_CPU = 30.0
 _FAULT_SECONDS, _LIFE_SECONDS = 5.0, 10.0  # of this process's CPU time that a call may take
 _WHOLE = 2  # times the check's time, in CPU time of the box: what one unit gets, whatever its calls answer
+_LEAST, _LAST = 30.0, 5.0  # of this process's CPU time that a unit gets at least, and what is left for its end
 _SLOWER = 4  # times as long as any call took before, it may always take
 VARIATIONS = ("busy", "firmware", "fetch", "slow", "unplug", "hostile")
 """Kinds of units that are lives under other circumstances."""
@@ -72,9 +76,11 @@ class Examiner:
         self.plan = plan
         self._racing: Examiner | None = None
         self._undo_limit: Callable[[], None] = lambda: None
+        self._end = math.inf  # of the unit that is done, by this process's CPU time
         self._longest = 0.0, 0.0  # that a call took with nothing failing: the box's CPU time, and this process's
         self.box: Box = boot(plan.kernel, memory=plan.memory, cmdline=cmdline)
         booted()
+        self.box.events.step.subscribe(self._within_the_unit)
         self.file = ModuleFile(plan.module)
         for path in plan.needs:
             self.box.insmod(path)
@@ -97,6 +103,7 @@ class Examiner:
     def examine(self, unit: CheckUnit) -> UnitOutcome:
         """Do one unit."""
         reads = self.device.most_reads if self.device is not None else 0
+        self._end = time.process_time() + max(self.plan.seconds, _LEAST)
         outcome = self._examine(unit)
         if self.device is None or unit.kind == "hostile":
             return outcome
@@ -136,6 +143,7 @@ class Examiner:
             exercise.found = lambda: len(examination.findings)
             exercise.variants = tap.variants
         if isinstance(exercise, TestFile):
+            self._end = math.inf
             findings = _at_once(examination.drive(exercise.tests(Path(self.plan.module).resolve())))
         else:
             with self.box.guest.processes.budget(max(_WHOLE * self.plan.seconds, _LIFE_CPU)):
@@ -278,6 +286,16 @@ class Examiner:
 
         self._undo_limit()
         self._undo_limit = self.box.events.slice.subscribe(look)
+
+    def _within_the_unit(self, run: MachineStep, until: int, blocks: int, stop_when_idle: bool) -> Event:
+        """Bound all calls of a unit together, in this process's CPU time: each of them may answer, and none be the
+        last. The box's own time does not do, since what kobox does at a probe costs none of it."""
+        now = time.process_time()
+        if now > self._end:
+            self._end = now + _LAST  # for what comes after that, as the unload
+            where = self.box.inspect.symbols.describe(self.box.machine.pc)
+            raise BoxHungError("all calls of this run together have taken its CPU time", pc=where)
+        return run(until, blocks, stop_when_idle)
 
     def race(self, race: Race) -> UnitOutcome:
         """Interrupt a call at its point, or, where that is 0, at each point that matters."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kobox.checks.runner import examiner
 from kobox.checks.runner.check import check
 from kobox.checks.runner.plan import CheckPlan
 from kobox.images.store import KernelImage
@@ -33,3 +34,21 @@ def test_a_refusal_of_the_loader_is_told_as_the_loader_s(debian_kernel: KernelIm
     module = BuiltTestModules(debian_kernel)("kuser")  # what it needs is not loaded
     plan = CheckPlan(str(module), debian_kernel.name, exercise="none", loads=1, workers=1)
     assert check(plan).ended == "kuser: not loaded: No such file or directory (ENOENT)"
+
+
+def test_calls_that_all_answer_end_with_the_unit_s_time(
+    debian_kernel: KernelImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examiner, "_LEAST", 1.0)
+    monkeypatch.setattr(examiner, "_LAST", 0.5)
+    module = BuiltTestModules(debian_kernel)("attacks")  # its read(2) never comes to the end of a file
+    plan = CheckPlan(
+        str(module), debian_kernel.name, parameters="attack=endless_read", loads=1, workers=1, seconds=1.0, faults=False
+    )
+    report = check(plan)
+    hangs = [finding for finding in report.findings if finding.kind == "hang"]
+    assert hangs
+    assert any("all calls of this run together have taken its CPU time" in one for one in report.unchecked), (
+        report.unchecked
+    )
+    assert not [finding for finding in report.findings if finding.kind == "not-finished"]

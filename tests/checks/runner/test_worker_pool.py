@@ -64,6 +64,32 @@ def test_a_worker_that_cannot_begin_says_why() -> None:
             list(pool.results())
 
 
+def _fails(n: int) -> int:
+    return 1 // n
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_mistake_of_kobox_s_own_is_one_line_and_its_traceback_only_where_asked_for(
+    whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if whole:
+        monkeypatch.setenv("KOBOX_TRACEBACK", "1")
+    else:
+        monkeypatch.delenv("KOBOX_TRACEBACK", raising=False)
+    with Pool[int, int](doing(_fails), 1) as pool:
+        pool.submit(0)
+        pool.submit(1)
+        found = dict(pool.results())
+    died = str(found[0])
+    assert isinstance(found[0], WorkerDied)
+    assert found[1] == 1  # the worker goes on
+    assert died.startswith("kobox itself failed: ")
+    assert "ZeroDivisionError: integer division or modulo by zero" in died
+    assert ("Traceback (most recent call last)" in died, "\n" in died) == (whole, whole)
+    line = _fails.__code__.co_firstlineno + 1
+    assert (f'test_worker_pool.py", line {line}, in _fails' if whole else f"(test_worker_pool.py:{line})") in died
+
+
 def test_units_may_be_added_while_others_come_back_and_taken_back() -> None:
     with Pool[int, int](doing(lambda n: n), 2) as pool:
         pool.submit(0)
