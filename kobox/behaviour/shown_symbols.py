@@ -1,8 +1,8 @@
 """The names of modules' functions as /proc/kallsyms shows them, without the kernel's own hundred thousand.
 
 The file's position is a number of bytes, and the kernel finds a position by writing out all that stands before it.
-That takes longer than everything else that `inspect` looks at. So the file is opened, and its struct seq_file is set to the
-number of the first symbol behind the kernel's own (fs/seq_file.c, seq_read_iter(): it goes on at `index` when
+That takes longer than everything else that `inspect` looks at. So the file is opened, and its struct seq_file is set to
+the number of the first symbol behind the kernel's own (fs/seq_file.c, seq_read_iter(): it goes on at `index` when
 `read_pos` is the place that pread(2) names). The kernel's functions that show symbols are called as for anybody.
 """
 
