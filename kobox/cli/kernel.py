@@ -29,6 +29,11 @@ sources:
                          Image (arm64, riscv64)
   FILE...                the packages of one kernel: .deb, .rpm, .apk,
                          .pkg.tar.zst, or the tarball of `make tar-pkg`
+  ubuntu/24.04           the newest of an Ubuntu release; ubuntu/noble:lowlatency
+  fedora/41              of Fedora; also rocky/9, almalinux/9
+  opensuse               of Tumbleweed; opensuse/15.6
+  archlinux              of Arch Linux; archlinux:linux-lts
+  alpine/3.20            of Alpine; alpine/edge:lts
 """
 
 
@@ -54,6 +59,8 @@ def _parser(prog: str) -> CommandParser:
     add.add_argument("packages", nargs="*", type=Path, metavar="PACKAGE", help="more packages of the same kernel")
     add.add_argument("--modules", type=Path, metavar="DIR", help="its lib/modules/RELEASE directory")
     add.add_argument("--headers", type=Path, metavar="DIR", help="what `make -C` takes to build modules for it")
+    add.add_argument("--mirror", default="", metavar="URL|DIR", help="fetch a distribution's kernel from this mirror")
+    add.add_argument("--keyring", type=Path, metavar="FILE", help="check its signatures with these keys")
     add.add_argument("--default", action="store_true", help="make it the default kernel")
     add.add_argument("--json", action="store_true", help="print the kernel as JSON")
     add.set_defaults(run=_add)
@@ -83,6 +90,8 @@ def _add(store: Store, arguments: argparse.Namespace) -> int:
             modules=arguments.modules,
             headers=arguments.headers,
             packages=arguments.packages,
+            mirror=arguments.mirror,
+            keyring=arguments.keyring,
             progress=progress,
         )
     finally:

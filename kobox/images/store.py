@@ -25,6 +25,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kobox.arch.registry import ARCHITECTURES
 from kobox.atomic_file import write_file
@@ -39,6 +40,9 @@ from kobox.images.kernel_image import (
     natural,
 )
 from kobox.images.ownership import check_ownership
+
+if TYPE_CHECKING:
+    from kobox.images.remote.distributions import WantedKernel
 
 _ADVICE = "`kobox kernel add debian` fetches one."
 __all__ = ["KernelImage", "Progress", "Store", "default_root"]
@@ -156,13 +160,17 @@ class Store:
         modules: Path | None = None,
         headers: Path | None = None,
         packages: Sequence[Path] = (),
+        mirror: str = "",
+        keyring: Path | None = None,
         progress: Progress | None = None,
     ) -> KernelImage:
         """Put a kernel into the cache and return it; one of the same name is replaced once the new one is whole.
 
         `spec` is `debian`, `debian:RELEASE`, `debian/SUITE`, `debian/SUITE:RELEASE`, `host`, or the path of a kernel
         image, with which `modules` and `headers` name its directories (they are used where they lie), or the path of
-        a package or tarball (`kobox.images.package_file`), with which `packages` are the others of the same kernel.
+        a package or tarball (`kobox.images.package_file`), with which `packages` are the others of the same kernel; or
+        a distribution's name (`fedora/41`, `kobox.images.remote`), with which `mirror` is an address or a directory,
+        and `keyring` the file of the keys that its packages are signed with.
         Raises FetchError, KernelImageError, KernelNotFoundError.
         """
         progress = progress or (lambda stage, done, total: None)
@@ -181,7 +189,13 @@ class Store:
                 )
             path = Path(spec)
             if not path.is_file():
-                known = "debian, debian:RELEASE, debian/SUITE, debian/SUITE:RELEASE, host"
+                from kobox.images.remote.distributions import DISTRIBUTIONS, wanted_kernel
+
+                wanted = wanted_kernel(spec)
+                if wanted is not None:
+                    return self._add_named(wanted, mirror, keyring, progress)
+                names = ", ".join(DISTRIBUTIONS)
+                known = f"debian, debian:RELEASE, debian/SUITE, debian/SUITE:RELEASE, host, {names} (fedora/41)"
                 raise KernelNotFoundError(
                     f"{spec}: no such file, and none of the sources kobox knows", hint=f"They are: {known}."
                 )
@@ -276,6 +290,17 @@ class Store:
         sweep_toolchains(self.root)
         archive.clean()
         return kernel
+
+    def _add_named(self, wanted: WantedKernel, mirror: str, keyring: Path | None, progress: Progress) -> KernelImage:
+        from kobox.images.identify import digest
+        from kobox.images.package_file import unpack_kernel
+        from kobox.images.remote.distributions import fetch_kernel_packages
+
+        with self._staging() as downloads, self._staging() as staging:
+            fetched = fetch_kernel_packages(wanted, downloads, progress, mirror=mirror, keyring=keyring)
+            made = unpack_kernel(fetched.packages, staging, progress)
+            facts = made._replace(origin=fetched.origin, directory=staging, digest=digest(made.vmlinuz))
+            return self._install(facts, staging)
 
     def _add_packages(self, paths: Sequence[Path], progress: Progress) -> KernelImage:
         from kobox.images.identify import digest

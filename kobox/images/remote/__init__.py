@@ -1,0 +1,1 @@
+"""Kernels of other distributions, fetched by name from mirrors: layouts, signatures, digests."""
