@@ -29,7 +29,7 @@ sources:
                          Image (arm64, riscv64)
   FILE...                the packages of one kernel: .deb, .rpm, .apk,
                          .pkg.tar.zst, or the tarball of `make tar-pkg`
-  ubuntu/24.04           the newest of an Ubuntu release; ubuntu/noble:lowlatency
+  ubuntu/24.04           of an Ubuntu release; ubuntu/noble:lowlatency
   fedora/41              of Fedora; also rocky/9, almalinux/9
   opensuse               of Tumbleweed; opensuse/15.6
   archlinux              of Arch Linux; archlinux:linux-lts

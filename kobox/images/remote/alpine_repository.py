@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from kobox.errors import FetchError, KernelNotFoundError
 from kobox.images.kernel_image import Progress, natural
-from kobox.images.remote.mirror import Mirror
+from kobox.images.remote.mirror import PackageMirror
 from kobox.images.remote.package import RemotePackage
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class AlpineKeys:
         )
 
 
-def alpine_packages(mirror: Mirror, keys: AlpineKeys) -> list[RemotePackage]:
+def alpine_packages(mirror: PackageMirror, keys: AlpineKeys) -> list[RemotePackage]:
     """The kernel packages of a repository. Raises `FetchError`."""
     name = f"{mirror.base}/APKINDEX.tar.gz"
     content = mirror.read("APKINDEX.tar.gz")
@@ -103,7 +103,9 @@ def alpine_kernel(packages: Sequence[RemotePackage], flavour: str) -> list[Remot
     return [found[one] for one in (name, f"{name}-dev") if one in found]
 
 
-def fetch_alpine(mirror: Mirror, package: RemotePackage, into: Path, progress: Progress, keys: AlpineKeys) -> Path:
+def fetch_alpine(
+    mirror: PackageMirror, package: RemotePackage, into: Path, progress: Progress, keys: AlpineKeys
+) -> Path:
     """One package with a good signature. Raises `FetchError`, `OSError`."""
     path = mirror.download(package.path, into, package.size, progress)
     check_apk(path, keys)

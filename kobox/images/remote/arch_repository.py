@@ -18,14 +18,14 @@ import zstandard
 
 from kobox.errors import FetchError, KernelNotFoundError
 from kobox.images.kernel_image import Progress
-from kobox.images.remote.mirror import Mirror, require_digest
+from kobox.images.remote.mirror import PackageMirror, require_digest
 from kobox.images.remote.openpgp import Keyring
 from kobox.images.remote.package import RemotePackage
 
 _MOST_DESCRIPTION = 1 << 20
 
 
-def arch_packages(mirror: Mirror, repository: str) -> list[RemotePackage]:
+def arch_packages(mirror: PackageMirror, repository: str) -> list[RemotePackage]:
     """The kernel packages of a repository. Raises `FetchError`."""
     name = f"{repository}.db"
     content = mirror.read(name)
@@ -46,7 +46,7 @@ def arch_kernel(packages: Sequence[RemotePackage], name: str) -> list[RemotePack
     return [found[one] for one in (name, f"{name}-headers") if one in found]
 
 
-def fetch_arch(mirror: Mirror, package: RemotePackage, into: Path, progress: Progress, keyring: Keyring) -> Path:
+def fetch_arch(mirror: PackageMirror, package: RemotePackage, into: Path, progress: Progress, keyring: Keyring) -> Path:
     """One package with a good signature. Raises `FetchError`, `OSError`."""
     path = mirror.download(package.path, into, package.size, progress)
     require_digest(path, package.sha256)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from kobox.errors import FetchError, KernelNotFoundError
 from kobox.images.kernel_image import Progress, natural
-from kobox.images.remote.mirror import Mirror, require_content, require_digest
+from kobox.images.remote.mirror import PackageMirror, require_content, require_digest
 from kobox.images.remote.openpgp import Keyring
 from kobox.images.remote.package import RemotePackage
 
@@ -24,7 +24,7 @@ _PACKINGS = (("Packages.xz", lzma.decompress), ("Packages.gz", gzip.decompress),
 
 
 def deb_packages(
-    mirror: Mirror, suites: Sequence[str], component: str, architecture: str, keyring: Keyring
+    mirror: PackageMirror, suites: Sequence[str], component: str, architecture: str, keyring: Keyring
 ) -> list[RemotePackage]:
     """The kernel packages of some suites. Raises `FetchError`."""
     found: list[RemotePackage] = []
@@ -55,7 +55,7 @@ def deb_kernel(packages: Sequence[RemotePackage], flavour: str) -> list[RemotePa
     return [by_name[name] for name in (*names, f"linux-headers-{common}") if name in by_name]
 
 
-def fetch_deb(mirror: Mirror, package: RemotePackage, into: Path, progress: Progress) -> Path:
+def fetch_deb(mirror: PackageMirror, package: RemotePackage, into: Path, progress: Progress) -> Path:
     """One package, with the digest that its signed index has. Raises `FetchError`, `OSError`."""
     path = mirror.download(package.path, into, package.size, progress)
     require_digest(path, package.sha256)
@@ -74,7 +74,7 @@ def _digests(release: str) -> dict[str, str]:
     return {words[2]: words[0] for words in lines if len(words) == 3}
 
 
-def _index(mirror: Mirror, suite: str, where: str, digests: dict[str, str]) -> str:
+def _index(mirror: PackageMirror, suite: str, where: str, digests: dict[str, str]) -> str:
     for name, unpack in _PACKINGS:
         path = f"{where}/{name}"
         if path in digests:

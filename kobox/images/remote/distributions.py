@@ -22,7 +22,7 @@ from kobox.images.remote import alpine_repository as alpine
 from kobox.images.remote import arch_repository as arch
 from kobox.images.remote import deb_repository as deb
 from kobox.images.remote import rpm_repository as rpm
-from kobox.images.remote.mirror import Mirror, NotOnMirrorError
+from kobox.images.remote.mirror import NotOnMirrorError, PackageMirror
 from kobox.images.remote.openpgp import keyring_of
 from kobox.images.remote.package import RemotePackage
 
@@ -69,7 +69,7 @@ class Distribution:
 @dataclass(frozen=True, slots=True)
 class _Job:
     wanted: WantedKernel
-    mirror: Mirror
+    mirror: PackageMirror
     keyring: Path | None
     into: Path
     progress: Progress
@@ -102,7 +102,7 @@ def fetch_kernel_packages(
     if "://" not in address:
         address = Path(address).resolve().as_uri()
     progress(f"reading the index of {wanted.distribution}", 0, 0)
-    return known.fetch(_Job(wanted, Mirror(address), keyring, into, progress))
+    return known.fetch(_Job(wanted, PackageMirror(address), keyring, into, progress))
 
 
 # -- one function a layout -----------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ def _rpm_repositories(
 ) -> FetchedKernel:
     known = job.known
     keyring = keyring_of(job.wanted.distribution, job.keyring, known.keys, known.package)
-    packages: dict[RemotePackage, Mirror] = {}
+    packages: dict[RemotePackage, PackageMirror] = {}
     for number, path in enumerate(paths):
         mirror = job.mirror.below(path)
         try:
@@ -173,7 +173,7 @@ def _archlinux(job: _Job) -> FetchedKernel:
             f"archlinux/{job.wanted.release}: it has no releases", hint="`archlinux`, or `archlinux:linux-lts`."
         )
     keyring = keyring_of("archlinux", job.keyring, known.keys, known.package)
-    packages: dict[RemotePackage, Mirror] = {}
+    packages: dict[RemotePackage, PackageMirror] = {}
     for repository in ("extra", "core"):
         mirror = job.mirror.below(f"{repository}/os/x86_64")
         try:

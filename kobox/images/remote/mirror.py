@@ -24,7 +24,7 @@ class NotOnMirrorError(FetchError):
     """A mirror has no file of that name."""
 
 
-class Mirror:
+class PackageMirror:
     """A mirror's files below one address: `https://…`, `http://…` or `file:///…`."""
 
     def __init__(self, base: str) -> None:
@@ -32,9 +32,9 @@ class Mirror:
         if urlsplit(self.base).scheme not in ("http", "https", "file"):
             raise FetchError(f"{base}: no address of a mirror", hint="Give https://…, http://… or a directory.")
 
-    def below(self, path: str) -> Mirror:
+    def below(self, path: str) -> PackageMirror:
         """The part of the mirror below a path."""
-        return Mirror(f"{self.base}/{path}") if path else self
+        return PackageMirror(f"{self.base}/{path}") if path else self
 
     def read(self, path: str, most: int = _MOST_INDEX) -> bytes:
         """The content of a small file. Raises `FetchError`."""

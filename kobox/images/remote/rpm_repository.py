@@ -24,7 +24,7 @@ import zstandard
 
 from kobox.errors import FetchError, KernelNotFoundError
 from kobox.images.kernel_image import Progress, natural
-from kobox.images.remote.mirror import Mirror, require_content, require_digest
+from kobox.images.remote.mirror import PackageMirror, require_content, require_digest
 from kobox.images.remote.openpgp import Keyring
 from kobox.images.remote.package import RemotePackage
 
@@ -35,7 +35,7 @@ _MAGIC = b"\x8e\xad\xe8\x01"
 _LEAD = 96
 
 
-def rpm_packages(mirror: Mirror, keyring: Keyring, *, signed: bool) -> list[RemotePackage]:
+def rpm_packages(mirror: PackageMirror, keyring: Keyring, *, signed: bool) -> list[RemotePackage]:
     """The kernel packages of a repository; `signed`: its repomd.xml has to have a good signature.
 
     Raises `FetchError`.
@@ -66,7 +66,7 @@ def rpm_kernel(packages: Sequence[RemotePackage], names: Sequence[str], release:
     return [found[name] for name in names if name in found]
 
 
-def fetch_rpm(mirror: Mirror, package: RemotePackage, into: Path, progress: Progress, keyring: Keyring) -> Path:
+def fetch_rpm(mirror: PackageMirror, package: RemotePackage, into: Path, progress: Progress, keyring: Keyring) -> Path:
     """One package with a good signature of its own. Raises `FetchError`, `OSError`."""
     path = mirror.download(package.path, into, package.size, progress)
     require_digest(path, package.sha256)
