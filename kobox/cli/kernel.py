@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -103,7 +104,24 @@ def _add(store: Store, arguments: argparse.Namespace) -> int:
     else:
         parts = ["with modules" if kernel.modules else "no modules", "with headers" if kernel.headers else "no headers"]
         print(f"{kernel.name}: {', '.join(parts)}, in {kernel.directory}")
+        _warn(kernel)
     return 0
+
+
+def _warn(kernel: KernelImage) -> None:
+    """Say what a kernel's configuration lacks for boxes, as far as it came with one."""
+    from kobox.box.boot.boot_failure import check_needs, missed_features
+    from kobox.errors import KoboxError
+    from kobox.images.kernel_config import read_config
+
+    config = read_config(kernel)
+    try:
+        check_needs(kernel.name, config, kernel.arch)
+        notes = missed_features(config)
+    except KoboxError as error:
+        notes = [f"{error.message}. {error.hint}"]
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def _list(store: Store, arguments: argparse.Namespace) -> int:

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from kobox.arch.arch import Arch
+from kobox.atomic_file import write_file
 from kobox.box.boot import init_program as guest
 from kobox.box.boot import snapshots
+from kobox.box.boot.boot_failure import boot_failure, check_needs
 from kobox.box.boot.hidden_symbols import hidden_symbols
 from kobox.box.guest.heap import Arena
 from kobox.box.guest.scheduler import Processes
@@ -24,14 +26,16 @@ from kobox.box.inspect.btf import Btf
 from kobox.box.inspect.printk import KernelLog
 from kobox.box.inspect.symbols import Symbols, with_symbols
 from kobox.box.inspect.vmcoreinfo import VmCoreInfo, parse_note
-from kobox.errors import BoxError
+from kobox.errors import BoxError, BoxHungError
 from kobox.images.store import KernelImage
 from kobox.ko.binary import c_string
 from kobox.machine import native_core as native
 from kobox.machine.boards import machine_class
 from kobox.machine.pc import Machine
+from kobox.printable import printable
 
-_BOOT_BLOCKS = 2_000_000_000
+_BOOT_BLOCKS = 2_000_000_000  # that a kernel may take without printing anything
+_MOST_BOOT_BLOCKS = 60_000_000_000
 _MOUNTS = (
     ("devtmpfs", "/dev", 0o755),
     ("proc", "/proc", 0o555),
@@ -69,6 +73,7 @@ def first_boot(
     profile: str = "fast",
 ) -> None:
     """Boot from power on, set PID 1 up, and write the snapshot."""
+    from kobox.images.kernel_config import embedded_config, read_config
     from kobox.images.loadable import loadable_kernel
 
     say = progress or (lambda *_: None)
@@ -76,6 +81,8 @@ def first_boot(
     data = image.vmlinuz.read_bytes()
     say(f"unpacking {image.vmlinuz.name}", 0, 0)
     vmlinux, header = loadable_kernel(data, str(image.vmlinuz))
+    config = read_config(image) or embedded_config([bytes(segment.data) for segment in vmlinux.segments])
+    check_needs(image.name, config, image.arch)
     machine = machine_class(image.arch)(memory, cpus=cpus)
     try:
         machine.load_linux(vmlinux, header, guest.root_archive(machine.arch), line)
@@ -86,13 +93,37 @@ def first_boot(
             return console[-40:], f"{machine.pc:#x}"
 
         processes = Processes(machine, explain)
-        what = f"booting {image.release}"
-        processes.wait_for_init(blocks=_BOOT_BLOCKS, progress=lambda: say(what, machine.time // 1_000_000, 0))
+        _reach_init(image, machine, processes, console, say)
         say(f"booted {image.release}; writing the snapshot", 0, 0)
         about, tables = _settle(machine, processes, _SETTINGS if profile == "fast" else ())
         snapshots.save(place, machine, about, tables)
     finally:
         machine.close()
+
+
+def _reach_init(image: KernelImage, machine: Machine, processes: Processes, console: list[str], say: Progress) -> None:
+    """Run the kernel up to its first process; as long as it prints, it has time. `console` is what it printed.
+
+    Raises `KernelPanicError` or `BoxHungError`, which say where it stopped and why.
+    """
+
+    def running() -> bool:
+        said = machine.console().decode(errors="replace").splitlines()
+        console.extend(said)
+        say(f"booting {image.release}", machine.time // 1_000_000, 0)
+        return bool(said)
+
+    try:
+        processes.wait_for_init(blocks=_BOOT_BLOCKS, most=_MOST_BOOT_BLOCKS, progress=running)
+    except BoxError as error:
+        found = boot_failure(console, hung=isinstance(error, BoxHungError))
+        where = f"; the last that it printed{f', at {found.time:.3f} s,' if found.time else ''}: {found.last}"
+        log = image.directory / "boot-failed.log"
+        with suppress(OSError):
+            write_file(log, "".join(f"{printable(line)}\n" for line in console).encode())
+            found = found._replace(hint=f"{found.hint} Its log: {log}")
+        message = f"{image.name} did not come up: {found.reason}{where if found.last else ''}"
+        raise type(error)(message, log=error.log, pc=error.pc, hint=found.hint) from None
 
 
 def _settle(

@@ -78,16 +78,21 @@ class Processes:
 
     # -- the life of the box ---------------------------------------------------------------------------------
 
-    def wait_for_init(self, *, blocks: int, progress: Callable[[], None] | None = None) -> None:
-        """Run the kernel from power on until PID 1 rings. Raises `KernelPanicError` when it never does."""
-        end = self._machine.work + blocks
+    def wait_for_init(self, *, blocks: int, most: int, progress: Callable[[], bool]) -> None:
+        """Run the kernel from power on until PID 1 rings. `progress` says whether anything has moved on since the last
+        call: without that it has `blocks`, and `most` in all.
+
+        Raises `BoxHungError` when it takes longer, `KernelPanicError` when the kernel stops.
+        """
+        began = self._machine.work
+        end = began + blocks
         while (event := self._machine.run(blocks=SLICE)) is not Event.HYPERCALL or self.arguments()[0] != "/init":
             if event is Event.HYPERCALL:  # a driver asks for a module before there is anybody to answer
                 self._set(self.by_number[0], "exit_group", (1,))
             elif event is not Event.SLICE:
                 break
-            elif progress:
-                progress()
+            elif progress():
+                end = min(self._machine.work + blocks, began + most)
             if self._machine.work > end:
                 self._die("the kernel did not reach its first process", BoxHungError)
         if event is not Event.HYPERCALL:
