@@ -1,9 +1,10 @@
 """Load every module of a kernel's tree, each in a clean box with its dependencies, and unload it again.
 
-    python bench/sweep.py [--kernel NAME] [--jobs N] [--only PATTERN] [--json FILE]
+    python bench/sweep.py [--kernel NAME] [--jobs N] [--only PATTERN] [--sample N] [--json FILE] [--lines FILE]
 
 A module is `loaded`; or `refused`, with errno and the kernel's words (no such hardware, say);
 or `failed`: kobox itself went wrong, or the kernel complained. Exit status 1 when any failed.
+`--lines` keeps each row as a line of JSON, and passes over what stands there: a sweep that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import argparse
 import fnmatch
 import json
 import multiprocessing
+import random
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +69,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count())
     parser.add_argument("--only", default="*", help="module names to take, a pattern")
     parser.add_argument("--json", type=Path, help="write every row there")
+    parser.add_argument("--sample", type=int, help="so many modules of them, chosen at random (seed 1)")
+    parser.add_argument("--lines", type=Path, help="a file of rows, which are not made again")
     arguments = parser.parse_args()
     image = Store().ensure(arguments.kernel)
     kobox.boot(image).close()  # the snapshot, and the indexes, are made once
@@ -73,18 +78,36 @@ def main() -> int:
     assert image.modules is not None
     names = sorted({from_path(str(path)) for path in image.modules.rglob("*.ko*")})
     names = [name for name in names if fnmatch.fnmatchcase(name, arguments.only)]
-    began, rows = time.perf_counter(), []
+    if arguments.sample and arguments.sample < len(names):
+        names = sorted(random.Random(1).sample(names, arguments.sample))
+    rows = rows_of(arguments.lines)
+    done = {row["module"] for row in rows}
+    names = [name for name in names if name not in done]
+    began = time.perf_counter()
     with multiprocessing.get_context("spawn").Pool(arguments.jobs, start, (image.name,)) as pool:
         for row in pool.imap_unordered(sweep_one, names, chunksize=4):
             rows.append(row)
+            if arguments.lines:
+                with arguments.lines.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
             if sys.stderr.isatty():
-                sys.stderr.write(f"\r{len(rows)} of {len(names)}")
+                sys.stderr.write(f"\r{len(rows)} of {len(names) + len(done)}")
             if row["result"] == "failed":
                 print(f"FAILED {row['module']}: {row['why']}", flush=True)
     rows.sort(key=lambda row: row["module"])
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1))
     return report(image.name, rows, time.perf_counter() - began, arguments.jobs)
+
+
+def rows_of(lines: Path | None) -> list[dict[str, Any]]:
+    """The rows that an earlier run has left; one that was cut off is made again."""
+    found = []
+    if lines is not None and lines.exists():
+        for line in lines.read_text().splitlines():
+            with suppress(ValueError):
+                found.append(json.loads(line))
+    return found
 
 
 def report(kernel: str, rows: list[dict[str, Any]], seconds: float, jobs: int) -> int:

@@ -6,6 +6,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kobox.arch.registry import ARCHITECTURES
 from kobox.box.inspect.errno_name import errno_name
 from kobox.errors import BoxError, KernelError, KoboxError, ModuleLoadError
 from kobox.ko.modulefile import ModuleFile
@@ -85,9 +86,14 @@ def init_facts(outcome: InitOutcome) -> dict[str, Any]:
     }
 
 
-def refused(module: ModuleFile, error: ModuleLoadError) -> str:
-    """The next step after the kernel has refused a module."""
+def refused(module: ModuleFile, error: ModuleLoadError, processor: str) -> str:
+    """The next step after a kernel for `processor` has refused a module."""
     path = module.path or f"{module.name}.ko"
+    own = module.elf.architecture
+    if own != processor and any(own == arch.name for arch in ARCHITECTURES):
+        return (
+            f"It was built for {own}, and the kernel is for {processor}: `kobox run {path}` takes a kernel that fits."
+        )
     if error.errno in _KEYS:
         return f"`kobox explain {path}` says what is wrong with its signature; `kobox sign` makes one."
     return f"`kobox explain {path}` says why, and what to do."

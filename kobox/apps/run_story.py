@@ -248,7 +248,7 @@ class Story:
             facts["init"] = init_facts(outcome)
             said = init_cause(module, outcome, error.errno or 0)
             return self._failed(f"{module.name} not loaded: all checks passed; {said}", facts)
-        facts["hint"] = facts["hint"] or refused(module, error)
+        facts["hint"] = facts["hint"] or refused(module, error, self._box.image.architecture)
         return self._failed(f"{module.name} not loaded: {reason(error)}", facts)
 
     def _requested(self, module: ModuleFile, error: KoboxError) -> bool:

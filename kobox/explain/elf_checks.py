@@ -23,6 +23,7 @@ from kobox.ko.elf import Elf, Section, Symbol
 
 HEADER = 64  # bytes of an Elf64_Ehdr
 _SECTION = struct.Struct("<IIQQQQIIQQ")
+_64_BIT, _BIG_ENDIAN = 2, 2  # EI_CLASS, EI_DATA
 _RELA = struct.Struct("<QQq")
 
 
@@ -53,12 +54,20 @@ def header_damage(content: bytes, size: int, arch: Arch) -> Damage | None:
     offset, entry, count = *struct.unpack_from("<Q", content, 40), *struct.unpack_from("<HH", content, 58)
     if content[:4] != b"\x7fELF":
         return Damage("not-elf", "not an ELF file", ("Invalid ELF header magic: != \x7fELF",))
+    if content[5] == _BIG_ENDIAN:
+        text = f"built for {processor_of(content)}, and the kernel is for {arch.name}"
+        return Damage("architecture", text, (f"Invalid ELF header type: {kind} != 1",))
     if kind != elf.ET_REL:
         text = "not a relocatable object, but a program or a shared library"
         return Damage("not-elf", text, (f"Invalid ELF header type: {kind} != 1",))
     if machine != arch.elf_machine:
-        text = f"built for {elf.MACHINES.get(machine, f'machine {machine}')}, and the kernel is for {arch.name}"
+        text = f"built for {processor_of(content)}, and the kernel is for {arch.name}"
         return Damage("architecture", text, (f"Invalid architecture in ELF header: {machine}",))
+    if content[4] != _64_BIT:
+        text = f"built for {processor_of(content)}, and the kernel is for {arch.name}"
+        riscv = machine == elf.RISCV  # its elf_check_arch() looks at the class as well
+        log = f"Invalid architecture in ELF header: {machine}" if riscv else "Invalid ELF section header size"
+        return Damage("architecture", text, (log,))
     if entry != _SECTION.size:
         text = f"its ELF header gives section headers of {entry} bytes; they have {_SECTION.size}"
         return Damage("sections", text, ("Invalid ELF section header size",))
@@ -66,6 +75,19 @@ def header_damage(content: bytes, size: int, arch: Arch) -> Damage | None:
         text = "cut off: its section table reaches beyond the file's end"
         return Damage("truncated", text, ("Invalid ELF section header overflow",))
     return _table_damage(content, size, [*_SECTION.iter_unpack(content[offset : offset + entry * count])])
+
+
+def processor_of(content: bytes) -> str:
+    """Which processor an ELF header names, with byte order and width where no other file of that name has them:
+    "aarch64, big-endian", "x86_64, 32-bit"."""
+    big = content[5] == _BIG_ENDIAN
+    machine = int.from_bytes(content[18:20], "big" if big else "little")
+    wide = content[4] == _64_BIT
+    name = elf.MACHINES.get(machine, f"machine {machine}")
+    if machine == elf.RISCV:
+        name = "riscv64" if wide else "riscv32"
+    narrow = not wide and name in elf.WIDE
+    return f"{name}{', big-endian' if big and name in elf.EITHER_ORDER else ''}{', 32-bit' if narrow else ''}"
 
 
 def _table_damage(content: bytes, size: int, rows: list[tuple[int, ...]]) -> Damage | None:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from kobox.arch.arch import Arch
+from kobox.arch.registry import ARCHITECTURES
 from kobox.errors import ModuleFormatError
 from kobox.explain.compressed import kernel_objections, signature_is_outside, unpacked_by_the_kernel
-from kobox.explain.elf_checks import HEADER, Damage, header_damage
+from kobox.explain.elf_checks import HEADER, Damage, header_damage, processor_of
 from kobox.explain.explanation import Conditions, Fact
 from kobox.explain.file_kind import kind_of
 from kobox.explain.log import cause_of
@@ -153,9 +154,15 @@ def header_fact(content: bytes, arch: Arch, others: Sequence[KernelImage]) -> Fa
     fact = _damaged(damage)
     machine = int.from_bytes(content[18:20], "little")
     fitting = [other.name for other in others if other.arch.elf_machine == machine]
-    if damage.rule == "architecture" and fitting:
+    if damage.rule != "architecture":
+        return fact
+    known = {known.name: known.debian for known in ARCHITECTURES}
+    processor = processor_of(content)
+    if processor not in known:
+        return replace(fact, advice="No box has such a processor. Build it anew, for this kernel.")
+    if fitting:
         return replace(fact, advice=f"It is for the processor of {', '.join(fitting)}: `-k {fitting[0]}`.")
-    return fact
+    return replace(fact, advice=f"`kobox kernel add debian:{known[processor]}` fetches a kernel for that processor.")
 
 
 def _damaged(damage: Damage) -> Fact:

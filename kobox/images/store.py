@@ -408,12 +408,27 @@ class Store:
 
 
 def _port_of(release: str | None) -> tuple[str, str | None]:
-    """Which port of Debian a release or flavour is for, and the release; a port alone is its newest kernel."""
+    """Which port of Debian a release or flavour is for, and the release; a port alone is its newest kernel.
+
+    Raises KernelNotFoundError for a port whose processor no box has.
+    """
     ports = [arch.debian for arch in ARCHITECTURES]
+    if release is not None and release.rpartition("-")[2] in _OTHER_PORTS:
+        raise KernelNotFoundError(
+            f"{release}: no box has a processor of Debian's port {release.rpartition('-')[2]}",
+            hint=f"Boxes have those of {', '.join(ports)}: `kobox kernel add debian:{ports[-1]}`.",
+        )
     if release in ports:
         return release, None
     found = next((port for port in ports if release is not None and release.endswith(f"-{port}")), ports[0])
     return found, release
+
+
+# Ports of Debian that boxes have no processor for; armmp is the flavour of armhf's kernels, and so on.
+_OTHER_PORTS = frozenset(
+    ("armhf", "armmp", "lpae", "armel", "rpi", "marvell", "i386", "686", "pae", "ppc64el", "powerpc64le", "s390x")
+    + ("mips64el", "5kc", "loongson", "octeon", "loong64")
+)
 
 
 @contextlib.contextmanager
@@ -457,5 +472,5 @@ def processor_of(path: Path) -> str | None:
     name = next((arch.name for arch in ARCHITECTURES if arch.elf_machine == machine), "")
     if name and wide and not big:
         return name
-    words = name or _OTHER_PROCESSORS.get(machine, f"machine {machine} of ELF's list")
+    words = _OTHER_PROCESSORS.get(machine) or name or f"machine {machine} of ELF's list"
     return f"{words}{', big-endian' if big else ''}{'' if wide else ', 32-bit'}"

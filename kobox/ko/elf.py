@@ -59,7 +59,16 @@ MACHINES = {
     258: "loongarch",
     0x9026: "alpha",
 }
-_RISCV = 243
+RISCV = 243
+WIDE = frozenset(("x86_64", "aarch64", "ppc64", "s390x", "loongarch"))
+"""Names of MACHINES whose modules have 64 bits, but for rare ABIs."""
+
+EITHER_ORDER = frozenset(
+    ("aarch64", "arm", "mips", "ppc64", "riscv64", "riscv32", "sh", "arc", "arcv2", "xtensa", "csky")
+)
+    ("aarch64", "arm", "mips", "ppc64", "riscv64", "riscv32", "sh", "arc", "arcv2", "xtensa", "csky")
+)
+"""Names of MACHINES that say nothing of the byte order."""
 
 
 class Section(NamedTuple):
@@ -221,7 +230,7 @@ class Elf:
     @property
     def architecture(self) -> str:
         """The machine's name as `uname -m` has it (without its level), or `machine N` when it is unknown."""
-        if self.machine == _RISCV:  # the class of the file tells the two apart
+        if self.machine == RISCV:  # the class of the file tells the two apart
             return f"riscv{self.bits}"
         return MACHINES.get(self.machine, f"machine {self.machine}")
 

@@ -199,10 +199,34 @@ def test_the_kernel_that_a_module_fits_is_named(
     assert advice.startswith(f"It fits {debian_kernel.name}: `-k {debian_kernel.name}`.")
 
 
-def test_a_module_for_another_processor(debian_kernel: KernelImage, good: bytes) -> None:
-    other = good[:18] + struct.pack("<H", 183) + good[20:]
+@pytest.mark.parametrize(
+    ("machine", "bits", "order", "text", "advice"),
+    [
+        (183, 2, 1, "built for aarch64, and the kernel is for x86_64", "kobox kernel add debian:arm64"),
+        (243, 2, 1, "built for riscv64, and the kernel is for x86_64", "kobox kernel add debian:riscv64"),
+        (243, 1, 1, "built for riscv32, and", "No box has such a processor"),
+        (40, 1, 1, "built for arm, and", "No box has such a processor"),
+        (183, 2, 2, "built for aarch64, big-endian, and", "No box has such a processor"),
+        (62, 1, 1, "built for x86_64, 32-bit, and", "No box has such a processor"),
+        (21, 2, 2, "built for ppc64, big-endian, and", "No box has such a processor"),
+        (22, 2, 2, "built for s390x, and", "No box has such a processor"),
+        (4711, 2, 1, "built for machine 4711, and", "No box has such a processor"),
+    ],
+)
+def test_a_module_for_another_processor(
+    debian_kernel: KernelImage, good: bytes, machine: int, bits: int, order: int, text: str, advice: str
+) -> None:
+    words = struct.pack(">HH" if order == 2 else "<HH", 1, machine)
+    other = good[:4] + bytes((bits, order)) + good[6:16] + words + good[20:]
     (fact,) = (fact for fact in explain(other, debian_kernel).facts if fact.rule == "architecture")
-    assert "AArch64" in fact.text or "arm64" in fact.text or "aarch64" in fact.text
+    assert fact.text.startswith(text)
+    assert advice in fact.advice
+
+
+def test_another_processors_kernel_is_named(debian_kernel: KernelImage, arm64_kernel: KernelImage, good: bytes) -> None:
+    other = good[:18] + struct.pack("<H", 183) + good[20:]
+    (fact,) = (f for f in explain(other, debian_kernel, others=[arm64_kernel]).facts if f.rule == "architecture")
+    assert fact.advice == f"It is for the processor of {arm64_kernel.name}: `-k {arm64_kernel.name}`."
 
 
 def test_the_option_behind_a_missing_symbol(debian_kernel: KernelImage, good: bytes) -> None:

@@ -37,7 +37,8 @@ def test_a_kernel_of_the_modules_processor_is_found(
 @pytest.mark.parametrize(
     ("machine", "wide", "big", "words"),
     [
-        (243, True, False, "built for RISC-V: no box"),
+        (243, False, False, "built for RISC-V, 32-bit: no box"),
+        (243, True, True, "built for RISC-V, big-endian: no box"),
         (40, False, False, "built for 32-bit Arm, 32-bit: no box"),
         (183, True, True, "built for aarch64, big-endian: no box"),
         (62, False, False, "built for x86_64, 32-bit: no box"),

@@ -36,8 +36,8 @@ class Quiet(Counter):
 
 
 @pytest.fixture(scope="module")
-def booted(arm64_kernel: KernelImage) -> Iterator[Box]:
-    with boot(arm64_kernel) as box:
+def booted(board_kernel: KernelImage) -> Iterator[Box]:
+    with boot(board_kernel) as box:
         yield box
 
 
@@ -47,8 +47,8 @@ def box(booted: Box) -> Box:
     return booted
 
 
-def test_registers_interrupts_and_properties(box: Box, arm64_kernel: KernelImage) -> None:
-    driver = box.insmod(built_module(arm64_kernel, "boardcounter"))
+def test_registers_interrupts_and_properties(box: Box, board_kernel: KernelImage) -> None:
+    driver = box.insmod(built_module(board_kernel, "boardcounter"))
     first, second = box.plug(Counter()), box.plug(Quiet())
     assert (first.driver, second.driver) == ("boardcounter", "boardcounter")
     node = box.path(first.sysfs[0]) / "of_node"
@@ -65,11 +65,11 @@ def test_registers_interrupts_and_properties(box: Box, arm64_kernel: KernelImage
     assert not box.findings
 
 
-def test_a_driver_that_comes_later_and_checkpoints(box: Box, arm64_kernel: KernelImage) -> None:
+def test_a_driver_that_comes_later_and_checkpoints(box: Box, board_kernel: KernelImage) -> None:
     device = box.plug(Counter())
     assert device.driver is None
     with box.checkpoint() as before:
-        box.insmod(built_module(arm64_kernel, "boardcounter"))
+        box.insmod(built_module(board_kernel, "boardcounter"))
         assert device.driver == "boardcounter"
         (box.path(device.sysfs[0]) / "run").write_text("1")
         assert device.count.value == 3

@@ -17,8 +17,8 @@ ME, MINE, HIS = "02:00:00:00:00:01", "10.0.0.1", "10.0.0.2"
 
 
 @pytest.fixture(scope="module")
-def booted(arm64_kernel: KernelImage) -> Iterator[Box]:
-    with boot(arm64_kernel) as box:
+def booted(board_kernel: KernelImage) -> Iterator[Box]:
+    with boot(board_kernel) as box:
         yield box
 
 
