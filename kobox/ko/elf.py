@@ -66,8 +66,6 @@ WIDE = frozenset(("x86_64", "aarch64", "ppc64", "s390x", "loongarch"))
 EITHER_ORDER = frozenset(
     ("aarch64", "arm", "mips", "ppc64", "riscv64", "riscv32", "sh", "arc", "arcv2", "xtensa", "csky")
 )
-    ("aarch64", "arm", "mips", "ppc64", "riscv64", "riscv32", "sh", "arc", "arcv2", "xtensa", "csky")
-)
 """Names of MACHINES that say nothing of the byte order."""
 
 
