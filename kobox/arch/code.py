@@ -103,6 +103,14 @@ class Code(Protocol):
         """(offset, register that holds the divisor) of each division from `start` to `end` that does not trap when that
         is 0."""
 
+    def counter_changes(self, code: bytes, start: int, end: int) -> Iterator[int]:
+        """The offset of each instruction from `start` to `end` that adds to a counter in memory in one step, or takes
+        from it: atomically, or one of this CPU's own."""
+
+    def counter_change(self, code: bytes, pc: int, register: Callable[[str], int]) -> tuple[int, int] | None:
+        """What such an instruction, which is `code` at `pc`, is about to do: (address, what it adds). The address of a
+        counter of this CPU's is that of the per-CPU pointer. None when that cannot be told."""
+
     def compared(
         self, code: bytes, pc: int, register: Callable[[str], int], read: Callable[[int, int], bytes]
     ) -> Compared | None:

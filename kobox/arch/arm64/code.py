@@ -130,6 +130,14 @@ class A64Code:
             if word & 0x7FE0F800 == 0x1AC00800 and word >> 16 & 31 != _ZERO:
                 yield at, f"{'x' if word >> 31 else 'w'}{word >> 16 & 31}"
 
+    def counter_changes(self, code: bytes, start: int, end: int) -> Iterator[int]:
+        """None is known: a kernel with LSE atomics chooses them while it boots, and jumps to loops otherwise."""
+        return iter(())
+
+    def counter_change(self, code: bytes, pc: int, register: Callable[[str], int]) -> tuple[int, int] | None:
+        """None, as above."""
+        return None
+
     def compared(
         self, code: bytes, pc: int, register: Callable[[str], int], read: Callable[[int, int], bytes]
     ) -> Compared | None:

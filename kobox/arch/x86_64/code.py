@@ -108,6 +108,14 @@ class X86Code:
         assert isinstance(registers, X86Registers)
         return special.shift_count(registers, code)
 
+    def counter_changes(self, code: bytes, start: int, end: int) -> Iterator[int]:
+        """As `Code`: inc, dec, add, sub and xadd with a lock prefix, or of %gs."""
+        return special.counter_changes(code, start, end)
+
+    def counter_change(self, code: bytes, pc: int, register: Callable[[str], int]) -> tuple[int, int] | None:
+        """As `Code`."""
+        return special.counter_change(code, pc, register)
+
     def compared(
         self, code: bytes, pc: int, register: Callable[[str], int], read: Callable[[int, int], bytes]
     ) -> Compared | None:

@@ -1,9 +1,10 @@
 """Instructions that checks look at one by one: copies of blocks, shifts by a number that a register holds,
-comparisons.
+comparisons, counters.
 
     f3 48 a5     rep movsq          %rcx times 8 bytes from (%rsi) to (%rdi)
     d3 /4 /5 /7  shl, shr, sar      by %cl, of which the processor uses five bits, or six of a 64-bit operand
     0f a3 /r     bt                 by a register, likewise
+    f0 or 65, then ff /0 /1, 83 /0 /5, 81 /0 /5, 01, 29, 0f c1    lock or %gs: inc, dec, add, sub, xadd
     0f 22, 0f 30, 0f 01 /3, 0f a2, 0f 31    mov to a control register, wrmsr, lidt, cpuid, rdtsc
 
 Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2.
@@ -22,6 +23,14 @@ from kobox.arch.x86_64.decode import instructions, memory_access
 from kobox.arch.x86_64.registers import X86Registers
 
 _COPY = re.compile(rb"\xf3(?:\x48[\xa4\xa5]|[\xa4\xa5])")
+_ONE_STEP = b"\xf0\x65"  # lock, %gs
+_COUNTER = re.compile(
+    rb"[\xf0\x65](?P<rex>[\x40-\x4f]?)(?:(?P<opcode>\xff)[\x00-\x0f\x40-\x4f\x80-\x8f]|"
+    rb"(?P<opcode2>[\x81\x83])[\x00-\x07\x28-\x2f\x40-\x47\x68-\x6f\x80-\x87\xa8-\xaf]|"
+    rb"(?P<opcode3>[\x01\x29]|\x0f\xc1)[\x00-\xbf])",
+    re.DOTALL,
+)
+"""Up to ModRM, of a memory operand."""
 _SHIFTS = (4, 5, 7)  # in the register field of ModRM: shl, shr, sar
 
 
@@ -61,6 +70,40 @@ def shift_count(registers: X86Registers, code: bytes) -> int:
         return (registers.rcx + 0x80 & 0xFF) - 0x80
     number = registers[(code[at + 2] >> 3 & 7) | (8 if rex & 4 else 0)]
     return max(-128, min((number + (1 << 31) & 0xFFFFFFFF) - (1 << 31), 127))
+
+
+def counter_changes(code: bytes, start: int, end: int) -> Iterator[int]:
+    """The offset of each inc, dec, add, sub and xadd of memory from `start` to `end` of a function that has a lock
+    prefix, or works on this CPU's own memory."""
+    if code.find(b"\xf0", start, end) < 0 and code.find(b"\x65", start, end) < 0:
+        return
+    for row in instructions(code, start, end):
+        if code[row.offset] in _ONE_STEP and _COUNTER.match(code, row.offset, row.end):
+            yield row.offset
+
+
+def counter_change(code: bytes, pc: int, register: Callable[[str], int]) -> tuple[int, int] | None:
+    """(address, what is added) of one of them, which is `code` at `pc`; None for any other instruction. Without %gs's
+    base where that is used."""
+    found = _COUNTER.match(code)
+    if found is None:
+        return None
+    rex = found["rex"][0] if found["rex"] else 0
+    opcode, digit = found["opcode"] or found["opcode2"] or found["opcode3"], code[found.end() - 1] >> 3 & 7
+    size = 8 if rex & 8 else 4
+    if opcode == b"\xff":
+        step = 1 - 2 * digit
+    elif opcode in (b"\x83", b"\x81"):
+        step = _constant(code, 1 if opcode == b"\x83" else 4) * (1 if digit == 0 else -1)
+    else:
+        value = register(_NAMES[digit | (rex & 4) << 1]) & (1 << 8 * size) - 1
+        value -= (value >> 8 * size - 1) << 8 * size
+        step = -value if opcode == b"\x29" else value
+    access = memory_access(code)
+    address = access.displacement + (pc + len(code) if access.by_rip else 0)
+    address += register(access.base) if access.base else 0
+    address += register(access.index_by) * access.scale if access.index_by else 0
+    return address & (1 << 64) - 1, step
 
 
 def compared(

@@ -1,0 +1,57 @@
+"""Where a module's own code changes a count of references: get_pid(), dev_put() and their kin are inline functions.
+
+    refcount_inc(&pid->count);    mov $1, %eax; lock xadd %eax, (%rdi)
+    this_cpu_dec(*dev->pcpu_refcnt);    decl %gs:(%rax)
+
+Debugging information says which instruction belongs to which inline function; without it, nothing is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import NamedTuple
+
+from kobox.checks.module.callsites import CodeMap
+from kobox.checks.runner.session import Examination
+
+_MANY = 512  # instructions that are looked up
+
+
+class CountSite(NamedTuple):
+    """One instruction that changes a count: where it is in the box, its bytes, and the inline function it is of."""
+
+    address: int
+    code: bytes
+    function: str
+
+
+def count_sites(examination: Examination, code: CodeMap, functions: Mapping[str, object]) -> Iterator[CountSite]:
+    """The instructions of these inline functions that change a count, in the module, which was linked."""
+    debug, placement = examination.file.debug, examination.placement
+    content = examination.file.content
+    if not debug.available or placement is None or not any(f"{name}\0".encode() in content for name in functions):
+        return
+    for section, offset, text in islice(_changes(code), _MANY):
+        if section not in placement.starts:
+            continue
+        for place in debug.lines(section, offset):
+            if place.function in functions:
+                address = placement.starts[section] + offset
+                # As it was linked, but with the prefix: the kernel replaces lock where there is one CPU.
+                linked = text[:1] + examination.box.machine.read(address + 1, len(text) - 1)
+                yield CountSite(address, linked, place.function)
+                break
+
+
+def _changes(code: CodeMap) -> Iterator[tuple[int, int, bytes]]:
+    """(section, offset, bytes) of all instructions that change a counter in one step."""
+    reader = code.arch.code
+    for name, functions in code.functions.items():
+        number = code.sections[name]
+        data = code.elf.data(number)
+        for start, size, _ in functions.rows:
+            for offset in reader.counter_changes(data, start, start + size):
+                found = reader.decode(data, offset)
+                if found is not None:
+                    yield number, offset, data[offset : found.end]
