@@ -37,6 +37,10 @@ class Relocations(NamedTuple):
     indexed_operand: frozenset[int]
     """Types of an operand that names a table which the instruction indexes."""
 
+    selects_bit: Callable[[bytes, int, int], bool] = lambda code, offset, kind: False
+    """Whether the field at an offset of some code, relocated so, is the operand of an instruction that reads or changes
+    one bit of it, which a register selects. What is added to the symbol is then four too few: the field's own size."""
+
     def name(self, kind: int) -> str:
         """A type's name, or "type N"."""
         if kind in self.loadable:

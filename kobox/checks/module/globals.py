@@ -2,7 +2,7 @@
 
 Two things tell an access that is not meant. Between variables of a section lies padding, which nobody may touch. And an
 instruction with an index, `table[n]`, names in its relocation the variable that it indexes: what it
-touches must lie in that one, also when another follows at once.
+touches must lie in that one, also when another follows at once. So does `set_bit(n, map)`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from kobox.ko.modulefile import ModuleFile
 _PADDING = 64
 """A gap that is longer is none of the compiler's."""
 _WORD = 8
+_FIELD = 4  # bytes of an operand's displacement
 _ALIGNMENT = 16
 
 
@@ -114,7 +115,7 @@ class Variables:
     def _find_bounds(self, placement: Placement) -> Iterator[tuple[_Placed, int]]:
         starts = {placed.start: placed for placed in self._placed}
         symbols = list(self._file.elf.symbols())
-        indexed = architecture(self._file.elf.architecture).relocations.indexed_operand
+        known = architecture(self._file.elf.architecture).relocations
         for number in range(1, len(self._file.elf.sections)):
             table = self._file.elf.section_at(number)
             code = placement.starts.get(table.info, 0)
@@ -123,14 +124,18 @@ class Variables:
             if not self._file.elf.section_at(table.info).flags & SHF_EXECINSTR:
                 continue
             for offset, kind, symbol, addend in self._file.elf.relocations(number, symbols):
-                if kind not in indexed or symbol is None or symbol.section not in placement.starts:
+                if symbol is None or symbol.section not in placement.starts:
                     continue
+                bit = known.selects_bit(self._file.elf.data(table.info), offset, kind)
+                if kind not in known.indexed_operand and not bit:
+                    continue
+                addend += _FIELD if bit else 0
                 base = placement.starts[symbol.section] + symbol.value
                 if not self._file.elf.section_at(symbol.section).flags & SHF_ALLOC:
                     continue
                 # A section and a number name a variable surely only where one begins that is more than a scalar.
-                placed = starts.get(base if symbol.type == STT_OBJECT else base + addend)
-                if placed is not None and placed.end - placed.start > _WORD:
+                placed = starts.get(base if symbol.type == STT_OBJECT and not bit else base + addend)
+                if placed is not None and (bit or placed.end - placed.start > _WORD):
                     yield placed, code + offset
 
 

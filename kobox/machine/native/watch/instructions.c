@@ -136,11 +136,13 @@ static void find_bounds(struct machine *m, struct insn *i, uint64_t pc)
     struct watch *w = m->watch;
     if (i->op == OP_MEMORY && (i->base != NO_REG || i->index != NO_REG))
         i->bound = bound_at(w, address_field(i, pc));
+    else if (i->op == OP_BIT) /* nothing follows its displacement */
+        i->bound = bound_at(w, pc + i->length - 4);
     if (i->value == VALUE_STORED)
         i->target = bound_at(w, constant_field(i, pc));
     else if (i->pointer >= POINTER_MADE)
         i->target = bound_at(w, address_field(i, pc));
-    if (i->op == OP_MEMORY && (i->base == R_SP || i->base == R_FRAME) && i->index != NO_REG) {
+    if ((i->base == R_SP || i->base == R_FRAME) && (i->op == OP_BIT || (i->op == OP_MEMORY && i->index != NO_REG))) {
         uint64_t room = stack_room(m, pc, live_reg(m, i->base) + (uint64_t)(int64_t)i->disp, true);
         i->bound = room > 8 ? RELATIVE | (uint32_t)room : i->bound;
     }
