@@ -38,6 +38,8 @@ KINDS = {
     "flags": "atomic-sleep",
     "complete": "use-after-return",
     "numbers": "leak",
+    "shown": "use-after-free",
+    "bit": "out-of-bounds",
 }
 
 

@@ -19,6 +19,7 @@ from kobox.checks.memory import alloc_table as allocators
 from kobox.checks.memory.alloc_table import GFP_ZERO, SLAB_NOLEAKTRACE, SLAB_TYPESAFE_BY_RCU, Allocator, MemoryKind
 from kobox.checks.memory.module_heap import PAGE, ROOM, Heap, Object
 from kobox.checks.report.quantities import quantity
+from kobox.checks.resources.shown import is_there
 from kobox.checks.runner.session import Examination, Trace
 from kobox.errors import KoboxError
 from kobox.machine.watch import Mark
@@ -612,6 +613,7 @@ class Allocations:
         self._heap.look()
         self.look_behind(thing, self.trace(hit))
         self._holds_counted(thing, hit)
+        self._holds_shown(thing, hit)
         armed = any(thing.address <= address < thing.address + thing.size for address in self._examination.armed)
         made = thing.kind is MemoryKind.CACHE and self._caches.get(thing.cache, (0, True, False))[1]
         return self._heap.free(thing, self.trace(hit), as_it_is=armed or made)
@@ -633,6 +635,20 @@ class Allocations:
                         thing,
                         "Give the reference back with kobject_put() or put_device(): the release function frees it.",
                     )
+
+    def _holds_shown(self, thing: Object, hit: Hit) -> None:
+        """Report that what is freed holds a variable that a file shows, which is still there."""
+        shown = self._examination.shown
+        for address in [one for one in shown if thing.address <= one < thing.address + thing.size]:
+            found = shown.pop(address)
+            if is_there(self._box.inspect.objects, found):
+                self._bad(
+                    "use-after-free",
+                    f"{thing.what} is freed while the file {found.name} of debugfs shows what is in it",
+                    self.trace(hit),
+                    thing,
+                    "Remove the file first, with debugfs_remove().",
+                )
 
     def look_behind(self, thing: Object, trace: Trace) -> None:
         """Report what the kernel's own code has written behind an object."""

@@ -1,7 +1,7 @@
 """Where a module's own code changes a count of references: get_pid(), dev_put() and their kin are inline functions.
 
-    refcount_inc(&pid->count);    mov $1, %eax; lock xadd %eax, (%rdi)
-    this_cpu_dec(*dev->pcpu_refcnt);    decl %gs:(%rax)
+    get_pid(pid)    refcount_inc(&pid->count), one atomic instruction of the module's
+    dev_put(dev)    this_cpu_dec(*dev->pcpu_refcnt), one instruction for this CPU's part of the count
 
 Debugging information says which instruction belongs to which inline function; without it, nothing is known.
 """

@@ -22,6 +22,7 @@ CHECKS = (
     "kobox.checks.resources.references:ReferenceCheck",
     "kobox.checks.resources.user_pages:UserPagesCheck",
     "kobox.checks.resources.counted:CountedCheck",
+    "kobox.checks.resources.shown:ShownCheck",
     "kobox.checks.resources.id_tables:IdTableCheck",
     "kobox.checks.resources.handed_over:HandedOverCheck",
     "kobox.checks.resources.stack_objects:StackObjectCheck",

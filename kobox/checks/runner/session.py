@@ -67,6 +67,14 @@ class Counted:
     trace: Trace
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A file of debugfs that shows a variable: its dentry, and its name."""
+
+    entry: int
+    name: str
+
+
 class Stage(StrEnum):
     """What goes on in an examination."""
 
@@ -132,6 +140,7 @@ class Examination:
         self.lives = 0  # how often the module was loaded and unloaded again
         self.armed: dict[int, Trace] = {}  # timers, work items and their kin: who has armed them last
         self.counted: dict[int, Counted] = {}  # kobjects that the module has made ready, by address
+        self.shown: dict[int, Shown] = {}  # files that show variables, by the variable's address
         self.fault = ""  # the ID of what is made to fail
         self._driven = False  # others load and unload it
         self._gone = False  # the module has left, and the box has not settled yet

@@ -2,6 +2,7 @@
 /* One mistake for each value of `what`, made by a write to /dev/misuse; with right=1 the same without the mistake. */
 #include <linux/bitops.h>
 #include <linux/completion.h>
+#include <linux/debugfs.h>
 #include <linux/fs.h>
 #include <linux/idr.h>
 #include <linux/kallsyms.h>
@@ -257,6 +258,29 @@ static void do_numbers(size_t n, const char __user *from)
 		idr_destroy(&numbers);
 }
 
+static void do_shown(size_t n, const char __user *from)
+{
+	struct dentry *directory = debugfs_create_dir("misuse", NULL);
+	u32 *variable = kzalloc(sizeof(*variable), GFP_KERNEL);
+
+	if (variable)
+		debugfs_create_u32("shown", 0600, directory, variable);
+	if (right)
+		debugfs_remove(directory);
+	kfree(variable); /* shown: bad */
+	if (!right)
+		debugfs_remove(directory);
+}
+
+static DECLARE_BITMAP(bits, 64);
+static int behind[2];
+module_param_array(behind, int, NULL, 0444);
+
+static void do_bit(size_t n, const char __user *from)
+{
+	__set_bit(right ? 63 * n : 64 * n, bits); /* bit: bad */
+}
+
 #define ROW(name) { #name, do_##name }
 static const struct {
 	const char *name;
@@ -264,7 +288,7 @@ static const struct {
 } rows[] = {
 	ROW(format), ROW(overlap), ROW(shift), ROW(scan), ROW(task), ROW(netdev), ROW(kobject), ROW(pool), ROW(wait),
 	ROW(interrupts), ROW(nested), ROW(crosswise), ROW(branch), ROW(far), ROW(kernel), ROW(fetch),
-	ROW(packet), ROW(counted), ROW(flags), ROW(complete), ROW(numbers),
+	ROW(packet), ROW(counted), ROW(flags), ROW(complete), ROW(numbers), ROW(shown), ROW(bit),
 };
 
 static ssize_t misuse_write(struct file *file, const char __user *from, size_t n, loff_t *position)
