@@ -11,6 +11,7 @@ from kobox.arch.riscv64.registers import NAMES, RiscvRegisters
 
 _CALLS = (18, 19)  # R_RISCV_CALL, R_RISCV_CALL_PLT: AUIPC and JALR
 _LOAD, _FLOAT_LOAD, _IMMEDIATE, _AUIPC, _STORE, _FLOAT_STORE = 0x03, 0x07, 0x13, 0x17, 0x23, 0x27
+_AMOADD = 0x202F  # with the width's other bit, and the bits that order it, left out
 _ATOMIC, _REGISTERS, _WORDS, _BRANCH, _JALR, _JAL, _SYSTEM = 0x2F, 0x33, 0x3B, 0x63, 0x67, 0x6F, 0x73
 _MEMORY = frozenset((_LOAD, _FLOAT_LOAD, _STORE, _FLOAT_STORE, _ATOMIC))
 _LINKS = (1, 5)  # RA, and T0 of calls between functions of the compiler's own
@@ -116,6 +117,21 @@ class RiscvCode:
         for at, word in self._long_words(code, start, end):
             if word & 0x7F in (_REGISTERS, _WORDS) and word >> 25 == 1 and word >> 14 & 1:
                 yield at, NAMES[word >> 20 & 31]
+
+    def counter_changes(self, code: bytes, start: int, end: int) -> Iterator[int]:
+        """Each AMOADD.W and AMOADD.D."""
+        for at, word in self._long_words(code, start, end):
+            if word & 0xF800607F == _AMOADD:
+                yield at
+
+    def counter_change(self, code: bytes, pc: int, register: Callable[[str], int]) -> tuple[int, int] | None:
+        """The register of the address, and the one that is added."""
+        word = int.from_bytes(code[:4], "little")
+        if word & 0xF800607F != _AMOADD:
+            return None
+        bits = 64 if word >> 12 & 1 else 32
+        step = register(NAMES[word >> 20 & 31]) & (1 << bits) - 1
+        return register(NAMES[word >> 15 & 31]), step - (step >> bits - 1 << bits)
 
     def compared(
         self, code: bytes, pc: int, register: Callable[[str], int], read: Callable[[int, int], bytes]
