@@ -1,12 +1,14 @@
 """Bugs that Linux had, in real drivers: whether `kobox check`'s checks find them, and find nothing once they are fixed.
 
-    python bench/known.py [--kernel NAME] [--only PATTERN] [--update FILE] [--verbose]
+    python bench/known.py [--kernel NAME] [--only PATTERN] [--rows FILE] [--update FILE] [--verbose]
 
 Each case of bench/turned_fixes/cases.toml is the reverse of a fix that the stable kernels have, as a patch. The driver
 is built twice from the source that the kernel was built from, with the patch and as it is, and runs in a box with what
 it needs. Where the case names an exercise (bench/turned_fixes/exercises.py), that takes it to where the bug is. A PCI
 driver without one gets the whole check: a phantom device that is made up for it, and every call that can fail. Exit
-status 1 when a bug is not found at its line, or an error is reported of a driver that is fixed.
+status 1 when a bug is not found at its line, or an error is reported of a driver that is fixed; an error that is true,
+and another mistake than that of the case, the case names (`also`). With --rows, what was done is kept in a file, a line
+of JSON for each case, and not done again.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import fnmatch
+import json
 import re
 import shutil
 import subprocess
@@ -65,10 +68,26 @@ class Row:
         """In a word or two."""
         if self.error:
             return f"not run: {self.error}"
-        alarms = [one for one in self.good if one.severity is Severity.ERROR]
-        if alarms:
-            return f"FALSE ALARM: {alarms[0].kind}"
+        if self.alarms:
+            return f"FALSE ALARM: {self.alarms[0].kind}"
         return "found" if self.found else "elsewhere" if self.bad else "not found"
+
+    @property
+    def alarms(self) -> list[Finding]:
+        """Errors of the driver without the bug, but those that the case knows to be true."""
+        also = self.case.get("also")
+        errors = [one for one in self.good if one.severity is Severity.ERROR]
+        return [one for one in errors if also is None or re.search(also, one.message) is None]
+
+    @property
+    def line(self) -> str:
+        """Its line of the table."""
+        where = self.found.where if self.found is not None else None
+        by = f"{self.found.kind} ({Path(where.file).name}:{where.line})" if self.found and where and where.file else ""
+        name = self.case.get("module", self.case["name"])
+        verdict = "found" if self.alarms and self.found else self.verdict
+        clean = "clean" if not self.alarms and not self.error else self.verdict
+        return f"| {name} | {self.case['fix']} | {verdict} | {by} | {clean} |"
 
 
 def cases(only: str) -> list[Case]:
@@ -177,41 +196,50 @@ def at(finding: Finding) -> set[str]:
     return {f"{Path(frame.file).name}:{frame.line}" for frame in finding.chain if frame.file}
 
 
-def table(rows: list[Row], kernel: KernelImage) -> str:
+def table(rows: list[dict[str, str]], kernel: KernelImage) -> str:
     """The table of docs/check-known.md."""
-    text = [f"On {kernel.release}:", "", "| driver | fix | with the bug | by | fixed |", "|---|---|---|---|---|"]
-    for row in rows:
-        alarms = [one for one in row.good if one.severity is Severity.ERROR]
-        where = row.found.where if row.found is not None else None
-        by = f"{row.found.kind} ({Path(where.file).name}:{where.line})" if row.found and where and where.file else ""
-        name = row.case.get("module", row.case["name"])
-        clean = "clean" if not alarms and not row.error else row.verdict
-        text.append(f"| {name} | {row.case['fix']} | {row.verdict if not alarms else 'found'} | {by} | {clean} |")
-    return "\n".join(text) + "\n"
+    found = sum(row["verdict"] == "found" for row in rows)
+    alarms = sum(not row["line"].endswith("| clean |") for row in rows)
+    head = f"On {kernel.release}, {found} of {len(rows)} found; drivers with the fix that have an error: {alarms}."
+    text = [head, "", "| driver | fix | with the bug | by | fixed |", "|---|---|---|---|---|"]
+    return "\n".join([*text, *(row["line"] for row in rows)]) + "\n"
+
+
+def kept(path: Path | None) -> dict[str, dict[str, str]]:
+    """What a run before has kept, by the case's name."""
+    lines = path.read_text().splitlines() if path is not None and path.exists() else []
+    return {row["name"]: row for row in map(json.loads, lines)}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kernel", default="6.1.0-56-amd64", help="a kernel in the cache that has drivers")
     parser.add_argument("--only", default="*", help="cases whose names match")
+    parser.add_argument("--rows", type=Path, help="keep what was done in this file, and go on from it")
     parser.add_argument("--update", type=Path, help="write the table into this page")
     parser.add_argument("--verbose", action="store_true", help="print each finding")
     arguments = parser.parse_args()
     kernel = Store().get(arguments.kernel)
     wanted = cases(arguments.only)
-    tree, rows = sources(kernel, wanted), []
+    tree, rows = sources(kernel, wanted), kept(arguments.rows)
     with tempfile.TemporaryDirectory() as scratch:
         for case in wanted:
-            rows.append(judged(case, tree, Path(scratch), kernel))
-            print(f"{case['name']:14} {rows[-1].verdict}", flush=True)
-            for finding in (*rows[-1].bad, *rows[-1].good) if arguments.verbose else ():
-                print(f"    {finding.severity} {finding.kind}: {finding.message} at {finding.where}")
-    print(f"{sum(row.verdict == 'found' for row in rows)} of {len(rows)}")
+            if case["name"] not in rows:
+                row = judged(case, tree, Path(scratch), kernel)
+                rows[case["name"]] = {"name": case["name"], "verdict": row.verdict, "line": row.line}
+                if arguments.rows is not None:
+                    with arguments.rows.open("a") as out:
+                        print(json.dumps(rows[case["name"]]), file=out)
+                for finding in (*row.bad, *row.good) if arguments.verbose else ():
+                    print(f"    {finding.severity} {finding.kind}: {finding.message} at {finding.where}")
+            print(f"{case['name']:14} {rows[case['name']]['verdict']}", flush=True)
+    done = [rows[case["name"]] for case in wanted]
+    print(f"{sum(row['verdict'] == 'found' for row in done)} of {len(done)}")
     if arguments.update:
         page = arguments.update.read_text()
         head = page[: page.index(HEADING)]
-        arguments.update.write_text(f"{head}{HEADING}\n\n{table(rows, kernel)}")
-    return 0 if all(row.verdict == "found" for row in rows) else 1
+        arguments.update.write_text(f"{head}{HEADING}\n\n{table(done, kernel)}")
+    return 0 if all(row["verdict"] == "found" for row in done) else 1
 
 
 if __name__ == "__main__":

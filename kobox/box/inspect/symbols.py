@@ -19,6 +19,7 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
 from kobox.arch.arch import KernelAreas
@@ -30,6 +31,7 @@ from kobox.ko.elf import MAPPING_SYMBOLS
 from kobox.machine.pc import Machine
 
 _MOST_MODULES = 4096
+_PART = 1 << 14  # bytes of the table of names
 _MOST_SYMBOLS = 1 << 18  # of one module; the largest have some 60,000
 
 
@@ -126,6 +128,7 @@ class Symbols:
         self._kept = kept
         self._read_proc = read_proc
         self._addresses: array[int] | None = None
+        self._line_counts: list[int] = []  # lines before each _PART of the blob
         self._blob = b""  # "\n" + "Tname\n" for each, in order of address
         self._names: list[bytes] | None = None
         self._found: dict[str, int | None] = {}  # of the kernel's own names; None: it has no such symbol
@@ -324,8 +327,17 @@ class Symbols:
         if at < 2:
             self._found[name] = self._facts.symbol(name) if self._facts.has(f"SYMBOL({name})") else None
             return self._found[name]
-        self._found[name] = table[self._blob.count(b"\n", 0, at) - 1]
+        self._found[name] = table[self._lines_before(at) - 1]
         return self._found[name]
+
+    def _lines_before(self, at: int) -> int:
+        """How many lines of the table end before an offset."""
+        if not self._line_counts:
+            parts = range(0, len(self._blob), _PART)
+            counts = (self._blob.count(b"\n", start, start + _PART) for start in parts)
+            self._line_counts = list(accumulate(counts, initial=0))
+        part = at // _PART
+        return self._line_counts[part] + self._blob.count(b"\n", part * _PART, at)
 
     def of_the_kernel(self) -> Iterator[tuple[int, bytes]]:
         """All symbols of the kernel's own, in order of address: (address, type letter and name, b"Tprintk")."""
@@ -351,7 +363,7 @@ class Symbols:
     def tables(self) -> dict[str, bytes]:
         """The kernel's tables as its memory has them now, to be kept: taken before any module can have changed them."""
         addresses, blob = self._from_the_kernel()
-        self._addresses, self._blob = addresses, blob
+        self._addresses, self._blob, self._line_counts = addresses, blob, []
         found = {"symbols": len(addresses).to_bytes(8, "little") + addresses.tobytes() + blob}
         start, end = self.of_kernel("__start_BTF"), self.of_kernel("__stop_BTF")
         if start is not None and end is not None:

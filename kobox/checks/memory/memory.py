@@ -51,6 +51,9 @@ _NO_OBJECTS = {row.name + suffix for row in allocators.ALLOCATORS for suffix in 
 
 _LONGEST = 1 << 20  # what is printed or added to is no longer
 _ALIKE = 3  # objects of one place that are looked for in RAM
+_ENOUGH = 64  # reports of one instruction in one life
+_TOLD_BY_PLACE = (What.SHADOW, What.BOUND, What.LOCAL)
+_JUDGED = (Mark.BEHIND_PACKET, Mark.BEHIND_LENT)  # each time it is asked whether it is bad
 _PRINTED = 4096  # the largest buffer whose room is looked at before something is printed into it
 
 Rule = tuple[int, tuple[Part, ...], bool]
@@ -70,6 +73,7 @@ class MemoryCheck(Check):
             self._watch.reports.subscribe(self._reported),
             self._watch.local_rooms.subscribe(self._local_room),
         ]
+        self._times: dict[int, int] = {}  # by instruction: how often it was reported
         self._variables = Variables(examination.file)
         self._fixups: set[int] | None = None
         self._heap = Heap(box)
@@ -89,6 +93,7 @@ class MemoryCheck(Check):
     def linked(self, examination: Examination) -> None:
         assert examination.placement is not None
         self._fixups = None
+        self._times.clear()
         self._packets.linked()
         self._contexts.linked()
         self._lent.linked()
@@ -303,7 +308,24 @@ class MemoryCheck(Check):
             size = min(count, available - position)
             self._watch.look(self._watch.caller, source + position, size, to_user=True)
 
+    def _is_known(self, report: WatchReport) -> bool:
+        """Whether enough was said of the instruction that is about to do this, which each time costs as much as
+        thousands of others. What it writes is excused all the same, or its bytes would be told as somebody else's."""
+        if report.what not in _TOLD_BY_PLACE or report.detail in _JUDGED or self._box.machine.pc != report.pc:
+            return False
+        times = self._times.get(report.pc, 0)
+        self._times[report.pc] = times + 1
+        if times < _ENOUGH:
+            return False
+        if report.writes and report.what is What.SHADOW:
+            self._heap.excuse(report.address, report.size)
+            if (thing := self._heap.nearest(report.address)) is not None:
+                thing.guarded = 0
+        return True
+
     def _reported(self, report: WatchReport) -> bool:
+        if self._is_known(report):
+            return not report.writes
         trace, what, through = self._examination.trace(), report.what, ""
         here = trace.frames[0].address if trace.frames else 0
         if not self._examination.in_module(here):  # it is about to enter a function that the module has called

@@ -9,11 +9,13 @@ Debugging information says which instruction belongs to which inline function; w
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
 from kobox.checks.module.callsites import CodeMap
 from kobox.checks.runner.session import Examination
+from kobox.ko.modulefile import ModuleFile
 
 _MANY = 512  # instructions that are looked up
 
@@ -26,11 +28,16 @@ class CountSite(NamedTuple):
     function: str
 
 
+@lru_cache(maxsize=4)
+def named_in(file: ModuleFile, functions: tuple[str, ...]) -> frozenset[str]:
+    """Which of these functions a module's debugging information may name: their names stand somewhere in the file."""
+    return frozenset(name for name in functions if f"{name}\0".encode() in file.content)
+
+
 def count_sites(examination: Examination, code: CodeMap, functions: Mapping[str, object]) -> Iterator[CountSite]:
     """The instructions of these inline functions that change a count, in the module, which was linked."""
     debug, placement = examination.file.debug, examination.placement
-    content = examination.file.content
-    if not debug.available or placement is None or not any(f"{name}\0".encode() in content for name in functions):
+    if not debug.available or placement is None or not named_in(examination.file, tuple(functions)):
         return
     for section, offset, text in islice(_changes(code), _MANY):
         if section not in placement.starts:

@@ -26,7 +26,7 @@ from kobox.box.inspect.probes import FROM_MODULE, Hit
 from kobox.checks.module.callsites import CodeMap
 from kobox.checks.report.finding import Resource, Severity
 from kobox.checks.report.quantities import quantity
-from kobox.checks.resources.inlined_counts import CountSite, count_sites
+from kobox.checks.resources.inlined_counts import CountSite, count_sites, named_in
 from kobox.checks.resources.resource_table import ResourceCall, parse_call
 from kobox.checks.runner.session import Check, Examination, Trace
 from kobox.errors import KoboxError
@@ -98,7 +98,7 @@ class ReferenceCheck(Check):
         self._kinds = [kind for kind in counted_references() if self._objects.has(kind.count.removeprefix("percpu:"))]
         self._inlined = {name: kind for kind in self._kinds for name in kind.inlined}
         imports = {found.name for found in examination.file.imports}
-        inlined = {name for name in self._inlined if f"{name}\0".encode() in examination.file.content}
+        inlined = named_in(examination.file, tuple(self._inlined))
         for kind in self._kinds:
             raises = [name for name in kind.raises if inlined.intersection(kind.inlined) and self._has(name, imports)]
             calls = [call for call in kind.gets if self._has(call.function, imports)]

@@ -53,6 +53,8 @@ _LIFE_CPU = 30.0
 _FAULT_SECONDS, _LIFE_SECONDS = 5.0, 10.0  # of this process's CPU time that a call may take
 _WHOLE = 2  # times the check's time, in CPU time of the box: what one unit gets, whatever its calls answer
 _LEAST, _LAST = 30.0, 5.0  # of this process's CPU time that a unit gets at least, and what is left for its end
+_LOOPED = 10_000_000  # instructions of the module: what a loop executes that nobody ends
+_DEAR = 4  # times as long may a call take that executes fewer
 _SLOWER = 4  # times as long as any call took before, it may always take
 VARIATIONS = ("busy", "firmware", "fetch", "slow", "unplug", "hostile")
 """Kinds of units that are lives under other circumstances."""
@@ -263,12 +265,12 @@ class Examiner:
         machine's other processes do must not make a call look as if it hung, nor may a call that is long by nature."""
         self.box.limits.cpu = max(_FAULT_CPU if faulty else _LIFE_CPU, _SLOWER * self._longest[0])
         patience = max(_FAULT_SECONDS if faulty else _LIFE_SECONDS, _SLOWER * self._longest[1])
-        machine, calls, since = self.box.machine, -1, (0, 0.0)
+        machine, watch, calls, since = self.box.machine, self.box.inspect.watch, -1, (0, 0.0, 0)
         states: dict[object, int] = {}
 
         def look() -> None:
             nonlocal calls, since, states
-            now = machine.work, time.process_time()
+            now = machine.work, time.process_time(), watch.count
             burnt, spent = (now[0] - since[0]) / BLOCKS_A_SECOND, now[1] - since[1]
             if (made := machine.progress()) != calls:
                 calls, since, states = made, now, {}
@@ -278,7 +280,8 @@ class Examiner:
             if states[state] > _SAME:
                 where = self.box.inspect.symbols.describe(machine.pc)
                 raise BoxHungError("a call is in a loop in which nothing changes", pc=where)
-            if spent > patience:
+            # Code that allocates thousands of objects takes long, since each is looked at, and comes to its end.
+            if spent > patience and (now[2] - since[2] > _LOOPED or spent > _DEAR * patience):
                 where = self.box.inspect.symbols.describe(machine.pc)
                 raise BoxHungError(f"a call has not come back after {patience:g} s of CPU time", pc=where)
             if not faulty:
