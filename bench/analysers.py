@@ -1,18 +1,20 @@
 """Drivers with one mistake each (bench/seeded): what `kobox check` finds of them, and what static analysers do.
 
-    python bench/analysers.py [--kernel NAME] [--only PATTERN] [--without-check] [--update FILE]
+    python bench/analysers.py [--kernel NAME] [--only PATTERN] [--without-check] [--rows FILE] [--update FILE]
 
 Each source is built twice, as it is and with -DFIXED. An analyser has found a mistake when it says anything at its line
 (the lines marked BUG, two of slack); the check, when an error's calls name that line. What is said of the corrected
 twin is counted as well: at that line by an analyser, anywhere by the check (errors). The analysers are gcc's -fanalyzer
 with the kernel's flags, sparse, and coccinelle with the kernel's own rules. Debian has sparse and coccinelle; smatch is
-in no package archive, and is not run.
+in no package archive, and is not run. With --rows, what was done is kept in a file, a line of JSON for each source and
+tool, and not done again: all of it takes hours.
 """
 
 from __future__ import annotations
 
 import argparse
 import fnmatch
+import json
 import re
 import shlex
 import shutil
@@ -21,6 +23,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -35,7 +38,18 @@ from tests.debian import Suite, cache_root
 SEEDED = Path(__file__).parent / "seeded"
 HEADING = "## Beside static analysers"
 SLACK = 2  # lines
-TOOLS = ("gcc -fanalyzer", "sparse", "coccinelle")
+CHECK, TOOLS = "kobox check", ("gcc -fanalyzer", "sparse", "coccinelle")
+_AT_ONCE = 10  # sources that are built together
+
+
+class Row(NamedTuple):
+    """What one tool has said of one source: whether at the mistake, and whether of the twin."""
+
+    name: str
+    tool: str
+    found: bool
+    alarm: bool
+
 
 Places = dict[str, set[str]]
 """By a tool's name: the places that it names, as "file:line"."""
@@ -120,57 +134,92 @@ def checked(path: Path, kernel: KernelImage) -> set[str]:
     return found
 
 
+def rows_of_analysers(sources: list[Path], kernel: KernelImage) -> list[Row]:
+    """What each analyser says of these sources and of their twins."""
+    found: dict[str, list[set[str]]] = {}
+    for flags in ("", "-DFIXED"):
+        with tempfile.TemporaryDirectory() as scratch:
+            made = built(sources, kernel, Path(scratch, "analysed"), f"-fanalyzer {flags}")
+            for tool, said_at in analysed(made, flags).items():
+                stems = {path.stem for path in sources if said_at & lines_of(path)}
+                found.setdefault(tool, []).append(stems)
+    return [
+        Row(path.stem, tool, path.stem in bad, path.stem in good)
+        for path in sources
+        for tool, (bad, good) in found.items()
+    ]
+
+
+def row_of_check(source: Path, kernel: KernelImage) -> Row:
+    """What the check says of a source and of its twin. Raises `KoboxError` when one cannot be checked."""
+    at = []
+    for flags in ("", "-DFIXED"):
+        with tempfile.TemporaryDirectory() as scratch:
+            at.append(checked(next(iter(built([source], kernel, Path(scratch, "checked"), flags))), kernel))
+    return Row(source.stem, CHECK, bool(at[0] & lines_of(source)), bool(at[1]))
+
+
+def kept(path: Path | None) -> list[Row]:
+    """What runs before have kept."""
+    lines = path.read_text().splitlines() if path is not None and path.exists() else []
+    return [Row(**json.loads(line)) for line in lines]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kernel", help="a kernel in the cache")
     parser.add_argument("--only", default="*", help="sources whose names match")
     parser.add_argument("--without-check", action="store_true", help="the analysers only")
+    parser.add_argument("--rows", type=Path, help="keep what was done in this file, and go on from it")
     parser.add_argument("--update", type=Path, help="write the table into this page")
     arguments = parser.parse_args()
-    kernel = Store().get(arguments.kernel)
+    kernel, rows = Store().get(arguments.kernel), kept(arguments.rows)
     sources = [path for path in sorted(SEEDED.glob("*.c")) if fnmatch.fnmatch(path.stem, arguments.only)]
-    hits: dict[str, set[str]] = {tool: set() for tool in ("kobox check", *TOOLS)}
-    alarms: dict[str, set[str]] = {tool: set() for tool in hits}
-    with tempfile.TemporaryDirectory() as scratch:
-        for twin, flags, into in (("bad", "", hits), ("fixed", "-DFIXED", alarms)):
-            made = built(sources, kernel, Path(scratch, f"{twin}-analysed"), f"-fanalyzer {flags}")
-            for tool, said_at in analysed(made, flags).items():
-                into[tool] |= {path.stem for path in sources if said_at & lines_of(path)}
-            if arguments.without_check:
-                continue
-            for path in built(sources, kernel, Path(scratch, twin), flags):
-                try:
-                    at = checked(path, kernel)
-                except KoboxError as error:
-                    print(f"{path.stem} ({twin}): {error.message}", file=sys.stderr)
-                    continue
-                if at & lines_of(SEEDED / f"{path.stem}.c") if twin == "bad" else at:
-                    into["kobox check"].add(path.stem)
-                print(f"{twin} {path.stem}: {'said' if path.stem in into['kobox check'] else 'silent'}", flush=True)
-    text = table(sources, hits, alarms)
+
+    def keep(some: list[Row]) -> None:
+        rows.extend(some)
+        for row in some:
+            print(
+                f"{row.tool}: {row.name}: {'found' if row.found else 'silent'}{', twin too' if row.alarm else ''}",
+                flush=True,
+            )
+            if arguments.rows is not None:
+                with arguments.rows.open("a") as out:
+                    print(json.dumps(row._asdict()), file=out)
+
+    for source in () if arguments.without_check else sources:
+        if not any(row.name == source.stem and row.tool == CHECK for row in rows):
+            try:
+                keep([row_of_check(source, kernel)])
+            except KoboxError as error:
+                print(f"{source.stem}: {error.message}", file=sys.stderr)
+    left = [path for path in sources if not any(row.name == path.stem and row.tool == TOOLS[0] for row in rows)]
+    for start in range(0, len(left), _AT_ONCE):
+        keep(rows_of_analysers(left[start : start + _AT_ONCE], kernel))
+    text = table(sources, rows)
     print(text)
     if arguments.update:
         page = arguments.update.read_text()
         head, _, rest = page.partition(HEADING)
         behind = rest[rest.index("\n## ") :] if "\n## " in rest else ""
         arguments.update.write_text(f"{head}{HEADING}\n\n{text}{behind}")
-    return 1 if alarms["kobox check"] else 0
+    return 1 if any(row.alarm for row in rows if row.tool == CHECK) else 0
 
 
-def table(sources: list[Path], hits: dict[str, set[str]], alarms: dict[str, set[str]]) -> str:
+def table(sources: list[Path], rows: list[Row]) -> str:
     """How many mistakes of each kind each tool has found."""
-    tools = list(hits)
-    rows = [f"| kind | modules | {' | '.join(tools)} |", f"|---|---|{'---|' * len(tools)}"]
+    tools = [tool for tool in (CHECK, *TOOLS) if any(row.tool == tool for row in rows)]
+    text = [f"| kind | modules | {' | '.join(tools)} |", f"|---|---|{'---|' * len(tools)}"]
     kinds = sorted({kind_of(path) for path in sources})
     for title, some in (
-        *((kind, [path for path in sources if kind_of(path) == kind]) for kind in kinds),
-        ("all", sources),
+        *((kind, {path.stem for path in sources if kind_of(path) == kind}) for kind in kinds),
+        ("all", {path.stem for path in sources}),
     ):
-        counts = [str(sum(path.stem in hits[tool] for path in some)) for tool in tools]
-        rows.append(f"| {title} | {len(some)} | {' | '.join(counts)} |")
-    counts = [str(len(alarms[tool])) for tool in tools]
-    rows.append(f"| said of a corrected twin | {len(sources)} | {' | '.join(counts)} |")
-    return "\n".join(rows) + "\n"
+        counts = [str(sum(row.found for row in rows if row.tool == tool and row.name in some)) for tool in tools]
+        text.append(f"| {title} | {len(some)} | {' | '.join(counts)} |")
+    counts = [str(sum(row.alarm for row in rows if row.tool == tool)) for tool in tools]
+    text.append(f"| said of a corrected twin | {len(sources)} | {' | '.join(counts)} |")
+    return "\n".join(text) + "\n"
 
 
 if __name__ == "__main__":

@@ -71,7 +71,11 @@
 #include <crypto/internal/hash.h>
 #include <linux/crypto.h>
 #include <net/sock.h>
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+#include <linux/unaligned.h>
+#else
 #include <asm/unaligned.h>
+#endif
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 9, 0)
 #define ALLOC_DISK() blk_alloc_disk(NULL, NUMA_NO_NODE)
 #else
