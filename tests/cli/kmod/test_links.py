@@ -16,8 +16,8 @@ import pytest
 
 from kobox.cli.kmod import links
 from kobox.cli.kmod.links import TOOLS
-from kobox.cli.kmod.manpage import man_page
 from kobox.cli.main import COMMANDS
+from kobox.cli.manpage import tool_page
 from tests.kmod_fixtures import Answer, Tree, kobox
 
 KOBOX = Path(sys.executable).with_name("kobox")
@@ -131,7 +131,7 @@ def test_a_man_page_has_every_option_of_the_help(tool: str, linked: Path) -> Non
 
 
 def test_nothing_in_a_page_is_taken_for_a_request() -> None:
-    page = man_page("x", "usage: x\n\n.dangerous line\n\n  -a  'quoted' \\fB\n", "s", "1")
+    page = tool_page("x", "usage: x\n\n.dangerous line\n\n  -a  'quoted' \\fB\n", "s", "1")
     assert "\\&.dangerous line" in page
     assert "\\&'quoted' \\efB" in page
 
