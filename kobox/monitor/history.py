@@ -83,14 +83,18 @@ class History:
             self._waiting.clear()
 
     def events(self, *, since: float = 0, module: str = "", most: int = 1000) -> Sequence[ModuleEvent]:
-        """Events from a time on, the newest first; of one module, if it is named."""
-        with self._lock:
-            rows = self._file.execute(
-                "SELECT time, kind, module, detail, advice, rule FROM events "
-                "WHERE time >= ? AND (? = '' OR module = ?) ORDER BY id DESC LIMIT ?",
-                (since, module, module, most),
-            ).fetchall()
-        return [ModuleEvent(row[0], EventKind(row[1]), *row[2:]) for row in rows]
+        """Events from a time on, the newest first; of one module, if it is named. Raises `HistoryError` when the file
+        cannot be read, or somebody has written something else into it."""
+        try:
+            with self._lock:
+                rows = self._file.execute(
+                    "SELECT time, kind, module, detail, advice, rule FROM events "
+                    "WHERE time >= ? AND (? = '' OR module = ?) ORDER BY id DESC LIMIT ?",
+                    (since, module, module, most),
+                ).fetchall()
+            return [ModuleEvent(row[0], EventKind(row[1]), *row[2:]) for row in rows]
+        except (sqlite3.Error, ValueError) as error:
+            raise HistoryError(f"the history cannot be read: {error}") from error
 
     def close(self) -> None:
         """Close the file."""

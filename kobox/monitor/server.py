@@ -10,9 +10,12 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import json
+import re
+import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,6 +30,7 @@ from kobox.monitor.monitor import ModuleMonitor
 
 _MOST_EVENTS = 1000
 _SECONDS = 10  # for a request to come
+_MOST_CONNECTIONS = 64  # at once; a new one ends the oldest
 
 
 class MonitorServer:
@@ -53,10 +57,9 @@ class MonitorServer:
             "BoundHandler", (_Handler,), {"answers": _Answers(monitor, history), "token": token, "address": address}
         )
         try:
-            self._server = ThreadingHTTPServer((address, port), handler)
+            self._server = _Server((address, port), handler)
         except OSError as error:
             raise KoboxError(f"{address} port {port}: {error.strerror}", hint="Choose another with --listen.") from None
-        self._server.daemon_threads = True
         self.address, self.port = address, int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
         self._thread.start()
@@ -72,6 +75,44 @@ class MonitorServer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _Server(ThreadingHTTPServer):
+    """A thread for each connection, but not more than that: who asks may ask slowly, and without an end."""
+
+    daemon_threads = True
+    request_queue_size = _MOST_CONNECTIONS
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._open: dict[socket.socket, None] = {}  # in the order in which they came
+        self._lock = threading.Lock()
+        super().__init__(address, handler)
+
+    def process_request(self, request: object, client_address: object) -> None:
+        """Begin to serve a connection."""
+        assert isinstance(request, socket.socket)
+        with self._lock:
+            oldest = next(iter(self._open)) if len(self._open) >= _MOST_CONNECTIONS else None
+            if oldest is not None:
+                del self._open[oldest]
+                with suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)  # its thread reads the end, and closes it
+            self._open[request] = None
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: object) -> None:
+        """End a connection."""
+        assert isinstance(request, socket.socket)
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: who asks may go away at any moment, and what fails here is answered to who asks."""
+
+
+class _BadQueryError(ValueError):
+    """A question that means nothing."""
 
 
 class _Answers:
@@ -96,7 +137,11 @@ class _Answers:
         return _json(data)
 
     def _events(self, query: dict[str, str]) -> tuple[str, bytes]:
-        since, module = float(query.get("since", "0")), query.get("module", "")
+        module = query.get("module", "")
+        try:
+            since = float(query.get("since", "0"))
+        except ValueError:
+            raise _BadQueryError("since: not a number of seconds") from None
         if self._history is not None:
             found = list(self._history.events(since=since, module=module, most=_MOST_EVENTS))
         else:
@@ -115,20 +160,29 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer, or say why not."""
-        parts = urlsplit(self.path)
+        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
+            self.close_connection = True  # a body is not read: it must not be taken for the next request
         if not self._is_allowed():
-            self._send(401, "text/plain; charset=utf-8", b"a token is needed\n", ("WWW-Authenticate", "Bearer"))
+            self._say(401, "a token is needed", ("WWW-Authenticate", "Bearer"))
+            return
+        try:
+            parts = urlsplit(self.path)
+            query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+        except ValueError as error:
+            self._say(400, str(error))
             return
         answer = self.answers.by_path.get(parts.path)
         if answer is None:
-            self._send(404, "text/plain; charset=utf-8", b"no such page\n")
+            self._say(404, "no such page")
             return
         try:
-            kind, body = answer({key: values[0] for key, values in parse_qs(parts.query).items()})
-        except ValueError:
-            self._send(400, "text/plain; charset=utf-8", b"a number is none\n")
+            kind, body = answer(query)
+        except _BadQueryError as error:
+            self._say(400, str(error))
         except (KoboxError, OSError) as error:
-            self._send(503, "text/plain; charset=utf-8", f"{error}\n".encode(errors="replace"))
+            self._say(503, str(error))
+        except Exception as error:  # its thread has nobody else to tell
+            self._say(500, f"kobox itself failed: {type(error).__name__}: {error}")
         else:
             self._send(200, kind, body)
 
@@ -141,8 +195,12 @@ class _Handler(BaseHTTPRequestHandler):
             given = self.headers.get("Authorization", "").removeprefix("Bearer ")
             return hmac.compare_digest(given.encode(), self.token.encode())
         # Else a web page could read the answers by a host name that it resolves to loopback (DNS rebinding).
-        host = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
-        return host.strip("[]") in ("localhost", self.address) or _is_loopback(host.strip("[]"))
+        hosts = self.headers.get_all("Host", [])
+        host = re.sub(r":\d*$", "", hosts[0]).strip("[]") if len(hosts) == 1 else ""
+        return host in ("localhost", self.address) or _is_loopback(host)
+
+    def _say(self, status: int, text: str, *headers: tuple[str, str]) -> None:
+        self._send(status, "text/plain; charset=utf-8", f"{text}\n".encode(errors="replace"), *headers)
 
     def _send(self, status: int, kind: str, body: bytes, *headers: tuple[str, str]) -> None:
         self.send_response(status)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 import sqlite3
+import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -311,7 +316,7 @@ def ask(server: MonitorServer, path: str, **headers: str) -> tuple[int, str]:
         ("/graph", 200, '"user":"two","provider":"one"'),
         ("/api/status", 200, '"release": "6.1.0-test"'),
         ("/api/events?since=5&module=x", 200, '"events": []'),
-        ("/api/events?since=x", 400, "a number is none"),
+        ("/api/events?since=x", 400, "since: not a number of seconds"),
         ("/../../etc/passwd", 404, "no such page"),
         ("/page.html", 404, "no such page"),
     ],
@@ -334,6 +339,83 @@ def test_who_may_ask() -> None:
         assert ask(guarded, "/metrics")[0] == 401
         assert ask(guarded, "/metrics", Authorization="Bearer x")[0] == 401
         assert ask(guarded, "/metrics", Authorization="Bearer 0123456789abcdef")[0] == 200
+
+
+HEAD = b"Host: localhost\r\nConnection: close\r\n\r\n"
+
+
+def ask_raw(server: MonitorServer, request: bytes) -> bytes:
+    with socket.create_connection((server.address, server.port), timeout=60) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while data := connection.recv(65536):
+            answer += data
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("request_", "statuses"),
+    [
+        pytest.param(b"GET http://[ HTTP/1.1\r\n" + HEAD, [400], id="no address"),
+        pytest.param(b"GET /\0 HTTP/1.1\r\n" + HEAD, [404], id="a zero byte"),
+        pytest.param(b"GET /..%2f..%2fetc/passwd HTTP/1.1\r\n" + HEAD, [404], id="out of the directory"),
+        pytest.param(b"GET /" + b"a" * 70000 + b" HTTP/1.1\r\n" + HEAD, [414], id="too long"),
+        pytest.param(b"GET / HTTP/1.1\r\n" + b"X: 1\r\n" * 200 + HEAD, [431], id="many headers"),
+        pytest.param(
+            b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60\r\n\r\nGET / HTTP/1.1\r\n" + HEAD,
+            [200],
+            id="a request in a body",
+        ),
+        pytest.param(
+            b"GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET / HTTP/1.0\r\n\r\n",
+            [200],
+            id="a request behind chunks",
+        ),
+        pytest.param(b"GET /healthz HTTP/1.0\r\n\r\n", [401], id="no host"),
+        pytest.param(b"GET /healthz HTTP/1.1\r\nHost: evil.example\r\n" + HEAD, [401], id="two hosts"),
+        pytest.param(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1.example\r\n\r\n", [401], id="looks like loopback"),
+        pytest.param(b"GET /healthz HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", [200], id="loopback, version 6"),
+        pytest.param(b"GET /api/events?since=nan&module=%ff%00 HTTP/1.1\r\n" + HEAD, [200], id="odd values"),
+        pytest.param(b"DELETE / HTTP/1.1\r\n" + HEAD, [501], id="another method"),
+        pytest.param(b"\x16\x03\x01\0\xff\r\n\r\n", [], id="TLS"),
+    ],
+)
+def test_requests_that_no_browser_makes(
+    server: MonitorServer, request_: bytes, statuses: list[int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    answer = ask_raw(server, request_)
+    assert [int(one) for one in re.findall(rb"^HTTP/1.1 (\d+)", answer, re.M)] == statuses
+    assert capfd.readouterr().err == ""
+
+
+def test_clients_that_go_away_or_stay_for_ever(server: MonitorServer, capfd: pytest.CaptureFixture[str]) -> None:
+    for _ in range(10):  # each with a reset: SO_LINGER of 0 s
+        with socket.create_connection((server.address, server.port)) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.sendall(b"GET /graph HTTP/1.1\r\n" + HEAD)
+    threads = threading.active_count()
+    with ExitStack() as stack:
+        for _ in range(200):
+            silent = stack.enter_context(socket.create_connection((server.address, server.port)))
+            silent.sendall(b"GET / HT")
+            assert threading.active_count() <= threads + 70
+        assert ask(server, "/healthz") == (200, "ok\n")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_history_that_somebody_else_has_written(tmp_path: Path) -> None:
+    history = History(tmp_path / "h.db", "here")
+    with sqlite3.connect(tmp_path / "h.db") as file:
+        file.execute("INSERT INTO events VALUES (1, 5, 'here', 'no such kind', 'm', '', '', '')")
+    monitor = ModuleMonitor(FixedKernel({"/proc/modules": ""}))
+    with MonitorServer(monitor, history=history) as server:
+        status, said = ask(server, "/api/events")
+        assert (status, "the history cannot be read" in said) == (503, True)
+        with sqlite3.connect(tmp_path / "h.db") as file:
+            file.execute("DROP TABLE events")
+        assert ask(server, "/api/events")[0] == 503
+    history.close()
 
 
 def test_nothing_is_written_over_http(server: MonitorServer) -> None:
