@@ -45,7 +45,7 @@ def atomic_file(
     remove_abandoned(target)
     aside = _aside(target)
     try:
-        with _named(target), _created(aside, mode) as file:
+        with errors_name(target), _created(aside, mode) as file:
             yield file
             file.flush()
             if flush:
@@ -84,16 +84,16 @@ def write_files(contents: Mapping[str, bytes], *, mode: int = 0o644) -> None:
             for path, content in contents.items():
                 remove_abandoned(path)
                 aside = _aside(path)
-                with _named(path):
+                with errors_name(path):
                     file = stack.enter_context(_created(aside, mode))
                     opened.append((aside, path, file))
                     file.write(content)
                     file.flush()
             for _, target, file in opened:
-                with _named(target):
+                with errors_name(target):
                     os.fsync(file.fileno())
             for aside, target, _ in opened:
-                with _named(target):
+                with errors_name(target):
                     os.rename(aside, target)
             _flush_directories(target for _, target, _ in opened)
         except BaseException:
@@ -164,9 +164,10 @@ def _created(path: str, mode: int | None) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def _named(target: str) -> Iterator[None]:
-    """An error of the file aside is told of the file that was meant: "No space left on device" names it."""
+def errors_name(target: str | os.PathLike[str]) -> Iterator[None]:
+    """Whatever OSError comes from inside names this file: write(2) does not know whose descriptor it has, so that "No
+    space left on device" alone would be said. An error of a file aside is told of the file that was meant."""
     try:
         yield
     except OSError as error:
-        raise OSError(error.errno, error.strerror, target) from error
+        raise OSError(error.errno, error.strerror, os.fspath(target)) from error

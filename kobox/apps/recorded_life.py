@@ -17,6 +17,7 @@ from kobox.apps.life_record import LifeRecord, LifeRecordError, RecordedKernel, 
 from kobox.apps.module_life import ModuleLife
 from kobox.apps.run_events import StoryEvent
 from kobox.apps.run_story import Story
+from kobox.atomic_file import write_file
 from kobox.box.boot.bare_boot import Progress
 from kobox.box.boot.boot import boot
 from kobox.box.box import Box
@@ -106,7 +107,7 @@ def write_modules(record: LifeRecord, directory: Path) -> list[Path]:
     paths = []
     for module in record.modules:
         path = directory / f"{module.name}.ko"
-        path.write_bytes(module.content)
+        write_file(path, module.content, flush=False)
         paths.append(path)
     return paths
 

@@ -22,7 +22,7 @@ from typing import IO
 import zstandard
 
 from kobox.apps.rootfs import saved_place
-from kobox.atomic_file import write_file
+from kobox.atomic_file import errors_name, write_file
 from kobox.errors import KernelNotFoundError, KoboxError
 from kobox.images.store import Store
 
@@ -155,7 +155,7 @@ def _unpack(source: IO[bytes], into: Path, file: Path) -> dict[str, str]:
 
 def _write_sparse(data: IO[bytes], path: Path, size: int) -> None:
     """Write a file; pages of zeros become holes."""
-    with open(path, "wb") as out:
+    with errors_name(path), open(path, "wb") as out:
         while chunk := data.read(_CHUNK):
             for at in range(0, len(chunk), 4096):
                 page = chunk[at : at + 4096]

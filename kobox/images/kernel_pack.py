@@ -15,6 +15,7 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from kobox.atomic_file import errors_name
 from kobox.errors import KernelImageError
 from kobox.images.kernel_image import KernelImage, facts_of, kernel_from
 
@@ -72,7 +73,7 @@ def _extract(archive: tarfile.TarFile, entry: tarfile.TarInfo, into: Path) -> No
     assert source is not None
     place = into / plain.name
     place.parent.mkdir(parents=True, exist_ok=True)
-    with place.open("xb") as file:
+    with errors_name(place), place.open("xb") as file:
         while chunk := source.read(_CHUNK):
             if chunk.count(0) == len(chunk):
                 file.seek(len(chunk), os.SEEK_CUR)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kobox.atomic_file import write_file
+from kobox.atomic_file import errors_name, write_file
 from kobox.errors import KoboxError, ModuleFormatError
 from kobox.ko.modulefile import ModuleFile
 from kobox.ko.name import SUFFIXES, from_path
@@ -104,7 +104,8 @@ def _stripped(content: bytes, path: Path) -> bytes:
         raise KoboxError("strip is not installed", hint="Debian: apt-get install binutils")
     with tempfile.TemporaryDirectory() as room:
         copy = Path(room) / path.name.split(".ko")[0]
-        copy.write_bytes(content)
+        with errors_name(copy):
+            copy.write_bytes(content)
         done = subprocess.run(["strip", "--strip-debug", str(copy)], capture_output=True, text=True, check=False)
         if done.returncode:
             raise KoboxError(f"{path}: strip: {done.stderr.strip()}")

@@ -9,10 +9,10 @@ and in their names. What all templates of modules share lies in `templates/commo
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 from pathlib import Path
 
+from kobox.atomic_directory import atomic_directory
+from kobox.atomic_file import errors_name
 from kobox.errors import KoboxError
 
 TEMPLATES = {
@@ -82,19 +82,10 @@ def new(template: str, name: str, directory: Path | None = None) -> list[Path]:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise KoboxError(f"{target} is there already, and not empty", hint="Give another name, or remove it.")
     texts = render(template, name)
-    parent = target.resolve().parent
-    parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=parent, prefix=f".{name}-"))
-    try:
+    with atomic_directory(target) as aside:
         for file, text in texts.items():
-            (aside / file).write_text(text)
-        aside.chmod(0o755)
-        if target.exists():
-            target.rmdir()
-        aside.rename(target)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
+            with errors_name(target / file):
+                (aside / file).write_text(text)
     return [target / file for file in sorted(texts)]
 
 

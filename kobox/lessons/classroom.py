@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kobox.atomic_directory import atomic_directory
+from kobox.atomic_file import errors_name, write_file
 from kobox.errors import KoboxError
 from kobox.images.kernel_image import KernelImage
 from kobox.images.store import Store
@@ -41,11 +42,11 @@ def hand_out(lesson: Lesson, target: Path) -> list[Path]:
     written = []
     page = target / "README.md"
     if not page.exists():
-        page.write_text(lesson.page(), encoding="utf-8")
+        write_file(page, lesson.page().encode())
         written.append(page)
     for path in lesson.files("start"):
         if not (target / path.name).exists():
-            shutil.copy(path, target / path.name)
+            write_file(target / path.name, path.read_bytes())
             written.append(target / path.name)
     if not written:
         raise KoboxError(f"{target}: has all of the lesson's files", hint="`kobox learn check` looks at them.")
@@ -53,7 +54,10 @@ def hand_out(lesson: Lesson, target: Path) -> list[Path]:
 
 
 def export(lessons: Sequence[Lesson], target: Path) -> None:
-    """Write lessons for a class into a directory, which must not be there or be empty. Raises `KoboxError`."""
+    """Write lessons for a class into a directory, which must not be there or be empty; it appears whole or not at all.
+
+    Raises `KoboxError`, `OSError`.
+    """
     if target.exists() and any(target.iterdir()):
         raise KoboxError(f"{target}: not empty", hint="Name a directory that is not there yet.")
     lines = [
@@ -62,10 +66,11 @@ def export(lessons: Sequence[Lesson], target: Path) -> None:
         "In the directory of a lesson, `kobox learn check` looks at your work.",
         "",
     ]
-    for lesson in lessons:
-        hand_out(lesson, target / lesson.directory.name)
-        lines.append(f"{lesson.number}. [{lesson.title}]({lesson.directory.name}/README.md)")
-    (target / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    lines += [f"{lesson.number}. [{lesson.title}]({lesson.directory.name}/README.md)" for lesson in lessons]
+    with atomic_directory(target) as aside, errors_name(target):
+        for lesson in lessons:
+            hand_out(lesson, aside / lesson.directory.name)
+        write_file(aside / "README.md", ("\n".join(lines) + "\n").encode())
 
 
 def marks(

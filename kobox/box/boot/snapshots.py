@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kobox.arch.arch import Arch
+from kobox.atomic_file import errors_name
 from kobox.box.boot import init_program as guest
 from kobox.errors import KoboxError, SnapshotError
 from kobox.images.ownership import check_ownership
@@ -114,14 +115,15 @@ def save(place: Path, machine: Machine, box: dict[str, Any], tables: Mapping[str
     made = place.with_name(f".{place.name}.{os.getpid()}")
     try:
         made.mkdir(parents=True)
-        with (made / "ram").open("w+b") as ram:
+        with errors_name(made / "ram"), (made / "ram").open("w+b") as ram:
             used = _runs(machine.save_ram(ram.fileno(), 0))
             # No fsync(): what a crash leaves of it, the sums tell, and then it is made again.
             ram_sum = _sum_of(ram.fileno(), used)
         state = machine.save_state()
         _write(made / "state", state)
         for name, table in tables.items():
-            (made / name).write_bytes(table)
+            with errors_name(made / name):
+                (made / name).write_bytes(table)
         box = box | {"tables": {name: _sum_bytes(table) for name, table in tables.items()}}
         about = {
             "format": FORMAT,
@@ -238,7 +240,7 @@ def _remove_lock(path: Path) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
+    with errors_name(path), path.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

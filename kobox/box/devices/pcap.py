@@ -12,6 +12,7 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 
+from kobox.atomic_file import errors_name
 from kobox.errors import KoboxError
 
 _NANOSECONDS, _MICROSECONDS, _ETHERNET = 0xA1B23C4D, 0xA1B2C3D4, 1
@@ -24,14 +25,20 @@ class PcapWriter:
     def __init__(self, path: str | os.PathLike[str], closed: Callable[[PcapWriter], object]) -> None:
         self._closed = closed
         self._file = open(path, "wb", buffering=0)  # noqa: SIM115 - it lives as long as this object
-        self._file.write(struct.pack("<IHHIIII", _NANOSECONDS, 2, 4, 0, 0, _LONGEST, _ETHERNET))
+        self._path = path
+        self._add(struct.pack("<IHHIIII", _NANOSECONDS, 2, 4, 0, 0, _LONGEST, _ETHERNET))
         self.frames = 0
 
     def write(self, frame: bytes, time: int) -> None:
         """A frame went by at `time`, ns since 1970. Raises `OSError`."""
         seconds, fraction = divmod(time, 1_000_000_000)
-        self._file.write(struct.pack("<IIII", seconds, fraction, len(frame), len(frame)) + frame)
+        self._add(struct.pack("<IIII", seconds, fraction, len(frame), len(frame)) + frame)
         self.frames += 1
+
+    def _add(self, data: bytes) -> None:
+        with errors_name(self._path):
+            while data:  # unbuffered: a disk that is nearly full takes a part
+                data = data[self._file.write(data) or 0 :]
 
     def close(self) -> None:
         """End the capture."""
