@@ -213,9 +213,10 @@ def _takes_argv0(loader: Path, program: Path) -> bool:
 
 
 def _plain_names(toolchain: Path, gnu: str) -> None:
-    """Give the compiler and the binutils the names that Kbuild calls them by, in `bin`."""
+    """Give the compiler and the binutils the names that Kbuild calls them by, in `bin`. A toolchain may be libraries
+    alone: this machine's compiler will do, and Kbuild's own programs lack libelf."""
     (toolchain / "bin").mkdir(exist_ok=True)
-    for program in sorted((toolchain / "usr/bin").iterdir()):
+    for program in sorted((toolchain / "usr/bin").glob("*")):
         name = re.sub(rf"^{re.escape(gnu)}-|-\d+$|\.elf$", "", program.name)
         if program.suffix == ".elf":
             continue
