@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: sweep-check-whole bench-check dist zipapp soak check-qemu-devices test-arm64 test-riscv64 fuzz sweep-phantom help setup demo test sanitize lint docs bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep sweep-check clean check-known deb
+.PHONY: sweep-check-whole bench-check dist zipapp soak check-qemu-devices test-arm64 test-riscv64 bench-boards fuzz sweep-phantom help setup demo test sanitize lint docs bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep sweep-check clean check-known deb
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
@@ -26,11 +26,12 @@ demo: $(READY) ## from nothing to a module that ran on a real kernel, explained
 test: $(READY) lint ## lint, types and all tests
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-test-arm64: $(READY) ## the tests of checks once more, on Debian's arm64 kernel (TESTS=tests/checks/memory)
-	KOBOX_TEST_KERNELS=arm64_kernel $(BIN)/python -m pytest -n auto --dist loadfile $(or $(TESTS),tests/checks)
+test-arm64: $(READY) ## the tests of checks once more, and all test modules, on Debian's arm64 kernel (TESTS=tests/checks/memory)
+	KOBOX_TEST_KERNELS=arm64_kernel KOBOX_TEST_BOARDS=arm64_kernel KOBOX_TEST_SUITE=all \
+	  $(BIN)/python -m pytest -n auto --dist loadfile $(or $(TESTS),tests/checks tests/arch)
 
 test-riscv64: $(READY) ## all tests of boards, modules and programs on Debian's riscv64 kernel
-	KOBOX_TEST_BOARDS=riscv64_kernel $(BIN)/python -m pytest -n auto --dist loadfile $(or $(TESTS),tests/arch)
+	KOBOX_TEST_BOARDS=riscv64_kernel KOBOX_TEST_SUITE=all $(BIN)/python -m pytest -n auto --dist loadfile $(or $(TESTS),tests/arch)
 
 fuzz: $(READY) ## readers of hostile bytes, fed with mutations: two minutes from a seed (FUZZ_SECONDS=120 SEED=1)
 	$(BIN)/python -m tests.fuzz --seconds $(or $(FUZZ_SECONDS),120) --seed $(or $(SEED),1)
@@ -54,6 +55,9 @@ bench: $(READY) ## how fast and how small: the table of docs/speed.md
 
 check-qemu-devices: $(READY) ## ready models beside QEMU's devices: the drivers' logs (needs qemu-system-x86_64)
 	PYTHONPATH=. $(BIN)/python bench/qemu_devices.py
+
+bench-boards: $(READY) ## boxes of every processor side by side: the table of docs/architectures.md
+	$(BIN)/python bench/boards.py
 
 bench-wire: $(READY) ## network cards, joined boxes and disks: how fast
 	$(BIN)/python bench/wire.py
