@@ -58,6 +58,8 @@ class PhantomI2c(PolicyAnswers, I2cDevice):
 
     def start(self, *, read: bool) -> None:
         self._place = 0
+        if self.next_is_refused():
+            self.refuse()
         if not read:
             self._message = b""
 

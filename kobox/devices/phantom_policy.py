@@ -177,8 +177,17 @@ class LieKind(StrEnum):
     HONEST = "honest"  # by the policy, but memory that is shared is asked for as well
     REGISTER = "register"  # one register says `value`
     GONE = "gone"  # from read number `value` on there are only ones, as when it is taken out
-    SILENT = "silent"  # it never interrupts
+    SILENT = "silent"  # it never interrupts, and its endpoints never answer
+    REFUSED = "refused"  # the bus refuses transfer number `value`: no acknowledge on I2C, a stall on USB
+    STORM = "storm"  # it interrupts as soon as the driver has asked for that, again and again
     RANDOM = "random"  # every third answer is a number that breaks sums and indexes, chosen by the seed `value`
+
+
+_IN_WORDS = {
+    LieKind.SILENT: "the device never interrupted",
+    LieKind.REFUSED: "the device refused transfer {}",
+    LieKind.STORM: "the device interrupted without end",
+}
 
 
 class Lie(NamedTuple):
@@ -193,15 +202,15 @@ class Lie(NamedTuple):
             return f"the device said {self.value:#x} where {name_of(self.register)} was read"
         if self.kind is LieKind.GONE:
             return f"the device said only ones from read {self.value + 1} on, as if it had been taken out"
-        if self.kind is LieKind.SILENT:
-            return "the device never interrupted"
+        if self.kind in _IN_WORDS:
+            return _IN_WORDS[self.kind].format(self.value + 1)
         return f"the device answered at random (seed {self.value})"
 
     def told(self, register: RegisterAt, number: int, value: int) -> int:
         """What is said instead of `value`, at read `number` of all."""
         if self.kind is LieKind.REGISTER:
             return self.value if register == self.register else value
-        if self.kind in (LieKind.HONEST, LieKind.SILENT):
+        if self.kind in (LieKind.HONEST, *_IN_WORDS):
             return value
         if self.kind is LieKind.GONE:
             return -1 if number >= self.value else value
@@ -222,6 +231,8 @@ class PolicyAnswers:
 
     def __init__(self) -> None:
         self._answers = 0
+        self.transfers = 0
+        """How many messages or transfers there were, on buses that have them."""
         self.reads: list[Read] = []
         self._bytes: dict[tuple[int, int], int] = {}
         self._visits: dict[RegisterAt, int] = {}
@@ -237,6 +248,17 @@ class PolicyAnswers:
     def is_silent(self) -> bool:
         """Whether it never interrupts, as a lie."""
         return self.lie is not None and self.lie.kind is LieKind.SILENT
+
+    @property
+    def storms(self) -> bool:
+        """Whether it interrupts without end, as a lie."""
+        return self.lie is not None and self.lie.kind is LieKind.STORM
+
+    def next_is_refused(self) -> bool:
+        """Count a transfer; whether the bus refuses it."""
+        self.transfers += 1
+        lie = self.lie
+        return lie is not None and lie.kind is LieKind.REFUSED and lie.value == self.transfers - 1
 
     def answer(self, register: RegisterAt, size: int, otherwise: int | None = None, number: int = 0) -> int:
         """What it says where a register of `size` bytes is read. `otherwise` is what stands there when nothing is

@@ -107,12 +107,16 @@ class PhantomUsb(PolicyAnswers, UsbDevice):
         return super().descriptor(kind, number, index)
 
     def control_in(self, setup: SetupPacket) -> bytes:
+        if self.next_is_refused():
+            self.stall()
         bar = CONTROL + (setup.kind << 8 | setup.request)
         where = (setup.value << 16 | setup.index) << PLACE_BITS
         self.given = size = min(setup.length, _LARGEST)
         return bytes(self.answer(RegisterAt(bar, where + n), 1) for n in range(size)).ljust(setup.length, b"\0")
 
     def control_out(self, setup: SetupPacket, data: bytes) -> None:
+        if self.next_is_refused():
+            self.stall()
         bar = CONTROL + ((setup.kind | 0x80) << 8 | setup.request)
         where = (setup.value << 16 | setup.index) << PLACE_BITS
         for n, byte in enumerate(data[:_LARGEST]):
@@ -128,9 +132,15 @@ class PhantomUsb(PolicyAnswers, UsbDevice):
                     self._pause.start(_PAUSE)
             return None
         self._due.discard(endpoint)
+        if self.next_is_refused():
+            self.stall()
         self._answered[endpoint] = self._answered.get(endpoint, 0) + 1
         self.given = known = min(size, _LARGEST)
         return bytes(self.answer(RegisterAt(ENDPOINT + endpoint, n), 1) for n in range(known)).ljust(size, b"\0")
+
+    def data_out(self, endpoint: int, data: bytes) -> None:
+        if self.endpoint_kind(endpoint) != "isochronous" and self.next_is_refused():
+            self.stall()
 
     def delivered(self, endpoint: int, pieces: Sequence[tuple[int, int]]) -> None:
         if self.on_delivered is not None:

@@ -40,7 +40,7 @@ from kobox.machine.taint import Decision, Nodes, Ran, Taint
 _BEFORE_INIT = "do_init_module"  # kernel/module/main.c
 _LARGEST_CODE = 4 << 20  # of one module: larger ones are looked at only if they are the driver
 _BRANCHES = re.compile(rb"[\2-\7]")
-CPU_SECONDS = 0.5
+CPU_SECONDS, MORE_CPU_SECONDS = 0.5, 3.0  # of one attempt; of one that got on, but was not through
 TIMEOUT = 300.0
 SETTLE = 1.0  # virtual seconds for probes that the kernel runs later
 
@@ -132,8 +132,9 @@ class Prober:
                     break
         return [part for part in left if part[1] > 0]
 
-    def attempt(self, start: BoxCheckpoint, identity: Identity, policy: Policy) -> Attempt:
-        """Go back to `start`, plug in a phantom with this identity and policy, and see what the driver makes of it."""
+    def attempt(self, start: BoxCheckpoint, identity: Identity, policy: Policy, cpu: float = CPU_SECONDS) -> Attempt:
+        """Go back to `start`, plug in a phantom with this identity and policy, and see what the driver makes of it in at
+        most `cpu` seconds of CPU time a call."""
         start.restore()
         box, device = self._box, phantom_of(identity, policy)
         self._taint.reset()
@@ -143,7 +144,7 @@ class Prober:
         with suppress(BoxError):
             companions = surround(box, policy)
         with self._listening(device, returned) as attendant:
-            result = self._run(device, returned)
+            result = self._run(device, returned, cpu)
         errno = -returned[-1] if returned else 0
         branches = {start: self._taint.executed(start, size) for start, size in self._watched}
         executed = sum(len(branches[start]) - branches[start].count(0) for start, _ in self._driver)
@@ -162,9 +163,9 @@ class Prober:
             [(identity, other) for other in attendant.better()] + [(one, policy) for one in attendant.others(identity)],
         )
 
-    def _run(self, device: Phantom, returned: list[int]) -> Result:
+    def _run(self, device: Phantom, returned: list[int], cpu: float) -> Result:
         box = self._box
-        box.limits.cpu, box.limits.timeout = CPU_SECONDS, TIMEOUT
+        box.limits.cpu, box.limits.timeout = cpu, TIMEOUT
         loaded = False
         try:
             box.plug(device)

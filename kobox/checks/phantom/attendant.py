@@ -27,6 +27,7 @@ _FIRMWARE = "_request_firmware"  # drivers/base/firmware_loader/main.c: (fw, nam
 FILE_SIZE = 4 << 10  # of firmware, before more is known
 _BEFORE_INIT = "do_init_module"  # kernel/module/main.c
 _MOST_INTERRUPTS = 64
+_STORM = 16  # interrupts at once
 
 
 class DriverAttendant:
@@ -90,6 +91,9 @@ class DriverAttendant:
 
     def _interrupt_requested(self, hit: Hit) -> None:
         self._requested += hit.result == 0
+        device = self._phantom
+        for number in range(_STORM if device.storms and device.plugged and hit.result == 0 else 0):
+            device.interrupt(number % max(device.vectors, 1))
 
     def _waits(self, hit: Hit) -> None:
         device = self._phantom

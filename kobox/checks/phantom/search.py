@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from kobox.box.box import Box, BoxCheckpoint
-from kobox.checks.phantom.attempt import Attempt, Prober, Result
+from kobox.checks.phantom.attempt import MORE_CPU_SECONDS, Attempt, Prober, Result
 from kobox.checks.phantom.bus import PhantomBus
 from kobox.checks.phantom.buses import bus_of
 from kobox.checks.phantom.model_file import Places, places_of
@@ -40,6 +40,7 @@ _MOST_BLIND = 16
 _LARGEST_FUNCTION = 1 << 16
 _POLLED = 16  # times that a branch went the same way, and so waits for something
 _LATER = 2  # the rank of what goes on from an attempt that did the same as another one
+_MOST_LONGER = 3  # attempts that get more CPU time
 _LAST = 8  # decisions at the end of an attempt that are taken the other way though both sides were seen
 
 
@@ -141,10 +142,18 @@ class PhantomSearch:
         numbers = itertools.count()
         ways: set[tuple[object, ...]] = set()  # what attempts have done: who does the same again is gone on from last
 
+        farthest = longer = 0
+
         def attempt(identity: Identity, policy: Policy) -> Attempt:
+            nonlocal farthest, longer
             made = prober.attempt(start, identity, policy)
             self._attempts += 1
             self._work += made.work
+            if made.result is Result.HUNG and made.executed > farthest and longer < _MOST_LONGER:
+                longer += 1  # it may have much to do: a screen is drawn, memory is tested
+                made = prober.attempt(start, identity, policy, MORE_CPU_SECONDS)
+                self._work += made.work
+            farthest = max(farthest, made.executed)
             known = (way := _way(made)) in ways
             ways.add(way)
             for rank, branch, who, new in _ways_on(made, prober.seen, flipped, self._bus):

@@ -39,6 +39,7 @@ from kobox.checks.runner.plan import HOSTILE_PARTS, CheckPlan, CheckUnit, FoundP
 from kobox.checks.runner.session import Exercise
 from kobox.checks.runner.two_cpus import TwoCpuExaminer
 from kobox.checks.runner.worker_pool import Pool, WorkerDied
+from kobox.checks.variations.bus_errors import on_wires
 from kobox.checks.variations.firmware import firmware_of
 from kobox.checks.variations.slow_exit import STOPS
 from kobox.errors import KoboxError
@@ -307,6 +308,7 @@ class _Checking:
             ("firmware", bool(outcome.programs) and bool(firmware_of(ModuleFile(self.plan.module)))),
             ("slow", not imports.isdisjoint(STOPS)),
             ("unplug", self.plan.device is not None),
+            ("bus", self.plan.device is not None and on_wires(self.plan.device.identity)),
         ):
             if matters:
                 pool.submit(CheckUnit(kind, programs=outcome.programs))

@@ -37,6 +37,7 @@ from kobox.checks.runner.timeline import Timeline
 from kobox.checks.variations.busy import unload_while_open
 from kobox.checks.variations.double_fetch import ChangingUser
 from kobox.checks.variations.firmware import CONTENTS, FirmwareFiles, firmware_of
+from kobox.checks.variations.bus_errors import bus_errors, on_a_bus_that_fails
 from kobox.checks.variations.hostile_device import PhantomCheck, device_controlled, interrupted, lies, taken_out
 from kobox.checks.variations.slow_exit import SlowExit
 from kobox.devices.phantom_kinds import Phantom, phantom_of
@@ -56,7 +57,7 @@ _LEAST, _LAST = 30.0, 5.0  # of this process's CPU time that a unit gets at leas
 _LOOPED = 10_000_000  # instructions of the module: what a loop executes that nobody ends
 _DEAR = 4  # times as long may a call take that executes fewer
 _SLOWER = 4  # times as long as any call took before, it may always take
-VARIATIONS = ("busy", "firmware", "fetch", "slow", "unplug", "hostile")
+VARIATIONS = ("busy", "firmware", "fetch", "slow", "unplug", "bus", "hostile")
 """Kinds of units that are lives under other circumstances."""
 _SAME = 300
 """So many slices of the CPU's time (some 3 ms each) that end in the same state of the registers, within one call,
@@ -208,6 +209,8 @@ class Examiner:
         elif unit.kind == "unplug" and self.device is not None:
             tail = "; the device was taken out by surprise"
             findings = [replace(one, message=one.message + tail) for one in self.play(taken_out(self.device, exercise))]
+        elif unit.kind == "bus" and self.device is not None:
+            findings = self._with_bus_errors(self.device, exercise)
         elif unit.kind == "hostile" and self.device is not None:
             findings = self._with_lies(unit, self.device, exercise)
         elif unit.kind == "firmware":
@@ -243,6 +246,18 @@ class Examiner:
             best = found.best
             return FoundPhantom(best.identity, best.policy, str(best.result), found.attempts)
         return None
+
+    def _with_bus_errors(self, device: Phantom, exercise: Exercise | None) -> list[Finding]:
+        """Lives in which one transfer each fails on the bus, and what only then is found."""
+        self.box.reset()
+        first = device.transfers
+        ordinary: set[object] = {(found.kind, found.where) for found in self.play(exercise, lie=Lie(LieKind.HONEST, 0))}
+        findings: list[Finding] = []
+        for lie in bus_errors(first, device.transfers):
+            new = on_a_bus_that_fails(self.play(exercise, lie=lie), ordinary, lie)
+            ordinary.update((found.kind, found.where) for found in new)
+            findings += new
+        return findings
 
     def _with_lies(self, unit: CheckUnit, device: Phantom, exercise: Exercise | None) -> list[Finding]:
         """Lives in which the device lies, and what only then is found."""

@@ -92,7 +92,8 @@ class CheckUnit:
 
     kind: str
     """life, fault, race; datarace: two CPUs; busy, firmware, fetch, slow: a life under other circumstances
-    (`kobox.checks.variations`); unplug, hostile: a life with a device that is taken out, or lies; phantom: such a
+    (`kobox.checks.variations`); unplug, bus, hostile: a life with a device that is taken out, whose
+    bus fails, or that lies; phantom: such a
     device is looked for; elsewhere: no run; warm: nothing comes of it but a worker that is ready."""
     faults: Faults = ()
     programs: tuple[Program, ...] = ()

@@ -103,6 +103,7 @@ def lies(reads: Sequence[Read]) -> Iterator[Lie]:
         for value in dict.fromkeys(value & (1 << 8 * size) - 1 for value in _VALUES):
             yield Lie(LieKind.REGISTER, value, register)
     yield Lie(LieKind.SILENT, 0)
+    yield Lie(LieKind.STORM, 0)
     number = 1
     while number < len(reads):
         yield Lie(LieKind.GONE, number)
@@ -120,6 +121,8 @@ def device_controlled(findings: Sequence[Finding], ordinary: set[object], lie: L
             message=f"{finding.message}; {lie}",
             advice="Check what wait_for_completion_timeout() and its kin return."
             if lie.kind is LieKind.SILENT
+            else "Have all that the handler uses ready before request_irq()."
+            if lie.kind is LieKind.STORM
             else "Check what the device says (lengths, indexes, counts, offsets) before it is used.",
         )
         for finding in findings
