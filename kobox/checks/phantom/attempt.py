@@ -133,8 +133,8 @@ class Prober:
         return [part for part in left if part[1] > 0]
 
     def attempt(self, start: BoxCheckpoint, identity: Identity, policy: Policy, cpu: float = CPU_SECONDS) -> Attempt:
-        """Go back to `start`, plug in a phantom with this identity and policy, and see what the driver makes of it in at
-        most `cpu` seconds of CPU time a call."""
+        """Go back to `start`, plug in a phantom with this identity and policy, and see what the driver makes of it. A
+        call may take `cpu` seconds of CPU time."""
         start.restore()
         box, device = self._box, phantom_of(identity, policy)
         self._taint.reset()

@@ -35,7 +35,7 @@ from kobox.checks.report.finding import Finding, Severity, worst_first
 from kobox.checks.runner.examiner import POINTS, VARIATIONS, Examiner, checks_of
 from kobox.checks.runner.other_kernels import Elsewhere, look_elsewhere
 from kobox.checks.runner.outcome import CheckReport, UnitOutcome
-from kobox.checks.runner.plan import HOSTILE_PARTS, CheckPlan, CheckUnit, FoundPhantom
+from kobox.checks.runner.plan import BUS_PARTS, HOSTILE_PARTS, CheckPlan, CheckUnit, FoundPhantom
 from kobox.checks.runner.session import Exercise
 from kobox.checks.runner.two_cpus import TwoCpuExaminer
 from kobox.checks.runner.worker_pool import Pool, WorkerDied
@@ -308,10 +308,12 @@ class _Checking:
             ("firmware", bool(outcome.programs) and bool(firmware_of(ModuleFile(self.plan.module)))),
             ("slow", not imports.isdisjoint(STOPS)),
             ("unplug", self.plan.device is not None),
-            ("bus", self.plan.device is not None and on_wires(self.plan.device.identity)),
         ):
             if matters:
                 pool.submit(CheckUnit(kind, programs=outcome.programs))
+        if self.plan.device is not None and on_wires(self.plan.device.identity):
+            for part in range(BUS_PARTS):
+                pool.submit(CheckUnit("bus", programs=outcome.programs, part=part))
         if self.plan.hostile and self.plan.device is not None:
             for part in range(HOSTILE_PARTS):
                 pool.submit(CheckUnit("hostile", programs=outcome.programs, part=part))

@@ -31,13 +31,13 @@ from kobox.checks.races.races import CMDLINE, REMOVE, Interrupted, Race, Traced,
 from kobox.checks.report.finding import Chain, Finding, FindingKey, Severity
 from kobox.checks.runner.minimise import Crash, shrink
 from kobox.checks.runner.outcome import UnitOutcome
-from kobox.checks.runner.plan import HOSTILE_PARTS, CheckPlan, CheckUnit, FoundPhantom
+from kobox.checks.runner.plan import BUS_PARTS, HOSTILE_PARTS, CheckPlan, CheckUnit, FoundPhantom
 from kobox.checks.runner.session import Check, Examination, Exercise
 from kobox.checks.runner.timeline import Timeline
+from kobox.checks.variations.bus_errors import bus_errors, on_a_bus_that_fails
 from kobox.checks.variations.busy import unload_while_open
 from kobox.checks.variations.double_fetch import ChangingUser
 from kobox.checks.variations.firmware import CONTENTS, FirmwareFiles, firmware_of
-from kobox.checks.variations.bus_errors import bus_errors, on_a_bus_that_fails
 from kobox.checks.variations.hostile_device import PhantomCheck, device_controlled, interrupted, lies, taken_out
 from kobox.checks.variations.slow_exit import SlowExit
 from kobox.devices.phantom_kinds import Phantom, phantom_of
@@ -210,7 +210,7 @@ class Examiner:
             tail = "; the device was taken out by surprise"
             findings = [replace(one, message=one.message + tail) for one in self.play(taken_out(self.device, exercise))]
         elif unit.kind == "bus" and self.device is not None:
-            findings = self._with_bus_errors(self.device, exercise)
+            findings = self._with_bus_errors(unit, self.device, exercise)
         elif unit.kind == "hostile" and self.device is not None:
             findings = self._with_lies(unit, self.device, exercise)
         elif unit.kind == "firmware":
@@ -247,13 +247,13 @@ class Examiner:
             return FoundPhantom(best.identity, best.policy, str(best.result), found.attempts)
         return None
 
-    def _with_bus_errors(self, device: Phantom, exercise: Exercise | None) -> list[Finding]:
+    def _with_bus_errors(self, unit: CheckUnit, device: Phantom, exercise: Exercise | None) -> list[Finding]:
         """Lives in which one transfer each fails on the bus, and what only then is found."""
         self.box.reset()
         first = device.transfers
         ordinary: set[object] = {(found.kind, found.where) for found in self.play(exercise, lie=Lie(LieKind.HONEST, 0))}
         findings: list[Finding] = []
-        for lie in bus_errors(first, device.transfers):
+        for lie in list(bus_errors(first, device.transfers))[unit.part :: BUS_PARTS]:
             new = on_a_bus_that_fails(self.play(exercise, lie=lie), ordinary, lie)
             ordinary.update((found.kind, found.where) for found in new)
             findings += new

@@ -15,6 +15,7 @@ from kobox.devices.phantom_kinds import Identity, title_of
 from kobox.devices.phantom_policy import Policy
 
 HOSTILE_PARTS = 1  # more would find the same by other lies, as they happen to end first
+BUS_PARTS = 4  # the same for lives whose bus fails
 
 CHECKS = (
     "kobox.checks.memory.memory:MemoryCheck",

@@ -15,7 +15,7 @@ from kobox.devices.phantom_kinds import Identity
 from kobox.devices.phantom_policy import Lie, LieKind
 from kobox.devices.phantom_usb import UsbIdentity
 
-_FIRST, _MOST = 16, 24  # transfers that are refused: the first ones, and all
+_FIRST, _MOST = 10, 15  # transfers that are refused: the first ones, and all
 
 
 def on_wires(identity: Identity) -> bool:

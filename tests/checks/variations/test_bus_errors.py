@@ -48,7 +48,7 @@ def test_each_of_the_first_transfers_fails_and_some_of_the_others() -> None:
     few = list(bus_errors(5, 8))
     assert few == [Lie(LieKind.REFUSED, 5), Lie(LieKind.REFUSED, 6), Lie(LieKind.REFUSED, 7), Lie(LieKind.SILENT, 0)]
     many = [lie.value for lie in bus_errors(0, 1000)]
-    assert many[:16] == list(range(16))
+    assert many[:10] == list(range(10))
     assert many[-2] == 999
-    assert len(many) == 25
+    assert len(many) == 16
     assert list(bus_errors(3, 3)) == [Lie(LieKind.SILENT, 0)]
