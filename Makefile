@@ -33,6 +33,10 @@ test-arm64: $(READY) ## the tests of checks once more, and all test modules, on 
 test-riscv64: $(READY) ## all tests of boards, modules and programs on Debian's riscv64 kernel
 	KOBOX_TEST_BOARDS=riscv64_kernel KOBOX_TEST_SUITE=all $(BIN)/python -m pytest -n auto --dist loadfile $(or $(TESTS),tests/arch)
 
+.PHONY: test-vm
+test-vm: $(READY) ## kernels under QEMU, and boxes beside them (needs qemu-system-x86_64)
+	$(BIN)/python -m pytest tests/vm/with_qemu.py
+
 fuzz: $(READY) ## readers of hostile bytes, fed with mutations: two minutes from a seed (FUZZ_SECONDS=120 SEED=1)
 	$(BIN)/python -m tests.fuzz --seconds $(or $(FUZZ_SECONDS),120) --seed $(or $(SEED),1)
 

@@ -59,6 +59,8 @@ def main(argv: list[str], prog: str) -> int:
         parser.error("--write-model writes what --phantom finds: give both")
     if arguments.record is not None:
         _refuse_what_is_not_recorded(arguments, parser)
+    if arguments.on == "vm" or arguments.compare:
+        _refuse_what_boxes_alone_have(arguments, parser)
     from kobox.machine import native_core as native
 
     native.preload()
@@ -82,6 +84,10 @@ def main(argv: list[str], prog: str) -> int:
         paths = run_sources.module_paths(
             sources, image, lambda path: print(f"building {path} for {image.name}", file=sys.stderr)
         )
+        if arguments.on == "vm" or arguments.compare:
+            from kobox.cli import run_on_vm
+
+            return run_on_vm.run(arguments, image, sources, paths)
         box = kobox.boot(
             image,
             memory=arguments.memory << 20,
@@ -112,6 +118,13 @@ def _refuse_what_is_not_recorded(arguments: argparse.Namespace, parser: argparse
     for plug in arguments.plug:
         if not can_be_recorded(plug):
             parser.error(f"--record: --plug {plug} names a file; only ready models can be recorded (`--plug help`)")
+
+
+def _refuse_what_boxes_alone_have(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """A virtual machine has no devices that Python models, no certificates of the user's, and is not recorded."""
+    for option in ("phantom", "trust", "enforce", "lockdown", "plug", "record", "write_model"):
+        if getattr(arguments, option):
+            parser.error(f"--{option.replace('_', '-')} is for boxes: it does not go with --on vm or --compare")
 
 
 def _parser(prog: str) -> CommandParser:
@@ -155,6 +168,15 @@ def _parser(prog: str) -> CommandParser:
         help="eBPF: attach to this interface, control group or function (default: as the sections say)",
     )
     parser.add_argument("--no-unload", dest="unload", action="store_false", help="leave the module loaded")
+    parser.add_argument(
+        "--on",
+        choices=("box", "vm"),
+        default="box",
+        help="where the kernel runs: vm is a virtual machine under QEMU (default: box)",
+    )
+    parser.add_argument(
+        "--compare", choices=("vm",), help="run in a box and in a virtual machine, and show the first difference"
+    )
     parser.add_argument("--cpus", type=int, default=1, metavar="N", help="CPUs of the box, 1 to 8 (default: 1)")
     parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
     parser.add_argument(

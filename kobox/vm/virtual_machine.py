@@ -1,0 +1,262 @@
+"""`VirtualMachine`: a kernel under QEMU as a `Kernel`: files, modules, the log; every call is one of its first process.
+
+A call that loads or unloads a module is made in a child: when the kernel oopses in it, the child dies and the machine
+goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self, TypeAlias
+
+from kobox.arch.registry import architecture
+from kobox.box.boot.boot_failure import boot_failure
+from kobox.box.boot.init_program import command_line
+from kobox.box.guest.files import parse_dirents
+from kobox.errors import BoxHungError, KernelPanicError, ProcessDiedError
+from kobox.images.kernel_image import KernelImage
+from kobox.kernel.interface import DeleteFlags, InitFlags, Kernel
+from kobox.machine import initramfs
+from kobox.vm.agent import DATA, DATA_SIZE, HELLO, agent_elf
+from kobox.vm.qemu import Qemu
+
+VmArgument: TypeAlias = "int | str | bytes | bytearray | None"
+
+_CALL, _WRITE, _READ, _IN_CHILD = range(4)
+_CHUNK = 1 << 14  # bytes on the serial line at once: the kernel's terminal keeps that many
+_RECORD = 8192  # the longest record of /dev/kmsg
+_MOUNTS = (("devtmpfs", "/dev"), ("proc", "/proc"), ("sysfs", "/sys"), ("tmpfs", "/run"), ("tmpfs", "/tmp"))
+_DIRECTORIES = ("dev", "proc", "sys", "run", "tmp", "root", "etc", "sbin", "bin", "lib", "lib/modules", "mnt", "var")
+
+
+class VirtualMachine(Kernel):
+    """A kernel that was booted under QEMU. Close it, or use it in a `with` block.
+
+    `memory` is in bytes; `cmdline` is added to the command line that boxes have; `seconds` are for the boot, and for
+    each call; `accel` is QEMU's accelerator: "tcg", or "kvm" where that works (a nested one may crawl). `modules` are
+    files that will be loaded: they come along in the initramfs, which is quicker than the serial line.
+
+    Raises `KoboxError` without QEMU; `KernelPanicError`, `BoxHungError` when the kernel does not come up.
+    """
+
+    def __init__(
+        self,
+        kernel: KernelImage,
+        *,
+        memory: int = 256 << 20,
+        cpus: int = 1,
+        cmdline: str = "",
+        profile: str = "fast",
+        seconds: float = 240.0,
+        accel: str = "tcg",
+        modules: Sequence[bytes] = (),
+    ) -> None:
+        self.image = kernel
+        self.arch = architecture("x86_64")
+        self._seconds = seconds
+        self._kmsg = -1
+        self._known = {content: f"/lib/modules/{number}.ko" for number, content in enumerate(modules)}
+        line = command_line(self.arch, cmdline, cpus, profile)
+        self._qemu = Qemu(kernel, _root(modules), line, memory=memory, cpus=cpus, accel=accel)
+        try:
+            self._await_agent()
+            self._qemu.remove_files()
+            for kind, target in _MOUNTS:
+                self.call("mount", kind, target, kind, 0, None)
+            self._kmsg = self.call("open", "/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, 0)
+            self._booted = self.new_lines()
+        except BaseException:
+            self.close()
+            raise
+
+    def _await_agent(self) -> None:
+        try:
+            self._qemu.receive(len(HELLO), self._seconds)
+        except (BoxHungError, KernelPanicError) as error:
+            found = boot_failure(self._qemu.console(), hung=isinstance(error, BoxHungError))
+            message = f"{self.image.name} did not come up in the virtual machine: {found.reason}"
+            raise type(error)(message, log=error.log, hint=found.hint) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the machine."""
+        self._qemu.close()
+
+    @property
+    def kernel(self) -> Kernel:
+        """This machine, where a place with a kernel and its log is wanted."""
+        return self
+
+    # -- the interface ---------------------------------------------------------------------------------------------
+
+    @property
+    def release(self) -> str:
+        """As `uname -r` prints it."""
+        buffer = bytearray(390)
+        self.call("uname", buffer)
+        return bytes(buffer[130:195]).partition(b"\0")[0].decode()
+
+    def read_bytes(self, path: str) -> bytes:
+        fd = self.call("open", path, os.O_RDONLY | os.O_CLOEXEC, 0)
+        try:
+            out, chunk = bytearray(), bytearray(1 << 16)
+            while count := self.call("read", fd, chunk, len(chunk)):
+                out += chunk[:count]
+            return bytes(out)
+        finally:
+            self.call("close", fd)
+
+    def write_bytes(self, path: str, data: bytes) -> None:
+        fd = self.call("open", path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            while data:
+                data = data[self.call("write", fd, data[: 1 << 18], min(len(data), 1 << 18)) :]
+        finally:
+            self.call("close", fd)
+
+    def listdir(self, path: str) -> list[str]:
+        fd = self.call("open", path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, 0)
+        try:
+            found: list[str] = []
+            chunk = bytearray(1 << 15)
+            while count := self.call("getdents64", fd, chunk, len(chunk)):
+                found += parse_dirents(bytes(chunk[:count]), path)
+            return found
+        finally:
+            self.call("close", fd)
+
+    def stat(self, path: str, *, follow_symlinks: bool = True) -> os.stat_result:
+        buffer = bytearray(144)
+        self.call("stat" if follow_symlinks else "lstat", path, buffer)
+        return self.arch.abi.parse_stat(bytes(buffer))
+
+    def readlink(self, path: str) -> str:
+        buffer = bytearray(4096)
+        return os.fsdecode(bytes(buffer[: self.call("readlink", path, buffer, len(buffer))]))
+
+    def init_module(self, image: bytes, parameters: str = "", flags: InitFlags = InitFlags.NONE) -> None:
+        fd = self._file_of(image)
+        try:
+            if flags:
+                self.call_in_child("finit_module", fd, parameters, int(flags))
+                return
+            address = self.call("mmap", 0, len(image), 1, 2, fd, 0)  # PROT_READ, MAP_PRIVATE
+            try:
+                self.call_in_child("init_module", address, len(image), parameters)
+            finally:
+                self.call("munmap", address, len(image))
+        finally:
+            self.call("close", fd)
+
+    def _file_of(self, image: bytes) -> int:
+        """A descriptor of a file with that content."""
+        if image in self._known:
+            return self.call("open", self._known[image], os.O_RDONLY | os.O_CLOEXEC, 0)
+        fd = self.call("memfd_create", "module", 1)
+        for start in range(0, len(image), 1 << 18):
+            part = image[start : start + (1 << 18)]
+            self.call("write", fd, part, len(part))
+        return fd
+
+    def delete_module(self, name: str, flags: DeleteFlags = DeleteFlags.NONBLOCK) -> None:
+        self.call_in_child("delete_module", name, int(flags))
+
+    def new_lines(self) -> list[tuple[int, float, str]]:
+        """(level, seconds since boot, text) of the kernel's log since the last call."""
+        found: list[tuple[int, float, str]] = []
+        while True:
+            record = bytearray(_RECORD)
+            try:
+                count = self.call("read", self._kmsg, record, len(record))
+            except BlockingIOError:
+                return found
+            except BrokenPipeError:  # records were overwritten before they were read
+                continue
+            head, _, rest = bytes(record[:count]).partition(b";")
+            level, _, time = head.split(b",")[:3]
+            text = rest.partition(b"\n")[0].decode(errors="surrogateescape")
+            found.append((int(level) & 7, int(time) / 1e6, _unescaped(text)))
+
+    # -- system calls ----------------------------------------------------------------------------------------------
+
+    def call(self, name: str, *arguments: VmArgument) -> int:
+        """A system call of the machine's first process. What it writes comes back in bytearrays.
+
+        Raises `OSError` as the call does, with the first path among the arguments.
+        """
+        return self._made(_CALL, name, arguments)
+
+    def call_in_child(self, name: str, *arguments: VmArgument) -> int:
+        """The same in a child of it. Raises `ProcessDiedError` too, when the kernel kills that."""
+        return self._made(_IN_CHILD, name, arguments)
+
+    def _made(self, operation: int, name: str, arguments: Sequence[VmArgument]) -> int:
+        values, back, at = [], [], DATA
+        for argument in arguments:
+            if isinstance(argument, int) or argument is None:
+                values.append((argument or 0) & 0xFFFFFFFFFFFFFFFF)
+                continue
+            data = os.fsencode(argument) + b"\0" if isinstance(argument, str) else bytes(argument)
+            if at + len(data) > DATA + DATA_SIZE - 4096:
+                raise ValueError(f"{name}: arguments of more than {DATA_SIZE >> 20} MiB")
+            if isinstance(argument, bytearray):
+                back.append((at, argument))
+            else:
+                self._write(at, data)
+            values.append(at)
+            at += len(data) + 63 & -64
+        values += [0] * (6 - len(values))
+        self._qemu.send(struct.pack("<8Q", operation, self.arch.syscalls.numbers[name], *values))
+        result, status = struct.unpack("<qQ", self._qemu.receive(16, self._seconds))
+        if status & 0x7F:
+            log = [text for _, _, text in self.new_lines()]
+            raise ProcessDiedError(f"{name}: the call was killed by an oops", status=int(status), log=log)
+        if -4096 < result < 0:
+            path = next((one for one in arguments if isinstance(one, str)), None)
+            raise OSError(-result, os.strerror(-result), path)
+        for address, target in back:
+            wanted = result if name in ("read", "getdents64", "readlink") else len(target)
+            target[:wanted] = self._read(address, wanted)
+        return int(result)
+
+    def _write(self, address: int, data: bytes) -> None:
+        for start in range(0, len(data), _CHUNK):
+            part = data[start : start + _CHUNK]
+            self._qemu.send(struct.pack("<8Q", _WRITE, address + start, len(part), *[0] * 5))
+            self._qemu.send(part)
+            self._qemu.receive(16, self._seconds)
+
+    def _read(self, address: int, size: int) -> bytes:
+        if not size:
+            return b""
+        self._qemu.send(struct.pack("<8Q", _READ, address, size, *[0] * 5))
+        return self._qemu.receive(size, self._seconds)
+
+
+def _root(modules: Sequence[bytes]) -> bytes:
+    """The initramfs: the agent, the console, and the second serial line for it."""
+    return initramfs.pack(
+        [
+            *(initramfs.directory(path) for path in _DIRECTORIES),
+            initramfs.character_device("dev/console", 5, 1),
+            initramfs.character_device("dev/ttyS1", 4, 65),
+            initramfs.file("init", agent_elf(), 0o755),
+            *(initramfs.file(f"lib/modules/{number}.ko", content) for number, content in enumerate(modules)),
+        ]
+    )
+
+
+def _unescaped(text: str) -> str:
+    r"""/dev/kmsg shows bytes that cannot be printed, and backslashes, as \xNN (Documentation/ABI/testing/dev-kmsg)."""
+    return re.sub(r"\\x([0-9a-f]{2})", lambda match: chr(int(match[1], 16)), text)
