@@ -164,9 +164,10 @@ _MACHINE = (
     (re.compile(r"\[#\d+\]"), "[#1]"),
     (re.compile(r"\bkobox/\d+|\binit/\d+"), "…"),
 )
+# Lines of reports that are the machine's: its name, where its processes were, and how the kernel came to the module.
 _ABSENT = re.compile(
-    r"Hardware name:|Modules linked in:| \? |Code: |random: crng|clocksource:|rcu: INFO|RIP: 0033|"
-    r"^\s*(do_syscall_64|entry_SYSCALL|__x64_sys|__do_sys|</?TASK>|PKRU)|Call Trace"
+    r"Hardware name:|Modules linked in:|Code: |random: crng|clocksource:|Call Trace|</?TASK>|^\w+: [0-9a-f]{4}:0x"
+    r"|^\s*(\? )?[\w.]+\+0x[0-9a-f]+/0x[0-9a-f]+$"
 )
 
 
@@ -188,6 +189,17 @@ def difference(one: Sequence[str], other: Sequence[str]) -> Difference | None:
         if here != there:
             return Difference(number, here, there)
     return None
+
+
+def difference_facts(lines: int, found: Difference | None) -> dict[str, int | str | bool | None]:
+    """What came of comparing two lives, of which the first has so many lines, as JSON holds it."""
+    return {
+        "same": found is None,
+        "lines": lines,
+        "line": found.same + 1 if found is not None else None,
+        "box": found.one if found is not None else None,
+        "vm": found.other if found is not None else None,
+    }
 
 
 def _plain(text: str) -> str:

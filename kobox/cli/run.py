@@ -87,7 +87,7 @@ def main(argv: list[str], prog: str) -> int:
         if arguments.on == "vm" or arguments.compare:
             from kobox.cli import run_on_vm
 
-            return run_on_vm.run(arguments, image, sources, paths)
+            return run_on_vm.run(arguments, image, sources, paths, _printer(arguments))
         box = kobox.boot(
             image,
             memory=arguments.memory << 20,
@@ -206,17 +206,8 @@ def _tell(arguments: argparse.Namespace, box: Box, sources: list[RunSource], pat
     from kobox.apps.recorded_life import Recording
     from kobox.apps.run_sources import module_files
     from kobox.apps.run_story import Story
-    from kobox.box.inspect.oops import is_detail
 
-    colour = _wants_colour()
-
-    def show(event: StoryEvent) -> None:
-        if arguments.json:
-            facts = {"kind": event.kind, "time": event.time, "text": event.text, **event.data}
-            print(to_json("run", facts, indent=None), flush=True)
-        elif arguments.verbose or event.kind != "log" or not is_detail(event.text):
-            print(story_line(event, verbose=arguments.verbose, colour=colour), flush=True)
-
+    show = _printer(arguments)
     started = Recording(box) if arguments.record is not None else None
     story = Story(box, unload=arguments.unload, keep_going=arguments.keep_going, live=show)
     models = plugged_models(arguments.plug)
@@ -237,6 +228,22 @@ def _tell(arguments: argparse.Namespace, box: Box, sources: list[RunSource], pat
     if started is not None:
         keep(started.finish(_record(arguments, box, modules, parameters)).pack())
     return 0 if story.verdict.ok else 1
+
+
+def _printer(arguments: argparse.Namespace) -> Callable[[StoryEvent], None]:
+    """What prints an event as the options want it."""
+    from kobox.box.inspect.oops import is_detail
+
+    colour = _wants_colour()
+
+    def show(event: StoryEvent) -> None:
+        if arguments.json:
+            facts = {"kind": event.kind, "time": event.time, "text": event.text, **event.data}
+            print(to_json("run", facts, indent=None), flush=True)
+        elif arguments.verbose or event.kind != "log" or not is_detail(event.text):
+            print(story_line(event, verbose=arguments.verbose, colour=colour), flush=True)
+
+    return show
 
 
 def _record(arguments: argparse.Namespace, box: Box, modules: list[ModuleFile], parameters: list[str]) -> LifeRecord:

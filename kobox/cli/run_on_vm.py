@@ -6,13 +6,11 @@ Exit status: as `kobox run`; of --compare 0 when both lives are the same, 1 when
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kobox.cli.colour import coloured
-from kobox.cli.run import story_line
+from kobox.cli.json_output import to_json
 from kobox.cli.worker import raise_wall
 from kobox.printable import one_line
 
@@ -28,9 +26,13 @@ _CPU_LIMIT = 120.0  # seconds of CPU time of this process
 
 
 def run(
-    arguments: argparse.Namespace, image: KernelImage, sources: Sequence[RunSource], paths: Sequence[Sequence[Path]]
+    arguments: argparse.Namespace,
+    image: KernelImage,
+    sources: Sequence[RunSource],
+    paths: Sequence[Sequence[Path]],
+    show: Callable[[StoryEvent], None],
 ) -> int:
-    """Start what is wanted, raise the wall, and tell; the exit status."""
+    """Start what is wanted, raise the wall, and tell; the exit status. `show` prints an event."""
     import kobox
     from kobox.apps.plain_life import BoxPlace
     from kobox.apps.run_sources import module_files
@@ -50,7 +52,7 @@ def run(
         if not arguments.compare:
             _wall(image, paths)
             modules, parameters = module_files(sources, paths)
-            events = _tell(arguments, machine, tree, modules, parameters, show=True)
+            events = _tell(arguments, machine, tree, modules, parameters, show)
             return 0 if events[-1].data["ok"] else 1
         with kobox.boot(
             image,
@@ -61,8 +63,8 @@ def run(
         ) as box:
             _wall(image, paths)
             modules, parameters = module_files(sources, paths)
-            in_box = _tell(arguments, BoxPlace(box), tree, modules, parameters, show=False)
-            in_machine = _tell(arguments, machine, tree, modules, parameters, show=False)
+            in_box = _tell(arguments, BoxPlace(box), tree, modules, parameters, lambda _: None)
+            in_machine = _tell(arguments, machine, tree, modules, parameters, lambda _: None)
     return _compare(arguments, in_box, in_machine)
 
 
@@ -77,31 +79,24 @@ def _tell(
     tree: ModuleTree | None,
     modules: Sequence[ModuleFile],
     parameters: Sequence[str],
-    *,
-    show: bool,
+    show: Callable[[StoryEvent], None],
 ) -> list[StoryEvent]:
     from kobox.apps.plain_life import PlainLife
 
     events = []
     for event in PlainLife(place, tree, unload=arguments.unload).tell(modules, parameters):
         events.append(event)
-        if show and arguments.json:
-            print(json.dumps({"kind": event.kind, "time": event.time, "text": event.text, **event.data}), flush=True)
-        elif show:
-            print(story_line(event, verbose=arguments.verbose, colour=coloured()), flush=True)
+        show(event)
     return events
 
 
 def _compare(arguments: argparse.Namespace, in_box: Sequence[StoryEvent], in_machine: Sequence[StoryEvent]) -> int:
-    from kobox.apps.plain_life import comparable, difference
+    from kobox.apps.plain_life import comparable, difference, difference_facts
 
     one, other = comparable(in_box), comparable(in_machine)
     found = difference(one, other)
     if arguments.json:
-        facts: dict[str, object] = {"lines": len(one), "same": found is None}
-        if found is not None:
-            facts |= {"line": found.same + 1, "box": found.one, "vm": found.other}
-        print(json.dumps({"kind": "compared", **facts}))
+        print(to_json("run-compare", difference_facts(len(one), found)))
     elif found is None:
         print(f"box and virtual machine: the same, {len(one)} lines")
     else:

@@ -36,8 +36,8 @@ def told(*texts: str) -> list[StoryEvent]:
 SAME = [
     ("WARNING: CPU: 0 PID: 80 at m.c:5 i+0x38/0x1000 [m]", "WARNING: CPU: 1 PID: 57 at m.c:5 i+0x38/0x1000 [m]"),
     (
-        "BUG: unable to handle page fault for address: ffffc900001",
-        "BUG: unable to handle page fault for address: ffff8880012",
+        "BUG: unable to handle page fault for address: ffffc900",
+        "BUG: unable to handle page fault for address: ffff8880",
     ),
     ("Oops: 0002 [#1]", "Oops: 0002 [#2]"),
     ("at ffff888003c41200", "at 0xffff888003c41999"),

@@ -14,6 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from kobox import cli
+from kobox.apps.plain_life import Difference, difference_facts
 from kobox.apps.saved_boxes import SavedBox
 from kobox.cli.json_output import format_of, kinds, schema, to_json
 from kobox.images.store import KernelImage
@@ -130,6 +131,7 @@ MADE: dict[str, object] = {
     "lsmod": [
         {"name": "a", "size": 1, "refcount": None, "users": [], "state": "live", "address": "0x0", "taint": ""},
     ],
+    "run-compare": difference_facts(3, Difference(2, "n = 1", None)),
     "static-nodes": [{"module": "fuse", "name": "fuse", "kind": "c", "major": 10, "minor": 229}],
 }
 
