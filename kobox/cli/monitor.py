@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -18,21 +20,52 @@ if TYPE_CHECKING:
     import argparse
 
     from kobox.kernel.interface import Kernel
-    from kobox.monitor import KernelModules, ModuleEvent
+    from kobox.monitor import KernelModules, LogSource, ModuleEvent
 
 
 def main(argv: list[str], prog: str) -> int:
     """Entry point of the subcommand."""
     parser = _parser(prog)
     arguments = parser.parse_args(argv)
-    from kobox.kernel.host import Host
+    with looked_at(arguments.ssh) as kernel:
+        return _run(kernel, arguments)
 
-    kernel = Host()
+
+def _run(kernel: Kernel, arguments: argparse.Namespace) -> int:
     if arguments.baseline is not None or arguments.save_baseline is not None:
         return _baseline(kernel, arguments)
     if arguments.once:
         return _once(kernel, arguments.json)
     return _watch(kernel, arguments)
+
+
+@contextmanager
+def looked_at(host: str | None) -> Iterator[Kernel]:
+    """This machine's kernel, or that of another one by ssh. Raises `KoboxError` when that cannot be reached."""
+    if host is None:
+        from kobox.kernel.host import Host
+
+        yield Host()
+        return
+    from kobox.kernel.remote import RemoteKernel, by_ssh
+
+    kernel = RemoteKernel(by_ssh(host, "exec sh"), host)
+    try:
+        yield kernel
+    finally:
+        kernel.close()
+
+
+def log_of(kernel: Kernel, host: str | None) -> LogSource:
+    """The kernel's log, from now on."""
+    from kobox.monitor import CommandLog, DeviceLog
+
+    if host is None:
+        return DeviceLog()
+    from kobox.kernel.remote import by_ssh
+
+    up = kernel.read_text("/proc/uptime").split()[0]
+    return CommandLog(by_ssh(host, "exec cat /dev/kmsg"), float(up) if up.replace(".", "").isdigit() else 0.0)
 
 
 def _parser(prog: str) -> CommandParser:
@@ -41,6 +74,7 @@ def _parser(prog: str) -> CommandParser:
         description="Watch this machine's kernel: modules that are loaded, unloaded, refused (with the cause), changed "
         "parameters, taints, crashes.",
     )
+    parser.add_argument("--ssh", metavar="HOST", help="watch this machine, through a shell there, instead of this one")
     parser.add_argument(
         "--listen", type=_place, metavar="[ADDRESS:]PORT", help="serve a page, JSON and Prometheus metrics"
     )
@@ -86,7 +120,7 @@ def must_be_readable(kernel: Kernel) -> KernelModules:
         return look(kernel)
     except OSError as error:
         raise KoboxError(
-            f"this machine's modules cannot be read: {error.filename or '/proc/modules'}: {error.strerror}",
+            f"the machine's modules cannot be read: {error.filename or '/proc/modules'}: {error.strerror or error}",
             hint="A container may hide them, and a kernel may have none.",
         ) from None
 
@@ -136,7 +170,7 @@ def _watch(kernel: Kernel, arguments: argparse.Namespace) -> int:
     import threading
     from contextlib import ExitStack
 
-    from kobox.monitor import DeviceLog, History, ModuleMonitor
+    from kobox.monitor import History, ModuleMonitor
     from kobox.monitor.server import MonitorServer
     from kobox.monitor.uevents import UeventSource
 
@@ -148,11 +182,13 @@ def _watch(kernel: Kernel, arguments: argparse.Namespace) -> int:
     with ExitStack() as stack:
         history = None
         if arguments.history is not None:
-            history = History(arguments.history, socket.gethostname(), days=arguments.days)
+            history = History(arguments.history, arguments.ssh or socket.gethostname(), days=arguments.days)
             stack.callback(history.close)
-        log, uevents = DeviceLog(), UeventSource()
+        log = log_of(kernel, arguments.ssh)
         stack.callback(log.close)
-        stack.callback(uevents.close)
+        uevents = UeventSource() if arguments.ssh is None else None
+        if uevents is not None:
+            stack.callback(uevents.close)
         monitor = ModuleMonitor(kernel, log, uevents, history)
         for problem in monitor.problems:
             print(f"kobox monitor: {problem}", file=sys.stderr)

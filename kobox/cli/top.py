@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kobox.cli.monitor import must_be_readable, seconds
+from kobox.cli.monitor import log_of, looked_at, must_be_readable, seconds
 from kobox.cli.parser import CommandParser
 from kobox.errors import KoboxError
 
@@ -61,6 +61,7 @@ def _parser(prog: str) -> CommandParser:
     parser.add_argument(
         "modules", nargs="*", metavar="FILE.ko|MODULE", help="with --box: what is loaded there at the start"
     )
+    parser.add_argument("--ssh", metavar="HOST", help="look at this machine, through a shell there")
     parser.add_argument("--box", action="store_true", help="look at a box that is booted for it, not at this machine")
     parser.add_argument("-k", "--kernel", metavar="NAME", help="the kernel of the box")
     parser.add_argument("--read-only", action="store_true", help="look, and change nothing")
@@ -76,15 +77,12 @@ def _place(arguments: argparse.Namespace) -> Iterator[tuple[Kernel, LogSource, M
     if not arguments.box:
         if arguments.modules or arguments.kernel:
             raise KoboxError("modules and --kernel are for a box", hint="Add --box.")
-        from kobox.kernel.host import Host
-        from kobox.monitor import DeviceLog
-
-        log = DeviceLog()
-        try:
-            yield Host(), log, ModuleTree.of(os.uname().release), f"kobox top: {os.uname().nodename}"
-        finally:
-            log.close()
+        with looked_at(arguments.ssh) as kernel, closing(log_of(kernel, arguments.ssh)) as log:
+            tree = ModuleTree.of(os.uname().release) if arguments.ssh is None else None
+            yield kernel, log, tree, f"kobox top: {arguments.ssh or os.uname().nodename}"
         return
+    if arguments.ssh is not None:
+        raise KoboxError("--box and --ssh are two places", hint="Name one.")
     import kobox
     from kobox.box.boot.boot import tree_of
     from kobox.images.store import Store

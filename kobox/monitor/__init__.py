@@ -7,7 +7,7 @@
 | file | what it holds |
 |---|---|
 | `status.py` | the modules of a kernel at one moment |
-| `log_source.py` | the kernel's log, line by line: /dev/kmsg, or a box's |
+| `log_source.py` | the kernel's log, line by line: /dev/kmsg, another machine's, or a box's |
 | `events.py` | what happened between two looks |
 | `monitor.py` | looks again and again, counts and remembers |
 | `metrics.py` | Prometheus' text format |
@@ -19,13 +19,14 @@
 from kobox.monitor.baseline import Drift, drift
 from kobox.monitor.events import EventKind, ModuleEvent
 from kobox.monitor.history import History
-from kobox.monitor.log_source import BoxLog, DeviceLog, LogSource
+from kobox.monitor.log_source import BoxLog, CommandLog, DeviceLog, LogSource
 from kobox.monitor.metrics import metrics_text
 from kobox.monitor.monitor import ModuleMonitor
 from kobox.monitor.status import KernelModules, MonitoredModule, look
 
 __all__ = [
     "BoxLog",
+    "CommandLog",
     "DeviceLog",
     "Drift",
     "EventKind",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -85,6 +86,59 @@ class DeviceLog:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+class CommandLog:
+    """The log that a program prints as /dev/kmsg has it, such as `ssh HOST cat /dev/kmsg`; from `since` on, in seconds
+    since boot."""
+
+    lost = 0
+
+    def __init__(self, command: Sequence[str], since: float) -> None:
+        self.problem = ""
+        self._since = since
+        self._rest = b""
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
+            )
+        except OSError as error:
+            self.problem = f"{command[0]}: {error.strerror}; lines of the log are not seen"
+        else:
+            os.set_blocking(self.fileno(), False)
+
+    def new_lines(self) -> list[KernelLine]:
+        """See `LogSource`."""
+        while self._process is not None and self._rest.count(b"\n") < _MOST_AT_ONCE:
+            try:
+                data = os.read(self.fileno(), 1 << 16)
+            except BlockingIOError:
+                break
+            if not data:
+                self.problem = "/dev/kmsg there cannot be read (any more): that takes root; no lines of it are seen"
+                self.close()
+                break
+            self._rest += data
+        *records, self._rest = self._rest.split(b"\n", _MOST_AT_ONCE)
+        self._rest = self._rest if len(self._rest) < _MOST_AT_ONCE * _RECORD else b""
+        lines = [line for record in records if (line := _line(record)) is not None]
+        return [line for line in lines if line.time >= self._since]
+
+    def fileno(self) -> int:
+        """See `LogSource`."""
+        if self._process is None or self._process.stdout is None:
+            return -1
+        return self._process.stdout.fileno()
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+            self._process = None
 
 
 class BoxLog:
