@@ -59,6 +59,7 @@ def test_the_examples_of_a_page_run_in_order(
     page: str,
     modules: BuiltTestModules,
     full_kernel: KernelImage,
+    arm64_kernel: KernelImage,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -67,7 +68,8 @@ def test_the_examples_of_a_page_run_in_order(
     if page in ("docs/disks.md", "docs/devices.md"):
         Programs(*EXT4).run("mkfs.ext4", "-q", "-F", tmp_path / "disk.img", "64M")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("KOBOX_KERNEL", full_kernel.name if page == "docs/devices.md" else modules.kernel.name)
+    special = {"docs/devices.md": full_kernel, "docs/architectures.md": arm64_kernel}
+    monkeypatch.setenv("KOBOX_KERNEL", special.get(page, modules.kernel).name)
     blocks = python_in(page)
     assert blocks
     names: dict[str, object] = {}

@@ -15,7 +15,7 @@ Source: ACPI specification 6.4, chapters 6.1 and 6.4; Documentation/firmware-gui
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeAlias, Union
 
 from kobox.devices.gpio_line import HasLines
 from kobox.devices.model import HostedModel, ModelHost
@@ -23,6 +23,9 @@ from kobox.devices.register_model import BarDeclaration, RegisterModel
 from kobox.errors import KoboxError
 from kobox.machine import aml
 from kobox.machine.pci_function import BarKind
+
+Property: TypeAlias = Union[aml.Value, "PlatformDevice", Sequence["int | str | PlatformDevice"]]
+"""The value of a property."""
 
 
 class PlatformHost(ModelHost, Protocol):
@@ -57,15 +60,17 @@ class PlatformDevice(HasLines, HostedModel, RegisterModel):
     """A device on the board: subclass it, declare windows and registers, and say what happens in `written`.
 
     `hid` is its ACPI hardware ID, such as "KOBX0001"; with `compatible` it is known by that ("PRP0001"). `properties`
-    are what device_property_read_*() finds: numbers, strings, or sequences of them. `interrupts` is how many lines it
-    has.
+    are what device_property_read_*() finds: numbers, strings, or sequences of them; in a device tree also True for one
+    without a value, and other devices, which are plugged in before. `interrupts` is how many lines it has.
     """
 
     bus: ClassVar[str] = "platform"
     hid: ClassVar[str] = ""
     compatible: ClassVar[str] = ""
     interrupts: ClassVar[int] = 0
-    properties: ClassVar[Mapping[str, aml.Value]] = {}
+    properties: Mapping[str, Property] = {}
+    primecell: ClassVar[bool] = False
+    """Whether it is one of Arm's PrimeCells, whose drivers go by a number in its registers (devices/primecell.py)."""
 
     host: PlatformHost | None = None
 
@@ -110,7 +115,14 @@ class PlatformDevice(HasLines, HostedModel, RegisterModel):
         parts = [aml.name("_HID", self.hid or "PRP0001"), aml.name("_UID", number)]
         if resources:
             parts.append(aml.name("_CRS", aml.resources(*resources)))
-        properties = {**({"compatible": self.compatible} if self.compatible else {}), **self.properties, **more}
+        properties: dict[str, aml.Value] = {"compatible": self.compatible} if self.compatible else {}
+        for key, value in self.properties.items():
+            parts_of = value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else (value,)
+            if any(isinstance(one, PlatformDevice) for one in parts_of):
+                who = type(self).__name__
+                raise KoboxError(f"{who}.properties[{key!r}] refers to a device, and ACPI announces this board's")
+            properties[key] = value  # type: ignore[assignment]
+        properties.update(more)
         if properties:
             parts.append(aml.properties(properties))
         return aml.device(symbol, *parts)

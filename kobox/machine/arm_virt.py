@@ -10,10 +10,10 @@ from kobox.arch.arm64.arm64 import ARM64
 from kobox.arch.arm64.registers import Arm64Registers
 from kobox.machine.device_tree import Value
 from kobox.machine.pc import PAGE
-from kobox.machine.tree_board import INTERRUPT_CONTROLLER, SERIAL, TreeBoard
+from kobox.machine.tree_board import BUS_CLOCK, INTERRUPT_CONTROLLER, SERIAL, TreeBoard
 
 _LINES = tuple(range(32 + 20, 32 + 28))  # inputs of the interrupt controller for devices that are plugged in
-_GIC, _CLOCK_HANDLE = 0xFE000000, 2
+_GIC = 0xFE000000
 _PPI, _SPI, _FIRST_SPI, _LEVEL, _RISING = 1, 0, 32, 4, 1
 _FIELDS = Arm64Registers._fields
 _NUMBERS = {name: n for n, name in enumerate(_FIELDS)}
@@ -36,18 +36,13 @@ def gic_node() -> dict[str, Value]:
     }
 
 
-def clock_node() -> dict[str, Value]:
-    """The node of the clock that drives the serial lines."""
-    return {"compatible": "fixed-clock", "#clock-cells": 0, "clock-frequency": 24_000_000, "phandle": _CLOCK_HANDLE}
-
-
 def pl011_node(n: int) -> dict[str, Value]:
     """The node of a serial line."""
     return {
         "compatible": ["arm,pl011", "arm,primecell"],
         "reg": [0, SERIAL + n * PAGE, 0, PAGE],
         "interrupts": [_SPI, 1 + n, _LEVEL],
-        "clocks": [_CLOCK_HANDLE, _CLOCK_HANDLE],
+        "clocks": [BUS_CLOCK, BUS_CLOCK],
         "clock-names": ["uartclk", "apb_pclk"],
     }
 
@@ -89,7 +84,6 @@ class ArmVirt(TreeBoard):
                 "interrupts": [cell for number in (13, 14, 11, 10) for cell in (_PPI, number, 0x100 | _LEVEL)],
             },
             f"intc@{_GIC:x}": gic_node(),
-            "clock": clock_node(),
         }
 
     def _serial(self, n: int) -> dict[str, Value]:

@@ -12,7 +12,7 @@ from kobox.machine.pc import PAGE
 from kobox.machine.tree_board import INTERRUPT_CONTROLLER, SERIAL, TreeBoard
 
 _PLIC, _PLIC_SIZE, _SOURCES = 0xFC000000, 0x400000, 63
-_HART_CONTROLLER, _EXTERNAL = 2, 9  # its phandle; the cause of interrupts from outside in supervisor mode
+_HART_CONTROLLER, _EXTERNAL = 3, 9  # its phandle; the cause of interrupts from outside in supervisor mode
 _TICKS = 62_500_000  # a second (NS_PER_TICK in native/riscv64/cpu.h)
 _FIELDS = RiscvRegisters._fields
 _NUMBERS = {name: n for n, name in enumerate(_FIELDS)}

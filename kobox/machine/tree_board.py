@@ -20,6 +20,9 @@ PLUGGED, PLUGGED_SIZE = 0x104000, 0x4000
 INTERRUPT_CONTROLLER = 1
 """The phandle of the interrupt controller."""
 
+BUS_CLOCK = 2
+"""The phandle of the clock that drives Arm's PrimeCells, on a board that has some."""
+
 SERIAL = 0xFE020000
 """Two serial lines, a page each."""
 
@@ -81,6 +84,12 @@ class TreeBoard(Machine):
             "aliases": {f"serial{n}": f"/serial@{SERIAL + n * PAGE:x}" for n in range(2)},
             "memory@0": {"device_type": "memory", "reg": [0, 0, 0, self.ram_size]},
             **self._processor(),
+            "clock": {
+                "compatible": "fixed-clock",
+                "#clock-cells": 0,
+                "clock-frequency": 24_000_000,
+                "phandle": BUS_CLOCK,
+            },
             **{f"virtio_mmio@{_device(slot):x}": self._virtio(slot) for slot in range(DEVICE_SLOTS)},
             **{f"serial@{SERIAL + n * PAGE:x}": self._serial(n) for n in range(2)},
         }

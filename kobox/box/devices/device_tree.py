@@ -13,29 +13,40 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from kobox.box.booted import BootedKernel
-from kobox.box.devices.card import add_card
+from kobox.box.devices.card import add_card, plugged_models
 from kobox.box.devices.computer import BoxComputer
 from kobox.box.devices.platform import PlatformPlace
 from kobox.box.inspect.kernel_call import call_kernel
-from kobox.devices.platform import PlatformDevice
+from kobox.devices.gpio_line import GpioLine, HasLines
+from kobox.devices.platform import PlatformDevice, Property
+from kobox.devices.primecell import Pl061
 from kobox.errors import KoboxError
 from kobox.machine.device_tree import Value, pack
 from kobox.machine.platform import Window
-from kobox.machine.tree_board import INTERRUPT_CONTROLLER, PLUGGED, PLUGGED_SIZE
+from kobox.machine.tree_board import BUS_CLOCK, INTERRUPT_CONTROLLER, PLUGGED, PLUGGED_SIZE
 
 PluggedNode = TypeVar("PluggedNode", bound=PlatformDevice)
+_FIRST_PHANDLE = 0x100
+_TRIGGERS = {
+    "rising": 1,
+    "falling": 2,
+    "both": 3,
+    "high": 4,
+    "low": 8,
+}  # include/dt-bindings/interrupt-controller/irq.h
 
 
 class TreePlace(PlatformPlace):
-    """The box's side of such a device."""
+    """The box's side of such a device. `phandle` is the number by which other nodes refer to its own."""
 
-    def __init__(self, box: BootedKernel, device: PlatformDevice, name: str) -> None:
+    def __init__(self, box: BootedKernel, device: PlatformDevice, name: str, phandle: int) -> None:
         super().__init__(box, device, name)
-        self._name = name
+        self._name, self.phandle = name, phandle
+        self._bus = "amba" if device.primecell else "platform"
 
     @property
     def sysfs(self) -> str:
-        return f"/sys/bus/platform/devices/{self._name}"
+        return f"/sys/bus/{self._bus}/devices/{self._name}"
 
 
 def plug_node(box: BootedKernel, device: PluggedNode) -> PluggedNode:
@@ -51,20 +62,24 @@ def plug_node(box: BootedKernel, device: PluggedNode) -> PluggedNode:
             f"{who} has no `compatible`, by which a device tree announces it",
             hint='Set compatible = "acme,counter", as in the of_match_table of its driver.',
         )
+    if device.primecell and not box.exists("/sys/bus/amba"):
+        raise KoboxError(f"{who}: this kernel knows no PrimeCells (CONFIG_ARM_AMBA)", hint="arm64's kernels do.")
     board = box.machine.platform
     windows = board.attach(device, list(device.windows.values()), device.interrupts)
     kind = device.compatible.rpartition(",")[2]
-    at = f"{windows[0].address:x}" if windows else f"{board.made:x}"
+    # of_device_make_bus_id(): by its first register, else by the names of the nodes above.
+    name = f"{windows[0].address:x}.{kind}" if windows else f"{_bus_name(box)}:{kind}"
+    place = TreePlace(box, device, name, _FIRST_PHANDLE + board.made)
     try:
-        device.computer, device.host = BoxComputer(box), TreePlace(box, device, f"{at}.{kind}" if windows else kind)
+        device.computer, device.host = BoxComputer(box), place
         device.power_on()
+        cells = [box.machine.interrupt_cells(line) for line in board.lines(device)]
         _add_node(
             box,
-            f"{kind}@{at}",
-            _node(device, windows, [box.machine.interrupt_cells(line) for line in board.lines(device)]),
+            f"{kind}@{windows[0].address:x}" if windows else kind,
+            _node(box, device, place.phandle, windows, cells),
         )
-        assert device.host is not None
-        if not box.exists(device.host.sysfs):
+        if not box.exists(place.sysfs):
             raise KoboxError(f"{who}: the kernel made no device of its node")
     except BaseException:
         board.detach(device)
@@ -73,33 +88,110 @@ def plug_node(box: BootedKernel, device: PluggedNode) -> PluggedNode:
     return device
 
 
-def _node(device: PlatformDevice, windows: Sequence[Window], lines: Sequence[Sequence[int]]) -> dict[str, Value]:
-    node: dict[str, Value] = {"compatible": device.compatible}
+def _node(
+    box: BootedKernel, device: PlatformDevice, phandle: int, windows: Sequence[Window], lines: Sequence[Sequence[int]]
+) -> dict[str, Value]:
+    compatible = [device.compatible, "arm,primecell"] if device.primecell else device.compatible
+    node: dict[str, Value] = {"compatible": compatible, "phandle": phandle}
+    if device.primecell:
+        node |= {"clocks": BUS_CLOCK, "clock-names": "apb_pclk"}
     if windows:
         node["reg"] = [cell for window in windows for cell in (0, window.address, 0, window.bar.size)]
-    if lines:
+    waits = [(controller, cells) for line in device.gpios.values() for controller, cells in _interrupt_of(box, line)]
+    if waits:
+        waits = [(INTERRUPT_CONTROLLER, cells) for cells in lines] + waits
+        node["interrupts-extended"] = [cell for controller, cells in waits for cell in (controller, *cells)]
+    elif lines:
         node["interrupts"] = [cell for line in lines for cell in line]
+    for name, line in device.gpios.items():
+        bank, number = _bank_of(box, line)
+        node[f"{name}-gpios"] = [_phandle_of(bank), number, int(line.active_low)]
+    if device.gpios:
+        device.line_controller = _Banks(banks_of(box))
     for name, value in device.properties.items():
         node[name] = _property(value)
     return node
 
 
-def _property(value: object) -> Value:
-    """A property as device trees have it: a number is a cell, or two; several stand one behind the other."""
+# -- GPIO lines: eight at each PL061 ---------------------------------------------------------------------------------
+
+
+class _Banks:
+    """The lines of all controllers of a board, one behind the other."""
+
+    def __init__(self, banks: Sequence[Pl061]) -> None:
+        self._banks = banks
+
+    def level(self, number: int) -> bool:
+        return self._banks[number // Pl061.lines].level(number % Pl061.lines)
+
+    def drive(self, number: int, high: bool) -> None:
+        self._banks[number // Pl061.lines].drive(number % Pl061.lines, high)
+
+
+def banks_of(box: BootedKernel) -> list[Pl061]:
+    """The GPIO controllers of a board, in the order in which they were plugged in."""
+    return [model for model in plugged_models(box) if isinstance(model, Pl061)]
+
+
+def plug_banks(box: BootedKernel, device: HasLines) -> None:
+    """Plug in as many GPIO controllers as the lines of a device need. Raises `KoboxError`."""
+    wanted = max(line.number for line in device.gpios.values()) // Pl061.lines + 1
+    while len(banks_of(box)) < wanted:
+        controller = plug_node(box, Pl061())
+        if controller.driver is None:
+            controller.unplug()
+            raise KoboxError(
+                f"{type(device).__name__}: the kernel of this box has no driver for the GPIO controller "
+                "(CONFIG_GPIO_PL061)",
+                hint="Debian's arm64 kernels have it.",
+            )
+
+
+def _bank_of(box: BootedKernel, line: GpioLine) -> tuple[Pl061, int]:
+    return banks_of(box)[line.number // Pl061.lines], line.number % Pl061.lines
+
+
+def _interrupt_of(box: BootedKernel, line: GpioLine) -> list[tuple[int, Sequence[int]]]:
+    """(controller, cells) of a line that interrupts."""
+    bank, number = _bank_of(box, line)
+    return [(_phandle_of(bank), (number, _TRIGGERS[line.interrupt]))] if line.interrupt else []
+
+
+# -- properties ------------------------------------------------------------------------------------------------------
+
+
+def _phandle_of(device: PlatformDevice) -> int:
+    if not isinstance(device.host, TreePlace) or not device.host.plugged:
+        raise KoboxError(f"{type(device).__name__} is not plugged in", hint="Plug it in before what refers to it.")
+    return device.host.phandle
+
+
+def _property(value: Property) -> Value:
+    """A property as device trees have it: a number is a cell, or two; several stand one behind the other; a device is
+    the handle of its node."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
         return value if value < 1 << 32 else [value >> 32, value & 0xFFFFFFFF]
+    if isinstance(value, PlatformDevice):
+        return _phandle_of(value)
     if isinstance(value, str | bytes):
         return value
-    if isinstance(value, Sequence) and all(isinstance(one, int | str) for one in value):
-        return list(value)
-    raise KoboxError(f"{value!r}: a property is a number, a string, or a sequence of either")
+    if isinstance(value, Sequence):
+        cells = [_phandle_of(one) if isinstance(one, PlatformDevice) else one for one in value]
+        if all(isinstance(one, int | str) for one in cells):
+            return [one for one in cells if isinstance(one, int | str)]
+    raise KoboxError(f"{value!r}: a property is a number, a string, a device, or a sequence of them")
+
+
+def _bus_name(box: BootedKernel) -> str:
+    """The name of the bus that the device made last stands on."""
+    return f"plugged@{box.machine.platform.made}"
 
 
 def _add_node(box: BootedKernel, name: str, node: dict[str, Value]) -> None:
     """Hang a node below the tree's root, in a bus of its own."""
-    number = box.machine.platform.made
     bus: dict[str, Value] = {
         "compatible": "simple-bus",
         "#address-cells": 2,
@@ -108,7 +200,7 @@ def _add_node(box: BootedKernel, name: str, node: dict[str, Value]) -> None:
         "ranges": None,
         name: node,
     }
-    tree = pack(bus, f"plugged@{number}") + bytes(8)  # behind it: where its first node is
+    tree = pack(bus, _bus_name(box)) + bytes(8)  # behind it: where its first node is
     tree = tree.ljust(len(tree) + -len(tree) % 8, b"\0")
     used = box.machine.platform.used
     if used + len(tree) > PLUGGED_SIZE:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from kobox.box.booted import BootedKernel
 from kobox.box.devices import pci
-from kobox.box.devices.device_tree import plug_node
+from kobox.box.devices.device_tree import plug_banks, plug_node
 from kobox.box.devices.gpio import check_lines, controller_of
 from kobox.box.devices.i2c import plug_i2c
 from kobox.box.devices.platform import plug_platform
@@ -52,11 +52,12 @@ def plug(box: BootedKernel, device: Plugged) -> Plugged:
 def _must_have_controller(box: BootedKernel, device: HasLines) -> None:
     """Plug in a GPIO controller when the box has none. Raises `KoboxError`."""
     check_lines(device)
+    if box.arch.boot.device_tree:
+        plug_banks(box, device)
+        return
     if controller_of(box) is not None:
         return
     who = type(device).__name__
-    if box.arch.boot.device_tree:
-        raise KoboxError(f"{who}: GPIO lines are there on PC kernels (amd64) only", hint="Use a kernel for x86-64.")
     controller = plug_platform(box, AmdGpio())
     if controller.driver is None:
         controller.unplug()

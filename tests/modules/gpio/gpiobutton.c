@@ -77,6 +77,7 @@ static struct platform_driver board_driver = {
 	.probe = board_probe,
 };
 
+#if IS_ENABLED(CONFIG_I2C)
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
 static int client_probe(struct i2c_client *client)
 #else
@@ -94,17 +95,23 @@ static struct i2c_driver client_driver = {
 	.probe = client_probe,
 	.id_table = client_ids,
 };
+#endif
 
 static int __init gpiobutton_init(void)
 {
 	int err = platform_driver_register(&board_driver);
 
-	return err ?: i2c_add_driver(&client_driver);
+#if IS_ENABLED(CONFIG_I2C)
+	err = err ?: i2c_add_driver(&client_driver);
+#endif
+	return err;
 }
 
 static void __exit gpiobutton_exit(void)
 {
+#if IS_ENABLED(CONFIG_I2C)
 	i2c_del_driver(&client_driver);
+#endif
 	platform_driver_unregister(&board_driver);
 }
 
