@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: sweep-check-whole bench-check dist zipapp soak check-qemu-devices test-arm64 test-riscv64 bench-boards fuzz sweep-phantom help setup demo test sanitize lint docs bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep sweep-check clean check-known deb
+.PHONY: sweep-check-whole bench-check dist zipapp soak check-qemu-devices test-arm64 test-riscv64 bench-boards fuzz sweep-phantom help setup demo test sanitize lint docs bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep sweep-check clean check-known deb check-rust check-bpf
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
@@ -100,6 +100,9 @@ check-kasan: $(READY) ## Linux's own test cases for memory (KASAN's, lkdtm, kmem
 
 check-known: $(READY) ## bugs that Linux had, in real drivers: found, and nothing said once they are fixed (ONLY=PATTERN)
 	$(BIN)/python bench/known.py $(if $(ONLY),--only '$(ONLY)' --verbose,--update docs/check-known.md)
+
+check-rust: $(READY) ## Rust modules for Debian's newest kernel: each error found, each twin clean (makes the Rust support once)
+	$(BIN)/python -m pytest -q tests/kbuild/rust/errors.py
 
 check-kmod-trees: $(READY) ## depmod beside kmod 34.2 over whole trees of six architectures
 	$(BIN)/python bench/kmod_trees.py

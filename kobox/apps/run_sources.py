@@ -2,7 +2,7 @@
 
 a.ko                    one file
 a.ko x=1 b.ko y=2       several: in this order, but what another needs first; parameters follow their file
-hello.c, DIRECTORY      source, which is built first
+hello.c, hello.rs, DIR  source, which is built first
 DIRECTORY of .ko files  all of them
 """
 
@@ -19,6 +19,7 @@ from kobox.ko.modulefile import ModuleFile
 
 _COMPRESSED = ("", ".xz", ".zst", ".gz")
 _MODULES = tuple(f".ko{suffix}" for suffix in _COMPRESSED)
+_SOURCE_FILES = (".c", ".rs")
 _SOURCES = ("*.c", "Makefile", "makefile", "GNUmakefile", "Kbuild", "*.rs")
 
 
@@ -34,7 +35,7 @@ def split(words: Sequence[str]) -> list[RunSource]:
     file's."""
     found: list[RunSource] = []
     for word in words:
-        is_file = word.endswith((*_MODULES, ".c")) or ("=" not in word and os.path.exists(word))
+        is_file = word.endswith((*_MODULES, *_SOURCE_FILES)) or ("=" not in word and os.path.exists(word))
         if not found or is_file:
             found.append(RunSource(Path(word)))
         else:
@@ -77,7 +78,7 @@ def _files(source: Path, image: KernelImage, building: Callable[[Path], None]) -
         found = sorted(path for path in source.iterdir() if path.name.endswith(_MODULES))
         if found:
             return found
-    if source.is_dir() or source.suffix == ".c":
+    if source.is_dir() or source.suffix in _SOURCE_FILES:
         from kobox.kbuild.build import build
 
         building(source)

@@ -32,6 +32,7 @@ from kobox.box.inspect.module_memory import ModuleMemory, memory_of
 from kobox.box.inspect.printk import LogRecord
 from kobox.box.module_handle import LoadedModule
 from kobox.errors import KoboxError, ModuleLoadError, ModuleUnloadError, ProcessDiedError
+from kobox.ko.demangle import demangle_text
 from kobox.ko.modulefile import ModuleFile
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ class Story:
         undo = self._box.events.slice.subscribe(self._tell_live) if self._live is not None else lambda: None
         given = [*[""] * (len(modules) - 1), parameters] if isinstance(parameters, str) else list(parameters)
         try:
-            yield from self._whole(modules, given)
+            for event in self._whole(modules, given):  # the log stays as the kernel wrote it
+                yield event if event.kind == "log" else event._replace(text=demangle_text(event.text))
         finally:
             undo()
 

@@ -21,6 +21,7 @@ from kobox.cli.parser import CommandParser
 from kobox.cli.terminal_output import paint
 from kobox.cli.worker import raise_wall
 from kobox.errors import KoboxError
+from kobox.ko.demangle import demangle_text
 from kobox.printable import one_line
 
 if TYPE_CHECKING:
@@ -270,7 +271,7 @@ def _tell(arguments: argparse.Namespace, report: CheckReport, prog: str) -> None
         print(paint(_COLOURS[finding.severity], first) if colour else first)
         print("\n".join(rest) + "\n")
     for line in _summary(report) if report.release else ():
-        print(one_line(line))
+        print(one_line(demangle_text(line)))
     if report.crashes and arguments.crashes is None:
         print(f"tests     --crashes DIR writes {quantity(len(report.crashes), 'test')} that fail like this")
     if report.findings:

@@ -214,7 +214,7 @@ class Store:
         """
         from kobox.images.kernel_pack import unpack_pack
 
-        with self.locked(progress), _storage_errors(self.root), self._staging() as staging:
+        with self.locked(progress), _storage_errors(self.root), self.staging() as staging:
             return self._install(unpack_pack(packed, staging), staging)
 
     def set_default(self, name: str) -> KernelImage:
@@ -283,7 +283,7 @@ class Store:
         if old is not None and old.origin == packages.origin:
             progress("already there", 0, 0)
             return old
-        with self._staging() as staging:
+        with self.staging() as staging:
             made = fetch_kernel(archive, packages, staging, progress)
             facts = made._replace(directory=staging, digest=digest(made.vmlinuz))
             kernel = self._install(facts, staging)
@@ -306,7 +306,7 @@ class Store:
         from kobox.images.identify import digest
         from kobox.images.package_file import unpack_kernel
 
-        with self._staging() as staging:
+        with self.staging() as staging:
             made = unpack_kernel(paths, staging, progress)
             return self._install(made._replace(directory=staging, digest=digest(made.vmlinuz)), staging)
 
@@ -326,7 +326,7 @@ class Store:
                     f"{directory}: no {' or '.join(marks)} in it, so it is not the {what} directory of a kernel",
                     hint="--modules takes …/lib/modules/RELEASE, --headers what `make -C` takes (…/build).",
                 )
-        with self._staging() as staging:
+        with self.staging() as staging:
             vmlinuz = staging / "vmlinuz"
             import shutil
 
@@ -373,7 +373,8 @@ class Store:
         shutil.rmtree(doomed, ignore_errors=True)
 
     @contextlib.contextmanager
-    def _staging(self) -> Iterator[Path]:
+    def staging(self) -> Iterator[Path]:
+        """A new directory of the cache, to be renamed into place; what is left of it goes. Hold the lock."""
         staging = self.root / "staging"
         staging.mkdir(parents=True, exist_ok=True)
         import shutil

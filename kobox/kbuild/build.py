@@ -23,8 +23,10 @@ from kobox.images.store import KernelImage, Store, default_root
 from kobox.kbuild.bpf_build import SUFFIX, bpf_sources, build_bpf
 from kobox.kbuild.compile_commands import write_compile_commands
 from kobox.kbuild.make import Output, make_missing_headers, run_make
+from kobox.kbuild.rust import rust_headers
 from kobox.kbuild.shadow_tree import KBUILD_FILES, Mirror
 
+_MODULE = re.compile(r"^\s*(?:kernel::)?module(_\w+)?! *[{(]", re.MULTILINE)  # of Rust
 _NOTED = 40  # lines of the output that a traceback shows
 _PACKAGES = {"apt-get": "apt-get install", "dnf": "dnf install", "pacman": "pacman -S", "zypper": "zypper install"}
 
@@ -81,7 +83,7 @@ def build(
     on_output: Output | None = None,
     builds: Path | None = None,
 ) -> BuiltModules:
-    """Build the modules of a directory, or of one `.c` file, for a kernel (None: the default one), and the eBPF
+    """Build the modules of a directory, or of one source file, for a kernel (None: the default one), and the eBPF
     programs (`.bpf.c`) there.
 
     The `.ko` and `.bpf.o` files are put into `output` (None: where the source is). `builds` is where build directories
@@ -98,7 +100,7 @@ def build(
         return _programs(programs, kernel, output, on_output)
     directory, written = what_to_build(source)
     headers = usable_headers(kernel)
-    check_rust(directory, kernel, headers)
+    headers, rust = rust_headers(directory, kernel, headers)
     check_tools(options, own_compiler=(kernel.directory / "toolchain/bin/gcc").exists())
     purpose = "\0".join((kernel.name, kernel.digest, "clang" if options.clang else "gcc"))
     alone = "" if source.is_dir() else source.name
@@ -110,7 +112,7 @@ def build(
         if options.fresh:
             mirror.forget_objects()
         try:
-            said = _made(command(headers, mirror, options), headers, mirror, source, options, on_output)
+            said = _made([*command(headers, mirror, options), *rust], headers, mirror, source, options, on_output)
         except BuildError as error:
             raise _advised(error, kernel, source) from None
         made = _finished(mirror.tree)
@@ -241,8 +243,8 @@ def what_to_build(source: Path) -> tuple[Path, dict[str, str]]:
         return source, {"Kbuild": kbuild_for(source)}
     if not source.exists():
         raise BuildError(f"{source}: no such file or directory")
-    if source.suffix != ".c":
-        raise BuildError(f"{source}: not a C source file", hint="Give a directory, or the .c file of a module.")
+    if source.suffix not in (".c", ".rs"):
+        raise BuildError(f"{source}: not a source file in C or Rust", hint="Give a directory, or the file of a module.")
     directory = source.parent
     return directory, {"Kbuild": f"obj-m := {source.stem}.o\n", **dict.fromkeys(_hidden(directory), "")}
 
@@ -259,6 +261,8 @@ def kbuild_for(directory: Path) -> str:
         if ".mod" not in path.name and not path.name.endswith(SUFFIX)
     }
     sources = {path: text for path, text in texts.items() if not re.search(r"^\s*int\s+main\s*\(", text, re.MULTILINE)}
+    if not sources and (rust := [path for path in sorted(directory.glob("*.rs")) if _MODULE.search(path.read_text())]):
+        return "".join(f"obj-m += {path.stem}.o\n" for path in rust)
     if not sources:
         raise BuildError(
             f"{directory}: no Makefile, no Kbuild and no C source of a module in it",
@@ -309,29 +313,6 @@ def check_tools(options: BuildOptions, *, own_compiler: bool = False) -> None:
 def _installer() -> str:
     """What installs a package on this machine."""
     return next((text for name, text in _PACKAGES.items() if shutil.which(name)), "install")
-
-
-def check_rust(directory: Path, kernel: KernelImage, headers: Path) -> None:
-    """Raise BuildError, saying what is missing, for Rust sources that cannot be built for a kernel.
-
-    Kbuild compiles them against the `kernel` crate's metadata, which only a very rustc that made it can read.
-    """
-    if not any(directory.glob("*.rs")):
-        return
-    config = headers / "include/config/auto.conf"
-    if not config.is_file() or "CONFIG_RUST=y" not in config.read_text().splitlines():
-        raise BuildError(
-            f"{directory}: Rust sources, and kernel {kernel.name} is built without Rust (CONFIG_RUST is not set)",
-            hint="Build for a kernel with CONFIG_RUST=y: `kobox kernel add ./vmlinuz --headers DIR`.",
-        )
-    metadata = headers / "rust/libkernel.rmeta"
-    if not metadata.is_file():
-        raise BuildError(
-            f"{directory}: Rust sources, and the headers of {kernel.name} carry no Rust metadata: no {metadata}",
-            hint="Its distribution does not ship it; a kernel tree of your own built with CONFIG_RUST=y has it.",
-        )
-    if shutil.which("rustc") is None:
-        raise BuildError(f"rustc is not installed, and building Rust sources takes it: {_installer()} rustc")
 
 
 def check_path(tree: Path) -> None:

@@ -14,6 +14,20 @@ from kobox.ko.modulefile import ModuleFile
 _LARGEST = 8 << 20  # bytes of a source file that is read
 
 
+# The crates that the kernel and Rust bring along: core, alloc, kernel and those below it.
+_CRATES = re.compile(r"(?:^|/)(?:rust/(?:kernel|pin-init|helpers|macros|ffi)|library/(?:core|alloc))/")
+
+
+def is_borrowed(file: str) -> bool:
+    """Whether a source file is no module's own: a header, or part of the crates that come with the kernel and Rust."""
+    return file.endswith(".h") or is_crate(file)
+
+
+def is_crate(file: str) -> bool:
+    """Whether a source file is part of the crates that come with the kernel and Rust."""
+    return _CRATES.search(file) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class SourcePlace:
     """A line of a module's source. `file` is relative to the module's directory, `text` the line itself, without the
@@ -57,8 +71,8 @@ def definition(module: ModuleFile, symbol: str) -> SourcePlace | None:
 
 def _line(module: ModuleFile, function: Function, offset: int) -> SourcePlace | None:
     places = module.debug.lines(function.section, function.offset + offset)
-    # What is inlined from a header of the kernel's is no line of the module's: the call of it is.
-    own = next((place for place in places if not place.file.endswith(".h")), places[0] if places else None)
+    # What is inlined from a header of the kernel's, or from its crates, is no line of the module's: the call of it is.
+    own = next((place for place in places if not is_borrowed(place.file)), places[0] if places else None)
     return _with_text(own) if own is not None and own.line else None
 
 

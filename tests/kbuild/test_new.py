@@ -108,8 +108,10 @@ def test_rust_says_exactly_what_is_missing(tmp_path: Path, debian_kernel: Kernel
     new("rust", "my_rust", tmp_path / "my_rust")
     with pytest.raises(BuildError, match=r"6\.1\.\S+ is built without Rust.*CONFIG_RUST"):
         build(tmp_path / "my_rust", debian_kernel, builds=tmp_path / "builds")
-    with pytest.raises(BuildError, match=r"carry no Rust metadata.*rust/libkernel\.rmeta"):
-        build(tmp_path / "my_rust", sid_kernel, builds=tmp_path / "builds")
+    bare = sid_kernel._replace(directory=tmp_path)  # as if nobody had made its Rust support
+    with pytest.raises(BuildError, match=r"carry no Rust metadata.*rust/libkernel\.rmeta") as refused:
+        build(tmp_path / "my_rust", bare, builds=tmp_path / "builds")
+    assert f"kobox kernel add {sid_kernel.name} --rust" in refused.value.hint
 
 
 @pytest.mark.parametrize("name", ["", "2fast", "my-module", "a b", "int", "module", "../x", "x" * 41, "naïve"])

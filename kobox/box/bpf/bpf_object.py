@@ -27,6 +27,8 @@ from kobox.box.bpf.programs import BpfLink, BpfProgram, must_work
 from kobox.box.bpf.typed import BtfType, Fields, Given, Value
 from kobox.box.inspect.btf import Btf, BtfError
 from kobox.bpf.program_kind import AttachTo
+from kobox.bpf.verifier_log import explain
+from kobox.bpf.verifier_rules import rule_for
 from kobox.errors import KernelError, KoboxError
 
 _STRUCT_OPS = 26  # BPF_MAP_TYPE_STRUCT_OPS
@@ -145,6 +147,15 @@ class BpfObject:
             self._must(self._loader.ask("autoload", self.programs[name].name, 0), f"{name}: cannot be left out")
             del self.programs[name]
 
+    def choose(self, *names: str) -> None:
+        """Load these programs and no others. Raises `KeyError`."""
+        self._must_be_open()
+        chosen = {name: self.programs[name] for name in names}
+        for name in self.programs:
+            answer = self._loader.ask("autoload", name, int(name in chosen))
+            self._must(answer, f"{name}: cannot be chosen")
+        self.programs = chosen
+
     def _must_be_open(self) -> None:
         if self.loaded:
             raise KoboxError(f"{self.name}: is loaded already", hint="Open it with `box.bpf.open`, change it, load it.")
@@ -172,17 +183,16 @@ class BpfObject:
         # Programs before the one that was refused may have left a log too: the refused one's is the last.
         program, verifier = logs[-1] if logs else ("", "")
         what = f"{self.name}: the verifier refuses {program}" if program else f"{self.name}: not loaded"
-        from kobox.bpf.verifier_log import explain
-
         said = [line for text in answer.said for line in text.splitlines() if not _is_log(line)]
         told = explain(verifier) if verifier else None
+        rule = told.rule if told else rule_for("\n".join(said))
         return BpfLoadError(
             answer.errno,
             what,
             program=program,
             verifier=verifier,
-            log=told.lines() if told else said,
-            hint=told.remedy if told else "",
+            log=told.lines() if told else [*said, *([f"rule: {rule.rule}"] if rule else ())],
+            hint=rule.remedy if rule else "",
         )
 
     def _must(self, answer: LoaderAnswer, what: str) -> None:
@@ -359,6 +369,18 @@ class Bpf:
         try:
             for name, value in (variables or {}).items():
                 opened.globals[name] = value
+            return opened.load()
+        except BaseException:
+            if self._box.alive:
+                opened.unload()
+            raise
+
+    def load_one(self, source: str | os.PathLike[str] | bytes, program: str) -> BpfObject:
+        """Load one program of an object, and no other, also where its section begins with "?". Raises as `load` does;
+        `KeyError`."""
+        opened = self.open(source)
+        try:
+            opened.choose(program)
             return opened.load()
         except BaseException:
             if self._box.alive:

@@ -16,6 +16,7 @@ from enum import StrEnum
 
 from kobox.arch.registry import TRACE_STARTS, oops_place, shows_registers
 from kobox.box.inspect.printk import LogRecord
+from kobox.ko.source_place import is_crate
 
 
 class Severity(StrEnum):
@@ -46,8 +47,8 @@ class Frame:
 
     @property
     def from_headers(self) -> bool:
-        """Whether it is a function of the kernel's headers; not each copy of those is inlined."""
-        return self.file.startswith(("include/", "arch/"))
+        """Whether it is a function of the kernel's headers, or of its Rust crates; not each copy is inlined."""
+        return self.file.startswith(("include/", "arch/")) or is_crate(self.file)
 
     def __str__(self) -> str:
         tail = f" [{self.module}]" if self.module else ""

@@ -39,6 +39,7 @@ from kobox.errors import (
     ModuleLoadError,
     ModuleUnloadError,
 )
+from kobox.ko.demangle import demangle
 from kobox.ko.elf import SHF_EXECINSTR
 from kobox.ko.modulefile import ModuleFile
 
@@ -253,7 +254,7 @@ class Examination:
                 symbol = self.box.inspect.symbols.lookup(frame.inside)
             if symbol is None:
                 return Frame(f"{frame.address:#x}", address=frame.address)
-            found = Frame(symbol.name, frame.address - symbol.address, symbol.module, address=frame.address)
+            found = Frame(demangle(symbol.name), frame.address - symbol.address, symbol.module, address=frame.address)
             if symbol.module:
                 return found
             self._frames[frame.address] = found
@@ -270,10 +271,11 @@ class Examination:
         except ModuleFormatError:
             places = ()
         if not places:
-            return [Frame(name, offset + behind - start, module, address=frame.address)]
+            return [Frame(demangle(name), offset + behind - start, module, address=frame.address)]
+        shown = demangle(name)
         return [
             Frame(
-                place.function or name,
+                shown if shown != name and not place.inlined else place.function or name,
                 0 if place.inlined else offset + behind - start,
                 module,
                 place.file,

@@ -150,11 +150,13 @@ class DebugInfo:
         return next((os.path.dirname(name) for name in names if name.endswith(_MODPOST_UNITS)), "")
 
     def shown(self, path: str) -> str:
-        """A source file's name for people: relative to the module's directory, a header's to the kernel's."""
+        """A source file's name for people: relative to the module's directory, a header's to the kernel's, a
+        crate's to its own place."""
         for base in (self.root, os.path.dirname(os.path.abspath(self._path)) if self._path else ""):
             if base and path.startswith(base + "/"):
                 return path[len(base) + 1 :]
-        starts = [at for at in (path.find("/include/"), path.find("/arch/")) if at >= 0]
+        parts = ("/include/", "/arch/", "/rust/kernel/", "/rust/pin-init/", "/library/core/")
+        starts = [at for at in map(path.find, parts) if at >= 0]
         return path[min(starts) + 1 :] if starts else path
 
     @cached_property

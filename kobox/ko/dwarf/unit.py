@@ -26,6 +26,8 @@ _RANGE_LIST = 16 << 10  # more bytes than any function's range list has
 _LOCATION_LIST = 16 << 10  # and than any variable's location list
 _CALL_FRAME_CFA, _FBREG = 0x9C, 0x91  # DW_OP_*
 _LOCAL_REFERENCES = ("DW_FORM_ref1", "DW_FORM_ref2", "DW_FORM_ref4", "DW_FORM_ref8", "DW_FORM_ref_udata")
+_RUST = 0x1C  # DW_LANG_Rust
+_WITH_FUNCTIONS = ("DW_TAG_namespace", "DW_TAG_structure_type", "DW_TAG_union_type", "DW_TAG_enumeration_type")
 _DEEPEST = 200  # nesting of blocks and inlined calls
 
 
@@ -264,12 +266,24 @@ class Unit:
     def _functions(self) -> list[tuple[int, int, DIE]]:
         """(start, end, entry) of all functions with code, in order."""
         found: list[tuple[int, int, DIE]] = []
-        for entry in self._children(self._top):
+        for entry in self._nested(self._top) if self._is_rust else self._children(self._top):
             if entry.tag == "DW_TAG_subprogram" and (
                 "DW_AT_low_pc" in entry.attributes or "DW_AT_ranges" in entry.attributes
             ):
                 found.extend((low, high, entry) for low, high in self._ranges_of(entry))
         return sorted(found, key=lambda row: row[:2])
+
+    @cached_property
+    def _is_rust(self) -> bool:
+        language = self._top.attributes.get("DW_AT_language")
+        return language is not None and language.value == _RUST
+
+    def _nested(self, entry: DIE, depth: int = 0) -> Iterator[DIE]:
+        """What is in an entry; of namespaces and types, in which Rust has its functions, what is in those."""
+        for child in self._children(entry):
+            yield child
+            if child.tag in _WITH_FUNCTIONS and depth < _DEEPEST:
+                yield from self._nested(child, depth + 1)
 
     def _function_at(self, address: int) -> DIE | None:
         n = bisect_right(self._functions, address, key=lambda row: row[0]) - 1

@@ -1,0 +1,65 @@
+"""`make check-rust`: a Rust module with one error of each kind, found at its line, and without it nothing is said.
+
+Not collected by itself: it makes the kernel's Rust support (some minutes, once) and checks eight lives of a module.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kobox.images.store import KernelImage, Store
+from kobox.kbuild.build import build
+from kobox.kbuild.rust import add_rust
+
+KOBOX = str(Path(sys.executable).with_name("kobox"))
+SOURCE = Path(__file__).with_name("rust_errors.rs")
+RUN = {1: "panicked at", 2: "panicked at", 3: "NULL pointer", 8: "panicked at", 9: "EINVAL", 10: "left behind"}
+CHECK = {4: "leak", 5: "out-of-bounds", 6: "use-after-free", 7: "double-free"}
+
+
+@pytest.fixture(scope="session")
+def module(sid_kernel: KernelImage, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    add_rust(Store(), sid_kernel, lambda *_: None)
+    (made,) = build(Path(shutil.copy(SOURCE, tmp_path_factory.mktemp("rust"))), sid_kernel)
+    return made
+
+
+def line_of(how: int) -> str:
+    lines = SOURCE.read_text().splitlines()
+    number = next(
+        n for n, text in enumerate(lines, 1) if text.rstrip().partition("// BUG ")[2].split(":")[0] == str(how)
+    )
+    return f"rust_errors.rs:{number}"
+
+
+def kobox(command: str, module: Path, kernel: KernelImage, *words: str) -> subprocess.CompletedProcess[str]:
+    line = [KOBOX, command, "-k", kernel.name, str(module), *words]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("how", RUN)
+def test_run_tells_it(how: int, module: Path, sid_kernel: KernelImage) -> None:
+    done = kobox("run", module, sid_kernel, f"how={how}")
+    assert done.returncode == 1
+    assert RUN[how] in done.stdout
+    assert how > 8 or line_of(how) in done.stdout
+    told = "\n".join(line for line in done.stdout.splitlines() if not line.startswith("["))
+    assert "_RNv" not in told
+    right = kobox("run", module, sid_kernel, f"how={how}", "right=1")
+    assert right.returncode == 0, right.stdout
+
+
+@pytest.mark.parametrize("how", CHECK)
+def test_check_finds_it(how: int, module: Path, sid_kernel: KernelImage) -> None:
+    done = kobox("check", module, sid_kernel, f"how={how}")
+    assert done.returncode == 1
+    assert CHECK[how] in done.stdout
+    assert line_of(how) in done.stdout
+    right = json.loads(kobox("check", module, sid_kernel, "--json", f"how={how}", "right=1").stdout)
+    assert [one for report in right["value"] for one in report["findings"] if one["severity"] == "error"] == []
