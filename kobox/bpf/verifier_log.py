@@ -32,7 +32,8 @@ _CALL = re.compile(r"call (?:pc[+-]\d{1,6}|(?:unknown|[A-Za-z_][A-Za-z0-9_]{0,10
 # Lines between the last instruction and "processed" that say nothing about the refusal.
 _NOISE = re.compile(
     r"(?:verification time|stack depth|max_states|mark_precise|regs=|last_idx|first_idx|parent (?:didn't|already)"
-    r"|func#\d+ @\d+|func '.{1,80}' arg\d+ has btf_id|Validating |Live regs|\s*\d+: \.|caller passes|frame\d+:|arg#\d+ reference type)"
+    r"|func#\d+ @\d+|func '.{1,80}' arg\d+ has btf_id"
+    r"|Validating |Live regs|\s*\d+: \.|caller passes|frame\d+:|arg#\d+ reference type)"
 )
 
 

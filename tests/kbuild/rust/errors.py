@@ -32,9 +32,8 @@ def module(sid_kernel: KernelImage, tmp_path_factory: pytest.TempPathFactory) ->
 
 def line_of(how: int) -> str:
     lines = SOURCE.read_text().splitlines()
-    number = next(
-        n for n, text in enumerate(lines, 1) if text.rstrip().partition("// BUG ")[2].split(":")[0] == str(how)
-    )
+    marks = [text.partition("// BUG ")[2].split(":")[0].strip() for text in lines]
+    number = marks.index(str(how)) + 1
     return f"rust_errors.rs:{number}"
 
 
