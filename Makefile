@@ -101,6 +101,9 @@ check-kasan: $(READY) ## Linux's own test cases for memory (KASAN's, lkdtm, kmem
 check-known: $(READY) ## bugs that Linux had, in real drivers: found, and nothing said once they are fixed (ONLY=PATTERN)
 	$(BIN)/python bench/known.py $(if $(ONLY),--only '$(ONLY)' --verbose,--update docs/check-known.md)
 
+check-bpf: $(READY) ## every rule of eBPF's verifier broken and mended on three kernels, as a table (KERNELS="NAME...")
+	$(BIN)/python -m tests.bpf.refusals $(KERNELS)
+
 check-rust: $(READY) ## Rust modules for Debian's newest kernel: each error found, each twin clean (makes the Rust support once)
 	$(BIN)/python -m pytest -q tests/kbuild/rust/errors.py
 

@@ -142,13 +142,13 @@ RULES = (
     ),
     VerifierRule(
         "stack-bounds",
-        r"invalid (?:write|read|access) (?:to|from) stack R\d+ off|invalid stack type R\d+ off",
+        r"invalid (?:write|read|access) (?:to|from) stack R1\d off|invalid stack type R\d+ off",
         "a program has 512 bytes of stack",
         "Put large variables into a map: a BPF_MAP_TYPE_PERCPU_ARRAY with one entry is scratch memory.",
     ),
     VerifierRule(
         "stack-argument",
-        r"invalid (?:indirect access|indirect read|write|zero-sized read) (?:to|from) stack R\d+ off",
+        r"invalid (?:indirect access|indirect read|read|write|zero-sized read) (?:to|from) stack R\d off",
         "a helper reads and writes within the variable that it is given",
         "The size that is passed is larger than the variable: pass `sizeof(variable)`, and fill the variable "
         "before a helper reads it.",

@@ -17,6 +17,7 @@ from kobox.bpf.verifier_log import explain
 from kobox.bpf.verifier_rules import RULES, rule_for
 from kobox.images.store import KernelImage, Store
 from tests.bpf.objects import PROGRAMS, bpf_object
+from tests.conftest import _suite_kernel
 
 _DEFINED = re.compile(r"^(?:(bad|good)\(|SEC.* __naked (bad|good)_)(\w+)", re.MULTILINE)
 # Program -> the file that it is in, without ".bpf.c".

@@ -550,14 +550,14 @@ bad(helper_sleeps, "fentry/do_sys_openat2")(__u64 *ctx)
 {
 	char bytes[4];
 
-	return bpf_copy_from_user(bytes, sizeof(bytes), (void *)ctx[1]) & 0;
+	return bpf_copy_from_user(bytes, sizeof(bytes), (void *)0x1000) & 0;
 }
 
-good(helper_sleeps, "fentry.s/__x64_sys_openat")(__u64 *ctx)
+good(helper_sleeps, "lsm.s/file_open")(__u64 *ctx)
 {
 	char bytes[4];
 
-	return bpf_copy_from_user(bytes, sizeof(bytes), (void *)ctx[1]) & 0;
+	return bpf_copy_from_user(bytes, sizeof(bytes), (void *)0x1000) & 0;
 }
 
 bad(not_sleepable, "fentry.s/schedule")(__u64 *ctx)
