@@ -296,7 +296,7 @@ class Store:
         from kobox.images.package_file import unpack_kernel
         from kobox.images.remote.distributions import fetch_kernel_packages
 
-        with self.staging() as downloads, self._staging() as staging:
+        with self.staging() as downloads, self.staging() as staging:
             fetched = fetch_kernel_packages(wanted, downloads, progress, mirror=mirror, keyring=keyring)
             made = unpack_kernel(fetched.packages, staging, progress)
             facts = made._replace(origin=fetched.origin, directory=staging, digest=digest(made.vmlinuz))
