@@ -184,12 +184,12 @@ RULES = (
         r"R\d+ !read_ok",
         "a register is read only after it was written",
         "A variable is used that no path before it has set, or an argument that the program does not have: "
-        "after a call only R0 and R6 to R9 keep values.",
+        "a call leaves no argument register with a value.",
     ),
     VerifierRule(
         "frame-pointer",
         r"frame pointer is read only",
-        "the frame pointer R10 is never written",
+        "the frame pointer is never written",
         "Copy it into another register and change that.",
     ),
     VerifierRule(
