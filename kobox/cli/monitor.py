@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from kobox.kernel.interface import Kernel
     from kobox.monitor import KernelModules, LogSource, ModuleEvent
+    from kobox.monitor.sinks import EventSink
 
 
 def main(argv: list[str], prog: str) -> int:
@@ -80,6 +81,8 @@ def _parser(prog: str) -> CommandParser:
     )
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="whoever asks must give the token in this file")
     parser.add_argument("--history", type=Path, metavar="FILE", help="keep events in an SQLite file")
+    parser.add_argument("--webhook", action="append", default=[], metavar="URL", help="POST events there; repeatable")
+    parser.add_argument("--journal", action="store_true", help="write events to systemd's journal")
     parser.add_argument("--days", type=float, default=90, metavar="N", help="how long events are kept (default: 90)")
     parser.add_argument("--interval", type=seconds, default=2.0, metavar="S", help="seconds between looks (default: 2)")
     parser.add_argument("--once", action="store_true", help="print the modules as they are now")
@@ -189,7 +192,10 @@ def _watch(kernel: Kernel, arguments: argparse.Namespace) -> int:
         uevents = UeventSource() if arguments.ssh is None else None
         if uevents is not None:
             stack.callback(uevents.close)
-        monitor = ModuleMonitor(kernel, log, uevents, history)
+        sinks = _sinks(arguments)
+        for sink in sinks:
+            stack.callback(sink.close)
+        monitor = ModuleMonitor(kernel, log, uevents, history, sinks=sinks)
         for problem in monitor.problems:
             print(f"kobox monitor: {problem}", file=sys.stderr)
         if arguments.listen is not None:
@@ -199,6 +205,16 @@ def _watch(kernel: Kernel, arguments: argparse.Namespace) -> int:
             signal.signal(signal.SIGTERM, lambda *_: monitor.stop())
         monitor.watch(lambda events: _tell(events, arguments.json, sys.stdout), arguments.interval)
     return 0
+
+
+def _sinks(arguments: argparse.Namespace) -> list[EventSink]:
+    """Where events go by --webhook and --journal."""
+    import socket
+
+    from kobox.monitor.sinks import Journal, Webhook
+
+    host = arguments.ssh or socket.gethostname()
+    return [*(Webhook(url, host) for url in arguments.webhook), *([Journal(host)] if arguments.journal else [])]
 
 
 def _tell(events: list[ModuleEvent], as_json: bool, out: TextIO) -> None:

@@ -6,12 +6,13 @@ import select
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from kobox.kernel.interface import Kernel
 from kobox.monitor.events import EventKind, ModuleEvent, changes, told_by
 from kobox.monitor.history import History
 from kobox.monitor.log_source import LogSource
+from kobox.monitor.sinks import EventSink
 from kobox.monitor.status import KernelModules, look
 from kobox.monitor.uevents import UeventSource
 
@@ -23,7 +24,8 @@ class ModuleMonitor:
     """The modules of one kernel. `poll` looks once; `watch` goes on until it is told to stop.
 
     `log` is where the kernel's lines come from, `uevents` what tells at once that a module came or went; without either
-    less is seen. `history` keeps events. `clock()` is the time in seconds since the epoch. May be read from any thread.
+    less is seen. `history` keeps events, `sinks` get them. `clock()` is the time in seconds since the epoch. It may be
+    read from any thread.
 
     Raises `OSError` when the kernel's modules cannot be read.
     """
@@ -35,7 +37,9 @@ class ModuleMonitor:
         uevents: UeventSource | None = None,
         history: History | None = None,
         clock: Callable[[], float] = time.time,
+        sinks: Sequence[EventSink] = (),
     ) -> None:
+        self._sinks = tuple(sinks)
         self._kernel, self._log, self._uevents, self._history, self._clock = kernel, log, uevents, history, clock
         self._lock = threading.Lock()
         self._status = look(kernel)
@@ -72,7 +76,7 @@ class ModuleMonitor:
     @property
     def problems(self) -> list[str]:
         """What cannot be seen, and why."""
-        sources = (self._log, self._uevents, self._history)
+        sources = (self._log, self._uevents, self._history, *self._sinks)
         found = [source.problem for source in sources if source is not None and source.problem]
         if self._log is not None and self._log.lost:
             found.append(f"the kernel's log was overwritten {self._log.lost} times before it was read")
@@ -98,6 +102,8 @@ class ModuleMonitor:
             self._counts.update((one.kind.value, one.module, one.rule) for one in found)
         if self._history is not None:
             self._history.add(found)
+        for sink in self._sinks:
+            sink.add(found)
         return found
 
     def watch(self, tell: Callable[[list[ModuleEvent]], None], interval: float = 2.0) -> None:
