@@ -114,7 +114,7 @@ def find_phantom(box: Box, modules: list[ModuleFile], parameters: list[str]) -> 
 def plug(box: Box, device: HardwareModel) -> None:
     """Plug a device in; a phantom with all that belongs to it."""
     if isinstance(device, PHANTOMS):
-        surround(box, device.policy)
+        surround(box, device)
     box.plug(device)
     attend(box, device)
 

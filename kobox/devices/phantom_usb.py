@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from kobox.devices.computer import Timer
@@ -23,6 +23,7 @@ _ALIAS = re.compile(
     r"usb:v(\*|[0-9A-F]{4})p(\*|[0-9A-F]{4})d([0-9A-F*\[\]-]*?)dc(\*|..)dsc(\*|..)dp(\*|..)ic(\*|..)isc(\*|..)ip(\*|..)"
     r"in(\*|..)\*?"
 )
+_HID_ALIAS = re.compile(r"hid:b0003g(?:\*|[0-9A-F]{4})v([0-9A-F]{8})p([0-9A-F]{8})")
 _KINDS = ("control", "isochronous", "bulk", "interrupt")
 _PAUSE = 10_000_000  # virtual nanoseconds from a question to the answer of an endpoint
 _MOST_ANSWERS = 64  # of one endpoint: who asks again and again is answered no more
@@ -70,19 +71,21 @@ _CDC = bytes.fromhex("05240010010524060001052401030104240206") + struct.pack(
     "<BBBBIHHB", 13, 0x24, 0x0F, 4, 0, 1514, 0, 0
 )
 _REPORTS = bytes.fromhex(
-    "050109020901a1000509190129031500250195037501810295017505810105010930093109381581257f750895038106c0c0"
+    "05010902a1010901a1000509190129031500250195037501810295017505810105010930093109381581257f750895038106c0c0"
 )
 """The report descriptor of a mouse (Device Class Definition for HID 1.11, appendix E.10)."""
 _HID = struct.pack("<BBHBBBH", 9, 0x21, 0x0111, 0, 1, 0x22, len(_REPORTS))
 _COMMUNICATIONS = 2
 _MORE = 8  # from this on, endpoints of further interfaces
-_EXTRA = {2: _CDC, 3: _HID}  # class descriptors, by the class of the interface
+HID_CLASS = 3
+_EXTRA = {2: _CDC, HID_CLASS: _HID}  # class descriptors, by the class of the interface
 
 
 class PhantomUsb(PolicyAnswers, UsbDevice):
     """A phantom in a USB port."""
 
     vectors = 0
+    strings = ("02636172640A",)  # the hardware address of an Ethernet adapter
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,15 +158,37 @@ class PhantomUsb(PolicyAnswers, UsbDevice):
             self._due.discard(endpoint)
 
 
-def _rows(aliases: Iterable[str]) -> list[list[int | None]]:
-    found = (_ALIAS.fullmatch(alias) for alias in aliases)
-    groups = ([*match.groups()[:2], *match.groups()[3:]] for match in found if match is not None)
-    return [[None if word == "*" else int(word, 16) for word in row] for row in groups]
+def _rows(aliases: Iterable[str]) -> Iterator[tuple[list[int | None], int | None]]:
+    """Vendor, product, class (3), interface's class (3), its number, None for "*"; and a version that fits."""
+    for match in filter(None, map(_ALIAS.fullmatch, aliases)):
+        words = [*match.groups()[:2], *match.groups()[3:]]
+        yield [None if word == "*" else int(word, 16) for word in words], _version(match[3])
+
+
+def _version(pattern: str) -> int | None:
+    """The first version that a pattern such as "0[1-3]*" stands for, four digits (add_bcd in scripts/mod/file2alias.c);
+    None for all."""
+    digits = re.sub(r"\[(.)[^\]]*\]", r"\1", pattern).rstrip("*")
+    return int(digits.ljust(4, "0")[:4], 16) if digits else None
+
+
+def hid_identities(aliases: Iterable[str], most: int = 3) -> list[UsbIdentity]:
+    """Whom a device may be for a driver of HID devices (keyboards, tablets, sensors) in USB ports."""
+    names = [match for match in map(_HID_ALIAS.fullmatch, aliases) if match is not None]
+    found = [
+        UsbIdentity(
+            int(vendor, 16), int(product, 16), interface_class=(HID_CLASS, 0, 0), endpoints=(EndpointShape(0x81, 3, 8),)
+        )
+        for vendor, product in dict.fromkeys((match[1], match[2]) for match in names)
+    ]
+    if len(found) <= most:
+        return found
+    return [found[n * (len(found) - 1) // (most - 1)] for n in range(most)]
 
 
 def usb_wanted_by(aliases: Iterable[str]) -> Callable[[UsbIdentity], bool]:
     """Whether one of these aliases is of a device with an identity; of the version nothing is asked."""
-    rows = _rows(aliases)
+    rows = [words for words, _ in _rows(aliases)]
 
     def wanted(who: UsbIdentity) -> bool:
         is_ = (who.vendor, who.product, *who.device_class, *who.interface_class, who.number)
@@ -177,11 +202,12 @@ def usb_identities(aliases: Iterable[str], most: int = 3) -> list[UsbIdentity]:
     product come first; of many, the first, the last and some between are taken."""
     named: dict[UsbIdentity, None] = {}
     others: dict[UsbIdentity, None] = {}
-    for words in _rows(aliases):
+    for words, version in _rows(aliases):
         vendor, product, device, interface, number = words[0], words[1], words[2:5], words[5:8], words[8]
         who = UsbIdentity(
             0x16C0 if vendor is None else vendor,
             0x05DC if product is None else product,
+            0x0100 if version is None else version,
             device_class=(device[0] or 0, device[1] or 0, device[2] or 0),
             interface_class=(
                 0xFF if interface[0] is None else interface[0],

@@ -142,7 +142,7 @@ class Prober:
         before = box.machine.work
         companions: list[PhantomDevice] = []
         with suppress(BoxError):
-            companions = surround(box, policy)
+            companions = surround(box, device)
         with self._listening(device, returned) as attendant:
             result = self._run(device, returned, cpu)
         errno = -returned[-1] if returned else 0
@@ -174,7 +174,7 @@ class Prober:
                     self._load()
                     loaded = True
             box.sleep(SETTLE)
-            if device.driver or (loaded and not any(returned[-1:])):
+            if self._bus.is_bound(box, device) or (loaded and not any(returned[-1:])):
                 return Result.BOUND
             return Result.REFUSED if returned else Result.UNSEEN
         except (ProcessDiedError, KernelPanicError):

@@ -39,7 +39,10 @@ class BoardPhantoms:
         return DriverAttendant(box, device, taint, hurried=hurried)
 
     def probe_function(self, box: Box, hit: Hit) -> int:
-        return bound_function(box, hit, "platform_driver", ("probe",))
+        return bound_function(box.inspect.symbols.btf, hit, "platform_driver", ("probe",))
+
+    def is_bound(self, box: Box, device: Phantom) -> bool:
+        return device.driver is not None
 
     def follows(self, module: str) -> bool:
         return True

@@ -43,6 +43,10 @@ class PhantomBus(Protocol):
         """The address of the driver's probe function, at the entry of `probe`; 0 when it is not known."""
         ...
 
+    def is_bound(self, box: Box, device: Phantom) -> bool:
+        """Whether a driver has the device."""
+        ...
+
     def follows(self, module: str) -> bool:
         """Whether values are followed through the code of a module: not through a bus's own controller."""
         ...

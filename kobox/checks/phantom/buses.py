@@ -7,6 +7,7 @@ from kobox.box.box import Box
 from kobox.checks.phantom.attendant import DriverAttendant
 from kobox.checks.phantom.board_bus import BoardPhantoms
 from kobox.checks.phantom.bus import PhantomBus
+from kobox.checks.phantom.hid_bus import HidPhantoms
 from kobox.checks.phantom.i2c_bus import I2cAttendant, I2cPhantoms
 from kobox.checks.phantom.pci_attendant import PciAttendant
 from kobox.checks.phantom.pci_bus import PciPhantoms
@@ -28,6 +29,8 @@ def bus_of(file: ModuleFile) -> PhantomBus | None:
         return pci
     if (usb := UsbPhantoms(file)).identities:
         return usb
+    if (hid := HidPhantoms(file)).identities:
+        return hid
     imports = {symbol.name for symbol in file.imports}
     if (i2c := I2cPhantoms(file)).identities and (_I2C in imports or any(one.name for one in i2c.identities)):
         return i2c

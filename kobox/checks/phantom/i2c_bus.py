@@ -48,7 +48,10 @@ class I2cPhantoms:
         return I2cAttendant(box, device, taint, hurried=hurried)
 
     def probe_function(self, box: Box, hit: Hit) -> int:
-        return bound_function(box, hit, "i2c_driver", ("probe_new", "probe"))
+        return bound_function(box.inspect.symbols.btf, hit, "i2c_driver", ("probe_new", "probe"))
+
+    def is_bound(self, box: Box, device: Phantom) -> bool:
+        return device.driver is not None
 
     def follows(self, module: str) -> bool:
         return not module.startswith("i2c_designware")

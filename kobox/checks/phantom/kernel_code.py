@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from kobox.box.box import Box
+from kobox.box.inspect.btf import Btf
 from kobox.box.inspect.probes import Hit
 
 _GAP = 64  # bytes between functions of one part
@@ -30,10 +31,9 @@ def code_of(box: Box, prefixes: Iterable[str]) -> Sequence[tuple[int, int]]:
     return [(start, end - start) for start, end in parts[:_MOST]]
 
 
-def bound_function(box: Box, hit: Hit, driver: str, probes: Sequence[str]) -> int:
+def bound_function(btf: Btf, hit: Hit, driver: str, probes: Sequence[str]) -> int:
     """The probe function of a driver, where a bus calls it with the device: the first of these members of the structure
     `driver` that is set."""
-    btf = box.inspect.symbols.btf
     base = int.from_bytes(hit.read(hit.args[0] + btf.offset("device", "driver"), 8), "little")
     whole = base - btf.offset(driver, "driver")
     for name in probes:

@@ -44,6 +44,9 @@ class PciPhantoms:
         driver = int.from_bytes(hit.read(hit.args[0], 8), "little")
         return int.from_bytes(hit.read(driver + box.inspect.symbols.btf.offset("pci_driver", "probe"), 8), "little")
 
+    def is_bound(self, box: Box, device: Phantom) -> bool:
+        return device.driver is not None
+
     def follows(self, module: str) -> bool:
         return True
 

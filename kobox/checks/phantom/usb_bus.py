@@ -89,6 +89,9 @@ class UsbPhantoms:
         whole = base - btf.offset("usb_driver", member)
         return int.from_bytes(hit.read(whole + btf.offset("usb_driver", "probe"), 8), "little")
 
+    def is_bound(self, box: Box, device: Phantom) -> bool:
+        return device.driver is not None
+
     def follows(self, module: str) -> bool:
         return module not in _CONTROLLER
 

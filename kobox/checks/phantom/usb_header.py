@@ -16,7 +16,7 @@ from kobox.devices.phantom_usb import ENDPOINTS, SPEEDS, EndpointShape, UsbIdent
 # Offsets in HEADER: the descriptors of the device, of the interface, of each endpoint; a byte each of what is counted.
 DEVICE, INTERFACE, ALTERNATES, SPEED, ENDPOINT_AT, ENDPOINTS_AT = 0, 0x40, 0x60, 0x61, 0x100, 16
 _MOST_ENDPOINTS, _MOST_ALTERNATES = 15, 8
-_PACKETS = {1: 256, 2: 512, 3: 64}  # wMaxPacketSize by kind
+_PACKETS = {0: 64, 1: 256, 2: 512, 3: 64}  # wMaxPacketSize by kind
 _IN, _LARGEST_PACKET = 0x80, 1024
 
 
@@ -86,8 +86,6 @@ def _with_endpoint(identity: UsbIdentity, number: int, byte: int, wanted: int) -
         endpoints[number] = old._replace(address=wanted)
     elif byte == 3:
         kind = wanted & 3
-        if not kind:
-            return None
         endpoints[number] = old._replace(attributes=kind, size=_PACKETS[kind])
     elif byte in (4, 5):
         shift = 8 * (byte - 4)

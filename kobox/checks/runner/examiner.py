@@ -90,8 +90,9 @@ class Examiner:
         load_dependencies(self.box, self.file)
         self.device: Phantom | None = None
         if plan.device is not None:
-            surround(self.box, plan.device.policy)
-            self.device = self.box.plug(phantom_of(plan.device.identity, plan.device.policy))
+            device = phantom_of(plan.device.identity, plan.device.policy)
+            surround(self.box, device)
+            self.device = self.box.plug(device)
         self.box.set_reset_point()
         btf = self.box.inspect.symbols.btf
         self.sites = FaultSites(

@@ -12,13 +12,14 @@ from kobox.checks.phantom.attempt import Result
 from kobox.checks.phantom.buses import bus_of
 from kobox.checks.phantom.model_file import model_text
 from kobox.checks.phantom.search import PhantomSearch, SearchResult
+from kobox.checks.phantom.surround import surround
 from kobox.checks.phantom.usb_header import ALTERNATES, DEVICE, ENDPOINT_AT, INTERFACE, SPEED, with_endpoint, with_shape
 from kobox.devices.model import HardwareModel
 from kobox.devices.phantom_board import BoardIdentity, board_identities
-from kobox.devices.phantom_i2c import I2cIdentity, i2c_identities
-from kobox.devices.phantom_kinds import Identity, phantom_of, title_of
+from kobox.devices.phantom_i2c import I2cIdentity, PhantomI2c, i2c_identities
+from kobox.devices.phantom_kinds import PHANTOMS, Identity, phantom_of, title_of
 from kobox.devices.phantom_policy import CONTROL, ENDPOINT, I2C, Policy, RegisterAt, Step, name_of
-from kobox.devices.phantom_usb import ENDPOINTS, UsbIdentity, usb_identities, usb_wanted_by
+from kobox.devices.phantom_usb import ENDPOINTS, UsbIdentity, hid_identities, usb_identities, usb_wanted_by
 from kobox.images.kernel_image import KernelImage
 from kobox.ko.modulefile import ModuleFile
 
@@ -42,6 +43,8 @@ DRIVERS = [
     ("apds9960", ""),  # an interrupt
     ("usbdux", "firmware usbdux_firmware.bin of 4096 bytes"),  # firmware, alternate settings
     ("powermate", ""),  # one endpoint
+    ("shark2", ""),  # one version
+    ("hid-belkin", ""),  # usbhid has the interface
 ]
 
 
@@ -62,7 +65,10 @@ def test_a_device_is_found_and_written_down(
     assert isinstance(model, type)
     assert issubclass(model, HardwareModel)
     if not found.best.policy.firmware:
-        device = full_box.plug(model())
+        device = model()
+        assert isinstance(device, PHANTOMS)
+        surround(full_box, device)
+        full_box.plug(device)
         full_box.sleep(1)
         assert device.driver is not None
 
@@ -103,7 +109,10 @@ USB_ALIASES = [
     ("usb:v1199p68A3d*dc*dsc*dp*icFFiscFFipFFin03*", UsbIdentity(0x1199, 0x68A3, interface_class=(255,) * 3, number=3)),
     ("usb:v*p*d*dcE0dsc01dp01ic*isc*ip*in*", UsbIdentity(0x16C0, 0x05DC, device_class=(0xE0, 1, 1))),
     ("usb:v*p*d*dc*dsc*dp*ic03isc*ip*in*", UsbIdentity(0x16C0, 0x05DC, interface_class=(3, 0, 0))),
-    ("usb:v077Dp0410d1[5-9]*dc*dsc*dp*ic*isc*ip*in*", UsbIdentity(0x077D, 0x0410)),
+    ("usb:v077Dp0410d1[5-9]*dc*dsc*dp*ic*isc*ip*in*", UsbIdentity(0x077D, 0x0410, 0x1500)),
+    ("usb:v077Dp627Ad0010dc*dsc*dp*ic*isc*ip*in*", UsbIdentity(0x077D, 0x627A, 0x0010)),
+    ("usb:v1234p5678d0[2-9]*dc*dsc*dp*ic*isc*ip*in*", UsbIdentity(0x1234, 0x5678, 0x0200)),
+    ("usb:v1234p5678d020[3-9A-F]dc*dsc*dp*ic*isc*ip*in*", UsbIdentity(0x1234, 0x5678, 0x0203)),
 ]
 
 
@@ -115,6 +124,11 @@ def test_whom_a_usb_driver_waits_for(alias: str, who: UsbIdentity) -> None:
     assert usb_identities(["pci:v00008086d0000100Esv*sd*bc*sc*i*"]) == []
 
 
+def test_whom_a_driver_of_hid_devices_waits_for() -> None:
+    who = hid_identities(["hid:b0005g*v0000046Dp0000B034", "hid:b0003g*v0000050Dp00003201", "hid:b0003g0103v*p*"])
+    assert [(one.vendor, one.product, one.interface_class[0]) for one in who] == [(0x050D, 0x3201, 3)]
+
+
 def test_whom_a_driver_of_the_board_waits_for() -> None:
     aliases = ["acpi*:INT33A1:*", "of:N*T*Cacme,blinker", "platform:blinker"]
     assert board_identities(aliases) == [BoardIdentity(hid="INT33A1"), BoardIdentity(compatible="acme,blinker")]
@@ -122,7 +136,15 @@ def test_whom_a_driver_of_the_board_waits_for() -> None:
 
 @pytest.mark.parametrize(
     ("name", "title"),
-    [("e1000", "PCI"), ("cp210x", "USB"), ("lm75", "I2C"), ("intel-hid", "platform"), ("ext4", ""), ("dummy", "")],
+    [
+        ("e1000", "PCI"),
+        ("cp210x", "USB"),
+        ("lm75", "I2C"),
+        ("intel-hid", "platform"),
+        ("hid-belkin", "HID"),
+        ("ext4", ""),
+        ("dummy", ""),
+    ],
 )
 def test_which_bus_a_driver_is_for(full_kernel: KernelImage, name: str, title: str) -> None:
     bus = bus_of(driver_file(full_kernel, name))
@@ -149,7 +171,7 @@ SHAPES = [
     (ENDPOINT_AT + 2, 0x87, WHO._replace(endpoints=(ENDPOINTS[0]._replace(address=0x87), *ENDPOINTS[1:]))),
     (ENDPOINT_AT + 2, 0x70, None),
     (ENDPOINT_AT + 3, 3, WHO._replace(endpoints=(ENDPOINTS[0]._replace(attributes=3, size=64), *ENDPOINTS[1:]))),
-    (ENDPOINT_AT + 3, 0, None),
+    (ENDPOINT_AT + 3, 0, WHO._replace(endpoints=(ENDPOINTS[0]._replace(attributes=0, size=64), *ENDPOINTS[1:]))),
     (ENDPOINT_AT + 4, 8, WHO._replace(endpoints=(ENDPOINTS[0]._replace(size=0x208), *ENDPOINTS[1:]))),
     (ENDPOINT_AT + 5, 0xFF, None),
     (ENDPOINT_AT + 16 * 14 + 2, 1, None),
@@ -202,7 +224,7 @@ def test_what_a_phantom_is_called(identity: Identity, title: str) -> None:
 
 def test_an_i2c_phantom_keeps_what_is_written() -> None:
     device = phantom_of(I2cIdentity("x"), Policy(known={RegisterAt(I2C + 1, 0x0F << 12): (Step(0, 0xFF, 0x33),)}))
-    assert hasattr(device, "read_byte")
+    assert isinstance(device, PhantomI2c)
 
     def transfer(data: bytes, size: int = 0) -> bytes:
         device.start(read=False)

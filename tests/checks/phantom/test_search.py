@@ -19,6 +19,7 @@ from kobox.devices.phantom_policy import CONFIGURATION, BarLayout, RegisterAt, S
 from kobox.errors import KoboxError
 from kobox.images.kernel_image import KernelImage
 from kobox.ko.modulefile import ModuleFile
+from kobox.machine.pci_function import PciIdentity
 from tests.building import BuiltTestModules
 
 MOST = 400
@@ -157,6 +158,7 @@ def test_what_the_device_must_have(box: Box, pci_modules: BuiltTestModules, ridd
     assert found.attempts < 60
     said = found.best.policy.lines()
     assert [line for line in WANTED[riddle] if line not in said] == [], said
+    assert isinstance(found.best.identity, PciIdentity)
     assert found.best.identity.device == 0x1042 or riddle != "number"
     text = model_text(found.best, "pciriddle", found.places)
     scope: dict[str, object] = {}
@@ -164,9 +166,10 @@ def test_what_the_device_must_have(box: Box, pci_modules: BuiltTestModules, ridd
     model = scope["Model"]
     assert isinstance(model, type)
     assert issubclass(model, PhantomDevice)
-    for companion in surround(box, model.policy):
+    device = model()
+    for companion in surround(box, device):
         assert companion.plugged
-    device = box.plug(model())
+    box.plug(device)
     load()
     assert device.driver == "pciriddle" or apart
     assert not apart or box.listdir("/sys/bus/platform/drivers/pciriddle").count("pciriddle")
