@@ -28,6 +28,8 @@ def main(argv: list[str], prog: str) -> int:
     """Entry point of the subcommand."""
     parser = _parser(prog)
     arguments = parser.parse_args(argv)
+    if arguments.fleet is not None:
+        return _fleet(parser, arguments)
     with looked_at(arguments.ssh) as kernel:
         return _run(kernel, arguments)
 
@@ -75,6 +77,7 @@ def _parser(prog: str) -> CommandParser:
         description="Watch this machine's kernel: modules that are loaded, unloaded, refused (with the cause), changed "
         "parameters, taints, crashes.",
     )
+    parser.add_argument("--fleet", type=Path, metavar="FILE", help="watch all machines of this TOML file, by ssh")
     parser.add_argument("--ssh", metavar="HOST", help="watch this machine, through a shell there, instead of this one")
     parser.add_argument(
         "--listen", type=_place, metavar="[ADDRESS:]PORT", help="serve a page, JSON and Prometheus metrics"
@@ -178,10 +181,7 @@ def _watch(kernel: Kernel, arguments: argparse.Namespace) -> int:
     from kobox.monitor.uevents import UeventSource
 
     must_be_readable(kernel)
-    token = arguments.token_file.read_text().strip() if arguments.token_file is not None else ""
-    if arguments.token_file is not None and len(token) < 16:
-        print(f"kobox monitor: {arguments.token_file}: a token has 16 characters at least", file=sys.stderr)
-        return 1
+    token = _token(arguments.token_file)
     with ExitStack() as stack:
         history = None
         if arguments.history is not None:
@@ -205,6 +205,45 @@ def _watch(kernel: Kernel, arguments: argparse.Namespace) -> int:
             signal.signal(signal.SIGTERM, lambda *_: monitor.stop())
         monitor.watch(lambda events: _tell(events, arguments.json, sys.stdout), arguments.interval)
     return 0
+
+
+def _fleet(parser: CommandParser, arguments: argparse.Namespace) -> int:
+    """--fleet: one look, or on and on."""
+    import time
+    from contextlib import ExitStack, closing
+
+    from kobox.monitor.fleet import Fleet, fleet_data, fleet_text, read_fleet
+    from kobox.monitor.server import FleetServer
+    from kobox.printable import one_line, printable
+
+    if arguments.ssh or arguments.history or arguments.baseline or arguments.save_baseline or arguments.webhook:
+        parser.error("--fleet goes with --once, --listen, --token-file, --interval and --json")
+    with closing(Fleet(read_fleet(arguments.fleet))) as fleet, ExitStack() as stack:
+        fleet.look()
+        if arguments.once:
+            views = fleet.views
+            print(to_json("monitor-fleet", fleet_data(views)) if arguments.json else printable(fleet_text(views)))
+            return int(any(view.problem for view in views))
+        if arguments.listen is not None:
+            server = stack.enter_context(FleetServer(fleet, *arguments.listen, token=_token(arguments.token_file)))
+            print(f"http://{server.address}:{server.port}/", file=sys.stderr)
+        while True:
+            time.sleep(arguments.interval)
+            for host, event in fleet.look():
+                if arguments.json:
+                    print(to_json("monitor-event", {**event.plain(), "host": host}, indent=None), flush=True)
+                else:
+                    print(one_line(f"{host}  {event}"), flush=True)
+
+
+def _token(path: Path | None) -> str:
+    """The token in a file; "" without one. Raises `KoboxError` for one that can be guessed."""
+    from kobox.errors import KoboxError
+
+    token = path.read_text().strip() if path is not None else ""
+    if path is not None and len(token) < 16:
+        raise KoboxError(f"{path}: a token has 16 characters at least")
+    return token
 
 
 def _sinks(arguments: argparse.Namespace) -> list[EventSink]:

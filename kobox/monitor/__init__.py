@@ -12,6 +12,7 @@
 | `monitor.py` | looks again and again, counts and remembers |
 | `metrics.py` | Prometheus' text format |
 | `history.py` | events in an SQLite file |
+| `fleet.py`, `fleet_page.py` | many machines by ssh: what differs, a page, metrics |
 | `sinks.py` | where events go besides: a webhook, systemd's journal |
 | `baseline.py` | what differs from how it was, or should be |
 | `server.py` | HTTP: /metrics, the page, JSON |

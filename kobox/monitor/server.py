@@ -14,16 +14,18 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 from urllib.parse import parse_qs, urlsplit
 
 from kobox.errors import KoboxError
 from kobox.graph import kernel_graph
 from kobox.graph.write import page as graph_page
+from kobox.monitor.fleet import Fleet, fleet_data
+from kobox.monitor.fleet_page import fleet_metrics, fleet_page
 from kobox.monitor.history import History
 from kobox.monitor.metrics import CONTENT_TYPE, metrics_text
 from kobox.monitor.monitor import ModuleMonitor
@@ -33,8 +35,12 @@ _SECONDS = 10  # for a request to come
 _MOST_CONNECTIONS = 64  # at once; a new one ends the oldest
 
 
-class MonitorServer:
-    """Serves a monitor at `address`, in threads of its own, until it is closed. `port` 0 takes a free one.
+Answer = Callable[[dict[str, str]], tuple[str, bytes]]
+"""From the question behind the path to (content type, body)."""
+
+
+class PageServer:
+    """Serves answers by path at `address`, in threads of its own, until it is closed. `port` 0 takes a free one.
 
     Beyond loopback a token is needed (`Authorization: Bearer TOKEN`): `KoboxError` without one, and when the address
     cannot be had.
@@ -42,20 +48,17 @@ class MonitorServer:
 
     def __init__(
         self,
-        monitor: ModuleMonitor,
+        answers: Mapping[str, Answer],
         address: str = "127.0.0.1",
         port: int = 0,
         *,
         token: str = "",
-        history: History | None = None,
     ) -> None:
         if not token and not _is_loopback(address):
             raise KoboxError(
                 f"{address} can be reached by others: a token is needed", hint="Give one with --token-file FILE."
             )
-        handler = type(
-            "BoundHandler", (_Handler,), {"answers": _Answers(monitor, history), "token": token, "address": address}
-        )
+        handler = type("BoundHandler", (_Handler,), {"answers": dict(answers), "token": token, "address": address})
         try:
             self._server = _Server((address, port), handler)
         except OSError as error:
@@ -70,11 +73,39 @@ class MonitorServer:
         self._server.server_close()
         self._thread.join()
 
-    def __enter__(self) -> MonitorServer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class MonitorServer(PageServer):
+    """Serves a monitor: as `PageServer`."""
+
+    def __init__(
+        self,
+        monitor: ModuleMonitor,
+        address: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        token: str = "",
+        history: History | None = None,
+    ) -> None:
+        super().__init__(_Answers(monitor, history).by_path, address, port, token=token)
+
+
+class FleetServer(PageServer):
+    """Serves a fleet: / is the page, /metrics and /api/fleet are as they say. As `PageServer`."""
+
+    def __init__(self, fleet: Fleet, address: str = "127.0.0.1", port: int = 0, *, token: str = "") -> None:
+        answers: dict[str, Answer] = {
+            "/": lambda query: ("text/html; charset=utf-8", fleet_page(fleet, query).encode(errors="replace")),
+            "/metrics": lambda query: (CONTENT_TYPE, fleet_metrics(fleet)),
+            "/healthz": lambda query: ("text/plain; charset=utf-8", b"ok\n"),
+            "/api/fleet": lambda query: _json({"format": 1, "hosts": fleet_data(fleet.views)}),
+        }
+        super().__init__(answers, address, port, token=token)
 
 
 class _Server(ThreadingHTTPServer):
@@ -120,7 +151,7 @@ class _Answers:
 
     def __init__(self, monitor: ModuleMonitor, history: History | None) -> None:
         self._monitor, self._history = monitor, history
-        self.by_path: dict[str, Callable[[dict[str, str]], tuple[str, bytes]]] = {
+        self.by_path: dict[str, Answer] = {
             "/": lambda query: ("text/html; charset=utf-8", _PAGE.read_bytes()),
             "/metrics": lambda query: (CONTENT_TYPE, metrics_text(monitor)),
             "/healthz": lambda query: ("text/plain; charset=utf-8", b"ok\n"),
@@ -150,7 +181,7 @@ class _Answers:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    answers: ClassVar[_Answers]
+    answers: ClassVar[dict[str, Answer]]
     token: ClassVar[str]
     address: ClassVar[str]
     server_version = "kobox"
@@ -171,7 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
         except ValueError as error:
             self._say(400, str(error))
             return
-        answer = self.answers.by_path.get(parts.path)
+        answer = self.answers.get(parts.path)
         if answer is None:
             self._say(404, "no such page")
             return

@@ -20,6 +20,7 @@ from kobox.cli.json_output import format_of, kinds, schema, to_json
 from kobox.images.store import KernelImage
 from kobox.monitor.baseline import Drift
 from kobox.monitor.events import EventKind, ModuleEvent
+from kobox.monitor.fleet import HostView, fleet_data
 from kobox.monitor.status import KernelModules, MonitoredModule
 from tests.building import SOURCES, BuiltTestModules
 
@@ -127,6 +128,7 @@ MADE: dict[str, object] = {
     "box-list": [asdict(SavedBox("mine", "6.1", 1 << 20, 1.5))],
     "monitor-status": KernelModules("6.1", {"hello": MODULE}, 4096).plain(),
     "monitor-event": ModuleEvent(1.5, EventKind.LOADED, "hello", "16384 bytes").plain(),
+    "monitor-fleet": fleet_data([HostView("far", KernelModules("6.1", {"hello": MODULE}, 4096)), HostView("down")]),
     "monitor-drift": asdict(Drift(("a",), (), (("b", "size", "1", "2"),), (), ())),
     "lsmod": [
         {"name": "a", "size": 1, "refcount": None, "users": [], "state": "live", "address": "0x0", "taint": ""},
