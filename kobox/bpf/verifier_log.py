@@ -21,6 +21,7 @@ from kobox.bpf.verifier_rules import VerifierRule, rule_for
 _MOST_LINES = 200_000
 _LONGEST_LINE = 4096
 _INSTRUCTION = re.compile(r"(\d{1,7}): \(([0-9a-f]{2})\) ([^;]{1,300})(?:; (.{0,3000}))?")
+_POISONED = re.compile(r"(\d{1,7}): (<invalid CO-RE relocation>|<invalid kfunc call>)")  # libbpf's, in place of one
 _SOURCE = re.compile(r"; (.{0,1000}?)(?: @ ([^@\s]{1,200}):(\d{1,7}))?")
 _STATE = re.compile(r"(?:from \d{1,7} to \d{1,7}[^:]{0,40}|\d{1,7}): (.{1,3000})")
 _REGISTER = re.compile(r"(R\d{1,2})(?:_[rwD]{1,3})?=((?:[^\s()]|\([^()]{0,400}\)){0,500})")
@@ -140,6 +141,8 @@ def _read(log: str) -> tuple[list[VerifierStep], list[str], int]:
             registers = dict(_REGISTER.findall(found[4] or ""))
             steps.append(VerifierStep(int(found[1]), found[3].strip(), source, line, registers))
             said.clear()
+        elif found := _POISONED.fullmatch(text):
+            steps.append(VerifierStep(int(found[1]), found[2], source, line, {}))
         elif text.startswith("; ") and (found := _SOURCE.fullmatch(text)):
             source, line = found[1].strip(), f"{found[2]}:{found[3]}" if found[2] else ""
         elif found := _PROCESSED.match(text):

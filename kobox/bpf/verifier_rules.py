@@ -226,6 +226,13 @@ RULES = (
         " compiler does so, read it through a volatile pointer or in a function that is not inlined.",
     ),
     VerifierRule(
+        "hook-argument",
+        r"func '\w+' doesn't have \d+-th argument",
+        "a program on a function reads only arguments that the function has",
+        "Compare with the function's prototype in this kernel (vmlinux.h, `kobox explain`); its arguments "
+        "change between kernels: bpf_core_field_exists() and programs for each (`?` in the section) help.",
+    ),
+    VerifierRule(
         "context-field",
         r"invalid bpf_context access",
         "only the documented fields of the context are read, in their own size, and few are written",
@@ -237,13 +244,6 @@ RULES = (
         r"BPF_(?:ATOMIC|XADD|ST) stores into R\d+ \w+ is not allowed",
         "atomic operations are done in maps and on the stack, never in the context or in a packet",
         "Do it in a map's value, and copy the result.",
-    ),
-    VerifierRule(
-        "hook-argument",
-        r"func '\w+' doesn't have \d+-th argument",
-        "a program on a function reads only arguments that the function has",
-        "Compare with the function's prototype in this kernel (vmlinux.h, `kobox explain`); its arguments "
-        "change between kernels: bpf_core_field_exists() and programs for each (`?` in the section) help.",
     ),
     VerifierRule(
         "endless",

@@ -42,6 +42,10 @@ def main(argv: Sequence[str], prog: str) -> int:
         return _explain_log(arguments)
     if arguments.file is None:
         parser.error("give a module, or --log")
+    if arguments.file.name.endswith((".bpf.o", ".bpf.c")):
+        from kobox.cli.bpf import explain_object
+
+        return explain_object(arguments)
     return _explain_file(arguments)
 
 
@@ -51,7 +55,7 @@ def _parser(prog: str) -> CommandParser:
         description="Say whether a module would load and why not, or find the causes in a log of a failed load.",
         epilog="Exit status: 0 it loads, or nothing in the log failed; 1 otherwise; 2 wrong usage.",
     )
-    parser.add_argument("file", nargs="?", type=Path, metavar="FILE.ko", help="module, plain or compressed")
+    parser.add_argument("file", nargs="?", type=Path, metavar="FILE.ko", help="module, plain or compressed; or .bpf.o")
     parser.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="module parameters")
     parser.add_argument("-k", "--kernel", metavar="NAME", help="the kernel to load it in (default: the default kernel)")
     parser.add_argument(

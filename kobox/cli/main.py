@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "profile": ("kobox.cli.profile", "a module's cost: instructions by function and line, flame graph"),
     "shell": ("kobox.cli.shell", "a shell on a real kernel, in a box"),
     "build": ("kobox.cli.build", "build a module against a kernel's headers"),
+    "bpf": ("kobox.cli.bpf", "eBPF programs x kernels: refused, loads, attaches, and why"),
     "matrix": ("kobox.cli.matrix", "modules x kernels as one table: builds, loads, clean"),
     "learn": ("kobox.cli.learn", "lessons on kernel modules; each task is checked in a box"),
     "kernel": ("kobox.cli.kernel", "the kernels that boxes boot: add, list, default, rm"),
@@ -58,7 +59,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "completion": ("kobox.cli.completion", "print a completion script for bash, zsh or fish"),
 }
 # Those that run a module, or take it apart: in a worker process that is watched (`kobox.isolation.wall`).
-WORKERS = frozenset({"run", "check", "explain", "inspect", "trace", "replay", "profile"})
+WORKERS = frozenset({"run", "check", "explain", "inspect", "trace", "replay", "profile", "bpf"})
 # The tools that answer to their own name when kobox is called through a symbolic link (kmod does the same).
 MULTICALL = frozenset({"depmod", "insmod", "lsmod", "modinfo", "modprobe", "rmmod", "kmod"})
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from kobox.cli.json_output import to_json
 from kobox.cli.worker import raise_wall
 from kobox.errors import KoboxError
 
@@ -65,7 +65,8 @@ def run_bpf(arguments: argparse.Namespace, line: LineOf, *, colour: bool) -> int
 
     def show(event: StoryEvent) -> None:
         if arguments.json:
-            print(json.dumps({"kind": event.kind, "time": event.time, "text": event.text, **event.data}), flush=True)
+            facts = {"kind": event.kind, "time": event.time, "text": event.text, **event.data}
+            print(to_json("run-bpf", facts, indent=None), flush=True)
         else:
             print(line(event, verbose=arguments.verbose, colour=colour), flush=True)
 

@@ -22,17 +22,20 @@ from kobox.monitor.baseline import Drift
 from kobox.monitor.events import EventKind, ModuleEvent
 from kobox.monitor.fleet import HostView, fleet_data
 from kobox.monitor.status import KernelModules, MonitoredModule
+from tests.bpf.objects import bpf_object
 from tests.building import SOURCES, BuiltTestModules
 
 KOBOX = str(Path(sys.executable).with_name("kobox"))
 CLI = Path(cli.__file__).parent
-TREE = "TREE"
+TREE, KERNEL = "TREE", "KERNEL"
 RUNS: dict[str, list[tuple[str, ...]]] = {
     "run": [("run", "hello.ko"), ("run", "notified.ko"), ("run", "params.ko", "nonsense=1"), ("run", "left.ko")],
     "check": [("check", "--no-elsewhere", "-j", "1", "--time", "2", "faulty.ko")],
     "explain": [("explain", "hello.ko"), ("explain", "empty.ko")],
     "explain-log": [("explain", "--log", "load.log")],
     "explain-log-modules": [("explain", "--log", "load.log", "hello.ko")],
+    "run-bpf": [("run", "kinds.bpf.o"), ("run", "empty.bpf.o")],
+    "bpf-matrix": [("explain", "kinds.bpf.o"), ("bpf", "matrix", "-k", KERNEL, "empty.bpf.o")],
     "build": [("build", "-o", "out", "source"), ("build", "-o", "out2", "wrong")],
     "verify": [("verify", "hello.ko")],
     "trace": [("trace", "params.ko")],
@@ -101,6 +104,8 @@ def place(modules: BuiltTestModules, debian_kernel: KernelImage, tmp_path_factor
     (place / "source" / "hello.c").write_bytes((SOURCES / "hello.c").read_bytes())
     (place / "wrong" / "wrong.c").write_text("int init_module(void) { return nothing(); }\n")
     (place / "empty.ko").touch()
+    (place / "empty.bpf.o").touch()
+    (place / "kinds.bpf.o").symlink_to(bpf_object("kinds", debian_kernel))
     (place / "load.log").write_text(
         "hello: version magic '6.1.0 SMP' should be '6.2.0 SMP '\n"
         "modprobe: ERROR: could not insert 'hello': Exec format error\n"
@@ -113,9 +118,14 @@ def place(modules: BuiltTestModules, debian_kernel: KernelImage, tmp_path_factor
 def test_what_a_command_prints_is_what_its_schema_says(
     kind: str, words: tuple[str, ...], place: Path, debian_kernel: KernelImage
 ) -> None:
-    tree = {"-d": str(debian_kernel.directory), "-S": debian_kernel.release, "--compare": debian_kernel.name}
+    tree = {
+        "-k": debian_kernel.name,
+        "-d": str(debian_kernel.directory),
+        "-S": debian_kernel.release,
+        "--compare": debian_kernel.name,
+    }
     pairs = zip(words, ("", *words), strict=False)
-    words = tuple(tree[before] if word == TREE else word for word, before in pairs)
+    words = tuple(tree[before] if word in (TREE, KERNEL) else word for word, before in pairs)
     environment = {**os.environ, "XDG_STATE_HOME": str(place / "state")}
     done = subprocess.run(
         [KOBOX, *words, "--json"], capture_output=True, text=True, check=False, cwd=place, env=environment

@@ -375,10 +375,10 @@ class Bpf:
                 opened.unload()
             raise
 
-    def load_one(self, source: str | os.PathLike[str] | bytes, program: str) -> BpfObject:
+    def load_one(self, source: str | os.PathLike[str] | bytes, program: str, *, name: str = "") -> BpfObject:
         """Load one program of an object, and no other, also where its section begins with "?". Raises as `load` does;
         `KeyError`."""
-        opened = self.open(source)
+        opened = self.open(source, name=name)
         try:
             opened.choose(program)
             return opened.load()
