@@ -344,9 +344,10 @@ class UserNetwork:
         elif kind == b"\x08\x00" and len(frame) >= 34:
             self._mac = frame[6:12]
             size, fragment = struct.unpack_from(">HxxH", frame, 16)
-            packet = frame[14 : 14 + size]
-            if not fragment & 0x3FFF:
-                self._packet(packet, (packet[0] & 15) * 4)
+            packet, start = frame[14 : 14 + size], (frame[14] & 15) * 4
+            # RFC 1122, 3.2.1: version 4, a header of five words at least, no longer than the packet, which is there.
+            if frame[14] >> 4 == 4 and 20 <= start <= size == len(packet) and not fragment & 0x3FFF:
+                self._packet(packet, start)
 
     def _packet(self, packet: bytes, start: int) -> None:
         source, target, body = packet[12:16], packet[16:20], packet[start:]
@@ -384,6 +385,8 @@ class UserNetwork:
 
     def _tcp(self, key: _Key, place: str, body: bytes) -> None:
         _, _, sequence, acknowledged, offset, flags, window = struct.unpack_from(">HHIIBBH", body)
+        if not 20 <= (offset >> 4) * 4 <= len(body):
+            return
         flow = self._flows.get((6, key))
         if isinstance(flow, Connection):
             flow.heard(flags, sequence, acknowledged, window, body[(offset >> 4) * 4 :])

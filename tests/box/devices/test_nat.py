@@ -280,3 +280,27 @@ def test_the_way_out_is_closed(box: Box, net: UserNetwork, serve: Callable[..., 
 def test_a_joined_box_has_no_way_out(box: Box, debian_kernel: KernelImage) -> None:
     with boot(debian_kernel) as other, pytest.raises(KoboxError, match="user network"):
         kobox.join(box.network.add(), other.network.eth0)
+
+
+IP = bytes((0x45, 0)) + struct.pack(">HHHBBH", 40, 0, 0, 64, 6, 0) + bytes((10, 0, 2, 15, 10, 0, 2, 2))
+TCP = struct.pack(">HHIIBBHHH", 1000, 9, 0, 0, 0x50, 2, 1000, 0, 0)
+
+
+@pytest.mark.parametrize("protocol", [1, 6, 17, 200])
+@pytest.mark.parametrize("size", [0, 1, 9, 15, 19, 20, 21, 27, 41, 65535])
+@pytest.mark.parametrize("first", [0x45, 0x40, 0x4F, 0x65, 0x05])
+def test_packets_that_lie_about_their_lengths(net: UserNetwork, first: int, size: int, protocol: int) -> None:
+    assert net.card.other_end is not None
+    packet = bytearray(IP + TCP)
+    packet[0], packet[9] = first, protocol
+    packet[2:4] = struct.pack(">H", size)
+    for cut in (54, 53, 40, 35, 34, 33, 14, 13, 0):
+        net.card.other_end(0, (b"\xff" * 6 + b"\2abcde\x08\0" + bytes(packet))[:cut])
+    assert net.flows == 0
+
+
+@pytest.mark.parametrize("offset", [0x00, 0x40, 0x60, 0xF0])
+def test_segments_that_lie_about_their_header(net: UserNetwork, offset: int) -> None:
+    assert net.card.other_end is not None
+    net.card.other_end(0, b"\xff" * 6 + b"\2abcde\x08\0" + IP + TCP[:12] + bytes([offset]) + TCP[13:])
+    assert net.flows == 0
