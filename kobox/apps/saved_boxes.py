@@ -13,7 +13,6 @@ import io
 import os
 import shutil
 import tarfile
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,8 @@ from typing import IO
 import zstandard
 
 from kobox.apps.rootfs import saved_place
-from kobox.atomic_file import errors_name, write_file
+from kobox.atomic_directory import atomic_directory
+from kobox.atomic_file import atomic_file, errors_name, write_file
 from kobox.errors import KernelNotFoundError, KoboxError
 from kobox.images.store import Store
 
@@ -46,7 +46,7 @@ def saved_boxes(store: Store) -> list[SavedBox]:
     """The boxes that were saved, by name."""
     found = []
     with suppress(FileNotFoundError):
-        for place in sorted((store.root / "saved").iterdir()):
+        for place in sorted((store.root / "saved").glob("[!.]*")):  # what is being imported begins with a dot
             with suppress(OSError):
                 kernel = (place / "kernel").read_text()
                 size = sum(file.stat().st_blocks * 512 for file in place.iterdir())
@@ -63,24 +63,16 @@ def export_box(store: Store, name: str, file: Path) -> None:
     """Write a saved box into one file. Raises `KoboxError` where there is none; `OSError`."""
     place = _existing(store, name)
     kernel = store.get((place / "kernel").read_text())
-    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as out:
-        try:
-            with (
-                zstandard.ZstdCompressor(level=6).stream_writer(out, closefd=False) as packed,
-                tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as archive,
-            ):
-                for member, text in (("kernel", kernel.name), ("digest", kernel.digest)):
-                    _add(archive, member, io.BytesIO(text.encode()), len(text.encode()))
-                for member in _FILES:
-                    with suppress(FileNotFoundError), open(place / member, "rb") as source:
-                        _add(archive, member, source, os.fstat(source.fileno()).st_size)
-            out.flush()
-            os.chmod(out.name, 0o644)
-            os.replace(out.name, file)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(out.name)
-            raise
+    with (
+        atomic_file(file, mode=0o644) as out,
+        zstandard.ZstdCompressor(level=6).stream_writer(out, closefd=False) as packed,
+        tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for member, text in (("kernel", kernel.name), ("digest", kernel.digest)):
+            _add(archive, member, io.BytesIO(text.encode()), len(text.encode()))
+        for member in _FILES:
+            with suppress(FileNotFoundError), open(place / member, "rb") as source:
+                _add(archive, member, source, os.fstat(source.fileno()).st_size)
 
 
 def import_box(store: Store, file: Path, name: str | None = None) -> SavedBox:
@@ -92,9 +84,7 @@ def import_box(store: Store, file: Path, name: str | None = None) -> SavedBox:
     target = saved_place(store, name)
     if target.exists():
         raise KoboxError(f"a box {name!r} is saved already", hint="Give another name with --name.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=".import-"))
-    try:
+    with atomic_directory(target) as aside:
         with open(file, "rb") as source:
             facts = _unpack(source, aside, file)
         kernel = facts.get("kernel", "")
@@ -108,10 +98,6 @@ def import_box(store: Store, file: Path, name: str | None = None) -> SavedBox:
                 f"{file}: saved with another kernel of the name {kernel}", hint=f"Here it is {image.digest}."
             )
         write_file(aside / "kernel", image.name.encode(), mode=0o644)
-        aside.chmod(0o755)
-        aside.rename(target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return next(box for box in saved_boxes(store) if box.name == name)
 
 

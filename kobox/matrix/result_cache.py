@@ -15,12 +15,12 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 import kobox
+from kobox.atomic_directory import atomic_directory
 from kobox.atomic_file import write_file
 from kobox.errors import KoboxError
 from kobox.images.kernel_image import KernelImage, default_root
@@ -59,15 +59,10 @@ class ResultCache:
     def building(self, key: str) -> Iterator[Path]:
         """A directory for a build's modules, which takes its place at the end of the block. Raises `OSError`."""
         place = self._root / "built" / key
-        place.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=".new-", dir=place.parent))
-        try:
+        with atomic_directory(place) as aside:
             yield aside
             if place.exists():
                 shutil.rmtree(place)
-            aside.rename(place)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
 
     def _place(self, key: str) -> Path:
         return self._root / "results" / key[:2] / f"{key}.json"

@@ -38,6 +38,25 @@ EXPORT void kobox_state_save(struct machine *m, uint8_t *out)
         }
 }
 
+/* A saved box may come from a stranger: what is an index must be one. */
+static void bound_indices(struct machine *m)
+{
+    struct schedule *s = &m->cpus.schedule;
+    if (m->cpus.current < 0 || m->cpus.current >= m->cpus.count)
+        m->cpus.current = 0;
+    if (s->changes < 0 || s->changes > MAX_CHANGES)
+        s->changes = 0;
+    if (s->next_change < 0 || s->next_change > s->changes)
+        s->next_change = s->changes;
+    if (s->held < -1 || s->held >= m->cpus.count)
+        s->held = -1;
+    for (int n = 0; n < 2; n++) {
+        m->dev.uart[n].rx_head %= sizeof m->dev.uart[n].rx;
+        if (m->dev.uart[n].rx_count > sizeof m->dev.uart[n].rx)
+            m->dev.uart[n].rx_count = 0;
+    }
+}
+
 EXPORT void kobox_state_load(struct machine *m, const uint8_t *in)
 {
     const uint8_t *rest = in + m->env_size + sizeof m->dev;
@@ -47,6 +66,7 @@ EXPORT void kobox_state_load(struct machine *m, const uint8_t *in)
     m->cpus.count = count; /* of the machine that there is, as `parked` */
     rest += sizeof m->cpus;
     memcpy(&m->dev, in + m->env_size, sizeof m->dev);
+    bound_indices(m);
     memcpy(&m->blocks, rest, 8);
     memcpy(&m->hypercall_at, rest + 8, 8);
     memcpy(&m->home, rest + 16, 8);

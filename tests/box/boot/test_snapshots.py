@@ -336,3 +336,39 @@ def test_a_lock_file_that_somebody_removes_is_no_lock(tmp_path: Path) -> None:
     while any(thread.is_alive() for thread in threads):
         snapshots._remove_lock(path)
     assert together == [1]
+
+
+# -- a stranger's box ---------------------------------------------------------------------------------------------
+
+LIVES = """
+import os, sys
+from pathlib import Path
+from kobox.box.boot.bare_boot import resume
+from kobox.errors import KoboxError
+from kobox.images.store import Store
+box = resume(Store().get(sys.argv[1]), Path(sys.argv[2]))
+try:
+    box.limits.cpu = 1
+    box.syscall("getpid")
+    box.machine.serial_input(0, b"x" * 2000)
+    box.sleep(0.01)
+except (KoboxError, ValueError, OSError):
+    pass
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("value", [0x7F, 0x80, 0xFF])
+def test_a_state_whose_indices_are_none_harms_nobody(kernel: KernelImage, box: Box, value: int) -> None:
+    """A state ends with devices, CPUs and their turns, and 56 bytes about the hypercall (checkpoint.c)."""
+    place = place_of(kernel)
+    state, about = bytearray((place / "state").read_bytes()), json.loads((place / "about").read_bytes())
+    tail = len(state) - 56
+    for first, last in ((tail - 500, tail), (tail - 600, tail - 400), (tail - 200, tail - 8)):
+        damaged = state[:first] + bytes([value]) * (last - first) + state[last:]
+        (place / "state").write_bytes(damaged)
+        (place / "about").write_text(json.dumps(about | {"state_sum": snapshots._sum_bytes(bytes(damaged))}))
+        done = subprocess.run(
+            [sys.executable, "-c", LIVES, box.image.name, str(place)], capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
