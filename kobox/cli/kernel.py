@@ -30,7 +30,8 @@ sources:
   ./vmlinuz              a kernel image: bzImage or ELF vmlinux (x86-64),
                          Image (arm64, riscv64)
   FILE...                the packages of one kernel: .deb, .rpm, .apk,
-                         .pkg.tar.zst, or the tarball of `make tar-pkg`
+                         .pkg.tar.zst, or the tarball of `make tar-pkg`;
+                         or a container's image, as `docker save` writes it
   ubuntu/24.04           of an Ubuntu release; ubuntu/noble:lowlatency
   fedora/41              of Fedora; also rocky/9, almalinux/9
   opensuse               of Tumbleweed; opensuse/15.6
@@ -57,8 +58,9 @@ def _parser(prog: str) -> CommandParser:
         epilog=_SOURCES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add.add_argument("source", help="where the kernel comes from (see below)")
+    add.add_argument("source", nargs="?", help="where the kernel comes from (see below)")
     add.add_argument("packages", nargs="*", type=Path, metavar="PACKAGE", help="more packages of the same kernel")
+    add.add_argument("--build", type=Path, metavar="DIR", help="the directory where a kernel was built (`make O=DIR`)")
     add.add_argument("--modules", type=Path, metavar="DIR", help="its lib/modules/RELEASE directory")
     add.add_argument("--headers", type=Path, metavar="DIR", help="what `make -C` takes to build modules for it")
     add.add_argument("--mirror", default="", metavar="URL|DIR", help="fetch a distribution's kernel from this mirror")
@@ -92,15 +94,7 @@ def _parser(prog: str) -> CommandParser:
 def _add(store: Store, arguments: argparse.Namespace) -> int:
     progress = ProgressLine(quiet=arguments.json)
     try:
-        kernel = _kept(store, arguments) or store.add(
-            arguments.source,
-            modules=arguments.modules,
-            headers=arguments.headers,
-            packages=arguments.packages,
-            mirror=arguments.mirror,
-            keyring=arguments.keyring,
-            progress=progress,
-        )
+        kernel = _kept(store, arguments) or _added(store, arguments, progress)
         if arguments.rust:
             support = RustSupport(kernel)
             if not support.exists:
@@ -121,6 +115,24 @@ def _add(store: Store, arguments: argparse.Namespace) -> int:
         print(f"{kernel.name}: {', '.join(parts)}, in {kernel.directory}")
         _warn(kernel)
     return 0
+
+
+def _added(store: Store, arguments: argparse.Namespace, progress: ProgressLine) -> KernelImage:
+    if (arguments.source is None) == (arguments.build is None):
+        raise KernelNotFoundError(
+            "name a source or a --build DIR, and not both", hint="`kobox kernel add --help` lists the sources."
+        )
+    if arguments.build is not None:
+        return store.add_build(arguments.build, progress)
+    return store.add(
+        arguments.source,
+        modules=arguments.modules,
+        headers=arguments.headers,
+        packages=arguments.packages,
+        mirror=arguments.mirror,
+        keyring=arguments.keyring,
+        progress=progress,
+    )
 
 
 def _warn(kernel: KernelImage) -> None:

@@ -5,7 +5,7 @@ What a kernel is made of is unpacked, and nothing else: boot, the module trees, 
     .deb    an ar(5) archive: debian-binary, control.tar.*, data.tar.*           (deb(5))
     .rpm    a lead of 96 bytes, two headers, and a packed cpio archive           (RPM's docs/manual/format_v4.md)
     .apk    several tar archives, each packed with gzip, one behind the other    (apk-package(5), version 2)
-    others  one tar archive, packed
+    others  one tar archive, packed; or a container's image, with its layers (kobox.images.container_image)
 
 A package is a stranger's file: no path leaves the directory, nothing is written through a link (all links are made at
 the end), no bit but those of reading and executing is kept, and what is unpacked has a limit.
@@ -23,10 +23,12 @@ import struct
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple, Protocol, cast
 
 from kobox.errors import KernelImageError
+from kobox.images.container_image import ContainerLayers, Overlay, is_container_image
 from kobox.images.debian.headers import settle_headers
 from kobox.images.identify import identify
 from kobox.images.kernel_image import KernelImage, Progress
@@ -40,6 +42,7 @@ _MAGICS = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zst
 _RPM, _AR, _RPM_HEADER, _CPIO = b"\xed\xab\xee\xdb", b"!<arch>\n", b"\x8e\xad\xe8", b"070701"
 _RPM_COMPRESSOR = 1125  # RPMTAG_PAYLOADCOMPRESSOR
 _LONGEST_NAME = 4096
+_FIRST = 64  # members of an archive that are looked at
 _IMAGES = ("boot/vmlinuz*", "boot/vmlinux*", "boot/Image*", "lib/modules/*/vmlinuz*", "usr/lib/modules/*/vmlinuz*")
 
 
@@ -228,10 +231,32 @@ def _entries(file: IO[bytes]) -> Iterator[_Entry]:
     elif head.startswith(_AR):
         data = _deb_data(file)
         yield from _tar(_unpacked(data, _compression(data.peek(16)[:16])))
+    elif _is_tar(head) and (image := _container(file)) is not None:
+        yield from _layered(image)
     elif _is_tar(head) or _compression(head):
         yield from _tar(_unpacked(file, _compression(head)))
     else:
         raise KernelImageError("no package that kobox knows", hint="It knows .deb, .rpm, .apk and tarballs.")
+
+
+def _container(file: IO[bytes]) -> ContainerLayers | None:
+    """The image that a file holds, if it is one of a container."""
+    archive = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - it has the file of the caller, who closes that
+    if is_container_image(member.name for member in islice(archive, _FIRST)):
+        return ContainerLayers(archive)
+    file.seek(0)
+    return None
+
+
+def _layered(image: ContainerLayers) -> Iterator[_Entry]:
+    """What is to be seen of all layers, from the top one down."""
+    overlay = Overlay()
+    for name in reversed(image.names()):
+        layer = io.BufferedReader(cast(io.RawIOBase, image.open(name)))
+        for entry in _tar(_unpacked(layer, _compression(layer.peek(16)[:16]))):
+            if overlay.shows(entry.name):
+                yield entry
+        overlay.next_layer()
 
 
 def _tar(stream: _Stream) -> Iterator[_Entry]:

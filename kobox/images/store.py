@@ -207,6 +207,19 @@ class Store:
                 return self._add_packages([path, *packages], progress)
             return self._add_file(path, modules, headers, str(path.resolve()), progress)
 
+    def add_build(self, tree: Path, progress: Progress | None = None) -> KernelImage:
+        """Put a kernel into the cache out of the directory where it was built, which serves as its headers.
+
+        Raises KernelImageError, FetchError.
+        """
+        from kobox.images.build_tree import copy_build
+        from kobox.images.identify import digest
+
+        say = progress or (lambda stage, done, total: None)
+        with self.locked(progress), _storage_errors(self.root), self._staging() as staging:
+            made = copy_build(tree, staging, say)
+            return self._install(made._replace(digest=digest(made.vmlinuz)), staging)
+
     def add_pack(self, packed: bytes, progress: Progress | None = None) -> KernelImage:
         """Put a kernel into the cache that another cache has packed (`kobox.images.kernel_pack`).
 
