@@ -216,7 +216,7 @@ class Store:
         from kobox.images.identify import digest
 
         say = progress or (lambda stage, done, total: None)
-        with self.locked(progress), _storage_errors(self.root), self._staging() as staging:
+        with self.locked(progress), _storage_errors(self.root), self.staging() as staging:
             made = copy_build(tree, staging, say)
             return self._install(made._replace(digest=digest(made.vmlinuz)), staging)
 
