@@ -56,6 +56,7 @@ class CountedReference:
     dead: str = ""
     dead_bit: int = 0
     dead_zero: str = ""
+    opened: bool = False
 
 
 @cache
@@ -144,10 +145,17 @@ class ReferenceCheck(Check):
             left = self._count(one.kind, address)
             if self._is_dead(one.kind, address):
                 one.before = 0
-            held = one.held > 0 or not self._balanced
+            held = (one.held > 0 or not self._balanced) and not one.kind.opened
             if left is not None and left > one.before and one.traces and held:
                 self._report(address, one, left - one.before)
         self._followed.clear()
+
+    def stuck(self, examination: Examination) -> None:
+        """The module cannot be unloaded: files of its may be held."""
+        for address, one in self._followed.items():
+            left = self._count(one.kind, address) if one.kind.opened and one.held > 0 and one.traces else None
+            if left is not None and left > 0:
+                self._report(address, one, left)
 
     def _changes(self, kind: CountedReference, site: CountSite, hit: Hit) -> None:
         """An inline function of the module's takes a reference, or gives one back."""
