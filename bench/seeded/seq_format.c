@@ -15,7 +15,7 @@ static int show(struct seq_file *s, void *v)
 	mutex_unlock(&lock);
 	return 0;
 }
-static int op(struct inode *i, struct file *f) { return single_open(f, show, NULL); }
+static int op(struct inode *i, struct file *f) { f->private_data = NULL; return single_open(f, show, NULL); }
 static ssize_t w(struct file *f, const char __user *b, size_t n, loff_t *o)
 {
 	char in[64] = "";

@@ -15,7 +15,7 @@ static void stop(struct seq_file *s, void *v)
 }
 static int show(struct seq_file *s, void *v) { seq_printf(s, "%d\n", *(int *)v); return 0; }
 static const struct seq_operations sops = { .start = start, .next = next, .stop = stop, .show = show };
-static int op(struct inode *i, struct file *f) { return seq_open(f, &sops); }
+static int op(struct inode *i, struct file *f) { f->private_data = NULL; return seq_open(f, &sops); }
 static const struct file_operations fops = { .owner = THIS_MODULE, .open = op, .read = seq_read, .llseek = seq_lseek, .release = seq_release };
 static struct miscdevice mdev = { .minor = MISC_DYNAMIC_MINOR, .name = "seq_null_stop", .fops = &fops };
 static int __init m_init(void) { return misc_register(&mdev); }

@@ -15,6 +15,9 @@ from kobox.ko.elf import SHT_RELA
 
 _HOLD_IT = "Hold one lock from the first look at the shared data to its last change."
 
+_KEEP_IT = "Hold a lock or a reference for as long as the object is used, or free it after an RCU grace period."
+_POISON = "6b6b6b6b6b6b"  # what the kernel fills freed objects with (include/linux/poison.h)
+
 
 @dataclass(frozen=True, slots=True)
 class _FoundRace:
@@ -128,7 +131,7 @@ class RaceJudge:
                 self._chain(clash.held_by),
                 self._chain(clash.frees),
                 str(race),
-                "Hold a lock or a reference for as long as the object is used, or free it after an RCU grace period.",
+                _KEEP_IT,
             )
         )
 
@@ -136,16 +139,20 @@ class RaceJudge:
         """Whether the kernel has something to say; it is kept, with the schedule that led to it."""
         assert clash.held is not None
         found = kernel_findings(self._box)
+        texts = (record.text for one in found for record in one.records)
+        poisoned = clash.frees is not None and any(_POISON in text for text in texts)
         first, second = title_of(race.calls.first), title_of(race.calls.second)
         for one in found:
             own = any(frame.module == self._told.file.name for frame in one.chain)
             if own or one.severity is Severity.ERROR:
                 severity = Severity.ERROR if own else one.severity
+                kind, advice, chain, other = one.kind, one.advice, self._lined(one.chain), self._chain(clash.held_by)
                 message = f"{one.message}; {first} was held while {second} ran on another CPU"
-                chain, other = self._lined(one.chain), self._chain(clash.held_by)
-                self._found.append(
-                    _FoundRace(one.kind, severity, message, chain, other, str(race), one.advice, one.records)
-                )
+                if poisoned:
+                    kind, advice, other = "use-after-free", _KEEP_IT, self._chain(clash.frees)
+                    message = f"what {first} follows lies in memory that {second} has freed on another CPU meanwhile"
+                    message += f": {one.message}"
+                self._found.append(_FoundRace(kind, severity, message, chain, other, str(race), advice, one.records))
         return bool(found)
 
     def _chain(self, trace: Trace | None) -> Chain:

@@ -38,6 +38,7 @@ CALLS: dict[str, list[Program]] = {
     "lostdone": on_device("lostdone", WRITES),
     "lostwake": on_device("lostwake", READS, WRITES),
     "netcount": [],
+    "rculist": on_device("rculist", WRITES, READS),
     "refs": on_device("refs", WRITES),
     "toctou": on_device("toctou", READS, WRITES, step("write", bytes(64))),
 }
@@ -49,6 +50,7 @@ KINDS = {
     "label": "race",
     "lostdone": "race",
     "lostwake": "race",
+    "rculist": "use-after-free",
     "toctou": "kernel-bug",
 }
 
@@ -101,6 +103,13 @@ def test_what_is_raced_for_has_its_name(room: Box, racy: BuiltTestModules, name:
 def test_the_driver_without_it_is_clean(room: Box, racy: BuiltTestModules, name: str) -> None:
     calls = on_device(name, READS, WRITES) if name == "idioms" else CALLS[name]
     assert not searched(room, racy, f"{name}_right", DataRaceSearch(calls))
+
+
+def test_who_freed_what_a_reader_follows_is_told(room: Box, racy: BuiltTestModules) -> None:
+    found = searched(room, racy, "rculist", DataRaceSearch(CALLS["rculist"]))
+    lines = (SOURCES / "driver_races" / "rculist.c").read_text().splitlines()
+    freed = next(number for number, line in enumerate(lines, 1) if "/* freed */" in line)
+    assert freed in {frame.line for one in found for frame in one.other}, [str(one) for one in found]
 
 
 @pytest.mark.parametrize("name", ["closetimer", "lostwake", "krefzero", "netcount"])
