@@ -79,7 +79,7 @@ sweep-check-whole: $(READY) ## the whole command over a sample of a tree's modul
 	$(BIN)/python bench/check_whole.py $(or $(OUT),check-whole.jsonl) $(if $(KERNEL),--kernel $(KERNEL)) $(if $(SAMPLE),--sample $(SAMPLE))
 
 bench-check: $(READY) ## drivers with one mistake each: what check finds of them, gcc -fanalyzer, sparse and coccinelle
-	$(BIN)/python bench/analysers.py --update docs/check.md
+	$(BIN)/python bench/analysers.py --rows build/bench-check.jsonl --update docs/check.md
 
 sweep-inspect: $(READY) ## inspect every module of the default kernel's tree: none may be called hostile (KERNEL=NAME, SAMPLE=N)
 	$(BIN)/python bench/inspect_sweep.py $(if $(KERNEL),--kernel $(KERNEL)) $(if $(SAMPLE),--sample $(SAMPLE))
@@ -99,7 +99,7 @@ check-kasan: $(READY) ## Linux's own test cases for memory (KASAN's, lkdtm, kmem
 	$(BIN)/python bench/kasan.py $(if $(KERNEL),--kernel $(KERNEL),--update docs/check-kasan.md)
 
 check-known: $(READY) ## bugs that Linux had, in real drivers: found, and nothing said once they are fixed (ONLY=PATTERN)
-	$(BIN)/python bench/known.py $(if $(ONLY),--only '$(ONLY)' --verbose,--update docs/check-known.md)
+	$(BIN)/python bench/known.py $(if $(ONLY),--only '$(ONLY)' --verbose,--rows build/check-known.jsonl --update docs/check-known.md)
 
 check-bpf: $(READY) ## every rule of eBPF's verifier broken and mended on three kernels, as a table (KERNELS="NAME...")
 	$(BIN)/python -m tests.bpf.refusals $(KERNELS)

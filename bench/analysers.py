@@ -173,6 +173,8 @@ def main() -> int:
     parser.add_argument("--rows", type=Path, help="keep what was done in this file, and go on from it")
     parser.add_argument("--update", type=Path, help="write the table into this page")
     arguments = parser.parse_args()
+    if arguments.rows is not None:
+        arguments.rows.parent.mkdir(parents=True, exist_ok=True)
     kernel, rows = Store().get(arguments.kernel), kept(arguments.rows)
     sources = [path for path in sorted(SEEDED.glob("*.c")) if fnmatch.fnmatch(path.stem, arguments.only)]
 

@@ -219,6 +219,8 @@ def main() -> int:
     parser.add_argument("--update", type=Path, help="write the table into this page")
     parser.add_argument("--verbose", action="store_true", help="print each finding")
     arguments = parser.parse_args()
+    if arguments.rows is not None:
+        arguments.rows.parent.mkdir(parents=True, exist_ok=True)
     kernel = Store().get(arguments.kernel)
     wanted = cases(arguments.only)
     tree, rows = sources(kernel, wanted), kept(arguments.rows)

@@ -54,6 +54,7 @@ _LIFE_CPU = 30.0
 _FAULT_SECONDS, _LIFE_SECONDS = 5.0, 10.0  # of this process's CPU time that a call may take
 _WHOLE = 2  # times the check's time, in CPU time of the box: what one unit gets, whatever its calls answer
 _LEAST, _LAST = 30.0, 5.0  # of this process's CPU time that a unit gets at least, and what is left for its end
+_SLEEPS = " blocked for more than "  # kernel/hung_task.c
 _LOOPED = 10_000_000  # instructions of the module: what a loop executes that nobody ends
 _DEAR = 4  # times as long may a call take that executes fewer
 _SLOWER = 4  # times as long as any call took before, it may always take
@@ -425,9 +426,10 @@ def load_dependencies(box: Box, file: ModuleFile) -> None:
 
 def by_what_is_made_up(finding: Finding, waits: bool) -> Finding:
     """With a phantom: a driver's own WARN() says that the device is not what it should be, and so it is; and one that
-    waits for a bit of it for ever waits for real hardware."""
+    waits for a bit of it for ever, or sleeps until it answers (check_hung_task()), waits for real hardware."""
     warns = finding.kind == "kernel-warning" and finding.chain and finding.chain[0].module
-    if not warns and not (finding.kind == "hang" and waits):
+    sleeps = finding.kind == "kernel-warning" and _SLEEPS in finding.message
+    if not warns and not sleeps and not (finding.kind == "hang" and waits):
         return finding
     tail = "; the device is made up, and does not say what it should"
     return replace(finding, severity=Severity.NOTE, message=finding.message + tail)

@@ -102,3 +102,9 @@ def test_an_error_path_of_probe(modules: BuiltTestModules) -> None:
 def test_what_a_made_up_device_leads_to_is_a_note(kind: str, module: str, waits: bool, severity: Severity) -> None:
     found = Finding(kind, Severity.ERROR, "what is found", (Frame("f", 0, module),))
     assert by_what_is_made_up(found, waits).severity == severity
+
+
+def test_a_task_that_sleeps_until_a_made_up_device_answers_is_a_note() -> None:
+    message = "INFO: task kobox:80 blocked for more than 120 seconds."
+    found = Finding("kernel-warning", Severity.WARNING, message, (Frame("__schedule", 0x34D),))
+    assert by_what_is_made_up(found, False).severity is Severity.NOTE
