@@ -26,6 +26,8 @@ TAKES_FILES = frozenset(
 """Functions by which a module comes from a number to a file."""
 
 _WORDS = 16  # of a structure that are tried one by one
+_TEXT = b"%s%n"  # a name, perhaps, and perhaps one that is printed as a format
+_TEXTS_AT = (0, 4, 8, 16)
 _SMALL = (1, 2, 8, 64)
 _WRAPS = tuple((1 << 32) // size + 1 for size in (2, 4, 8, 12, 16, 24, 32, 64, 128))
 _LARGE = (0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 4096, 65536)
@@ -41,6 +43,9 @@ def contents_of(size: int, bounds: Sequence[int], magics: Sequence[int], files: 
     for at in range(0, min(size, 4 * _WORDS) - 3, 4) if files else ():
         for number in files:
             yield _put(_filled(size, 1), at, struct.pack("<I", number))
+    for at in _TEXTS_AT:
+        if size > at + len(_TEXT):
+            yield _put(_filled(size, 1), at, (_TEXT * size)[: size - at - 1] + b"\0")
     values = [*_SMALL, *_WRAPS, *_LARGE]
     values += [bound + more & 0xFFFFFFFF for bound in bounds for more in (-1, 0, 1)]
     values += [magic & 0xFFFFFFFF for magic in magics]
