@@ -54,11 +54,40 @@ def test_blocks_are_counted_and_are_time() -> None:
     machine = machine_with(bytes.fromhex("ffc0 ebfc"))  # again: inc eax; jmp again
     assert machine.run(blocks=1000) is Event.SLICE
     assert (machine.blocks, machine.register("rax")) == (1000, 1000)
-    assert machine.time == 64_000
+    assert machine.time == 8_000
     assert machine.run(blocks=500) is Event.SLICE
     assert (machine.blocks, machine.register("rax")) == (1500, 1500)
     assert machine.run(until=1_000_000) is Event.DEADLINE
     assert machine.time >= 1_000_000
+    machine.close()
+
+
+def test_who_never_rests_gets_less_done_in_the_same_time() -> None:
+    """The first 125 million blocks without a rest take 8 ns each, the others 64: a lock-up is noticed after some seconds."""
+    machine = machine_with(bytes.fromhex("ffc0 ebfc"))  # again: inc eax; jmp again
+    assert machine.run(until=990_000_000) is Event.DEADLINE
+    assert machine.blocks == pytest.approx(990_000_000 / 8, abs=2)
+    assert machine.run(until=1_640_000_000) is Event.DEADLINE
+    assert machine.blocks == pytest.approx(125_000_000 + 640_000_000 / 64, abs=2)
+    assert machine.time == pytest.approx(1_640_000_000, abs=64)
+    machine.close()
+
+
+@pytest.mark.parametrize("slices", [(30_000,), (1,) * 300 + (29_700,), (7_000, 23_000)])
+def test_reading_the_clock_takes_time_and_no_blocks(slices: tuple[int, ...]) -> None:
+    machine = machine_with(bytes.fromhex("0f31 ffc1 ebfa"))  # again: rdtsc; inc ecx; jmp again
+    for blocks in slices:
+        assert machine.run(blocks=blocks) is Event.SLICE
+    assert machine.blocks == 30_000
+    assert (machine.time, machine.register("rcx")) == (2_143_378, 30_000)
+    machine.close()
+
+
+def test_a_deadline_in_a_loop_that_waits_for_a_time_is_kept() -> None:
+    machine = machine_with(bytes.fromhex("0f31 f390 ebfa"))  # again: rdtsc; pause; jmp again
+    for until in range(1_000_000, 10_000_000, 1_000_000):
+        assert machine.run(until=until) is Event.DEADLINE
+        assert until <= machine.time < until + 200
     machine.close()
 
 

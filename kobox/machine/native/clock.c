@@ -12,15 +12,57 @@
 #include <stdio.h>
 #include <time.h>
 
+/* How long so many blocks last, from now on. */
+static uint64_t duration(const struct machine *m, int64_t blocks)
+{
+    int64_t rested = BUSY_BLOCKS - m->dev.busy;
+    if (blocks <= rested)
+        return (uint64_t)blocks * NS_PER_BLOCK;
+    rested = rested > 0 ? rested : 0;
+    return (uint64_t)rested * NS_PER_BLOCK + (uint64_t)(blocks - rested) * NS_PER_BUSY_BLOCK;
+}
+
+/* After how many blocks so many nanoseconds will have passed: one more than fit, unless that is in the other pace. */
+uint64_t blocks_until(const struct machine *m, uint64_t ns)
+{
+    int64_t rested = BUSY_BLOCKS - m->dev.busy;
+    if (rested <= 0)
+        return ns / NS_PER_BUSY_BLOCK + 1;
+    uint64_t blocks = ns / NS_PER_BLOCK + 1;
+    return blocks < (uint64_t)rested ? blocks : (uint64_t)rested;
+}
+
 void sync_time(struct machine *m)
 {
     int64_t spent = m->granted - m->budget;
-    m->dev.time += (uint64_t)spent * NS_PER_BLOCK;
+    m->dev.time += duration(m, spent);
+    m->dev.busy += spent;
     m->blocks += (uint64_t)spent;
     m->granted = m->budget;
 }
 
-uint64_t now(const struct machine *m) { return m->dev.time + (uint64_t)(m->granted - m->budget) * NS_PER_BLOCK; }
+uint64_t now(const struct machine *m) { return m->dev.time + duration(m, m->granted - m->budget); }
+
+/*
+ * Something has read the clock. That takes READ_NS, and a few nanoseconds more, never the same: code that gathers entropy from that
+ * finds some, and all of it is the same in every run.
+ */
+uint64_t read_clock(struct machine *m)
+{
+    m->dev.jitter = m->dev.jitter * 6364136223846793005ull + 1442695040888963407ull;
+    m->dev.time += READ_NS + (m->dev.jitter >> 59);
+    uint64_t t = now(m);
+    if (t >= m->wake)
+        kick(m);
+    return t;
+}
+
+/* A CPU has nothing to do, or a program has asked for its next system call. */
+void rest(struct machine *m)
+{
+    sync_time(m);
+    m->dev.busy = 0;
+}
 
 void kick(struct machine *m)
 {

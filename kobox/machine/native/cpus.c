@@ -184,7 +184,7 @@ bool wait_while_held(struct machine *m)
     if (s->held < 0)
         return false;
     uint64_t due = m->platform->next_due(m), now = m->dev.time;
-    int64_t wait = due <= now ? 1 : due == ~0ull ? INT64_MAX : (int64_t)((due - now) / NS_PER_BLOCK) + 1;
+    int64_t wait = due <= now ? 1 : due == ~0ull ? INT64_MAX : (int64_t)((due - now) / NS_PER_BUSY_BLOCK) + 1;
     if (wait > s->wait_left) {
         s->hold_left = 0;
         return true;
@@ -219,7 +219,7 @@ void count_turn(struct machine *m, uint64_t blocks)
     }
 }
 
-/* A CPU stands still while the others execute so many blocks, or until `wait` blocks' time has passed: they wait in it, too. */
+/* A CPU stands still while the others execute so many blocks, or `wait` with the time in which all sleep. */
 void hold_cpu(struct machine *m, int cpu, int64_t blocks, int64_t wait)
 {
     m->cpus.schedule.held = cpu;

@@ -74,8 +74,15 @@
 #define DEVICES_SIZE 0x10000ull
 #define DEVICES_IRQ 5
 
-/* Virtual time: one executed basic block lasts so long. A 4 ms tick is then 62,500 blocks. */
-#define NS_PER_BLOCK 64
+/*
+ * Virtual time: one executed basic block lasts so long, which is what QEMU without KVM needs on the same host (bench/clock.py).
+ * After BUSY_BLOCKS without a rest, which is a second, it lasts longer: the kernel's own watchdogs wait for ten or twenty, and
+ * whoever waits for what never ends should not wait that long.
+ */
+#define NS_PER_BLOCK 8
+#define NS_PER_BUSY_BLOCK 64
+#define BUSY_BLOCKS (125ll * 1000 * 1000)
+#define READ_NS 48 /* and reading the clock: with the PAUSE that follows in a loop that waits for a time */
 
 /* Unicorn keeps translations until this much is full, those of unloaded modules too, and then drops all. A boot makes 16 MiB. */
 #define TRANSLATION_BYTES (32u << 20)
@@ -118,7 +125,7 @@ struct schedule {
     bool solo;            /* no other CPU was ready */
     int held;             /* a CPU that stands still, or -1 ... */
     int64_t hold_left;    /* ... until the others have executed so many blocks, or all wait */
-    int64_t wait_left;    /* ... for so many blocks' time */
+    int64_t wait_left;    /* ... for so many blocks, of NS_PER_BUSY_BLOCK where all sleep */
     uint64_t switches, flushes;
 };
 struct cpus {
@@ -144,6 +151,7 @@ struct pit { uint8_t mode, latch_state, write_state, latched; uint16_t reload, l
 struct lapic { uint32_t reg[64]; uint64_t timer_start, timer_expiry; };
 struct devices {
     uint64_t time;           /* virtual nanoseconds since power on, at the last sync_time() */
+    int64_t busy;            /* blocks since all CPUs waited, or a program made a system call */
     struct pic pic[2];
     struct pit pit[3];
     struct uart uart[2];
@@ -268,6 +276,7 @@ struct machine {
 
     /* the clock (clock.c) */
     int64_t granted;         /* what `budget` was at the last sync_time() */
+    uint64_t wake;           /* virtual time at which the run loop has something to do */
     uint64_t blocks;         /* executed since power on */
     uint64_t extra_work;     /* what else was done, in blocks that take the host as long */
     uint64_t work_end;       /* where kobox_run() comes back */
@@ -333,6 +342,9 @@ static inline void clear_bit(uint8_t *bits, uint64_t n) { bits[n / 8] &= (uint8_
 void fail(struct machine *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void sync_time(struct machine *m);
 uint64_t now(const struct machine *m);
+uint64_t read_clock(struct machine *m);
+void rest(struct machine *m);
+uint64_t blocks_until(const struct machine *m, uint64_t ns);
 /* Come back to the run loop before the next block: something about interrupts or timers has changed. */
 void kick(struct machine *m);
 uint64_t work_done(const struct machine *m);

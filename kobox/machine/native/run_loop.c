@@ -13,6 +13,7 @@ static bool wait_for_interrupt(struct machine *m, uint64_t until, unsigned flags
 {
     uint64_t due = m->platform->next_due(m);
     *event = EV_IDLE;
+    rest(m);
     if (flags & RUN_STOP_WHEN_IDLE)
         return true;
     if (due > until) {
@@ -28,13 +29,16 @@ static bool wait_for_interrupt(struct machine *m, uint64_t until, unsigned flags
 }
 
 /* Until when the CPU may run undisturbed, in blocks. */
-static uint64_t next_grant(const struct machine *m, uint64_t until, uint64_t end, bool interrupt_waits)
+static uint64_t next_grant(struct machine *m, uint64_t until, uint64_t end, bool interrupt_waits)
 {
     uint64_t due = m->platform->next_due(m), grant = end - m->blocks;
     if (due > until)
         due = until;
-    if (due != ~0ull && (due - m->dev.time) / NS_PER_BLOCK + 1 < grant)
-        grant = (due - m->dev.time) / NS_PER_BLOCK + 1;
+    m->wake = due;
+    if (due != ~0ull) {
+        uint64_t wait = blocks_until(m, due - m->dev.time);
+        grant = wait < grant ? wait : grant;
+    }
     return interrupt_waits && grant > SOON ? SOON : grant;
 }
 

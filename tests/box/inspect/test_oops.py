@@ -197,7 +197,7 @@ def test_an_endless_loop(what: str, place: str, where: str, box: Box, modules: B
 def test_a_loop_in_a_timer_hangs_the_next_call(box: Box, modules: BuiltTestModules) -> None:
     box.limits.cpu = 1
     box.insmod(modules("faulty"), what="loop", where="timer")
-    box.sleep(0.5)
+    box.sleep(0.15)
     with pytest.raises(BoxHungError) as caught:
         box.syscall("getpid")
     assert caught.value.pc.startswith("faulty_loop+0x")

@@ -18,6 +18,7 @@ struct pl011 {
 };
 struct devices {
     uint64_t time; /* virtual nanoseconds since power on, at the last sync_time() */
+    int64_t busy; /* blocks since all CPUs waited, or a program made a system call */
     struct gic gic;
     struct pl011 uart[2];
     uint64_t timer_value, timer_control; /* CNTV_CVAL_EL0, CNTV_CTL_EL0 */

@@ -53,6 +53,7 @@ void on_exception(uc_engine *uc, uint32_t number, void *user)
         break;
     case SVC:
         m->dev.syscalls++;
+        rest(m);
         break;
     case PREFETCH_ABORT: case DATA_ABORT:
         *at64(m->cpu, AT_FAR + EL1) = live64(m, AT_VADDRESS);

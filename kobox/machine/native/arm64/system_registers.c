@@ -23,12 +23,7 @@ static void set_x(struct machine *m, uc_arm64_reg reg, uint64_t value)
 
 /* Reading the counter takes some nanoseconds, never the same: code that gathers entropy from that finds some, and all of it
  * is the same in every run. */
-static uint64_t read_counter(struct machine *m)
-{
-    m->dev.jitter = m->dev.jitter * 6364136223846793005ull + 1442695040888963407ull;
-    m->dev.time += m->dev.jitter >> 58;
-    return now(m) / NS_PER_TICK;
-}
+static uint64_t read_counter(struct machine *m) { return read_clock(m) / NS_PER_TICK; }
 
 static uint32_t on_mrs(uc_engine *uc, uc_arm64_reg reg, const uc_arm64_cp_reg *r, void *user)
 {

@@ -219,7 +219,7 @@ EXPORT uint64_t kobox_race_traced(struct machine *m, uint64_t *out, uint64_t roo
 
 /*
  * Hold a CPU (ANY_CPU: whichever comes), once, before the code at `pc`, on `stack` (0: any), touches memory from `start` to `end` for the
- * time `skip` + 1, while the others execute `blocks`, or `wait` blocks' time passes.
+ * time `skip` + 1, while the others execute `blocks`, or `wait` with the time in which all sleep.
  */
 struct hold { uint64_t cpu, stack, pc, start, end, skip, blocks, wait, split, stops; };
 

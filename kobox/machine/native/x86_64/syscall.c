@@ -36,6 +36,7 @@ void on_syscall(uc_engine *uc, void *user)
     enter_ring0(m, cs, cs + 8, DATA_FLAGS);
     write_reg(m, UC_X86_REG_EFLAGS, (flags & ~(msr[2].value | FLAG_RF)) | 2);
     m->dev.syscalls++;
+    rest(m);
 }
 
 /*
