@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from kobox.box.box import Box
 
-_FORMAT = 9  # of what `_furnish` makes
+_FORMAT = 15  # of what `_furnish` makes
 _BASE = ("busybox-static", "kmod", "dash", "bash", "mandoc")
 # Of util-linux dmesg alone, with its libraries and manual page: its su and login need PAM.
 _DMESG = "util-linux"
@@ -188,10 +188,14 @@ def _add_commands(box: Box) -> None:
 
 
 def _share_modules(box: Box) -> None:
-    """/lib/modules/RELEASE: the kernel's tree, read when it is used, and writable in the box (depmod,
-    modules_install)."""
-    directory = tree_of(box.image).directory
-    box.files.share(directory, f"/lib/modules/{box.release}", private_copy=True, attr_timeout=_UNCHANGING)
+    """/lib/modules/RELEASE: the kernel's tree, read when it is used, and writable in the box (depmod, modules_install).
+
+    A kernel without fanotify(7) gets it by FUSE and overlay, which are modules that its users then see."""
+    directory, target = tree_of(box.image).directory, f"/lib/modules/{box.release}"
+    try:
+        box.files.copy_when_opened(directory, target)
+    except OSError:
+        box.files.share(directory, target, private_copy=True, attr_timeout=_UNCHANGING)
 
 
 def _merge(box: Box, name: str) -> None:

@@ -198,13 +198,14 @@ class Box(Kernel):
             "workers": self.guest.workers.save(),
             "warm_shell": self.guest.warm_shell,
             "shares": self.files.save(),
+            "copies": self.files.save_copies(),
         }
 
     def _load(self, about: dict[str, Any]) -> None:
         """Undo `_state`."""
         self.guest.load(about["processes"], about.get("main", 1), about.get("workers", ()))
         self.guest.warm_shell = about.get("warm_shell")
-        self.files.load(about.get("shares", ()))
+        self.files.load(about.get("shares", ()), about.get("copies", ()))
         self._findings_from = int(about["findings"])
 
     def _go_back(self, checkpoint: Checkpoint, about: dict[str, Any]) -> None:

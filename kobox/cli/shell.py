@@ -262,7 +262,7 @@ def _start(arguments: argparse.Namespace, box: Box, console: _Console, on_termin
     from kobox.box.guest import subprocess as programs
     from kobox.box.guest import warm_shell
 
-    out, err = _Screen(1, console), _Screen(2, console)
+    out, err = (_Screen(fd, console, is_terminal=on_terminal) for fd in (1, 2))
     if arguments.command is not None and not on_terminal:
         waiting = warm_shell.take(box, arguments.command, out, err)
         if waiting is not None:
@@ -308,20 +308,34 @@ def _box(arguments: argparse.Namespace, store: Store) -> Box:
 
 
 class _Screen:
-    """Where a program's output goes; what the kernel has said before it is shown before it."""
+    """Where a program's output goes; what the kernel has said before it is shown before it.
 
-    def __init__(self, fd: int, console: _Console) -> None:
+    A terminal is a pipe with a thread of the kernel's in it, which may get the CPU late: a line that is not ended there
+    is ended first.
+    """
+
+    def __init__(self, fd: int, console: _Console, *, is_terminal: bool) -> None:
         self._fd = fd
         self._console = console
+        self._is_terminal = is_terminal
+        self._in_line = False
         self._line = b""  # the last line, as far as it is known
 
     def write(self, data: bytes) -> None:
         """Show it."""
+        head, ended, _ = data.partition(b"\n")
+        if self._is_terminal and self._in_line and ended:
+            self._write(head + ended)
+            data = data[len(head) + 1 :]
         self._console.show()
+        self._in_line = not data.endswith(b"\n") if data else False
         if self._fd == 2:
             lines, ended, rest = (self._line + data).rpartition(b"\n")
             self._line = rest[-_LONGEST:]
             data += b"".join(map(_with_package, _NOT_FOUND.finditer(lines + ended)))
+        self._write(data)
+
+    def _write(self, data: bytes) -> None:
         while data:
             data = data[os.write(self._fd, data) :]
 

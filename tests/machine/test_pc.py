@@ -63,7 +63,7 @@ def test_blocks_are_counted_and_are_time() -> None:
 
 
 def test_who_never_rests_gets_less_done_in_the_same_time() -> None:
-    """The first 125 million blocks without a rest take 8 ns each, the others 64: a lock-up is noticed after some seconds."""
+    """The first 125 million blocks without a rest take 8 ns each, the others 64: a lock-up is noticed soon."""
     machine = machine_with(bytes.fromhex("ffc0 ebfc"))  # again: inc eax; jmp again
     assert machine.run(until=990_000_000) is Event.DEADLINE
     assert machine.blocks == pytest.approx(990_000_000 / 8, abs=2)

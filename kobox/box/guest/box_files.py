@@ -14,6 +14,7 @@ from kobox.box.guest.syscall import AnyPath, path_text
 
 if TYPE_CHECKING:
     from kobox.box.guest.host_share import SavedShare, Shares
+    from kobox.box.guest.lazy_copy import LazyCopy, SavedCopy
 
 
 class BoxFiles:
@@ -23,6 +24,7 @@ class BoxFiles:
     def __init__(self, box: BootedKernel) -> None:
         self._box = box
         self._shares: Shares | None = None
+        self._copies: list[LazyCopy] = []
 
     def mkdir(self, path: AnyPath, mode: int = 0o777) -> None:
         """mkdir(2)."""
@@ -104,13 +106,35 @@ class BoxFiles:
             self._shares = Shares(self._box, [])
         self._shares.add(os.fspath(directory), path_text(target), private_copy=private_copy, attr_timeout=attr_timeout)
 
+    def copy_when_opened(self, directory: str | os.PathLike[str], target: AnyPath, *, most: int = 32 << 20) -> None:
+        """Have a directory of this machine in the box at `target`, as a file system in memory that can be written to.
+        A file's content is copied when the file is opened; of files that the box has not changed it keeps `most` bytes
+        at a time.
+
+        No module of the kernel is needed. Nothing is ever written here, and what changes here later is not seen. Raises
+        `OSError`, where the kernel has no fanotify(7) with permissions too.
+        """
+        from kobox.box.guest.lazy_copy import LazyCopy
+
+        self._box.guest.must_be_open()
+        self._copies.append(LazyCopy.make(self._box, os.fspath(directory), path_text(target), most))
+
     def save(self) -> list[list[SavedShare]]:
         """The shared directories as plain data, for a snapshot."""
         return self._shares.save() if self._shares is not None else []
 
-    def load(self, saved: Sequence[list[SavedShare]]) -> None:
-        """Undo `save`: the workers that serve shared directories go on with the call that they are in."""
-        self._shares = None
+    def save_copies(self) -> list[list[SavedCopy]]:
+        """The same of the directories that are copied when files are opened."""
+        return [copy.save() for copy in self._copies]
+
+    def load(self, saved: Sequence[list[SavedShare]], copies: Sequence[list[SavedCopy]]) -> None:
+        """Undo `save` and `save_copies`: the workers that serve directories go on with the call that they are in."""
+        self._shares, self._copies = None, []
+        if copies:
+            from kobox.box.guest.lazy_copy import LazyCopy
+
+            known = self._box.guest.processes.by_number
+            self._copies = [LazyCopy.resume(self._box, row) for row in copies if row[3] in known]
         if saved:
             from kobox.box.guest.host_share import Shares
 

@@ -39,6 +39,7 @@ class GuestSide:
         self.workers = StreamWorkers(self.processes, self.calls, machine, ())
         self._main = self.processes.by_number[0]
         self.warm_shell: SavedShell | None = None
+        self.started: list[object] = []  # programs that are not to end when nobody knows them
         self.is_serving = False  # a program that the kernel has run makes the calls
         self.requests: list[list[str]] = []  # the programs that the kernel has run, with their arguments
 

@@ -18,13 +18,13 @@ import errno
 import os
 import stat
 import struct
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple, TypeAlias
 
 from kobox.box.booted import BootedKernel
 from kobox.box.guest.host_copy import make_directories
+from kobox.box.guest.host_directory import HostDirectory
 from kobox.box.guest.process import Script
 from kobox.box.guest.stream_worker import StreamWorker
 from kobox.errors import BoxError
@@ -39,7 +39,6 @@ _MOST = 128 << 10  # bytes of a file in one answer
 _BUFFER = _MOST + 8192
 _IN = struct.Struct("<IIQQIIII")
 _ROOT = 1
-_OPEN_FILES = 16
 
 
 SavedShare: TypeAlias = "str | int | float | list[str]"  # one column of a row of `Saved`
@@ -65,19 +64,18 @@ class ShareServer:
 
     def __init__(self, box: BootedKernel, directory: str, fd: int, worker: StreamWorker, attr_timeout: float) -> None:
         self._box = box
-        self.directory = directory
+        self._host = HostDirectory(directory)
         self._fd = fd
         self._worker = worker
         self._attr_timeout = attr_timeout
         self._phase = "read"
         self._nodes = [""]  # node 1 is the directory itself
         self._numbers = {"": _ROOT}
-        self._files: OrderedDict[str, int] = OrderedDict()
 
     def save(self) -> list[SavedShare]:
         """Itself as plain data."""
         number, buffer = self._worker.process.number, self._worker.buffer
-        saved = Saved(self.directory, self._fd, number, buffer, self._phase, self._attr_timeout, self._nodes)
+        saved = Saved(self._host.directory, self._fd, number, buffer, self._phase, self._attr_timeout, self._nodes)
         return list(saved)
 
     @classmethod
@@ -112,8 +110,7 @@ class ShareServer:
                 self._phase = "write"
                 yield "write", (self._fd, worker.buffer, len(reply))
         yield "close", (self._fd,)
-        while self._files:
-            os.close(self._files.popitem()[1])
+        self._host.close()
 
     # -- questions and answers -----------------------------------------------------------------------------------
 
@@ -139,16 +136,16 @@ class ShareServer:
         if code == _GETATTR:
             return struct.pack("<QII", *self._valid(), 0) + self._attributes(path, node)
         if code == _READLINK:
-            with self._beneath(path) as (name, parent):
+            with self._host.beneath(path) as (name, parent):
                 return os.fsencode(os.readlink(name, dir_fd=parent))
         if code == _READ:
             _, offset, size = struct.unpack_from("<QQI", body)
-            return os.pread(self._file(path), min(size, _MOST), offset)
+            return os.pread(self._host.file(path), min(size, _MOST), offset)
         if code == _READDIR:
             _, offset, size = struct.unpack_from("<QQI", body)
             return self._entries(path, offset, size)
         if code == _STATFS:
-            facts = os.statvfs(self.directory)
+            facts = os.statvfs(self._host.directory)
             head = (facts.f_blocks, facts.f_bfree, facts.f_bavail, facts.f_files, facts.f_ffree)
             return struct.pack("<5Q4I24x", *head, facts.f_bsize, 255, facts.f_frsize, 0)
         # Open and opendir too: then the kernel does without them.
@@ -179,8 +176,7 @@ class ShareServer:
         return head + attributes
 
     def _attributes(self, path: str, number: int) -> bytes:
-        with self._beneath(path) as (name, parent):
-            facts = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        facts = self._host.stat(path)
         times = (facts.st_atime_ns, facts.st_mtime_ns, facts.st_ctime_ns)
         return struct.pack(
             "<6Q10I",
@@ -192,7 +188,7 @@ class ShareServer:
         )
 
     def _entries(self, path: str, offset: int, size: int) -> bytes:
-        with self._beneath(path) as (name, parent):
+        with self._host.beneath(path) as (name, parent):
             fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
         try:
             with os.scandir(fd) as found:
@@ -219,41 +215,10 @@ class ShareServer:
     def _number(self, path: str) -> int:
         number = self._numbers.get(path)
         if number is None:
-            with self._beneath(path) as (name, parent):  # only what is there gets a number
-                os.stat(name, dir_fd=parent, follow_symlinks=False)
+            self._host.stat(path)  # only what is there gets a number
             self._nodes.append(path)
             number = self._numbers[path] = len(self._nodes)
         return number
-
-    @contextmanager
-    def _beneath(self, path: str) -> Iterator[tuple[str, int]]:
-        """(last component, descriptor of its directory): reached from the share's root without following a link."""
-        *parents, last = path.split("/") if path else ["."]
-        fd = os.open(self.directory, os.O_PATH | os.O_DIRECTORY)
-        try:
-            for part in parents:
-                below = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
-                os.close(fd)
-                fd = below
-            yield last, fd
-        finally:
-            os.close(fd)
-
-    def _file(self, path: str) -> int:
-        """A descriptor of a regular file; the last few stay open."""
-        if path in self._files:
-            self._files.move_to_end(path)
-            return self._files[path]
-        with self._beneath(path) as (name, parent):
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            fd = os.open(name, flags, dir_fd=parent)
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            os.close(fd)
-            raise OSError(errno.EACCES, "")
-        self._files[path] = fd
-        if len(self._files) > _OPEN_FILES:
-            os.close(self._files.popitem(last=False)[1])
-        return fd
 
 
 def _kind(entry: os.DirEntry[str]) -> int:

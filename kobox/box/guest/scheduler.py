@@ -37,7 +37,9 @@ from kobox.machine.native_core import FOREVER, Event
 from kobox.machine.pc import Machine
 
 SECOND = 1_000_000_000
-BLOCKS_A_SECOND = SECOND // 64  # of a limit: half a second of a host's, and what a CPU that never rests does in a virtual second
+BLOCKS_A_SECOND = (
+    SECOND // 64
+)  # of a limit: half a second of a host's, and what a CPU that never rests does in a virtual second
 SLICE = 2_000_000  # blocks between two chances for Ctrl-C: about 50 ms
 
 

@@ -27,13 +27,13 @@ class StreamWorker:
         self.process = process
         self.buffer = buffer
 
-    def put(self, data: bytes) -> None:
-        """Fill its buffer."""
-        self._machine.write(self.buffer, data, self._processes.space)
+    def put(self, data: bytes, offset: int = 0) -> None:
+        """Write to its buffer."""
+        self._machine.write(self.buffer + offset, data, self._processes.space)
 
-    def get(self, size: int) -> bytes:
+    def get(self, size: int, offset: int = 0) -> bytes:
         """What a call has left in its buffer."""
-        return self._machine.read(self.buffer, size, self._processes.space)
+        return self._machine.read(self.buffer + offset, size, self._processes.space)
 
 
 class StreamWorkers:

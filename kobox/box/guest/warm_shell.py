@@ -22,6 +22,8 @@ def start(box: BootedKernel) -> None:
     box.guest.processes.run_until(lambda: False, stop_when_idle=True)
     assert program._input is not None
     outputs = [output.save() for output in program._outputs.values()]
+    # The garbage collector would close its streams, at any moment: in the middle of a snapshot, too.
+    box.guest.started.append(program)
     box.guest.warm_shell = program.pid, program._input.fd, outputs
 
 
