@@ -9,6 +9,7 @@ struct plic {
 };
 struct devices {
     uint64_t time; /* virtual nanoseconds since power on, at the last sync_time() */
+    int64_t busy;  /* blocks since all CPUs waited, or a program made a system call */
     struct plic plic;
     struct uart uart[2];
     uint64_t timer; /* when the timer of SBI is due, in ticks; ~0: never */

@@ -5,14 +5,7 @@ enum { BASE = 0x10, TIME = 0x54494D45, IPI = 0x735049, REMOTE_FENCE = 0x52464E43
 enum { NOT_SUPPORTED = -2 };
 enum { FENCE_I = 0 };
 
-/* Reading the time takes some nanoseconds, never the same: code that gathers entropy from that finds some, and all of it
- * is the same in every run. */
-uint64_t read_time(struct machine *m)
-{
-    m->dev.jitter = m->dev.jitter * 6364136223846793005ull + 1442695040888963407ull;
-    m->dev.time += m->dev.jitter >> 58;
-    return now(m) / NS_PER_TICK;
-}
+uint64_t read_time(struct machine *m) { return read_clock(m) / NS_PER_TICK; }
 
 static void write_console(struct machine *m, uint64_t size, uint64_t at)
 {

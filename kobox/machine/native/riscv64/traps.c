@@ -67,6 +67,7 @@ static void on_exception(uc_engine *uc, uint32_t cause, void *user)
     case CALL:
         if (in_user_mode(m)) {
             m->dev.syscalls++;
+            rest(m);
             take_trap(m, cause, 0);
             return;
         }
