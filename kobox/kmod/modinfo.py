@@ -92,9 +92,9 @@ def _of_name(tree: ModuleTree, name: str) -> ModinfoReport:
 
 def of_file(path: str) -> ModinfoReport:
     """The report for a module file."""
-    from kobox.ko.modulefile import ModuleFile
+    from kobox.ko.modulefile import GlancedModule
 
-    module = ModuleFile(path)
+    module = GlancedModule(path)
     try:
         signature = signature_fields(module)
     except ModuleFormatError:

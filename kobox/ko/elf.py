@@ -10,6 +10,7 @@ Source: System V ABI, chapters 4 and 5 (elf.h). Nothing is read before it is ask
 
 from __future__ import annotations
 
+import os
 import struct
 
 from kobox.errors import ModuleFormatError
@@ -129,6 +130,31 @@ class BytesSource:
         if offset + size > self.size:
             raise beyond(self, offset, size)
         return self.data[offset : offset + size]
+
+
+class FileSource:
+    """An object in a file, of which only what is asked for is read. Raises `OSError`."""
+
+    __slots__ = ("_fd", "path", "size")
+
+    def __init__(self, path: str) -> None:
+        self._fd = -1
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.path = path
+        self.size = os.fstat(self._fd).st_size
+
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Exactly `size` bytes; `ModuleFormatError` when the file does not have them."""
+        if offset + size > self.size:
+            raise beyond(self, offset, size)
+        data = os.pread(self._fd, size, offset)
+        if len(data) != size:  # it has become shorter
+            raise beyond(self, offset, size)
+        return data
 
 
 def beyond(source: Source, offset: int, size: int) -> ModuleFormatError:

@@ -47,6 +47,9 @@ class Import(NamedTuple):
     weak: bool
 
 
+_GLANCE = 65536  # bytes of a file that are read at once rather than in parts
+
+
 class ModuleFile:
     """A kernel module's file, by its path or its bytes. Everything is read when it is first asked for.
 
@@ -160,6 +163,40 @@ class ModuleFile:
 
     def __repr__(self) -> str:
         return f"ModuleFile({self.path or self.name!r})"
+
+
+class GlancedModule(ModuleFile):
+    """A module's file for one look: what is not asked for is not read. Raises as `ModuleFile` does."""
+
+    def __init__(self, path: str) -> None:
+        source = elf.FileSource(path)
+        if not _GLANCE <= source.size <= compression.LIMIT or compression.recognise(source.read(0, 8)):
+            super().__init__(path)
+            return
+        self.path = path
+        self.compression = ""
+        self._source = source
+        self.elf = elf.Elf(source)
+
+    def __getattr__(self, name: str) -> bytes:
+        if name != "content" or "_source" not in self.__dict__:
+            raise AttributeError(name)
+        self.content = self._source.read(0, self._source.size)
+        return self.content
+
+    @cached_property
+    def signature(self) -> Signature | None:
+        """The appended signature, not verified; None without one."""
+        from kobox.ko import signature
+
+        if "_source" in self.__dict__:
+            before = self._source.size - _GLANCE
+            try:
+                found = signature.parse(self._source.read(before, _GLANCE))
+                return found and signature.Signature(*found[:-1], found.content_size + before)
+            except ModuleFormatError:
+                pass  # a place that is named is one in the whole file
+        return signature.parse(self.content, path=self.path)
 
 
 # KSYM_FLAG_GPL_ONLY of include/linux/module_symbol.h.

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kobox.errors import ModuleFormatError
 from kobox.images.store import KernelImage
 from kobox.ko.modinfo import Parameter
-from kobox.ko.modulefile import ModuleFile
+from kobox.ko.modulefile import GlancedModule, ModuleFile
 from tests.kmod.module_maker import make_module
 from tests.kmod_fixtures import ARMHF, CLOUD_ARM64, CLOUD_XZ, S390X, Answer, packaged_tree
 from tests.ko.asking import everything
@@ -31,6 +31,45 @@ def test_what_btrfs_says_of_itself(btrfs: ModuleFile) -> None:
     assert set(btrfs.depends) == {"xor", "raid6_pq", "libcrc32c", "zstd_compress"}
     assert btrfs.vermagic.flags == ("SMP", "preempt", "mod_unload", "modversions")
     assert len(btrfs.softdeps) == 4
+
+
+@pytest.mark.parametrize("damage", ["", "signature", "short", "stray"])
+def test_a_glance_says_what_the_whole_says(damage: str, cloud_package: Path, tmp_path: Path) -> None:
+    """modinfo reads parts of a file: the same answers, and the same errors."""
+    for name in ("btrfs", "dummy", "kvm", "xfs", "raid6_pq"):
+        data = next(cloud_package.rglob(f"{name}.ko")).read_bytes()
+        if damage == "signature":
+            data = data[:-60] + bytes(8) + data[-52:]
+        data = {"short": data[: len(data) * 9 // 10], "stray": data + b"x"}.get(damage, data)
+        path = tmp_path / f"{name}.ko"
+        path.write_bytes(data)
+        assert _seen(lambda path=path: GlancedModule(str(path))) == _seen(lambda path=path: ModuleFile(path))  # type: ignore[misc]
+    if not damage:
+        glanced = GlancedModule(str(tmp_path / "btrfs.ko"))
+        assert _seen(lambda: glanced)[3]
+        assert "content" not in vars(glanced)  # 4 MB that nobody asked for
+        assert glanced.content == (tmp_path / "btrfs.ko").read_bytes()
+
+
+def _seen(make: Callable[[], ModuleFile]) -> list[object]:
+    """What modinfo asks of a file."""
+    asked: tuple[Callable[[ModuleFile], object], ...] = (
+        lambda module: module.name,
+        lambda module: tuple(module.modinfo),
+        lambda module: module.build_id,
+        lambda module: module.signature,
+    )
+    try:
+        module = make()
+    except ModuleFormatError as error:
+        return [str(error)]
+    found: list[object] = []
+    for ask in asked:
+        try:
+            found.append(ask(module))
+        except ModuleFormatError as error:
+            found.append(str(error))
+    return found
 
 
 def test_imports_have_the_crcs_that_the_exporter_has(cloud_package: Path, btrfs: ModuleFile) -> None:
