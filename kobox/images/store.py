@@ -72,7 +72,7 @@ class Store:
         return [kernel for kernel in found if kernel is not None]
 
     def get(self, name: str | None = None) -> KernelImage:
-        """One kernel: by name, by a prefix that only one has, or by the path of a kernel image file.
+        """One kernel: by name, by a beginning that only one has (6.1 is none of 6.12), or by the path of an image file.
 
         None is the default kernel. Raises KernelNotFoundError; KernelImageError for a file that is no kernel.
         """
@@ -84,7 +84,7 @@ class Store:
         if exact is not None:
             return exact
         kernels = self.list()
-        near = [kernel for kernel in kernels if kernel.name.startswith(name)]
+        near = _meant(name, kernels)
         if len(near) == 1:
             return near[0]
         if near:
@@ -419,6 +419,16 @@ class Store:
             yield
         finally:
             os.close(handle)
+
+
+def _meant(begin: str, kernels: list[KernelImage]) -> list[KernelImage]:
+    """The kernels whose name begins so; those where it ends inside of a number only if there is no other."""
+
+    def within_a_number(name: str) -> bool:
+        return begin[-1:].isdigit() and name[len(begin) :][:1].isdigit()
+
+    near = [kernel for kernel in kernels if kernel.name.startswith(begin)]
+    return [kernel for kernel in near if not within_a_number(kernel.name)] or near
 
 
 def _port_of(release: str | None) -> tuple[str, str | None]:

@@ -59,6 +59,31 @@ def test_an_added_file_is_found_by_name_prefix_and_as_default(store: Store, tmp_
     assert pickle.loads(pickle.dumps(kernel)) == kernel
 
 
+@pytest.mark.parametrize(
+    ("begin", "meant"),
+    [
+        ("6.1", "6.1.0-5-cloud"),
+        ("6", ""),
+        ("6.", ""),
+        ("6.12", "6.12.9-cloud"),
+        ("6.1.", "6.1.0-5-cloud"),
+        ("7", ""),
+        ("7.1", "7.10.1-a"),
+        ("7.2", "7.2"),
+        ("7.2-r", "7.2-rc11"),
+        ("7.2-rc1", "7.2-rc11"),
+    ],
+)
+def test_a_beginning_ends_where_a_number_does(begin: str, meant: str, store: Store, tmp_path: Path) -> None:
+    for release in ("6.1.0-5-cloud", "6.12.9-cloud", "7.10.1-a", "7.2", "7.2-rc11"):
+        add(store, tmp_path, release)
+    if meant:
+        assert store.get(begin).name == meant
+    else:
+        with pytest.raises(KernelNotFoundError, match="ambiguous"):
+            store.get(begin)
+
+
 def test_names_that_lead_nowhere_say_what_there_is(store: Store, tmp_path: Path) -> None:
     with pytest.raises(KernelNotFoundError, match="kobox kernel add debian"):
         store.get()
