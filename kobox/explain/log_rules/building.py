@@ -47,6 +47,8 @@ RULES = (
             "linux/module.h: No such file or directory",
             "No rule to make target 'modules'",
             "Kernel headers ({release}) not found",
+            "Could not find files needed to compile modules for {release}",
+            "Are the development files for kernel {release}",
         ),
         "the headers of the kernel that the module is to be built for are not installed: "
         "/lib/modules/RELEASE/build is missing",
@@ -328,6 +330,41 @@ RULES = (
         "Read /var/lib/dkms/NAME/VERSION/build/make.log from its first error on (give it to `kobox explain --log`); "
         "a newer version of the module may know this kernel.",
         "dkms",
+        vague=True,
+    ),
+    LogRule(
+        "tool-broken",
+        (
+            "{tool}: error while loading shared libraries: {library}: {what}",
+            "{tool}: symbol lookup error: {library}: undefined symbol: {symbol}",
+            "{tool}: {library}: version `{version}' not found (required by {user})",
+            "{tool}: {library}: no version information available (required by {user})",
+            "Error relocating {tool}: {symbol}: symbol not found",
+            "Error loading shared library {library}: {what} (needed by {tool})",
+        ),
+        "the tool itself does not start: a library that it needs, {library}, is not there, or of another version. No "
+        "module was looked at",
+        "Install the tool's package again (kmod, or libkmod2), from the same release as the rest of the system; in an "
+        "initramfs or a container, copy its libraries too (`ldd` lists them).",
+        "glibc's elf/dl-load.c, elf/dl-version.c; musl's ldso/dynlink.c",
+        ("ENOENT",),
+    ),
+    LogRule(
+        "akmods-build",
+        (
+            "akmods: Building rpms failed; see {file} for details",
+            "Building rpms failed; see {file} for details",
+            "akmods: Building and installing {module} [FAILED]",
+            "Building and installing {module} [FAILED]",
+            "Building and installing {module}[FAILED]",
+            "Could not install newly built RPMs. You can find them and the logfile in: {file}",
+            "Could not install newly built RPMs",
+            "akmodsbuild failed",
+        ),
+        "akmods could not build or install the module for the kernel: the compiler's or dnf's errors are in its log",
+        "Read the newest .failed.log below /var/cache/akmods/NAME from its first error on (give it to `kobox explain "
+        "--log`); then `akmods --force`. `kernel-devel-$(uname -r)` has to be installed.",
+        "akmods",
         vague=True,
     ),
     LogRule(
