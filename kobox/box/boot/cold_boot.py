@@ -60,6 +60,9 @@ _SETTINGS = (
 
 
 Progress = Callable[[str, int, int], None]
+# Seconds in which a kernel that has just booted does what it has put off: a box begins when all is quiet, and what
+# comes then is the doing of its user.
+_REST = 3.0
 
 
 def first_boot(
@@ -172,6 +175,7 @@ def _settle(
             main_call("write", fd, value.encode(), len(value))
             main_call("close", fd)
     _loopback_up(main_call)
+    processes.pass_time(_REST)
     uevents = _uevent_socket(main_call)
     facts = _vmcoreinfo(machine, main_call)
     release = bytearray(390)
