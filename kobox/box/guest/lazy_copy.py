@@ -37,7 +37,7 @@ _CHUNK = 128 << 10
 _PATHS = _CHUNK  # where in a worker's buffer paths and times stand
 _BUFFER = _CHUNK + 16384
 
-SavedCopy: TypeAlias = "str | int | list[str] | list[tuple[int, str, int, int]]"  # one column of a row of `Saved`
+SavedCopy: TypeAlias = "str | int | list[str] | list[tuple[int, str, int, int]]"  # one column of a row of `SavedFiles`
 _Steps: TypeAlias = "Generator[tuple[str, tuple[int, ...]], int, int]"  # calls, and what comes of them
 
 
@@ -49,7 +49,7 @@ class Original(NamedTuple):
     changed: int
 
 
-class Saved(NamedTuple):
+class SavedFiles(NamedTuple):
     """A copy as a snapshot keeps it."""
 
     directory: str
@@ -128,7 +128,7 @@ class LazyCopy:
         """Itself as plain data."""
         worker = self._worker
         return list(
-            Saved(
+            SavedFiles(
                 *(self._host.directory, self._target, self._fd, worker.process.number, worker.buffer, self._most),
                 *(self._phase, self._event, self._answer),
                 *([(inode, *original) for inode, original in self._originals.items()], list(self._filled)),
@@ -138,7 +138,7 @@ class LazyCopy:
     @classmethod
     def resume(cls, box: BootedKernel, row: list[SavedCopy]) -> LazyCopy:
         """Go on with a call that is under way in the box."""
-        saved = Saved(*row)  # type: ignore[arg-type]
+        saved = SavedFiles(*row)  # type: ignore[arg-type]
         worker = box.guest.workers.at(saved.number, saved.buffer)
         copy = cls(box, saved.directory, saved.target, saved.fd, worker, saved.most)
         copy._phase, copy._event, copy._answer = saved.phase, saved.event, saved.answer
