@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: sweep-check-whole bench-check dist zipapp soak check-qemu-devices test-arm64 test-riscv64 bench-boards fuzz sweep-phantom help setup demo test sanitize lint docs bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep sweep-check clean check-known deb check-rust check-bpf
+.PHONY: sweep-check-whole bench-check dist zipapp soak check-qemu-devices test-arm64 test-riscv64 bench-boards check-qemu-logs fuzz sweep-phantom help setup demo test sanitize lint docs bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep sweep-check clean check-known deb check-rust check-bpf
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench: $(READY) ## how fast and how small: the table of docs/speed.md
 
 check-qemu-devices: $(READY) ## ready models beside QEMU's devices: the drivers' logs (needs qemu-system-x86_64)
 	PYTHONPATH=. $(BIN)/python bench/qemu_devices.py
+
+check-qemu-logs: $(READY) ## what some 40 modules say in an arm64 box, beside QEMU line by line (needs qemu-system-aarch64)
+	$(BIN)/python bench/qemu_logs.py
 
 bench-boards: $(READY) ## boxes of every processor side by side: the table of docs/architectures.md
 	$(BIN)/python bench/boards.py
