@@ -17,6 +17,21 @@ _LONGEST_ROW = 64 << 20
 _MOST_ROWS = 1 << 20
 
 
+# enum libbpf_errno, as libbpf_strerror() says it.
+_LIBBPF = {
+    4000: "something is wrong in libelf",
+    4001: "the format of the object is invalid",
+    4002: "the section 'version' is incorrect or lost",
+    4003: "the endianness does not match",
+    4004: "an internal error in libbpf",
+    4005: "a relocation failed",
+    4006: "the verifier refuses a program",
+    4007: "a program is too large",
+    4008: "a program does not fit this kernel's version",
+    4009: "the kernel does not know this type of program",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class LoaderAnswer:
     """What a command came to: its rows of fields, what libbpf printed, the errno of a failure or 0."""
@@ -58,7 +73,10 @@ class BpfLoader:
             if fields[0] == "ok":
                 return LoaderAnswer(tuple(rows), tuple(said))
             if fields[0] == "error":
-                return LoaderAnswer(tuple(rows), tuple(said), int(fields[1]))
+                number = int(fields[1])
+                if number in _LIBBPF:
+                    said.append(f"libbpf: {_LIBBPF[number]}")
+                return LoaderAnswer(tuple(rows), tuple(said), errno.EINVAL if number in _LIBBPF else number)
             if fields[0] == "say":
                 said.append(text_of(fields[2]).rstrip())
             else:

@@ -189,3 +189,21 @@ def test_what_is_unloaded_is_gone(box: Box, debian_kernel: KernelImage) -> None:
     again = box.bpf.load(bpf_object("kinds", debian_kernel))
     assert number not in {program.id for program in again.programs.values()}
     assert box.bpf.load(bpf_object("kinds", debian_kernel)).maps["points"].id != again.maps["points"].id
+
+
+def test_a_program_on_a_module_s_function(debian_kernel: KernelImage) -> None:
+    content = bpf_object("module_function", debian_kernel)
+    with kobox.boot(debian_kernel) as own:
+        with pytest.raises(BpfLoadError, match="loop_control_ioctl"):
+            own.bpf.load(content)  # the module is not there yet
+        own.modprobe("loop")
+        with own.bpf.load(content) as loaded:
+            loaded.attach()
+            with own.open("/dev/loop-control", "rb") as control:
+                free = control.ioctl(0x4C82, 0)  # LOOP_CTL_GET_FREE
+            assert (loaded.globals["calls"], loaded.globals["command"]) == (1, 0x4C82)
+            assert loaded.globals["result"] == free
+            with pytest.raises(KoboxError):
+                own.rmmod("loop")  # the kernel holds it while a program is attached
+        own.sleep(1)
+        own.rmmod("loop")

@@ -57,8 +57,8 @@ def test_run_tells_it(how: int, module: Path, sid_kernel: KernelImage) -> None:
 @pytest.mark.parametrize("how", CHECK)
 def test_check_finds_it(how: int, module: Path, sid_kernel: KernelImage) -> None:
     done = kobox("check", module, sid_kernel, f"how={how}")
-    assert done.returncode == 1
+    assert done.returncode == (0 if how == 4 else 1)  # a leak is a warning
     assert CHECK[how] in done.stdout
     assert line_of(how) in done.stdout
     right = json.loads(kobox("check", module, sid_kernel, "--json", f"how={how}", "right=1").stdout)
-    assert [one for report in right["value"] for one in report["findings"] if one["severity"] == "error"] == []
+    assert [one for report in right for one in report["findings"] if one["severity"] != "note"] == []
