@@ -20,7 +20,7 @@ from kobox.kbuild.rust import add_rust
 KOBOX = str(Path(sys.executable).with_name("kobox"))
 SOURCE = Path(__file__).with_name("rust_errors.rs")
 RUN = {1: "panicked at", 2: "panicked at", 3: "NULL pointer", 8: "panicked at", 9: "EINVAL", 10: "left behind"}
-CHECK = {4: "leak", 5: "out-of-bounds", 6: "use-after-free", 7: "double-free"}
+CHECK = {4: "leak", 5: "out-of-bounds", 6: "use-after-free", 7: "use-after-free"}
 
 
 @pytest.fixture(scope="session")
