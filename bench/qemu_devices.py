@@ -108,25 +108,30 @@ def main() -> int:
     parser.add_argument("--qemu", default="qemu-system-x86_64", help="the program (default: the one in PATH)")
     parser.add_argument("--kernel", help="a kernel of the cache (default: Debian bookworm's full one)")
     parser.add_argument("--keep", type=Path, help="write both logs into this directory")
+    parser.add_argument("drivers", nargs="*", help="only these")
     arguments = parser.parse_args()
     store = Store()
     names = [kernel.name for kernel in store.list() if kernel.name.startswith("6.1.") and "cloud" not in kernel.name]
     image = store.get(arguments.kernel or names[-1])
     wrong = 0
-    for pair in PAIRS:
+    pairs = [pair for pair in PAIRS if not arguments.drivers or pair.driver in arguments.drivers]
+    for pair in pairs:
         theirs, ours = in_qemu(arguments.qemu, image, pair), in_box(image, pair)
         if arguments.keep:
             for name, lines in (("qemu", theirs), ("kobox", ours)):
                 (arguments.keep / f"{pair.driver}.{name}").write_text("\n".join(lines) + "\n")
         said = [own(pair, lines) for lines in (theirs, ours)]
         same = [line for line in said[0] if line in said[1]]
-        print(f"{pair.driver:12} {len(said[0]):3} lines in QEMU, {len(said[1]):3} in a box, {len(same):3} the same")
+        print(
+            f"{pair.driver:12} {len(said[0]):3} lines in QEMU, {len(said[1]):3} in a box, {len(same):3} the same",
+            flush=True,
+        )
         for mark, here, there in (("qemu ", said[0], said[1]), ("kobox", said[1], said[0])):
             for line in here:
                 if line not in there:
                     print(f"    {mark}  {line}")
         wrong += sorted(said[0]) != sorted(said[1])
-    print(f"{len(PAIRS) - wrong} of {len(PAIRS)} drivers say the same")
+    print(f"{len(pairs) - wrong} of {len(pairs)} drivers say the same")
     return 1 if wrong else 0
 
 
@@ -170,7 +175,7 @@ def in_qemu(qemu: str, image: KernelImage, pair: Pair) -> list[str]:
         options = [option.replace("DISK", str(disk)) for option in pair.qemu]
         command = [qemu, "-M", "pc", "-m", "512", "-nodefaults", "-vga", "none", "-display", "none", "-no-reboot"]
         command += ["-serial", "stdio", "-kernel", str(image.vmlinuz), "-initrd", str(archive)]
-        command += ["-append", "console=ttyS0 loglevel=8 panic=-1", *options]
+        command += ["-append", "console=ttyS0 loglevel=8 panic=-1 no_timer_check", *options]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=600, check=False)
     lines = [re.sub(r"^\[ *[\d.]+\] ", "", line) for line in done.stdout.replace("\r", "").splitlines()]
     if "kobox: begin" not in lines:

@@ -16,7 +16,7 @@ from kobox.devices.gpio_line import GpioLine
 from kobox.devices.i2c import I2cDevice
 from kobox.devices.phantom_policy import ELSEWHERE, I2C, PLACE_BITS, Policy, PolicyAnswers, RegisterAt
 
-_LONGEST = 7  # bytes that choose a register
+_LONGEST, _LONGEST_MESSAGE = 7, 4095  # bytes that choose a register; bytes of a message that matter
 _LINE = 20
 _COMPATIBLE = re.compile(r"of:N\*T\*C([\w,.+-]+?)(?:C\*)?")
 _HID = re.compile(r"acpi\*:([A-Z]{3,4}[0-9A-F]{4}):\*")
@@ -64,8 +64,9 @@ class PhantomI2c(PolicyAnswers, I2cDevice):
             self._message = b""
 
     def write_byte(self, byte: int) -> None:
-        self._message += bytes([byte])
-        self._remember(self._message)
+        if len(self._message) < _LONGEST_MESSAGE:
+            self._message += bytes([byte])
+            self._remember(self._message)
 
     def read_byte(self) -> int:
         value = self.answer(self._register(self._message, self._place), 1)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 _MOST_READS = 1 << 14
+_MOST_KEPT = 1 << 16  # bytes that are remembered: a driver may write without end
 PATIENCE = 64  # reads of one register, one after the other, that say the same
 # In RegisterAt.bar: the expansion ROM; configuration space; what the kernel knows of the device (below); from 8 on,
 # memory that the driver shares with it, firmware too. Below the ROM, the BARs of companions, 16 numbers for each.
@@ -264,7 +265,8 @@ class PolicyAnswers:
         """What it says where a register of `size` bytes is read. `otherwise` is what stands there when nothing is
         known; `number` is the read's number on the bus."""
         visit = self._visits.get(register, 0)
-        self._visits[register] = visit + 1
+        if visit or len(self._visits) < _MOST_KEPT:
+            self._visits[register] = visit + 1
         value = self._rest(register, size) if otherwise is None else otherwise
         for step in self.policy.known.get(register, ()):
             if step.since <= visit:
@@ -296,4 +298,6 @@ class PolicyAnswers:
     def keep(self, register: RegisterAt, size: int, value: int) -> None:
         """The driver has written a register."""
         for n in range(size):
-            self._bytes[register.bar, register.offset + n] = value >> 8 * n & 255
+            key = register.bar, register.offset + n
+            if len(self._bytes) < _MOST_KEPT or key in self._bytes:
+                self._bytes[key] = value >> 8 * n & 255

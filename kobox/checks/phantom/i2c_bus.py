@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 
 from kobox.box.box import Box
 from kobox.box.devices.i2c import controller_for
@@ -92,9 +93,10 @@ class I2cAttendant(DriverAttendant):
     def _transfer_done(self, hit: Hit) -> None:
         """The bytes that were read are where the messages say, in the order in which they were asked for."""
         messages, count, before = hit.data
-        place, reads = before, self._device.reads
-        for number in range(count if hit.result == count else 0):
-            _, flags, size, buffer = _MESSAGE.unpack(hit.read(messages + _MESSAGE.size * number, _MESSAGE.size))
+        place, reads, table = before, self._device.reads, b""
+        with suppress(ValueError):  # a driver may have freed them meanwhile
+            table = hit.read(messages, _MESSAGE.size * count) if hit.result == count else b""
+        for _, flags, size, buffer in _MESSAGE.iter_unpack(table):
             size = min(size, len(reads) - place)
             if flags & _READS and size > 0:
                 self._number(buffer, size, place)
@@ -108,6 +110,10 @@ class I2cAttendant(DriverAttendant):
 
     def _probed(self, hit: Hit) -> None:
         """`struct i2c_client`: what the kernel knows of the device."""
+        with suppress(ValueError):
+            self._tell_client(hit)
+
+    def _tell_client(self, hit: Hit) -> None:
         btf = self._box.inspect.symbols.btf
         client = hit.args[0] - btf.offset("i2c_client", "dev")
         for member, size, offset in (("addr", 1, _ADDRESS), ("irq", 4, _IRQ)):

@@ -36,6 +36,7 @@ _MATCHING = tuple(f"usbcore:usb_match_{name}" for name in ("device", "id", "one_
 _CHECKS = "usb_check_bulk_endpoints", "usb_check_int_endpoints"
 _NO_ENDPOINT = (1 << 32) - 2, (1 << 32) - 22  # -ENOENT, -EINVAL
 _MOST_PIPES = 8
+_CONTROL_PIPE = 2 << 30
 _MOST_ALTERNATES, _MOST_INTERFACES = 16, 8
 _CONTROLLER = ("xhci_hcd", "xhci_pci")
 
@@ -157,8 +158,10 @@ class UsbAttendant(DriverAttendant):
         return found
 
     def _keep_pipe(self, hit: Hit) -> None:
-        pipe = hit.read(hit.args[0] + self._types.btf.offset("urb", "pipe"), 4)
-        hit.data = int.from_bytes(pipe, "little"), 0
+        hit.data = _CONTROL_PIPE, 0
+        with suppress(ValueError):
+            pipe = hit.read(hit.args[0] + self._types.btf.offset("urb", "pipe"), 4)
+            hit.data = int.from_bytes(pipe, "little"), 0
 
     def _message_sent(self, hit: Hit) -> None:
         """A pipe to an endpoint that there is not (include/linux/usb.h): bits 30 to 31 are its kind, bit 7 its
@@ -206,6 +209,10 @@ class UsbAttendant(DriverAttendant):
 
     def _probed(self, hit: Hit) -> None:
         """`struct usb_interface`: what the kernel has made of the descriptors."""
+        with suppress(ValueError):
+            self._tell_descriptors(hit)
+
+    def _tell_descriptors(self, hit: Hit) -> None:
         btf = self._types.btf
         interface = hit.args[0] - btf.offset("usb_interface", "dev")
         self._tell(hit, interface + btf.offset("usb_interface", "num_altsetting"), 1, ALTERNATES)

@@ -215,7 +215,8 @@ class _Checking:
                 if isinstance(found, FoundPhantom):
                     self.plan = self.report.plan = replace(self.plan, device=found)
                 else:
-                    self.report.unchecked.append(f"with a device: no phantom was found ({outcome})"[:300])
+                    why = "; ".join(outcome.unchecked) if isinstance(outcome, UnitOutcome) else str(outcome)
+                    self.report.unchecked.append(f"with a device: {why or 'no phantom was found'}"[:300])
 
     def _take(self, pool: Pool[CheckUnit, UnitOutcome], unit: CheckUnit, outcome: UnitOutcome | WorkerDied) -> None:
         if unit.kind == "warm":

@@ -124,7 +124,10 @@ class Examiner:
             self.play(None, faulty=False)
             return UnitOutcome()
         if unit.kind == "phantom":
-            return UnitOutcome(device=self._find_phantom())
+            try:
+                return UnitOutcome(device=self._find_phantom())
+            except KoboxError as error:
+                return UnitOutcome(unchecked=(error.message.split("\n", 1)[0],))
         if unit.kind in VARIATIONS:
             return self._vary(unit)
         faulty = unit.kind == "fault"
@@ -221,8 +224,8 @@ class Examiner:
                 findings += [one for one in found if one.kind != "reload-failed"]
         return UnitOutcome(tuple(findings), release=self.box.release, lives=1, seconds=time.monotonic() - begin)
 
-    def _find_phantom(self) -> FoundPhantom | None:
-        """A device that the module's own table waits for, and answers that let it through probe."""
+    def _find_phantom(self) -> FoundPhantom:
+        """A device that the module's own table waits for, and what lets it through probe. Raises `KoboxError`."""
         box, file, parameters = self.box, self.file, self.plan.parameters
         self._undo_limit()
         limits = box.limits.cpu, box.limits.timeout
@@ -236,18 +239,13 @@ class Examiner:
             waits = waits_for_device(box, file)
         except ModuleLoadError:
             waits = False
-        except KoboxError:
-            return None
         finally:
             box.limits.cpu, box.limits.timeout = limits
         if not waits:  # it looks for its device while it is loaded
             box.reset()
             load = load_it
-        with suppress(KoboxError):
-            found = PhantomSearch(box, file, load).run(PHANTOM_ATTEMPTS)
-            best = found.best
-            return FoundPhantom(best.identity, best.policy, str(best.result), found.attempts)
-        return None
+        found = PhantomSearch(box, file, load).run(PHANTOM_ATTEMPTS)
+        return FoundPhantom(found.best.identity, found.best.policy, str(found.best.result), found.attempts)
 
     def _with_bus_errors(self, unit: CheckUnit, device: Phantom, exercise: Exercise | None) -> list[Finding]:
         """Lives in which one transfer each fails on the bus, and what only then is found."""

@@ -241,3 +241,18 @@ def test_an_i2c_phantom_keeps_what_is_written() -> None:
     assert transfer(b"\x0f", 1) == b"\x33"
     transfer(b"\x01\x02\x99")
     assert transfer(b"\x01\x02", 1) == b"\x99"
+
+
+def test_a_driver_that_writes_without_end_fills_no_memory() -> None:
+    device = phantom_of(I2cIdentity("x"), Policy())
+    assert isinstance(device, PhantomI2c)
+    device.start(read=False)
+    for _ in range(100_000):
+        device.write_byte(1)
+    assert len(device._message) < 5000
+    for offset in range(100_000):
+        device.keep(RegisterAt(0, offset), 1, 1)
+        device.answer(RegisterAt(0, 4 * offset), 1)
+    assert len(device._bytes) <= 1 << 16
+    assert len(device._visits) <= 1 << 16
+    assert len(device.reads) <= 1 << 14
