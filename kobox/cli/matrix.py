@@ -27,6 +27,8 @@ def main(argv: Sequence[str], prog: str) -> int:
     """Run the command and return its exit status."""
     parser = _parser(prog)
     arguments = parser.parse_args(argv)
+    if arguments.on == "vm" and (arguments.check or arguments.plug):
+        parser.error("--check and --plug need boxes: leave --on vm out")
     if not arguments.check and (arguments.baseline or arguments.exercise != "auto"):
         parser.error("--baseline and --exercise are about checks: give --check, too")
     if arguments.parquet is not None:
@@ -110,7 +112,10 @@ def _plan(arguments: argparse.Namespace) -> MatrixPlan:
         tuple(dict.fromkeys(arguments.parameters or [""])),
         _check_words(arguments),
         build=BuildOptions(warnings="1" if arguments.warnings else "", jobs=1),
-        run_words=tuple(word for plug in arguments.plug for word in ("--plug", plug)),
+        run_words=(
+            *(word for plug in arguments.plug for word in ("--plug", plug)),
+            *(("--on", "vm") if arguments.on == "vm" else ()),
+        ),
         again=arguments.again,
     )
 
@@ -191,6 +196,9 @@ def _parser(prog: str) -> CommandParser:
         help="load every module with these as well: each set is a row; '' is none",
     )
     parser.add_argument("--plug", action="append", default=[], metavar="MODEL", help="plug hardware in before the load")
+    parser.add_argument(
+        "--on", choices=("box", "vm"), default="box", help="load in boxes, or in virtual machines under QEMU"
+    )
     parser.add_argument("-W", "--warnings", action="store_true", help="build with more warnings (W=1)")
     check = parser.add_argument_group("checks")
     check.add_argument("--check", action="store_true", help="a module is clean when `kobox check` finds nothing, too")

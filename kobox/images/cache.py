@@ -29,6 +29,7 @@ _KINDS = {
     "apt": ("apt/*", "package lists", True),
     "depmod": ("depmod/*", "facts of modules that depmod has read", True),
     "pytest": ("pytest/*", "modules that the pytest plugin has built", True),
+    "matrix": ("matrix/*/*", "results of `kobox matrix`, and what it built", True),
     "staging": ("staging/*", "what an interrupted command left", True),
 }
 _DAY = 86_400

@@ -17,6 +17,8 @@ from kobox.errors import BoxHungError, KernelPanicError, ProcessDiedError
 from kobox.images.store import KernelImage
 from kobox.kmod.modprobe import modprobe
 from kobox.ko.modulefile import ModuleFile
+from kobox.matrix import MatrixPlan, MatrixRun
+from kobox.matrix.result_cache import ResultCache
 from kobox.vm import VirtualMachine
 from tests.building import BuiltTestModules
 
@@ -95,3 +97,10 @@ def test_a_box_and_a_virtual_machine_are_the_same(name: str, modules: BuiltTestM
     assert (told["same"], done.returncode) == (True, 0), told
     assert told["lines"] > 3
     assert not list(Path("/tmp").glob("kobox-vm-*"))
+
+
+def test_a_matrix_loads_in_virtual_machines(modules: BuiltTestModules, tmp_path: Path) -> None:
+    plan = MatrixPlan((modules("good"),), (modules.kernel,), ("n=1",), run_words=("--on", "vm"))
+    (cell,) = MatrixRun(plan, cache=ResultCache(tmp_path)).run().cells.values()
+    assert cell.state.value == "clean", cell.deciding
+    assert "good: loaded with n=1" in cell.loads.log
