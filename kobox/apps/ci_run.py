@@ -21,6 +21,7 @@ from kobox.atomic_file import write_file
 from kobox.errors import KoboxError
 from kobox.images.kernel_image import KernelImage, Progress
 from kobox.images.store import Store
+from kobox.json_text import parse_json
 from kobox.matrix.commands import CommandRunner, needed_files
 
 _FORMAT = 1
@@ -129,12 +130,12 @@ def _name_files_from_here(sarif: Path, source: Path) -> None:
         return [renamed(below) for below in value] if isinstance(value, list) else value
 
     with contextlib.suppress(FileNotFoundError, ValueError):
-        write_file(sarif, json.dumps(renamed(json.loads(sarif.read_bytes())), indent=2).encode())
+        write_file(sarif, json.dumps(renamed(parse_json(sarif.read_bytes())), indent=2).encode())
 
 
 def _findings(text: str) -> list[str]:
     try:
-        reports = json.loads(text)
+        reports = parse_json(text)
         return [
             f"{one['severity']}: {one['kind']}: {one['message']} in {(one['where'] or {}).get('function', '?')}"
             f" ({(one['where'] or {}).get('file', '')}:{(one['where'] or {}).get('line', 0)})"
@@ -153,7 +154,7 @@ def results_in(places: Iterable[Path]) -> list[CiStep]:
     steps = []
     for path in sorted({file for place in places for file in place.rglob("result.json")}):
         try:
-            read = json.loads(path.read_bytes())
+            read = parse_json(path.read_bytes())
             if read["format"] != _FORMAT:
                 raise ValueError(f"format {read['format']!r}")
             steps += [_step_of(row) for row in read["steps"]]

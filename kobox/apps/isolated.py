@@ -28,6 +28,7 @@ from kobox.box.box import Box
 from kobox.errors import BoxError, KoboxError
 from kobox.images.store import KernelImage, default_root
 from kobox.isolation.wall import Wall, die_with
+from kobox.json_text import parse_json
 
 PlainData: TypeAlias = "bool | int | float | str | Sequence[PlainData] | dict[str, PlainData] | None"
 
@@ -112,7 +113,7 @@ def _result(answer: bytes, status: int, in_time: bool, seconds: float) -> PlainD
         what = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         raise BoxError(f"the worker {what} before it had a result")
     try:
-        told = json.loads(answer)
+        told = parse_json(answer)
         if "value" in told:
             value: PlainData = told["value"]
             return value

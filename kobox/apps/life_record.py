@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from kobox.errors import KoboxError
+from kobox.json_text import parse_json
 
 MAGIC = b"kobox life\n"
 FORMAT = 1
@@ -202,7 +203,7 @@ def _unpack(data: bytes) -> LifeRecord:
         raise _TooNewError(f"its format is {version}; this kobox reads up to {FORMAT}")
     if version < 1:
         raise ValueError(f"format {version}")
-    header = json.loads(_inflate(data[at : at + size], _MOST_HEADER))
+    header = parse_json(_inflate(data[at : at + size], _MOST_HEADER))
     modules, at = [], at + size
     for row in map(_table, _list(header["modules"], _MOST_MODULES)):
         packed, length = _number(row["packed"], 1 << 40), _number(row["size"], _MOST_MODULE)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from kobox.cli.json_output import to_json
 from kobox.cli.parser import CommandParser
+from kobox.json_text import parse_json
 
 if TYPE_CHECKING:
     import argparse
@@ -155,7 +156,7 @@ def _baseline(kernel: Kernel, arguments: argparse.Namespace) -> int:
         write_file(arguments.save_baseline, json.dumps(must_be_readable(kernel).plain(), indent=1).encode())
         return 0
     try:
-        before = KernelModules.of_plain(json.loads(arguments.baseline.read_bytes()))
+        before = KernelModules.of_plain(parse_json(arguments.baseline.read_bytes()))
     except ValueError:
         raise StatusFormatError(
             f"{arguments.baseline}: no JSON", hint="`kobox monitor --save-baseline FILE` writes one."

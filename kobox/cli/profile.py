@@ -17,6 +17,7 @@ from kobox.cli.json_output import to_json
 from kobox.cli.life import add_cpu_limit, add_life_options, life_box
 from kobox.cli.parser import CommandParser
 from kobox.cli.worker import raise_wall
+from kobox.json_text import parse_json
 
 if TYPE_CHECKING:
     from kobox.box.box import Box
@@ -199,7 +200,7 @@ def _baseline(path: Path | None) -> ProfileCosts | None:
     from kobox.box.profile.costs import ProfileCosts, ProfileFormatError
 
     try:
-        return ProfileCosts.of_plain(json.loads(path.read_bytes()), "baseline")
+        return ProfileCosts.of_plain(parse_json(path.read_bytes()), "baseline")
     except ValueError:
         raise ProfileFormatError(f"{path}: no JSON", hint="`kobox profile … --save FILE` writes a profile.") from None
     except ProfileFormatError as error:

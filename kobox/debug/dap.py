@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import BinaryIO, TypeAlias, cast
 
 from kobox.debug.mi import MiError, MiGdb, MiRecord, MiValue, quoted
+from kobox.json_text import parse_json
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 Table: TypeAlias = "dict[str, Json]"
@@ -76,7 +77,7 @@ class DapStream:
             return None
         data = self._reader.read(length)
         try:
-            message = json.loads(data)
+            message = parse_json(data)
         except (ValueError, RecursionError):
             return None
         return message if isinstance(message, dict) else None

@@ -17,10 +17,11 @@ A line may have several of these, one before the other.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from kobox.json_text import parse_json
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-9;:?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
@@ -107,8 +108,8 @@ def without_prefixes(line: str) -> str:
 
 def _message(line: str) -> str:
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
+        record = parse_json(line)
+    except ValueError:
         return line
     message = next((record[key] for key in _MESSAGES if key in record), None) if isinstance(record, dict) else None
     if isinstance(message, list):  # bytes that are not UTF-8

@@ -9,11 +9,12 @@ directory has there (https://github.com/opencontainers/image-spec/blob/main/laye
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import IO
+
+from kobox.json_text import parse_json
 
 _MOST_MANIFEST = 16 << 20
 _MOST_LAYERS = 1000
@@ -51,7 +52,7 @@ class ContainerLayers:
             file = self._archive.extractfile(name)
         except KeyError:
             return None
-        return json.loads(file.read(_MOST_MANIFEST)) if file is not None else None
+        return parse_json(file.read(_MOST_MANIFEST)) if file is not None else None
 
     def _docker(self) -> list[str]:
         images = self._json("manifest.json")

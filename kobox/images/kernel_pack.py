@@ -18,6 +18,7 @@ from pathlib import Path
 from kobox.atomic_file import errors_name
 from kobox.errors import KernelImageError
 from kobox.images.kernel_image import KernelImage, facts_of, kernel_from
+from kobox.json_text import parse_json
 
 _LEVEL = 3
 _CHUNK = 1 << 16
@@ -58,7 +59,7 @@ def unpack_pack(packed: bytes, into: Path) -> KernelImage:
         ):
             for entry in archive:
                 _extract(archive, entry, into)
-        return kernel_from(json.loads((into / _FACTS).read_bytes()), into)
+        return kernel_from(parse_json((into / _FACTS).read_bytes()), into)
     except (tarfile.TarError, zstandard.ZstdError, ValueError, KeyError, TypeError, EOFError) as error:
         raise KernelImageError(f"a damaged pack of a kernel: {error}", hint="Pack it again.") from None
 

@@ -75,7 +75,7 @@ class KernelModules:
                 raise ValueError(f"format {table.get('format')!r}")
             found = [_module_of(one) for one in table["modules"]]
             return cls(str(table["release"]), {one.name: one for one in found}, int(table["tainted"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise StatusFormatError(f"no status of a kernel's modules: {error}") from None
 
 

@@ -141,7 +141,7 @@ def _resumed_or_made(image: KernelImage, place: Path, make: Callable[[Path], Non
 
 def resume(image: KernelImage, place: Path) -> Box | None:
     """The box that a boot or `Box.save` has left at `place`; None when there is none, or it is damaged or of another
-    build."""
+    build. Raises `SnapshotError` for one whose sums are right and whose description means nothing."""
     try:
         found = snapshots.load(place)
     except SnapshotError:
@@ -158,11 +158,13 @@ def resume(image: KernelImage, place: Path) -> Box | None:
     try:
         machine.load_state(found.state)
         box = Box(image, machine, found.about, place, found.state)
-    except Exception:  # what RAM holds may be anything until the sum is known
+    except Exception as error:  # what RAM holds may be anything until the sum is known
         machine.close()
-        if found.is_whole():
-            raise
-        return None
+        if not found.is_whole():
+            return None
+        if isinstance(error, LookupError | TypeError | ValueError):  # whoever wrote it has made the sum, too
+            raise SnapshotError(f"{place}: its description does not fit its kernel: {error}") from error
+        raise
     if found.is_whole():
         return box
     box.close()

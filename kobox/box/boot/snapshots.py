@@ -30,6 +30,7 @@ from kobox.atomic_file import errors_name
 from kobox.box.boot import init_program as guest
 from kobox.errors import KoboxError, SnapshotError
 from kobox.images.ownership import check_ownership
+from kobox.json_text import parse_json
 from kobox.machine import acpi
 from kobox.machine.native_core import core, core_of, unicorn_library
 from kobox.machine.pc import PAGE, Machine
@@ -70,7 +71,7 @@ def load(place: Path) -> Snapshot | None:
     `is_whole`), `KoboxError` when somebody else can write to it."""
     check_ownership(place.parent, place, *(place / name for name in ("about", "state", "ram")))
     try:
-        about = json.loads((place / "about").read_bytes())
+        about = parse_json((place / "about").read_bytes())
         state = (place / "state").read_bytes()
         fd = os.open(place / "ram", os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -84,6 +85,8 @@ def load(place: Path) -> Snapshot | None:
             raise SnapshotError(f"{place}/state: the check sum is wrong")
         if os.fstat(fd).st_size != about["memory"]:
             raise SnapshotError(f"{place}/ram: the size is wrong")
+        if not (isinstance(about["cpus"], int) and isinstance(about["used"], list)):
+            raise TypeError("numbers that are some")
         box = about["box"]
         if _sum_bytes(json.dumps(box).encode()) != about["box_sum"]:
             raise SnapshotError(f"{place}/about: the check sum is wrong")
@@ -282,7 +285,7 @@ def _begin_sum(fd: int, used: list[list[int]], expected: int) -> Callable[[], bo
 def _sum_of(fd: int, used: list[list[int]]) -> int:
     """The sum over all pages that hold data. The view is dropped again: it does not count as the box's memory."""
     size = os.fstat(fd).st_size
-    if any((first + pages) * PAGE > size for first, pages in used):
+    if any(first < 0 or pages < 0 or (first + pages) * PAGE > size for first, pages in used):
         return -1
     runs = (ctypes.c_uint64 * (2 * len(used)))(*(n for run in used for n in run))
     with mmap.mmap(fd, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE) as view:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from kobox.atomic_file import write_file
 from kobox.errors import KoboxError
+from kobox.json_text import parse_json
 
 if TYPE_CHECKING:
     from kobox.box.inspect.btf import Btf
@@ -131,7 +132,7 @@ class LayoutCache:
             content, found, _ = cache.read_bytes().split(b"\n")
             if found != _sum(content):
                 return
-            data = json.loads(content)
+            data = parse_json(content)
             variables = {str(name): int(address) for name, address in data["variables"].items()}
             members = {
                 str(path): None if place is None else (int(place[0]), int(place[1]), str(place[2]))

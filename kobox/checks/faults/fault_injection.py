@@ -108,7 +108,7 @@ class FaultTable:
                         self._exact[name] = failure
                 for name, inner in row.get("inside", ()):
                     self._exact[name] = Failure(failure.text, failure.registers, inner)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
             raise FaultTableError(
                 f"{path}: {what}",

@@ -26,6 +26,7 @@ from kobox.checks.races.race_marks import RaceMarks
 from kobox.checks.report.finding import Severity
 from kobox.checks.runner.session import Examination
 from kobox.errors import KoboxError
+from kobox.json_text import parse_json
 from kobox.machine.native_core import Event
 from kobox.machine.watch import Access, TracedAccess, WatchReport
 
@@ -60,9 +61,9 @@ class OwnRace:
 def parse_own_race(text: str) -> OwnRace:
     """Undo `str()`. Raises `KoboxError`."""
     try:
-        numbers = json.loads(zlib.decompress(urlsafe_b64decode(text.removeprefix("ownrace:"))))
+        numbers = parse_json(zlib.decompress(urlsafe_b64decode(text.removeprefix("ownrace:"))))
         return OwnRace(*map(int, numbers))
-    except (ValueError, TypeError, zlib.error) as error:
+    except (ArithmeticError, LookupError, ValueError, TypeError, zlib.error) as error:
         raise KoboxError(f"{text!r} is no ID of a data race", hint="The report has them, behind `fault`.") from error
 
 

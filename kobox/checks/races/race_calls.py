@@ -18,6 +18,7 @@ from kobox.box.guest.syscall import Argument, PendingCall
 from kobox.checks.fuzz.program import ExerciseStep, Program, system_call
 from kobox.checks.races.races import plain_step, step_of
 from kobox.errors import BoxError, KoboxError
+from kobox.json_text import parse_json
 
 TIME = ExerciseStep("time")
 """Instead of a call: time passes, so that timers, work and threads of the module come."""
@@ -73,14 +74,14 @@ class DataRace:
 def parse_data_race(text: str) -> DataRace:
     """Undo `str()`. Raises `KoboxError`."""
     try:
-        plain = json.loads(zlib.decompress(urlsafe_b64decode(text.removeprefix("datarace:"))))
+        plain = parse_json(zlib.decompress(urlsafe_b64decode(text.removeprefix("datarace:"))))
         setup, first, second, same, readers, *numbers = plain
         section, offset, address, size, cpu, used, reads = map(int, numbers)
         calls = RaceCalls(tuple(map(step_of, setup)), step_of(first), step_of(second), bool(same))
         return DataRace(
             calls, section, offset, address, size, cpu, bool(used), bool(reads), tuple(map(step_of, readers))
         )
-    except (ValueError, TypeError, zlib.error) as error:
+    except (ArithmeticError, LookupError, ValueError, TypeError, zlib.error) as error:
         raise KoboxError(f"{text!r} is no ID of a data race", hint="The report has them, behind `fault`.") from error
 
 

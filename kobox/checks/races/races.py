@@ -33,6 +33,7 @@ from kobox.box.guest.process import Limits
 from kobox.checks.fuzz.program import ExerciseStep, Program, system_call
 from kobox.checks.module.callsites import CodeMap, LocatedCode
 from kobox.errors import BoxTimeoutError, KoboxError
+from kobox.json_text import parse_json
 from kobox.machine.native_core import Event
 
 if TYPE_CHECKING:
@@ -82,10 +83,10 @@ class Race:
 def parse_race(text: str) -> Race:
     """Undo `str()`. Raises `KoboxError`."""
     try:
-        plain = json.loads(zlib.decompress(urlsafe_b64decode(text.removeprefix("race:"))))
+        plain = parse_json(zlib.decompress(urlsafe_b64decode(text.removeprefix("race:"))))
         setup, first, second, point = plain
         return Race(tuple(map(step_of, setup)), step_of(first), step_of(second), int(point))
-    except (ValueError, TypeError, zlib.error) as error:
+    except (ArithmeticError, LookupError, ValueError, TypeError, zlib.error) as error:
         raise KoboxError(f"{text!r} is no ID of a race", hint="The report has them, behind `fault`.") from error
 
 

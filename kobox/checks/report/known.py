@@ -18,6 +18,7 @@ from typing import Any
 
 from kobox.checks.report.finding import Finding, Frame, own_frame
 from kobox.errors import KoboxError
+from kobox.json_text import parse_json
 
 _FORMAT = 1
 _COMMENT = re.compile(r"(?://|/\*)\s*kobox:\s*allow\(\s*([\w-]+(?:\s*,\s*[\w-]+)*)\s*\)\s*:?\s*(.*?)\s*(?:\*/|$)")
@@ -46,7 +47,7 @@ def read_baseline(path: Path) -> frozenset[Signature]:
     """The signatures in a baseline file. Raises `OSError`; `KoboxError` for any other file."""
     hint = "Write it anew: `kobox check MODULE --write-baseline FILE`."
     try:
-        read = json.loads(path.read_bytes())
+        read = parse_json(path.read_bytes())
         if read["format"] != _FORMAT:
             raise KoboxError(
                 f"{path}: a baseline of format {read['format']!r}, and this kobox reads {_FORMAT}", hint=hint

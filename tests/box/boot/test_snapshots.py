@@ -346,8 +346,10 @@ from pathlib import Path
 from kobox.box.boot.bare_boot import resume
 from kobox.errors import KoboxError
 from kobox.images.store import Store
-box = resume(Store().get(sys.argv[1]), Path(sys.argv[2]))
 try:
+    box = resume(Store().get(sys.argv[1]), Path(sys.argv[2]))
+    if box is None:
+        os._exit(3)
     box.limits.cpu = 1
     box.syscall("getpid")
     box.machine.serial_input(0, b"x" * 2000)
@@ -372,3 +374,36 @@ def test_a_state_whose_indices_are_none_harms_nobody(kernel: KernelImage, box: B
             [sys.executable, "-c", LIVES, box.image.name, str(place)], capture_output=True, check=False
         )
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"used": [[-100000, 5]]},
+        {"used": [[5, -100000]]},
+        {"used": [[0, 1 << 62]]},
+        {"used": [[1]]},
+        {"used": 5},
+        {"used": [["a", 1.5]]},
+        {"memory": 1 << 40},
+        {"cpus": "x"},
+        {"cpus": -1},
+        {"format": None},
+        {"box": []},
+        {"state_sum": None},
+    ],
+    ids=str,
+)
+def test_a_description_that_lies_is_no_snapshot(kernel: KernelImage, box: Box, odd: dict[str, object]) -> None:
+    place = place_of(kernel)
+    about = json.loads((place / "about").read_bytes()) | odd
+    if "box" in odd:
+        about["box_sum"] = snapshots._sum_bytes(json.dumps(odd["box"]).encode())
+    (place / "about").write_text(json.dumps(about))
+    done = subprocess.run([sys.executable, "-c", LIVES, box.image.name, str(place)], capture_output=True, check=False)
+    assert done.returncode in ((0, 3) if "cpus" in odd or "box" in odd else (3,)), done.stderr
+
+
+def test_a_description_that_is_nested_without_an_end_is_no_snapshot(kernel: KernelImage) -> None:
+    (place_of(kernel) / "about").write_text("[" * 100_000)
+    assert not is_whole(place_of(kernel))
