@@ -216,6 +216,7 @@ class Box(Kernel):
         self._mark = 0
         self._load(self._about)
         self.inspect.restored()
+        self._bpf = None  # its descriptors are those of another state
         self.events.restored.notify(before)
 
     # -- time ---------------------------------------------------------------------------------------------------

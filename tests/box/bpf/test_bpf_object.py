@@ -207,3 +207,11 @@ def test_a_program_on_a_module_s_function(debian_kernel: KernelImage) -> None:
                 own.rmmod("loop")  # the kernel holds it while a program is attached
         own.sleep(1)
         own.rmmod("loop")
+
+
+def test_runs_are_counted_after_a_reset(box: Box, debian_kernel: KernelImage) -> None:
+    for _ in range(2):
+        with box.bpf.load(bpf_object("kinds", debian_kernel)) as loaded:
+            loaded.programs["tail"].test_run(bytes(64))
+            assert loaded.programs["tail"].statistics.runs == 1
+        box.reset()
