@@ -28,6 +28,8 @@ from kobox.checks.runner import transport
 from kobox.errors import KoboxError
 from kobox.isolation.wall import die_with
 
+_WALL = 4  # seconds of wall time that count as one of CPU time
+_SCHEDULED = 2  # CPUCLOCK_SCHED (include/linux/posix-timers.h)
 Unit = TypeVar("Unit")
 Outcome = TypeVar("Outcome")
 
@@ -57,10 +59,20 @@ class _PoolWorker(Generic[Unit]):
         self.receiver = transport.Receiver(self.answers)
         self.unit: Unit | None = None
         self.apart = False
-        self.since = 0.0
+        self._since = 0.0, 0.0
+
+    def spent(self) -> float:
+        """Seconds of CPU time since the unit was given; of wall time a quarter, if that is more."""
+        return max(self._cpu() - self._since[1], (time.monotonic() - self._since[0]) / _WALL)
+
+    def _cpu(self) -> float:
+        """Seconds of CPU time that the process has had; its clock's number is as clock_getcpuclockid(3) makes it."""
+        with suppress(OSError):
+            return time.clock_gettime(~(self.process.pid or 0) << 3 | _SCHEDULED)
+        return 0.0
 
     def give(self, unit: Unit) -> None:
-        self.unit, self.since = unit, time.monotonic()
+        self.unit, self._since = unit, (time.monotonic(), self._cpu())
         with suppress(BrokenPipeError):  # it has gone: that is noticed where its answer is awaited
             transport.send(self._to, unit)
 
@@ -75,7 +87,8 @@ class Pool(Generic[Unit, Outcome]):
     """Does units of work in `count` processes. `make()` is called in each of them once, and gives the function that
     does a unit.
 
-    `patience` is how many seconds of wall time a unit may take before its worker is given up. A unit for which
+    `patience` is how many seconds of CPU time a unit may take before its worker is given up, and a quarter of the
+    seconds of wall time: what else the machine does must not end it. A unit for which
     `apart(unit)` is true gets a process that does nothing else, before or after.
     """
 
@@ -165,10 +178,10 @@ class Pool(Generic[Unit, Outcome]):
                     outcome = WorkerDied(f"kobox itself failed: {outcome}")
             yield unit, outcome
         for worker in busy.values():
-            if worker.unit is not None and time.monotonic() - worker.since > self._patience:
+            if worker.unit is not None and worker.spent() > self._patience:
                 unit = worker.unit
                 self._gone(worker)
-                yield unit, WorkerDied(f"it was given up after {self._patience:g} s")
+                yield unit, WorkerDied(f"it was given up after {self._patience:g} s of CPU time")
 
     def _end(self, worker: _PoolWorker[Unit]) -> None:
         self._workers.remove(worker)
