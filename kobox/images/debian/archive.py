@@ -85,14 +85,14 @@ class Archive:
         self.apt.configure()
         progress(f"reading Debian's package lists ({self.suite})", 0, 0)
         done = self.apt.run("apt-get", "update", "-q", "-o", "APT::Update::Error-Mode=any")
-        if done.returncode and not self._only_security_is_damaged(done.stderr):
+        if done.returncode and not self.only_security_is_damaged(done.stderr):
             if not any((self.apt.room / "state/lists").glob("*Packages*")):
                 shutil.rmtree(self.apt.room, ignore_errors=True)  # no such suite, or the first try without network
             raise self.apt.error(f"the package lists of Debian {self.suite} could not be fetched", done)
         if done.returncode:
             progress(f"the mirror's list of {self.suite}-security is damaged: without it", 0, 0)
 
-    def _only_security_is_damaged(self, said: str) -> bool:
+    def only_security_is_damaged(self, said: str) -> bool:
         """Whether apt could verify all lists but the security archive's, which the mirror has while it is being
         changed: what the suite itself has is as good as it was on the day of its last point release."""
         failed = re.findall(r"^E: Failed to fetch (\S+)", said, re.MULTILINE)
