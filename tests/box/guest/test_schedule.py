@@ -107,7 +107,7 @@ def test_two_calls_run_at_the_same_moment_on_two_cpus(two: Box) -> None:
     with two.process(cpu=1) as other:
         numbers = bytearray(4), bytearray(4)
         before = two.machine.turns().switches
-        two.schedule.turns(10)
+        two.schedule.turns(5)
         first, second = two.schedule.together(
             (other, "getcpu", numbers[0], None, None), (None, "getcpu", numbers[1], None, None)
         )
