@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from kobox.box.box import Box
 
-_FORMAT = 15  # of what `_furnish` makes
+_FORMAT = 16  # of what `_furnish` makes
 _BASE = ("busybox-static", "kmod", "dash", "bash", "mandoc")
 # Of util-linux dmesg alone, with its libraries and manual page: its su and login need PAM.
 _DMESG = "util-linux"
@@ -88,6 +88,7 @@ def shell_box(
         image, identity, furnish, memory=memory, cmdline=cmdline, cpus=cpus, profile=profile, progress=progress
     )
     attach_tree(box)
+    box.quicken_program_loads()
     return box
 
 
@@ -113,6 +114,7 @@ def load_saved(name: str, store: Store) -> Box:
             f"{place}: damaged, or saved by another version of kobox", hint=f"Remove {place}, and prepare it again."
         )
     attach_tree(box)
+    box.quicken_program_loads()
     return box
 
 

@@ -72,7 +72,8 @@ class Store:
         return [kernel for kernel in found if kernel is not None]
 
     def get(self, name: str | None = None) -> KernelImage:
-        """One kernel: by name, by a beginning that only one has (6.1 is none of 6.12), or by the path of an image file.
+        """One kernel: by name, by a beginning that only one has (6.1 is none of 6.12; of this
+        machine's processor, if there is one of that), or by the path of an image file.
 
         None is the default kernel. Raises KernelNotFoundError; KernelImageError for a file that is no kernel.
         """
@@ -422,13 +423,15 @@ class Store:
 
 
 def _meant(begin: str, kernels: list[KernelImage]) -> list[KernelImage]:
-    """The kernels whose name begins so; those where it ends inside of a number only if there is no other."""
+    """The kernels whose name begins so; those where it ends inside of a number only if there is no other, and those for
+    another processor than this machine's likewise."""
 
     def within_a_number(name: str) -> bool:
         return begin[-1:].isdigit() and name[len(begin) :][:1].isdigit()
 
     near = [kernel for kernel in kernels if kernel.name.startswith(begin)]
-    return [kernel for kernel in near if not within_a_number(kernel.name)] or near
+    near = [kernel for kernel in near if not within_a_number(kernel.name)] or near
+    return [kernel for kernel in near if kernel.architecture == os.uname().machine] or near
 
 
 def _port_of(release: str | None) -> tuple[str, str | None]:

@@ -130,7 +130,7 @@ def check_name(name: str) -> None:
     """Raise KoboxError unless a module and its functions can be called so."""
     if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,39}", name) and not _KEYWORDS.fullmatch(name):
         return
-    better = re.sub(r"\W", "_", name)
+    better = re.sub(r"\W+", "_", name.rstrip("/").rpartition("/")[2]).strip("_")
     fits = better != name and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,39}", better)
     raise KoboxError(
         f"{name!r} cannot name a module and its functions in C",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import kobox
 from kobox.apps.run_events import StoryEvent
 from kobox.apps.run_story import Story
 from kobox.box.box import Box
@@ -73,3 +74,13 @@ def test_the_devices_and_attributes_of_a_module_are_read(box: Box, leads: Module
     assert (report["finding"], report["phase"]) == (kind, f"while reading {path}")
     assert f"/* {mark} */" in SOURCE[report["line"] - 1]
     assert story.verdict.unloaded == ["leads"]  # what reading has broken is undone
+
+
+def test_a_module_that_another_has_requested_anew_is_not_left(sid_kernel: KernelImage) -> None:
+    """stm_core requests stm_p_basic, which is loaded when stm_core has gone already, and brings it back."""
+    assert sid_kernel.modules is not None
+    module = ModuleFile(next(sid_kernel.modules.rglob("stm_core.ko*")))
+    with kobox.boot(sid_kernel) as box:
+        story, events = told(box, module, "")
+    assert "/sys/module/stm_p_basic" in [event.text for event in events if event.kind == "appeared"]
+    assert story.verdict.ok, story.verdict.problems

@@ -163,6 +163,12 @@ def test_every_kernel_has_its_shell(
         assert done.stdout.split("\n")[:4] == [kernel.release, nothing, "/sys/class/net/dummy0/mtu", "2"], done.stderr
 
 
+def test_a_large_module_takes_a_shell_no_longer_than_insmod(sid_kernel: KernelImage) -> None:
+    """xfs has 5,400 functions; for each of them ftrace would search the symbols of the module."""
+    done = kobox("-k", sid_kernel.name, "-c", "modprobe xfs && lsmod | grep -c '^xfs '")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "1"), done.stderr
+
+
 def test_an_oops_is_explained_and_the_shell_goes_on(modules: BuiltTestModules) -> None:
     done = kobox(str(modules("faulty")), "-c", "insmod faulty.ko what=null; echo $?; lsmod | grep faulty")
     assert "BUG: kernel NULL pointer dereference, address: 0000000000000010" in done.stderr

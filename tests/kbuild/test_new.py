@@ -53,7 +53,7 @@ def test_every_template_builds_and_passes_its_own_tests_as_it_stands(
 
 
 def test_every_ebpf_template_passes_its_own_tests(tmp_path: Path, sid_kernel: KernelImage) -> None:
-    """On the newest kernel; `make check-bpf` runs them on three."""
+    """On the newest kernel."""
     for template in IN_BPF:
         name = f"my_{template.removeprefix('bpf-').replace('-', '_')}"
         new(template, name, tmp_path / name)

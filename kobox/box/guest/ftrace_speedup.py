@@ -10,7 +10,7 @@ from kobox.box.inspect.inspector import Inspector
 from kobox.errors import KoboxError
 
 if TYPE_CHECKING:
-    from kobox.box.inspect.probes import Hit
+    from kobox.box.inspect.probes import Hit, Probe
 
 LARGE_MODULE = 400  # functions that can be traced
 
@@ -20,26 +20,40 @@ class FtraceSpeedup:
 
     def __init__(self, inspect: Inspector) -> None:
         self._inspect = inspect
-        self._under_way = False
+        self._probe: Probe | None = None
 
     @contextmanager
     def loading(self, image: bytes) -> Iterator[None]:
         """While a large module is loaded, ftrace is told that none of its functions is a weak one that the linker has
         left out (test_for_valid_rec(), kernel/trace/ftrace.c): it would search all symbols for each, one after the
         other, for seconds or minutes."""
-        probe = None
-        if not self._under_way and _traceable(image) >= LARGE_MODULE:
-            with suppress(KoboxError):  # this kernel has no such function
-                probe = self._inspect.probes.add("test_for_valid_rec", _say_yes)
-        if probe is None:
-            yield
-            return
-        self._under_way = True
+        begun = _traceable(image) >= LARGE_MODULE and self._begin()
         try:
             yield
         finally:
-            self._under_way = False
-            probe.remove()
+            if begun:
+                self._end()
+
+    def loads_of_programs(self) -> None:
+        """The same for what programs in the box load from now on: insmod and modprobe of a shell."""
+
+        def entered(hit: Hit) -> None:
+            hit.awaited = self._begin()
+
+        with suppress(KoboxError):
+            self._inspect.probes.add("load_module", entered, lambda hit: self._end())
+
+    def _begin(self) -> bool:
+        if self._probe is None:
+            with suppress(KoboxError):  # this kernel has no such function
+                self._probe = self._inspect.probes.add("test_for_valid_rec", _say_yes)
+                return True
+        return False
+
+    def _end(self) -> None:
+        if self._probe is not None:
+            self._probe.remove()
+            self._probe = None
 
 
 def _say_yes(hit: Hit) -> None:

@@ -29,6 +29,7 @@ from kobox.box.guest.process import Script
 from kobox.box.guest.stream_worker import StreamWorker
 
 _INIT = (0x4 | 0x1, os.O_RDWR | 0x8000 | os.O_CLOEXEC)  # FAN_CLASS_CONTENT, FAN_CLOEXEC; files that are told of
+_TAINTS = "tainted_mask"  # newer kernels taint themselves (TAINT_AUX) for these permissions, which are kobox's alone
 _MARK_ADD, _MARK_FILESYSTEM, _OPEN_PERM = 0x1, 0x100, 0x10000
 _ALLOW, _DENY = 1, 2
 _AT_FDCWD, _AT_EMPTY_PATH, _AT_SYMLINK_NOFOLLOW = (1 << 64) - 100, 0x1000, 0x100
@@ -89,12 +90,14 @@ class LazyCopy:
         fd = box.syscall("fanotify_init", *_INIT)
         make_directories(box, target)
         box.syscall("mount", "tmpfs", target, "tmpfs", 0, "mode=755,nr_inodes=0")
+        taints = box.inspect.objects.read(box.inspect.objects.address(_TAINTS), 8)
         try:
             box.syscall("fanotify_mark", fd, _MARK_ADD | _MARK_FILESYSTEM, _OPEN_PERM, _AT_FDCWD, target)
         except OSError:
             box.syscall("umount2", target, 0)
             box.syscall("close", fd)
             raise
+        box.inspect.memory.write(box.inspect.objects.address(_TAINTS), taints)
         copy = cls(box, directory, target, fd, box.guest.workers.make(_BUFFER), most)
         copy._make_tree("")
         box.guest.processes.follow(copy._worker.process, copy.script())

@@ -82,7 +82,7 @@ def what_still_leads_to(
                 continue
             if start in before and before[start][at - start : at - start + 8] == data[at - start : at - start + 8]:
                 continue
-            if module.within_function(target):
+            if module.within_function(target) or _is_taken_again(objects, target):
                 continue
             symbol = symbols.lookup(at)
             holder = str(symbol) if symbol is not None else f"{at:#x}"
@@ -92,6 +92,12 @@ def what_still_leads_to(
             yield StillLeads(holder, at, target, module)
     with suppress(KoboxError, ValueError):
         yield from _character_devices(objects, gone)
+
+
+def _is_taken_again(objects: Objects, target: int) -> bool:
+    """Whether a module that is loaded now lies there: the same one, requested anew by another, or the next."""
+    loaded = objects.list(objects.address("modules"), "module.list")
+    return any(start <= target < end for module in loaded for start, end in parts_of(objects, module))
 
 
 def _regions(objects: Objects, before: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:

@@ -649,8 +649,8 @@ class MemoryCheck(Check):
 
 
 def _few_of_each(things: list[Object]) -> list[Object]:
-    """Some of what each place has allocated: all RAM is searched for each that vmalloc() gave, and one finding tells of
-    them all."""
+    """Some of what each place has allocated. All RAM is searched for each object of vmalloc(), and one finding names
+    all of a place."""
     seen: Counter[tuple[int, ...]] = Counter()
     few = []
     for thing in things:

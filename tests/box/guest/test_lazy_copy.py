@@ -142,3 +142,8 @@ def test_what_is_no_longer_as_it_was_cannot_be_opened(change: str, box: Box, dir
         box.read_bytes(f"{PLACE}/page")
     assert caught.value.errno == errno.EPERM
     assert box.read_bytes(f"{PLACE}/small") == content("small")
+
+
+def test_the_kernel_is_not_tainted_by_it(box: Box) -> None:
+    """Newer kernels taint themselves when somebody asks for these permissions."""
+    assert box.read_text("/proc/sys/kernel/tainted") == "0\n"
