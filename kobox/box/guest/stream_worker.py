@@ -63,11 +63,12 @@ class StreamWorkers:
         self._calls.call(process, "rt_sigprocmask", (0, struct.pack("<Q", 1 << signal.SIGPIPE - 1), None, 8))
         return StreamWorker(self._processes, self._machine, process, buffer)
 
-    def begin(self, script: Callable[[StreamWorker], Script]) -> StreamWorker:
-        """Have a worker follow a script; it is free again when that ends."""
+    def begin(self, script: Callable[[StreamWorker], Script]) -> StreamWorker | None:
+        """Have a worker follow a script; it is free again when that ends. None where that has ended already, since it
+        makes no call."""
         worker = self._free.pop() if self._free else self.make()
         self._processes.follow(worker.process, self._whole(worker, script))
-        return worker
+        return None if worker in self._free else worker
 
     def resume(self, worker: StreamWorker, script: Callable[[StreamWorker], Script]) -> None:
         """Have a worker follow a script whose first call is under way, in a box that was resumed."""
