@@ -72,7 +72,7 @@ def _parser(prog: str) -> CommandParser:
         help="also make what Rust modules are built with (7.2 and later: 350 MB to fetch, some minutes, once)",
     )
     add.add_argument("--json", action="store_true", help="print the kernel as JSON")
-    add.set_defaults(run=_add)
+    add.set_defaults(run=_add, refuse=add.error)
 
     listing = commands.add_parser("list", aliases=["ls"], help="list the kernels of the cache")
     listing.add_argument("--size", action="store_true", help="add the room that each takes, which takes a second")
@@ -119,9 +119,7 @@ def _add(store: Store, arguments: argparse.Namespace) -> int:
 
 def _added(store: Store, arguments: argparse.Namespace, progress: ProgressLine) -> KernelImage:
     if (arguments.source is None) == (arguments.build is None):
-        raise KernelNotFoundError(
-            "name a source or a --build DIR, and not both", hint="`kobox kernel add --help` lists the sources."
-        )
+        arguments.refuse("name a source or a --build DIR, and not both")
     if arguments.build is not None:
         return store.add_build(arguments.build, progress)
     return store.add(

@@ -38,7 +38,7 @@ _REFUSE = _ERRNO | errno.EPERM
 
 _NEW_NAMESPACES = 0x7E020080  # CLONE_NEWTIME, NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET
 
-_AUDIT_ARCHES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # include/uapi/linux/audit.h
+_AUDIT_ARCHES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7, "riscv64": 0xC00000F3}  # include/uapi/linux/audit.h
 
 ALLOWED = frozenset(
     """

@@ -12,7 +12,7 @@ from kobox.arch.registry import ARCHITECTURES
 from kobox.isolation import seccomp
 
 NUMBERS = {arch.name: arch.syscalls.numbers for arch in ARCHITECTURES}
-AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7, "riscv64": 0xC00000F3}
 PID = 4711
 ALLOW, KILL = "allow", "kill"
 

@@ -136,7 +136,7 @@ def devname(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_static_nodes_as_json_and_to_a_file(devname: Path, tmp_path: Path) -> None:
     devname.write_text("# comment\nbtrfs btrfs-control c10:234\nsnd snd/timer c116:33\n")
-    expected = {"module": "snd", "name": "snd/timer", "kind": "c", "major": 116, "minor": 33}
+    expected = {"format": 1, "module": "snd", "name": "snd/timer", "kind": "c", "major": 116, "minor": 33}
     assert json.loads(kobox("kmod", "static-nodes", "--json").output)[1] == expected
     assert kobox("kmod", "static-nodes", "--json", "-o", tmp_path / "new/nodes.json") == (0, "", "")
     assert json.loads((tmp_path / "new/nodes.json").read_text())[1] == expected
