@@ -16,6 +16,8 @@ import os
 import pickle
 import struct
 import sys
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from kobox.errors import KoboxError
 
@@ -60,7 +62,7 @@ class Receiver:
 
 def send(descriptor: int, value: object) -> None:
     """Send a value. Raises `OSError`, `pickle.PicklingError`."""
-    data = pickle.dumps(value, protocol=4)
+    data = dumps(value)
     data = _HEAD.pack(len(data)) + data
     while data:
         data = data[os.write(descriptor, data) :]
@@ -74,6 +76,13 @@ def receive(descriptor: int) -> object:
     return value
 
 
+def dumps(value: object) -> bytes:
+    """The pickle of a value, as `loads` reads it. Raises `pickle.PicklingError` and what its classes raise."""
+    data = io.BytesIO()
+    _Plain(data, protocol=4).dump(value)
+    return data.getvalue()
+
+
 def loads(data: bytes) -> object:
     """The value that a pickle holds. Raises `TransportError` for one that holds something else than facts."""
     try:
@@ -82,6 +91,12 @@ def loads(data: bytes) -> object:
         raise
     except Exception as error:
         raise TransportError(f"a worker sent what is no value: {type(error).__name__}: {error}") from error
+
+
+class _Plain(pickle.Pickler):
+    # A class alone says how its values are taken apart. Libraries register functions for classes that are not theirs in
+    # copyreg's table (tblib does for all exceptions as soon as `distributed` is imported), and those are no facts.
+    dispatch_table: ClassVar[dict[type, Callable[[Any], Any]]] = {}  # type: ignore[misc]
 
 
 # Python's own reader and not the one in C, whose table of what was read grows to whatever number a pickle names.

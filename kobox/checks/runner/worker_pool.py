@@ -13,7 +13,6 @@ write to it. They ignore Ctrl-C: the parent takes them with it.
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import time
 import traceback
@@ -225,7 +224,7 @@ def _portable(error: Exception) -> Exception:
     """An exception that survives the way through a pipe: an error of kobox as it is, another as text."""
     if isinstance(error, KoboxError):
         try:
-            transport.loads(pickle.dumps(error))
+            transport.loads(transport.dumps(error))
         except Exception:
             return KoboxError(error.message, hint=error.hint)
         return error

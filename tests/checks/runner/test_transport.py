@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import os
 import pickle
 import struct
@@ -51,9 +52,27 @@ def test_facts_come_as_they_were_sent(value: object) -> None:
 
 
 def test_an_error_comes_whole() -> None:
-    error = transport.loads(pickle.dumps(ModuleLoadError(2, "no", module="m", log=("a",), hint="h")))
+    error = transport.loads(transport.dumps(ModuleLoadError(2, "no", module="m", log=("a",), hint="h")))
     assert isinstance(error, ModuleLoadError)
     assert (error.errno, error.module, error.log, error.hint) == (2, "m", ("a",), "h")
+
+
+def test_nobody_else_says_how_an_error_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As tblib does for all exceptions, once `distributed` has been imported."""
+
+    def foreign(error: Exception) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return os.system, ("true",)
+
+    for kind in (ModuleLoadError, RuntimeError):
+        monkeypatch.setitem(copyreg.dispatch_table, kind, foreign)
+    errors = ModuleLoadError(2, "no", module="m", log=("a",), hint="h"), RuntimeError("text")
+    ours, theirs = os.pipe()
+    transport.send(theirs, errors)
+    load, other = transport.receive(ours)  # type: ignore[misc]
+    os.close(ours)
+    os.close(theirs)
+    assert (type(load), load.errno, load.module, load.log, load.hint) == (ModuleLoadError, 2, "m", ("a",), "h")
+    assert (type(other), other.args) == (RuntimeError, ("text",))
 
 
 @pytest.mark.parametrize(
