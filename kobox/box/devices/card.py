@@ -27,6 +27,7 @@ FrameCallback = Callable[[bytes], object]
 _SIOCADDRT, _SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCSIFADDR = 0x890B, 0x8913, 0x8914, 0x8916
 _SIOCSIFNETMASK, _SIOCSIFHWADDR, SIOCSIFNAME = 0x891C, 0x8924, 0x8923
 _IFF_UP = 1
+_PUT_OFF = 10_000_000  # ns that work of the kernel may take, once an interface has been brought up
 
 
 class WireEnd(Protocol):
@@ -182,9 +183,12 @@ class Card:
                 self._ioctl6(_SIOCADDRT, route)
 
     def set_up(self, up: bool) -> None:
-        """Bring the interface up or down."""
+        """Bring the interface up or down. What the kernel puts off has been done then: in newer ones a virtio
+        card's carrier comes in such work, and before it the kernel drops what it would send."""
         (flags,) = struct.unpack_from("<H", self.ioctl(_SIOCGIFFLAGS, self._name(), b""), 16)
         self.ioctl(_SIOCSIFFLAGS, self._name(), struct.pack("<H", flags | _IFF_UP if up else flags & ~_IFF_UP))
+        until = self.box.machine.time + _PUT_OFF
+        self.box.guest.processes.run_until(lambda: False, until=until, stop_when_idle=True)
 
     def set_mac(self, mac: str) -> None:
         """Change the interface's hardware address; it is down for a moment."""

@@ -217,6 +217,14 @@ def join(first: Card, second: Card, *, latency: float = LATENCY / 1e9) -> Wire:
         if any(other.gateway is not None for other in cards_of(card.box)):
             raise KoboxError(f"{card.box!r} has a user network (`network.user`)", hint="Close that first.")
     clocks, theirs = _clocks_of(first), _clocks_of(second)
+    used = {end.mac for known in (clocks, theirs) if known is not None for other in known.wires for end in other.ends}
+    for card in (first, second):  # now, while each box still runs as it did: time passes in it
+        before = mac = card.mac
+        while mac in used:
+            mac = _next(mac)
+        if mac != before:
+            card.set_mac(mac)
+        used.add(mac)
     if clocks is None:
         clocks = LinkedClocks()
         clocks.add(first.box, 0)
@@ -224,14 +232,6 @@ def join(first: Card, second: Card, *, latency: float = LATENCY / 1e9) -> Wire:
         clocks.add(second.box, clocks.time)
     elif theirs is not clocks:
         clocks.absorb(theirs)
-    used = {end.mac for other in clocks.wires for end in other.ends}
-    for card in (first, second):
-        before = mac = card.mac
-        while mac in used:
-            mac = _next(mac)
-        if mac != before:
-            card.set_mac(mac)
-        used.add(mac)
     wire = Wire(first, second, max(int(latency * 1e9), 1000), clocks)
     clocks.join(wire)
     return wire
