@@ -34,11 +34,11 @@ def test_a_life_with_commands_and_files(debug_modules: BuiltTestModules, tmp_pat
         debug_modules("journal"),
         *("-c", "echo -n one > /dev/journal", "--lines", "--perfetto", chrome, "--html", page),
     )
-    assert re.search(r"^ +[\d.]+ us  write\(1, \"one\", 3\) = 3   sh\[\d+\]$", said, re.M)
+    assert re.search(r"^ +[\d.]+ [num]s  write\(1, \"one\", 3\) = 3   sh\[\d+\]$", said, re.M)
     assert re.search(
-        r'^ +[\d.]+ us    journal_write\(file=0x\w+ "journal", from="one", count=3, at=0x\w+\) = 3$', said, re.M
+        r'^ +[\d.]+ [num]s    journal_write\(file=0x\w+ "journal", from="one", count=3, at=0x\w+\) = 3$', said, re.M
     )
-    assert re.search(r"^ +[\d.]+ us      add_entry\(word=\"one\"\) = 1$", said, re.M)
+    assert re.search(r"^ +[\d.]+ [num]s      add_entry\(word=\"one\"\) = 1$", said, re.M)
     assert re.search(r"kmalloc_trace\(.*size=40\) = 0x\w+   40 bytes  journal\.c:\d+$", said, re.M)
     assert said.splitlines()[-1].endswith("40 bytes allocated in 1 call")
     assert {"journal_write", "add_entry"} <= {event["name"] for event in json.loads(chrome.read_text())["traceEvents"]}

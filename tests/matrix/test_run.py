@@ -15,6 +15,7 @@ import pytest
 
 from kobox.images.store import KernelImage
 from kobox.matrix import CellState, CheckWords, Matrix, MatrixPlan, MatrixRun
+from kobox.matrix.cell import StepOutcome
 from kobox.matrix.result_cache import ResultCache
 from tests.building import BuiltTestModules
 
@@ -113,7 +114,8 @@ def test_only_what_changed_is_run_again(
     assert [fine[text].state for text in PARAMETERS] == [CellState.CLEAN, CellState.NOT_CLEAN, CellState.NO_LOAD]
     assert (fine["mode=1"].clean.place, fine["mode=1"].builds.cached) == ("fine.c:7", True)
     assert "ENODEV" in fine["mode=2"].loads.finding
-    assert more.steps_run == 2 * 3 * 2  # loads and clean, of three modules with two sets
+    assert fine["mode=2"].clean.outcome is StepOutcome.SKIPPED  # what does not load is not judged
+    assert more.steps_run == 2 * 3 * 2 - 1  # loads and clean, of three modules with two sets, but for that one
 
     (tree / "warned.c").write_text(WARNED.replace("int unused_here; ", ""))
     mended = MatrixRun(plan_of(tree, debian_kernel, sid_kernel), cache=cache)
