@@ -72,7 +72,9 @@ class RaceJudge:
         held, names = clash.held, f"{title_of(race.calls.first)} and {title_of(race.calls.second)}"
         others = [row for row in clash.others if not self._marks.is_marked(row[0].pc)]
         marked = self._marks.is_marked(held.pc)
-        if not race.size or marked or not others:
+        # How much a function frees is not known: what the other touches there may be the object behind, and what is
+        # left there is the allocator's doing. What the calls answer counts.
+        if not race.size or marked or not others or held.size == FREED:
             if broken := outcome_of_no_order(raced, orders, later, names, with_data=not marked):
                 message = f"{broken}: {title_of(race.calls.first)} was held here while the other ran on another CPU"
                 self._found.append(
@@ -99,8 +101,6 @@ class RaceJudge:
             cost = Cost(cost.words, True)
         if clash.shut:  # whoever wrote it has thought of this CPU only: what it costs is said, and it is a note
             cost = Cost(f"{cost.words or 'interrupts are off'}; local_irq_save() keeps no other CPU out", False)
-        elif held.size == FREED and not cost.words:
-            return  # how much a function frees is not known: the other has touched what lies behind, as it seems
         where = self._words.where(report, other)
         message = f"{words_of(held)} {self._words.named(held, clash.registers)}, and {words_of(report)} at {where}"
         message += f" on another CPU, with no lock that both hold{f': {cost.words}' if cost.words else ''}"

@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
 import kobox
 from kobox.box.box import Box
 from kobox.checks.fuzz.program import Program, step
+from kobox.checks.races.clash import FREED, Clash
 from kobox.checks.races.conflicts import conflicts
 from kobox.checks.races.data_races import CMDLINE, CPUS, DataRaceSearch
 from kobox.checks.races.race_calls import DataRace, RaceCalls, parse_data_race
+from kobox.checks.races.race_cost import Outcome
+from kobox.checks.races.race_judge import RaceJudge
 from kobox.checks.report.finding import Finding, Severity
 from kobox.checks.runner.check import check
 from kobox.checks.runner.plan import CheckPlan
-from kobox.checks.runner.session import Examination
+from kobox.checks.runner.session import Examination, Trace
 from kobox.errors import KoboxError
 from kobox.images.store import KernelImage
 from kobox.ko.modulefile import ModuleFile
-from kobox.machine.watch import Access, TracedAccess
+from kobox.machine.watch import Access, TracedAccess, WatchReport, What
 from tests.building import SOURCES, BuiltTestModules
 
 RACES = sorted(path.stem.removesuffix("_right") for path in (SOURCES / "races").glob("*_right.c"))
@@ -119,6 +123,30 @@ def test_an_id_says_all_of_a_race() -> None:
 def test_a_text_that_is_no_id_is_refused(text: str) -> None:
     with pytest.raises(KoboxError, match="is no ID of a data race"):
         parse_data_race(text)
+
+
+def outcome(*, data: bytes = b"", left: bytes = bytes(8)) -> Outcome:
+    return Outcome((5, 5), (data,), left, left, (), True)
+
+
+def judged(size: int, raced: Outcome) -> list[str]:
+    """What is said when a call was held before it changed `size` bytes, and the other has written 16 bytes behind."""
+    examination, marks, words = MagicMock(), MagicMock(), MagicMock()
+    marks.is_marked.return_value = marks.list_function.return_value = False
+    words.place.return_value, words.exclusive.return_value = (-1, 0), ""
+    clash = Clash(WatchReport(What.HELD, 1, 1 << 63, size, True, Access.WRITE))
+    clash.others.append((WatchReport(What.RACE, 2, (1 << 63) + 16, 8, True, Access.WRITE), Trace((), None)))
+    judge = RaceJudge(examination, marks, words)
+    judge.judge(replace(RACE, size=size), clash, raced, (outcome(), outcome()), outcome())
+    judge.tell()
+    return [call.args[0] for call in examination.report.mock_calls]
+
+
+def test_what_is_left_behind_a_free_says_nothing() -> None:
+    """Whose memory that is, and what an allocator has put there since, nobody knows; what a call returns, one does."""
+    assert judged(24, outcome(left=b"\x6b" * 8)) == ["data-race"]
+    assert judged(FREED, outcome(left=b"\x6b" * 8)) == []
+    assert judged(FREED, outcome(data=b"mixed")) == ["race"]
 
 
 R, W, A = Access.READ, Access.WRITE, Access.ATOMIC
