@@ -33,7 +33,7 @@ _GFP_ATOMIC = 0xA20
 _GFP_NOWARN, _GFP_NOFAIL, _GFP_COMP = 0x2000, 0x8000, 0x40000
 _BLOCK_ORDER = 3  # of pages that get guards on both sides, at most
 _APART = 64 << 10  # what has more bytes gets no guards that its allocator must be called again for
-_TRIES = 4
+_TRIED = 256 << 10  # bytes that may be taken until one lies between others
 _MOST_GUARDS = 64  # more slots than a slab has
 _BLOCK_BYTES = 16 << 20  # what the pages round them may take in all
 _EXACT = _WORD  # in the place of an order: of alloc_pages_exact()
@@ -406,12 +406,14 @@ class Allocations:
 
     def _choose(self, hit: Hit, request: _Request, thing: Object) -> None:
         """Allocate again and again until one lies between others: those are its guards, and stay allocated. An
-        allocator that splits larger blocks gives one after the other, so that three mostly do."""
+        allocator that splits larger blocks gives one after the other, so that three mostly do; before that it gives
+        away what lies scattered in a CPU's lists, of small blocks a dozen and more."""
         tried = self._tried.pop(request.stack, [])
         self._heap.guard(thing)
         tried.append(thing)
         chosen = next((one for one in reversed(tried) if self._is_guarded(one)), None)
-        if chosen is None and len(tried) < _TRIES and self._blocks < _BLOCK_BYTES and request.row.how != "again":
+        more = len(tried) < _TRIED // max(thing.slot, PAGE) and self._blocks < _BLOCK_BYTES
+        if chosen is None and more and request.row.how != "again":
             self._blocks += thing.slot
             self._tried[request.stack] = tried
             self._once_more(hit)
