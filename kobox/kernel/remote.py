@@ -59,7 +59,7 @@ class RemoteShell:
             assert stream is not None
             os.set_blocking(stream.fileno(), False)
             self._selector.register(stream, selectors.EVENT_READ)
-        self._output = b""
+        self._output = bytearray()
         self.run("true")
 
     def run(self, script: str) -> tuple[int, bytes]:
@@ -76,8 +76,10 @@ class RemoteShell:
         end = time.monotonic() + _WAIT
         while (found := pattern.search(self._output, max(0, len(self._output) - (1 << 16)))) is None:
             self._read(end)
-        output, self._output = self._output[: found.start()], self._output[found.end() :]
-        return int(found[1]), output
+        end_of = found.end()
+        status, output = int(found[1]), bytes(self._output[: found.start()])
+        del found, self._output[:end_of]
+        return status, output
 
     def close(self) -> None:
         """End it."""
@@ -108,7 +110,7 @@ class RemoteShell:
     def _gone(self) -> ConnectionError:
         stderr = self._process.stderr
         assert stderr is not None
-        self._errors += stderr.read() or b""
+        self._errors += stderr.read(4096) or b""
         said = self._errors.decode(errors="replace").strip().splitlines()
         return ConnectionError(f"{self._name}: {said[-1] if said else 'the connection ended'}")
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import TYPE_CHECKING
 
-from kobox.errors import KoboxError
 from kobox.monitor.fleet import Fleet, HostView, differences
+from kobox.monitor.metrics import exposition
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -88,20 +88,7 @@ def _differences(views: list[HostView]) -> Iterator[str]:
 
 def fleet_metrics(fleet: Fleet) -> bytes:
     """Metrics of all machines (Prometheus' exposition format 0.0.4). Raises `KoboxError` without the client library."""
-    try:
-        from prometheus_client import CollectorRegistry, generate_latest
-    except ImportError:
-        raise KoboxError(
-            "metrics need the package prometheus_client", hint="Install it: pip install 'kobox[monitor]'."
-        ) from None
-
-    class _Collector:
-        def collect(self) -> Iterator[Metric]:
-            yield from _metrics(fleet.views)
-
-    registry = CollectorRegistry()
-    registry.register(_Collector())
-    return generate_latest(registry)
+    return exposition(lambda: _metrics(fleet.views))
 
 
 def _metrics(views: list[HostView]) -> Iterator[Metric]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from kobox.errors import KoboxError
@@ -17,6 +17,11 @@ _LEVELS = ("emergency", "alert", "critical", "error", "warning", "notice", "info
 
 def metrics_text(monitor: ModuleMonitor) -> bytes:
     """All metrics as text (Prometheus' exposition format 0.0.4). Raises `KoboxError` without the client library."""
+    return exposition(lambda: _metrics(monitor))
+
+
+def exposition(metrics: Callable[[], Iterator[Metric]]) -> bytes:
+    """Metrics as text. Raises `KoboxError` without the client library."""
     try:
         from prometheus_client import CollectorRegistry, generate_latest
     except ImportError:
@@ -26,7 +31,7 @@ def metrics_text(monitor: ModuleMonitor) -> bytes:
 
     class _Collector:
         def collect(self) -> Iterator[Metric]:
-            yield from _metrics(monitor)
+            yield from metrics()
 
     registry = CollectorRegistry()
     registry.register(_Collector())
