@@ -30,8 +30,8 @@ _GRACE, _LAST_GRACE = 0.2, 0.5  # seconds that a worker gets to end by itself, t
 
 
 class Wall(NamedTuple):
-    """What a worker keeps: directories that it may read, bytes of memory (RLIMIT_AS), seconds of CPU time, open files,
-    bytes that it may write to a file which is open (RLIMIT_FSIZE).
+    """What a worker keeps: directories that it may read, bytes of memory beyond those that it maps already (RLIMIT_AS),
+    seconds of CPU time, open files, bytes that it may write to a file which is open (RLIMIT_FSIZE).
 
     Python's own directories may always be read. With `processes` it may start processes of its own program, which have
     the same wall, and may raise another inside.
@@ -47,7 +47,7 @@ class Wall(NamedTuple):
     def raise_here(self) -> None:
         """Raise it round this process, for good, as far as this machine can (`lacking`). Raises `OSError`."""
         limits = {
-            resource.RLIMIT_AS: self.memory,
+            resource.RLIMIT_AS: _mapped() + self.memory,
             resource.RLIMIT_NOFILE: self.files,
             resource.RLIMIT_FSIZE: self.output,
             resource.RLIMIT_CORE: 0,
@@ -62,6 +62,11 @@ class Wall(NamedTuple):
         processes = ["/proc"] if self.processes else []
         landlock.allow_reading([*own_places(), *processes, *self.read])
         seccomp.give_up(processes=self.processes)
+
+
+def _mapped() -> int:
+    """The bytes of address space that this process uses (proc(5), statm): its parent may have had many boxes open."""
+    return int(Path("/proc/self/statm").read_bytes().split()[0]) * resource.getpagesize()
 
 
 def lacking() -> list[str]:

@@ -130,6 +130,13 @@ def test_calls_without_a_function_in_python_are_refused_too() -> None:
         ("os.kill(os.getpid(), signal.SIGSEGV)", 1, "killed by SIGSEGV"),
         ("Wall(cpu=1).raise_here()\n    while True: pass", 1, "used up its CPU time"),
         ("Wall(memory=1 << 30).raise_here()\n    bytearray(2 << 30)", 1, "MemoryError"),
+        # what the parent has mapped, such as the memory of its boxes, takes nothing from what a worker may use
+        (
+            "import mmap; kept = mmap.mmap(-1, 9 << 30, flags=0x4022)\n"
+            "    Wall(memory=1 << 30).raise_here(); bytearray(100 << 20); return 0",
+            0,
+            "",
+        ),
     ],
 )
 def test_how_a_worker_ends(code: str, status: int, says: str) -> None:
