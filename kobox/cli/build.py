@@ -32,6 +32,7 @@ def main(argv: Sequence[str], prog: str) -> int:
         extra_symbols=tuple(arguments.extra_symbols),
         reproducible=arguments.reproducible,
         compile_commands=arguments.compile_commands,
+        btf=arguments.btf,
         verbose=arguments.verbose,
         jobs=arguments.jobs,
     )
@@ -133,6 +134,7 @@ def _parser(prog: str) -> CommandParser:
         help="another module's Module.symvers",
     )
     parser.add_argument("--reproducible", action="store_true", help="keep this machine's paths out of the result")
+    parser.add_argument("--btf", action="store_true", help="put type information into the modules, for eBPF programs")
     parser.add_argument("--compile-commands", action="store_true", help="write compile_commands.json for editors")
     parser.add_argument("--clean", action="store_true", help="forget what was built of the source")
     parser.add_argument("-j", "--jobs", type=int, default=0, metavar="N", help="compile N files at once")

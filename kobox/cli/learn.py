@@ -96,7 +96,7 @@ def _start(arguments: argparse.Namespace) -> int:
     target = arguments.output or Path(one.directory.name)
     hand_out(one, target)
     print(one.page())
-    print(one_line(f"Now edit {target / one.modules[0]}.c; then: cd {target} && kobox learn check"))
+    print(one_line(f"Now edit {target / one.sources[0]}; then: cd {target} && kobox learn check"))
     return 0
 
 
@@ -130,7 +130,7 @@ def _check(arguments: argparse.Namespace) -> int:
     one = _lesson_of(arguments)
     store = Store()
     result = examine(
-        one, arguments.directory, _kernel(store, arguments.kernel), store, None if arguments.json else _tell
+        one, arguments.directory, _kernel(one, store, arguments.kernel), store, None if arguments.json else _tell
     )
     if arguments.json:
         print(to_json("learn-check", {**asdict(result), "passed": result.passed}))
@@ -157,17 +157,19 @@ def _lesson_of(arguments: argparse.Namespace) -> Lesson:
         if directory.name in (one.name, one.directory.name):
             return one
     for one in lessons():
-        if all((directory / f"{name}.c").is_file() for name in one.modules):
+        if all((directory / name).is_file() for name in one.sources):
             return one
     raise KoboxError(
         f"{directory}: no lesson's directory", hint="`kobox learn start LESSON` makes one; --lesson names the lesson."
     )
 
 
-def _kernel(store: Store, name: str | None) -> KernelImage:
+def _kernel(one: Lesson, store: Store, name: str | None) -> KernelImage:
+    from kobox.lessons.exam import kernel_for
+
     line = ProgressLine()
     try:
-        return store.ensure(name, line)
+        return kernel_for(one, store, name, line)
     finally:
         line.close()
 
@@ -195,13 +197,12 @@ def _results(arguments: argparse.Namespace) -> int:
 
     wanted = [lesson(name) for name in arguments.lesson] or lessons()
     store, line = Store(), ProgressLine(quiet=arguments.json)
-    kernel = _kernel(store, arguments.kernel)
 
     def tell(mark: LessonMark) -> None:
         line(f"{mark.student}: {mark.lesson}: {mark.outcome}", 0, 0)
 
     try:
-        found = marks(arguments.directory, wanted, kernel, store, tell)
+        found = marks(arguments.directory, wanted, arguments.kernel, store, tell, line)
     finally:
         line.close()
     if arguments.csv:

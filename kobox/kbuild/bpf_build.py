@@ -123,7 +123,7 @@ def vmlinux_header(kernel: KernelImage, store: Store, tools: BpfTools) -> Path:
         os.utime(place)
         return place
     with tempfile.NamedTemporaryFile(prefix="kobox-") as file:
-        file.write(_kernel_btf(kernel))
+        file.write(kernel_btf(kernel))
         file.flush()
         words = [*tools.bpftool, "btf", "dump", "file", file.name, "format", "c"]
         done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
@@ -134,7 +134,7 @@ def vmlinux_header(kernel: KernelImage, store: Store, tools: BpfTools) -> Path:
     return place
 
 
-def _kernel_btf(kernel: KernelImage) -> bytes:
+def kernel_btf(kernel: KernelImage) -> bytes:
     """The section .BTF of a kernel's image (gABI, "Sections"). Raises `BuildError` where there is none."""
     image = extract_vmlinux(kernel.vmlinuz.read_bytes(), kernel.name)
     at, size, count, names = struct.unpack_from("<Q", image, 40)[0], *struct.unpack_from("<HHH", image, 58)

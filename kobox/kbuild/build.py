@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from kobox.images.store import KernelImage, Store, default_root
 from kobox.kbuild.bpf_build import SUFFIX, bpf_sources, build_bpf
 from kobox.kbuild.compile_commands import write_compile_commands
 from kobox.kbuild.make import Output, make_missing_headers, run_make
+from kobox.kbuild.module_btf import add_btf
 from kobox.kbuild.rust import rust_headers
 from kobox.kbuild.shadow_tree import KBUILD_FILES, Mirror
 
@@ -36,7 +38,8 @@ class BuildOptions:
     """How to build. `warnings` is Kbuild's W= ("1", "2", "3", "e" or several), `sparse` runs it over every file,
     `clang` takes LLVM's tools, `extra_symbols` are Module.symvers files of modules that this one uses,
     `reproducible` keeps this machine's paths out of the result, `compile_commands` writes compile_commands.json beside
-    the source, `verbose` shows whole commands, `fresh` compiles everything again.
+    the source, `verbose` shows whole commands, `fresh` compiles everything again. `btf` puts type information into the
+    modules (`kobox.kbuild.module_btf`); where eBPF programs stand beside a module's source, it is there without asking.
     """
 
     warnings: str = ""
@@ -48,6 +51,7 @@ class BuildOptions:
     verbose: bool = False
     jobs: int = 0
     fresh: bool = False
+    btf: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,7 @@ def build(
                 f"{source}: nothing was built", output=said, hint="Its Makefile or Kbuild names no module in obj-m."
             )
         target = output if output is not None else directory
-        modules = tuple(_deliver(ko, target) for ko in made)
+        modules = _with_btf(made, kernel, target) if options.btf or programs else _delivered(made, target)
         if options.compile_commands:
             write_compile_commands(mirror, headers, directory)
     symvers = mirror.tree / "Module.symvers"
@@ -131,6 +135,15 @@ def build(
         return built
     more = _programs(programs, kernel, output, on_output)
     return replace(built, programs=more.programs, output=said + more.output, seconds=seconds + more.seconds)
+
+
+def _delivered(made: Sequence[Path], target: Path) -> tuple[Path, ...]:
+    return tuple(_deliver(ko, target) for ko in made)
+
+
+def _with_btf(made: Sequence[Path], kernel: KernelImage, target: Path) -> tuple[Path, ...]:
+    with tempfile.TemporaryDirectory(prefix="kobox-") as room:
+        return _delivered(add_btf(made, kernel, Path(room)), target)
 
 
 def _has_modules(source: Path) -> bool:

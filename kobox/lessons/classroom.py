@@ -17,9 +17,9 @@ from pathlib import Path
 from kobox.atomic_directory import atomic_directory
 from kobox.atomic_file import errors_name, write_file
 from kobox.errors import KoboxError
-from kobox.images.kernel_image import KernelImage
+from kobox.images.kernel_image import Progress
 from kobox.images.store import Store
-from kobox.lessons.exam import examine
+from kobox.lessons.exam import examine, kernel_for
 from kobox.lessons.lesson import Lesson
 
 
@@ -74,9 +74,17 @@ def export(lessons: Sequence[Lesson], target: Path) -> None:
 
 
 def marks(
-    submissions: Path, lessons: Sequence[Lesson], kernel: KernelImage, store: Store, told: Callable[[LessonMark], None]
+    submissions: Path,
+    lessons: Sequence[Lesson],
+    kernel: str | None,
+    store: Store,
+    told: Callable[[LessonMark], None],
+    progress: Progress | None = None,
 ) -> list[LessonMark]:
-    """Look at what every student has handed in. Raises `KoboxError` where no student's directory is there."""
+    """Look at what every student has handed in, on the kernel of that name, or each lesson's own (None).
+
+    Raises `KoboxError` where no student's directory is there, or no kernel for a lesson that somebody has handed in.
+    """
     found = []
     students = [path for path in sorted(submissions.iterdir()) if path.is_dir() and not path.name.startswith(".")]
     if not students:
@@ -85,17 +93,17 @@ def marks(
         )
     for student in students:
         for lesson in lessons:
-            mark = _mark(student, lesson, kernel, store)
+            mark = _mark(student, lesson, kernel, store, progress)
             found.append(mark)
             told(mark)
     return found
 
 
-def _mark(student: Path, lesson: Lesson, kernel: KernelImage, store: Store) -> LessonMark:
+def _mark(student: Path, lesson: Lesson, kernel: str | None, store: Store, progress: Progress | None) -> LessonMark:
     place = next((place for place in (student / lesson.directory.name, student / lesson.name) if place.is_dir()), None)
     if place is None:
         return LessonMark(student.name, lesson.name, "absent")
-    result = examine(lesson, place, kernel, store)
+    result = examine(lesson, place, kernel_for(lesson, store, kernel, progress), store)
     return LessonMark(student.name, lesson.name, "done" if result.passed else "not done", result.missing)
 
 

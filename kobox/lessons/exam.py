@@ -1,6 +1,6 @@
 """The check of a lesson: the reader's modules are built, and live through the lesson's steps in a box.
 
-Only .c and .h files are taken, and built with a Makefile of kobox's own: a reader's Makefile would run with the
+Only .c, .h and .rs files are taken, and built with a Makefile of kobox's own: a reader's Makefile would run with the
 rights of whoever checks.
 """
 
@@ -15,14 +15,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from kobox.apps.bpf_exercise import PACKETS
 from kobox.apps.rootfs import shell_box
 from kobox.box.box import Box
+from kobox.box.bpf.bpf_object import BpfLoadError, BpfObject
 from kobox.box.guest.files import BoxFile
 from kobox.devices import ready
 from kobox.errors import BuildError, KoboxError, ModuleLoadError, ModuleUnloadError
-from kobox.images.kernel_image import KernelImage
+from kobox.images.kernel_image import KernelImage, Progress
 from kobox.images.store import Store
 from kobox.kbuild.build import build
+from kobox.kbuild.rust import FETCHED, MINUTES, RustSupport
 from kobox.ko.modulefile import ModuleFile
 from kobox.lessons.lesson import Lesson, LessonStep
 from kobox.printable import one_line
@@ -85,21 +88,37 @@ def _only(lesson: Lesson, result: StepResult, told: Told | None) -> ExamResult:
 
 
 def build_lesson(lesson: Lesson, directory: Path, kernel: KernelImage, room: Path) -> dict[str, Path]:
-    """The modules of a lesson by name, built from a reader's source below `room`.
+    """The modules and programs of a lesson by name, built from a reader's source below `room`.
 
     Raises `BuildError`; `FileNotFoundError` where a source file is missing.
     """
     source = room / "source"
     source.mkdir()
-    for path in sorted(directory.glob("*.[ch]")):
-        if path.is_file():
+    for path in sorted(directory.iterdir()):
+        if path.suffix in (".c", ".h", ".rs") and path.is_file():
             shutil.copy(path, source)
-    for name in lesson.modules:
-        if not (source / f"{name}.c").is_file():
-            raise FileNotFoundError(f"{directory} has no {name}.c")
-    (source / "Kbuild").write_text("".join(f"obj-m += {name}.o\n" for name in lesson.modules))
+    for name in lesson.sources:
+        if not (source / name).is_file():
+            raise FileNotFoundError(f"{directory} has no {name}")
+    if lesson.modules:
+        (source / "Kbuild").write_text("".join(f"obj-m += {name}.o\n" for name in lesson.modules))
     built = build(source, kernel, output=room / "built", builds=room / "kbuild")
-    return {path.stem: path for path in built}
+    return {path.name.split(".")[0]: path for path in (*built.modules, *built.programs)}
+
+
+def kernel_for(lesson: Lesson, store: Store, name: str | None, progress: Progress | None = None) -> KernelImage:
+    """The kernel that a lesson is checked on: the one of that name; else, for Rust, the newest that has the support for
+    it, and the default one for the others. Raises `KoboxError`, and `FetchError` where it has to be fetched first.
+    """
+    if name or not lesson.rust:
+        return store.ensure(name, progress)
+    able = [kernel for kernel in store.list() if RustSupport(kernel).exists]
+    if not able:
+        raise KoboxError(
+            f"lesson {lesson.name} wants a kernel with Rust support, and none of yours has it",
+            hint=f"`kobox kernel add debian/sid --rust` makes it: {FETCHED} MB to fetch, {MINUTES} minutes, once.",
+        )
+    return able[-1]
 
 
 def _why_not_built(error: BuildError) -> str:
@@ -148,6 +167,7 @@ class _Walk:
         self._kernel = kernel
         self._built = built
         self._directory = directory
+        self._program: BpfObject | None = None
         for path in built.values():
             box.files.copy_in(path, "/root")
 
@@ -189,6 +209,35 @@ class _Walk:
             return self._examine(step.examine)
         elif step.signed:
             return self._signed(step.signed)
+        elif step.verify:
+            return self._verify(step.verify)
+        return self._use_program(step)
+
+    def _verify(self, name: str) -> str | None:
+        try:
+            self._program = self._box.bpf.load(self._built[name])
+        except BpfLoadError as error:
+            return f"{one_line(str(error).splitlines()[0])}\n`kobox explain {name}.bpf.o` says why and what to write."
+        return None
+
+    def _use_program(self, step: LessonStep) -> str | None:
+        """The steps that are about the program which was verified."""
+        program = self._program
+        if program is None:
+            return None
+        if step.packet:
+            called = next(iter(program.programs.values())).test_run(PACKETS[step.packet])
+            return None if called.name == step.answer else f"{step.packet}: the program answers {called.name}"
+        if step.variable:
+            name, _, wanted = step.variable.partition(" = ")
+            if name not in program.globals:
+                return f"The program has no variable `{name}`."
+            value = program.globals[name]
+            return None if value == int(wanted) else f"{name} is {one_line(str(value))}"
+        if step.attach:
+            program.attach()
+        elif step.attach is not None:
+            program.unload()
         return None
 
     def _load(self, step: LessonStep) -> str | None:

@@ -3,6 +3,8 @@
     title, text, task     what the reader is told; `text` and `task` are Markdown
     hints                 from the first to the plainest
     modules               the modules that are built, in this order
+    programs              eBPF programs that are compiled: NAME.bpf.c
+    rust                  the modules are in Rust (NAME.rs), and want a kernel with Rust support
     commands              where the solution is more than source: what is typed to make it
     [[steps]]             what the check does, in order (`LessonStep`)
 
@@ -34,6 +36,10 @@ class LessonStep:
     plug        a ready device
     examine     a module's name: it goes through every check of `kobox check`
     signed      a module's name: NAME.ko is signed by the key of NAME.crt
+    verify      an eBPF program's name: the kernel's verifier takes it; the next steps are about it
+    attach      its name: it is attached as its sections say; "" detaches it
+    packet      one of `kobox.apps.bpf_exercise.PACKETS`: it is called with it, and has to answer `answer`
+    variable    "NAME = NUMBER": what one of its variables has to be
 
     `log`: a pattern that the log must have since the step began; `silent`: one that it must not have. `because`
     says in a sentence what is missing where the step fails.
@@ -52,6 +58,11 @@ class LessonStep:
     plug: str = ""
     examine: str = ""
     signed: str = ""
+    verify: str = ""
+    attach: str | None = None
+    packet: str = ""
+    answer: str = ""
+    variable: str = ""
     log: str = ""
     silent: str = ""
 
@@ -60,7 +71,9 @@ class LessonStep:
         """The step in a few words."""
         if self.load:
             return f"load {' '.join(filter(None, (self.load, self.with_)))}"
-        for verb in ("unload", "run", "ioctl", "plug", "examine", "signed"):
+        if self.attach is not None:
+            return f"attach {self.attach}" if self.attach else "detach"
+        for verb in ("unload", "run", "ioctl", "plug", "examine", "signed", "verify", "packet", "variable"):
             if value := getattr(self, verb):
                 return f"{'is it signed:' if verb == 'signed' else verb} {value}"
         return "nothing"
@@ -77,6 +90,8 @@ class Lesson:
     task: str
     hints: tuple[str, ...]
     modules: tuple[str, ...]
+    programs: tuple[str, ...]
+    rust: bool
     steps: tuple[LessonStep, ...]
     commands: tuple[str, ...]
     directory: Path
@@ -84,6 +99,12 @@ class Lesson:
     def files(self, part: str) -> list[Path]:
         """The files of `start` or `solution`, by name."""
         return sorted(path for path in (self.directory / part).glob("*") if path.is_file())
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The names of the files that the reader writes."""
+        modules = (f"{name}.{'rs' if self.rust else 'c'}" for name in self.modules)
+        return (*(f"{name}.bpf.c" for name in self.programs), *modules)
 
     def page(self) -> str:
         """What the reader is told, as Markdown."""
@@ -120,7 +141,9 @@ def _read(place: Path) -> Lesson:
         text=read["text"],
         task=read["task"],
         hints=tuple(read["hints"]),
-        modules=tuple(read["modules"]),
+        modules=tuple(read.get("modules", ())),
+        programs=tuple(read.get("programs", ())),
+        rust=read.get("rust", False),
         steps=steps,
         commands=tuple(read.get("commands", ())),
         directory=place,

@@ -17,6 +17,7 @@ import pytest
 from kobox.errors import BuildError
 from kobox.images.store import KernelImage
 from kobox.kbuild.build import BuildOptions, build, check_tools, clean, kbuild_for
+from kobox.ko.modulefile import ModuleFile
 
 HELLO = """\
 #include <linux/module.h>
@@ -331,6 +332,17 @@ def test_editors_get_commands_that_compile(
     words = shlex.split(entry["command"])
     words = [word for word in words if not word.startswith("-Wp,-MMD")] + ["-fsyntax-only"]
     subprocess.run(words, cwd=entry["directory"], check=True)
+
+
+def test_type_information_is_put_into_a_module_that_is_asked_for_it(
+    hello: Path, debian_kernel: KernelImage, builds: Path, tmp_path: Path
+) -> None:
+    [without] = build(hello, debian_kernel, output=tmp_path / "without", builds=builds)
+    assert not ModuleFile(without).elf.find(b".BTF")
+    [typed] = build(hello, debian_kernel, output=tmp_path / "with", builds=builds, options=BuildOptions(btf=True))
+    file = ModuleFile(typed)
+    assert b"hello_init" in file.elf.section_data(b".BTF")  # its functions by name
+    assert b"task_struct" not in file.elf.section_data(b".BTF")  # that is the kernel's
 
 
 def test_clean_forgets_what_was_built(hello: Path, debian_kernel: KernelImage, builds: Path) -> None:

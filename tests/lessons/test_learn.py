@@ -16,7 +16,7 @@ from kobox.errors import KoboxError
 from kobox.images.store import KernelImage, Store
 from kobox.lessons import progress
 from kobox.lessons.classroom import LessonMark, as_csv, as_markdown, export
-from kobox.lessons.exam import examine
+from kobox.lessons.exam import examine, kernel_for
 from kobox.lessons.lesson import lesson, lessons
 
 KOBOX = str(Path(sys.executable).with_name("kobox"))
@@ -73,6 +73,12 @@ def test_whatever_a_student_writes_is_answered(
     result = examine(lesson("hello"), tmp_path, debian_kernel, Store())
     assert not result.passed
     assert said in result.missing
+
+
+def test_a_lesson_in_rust_says_what_its_kernel_wants(tmp_path: Path) -> None:
+    with pytest.raises(KoboxError, match="wants a kernel with Rust support") as caught:
+        kernel_for(lesson("rust"), Store(tmp_path), None)
+    assert "kobox kernel add debian/sid --rust" in caught.value.hint
 
 
 def test_a_makefile_of_a_student_is_not_run(tmp_path: Path, debian_kernel: KernelImage) -> None:

@@ -38,6 +38,7 @@ _CLANG = (
 )
 _HEADERS = ("libbpf-dev",)
 _BPFTOOL = ("bpftool", "libc6", "libcap2", "libelf1t64", "zlib1g", "libzstd1")
+_PAHOLE = ("pahole", "libc6", "libdw1t64", "libelf1t64", "zlib1g", "libzstd1", "libbz2-1.0", "liblzma5", "libbpf1")
 # What a static program on libbpf is linked of.
 _LOADER = (
     f"lld-{_LLVM}",
@@ -73,6 +74,11 @@ class BpfTools:
     def bpftool(self) -> list[str]:
         """The words that start bpftool. Raises `FetchError`."""
         return program_words(self._packages(_BPFTOOL), "usr/sbin/bpftool")
+
+    @cached_property
+    def pahole(self) -> list[str]:
+        """The words that start pahole, which makes BTF of DWARF. Raises `FetchError`."""
+        return program_words(self._packages(_PAHOLE), "usr/bin/pahole")
 
     @cached_property
     def headers(self) -> Path:

@@ -16,6 +16,8 @@ import pytest
 from kobox.images.store import KernelImage, Store
 from kobox.kbuild.build import build
 from kobox.kbuild.rust import add_rust
+from kobox.lessons.exam import examine, kernel_for
+from kobox.lessons.lesson import lesson
 
 KOBOX = str(Path(sys.executable).with_name("kobox"))
 SOURCE = Path(__file__).with_name("rust_errors.rs")
@@ -62,3 +64,11 @@ def test_check_finds_it(how: int, module: Path, sid_kernel: KernelImage) -> None
     assert line_of(how) in done.stdout
     right = json.loads(kobox("check", module, sid_kernel, "--json", f"how={how}", "right=1").stdout)
     assert [one for report in right for one in report["findings"] if one["severity"] != "note"] == []
+
+
+@pytest.mark.parametrize("part", ["start", "solution"])
+def test_the_lesson_on_rust(part: str, sid_kernel: KernelImage) -> None:
+    add_rust(Store(), sid_kernel, lambda *_: None)
+    one = lesson("rust")
+    result = examine(one, one.directory / part, kernel_for(one, Store(), None), Store())
+    assert result.passed == (part == "solution"), result.missing

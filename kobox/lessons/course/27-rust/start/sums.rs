@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Squares, and their sum.
+
+use kernel::prelude::*;
+
+module! {
+    type: Sums,
+    name: "sums",
+    authors: ["You"],
+    description: "Keeps squares",
+    license: "GPL",
+}
+
+struct Sums {
+    squares: KVec<i32>,
+}
+
+impl kernel::Module for Sums {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        let squares = KVec::new();
+        // The squares go here.
+        Ok(Sums { squares })
+    }
+}
+
+impl Drop for Sums {
+    fn drop(&mut self) {
+        pr_info!("the vector has {} elements\n", self.squares.len());
+    }
+}
