@@ -13,11 +13,12 @@ removes it. (open(2), rename(2), flock(2); pathlib is not imported: it costs the
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import BinaryIO
 
 _TOKEN = 8
@@ -71,8 +72,9 @@ def write_file(
         file.write(content)
 
 
-def write_files(contents: Mapping[str, bytes], *, mode: int = 0o644) -> None:
-    """Write several files that belong together: none takes its place before all are on the disk.
+def write_files(contents: Mapping[str, bytes | Callable[[BinaryIO], None]], *, mode: int | None = 0o644) -> None:
+    """Write several files that belong together: none takes its place before all are on the disk. What a file gets is
+    its content, or a function that writes it. `mode` are its permissions; None follows the umask.
 
     The disk is waited for once all are written, so there is one long wait and not one a file. Symbolic links are
     replaced.
@@ -87,11 +89,16 @@ def write_files(contents: Mapping[str, bytes], *, mode: int = 0o644) -> None:
                 with errors_name(path):
                     file = stack.enter_context(_created(aside, mode))
                     opened.append((aside, path, file))
-                    file.write(content)
+                    if callable(content):
+                        content(file)
+                    else:
+                        file.write(content)
                     file.flush()
             for _, target, file in opened:
                 with errors_name(target):
                     os.fsync(file.fileno())
+                    if os.path.isdir(target) and not os.path.islink(target):
+                        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             for aside, target, _ in opened:
                 with errors_name(target):
                     os.rename(aside, target)

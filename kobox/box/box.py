@@ -638,21 +638,20 @@ class Box(Kernel):
         self.guest.must_be_open()
         return drgn_program(self, [ModuleFile(module) for module in modules])
 
-    def save_core(self, path: str | os.PathLike[str]) -> None:
-        """Write the kernel's memory and registers as a vmcore, which drgn opens elsewhere, with the file
-        that `save_symbols` writes (`kobox.box.vmcore`).
+    def save_core(self, path: str | os.PathLike[str], symbols: str | os.PathLike[str] | None = None) -> None:
+        """Write the kernel's memory and registers as a vmcore, which drgn and crash open elsewhere, with the file
+        that `save_symbols` writes (`kobox.box.vmcore`). With `symbols` that file is written as well: both or none.
 
         Raises `OSError`; `KoboxError` for a kernel that says too little of itself.
         """
         from kobox.box.vmcore import save_core
 
         self.guest.must_be_open()
-        save_core(self, path)
+        save_core(self, path, symbols)
 
     def save_symbols(self, path: str | os.PathLike[str]) -> None:
-        """Write the kernel's symbols, types and unwinding as a file that debuggers read: a `vmlinux` without code, made
-        of what the kernel has of itself (`kobox.box.symbol_file`). Raises `OSError`, `KoboxError` for a kernel without
-        BTF."""
+        """Write the kernel's symbols, types and unwinding as a file that debuggers read: a `vmlinux` made of what the
+        kernel has of itself (`kobox.box.symbol_file`). Raises `OSError`, `KoboxError` for a kernel without BTF."""
         from kobox.box.symbol_file.kernel_symbol_file import save_symbols
 
         self.guest.must_be_open()

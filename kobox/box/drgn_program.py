@@ -18,6 +18,7 @@ from kobox.box.booted import BootedKernel
 from kobox.box.inspect.inspector import Inspector
 from kobox.box.inspect.whole_vmcoreinfo import whole_vmcoreinfo
 from kobox.box.symbol_file.kernel_symbol_file import kernel_symbol_file
+from kobox.box.vmcore import register_set
 from kobox.errors import KoboxError
 from kobox.images.kernel_image import default_root
 from kobox.ko.modulefile import ModuleFile
@@ -57,6 +58,18 @@ def drgn_program(box: BootedKernel, files: Sequence[ModuleFile] = ()) -> drgn.Pr
     for file in files:
         _add_module(prog, file)
     return prog
+
+
+def running_stack(box: BootedKernel, prog: drgn.Program) -> drgn.StackTrace:
+    """The stack of the task that has the CPU, by the CPU's own registers: `prog.stack_trace()` has none for it.
+
+    Between calls of Python's the process is in user space, and the trace has its one frame. Inside of a probe
+    (`box.probe`) it goes from the function that was reached to the system call.
+    """
+    import drgn
+
+    data, size = register_set(box), drgn.sizeof(prog.type("struct pt_regs"))
+    return prog.stack_trace(drgn.Object.from_bytes_(prog, "struct pt_regs", data[:size].ljust(size, b"\0")))
 
 
 class _Variables:

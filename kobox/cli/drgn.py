@@ -14,14 +14,21 @@ from kobox.cli.life import add_box_options, life_box
 from kobox.cli.parser import CommandParser
 
 if TYPE_CHECKING:
-    import drgn
+    from collections.abc import Mapping
 
-    from kobox.box.box import Box
+    import drgn
 
 
 def main(argv: list[str], prog: str) -> int:
     """Entry point of the subcommand."""
-    arguments = _parser(prog).parse_intermixed_args(argv)
+    parser = _parser(prog)
+    arguments = parser.parse_intermixed_args(argv)
+    if arguments.host:
+        if arguments.source or arguments.commands or arguments.kernel or arguments.save_core is not None:
+            parser.error("--host is this machine's own kernel: it takes no modules, no -k, no -c, no --save-core")
+        from kobox.kernel.host import Host
+
+        return _use(arguments, Host().drgn(), {})
     from kobox.apps import run_sources
     from kobox.cli.progress import ProgressLine
     from kobox.images.store import Store
@@ -46,9 +53,11 @@ def main(argv: list[str], prog: str) -> int:
             box.run(["/bin/sh", "-c", command])
         program = box.drgn(*(module.path for module in modules))
         if arguments.save_core is not None:
-            box.save_core(arguments.save_core)
-            box.save_symbols(arguments.save_core.with_name(arguments.save_core.name + ".vmlinux"))
-        return _use(arguments, box, program)
+            core: Path = arguments.save_core
+            box.save_core(core, core.with_name(core.name + ".vmlinux"))
+        from kobox.box.drgn_program import running_stack
+
+        return _use(arguments, program, {"box": box, "running_stack": lambda: running_stack(box, program)})
 
 
 def _parser(prog: str) -> CommandParser:
@@ -60,6 +69,9 @@ def _parser(prog: str) -> CommandParser:
         help="modules to load, or source that is built first, each with its parameters",
     )
     add_box_options(parser)
+    parser.add_argument(
+        "--host", action="store_true", help="open this machine's own kernel by /proc/kcore, as root; nothing is loaded"
+    )
     parser.add_argument("-e", "--execute", metavar="CODE", help="run this in place of a shell")
     parser.add_argument("--script", type=Path, metavar="FILE.py", help="run this file in place of a shell")
     parser.add_argument(
@@ -71,15 +83,16 @@ def _parser(prog: str) -> CommandParser:
     return parser
 
 
-def _use(arguments: argparse.Namespace, box: Box, program: drgn.Program) -> int:
+def _use(arguments: argparse.Namespace, program: drgn.Program, own: Mapping[str, object]) -> int:
+    """The shell, or the code in place of it. `own` are names that it has beside drgn's."""
     from drgn.cli import default_globals, run_interactive
 
     if arguments.execute is None and arguments.script is None:
         if arguments.save_core is None or sys.stdin.isatty():
-            run_interactive(program, globals_func=lambda names: {**names, "box": box})
+            run_interactive(program, globals_func=lambda names: {**names, **own})
         return 0
     code = arguments.execute if arguments.execute is not None else arguments.script.read_text()
-    names = {**default_globals(program), "box": box, "__name__": "__main__"}
+    names = {**default_globals(program), **own, "__name__": "__main__"}
     try:
         exec(compile(code, str(arguments.script or "-e"), "exec"), names)
     except SystemExit as ended:

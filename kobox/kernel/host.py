@@ -9,9 +9,22 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from kobox.errors import KoboxError
 from kobox.kernel.interface import DeleteFlags, InitFlags, Kernel
+
+if TYPE_CHECKING:
+    import drgn
+
+_KCORE = "/proc/kcore"
+_BOXES_HAVE = "; a box's kernel needs no right: `kobox drgn FILE.ko`."
+_WITHOUT_KCORE = {
+    errno.EACCES: f"Only root may read it (CAP_SYS_RAWIO){_BOXES_HAVE}",
+    errno.EPERM: f"Lockdown forbids it (`cat /sys/kernel/security/lockdown`){_BOXES_HAVE}",
+    errno.ENOENT: f"This kernel has none (CONFIG_PROC_KCORE), or a container hides it{_BOXES_HAVE}",
+}
 
 
 class Host(Kernel):
@@ -110,6 +123,29 @@ class Host(Kernel):
     def delete_module(self, name: str, flags: DeleteFlags = DeleteFlags.NONBLOCK) -> None:
         """delete_module(2): unload a module."""
         self._call("delete_module", _c_string(name), int(flags))
+
+    def drgn(self) -> drgn.Program:
+        """This machine's kernel as a program of drgn: memory by /proc/kcore, and the debugging information that drgn
+        finds for it (a package of the distribution's, debuginfod); without any there are symbols and no types.
+
+        Raises `KoboxError` without drgn, without the right to read the kernel's memory, or for a kernel that does not
+        show it.
+        """
+        try:
+            import drgn
+        except ImportError:
+            raise KoboxError("drgn is not installed", hint="`pip install 'kobox[drgn]'` brings it.") from None
+        prog = drgn.Program()
+        try:
+            prog.set_kernel()
+        except OSError as error:
+            raise KoboxError(
+                f"the memory of this machine's kernel cannot be read: {error.filename or _KCORE}: {error.strerror}",
+                hint=_WITHOUT_KCORE.get(error.errno or 0, "drgn reads it from /proc/kcore."),
+            ) from None
+        with suppress(drgn.MissingDebugInfoError):
+            prog.load_default_debug_info()
+        return prog
 
     def _call(self, name: str, *arguments: bytes | int) -> None:
         import ctypes

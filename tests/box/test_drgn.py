@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from kobox.box.box import Box
+from kobox.box.drgn_program import running_stack
 from kobox.errors import KoboxError
 from kobox.images.store import KernelImage
+from kobox.kernel.host import Host
 from tests.building import BuiltTestModules
 from tests.conftest import clean_box
 
@@ -112,6 +116,19 @@ def test_stacks_of_tasks_that_sleep(used: Box, prog: drgn.Program) -> None:
     assert called[-3:-1] == ["do_syscall_64", "entry_SYSCALL_64_after_hwframe"]
 
 
+def test_the_stack_of_the_running_task(used: Box, prog: drgn.Program) -> None:
+    stacks = []
+    with used.checkpoint(), used.probe("journal:add_entry", lambda hit: stacks.append(running_stack(used, prog))):
+        used.write_bytes("/dev/journal", b"two")
+    (stack,) = stacks
+    assert [frame.name for frame in stack][:3] == ["add_entry", "journal_write", "vfs_write"]
+    assert [frame.name for frame in stack][-3:-1] == ["do_syscall_64", "entry_SYSCALL_64_after_hwframe"]
+    assert stack[0]["word"].type_.type_name() == "const char *"
+    assert stack[1].source()[0].endswith("journal.c")
+    between = running_stack(used, prog)  # the process is in user space
+    assert between[0].pc == used.machine.pc
+
+
 def test_memory_is_read_anew_each_time(used: Box, prog: drgn.Program) -> None:
     with used.checkpoint():
         used.write_bytes("/dev/journal", b"two")
@@ -153,6 +170,37 @@ def test_a_core_file_is_opened_elsewhere(used: Box, journal: Path, tmp_path: Pat
     assert "['journal'] 1" in done.stdout
     assert "kthreadd+0x" in done.stdout
     assert used.log.records()[-1].text in done.stdout
+
+
+@pytest.mark.parametrize("missing", ["box.vmcore", "box.vmlinux"])
+def test_core_and_symbols_are_both_there_or_none(used: Box, tmp_path: Path, missing: str) -> None:
+    """One of the two cannot be written: its place is a directory."""
+    (tmp_path / missing).mkdir()
+    with pytest.raises(OSError, match=missing):
+        used.save_core(tmp_path / "box.vmcore", tmp_path / "box.vmlinux")
+    assert [path.name for path in tmp_path.iterdir()] == [missing]
+
+
+@pytest.mark.parametrize(
+    ("number", "word"),
+    [(errno.EACCES, "Only root may"), (errno.EPERM, "Lockdown"), (errno.ENOENT, "a container hides it")],
+)
+def test_this_machine_s_kernel_without_the_right(monkeypatch: pytest.MonkeyPatch, number: int, word: str) -> None:
+    class Refused:
+        def set_kernel(self) -> None:
+            raise OSError(number, os.strerror(number), "/proc/kcore")
+
+    monkeypatch.setattr(drgn, "Program", Refused)
+    with pytest.raises(KoboxError, match="/proc/kcore") as raised:
+        Host().drgn()
+    assert word in raised.value.hint
+
+
+def test_host_takes_no_modules() -> None:
+    words = [sys.executable, "-m", "kobox", "drgn", "--host", "-k", "6.1"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert "--host is this machine's own kernel" in done.stderr
 
 
 def test_the_command(journal: Path) -> None:

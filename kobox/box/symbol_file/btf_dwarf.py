@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from kobox.box.inspect.btf import BtfError
 from kobox.leb128 import sleb
@@ -28,16 +28,21 @@ _T_BASE, _T_CONST, _T_ENUMERATOR, _T_VARIABLE, _T_VOLATILE, _T_RESTRICT, _T_PARA
     *(0x24, 0x26, 0x28, 0x34, 0x35, 0x37, 0x05),
 )
 _A_LOCATION, _A_NAME, _A_SIZE, _A_LANGUAGE, _A_CONST, _A_PRODUCER = 0x02, 0x03, 0x0B, 0x13, 0x1C, 0x25
+_A_LOW_PC, _A_HIGH_PC = 0x11, 0x12
 _A_PROTOTYPED, _A_COUNT, _A_ENCODING, _A_EXTERNAL, _A_MEMBER_AT, _A_DECLARATION = 0x27, 0x37, 0x3E, 0x3F, 0x38, 0x3C
 _A_TYPE, _A_BIT_SIZE, _A_DATA_BIT = 0x49, 0x0D, 0x6B
 _F_DATA1, _F_DATA2, _F_DATA4, _F_SDATA, _F_UDATA = 0x0B, 0x05, 0x06, 0x0D, 0x0F
-_F_STRP, _F_REF4, _F_FLAG, _F_EXPRLOC = 0x0E, 0x13, 0x19, 0x18
+_F_STRP, _F_REF4, _F_FLAG, _F_EXPRLOC, _F_ADDR, _F_DATA8 = 0x0E, 0x13, 0x19, 0x18, 0x01, 0x07
 _C99 = 0x0C
 
 # Each abbreviation: (tag, has children, ((attribute, form), …)), by a name of ours.
 _NAME, _TYPE, _BYTES = (_A_NAME, _F_STRP), (_A_TYPE, _F_REF4), (_A_SIZE, _F_DATA4)
 _ABBREVIATIONS: dict[str, tuple[int, bool, tuple[tuple[int, int], ...]]] = {
-    "unit": (_T_CU, True, ((_A_PRODUCER, _F_STRP), (_A_LANGUAGE, _F_DATA1), _NAME)),
+    "unit": (
+        _T_CU,
+        True,
+        ((_A_PRODUCER, _F_STRP), (_A_LANGUAGE, _F_DATA1), _NAME, (_A_LOW_PC, _F_ADDR), (_A_HIGH_PC, _F_DATA8)),
+    ),
     "base": (_T_BASE, False, (_NAME, (_A_SIZE, _F_DATA1), (_A_ENCODING, _F_DATA1))),
     "pointer": (_T_POINTER, False, ((_A_SIZE, _F_DATA1), _TYPE)),
     "void pointer": (_T_POINTER, False, ((_A_SIZE, _F_DATA1),)),
@@ -81,24 +86,35 @@ _Entry = tuple[bytes, list[tuple[int, int]]]
 
 
 def dwarf_of(
-    btf: bytes, variables: Mapping[str, tuple[int, str]], address_of: Callable[[str], int | None] = lambda name: None
+    btf: bytes,
+    variables: Mapping[str, tuple[int, str]],
+    address_of: Callable[[str], int | None] = lambda name: None,
+    code: tuple[int, int] = (0, 0),
+    counted: Collection[str] = (),
 ) -> dict[str, bytes]:
     """The sections of DWARF 4. `variables` are (address, type) by name, such as "struct page *" or "unsigned long [3]";
     those whose type BTF does not have are left out. `address_of` gives the addresses of variables that BTF itself has
-    (per-CPU ones). Raises `BtfError` for damaged data."""
+    (per-CPU ones). `code` is where the kernel's code begins and ends; debuggers then know that its addresses belong
+    to this unit. `counted` are structures that shall have the size that they have with one element in the flexible
+    array that they end with. Raises `BtfError` for damaged data."""
     if len(btf) < 24 or btf[:2] != b"\x9f\xeb":
         raise BtfError("no BTF data")
     try:
-        return _Converter(btf, variables, address_of).sections()
+        return _Converter(btf, variables, address_of, code, counted).sections()
     except (struct.error, IndexError, RecursionError) as error:
         raise BtfError(f"damaged BTF data: {error}") from None
 
 
 class _Converter:
     def __init__(
-        self, btf: bytes, variables: Mapping[str, tuple[int, str]], address_of: Callable[[str], int | None]
+        self,
+        btf: bytes,
+        variables: Mapping[str, tuple[int, str]],
+        address_of: Callable[[str], int | None],
+        code: tuple[int, int],
+        counted: Collection[str],
     ) -> None:
-        self._address_of = address_of
+        self._address_of, self._code, self._counted = address_of, code, counted
         header, types, types_size, strings, strings_size = struct.unpack_from("<IIIII", btf, 4)
         self._btf = btf
         own = b"kobox: made of BTF\0vmlinux\0"
@@ -125,7 +141,8 @@ class _Converter:
         }
 
     def sections(self) -> dict[str, bytes]:
-        unit = _CODES["unit"] + struct.pack("<IBI", self._own_at, _C99, self._own_at + 19)
+        start, end = self._code
+        unit = _CODES["unit"] + struct.pack("<IBIQQ", self._own_at, _C99, self._own_at + 19, start, end - start)
         entries = [self._entry(number) for number in range(1, len(self._starts))]
         at = _UNIT_HEADER.size + len(unit)
         offsets = [0]
@@ -203,6 +220,8 @@ class _Converter:
         name, kind, count, size, at = self._row(number)
         has_bits = struct.unpack_from("<I", self._btf, at - 8)[0] >> 31
         word = "struct" if kind == _STRUCT else "union"
+        if self._counted and name and count and self._text(name) in self._counted:
+            size += self._size_of_flexible(struct.unpack_from("<I", self._btf, at + 12 * count - 8)[0])
         out = bytearray(_CODES[word] + struct.pack("<II", name, size) if name else b"")
         out = out or bytearray(_CODES[f"unnamed {word}"] + struct.pack("<I", size))
         references = []
@@ -213,6 +232,15 @@ class _Converter:
             references.append((len(out), target))
             out += bytes(4) + (struct.pack("<BI", bits, offset) if bits else struct.pack("<I", offset // 8))
         return bytes(out + b"\0"), references
+
+    def _size_of_flexible(self, number: int) -> int:
+        """Bytes of one element of an array without length whose elements are structures; 0 for any other type."""
+        _, kind, _, _, at = self._row(number)
+        if kind != _ARRAY:
+            return 0
+        element, _, count = struct.unpack_from("<III", self._btf, at)
+        _, kind, _, size, _ = self._row(element)
+        return size if not count and kind in (_STRUCT, _UNION) else 0
 
     def _enum(self, number: int) -> _Entry:
         at, count = self._row(number)[4], self._row(number)[2]

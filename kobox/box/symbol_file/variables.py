@@ -48,6 +48,7 @@ _TYPES = {
     "unsigned long": "jiffies vmap_zone_size tainted_mask total_swap_pages max_pfn max_low_pfn min_low_pfn",
     "unsigned long [3]": "avenrun",
     "unsigned long [1024]": "__per_cpu_offset",
+    "unsigned char [4]": "mt_slots mt_pivots",
     "unsigned int": "nr_node_ids nr_cpu_ids nr_swapfiles",
     "int": "nr_irqs nr_vmap_nodes total_nr_irqs hugetlb_max_hstate sysctl_overcommit_memory "
     "sysctl_overcommit_ratio panic_on_oops",
