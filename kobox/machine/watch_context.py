@@ -142,6 +142,7 @@ class _Rule(ctypes.Structure):
 
 _NOWHERE = (1 << 64) - 1
 _MOST = 24  # locks on one stack (MAX_HELD in native/watch/context.c)
+_MOST_IN_ALL = 256
 
 
 class ContextWatch:
@@ -151,10 +152,12 @@ class ContextWatch:
         self._watch = watch
         self._core, self._handle = watch.core, watch.machine.handle
 
-    def open(self, places: CpuPlaces, off_limit: int) -> None:
-        """Begin: interrupts may be off for `off_limit` nanoseconds. Raises `MachineError` when there is no memory."""
+    def open(self, places: CpuPlaces, off_limit: int | None) -> None:
+        """Begin: interrupts may be off for `off_limit` nanoseconds. None: no question is asked, and what is held can be
+        read at any time. Raises `MachineError` when there is no memory."""
         numbers = (_NOWHERE if place is None else place for place in places)
-        if self._core.kobox_watch_context(self._handle, ctypes.byref(_Places(*numbers)), off_limit):
+        limit = _NOWHERE if off_limit is None else off_limit
+        if self._core.kobox_watch_context(self._handle, ctypes.byref(_Places(*numbers)), limit):
             raise MachineError("no memory for the record of locks")
 
     def subscribe(self, answer: Callable[[Question, int], int]) -> Callable[[], None]:
@@ -207,6 +210,11 @@ class ContextWatch:
         """What is held by whoever runs on a stack, in the order of taking."""
         rows = (_Held * _MOST)()
         return [row.row() for row in rows[: self._core.kobox_watch_held(self._handle, stack, rows, _MOST)]]
+
+    def all_held(self) -> list[HeldLock]:
+        """What anybody holds, stack by stack, in the order of taking."""
+        rows = (_Held * _MOST_IN_ALL)()
+        return [row.row() for row in rows[: self._core.kobox_watch_held(self._handle, 0, rows, _MOST_IN_ALL)]]
 
     def holder(self, address: int) -> HeldLock | None:
         """Who holds a lock."""

@@ -8,15 +8,20 @@ and pv_ops, and is watched there, so that a finding can say where it was. The ta
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cache, lru_cache
-from pathlib import Path
+from functools import lru_cache
 
 from kobox.box.inspect.cpu_state import CpuReader, CpuState
 from kobox.box.inspect.objects import Objects
+from kobox.checks.context.lock_rules import (
+    INTERRUPTS_OFF_SECTION,
+    KINDS,
+    PREEMPTION,
+    RCU,
+    context_table,
+    lock_rules,
+)
 from kobox.checks.context.locks import SPINNING, Edge, Held, LockBook
 from kobox.checks.report.finding import Resource, Severity, own_frame
 from kobox.checks.runner.session import Check, Examination, Trace
@@ -25,11 +30,7 @@ from kobox.ko.elf import SHF_EXECINSTR, SHT_RELA
 from kobox.ko.modulefile import ModuleFile
 from kobox.machine.watch import WatchReport
 from kobox.machine.watch_context import (
-    BH,
     INTERRUPTS,
-    IRQ,
-    RESTORES,
-    SPINS,
     ContextWatch,
     HeldLock,
     Question,
@@ -46,9 +47,6 @@ INTERRUPTS_OFF = 10e-3
 
 _STATES = ("__preempt_count", "pcpu_hot", "pv_ops")
 _MANY = 400  # places in the code that are watched at most
-_RCU, _PREEMPTION, _INTERRUPTS = "RCU read-side section", "preemption", "interrupts"
-KINDS = (*SPINNING, "mutex", "rwsem", "rwsem for reading", _RCU, _PREEMPTION, _INTERRUPTS)
-"""What can be held or open, by its number for the watcher."""
 _FREES = {"kfree": 0, "kvfree": 0, "vfree": 0, "kmem_cache_free": 1}
 """Functions that free memory, and the number of the argument that points to it."""
 _BEGINNINGS = {
@@ -56,45 +54,6 @@ _BEGINNINGS = {
     3: (b"\x65\xff\x05", b"\x65\xff\x0d", b"\x65\x83\x05", b"\x65\x83\x2d", b"\xff\x14\x25"),
     2: (b"\xff\x15",),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class LockKind:
-    """One kind of lock: the functions that take it, that take it or fail, that only try, and that release it."""
-
-    kind: str
-    takes: tuple[str, ...]
-    releases: tuple[str, ...]
-    takes_or_fails: tuple[str, ...] = ()
-    tries: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """What context.toml says: functions that sleep, that may meet a page that is not there, that sleep by their flags
-    (the number of that argument), and locks."""
-
-    sleeps: frozenset[str]
-    faults: frozenset[str]
-    flags: dict[str, int]
-    locks: tuple[LockKind, ...]
-
-
-@cache
-def context_table() -> Table:
-    """The table, read once."""
-    data = tomllib.loads(Path(__file__).with_name("context.toml").read_text())
-    return Table(
-        frozenset(data["sleeps"]),
-        frozenset(data["faults"]),
-        {name: int(number) for number, names in data["flags"].items() for name in names},
-        tuple(
-            LockKind(
-                row["kind"], *(tuple(row.get(part, ())) for part in ("takes", "releases", "takes_or_fails", "tries"))
-            )
-            for row in data["lock"]
-        ),
-    )
 
 
 class ContextCheck(Check):
@@ -195,7 +154,7 @@ class ContextCheck(Check):
         for name, argument in self._flags.items():
             rules.setdefault(name, {}).update(sleeps=Sleeps.BY_FLAGS, argument=argument)
         for kind in table.locks:
-            for name, rule in self._lock_rules(kind):
+            for name, rule in lock_rules(kind, self._objects):
                 rules.setdefault(name, {}).update(rule)
         for name, argument in _FREES.items():
             rules.setdefault(name, {}).update(role=Role.FREES, argument=argument)
@@ -225,30 +184,6 @@ class ContextCheck(Check):
             )
             self._functions[address] = name
 
-    def _lock_rules(self, kind: LockKind) -> Iterator[tuple[str, dict[str, int]]]:
-        word, offset = Word.NONE, 0
-        if kind.kind in SPINNING:
-            word = Word.NUMBER
-        elif kind.kind != _RCU:
-            word = Word.OWNER
-            with suppress(KoboxError):
-                offset = self._objects.offset("mutex.owner" if kind.kind == "mutex" else "rw_semaphore.owner")
-        common = {"kind": KINDS.index(kind.kind), "word": word, "offset": offset}
-        common["other"] = KINDS.index("rwsem for reading")
-        takes, releases = (Role.OPENS, Role.CLOSES) if kind.kind == _RCU else (Role.TAKES, Role.RELEASES)
-        for role, names in (
-            (takes, kind.takes),
-            (Role.TAKES_OR_FAILS, kind.takes_or_fails),
-            (Role.TRIES, kind.tries),
-            (releases, kind.releases),
-        ):
-            for name in names:
-                flags = SPINS * (kind.kind in SPINNING) | IRQ * ("_irq" in name) | BH * ("_bh" in name)
-                if name.endswith("_irqrestore"):
-                    flags |= RESTORES
-                    common = {**common, "other": KINDS.index(_INTERRUPTS)}
-                yield name, {**common, "flags": flags, "role": Role.DOWNGRADES if name == "downgrade_write" else role}
-
     def _watch_places(self, examination: Examination) -> None:
         """Watch where the module's own code turns preemption or interrupts off and on."""
         self._leave_places()
@@ -259,9 +194,9 @@ class ContextCheck(Check):
                 continue
             if code[0] == 0x65 and code[1] in (0xFF, 0x83, 0x81):  # incl, decl, addl, subl of %gs:__preempt_count
                 down = code[2] >> 3 & 7 in ((1,) if code[1] == 0xFF else (5,))
-                self._watch_place(address, _PREEMPTION, off=not down)
+                self._watch_place(address, PREEMPTION, off=not down)
             elif code[0] in (0xFA, 0xFB):  # cli, sti
-                self._watch_place(address, _INTERRUPTS, off=code[0] == 0xFA)
+                self._watch_place(address, INTERRUPTS_OFF_SECTION, off=code[0] == 0xFA)
 
     def _watch_place(self, address: int, kind: str, *, off: bool) -> None:
         self._places.append(address)
@@ -269,7 +204,7 @@ class ContextCheck(Check):
             address,
             Role.TURNS_OFF if off else Role.TURNS_ON,
             kind=KINDS.index(kind),
-            flags=INTERRUPTS if kind == _INTERRUPTS else 0,
+            flags=INTERRUPTS if kind == INTERRUPTS_OFF_SECTION else 0,
             entry=False,
         )
 
@@ -348,7 +283,7 @@ class ContextCheck(Check):
 
     def _culprit(self, stack: int, state: CpuState) -> Held | None:
         """What the module itself has taken or turned off, so that nothing may sleep now."""
-        kinds = (*SPINNING, _PREEMPTION, _INTERRUPTS, _RCU)
+        kinds = (*SPINNING, PREEMPTION, INTERRUPTS_OFF_SECTION, RCU)
         held = [one for one in self._by(stack) if one.kind in kinds]
         locks = [one for one in held if one.is_lock]
         return locks[-1] if locks else held[-1] if held else None
@@ -512,9 +447,9 @@ class ContextCheck(Check):
                 self._report_open(stack, state, "on return to user space")
             return
         held = self._by(stack)
-        off = [one for one in held if one.kind == _INTERRUPTS]
+        off = [one for one in held if one.kind == INTERRUPTS_OFF_SECTION]
         if off:
-            self._context.drop(stack, KINDS.index(_INTERRUPTS))
+            self._context.drop(stack, KINDS.index(INTERRUPTS_OFF_SECTION))
         for one in off if not state.interrupts else ():
             self._report_off(one)
         if len(held) > len(off):
@@ -540,10 +475,10 @@ class ContextCheck(Check):
             label = f"{held.kind} {examination.symbol(held.address)}".rstrip()
             if held.is_lock:
                 still, verb = self._is_held(held.kind, held.address), "is still held"
-            elif held.kind == _RCU:
+            elif held.kind == RCU:
                 still, verb = bool(state.rcu), "is still open"
             else:
-                still, verb = held.kind == _PREEMPTION and bool(state.count & 0xFF), "is still off"
+                still, verb = held.kind == PREEMPTION and bool(state.count & 0xFF), "is still off"
             if still:
                 chain = examination.chain(held.trace)
                 examination.report(
@@ -554,7 +489,7 @@ class ContextCheck(Check):
                     object=Resource(label, held.address, made_at=chain),
                     advice="Undo it on each way out of the function, error paths too.",
                 )
-                broken |= held.kind in (*SPINNING, _PREEMPTION, _RCU)
+                broken |= held.kind in (*SPINNING, PREEMPTION, RCU)
         self._set_base(state.count)  # a count that is off stays off: once is enough
         if broken:
             raise BoxError("the kernel cannot go on: the module has left it where nothing may sleep", log=[])

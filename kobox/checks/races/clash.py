@@ -6,16 +6,17 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import NamedTuple
 
 from kobox.arch.code import Flow
 from kobox.box.box import Box
 from kobox.box.inspect.cpu_state import CpuReader
 from kobox.checks.memory.interceptors import INTERCEPTORS
+from kobox.checks.races.held_locks import NamedLock, LockRecord
 from kobox.checks.races.race_marks import RaceMarks
 from kobox.checks.report.finding import own_frame
 from kobox.checks.runner.session import Examination, Trace
 from kobox.errors import KoboxError
-from kobox.ko.dwarf.live import Where
 from kobox.ko.dwarf.places import Function
 from kobox.machine.watch import READ, WRITE, Access, Part, WatchReport, What
 
@@ -36,8 +37,17 @@ _EXCLUSIVE = {  # functions of which only one may change an object at a time, by
 }
 _POISON, _POISON_END = 0x6B, 0xA5  # POISON_FREE, POISON_END: the last byte of an object
 _MOST = 8
-_LARGEST = 1 << 16  # bytes of a structure
 _CALL = 5  # bytes of a call on x86-64
+
+
+class OtherAccess(NamedTuple):
+    """An access of another CPU, made while one was held: from where, on which CPU, with which locks (None: it is not
+    known)."""
+
+    report: WatchReport
+    trace: Trace
+    cpu: int
+    locks: tuple[NamedLock, ...] | None
 
 
 @dataclass(slots=True)
@@ -46,8 +56,10 @@ class Clash:
 
     held: WatchReport | None = None
     held_by: Trace | None = None
+    cpu: int = 1  # that is held
+    locks: tuple[NamedLock, ...] | None = None  # that it holds
     registers: dict[int, int] = field(default_factory=dict)  # of the CPU that is held, by their numbers in DWARF
-    others: list[tuple[WatchReport, Trace]] = field(default_factory=list)
+    others: list[OtherAccess] = field(default_factory=list)
     frees: Trace | None = None
     freed: bool = False
     shut: bool = False  # interrupts are off where the CPU is held, and no lock was taken for it: local_irq_save()
@@ -61,6 +73,7 @@ class ClashWatch:
         self._marks = marks
         self._undo: Callable[[], None] = lambda: None
         self._cpu: CpuReader | None = None
+        self.locks = LockRecord(examination, marks)
         self.clash = Clash()
 
     def begin(self) -> None:
@@ -69,6 +82,7 @@ class ClashWatch:
         self._undo = watch.races.subscribe(self._note)
         with suppress(KoboxError):
             self._cpu = CpuReader(self._examination.box)
+        self.locks.begin(self._cpu)
         rows = [(names, parts) for names, parts, _ in INTERCEPTORS]
         rows += [(names, (Part(WRITE, pointer, factor=FREED),)) for names, pointer in _FREES]
         rows += [(names, (Part(WRITE, pointer, factor=8),)) for names, pointer in _EXCLUSIVE.values()]
@@ -91,6 +105,7 @@ class ClashWatch:
         clash, trace = self.clash, self._examination.trace
         if report.what is What.HELD:
             clash.held, clash.held_by, clash.registers = report, trace(), self._registers()
+            clash.cpu, clash.locks = self._examination.box.machine.cpu, self._held_now(report.pc, clash.registers)
             clash.shut = self._is_shut()
         elif report.detail & Access.CALLED and report.size == FREED:
             clash.frees = trace()
@@ -100,7 +115,12 @@ class ClashWatch:
             if report.detail & Access.CALLED and at_held and self._looks_freed(report):
                 clash.freed = True
             else:
-                clash.others.append((report, trace()))
+                locks = self._held_now(report.pc, self._registers())
+                clash.others.append(OtherAccess(report, trace(), self._examination.box.machine.cpu, locks))
+
+    def _held_now(self, pc: int, registers: Mapping[int, int]) -> tuple[NamedLock, ...] | None:
+        stack = self._examination.box.machine.arch.addresses.stack_of(self._examination.box.machine.registers().sp)
+        return self.locks.held_on(stack, pc, registers)
 
     def _is_shut(self) -> bool:
         if self._cpu is None or not self._cpu.counts_preemption:
@@ -153,26 +173,10 @@ class RaceWords:
         for variable in self._examination.file.debug.variables:
             behind = offset - variable.offset
             if variable.section == section and 0 <= behind < variable.size:
-                return f"at offset {behind} of {variable.name}" if behind else f"of {variable.name}"
-        return self._member(report, registers) or f"at {report.address:#x}"
-
-    def _member(self, report: WatchReport, registers: Mapping[int, int]) -> str:
-        """By the pointers that live where the access is: "of dev->count"; "" when none points there."""
-        debug, place = self._examination.file.debug, self.place(report.pc)
-        if place[0] < 0 or not debug.available:
-            return ""
-        own, found = own_frame(self._marks.frames(report.pc)), ""
-        with suppress(KoboxError):
-            for one in reversed(debug.live(*place)):
-                held = one.held(registers) if one.type.is_pointer else None
-                if held is None or held.value is None or held.where is Where.MEMORY:
-                    continue
-                behind = report.address - held.value
-                if 0 <= behind < _LARGEST and (member := debug.member_at(one, behind)):
-                    if own is not None and one.function == own.function:
-                        return f"of {one.name}->{member}"
-                    found = found or f"of {one.name}->{member}"  # as a function of the headers calls it
-        return found
+                return f"of {self._examination.file.debug.path_in(variable, behind)}"
+        if member := self._marks.member_at(report.address, report.pc, registers):
+            return f"of {member}"
+        return f"at {report.address:#x}"
 
     def exclusive(self, pc: int) -> str:
         """What only one may change at a time, if the code there calls a function that does."""

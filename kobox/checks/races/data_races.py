@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from kobox.box.box import Box, BoxCheckpoint
@@ -33,6 +33,7 @@ from kobox.checks.races.clash import FREED, Clash, ClashWatch, RaceWords, warm_w
 from kobox.checks.races.conflicts import Conflict, conflicts
 from kobox.checks.races.race_calls import (
     CLOSE,
+    HOLD_BLOCKS,
     LIMITS,
     TIME,
     DataRace,
@@ -47,7 +48,7 @@ from kobox.checks.races.race_calls import (
     together,
 )
 from kobox.checks.races.race_cost import Outcome, without_pointers
-from kobox.checks.races.race_judge import RaceJudge
+from kobox.checks.races.race_judge import FoundRace, RaceJudge
 from kobox.checks.races.race_marks import RaceMarks
 from kobox.checks.runner.session import Examination
 from kobox.errors import BoxError
@@ -56,10 +57,11 @@ from kobox.machine.watch import Access, TracedAccess
 CPUS = 2
 CMDLINE = "slub_debug=FP"
 """What the kernel is booted with: freed objects are filled with a pattern, and what is freed twice is told of."""
-_HOLD, _WAIT = 200_000, 1_600_000  # what the other CPU may execute while one is held, and the time of 0.1 s
+_WAIT = 1_600_000  # how long a CPU is held at most: the time of so many blocks, 0.1 s
 _SCHEDULES = 250
 _TRIES, _MOST_TRIES = 2, 6  # for one pair of source lines: while the same code is executed, and in all
 _READERS = 3
+_SHORTENED = 8  # errors of which the shortest schedule is searched
 _CALLS = 8  # places of the first call, beside the conflicts, that it is held at
 _ANYWHERE = (1 << 64) - 1
 _READS = ("read", "pread64", "recvfrom", "ioctl")
@@ -134,6 +136,7 @@ class DataRaceSearch:
         try:
             with self._work_elsewhere():
                 if self.replay is not None:
+                    self._interfaces()  # are brought up
                     self._replay(self.replay)
                 else:
                     self._search_all()
@@ -167,21 +170,67 @@ class DataRaceSearch:
     def _search_all(self) -> None:
         files = files_of([*self.programs, *self._interfaces()])
         with self._box.checkpoint() as fresh:
-            if not self._search((), (TIME, removal(self._told.file.name)), fresh):
-                return
-            best = [self._best(fresh, file.opens, file) for file in files]
-            fresh.restore()
-            for file, steps in zip(files, best, strict=True):
-                opening = file.opening
-                if opening is not None and opening.call == "open":
-                    fresh.restore()
-                    alone = tuple(one for one in file.opens if one is not opening)
-                    if not self._search(alone, [opening], fresh):
-                        return
-                if not self._search_file(file, steps, fresh):
+            self._search_from(files, fresh)
+            self._shorten_all(fresh)
+
+    def _search_from(self, files: Sequence[FileCalls], fresh: BoxCheckpoint) -> None:
+        """All calls, from the state of the box in which nothing was called yet, until there were enough schedules."""
+        if not self._search((), (TIME, removal(self._told.file.name)), fresh):
+            return
+        best = [self._best(fresh, file.opens, file) for file in files]
+        fresh.restore()
+        for file, steps in zip(files, best, strict=True):
+            opening = file.opening
+            if opening is not None and opening.call == "open":
+                fresh.restore()
+                alone = tuple(one for one in file.opens if one is not opening)
+                if not self._search(alone, [opening], fresh):
                     return
-            if (several := together(files)) is not None:
-                self._search_file(several, self._best(fresh, several.opens, several), fresh)
+            if not self._search_file(file, steps, fresh):
+                return
+        if (several := together(files)) is not None:
+            self._search_file(several, self._best(fresh, several.opens, several), fresh)
+
+    def _shorten_all(self, fresh: BoxCheckpoint) -> None:
+        """Put the shortest schedule that shows the same in the place of each error's."""
+        made, judge = self.schedules, self._judge
+        for found in judge.errors[:_SHORTENED]:
+            if not self._box.alive:
+                break
+            shorter = self._shorter(found, fresh)
+            judge.put(found, shorter)
+        self.schedules, self._judge = made, judge
+
+    def _shorter(self, found: FoundRace, fresh: BoxCheckpoint) -> FoundRace:
+        """With fewer calls before it, then with a CPU that is held for less; each of them was made, and shows it."""
+        setup = found.race.calls.setup
+        for n in reversed(range(len(setup))):
+            if setup[n].call in ("open", "socket", "mknod"):
+                continue
+            calls = found.race.calls._replace(setup=(*setup[:n], *setup[n + 1 :]))
+            if (fewer := self._again(replace(found.race, calls=calls), found.key, fresh)) is not None:
+                return self._shorter(fewer, fresh)
+        fails, shows, best = 0, HOLD_BLOCKS, found
+        for blocks in (16, 64, 256, 1024, 4096, 16384):
+            if (one := self._again(replace(found.race, blocks=blocks), found.key, fresh)) is not None:
+                shows, best = blocks, one
+                break
+            fails = blocks
+        while best is not found and shows - fails > max(shows // 16, 1):
+            middle = (fails + shows) // 2
+            one = self._again(replace(found.race, blocks=middle), found.key, fresh)
+            fails, shows, best = (middle, shows, best) if one is None else (fails, middle, one)
+        return best
+
+    def _again(self, race: DataRace, key: tuple[object, ...], fresh: BoxCheckpoint) -> FoundRace | None:
+        """What one schedule shows of the place and kind of `key`."""
+        self._judge = RaceJudge(self._told, self._marks, self._words)
+        self._orders.clear()
+        fresh.restore()
+        self._told.came_back()
+        with suppress(OSError, BoxError):
+            self._replay(race)
+        return next((one for one in self._judge.found if one.key == key), None)
 
     def _search_file(self, file: FileCalls, steps: Sequence[ExerciseStep], fresh: BoxCheckpoint) -> bool:
         """The calls on a file, in each state that they make ready. False: there were enough schedules."""
@@ -310,6 +359,7 @@ class DataRaceSearch:
 
     def _restore(self, start: BoxCheckpoint) -> None:
         start.restore()
+        self._watch.locks.reset()
         self._told.came_back()
 
     def _conflicts(
@@ -410,6 +460,10 @@ class DataRaceSearch:
         race = schedule.race
         raced = self._together(schedule)
         clash = self._watch.take()
+        stuck = clash.held is not None and (raced is None or None in raced.results)
+        if stuck and (waits := self._watch.locks.deadlock()) is not None:
+            self._judge.keep_deadlock(race, clash, waits)
+            return True
         if clash.held is None or self._judge.kernel_says(race, clash):
             return True
         if clash.freed:
@@ -450,7 +504,7 @@ class DataRaceSearch:
         try:
             cpu = race.cpu if calls.first == TIME else 1
             memory = (race.address, race.address + race.size) if race.size else (0, _ANYWHERE)
-            watch.hold_before(cpu, schedule.pc, *memory, blocks=_HOLD, wait=_WAIT)
+            watch.hold_before(cpu, schedule.pc, *memory, blocks=race.blocks, wait=_WAIT)
             if calls.first == TIME:
                 caller = None if cpu else schedule.process
                 two = self._box.schedule.later((caller, second[0], *second[1]), _WAIT)
@@ -536,7 +590,6 @@ class DataRaceSearch:
         placement = self._told.placement
         if placement is None or race.section not in placement.starts:
             return
-        self._interfaces()  # are brought up
         files = opened(self._box, race.calls.setup)
         pc = placement.starts[race.section] + race.offset
         with self._box.process(cpu=1) as process, self._box.checkpoint() as start:

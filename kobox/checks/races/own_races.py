@@ -23,8 +23,9 @@ from kobox.box.guest.process import Limits
 from kobox.checks.races.clash import FREED, Clash, ClashWatch, RaceWords, is_update, warm_workers, words_of
 from kobox.checks.races.conflicts import Conflict, conflicts
 from kobox.checks.races.race_marks import RaceMarks
-from kobox.checks.report.finding import Severity
-from kobox.checks.runner.session import Examination
+from kobox.checks.races.schedule_writer import ScheduleWriter
+from kobox.checks.report.finding import Severity, TwoCpuSchedule
+from kobox.checks.runner.session import Examination, Trace
 from kobox.errors import KoboxError
 from kobox.json_text import parse_json
 from kobox.machine.native_core import Event
@@ -78,6 +79,7 @@ class OwnRaceSearch:
         self._box = examination.box
         self._marks = RaceMarks(examination)
         self._watch, self._words = ClashWatch(examination, self._marks), RaceWords(examination, self._marks)
+        self._writer = ScheduleWriter(examination, self._words)
         self._replay = replay
         self._rows: list[TracedAccess] = []
         self._seen: dict[tuple[object, object], int] = {}
@@ -214,7 +216,15 @@ class OwnRaceSearch:
         other = self._told.chain(clash.held_by)
         words = f"; a {words_of(clash.held)} {self._words.named(clash.held, clash.registers)} was held on another CPU"
         findings = self._told.findings
-        findings[known:] = [replace(one, message=one.message + words, other=other) for one in findings[known:]]
+        findings[known:] = [
+            replace(
+                one,
+                message=one.message + words,
+                other=other,
+                schedule=self._written(clash, f"the kernel reports: {one.message}"),
+            )
+            for one in findings[known:]
+        ]
 
     def _judge(self, clash: Clash) -> None:
         held, told = clash.held, self._told
@@ -229,13 +239,14 @@ class OwnRaceSearch:
                 chain=chain,
                 other=told.chain(clash.frees) if clash.frees is not None else (),
                 advice="Hold a lock or a reference while the object is used, or free it after an RCU grace period.",
+                schedule=self._written(clash),
             )
             return
-        others = [row for row in clash.others if not self._marks.is_marked(row[0].pc)]
+        others = [row for row in clash.others if not self._marks.is_marked(row.report.pc)]
         if not others:
             return
-        report, other = next((row for row in others if row[0].writes), others[0])
-        cost = self._cost(clash, [row for row, _ in others])
+        report, other = next((row for row in others if row.report.writes), others[0])[:2]
+        cost = self._cost(clash, [row.report for row in others])
         message = f"{words_of(held)} {named}, and {words_of(report)} at {self._words.where(report, other)}"
         message += f" on another CPU, with no lock that both hold{f': {cost}' if cost else ''}"
         told.report(
@@ -245,7 +256,17 @@ class OwnRaceSearch:
             chain=chain,
             other=told.chain(other) if report.pc else (),
             advice="Take one lock in both, or use atomic operations; READ_ONCE() and WRITE_ONCE() mark what is meant.",
+            schedule=self._written(clash),
         )
+
+    def _written(self, clash: Clash, ends: str = "") -> TwoCpuSchedule | None:
+        other = clash.others[0].trace if clash.others else clash.frees
+        return self._writer.write(clash, (self._context_of(clash.held_by), self._context_of(other)), ends=ends)
+
+    def _context_of(self, trace: Trace | None) -> str:
+        """The outermost function of the module's on a stack: what the kernel has called."""
+        own = [frame for frame in self._told.chain(trace) if frame.module] if trace is not None else []
+        return f"{own[-1].function}()" if own else "the kernel"
 
     def _cost(self, clash: Clash, others: Sequence[WatchReport]) -> str:
         """What is lost or broken for certain; "" when nothing is."""

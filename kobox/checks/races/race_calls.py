@@ -23,6 +23,8 @@ from kobox.json_text import parse_json
 TIME = ExerciseStep("time")
 """Instead of a call: time passes, so that timers, work and threads of the module come."""
 CLOSE = ExerciseStep("close")
+HOLD_BLOCKS = 200_000
+"""What the other CPU may execute while one is held, if the race does not say otherwise."""
 _REMOVES, _NONBLOCK = "rmmod", 0o4000
 LIMITS = Limits(timeout=5.0, cpu=0.5)
 _TIME_NS = 20_000_000
@@ -51,7 +53,8 @@ class DataRace:
     """One schedule: the first call is held before the code at `offset` of `section` touches `size` bytes that lie at
     `address` in this state of the box, or, where `size` is 0, makes a call there. With TIME for the first it is what
     the module does by itself on CPU `cpu`. `readers` are calls that show what is there; `used`, that the module itself
-    reads it elsewhere; `reads`, that the function that writes it has read it before."""
+    reads it elsewhere; `reads`, that the function that writes it has read it before. The other CPU executes `blocks`
+    basic blocks at most while it is held."""
 
     calls: RaceCalls
     section: int
@@ -62,11 +65,13 @@ class DataRace:
     used: bool = False
     reads: bool = False
     readers: tuple[ExerciseStep, ...] = ()
+    blocks: int = HOLD_BLOCKS
 
     def __str__(self) -> str:
         setup, first, second, same = self.calls
         plain = [[plain_step(step) for step in setup], plain_step(first), plain_step(second), same]
         numbers = [self.section, self.offset, self.address, self.size, self.cpu, int(self.used), int(self.reads)]
+        numbers += [self.blocks] * (self.blocks != HOLD_BLOCKS)
         data = json.dumps([*plain, [plain_step(step) for step in self.readers], *numbers]).encode()
         return f"datarace:{urlsafe_b64encode(zlib.compress(data, 9)).decode()}"
 
@@ -76,10 +81,10 @@ def parse_data_race(text: str) -> DataRace:
     try:
         plain = parse_json(zlib.decompress(urlsafe_b64decode(text.removeprefix("datarace:"))))
         setup, first, second, same, readers, *numbers = plain
-        section, offset, address, size, cpu, used, reads = map(int, numbers)
+        section, offset, address, size, cpu, used, reads, blocks = map(int, (*numbers, HOLD_BLOCKS)[:8])
         calls = RaceCalls(tuple(map(step_of, setup)), step_of(first), step_of(second), bool(same))
         return DataRace(
-            calls, section, offset, address, size, cpu, bool(used), bool(reads), tuple(map(step_of, readers))
+            calls, section, offset, address, size, cpu, bool(used), bool(reads), tuple(map(step_of, readers)), blocks
         )
     except (ArithmeticError, LookupError, ValueError, TypeError, zlib.error) as error:
         raise KoboxError(f"{text!r} is no ID of a data race", hint="The report has them, behind `fault`.") from error

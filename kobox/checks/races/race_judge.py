@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kobox.box.inspect.printk import LogRecord
 from kobox.checks.races.clash import FREED, Clash, RaceWords, is_update, words_of
-from kobox.checks.races.race_calls import DataRace, title_of
+from kobox.checks.races.held_locks import NamedLock, Wait
+from kobox.checks.races.race_calls import HOLD_BLOCKS, DataRace, title_of
 from kobox.checks.races.race_cost import Cost, Outcome, cost_of, outcome_of_no_order
 from kobox.checks.races.race_marks import RaceMarks
-from kobox.checks.report.finding import Chain, Severity
+from kobox.checks.races.schedule_writer import ScheduleWriter
+from kobox.checks.report.finding import Chain, Severity, TwoCpuSchedule, own_frame
 from kobox.checks.runner.session import Examination, Trace, kernel_findings
 from kobox.ko.elf import SHT_RELA
 
@@ -20,17 +23,24 @@ _POISON = "6b6b6b6b6b6b"  # what the kernel fills freed objects with (include/li
 
 
 @dataclass(frozen=True, slots=True)
-class _FoundRace:
-    """What is to be reported: errors first, since one place is told of once."""
+class FoundRace:
+    """What is to be reported: errors first, since one place is told of once. `race` is the schedule that showed it."""
 
     kind: str
     severity: Severity
     message: str
     chain: Chain
     other: Chain
-    fault: str
+    race: DataRace
     advice: str = ""
     records: tuple[LogRecord, ...] = ()
+    schedule: TwoCpuSchedule | None = None
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for two that tell the same: kind, severity and place."""
+        frame = own_frame(self.chain)
+        return self.kind, self.severity, frame and (frame.file, frame.line or frame.offset)
 
 
 class RaceJudge:
@@ -41,12 +51,23 @@ class RaceJudge:
         self._box = examination.box
         self._marks = marks
         self._words = words
-        self._found: list[_FoundRace] = []
+        self._writer = ScheduleWriter(examination, words)
+        self.found: list[FoundRace] = []  # in the order in which schedules have shown it
+
+    @property
+    def errors(self) -> list[FoundRace]:
+        """The errors that `tell` will report: one for each place."""
+        errors = {one.key: one for one in reversed(self.found) if one.severity is Severity.ERROR}
+        return [one for one in self.found if errors.get(one.key) is one]
+
+    def put(self, old: FoundRace, new: FoundRace) -> None:
+        """Report `new` in place of `old`."""
+        self.found[self.found.index(old)] = new
 
     def tell(self) -> None:
         """Report what was found, the worst first: of one place in the source, one finding is kept."""
-        for one in sorted(self._found, key=lambda one: one.severity.rank):
-            self._told.fault = one.fault
+        for one in sorted(self.found, key=lambda one: one.severity.rank):
+            self._told.fault = str(one.race)
             self._told.report(
                 one.kind,
                 one.severity,
@@ -55,9 +76,10 @@ class RaceJudge:
                 other=one.other,
                 advice=one.advice,
                 records=one.records,
+                schedule=one.schedule,
             )
         self._told.fault = ""
-        self._found.clear()
+        self.found.clear()
 
     def judge(
         self,
@@ -70,21 +92,24 @@ class RaceJudge:
         """What both calls of `race` have done together, beside what they do in either order."""
         assert clash.held is not None
         held, names = clash.held, f"{title_of(race.calls.first)} and {title_of(race.calls.second)}"
-        others = [row for row in clash.others if not self._marks.is_marked(row[0].pc)]
+        others = [row for row in clash.others if not self._marks.is_marked(row.report.pc)]
         marked = self._marks.is_marked(held.pc)
         # How much a function frees is not known: what the other touches there may be the object behind, and what is
         # left there is the allocator's doing. What the calls answer counts.
         if not race.size or marked or not others or held.size == FREED:
             if broken := outcome_of_no_order(raced, orders, later, names, with_data=not marked):
                 message = f"{broken}: {title_of(race.calls.first)} was held here while the other ran on another CPU"
-                self._found.append(
-                    _FoundRace("race", Severity.ERROR, message, self._chain(clash.held_by), (), str(race), _HOLD_IT)
+                written = self._written(race, clash, raced.results)
+                chain = self._chain(clash.held_by)
+                self.found.append(
+                    FoundRace("race", Severity.ERROR, message, chain, (), race, _HOLD_IT, schedule=written)
                 )
             return
-        report, other = next((row for row in others if row[0].writes), others[0])
-        both_wrote = held.writes and any(row.writes for row, _ in others)
+        report, other = next((row for row in others if row.report.writes), others[0])[:2]
+        both_wrote = held.writes and any(row.report.writes for row in others)
         # A count that only one instruction adds to, and that nothing but a parameter shows, may miss some.
-        counts = is_update(held) and all(row.pc == held.pc for row, _ in others) and not self._marks.decides_by(held.pc)
+        alike = all(row.report.pc == held.pc for row in others)
+        counts = is_update(held) and alike and not self._marks.decides_by(held.pc)
         exposed = self._is_exposed(held.address) and not counts
         cost = cost_of(raced, orders, later, names, both_wrote=both_wrote, exposed=exposed)
         if not cost.shows and held.writes and (name := self._marks.list_function(held.pc)):
@@ -93,7 +118,7 @@ class RaceJudge:
             cost = Cost("it writes back what it has read before the other wrote, and the other's update is lost", False)
         if not cost.shows and (what := self._words.exclusive(held.pc)) and what == self._words.exclusive(report.pc):
             cost = Cost(f"{what} is changed by two at the same time", True)
-        writers = (held, *(row for row, _ in others if row.writes))
+        writers = (held, *(row.report for row in others if row.report.writes))
         # Two that set and clear a flag: the last one wins, as in either order.
         flag = all(self._marks.stores_constant(row.pc) and not is_update(row) for row in writers)
         lost = both_wrote and not flag and (race.used or self._marks.decides_by(held.pc))
@@ -104,17 +129,25 @@ class RaceJudge:
         where = self._words.where(report, other)
         message = f"{words_of(held)} {self._words.named(held, clash.registers)}, and {words_of(report)} at {where}"
         message += f" on another CPU, with no lock that both hold{f': {cost.words}' if cost.words else ''}"
-        self._found.append(
-            _FoundRace(
+        self.found.append(
+            FoundRace(
                 "data-race",
                 Severity.ERROR if cost.shows else Severity.NOTE,
                 message,
                 self._chain(clash.held_by),
                 self._chain(other) if report.pc else (),
-                str(race),
+                race,
                 "Take one lock in both, or use atomic operations; READ_ONCE() and WRITE_ONCE() mark what is meant.",
+                schedule=self._written(race, clash, raced.results),
             )
         )
+
+    def _written(
+        self, race: DataRace, clash: Clash, results: Sequence[int | None] = (), ends: str = ""
+    ) -> TwoCpuSchedule | None:
+        runs = title_of(race.calls.first), title_of(race.calls.second)
+        blocks = race.blocks if race.blocks != HOLD_BLOCKS else 0
+        return self._writer.write(clash, runs, results=results, ends=ends, blocks=blocks)
 
     def keep_freed(self, race: DataRace, clash: Clash) -> None:
         """The second call has freed what the first was about to touch."""
@@ -123,15 +156,35 @@ class RaceJudge:
             f"{words_of(clash.held)} {self._words.named(clash.held, clash.registers)}",
             title_of(race.calls.second),
         )
-        self._found.append(
-            _FoundRace(
+        self.found.append(
+            FoundRace(
                 "use-after-free",
                 Severity.ERROR,
                 f"{what}, which {who} has freed on another CPU meanwhile",
                 self._chain(clash.held_by),
                 self._chain(clash.frees),
-                str(race),
+                race,
                 _KEEP_IT,
+                schedule=self._written(race, clash),
+            )
+        )
+
+    def keep_deadlock(self, race: DataRace, clash: Clash, waits: tuple[Wait, Wait]) -> None:
+        """Each of the two waits for a lock that the other holds."""
+        one, two = waits
+        names = title_of(race.calls.first), title_of(race.calls.second)
+        message = f"{_lock_name(one.wants)} is taken while {_lock_name(one.holds)} is held, and the other way round"
+        message += f"{_line_of(two.wants)}: {names[0]} and {names[1]} wait for each other on two CPUs for ever"
+        self.found.append(
+            FoundRace(
+                "lock-order",
+                Severity.ERROR,
+                message,
+                one.wants.taken,
+                two.wants.taken,
+                race,
+                "Take the two locks in the same order everywhere.",
+                schedule=self._written(race, clash, ends="both wait for ever"),
             )
         )
 
@@ -152,7 +205,8 @@ class RaceJudge:
                     kind, advice, other = "use-after-free", _KEEP_IT, self._chain(clash.frees)
                     message = f"what {first} follows lies in memory that {second} has freed on another CPU meanwhile"
                     message += f": {one.message}"
-                self._found.append(_FoundRace(kind, severity, message, chain, other, str(race), advice, one.records))
+                written = self._written(race, clash, ends=f"the kernel reports: {one.message}")
+                self.found.append(FoundRace(kind, severity, message, chain, other, race, advice, one.records, written))
         return bool(found)
 
     def _chain(self, trace: Trace | None) -> Chain:
@@ -175,3 +229,12 @@ class RaceJudge:
                 if symbol is not None and symbol.section == section and 0 <= offset - symbol.value - addend < 8:
                     return True
         return False
+
+
+def _lock_name(lock: NamedLock) -> str:
+    return f"{lock.kind} {lock.name}".rstrip()
+
+
+def _line_of(lock: NamedLock) -> str:
+    frame = own_frame(lock.taken)
+    return f" at {frame.file}:{frame.line}" if frame is not None and frame.line else ""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 
 from kobox.arch.code import Flow
 from kobox.arch.unwind import StackFrame
 from kobox.checks.report.finding import Chain, own_frame
 from kobox.checks.runner.session import Examination, Trace
+from kobox.errors import KoboxError
+from kobox.ko.dwarf.live import Where
 
 _MARKS = re.compile(
     r"READ_ONCE|WRITE_ONCE|data_race|ACCESS_PRIVATE|_rcu\b|rcu_|atomic|refcount_|kref_|smp_|xchg|jiffies|"
@@ -18,6 +22,7 @@ _MARKED_FUNCTIONS = re.compile(
     r"^get_current$|waitqueue_active|wq_has_sleeper|kref_|llist_|kfifo|list_empty_careful|work_pending|timer_pending|"
     r"completion"
 )
+_LARGEST = 1 << 16  # bytes of a structure
 _SEQLOCK = re.compile(r"read_seq|write_seq|seqcount")
 _LIST = re.compile(r"_*h?list_(add|del|move|splice|replace|cut)")
 
@@ -51,6 +56,27 @@ class RaceMarks:
             if frame.line and _MARKS.search(self._examination.sources.line(frame.file, frame.line)):
                 return True
         return self._has_seqlock(pc)
+
+    def member_at(self, address: int, pc: int, registers: Mapping[int, int]) -> str:
+        """What lies at an address, by the pointers that live at `pc`, where the CPU has these registers:
+        "dev->count"; "" when none points there."""
+        examination = self._examination
+        debug, placement = examination.file.debug, examination.placement
+        place = placement.find(pc) if placement is not None else None
+        if place is None or not debug.available:
+            return ""
+        own, found = own_frame(self.frames(pc)), ""
+        with suppress(KoboxError):
+            for one in reversed(debug.live(*place)):
+                held = one.held(registers) if one.type.is_pointer else None
+                if held is None or held.value is None or held.where is Where.MEMORY:
+                    continue
+                behind = address - held.value
+                if 0 <= behind < _LARGEST and (member := debug.member_at(one, behind)):
+                    if own is not None and one.function == own.function:
+                        return f"{one.name}->{member}"
+                    found = found or f"{one.name}->{member}"  # as a function of the headers calls it
+        return found
 
     def decides_by(self, pc: int) -> bool:
         """Whether the flags of the instruction there are looked at by the next one: its result is used."""

@@ -77,12 +77,42 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleSide:
+    """One CPU in a schedule of two: its number, what runs there ("write()"), and the locks that it holds at its access,
+    in words, or None where they are not known."""
+
+    cpu: int
+    runs: str
+    locks: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleStep:
+    """What a CPU does, in words. `side` is 0 for the first of the two."""
+
+    side: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TwoCpuSchedule:
+    """The schedule that a race needs: what two CPUs do, in order. The first is held while the second executes `blocks`
+    basic blocks of code at most (0: as many as it likes). `common` are the locks that both hold at their accesses,
+    None where that is not known."""
+
+    sides: tuple[ScheduleSide, ScheduleSide]
+    steps: tuple[ScheduleStep, ...]
+    common: tuple[str, ...] | None = None
+    blocks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that is wrong.
 
     `kind` is a short name of the table in docs/check.md; `stage` is what went on (`examination.Stage`); `fault` is the
     ID of the injected fault that led to it; `advice` says what to do; `records` are the kernel's own lines; `other` is
-    the calls on another CPU that it takes two for.
+    the calls on another CPU that it takes two for, and `schedule` what both CPUs do.
     """
 
     kind: str
@@ -95,6 +125,7 @@ class Finding:
     advice: str = ""
     records: tuple[LogRecord, ...] = field(default=(), repr=False)
     other: Chain = ()
+    schedule: TwoCpuSchedule | None = None
 
     @property
     def where(self) -> Frame | None:

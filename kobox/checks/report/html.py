@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kobox.checks.report.finding import Chain, Finding, Frame
+from kobox.checks.report.finding import Chain, Finding, Frame, TwoCpuSchedule
 from kobox.checks.report.kinds import kind_of
 from kobox.checks.report.text import advice_of
 from kobox.ko.modulefile import ModuleFile
@@ -106,6 +106,10 @@ def _finding(finding: Finding, key: str) -> str:
             for name, chain in (("made at", finding.object.made_at), ("freed at", finding.object.freed_at))
             if chain
         ]
+    if finding.other:
+        rows.append(("other CPU", _chain(finding.other, key)))
+    if finding.schedule is not None:
+        rows.append(("schedule", _schedule(finding.schedule)))
     rows.append(("when", html_text(finding.stage or "the check")))
     if finding.fault:
         rows.append(("fault", f"<code>--replay '{html_text(finding.fault)}'</code>"))
@@ -122,6 +126,21 @@ def _finding(finding: Finding, key: str) -> str:
         f'<span class="tag {finding.severity}">{html_text(finding.kind)}</span>'
         f"{html_text(finding.message)}{where}</summary><div><dl>{table}</dl></div></details>"
     )
+
+
+def _schedule(schedule: TwoCpuSchedule) -> str:
+    """A table of two columns: the locks of each CPU, and what it does."""
+    heads = "".join(f"<th>CPU {side.cpu}: {html_text(side.runs)}</th>" for side in schedule.sides)
+    locks = "".join(
+        f'<td class="soft">holds: {html_text(", ".join(side.locks) or "no lock")}</td>'
+        for side in schedule.sides
+        if side.locks is not None
+    )
+    steps = "".join(
+        f"<tr>{'<td></td>' * step.side}<td>{html_text(step.text)}</td>{'<td></td>' * (1 - step.side)}</tr>"
+        for step in schedule.steps
+    )
+    return f"<table><tr>{heads}</tr>{f'<tr>{locks}</tr>' if locks else ''}{steps}</table>"
 
 
 def _chain(chain: Chain, key: str) -> str:

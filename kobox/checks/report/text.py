@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from kobox.checks.report.finding import Chain, Finding, Frame
+from kobox.checks.report.finding import Chain, Finding, Frame, TwoCpuSchedule
 from kobox.checks.report.kinds import kind_of
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def plain_finding(finding: Finding) -> dict[str, Any]:
             "freed_at": [plain_frame(frame) for frame in found.freed_at],
         },
         "other_chain": [plain_frame(frame) for frame in finding.other],
+        "schedule": plain_schedule(finding.schedule) if finding.schedule else None,
         "stage": finding.stage,
         "fault": finding.fault,
         "advice": advice_of(finding),
@@ -78,6 +80,19 @@ def plain_frame(frame: Frame) -> dict[str, Any]:
         "file": frame.file,
         "line": frame.line,
         "inlined": frame.inlined,
+    }
+
+
+def plain_schedule(schedule: TwoCpuSchedule) -> dict[str, Any]:
+    """A schedule of two CPUs as what `json.dumps` takes."""
+    return {
+        "cpus": [
+            {"cpu": side.cpu, "runs": side.runs, "locks": None if side.locks is None else list(side.locks)}
+            for side in schedule.sides
+        ],
+        "common_locks": None if schedule.common is None else list(schedule.common),
+        "steps": [{"cpu": schedule.sides[step.side].cpu, "text": step.text} for step in schedule.steps],
+        "blocks": schedule.blocks,
     }
 
 
@@ -109,6 +124,8 @@ def finding_lines(finding: Finding, *, replay: str = "") -> Iterator[str]:
         yield from _chain(made, finding.object.made_at if finding.object.made_at != finding.chain else ())
         yield from _chain("freed at", finding.object.freed_at)
     yield from _chain("other CPU", finding.other)
+    if finding.schedule is not None:
+        yield from _schedule(finding.schedule)
     if finding.fault:
         yield _row("fault", finding.fault)
         if replay:
@@ -117,6 +134,33 @@ def finding_lines(finding: Finding, *, replay: str = "") -> Iterator[str]:
         yield _row("when", _STAGES.get(finding.stage, finding.stage))
     if advice := advice_of(finding):
         yield _row("fix", advice)
+
+
+_COLUMN = 38  # characters
+
+
+def _schedule(schedule: TwoCpuSchedule) -> Iterator[str]:
+    """The locks of both CPUs, and two columns of what they do."""
+    for number, side in enumerate(schedule.sides):
+        if side.locks is not None:
+            yield _row("" if number else "locks held", f"CPU {side.cpu}: {', '.join(side.locks) or 'none'}")
+    if schedule.common is not None:
+        yield _row("", f"in common: {', '.join(schedule.common) or 'none'}")
+    if schedule.blocks:
+        first, second = schedule.sides
+        yield _row(
+            "held for", f"{schedule.blocks} basic blocks of CPU {second.cpu}, while CPU {first.cpu} stands still"
+        )
+    heads = [f"CPU {side.cpu}: {side.runs}" for side in schedule.sides]
+    yield _row("schedule", _two_columns(heads[0], heads[1]))
+    yield _row("", _two_columns("-" * _COLUMN, "-" * _COLUMN))
+    for step in schedule.steps:
+        for line in textwrap.wrap(step.text, _COLUMN):
+            yield _row("", _two_columns(*(("", line) if step.side else (line, ""))))
+
+
+def _two_columns(left: str, right: str) -> str:
+    return f"{left:<{_COLUMN}} | {right}".rstrip()
 
 
 def _row(name: str, text: str) -> str:

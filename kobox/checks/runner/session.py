@@ -28,7 +28,16 @@ from kobox.box.inspect.symbols import LoadedAt
 from kobox.checks.module.layout import Placement
 from kobox.checks.module.sources import SourceLines
 from kobox.checks.module.tail_calls import TailCalls
-from kobox.checks.report.finding import Chain, Finding, Frame, Resource, Severity, chain_of, frame_of
+from kobox.checks.report.finding import (
+    Chain,
+    Finding,
+    Frame,
+    Resource,
+    Severity,
+    TwoCpuSchedule,
+    chain_of,
+    frame_of,
+)
 from kobox.checks.resources.pending_work import PendingWork
 from kobox.errors import (
     BoxError,
@@ -167,10 +176,11 @@ class Examination:
         advice: str = "",
         records: Sequence[LogRecord] = (),
         other: Chain = (),
+        schedule: TwoCpuSchedule | None = None,
     ) -> None:
         """Add a finding, once for each mistake."""
         found = Finding(
-            kind, severity, message, chain, object, str(self.stage), self.fault, advice, tuple(records), other
+            kind, severity, message, chain, object, str(self.stage), self.fault, advice, tuple(records), other, schedule
         )
         if found.key not in self._keys:
             self._keys.add(found.key)

@@ -141,6 +141,23 @@ class DebugInfo:
         start, entry = variable.place
         return checked(self._path, lambda: self._units[start].member_at(entry, offset))
 
+    def path_in(self, variable: Variable, offset: int) -> str:
+        """What lies at an offset of a variable, as "table[2].lock": its name, the members of its type where they are
+        known, or else the number of bytes."""
+        unit = self._structures.get(variable.name)
+        found = checked(self._path, lambda: unit.member_of(variable.name, offset)) if unit is not None else ""
+        if found.startswith("["):
+            return f"{variable.name}{found}"
+        return f"{variable.name}.{found}" if found else f"{variable.name}+{offset:#x}" if offset else variable.name
+
+    @cached_property
+    def _structures(self) -> dict[str, Unit]:
+        """The units that define the variables of the files' own level, by their names."""
+        starts = self._sections.unit_starts if self.available else []
+        return checked(
+            self._path, lambda: {name: self._units[start] for start in starts for name in self._units[start].globals}
+        )
+
     @cached_property
     def root(self) -> str:
         """The directory that the module was built from, "" when that is not known: modpost's own unit lies there."""

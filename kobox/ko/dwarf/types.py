@@ -56,6 +56,15 @@ class TypeReader:
             return ""
         return self._member(self._plain(self._target(pointer)), offset, 0)
 
+    def member_of(self, entry: DIE, offset: int) -> str:
+        """The member at an offset of a variable: "list.next", of an array "[2].lock"; "" for none."""
+        kind, index = self._plain(self._target(entry)), ""
+        if kind is not None and kind.tag == "DW_TAG_array_type":
+            kind = self._plain(self._target(kind))
+            size = max(self._size(kind), 1) if kind is not None else 1
+            index, offset = f"[{offset // size}]", offset % size
+        return ".".join(part for part in (index, self._member(kind, offset, 0)) if part)
+
     def _member(self, structure: DIE | None, offset: int, depth: int) -> str:
         if structure is None or structure.tag not in _STRUCTURES or depth > _DEEPEST:
             return ""

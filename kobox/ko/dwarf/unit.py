@@ -205,6 +205,19 @@ class Unit:
         """See `DebugInfo.member_at`."""
         return self._types.member_at(self._origin(self.unit.get_DIE_from_refaddr(entry)), offset)
 
+    @cached_property
+    def globals(self) -> dict[str, DIE]:
+        """The variables of the file's own level, by their names."""
+        return {
+            _text(child, "DW_AT_name"): child
+            for child in self._children(self._top)
+            if child.tag == "DW_TAG_variable" and "DW_AT_declaration" not in child.attributes
+        }
+
+    def member_of(self, name: str, offset: int) -> str:
+        """The member of a variable of the file's own level at an offset: "list.next", "[2].lock"; "" for none."""
+        return self._types.member_of(self.globals[name], offset)
+
     # -- entries -----------------------------------------------------------------------------------------------
 
     def _children(self, entry: DIE) -> Iterator[DIE]:

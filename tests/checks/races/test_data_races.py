@@ -12,13 +12,13 @@ import pytest
 import kobox
 from kobox.box.box import Box
 from kobox.checks.fuzz.program import Program, step
-from kobox.checks.races.clash import FREED, Clash
+from kobox.checks.races.clash import FREED, Clash, OtherAccess
 from kobox.checks.races.conflicts import conflicts
 from kobox.checks.races.data_races import CMDLINE, CPUS, DataRaceSearch
 from kobox.checks.races.race_calls import DataRace, RaceCalls, parse_data_race
 from kobox.checks.races.race_cost import Outcome
 from kobox.checks.races.race_judge import RaceJudge
-from kobox.checks.report.finding import Finding, Severity
+from kobox.checks.report.finding import Finding, Severity, own_frame
 from kobox.checks.runner.check import check
 from kobox.checks.runner.plan import CheckPlan
 from kobox.checks.runner.session import Examination, Trace
@@ -135,10 +135,12 @@ def judged(size: int, raced: Outcome) -> list[str]:
     marks.is_marked.return_value = marks.list_function.return_value = False
     words.place.return_value, words.exclusive.return_value = (-1, 0), ""
     clash = Clash(WatchReport(What.HELD, 1, 1 << 63, size, True, Access.WRITE))
-    clash.others.append((WatchReport(What.RACE, 2, (1 << 63) + 16, 8, True, Access.WRITE), Trace((), None)))
+    report = WatchReport(What.RACE, 2, (1 << 63) + 16, 8, True, Access.WRITE)
+    clash.others.append(OtherAccess(report, Trace((), None), 0, None))
     judge = RaceJudge(examination, marks, words)
     judge.judge(replace(RACE, size=size), clash, raced, (outcome(), outcome()), outcome())
     judge.tell()
+    assert judge.found == []
     return [call.args[0] for call in examination.report.mock_calls]
 
 
@@ -174,3 +176,63 @@ def test_which_accesses_conflict(one: tuple[int, int, Access], other: tuple[int,
     first, second = accessed(1, *one), accessed(2, *other)
     assert bool(conflicts([first], [second])) is races
     assert bool(conflicts([second], [first])) is races
+
+
+def test_the_locks_that_both_hold_are_told(room: Box, racy: BuiltTestModules) -> None:
+    found = searched(room, racy("halflock"), DataRaceSearch(calls_on("halflock")))
+    locks = {tuple(side.locks or () for side in one.schedule.sides) for one in found if one.schedule is not None}
+    line = next(
+        number
+        for number, text in enumerate((SOURCES / "races" / "halflock.c").read_text().splitlines(), 1)
+        if "spin_lock(" in text
+    )
+    taken = f"spinlock guard (taken at halflock.c:{line})"
+    assert ((taken,), ()) in locks
+    assert ((), (taken,)) in locks
+    assert {one.schedule.common for one in found if one.schedule is not None} == {()}
+
+
+def test_two_locks_are_told_by_their_names(room: Box, racy: BuiltTestModules) -> None:
+    found = searched(room, racy("twolocks"), DataRaceSearch(calls_on("twolocks")))
+    first = next(one.schedule for one in found if one.severity is Severity.ERROR and one.schedule is not None)
+    names = [lock.split(" (")[0] for side in first.sides for lock in side.locks or ()]
+    assert len(set(names)) == 2
+    assert first.common == ()
+
+
+def test_the_shortest_schedule_is_told_in_two_columns(room: Box, racy: BuiltTestModules) -> None:
+    first = searched(room, racy("counter"), DataRaceSearch(calls_on("counter")))[0]
+    schedule = first.schedule
+    assert schedule is not None
+    assert [side.runs for side in schedule.sides] == ["write()", "write()"]
+    assert {side.cpu for side in schedule.sides} == {0, 1}
+    assert [step.side for step in schedule.steps][:3] == [0, 1, 0]
+    race = parse_data_race(first.fault)
+    assert 0 < race.blocks == schedule.blocks < 1000
+    # With a block less the other CPU does not come to its access: nothing is shown.
+    shorter = replace(race, blocks=max(race.blocks - max(race.blocks // 16, 1) - 1, 1))
+    assert not [
+        one for one in searched(room, racy("counter"), DataRaceSearch([], shorter)) if one.severity is Severity.ERROR
+    ]
+    assert searched(room, racy("counter"), DataRaceSearch([], race)) == [first]
+
+
+def test_calls_that_a_race_does_not_need_are_left_out(room: Box, racy: BuiltTestModules) -> None:
+    needless = (step("open", "/dev/kobox_counter", 2), step("read", 64), step("write", b"x"))
+    first = searched(room, racy("counter"), DataRaceSearch(calls_on("counter")))[0]
+    race = parse_data_race(first.fault)
+    search = DataRaceSearch([], replace(race, calls=race.calls._replace(setup=needless)))
+    assert [one.kind for one in searched(room, racy("counter"), search)] == ["data-race"]
+    assert len(race.calls.setup) == 1
+
+
+@pytest.mark.parametrize("name", ["abba", "spinabba"])
+def test_two_calls_that_wait_for_each_other_are_told_with_both_chains(
+    room: Box, racy: BuiltTestModules, name: str
+) -> None:
+    found = searched(room, racy(name), DataRaceSearch(calls_on(name)))
+    first = next(one for one in found if one.kind == "lock-order")
+    sides = [own_frame(chain) for chain in (first.chain, first.other)]
+    assert {side.line for side in sides if side is not None} == lines_of_race(name)
+    assert "ioctl() and ioctl() wait for each other on two CPUs for ever" in first.message
+    assert searched(room, racy(name), DataRaceSearch([], parse_data_race(first.fault))) == [first]

@@ -13,6 +13,7 @@
 #define MAX_HOLDERS 64
 #define MAX_HELD 24
 #define MAX_LOCKS 512
+#define NOTHING_ASKED (~0ull) /* for a limit: Python looks itself, when it wants to know */
 #define FAR 0x8000 /* bytes of memory that is freed and that nobody tracks, in which locks may lie */
 
 struct holder { uint64_t stack; size_t count; struct held held[MAX_HELD]; };
@@ -152,6 +153,8 @@ static bool strike_out(struct context *c, uint64_t stack, uint8_t kind, uint64_t
 /* `held`: the lock and the state in which it is taken or released. */
 static int ask(struct machine *m, enum question question, const struct context_rule *rule, const struct held *held)
 {
+    if (m->watch->context->off_limit == NOTHING_ASKED)
+        return 0;
     m->watch->context_event = *held;
     return ask_python(m, ASK_CONTEXT, held->caller, held->address, rule->address, 0, question);
 }
@@ -440,15 +443,15 @@ EXPORT void kobox_watch_context_reset(struct machine *m)
         kobox_watch_context(m, &c->at, c->off_limit);
 }
 
-/* What is held on a stack, in the order of taking: how many, at most `most` of them in `out`. */
+/* What is held on a stack (0: on each of them, one after the other), in the order of taking: how many, at most `most` of them in
+ * `out`. */
 EXPORT int kobox_watch_held(struct machine *m, uint64_t stack, struct held *out, int most)
 {
-    struct context *c = m->watch ? m->watch->context : NULL;
-    const struct holder *h = c ? holder_of(c, stack, false) : NULL;
-    int count = h ? (int)h->count : 0;
-    count = count < most ? count : most;
-    if (count)
-        memcpy(out, h->held, (size_t)count * sizeof *out);
+    const struct context *c = m->watch ? m->watch->context : NULL;
+    int count = 0;
+    for (size_t i = 0; c && i < c->holder_count; i++)
+        for (size_t n = 0; (!stack || c->holders[i].stack == stack) && n < c->holders[i].count && count < most; n++)
+            out[count++] = c->holders[i].held[n];
     return count;
 }
 
