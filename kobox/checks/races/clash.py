@@ -12,7 +12,7 @@ from kobox.arch.code import Flow
 from kobox.box.box import Box
 from kobox.box.inspect.cpu_state import CpuReader
 from kobox.checks.memory.interceptors import INTERCEPTORS
-from kobox.checks.races.held_locks import NamedLock, LockRecord
+from kobox.checks.races.held_locks import LockRecord, NamedLock
 from kobox.checks.races.race_marks import RaceMarks
 from kobox.checks.report.finding import own_frame
 from kobox.checks.runner.session import Examination, Trace
