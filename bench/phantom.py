@@ -68,7 +68,7 @@ def _rows_of(file: Path | None, drivers: set[str]) -> list[dict[str, object]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kernel", help="a kernel of the cache (default: the default one)")
-    parser.add_argument("--bus", default="PCI", help="PCI, USB, I2C or platform (default: PCI)")
+    parser.add_argument("--bus", default="PCI", help="PCI, USB, HID, I2C, SPI, virtio or platform (default: PCI)")
     parser.add_argument("--sample", type=int, help="so many drivers, chosen at random (default: all)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--attempts", type=int, default=300, help="at most so many a driver")

@@ -25,6 +25,8 @@ from kobox.devices.phantom_i2c import PhantomI2c
 from kobox.devices.phantom_kinds import PHANTOMS, Phantom
 from kobox.devices.phantom_kinds import phantom_of as make_phantom
 from kobox.devices.phantom_policy import MEMORY, WIRES
+from kobox.devices.phantom_spi import PhantomSpi
+from kobox.devices.phantom_virtio import PhantomVirtio
 from kobox.devices.ready import READY, make
 from kobox.devices.usb import UsbDevice
 from kobox.errors import KoboxError, ModuleLoadError
@@ -159,7 +161,7 @@ def describe(device: HardwareModel, found: SearchResult | None = None) -> str:
     text = f"{device.where}: {type(device).__name__}"
     if isinstance(device, (PciDevice, UsbDevice)):
         text += f" {device.vendor_id:04x}:{identity(device):04x}"
-    elif isinstance(device, (PhantomI2c, PhantomBoard)):
+    elif isinstance(device, (PhantomI2c, PhantomSpi, PhantomVirtio, PhantomBoard)):
         text += f" for {device.wanted_name}"
     if found is None:
         return text

@@ -3,7 +3,7 @@
     0x00 SSCR0   0x04 SSCR1   0x08 SSSR   0x10 SSDR: a word is sent and another received
     0x818 chip select: 1 by software, 0 the level (low selects)
 
-A word is exchanged while the driver writes it.
+A word is exchanged while the driver writes it. When the device loses it, the receiver reports an overrun (SSSR.ROR).
 
 Source: drivers/spi/spi-pxa2xx.c; Intel, Lynx Point LP data sheet, 329366.
 """
@@ -15,11 +15,12 @@ from typing import ClassVar
 
 from kobox.devices.model import HardwareModel
 from kobox.devices.pci import PciDevice
-from kobox.devices.spi import SpiBus
+from kobox.devices.spi import SpiBus, SpiError
 
 _SSCR0, _SSCR1, _SSSR, _SSDR, _CHIP_SELECT = 0x00, 0x04, 0x08, 0x10, 0x818
 _RIE, _TIE, _TINTE = 1, 2, 1 << 19
-_NOT_FULL, _NOT_EMPTY, _TX_SERVICE, _RX_SERVICE, _TIMEOUT = 1 << 2, 1 << 3, 1 << 5, 1 << 6, 1 << 19
+_NOT_FULL, _NOT_EMPTY, _TX_SERVICE, _RX_SERVICE = 1 << 2, 1 << 3, 1 << 5, 1 << 6
+_OVERRUN, _TIMEOUT = 1 << 7, 1 << 19
 _DEPTH = 256
 
 
@@ -38,6 +39,7 @@ class LpssSpi(PciDevice):
     def reset(self) -> None:
         self.held: dict[int, int] = {}
         self.received: deque[int] = deque()
+        self.overrun = False
 
     @property
     def attached(self) -> list[HardwareModel]:
@@ -54,15 +56,25 @@ class LpssSpi(PciDevice):
 
     def write_memory(self, bar: int, offset: int, size: int, value: int) -> None:
         if offset == _SSDR:
-            mask = (1 << self._bits()) - 1
-            if len(self.received) < _DEPTH:
-                self.received.append(self.wires.exchange(value & mask) & mask)
-        elif offset != _SSSR:
+            self._exchange(value)
+        elif offset == _SSSR:
+            self.overrun &= not value & _OVERRUN
+        else:
             self.held[offset] = value
             if offset == _CHIP_SELECT:
                 low = value & 1 and not value & 2
                 self.wires.select(0 if low else None)
         self._signal()
+
+    def _exchange(self, word: int) -> None:
+        bits = self._bits()
+        mask = (1 << bits) - 1
+        if len(self.received) >= _DEPTH:
+            return
+        try:
+            self.received.append(self.wires.exchange(word & mask, bits) & mask)
+        except SpiError:
+            self.overrun = True
 
     def _bits(self) -> int:
         control = self.held.get(_SSCR0, 0)
@@ -70,7 +82,7 @@ class LpssSpi(PciDevice):
 
     def _status(self) -> int:
         waiting = len(self.received)
-        status = _NOT_FULL | _TX_SERVICE
+        status = _NOT_FULL | _TX_SERVICE | (_OVERRUN if self.overrun else 0)
         if waiting:
             status |= _NOT_EMPTY | _RX_SERVICE
             if self.held.get(_SSCR1, 0) & _TINTE:
@@ -79,7 +91,7 @@ class LpssSpi(PciDevice):
 
     def _signal(self) -> None:
         control, status = self.held.get(_SSCR1, 0), self._status()
-        wanted = (_RX_SERVICE if control & _RIE else 0) | (_TX_SERVICE if control & _TIE else 0)
+        wanted = (_RX_SERVICE | _OVERRUN if control & _RIE else 0) | (_TX_SERVICE if control & _TIE else 0)
         self.set_interrupt_level(bool(status & (wanted | (_TIMEOUT if control & _TINTE else 0))))
 
 

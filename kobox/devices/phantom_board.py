@@ -3,15 +3,13 @@ compatible, with four windows of registers and an interrupt line."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from kobox.devices.phantom_aliases import compatibles, hardware_ids, some
 from kobox.devices.phantom_policy import BarLayout, Policy, PolicyAnswers, RegisterAt
 from kobox.devices.platform import PlatformDevice
 
-_COMPATIBLE = re.compile(r"of:N\*T\*C([\w,.+-]+?)(?:C\*)?")
-_HID = re.compile(r"acpi\*:([A-Z]{3,4}[0-9A-F]{4}):\*")
 _WINDOW, _PORTS, _WINDOWS, _LINES = 64 << 10, 256, 4, 2
 
 
@@ -52,12 +50,8 @@ class PhantomBoard(PolicyAnswers, PlatformDevice):
 def board_identities(aliases: Iterable[str], most: int = 3) -> list[BoardIdentity]:
     """Whom a device may be for a driver with these aliases: hardware IDs, then what it is compatible with."""
     aliases = list(aliases)
-    found = [BoardIdentity(hid=match[1]) for alias in aliases if (match := _HID.fullmatch(alias))]
-    found += [BoardIdentity(compatible=match[1]) for alias in aliases if (match := _COMPATIBLE.fullmatch(alias))]
-    found = list(dict.fromkeys(found))
-    if len(found) <= most:
-        return found
-    return [found[n * (len(found) - 1) // (most - 1)] for n in range(most)]
+    found = [BoardIdentity(hid=one) for one in hardware_ids(aliases)]
+    return some([*found, *(BoardIdentity(compatible=one) for one in compatibles(aliases))], most)
 
 
 def windows_of(policy: Policy) -> list[tuple[str, bool]]:

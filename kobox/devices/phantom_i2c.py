@@ -8,18 +8,16 @@ The bytes that were written before a read choose the register. A second address 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from kobox.devices.gpio_line import GpioLine
 from kobox.devices.i2c import I2cDevice
+from kobox.devices.phantom_aliases import compatibles, hardware_ids, names, some
 from kobox.devices.phantom_policy import ELSEWHERE, I2C, PLACE_BITS, Policy, PolicyAnswers, RegisterAt
 
 _LONGEST, _LONGEST_MESSAGE = 7, 4095  # bytes that choose a register; bytes of a message that matter
 _LINE = 20
-_COMPATIBLE = re.compile(r"of:N\*T\*C([\w,.+-]+?)(?:C\*)?")
-_HID = re.compile(r"acpi\*:([A-Z]{3,4}[0-9A-F]{4}):\*")
 
 
 class I2cIdentity(NamedTuple):
@@ -100,12 +98,9 @@ class PhantomI2c(PolicyAnswers, I2cDevice):
 def i2c_identities(aliases: Iterable[str], most: int = 3) -> list[I2cIdentity]:
     """Whom a device may be for a driver with these aliases: the names of its table, then what ACPI describes."""
     aliases = list(aliases)
-    names = [alias[4:] for alias in aliases if alias.startswith("i2c:")]
-    described = [I2cIdentity(compatible=found[1]) for alias in aliases if (found := _COMPATIBLE.fullmatch(alias))]
-    described += [I2cIdentity(hid=found[1]) for alias in aliases if (found := _HID.fullmatch(alias))]
-    if len(names) > most:
-        names = [names[n * (len(names) - 1) // (most - 1)] for n in range(most)]
-    return [I2cIdentity(name) for name in names] + described[:1]
+    described = [I2cIdentity(compatible=one) for one in compatibles(aliases)]
+    described += [I2cIdentity(hid=one) for one in hardware_ids(aliases)]
+    return [I2cIdentity(name) for name in some(names(aliases, "i2c"), most)] + described[:1]
 
 
 def phantom_i2c(identity: I2cIdentity, policy: Policy) -> PhantomI2c:

@@ -7,7 +7,7 @@ A register is a BAR of PCI and an offset, or what other buses have in their plac
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
@@ -15,7 +15,8 @@ from zlib import crc32
 
 _MOST_READS = 1 << 14
 _MOST_KEPT = 1 << 16  # bytes that are remembered: a driver may write without end
-PATIENCE = 64  # reads of one register, one after the other, that say the same
+PATIENCE = 64  # reads of one register that say the same, without a write of any between them
+_LEAST_PATIENCE = 4  # of a register that was waited for in vain some times
 # In RegisterAt.bar: the expansion ROM; configuration space; what the kernel knows of the device (below); from 8 on,
 # memory that the driver shares with it, firmware too. Below the ROM, the BARs of companions, 16 numbers for each.
 ROM = -1
@@ -30,8 +31,9 @@ MEMORY = 8
 COMPANION = 16
 # From WIRES on, what other buses have. I2C and SPI: + how many bytes choose the register; these are the offset's upper
 # part, the place in what is read its lower twelve bits. Of USB: CONTROL + kind and number of a request; its value, its
-# index and the byte are the offset; ENDPOINT + the endpoint's address, and the byte.
-WIRES, I2C, SPI, CONTROL, ENDPOINT = 1 << 16, 1 << 16, 1 << 17, 1 << 18, 1 << 19
+# index and the byte are the offset; ENDPOINT + the endpoint's address, and the byte. Of virtio: VIRTQUEUE +
+# the queue, and the byte of a buffer.
+WIRES, I2C, SPI, CONTROL, ENDPOINT, VIRTQUEUE = 1 << 16, 1 << 16, 1 << 17, 1 << 18, 1 << 19, 1 << 20
 ELSEWHERE = 16  # in a register of I2C: times the address, where that is not the device's own
 PLACE_BITS = 12
 
@@ -151,6 +153,8 @@ def name_of(register: RegisterAt) -> str:
 
 def _name_on_wires(register: RegisterAt) -> str:
     where, place = register.offset >> PLACE_BITS, register.offset & (1 << PLACE_BITS) - 1
+    if register.bar >= VIRTQUEUE:
+        return f"queue {register.bar - VIRTQUEUE}, byte {register.offset}"
     if register.bar >= ENDPOINT:
         return f"endpoint {register.bar - ENDPOINT:#x}, byte {register.offset}"
     if register.bar >= CONTROL:
@@ -179,7 +183,7 @@ class LieKind(StrEnum):
     REGISTER = "register"  # one register says `value`
     GONE = "gone"  # from read number `value` on there are only ones, as when it is taken out
     SILENT = "silent"  # it never interrupts, and its endpoints never answer
-    REFUSED = "refused"  # the bus refuses transfer number `value`: no acknowledge on I2C, a stall on USB
+    REFUSED = "refused"  # the bus refuses transfer `value`: no acknowledge on I2C, a lost word on SPI, a stall on USB
     STORM = "storm"  # it interrupts as soon as the driver has asked for that, again and again
     RANDOM = "random"  # every third answer is a number that breaks sums and indexes, chosen by the seed `value`
 
@@ -238,7 +242,13 @@ class PolicyAnswers:
         self._bytes: dict[tuple[int, int], int] = {}
         self._visits: dict[RegisterAt, int] = {}
         self._turn = False
-        self._same, self._times = (RegisterAt(-1, 0), 0), 0
+        # Since the last write, of each register: what it said, how often one after the other, and how often in all.
+        self._same: dict[RegisterAt, tuple[int, int, int]] = {}
+        self._patience: dict[RegisterAt, int] = {}
+        self.polled: Callable[[int], None] | None = None
+        """Told of each read of a register that somebody polls: how many there were since that was noticed."""
+        self.waits = 0
+        """How often a driver has waited for a register in vain."""
 
     @property
     def most_reads(self) -> int:
@@ -282,11 +292,19 @@ class PolicyAnswers:
         return value
 
     def _impatient(self, register: RegisterAt, value: int) -> int:
-        """Whoever reads the same again and again waits for something else: after a while that comes, by turns."""
-        if (register, value) != self._same:
-            self._same, self._times = (register, value), 0
-        self._times += 1
-        return ~value if self._times > PATIENCE and self._times & 1 else value
+        """Whoever reads the same again and again waits for something else: after a while that comes, by turns; sooner,
+        where that has happened before."""
+        before, times, reads = self._same.get(register, (value, 0, 0))
+        times = times + 1 if before == value else 1
+        if reads or len(self._same) < _MOST_KEPT:
+            self._same[register] = value, times, reads + 1
+        if reads > PATIENCE and self.polled is not None:
+            self.polled(reads - PATIENCE)
+        patience = self._patience.get(register, PATIENCE)
+        if times == patience + 1:
+            self.waits += 1
+            self._patience[register] = max(patience // 2, _LEAST_PATIENCE)
+        return ~value if times > patience and times & 1 else value
 
     def _rest(self, register: RegisterAt, size: int) -> int:
         if self.policy.rest is Rest.WRITTEN:
@@ -297,6 +315,8 @@ class PolicyAnswers:
 
     def keep(self, register: RegisterAt, size: int, value: int) -> None:
         """The driver has written a register."""
+        if self._same:
+            self._same.clear()
         for n in range(size):
             key = register.bar, register.offset + n
             if len(self._bytes) < _MOST_KEPT or key in self._bytes:

@@ -11,7 +11,8 @@
 
     box.plug(Flash())                        a controller is plugged in with the first one (`kobox.devices.lpss_spi`)
 
-ACPI tells the kernel of it (SpiSerialBus), with properties as a platform device has them.
+ACPI tells the kernel of it (SpiSerialBus), with properties as a platform device has them. A device that raises
+`SpiError` in `exchange` loses the word: the controller reports an overrun, and the driver's transfer fails with EIO.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ from kobox.errors import KoboxError
 from kobox.machine import aml
 
 
+class SpiError(Exception):
+    """A word is lost on the wires: the controller has received nothing."""
+
+
 class SpiDevice(HasLines, ClientModel):
     """A device on an SPI bus: subclass it, and answer words.
 
@@ -40,12 +45,14 @@ class SpiDevice(HasLines, ClientModel):
     mode: ClassVar[int] = 0
     max_speed: ClassVar[int] = 1_000_000
     word_bits: ClassVar[int] = 8
+    bits: int = 8
+    """How many bits the word has that is exchanged now."""
 
     def select(self) -> None:
         """Chip select: a message begins."""
 
     def exchange(self, word: int) -> int:
-        """The driver sends a word; the word that comes back meanwhile."""
+        """The driver sends a word; the word that comes back meanwhile. Raise `SpiError` to lose it."""
         return 0
 
     def deselect(self) -> None:
@@ -84,11 +91,12 @@ class SpiBus:
             with model_errors(self.selected):
                 self.selected.select()
 
-    def exchange(self, word: int) -> int:
-        """A word to the device that is selected, and one back; ones when none is."""
+    def exchange(self, word: int, bits: int) -> int:
+        """A word of `bits` bits to the device that is selected, and one back; ones when none is. Raises `SpiError`."""
         if self.selected is None:
             return -1
-        with model_errors(self.selected):
+        self.selected.bits = bits
+        with _spi_error_passes(self.selected):
             return int(self.selected.exchange(word))
 
     def save(self) -> Restore:
@@ -102,3 +110,11 @@ class SpiBus:
                 one()
 
         return restore
+
+
+class _spi_error_passes(model_errors):  # noqa: N801  a context manager, used as a function
+    """`model_errors`, but `SpiError` is no error of the model's."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, SpiError):
+            super().__exit__(kind, error, trace)

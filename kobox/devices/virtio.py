@@ -16,14 +16,14 @@ Source: Virtual I/O Device (VIRTIO) 1.2.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import ClassVar
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Protocol
 
 from kobox.devices.errors import model_errors
-from kobox.devices.model import NO_STATE, HostedModel
+from kobox.devices.model import NO_STATE, HostedModel, ModelHost
 from kobox.devices.state import Restore, save_state
 from kobox.errors import KoboxError
-from kobox.machine.virtio import Buffer, VirtioDevice
+from kobox.machine.virtio import Buffer, DmaSegment, VirtioDevice
 
 _LARGEST = 64 << 20  # bytes of one buffer
 
@@ -43,6 +43,11 @@ class VirtioBuffer:
             return b""
         self._transport.bus.work.moved(sum(part.size for part in parts), len(parts))
         return b"".join(bytes(ram[part.address : part.address + part.size]) for part in parts)
+
+    @property
+    def segments(self) -> Sequence[DmaSegment]:
+        """Its pieces in RAM."""
+        return self._buffer.segments
 
     @property
     def room(self) -> int:
@@ -70,6 +75,13 @@ class VirtioBuffer:
         self._transport.done(self._queue, self._buffer.head, self._written)
 
 
+class VirtioHost(ModelHost, Protocol):
+    """The box's side of a virtio device."""
+
+    @property
+    def reads_on_bus(self) -> int: ...
+
+
 class VirtioModel(HostedModel):
     """A virtio device: subclass it, and say what happens in `notified`.
 
@@ -82,6 +94,7 @@ class VirtioModel(HostedModel):
     queue_count: ClassVar[int] = 1
     feature_bits: ClassVar[int] = 0
 
+    host: VirtioHost | None = None
     _transport: VirtioTransport | None = None
 
     def notified(self, queue: int) -> None:
@@ -90,6 +103,10 @@ class VirtioModel(HostedModel):
     def configuration(self) -> bytes:
         """The device's own configuration registers."""
         return b""
+
+    def read_configuration(self, offset: int, size: int) -> int:
+        """The driver reads a configuration register of `size` bytes: what `configuration` has there."""
+        return int.from_bytes(self.configuration()[offset : offset + size], "little")
 
     def configure(self, offset: int, size: int, value: int) -> None:
         """The driver writes a configuration register."""
@@ -143,9 +160,9 @@ class VirtioTransport(VirtioDevice):
         with model_errors(self.model):
             self.model.reset()
 
-    def configuration(self) -> bytes:
+    def read_configuration(self, offset: int, size: int) -> int:
         with model_errors(self.model):
-            return self.model.configuration()
+            return self.model.read_configuration(offset, size)
 
     def configure(self, offset: int, size: int, value: int) -> None:
         with model_errors(self.model):

@@ -593,6 +593,7 @@ class Machine:
 
     def _device_access(self, offset: int, size: int, value: int, write: int) -> int:
         self.device_work.begin()
+        self.pci.reads += not write
         try:
             return self.devices.access(offset, size, value, write)
         except BaseException as error:

@@ -131,6 +131,10 @@ class VirtioDevice(Device):
         """The device's own registers."""
         return b""
 
+    def read_configuration(self, offset: int, size: int) -> int:
+        """The driver reads one of them, of `size` bytes."""
+        return int.from_bytes(self.configuration()[offset : offset + size], "little")
+
     def configure(self, offset: int, size: int, value: int) -> None:
         """The driver writes one of the device's own registers."""
 
@@ -165,7 +169,7 @@ class VirtioDevice(Device):
 
     def read(self, offset: int, size: int) -> int:
         if offset >= 0x100:
-            return int.from_bytes(self.configuration()[offset - 0x100 : offset - 0x100 + size], "little")
+            return self.read_configuration(offset - 0x100, size)
         number = self._select[2]
         queue = self.queues[number] if number < len(self.queues) else None
         match offset:
@@ -187,6 +191,8 @@ class VirtioDevice(Device):
                 return self.raised
             case 0x070:
                 return self.status
+            case 0x0B0 | 0x0B4 | 0x0B8 | 0x0BC:
+                return 0xFFFFFFFF  # no shared memory region (4.2.2: length and address are -1)
             case 0x0FC:
                 return self._generation
         return 0

@@ -8,7 +8,7 @@ import pytest
 
 from kobox.box.box import Box
 from kobox.devices.i2c_chips import Lm75
-from kobox.devices.spi import SpiDevice
+from kobox.devices.spi import SpiDevice, SpiError
 from kobox.errors import KoboxError
 
 
@@ -70,6 +70,39 @@ def test_a_model_that_raises_tells_its_line(full_box: Box) -> None:
         pytest.raises(KoboxError, match=r"test_spi.py:\d+: the model Broken failed: IndexError"),
     ):
         file.write(b"x")
+
+
+class Lossy(Echo):
+    """Loses the words whose number is `lost`."""
+
+    lost = -1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = 0
+        self.bit_counts: set[int] = set()
+
+    def exchange(self, word: int) -> int:
+        self.words += 1
+        self.bit_counts.add(self.bits)
+        if self.words - 1 == self.lost:
+            raise SpiError
+        return super().exchange(word)
+
+
+@pytest.mark.parametrize("lost", [0, 5, 200, 599])
+def test_a_word_that_is_lost_fails_the_transfer_and_the_bus_lives(full_box: Box, lost: int) -> None:
+    device = full_box.plug(Lossy())
+    with full_box.open("/dev/spidev0.0", "r+b") as file:
+        device.lost = lost
+        with pytest.raises(OSError, match="Input/output error"):
+            file.write(bytes(600))
+        assert "FIFO overrun" in full_box.log.text()
+        device.lost = -1
+        file.write(b"again")
+        assert device.seen[-1] == b"again"
+    assert device.bit_counts == {8}
+    assert not full_box.findings
 
 
 class Nameless(SpiDevice):

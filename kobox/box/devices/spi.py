@@ -60,10 +60,7 @@ def plug_spi(box: BootedKernel, device: PluggedSpi) -> PluggedSpi:
     if not device.hid and not device.compatible:
         raise KoboxError(f"{name} has neither `hid` nor `compatible`", hint="Set what the driver's table has.")
     must_load_tables(box, name)
-    controllers = [model for model in plugged_models(box) if isinstance(model, LpssSpi)]
-    controller = next((model for model in controllers if not model.wires.devices), None) or _plug_controller(
-        box, controllers
-    )
+    controller = controller_for(box)
     client = Client(box, symbol_of(_LETTER, controller.function.place), "spi")
     select = controller.wires.attach(device)
     try:
@@ -77,6 +74,14 @@ def plug_spi(box: BootedKernel, device: PluggedSpi) -> PluggedSpi:
         controller.wires.detach(device)
         raise
     return device
+
+
+def controller_for(box: BootedKernel) -> LpssSpi:
+    """A controller of the box that has no device yet, plugged in when there is none. Raises `KoboxError` when both have
+    one, or the kernel has no driver for it."""
+    controllers = [model for model in plugged_models(box) if isinstance(model, LpssSpi)]
+    free = next((model for model in controllers if not model.wires.devices), None)
+    return free or _plug_controller(box, controllers)
 
 
 def _plug_controller(box: BootedKernel, others: Sequence[LpssSpi]) -> LpssSpi:

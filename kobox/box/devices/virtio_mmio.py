@@ -41,9 +41,14 @@ def bind(box: BootedKernel, device: VirtioDevice) -> None:
 
     Raises `KoboxError` when the kernel has no virtio-mmio or no place is free, `OSError` when that refuses.
     """
-    _load(box, "virtio_mmio")
+    load_transport(box)
     place = box.machine.device_name(box.machine.devices.attach(device))
     box.write_bytes(f"{_DRIVER}/bind", place.encode())
+
+
+def load_transport(box: BootedKernel) -> None:
+    """Load the driver that finds virtio devices, when it is not there. Raises `KoboxError` when the kernel has none."""
+    _load(box, "virtio_mmio")
 
 
 def unplug(box: BootedKernel, device: VirtioDevice) -> None:

@@ -36,6 +36,11 @@ class VirtioPlace:
     def driver(self) -> str | None:
         return driver_at(self._box, self.sysfs)
 
+    @property
+    def reads_on_bus(self) -> int:
+        """How many reads of devices there were in the box (`kobox.machine.taint`)."""
+        return self._box.machine.pci.reads
+
     def unplug(self) -> None:
         unplug(self._box, self._device)
 

@@ -41,7 +41,7 @@ _BEFORE_INIT = "do_init_module"  # kernel/module/main.c
 _LARGEST_CODE = 4 << 20  # of one module: larger ones are looked at only if they are the driver
 _BRANCHES = re.compile(rb"[\2-\7]")
 CPU_SECONDS, MORE_CPU_SECONDS = 0.5, 3.0  # of one attempt; of one that got on, but was not through
-TIMEOUT = 300.0
+TIMEOUT = 100_000.0  # virtual seconds: they pass fast while a register is polled
 SETTLE = 1.0  # virtual seconds for probes that the kernel runs later
 
 
@@ -72,6 +72,8 @@ class Attempt:
     decisions: Sequence[Decision]
     is_new: bool
     work: int
+    waits: int
+    """How often the driver has waited for a register in vain."""
     better: Sequence[tuple[Identity, Policy]]
     """Devices that have what the driver has asked for in vain."""
 
@@ -160,6 +162,7 @@ class Prober:
             self._taint.decisions(),
             self._add(branches),
             box.machine.work - before,
+            device.waits,
             [(identity, other) for other in attendant.better()] + [(one, policy) for one in attendant.others(identity)],
         )
 

@@ -3,6 +3,7 @@
 request_irq()        from now on, whoever waits with a timeout is interrupted
 request_firmware()   a file that is not there is made up for the next attempt
 udelay()             takes no time of this computer's
+a register is polled virtual time passes faster, so that a wait with a timeout ends
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _FIRMWARE = "_request_firmware"  # drivers/base/firmware_loader/main.c: (fw, nam
 FILE_SIZE = 4 << 10  # of firmware, before more is known
 _BEFORE_INIT = "do_init_module"  # kernel/module/main.c
 _MOST_INTERRUPTS = 64
+_POLLED, _MOST_POLLED = 1_000_000, 50_000_000  # ns that pass with a read of a register that is polled: more and more
 _STORM = 16  # interrupts at once
 
 
@@ -58,6 +60,7 @@ class DriverAttendant:
             probes.append(self._box.probe(_FIRMWARE, _keep_pointer, on_return=self._firmware_asked))
             probes += self.probes()
         if self._hurried:
+            self._phantom.polled = self._let_time_pass
             delays = [name for name in _DELAYS if name in self._box.inspect.symbols]
             probes += [self._box.probe(name, self._delays) for name in delays]
         self._undo = [probe.remove for probe in probes]
@@ -72,6 +75,7 @@ class DriverAttendant:
             with suppress(BoxError):
                 undo()
         self._undo.clear()
+        self._phantom.polled = None
 
     def better(self) -> list[Policy]:
         """Devices that have what the driver has asked for in vain, one thing each."""
@@ -118,6 +122,9 @@ class DriverAttendant:
             if module.address == hit.args[0]:
                 for start, size in module.code:
                     self._taint.code(start, start + size)
+
+    def _let_time_pass(self, times: int) -> None:
+        self._box.machine.pass_time(min(_POLLED << times // 8, _MOST_POLLED))
 
     def _delays(self, hit: Hit) -> None:
         self._box.machine.pass_time(int(hit.args[0] * _DELAYS[str(hit.probe.where)]))

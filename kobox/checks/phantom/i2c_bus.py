@@ -69,8 +69,10 @@ class I2cPhantoms:
             return (identity, better) if better is not None else None
         if offset == _ADDRESS and 3 <= wanted <= 0x77 and wanted != identity.address:
             return identity._replace(address=wanted), policy
-        if _IRQ <= offset < _IRQ + 4 and wanted and not identity.interrupt and self._described is not None:
-            return self._described._replace(address=identity.address, interrupt=True), policy
+        if _IRQ <= offset < _IRQ + 4 and wanted and not identity.interrupt:
+            # A name of the driver's own table is what comes behind the comma.
+            described = self._described or I2cIdentity(compatible=f"kobox,{identity.name}")
+            return described._replace(address=identity.address, interrupt=True), policy
         return None
 
 

@@ -17,7 +17,9 @@ from kobox.devices.phantom import bars_of
 from kobox.devices.phantom_board import BoardIdentity, windows_of
 from kobox.devices.phantom_i2c import I2cIdentity
 from kobox.devices.phantom_policy import RegisterAt, name_of
+from kobox.devices.phantom_spi import SpiIdentity
 from kobox.devices.phantom_usb import SPEEDS
+from kobox.devices.phantom_virtio import VirtioIdentity
 from kobox.errors import KoboxError
 from kobox.ko.modulefile import ModuleFile
 from kobox.machine.pci_function import PciIdentity
@@ -108,6 +110,19 @@ def _class(attempt: Attempt) -> Iterator[str]:
         yield f"    hid, compatible = {_clean(who.hid)!r}, {_clean(who.compatible)!r}"
         if who.interrupt:
             yield '    gpios = {"irq": GpioLine(20, interrupt="falling")}'
+    elif isinstance(who, SpiIdentity):
+        yield "from kobox.devices import GpioLine"
+        yield "from kobox.devices.phantom_spi import PhantomSpi"
+        yield _IMPORT
+        yield from ("", "", "class Model(PhantomSpi):")
+        yield f"    hid, compatible = {_clean(who.hid)!r}, {_clean(who.compatible)!r}"
+        if who.interrupt:
+            yield '    gpios = {"irq": GpioLine(20, interrupt="falling")}'
+    elif isinstance(who, VirtioIdentity):
+        yield "from kobox.devices.phantom_virtio import PhantomVirtio"
+        yield _IMPORT
+        yield from ("", "", "class Model(PhantomVirtio):")
+        yield f"    device_type, feature_bits = {who.kind}, {who.features:#x}"
     elif isinstance(who, BoardIdentity):
         yield "from kobox.devices.phantom_board import PhantomBoard"
         yield _IMPORT

@@ -41,6 +41,7 @@ _LARGEST_FUNCTION = 1 << 16
 _POLLED = 16  # times that a branch went the same way, and so waits for something
 _LATER = 2  # the rank of what goes on from an attempt that did the same as another one
 _MOST_LONGER = 3  # attempts that get more CPU time
+_MOST_WAITS = 8  # that an attempt may have seen which gets more CPU time: it is busy, and does not poll
 _LAST = 8  # decisions at the end of an attempt that are taken the other way though both sides were seen
 
 
@@ -85,7 +86,7 @@ class PhantomSearch:
         if bus is None:
             raise KoboxError(
                 f"{file.name}: it has no alias of a device that a phantom can be",
-                hint="Phantoms are for drivers of PCI, USB, I2C and platform devices.",
+                hint="Phantoms are for drivers of PCI, USB, HID, I2C, SPI, virtio and platform devices.",
             )
         self._bus, self.identities = bus, bus.identities
         self._box, self._file, self._load = box, file, load
@@ -149,7 +150,8 @@ class PhantomSearch:
             made = prober.attempt(start, identity, policy)
             self._attempts += 1
             self._work += made.work
-            if made.result is Result.HUNG and made.executed > farthest and longer < _MOST_LONGER:
+            busy = made.result is Result.HUNG and made.waits < _MOST_WAITS
+            if busy and made.executed > farthest and longer < _MOST_LONGER:
                 longer += 1  # it may have much to do: a screen is drawn, memory is tested
                 made = prober.attempt(start, identity, policy, MORE_CPU_SECONDS)
                 self._work += made.work

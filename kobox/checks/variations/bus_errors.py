@@ -1,4 +1,4 @@
-"""Lives in which the bus fails: a message on I2C is not acknowledged, a transfer on USB stalls, endpoints never answer.
+"""Lives in which the bus fails: I2C does not acknowledge, SPI loses a word, USB stalls, endpoints never answer.
 
 Each transfer of an ordinary life is refused once, in a life of its own, as each call that can fail fails once. What is
 found then is a mistake in how the driver handles errors.
@@ -13,6 +13,7 @@ from kobox.checks.report.finding import Finding
 from kobox.devices.phantom_i2c import I2cIdentity
 from kobox.devices.phantom_kinds import Identity
 from kobox.devices.phantom_policy import Lie, LieKind
+from kobox.devices.phantom_spi import SpiIdentity
 from kobox.devices.phantom_usb import UsbIdentity
 
 _FIRST, _MOST = 10, 15  # transfers that are refused: the first ones, and all
@@ -20,7 +21,7 @@ _FIRST, _MOST = 10, 15  # transfers that are refused: the first ones, and all
 
 def on_wires(identity: Identity) -> bool:
     """Whether a device is on a bus whose transfers can fail."""
-    return isinstance(identity, (I2cIdentity, UsbIdentity))
+    return isinstance(identity, (I2cIdentity, SpiIdentity, UsbIdentity))
 
 
 def bus_errors(first: int, end: int) -> Iterator[Lie]:

@@ -20,7 +20,11 @@ uint64_t device_read(uc_engine *uc, uint64_t offset, unsigned size, void *user)
     (void)uc;
     struct machine *m = user;
     spend(m, CALLBACK_COST);
-    return m->on_device ? m->on_device(offset, size, 0, 0) : ~0ull;
+    m->pci_reads++;
+    uint64_t answer = m->on_device ? m->on_device(offset, size, 0, 0) : ~0ull;
+    if (m->device_read)
+        m->device_read(m, answer, size);
+    return answer;
 }
 
 void device_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, void *user)

@@ -267,7 +267,7 @@ struct machine {
     bool yielded;            /* the CPU was stopped to be held before its next instruction */
     device_callback on_device;
     pci_callback on_pci;
-    uint64_t pci_reads;      /* how often a device of PCI was read */
+    uint64_t pci_reads;      /* how often a device was read */
     void (*device_read)(struct machine *m, uint64_t value, unsigned size); /* told of each, or NULL */
     void (*close_taint)(struct machine *m);
     struct taint *taint;     /* values that came from devices (taint/), NULL while none are followed */

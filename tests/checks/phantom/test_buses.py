@@ -1,4 +1,4 @@
-"""Phantoms on I2C, USB and the board: Debian's own drivers find their device there."""
+"""Phantoms on I2C, SPI, USB, virtio and the board: Debian's own drivers find their device there."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from kobox.devices.model import HardwareModel
 from kobox.devices.phantom_board import BoardIdentity, board_identities
 from kobox.devices.phantom_i2c import I2cIdentity, PhantomI2c, i2c_identities
 from kobox.devices.phantom_kinds import PHANTOMS, Identity, phantom_of, title_of
-from kobox.devices.phantom_policy import CONTROL, ENDPOINT, I2C, Policy, RegisterAt, Step, name_of
+from kobox.devices.phantom_policy import CONTROL, ENDPOINT, I2C, SPI, VIRTQUEUE, Policy, RegisterAt, Step, name_of
+from kobox.devices.phantom_spi import PhantomSpi, SpiIdentity, spi_identities
 from kobox.devices.phantom_usb import ENDPOINTS, UsbIdentity, hid_identities, usb_identities, usb_wanted_by
+from kobox.devices.phantom_virtio import TRANSPORT_FEATURES, VirtioIdentity, virtio_identities
 from kobox.images.kernel_image import KernelImage
 from kobox.ko.modulefile import ModuleFile
 
@@ -41,6 +43,12 @@ def search(box: Box, file: ModuleFile, most: int = MOST) -> SearchResult:
 DRIVERS = [
     ("bmp280-i2c", "I2C register 0x0, byte 0 = 0x50"),  # a chip number, by regmap
     ("apds9960", ""),  # an interrupt
+    ("bmp280-spi", "SPI register 0x0, byte 1 = 0x50"),
+    ("ad7292", "SPI register"),  # two bytes of a vendor's number
+    ("adf7242", ""),  # an interrupt that it requests without a look
+    ("virtiofs", "BAR 0 + 0x24 = 0x1"),  # no shared memory, one queue
+    ("9pnet_virtio", ""),  # a feature
+    ("virtio_crypto", ""),
     ("usbdux", "firmware usbdux_firmware.bin of 4096 bytes"),  # firmware, alternate settings
     ("powermate", ""),  # one endpoint
     ("shark2", ""),  # one version
@@ -103,6 +111,40 @@ def test_whom_an_i2c_driver_waits_for(aliases: list[str], who: list[I2cIdentity]
     assert i2c_identities(aliases) == who
 
 
+SPI_ALIASES = [
+    (["spi:lm70", "spi:lm74"], [SpiIdentity(compatible="kobox,lm70"), SpiIdentity(compatible="kobox,lm74")]),
+    (["spi:lm70", "of:N*T*Cti,lm70C*", "of:N*T*Cti,lm70"], [SpiIdentity(compatible="ti,lm70")]),
+    (["acpi*:BOSC0200:*"], [SpiIdentity(hid="BOSC0200")]),
+    (["i2c:lm75"], []),
+]
+
+
+@pytest.mark.parametrize(("aliases", "who"), SPI_ALIASES)
+def test_whom_an_spi_driver_waits_for(aliases: list[str], who: list[SpiIdentity]) -> None:
+    assert spi_identities(aliases) == who
+
+
+def test_of_many_names_some_are_taken() -> None:
+    found = spi_identities([f"spi:chip{n}" for n in range(9)])
+    assert [one.compatible for one in found] == ["kobox,chip0", "kobox,chip4", "kobox,chip8"]
+
+
+VIRTIO_ALIASES = [
+    (["virtio:d00000004v*"], 4),
+    (["virtio:d00000002v00001AF4"], 2),
+    (["virtio:d0000001Dv*", "platform:x"], 29),
+    (["virtio:d*v*"], 0),
+    (["pci:v00001AF4d*sv*sd*bc*sc*i*"], 0),
+]
+
+
+@pytest.mark.parametrize(("aliases", "kind"), VIRTIO_ALIASES)
+def test_whom_a_virtio_driver_waits_for(aliases: list[str], kind: int) -> None:
+    everything = (1 << 64) - 1 & ~TRANSPORT_FEATURES
+    wanted = [VirtioIdentity(kind), VirtioIdentity(kind, everything)] if kind else []
+    assert virtio_identities(aliases) == wanted
+
+
 USB_ALIASES = [
     ("usb:v046DpC52Bd*dc*dsc*dp*ic*isc*ip*in*", UsbIdentity(0x046D, 0xC52B)),
     ("usb:v046DpC52Bd0100dc*dsc*dp*ic*isc*ip*in*", UsbIdentity(0x046D, 0xC52B)),
@@ -142,6 +184,8 @@ def test_whom_a_driver_of_the_board_waits_for() -> None:
         ("lm75", "I2C"),
         ("intel-hid", "platform"),
         ("hid-belkin", "HID"),
+        ("adxl345_spi", "SPI"),
+        ("virtio-rng", "virtio"),
         ("ext4", ""),
         ("dummy", ""),
     ],
@@ -200,6 +244,8 @@ def test_an_address_that_is_taken_is_exchanged() -> None:
 REGISTERS = [
     (RegisterAt(I2C + 1, 0x0F << 12), "I2C register 0xf, byte 0"),
     (RegisterAt(I2C + 2 + 16 * 0x51, 0x1234 << 12 | 3), "I2C 0x51 register 0x1234, byte 3"),
+    (RegisterAt(SPI + 1, 0x8F << 12 | 1), "SPI register 0x8f, byte 1"),
+    (RegisterAt(VIRTQUEUE + 2, 7), "queue 2, byte 7"),
     (RegisterAt(CONTROL + 0xC012, (0x34 << 16 | 7) << 12 | 1), "request 0xc0 0x12, value 0x34, index 0x7, byte 1"),
     (RegisterAt(ENDPOINT + 0x81, 5), "endpoint 0x81, byte 5"),
 ]
@@ -213,11 +259,14 @@ def test_what_a_register_is_called(register: RegisterAt, name: str) -> None:
 TITLES: list[tuple[Identity, str]] = [
     (UsbIdentity(0x046D, 0xC52B), "USB phantom 046d:c52b"),
     (I2cIdentity("lm75"), "I2C phantom lm75 at 0x48"),
+    (SpiIdentity(compatible="ti,lm70"), "SPI phantom ti,lm70"),
+    (VirtioIdentity(4), "virtio phantom type 4"),
+    (VirtioIdentity(4, 3), "virtio phantom type 4 with features 0x3"),
     (BoardIdentity(hid="INT33A1"), "platform phantom INT33A1"),
 ]
 
 
-@pytest.mark.parametrize(("identity", "title"), TITLES, ids=["usb", "i2c", "board"])
+@pytest.mark.parametrize(("identity", "title"), TITLES, ids=[title for _, title in TITLES])
 def test_what_a_phantom_is_called(identity: Identity, title: str) -> None:
     assert title_of(identity) == title
 
@@ -241,6 +290,41 @@ def test_an_i2c_phantom_keeps_what_is_written() -> None:
     assert transfer(b"\x0f", 1) == b"\x33"
     transfer(b"\x01\x02\x99")
     assert transfer(b"\x01\x02", 1) == b"\x99"
+
+
+SPI_WRITES = [
+    (b"\x0f\x13", b"\x8f\0", 0x13),  # bit 7 says that it is a read
+    (b"\x8f\x13", b"\x0f\0", 0x13),  # … or a write
+    (b"\x40\x07", b"\x00\0", 0x07),  # bit 6
+    (b"\x0f\x13", b"\x0f\0", 0x13),
+    (b"\x01\x02\x33", b"\x81\x02\0", 0x33),  # two bytes choose a register
+    (b"\x0f\x13\x14", b"\x8f\0\0", 0x14),
+    (b"\x0f", b"\x8f\0", 0),
+]
+
+
+@pytest.mark.parametrize(("written", "asked", "answer"), SPI_WRITES)
+def test_an_spi_phantom_keeps_what_is_written(written: bytes, asked: bytes, answer: int) -> None:
+    device = phantom_of(SpiIdentity("x"), Policy())
+    assert isinstance(device, PhantomSpi)
+
+    def message(words: bytes) -> list[int]:
+        device.select()
+        answers = [device.exchange(word) for word in words]
+        device.deselect()
+        return answers
+
+    message(written)
+    assert message(asked)[-1] == answer
+
+
+def test_words_of_two_bytes() -> None:
+    known = {RegisterAt(SPI, 0): (Step(0, 0xFF, 0x34),), RegisterAt(SPI, 1): (Step(0, 0xFF, 0x12),)}
+    device = phantom_of(SpiIdentity("x"), Policy(known=known))
+    assert isinstance(device, PhantomSpi)
+    device.select()
+    device.bits = 16
+    assert device.exchange(0xFFFF) == 0x1234
 
 
 def test_a_driver_that_writes_without_end_fills_no_memory() -> None:

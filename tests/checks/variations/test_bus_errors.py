@@ -1,4 +1,5 @@
-"""The bus fails in a check: no acknowledge on I2C, a stall or no answer on USB; the drivers are tests/modules/wires."""
+"""The bus fails in a check: I2C does not acknowledge, SPI loses a word, USB stalls or does not answer; the drivers are
+tests/modules/wires."""
 
 from __future__ import annotations
 
@@ -16,9 +17,12 @@ from tests.building import BuiltTestModules
 MISTAKES = [
     ("i2cnak", "leak", "leak", "the device refused transfer"),
     ("i2cnak", "late", "use-after-free", "the device refused transfer"),
+    ("spilost", "leak", "leak", "the device refused transfer"),
+    ("spilost", "late", "use-after-free", "the device refused transfer"),
     ("usbstall", "stall", "leak", "the device refused transfer"),
     ("usbstall", "timeout", "double-free", "the device"),
     ("i2cnak", "", "", ""),
+    ("spilost", "", "", ""),
     ("usbstall", "", "", ""),
 ]
 
