@@ -293,7 +293,8 @@ def _plug(
     if arguments.phantom and found is None:
         raise KoboxError(
             "--phantom: none of these modules is a driver that loads, of a device that can be made up",
-            hint="It needs an alias of PCI, USB, HID, I2C, SPI, virtio, ACPI or a device tree, such as i2c:lm75: `kobox modinfo -F alias FILE` shows them.",
+            hint="It needs an alias of PCI, USB, HID, I2C, SPI, virtio, ACPI or a device tree, such as i2c:lm75: "
+            "`kobox modinfo -F alias FILE` shows them.",
         )
     if found is not None:
         models.append(hardware.phantom_of(found))
