@@ -266,7 +266,7 @@ TITLES: list[tuple[Identity, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("identity", "title"), TITLES, ids=[title for _, title in TITLES])
+@pytest.mark.parametrize(("identity", "title"), TITLES, ids=["usb", "i2c", "spi", "virtio", "features", "board"])
 def test_what_a_phantom_is_called(identity: Identity, title: str) -> None:
     assert title_of(identity) == title
 
