@@ -123,8 +123,9 @@ def main(argv: list[str], prog: str) -> int:
 def _parser(prog: str) -> CommandParser:
     parser = CommandParser(
         prog=prog,
-        description="Count what modules execute while they are loaded, used and unloaded in a box, and the kernel for "
-        "them: by function, by line, by chain of calls. The counts are exact, and the same in every run.",
+        description="Count what modules cost while they are loaded, used and unloaded in a box: instructions by "
+        "function, line and chain of calls, the kernel's for them too; memory by place, log lines, locks, interrupts "
+        "off, system calls, probes. The counts are exact, and the same in every run.",
     )
     add_life_options(parser)
     several = parser.add_mutually_exclusive_group()
@@ -232,12 +233,14 @@ def _write_files(arguments: argparse.Namespace, costs: ProfileCosts, write: Call
 
 
 def _report(arguments: argparse.Namespace, costs: ProfileCosts, before: ProfileCosts | None) -> int:
+    from kobox.box.profile.remedies import remedies
     from kobox.box.profile.text import changed, costs_text
     from kobox.printable import printable
 
     grown = changed(before, costs, arguments.fail_on or 0) if before is not None else []
     if arguments.json:
-        print(to_json("profile", {**costs.plain(), **({"grown": grown} if before is not None else {})}, indent=None))
+        told: dict[str, object] = {**costs.plain(), "notes": remedies(costs)}
+        print(to_json("profile", told | ({"grown": grown} if before is not None else {}), indent=None))
     else:
         print(printable(costs_text(costs, _source_text(), most=arguments.most)))
         if not arguments.commands and not arguments.exercise:
@@ -286,6 +289,7 @@ def _compared(subject: _Subject, arguments: argparse.Namespace) -> int:
 
 def _scaled(subject: _Subject, arguments: argparse.Namespace) -> int:
     from kobox.box.profile.growth import growth
+    from kobox.box.profile.text import MEASURES
     from kobox.printable import printable
 
     profiles = _lives(subject, arguments.scale)
@@ -295,6 +299,10 @@ def _scaled(subject: _Subject, arguments: argparse.Namespace) -> int:
     rows = [("all", [costs.instructions for costs in profiles])]
     rows += [(str(name), [table.get(name, 0) for table in tables]) for name in names]
     grown = [(name, values, growth(list(zip(numbers, values, strict=True)))) for name, values in rows]
+    counted = [(what, [value(costs) for costs in profiles]) for what, value in MEASURES]
+    measured = [
+        (what, values, growth(list(zip(numbers, values, strict=True)))) for what, values in counted if any(values)
+    ]
     if arguments.json:
         from dataclasses import asdict
 
@@ -302,14 +310,15 @@ def _scaled(subject: _Subject, arguments: argparse.Namespace) -> int:
             to_json(
                 "profile-scale",
                 {"name": arguments.scale.name, "values": numbers}
-                | {"functions": [{"name": name, "instructions": values, **asdict(fit)} for name, values, fit in grown]},
+                | {"functions": [{"name": name, "instructions": values, **asdict(fit)} for name, values, fit in grown]}
+                | {"measures": [{"name": what, "values": values, **asdict(fit)} for what, values, fit in measured]},
                 indent=None,
             )
         )
     else:
-        width = max(10, *(len(f"{max(values):,}") + 1 for _, values, _ in grown))
+        width = max(10, *(len(f"{max(values):,}") + 1 for _, values, _ in (*grown, *measured)))
         print("".join(f"{number:>{width},}" for number in numbers) + f"  {arguments.scale.name}")
-        for name, values, fit in grown[: arguments.most]:
+        for name, values, fit in (*grown[: arguments.most], *measured):
             print(printable("".join(f"{value:>{width},}" for value in values) + f"  {name}: {fit}"))
     return _ended(profiles)
 

@@ -52,6 +52,7 @@ TraceCallback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_uint64)
 StepCallback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64)
 
 _U64, _P, _I = ctypes.c_uint64, ctypes.c_void_p, ctypes.c_int
+_U32 = ctypes.c_uint32
 _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_preload": (None, (ctypes.c_char_p,)),
     "kobox_open": (_P, (ctypes.c_char_p, _I, _U64, _U64, _U64, _I, ctypes.c_char_p)),
@@ -113,6 +114,9 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_profile_functions": (_I, (_P, ctypes.c_char_p, _U64)),
     "kobox_profile_nodes": (_U64, (_P, _P, _U64)),
     "kobox_profile_blocks": (_U64, (_P, _P, _U64)),
+    "kobox_profile_notes": (_U64, (_P, _U64, _P, _U64)),
+    "kobox_profile_syscalls": (_U64, (_P, _P, _U64)),
+    "kobox_profile_caches": (None, (_P, _U32, _U32)),
     "kobox_profile_whole": (_I, (_P,)),
     "kobox_profile_restored": (None, (_P,)),
     "kobox_return": (_I, (_P, _U64)),

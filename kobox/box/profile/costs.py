@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from kobox.box.profile.resources import ResourceCosts
 from kobox.errors import KoboxError
 
 FORMAT = 1
@@ -77,6 +78,7 @@ class ProfileCosts:
     ended_by: str | None = None
     label: str = field(default="", compare=False)
     """What tells this profile from others beside it."""
+    resources: ResourceCosts = field(default_factory=ResourceCosts)
 
     @cached_property
     def instructions(self) -> int:
@@ -167,6 +169,7 @@ class ProfileCosts:
                 }
                 for chain in self.chains
             ],
+            **self.resources.plain(),
         }
 
     @classmethod
@@ -196,7 +199,8 @@ class ProfileCosts:
             )
             if not all(chain.functions for chain in chains):
                 raise ValueError("a chain without functions")
-            return cls(str(table["kernel"]), chains, lines, bool(table["whole"]), table["ended_by"], label)
+            resources = ResourceCosts.of_plain(table)
+            return cls(str(table["kernel"]), chains, lines, bool(table["whole"]), table["ended_by"], label, resources)
         except (KeyError, TypeError, ValueError) as error:
             raise ProfileFormatError(f"a damaged profile: {error!r}") from None
 

@@ -18,7 +18,7 @@ class Growth:
 
     def __str__(self) -> str:
         if self.factor <= 0:
-            return "does not grow"
+            return "grows in no simple way" if self.error else "does not grow"
         return f"grows as n^{self.exponent:.2f}{_said(self.exponent)}"
 
 
@@ -44,6 +44,8 @@ def _fit(points: Sequence[tuple[int, int]], fixed: float) -> Growth:
     mean_x = sum(x for x, _ in logs) / len(logs)
     mean_y = sum(y for _, y in logs) / len(logs)
     spread = sum((x - mean_x) ** 2 for x, _ in logs)
+    if not spread:  # it costs nothing but for one of the numbers
+        return Growth(fixed, 0, 0, 1)
     exponent = sum((x - mean_x) * (y - mean_y) for x, y in logs) / spread
     factor = math.exp(mean_y - exponent * mean_x)
     error = max(abs(fixed + factor * n**exponent - cost) / max(cost, 1) for n, cost in points)

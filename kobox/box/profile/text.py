@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from kobox.box.profile.costs import FunctionCost, FunctionName, LineCost, ProfileCosts
+from kobox.box.profile.costs import FunctionCost, LineCost, ProfileCosts
+from kobox.box.profile.remedies import remedies
+from kobox.box.profile.resource_text import resources_text
 
 _MOST = 15
 
@@ -40,7 +42,9 @@ def costs_text(costs: ProfileCosts, source: Callable[[LineCost], str] | None = N
             *(_line(one, source(one) if source is not None else "") for one in costs.lines[:most]),
             *_more(costs.lines, most),
         ]
-    lines += notes(costs)
+    lines += resources_text(costs.resources, most)
+    if found := remedies(costs):
+        lines += ["", *(f"note: {one}" for one in found)]
     if not costs.is_whole:
         lines += ["", "there were too many chains of calls to count them all: this is not the whole of it"]
     return "\n".join(lines)
@@ -55,11 +59,30 @@ def side_by_side(profiles: Sequence[ProfileCosts], *, most: int = _MOST) -> str:
     head = "".join(f"{costs.label:>{width}}" for costs in profiles) + f"{'ratio':>8}  function, with all it calls"
     rows = [("all", [costs.instructions for costs in profiles])]
     rows += [(str(name), [table.get(name, 0) for table in tables]) for name in ordered[:most]]
+    rows += [(what, [value(costs) for costs in profiles]) for what, value in MEASURES if any(map(value, profiles))]
     return "\n".join([head, *(_row(values, width) + f"  {name}" for name, values in rows)])
 
 
+MEASURES: tuple[tuple[str, Callable[[ProfileCosts], int]], ...] = (
+    ("bytes of memory at the peak", lambda costs: costs.resources.peak),
+    ("allocations", lambda costs: sum(one.count for one in costs.resources.allocations)),
+    ("log lines", lambda costs: costs.resources.lines),
+    (
+        "ns that a lock is held, the longest",
+        lambda costs: max((o.longest_ns for o in costs.resources.locks), default=0),
+    ),
+    (
+        "ns that interrupts are off, the longest",
+        lambda costs: max((one.longest_ns for one in costs.resources.interrupts_off if not one.by_kernel), default=0),
+    ),
+    ("ns of virtual time that the load takes", lambda costs: costs.resources.load_ns),
+)
+"""What profiles are compared by beside instructions."""
+
+
 def changed(before: ProfileCosts, after: ProfileCosts, percent: float) -> list[str]:
-    """What grew by more than `percent`, as sentences: all together, or a function of a module with what it calls."""
+    """What grew by more than `percent`, as sentences: all together, a function of a module with what it calls, the
+    memory at its peak, allocations, log lines. Times are left out: they change with each instruction before them."""
     old = {one.function: one.total for one in before.functions}
     found = []
     if after.instructions > before.instructions * (1 + percent / 100):
@@ -68,58 +91,12 @@ def changed(before: ProfileCosts, after: ProfileCosts, percent: float) -> list[s
         earlier = old.get(one.function)
         if one.function.module and earlier and one.total > earlier * (1 + percent / 100):
             found.append(_grown(str(one.function), earlier, one.total))
+    for what, value in MEASURES[:3]:
+        if before.resources.allocations or before.resources.logs or before.resources.syscalls:
+            old_value, new_value = value(before), value(after)
+            if new_value > old_value * (1 + percent / 100):
+                found.append(f"{what}: {old_value:,} -> {new_value:,}")
     return found
-
-
-def notes(costs: ProfileCosts) -> list[str]:
-    """What a reader of the profile would ask about, with what can be done."""
-    found: list[str] = []
-    entries = {one.function: one.calls for one in costs.entries}
-    for caller, calls in sorted(_log_calls(costs).items(), key=lambda one: -one[1]):
-        share = _share_of(costs, "_printk", "_dev_printk")
-        if calls >= 10 and share >= 20:
-            found.append(
-                f"{caller} writes {calls} log lines; the log takes {share:.0f} % of all instructions. "
-                "pr_*_ratelimited() and dev_*_ratelimited() write less, dev_dbg() nothing until it is switched on."
-            )
-            break
-    allocations = costs.calls_of(*_ALLOCATORS)
-    for caller, calls in sorted(allocations.items(), key=lambda one: -one[1]):
-        entered = max(entries.get(caller, 0), 1)
-        if calls >= 100 and calls >= entered:
-            found.append(
-                f"{caller} allocates {calls} times in {entered} calls. A buffer that is kept, a kmem_cache or a "
-                "mempool spares the allocator."
-            )
-            break
-    deepest = max(costs.functions, key=lambda one: one.stack, default=None)
-    if deepest is not None and deepest.stack > 8 << 10:
-        found.append(f"{deepest.stack} of the stack's 16,384 bytes are in use in {deepest.function}.")
-    return ["", *(f"note: {one}" for one in found)] if found else []
-
-
-_ALLOCATORS = (
-    "__kmalloc",
-    "__kmalloc_noprof",
-    "kmalloc_trace",
-    "__kmalloc_cache_noprof",
-    "kmem_cache_alloc",
-    "kmem_cache_alloc_noprof",
-)
-_LOG = ("_printk", "_dev_printk", "_dev_info", "_dev_warn", "_dev_err", "_dev_notice", "netdev_printk", "netdev_info")
-
-
-def _log_calls(costs: ProfileCosts) -> dict[FunctionName, int]:
-    return dict(costs.calls_of(*_LOG))
-
-
-def _share_of(costs: ProfileCosts, *names: str) -> float:
-    inside = sum(
-        chain.instructions
-        for chain in costs.chains
-        if any(one.name in _LOG and not one.module for one in chain.functions)
-    )
-    return 100 * inside / costs.instructions if costs.instructions else 0
 
 
 def _grown(what: str, before: int, after: int) -> str:

@@ -1,4 +1,4 @@
-"""The table of context.toml: which functions take and release locks of which kind, and which may sleep."""
+"""What the functions of locks do for the watcher, and the table of context.toml: which functions may sleep."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from kobox.box.inspect.lock_table import LockKind, lock_kinds
 from kobox.box.inspect.objects import Objects
 from kobox.checks.context.locks import SPINNING
 from kobox.errors import KoboxError
@@ -20,20 +21,9 @@ KINDS = (*SPINNING, "mutex", "rwsem", "rwsem for reading", RCU, PREEMPTION, INTE
 
 
 @dataclass(frozen=True, slots=True)
-class LockKind:
-    """One kind of lock: the functions that take it, that take it or fail, that only try, and that release it."""
-
-    kind: str
-    takes: tuple[str, ...]
-    releases: tuple[str, ...]
-    takes_or_fails: tuple[str, ...] = ()
-    tries: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Table:
     """What context.toml says: functions that sleep, that may meet a page that is not there, that sleep by their flags
-    (the number of that argument), and locks."""
+    (the number of that argument); and the locks of `lock_table`."""
 
     sleeps: frozenset[str]
     faults: frozenset[str]
@@ -49,12 +39,7 @@ def context_table() -> Table:
         frozenset(data["sleeps"]),
         frozenset(data["faults"]),
         {name: int(number) for number, names in data["flags"].items() for name in names},
-        tuple(
-            LockKind(
-                row["kind"], *(tuple(row.get(part, ())) for part in ("takes", "releases", "takes_or_fails", "tries"))
-            )
-            for row in data["lock"]
-        ),
+        lock_kinds(),
     )
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from kobox.box.box import Box
-from kobox.checks.memory.alloc_table import SLAB_TYPESAFE_BY_RCU, MemoryKind
+from kobox.box.inspect.alloc_table import SLAB_TYPESAFE_BY_RCU, MemoryKind
 from kobox.checks.memory.module_heap import PAGE, Heap
 from kobox.checks.memory.private_areas import MAKERS
 from kobox.checks.resources.resource_table import resource_table

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from kobox.box.box import Box
+from kobox.box.inspect import alloc_table as allocators
+from kobox.box.inspect.alloc_table import GFP_ZERO, SLAB_NOLEAKTRACE, SLAB_TYPESAFE_BY_RCU, Allocator, MemoryKind
 from kobox.box.inspect.probes import DECLINED, FROM_MODULE, INSIDE, TRACKED_0, Callback, Hit
-from kobox.checks.memory import alloc_table as allocators
-from kobox.checks.memory.alloc_table import GFP_ZERO, SLAB_NOLEAKTRACE, SLAB_TYPESAFE_BY_RCU, Allocator, MemoryKind
 from kobox.checks.memory.module_heap import PAGE, ROOM, Heap, Object
 from kobox.checks.report.quantities import quantity
 from kobox.checks.resources.shown import is_there

@@ -18,11 +18,11 @@ from dataclasses import replace
 from functools import partial
 
 from kobox.arch.unwind import StackFrame
+from kobox.box.inspect import alloc_table as allocators
+from kobox.box.inspect.alloc_table import MemoryKind
 from kobox.box.inspect.probes import FROM_MODULE, UNFIT, Hit
-from kobox.checks.memory import alloc_table as allocators
 from kobox.checks.memory.adopted import Adoption
 from kobox.checks.memory.alloc_hooks import Allocations
-from kobox.checks.memory.alloc_table import MemoryKind
 from kobox.checks.memory.handed_out import HandedOut
 from kobox.checks.memory.interceptors import APPENDERS, INTERCEPTORS, PRINTERS
 from kobox.checks.memory.lent_buffers import LentBuffers

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from itertools import groupby
 
 from kobox.box.box import Box
-from kobox.checks.memory.alloc_table import GFP_DMA, GFP_RECLAIMABLE, MemoryKind
+from kobox.box.inspect.alloc_table import GFP_DMA, GFP_RECLAIMABLE, MemoryKind
 from kobox.checks.report.quantities import sized
 from kobox.checks.runner.session import Trace
 from kobox.errors import KoboxError

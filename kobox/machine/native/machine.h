@@ -26,7 +26,7 @@
  *       probes.c           "when the CPU reaches this address"
  *       tracer.c           into traced functions, back, and out of them
  *       stepper.c          a debugger's view: every instruction
- *       profiler.c         how much is executed, and who called it
+ *       profiler.c, profile_notes.c    how much is executed, and who called it; calls that are kept one by one
  *       code_cache.c       which translations are out of date
  *       board.c, PROCESSOR/virt.c    the same for a board that a device tree announces
  *       x86_64/, arm64/, …  the CPU: its state, page tables, exceptions, system calls, CPUID, string instructions
@@ -67,7 +67,7 @@
 #define PCI_MEMORY_SIZE 0x1E000000ull
 #define PCI_HIGH_MEMORY 0x800000000ull /* and above */
 #define PCI_HIGH_MEMORY_SIZE 0x400000000ull
-#define ABI 13
+#define ABI 14
 #define PAGE 4096ull
 #define CONSOLE_SIZE (1u << 20)
 #define DEVICES 0xFEA00000ull /* registers of devices that Python models: a page each (kobox/machine/devices.py) */

@@ -11,37 +11,10 @@
  * stack that has shrunk. A tail call has the stack pointer of its caller's entry: it counts as called, and takes its place. What an interrupt does
  * in between counts for nobody, unless a module's function is called there: that begins a chain of its own.
  */
-#include "processor.h"
+#include "profiler.h"
 
-#define MOST_NODES (1u << 20)
-#define MOST_BLOCKS (1u << 21)
-#define MOST_STACKS 1024u
-#define MOST_FRAMES 192u
-#define STACK_SHIFT 14 /* THREAD_SIZE and IRQ_STACK_SIZE: 16 KiB, aligned */
 #define MOST_TAILS 16u /* tail calls in a row that make a chain longer: code may go on with them for ever */
-#define NOBODY (~0u)   /* the node of code that counts for nobody */
 #define LONGEST_BLOCK 4096u
-
-enum function_kind { OF_MODULE = 1, OF_INTERRUPT = 2 };
-
-struct function_start { uint64_t address; uint32_t number, kind; };
-struct profile_block { uint64_t address, count; uint32_t size, instructions, function, at_entry; };
-struct profile_node { uint64_t calls, blocks, instructions, stack; uint32_t parent, function; };
-struct frame { uint64_t sp; uint32_t node, function, tails; };
-struct call_stack { uint64_t key; uint32_t depth; struct frame frames[MOST_FRAMES]; };
-
-struct profiler {
-    struct function_start *functions;
-    uint64_t function_count;
-    struct profile_block *blocks; /* a hash table by address and size; size 0: free */
-    uint64_t block_slots, block_count;
-    struct profile_node *nodes;   /* node 0 is where all chains begin */
-    uint32_t *children;           /* a hash table of nodes by parent and function; 0: free */
-    uint64_t node_slots, node_count;
-    struct call_stack *stacks;
-    uint32_t stack_count;
-    bool full;                    /* something did not fit: the profile is not whole */
-};
 
 static uint64_t mixed(uint64_t a, uint64_t b) { return ((a ^ b * 0xC2B2AE3D27D4EB4Full) * 0x9E3779B97F4A7C15ull) >> 20; }
 
@@ -178,73 +151,93 @@ static struct call_stack *stack_of(struct profiler *p, uint64_t sp)
     return NULL;
 }
 
-/* A function is called with `before`: its node, which is nobody's for an interrupt's way in, and for the kernel's functions
- * where no module's is. */
-static void enter(struct profiler *p, struct call_stack *s, const struct function_start *f, uint64_t sp, uint32_t before,
-                  uint32_t tails)
+/* The uppermost function is left. */
+static void pop(struct machine *m, struct call_stack *s)
 {
-    uint32_t node = NOBODY;
+    const struct frame *top = &s->frames[--s->depth];
+    if (top->note)
+        note_returned(m, top->note);
+    if (!s->depth && m->profiler->off[m->cpus.current].since)
+        interrupts_on(m);
+}
+
+/* A function is called by `before`: its frame, whose node is nobody's for an interrupt's way in, and for the kernel's functions
+ * where no module's is. With `tail`, it takes the place of that frame, and what was noted of it goes on. */
+static void enter(struct machine *m, struct call_stack *s, const struct function_start *f, uint64_t sp, const struct frame *before,
+                  uint32_t parent, bool tail)
+{
+    struct profiler *p = m->profiler;
+    struct frame frame = {.sp = sp, .node = NOBODY, .function = f->number, .of_module = f->kind & OF_MODULE};
     if (f->kind & OF_INTERRUPT)
-        node = NOBODY;
-    else if (before != NOBODY)
-        node = node_of(p, before, f->number);
+        frame.node = NOBODY;
+    else if (parent != NOBODY)
+        frame.node = node_of(p, parent, f->number);
     else if (f->kind & OF_MODULE)
-        node = node_of(p, 0, f->number);
-    if (node != NOBODY)
-        p->nodes[node].calls++;
+        frame.node = node_of(p, 0, f->number);
+    if (frame.node != NOBODY)
+        p->nodes[frame.node].calls++;
+    if (before) {
+        frame.site = before->of_module && !tail ? return_site(m) : before->site;
+        frame.gives = before->gives;
+        if (tail)
+            frame.tails = before->tails + (before->tails < MOST_TAILS), frame.note = before->note;
+    }
+    bool direct = before && before->of_module;
     if (s->depth == MOST_FRAMES) {
         p->full = true;
         return;
     }
-    s->frames[s->depth++] = (struct frame){sp, node, f->number, tails};
+    if (f->kind & NOTED)
+        note_call(m, f, &frame, direct);
+    s->frames[s->depth++] = frame;
 }
 
-static void push(struct profiler *p, struct call_stack *s, const struct function_start *f, uint64_t sp)
+static void push(struct machine *m, struct call_stack *s, const struct function_start *f, uint64_t sp)
 {
-    enter(p, s, f, sp, s->depth ? s->frames[s->depth - 1].node : NOBODY, 0);
+    const struct frame *top = s->depth ? &s->frames[s->depth - 1] : NULL;
+    enter(m, s, f, sp, top, top ? top->node : NOBODY, false);
 }
 
 /* The uppermost function has ended with a jump to another one. */
-static void replace(struct profiler *p, struct call_stack *s, const struct function_start *f, uint64_t sp)
+static void replace(struct machine *m, struct call_stack *s, const struct function_start *f, uint64_t sp)
 {
     struct frame top = s->frames[--s->depth];
-    if (top.tails == MOST_TAILS && top.node != NOBODY)
-        enter(p, s, f, sp, p->nodes[top.node].parent, MOST_TAILS);
-    else
-        enter(p, s, f, sp, top.node, top.tails + 1);
+    bool many = top.tails == MOST_TAILS && top.node != NOBODY;
+    enter(m, s, f, sp, &top, many ? m->profiler->nodes[top.node].parent : top.node, true);
 }
 
 /* The block is in the middle of a function that is not the uppermost: a way back that left the stack pointer where it was
  * (a link register), a jump into a part that the compiler has moved away, or a function that was entered unseen. */
-static void adjust(struct profiler *p, struct call_stack *s, const struct function_start *f, uint64_t sp)
+static void adjust(struct machine *m, struct call_stack *s, const struct function_start *f, uint64_t sp)
 {
     for (uint32_t n = s->depth; n-- > 0 && s->frames[n].sp - sp < 1u << STACK_SHIFT;)
         if (s->frames[n].function == f->number) {
-            s->depth = n + 1;
+            while (s->depth > n + 1)
+                pop(m, s);
             return;
         }
     if (!s->depth && f->kind & OF_MODULE)
-        push(p, s, f, sp);
+        push(m, s, f, sp);
 }
 
-static void follow(struct profiler *p, struct call_stack *s, const struct profile_block *b, uint64_t sp)
+static void follow(struct machine *m, struct call_stack *s, const struct profile_block *b, uint64_t sp)
 {
-    const struct function_start *f = &p->functions[b->function];
+    const struct function_start *f = &m->profiler->functions[b->function];
     while (s->depth && s->frames[s->depth - 1].sp < sp)
-        s->depth--;
+        pop(m, s);
     const struct frame *top = s->depth ? &s->frames[s->depth - 1] : NULL;
     if (!b->at_entry) {
         if (f->kind & OF_INTERRUPT && s->depth && top->function != f->number)
-            push(p, s, f, sp); /* a table of vectors: each has an entry of its own */
+            push(m, s, f, sp); /* a table of vectors: each has an entry of its own */
         else if (!top || top->function != f->number)
-            adjust(p, s, f, sp);
+            adjust(m, s, f, sp);
         return;
     }
     if (top && sp == top->sp) {
         if (top->function != f->number) /* else it is a loop that goes back to the entry */
-            replace(p, s, f, sp);
+            replace(m, s, f, sp);
     } else if (s->depth || f->kind & OF_MODULE) {
-        push(p, s, f, sp);
+        push(m, s, f, sp);
     }
 }
 
@@ -252,7 +245,11 @@ static void follow(struct profiler *p, struct call_stack *s, const struct profil
 void profile_block(struct machine *m, uint64_t address, uint32_t size)
 {
     struct profiler *p = m->profiler;
-    if (m->in_callback || !size || !is_kernel_address(address))
+    if (m->in_callback || !size)
+        return;
+    if (p->off[m->cpus.current].since && interrupts_enabled(m))
+        interrupts_on(m);
+    if (!is_kernel_address(address))
         return;
     uint64_t sp = live_sp(m);
     struct call_stack *s = stack_of(p, sp);
@@ -261,9 +258,12 @@ void profile_block(struct machine *m, uint64_t address, uint32_t size)
     struct profile_block *b = block_at(m, p, address, size);
     if (!b || b->function == NOBODY)
         return;
-    if (!s->depth && !(p->functions[b->function].kind & OF_MODULE))
+    const struct function_start *f = &p->functions[b->function];
+    if (!s->depth && b->at_entry && f->kind & WITHOUT_MODULE)
+        note_without_module(m, s, f, sp);
+    if (!s->depth && !(f->kind & OF_MODULE))
         return;
-    follow(p, s, b, sp);
+    follow(m, s, b, sp);
     uint32_t node = s->depth ? s->frames[s->depth - 1].node : NOBODY;
     if (node == NOBODY)
         return;
@@ -273,6 +273,11 @@ void profile_block(struct machine *m, uint64_t address, uint32_t size)
     p->nodes[node].instructions += b->instructions;
     if (used > p->nodes[node].stack)
         p->nodes[node].stack = used;
+    p->total += b->instructions;
+    if (!p->off[m->cpus.current].since && !interrupts_enabled(m))
+        interrupts_off(m, node, s->depth == 1 && b->at_entry);
+    if (s->syscall)
+        count_syscall(m, s, sp, b->instructions);
 }
 
 void close_profiler(struct machine *m)
@@ -284,6 +289,7 @@ void close_profiler(struct machine *m)
         free(p->nodes);
         free(p->children);
         free(p->stacks);
+        free_notes(p);
     }
     free(p);
     m->profiler = NULL;
@@ -352,4 +358,5 @@ EXPORT void kobox_profile_restored(struct machine *m)
 {
     memset(m->profiler->stacks, 0, MOST_STACKS * sizeof *m->profiler->stacks);
     m->profiler->stack_count = 0;
+    memset(m->profiler->off, 0, sizeof m->profiler->off);
 }

@@ -13,7 +13,8 @@ from kobox.box.box import Box
 from kobox.box.profile.costs import FunctionName, ProfileCosts, ProfileFormatError
 from kobox.box.profile.flame import folded, speedscope, svg
 from kobox.box.profile.growth import growth, steps
-from kobox.box.profile.text import changed, costs_text, notes, side_by_side
+from kobox.box.profile.remedies import remedies
+from kobox.box.profile.text import changed, costs_text, side_by_side
 from kobox.errors import KoboxError
 from kobox.images.store import KernelImage
 from kobox.machine.pc import MachineError
@@ -201,17 +202,20 @@ def test_two_profiles_beside_each_other(box: Box, tally: Path, costs: ProfileCos
     (row,) = [line for line in table.splitlines() if line.endswith("  tally_write [tally]")]
     assert float(row.split()[2]) > 1.5
     assert changed(costs, costs, 0) == []
-    assert [line.split(":")[0] for line in changed(costs, dearer, 50)] == ["tally_write [tally]"]
+    assert [line.split(":")[0] for line in changed(costs, dearer, 50)] == ["tally_write [tally]", "allocations"]
 
 
 def test_notes_tell_what_can_be_done(box: Box, tally: Path, costs: ProfileCosts) -> None:
-    assert [note.split(" of")[0] for note in notes(costs)[1:]] == ["note: 11208"] or "stack" in notes(costs)[1]
-    loud = notes(profiled(box, tally, writes=20, reads=0, loud=1))
-    assert "tally_write [tally] writes 20 log lines" in loud[1]
-    assert "ratelimited" in loud[1]
-    many = notes(profiled(box, tally, writes=10, reads=0, pieces=20))
-    assert "tally_write [tally] allocates 200 times in 10 calls" in many[1]
-    assert notes(profiled(box, tally, reads=0)) == []
+    assert [note.partition(" of ")[2] for note in remedies(costs)] == [
+        "the stack's 16,384 bytes are in use in descend [tally]."
+    ]
+    (loud,) = remedies(profiled(box, tally, writes=20, reads=0, loud=1))
+    assert "tally_write [tally] writes 20 log lines (" in loud
+    assert "dev_*_ratelimited() would write 10 of them" in loud
+    (many,) = remedies(profiled(box, tally, writes=10, reads=0, pieces=20))
+    assert "tally_write [tally] allocates 200 times in 10 calls" in many
+    assert "1 object at a time" in many
+    assert remedies(profiled(box, tally, reads=0)) == []
 
 
 def test_costs_grow_as_the_source_says(box: Box, tally: Path) -> None:
@@ -233,6 +237,7 @@ def test_growth_of_what_is_known(cost: Callable[[int], int], exponent: float) ->
 
 def test_growth_of_what_does_not_grow() -> None:
     assert str(growth([(n, 500) for n in (1, 10, 100)])) == "does not grow"
+    assert str(growth([(1, 0), (10, 0), (100, 7)])) == "grows in no simple way"
     with pytest.raises(ValueError, match="three different"):
         growth([(1, 1), (2, 2)])
 
