@@ -40,14 +40,12 @@ def run(
     from kobox.vm import VirtualMachine
 
     tree = tree_of(image) if image.modules is not None else None
-    contents = [path.read_bytes() for files in paths for path in files]
     with VirtualMachine(
         image,
         memory=arguments.memory << 20,
         cpus=arguments.cpus,
         cmdline=arguments.cmdline,
         profile=arguments.profile,
-        modules=contents,
     ) as machine:
         if not arguments.compare:
             _wall(image, paths)

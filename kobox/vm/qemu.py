@@ -1,6 +1,7 @@
 """A QEMU process: the system's own qemu-system-x86_64, with a kernel, an initramfs and two serial lines.
 
     ttyS0    the console, to a file         ttyS1    the agent's, to this process by pipes
+    RAM      a file that both map           monitor  a socket: snapshots are made and taken over by it
 
 Nothing else is plugged in: no disk, no network, no display. QEMU gives up its rights by seccomp (-sandbox), and dies
 with this process. A kernel with CONFIG_PVH is started as the ELF file in its image: an emulated CPU unpacks slowly.
@@ -12,6 +13,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -21,49 +23,72 @@ from kobox.errors import BoxHungError, KernelPanicError, KoboxError
 from kobox.images.kernel_config import read_config
 from kobox.images.kernel_image import KernelImage
 from kobox.images.vmlinux import extract_vmlinux
+from kobox.vm.memory import VmMemory
+from kobox.vm.monitor import QemuMonitor
 
 _CHUNK = 1 << 16
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+
+
+def qemu_for(kernel: KernelImage) -> str:
+    """The path of the program that runs a kernel. Raises `KoboxError` where there is none."""
+    if kernel.architecture != "x86_64":
+        raise KoboxError(
+            f"{kernel.name}: a kernel for {kernel.architecture}; virtual machines are x86-64 only",
+            hint="Boxes run it.",
+        )
+    program = shutil.which("qemu-system-x86_64")
+    if program is None:
+        raise KoboxError(
+            "qemu-system-x86_64 is not installed, and virtual machines run under it",
+            hint="Debian and Ubuntu: apt-get install qemu-system-x86; Fedora: dnf install qemu-system-x86-core.",
+        )
+    return program
 
 
 class Qemu:
     """One machine that runs. Raises `KoboxError` where QEMU is not installed, or the kernel is not for x86-64."""
 
     def __init__(
-        self, kernel: KernelImage, initramfs: bytes, command_line: str, *, memory: int, cpus: int, accel: str
+        self,
+        kernel: KernelImage,
+        initramfs: bytes,
+        command_line: str,
+        *,
+        memory: VmMemory,
+        cpus: int,
+        accel: str,
+        resumed: bool = False,
     ) -> None:
-        program = shutil.which("qemu-system-x86_64")
-        if program is None:
-            raise KoboxError(
-                "qemu-system-x86_64 is not installed, and virtual machines run under it",
-                hint="Debian and Ubuntu: apt-get install qemu-system-x86; Fedora: dnf install qemu-system-x86-core.",
-            )
-        if kernel.architecture != "x86_64":
-            raise KoboxError(
-                f"{kernel.name}: a kernel for {kernel.architecture}; virtual machines are x86-64 only",
-                hint="Boxes run it.",
-            )
+        program = qemu_for(kernel)
         self._room = room = Path(tempfile.mkdtemp(prefix="kobox-vm-"))
-        (room / "initramfs").write_bytes(initramfs)
-        image = kernel.vmlinuz
-        if read_config(kernel).get("PVH") == "y":
-            image = room / "vmlinux"
-            image.write_bytes(extract_vmlinux(kernel.vmlinuz.read_bytes(), str(kernel.vmlinuz)))
+        started = [] if resumed else _files_of(kernel, initramfs, command_line, room)
         self._console = room / "console"
         self._console.touch()
+        ours, theirs = socket.socketpair()
+        os.set_inheritable(theirs.fileno(), True)
+        self.monitor = QemuMonitor(ours)
         self._process = subprocess.Popen(
             [
                 *(program, "-no-user-config", "-nodefaults", "-display", "none", "-no-reboot", "-sandbox", _SANDBOX),
-                *("-M", "q35", "-accel", accel, "-m", f"{memory >> 20}M", "-smp", str(cpus)),
-                *("-kernel", str(image), "-initrd", str(room / "initramfs"), "-append", command_line),
+                *("-M", "q35,memory-backend=ram", "-accel", accel, "-m", f"{memory.total >> 20}M", "-smp", str(cpus)),
+                *(
+                    "-object",
+                    f"memory-backend-file,id=ram,size={memory.total},mem-path=/proc/self/fd/{memory.fd},share=on",
+                ),
+                *started,
                 *("-chardev", f"file,id=console,path={self._console}", "-device", "isa-serial,chardev=console"),
                 *("-chardev", "stdio,id=agent,signal=off", "-device", "isa-serial,chardev=agent"),
+                *("-chardev", f"socket,id=monitor,fd={theirs.fileno()}", "-mon", "chardev=monitor,mode=control"),
+                *(("-incoming", "defer") if resumed else ()),
             ],
+            pass_fds=(theirs.fileno(), memory.fd),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
+        theirs.close()
         self._guard, self._guardian = _guardian_of(self._process.pid, room)
         self._reader = os.open(self._console, os.O_RDONLY | os.O_CLOEXEC)  # behind a wall nothing more is opened
 
@@ -108,6 +133,7 @@ class Qemu:
 
     def close(self) -> None:
         """End the process."""
+        self.monitor.close()
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
@@ -128,6 +154,16 @@ class Qemu:
         return KernelPanicError(
             f"the virtual machine stopped: {said}", log=console[-40:], hint="Start another one; its log says why."
         )
+
+
+def _files_of(kernel: KernelImage, initramfs: bytes, command_line: str, room: Path) -> list[str]:
+    """What QEMU starts a kernel from, as options; a machine that is resumed has it in its memory."""
+    (room / "initramfs").write_bytes(initramfs)
+    image = kernel.vmlinuz
+    if read_config(kernel).get("PVH") == "y":
+        image = room / "vmlinux"
+        image.write_bytes(extract_vmlinux(kernel.vmlinuz.read_bytes(), str(kernel.vmlinuz)))
+    return ["-kernel", str(image), "-initrd", str(room / "initramfs"), "-append", command_line]
 
 
 def _guardian_of(pid: int, room: Path) -> tuple[int, int]:

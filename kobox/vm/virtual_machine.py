@@ -1,5 +1,7 @@
 """`VirtualMachine`: a kernel under QEMU as a `Kernel`: files, modules, the log; every call is one of its first process.
 
+The first machine of a kernel boots, and leaves a snapshot (`kobox.vm.vm_snapshot`) that the next ones resume.
+
 A call that loads or unloads a module is made in a child: when the kernel oopses in it, the child dies and the machine
 goes on.
 """
@@ -8,25 +10,32 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
 
 from kobox.arch.registry import architecture
+from kobox.box.boot import snapshots
 from kobox.box.boot.boot_failure import boot_failure
 from kobox.box.boot.init_program import command_line
 from kobox.box.guest.files import parse_dirents
-from kobox.errors import BoxHungError, KernelPanicError, ProcessDiedError
+from kobox.errors import BoxHungError, KernelPanicError, KoboxError, ProcessDiedError, SnapshotError
 from kobox.images.kernel_image import KernelImage
 from kobox.kernel.interface import DeleteFlags, InitFlags, Kernel
 from kobox.machine import initramfs
+from kobox.vm import vm_snapshot
 from kobox.vm.agent import DATA, DATA_SIZE, HELLO, agent_elf
-from kobox.vm.qemu import Qemu
+from kobox.vm.memory import WINDOW, VmMemory
+from kobox.vm.qemu import Qemu, qemu_for
 
 VmArgument: TypeAlias = "int | str | bytes | bytearray | None"
 
 _CALL, _WRITE, _READ, _IN_CHILD = range(4)
+_LEAST_DATA = 4096  # bytes that are left free at the end of where arguments lie
 _CHUNK = 1 << 14  # bytes on the serial line at once: the kernel's terminal keeps that many
 _RECORD = 8192  # the longest record of /dev/kmsg
 _MOUNTS = (("devtmpfs", "/dev"), ("proc", "/proc"), ("sysfs", "/sys"), ("tmpfs", "/run"), ("tmpfs", "/tmp"))
@@ -37,8 +46,8 @@ class VirtualMachine(Kernel):
     """A kernel that was booted under QEMU. Close it, or use it in a `with` block.
 
     `memory` is in bytes; `cmdline` is added to the command line that boxes have; `seconds` are for the boot, and for
-    each call; `accel` is QEMU's accelerator: "tcg", or "kvm" where that works (a nested one may crawl). `modules` are
-    files that will be loaded: they come along in the initramfs, which is quicker than the serial line.
+    each call; `accel` is QEMU's accelerator: "tcg", or "kvm" where that works (a nested one may crawl). Without
+    `snapshot` none is resumed and none is left.
 
     Raises `KoboxError` without QEMU; `KernelPanicError`, `BoxHungError` when the kernel does not come up.
     """
@@ -53,25 +62,102 @@ class VirtualMachine(Kernel):
         profile: str = "fast",
         seconds: float = 240.0,
         accel: str = "tcg",
-        modules: Sequence[bytes] = (),
+        snapshot: bool = True,
     ) -> None:
         self.image = kernel
         self.arch = architecture("x86_64")
         self._seconds = seconds
+        self._window = 0
         self._kmsg = -1
-        self._known = {content: f"/lib/modules/{number}.ko" for number, content in enumerate(modules)}
+        self._cpus, self._accel = cpus, accel
+        self._size = memory
         line = command_line(self.arch, cmdline, cpus, profile)
-        self._qemu = Qemu(kernel, _root(modules), line, memory=memory, cpus=cpus, accel=accel)
+        if not snapshot:
+            self._boot(line)
+            return
+        place = vm_snapshot.place_of(kernel, qemu_for(kernel), line, memory, cpus, accel)
+        with snapshots.lock(place):
+            if not self._resumed(place):
+                self._boot(line)
+                self._keep(place)
+
+    def _boot(self, line: str) -> None:
+        self._memory = VmMemory(self._size)
+        line = f"{line} {self._memory.argument}"
+        self._start(_root(), line)
         try:
             self._await_agent()
             self._qemu.remove_files()
             for kind, target in _MOUNTS:
                 self.call("mount", kind, target, kind, 0, None)
             self._kmsg = self.call("open", "/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, 0)
-            self._booted = self.new_lines()
+            self._open_window()
+            self.new_lines()  # of the boot
         except BaseException:
             self.close()
             raise
+
+    def _start(self, initramfs: bytes, line: str, *, resumed: bool = False) -> None:
+        try:
+            self._qemu = Qemu(
+                self.image,
+                initramfs,
+                line,
+                memory=self._memory,
+                cpus=self._cpus,
+                accel=self._accel,
+                resumed=resumed,
+            )
+        except BaseException:
+            self._memory.close()
+            raise
+
+    def _open_window(self) -> None:
+        """Map the window into the agent; a kernel without /dev/mem does without."""
+        if not self._memory.windowed:
+            return
+        with suppress(OSError):
+            file = self.call("open", "/dev/mem", os.O_RDWR | os.O_CLOEXEC, 0)
+            self._window = self.call("mmap", 0, WINDOW, 3, 1, file, self._size)  # PROT_READ | PROT_WRITE, MAP_SHARED
+            self.call("close", file)
+
+    def _keep(self, place: Path) -> None:
+        """Leave a snapshot, and go on; a QEMU that cannot make one does without."""
+        with suppress(SnapshotError):
+            if vm_snapshot.find(place) is None:
+                remembered = {"kmsg": self._kmsg, "window": self._window}
+                with suppress(KoboxError, OSError):
+                    vm_snapshot.save(place, self._qemu.monitor, self._memory, remembered)
+                self._qemu.monitor.go_on()
+
+    def _resumed(self, place: Path) -> bool:
+        """Whether there was a snapshot, and the machine runs from it. A damaged one is removed."""
+        try:
+            found = vm_snapshot.find(place)
+            if found is None:
+                return False
+            self._kmsg, self._window = int(found.memory["kmsg"]), int(found.memory["window"])
+            self._memory = VmMemory(self._size)
+            self._qemu = Qemu(
+                self.image, b"", "", memory=self._memory, cpus=self._cpus, accel=self._accel, resumed=True
+            )
+        except (SnapshotError, KeyError, TypeError, ValueError):
+            shutil.rmtree(place, ignore_errors=True)
+            self._window = 0
+            return False
+        try:
+            vm_snapshot.load(found, self._qemu.monitor, self._memory)
+            self._qemu.monitor.go_on()
+            self._qemu.remove_files()
+        except (KoboxError, OSError):
+            self.close()
+            shutil.rmtree(place, ignore_errors=True)
+            self._window = 0
+            return False
+        except BaseException:
+            self.close()
+            raise
+        return True
 
     def _await_agent(self) -> None:
         try:
@@ -92,6 +178,7 @@ class VirtualMachine(Kernel):
     def close(self) -> None:
         """End the machine."""
         self._qemu.close()
+        self._memory.close()
 
     @property
     def kernel(self) -> Kernel:
@@ -161,8 +248,6 @@ class VirtualMachine(Kernel):
 
     def _file_of(self, image: bytes) -> int:
         """A descriptor of a file with that content."""
-        if image in self._known:
-            return self.call("open", self._known[image], os.O_RDONLY | os.O_CLOEXEC, 0)
         fd = self.call("memfd_create", "module", 1)
         for start in range(0, len(image), 1 << 18):
             part = image[start : start + (1 << 18)]
@@ -202,14 +287,15 @@ class VirtualMachine(Kernel):
         return self._made(_IN_CHILD, name, arguments)
 
     def _made(self, operation: int, name: str, arguments: Sequence[VmArgument]) -> int:
-        values, back, at = [], [], DATA
+        values, back = [], []
+        at, end = (self._window, self._window + WINDOW) if self._window else (DATA, DATA + DATA_SIZE)
         for argument in arguments:
             if isinstance(argument, int) or argument is None:
                 values.append((argument or 0) & 0xFFFFFFFFFFFFFFFF)
                 continue
             data = os.fsencode(argument) + b"\0" if isinstance(argument, str) else bytes(argument)
-            if at + len(data) > DATA + DATA_SIZE - 4096:
-                raise ValueError(f"{name}: arguments of more than {DATA_SIZE >> 20} MiB")
+            if at + len(data) > end - _LEAST_DATA:
+                raise ValueError(f"{name}: arguments of more than 1 MiB")
             if isinstance(argument, bytearray):
                 back.append((at, argument))
             else:
@@ -231,6 +317,10 @@ class VirtualMachine(Kernel):
         return int(result)
 
     def _write(self, address: int, data: bytes) -> None:
+        if self._memory.window is not None and self._window:
+            at = address - self._window
+            self._memory.window[at : at + len(data)] = data
+            return
         for start in range(0, len(data), _CHUNK):
             part = data[start : start + _CHUNK]
             self._qemu.send(struct.pack("<8Q", _WRITE, address + start, len(part), *[0] * 5))
@@ -240,11 +330,14 @@ class VirtualMachine(Kernel):
     def _read(self, address: int, size: int) -> bytes:
         if not size:
             return b""
+        if self._memory.window is not None and self._window:
+            at = address - self._window
+            return self._memory.window[at : at + size]
         self._qemu.send(struct.pack("<8Q", _READ, address, size, *[0] * 5))
         return self._qemu.receive(size, self._seconds)
 
 
-def _root(modules: Sequence[bytes]) -> bytes:
+def _root() -> bytes:
     """The initramfs: the agent, the console, and the second serial line for it."""
     return initramfs.pack(
         [
@@ -252,7 +345,6 @@ def _root(modules: Sequence[bytes]) -> bytes:
             initramfs.character_device("dev/console", 5, 1),
             initramfs.character_device("dev/ttyS1", 4, 65),
             initramfs.file("init", agent_elf(), 0o755),
-            *(initramfs.file(f"lib/modules/{number}.ko", content) for number, content in enumerate(modules)),
         ]
     )
 

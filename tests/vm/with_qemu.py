@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from kobox.apps.plain_life import PlainLife
 from kobox.box.boot.boot import tree_of
-from kobox.errors import BoxHungError, KernelPanicError, ProcessDiedError
+from kobox.errors import BoxHungError, KernelPanicError, KoboxError, ProcessDiedError
 from kobox.images.store import KernelImage
 from kobox.kmod.modprobe import modprobe
 from kobox.ko.modulefile import ModuleFile
@@ -28,7 +31,7 @@ KOBOX = Path(sys.executable).with_name("kobox")
 @pytest.fixture(scope="module")
 def machine(debian_kernel: KernelImage, modules: BuiltTestModules) -> Iterator[VirtualMachine]:
     """One machine for all of them: a module that is gone leaves nothing."""
-    with VirtualMachine(debian_kernel, modules=[modules("good").read_bytes()]) as made:
+    with VirtualMachine(debian_kernel) as made:
         yield made
 
 
@@ -53,6 +56,53 @@ def test_a_module_lives_in_the_machine(name: str, machine: VirtualMachine, modul
     assert not machine.exists(f"/sys/module/{name}")
 
 
+def test_a_machine_resumes_the_snapshot_of_the_first(debian_kernel: KernelImage, modules: BuiltTestModules) -> None:
+    told = []
+    for snapshot in (True, True, False):
+        with VirtualMachine(debian_kernel, cmdline="kobox.test", snapshot=snapshot) as machine:
+            assert "kobox.test" in machine.read_text("/proc/cmdline").split()
+            assert machine.new_lines() == []  # what was said at boot was read
+            machine.init_module(modules("good").read_bytes())
+            told.append([text for _, _, text in machine.new_lines()])
+    assert told[0] == told[1] == told[2]
+    assert told[0]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda place: (place / "state").write_bytes(b"nothing"),
+        lambda place: (place / "about").write_text("{}"),
+        lambda place: (place / "ram").unlink(),
+        lambda place: os.truncate(place / "ram", 1 << 20),
+        lambda place: flip_a_byte(place / "ram"),
+    ],
+    ids=["state", "about", "no-ram", "short-ram", "ram"],
+)
+def test_a_damaged_snapshot_is_made_again(damage: Callable[[Path], object], debian_kernel: KernelImage) -> None:
+    command_line = f"kobox.test={uuid.uuid4().hex}"
+    before = set((debian_kernel.directory / "snapshots").glob("vm-*"))
+    VirtualMachine(debian_kernel, cmdline=command_line).close()
+    (place,) = set((debian_kernel.directory / "snapshots").glob("vm-*")) - before
+    damage(place)
+    with VirtualMachine(debian_kernel, cmdline=command_line) as machine:
+        assert machine.release == debian_kernel.release
+    with VirtualMachine(debian_kernel, cmdline=command_line) as machine:
+        assert command_line in machine.read_text("/proc/cmdline")
+    place.chmod(0o777)
+    with pytest.raises(KoboxError, match="everybody can write to it"):
+        VirtualMachine(debian_kernel, cmdline=command_line)
+    shutil.rmtree(place)
+
+
+def flip_a_byte(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(os.lseek(file.fileno(), 0, os.SEEK_DATA))
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 1]))
+
+
 def test_an_errno_is_the_kernels(machine: VirtualMachine, modules: BuiltTestModules) -> None:
     content = modules("good").read_bytes()
     machine.init_module(content)
@@ -73,7 +123,7 @@ def test_modprobe_is_the_same_as_everywhere(machine: VirtualMachine, debian_kern
 
 
 def test_an_oops_in_a_call_harms_nothing(debian_kernel: KernelImage, modules: BuiltTestModules) -> None:
-    with VirtualMachine(debian_kernel, modules=[modules("faulty").read_bytes()]) as machine:
+    with VirtualMachine(debian_kernel) as machine:
         with pytest.raises(ProcessDiedError) as error:
             machine.init_module(modules("faulty").read_bytes(), "what=null")
         assert any("NULL pointer dereference" in line for line in error.value.log)

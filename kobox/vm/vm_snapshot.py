@@ -1,0 +1,98 @@
+"""Snapshots of virtual machines: a kernel that has come up, with the agent waiting.
+
+    KERNEL/snapshots/vm-KEY/ram       its memory, with holes where nothing was used (`VmMemory`)
+    KERNEL/snapshots/vm-KEY/state     CPU and devices, as QEMU writes them
+    KERNEL/snapshots/vm-KEY/about     JSON: sums, and what `VirtualMachine` remembers
+
+KEY is a digest of all that shapes it: the kernel, its command line, memory, CPUs, accelerator, QEMU itself, the agent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kobox.atomic_directory import atomic_directory
+from kobox.errors import SnapshotError
+from kobox.images.kernel_image import KernelImage
+from kobox.images.ownership import check_ownership
+from kobox.json_text import parse_json
+from kobox.vm.agent import agent_elf
+from kobox.vm.memory import VmMemory
+from kobox.vm.monitor import QemuMonitor
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class VmSnapshot:
+    """A snapshot that was found: where it lies, and what `about` says of the machine."""
+
+    place: Path
+    ram_sum: int
+    memory: dict[str, Any]
+
+
+def place_of(kernel: KernelImage, program: str, command_line: str, memory: int, cpus: int, accel: str) -> Path:
+    """Where the snapshot of such a machine lies. `program` is the path of QEMU."""
+    facts = os.stat(program)
+    parts = [_FORMAT, kernel.digest, command_line, memory, cpus, accel, program, facts.st_size, facts.st_mtime_ns]
+    digest = hashlib.sha256("\0".join(map(str, parts)).encode() + agent_elf())
+    return kernel.directory / "snapshots" / f"vm-{digest.hexdigest()[:24]}"
+
+
+def find(place: Path) -> VmSnapshot | None:
+    """The snapshot at a place; None where there is none. Raises `SnapshotError` when it is damaged, `KoboxError` when
+    somebody else can write to it."""
+    check_ownership(place.parent, place, *(place / name for name in ("about", "state", "ram")))
+    try:
+        about = parse_json((place / "about").read_bytes())
+        state = (place / "state").read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        if place.exists():
+            raise SnapshotError(f"{place}: a file of the snapshot is missing") from None
+        return None
+    except ValueError as error:
+        raise SnapshotError(f"{place}/about: {error}") from error
+    try:
+        if about["format"] != _FORMAT or hashlib.sha256(state).hexdigest() != about["state_sum"]:
+            raise SnapshotError(f"{place}/state: the check sum is wrong")
+        os.utime(place)  # it is in use: no sweep takes it
+        return VmSnapshot(place, int(about["ram_sum"]), dict(about["memory"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise SnapshotError(f"{place}/about: lacks {error}") from error
+
+
+def save(place: Path, monitor: QemuMonitor, memory: VmMemory, remembered: Mapping[str, Any]) -> None:
+    """Write the snapshot of a machine, all of it or nothing, and stop the machine. Raises `KoboxError`, `OSError`."""
+    with atomic_directory(place) as aside:
+        monitor.save_devices(str(aside / "state"))
+        about = {
+            "format": _FORMAT,
+            "state_sum": hashlib.sha256((aside / "state").read_bytes()).hexdigest(),
+            "ram_sum": memory.save(aside / "ram"),
+            "memory": dict(remembered),
+        }
+        (aside / "about").write_text(json.dumps(about))
+
+
+def load(found: VmSnapshot, monitor: QemuMonitor, memory: VmMemory) -> None:
+    """Put a machine that was started with `-incoming defer` into the state of a snapshot; it is stopped then.
+
+    Raises `SnapshotError` when the snapshot is damaged, `KoboxError` when QEMU does not take it.
+    """
+    ram = os.open(found.place / "ram", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        memory.load(ram, found.ram_sum)
+    finally:
+        os.close(ram)
+    state = os.open(found.place / "state", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        monitor.load_devices(state)
+    finally:
+        os.close(state)
