@@ -19,7 +19,8 @@ from kobox.cli.parser import CommandParser
 if TYPE_CHECKING:
     from kobox.matrix import CellState, CheckWords, Matrix, MatrixPlan, MatrixRun
 
-_COLOURS = {"clean": "32", "warns": "33", "not clean": "31;1", "no load": "31;1", "no build": "31;1"}
+_COLOURS = {"clean": "32", "warns": "33", "slower": "33", "not clean": "31;1", "no load": "31;1", "no build": "31;1"}
+_SLOWER = 25.0  # per cent
 _STAGES = {"build": "building", "load": "loading"}
 
 
@@ -31,6 +32,10 @@ def main(argv: Sequence[str], prog: str) -> int:
         parser.error("--check and --plug need boxes: leave --on vm out")
     if not arguments.check and (arguments.baseline or arguments.exercise != "auto"):
         parser.error("--baseline and --exercise are about checks: give --check, too")
+    if not arguments.cost and (arguments.cost_exercise or arguments.slower != _SLOWER):
+        parser.error("--cost-exercise and --slower are about costs: give --cost, too")
+    if arguments.on == "vm" and arguments.cost:
+        parser.error("--cost needs boxes: leave --on vm out")
     if arguments.parquet is not None:
         from kobox.matrix import parquet
 
@@ -102,7 +107,7 @@ def _bisect(plan: MatrixPlan, arguments: argparse.Namespace, prog: str) -> int:
 def _plan(arguments: argparse.Namespace) -> MatrixPlan:
     from kobox.images.store import Store
     from kobox.kbuild.build import BuildOptions
-    from kobox.matrix import MatrixPlan, kernels_matching, sources_named
+    from kobox.matrix import CostWords, MatrixPlan, kernels_matching, sources_named
 
     store = Store()
     names = arguments.kernel or (["all"] if arguments.bisect else [store.ensure(None).name])
@@ -117,6 +122,7 @@ def _plan(arguments: argparse.Namespace) -> MatrixPlan:
             *(("--on", "vm") if arguments.on == "vm" else ()),
         ),
         again=arguments.again,
+        cost=CostWords(arguments.cost_exercise or "", arguments.slower) if arguments.cost else None,
     )
 
 
@@ -207,6 +213,16 @@ def _parser(prog: str) -> CommandParser:
     check.add_argument("--baseline", type=_absolute, metavar="FILE", help="findings in this file are known")
     check.add_argument(
         "--exercise", type=_exercise, default="auto", metavar="none|auto|FILE.py", help="what to do with a module"
+    )
+    cost = parser.add_argument_group("costs")
+    cost.add_argument("--cost", action="store_true", help="count the instructions of a life on each kernel, too")
+    cost.add_argument("--cost-exercise", type=_absolute, metavar="FILE.py", help="use the module by this file")
+    cost.add_argument(
+        "--slower",
+        type=float,
+        default=_SLOWER,
+        metavar="PERCENT",
+        help="more instructions than on the first kernel of the row that make a cell slower (default: 25)",
     )
     parser.add_argument("-j", "--jobs", type=int, default=0, metavar="N", help="commands at once (default: one a CPU)")
     parser.add_argument("--again", action="store_true", help="run everything again")

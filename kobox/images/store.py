@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 
 from kobox.arch.registry import ARCHITECTURES
 from kobox.atomic_file import write_file
-from kobox.errors import FetchError, KernelImageError, KernelNotFoundError
+from kobox.errors import FetchError, KernelImageError, KernelNotFoundError, KoboxError
 from kobox.images.kernel_image import (
     KernelImage,
     Progress,
@@ -117,8 +117,8 @@ class Store:
         return min(kernels, key=lambda kernel: (kernel.directory / "kernel.json").stat().st_mtime)
 
     def fitting(self, modules: Iterable[Path]) -> str | None:
-        """The name of a kernel for the processor that module files were built for; None where the default kernel is for
-        it, or no file says.
+        """The name of a kernel for the processor that module files were built for: the one that a file names, else the
+        newest; None where the default kernel is for that processor, or no file says.
 
         Raises KernelNotFoundError when the cache has none.
         """
@@ -128,7 +128,8 @@ class Store:
                 continue
             kernels = [kernel for kernel in self.list() if kernel.architecture == processor]
             if kernels:
-                return kernels[-1].name
+                release = _release_of(path)
+                return next((kernel.name for kernel in kernels if kernel.release == release), kernels[-1].name)
             known = {arch.name: arch.debian for arch in ARCHITECTURES}
             if processor not in known:
                 raise KernelNotFoundError(
@@ -483,6 +484,16 @@ _OTHER_PROCESSORS = {
     40: "32-bit Arm",
     243: "RISC-V",
 }
+
+
+def _release_of(path: Path) -> str:
+    """The release that a module was built for, "" where it does not say."""
+    from kobox.ko.modulefile import ModuleFile
+
+    try:
+        return ModuleFile(path).vermagic.release
+    except (KoboxError, OSError, ValueError):
+        return ""
 
 
 def processor_of(path: Path) -> str | None:

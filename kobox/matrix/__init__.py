@@ -8,13 +8,14 @@ print(table(matrix))
 from kobox.matrix.cell import CellState, CellStep, Matrix, MatrixCell, MatrixRow, StepOutcome
 from kobox.matrix.plan import MatrixPlan, kernels_matching, sources_named
 from kobox.matrix.run import MatrixRun
-from kobox.matrix.steps import CheckWords
+from kobox.matrix.steps import CheckWords, CostWords
 from kobox.matrix.table import as_data, markdown, table
 
 __all__ = [
     "CellState",
     "CellStep",
     "CheckWords",
+    "CostWords",
     "Matrix",
     "MatrixCell",
     "MatrixPlan",

@@ -111,11 +111,12 @@ class DaskWorkers:
         known: dict[str, CellTask] = {}
 
         def submit(task: CellTask) -> Future:
-            key = f"kobox-{task.load_key[:32]}-{task.check_key[:32]}"
+            key = f"kobox-{task.load_key[:32]}-{task.check_key[:32]}-{task.cost_key[:32]}"
             known[key] = task
             return client.submit(run_remote, remote_cell(task), key=key, retries=_RETRIES, pure=False)
 
-        running = as_completed([submit(task) for task in islice(left, _IN_FLIGHT)])
+        # Its own loop: another client of this process may be the default one, with a loop of its own.
+        running = as_completed([submit(task) for task in islice(left, _IN_FLIGHT)], loop=client.loop)
         for future in running:
             task = known.pop(future.key)
             if future.status == "finished":

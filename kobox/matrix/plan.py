@@ -11,16 +11,19 @@ from kobox.errors import KernelNotFoundError, KoboxError
 from kobox.images.kernel_image import KernelImage, natural
 from kobox.images.store import Store
 from kobox.kbuild.build import BuildOptions
-from kobox.matrix.steps import CheckWords
+from kobox.matrix.steps import CheckWords, CostWords
 
 _MODULES = (".ko", ".ko.xz", ".ko.zst", ".ko.gz")
 
 
 @dataclass(frozen=True, slots=True)
 class MatrixPlan:
-    """`sources` are `.ko` files, `.c` files and directories of source; `parameters` the sets that each module is loaded
-    with; `check`: `kobox check` judges as well; `build` says how to build, `run_words` are further options of
-    `kobox run`; `again`: what earlier runs found is not used."""
+    """What is done, for whom.
+
+    `sources` are `.ko` files, `.c` files and directories of source; `parameters` the sets that each module is loaded
+    with; `check`: `kobox check` judges as well; `cost`: what a life costs is counted; `build` says how to build,
+    `run_words` are further options of `kobox run`; `again`: what earlier runs found is not used.
+    """
 
     sources: tuple[Path, ...]
     kernels: tuple[KernelImage, ...]
@@ -29,6 +32,7 @@ class MatrixPlan:
     build: BuildOptions = field(default_factory=lambda: BuildOptions(jobs=1))
     run_words: tuple[str, ...] = ()
     again: bool = False
+    cost: CostWords | None = None
 
 
 def is_module_file(path: Path) -> bool:

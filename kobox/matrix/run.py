@@ -17,7 +17,7 @@ from typing import Protocol
 
 from kobox.errors import KoboxError
 from kobox.images.kernel_image import KernelImage
-from kobox.matrix.cell import SKIPPED_STEP, CellStep, Matrix, MatrixCell, MatrixRow, StepOutcome
+from kobox.matrix.cell import SKIPPED_STEP, CellStep, Matrix, MatrixCell, MatrixRow, StepOutcome, compared
 from kobox.matrix.commands import CommandRunner, needed_files
 from kobox.matrix.plan import MatrixPlan, is_module_file
 from kobox.matrix.result_cache import ResultCache, compiler, files_digest, source_digest, step_key
@@ -103,7 +103,10 @@ class MatrixRun:
     @property
     def matrix(self) -> Matrix:
         """The table as far as it is known."""
-        return Matrix(tuple(kernel.name for kernel in self._plan.kernels), dict(self._cells), self._complete)
+        kernels = tuple(kernel.name for kernel in self._plan.kernels)
+        cost = self._plan.cost
+        cells = compared(kernels, self._cells, 1 + cost.percent / 100) if cost is not None else dict(self._cells)
+        return Matrix(kernels, cells, self._complete)
 
     def run(self) -> Matrix:
         """Fill all cells. KeyboardInterrupt ends the commands that run; `matrix` has what was done by then.
@@ -118,7 +121,7 @@ class MatrixRun:
             task = self._prepare(row, build, waiting)
             if task is not None:
                 tasks.append(task)
-        tasks = list({(task.load_key, task.check_key): task for task in tasks}.values())
+        tasks = list({(task.load_key, task.check_key, task.cost_key): task for task in tasks}.values())
         self._told("load", 0, len(tasks))
         for count, results in enumerate(self._workers.results(tasks), 1):
             for step in results:
@@ -205,6 +208,9 @@ class MatrixRun:
         keys = {"loads": load_key, "clean": clean_key}
         if plan.check is not None:
             keys["checks"] = step_key("checks", kernel, content, row.parameters, *plan.check.words(), *_content(plan))
+        if plan.cost is not None:
+            words = [*plan.cost.words(), *_digests(plan.cost.exercise)]
+            keys["cost"] = step_key("cost", kernel, content, row.parameters, *words)
         known = {step: None if plan.again else self._cache.get(key) for step, key in keys.items()}
         for step, key in keys.items():
             result = known[step]
@@ -215,7 +221,8 @@ class MatrixRun:
         loads = known["loads"]
         loaded = loads is not None and (known["clean"] is not None or loads.outcome is StepOutcome.FAILED)
         checked = "checks" not in keys or known["checks"] is not None
-        if loaded and (checked or (loads is not None and loads.outcome is StepOutcome.FAILED)):
+        counted = "cost" not in keys or known["cost"] is not None
+        if loaded and ((checked and counted) or (loads is not None and loads.outcome is StepOutcome.FAILED)):
             return None
         return CellTask(
             kernel.name,
@@ -227,6 +234,8 @@ class MatrixRun:
             "" if loaded else load_key,
             clean_key,
             "" if checked else keys["checks"],
+            plan.cost,
+            "" if counted else keys["cost"],
         )
 
     def _fill(self, row: MatrixRow, kernel: str, step: str, result: CellStep) -> None:
@@ -236,6 +245,8 @@ class MatrixRun:
             cell = replace(cell, loads=result, why=result.finding)
         elif step == "loads":
             cell = replace(cell, loads=result)
+        elif step == "cost":
+            cell = replace(cell, cost=result)
         elif step == "clean" or cell.clean.outcome is not StepOutcome.FAILED:
             cell = replace(cell, clean=_joined(cell.clean, result))
         self._cells[row, kernel] = cell
@@ -262,7 +273,11 @@ def _joined(one: CellStep, other: CellStep) -> CellStep:
 def _content(plan: MatrixPlan) -> list[str]:
     """The digests of files that a check's options name."""
     assert plan.check is not None
-    named = [Path(name) for name in (plan.check.baseline, plan.check.exercise) if name not in ("", "auto", "none")]
+    return _digests(plan.check.baseline, plan.check.exercise)
+
+
+def _digests(*names: str) -> list[str]:
+    named = [Path(name) for name in names if name not in ("", "auto", "none")]
     return [files_digest(named)] if named else []
 
 

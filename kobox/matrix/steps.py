@@ -49,10 +49,25 @@ class CheckWords:
 
 
 @dataclass(frozen=True, slots=True)
+class CostWords:
+    """How the cost of a life is counted (`kobox profile`): `exercise` is a file that uses the module, "" for none.
+
+    A cell is slower when it takes more than `percent` more instructions than the first kernel of its row.
+    """
+
+    exercise: str = ""
+    percent: float = 25.0
+
+    def words(self) -> list[str]:
+        """The options of the command."""
+        return ["--exercise", self.exercise] if self.exercise else []
+
+
+@dataclass(frozen=True, slots=True)
 class CellTask:
     """What is to be done for one cell once its module is there: a value of a few hundred bytes that any process can
-    carry out. `files` are the modules to load, the wanted one last; `load_key` and `check_key` are the addresses of the
-    results, "" where a step is not wanted or is known already (`loaded` is its outcome then)."""
+    carry out. `files` are the modules to load, the wanted one last; `load_key`, `check_key` and `cost_key` are the
+    addresses of the results, "" where a step is not wanted or is known already (`loaded` is its outcome then)."""
 
     kernel: str
     files: tuple[str, ...]
@@ -63,6 +78,8 @@ class CellTask:
     load_key: str = ""
     clean_key: str = ""
     check_key: str = ""
+    cost: CostWords | None = None
+    cost_key: str = ""
 
 
 def build_step(
@@ -109,7 +126,25 @@ def run_cell(runner: CommandRunner, task: CellTask) -> list[CellStep]:
         results += [replace(loads, key=task.load_key), replace(clean, key=task.clean_key)]
     if task.check is not None and task.check_key and loads_outcome is StepOutcome.OK:
         results.append(replace(_check_step(runner, task, task.check), key=task.check_key))
+    if task.cost is not None and task.cost_key and loads_outcome is StepOutcome.OK:
+        results.append(replace(_cost_step(runner, task, task.cost), key=task.cost_key))
     return results
+
+
+def _cost_step(runner: CommandRunner, task: CellTask, cost: CostWords) -> CellStep:
+    """How many instructions a life of the module takes: its own, and the kernel's for it."""
+    words = ["--cpu-limit", "300", *cost.words(), *task.files, *task.parameters.split()]
+    done = runner.run("profile", "--json", "-k", task.kernel, *words)
+    try:
+        profile = json.loads(done.stdout)
+        instructions = profile["instructions"]
+        lines = [f"{int(one['total']):>12,}  {one['name']}" for one in profile["functions"]]
+        if not isinstance(instructions, int) or profile["whole"] is not True:
+            raise ValueError("not a whole life")
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return replace(_broken(done), outcome=StepOutcome.WARNS)
+    log = _shortened(printable_lines("\n".join([f"{instructions:,} instructions", *lines])))
+    return CellStep(StepOutcome.OK, done.seconds, log=log, instructions=instructions)
 
 
 def _load_steps(runner: CommandRunner, task: CellTask) -> tuple[CellStep, CellStep]:

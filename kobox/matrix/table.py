@@ -21,6 +21,7 @@ _MOST_NAMED = 3  # cells that a line names
 _MARKS = {
     CellState.CLEAN: "✅",
     CellState.WARNS: "⚠️",
+    CellState.SLOWER: "🐢",
     CellState.NOT_CLEAN: "❌",
     CellState.NO_LOAD: "❌",
     CellState.NO_BUILD: "❌",
@@ -62,7 +63,7 @@ def notes(matrix: Matrix, most: int = 20) -> list[str]:
     """Lines for what failed: where, what, and the first line of its remedy. Cells with the same failure share them."""
     names = titles(matrix)
     groups: dict[tuple[str, str, str], list[MatrixCell]] = {}
-    for cell in matrix.red():
+    for cell in (*matrix.red(), *matrix.slower()):
         step = cell.deciding
         place = f" ({step.place})" if step.place and step.place not in step.finding else ""
         remedy = step.remedy.partition("\n")[0]
@@ -95,7 +96,7 @@ def markdown(matrix: Matrix) -> str:
     for row in matrix.rows:
         cells = [matrix.cell(row, kernel).state for kernel in matrix.kernels]
         lines.append(_md_row([names[row], *(f"{_MARKS[state]} {state.value}" for state in cells)]))
-    for cell in matrix.red():
+    for cell in (*matrix.red(), *matrix.slower()):
         step = cell.deciding
         title = html_text(one_line(f"{names[cell.row]} on {cell.kernel}: {cell.state.value}"))
         log = html_text("\n".join(step.log.splitlines()[-40:]))
@@ -137,7 +138,7 @@ def as_data(matrix: Matrix) -> dict[str, object]:
 
 def _cell_data(cell: MatrixCell) -> dict[str, object]:
     steps = {name: step_facts(step) for name, step in cell.steps.items()}
-    return {"state": cell.state.value, "why": cell.why, **steps}
+    return {"state": cell.state.value, "why": cell.why, "ratio": round(cell.ratio, 4), **steps}
 
 
 def flat_rows(matrix: Matrix) -> list[Mapping[str, str | float | bool]]:
@@ -161,6 +162,8 @@ def flat_rows(matrix: Matrix) -> list[Mapping[str, str | float | bool]]:
                     "changes": " ".join(step.changes),
                     "remedy": step.remedy,
                     "log": step.log,
+                    "instructions": cell.cost.instructions,
+                    "ratio": cell.ratio,
                     "seconds": sum(one.seconds for one in cell.steps.values()),
                     "cached": all(one.cached or not one.key for one in cell.steps.values()),
                 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -32,6 +33,17 @@ def test_a_kernel_of_the_modules_processor_is_found(
     name = kernel_store.fitting([elf(tmp_path / "a.ko", 183)])
     assert name is not None
     assert kernel_store.get(name).arch is arm64_kernel.arch
+
+
+def test_of_several_kernels_the_one_that_the_module_names_is_taken(
+    arm64_kernel: KernelImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    newer = SimpleNamespace(name="6.99-arm64", release="6.99-arm64", architecture=arm64_kernel.architecture)
+    monkeypatch.setattr(store, "list", lambda: [arm64_kernel, newer])
+    monkeypatch.setattr(store, "default", lambda: SimpleNamespace(architecture="x86_64"))
+    assert store.fitting([built_module(arm64_kernel, "hello")]) == arm64_kernel.name
+    assert store.fitting([elf(tmp_path / "a.ko", 183)]) == newer.name  # it does not say
 
 
 @pytest.mark.parametrize(

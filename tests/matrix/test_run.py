@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kobox.images.store import KernelImage
-from kobox.matrix import CellState, CheckWords, Matrix, MatrixPlan, MatrixRun
+from kobox.matrix import CellState, CheckWords, CostWords, Matrix, MatrixPlan, MatrixRun
 from kobox.matrix.cell import StepOutcome
 from kobox.matrix.result_cache import ResultCache
 from tests.building import BuiltTestModules
@@ -52,6 +53,24 @@ static int __init w_init(void) { int unused_here; return 0; }
 static void __exit w_exit(void) { }
 module_init(w_init); module_exit(w_exit);
 MODULE_LICENSE("GPL"); MODULE_DESCRIPTION("warned");
+"""
+SLOW = """\
+#include <linux/module.h>
+#include <linux/version.h>
+static int n;
+static noinline int slow_set(const char *text, const struct kernel_param *parameter)
+{
+	volatile int i;
+	for (i = 0; i < (LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0) ? 5000 : 50000); i++)
+		;
+	return param_set_int(text, parameter);
+}
+static const struct kernel_param_ops slow_ops = { .set = slow_set, .get = param_get_int };
+module_param_cb(n, &slow_ops, &n, 0644);
+static int __init slow_init(void) { return 0; }
+static void __exit slow_exit(void) { }
+module_init(slow_init); module_exit(slow_exit);
+MODULE_LICENSE("GPL"); MODULE_DESCRIPTION("slow");
 """
 PARAMETERS = ("", "mode=1", "mode=2")
 
@@ -122,6 +141,34 @@ def test_only_what_changed_is_run_again(
     assert mended.run().counts() == {"clean": 5, "no build": 1}
     assert mended.steps_run == 2 * 3  # the changed source alone: built, loaded, judged on two kernels
     (tree / "warned.c").write_text(WARNED)
+
+
+def test_a_life_that_costs_more_on_a_newer_kernel_is_slower(
+    debian_kernel: KernelImage, trixie_kernel: KernelImage, tmp_path: Path
+) -> None:
+    (tmp_path / "slow.c").write_text(SLOW)
+    (tmp_path / "use.py").write_text("def exercise(box):\n    box.write_bytes('/sys/module/slow/parameters/n', b'3')\n")
+    cost = CostWords(str(tmp_path / "use.py"))
+    plan = MatrixPlan((tmp_path / "slow.c",), (debian_kernel, trixie_kernel), cost=cost)
+    cache = ResultCache(tmp_path / "cache")
+    matrix = MatrixRun(plan, cache=cache).run()
+    (row,) = matrix.rows
+    first, newer = (matrix.cell(row, kernel) for kernel in matrix.kernels)
+    assert (first.state, newer.state) == (CellState.CLEAN, CellState.SLOWER)
+    assert first.ratio == 1
+    assert newer.ratio > 1.25
+    assert newer.cost.instructions > first.cost.instructions > 10_000  # the exercise is counted
+    assert f"times the instructions of {debian_kernel.name}" in newer.deciding.finding
+    assert "slow_set" in newer.cost.log
+    again = MatrixRun(plan, cache=cache)
+    assert again.run().counts() == {"clean": 1, "slower": 1}
+    assert again.steps_run == 0
+    patient = replace(plan, cost=replace(cost, percent=100_000.0))
+    assert MatrixRun(patient, cache=cache).run().counts() == {"clean": 2}
+    (tmp_path / "use.py").write_text("def exercise(box):\n    box.no_such_method()\n")
+    (cell,) = MatrixRun(replace(plan, kernels=(debian_kernel,)), cache=cache).run().cells.values()
+    assert cell.state is CellState.WARNS
+    assert "use.py:2: AttributeError" in cell.deciding.finding
 
 
 def test_a_module_file_of_another_kernel_is_refused_with_the_remedy(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ExerciseError(KoboxError):
-    """A file is no exercise."""
+    """A file is no exercise, or ended with an error."""
 
 
 class TestFile:
@@ -92,11 +93,27 @@ def exercise_of(spec: str) -> Exercise | TestFile | None:
 
 
 def exercises_of(spec: str, module: Path) -> list[Exercise]:
-    """The exercise, or the tests, of a Python file, as exercises of `module`. Raises `ExerciseError`."""
+    """The exercise, or the tests, of a Python file, as exercises of `module`. Raises `ExerciseError`; so do they, with
+    the file's line, when they end with an error that is not kobox's."""
     found = exercise_of(spec)
     if found is None:
         return []
-    return found.tests(module) if isinstance(found, TestFile) else [found]
+    uses = found.tests(module) if isinstance(found, TestFile) else [found]
+    return [_with_its_place(use, spec) for use in uses]
+
+
+def _with_its_place(use: Exercise, file: str) -> Exercise:
+    def exercise(box: Box) -> None:
+        try:
+            use(box)
+        except KoboxError:
+            raise
+        except Exception as error:
+            lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+            place = f"{file}:{lines[-1]}" if lines else file
+            raise ExerciseError(f"{place}: {type(error).__name__}: {error}") from error
+
+    return exercise
 
 
 def _from_file(path: Path) -> Exercise | TestFile:
