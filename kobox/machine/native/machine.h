@@ -457,6 +457,10 @@ void close_tracer(struct machine *m);
 void profile_block(struct machine *m, uint64_t address, uint32_t size);
 void close_profiler(struct machine *m);
 
+/* ---- peek.c ------------------------------------------------------------------------------------------------------------------ */
+enum { MOST_PEEKED = 1 << 17 };
+size_t peek(const uint8_t *from, uint8_t *to, size_t size);
+
 /* ---- pagemap.c, checksum.c, checkpoint.c --------------------------------------------------------------------------------------- */
 void pagemap_open(struct machine *m);
 int64_t written_pages(struct machine *m, uint64_t *list);

@@ -4,9 +4,6 @@
  */
 #include "processor.h"
 
-#include <sys/uio.h>
-#include <unistd.h>
-
 /* ---- the hypercall ------------------------------------------------------------------------------------------------------ */
 /*
  * Whether the instruction at `at` is a hypercall: that of kobox's own processes, or of its program run by the kernel as
@@ -149,7 +146,7 @@ EXPORT void kobox_statistics(struct machine *m, uint64_t *out)
 }
 
 /* ---- where the state is ----------------------------------------------------------------------------------------------------- */
-enum { ENGINE = 4096, OBJECT = 1 << 17 }; /* how much is looked at of uc_engine, and of what may be the CPU object */
+enum { ENGINE = 4096, OBJECT = MOST_PEEKED }; /* how much is looked at of uc_engine, and of what may be the CPU object */
 
 void env_load(struct machine *m) { m->api.context_save(m->uc, m->context); }
 
@@ -166,20 +163,6 @@ void with_cpu_kept(struct machine *m, void (*action)(struct machine *))
     action(m);
     memcpy(m->env, m->saved, m->env_size);
     env_store(m);
-}
-
-/* Copy this process's own memory as far as it is mapped: the kernel takes each stretch, a page here, wholly or not at all. */
-static size_t peek(const uint8_t *from, uint8_t *to, size_t size)
-{
-    struct iovec local = {to, size}, remote[OBJECT / PAGE + 1];
-    size_t count = 0;
-    for (size_t done = 0; done < size; count++) {
-        size_t piece = PAGE - ((uintptr_t)(from + done) & (PAGE - 1));
-        remote[count] = (struct iovec){(void *)(from + done), piece < size - done ? piece : size - done};
-        done += remote[count].iov_len;
-    }
-    ssize_t copied = process_vm_readv(getpid(), &local, 1, remote, count, 0);
-    return copied < 0 ? 0 : (size_t)copied;
 }
 
 static const mark_t marks[4] = {(mark_t)0x1122334455667788, (mark_t)0x99AABBCCDDEEFF01, (mark_t)0x1357924680ACEBDF,
@@ -201,7 +184,7 @@ static bool find_cpu(struct machine *m)
     for (size_t n = 0; object && !m->cpu && n + 8 <= size; n += 8) {
         uint64_t candidate;
         memcpy(&candidate, engine + n, 8);
-        if (candidate < 1 << 16 || candidate >> 47 || candidate & 15)
+        if (candidate < 1 << 16 || candidate >> 48 || candidate & 15)
             continue;
         size_t got = peek((const uint8_t *)candidate, object, OBJECT);
         for (size_t at = AT_MARKS; !m->cpu && at + AT_LAST + 8 <= got; at += sizeof(mark_t)) {

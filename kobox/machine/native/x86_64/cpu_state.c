@@ -3,9 +3,6 @@
  */
 #include "cpu.h"
 
-#include <sys/uio.h>
-#include <unistd.h>
-
 uint64_t read_reg(struct machine *m, int id)
 {
     uint64_t value = 0;
@@ -42,21 +39,7 @@ void with_paging_off(struct machine *m, void (*action)(struct machine *))
 }
 
 /* ---- where the state is --------------------------------------------------------------------------------------------- */
-enum { ENGINE = 4096, OBJECT = 1 << 17 }; /* how much is looked at of uc_engine, and of what may be the CPU object */
-
-/* Copy this process's own memory as far as it is mapped: the kernel takes each stretch, a page here, wholly or not at all. */
-static size_t peek(const uint8_t *from, uint8_t *to, size_t size)
-{
-    struct iovec local = {to, size}, remote[OBJECT / PAGE + 1];
-    size_t count = 0;
-    for (size_t done = 0; done < size; count++) {
-        size_t piece = PAGE - ((uintptr_t)(from + done) & (PAGE - 1));
-        remote[count] = (struct iovec){(void *)(from + done), piece < size - done ? piece : size - done};
-        done += remote[count].iov_len;
-    }
-    ssize_t copied = process_vm_readv(getpid(), &local, 1, remote, count, 0);
-    return copied < 0 ? 0 : (size_t)copied;
-}
+enum { ENGINE = 4096, OBJECT = MOST_PEEKED }; /* how much is looked at of uc_engine, and of what may be the CPU object */
 
 static uint64_t word_at(const uint8_t *at)
 {
@@ -76,7 +59,7 @@ static bool find_cpu(struct machine *m, uint64_t marker, uint64_t ip)
     size_t size = peek((const uint8_t *)m->uc, engine, ENGINE);
     for (size_t n = 0; object && !m->cpu && n + 8 <= size; n += 8) {
         uint64_t candidate = word_at(engine + n);
-        if (candidate < 1 << 16 || candidate >> 47 || candidate & 15)
+        if (candidate < 1 << 16 || candidate >> 48 || candidate & 15)
             continue;
         size_t got = peek((const uint8_t *)candidate, object, OBJECT);
         for (size_t at = 0; !m->cpu && at + AT_OLD_EXCEPTION + 8 <= got; at += 8)
