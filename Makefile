@@ -33,6 +33,10 @@ test-arm64: $(READY) ## the tests of checks once more, and all test modules, on 
 test-riscv64: $(READY) ## all tests of boards, modules and programs on Debian's riscv64 kernel
 	KOBOX_TEST_BOARDS=riscv64_kernel KOBOX_TEST_SUITE=all $(BIN)/python -m pytest -n auto --dist loadfile $(or $(TESTS),tests/arch)
 
+.PHONY: test-docs wheels
+test-docs: $(READY) ## the console blocks of README.md and docs, run as they are written (minutes; PAGES=NAME for one)
+	$(BIN)/python -m pytest tests/docs_console.py $(if $(PAGES),-k '$(PAGES)')
+
 .PHONY: test-vm
 test-vm: $(READY) ## kernels under QEMU, and boxes beside them (needs qemu-system-x86_64)
 	$(BIN)/python -m pytest tests/vm/with_qemu.py
@@ -125,6 +129,10 @@ dist: $(READY) ## wheel and sdist, as PyPI takes them: built, repaired by auditw
 	cp build/dist/*.tar.gz dist && build/dist/tools/bin/twine check --strict dist/*
 	$(PYTHON) -m venv build/dist/fresh && build/dist/fresh/bin/pip install --quiet --disable-pip-version-check dist/*.whl
 	cd build/dist && fresh/bin/kobox --version && fresh/bin/kobox doctor && test -s fresh/share/man/man1/kobox-run.1
+
+wheels: dist ## wheels for manylinux and musllinux, x86-64 and arm64, by a cross compiler from PyPI: dist/
+	build/dist/tools/bin/pip install --quiet --disable-pip-version-check ziglang hatchling unicorn wheel
+	build/dist/tools/bin/python packaging/wheels.py && build/dist/tools/bin/twine check --strict dist/*
 
 zipapp: $(READY) ## one file that needs Python and nothing else: build/kobox.pyz (it unpacks itself into ~/.shiv)
 	$(PYTHON) -m venv build/shiv && build/shiv/bin/pip install --quiet --disable-pip-version-check shiv

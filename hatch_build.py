@@ -6,6 +6,7 @@ They are plain shared libraries, no CPython extensions: one build serves every P
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sysconfig
@@ -71,15 +72,18 @@ class NativeParts(BuildHookInterface):  # type: ignore[type-arg]
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-        if compiler is None:
+        compiler = (
+            shlex.split(os.environ.get("CC", ""))
+            or [found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))][:1]
+        )
+        if not compiler:
             raise SystemExit("kobox: no C compiler found; install one (Debian: apt-get install gcc) and try again")
         headers = Path(str(importlib.util.find_spec("unicorn").submodule_search_locations[0]), "include")  # type: ignore
         for library, options in LIBRARIES.items():
             target = Path(self.root, library)
             made = target.with_name(f"{target.name}.{os.getpid()}.tmp")
             files = sources(Path(self.root), library)
-            command = [compiler, *FLAGS, "-isystem", str(headers), "-shared", "-o", str(made), *files, *options]
+            command = [*compiler, *FLAGS, "-isystem", str(headers), "-shared", "-o", str(made), *files, *options]
             subprocess.run(command, check=True)
             made.replace(target)
         pages = Path(self.root, "build", "man", "man1")  # `make dist` writes them: that takes kobox's own dependencies
@@ -90,4 +94,7 @@ class NativeParts(BuildHookInterface):  # type: ignore[type-arg]
 
     @staticmethod
     def _platform() -> str:
+        """What the wheel is for: this machine, or what CC compiles for (packaging/wheels.py says so)."""
+        if "KOBOX_WHEEL_PLATFORM" in os.environ:
+            return os.environ["KOBOX_WHEEL_PLATFORM"]
         return sysconfig.get_platform().replace("-", "_").replace(".", "_")
