@@ -116,8 +116,10 @@ def as_csv(found: Sequence[LessonMark]) -> str:
 
 
 def as_markdown(found: Sequence[LessonMark]) -> str:
-    """The same as a table in Markdown."""
-    head, *rows = [[cell.replace("|", "\\|") for cell in row] for row in _table(found)]
+    """The same as a table in Markdown, with the lessons that somebody has handed in."""
+    there = {mark.lesson for mark in found if mark.outcome != "absent"}
+    kept = [mark for mark in found if mark.lesson in there or not there]
+    head, *rows = [[cell.replace("|", "\\|") for cell in row] for row in _table(kept)]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *(f"| {' | '.join(row)} |" for row in rows)]
     return "\n".join(lines) + "\n"
 
