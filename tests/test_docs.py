@@ -18,10 +18,10 @@ from kobox.cli.main import COMMANDS
 from kobox.cli.parser import parser_of
 from kobox.images.store import KernelImage
 from tests.building import BuiltTestModules
+from tests.console_blocks import PAGES, ROOT, blocks_in, missing
 from tests.debian import EXT4, Programs
 from tests.test_architecture import FLOORS
 
-ROOT = Path(__file__).parent.parent
 RUNNABLE = (
     "README.md",
     *(
@@ -77,31 +77,13 @@ def test_the_examples_of_a_page_run_in_order(
         exec(compile("\n" * (line - 1) + code, page, "exec"), names)
 
 
-def consoles_in(page: str) -> list[tuple[str, list[str]]]:
-    """(command, lines that are shown) of the console blocks of a page, in order."""
-    found: list[tuple[str, list[str]]] = []
-    for block in re.findall(r"^```console\n(.*?)^```$", (ROOT / page).read_text(), flags=re.M | re.S):
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                found.append((line[2:], []))
-            else:
-                found[-1][1].append(line)
-    return found
-
-
-def without_figures(line: str) -> str:
-    """A line without what differs from run to run, and from kernel to kernel."""
-    line = re.sub(r"\d+\.\d+\.\d+[\w.+-]*", "RELEASE", line)
-    return re.sub(r"[ \t]*\d+([.:]\d+)*", "N", line).strip()
-
-
 def test_the_commands_of_the_tutorial_print_what_it_shows(tmp_path: Path, debian_kernel: KernelImage) -> None:
     place = tmp_path
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "KOBOX_KERNEL": debian_kernel.name, "COLUMNS": "120"}
-    commands = consoles_in("docs/tutorial.md")
+    commands = [command for block in blocks_in("docs/tutorial.md") for command in block.commands]
     assert len(commands) >= 8
-    for command, shown in commands:
+    for command, shown in ((command.text, command.shown) for command in commands):
         if command.startswith("cd "):
             place = place / command[3:]
             continue
@@ -109,8 +91,30 @@ def test_the_commands_of_the_tutorial_print_what_it_shows(tmp_path: Path, debian
             ["bash", "-c", command], cwd=place, capture_output=True, text=True, env=environment, check=False
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-        printed = {without_figures(line) for line in (done.stdout + done.stderr).splitlines()}
-        assert {without_figures(line) for line in shown} - printed == set(), command
+        assert missing(shown, done.stdout + done.stderr) == [], command
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_console_block_is_run_by_make_test_docs_or_says_why_not(page: str) -> None:
+    for block in blocks_in(page):
+        assert block.commands or len(block.reason.split()) >= 3, f"{page}:{block.line}"
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "lost"),
+    [
+        ("loop: 16384 bytes", "x\nloop: 20480 bytes\n", False),
+        ("built for 6.1.0-56-cloud-amd64 in 1.1 s", "built for 6.12.118+deb13-cloud-amd64 in 12 s", False),
+        ("  7.1 us  f(a=0xffff888003c41500)", "13.7 ms  f(a=0x10)", False),
+        ("ok: nothing", "FAILED: nothing", True),
+        ("key … by Ann", "key 0a by Ann", False),
+        ("key … by Ann", "key 0a by Bob", True),
+        ("hello loaded", "hello loaded, and more", True),
+        ("mode 0644", "mode", True),
+    ],
+)
+def test_lines_of_a_block_are_compared_but_for_figures(shown: str, printed: str, lost: bool) -> None:
+    assert missing([shown], printed) == ([shown] if lost else [])
 
 
 def kobox_calls(page: str) -> list[list[str]]:
@@ -126,9 +130,6 @@ def kobox_calls(page: str) -> list[list[str]]:
                     end = next((i for i, word in enumerate(words) if re.match(r"\d?[<>]", word)), len(words))
                     calls.append(words[1:end])
     return calls
-
-
-PAGES = sorted(str(path.relative_to(ROOT)) for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if kobox_calls(page)])
