@@ -261,7 +261,12 @@ def _debug(item: pytest.Item, box: Box) -> None:
         session = GdbSession(box, life, [ModuleFile(path) for path in paths.values()])
         try:
             session.survey()
-            run_gdb(session, gdb_words(store, ""), [], kernel_symbol_file(box, store.root / "symbols"))
+            run_gdb(
+                session,
+                gdb_words(store, "", machine=box.image.architecture),
+                [],
+                kernel_symbol_file(box, store.root / "symbols"),
+            )
         finally:
             session.close()
     except KoboxError as error:

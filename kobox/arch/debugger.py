@@ -6,7 +6,7 @@ Source: the GDB manual, appendix "Target Descriptions", section "Standard Target
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from kobox.arch.registers import Read
@@ -35,9 +35,10 @@ class DebuggerTarget(NamedTuple):
     """The registers, by the machine's names, of a task (the address of its `task_struct`) that does not run: those that
     it has kept where it gave the CPU away. Raises `ValueError` where memory is not mapped, `KoboxError`."""
 
-    frame_rules: Callable[[KernelView], Iterable[tuple[int, bytes]]] | None
+    frame_rules: Callable[[KernelView, Sequence[int], int], Iterable[tuple[int, bytes]]] | None
     """(address, instructions of DWARF's call frame information): from this address of the kernel's code on, where the
-    caller's frame is. None where gdb finds it by itself."""
+    caller's frame is. Takes where its functions begin, in order, and where its code ends. None where gdb finds it by
+    itself."""
 
     return_column: int
     """DWARF's number of the register that stands for the return address."""

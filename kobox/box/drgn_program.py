@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from kobox.box.booted import BootedKernel
 from kobox.box.inspect.inspector import Inspector
 from kobox.box.inspect.whole_vmcoreinfo import whole_vmcoreinfo
-from kobox.box.symbol_file.kernel_symbol_file import kernel_symbol_file
+from kobox.box.symbol_file.kernel_symbol_file import kernel_start, kernel_symbol_file
 from kobox.box.vmcore import register_set
 from kobox.errors import KoboxError
 from kobox.images.kernel_image import default_root
@@ -54,7 +54,7 @@ def drgn_program(box: BootedKernel, files: Sequence[ModuleFile] = ()) -> drgn.Pr
     main = prog.main_module()
     main.try_file(str(vmlinux), force=True)
     symbols = box.inspect.symbols
-    main.address_range = (symbols.of_kernel("_text") or 0, symbols.of_kernel("_end") or 0)
+    main.address_range = (kernel_start(box), symbols.of_kernel("_end") or 0)
     for file in files:
         _add_module(prog, file)
     return prog

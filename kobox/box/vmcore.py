@@ -21,7 +21,7 @@ from typing import BinaryIO
 from kobox.atomic_file import write_files
 from kobox.box.booted import BootedKernel
 from kobox.box.inspect.whole_vmcoreinfo import whole_vmcoreinfo
-from kobox.box.symbol_file.kernel_symbol_file import symbol_file
+from kobox.box.symbol_file.kernel_symbol_file import kernel_start, symbol_file
 from kobox.errors import KoboxError
 
 _HEADER, _PROGRAM, _NOTE = struct.Struct("<16sHHIQQQIHHHHHH"), struct.Struct("<IIQQQQQQ"), struct.Struct("<III")
@@ -47,8 +47,8 @@ def _write(box: BootedKernel, file: BinaryIO) -> None:
     machine, symbols = box.machine, box.inspect.symbols
     notes = _registers(box) + _note(b"VMCOREINFO", 0, whole_vmcoreinfo(box.inspect.objects))
     segments = [(symbols.areas().direct_map, 0, machine.ram_size)]
-    text, end = symbols.of_kernel("_text"), symbols.of_kernel("_end")
-    if text is not None and end is not None and (physical := machine.translate(text)) is not None:
+    text, end = kernel_start(box), symbols.of_kernel("_end")
+    if text and end is not None and (physical := machine.translate(text)) is not None:
         segments.insert(0, (text, physical, end - text))
     start = _HEADER.size + _PROGRAM.size * (len(segments) + 1)
     data = start + len(notes) + _PAGE - 1 & -_PAGE

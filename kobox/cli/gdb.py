@@ -35,8 +35,8 @@ def main(argv: list[str], prog: str) -> int:
     native.preload()
     store, progress = Store(), ProgressLine()
     try:
-        gdb = [] if arguments.listen else gdb_words(store, arguments.gdb, progress)
         image = store.ensure(arguments.kernel, progress)
+        gdb = [] if arguments.listen else gdb_words(store, arguments.gdb, progress, image.architecture)
         sources = run_sources.split([*arguments.source, *arguments.parameters])
         paths = run_sources.module_paths(
             sources, image, lambda path: print(f"building {path} for {image.name}", file=sys.stderr)

@@ -195,7 +195,7 @@ def _gdb(box: Box, record: LifeRecord, until: MomentSpec | None, store: Store, g
     from kobox.debug.run_gdb import run_gdb
     from kobox.ko.modulefile import ModuleFile
 
-    words = gdb_words(store, "", lambda *_: None)
+    words = gdb_words(store, "", machine=box.image.architecture)
     symbols = kernel_symbol_file(box, store.root / "symbols")
     with tempfile.TemporaryDirectory(prefix="kobox-replay-") as directory:
         files = [ModuleFile(path) for path in write_modules(record, Path(directory))]

@@ -316,6 +316,7 @@ class GdbServer:
         if name == "qSupported":
             return (
                 f"PacketSize={MOST:x};QStartNoAckMode+;qXfer:features:read+;qXfer:libraries:read+;qXfer:threads:read+;"
+                "qXfer:memory-map:read+;"
                 "ReverseStep+;ReverseContinue+;swbreak+;hwbreak+;vContSupported+"
             ).encode()
         if name == "QStartNoAckMode":
@@ -338,6 +339,7 @@ class GdbServer:
             "features": self._target.describe,
             "libraries": self._library_list,
             "threads": self._thread_list,
+            "memory-map": _memory_map,
         }
         document = documents[what]().encode() if what in documents else b""
         part = document[offset : offset + min(size, MOST // 2)]
@@ -377,6 +379,13 @@ class _ResumedError(Exception):
 
     def __init__(self, going: Going) -> None:
         self.going = going
+
+
+def _memory_map() -> str:
+    """All addresses are memory that may be there: what is not mapped is told when it is read."""
+    half = "0x8000000000000000"
+    rows = "".join(f'<memory type="ram" start="{start}" length="{half}"/>' for start in ("0x0", half))
+    return f'<?xml version="1.0"?><!DOCTYPE memory-map SYSTEM "gdb-memory-map.dtd"><memory-map>{rows}</memory-map>'
 
 
 def _thread_id(task: Task) -> int:

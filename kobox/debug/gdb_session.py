@@ -11,12 +11,16 @@ instruction that caused it.
 from __future__ import annotations
 
 import socket
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from kobox.box.box import Box
+from kobox.box.inspect.cpu_state import CpuReader
 from kobox.box.inspect.symbols import LoadedAt
 from kobox.checks.module.layout import Placement
+from kobox.debug.gdb_library import gdb_library
 from kobox.debug.gdb_server import GdbServer, Library
 from kobox.debug.packets import DebuggerGoneError, RemotePackets
 from kobox.debug.replay import FindLast, Going, GoTo, Moment, Replay
@@ -109,8 +113,12 @@ class GdbSession:
 
     def serve(self, connection: socket.socket) -> None:
         """Serve the gdb at the other end from the first module's init on, until it goes or the life has ended."""
+        with tempfile.TemporaryDirectory(prefix="kobox-modules-") as directory:
+            self._serve(connection, Path(directory))
+
+    def _serve(self, connection: socket.socket, directory: Path) -> None:
         libraries = [
-            Library(str(file.path), _sections(file, self.known.placements[name]))
+            Library(gdb_library(file, directory), _sections(file, self.known.placements[name]))
             for name, file in self._files.items()
             if name in self.known.placements
         ]
@@ -170,6 +178,7 @@ class GdbSession:
             "log": ("what the kernel has said", self._log),
             "where": ("the calls that have led here, by the kernel's own tables", self._where),
             "time": ("the box's clock, and the number of this instruction", self._time),
+            "current": ("the address of the running task's task_struct", self._current),
             "modules": ("the modules that are loaded, and where", self._modules),
         }
         if words and words[0] in commands:
@@ -185,6 +194,9 @@ class GdbSession:
 
     def _time(self) -> str:
         return f"{self._box.time:.9f} s, instruction {self.replay.now} of {self.known.end}\n"
+
+    def _current(self) -> str:
+        return f"{CpuReader(self._box).current:#x}\n"
 
     def _modules(self) -> str:
         rows: list[LoadedAt] = self._box.inspect.symbols.modules()

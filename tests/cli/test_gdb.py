@@ -209,9 +209,36 @@ def test_ctrl_c_stops_an_endless_loop(debian_kernel: KernelImage) -> None:
     assert ours.returncode == 0
 
 
-def test_debians_gdb_runs_from_the_cache(kernel_store: Store) -> None:
-    done = subprocess.run([*debian_gdb(kernel_store), "--version"], capture_output=True, text=True, check=False)
-    assert done.stdout.startswith("GNU gdb (Debian")
+@pytest.mark.parametrize("every_processor", [False, True])
+def test_debians_gdb_runs_from_the_cache(kernel_store: Store, every_processor: bool) -> None:
+    """With its own Python, whatever this machine has."""
+    words = debian_gdb(kernel_store, every_processor=every_processor)
+    commands = ["-ex", "python import os; print(os.__file__)", "-ex", "set architecture i386:x86-64"]
+    commands += ["-ex", "set architecture aarch64"] if every_processor else []
+    done = subprocess.run([*words, "-nx", "-batch", *commands], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith(str(kernel_store.root)), done.stderr
+    assert "ndefined item" not in done.stderr
+
+
+def test_functions_of_the_kernels_own_scripts(journal: Path) -> None:
+    said = gdb(
+        journal,
+        *USE,
+        commands=[
+            *("break add_entry", "continue", "print $lx_current().comm", "print $lx_current().pid > 1"),
+            *("print $lx_task_by_pid(1).comm", 'print $lx_module("journal").state', "print $lx_per_cpu(runqueues).cpu"),
+            *('print $lx_module("nothing")', "lx-lsmod", "lx-ps", "lx-dmesg", "info mem"),
+        ],
+    )
+    values = re.findall(r"^\$\d+ = (.*)$", said, re.M)
+    assert [value.split("\\0")[0].split('", ')[0].strip('"') for value in values] == [
+        *("sh", "1", "init", "MODULE_STATE_LIVE", "0")
+    ]
+    assert "No module nothing" in said
+    assert re.search(r"^journal +0xffffffff", said, re.M)
+    assert re.search(r"^0xffff\w+ +2 kthreadd$", said, re.M)
+    assert "loading out-of-tree module taints kernel" in said
+    assert re.search(r"0xffff\w+ 0x1?0+ rw|0x8000000000000000 0x10000000000000000", said)
 
 
 def test_the_frames_are_those_of_the_kernels_own_tables(box: Box, tmp_path: Path, journal: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from types import MappingProxyType
 
+from kobox.arch.arm64.frame_rules import frame_rules
 from kobox.arch.debugger import DebuggerRegister, DebuggerTarget
 from kobox.arch.registers import Read
 from kobox.arch.unwind import StructureLayout
@@ -31,7 +32,7 @@ TARGET = DebuggerTarget(
         ),
     ),
     asleep=_asleep,
-    frame_rules=None,
+    frame_rules=frame_rules,
     return_column=30,
     os_abi="none",
     core=(*(f"x{n}" for n in range(31)), "sp", "pc", "pstate"),  # struct user_pt_regs

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from kobox.arch.debugger import DebuggerRegister, DebuggerTarget
 from kobox.arch.registers import Read
+from kobox.arch.riscv64.frame_rules import frame_rules
 from kobox.arch.riscv64.registers import NAMES
 from kobox.arch.unwind import StructureLayout
 
@@ -33,7 +34,7 @@ TARGET = DebuggerTarget(
         ),
     ),
     asleep=_asleep,
-    frame_rules=None,
+    frame_rules=frame_rules,
     return_column=1,
     os_abi="none",
     core=("pc", *NAMES[1:]),  # struct user_regs_struct

@@ -6,7 +6,7 @@ arch/x86/include/asm/ptrace.h (struct pt_regs).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from kobox.arch.unwind import KernelView
 from kobox.arch.x86_64 import unwind
@@ -52,7 +52,7 @@ _FROM_USER = ("entry_SYSCALL_64", "entry_SYSCALL_64_after_hwframe", "entry_SYSEN
 _ENTRY_SIZE = 0x1000
 
 
-def frame_rules(view: KernelView) -> Iterator[tuple[int, bytes]]:
+def frame_rules(view: KernelView, functions: Sequence[int], end: int) -> Iterator[tuple[int, bytes]]:
     """(address, instructions): from this address of the kernel's code on, what tells a debugger the caller's frame.
 
     The instructions say all that an entry says, whatever held before.

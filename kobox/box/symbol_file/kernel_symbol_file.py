@@ -33,7 +33,7 @@ from kobox.box.symbol_file.elf_writer import (
 from kobox.box.symbol_file.variables import VARIABLES
 from kobox.errors import KoboxError
 
-_VERSION = 9  # of what is written here
+_VERSION = 11  # of what is written here
 # crash (8.0.2) reads as much of these as their size says, and looks into the array that they end with.
 _CRASH_COUNTS = ("pid",)
 _INIT_CODE = ("_sinittext", "_einittext")
@@ -77,7 +77,7 @@ def _file(box: BootedKernel, with_contents: bool = False) -> bytes:
         for name, kind in {**VARIABLES, **arch.debugger.variables}.items()
         if (address := symbols.of_kernel(name))
     }
-    start, end = _ends(box, ("_text", "_etext")) if with_contents else (0, 0)
+    start, end = (kernel_start(box), *_ends(box, ["_etext"])) if with_contents else (0, 0)
     counted = _CRASH_COUNTS if with_contents else ()
     dwarf = dwarf_of(symbols.btf.data, variables, symbols.of_kernel, (start, end), counted)
     sections = _contents(box) if with_contents else _memory(box)
@@ -103,14 +103,15 @@ def _frames(box: BootedKernel, rows: list[tuple[int, bytes]]) -> bytes:
     target, end = box.arch.debugger, box.inspect.symbols.of_kernel("_etext") or 0
     assert target.frame_rules is not None
     functions = sorted({address for address, name in rows if name[:1] in b"tTwW" and address < end})
-    return debug_frame(target.frame_rules(box.inspect.kernel_view), functions, end, target.return_column)
+    rules = target.frame_rules(box.inspect.kernel_view, functions, end)
+    return debug_frame(rules, functions, end, target.return_column)
 
 
 def _memory(box: BootedKernel) -> list[ElfSection]:
     """The kernel's code, and all else of it, as sections that the file does not hold."""
-    start, code, end = _ends(box, ("_text", "_etext", "_end"))
+    start, (code, end) = kernel_start(box), _ends(box, ("_etext", "_end"))
     end = end or code + _DATA  # variables are not in the symbol table of every kernel
-    if not start < code < end:
+    if not 0 < start < code < end:
         return []
     return [
         ElfSection(".text", b"", start, code - start, ALLOCATED | CODE),
@@ -121,8 +122,8 @@ def _memory(box: BootedKernel) -> list[ElfSection]:
 def _contents(box: BootedKernel) -> list[ElfSection]:
     """The same with what is in it, up to where the data ends; with sections of their own for the variables that each
     CPU has a copy of and for the code that boots: crash asks for all of these."""
-    start, code, data, bss, end = _ends(box, ("_text", "_etext", "_sdata", "_edata", "_end"))
-    if not start < code < data < bss < end:
+    start, (code, data, bss, end) = kernel_start(box), _ends(box, ("_etext", "_sdata", "_edata", "_end"))
+    if not 0 < start < code < data < bss < end:
         return _memory(box)
     areas = [
         _Area(".text", start, code, ALLOCATED | CODE, True),
@@ -165,6 +166,12 @@ def _banner(box: BootedKernel) -> bytes:
     """linux_banner (init/version.c): the first text of its kind in the file is the one that crash compares."""
     address = box.inspect.symbols.of_kernel("linux_banner")
     return box.machine.read(address, _BANNER).partition(b"\0")[0] + b"\0" if address else b"\0"
+
+
+def kernel_start(box: BootedKernel) -> int:
+    """Where the kernel's code begins; 0 when its symbols do not say. arm64 kernels have no _text in kallsyms."""
+    symbols = box.inspect.symbols
+    return symbols.of_kernel("_text") or symbols.of_kernel("_stext") or 0
 
 
 def _ends(box: BootedKernel, names: Iterable[str]) -> list[int]:
