@@ -58,6 +58,32 @@ class Compared(NamedTuple):
     size: int
 
 
+class LockAccess(NamedTuple):
+    """An instruction at `offset` that orders memory as taking a lock does (`acquires`), or as releasing one does; the
+    `register` with this number holds the address that it accesses."""
+
+    offset: int
+    register: int
+    acquires: bool
+
+
+class UserAccess(NamedTuple):
+    """An instruction at `offset` that reads or `writes` `size` bytes of user space's memory."""
+
+    offset: int
+    size: int
+    writes: bool
+
+
+class InterruptSwitch(NamedTuple):
+    """An instruction at `offset` that turns interrupts on or off, or (None) as the flags in the `register` with this
+    number say."""
+
+    offset: int
+    on: bool | None
+    register: int | None = None
+
+
 class Code(Protocol):
     """Reads machine code of one architecture."""
 
@@ -107,9 +133,24 @@ class Code(Protocol):
         """The offset of each instruction from `start` to `end` that adds to a counter in memory in one step, or takes
         from it: atomically, or one of this CPU's own."""
 
-    def counter_change(self, code: bytes, pc: int, register: Callable[[str], int]) -> tuple[int, int] | None:
+    def counter_change(
+        self, code: bytes, pc: int, register: Callable[[str], int], read: Callable[[int, int], bytes]
+    ) -> tuple[int, int] | None:
         """What such an instruction, which is `code` at `pc`, is about to do: (address, what it adds). The address of a
-        counter of this CPU's is that of the per-CPU pointer. None when that cannot be told."""
+        counter of this CPU's is that of the per-CPU pointer, where the instruction has that. None when it cannot be
+        told. `register` and `read` as for `compared`."""
+
+    def lock_accesses(self, code: bytes, start: int, end: int) -> Iterator[LockAccess]:
+        """Each atomic instruction from `start` to `end` that acquires or releases: locks whose functions are inline are
+        taken and released by such. None where the kernel's locks are always functions."""
+
+    def interrupt_switches(self, code: bytes, start: int, end: int) -> Iterator[InterruptSwitch]:
+        """Each instruction from `start` to `end` that turns interrupts on or off; none where only relocations say which
+        these are, as the kernel replaces them while it boots (`pv_ops`)."""
+
+    def user_accesses(self, code: bytes, start: int, end: int) -> Iterator[UserAccess]:
+        """Each instruction from `start` to `end` that accesses memory with the rights of user space: get_user() and
+        put_user(), where they are inline. None where they call functions of the kernel."""
 
     def compared(
         self, code: bytes, pc: int, register: Callable[[str], int], read: Callable[[int, int], bytes]

@@ -18,6 +18,9 @@ class OopsWords(NamedTuple):
     no_pc: str
     """What stands in other lines with the same words, "" where there are none."""
 
+    link: str
+    """What stands before the place that the register with the return address names, "" where there is none."""
+
     registers: tuple[str, ...]
     """How lines start that show registers and may name a place in the midst of a call trace."""
 

@@ -43,6 +43,12 @@ def _place_by(words: OopsWords, line: str) -> str:
     return behind
 
 
+def link_place(line: str) -> str:
+    """What a line of a crash report says of the register with the return address; "" for other lines, and on processors
+    that have none."""
+    return next((line.partition(words.link)[2] for words in _OOPS if words.link and words.link in line), "")
+
+
 def shows_registers(line: str) -> bool:
     """Whether a line of a crash report shows registers."""
     return any(word in line for arch in ARCHITECTURES for word in arch.oops.registers)

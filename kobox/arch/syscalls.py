@@ -31,6 +31,10 @@ class SyscallTable(NamedTuple):
     prefix: str
     """What the names of the kernel's functions for system calls begin with (SYSCALL_DEFINEx)."""
 
+    ends: tuple[str, ...]
+    """Where every system call is over: the function of the kernel that is then called; or, of two, behind the call of
+    the second in the first, whose name the compiler may have made longer."""
+
     respelled: Mapping[str, Respelling] = {}
     """The older calls that the architecture never had, as open(2), by those that it has, as openat(2)."""
 

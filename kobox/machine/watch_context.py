@@ -75,16 +75,18 @@ SPINS, IRQ, BH, INTERRUPTS, RESTORES = 1, 2, 4, 8, 16
 class CpuPlaces(NamedTuple):
     """Where the state of the CPU stands. `preempt_count` and `current` (the task that runs) are offsets in each CPU's
     part: None where the task itself counts (`count_in_task` bytes behind its start), and where a register tells which
-    task it is. `rcu` is the offset of task_struct's depth of RCU sections, 0 where it has none."""
+    task it is. `rcu` is the offset of task_struct's depth of RCU sections, 0 where it has none. `uncounted` has a bit
+    for each number of a kind that forbids sleeping and that this kernel does not count."""
 
     preempt_count: int | None
     count_in_task: int
     current: int | None
     rcu: int
+    uncounted: int = 0
 
 
 class _Places(ctypes.Structure):
-    _fields_ = tuple((name, ctypes.c_uint64) for name in ("count", "count_in_task", "current", "rcu"))
+    _fields_ = tuple((name, ctypes.c_uint64) for name in ("count", "count_in_task", "current", "rcu", "uncounted"))
 
 
 class HeldLock(NamedTuple):
@@ -137,10 +139,12 @@ class _Rule(ctypes.Structure):
         ("word", ctypes.c_uint8),
         ("sleeps", ctypes.c_uint8),
         ("argument", ctypes.c_uint8),
+        ("place", ctypes.c_uint8),
     )
 
 
 _NOWHERE = (1 << 64) - 1
+_AT_FUNCTION, _BARE = 0, 0xFF  # native/watch/watch.h
 _MOST = 24  # locks on one stack (MAX_HELD in native/watch/context.c)
 _MOST_IN_ALL = 256
 
@@ -178,8 +182,11 @@ class ContextWatch:
         sleeps: Sleeps = Sleeps.NEVER,
         argument: int = 0,
         entry: bool = True,
+        own: bool = False,
+        register: int | None = None,
     ) -> None:
-        """What the function or instruction at an address does.
+        """What the function at an address does, or (`own`) the instruction of the module's: it takes or releases the
+        lock whose address that `register` holds by its number, or restores the interrupt flags from it.
 
         `kind` is the number of the lock's kind, `other` that of what `Role.DOWNGRADES` makes of it, and with RESTORES
         that of interrupts turned off by the flags that the second argument has; `flags` of SPINS,
@@ -187,7 +194,8 @@ class ContextWatch:
         the lock's address, says who holds it; `argument` is the number of the argument with GFP flags or with what
         is freed. `entry` says that only jumps, calls and returns lead there. Raises `MachineError`.
         """
-        row = _Rule(address, offset, role, kind, other, flags, word, sleeps, argument)
+        place = _AT_FUNCTION if not own else _BARE if register is None else register + 1
+        row = _Rule(address, offset, role, kind, other, flags, word, sleeps, argument, place)
         if self._core.kobox_watch_context_rule(self._handle, ctypes.byref(row), entry):
             raise MachineError(f"no room for a rule at {address:#x}")
         self._watch.note_rule(address)

@@ -18,6 +18,7 @@ def test_a_call_that_an_architecture_never_had_is_made_by_another() -> None:
         lambda flags, pointer: (flags, pointer),
         "do_syscall",
         "__sys_",
+        ("over",),
         {"open": lambda arguments: ("openat", (-100, *arguments))},
     )
     assert table.resolve("open", (1, 2, 3)) == table.resolve("openat", (-100, 1, 2, 3)) == (56, (-100, 1, 2, 3))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
 from kobox.arch.arm64.registers import Arm64Registers
-from kobox.arch.code import CallInstruction, Compared, Flow, Instruction
+from kobox.arch.code import CallInstruction, Compared, Flow, Instruction, InterruptSwitch, LockAccess, UserAccess
 from kobox.arch.registers import Registers
 
 _LENGTH = 4
@@ -61,7 +61,7 @@ class A64Code:
         return CallInstruction(offset, _LENGTH, symbol, relocation == _JUMP26)
 
     def pointer_operand(self, code: bytes) -> tuple[str, int] | None:
-        """(register, displacement) of a load or store with an unsigned or unscaled offset."""
+        """(register, displacement) of a load or store with an unsigned or unscaled offset, or of LDTR and STTR."""
         if len(code) < _LENGTH:
             return None
         (word,) = struct.unpack_from("<I", code)
@@ -69,7 +69,7 @@ class A64Code:
         name = "sp" if base == 31 else f"x{base}"
         if word & 0x3B000000 == 0x39000000:
             return name, (word >> 10 & 0xFFF) << (word >> 30)
-        if word & 0x3B200C00 == 0x38000000:
+        if word & 0x3B200400 == 0x38000000:
             return name, _signed(word >> 12 & 0x1FF, 9)
         return None
 
@@ -131,12 +131,54 @@ class A64Code:
                 yield at, f"{'x' if word >> 31 else 'w'}{word >> 16 & 31}"
 
     def counter_changes(self, code: bytes, start: int, end: int) -> Iterator[int]:
-        """None is known: a kernel with LSE atomics chooses them while it boots, and jumps to loops otherwise."""
-        return iter(())
+        """Each STXR of 4 or 8 bytes, the end of an attempt to change what LDXR has read; each LDADD of LSE."""
+        for at, word in _words(code, start, end):
+            if word >> 31 and (word & 0x3FE00000 == 0x08000000 or word & 0x3F20FC00 == 0x38200000):
+                yield at
 
-    def counter_change(self, code: bytes, pc: int, register: Callable[[str], int]) -> tuple[int, int] | None:
-        """None, as above."""
-        return None
+    def counter_change(
+        self, code: bytes, pc: int, register: Callable[[str], int], read: Callable[[int, int], bytes]
+    ) -> tuple[int, int] | None:
+        """As `Code`; of STXR the difference to what is there. The address of a per-CPU counter is this CPU's."""
+        (word,) = struct.unpack_from("<I", code)
+        address = register("sp" if word >> 5 & 31 == 31 else f"x{word >> 5 & 31}")
+        size = 8 if word >> 30 & 1 else 4
+        exclusive = word & 0x3FE00000 == 0x08000000
+        number = word & 31 if exclusive else word >> 16 & 31
+        value = 0 if number == _ZERO else register(f"x{number}")
+        if exclusive:
+            value -= int.from_bytes(read(address, size), "little")
+        return address, _signed(value & (1 << 8 * size) - 1, 8 * size)
+
+    def lock_accesses(self, code: bytes, start: int, end: int) -> Iterator[LockAccess]:
+        """Each LDAXR and STLXR, STLR, and what of LSE acquires or releases (CAS, SWP, LDADD and kin)."""
+        for at, word in _words(code, start, end):
+            base = word >> 5 & 31
+            if word & 0x3F000000 == 0x08000000:
+                ordered, pair, loads, release = word >> 23 & 1, word >> 21 & 1, word >> 22 & 1, word >> 15 & 1
+                if ordered and pair:  # CAS: bit 22 acquires, bit 15 releases
+                    if loads or release:
+                        yield LockAccess(at, base, bool(loads))
+                elif release and not ordered:  # LDAXR, STLXR
+                    yield LockAccess(at, base, bool(loads))
+                elif release and not loads:  # STLR
+                    yield LockAccess(at, base, False)
+            elif word & 0x3B200C00 == 0x38200000 and word >> 22 & 3:  # bit 23 acquires, bit 22 releases
+                yield LockAccess(at, base, bool(word >> 23 & 1))
+
+    def interrupt_switches(self, code: bytes, start: int, end: int) -> Iterator[InterruptSwitch]:
+        """MSR DAIFSet and DAIFClr that name I, MSR DAIF (arch/arm64/include/asm/irqflags.h)."""
+        for at, word in _words(code, start, end):
+            if word & 0xFFFFF0DF == 0xD50340DF and word >> 8 & 2:
+                yield InterruptSwitch(at, bool(word >> 5 & 1))
+            elif word & ~31 == 0xD51B4220:
+                yield InterruptSwitch(at, None if word & 31 != _ZERO else True, word & 31)
+
+    def user_accesses(self, code: bytes, start: int, end: int) -> Iterator[UserAccess]:
+        """Each LDTR and STTR (arch/arm64/include/asm/uaccess.h)."""
+        for at, word in _words(code, start, end):
+            if word & 0x3F200C00 == 0x38000800:
+                yield UserAccess(at, 1 << (word >> 30), not word >> 22 & 3)
 
     def compared(
         self, code: bytes, pc: int, register: Callable[[str], int], read: Callable[[int, int], bytes]
@@ -209,7 +251,11 @@ def _make_number(word: int, made: dict[int, int]) -> None:
 
 
 def _immediate(word: int) -> int | None:
-    """The number that ADD, SUB and their kin hold."""
+    """The number that ADD, SUB and their kin hold, or that MOVZ and MOVN put into a register."""
+    if word & 0x1F800000 == 0x12800000 and not word >> 29 & 1:
+        made: dict[int, int] = {}
+        _make_number(word, made)
+        return next(iter(made.values()), None)
     if word & 0x1F800000 != 0x11000000:
         return None
     return (word >> 10 & 0xFFF) << (12 if word >> 22 & 1 else 0)

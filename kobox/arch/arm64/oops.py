@@ -9,6 +9,7 @@ from kobox.arch.oops import OopsWords
 OOPS = OopsWords(
     pc="pc : ",
     no_pc="",
+    link="lr : ",
     registers=("pc : ", "lr : "),
     trace="Call trace:",
     starts=("Unable to handle kernel", "Internal error: "),

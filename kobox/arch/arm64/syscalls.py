@@ -8,4 +8,6 @@ from kobox.arch.syscalls import SyscallTable
 
 _SAVED = (("regs", 8 * 8), *(("regs", 8 * n) for n in (0, 0, 1, 2, 3, 4, 5)))
 
-SYSCALLS = SyscallTable("AArch64", NUMBERS, None, clone, "do_el0_svc", "__arm64_sys_", RESPELLED, _SAVED)
+_ENDS = ("el0_svc_common", "invoke_syscall")
+
+SYSCALLS = SyscallTable("AArch64", NUMBERS, None, clone, "do_el0_svc", "__arm64_sys_", _ENDS, RESPELLED, _SAVED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
-from kobox.arch.code import CallInstruction, Compared, Flow, Instruction
+from kobox.arch.code import CallInstruction, Compared, Flow, Instruction, InterruptSwitch, LockAccess, UserAccess
 from kobox.arch.registers import Registers
 from kobox.arch.riscv64.registers import NAMES, RiscvRegisters
 
@@ -124,7 +124,9 @@ class RiscvCode:
             if word & 0xF800607F == _AMOADD:
                 yield at
 
-    def counter_change(self, code: bytes, pc: int, register: Callable[[str], int]) -> tuple[int, int] | None:
+    def counter_change(
+        self, code: bytes, pc: int, register: Callable[[str], int], read: Callable[[int, int], bytes]
+    ) -> tuple[int, int] | None:
         """The register of the address, and the one that is added."""
         word = int.from_bytes(code[:4], "little")
         if word & 0xF800607F != _AMOADD:
@@ -132,6 +134,18 @@ class RiscvCode:
         bits = 64 if word >> 12 & 1 else 32
         step = register(NAMES[word >> 20 & 31]) & (1 << bits) - 1
         return register(NAMES[word >> 15 & 31]), step - (step >> bits - 1 << bits)
+
+    def lock_accesses(self, code: bytes, start: int, end: int) -> Iterator[LockAccess]:
+        """None: they are not decoded."""
+        return iter(())
+
+    def interrupt_switches(self, code: bytes, start: int, end: int) -> Iterator[InterruptSwitch]:
+        """None: they are not decoded."""
+        return iter(())
+
+    def user_accesses(self, code: bytes, start: int, end: int) -> Iterator[UserAccess]:
+        """None: they are not decoded."""
+        return iter(())
 
     def compared(
         self, code: bytes, pc: int, register: Callable[[str], int], read: Callable[[int, int], bytes]

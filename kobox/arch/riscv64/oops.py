@@ -10,6 +10,7 @@ from kobox.arch.riscv64.registers import NAMES
 OOPS = OopsWords(
     pc="epc : ",
     no_pc=" sp : ",
+    link=" ra : ",
     registers=("epc : ", " ra : ", "status: "),
     trace="Call Trace:",
     starts=("Unable to handle kernel", "Oops - ", "Kernel BUG ["),

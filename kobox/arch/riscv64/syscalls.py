@@ -10,4 +10,6 @@ _NUMBERS = {name: number for name, number in GENERIC.items() if name != "renamea
 _NUMBERS |= {"riscv_hwprobe": 258, "riscv_flush_icache": 259}
 _SAVED = (("a7", 0), ("a0", 0), *((f"a{n}", 0) for n in range(6)))
 
-SYSCALLS = SyscallTable("RV64", _NUMBERS, None, clone, "do_trap_ecall_u", "__riscv_sys_", RESPELLED, _SAVED)
+_ENDS = ("syscall_exit_to_user_mode",)
+
+SYSCALLS = SyscallTable("RV64", _NUMBERS, None, clone, "do_trap_ecall_u", "__riscv_sys_", _ENDS, RESPELLED, _SAVED)

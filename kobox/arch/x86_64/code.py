@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
-from kobox.arch.code import CallInstruction, Compared, Instruction
+from kobox.arch.code import CallInstruction, Compared, Instruction, InterruptSwitch, LockAccess, UserAccess
 from kobox.arch.memory_access import Operation
 from kobox.arch.registers import Registers
 from kobox.arch.x86_64 import decode, special
@@ -112,9 +112,23 @@ class X86Code:
         """As `Code`: inc, dec, add, sub and xadd with a lock prefix, or of %gs."""
         return special.counter_changes(code, start, end)
 
-    def counter_change(self, code: bytes, pc: int, register: Callable[[str], int]) -> tuple[int, int] | None:
+    def counter_change(
+        self, code: bytes, pc: int, register: Callable[[str], int], read: Callable[[int, int], bytes]
+    ) -> tuple[int, int] | None:
         """As `Code`."""
         return special.counter_change(code, pc, register)
+
+    def lock_accesses(self, code: bytes, start: int, end: int) -> Iterator[LockAccess]:
+        """None: spin locks are functions."""
+        return iter(())
+
+    def interrupt_switches(self, code: bytes, start: int, end: int) -> Iterator[InterruptSwitch]:
+        """None: cli and sti stand where relocations name pv_ops."""
+        return iter(())
+
+    def user_accesses(self, code: bytes, start: int, end: int) -> Iterator[UserAccess]:
+        """None: get_user() and put_user() call functions."""
+        return iter(())
 
     def compared(
         self, code: bytes, pc: int, register: Callable[[str], int], read: Callable[[int, int], bytes]

@@ -9,6 +9,7 @@ from kobox.arch.oops import OopsWords
 OOPS = OopsWords(
     pc="RIP: 0010:",  # __KERNEL_CS
     no_pc="",
+    link="",
     registers=("RIP: 00",),
     trace="Call Trace:",
     starts=("BUG: unable to handle", "BUG: kernel NULL pointer", "BUG: TASK stack guard", "BUG: IRQ stack"),

@@ -19,4 +19,8 @@ def _clone(flags: int, thread_pointer: int) -> Arguments:
 
 _SAVED = tuple((member, 0) for member in ("orig_ax", "ax", "di", "si", "dx", "r10", "r8", "r9"))
 
-SYSCALLS = SyscallTable("x86-64", NUMBERS, _set_thread_pointer, _clone, "do_syscall_64", "__x64_sys_", saved=_SAVED)
+_ENDS = ("syscall_exit_to_user_mode",)
+
+SYSCALLS = SyscallTable(
+    "x86-64", NUMBERS, _set_thread_pointer, _clone, "do_syscall_64", "__x64_sys_", _ENDS, saved=_SAVED
+)

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 
 from kobox.box.inspect.cpu_state import CpuReader, CpuState
 from kobox.box.inspect.objects import Objects
+from kobox.box.inspect.syscall_exit import syscall_exit
+from kobox.checks.context import own_places
 from kobox.checks.context.lock_rules import (
     INTERRUPTS_OFF_SECTION,
     KINDS,
@@ -23,7 +26,8 @@ from kobox.checks.context.lock_rules import (
     lock_rules,
 )
 from kobox.checks.context.locks import SPINNING, Edge, Held, LockBook
-from kobox.checks.report.finding import Resource, Severity, own_frame
+from kobox.checks.module.callsites import CodeMap
+from kobox.checks.report.finding import Chain, Resource, Severity, own_frame
 from kobox.checks.runner.session import Check, Examination, Trace
 from kobox.errors import BoxError, BoxHungError, KoboxError
 from kobox.ko.elf import SHF_EXECINSTR, SHT_RELA
@@ -31,6 +35,7 @@ from kobox.ko.modulefile import ModuleFile
 from kobox.machine.watch import WatchReport
 from kobox.machine.watch_context import (
     INTERRUPTS,
+    RESTORES,
     ContextWatch,
     HeldLock,
     Question,
@@ -47,6 +52,7 @@ INTERRUPTS_OFF = 10e-3
 
 _STATES = ("__preempt_count", "pcpu_hot", "pv_ops")
 _MANY = 400  # places in the code that are watched at most
+_WHY = {RCU: "an RCU read-side section is open", PREEMPTION: "preemption is off"}
 _FREES = {"kfree": 0, "kvfree": 0, "vfree": 0, "kmem_cache_free": 1}
 """Functions that free memory, and the number of the argument that points to it."""
 _BEGINNINGS = {
@@ -75,6 +81,7 @@ class ContextCheck(Check):
         self._can_look = False
         self._functions: dict[int, str] = {}  # what is watched, by address
         self._places: list[int] = []  # in the module's own code
+        self._lines: dict[int, tuple[str, int]] = {}  # of those that are no instruction of their own
         self._forget_all()
         try:
             self._cpu = CpuReader(examination.box)
@@ -83,19 +90,32 @@ class ContextCheck(Check):
             return
         if not examination.box.inspect.unwinder.reliable:
             examination.leave_out("call chains are guessed: this kernel has no tables for unwinding")
-        if not self._cpu.counts_preemption:
-            examination.leave_out(
-                "spin locks, preempt_disable(): this kernel does not count them (CONFIG_PREEMPT_COUNT)"
-            )
-        if not self._cpu.counts_rcu:
-            examination.leave_out("RCU read-side sections: this kernel does not count them (CONFIG_PREEMPT_RCU)")
+        self._leave_out_uncounted(examination)
         watch = examination.box.inspect.watch
         self._context = ContextWatch(watch)
-        self._context.open(self._cpu.places, self._interrupts_off)
+        uncounted = sum(1 << KINDS.index(kind) for kind in self._uncounted)
+        self._context.open(self._cpu.places._replace(uncounted=uncounted), self._interrupts_off)
         self._can_look = True
         self._set_rules({found.name for found in examination.file.imports})
         watch.stack_limit = self._stack_limit
         self._undo = [watch.deep_stacks.subscribe(self._is_deep), self._context.subscribe(self._asked)]
+
+    def _leave_out_uncounted(self, examination: Examination) -> None:
+        """What a kernel does not count is known from debugging information alone."""
+        counted = self._cpu.counts_preemption
+        self._uncounted: tuple[str, ...] = () if counted else (*SPINNING, PREEMPTION)
+        if not counted and not examination.file.debug.available:
+            examination.leave_out(
+                "spin locks, preempt_disable(): this kernel does not count them (CONFIG_PREEMPT_COUNT), and the module "
+                "has no debugging information"
+            )
+        if not self._cpu.counts_rcu:
+            self._uncounted += (RCU,)
+            if not examination.file.debug.available:
+                examination.leave_out(
+                    "RCU read-side sections: this kernel does not count them (CONFIG_PREEMPT_RCU), and the module has "
+                    "no debugging information"
+                )
 
     def linked(self, examination: Examination) -> None:
         self._forget_all()
@@ -161,28 +181,32 @@ class ContextCheck(Check):
         for name in sorted(imports & set(rules)):
             self._set_rule(name, rules[name])
         self._set_rule(self._examination.box.arch.syscalls.entry, {"role": Role.ENTERS_CALL})
-        self._set_rule("syscall_exit_to_user_mode", {"role": Role.LEAVES_CALL})
+        over = syscall_exit(self._examination.box)
+        if over is not None:
+            self._set_rule_at(over, "", {"role": Role.LEAVES_CALL})
         self._set_rule("do_exit", {"role": Role.ENDS_TASK})
 
     def _set_rule(self, name: str, rule: dict[str, int]) -> None:
         symbols = self._examination.box.inspect.symbols
         if name in symbols:
-            address = symbols.address(name)
-            role = Role(rule.get("role", Role.NONE))
-            anybody = role in (Role.ENTERS_CALL, Role.LEAVES_CALL, Role.ENDS_TASK)
-            self._context.rule(
-                address,
-                role,
-                kind=rule.get("kind", 0),
-                other=rule.get("other", 0),
-                flags=rule.get("flags", 0),
-                word=Word(rule.get("word", Word.NONE)),
-                offset=rule.get("offset", 0),
-                sleeps=Sleeps(rule.get("sleeps", Sleeps.NEVER)),
-                argument=rule.get("argument", 0),
-                entry=not anybody or not address & 15,
-            )
-            self._functions[address] = name
+            self._set_rule_at(symbols.address(name), name, rule)
+
+    def _set_rule_at(self, address: int, name: str, rule: dict[str, int]) -> None:
+        role = Role(rule.get("role", Role.NONE))
+        anybody = role in (Role.ENTERS_CALL, Role.LEAVES_CALL, Role.ENDS_TASK)
+        self._context.rule(
+            address,
+            role,
+            kind=rule.get("kind", 0),
+            other=rule.get("other", 0),
+            flags=rule.get("flags", 0),
+            word=Word(rule.get("word", Word.NONE)),
+            offset=rule.get("offset", 0),
+            sleeps=Sleeps(rule.get("sleeps", Sleeps.NEVER)),
+            argument=rule.get("argument", 0),
+            entry=not anybody or not address & 15,
+        )
+        self._functions[address] = name
 
     def _watch_places(self, examination: Examination) -> None:
         """Watch where the module's own code turns preemption or interrupts off and on."""
@@ -197,19 +221,80 @@ class ContextCheck(Check):
                 self._watch_place(address, PREEMPTION, off=not down)
             elif code[0] in (0xFA, 0xFB):  # cli, sti
                 self._watch_place(address, INTERRUPTS_OFF_SECTION, off=code[0] == 0xFA)
+        self._lines.clear()
+        self._watch_inlined(examination, CodeMap(examination.file.elf))
 
-    def _watch_place(self, address: int, kind: str, *, off: bool) -> None:
+    def _watch_place(self, address: int, kind: str, *, off: bool, register: int | None = None) -> None:
+        """`register`: it holds the flags that are restored."""
         self._places.append(address)
         self._context.rule(
             address,
             Role.TURNS_OFF if off else Role.TURNS_ON,
             kind=KINDS.index(kind),
-            flags=INTERRUPTS if kind == INTERRUPTS_OFF_SECTION else 0,
+            flags=INTERRUPTS * (kind == INTERRUPTS_OFF_SECTION) | RESTORES * (register is not None),
             entry=False,
+            own=True,
+            register=register,
         )
 
+    def _watch_inlined(self, examination: Examination, code: CodeMap) -> None:
+        """Watch what functions do that are inline on this processor, or in this kernel."""
+        for section_kind, found in (
+            (RCU, own_places.rcu_sections(examination) if RCU in self._uncounted else ()),
+            (PREEMPTION, own_places.preemption_sections(examination) if PREEMPTION in self._uncounted else ()),
+        ):
+            for section in found:  # before the instruction that stands there
+                self._lines[section.place.address] = section.file, section.line
+                self._watch_own(section.place, Role.OPENS if section.opens else Role.CLOSES, KINDS.index(section_kind))
+        rules = {
+            f"_{name}": rule
+            for kind in context_table().locks
+            if kind.kind in SPINNING
+            for name, rule in lock_rules(kind, self._objects)
+        }
+        takes = {name: rule["role"] != Role.RELEASES for name, rule in rules.items()}
+        for place in own_places.lock_places(examination, code, takes):
+            rule = rules[place.function]
+            self._watch_own(place, Role(rule["role"]), rule["kind"], flags=rule["flags"] & ~RESTORES, word=Word.NUMBER)
+        for place, on in own_places.interrupt_places(examination, code):
+            self._watch_place(
+                place.address, INTERRUPTS_OFF_SECTION, off=on is False, register=None if on else place.register
+            )
+        for place, _ in own_places.user_places(examination, code):
+            self._watch_own(place, Role.NONE, 0, sleeps=Sleeps.ALWAYS)
+
+    def _watch_own(
+        self,
+        place: own_places.OwnPlace,
+        role: Role,
+        kind: int,
+        *,
+        flags: int = 0,
+        word: Word = Word.NONE,
+        sleeps: Sleeps = Sleeps.NEVER,
+    ) -> None:
+        self._places.append(place.address)
+        self._functions[place.address] = place.function
+        self._context.rule(
+            place.address,
+            role,
+            kind=kind,
+            flags=flags,
+            word=word,
+            sleeps=sleeps,
+            entry=False,
+            own=True,
+            register=place.register,
+        )
+
+    def _chain(self, trace: Trace) -> Chain:
+        """The calls of a trace; what stands where a section without any instruction begins is the next line's."""
+        chain = self._examination.chain(trace)
+        place = self._lines.get(trace.frames[0].address) if trace.frames else None
+        return (replace(chain[0], file=place[0], line=place[1]), *chain[1:]) if place and chain else chain
+
     def _leave_places(self) -> None:
-        for address in self._places:
+        for address in set(self._places):
             self._examination.box.inspect.watch.unrule(address)
         self._places.clear()
 
@@ -255,7 +340,8 @@ class ContextCheck(Check):
 
     def _may_sleep(self, name: str, event: HeldLock) -> None:
         state = _state(event)
-        if state.may_sleep or state.is_spoilt:
+        held = {one.kind for one in self._by(self._addresses.stack_of(event.sp))}
+        if (state.may_sleep and not held & set(self._uncounted)) or state.is_spoilt:
             return
         if name in context_table().faults and self._cpu.faults_disabled():
             return
@@ -266,12 +352,12 @@ class ContextCheck(Check):
         why, thing = state.why_not(), None
         culprit = self._culprit(self._addresses.stack_of(event.sp), state)
         if culprit is not None:
-            chain = examination.chain(culprit.trace)
+            chain = self._chain(culprit.trace)
             what = f"{culprit.kind} {examination.symbol(culprit.address)}".rstrip() if culprit.is_lock else culprit.kind
             thing = Resource(what, culprit.address, made_at=chain)
             frame = own_frame(chain)
             at = f" (since {frame.file}:{frame.line})" if frame and frame.line else ""
-            why = f"{what} is held{at}" if culprit.is_lock else f"{why}{at}"
+            why = f"{what} is held{at}" if culprit.is_lock else f"{why or _WHY.get(culprit.kind, '')}{at}"
         examination.report(
             "atomic-sleep",
             Severity.ERROR,
@@ -476,11 +562,12 @@ class ContextCheck(Check):
             if held.is_lock:
                 still, verb = self._is_held(held.kind, held.address), "is still held"
             elif held.kind == RCU:
-                still, verb = bool(state.rcu), "is still open"
+                still, verb = RCU in self._uncounted or bool(state.rcu), "is still open"
             else:
-                still, verb = held.kind == PREEMPTION and bool(state.count & 0xFF), "is still off"
+                off = PREEMPTION in self._uncounted or bool(state.count & 0xFF)
+                still, verb = held.kind == PREEMPTION and off, "is still off"
             if still:
-                chain = examination.chain(held.trace)
+                chain = self._chain(held.trace)
                 examination.report(
                     "lock-imbalance",
                     Severity.ERROR,
@@ -489,7 +576,8 @@ class ContextCheck(Check):
                     object=Resource(label, held.address, made_at=chain),
                     advice="Undo it on each way out of the function, error paths too.",
                 )
-                broken |= held.kind in (*SPINNING, PREEMPTION, RCU)
+                counted = held.kind in (PREEMPTION, RCU) and held.kind not in self._uncounted
+                broken |= held.kind in SPINNING or counted
         self._set_base(state.count)  # a count that is off stays off: once is enough
         if broken:
             raise BoxError("the kernel cannot go on: the module has left it where nothing may sleep", log=[])

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from kobox.arch.registry import TRACE_STARTS, oops_place, shows_registers
+from kobox.arch.registry import TRACE_STARTS, link_place, oops_place, shows_registers
 from kobox.box.inspect.printk import LogRecord
 from kobox.ko.source_place import is_crate
 
@@ -170,7 +170,7 @@ def frame_of(text: str) -> Frame | None:
 def chain_of(lines: Sequence[str]) -> Chain:
     """The calls in one of the kernel's reports: where the CPU was, then its call trace, without what it guesses
     ("? "). Where the CPU has jumped to no code at all, the kernel can but guess, and its first guess is right: a call
-    has put it on top of the stack."""
+    has put it on top of the stack. Where a call leaves its address in a register, the line of that says who called."""
     frames = [frame for line in lines if oops_place(line) and (frame := frame_of(line))][:1]
     nowhere = next((place for line in lines if (place := oops_place(line).strip()).startswith("0x")), "")
     nowhere = "" if frames else nowhere
@@ -183,6 +183,8 @@ def chain_of(lines: Sequence[str]) -> Chain:
             break
         elif in_trace and not shows_registers(line) and (frame := frame_of(line)):
             (guesses if "? " in line else frames).append(frame)
-    if nowhere and guesses:
-        frames = [Frame(nowhere), guesses[0], *(frame for frame in frames if frame != guesses[0])]
+    if nowhere:
+        linked = [frame for line in lines if (place := link_place(line)) and (frame := frame_of(place))]
+        caller = [*linked, *guesses][:1]
+        frames = [Frame(nowhere), *caller, *(frame for frame in frames if frame not in caller)] if caller else frames
     return tuple(frames)

@@ -160,7 +160,7 @@ class ReferenceCheck(Check):
     def _changes(self, kind: CountedReference, site: CountSite, hit: Hit) -> None:
         """An inline function of the module's takes a reference, or gives one back."""
         machine = self._examination.box.machine
-        found = machine.arch.code.counter_change(site.code, site.address, machine.register)
+        found = machine.arch.code.counter_change(site.code, site.address, machine.register, machine.read)
         if found is None or abs(found[1]) != 1:
             return
         address = self._object_of(kind, found[0])

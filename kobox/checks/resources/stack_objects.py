@@ -18,6 +18,7 @@ from functools import partial
 
 from kobox.box.inspect.objects import Objects
 from kobox.box.inspect.probes import FROM_MODULE, Hit
+from kobox.box.inspect.syscall_exit import syscall_exit
 from kobox.checks.report.finding import Resource, Severity
 from kobox.checks.resources.pending_work import PendingWork
 from kobox.checks.runner.session import Check, Examination, Trace
@@ -64,7 +65,8 @@ class StackObjectCheck(Check):
         self._ready: dict[int, tuple[int, Trace]] = {}  # completions and queues on the stack: that, calls
         self._ended: dict[int, Trace] = {}  # those whose system call is over
         ready = [name for name in _READY if name in imports and name in symbols]
-        ready = ready if "syscall_exit_to_user_mode" in symbols else []
+        over = syscall_exit(examination.box) if ready else None
+        ready = ready if over is not None else []
         for name in ready:
             examination.probe(name, self._makes_ready, when=FROM_MODULE)
         for name in _WAKES if ready else ():
@@ -72,8 +74,8 @@ class StackObjectCheck(Check):
                 examination.probe(name, self._wakes, when=FROM_MODULE)
         if names or ready:
             examination.probe(examination.box.arch.syscalls.entry, self._entered)
-        if ready:
-            examination.probe("syscall_exit_to_user_mode", self._over)
+        if over is not None:
+            examination.probe(over, self._over)
 
     def linked(self, examination: Examination) -> None:
         self._added.clear()

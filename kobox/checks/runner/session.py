@@ -608,6 +608,12 @@ class Examination:
         if function is None:
             return [frame]
         address = function.offset + frame.offset
+        if not exact and not frame.offset and self.placement is not None:
+            # behind a call that never returns, at the end of another function, and perhaps of another section
+            behind = self.placement.starts.get(function.section, 0) + function.offset
+            place = self.placement.find(behind - 1)
+            if place is not None:
+                return self._module_frames(StackFrame(behind, 0), *place)
         return self._module_frames(StackFrame(address, 0, exact), function.section, address - (not exact))
 
 

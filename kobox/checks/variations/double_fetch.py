@@ -14,6 +14,8 @@ from contextlib import suppress
 from functools import partial
 
 from kobox.box.inspect.probes import FROM_MODULE, Hit
+from kobox.checks.context.own_places import user_places
+from kobox.checks.module.callsites import CodeMap
 from kobox.checks.runner.session import Check, Examination
 
 _COPIES = {  # the arguments that are the source and the size
@@ -48,6 +50,11 @@ class ChangingUser(Check):
                     examination.probe(name, partial(self._gets, size), when=FROM_MODULE)
         examination.probe(examination.box.arch.syscalls.entry, self._entered)
 
+    def linked(self, examination: Examination) -> None:
+        for place, size in user_places(examination, CodeMap(examination.file.elf)):
+            if place.function == "get_user":
+                examination.probe_code(place.address, partial(self._loads, place.address, size))
+
     def _entered(self, hit: Hit) -> None:
         self._read.pop(self._stack(hit), None)
 
@@ -58,6 +65,14 @@ class ChangingUser(Check):
 
     def _gets(self, size: int, hit: Hit) -> None:
         self._reads(hit, hit.registers.result, hit.registers.result + size)  # the pointer is in that register
+
+    def _loads(self, address: int, size: int, hit: Hit) -> None:
+        """get_user(), where it is an instruction of the module's."""
+        machine = self._examination.box.machine
+        found = machine.arch.code.pointer_operand(machine.read(address, 4))
+        if found is not None:
+            start = machine.register(found[0]) + found[1]
+            self._reads(hit, start, start + size)
 
     def _reads(self, hit: Hit, start: int, end: int) -> None:
         before = self._read.setdefault(self._stack(hit), [])

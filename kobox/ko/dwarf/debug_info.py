@@ -19,11 +19,11 @@ from functools import cached_property, partial
 from kobox.ko import elf
 from kobox.ko.ctype import Prototype
 from kobox.ko.dwarf.live import LiveVariable
-from kobox.ko.dwarf.places import Function, Local, Place, Row, Variable
+from kobox.ko.dwarf.places import Function, InlinedCall, Local, Place, Row, Variable
 from kobox.ko.dwarf.sections import RELOCATION_WIDTHS, SECTION_SHIFT, DebugSections, checked
 from kobox.ko.dwarf.unit import Unit, Units
 
-_BEFORE_FUNCTIONS = (0, 8)  # bytes of -fpatchable-function-entry, which the compiler leaves out of a function (arm64)
+_PATCHABLE = 8  # bytes of -fpatchable-function-entry, which the compiler leaves out of a function (arm64)
 _MODPOST_UNITS = (".mod.c", "module-common.c")
 
 
@@ -52,8 +52,8 @@ class DebugInfo:
         the compiler knows them, the function whose code it is last. () when that is not known."""
 
         def read() -> tuple[Place, ...]:
-            unit = self._unit_at(section, offset)
-            return () if unit is None else unit.lines(section << SECTION_SHIFT | offset)
+            unit, address = self._described(section, offset)
+            return () if unit is None else unit.lines(address)
 
         return checked(self._path, read)
 
@@ -80,6 +80,24 @@ class DebugInfo:
         starts = checked(self._path, lambda: self._sections.unit_starts) if self.available else []
         for unit in map(self._units.__getitem__, starts):
             yield from checked(self._path, partial(_rows_of, unit))
+
+    def statements(self) -> Iterator[Row]:
+        """Where each statement begins, unit by unit, in no order: also one that is no instruction, where the next one
+        begins too. The rows have no end."""
+        starts = checked(self._path, lambda: self._sections.unit_starts) if self.available else []
+        for unit in map(self._units.__getitem__, starts):
+            yield from checked(self._path, partial(_statements_of, unit))
+
+    def inlined_calls(self, names: frozenset[str]) -> tuple[InlinedCall, ...]:
+        """Where the functions with these names were inlined, also where that left no instruction."""
+        if not self.available:
+            return ()
+
+        def read() -> tuple[InlinedCall, ...]:
+            units = map(self._units.__getitem__, self._sections.unit_starts)
+            return tuple(call for unit in units for call in unit.inlined_calls(names))
+
+        return checked(self._path, read)
 
     @cached_property
     def functions(self) -> tuple[Function, ...]:
@@ -108,8 +126,8 @@ class DebugInfo:
         """The line where the function that an instruction belongs to is defined."""
 
         def read() -> Place | None:
-            unit = self._unit_at(section, offset)
-            return None if unit is None else unit.definition(section << SECTION_SHIFT | offset)
+            unit, address = self._described(section, offset)
+            return None if unit is None else unit.definition(address)
 
         return checked(self._path, read)
 
@@ -117,12 +135,8 @@ class DebugInfo:
         """What the function that an instruction belongs to takes and returns."""
 
         def read() -> Prototype | None:
-            for skipped in _BEFORE_FUNCTIONS:
-                unit = self._unit_at(section, offset + skipped)
-                found = None if unit is None else unit.prototype(section << SECTION_SHIFT | offset + skipped)
-                if found is not None:
-                    return found
-            return None
+            unit, address = self._described(section, offset)
+            return None if unit is None else unit.prototype(address)
 
         return checked(self._path, read)
 
@@ -183,6 +197,17 @@ class DebugInfo:
             found.setdefault(function.section, []).append(function)
         return found
 
+    def _described(self, section: int, offset: int) -> tuple[Unit | None, int]:
+        """The unit of an instruction, and the address that debugging information has for it: what the compiler puts
+        before a function, for ftrace, belongs to none."""
+        unit = self._unit_at(section, offset)
+        if unit is None or not unit.has_function(section << SECTION_SHIFT | offset):
+            function = self.function_at(section, offset)
+            if function is not None and offset < function.offset + _PATCHABLE:
+                behind = function.offset + _PATCHABLE
+                return self._unit_at(section, behind), section << SECTION_SHIFT | behind
+        return unit, section << SECTION_SHIFT | offset
+
     def _unit_at(self, section: int, offset: int) -> Unit | None:
         if not self.available:
             return None
@@ -225,3 +250,7 @@ class DebugInfo:
 
 def _rows_of(unit: Unit) -> list[Row]:
     return [] if unit.name.endswith(_MODPOST_UNITS) else list(unit.rows())
+
+
+def _statements_of(unit: Unit) -> list[Row]:
+    return [] if unit.name.endswith(_MODPOST_UNITS) else list(unit.statements())

@@ -27,6 +27,17 @@ class Row(NamedTuple):
     line: int
 
 
+class InlinedCall(NamedTuple):
+    """Where the code of an inline function begins, in a function that calls it; also of one that has no code. `path`
+    and `line` are those of the call."""
+
+    function: str
+    section: int
+    offset: int
+    path: str
+    line: int
+
+
 @dataclass(frozen=True, slots=True)
 class Function:
     """A function with code of its own: where it begins in which section, its bytes, and where it is defined."""

@@ -12,7 +12,7 @@ from kobox.errors import ModuleFormatError
 from kobox.ko.ctype import Prototype
 from kobox.ko.dwarf import line_header
 from kobox.ko.dwarf.live import LiveVariable
-from kobox.ko.dwarf.places import Function, Local, Place, Row
+from kobox.ko.dwarf.places import Function, InlinedCall, Local, Place, Row
 from kobox.ko.dwarf.sections import OFFSET_MASK, SECTION_SHIFT, DebugSections
 from kobox.ko.dwarf.types import TypeReader
 from kobox.leb128 import read_sleb, sleb
@@ -113,6 +113,10 @@ class Unit:
         found.append(Place(self._name_of(function), self._units.shown(path), line, path))
         return tuple(found)
 
+    def has_function(self, address: int) -> bool:
+        """Whether a function is described that has this address."""
+        return self._function_at(address) is not None
+
     def definition(self, address: int) -> Place | None:
         """The line where the function at this address is defined."""
         function = self._function_at(address)
@@ -128,6 +132,42 @@ class Unit:
             if line:
                 path = self._files.get(file, "")
                 yield Row(start >> SECTION_SHIFT, start & OFFSET_MASK, end & OFFSET_MASK, path, line)
+
+    def statements(self) -> Iterator[Row]:
+        """See `DebugInfo.statements`."""
+        for entry in self._program.get_entries() if self._program is not None else ():
+            state = entry.state
+            if state is not None and not state.end_sequence and state.line:
+                section, offset = state.address >> SECTION_SHIFT, state.address & OFFSET_MASK
+                yield Row(section, offset, offset, self._files.get(state.file, ""), state.line)
+
+    def inlined_calls(self, names: frozenset[str]) -> Iterator[InlinedCall]:
+        """See `DebugInfo.inlined_calls`."""
+        known: dict[int, str] = {}  # names by where the inline function is described
+        stack = [self._children(function) for function in {row[2].offset: row[2] for row in self._functions}.values()]
+        while stack:
+            child = next(stack[-1], None)
+            if child is None:
+                stack.pop()
+            elif child.tag in ("DW_TAG_lexical_block", "DW_TAG_inlined_subroutine"):
+                if child.tag == "DW_TAG_inlined_subroutine":
+                    origin = _number(child, "DW_AT_abstract_origin")
+                    if origin not in known:
+                        known[origin] = self._name_of(child)
+                    if known[origin] in names:
+                        yield from self._beginnings(child, known[origin])
+                if len(stack) < _DEEPEST:
+                    stack.append(self._children(child))
+
+    def _beginnings(self, call: DIE, name: str) -> Iterator[InlinedCall]:
+        """Where an inlined call begins: where it is entered, and where each piece of it does."""
+        entry = call.attributes.get("DW_AT_entry_pc")
+        found = {low for low, _ in self._ranges_of(call)}
+        if entry is not None and entry.form.startswith("DW_FORM_addr"):
+            found.add(entry.value)
+        path, line = self._files.get(_number(call, "DW_AT_call_file"), ""), _number(call, "DW_AT_call_line")
+        for address in sorted(found):
+            yield InlinedCall(name, address >> SECTION_SHIFT, address & OFFSET_MASK, path, line)
 
     def locals(self, address: int) -> tuple[Local, ...]:
         """See `DebugInfo.locals`."""

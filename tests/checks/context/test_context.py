@@ -36,6 +36,8 @@ MISTAKES = {
     "held": ("lock-imbalance", "mutex ctx_mutex is still held on return to user space", "holds on", "holds on"),
     "rcu_open": ("lock-imbalance", "RCU read-side section is still open on return", "/* opens */", "/* opens */"),
     "preempt_open": ("lock-imbalance", "preemption is still off", "leaves preemption off", "leaves preemption off"),
+    "rcu_left": ("lock-imbalance", "RCU read-side section is still open on return", "opens, and", "opens, and"),
+    "preempt_left": ("lock-imbalance", "preemption is still off", "disables, and", "disables, and"),
     "double_unlock": ("double-unlock", "mutex ctx_mutex is released, but nobody holds it", "unlocks again", ""),
     "double_spin_unlock": ("double-unlock", "spinlock ctx_lock is released, but nobody", "releases again", ""),
     "self": ("self-deadlock", "mutex ctx_mutex is taken, but is held already", "second of the m", "first of the mutex"),
@@ -71,10 +73,8 @@ def examine(laboratory: Laboratory, parameters: str) -> list[Finding]:
     return laboratory.examine(file, [ContextCheck()], f"{parameters} in_read=1", read)
 
 
-@pytest.mark.parametrize("what", MISTAKES)
-def test_a_mistake_is_found_where_it_is_made(
-    laboratory: Laboratory, what: str, line_of: Callable[[str, Path], int]
-) -> None:
+def the_mistake(laboratory: Laboratory, what: str, line_of: Callable[[str, Path], int]) -> list[str]:
+    """Assert that a mistake is found where it is made; the functions of the chain of calls."""
     kind, message, line, made_at = MISTAKES[what]
     findings = examine(laboratory, f"what={what}")
     found = next((finding for finding in findings if finding.kind == kind), None)
@@ -89,7 +89,14 @@ def test_a_mistake_is_found_where_it_is_made(
         made = own_frame(found.object.made_at)
         assert made is not None
         assert made.line == line_of(made_at, SOURCE)
-    functions = [frame.function for frame in found.chain]
+    return [frame.function for frame in found.chain]
+
+
+@pytest.mark.parametrize("what", MISTAKES)
+def test_a_mistake_is_found_where_it_is_made(
+    laboratory: Laboratory, what: str, line_of: Callable[[str, Path], int]
+) -> None:
+    functions = the_mistake(laboratory, what, line_of)
     if what not in ("in_timer", "irq_unsafe"):
         assert functions[-1].startswith("entry_SYSCALL_64")
         assert "ctx_read" in functions

@@ -143,6 +143,44 @@ static void ctx_preempt_open(void)
 		preempt_enable();
 }
 
+static noinline int ctx_rcu_early(void)
+{
+	rcu_read_lock();	/* opens, and leaves early */
+	if (READ_ONCE(ctx_sink) < 1000) {
+		if (!good)
+			return -ERANGE;
+		rcu_read_unlock();
+		return -EINVAL;
+	}
+	ctx_sink++;
+	rcu_read_unlock();
+	return 1;
+}
+
+static void ctx_rcu_left(void)
+{
+	ctx_sink ^= ctx_rcu_early() & 1;
+}
+
+static noinline int ctx_preempt_early(void)
+{
+	preempt_disable();	/* disables, and leaves early */
+	if (READ_ONCE(ctx_sink) < 1000) {
+		if (!good)
+			return -ENODEV;
+		preempt_enable();
+		return -EBUSY;
+	}
+	ctx_sink += 3;
+	preempt_enable();
+	return 1;
+}
+
+static void ctx_preempt_left(void)
+{
+	ctx_sink ^= ctx_preempt_early() & 1;
+}
+
 static void ctx_double_unlock(void)
 {
 	mutex_lock(&ctx_mutex);
@@ -347,6 +385,7 @@ static const struct {
 	{ "msleep", ctx_msleep }, { "gfp", ctx_gfp }, { "mutex_in_spinlock", ctx_mutex_in_spinlock },
 	{ "rcu_sleep", ctx_rcu_sleep }, { "preempt_sleep", ctx_preempt_sleep }, { "irq_sleep", ctx_irq_sleep },
 	{ "in_timer", ctx_in_timer }, { "held", ctx_held }, { "rcu_open", ctx_rcu_open }, { "preempt_open", ctx_preempt_open },
+	{ "rcu_left", ctx_rcu_left }, { "preempt_left", ctx_preempt_left },
 	{ "double_unlock", ctx_double_unlock }, { "double_spin_unlock", ctx_double_spin_unlock }, { "self", ctx_self },
 	{ "self_spin", ctx_self_spin }, { "order", ctx_order }, { "spin_order", ctx_spin_order },
 	{ "irqs_off", ctx_irqs_off }, { "cli", ctx_cli }, { "deep", ctx_deep }, { "irq_unsafe", ctx_irq_unsafe },

@@ -96,7 +96,6 @@ static bool read_state(struct machine *m, struct held *held)
     return true;
 }
 
-static bool may_sleep(const struct held *now_is) { return now_is->interrupts && !now_is->count && !now_is->rcu; }
 
 /* ---- who holds what ------------------------------------------------------------------------------------------------------ */
 static struct holder *holder_of(struct context *c, uint64_t stack, bool make)
@@ -116,6 +115,21 @@ static struct holder *holder_of(struct context *c, uint64_t stack, bool make)
             i++;
     c->holders[i] = (struct holder){.stack = stack};
     return &c->holders[c->last = i];
+}
+
+/* Whether the code on a stack holds what forbids sleeping and is not counted. */
+static bool holds_uncounted(struct context *c, uint64_t stack)
+{
+    const struct holder *h = c->at.uncounted ? holder_of(c, stack, false) : NULL;
+    for (size_t n = h ? h->count : 0; n--;)
+        if (c->at.uncounted >> h->held[n].kind & 1)
+            return true;
+    return false;
+}
+
+static bool may_sleep(struct context *c, const struct held *now_is)
+{
+    return now_is->interrupts && !now_is->count && !now_is->rcu && !holds_uncounted(c, STACK_OF(now_is->sp));
 }
 
 static void push(struct holder *h, const struct held *held)
@@ -240,6 +254,34 @@ static void take(struct machine *m, const struct context_rule *rule, const struc
     push(h, lock);
 }
 
+/*
+ * Whether it is held already. The same instruction takes a lock twice when a store-exclusive has failed and the load before it is
+ * executed again; a section may begin in several pieces.
+ */
+static bool takes_again(struct context *c, const struct context_rule *rule, const struct held *lock)
+{
+    const struct holder *h = holder_of(c, STACK_OF(lock->sp), false);
+    for (size_t n = h ? h->count : 0; n--;)
+        if (h->held[n].address == lock->address && h->held[n].kind == lock->kind &&
+            (h->held[n].caller == lock->caller || rule->role == OPENS))
+            return true;
+    return false;
+}
+
+/* At an instruction of the module's that takes a lock: one that only tries has seen before that nobody holds it. */
+static void begin_taking_inline(struct machine *m, const struct context_rule *rule, struct held *lock)
+{
+    bool waits = rule->role != TRIES, held = may_deadlock(m, rule, lock->address);
+    keep_trace(m, rule, lock);
+    if (held && waits)
+        ask(m, ASK_DEADLOCK, rule, lock);
+    if ((held && !waits) || takes_again(m->watch->context, rule, lock))
+        return;
+    take(m, rule, lock, waits && rule->role != OPENS);
+    if (rule->flags & LOCK_SPINS)
+        note_context(m, rule, lock);
+}
+
 /* A function that may fail to take a lock has returned. */
 static void lock_returned(struct machine *m, const struct awaited *a)
 {
@@ -313,8 +355,11 @@ static void switch_section(struct machine *m, const struct context_rule *rule, s
 {
     struct context *c = m->watch->context;
     struct held found;
+    bool off = rule->role == TURNS_OFF;
+    if (rule->flags & LOCK_RESTORES) /* local_irq_restore(flags) */
+        off = !turns_interrupts_on(live_reg(m, rule->place - 1u));
     section->address = 0;
-    if (rule->role == TURNS_OFF) {
+    if (off) {
         if (rule->flags & SECTION_INTERRUPTS && !section->interrupts)
             return;
         keep_trace(m, rule, section);
@@ -371,12 +416,18 @@ static void look_at_freed(struct machine *m, const struct context_rule *rule, co
     }
 }
 
+/* What the register holds that an instruction of the module's names. */
+static uint64_t own_operand(const struct machine *m, const struct context_rule *rule)
+{
+    return rule->place == BARE ? 0 : live_reg(m, rule->place - 1u);
+}
+
 void context_reached(struct machine *m, const struct context_rule *rule, bool from_module)
 {
     struct context *c = m->watch->context;
     uint64_t sp = live_sp(m);
     bool anybody = rule->role == ENTERS_CALL || rule->role == LEAVES_CALL || rule->role == ENDS_TASK;
-    bool own = rule->role == TURNS_OFF || rule->role == TURNS_ON;
+    bool own = rule->place != AT_FUNCTION;
     struct held held = {.kind = rule->kind, .sp = sp, .caller = own ? rule->address : m->watch->caller};
     if (!c || (!from_module && !anybody && !own))
         return;
@@ -388,15 +439,15 @@ void context_reached(struct machine *m, const struct context_rule *rule, bool fr
     }
     if (!read_state(m, &held))
         return;
-    if (rule->sleeps && !may_sleep(&held) &&
+    if (rule->sleeps && !may_sleep(c, &held) &&
         (rule->sleeps == ALWAYS_SLEEPS || live_argument(m, rule->argument) & DIRECT_RECLAIM))
         ask(m, ASK_SLEEP, rule, &held);
-    held.address = rule->role == OPENS || rule->role == CLOSES ? 0 : live_argument(m, 0);
+    held.address = rule->role == OPENS || rule->role == CLOSES ? 0 : !own ? live_argument(m, 0) : own_operand(m, rule);
     switch (rule->role) {
     case TAKES:
     case TAKES_OR_FAILS:
     case TRIES:
-    case OPENS: begin_taking(m, rule, &held); break;
+    case OPENS: own ? begin_taking_inline(m, rule, &held) : begin_taking(m, rule, &held); break;
     case RELEASES:
     case DOWNGRADES:
     case CLOSES: release(m, rule, &held); break;
@@ -491,8 +542,14 @@ EXPORT void kobox_watch_context_event(struct machine *m, struct held *out, int s
 EXPORT int kobox_watch_context_rule(struct machine *m, const struct context_rule *rule, int entry)
 {
     struct rule *there = m->watch ? rule_at(m, rule->address, entry) : NULL;
-    if (!there || rule->argument >= ARGUMENTS)
+    if (!there || rule->argument >= ARGUMENTS || (rule->place > REGISTERS && rule->place != BARE) ||
+        (rule->flags & LOCK_RESTORES && rule->place == BARE))
         return -1;
-    there->context = *rule;
+    size_t n = 0;
+    while (rule->place != AT_FUNCTION && n < CONTEXT_RULES && there->context[n].address)
+        n++;
+    if (n == CONTEXT_RULES)
+        return -1;
+    there->context[n] = *rule;
     return 0;
 }

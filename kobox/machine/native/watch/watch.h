@@ -86,10 +86,15 @@ enum { WORD_NONE, WORD_U32, WORD_OWNER };       /* how a lock itself says that i
 enum { NEVER_SLEEPS, ALWAYS_SLEEPS, SLEEPS_BY_FLAGS };
 enum question { ASK_TRACE, ASK_SLEEP, ASK_DEADLOCK, ASK_NEW_ORDER, ASK_NEW_CONTEXT, ASK_NOT_HELD, ASK_OFF, ASK_OPEN, ASK_FREED };
 #define DIRECT_RECLAIM 0x400 /* ___GFP_DIRECT_RECLAIM, include/linux/gfp_types.h */
-struct context_rule { uint64_t address; uint32_t offset; uint8_t role, kind, other, flags, word, sleeps, argument; };
-/* Where the state of the CPU stands: in each CPU's part, or else (NOWHERE) in the task that a register tells. rcu 0: not counted. */
+/* `place` of a rule for one of the module's own instructions: BARE, or the register + 1 that holds the lock's address or the flags. */
+enum { AT_FUNCTION = 0, BARE = 0xFF };
+struct context_rule { uint64_t address; uint32_t offset; uint8_t role, kind, other, flags, word, sleeps, argument, place; };
+/*
+ * Where the state of the CPU stands: in each CPU's part, or else (NOWHERE) in the task that a register tells. rcu 0: not counted.
+ * `uncounted` are the kinds (a bit each) that forbid sleeping and that this kernel does not count: whoever holds one must not.
+ */
 #define NOWHERE (~0ull)
-struct cpu_places { uint64_t count, count_in_task, current, rcu; };
+struct cpu_places { uint64_t count, count_in_task, current, rcu, uncounted; };
 /* A lock that is held or a section that is open, and what held right before: preempt_count, IF, the depth of RCU sections. */
 struct held { uint64_t address, caller, sp, time; uint32_t count, rcu; uint8_t kind, interrupts; };
 
@@ -106,9 +111,10 @@ struct object {
 };
 struct heap; /* heap.h */
 
+#define CONTEXT_RULES 4 /* one of a function; of an instruction, also of sections that begin or end right before it */
 struct rule {
     struct memory_rule memory;
-    struct context_rule context;
+    struct context_rule context[CONTEXT_RULES];
     struct print_rule prints;
     struct allocation_rule allocation;
 };
