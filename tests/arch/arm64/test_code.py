@@ -89,4 +89,54 @@ def test_a_number_that_a_register_holds_is_compared_with(code: tuple[int, ...], 
 
 def test_a_number_is_forgotten_when_the_register_gets_another() -> None:
     code = words(0x528D6021, 0x8B030041, 0x6B01001F)  # mov w1, #0x6b01; add x1, x2, x3; cmp w0, w1
-    assert [row.immediate for row in A64Code().instructions(code, 0, 12)] == [None, None, None]
+    assert [row.immediate for row in A64Code().instructions(code, 0, 12)] == [0x6B01, None, None]
+
+
+_LOCKS = re.compile(r"ldaxp|ldaxr[bh]?|stlxp|stlxr[bh]?|stlr[bh]?|(?:cas|swp|ldadd|ldset|ldclr|ldeor)(?:a|l|al)[bh]?")
+_COUNTS = re.compile(r"st(?:l)?xr|(?:ld|st)add(?:a|l|al)?")
+_USERS = re.compile(r"ldtr(?:s?[bhw])?|sttr[bh]?")
+
+
+@pytest.mark.parametrize("name", ["tun", "btrfs"])
+def test_atomic_and_privileged_instructions_are_known(name: str, arm64_kernel: KernelImage) -> None:
+    """Those that inlined locks, counts of references, local_irq_save() and get_user() are made of."""
+    assert arm64_kernel.modules is not None
+    module = next(arm64_kernel.modules.rglob(f"{name}.ko*"))
+    rows = disassembled(arm64_kernel, module)
+    file = ModuleFile(module)
+    code, reader = file.elf.data(file.elf.find(b".text")), A64Code()
+    end = len(code)
+    locks = {row.offset: row for row in reader.lock_accesses(code, 0, end)}
+    assert locks.keys() == {at for at, _, mnemonic, _ in rows if _LOCKS.fullmatch(mnemonic)}
+    for at, _, mnemonic, _ in rows:
+        if at in locks and mnemonic.startswith(("ldax", "st")):
+            assert locks[at].acquires == mnemonic.startswith("ldax"), mnemonic
+    counts = {at for at, _, mnemonic, _ in rows if _COUNTS.fullmatch(mnemonic)}
+    assert counts == set(reader.counter_changes(code, 0, end))
+    users = {row.offset: row.writes for row in reader.user_accesses(code, 0, end)}
+    assert users == {at: mnemonic[0] == "s" for at, _, mnemonic, _ in rows if _USERS.fullmatch(mnemonic)}
+    switches = {row.offset: row.on for row in reader.interrupt_switches(code, 0, end)}
+    wanted = {}
+    for at, _, mnemonic, operands in rows:
+        if mnemonic == "msr" and operands.lower().startswith("daif"):
+            name_of = operands.lower().partition(",")[0]
+            wanted[at] = {"daifset": False, "daifclr": True, "daif": None}[name_of]
+    assert switches == wanted
+
+
+@pytest.mark.parametrize(
+    ("word", "held", "there", "added"),
+    [
+        (0x88037C82, 8, 7, 1),  # stxr w3, w2, [x4]
+        (0x88037C82, 6, 7, -1),
+        (0xC803FC82, 1 << 40, (1 << 40) + 1, -1),  # stlxr w3, x2, [x4]
+        (0xB8220083, 1, 9, 1),  # ldadd w2, w3, [x4]
+        (0xB862009F, 0xFFFFFFFF, 9, -1),  # staddl w2, [x4]
+    ],
+)
+def test_what_is_added_to_a_counter(word: int, held: int, there: int, added: int) -> None:
+    registers = {"x2": held, "x4": 0x1000}
+    change = A64Code().counter_change(
+        word.to_bytes(4, "little"), 0, registers.__getitem__, lambda _, size: there.to_bytes(8, "little")[:size]
+    )
+    assert change == (0x1000, added)

@@ -29,15 +29,20 @@ FORMS = [
 NONE = ("ff 07", "f0 0f b1 17", "65 48 8b 04 25 00 00 00 00", "f0 83 0f 01", "f0 ff 17", "90")
 
 
+def unread(address: int, size: int) -> bytes:
+    """What such an instruction adds does not depend on what is there."""
+    raise AssertionError(f"{size} bytes at {address:#x} are read")
+
+
 @pytest.mark.parametrize(("code", "change"), FORMS)
 def test_what_is_added_to_a_counter(code: str, change: tuple[int, int]) -> None:
     text = bytes.fromhex(code)
     assert list(CODE.counter_changes(b"\x90" + text + b"\xc3", 0, len(text) + 2)) == [1]
-    assert CODE.counter_change(text, PC, REGISTERS.__getitem__) == change
+    assert CODE.counter_change(text, PC, REGISTERS.__getitem__, unread) == change
 
 
 @pytest.mark.parametrize("code", NONE)
 def test_other_instructions_are_no_change_of_a_counter(code: str) -> None:
     text = bytes.fromhex(code)
     assert list(CODE.counter_changes(text + b"\xc3", 0, len(text) + 1)) == []
-    assert CODE.counter_change(text, PC, REGISTERS.__getitem__) is None
+    assert CODE.counter_change(text, PC, REGISTERS.__getitem__, unread) is None
