@@ -8,10 +8,12 @@ Where a function begins, and until it has made its frame, X30 is where it return
 from __future__ import annotations
 
 import struct
+from functools import cached_property
 
 from kobox.arch.arm64.registers import Arm64Registers
 from kobox.arch.registers import Registers
 from kobox.arch.unwind import KernelView, StackFrame
+from kobox.errors import KoboxError
 
 _MAKES_FRAME = 0xA9807BFD  # stp x29, x30, [sp, #-n]!
 _PUTS_RECORD = 0xA9007BFD  # stp x29, x30, [sp, #n]
@@ -29,6 +31,14 @@ class FramePointerUnwinder:
 
     def __init__(self, kernel: KernelView) -> None:
         self._view = kernel
+
+    @cached_property
+    def _text(self) -> tuple[int, int]:
+        """Where the code of the kernel's own image begins and ends: in front of modules' area, or in it."""
+        try:
+            return self._view.symbols.address("_stext"), self._view.symbols.address("_etext")
+        except KoboxError:
+            return 0, 0
 
     @property
     def reliable(self) -> bool:
@@ -82,7 +92,7 @@ class FramePointerUnwinder:
     def _cfa(self, address: int, frame: int) -> int:
         """Where the stack ended before the function that `address` is in was called; `frame` is its own record. Exact
         for modules: by the instructions in front of `address` that made the frame."""
-        if not _MODULES[0] <= address < _MODULES[1]:
+        if not _MODULES[0] <= address < _MODULES[1] or self._text[0] <= address < self._text[1]:
             return frame + 16
         record: int | None = None  # where the record stands in a frame that was made before
         for word in reversed(self._words_before(address & -4)):

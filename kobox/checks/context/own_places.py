@@ -1,9 +1,8 @@
 """Where a module's own code takes locks, turns interrupts off or opens a section, because what does that is inline.
 
-    spin_lock(&lock)        LDAXR of the lock's word                an atomic instruction that debugging information has
-                                                                    in __raw_spin_lock()
-    local_irq_disable()     MSR DAIFSet                             said by the instruction alone
-    get_user(v, p)          LDTR                                    likewise: it may sleep
+    spin_lock(&lock)        an atomic instruction                   debugging information has it in __raw_spin_lock()
+    local_irq_disable()     one instruction                         known by itself
+    get_user(v, p)          a load with the rights of user space    likewise: it may sleep
     rcu_read_lock()         nothing, without CONFIG_PREEMPT_RCU     where debugging information has the inlined call
     preempt_disable()       nothing, without CONFIG_PREEMPT_COUNT   a macro: where its line of the source begins
 
@@ -40,7 +39,7 @@ class OwnPlace(NamedTuple):
     register: int | None = None
 
 
-class Section(NamedTuple):
+class SectionMark(NamedTuple):
     """Where a section begins (`opens`) or ends, and the line of the source that says so."""
 
     place: OwnPlace
@@ -49,7 +48,7 @@ class Section(NamedTuple):
     line: int
 
 
-class _Mark(NamedTuple):
+class _Unlinked(NamedTuple):
     """The same before the module is linked: `offset` in `section`."""
 
     section: int
@@ -91,13 +90,13 @@ def user_places(examination: Examination, code: CodeMap) -> Iterator[tuple[OwnPl
                 yield place, found.size
 
 
-def rcu_sections(examination: Examination) -> Iterator[Section]:
+def rcu_sections(examination: Examination) -> Iterator[SectionMark]:
     """Where rcu_read_lock() and rcu_read_unlock() were inlined, though they are no instruction."""
     calls = _rcu_calls(examination.file) if named_in(examination.file, tuple(_RCU)) else ()
     shown = examination.file.debug.shown
     yield from _sections(
         examination,
-        [_Mark(call.section, call.offset, _RCU[call.function], shown(call.path), call.line) for call in calls],
+        [_Unlinked(call.section, call.offset, _RCU[call.function], shown(call.path), call.line) for call in calls],
     )
 
 
@@ -106,23 +105,23 @@ def _rcu_calls(file: ModuleFile) -> tuple[InlinedCall, ...]:
     return file.debug.inlined_calls(frozenset(_RCU))
 
 
-def preemption_sections(examination: Examination) -> Iterator[Section]:
+def preemption_sections(examination: Examination) -> Iterator[SectionMark]:
     """Where the lines of the module's source begin that turn preemption off or on, if the source is at hand."""
     if examination.file.debug.available:
         yield from _sections(examination, _preemption_lines(examination))
 
 
-def _preemption_lines(examination: Examination) -> list[_Mark]:
-    sources, found = examination.sources, list[_Mark]()
+def _preemption_lines(examination: Examination) -> list[_Unlinked]:
+    sources, found = examination.sources, list[_Unlinked]()
     first: dict[tuple[int, str, int], int] = {}
     for section, offset, file, line in _statements(examination.file):
         text = sources.line(file, line)
         if _CLOSES.search(text):
-            found.append(_Mark(section, offset, False, file, line))
+            found.append(_Unlinked(section, offset, False, file, line))
         elif _OPENS.search(text):  # where it begins: the rest may be mixed with what follows
             key = section, file, line
             first[key] = min(first.get(key, offset), offset)
-    return [*found, *(_Mark(section, offset, True, file, line) for (section, file, line), offset in first.items())]
+    return [*found, *(_Unlinked(section, offset, True, file, line) for (section, file, line), offset in first.items())]
 
 
 @lru_cache(maxsize=4)
@@ -133,9 +132,9 @@ def _statements(file: ModuleFile) -> tuple[tuple[int, int, str, int], ...]:
     return tuple(row for row in rows if not row[2].startswith(("include/", "arch/", "/")))
 
 
-def _sections(examination: Examination, marks: list[_Mark]) -> Iterator[Section]:
+def _sections(examination: Examination, marks: list[_Unlinked]) -> Iterator[SectionMark]:
     """What begins and ends at one and the same place is no section."""
-    by_place: dict[tuple[int, int], dict[bool, _Mark]] = {}
+    by_place: dict[tuple[int, int], dict[bool, _Unlinked]] = {}
     for mark in marks:
         by_place.setdefault((mark.section, mark.offset), {}).setdefault(mark.opens, mark)
     for section, offset in sorted(by_place):
@@ -143,7 +142,7 @@ def _sections(examination: Examination, marks: list[_Mark]) -> Iterator[Section]
         if len(found) == 1:
             mark = next(iter(found.values()))
             for place in _placed(examination, section, offset, "", None):
-                yield Section(place, mark.opens, mark.file, mark.line)
+                yield SectionMark(place, mark.opens, mark.file, mark.line)
 
 
 def _stretches(code: CodeMap) -> Iterator[tuple[int, bytes, int, int]]:
