@@ -167,3 +167,20 @@ class Code(Protocol):
         """What the system instruction that `code` starts with is about to do: (kind, words), both "" when there is no
         more to say than that it is executed. Kind may also be "protection off", "hypervisor" and
         "register" (one that leads nowhere)."""
+
+
+class OutOfLine:
+    """What code has where spin locks, get_user() and put_user() are functions of the kernel, and where relocations say
+    which instructions turn interrupts on and off; also where nobody decodes them yet."""
+
+    def lock_accesses(self, code: bytes, start: int, end: int) -> Iterator[LockAccess]:
+        """None."""
+        return iter(())
+
+    def interrupt_switches(self, code: bytes, start: int, end: int) -> Iterator[InterruptSwitch]:
+        """None."""
+        return iter(())
+
+    def user_accesses(self, code: bytes, start: int, end: int) -> Iterator[UserAccess]:
+        """None."""
+        return iter(())

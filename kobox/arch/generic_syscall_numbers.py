@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from kobox.arch.newer_syscalls import NEWER
+
 NUMBERS: dict[str, int] = {
     "io_setup": 0,
     "io_destroy": 1,
@@ -288,31 +290,5 @@ NUMBERS: dict[str, int] = {
     "timer_settime64": 409,
     "timerfd_gettime64": 410,
     "timerfd_settime64": 411,
-    "pidfd_send_signal": 424,
-    "io_uring_setup": 425,
-    "io_uring_enter": 426,
-    "io_uring_register": 427,
-    "open_tree": 428,
-    "move_mount": 429,
-    "fsopen": 430,
-    "fsconfig": 431,
-    "fsmount": 432,
-    "fspick": 433,
-    "pidfd_open": 434,
-    "clone3": 435,
-    "close_range": 436,
-    "openat2": 437,
-    "pidfd_getfd": 438,
-    "faccessat2": 439,
-    "process_madvise": 440,
-    "epoll_pwait2": 441,
-    "mount_setattr": 442,
-    "quotactl_fd": 443,
-    "landlock_create_ruleset": 444,
-    "landlock_add_rule": 445,
-    "landlock_restrict_self": 446,
-    "memfd_secret": 447,
-    "process_mrelease": 448,
-    "futex_waitv": 449,
-    "set_mempolicy_home_node": 450,
+    **NEWER,
 }

@@ -8,11 +8,11 @@ from kobox.arch.arm64.code import A64Code
 from kobox.arch.arm64.debugger import TARGET
 from kobox.arch.arm64.init_program import INIT
 from kobox.arch.arm64.oops import OOPS
-from kobox.arch.arm64.registers import Aapcs64
 from kobox.arch.arm64.relocations import RELOCATIONS
 from kobox.arch.arm64.syscalls import SYSCALLS
 from kobox.arch.arm64.unwind import FramePointerUnwinder
 from kobox.arch.boot import BootDetails
+from kobox.arch.link_register import LinkRegisterCalls
 
 _PAGE_OFFSET = 0xFFFF000000000000
 
@@ -47,7 +47,7 @@ ARM64 = Arch(
     elf_machine=183,
     debian="arm64",
     gnu="aarch64-linux-gnu",
-    calls=Aapcs64(),
+    calls=LinkRegisterCalls("x", "x30"),
     addresses=_ADDRESSES,
     syscalls=SYSCALLS,
     abi=ABI,

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from kobox.arch.registers import Cpu, Read, Registers
-
 _EXCEPTION_LEVEL, _IRQ_MASKED = 0xC, 0x80  # of PSTATE
-_WORD = 8
 
 
 class Arm64Registers(NamedTuple):
@@ -88,32 +85,3 @@ class Arm64Registers(NamedTuple):
     def argument(self, number: int) -> int:
         """X0 to X7."""
         return self[:8][number]
-
-
-class Aapcs64:
-    """A call leaves its return address in X30 and the stack as it was."""
-
-    argument_registers = tuple(f"x{n}" for n in range(8))
-    result_register = "x0"
-
-    def return_address(self, registers: Registers, read: Read) -> int:
-        """X30."""
-        assert isinstance(registers, Arm64Registers)
-        return registers.x30
-
-    def sp_after_return(self, registers: Registers) -> int:
-        """As it is."""
-        return registers.sp
-
-    def stack_argument(self, registers: Registers, read: Read, number: int) -> int:
-        """Argument 8 (from 0) is what the stack pointer points to; 6 and 7 are in X6 and X7."""
-        if number < len(self.argument_registers):
-            return registers.argument(number)
-        return int.from_bytes(read(registers.sp + _WORD * (number - len(self.argument_registers)), _WORD), "little")
-
-    def call(self, cpu: Cpu, function: int, sp: int, returns_to: int) -> None:
-        """Set X30, and go there. What was in X30 comes back when `returns_to` is reached."""
-        cpu.keep_link(returns_to)
-        cpu.set_register("sp", sp)
-        cpu.set_register("x30", returns_to)
-        cpu.set_register("pc", function)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
-from kobox.arch.code import CallInstruction, Compared, Flow, Instruction, InterruptSwitch, LockAccess, UserAccess
+from kobox.arch.code import CallInstruction, Compared, Flow, Instruction, OutOfLine
 from kobox.arch.registers import Registers
 from kobox.arch.riscv64.registers import NAMES, RiscvRegisters
 
@@ -28,7 +28,7 @@ def _signed(value: int, bits: int) -> int:
     return value - (1 << bits) if value >> bits - 1 & 1 else value
 
 
-class RiscvCode:
+class RiscvCode(OutOfLine):
     """Reads machine code of RV64."""
 
     indirect_jumps: Mapping[str, int] = MappingProxyType({})
@@ -134,18 +134,6 @@ class RiscvCode:
         bits = 64 if word >> 12 & 1 else 32
         step = register(NAMES[word >> 20 & 31]) & (1 << bits) - 1
         return register(NAMES[word >> 15 & 31]), step - (step >> bits - 1 << bits)
-
-    def lock_accesses(self, code: bytes, start: int, end: int) -> Iterator[LockAccess]:
-        """None: they are not decoded."""
-        return iter(())
-
-    def interrupt_switches(self, code: bytes, start: int, end: int) -> Iterator[InterruptSwitch]:
-        """None: they are not decoded."""
-        return iter(())
-
-    def user_accesses(self, code: bytes, start: int, end: int) -> Iterator[UserAccess]:
-        """None: they are not decoded."""
-        return iter(())
 
     def compared(
         self, code: bytes, pc: int, register: Callable[[str], int], read: Callable[[int, int], bytes]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from kobox.arch.registers import Cpu, Read, Registers
-
 NAMES = (
     *("zero", "ra", "sp", "gp", "tp", "t0", "t1", "t2", "s0", "s1"),
     *(f"a{n}" for n in range(8)),
@@ -15,7 +13,6 @@ NAMES = (
 """x0 to x31 by the names that the psABI gives them."""
 
 _SIE = 2  # of sstatus
-_WORD = 8
 
 
 class RiscvRegisters(NamedTuple):
@@ -94,32 +91,3 @@ class RiscvRegisters(NamedTuple):
     def argument(self, number: int) -> int:
         """A0 to A7."""
         return self[10:18][number]
-
-
-class RiscvCalls:
-    """A call leaves its return address in RA and the stack as it was."""
-
-    argument_registers = tuple(f"a{n}" for n in range(8))
-    result_register = "a0"
-
-    def return_address(self, registers: Registers, read: Read) -> int:
-        """RA."""
-        assert isinstance(registers, RiscvRegisters)
-        return registers.ra
-
-    def sp_after_return(self, registers: Registers) -> int:
-        """As it is."""
-        return registers.sp
-
-    def stack_argument(self, registers: Registers, read: Read, number: int) -> int:
-        """Argument 8 (from 0) is what the stack pointer points to; 6 and 7 are in A6 and A7."""
-        if number < len(self.argument_registers):
-            return registers.argument(number)
-        return int.from_bytes(read(registers.sp + _WORD * (number - len(self.argument_registers)), _WORD), "little")
-
-    def call(self, cpu: Cpu, function: int, sp: int, returns_to: int) -> None:
-        """Set RA, and go there. What was in RA comes back when `returns_to` is reached."""
-        cpu.keep_link(returns_to)
-        cpu.set_register("sp", sp)
-        cpu.set_register("ra", returns_to)
-        cpu.set_register("pc", function)

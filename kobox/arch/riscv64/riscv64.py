@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from kobox.arch.arch import AddressSpace, Arch, KernelAreas, Variable
 from kobox.arch.boot import BootDetails
+from kobox.arch.link_register import LinkRegisterCalls
 from kobox.arch.riscv64.abi import ABI
 from kobox.arch.riscv64.code import RiscvCode
 from kobox.arch.riscv64.debugger import TARGET
 from kobox.arch.riscv64.init_program import INIT
 from kobox.arch.riscv64.oops import OOPS
-from kobox.arch.riscv64.registers import RiscvCalls
 from kobox.arch.riscv64.relocations import RELOCATIONS
 from kobox.arch.riscv64.syscalls import SYSCALLS
 from kobox.arch.riscv64.unwind import RiscvUnwinder
@@ -39,7 +39,7 @@ RISCV64 = Arch(
     elf_machine=243,
     debian="riscv64",
     gnu="riscv64-linux-gnu",
-    calls=RiscvCalls(),
+    calls=LinkRegisterCalls("a", "ra"),
     addresses=_ADDRESSES,
     syscalls=SYSCALLS,
     abi=ABI,

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
-from kobox.arch.code import CallInstruction, Compared, Instruction, InterruptSwitch, LockAccess, UserAccess
+from kobox.arch.code import CallInstruction, Compared, Instruction, OutOfLine
 from kobox.arch.memory_access import Operation
 from kobox.arch.registers import Registers
 from kobox.arch.x86_64 import decode, special
@@ -33,7 +33,7 @@ _CS = 0x2E  # a prefix that makes such a call as long as another (-mindirect-bra
 _ORDER = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", *(f"r{n}" for n in range(8, 16)))
 
 
-class X86Code:
+class X86Code(OutOfLine):
     """Reads machine code of x86-64."""
 
     indirect_jumps: Mapping[str, int] = MappingProxyType(
@@ -117,18 +117,6 @@ class X86Code:
     ) -> tuple[int, int] | None:
         """As `Code`."""
         return special.counter_change(code, pc, register)
-
-    def lock_accesses(self, code: bytes, start: int, end: int) -> Iterator[LockAccess]:
-        """None: spin locks are functions."""
-        return iter(())
-
-    def interrupt_switches(self, code: bytes, start: int, end: int) -> Iterator[InterruptSwitch]:
-        """None: cli and sti stand where relocations name pv_ops."""
-        return iter(())
-
-    def user_accesses(self, code: bytes, start: int, end: int) -> Iterator[UserAccess]:
-        """None: get_user() and put_user() call functions."""
-        return iter(())
 
     def compared(
         self, code: bytes, pc: int, register: Callable[[str], int], read: Callable[[int, int], bytes]
