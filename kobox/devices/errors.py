@@ -19,7 +19,7 @@ class DeviceModelError(KoboxError):
 
     def __init__(self, device: str, error: BaseException) -> None:
         frames = traceback.extract_tb(error.__traceback__)
-        plumbing = tuple(f"{_HERE}/{name}.py" for name in ("pci", "virtio", "errors", "i2c", "usb", "xhci"))
+        plumbing = tuple(f"{_HERE}/{name}.py" for name in ("pci", "virtio", "errors", "i2c", "usb", "usb_hub", "xhci"))
         own = [frame for frame in frames if frame.filename not in plumbing and "contextlib" not in frame.filename]
         last = next(reversed(own or frames), None)
         self.device = device

@@ -16,7 +16,7 @@ from zlib import crc32
 _MOST_READS = 1 << 14
 _MOST_KEPT = 1 << 16  # bytes that are remembered: a driver may write without end
 PATIENCE = 64  # reads of one register that say the same, without a write of any between them
-_LEAST_PATIENCE = 4  # of a register that was waited for in vain some times
+_LEAST_PATIENCE = 4  # of a register that was waited for in vain some times, and in a handler of interrupts
 # In RegisterAt.bar: the expansion ROM; configuration space; what the kernel knows of the device (below); from 8 on,
 # memory that the driver shares with it, firmware too. Below the ROM, the BARs of companions, 16 numbers for each.
 ROM = -1
@@ -93,6 +93,8 @@ class Policy:
     """Whether it is a device of PCI Express."""
     rom: bool = False
     """Whether it has an expansion ROM."""
+    quiet: bool = False
+    """Whether it never interrupts."""
 
     def with_step(self, register: RegisterAt, step: Step) -> Policy:
         """The same, and one step more; where it says something of bits that a step of the same read has, it wins."""
@@ -119,7 +121,7 @@ class Policy:
     def key(self) -> tuple[object, ...]:
         """What distinguishes it from others."""
         known, bars, firmware = (tuple(sorted(one.items())) for one in (self.known, self.bars, self.firmware))
-        return self.layout, self.rest, known, bars, firmware, self.companions, self.express, self.rom
+        return self.layout, self.rest, known, bars, firmware, self.companions, self.express, self.rom, self.quiet
 
     def lines(self) -> list[str]:
         """What is known, a line for each step of a register."""
@@ -128,7 +130,7 @@ class Policy:
             for number, (size, is_ports) in sorted(self.bars.items())
         ]
         files = [f"firmware {name} of {size} bytes" for name, size in sorted(self.firmware.items())]
-        files += ["PCI Express"] * self.express + ["an expansion ROM"] * self.rom
+        files += ["PCI Express"] * self.express + ["an expansion ROM"] * self.rom + ["no interrupts"] * self.quiet
         files += [f"beside it {vendor:04x}:{device:04x}" for vendor, device in self.companions]
         return bars + files + [f"{name_of(at)}{step}" for at, steps in sorted(self.known.items()) for step in steps]
 
@@ -244,9 +246,12 @@ class PolicyAnswers:
         self._turn = False
         # Since the last write, of each register: what it said, how often one after the other, and how often in all.
         self._same: dict[RegisterAt, tuple[int, int, int]] = {}
+        self._same_outside: dict[RegisterAt, tuple[int, int, int]] = {}  # of an interrupt handler, while one runs
         self._patience: dict[RegisterAt, int] = {}
         self.polled: Callable[[int], None] | None = None
         """Told of each read of a register that somebody polls: how many there were since that was noticed."""
+        self.is_handled = False
+        """Whether the driver's interrupt handler runs: it goes on while something is to be done, whatever it writes."""
         self.waits = 0
         """How often a driver has waited for a register in vain."""
 
@@ -257,8 +262,8 @@ class PolicyAnswers:
 
     @property
     def is_silent(self) -> bool:
-        """Whether it never interrupts, as a lie."""
-        return self.lie is not None and self.lie.kind is LieKind.SILENT
+        """Whether it never interrupts, by its policy or as a lie."""
+        return self.policy.quiet or (self.lie is not None and self.lie.kind is LieKind.SILENT)
 
     @property
     def storms(self) -> bool:
@@ -270,6 +275,14 @@ class PolicyAnswers:
         self.transfers += 1
         lie = self.lie
         return lie is not None and lie.kind is LieKind.REFUSED and lie.value == self.transfers - 1
+
+    def handler_runs(self, runs: bool) -> None:
+        """The driver's interrupt handler begins, or is done."""
+        if runs != self.is_handled:
+            self.is_handled = runs
+            self._same, self._same_outside = self._same_outside, self._same
+            if runs:
+                self._same.clear()
 
     def answer(self, register: RegisterAt, size: int, otherwise: int | None = None, number: int = 0) -> int:
         """What it says where a register of `size` bytes is read. `otherwise` is what stands there when nothing is
@@ -300,10 +313,11 @@ class PolicyAnswers:
             self._same[register] = value, times, reads + 1
         if reads > PATIENCE and self.polled is not None:
             self.polled(reads - PATIENCE)
-        patience = self._patience.get(register, PATIENCE)
+        patience = _LEAST_PATIENCE if self.is_handled else self._patience.get(register, PATIENCE)
         if times == patience + 1:
             self.waits += 1
-            self._patience[register] = max(patience // 2, _LEAST_PATIENCE)
+            if not self.is_handled:
+                self._patience[register] = max(patience // 2, _LEAST_PATIENCE)
         return ~value if times > patience and times & 1 else value
 
     def _rest(self, register: RegisterAt, size: int) -> int:
@@ -315,7 +329,7 @@ class PolicyAnswers:
 
     def keep(self, register: RegisterAt, size: int, value: int) -> None:
         """The driver has written a register."""
-        if self._same:
+        if self._same and not self.is_handled:
             self._same.clear()
         for n in range(size):
             key = register.bar, register.offset + n

@@ -66,6 +66,7 @@ READY: dict[str, ReadyModel] = {
     "usb-stick": ReadyModel("usb_storage", "UsbStick", f"USB stick; {_DISK}", medium, True),
     "watchdog": ReadyModel("i6300esb", "I6300Esb", "watchdog timer (Intel 6300ESB)"),
     "usb-ftdi": ReadyModel("usb_ftdi", "Ft232", "USB serial converter (FT232R)"),
+    "usb-hub": ReadyModel("usb_hub", "UsbHub", "USB 2.0 hub"),
     "usb-serial": ReadyModel("usb_serial", "Cp2102", "USB serial converter (CP2102)"),
     "usb-keyboard": ReadyModel("usb_keyboard", "UsbKeyboard", "USB keyboard"),
     "keyboard": ReadyModel("virtio_keyboard", "VirtioKeyboard", "virtio keyboard"),

@@ -237,3 +237,33 @@ class UsbPort:
     def ready(self, endpoint: int) -> None:
         """Data waits at an endpoint."""
         raise NotImplementedError
+
+
+class DevicesByPort:
+    """The devices in the ports of a controller or a hub, which go back with checkpoints each by itself."""
+
+    def __init__(self) -> None:
+        self.by_port: dict[int, UsbDevice] = {}
+
+    def take_out(self, device: UsbDevice) -> int | None:
+        """Take a device out; the port in which it was."""
+        port = next((port for port, other in self.by_port.items() if other is device), None)
+        if port is not None:
+            del self.by_port[port]
+            device.usb_port = None
+        return port
+
+    def save(self) -> Restore:
+        """For a checkpoint: a function that brings back the devices and their state."""
+        before = dict(self.by_port)
+        ports = [(device, device.usb_port) for device in before.values()]
+        undo = [device.save() for device in before.values()]
+
+        def restore() -> None:
+            self.by_port = dict(before)
+            for device, port in ports:
+                device.usb_port = port
+            for one in undo:
+                one()
+
+        return restore

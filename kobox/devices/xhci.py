@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from kobox.devices.computer import Timer
 from kobox.devices.errors import model_errors
 from kobox.devices.model import HardwareModel
 from kobox.devices.pci import PciDevice
-from kobox.devices.state import Restore
-from kobox.devices.usb import SetupPacket, StallError, UsbDevice, UsbPort
+from kobox.devices.usb import DevicesByPort, SetupPacket, StallError, UsbDevice, UsbPort
+from kobox.devices.usb_hub import device_behind
 from kobox.devices.xhci_rings import EventRing, Ring, Transfer, Trb
 from kobox.errors import KoboxError
 
@@ -59,32 +59,21 @@ class EndpointState:
 
 
 class _Port(UsbPort):
-    def __init__(self, host: Xhci, number: int) -> None:
-        self.host, self.number = host, number
+    def __init__(self, host: Xhci, device: UsbDevice) -> None:
+        self.host, self.device = host, device
 
     def ready(self, endpoint: int) -> None:
-        self.host.device_ready(self.number, endpoint)
+        self.host.device_ready(self.device, endpoint)
 
 
-class _Devices:
-    """The devices in the ports, which go back with checkpoints each by itself."""
+class SlotPlace(NamedTuple):
+    """Where the device of a slot is: a port of the controller, and the way from there through hubs."""
 
-    def __init__(self) -> None:
-        self.by_port: dict[int, UsbDevice] = {}
+    port: int
+    route: int
 
-    def save(self) -> Restore:
-        before = dict(self.by_port)
-        ports = [(device, device.usb_port) for device in before.values()]
-        undo = [device.save() for device in before.values()]
 
-        def restore() -> None:
-            self.by_port = dict(before)
-            for device, port in ports:
-                device.usb_port = port
-            for one in undo:
-                one()
-
-        return restore
+_NOWHERE = SlotPlace(-1, 0)
 
 
 class Xhci(PciDevice):
@@ -95,7 +84,7 @@ class Xhci(PciDevice):
     bar0 = PciDevice.memory(0x1000, wide=True)
 
     def __init__(self) -> None:
-        self.devices = _Devices()
+        self.devices = DevicesByPort()
         self.frames = Timer(self, self._frame)
         self.reset()
 
@@ -105,7 +94,7 @@ class Xhci(PciDevice):
         self.portsc = [_POWER | 5 << 5 for _ in range(PORTS)]
         self.commands = Ring(0, 1)
         self.events = EventRing()
-        self.slots: dict[int, int] = {}  # slot -> port
+        self.slots: dict[int, SlotPlace] = {}
         self.endpoints: dict[tuple[int, int], EndpointState] = {}
         for port in self.devices.by_port:
             self._connect(port)
@@ -116,26 +105,33 @@ class Xhci(PciDevice):
     def attached(self) -> list[HardwareModel]:
         return list(self.devices.by_port.values())
 
-    def attach(self, device: UsbDevice) -> int:
-        """Plug a device in; the number of its port, from 0. Raises `KoboxError` when all such ports are taken."""
+    def free_port(self, device: UsbDevice) -> int:
+        """The port that a device comes into, from 0. Raises `KoboxError` when all of its speed are taken."""
         places = range(_USB3_FIRST, PORTS) if device.speed == "super" else range(_USB3_FIRST)
         port = next((n for n in places if n not in self.devices.by_port), None)
         if port is None:
             raise KoboxError(f"all {len(places)} USB ports of that speed are taken", hint="Unplug a device first.")
+        return port
+
+    def attach(self, device: UsbDevice) -> int:
+        """Plug a device in; the number of its port. Raises `KoboxError` as `free_port` does."""
+        port = self.free_port(device)
         self.devices.by_port[port] = device
-        device.usb_port = _Port(self, port)
+        self.join(device)
         self._connect(port)
         self._port_event(port)
         return port
 
     def detach(self, device: UsbDevice) -> None:
         """Pull a device out."""
-        for port, other in list(self.devices.by_port.items()):
-            if other is device:
-                del self.devices.by_port[port]
-                device.usb_port = None
-                self.portsc[port] = _POWER | 5 << 5 | _CONNECT_CHANGE
-                self._port_event(port)
+        port = self.devices.take_out(device)
+        if port is not None:
+            self.portsc[port] = _POWER | 5 << 5 | _CONNECT_CHANGE
+            self._port_event(port)
+
+    def join(self, device: UsbDevice) -> None:
+        """A device is on the controller's wires from now on: in one of its ports, or behind a hub."""
+        device.usb_port = _Port(self, device)
 
     def _connect(self, port: int) -> None:
         speed = _SPEEDS[self.devices.by_port[port].speed]
@@ -148,13 +144,14 @@ class Xhci(PciDevice):
             self._post(Trb((port + 1) << 24, SUCCESS << 24, _PORT_EVENT << 10))
 
     def _device(self, slot: int) -> UsbDevice | None:
-        return self.devices.by_port.get(self.slots.get(slot, -1))
+        place = self.slots.get(slot, _NOWHERE)
+        return device_behind(self.devices.by_port.get(place.port), place.route)
 
-    def device_ready(self, port: int, address: int) -> None:
+    def device_ready(self, device: UsbDevice, address: int) -> None:
         """A device has data for an endpoint."""
         number = (address & 15) * 2 + (1 if address & 0x80 else 0)
-        for slot, where in self.slots.items():
-            if where == port and (endpoint := self.endpoints.get((slot, number))) is not None:
+        for slot in list(self.slots):
+            if self._device(slot) is device and (endpoint := self.endpoints.get((slot, number))) is not None:
                 self._transfers(slot, endpoint)
 
     # -- registers -----------------------------------------------------------------------------------------------
@@ -315,7 +312,7 @@ class Xhci(PciDevice):
         if command.kind == 9:
             free = next((n for n in range(1, SLOTS + 1) if n not in self.slots), 0)
             if free:
-                self.slots[free] = -1
+                self.slots[free] = _NOWHERE
             return (SUCCESS if free else NO_SLOTS), free
         if command.kind == 23:
             return SUCCESS, 0
@@ -351,9 +348,10 @@ class Xhci(PciDevice):
     def _address_device(self, slot: int, command: Trb) -> int:
         given, ours = command.parameter & ~15, self._context(slot)
         description = bytearray(self.dma.read(given + 32, 32))
-        self.slots[slot] = description[6] - 1
+        route = int.from_bytes(description[:3], "little") & 0xFFFFF
+        place = self.slots[slot] = SlotPlace(description[6] - 1, route)
         device = self._device(slot)
-        if device is None or not self.portsc[self.slots[slot]] & _ENABLED:
+        if device is None or not self.portsc[place.port] & _ENABLED:
             return TRANSACTION_ERROR
         only_default = bool(command.control >> 9 & 1)
         struct.pack_into("<I", description, 12, 1 << 27 if only_default else 2 << 27 | slot)

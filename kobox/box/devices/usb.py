@@ -14,6 +14,7 @@ from kobox.box.devices.bound import driver_at
 from kobox.box.devices.card import add_card, plugged_models
 from kobox.box.devices.computer import BoxComputer
 from kobox.devices.usb import UsbDevice
+from kobox.devices.usb_hub import CHANGED, UsbHub
 from kobox.devices.xhci import PORTS, Xhci
 from kobox.errors import KoboxError
 
@@ -24,13 +25,18 @@ _STEP, _STEPS = 0.05, 200  # virtual seconds between two looks, and how many: a 
 
 
 class UsbPlace:
-    """The box's side of a device in a USB port."""
+    """The box's side of a device in a USB port: of the controller, or of the hub `above` it."""
 
-    def __init__(self, box: BootedKernel, controller: Xhci, device: UsbDevice, name: str) -> None:
+    def __init__(
+        self, box: BootedKernel, controller: Xhci, device: UsbDevice, name: str, above: UsbHub | None = None
+    ) -> None:
         self._box, self._controller, self._device, self._name = box, controller, device, name
+        self._above = above
 
     @property
     def plugged(self) -> bool:
+        if self._above is not None:
+            return self._above.plugged and self._device in self._above.devices.by_port.values()
         return self._controller.plugged and self._device in self._controller.devices.by_port.values()
 
     @property
@@ -51,15 +57,60 @@ class UsbPlace:
         return next((driver for driver in drivers if driver), None)
 
     def unplug(self) -> None:
-        self._controller.detach(self._device)
+        self._take_out()
         for _ in range(_STEPS if self._box.alive else 0):
             if not self._box.exists(self.sysfs):
                 return
             self._box.sleep(_STEP)
 
+    def _take_out(self) -> None:
+        if self._above is not None:
+            self._above.disconnect(self._device)
+        else:
+            self._controller.detach(self._device)
+
+    def found(self) -> None:
+        """Wait until the kernel has found the device. Raises `KoboxError` when it does not: then it is taken out."""
+        box, device = self._box, self._device
+        start = box.log.next_seq
+        for _ in range(_STEPS):
+            box.sleep(_STEP)
+            if box.exists(self.sysfs) and len(self.interfaces) >= len({i.number for i in device.interfaces}):
+                break
+        if not box.exists(self.sysfs):
+            self._take_out()
+            lines = "; ".join(record.text for record in box.log.since(start))
+            raise KoboxError(f"{type(device).__name__}: the kernel does not take it{lines and f': {lines}'}")
+        box.sleep(_SETTLE)
+        add_card(box, device)
+
+    def found_behind(self, device: UsbDevice, port: int) -> None:
+        """A device was put into a port of this hub: wait until the kernel has found it, and all that is behind it.
+        Raises `KoboxError` when it does not."""
+        assert isinstance(self._device, UsbHub)
+        join = _join(self._box, self._controller, device, f"{self._name}.{port}", self._device)
+        self._device.ready(CHANGED)
+        for place in join:
+            place.found()
+
+
+def _join(
+    box: BootedKernel, controller: Xhci, device: UsbDevice, name: str, above: UsbHub | None = None
+) -> list[UsbPlace]:
+    """Give a device, and all that is behind it, its side of the box."""
+    device.computer = BoxComputer(box)
+    device.reset()
+    controller.join(device)
+    device.host = place = UsbPlace(box, controller, device, name, above)
+    places = [place]
+    if isinstance(device, UsbHub):
+        for port, one in device.devices.by_port.items():
+            places += _join(box, controller, one, f"{name}.{port}", device)
+    return places
+
 
 def plug_usb(box: BootedKernel, device: PluggedUsb) -> PluggedUsb:
-    """Put a device into a USB port of the box, and wait until the kernel has found it.
+    """Put a device into a USB port of the box, and wait until the kernel has found it; a hub with all behind it.
 
     Raises `KoboxError` when it is plugged in already, all ports are taken, the kernel has no driver for the controller,
     or the kernel refuses the device's descriptors.
@@ -68,24 +119,11 @@ def plug_usb(box: BootedKernel, device: PluggedUsb) -> PluggedUsb:
         raise KoboxError(f"{type(device).__name__} is plugged in already", hint="Make another object for another box.")
     controller = controller_of(box)
     buses = _buses(box, controller)
-    device.computer = BoxComputer(box)
-    device.reset()
-    start = box.log.next_seq
-    port = controller.attach(device)
-    half = PORTS // 2
-    name = f"{buses[port // half]}-{port % half + 1}"
-    place = UsbPlace(box, controller, device, name)
-    device.host = place
-    for _ in range(_STEPS):
-        box.sleep(_STEP)
-        if box.exists(place.sysfs) and len(place.interfaces) >= len({i.number for i in device.interfaces}):
-            break
-    if not box.exists(place.sysfs):
-        controller.detach(device)
-        lines = "; ".join(record.text for record in box.log.since(start))
-        raise KoboxError(f"{type(device).__name__}: the kernel does not take it{lines and f': {lines}'}")
-    box.sleep(_SETTLE)
-    add_card(box, device)
+    port, half = controller.free_port(device), PORTS // 2
+    places = _join(box, controller, device, f"{buses[port // half]}-{port % half + 1}")
+    controller.attach(device)
+    for place in places:
+        place.found()
     return device
 
 

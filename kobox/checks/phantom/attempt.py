@@ -57,7 +57,7 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try: as whom, with which policy, how it ended (`errno` when refused), how many instructions of the driver ran
+    """One try: as whom, with which policy, how it ended (`errno` when refused), how many instructions of modules ran
     and how much of its probe function (0 to 1), what was read and what was decided by it, and whether code ran or a
     branch was taken that no attempt before had."""
 
@@ -76,6 +76,8 @@ class Attempt:
     """How often the driver has waited for a register in vain."""
     better: Sequence[tuple[Identity, Policy]]
     """Devices that have what the driver has asked for in vain."""
+    calmer: Policy | None
+    """A device that does not interrupt, when this one has."""
 
     @property
     def rank(self) -> tuple[bool, bool, int]:
@@ -95,7 +97,8 @@ class Prober:
                 if address is not None:
                     self._taint.copier(address)
         self._watched: list[tuple[int, int]] = []
-        self._driver: list[tuple[int, int]] = []
+        self._modules: list[int] = []  # where the code of the driver begins, and of what it stands on
+        self._has_driver = False
         self.seen: set[tuple[int, bool]] = set()
         """Branches by their address, and whether they were taken."""
         self._executed = 0
@@ -104,7 +107,7 @@ class Prober:
         self._watch("", bus.kernel_code(box))
         for module in box.inspect.symbols.modules():
             self._watch(module.name, module.code or module.parts[:1])
-        if load is None and not self._driver:
+        if load is None and not self._has_driver:
             raise KoboxError(f"{name}: not loaded in this box", hint="Load it, and what it needs, before the search.")
 
     def close(self) -> None:
@@ -117,8 +120,9 @@ class Prober:
                 continue
             self._taint.code(part[0], part[0] + part[1])
             self._watched.append(part)
-            if name == self._name:
-                self._driver.append(part)
+            if name:
+                self._modules.append(part[0])
+            self._has_driver |= name == self._name
 
     def _seen(self, parts: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """Parts of code without the functions that the bus does not want to be looked at."""
@@ -149,7 +153,7 @@ class Prober:
             result = self._run(device, returned, cpu)
         errno = -returned[-1] if returned else 0
         branches = {start: self._taint.executed(start, size) for start, size in self._watched}
-        executed = sum(len(branches[start]) - branches[start].count(0) for start, _ in self._driver)
+        executed = sum(len(branches[start]) - branches[start].count(0) for start in self._modules)
         return Attempt(
             identity,
             policy,
@@ -164,6 +168,7 @@ class Prober:
             box.machine.work - before,
             device.waits,
             [(identity, other) for other in attendant.better()] + [(one, policy) for one in attendant.others(identity)],
+            attendant.calmer(),
         )
 
     def _run(self, device: Phantom, returned: list[int], cpu: float) -> Result:

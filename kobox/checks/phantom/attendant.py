@@ -2,6 +2,7 @@
 
 request_irq()        from now on, whoever waits with a timeout is interrupted
 request_firmware()   a file that is not there is made up for the next attempt
+its handler runs     what it waits for in a loop comes soon
 udelay()             takes no time of this computer's
 a register is polled virtual time passes faster, so that a wait with a timeout ends
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from kobox.box.box import Box
 from kobox.box.inspect.probes import Hit, Probe
@@ -21,6 +23,7 @@ from kobox.machine.taint import Taint
 
 PAGE = 4096
 _REQUESTS_INTERRUPT = "request_threaded_irq"  # kernel/irq/manage.c
+_HANDLES = "__handle_irq_event_percpu"  # kernel/irq/handle.c
 _WAITS = "schedule_timeout"  # kernel/time/timer.c: all that waits for something with a timeout sleeps here
 # arch/x86/lib/delay.c: how many nanoseconds a unit of the argument lasts. Nothing happens meanwhile, time is let pass.
 _DELAYS = {"__const_udelay": 1e3 / 0x10C7, "__udelay": 1e3, "__ndelay": 1.0}
@@ -60,6 +63,7 @@ class DriverAttendant:
             probes.append(self._box.probe(_FIRMWARE, _keep_pointer, on_return=self._firmware_asked))
             probes += self.probes()
         if self._hurried:
+            probes.append(self._box.probe(_HANDLES, self._handler_runs, on_return=self._handler_done))
             self._phantom.polled = self._let_time_pass
             delays = [name for name in _DELAYS if name in self._box.inspect.symbols]
             probes += [self._box.probe(name, self._delays) for name in delays]
@@ -81,6 +85,10 @@ class DriverAttendant:
         """Devices that have what the driver has asked for in vain, one thing each."""
         policy = self._phantom.policy
         return [policy.with_firmware(name, FILE_SIZE) for name in self._missing if name not in policy.firmware]
+
+    def calmer(self) -> Policy | None:
+        """A device that does not interrupt, when this one has: the driver may refuse what an interrupt says."""
+        return replace(self._phantom.policy, quiet=True) if self._sent else None
 
     def others(self, identity: Identity) -> list[Identity]:
         """Whom the device must be to have what the driver has asked for in vain."""
@@ -122,6 +130,12 @@ class DriverAttendant:
             if module.address == hit.args[0]:
                 for start, size in module.code:
                     self._taint.code(start, start + size)
+
+    def _handler_runs(self, hit: Hit) -> None:
+        self._phantom.handler_runs(bool(self._requested))
+
+    def _handler_done(self, hit: Hit) -> None:
+        self._phantom.handler_runs(False)
 
     def _let_time_pass(self, times: int) -> None:
         self._box.machine.pass_time(min(_POLLED << times // 8, _MOST_POLLED))

@@ -147,7 +147,8 @@ def _policy(attempt: Attempt, places: Places) -> Iterator[str]:
         rows = ", ".join(f"Step({step.since}, {step.mask:#x}, {step.value:#x})" for step in steps)
         yield f"        RegisterAt({register.bar}, {register.offset:#x}): ({rows},),  # {name_of(register)}"
     firmware = {_clean(name): size for name, size in attempt.policy.firmware.items()}
-    yield f"    }}, firmware={firmware!r}, companions={attempt.policy.companions!r})"
+    quiet = ", quiet=True" if attempt.policy.quiet else ""
+    yield f"    }}, firmware={firmware!r}, companions={attempt.policy.companions!r}{quiet})"
     if not isinstance(attempt.identity, PciIdentity):
         return
     if attempt.policy.express:

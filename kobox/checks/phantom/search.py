@@ -192,6 +192,8 @@ def _ways_on(
     """Answers by which a decision of this attempt goes the other way: (how soon to try it, the branch, the device)."""
     for identity, policy in attempt.better:
         yield (0, 0, -attempt.executed), (0, True), identity, policy
+    if attempt.calmer is not None:
+        yield (0, 1, -attempt.executed), (0, True), attempt.identity, attempt.calmer
     solver = Solver(attempt.nodes)
     reads = {read.number: read for read in attempt.reads}
     last = len(attempt.decisions) - _LAST

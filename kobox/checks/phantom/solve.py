@@ -112,7 +112,12 @@ class Solver:
                 sides = (node.left, node.right, node.left_value, node.right_value)
                 yield from self._condition(kind, node.how & 15, bool(bits.value & 1), node.how >> 8, sides, depth - 1)
             return
-        if node.operation in (MadeBy.OR, MadeBy.INSERT) and node.left and node.right:
+        if node.operation == MadeBy.ADD and node.left == node.right:  # lea (%rax,%rax): twice as much
+            if not bits.mask & bits.value & 1:
+                full = mask_of(node.size)
+                yield from self._want(node.left, Bits((bits.mask & full) >> 1, (bits.value & full) >> 1), depth - 1)
+            return
+        if node.left and node.right and (node.operation in (MadeBy.OR, MadeBy.INSERT) or self._is_union(node)):
             yield from self._want_both(node, bits, depth)
             return
         if node.left and (wanted := _of_left(node, bits)) is not None:
@@ -133,6 +138,10 @@ class Solver:
             for second in self._want(node.left, upper, depth - 1):
                 if not any(first[read].mask & second[read].mask for read in first.keys() & second.keys()):
                     yield {**first, **second, **_merged(first, second)}
+
+    def _is_union(self, node: Node) -> bool:
+        """Whether a sum has no carries: each bit is of one side only."""
+        return node.operation == MadeBy.ADD and not self._may_be(node.left) & self._may_be(node.right)
 
     def _may_be(self, number: int) -> int:
         """The bits of a node that can be other than 0. Nodes are made of older ones only."""
@@ -159,6 +168,10 @@ class Solver:
             case MadeBy.AND:
                 return left & right
             case MadeBy.OR | MadeBy.XOR:
+                return (left | right) & full
+            case MadeBy.ADD if node.left == node.right:
+                return left << 1 & full
+            case MadeBy.ADD if not left & right:
                 return (left | right) & full
             case MadeBy.SHL if not node.right:
                 return left << _count(node) & full
