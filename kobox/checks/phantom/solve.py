@@ -112,7 +112,7 @@ class Solver:
                 sides = (node.left, node.right, node.left_value, node.right_value)
                 yield from self._condition(kind, node.how & 15, bool(bits.value & 1), node.how >> 8, sides, depth - 1)
             return
-        if node.operation == MadeBy.ADD and node.left == node.right:  # lea (%rax,%rax): twice as much
+        if node.operation == MadeBy.ADD and node.left == node.right:  # twice as much: a shift by one
             if not bits.mask & bits.value & 1:
                 full = mask_of(node.size)
                 yield from self._want(node.left, Bits((bits.mask & full) >> 1, (bits.value & full) >> 1), depth - 1)
