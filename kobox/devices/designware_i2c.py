@@ -1,4 +1,5 @@
-"""Synopsys' DesignWare I2C controller, as Intel's processors have it: the driver is `i2c-designware-pci`.
+"""Synopsys' DesignWare I2C controller, as Intel's processors have it (the driver is `i2c-designware-pci`), and as a
+device tree announces it (`i2c-designware-platform`).
 
     0x00 control   0x04 target address   0x10 data and command: a byte, or a read; restart, stop   0x2C interrupts
     0x30 their mask   0x34 the same without the mask   0x6C enable   0x70 status   0x78 bytes received
@@ -12,8 +13,9 @@ Source: Synopsys, DesignWare DW_apb_i2c Databook 1.20a, chapter 6; drivers/i2c/b
 from __future__ import annotations
 
 from kobox.devices.i2c import I2cDevice, NakError, nak_passes
-from kobox.devices.i2c_controller import I2cController
+from kobox.devices.i2c_controller import I2cCard, I2cController
 from kobox.devices.pci import PciDevice
+from kobox.devices.platform import PlatformDevice
 
 _CONTROL, _TARGET, _DATA, _INTERRUPTS, _MASK, _RAW, _RECEIVE_LEVEL = 0x00, 0x04, 0x10, 0x2C, 0x30, 0x34, 0x38
 _CLEAR_ALL, _CLEAR_ABORT, _ENABLE, _STATUS, _SENT, _RECEIVED = 0x40, 0x54, 0x6C, 0x70, 0x74, 0x78
@@ -26,13 +28,12 @@ _DEPTH = 64  # bytes of each queue
 _FAST = 2 << 2  # up to 400 kHz
 
 
-class DesignwareI2c(I2cController):
-    """A DesignWare controller (8086:9C61) with a bus for `I2cDevice`s, by plain I2C messages."""
+class DesignwareRegisters(I2cController):
+    """The registers of a DesignWare controller, with a bus for `I2cDevice`s, by plain I2C messages."""
 
-    vendor_id, device_id, class_code = 0x8086, 0x9C61, 0x0C8000
-    vectors = 0
-    driver_module = "i2c-designware-pci"
-    bar0 = PciDevice.memory(0x1000)
+    def hold_interrupt(self, high: bool) -> None:
+        """Hold the interrupt line high, or low."""
+        raise NotImplementedError
 
     def reset(self) -> None:
         self.held = {_CONTROL: 0x7F, _TARGET: 0x1055, _MASK: 0x8FF}
@@ -98,7 +99,7 @@ class DesignwareI2c(I2cController):
         return self._events | full * _RECEIVE_FULL | self.enabled * _SEND_EMPTY
 
     def _signal(self) -> None:
-        self.set_interrupt_level(bool(self._raw & self.held[_MASK]))
+        self.hold_interrupt(bool(self._raw & self.held[_MASK]))
 
     # -- transfers ---------------------------------------------------------------------------------------------
 
@@ -136,3 +137,28 @@ class DesignwareI2c(I2cController):
             self._reading = None
             self._events |= _STOP
             self.wires.stop(self.held[_TARGET] & 0x7F)
+
+
+class DesignwareI2c(DesignwareRegisters, I2cCard):
+    """A DesignWare controller that is a PCI card (8086:9C61)."""
+
+    vendor_id, device_id, class_code = 0x8086, 0x9C61, 0x0C8000
+    vectors = 0
+    driver_module = "i2c-designware-pci"
+    bar0 = PciDevice.memory(0x1000)
+
+    def hold_interrupt(self, high: bool) -> None:
+        self.set_interrupt_level(high)
+
+
+class BoardI2c(DesignwareRegisters, PlatformDevice):
+    """A DesignWare controller on a board that a device tree announces. `properties` must have its `clocks`."""
+
+    compatible = "snps,designware-i2c"
+    driver_module = "i2c-designware-platform"
+    regs = PlatformDevice.memory(0x1000)
+    interrupts = 1
+
+    def hold_interrupt(self, high: bool) -> None:
+        if self.plugged:
+            self.set_interrupt_level(high)

@@ -1,4 +1,4 @@
-"""What controllers of an I2C bus have in common: a PCI card with the wires behind it."""
+"""What controllers of an I2C bus have in common: the wires behind them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kobox.devices.model import HardwareModel
 from kobox.devices.pci import PciDevice
 
 
-class I2cController(PciDevice):
+class I2cController(HardwareModel):
     """A controller: `wires` are the bus, `driver_module` is the module that drives it."""
 
     driver_module: ClassVar[str] = ""
@@ -18,6 +18,13 @@ class I2cController(PciDevice):
         self.wires = I2cBus()
         self.reset()
 
+    def reset(self) -> None:
+        """Power on."""
+
     @property
     def attached(self) -> list[HardwareModel]:
         return list(self.wires.devices.values())
+
+
+class I2cCard(I2cController, PciDevice):
+    """A controller that is a PCI card."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from kobox.devices.i2c import NakError
-from kobox.devices.i2c_controller import I2cController
+from kobox.devices.i2c_controller import I2cCard
 from kobox.devices.pci import PciDevice
 
 _BUSY, _INTERRUPT, _DEVICE_ERROR, _BYTE_DONE = 1, 2, 4, 0x80
@@ -22,7 +22,7 @@ _INTREN, _KILL, _LAST, _START = 1, 2, 0x20, 0x40
 _BUFFER = 2  # of the auxiliary control
 
 
-class I801(I2cController):
+class I801(I2cCard):
     """An SMBus controller (8086:2930) with a bus for `I2cDevice`s, by SMBus transfers."""
 
     vendor_id, device_id, class_code, revision = 0x8086, 0x2930, 0x0C0500, 0x02

@@ -9,8 +9,8 @@ from kobox.devices.computer import UNPLUGGED, Computer
 from kobox.devices.state import Saveable
 from kobox.errors import KoboxError
 
-# Attributes that are no state of the device.
-NO_STATE = frozenset({"computer", "host", "line_controller"})
+# Attributes that are no state of the device; `properties` say what it is, and may refer to other devices.
+NO_STATE = frozenset({"computer", "host", "line_controller", "properties"})
 
 
 class HardwareModel:

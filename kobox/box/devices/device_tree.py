@@ -9,7 +9,8 @@ drivers/of/platform.c).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeVar
 
 from kobox.box.booted import BootedKernel
@@ -18,14 +19,17 @@ from kobox.box.devices.computer import BoxComputer
 from kobox.box.devices.platform import PlatformPlace
 from kobox.box.inspect.kernel_call import call_kernel
 from kobox.devices.gpio_line import GpioLine, HasLines
+from kobox.devices.i2c import I2cDevice
 from kobox.devices.platform import PlatformDevice, Property
 from kobox.devices.primecell import Pl061
+from kobox.devices.spi import SpiDevice
 from kobox.errors import KoboxError
 from kobox.machine.device_tree import Value, pack
 from kobox.machine.platform import Window
 from kobox.machine.tree_board import BUS_CLOCK, INTERRUPT_CONTROLLER, PLUGGED, PLUGGED_SIZE
 
 PluggedNode = TypeVar("PluggedNode", bound=PlatformDevice)
+NOTHING: Mapping[str, Value] = MappingProxyType({})
 _FIRST_PHANDLE = 0x100
 _TRIGGERS = {
     "rising": 1,
@@ -49,8 +53,9 @@ class TreePlace(PlatformPlace):
         return f"/sys/bus/{self._bus}/devices/{self._name}"
 
 
-def plug_node(box: BootedKernel, device: PluggedNode) -> PluggedNode:
-    """Put a device on the board of the box, and have the kernel make a platform device of its node.
+def plug_node(box: BootedKernel, device: PluggedNode, more: Mapping[str, Value] = NOTHING) -> PluggedNode:
+    """Put a device on the board of the box, and have the kernel make a platform device of its node, which may have
+    `more` properties and nodes of devices behind it.
 
     Raises `KoboxError` when it is plugged in already, has no `compatible`, or there is no room for it.
     """
@@ -77,7 +82,7 @@ def plug_node(box: BootedKernel, device: PluggedNode) -> PluggedNode:
         _add_node(
             box,
             f"{kind}@{windows[0].address:x}" if windows else kind,
-            _node(box, device, place.phandle, windows, cells),
+            _node(box, device, place.phandle, windows, cells) | dict(more),
         )
         if not box.exists(place.sysfs):
             raise KoboxError(f"{who}: the kernel made no device of its node")
@@ -97,6 +102,17 @@ def _node(
         node |= {"clocks": BUS_CLOCK, "clock-names": "apb_pclk"}
     if windows:
         node["reg"] = [cell for window in windows for cell in (0, window.address, 0, window.bar.size)]
+    if "#clock-cells" in device.properties:  # else each is called as its node, and the second of a kind is refused
+        node["clock-output-names"] = f"clock{phandle}"
+    return node | described(box, device, lines)
+
+
+def described(
+    box: BootedKernel, device: PlatformDevice | I2cDevice | SpiDevice, lines: Sequence[Sequence[int]] = ()
+) -> dict[str, Value]:
+    """What a node says of a device wherever it is: its interrupts (the cells of `lines`, and GPIO lines that
+    interrupt), its GPIO lines, its properties."""
+    node: dict[str, Value] = {}
     waits = [(controller, cells) for line in device.gpios.values() for controller, cells in _interrupt_of(box, line)]
     if waits:
         waits = [(INTERRUPT_CONTROLLER, cells) for cells in lines] + waits
@@ -213,7 +229,9 @@ def _add_node(box: BootedKernel, name: str, node: dict[str, Value]) -> None:
     if not call_kernel(box, "of_fdt_unflatten_tree", at, objects.u64(objects.address("of_root")), out):
         raise KoboxError("the kernel did not take the tree")
     top = objects.u64(out)
-    for one in (top, objects.number(top, "device_node.child")):
+    one = top
+    while one:  # each has one node in it: the bus, the device, and on a bus that it makes another
         call_kernel(box, "__of_attach_node_sysfs", one)
+        one = objects.number(one, "device_node.child")
     if call_kernel(box, "of_platform_populate", top, 0, 0, 0) & 0xFFFFFFFF:
         raise KoboxError("the kernel made no device of the node")

@@ -17,7 +17,7 @@ from kobox.box.devices.computer import BoxComputer
 from kobox.box.devices.gpio import connect_lines
 from kobox.devices.designware_i2c import DesignwareI2c
 from kobox.devices.i2c import I2cDevice
-from kobox.devices.i2c_controller import I2cController
+from kobox.devices.i2c_controller import I2cCard
 from kobox.devices.i801 import I801
 from kobox.errors import KoboxError
 from kobox.machine import aml
@@ -31,7 +31,7 @@ class I2cPlace:
     """The box's side of a device on an I2C bus."""
 
     def __init__(
-        self, box: BootedKernel, controller: I2cController, device: I2cDevice, adapter: int, client: Client | None
+        self, box: BootedKernel, controller: I2cCard, device: I2cDevice, adapter: int, client: Client | None
     ) -> None:
         self._box, self._controller, self._device, self._adapter = box, controller, device, adapter
         self._client = client
@@ -105,10 +105,10 @@ def plug_i2c(box: BootedKernel, device: PluggedI2c) -> PluggedI2c:
     return device
 
 
-def controller_for(box: BootedKernel, *, plain_messages: bool) -> I2cController:
+def controller_for(box: BootedKernel, *, plain_messages: bool) -> I2cCard:
     """The controller of the box's I2C bus, plugged in when there is none; a device that wants plain messages gets the
     one that does them. Raises `KoboxError` when the kernel has no driver for it."""
-    there = [model for model in plugged_models(box) if isinstance(model, I2cController)]
+    there = [model for model in plugged_models(box) if isinstance(model, I2cCard)]
     if plain_messages:
         there = [model for model in there if isinstance(model, DesignwareI2c)]
     if there:
@@ -125,7 +125,7 @@ def controller_for(box: BootedKernel, *, plain_messages: bool) -> I2cController:
     return pci.plug(box, new)
 
 
-def _adapter_of(box: BootedKernel, controller: I2cController) -> int:
+def _adapter_of(box: BootedKernel, controller: I2cCard) -> int:
     """The number of the controller's bus, i2c-N."""
     for place in controller.sysfs:
         for name in box.listdir(place):

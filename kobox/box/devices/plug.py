@@ -11,6 +11,7 @@ from kobox.box.devices.gpio import check_lines, controller_of
 from kobox.box.devices.i2c import plug_i2c
 from kobox.box.devices.platform import plug_platform
 from kobox.box.devices.spi import plug_spi
+from kobox.box.devices.tree_buses import plug_tree_i2c, plug_tree_spi
 from kobox.box.devices.usb import plug_usb
 from kobox.box.devices.virtio_model import plug_virtio
 from kobox.devices.gpio import AmdGpio
@@ -36,11 +37,11 @@ def plug(box: BootedKernel, device: Plugged) -> Plugged:
     if isinstance(device, PlatformDevice):
         return plug_node(box, device) if box.arch.boot.device_tree else plug_platform(box, device)
     if isinstance(device, SpiDevice):
-        return plug_spi(box, device)
+        return plug_tree_spi(box, device) if box.arch.boot.device_tree else plug_spi(box, device)
     if isinstance(device, UsbDevice):
         return plug_usb(box, device)
     if isinstance(device, I2cDevice):
-        return plug_i2c(box, device)
+        return plug_tree_i2c(box, device) if box.arch.boot.device_tree else plug_i2c(box, device)
     if isinstance(device, VirtioModel):
         return plug_virtio(box, device)
     raise KoboxError(
