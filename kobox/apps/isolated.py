@@ -42,12 +42,13 @@ def isolated(
     read: Sequence[str | os.PathLike[str]] = (),
     seconds: float = 600.0,
     memory: int = 8 << 30,
+    make: Callable[[], Box] | None = None,
 ) -> PlainData:
     """Call `work` with a box in a worker process behind the wall, and return what it returns.
 
-    `kernel` is as for `kobox.boot`. `read` are directories that the worker may read besides the cache, its kernel's
-    modules and Python's own. It is killed after `seconds` of wall time, and on Ctrl-C; `memory` is its limit in bytes.
-    The process is forked: call this from the main thread of a program without others.
+    `kernel` is as for `kobox.boot`, or `make` gives the box. `read` are directories that the worker may read besides
+    the cache, its kernel's modules and Python's own. It is killed after `seconds` of wall time, and on Ctrl-C; `memory`
+    is its limit in bytes. The process is forked: call this from the main thread of a program without others.
 
     Raises `BoxError` with what went wrong in the worker, or when it was killed; `TypeError` for a result that is not
     plain data.
@@ -60,7 +61,12 @@ def isolated(
     if not worker:
         os.close(ours)
         die_with(parent)
-        _live(work, kernel, Wall(tuple(map(Path, read)), memory=memory, cpu=int(seconds) + 1), theirs)
+        _live(
+            work,
+            make or (lambda: boot(kernel)),
+            Wall(tuple(map(Path, read)), memory=memory, cpu=int(seconds) + 1),
+            theirs,
+        )
     os.close(theirs)
     in_time = False
     try:
@@ -73,10 +79,10 @@ def isolated(
     return _result(answer, os.waitstatus_to_exitcode(status), in_time, seconds)
 
 
-def _live(work: Callable[[Box], PlainData], kernel: str | KernelImage | None, wall: Wall, pipe: int) -> NoReturn:
+def _live(work: Callable[[Box], PlainData], make: Callable[[], Box], wall: Wall, pipe: int) -> NoReturn:
     """The worker: everything that it has to say goes through the pipe."""
     try:
-        with boot(kernel) as box:
+        with make() as box:
             places = [default_root(), *filter(None, (box.image.modules, box.image.directory))]
             Wall((*wall.read, *places), memory=wall.memory, cpu=wall.cpu).raise_here()
             answer = json.dumps({"value": work(box)})

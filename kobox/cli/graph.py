@@ -1,4 +1,4 @@
-"""`kobox graph`: pictures of what modules need of each other.
+"""`kobox graph`: pictures of what modules need of each other, and of one module's life in a box.
 
 Exit status: 0; 1 when it cannot be drawn, or with --compare when something differs; 2 wrong usage.
 """
@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from kobox.cli.json_output import to_json
+from kobox.cli.life import add_cpu_limit, add_uses
 from kobox.cli.parser import CommandParser
 
 if TYPE_CHECKING:
@@ -28,6 +29,16 @@ def main(argv: list[str], prog: str) -> int:
         parser.error("--compare prints what differs; it draws no picture")
     if arguments.remove and len(arguments.names) != 1:
         parser.error("--remove takes one module")
+    if arguments.life or arguments.map or arguments.calls:
+        if not arguments.names:
+            parser.error("a module's file is needed: its life is lived in a box")
+        if arguments.host or arguments.tree or arguments.compare or arguments.remove or arguments.users:
+            parser.error("--life, --map and --calls are of a module in a box: not with --host, --tree, --compare, …")
+        from kobox.cli.graph_life import life_picture
+
+        return life_picture(arguments)
+    if arguments.commands or arguments.exercise:
+        parser.error("-c and --exercise are for --life, --map and --calls")
     from kobox.cli.progress import ProgressLine
     from kobox.images.store import Store
 
@@ -69,6 +80,17 @@ def _parser(prog: str) -> CommandParser:
         "-o", "--output", metavar="FILE", help="write a picture: .svg .png .pdf .html .dot .mmd (Mermaid) .json"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
+    lived = parser.add_argument_group(
+        "a module's life in a box", "FILE.ko [NAME=VALUE …] is loaded, used and unloaded in a box."
+    )
+    what = lived.add_mutually_exclusive_group()
+    what.add_argument("--life", action="store_true", help="who called it when, and what it logged, in virtual time")
+    what.add_argument("--map", action="store_true", help="its memory: sections, pages, what the page tables allow")
+    what.add_argument(
+        "--calls", action="store_true", help="who calls whom; --depth N: N functions deep into the kernel (default: 1)"
+    )
+    add_uses(lived)
+    add_cpu_limit(lived)
     return parser
 
 

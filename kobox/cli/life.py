@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from kobox.cli.progress import ProgressLine
     from kobox.images.store import KernelImage, Store
 
+    _Options = CommandParser | argparse._ArgumentGroup
+
 
 def add_life_options(parser: CommandParser) -> None:
     """The modules with their parameters, the kernel, and how the modules are used."""
@@ -25,7 +27,18 @@ def add_life_options(parser: CommandParser) -> None:
         "parameters", nargs="*", metavar="NAME=VALUE", help="parameters of the module named before them"
     )
     add_box_options(parser)
-    parser.add_argument(
+    _add_exercise(parser)
+
+
+def add_uses(group: _Options) -> None:
+    """How a module is used, and the memory of the box."""
+    _add_commands(group)
+    _add_exercise(group)
+    group.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
+
+
+def _add_exercise(group: _Options) -> None:
+    group.add_argument(
         "--exercise",
         action="append",
         default=[],
@@ -39,7 +52,12 @@ def add_box_options(parser: CommandParser) -> None:
     parser.add_argument(
         "-k", "--kernel", metavar="NAME", help="the kernel to boot (default: `kobox kernel list` marks it)"
     )
-    parser.add_argument(
+    _add_commands(parser)
+    parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
+
+
+def _add_commands(group: _Options) -> None:
+    group.add_argument(
         "-c",
         dest="commands",
         action="append",
@@ -47,12 +65,11 @@ def add_box_options(parser: CommandParser) -> None:
         metavar="COMMAND",
         help="a command of the box's shell, while the modules are loaded; repeatable",
     )
-    parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
 
 
-def add_cpu_limit(parser: CommandParser) -> None:
+def add_cpu_limit(group: _Options) -> None:
     """One budget for the whole life."""
-    parser.add_argument(
+    group.add_argument(
         "--cpu-limit",
         type=float,
         default=60.0,

@@ -17,12 +17,15 @@ _PACKAGES = ("graphviz", "fonts-dejavu-core")
 _SECONDS = 120
 
 
-def draw(dot: str, format: str, store: Store | None = None, progress: Progress | None = None) -> bytes:
-    """A graph in Graphviz's language as SVG, PNG or PDF. Raises `KoboxError`, `FetchError`."""
+def draw(
+    dot: str, format: str, store: Store | None = None, progress: Progress | None = None, *, placed: bool = False
+) -> bytes:
+    """A graph in Graphviz's language as SVG, PNG or PDF; `placed`: its nodes say where they are. Raises `KoboxError`,
+    `FetchError`."""
     words, environment = _program(store, progress)
     try:
         done = subprocess.run(
-            [*words, f"-T{format}"],
+            [*words, *(("-Kneato", "-n2") if placed else ()), f"-T{format}"],
             input=dot.encode(),
             capture_output=True,
             env=os.environ | environment,

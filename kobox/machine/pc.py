@@ -85,6 +85,7 @@ class LoadableKernel(Protocol):
 
 
 _WHOLE = (1 << 64) - 1
+_READ, _WRITE, _EXECUTE = 0, 1, 3  # enum access, native/x86_64/cpu.h, native/risc.h
 # What kobox_guards() answers, and which bits count: PE, WP, PG; UMIP, LA57, SMEP, SMAP; SCE, LME, NXE (Intel SDM 3A,
 # sections 2.5 and 2.2.1). Others change with the task, or are switched on by honest modules (VMXE).
 _GUARDS = (
@@ -480,9 +481,11 @@ class Machine:
         where the same code stands there and cannot be written."""
         self._core.kobox_set_hypercall(self.handle, address)
 
-    def translate(self, address: int, *, write: bool = False) -> int | None:
-        """Virtual to physical by the current page tables; None where nothing (writable) is mapped."""
-        physical = self._core.kobox_translate(self.handle, address, write)
+    def translate(self, address: int, *, write: bool = False, execute: bool = False) -> int | None:
+        """Virtual to physical by the current page tables; None where nothing (writable, executable by the kernel) is
+        mapped."""
+        access = _WRITE if write else _EXECUTE if execute else _READ
+        physical = self._core.kobox_translate(self.handle, address, access)
         return None if physical == FOREVER else int(physical)
 
     def read(self, address: int, size: int, space: int | None = None) -> bytes:

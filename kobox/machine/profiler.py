@@ -37,6 +37,7 @@ class Noted(IntFlag):
     TAKES_MANY = 64  # an argument is an array of such; the one before it is their number
     FROM_CACHE = 128  # an argument is a struct kmem_cache
     SYSCALL = 256  # what modules do inside is counted as this system call's
+    PART = 512  # a part of a function that was moved away: its beginning is no entry
 
 
 class FunctionStart(NamedTuple):

@@ -130,7 +130,7 @@ class Profile:
                             address,
                             self._number(name, ""),
                             of_interrupt=name.startswith(ways_in),
-                            noted=note.noted if note is not None else syscall,
+                            noted=note.noted if note is not None else syscall | _part(name),
                             argument=note.argument if note is not None else 0,
                         )
                     )
@@ -150,7 +150,7 @@ class Profile:
                 if symbol.kind in _CODE and not symbol.name.startswith(_PADDING) and symbol.address not in known:
                     known.add(symbol.address)
                     number = self._number(symbol.name, module.name)
-                    starts.append(FunctionStart(symbol.address, number, of_module=watched))
+                    starts.append(FunctionStart(symbol.address, number, of_module=watched, noted=_part(symbol.name)))
                     if watched:
                         self._places.append((symbol.address, symbol.address + symbol.size, symbol))
         self._places.sort(key=lambda place: place[0])
@@ -311,6 +311,10 @@ class Profile:
         for at, count in times.items():
             if lines := file.debug.lines(section, offset + at):
                 counts.setdefault((file.name, lines[-1].file, lines[-1].line), []).append(count)
+
+
+def _part(name: str) -> int:
+    return Noted.PART if _MOVED in name else 0
 
 
 def _in_file(file: ModuleFile, name: str, size: int) -> tuple[int, int, int] | None:

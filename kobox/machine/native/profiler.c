@@ -83,7 +83,7 @@ static struct profile_block *block_at(struct machine *m, struct profiler *p, uin
         .size = size,
         .instructions = instructions_of(m, address, size),
         .function = function ? (uint32_t)(function - p->functions) : NOBODY,
-        .at_entry = function && function->address == address,
+        .at_entry = function && function->address == address && !(function->kind & PART),
     };
     return &p->blocks[n];
 }

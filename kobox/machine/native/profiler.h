@@ -22,6 +22,7 @@ enum function_kind {
     TAKES_MANY = 64,   /* the same for an array: the argument before it says how many */
     FROM_CACHE = 128,  /* an argument is a kmem_cache */
     SYSCALL = 256,
+    PART = 512,        /* of a function, moved away: its beginning is no entry */
     ARGUMENT_SHIFT = 12,
     NOTED = NOTE_INSIDE | NOTE_DIRECT | GIVES | TAKES_BACK | TAKES_MANY,
     WITHOUT_MODULE = OF_INTERRUPT | TAKES_BACK | TAKES_MANY | SYSCALL,

@@ -119,9 +119,9 @@ bool copy_virtual(struct machine *m, uint64_t space, uint64_t va, void *data, ui
     return true;
 }
 
-EXPORT uint64_t kobox_translate(struct machine *m, uint64_t va, int write)
+EXPORT uint64_t kobox_translate(struct machine *m, uint64_t va, int access)
 {
-    return walk(m, address_space(m), va, write ? WRITE : READ);
+    return walk(m, address_space(m), va, (enum access)access);
 }
 
 EXPORT int kobox_copy(struct machine *m, uint64_t va, void *data, uint64_t n, int write)

@@ -5,7 +5,7 @@
 #include "machine.h"
 
 /* ---- of the processor's own ------------------------------------------------------------------------------------------ */
-enum access { READ, WRITE };
+enum access { READ, WRITE, WRITTEN, EXECUTE };
 bool open_cpu(struct machine *m);
 bool hook_cpu(struct machine *m);
 /* Physical address of `va`, or -1; `space` is the table of the user's half. For WRITE its entry must allow it. */

@@ -4,6 +4,7 @@
 #define VALID 1ull
 #define NOT_BLOCK 2ull      /* of a table, or of a page at the last level */
 #define READ_ONLY (1ull << 7)
+#define NO_EXECUTE (1ull << 53) /* PXN: by the kernel */
 #define MAY_WRITE (1ull << 51) /* DBM: writable, and not written yet (PTE_WRITE, arch/arm64/include/asm/pgtable-hwdef.h) */
 
 /* The last descriptor for `va`, or NULL: what it maps as a power of two, and whether it allows writing. */
@@ -37,6 +38,8 @@ uint64_t walk(const struct machine *m, uint64_t space, uint64_t va, enum access 
     if (!at || (access == WRITE && !writable))
         return -1;
     memcpy(&entry, at, 8);
+    if (access == EXECUTE && entry & NO_EXECUTE)
+        return -1;
     uint64_t mask = (1ull << shift) - 1;
     return (entry & TABLE & ~mask) | (va & mask);
 }

@@ -150,7 +150,7 @@ void enter_function(struct machine *m, uint64_t function, uint64_t sp, uint64_t 
 bool interrupted_at(struct machine *m, uint64_t *pc, uint64_t *sp);
 
 /* ---- page_walk.c -------------------------------------------------------------------------------------------------- */
-enum access { READ, WRITE, WRITTEN };
+enum access { READ, WRITE, WRITTEN, EXECUTE };
 const uint8_t *page_entry(const struct machine *m, uint64_t cr3, uint64_t va, int *shift, bool *writable);
 uint64_t walk(const struct machine *m, uint64_t cr3, uint64_t va, enum access access);
 bool copy_virtual(struct machine *m, uint64_t cr3, uint64_t va, void *data, uint64_t n, bool write);

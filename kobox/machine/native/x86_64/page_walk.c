@@ -21,6 +21,8 @@ const uint8_t *page_entry(const struct machine *m, uint64_t cr3, uint64_t va, in
     return NULL;
 }
 
+#define NO_EXECUTE (1ull << 63) /* of the last entry: the kernel sets it in no other */
+
 /* Physical address of `va`, or -1. For WRITE every level must allow it; for WRITTEN the CPU must have done so before. */
 uint64_t walk(const struct machine *m, uint64_t cr3, uint64_t va, enum access access)
 {
@@ -28,10 +30,10 @@ uint64_t walk(const struct machine *m, uint64_t cr3, uint64_t va, enum access ac
     bool writable;
     uint64_t entry;
     const uint8_t *at = page_entry(m, cr3, va, &shift, &writable);
-    if (!at || (access != READ && !writable))
+    if (!at || (access != READ && access != EXECUTE && !writable))
         return -1;
     memcpy(&entry, at, 8);
-    if (access == WRITTEN && !(entry & PTE_D))
+    if ((access == WRITTEN && !(entry & PTE_D)) || (access == EXECUTE && entry & NO_EXECUTE))
         return -1;
     uint64_t mask = (1ull << shift) - 1;
     return (entry & PTE_ADDRESS & ~mask) | (va & mask);

@@ -66,9 +66,9 @@ EXPORT void kobox_set_register(struct machine *m, int n, uint64_t value)
 /* A call that is put in between leaves the return address on the stack: there is nothing to keep. */
 EXPORT void kobox_keep_link(struct machine *m, uint64_t entry) { (void)m, (void)entry; }
 
-EXPORT uint64_t kobox_translate(struct machine *m, uint64_t va, int write)
+EXPORT uint64_t kobox_translate(struct machine *m, uint64_t va, int access)
 {
-    return walk(m, read_reg(m, UC_X86_REG_CR3), va, write ? WRITE : READ);
+    return walk(m, read_reg(m, UC_X86_REG_CR3), va, (enum access)access);
 }
 
 EXPORT int kobox_copy(struct machine *m, uint64_t va, void *data, uint64_t n, int write)
