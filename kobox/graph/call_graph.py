@@ -46,7 +46,7 @@ class CallGraph:
 def call_graph_rows(graph: CallGraph) -> list[tuple[str, ...]]:
     """As a table: caller, callee, calls, instructions."""
     names = [_named(one) for one in graph.functions]
-    rows = [
+    rows: list[tuple[str, ...]] = [
         ("the kernel", names[n], f"{one.calls:,}", f"{one.instructions:,}")
         for n, one in enumerate(graph.functions)
         if one.entry
