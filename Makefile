@@ -111,6 +111,9 @@ check-known: $(READY) ## bugs that Linux had, in real drivers: found, and nothin
 check-bpf: $(READY) ## every rule of eBPF's verifier broken and mended on three kernels, as a table (KERNELS="NAME...")
 	$(BIN)/python -m tests.bpf.refusals $(KERNELS)
 
+check-vanilla: $(READY) ## kernels built from linux-source, plain and with KASAN and lockdep: modules live there (gcc, flex, bison, bc; an hour once)
+	$(BIN)/python bench/vanilla.py
+
 check-rust: $(READY) ## Rust modules for Debian's newest kernel: each error found, each twin clean (makes the Rust support once)
 	$(BIN)/python -m pytest -q tests/kbuild/rust/errors.py
 
