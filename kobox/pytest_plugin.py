@@ -10,6 +10,7 @@ box       a clean box for each test; what is found in it fails the test, unless 
           @pytest.mark.kobox_finding("kind")
 module    the module, built once from the source beside the test; `modules` all of them, by name
 kernel    the kernel of the box: the default one, or each of --kobox-kernel
+vm        the same kernel in a clean virtual machine under QEMU: `kobox.vm.VirtualMachine`
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from kobox.checks.report.finding import Finding
     from kobox.checks.runner.session import Examination
     from kobox.images.store import KernelImage
+    from kobox.vm import VirtualMachine
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -122,6 +124,15 @@ def _traced(stack: ExitStack, box: Box) -> CallTrace | None:
     with suppress(KoboxError):
         return stack.enter_context(box.trace(most=_MOST_CALLS, background=True))
     return None
+
+
+@pytest.fixture
+def vm(request: pytest.FixtureRequest, kernel: KernelImage) -> Iterator[VirtualMachine]:
+    """A clean virtual machine with the kernel of the session. Only what the test asserts is judged in it."""
+    from kobox.vm import VirtualMachine
+
+    with VirtualMachine(kernel, cpus=request.config.getoption("--kobox-cpus")) as machine:
+        yield machine
 
 
 @pytest.fixture

@@ -149,6 +149,21 @@ def test_a_box_and_a_virtual_machine_are_the_same(name: str, modules: BuiltTestM
     assert not list(Path("/tmp").glob("kobox-vm-*"))
 
 
+def test_a_test_gets_a_clean_machine(debian_kernel: KernelImage, modules: BuiltTestModules, tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\n"
+        "@pytest.mark.parametrize('turn', [1, 2])\n"
+        "def test_it(turn, vm, modules):\n"
+        "    assert not vm.exists('/sys/module/good')\n"
+        "    vm.init_module(modules['good'].read_bytes())\n"
+        "    assert vm.exists('/sys/module/good')\n"
+    )
+    words = [sys.executable, "-m", "pytest", "-q", "--kobox-kernel", debian_kernel.name]
+    words += ["--kobox-built", str(modules("good").parent)]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
+
+
 def test_a_matrix_loads_in_virtual_machines(modules: BuiltTestModules, tmp_path: Path) -> None:
     plan = MatrixPlan((modules("good"),), (modules.kernel,), ("n=1",), run_words=("--on", "vm"))
     (cell,) = MatrixRun(plan, cache=ResultCache(tmp_path)).run().cells.values()
