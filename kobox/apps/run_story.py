@@ -78,6 +78,7 @@ class Story:
         self._memory: dict[str, ModuleMemory] = {}  # what each module has, or had
         self._before: dict[int, bytes] = {}  # the data of other modules before these were loaded
         self._done: list[tuple[bytes, str]] = []  # what was loaded, with its parameters
+        self._errors = self._warnings = 0  # lines of the log at these levels
         self.verdict = RunVerdict()
 
     def plugged(self, devices: Sequence[HardwareModel]) -> None:
@@ -357,7 +358,7 @@ class Story:
     def _judge(self) -> StoryEvent:
         names = ", ".join(self.verdict.loaded) or "nothing"
         problems = list(dict.fromkeys(self.verdict.problems))
-        text = f"ok: {names} loaded" + (" and unloaded" if self._unload else "") + "; no warnings, no errors"
+        text = f"ok: {names} loaded" + (" and unloaded" if self._unload else "") + f"; {self._logged()}"
         if not self.verdict.ok:
             text = "FAILED: " + "; ".join(problems)
         facts = {
@@ -367,6 +368,12 @@ class Story:
             "problems": problems,
         }
         return self._event("verdict", text, **facts)
+
+    def _logged(self) -> str:
+        """What stands in the log at the levels of warnings and errors, and is no report."""
+        kinds = (("error", self._errors), ("warning", self._warnings))
+        found = [f"{number} {kind}{'' if number == 1 else 's'}" for kind, number in kinds if number]
+        return f"the log has {' and '.join(found)}" if found else "no warnings, no errors"
 
     # -- what is to be seen ------------------------------------------------------------------------------------
 
@@ -406,6 +413,8 @@ class Story:
             yield self._log_event(record)
 
     def _log_event(self, record: LogRecord) -> StoryEvent:
+        self._errors += record.level < _WARNING
+        self._warnings += record.level == _WARNING and "taint" not in record.text
         facts = {"seq": record.seq, "level": record.level_name, "text": record.text}
         return StoryEvent("log", record.text, record.time, facts)
 

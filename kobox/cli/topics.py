@@ -11,7 +11,7 @@ EXIT_CODES: dict[str, tuple[tuple[str, str], ...]] = {
         ("130", "interrupted by Ctrl-C"),
     ),
     "run": (
-        ("0", "loaded and unloaded; no warnings, no errors, nothing left behind"),
+        ("0", "loaded and unloaded; the kernel reported nothing, nothing left behind"),
         ("1", "anything else"),
     ),
     "check": (
