@@ -33,9 +33,12 @@ test-arm64: $(READY) ## the tests of checks once more, and all test modules, on 
 test-riscv64: $(READY) ## all tests of boards, modules and programs on Debian's riscv64 kernel
 	KOBOX_TEST_BOARDS=riscv64_kernel KOBOX_TEST_SUITE=all $(BIN)/python -m pytest -n auto --dist loadfile $(or $(TESTS),tests/arch)
 
-.PHONY: test-docs wheels
+.PHONY: test-docs wheels gallery
 test-docs: $(READY) ## the console blocks of README.md and docs, run as they are written (minutes; PAGES=NAME for one)
 	$(BIN)/python -m pytest tests/docs_console.py $(if $(PAGES),-k '$(PAGES)')
+
+gallery: $(READY) ## the pictures of docs/gallery.md, made anew by kobox itself (needs Chromium; NAMES="graph check")
+	$(BIN)/python demo/gallery.py $(NAMES)
 
 .PHONY: test-vm
 test-vm: $(READY) ## kernels under QEMU, and boxes beside them (needs qemu-system-x86_64)

@@ -35,6 +35,7 @@ class Place:
     files: dict[str, str] = field(default_factory=dict)
     before: str = ""
     own_cache: bool = False
+    full: bool = False  # of Debian's full kernel, which has more drivers than the cloud kernel
     stays: bool = False  # in the directory that the block before has gone to
 
 
@@ -76,17 +77,17 @@ _PLURAL = """// SPDX-License-Identifier: GPL-2.0
 static int n;
 module_param(n, int, 0);
 
-static int __init mt_init(void)
+static int __init start(void)
 {
 	WARN_ON(n == 3);
 	return 0;
 }
-module_init(mt_init);
+module_init(start);
 
-static void __exit mt_exit(void)
+static void __exit stop(void)
 {
 }
-module_exit(mt_exit);
+module_exit(stop);
 MODULE_LICENSE("GPL");
 """
 _CAMERA = """// SPDX-License-Identifier: GPL-2.0
@@ -154,6 +155,27 @@ static void __exit table_exit(void)
 module_exit(table_exit);
 MODULE_LICENSE("GPL");
 """
+_COUNT = """// SPDX-License-Identifier: GPL-2.0
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16);
+	__type(key, __u32);
+	__type(value, __u64);
+} hash SEC(".maps");
+
+SEC("xdp") int count(struct xdp_md *packet)
+{
+	__u32 key = 1;
+	__u64 *value = bpf_map_lookup_elem(&hash, &key);
+
+	return *value;
+}
+
+char LICENSE[] SEC("license") = "GPL";
+"""
 _MODEL = """from kobox.devices.pci import PciDevice
 
 
@@ -163,9 +185,10 @@ class MyCard(PciDevice):
 
 PLACES: dict[str, Place] = {
     "README.md": Place(
-        ("hello", "pcipuzzle=driver"),
+        ("pcipuzzle=driver", "inspect/rootkit=stranger"),
         files={"model.py": _MODEL},
-        before="cp -r $ROOT/demo . && truncate -s 16M disk.img",
+        before="cp -r $ROOT/demo . && truncate -s 16M disk.img && kobox new hello hello && kobox build hello -o . "
+        "&& rm -r hello",
     ),
     "docs/architectures.md": Place(sources=("hello.c",)),
     "docs/build.md": Place(
@@ -182,14 +205,23 @@ PLACES: dict[str, Place] = {
     ),
     "docs/ci.md": Place(("hello=driver",), sources=("hello.c",)),
     "docs/commands.md": Place(own_cache=True),
-    "docs/debugging.md": Place(("debug/journal", "debug/notes", "debug/oopses=driver")),
-    "docs/devices.md": Place(("hello=mydriver",), before="truncate -s 64M disk.img"),
+    "docs/debugging.md": Place(
+        ("debug/journal", "debug/notes", "debug/oopses"),
+        before="kobox shell -q oopses.ko -c 'insmod oopses.ko; dmesg' > oops.txt || true",
+    ),
+    "docs/devices.md": Place(("hello=mydriver",), before="truncate -s 64M disk.img", full=True),
+    "docs/ebpf.md": Place(files={"count.bpf.c": _COUNT}, before="kobox build count.bpf.c", own_cache=True),
     "docs/disks.md": Place(before="truncate -s 64M changed.img && mkfs.ext4 -q changed.img"),
     "docs/drgn.md": Place(("debug/journal",)),
     "docs/explain.md": Place(("kbase", "kuser"), files={"bin/dmesg": _DMESG, "make.log": _MAKE_LOG}),
     "docs/graph.md": Place(("hello",)),
-    "docs/hardware.md": Place(("pcipuzzle=driver", "wires/i2cnak", "pcicareless")),
-    "docs/inspect.md": Place(("inspect/rootkit=stranger",)),
+    "docs/hardware.md": Place(
+        ("pcipuzzle", "wires/i2cnak", "pcicareless"),
+        before="for name in bmp280-i2c bmp280-spi powermate; do "
+        "cp $(find $XDG_CACHE_HOME/kobox/kernels/$KOBOX_KERNEL/lib -name $name.ko) .; done",
+        full=True,
+    ),
+    "docs/inspect.md": Place(("inspect/rootkit",)),
     "docs/json.md": Place(("hello",)),
     "docs/kernels.md": Place(("hello",), own_cache=True),
     "docs/learn.md": Place(
@@ -200,7 +232,9 @@ PLACES: dict[str, Place] = {
     "docs/matrix.md": Place(files={"mt.c": _PLURAL, "old.c": _OLD_TIMER}),
     "docs/packaging.md": Place(before="kobox new hello thing && kobox keys new mine"),
     "docs/profile.md": Place(
-        ("costs/tally",), files={"use.py": "def exercise(box):\n    box.write_text('/dev/tally', 'hello there')\n"}
+        ("costs/tally", "costs/ledger"),
+        sources=("costs/tally.c", "costs/ledger.c"),
+        files={"use.py": "def exercise(box):\n    box.path('/dev/tally').write_text('hello there')\n"},
     ),
     "docs/races.md": Place(("races/counter",)),
     "docs/replay.md": Place(("debug/journal",)),
@@ -220,16 +254,19 @@ def test_the_console_blocks_of_a_page_print_what_they_show(
     debian_kernel: KernelImage,
     trixie_kernel: KernelImage,
     sid_kernel: KernelImage,
+    full_kernel: KernelImage,
     tmp_path: Path,
 ) -> None:
     place = PLACES.get(page, Place())
     here = tmp_path / "here"
     here.mkdir()
-    environment = environment_of(place, [debian_kernel, trixie_kernel, sid_kernel], tmp_path)
-    fill(here, place, debian_kernel, environment)
+    kernel = full_kernel if place.full else debian_kernel
+    environment = environment_of(place, [kernel, trixie_kernel, sid_kernel], tmp_path)
+    fill(here, place, kernel, environment)
     names = {
         r"6\.1\.0-\d+-cloud-amd64": debian_kernel.name,
         r"6\.12\.\d+\+deb13-cloud-amd64": trixie_kernel.name,
+        r"6\.1\.0-\d+-amd64": full_kernel.name,
         r"7\.2\.\d+\+deb14-cloud-amd64": sid_kernel.name,
     }
     wrong: list[str] = []
@@ -251,7 +288,9 @@ def environment_of(place: Place, kernels: list[KernelImage], tmp_path: Path) -> 
         parts = ["programs", "packages", "toolchains", *(f"kernels/{kernel.name}" for kernel in kernels)]
         for part in parts:
             if (default_root() / part).exists():
-                subprocess.run(["cp", "-al", default_root() / part, (cache / part).parent], check=True)
+                subprocess.run(
+                    ["cp", "-al", default_root() / part, (cache / part).parent], check=False
+                )  # others tidy it
     return {
         **kept,
         "PATH": f"{tmp_path}/here/bin:{Path(sys.executable).parent}:{os.environ['PATH']}",

@@ -43,14 +43,16 @@ def main(argv: Sequence[str], prog: str) -> int:
     except BuildError as error:
         if arguments.json:
             print(to_json("build", [_failed(kernels[0], error)]))
-        else:  # what make said was printed as it came
+        else:  # what make said was printed as it came, but with -q
+            print(error.output if arguments.quiet else "", end="", file=sys.stderr)
             print(f"{prog}: error: {error}", file=sys.stderr)
         return 1
     if arguments.json:
         print(to_json("build", [_row(built)]))
     else:
         print(*(f"note: {hint}" for hint in built.hints), sep="\n", end="\n" if built.hints else "", file=sys.stderr)
-        print(f"{', '.join(map(str, built))}: built for {kernels[0].name} in {built.seconds:.1f} s")
+        if not arguments.quiet:
+            print(f"{', '.join(map(str, built))}: built for {kernels[0].name} in {built.seconds:.1f} s")
     return 0
 
 
@@ -76,7 +78,7 @@ def _many(arguments: argparse.Namespace, kernels: Sequence[KernelImage], options
             print(f"── {kernel.name}\n{result.output}{hint}", file=sys.stderr, flush=True)
     if arguments.json:
         print(to_json("build", rows))
-    else:
+    elif not arguments.quiet or len(results) > sum(isinstance(result, BuiltModules) for _, result in results):
         widths = [max(len(row[n]) for row in table) for n in range(3)]
         for row in table:
             cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
@@ -138,6 +140,7 @@ def _parser(prog: str) -> CommandParser:
     parser.add_argument("--compile-commands", action="store_true", help="write compile_commands.json for editors")
     parser.add_argument("--clean", action="store_true", help="forget what was built of the source")
     parser.add_argument("-j", "--jobs", type=int, default=0, metavar="N", help="compile N files at once")
+    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors and notes")
     parser.add_argument("-v", "--verbose", action="store_true", help="show whole commands")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
@@ -167,7 +170,7 @@ def _directory(source: Path) -> Path:
 
 def _say(arguments: argparse.Namespace) -> Callable[[str], None] | None:
     """Where the lines of make and the compiler go, as they come."""
-    return None if arguments.json else lambda line: print(line, file=sys.stderr, flush=True)
+    return None if arguments.json or arguments.quiet else lambda line: print(line, file=sys.stderr, flush=True)
 
 
 def _row(built: BuiltModules) -> dict[str, object]:

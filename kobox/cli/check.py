@@ -85,7 +85,7 @@ def _check(
     from kobox.images.store import Store
 
     store, reports, source = Store(), [], RunSource(Path(arguments.source))
-    progress = ProgressLine(quiet=arguments.json)
+    progress = ProgressLine(quiet=arguments.json or arguments.quiet)
     if not arguments.kernel and not store.list():
         print(f"{prog}: no kernel in {store.root} yet: adding Debian's newest cloud kernel", file=sys.stderr)
     try:
@@ -269,12 +269,13 @@ def _tell(arguments: argparse.Namespace, report: CheckReport, prog: str) -> None
     for finding in report.findings:
         first, *rest = map(one_line, finding_lines(finding, replay=again))
         print(paint(_COLOURS[finding.severity], first) if colour else first)
-        print("\n".join(rest) + "\n")
-    for line in _summary(report) if report.release else ():
+        if not arguments.quiet:
+            print("\n".join(rest) + "\n")
+    for line in _summary(report) if report.release and not arguments.quiet else ():
         print(one_line(demangle_text(line)))
-    if report.crashes and arguments.crashes is None:
+    if report.crashes and arguments.crashes is None and not arguments.quiet:
         print(f"tests     --crashes DIR writes {quantity(len(report.crashes), 'test')} that fail like this")
-    if report.findings:
+    if report.findings and not arguments.quiet:
         print(f"repeat    {one_line(again)}")
     verdict = one_line(_verdict(report))
     clean = not report.findings and (report.lives or report.known)
@@ -503,6 +504,7 @@ def _parser(prog: str) -> CommandParser:
         help="write what the exercise found there, as tests for pytest that fail as long as the module does it",
     )
     parser.add_argument("-j", "--jobs", type=int, default=0, metavar="N", help="processes (default: one a CPU)")
+    parser.add_argument("-q", "--quiet", action="store_true", help="a line for each finding, and the verdict")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--sarif", type=Path, metavar="FILE", help="write the findings as SARIF 2.1.0")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write the report as one page to look at")

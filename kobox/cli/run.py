@@ -48,6 +48,7 @@ _COLOURS = {
     "load": "1",
     "unload": "1",
 }
+_WHEN_QUIET = {"failed", "report", "left", "verdict"}
 _LEVEL_COLOURS = {"emerg": "31;1", "alert": "31;1", "crit": "31;1", "err": "31", "warning": "33"}
 
 
@@ -73,7 +74,7 @@ def main(argv: list[str], prog: str) -> int:
     from kobox.cli.progress import ProgressLine
     from kobox.images.store import Store
 
-    progress = ProgressLine(quiet=arguments.json)
+    progress = ProgressLine(quiet=arguments.json or arguments.quiet)
     store = Store()
     if arguments.kernel is None and not store.list():
         print(f"{prog}: no kernel in {store.root} yet: adding Debian's newest cloud kernel", file=sys.stderr)
@@ -82,7 +83,7 @@ def main(argv: list[str], prog: str) -> int:
         image = store.ensure(named, progress)
         sources = run_sources.split([*arguments.source, *arguments.parameters])
         paths = run_sources.module_paths(
-            sources, image, lambda path: print(f"building {path} for {image.name}", file=sys.stderr)
+            sources, image, lambda path: arguments.quiet or print(f"building {path} for {image.name}", file=sys.stderr)
         )
         if arguments.on == "vm" or arguments.compare:
             from kobox.cli import run_on_vm
@@ -196,6 +197,7 @@ def _parser(prog: str) -> CommandParser:
         "--record", type=Path, metavar="FILE.kbx", help="write what repeats this run exactly, for `kobox replay`"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line: every event, the verdict last")
+    parser.add_argument("-q", "--quiet", action="store_true", help="show what went wrong, and the verdict")
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="show every kernel line with its level, registers and code too"
     )
@@ -217,7 +219,7 @@ def _tell(arguments: argparse.Namespace, box: Box, sources: list[RunSource], pat
     write = _file_writer(arguments.write_model)  # it forks, and writes where this process may not any more
     raise_wall([*places, *filter(None, (box.image.modules, box.image.directory))], cpu_limit=box.limits.cpu)
     modules, parameters = module_files(sources, paths)
-    if not arguments.json:
+    if not arguments.json and not arguments.quiet:
         print(f"kernel {box.release}")
     for event in _plug(arguments, box, modules, parameters, models, write):
         show(event)
@@ -240,6 +242,8 @@ def _printer(arguments: argparse.Namespace) -> Callable[[StoryEvent], None]:
         if arguments.json:
             facts = {"kind": event.kind, "time": event.time, "text": event.text, **event.data}
             print(to_json("run", facts, indent=None), flush=True)
+        elif arguments.quiet and event.kind not in _WHEN_QUIET:
+            return
         elif arguments.verbose or event.kind != "log" or not is_detail(event.text):
             print(story_line(event, verbose=arguments.verbose, colour=colour), flush=True)
 

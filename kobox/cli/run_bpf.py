@@ -67,7 +67,7 @@ def run_bpf(arguments: argparse.Namespace, line: LineOf, *, colour: bool) -> int
         if arguments.json:
             facts = {"kind": event.kind, "time": event.time, "text": event.text, **event.data}
             print(to_json("run-bpf", facts, indent=None), flush=True)
-        else:
+        elif not arguments.quiet or event.kind in ("failed", "report", "left", "verdict"):
             print(line(event, verbose=arguments.verbose, colour=colour), flush=True)
 
     ok = True
@@ -77,7 +77,7 @@ def run_bpf(arguments: argparse.Namespace, line: LineOf, *, colour: bool) -> int
         box.inspect.layout.keep()
         places = [path.resolve().parent for path in files]
         raise_wall([*places, *filter(None, (image.modules, image.directory))], cpu_limit=box.limits.cpu)
-        if not arguments.json:
+        if not arguments.json and not arguments.quiet:
             print(f"kernel {box.release}")
         with box.guest.processes.budget(box.limits.cpu * len(files)):
             for file in files:

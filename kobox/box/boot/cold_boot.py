@@ -120,7 +120,7 @@ def _reach_init(image: KernelImage, machine: Machine, processes: Processes, cons
         processes.wait_for_init(blocks=_BOOT_BLOCKS, most=_MOST_BOOT_BLOCKS, progress=running)
     except BoxError as error:
         found = boot_failure(console, hung=isinstance(error, BoxHungError))
-        where = f"; the last that it printed{f', at {found.time:.3f} s,' if found.time else ''}: {found.last}"
+        where = f"; the last that it printed{f', at {found.time:.3f} s' if found.time else ''}: {found.last}"
         log = image.directory / "boot-failed.log"
         with suppress(OSError):
             write_file(log, "".join(f"{printable(line)}\n" for line in console).encode())

@@ -30,10 +30,12 @@ def page(
     title = html_text(", ".join(modules) or "no module")
     count = sum(1 for root in roots for _ in root.walk())
     left = [one for one in allocations if one.freed_by is None]
+    plural = "s" * (len(allocations) != 1)
+    taken = f"{sum(one.size for one in allocations)} bytes allocated in {len(allocations)} call{plural}"
     body = [
         f"<h1>{title}</h1>",
-        f'<p class="soft">{count} calls; {sum(one.size for one in allocations)} bytes allocated in '
-        f"{len(allocations)} pieces, {sum(one.size for one in left)} bytes of them not freed. Times are virtual.</p>",
+        f'<p class="soft">{count} calls; {taken}, {sum(one.size for one in left)} bytes of them not freed. '
+        "Times are virtual.</p>",
     ]
     if errors:
         body.append("<h2>Where errors began</h2><ul>")

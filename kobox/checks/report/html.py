@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from kobox.checks.report.finding import Chain, Finding, Frame, TwoCpuSchedule
 from kobox.checks.report.kinds import kind_of
-from kobox.checks.report.text import advice_of
+from kobox.checks.report.text import advice_of, origin_of
 from kobox.ko.modulefile import ModuleFile
 from kobox.printable import html_text
 
@@ -103,7 +103,7 @@ def _finding(finding: Finding, key: str) -> str:
         rows.append(("object", html_text(finding.object.what)))
         rows += [
             (name, _chain(chain, key))
-            for name, chain in (("made at", finding.object.made_at), ("freed at", finding.object.freed_at))
+            for name, chain in ((origin_of(finding), finding.object.made_at), ("freed at", finding.object.freed_at))
             if chain
         ]
     if finding.other:

@@ -96,6 +96,11 @@ def plain_schedule(schedule: TwoCpuSchedule) -> dict[str, Any]:
     }
 
 
+def origin_of(finding: Finding) -> str:
+    """What the place is called that the finding's object comes from."""
+    return "allocated at" if finding.kind in _MEMORY else "made at"
+
+
 def advice_of(finding: Finding) -> str:
     """What to do about a finding."""
     return finding.advice or kind_of(finding.kind).advice
@@ -120,8 +125,7 @@ def finding_lines(finding: Finding, *, replay: str = "") -> Iterator[str]:
     yield from _chain("at", finding.chain)
     if finding.object is not None:
         yield _row("object", finding.object.what)
-        made = "allocated at" if finding.kind in _MEMORY else "made at"
-        yield from _chain(made, finding.object.made_at if finding.object.made_at != finding.chain else ())
+        yield from _chain(origin_of(finding), finding.object.made_at if finding.object.made_at != finding.chain else ())
         yield from _chain("freed at", finding.object.freed_at)
     yield from _chain("other CPU", finding.other)
     if finding.schedule is not None:
@@ -132,8 +136,8 @@ def finding_lines(finding: Finding, *, replay: str = "") -> Iterator[str]:
             yield _row("repeat", f"{replay} --replay '{finding.fault}'")
     elif finding.stage:
         yield _row("when", _STAGES.get(finding.stage, finding.stage))
-    if advice := advice_of(finding):
-        yield _row("fix", advice)
+    for number, line in enumerate(advice_of(finding).splitlines()):
+        yield _row("" if number else "fix", line)
 
 
 _COLUMN = 38  # characters

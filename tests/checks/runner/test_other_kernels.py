@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kobox.checks.report.text import finding_lines
 from kobox.checks.runner.other_kernels import look_elsewhere, newest_of_each_series
 from kobox.images.store import KernelImage
 from tests.building import BuiltTestModules, builds
@@ -54,6 +55,7 @@ def test_a_source_that_does_not_build_for_another_kernel(call: str, other_kernel
     assert (found.kind, found.severity) == ("refused-elsewhere", "note")
     assert found.message.startswith(f"it does not build for {other_kernel.name}: ")
     assert f"ported.c:{line}:" in found.message
+    assert all("\n" not in line for line in finding_lines(found))
     assert (told.asked, told.unchecked) == ((other_kernel.name,), ())
 
 
