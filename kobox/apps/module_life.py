@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kobox.box.box import Box
+from kobox.checks.fuzz.exercise_file import LoadsItself
 from kobox.ko.modulefile import ModuleFile
 
 
 class ModuleLife:
     """Loads `modules` in order, each with its parameters; calls each of `uses` with the box; runs each of `commands`, a
-    line for the shell; unloads in reverse order. Raises what these do.
+    line for the shell; unloads in reverse order. Tests load the modules themselves: they come first. Raises what these
+    do.
 
     `said(text)` gets what the commands print, in the first life only.
     """
@@ -41,8 +43,14 @@ class ModuleLife:
     def __call__(self) -> None:
         """Live it once."""
         said, self._said = self._said, None
+        tests = [use for use in self._uses if isinstance(use, LoadsItself)]
+        for test in tests:
+            test(self._box)
+        uses = [use for use in self._uses if not isinstance(use, LoadsItself)]
+        if tests and not uses and not self._commands:
+            return
         handles = [self._box.insmod(module.content, text) for module, text in self._modules]
-        for use in self._uses:
+        for use in uses:
             use(self._box)
         for command in self._commands:
             done = self._box.run(["/bin/sh", "-c", command], capture_output=True)

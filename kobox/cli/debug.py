@@ -8,7 +8,8 @@ The arguments of the editor's `launch` request say what is debugged:
     kernel, memory (MiB), gdb (a program)
     stopOnEntry whether to stop where the module's init begins (default: true)
 
-Exit status: 0; 2 wrong usage.
+`--vscode` writes the extension that has VS Code start it.
+Exit status: 0; 1 when the extension cannot be written; 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -39,30 +40,48 @@ def main(argv: list[str], prog: str) -> int:
         prog=prog,
         description="Debug a module from an editor: loaded, used and unloaded in a box, forwards and backwards.",
     )
-    parser.add_argument(
-        "--dap",
-        action="store_true",
-        required=True,
-        help="speak the Debug Adapter Protocol on standard input and output",
+    ways = parser.add_mutually_exclusive_group(required=True)
+    ways.add_argument(
+        "--dap", action="store_true", help="speak the Debug Adapter Protocol on standard input and output"
     )
-    parser.parse_args(argv)
+    ways.add_argument(
+        "--vscode",
+        nargs="?",
+        const="",
+        metavar="DIR",
+        help="write the extension that has VS Code start kobox, into DIR or where VS Code looks for extensions",
+    )
+    arguments = parser.parse_args(argv)
+    if arguments.vscode is not None:
+        return _write_extension(arguments.vscode)
     from kobox.debug.dap import CAPABILITIES, DapStream
 
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not come between messages
     stream = DapStream(sys.stdin.buffer, output)
     while (request := stream.read()) is not None:
-        command, arguments = request.get("command"), request.get("arguments")
+        command, given = request.get("command"), request.get("arguments")
         if command == "initialize":
             stream.answer(request, dict(CAPABILITIES))
         elif command in ("launch", "attach"):
-            _session(stream, request, arguments if isinstance(arguments, dict) else {})
+            _session(stream, request, given if isinstance(given, dict) else {})
             return 0
         elif command in ("disconnect", "terminate"):
             stream.answer(request)
             return 0
         else:
             stream.answer(request, error=f"{command}: nothing was launched yet")
+    return 0
+
+
+def _write_extension(directory: str) -> int:
+    import shutil
+
+    from kobox.debug.vscode import extensions_directory, write_extension
+
+    command = shutil.which(sys.argv[0]) or shutil.which("kobox") or "kobox"
+    place = write_extension(Path(directory) if directory else extensions_directory(), os.path.abspath(command))
+    print(f'{place}: VS Code has the debugger "kobox" when it starts the next time')
     return 0
 
 

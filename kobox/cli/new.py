@@ -30,8 +30,8 @@ def main(argv: Sequence[str], prog: str) -> int:
     if arguments.json:
         print(json.dumps([str(file) for file in files], indent=2))
     else:
-        where = files[0].parent
-        print(f"{where}: {', '.join(file.name for file in files)}")
+        where = min((file.parent for file in files), key=lambda parent: len(parent.parts))
+        print(f"{where}: {', '.join(str(file.relative_to(where)) for file in files)}")
         model = next((f" --plug {file.name}" for file in files if file.name.endswith("_model.py")), "")
         made = f"{arguments.name}.bpf.o" if is_bpf_template(arguments.template) else f"{arguments.name}.ko{model}"
         print(f"next: cd {where} && kobox build && kobox run {made}")

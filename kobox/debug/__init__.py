@@ -8,5 +8,8 @@
 | `tasks.py` | the kernel's tasks as threads of a debugger |
 | `run_gdb.py` | gdb on this terminal |
 | `mi.py`, `dap.py` | gdb driven by its machine interface, and behind the Debug Adapter Protocol |
+| `vscode.py` | the extension that has VS Code start the adapter |
+| `gdb_library.py` | a module's file as gdb reads and places it |
+| `gdb_program.py`, `lx_functions.gdb` | which gdb debugs, and the names of the kernel's own scripts in it |
 | `moments.py` | moments by what happens there: 1,000 instructions before the oops |
 """

@@ -56,7 +56,9 @@ NEEDS = {
 
 _ROOM = Path(__file__).parent / "templates"
 _PLACEHOLDER = "skeleton"
+_ELSEWHERE = {"vscode-launch.json": ".vscode/launch.json"}
 _ABOUT_FILES = {
+    ".vscode/launch.json": "for debugging in VS Code (`kobox debug --vscode` once)",
     "Makefile": "for Kbuild, and for `make` by hand",
     "dkms.conf": "for DKMS",
     ".clang-format": "the kernel's style, for `clang-format -i`",
@@ -85,6 +87,7 @@ def new(template: str, name: str, directory: Path | None = None) -> list[Path]:
     with atomic_directory(target) as aside:
         for file, text in texts.items():
             with errors_name(target / file):
+                (aside / file).parent.mkdir(exist_ok=True)
                 (aside / file).write_text(text)
     return [target / file for file in sorted(texts)]
 
@@ -96,8 +99,12 @@ def render(template: str, name: str) -> dict[str, str]:
     texts = {}
     for file, path in files.items():
         shown = file.removeprefix("dot-")
-        shown = f".{shown}" if shown != file else shown
+        shown = f".{shown}" if shown != file else _ELSEWHERE.get(file, file)
         texts[_named(shown, name)] = _named(path.read_text(), name)
+    launch = ".vscode/launch.json"
+    if launch in texts and not (f"test_{name}.py" in texts and f"{name}_model.py" not in texts):
+        # Tests that plug a device in need it before the module is there.
+        texts[launch] = "".join(line for line in texts[launch].splitlines(True) if '"exercise"' not in line)
     if "README.md" in texts:
         about = TEMPLATES[template]
         text = texts["README.md"]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 
+from kobox.debug.vscode import LAUNCH, manifest
 from kobox.images.store import KernelImage
 from tests.building import BuiltTestModules
 
@@ -18,6 +23,25 @@ from tests.building import BuiltTestModules
 @pytest.fixture(scope="module")
 def journal(debian_kernel: KernelImage) -> Path:
     return BuiltTestModules(debian_kernel, "debug")("journal")
+
+
+@cache
+def protocol() -> dict[str, Any]:
+    """The JSON schema of the Debug Adapter Protocol, as debugpy carries it."""
+    files = importlib.metadata.files("debugpy") or []
+    path = next(file for file in files if file.name == "debugProtocol.json").locate()
+    found: dict[str, Any] = json.loads(Path(str(path)).read_text())
+    return found
+
+
+def check_message(message: dict[str, Any]) -> None:
+    """A message of the adapter's is what the protocol's schema says of it."""
+    word = message["event"] if message["type"] == "event" else message["command"]
+    kind = "Event" if message["type"] == "event" else "Response"
+    name = f"{word[0].upper()}{word[1:]}{kind}" if message.get("success", True) else "ErrorResponse"
+    definitions = protocol()["definitions"]
+    assert name in definitions, message
+    jsonschema.validate(message, {"definitions": definitions, "$ref": f"#/definitions/{name}"})
 
 
 class DapClient:
@@ -44,6 +68,7 @@ class DapClient:
         while line := self.program.stdout.readline().strip():
             length = int(line.split(b":")[1])
         message: dict[str, Any] = json.loads(self.program.stdout.read(length))
+        check_message(message)
         return message
 
     def request(self, command: str, *, fails: bool = False, **arguments: Any) -> dict[str, Any]:
@@ -179,3 +204,40 @@ def test_what_is_no_message_ends_it() -> None:
     )
     assert (done.returncode, done.stdout) == (0, b"")
     assert b"Traceback" not in done.stderr
+
+
+def test_the_launch_json_of_kobox_new(client: DapClient, tmp_path: Path, debian_kernel: KernelImage) -> None:
+    """As VS Code reads it: built, loaded, and used by the template's tests."""
+    words = [sys.executable, "-m", "kobox", "new", "misc", "memo", "-o", str(tmp_path / "memo")]
+    subprocess.run(words, check=True, capture_output=True)
+    text = (tmp_path / "memo" / ".vscode" / "launch.json").read_text()
+    (launch,) = json.loads(text.replace("${workspaceFolder}", str(tmp_path / "memo")))["configurations"]
+    jsonschema.validate(launch, {"type": "object", "properties": LAUNCH, "required": ["program"]})
+    assert set(launch) <= {*LAUNCH, "type", "request", "name"}
+    client.launch(**{**launch, "kernel": debian_kernel.name})
+    client.request("setFunctionBreakpoints", breakpoints=[{"name": "memo_open"}])
+    client.request("configurationDone")
+    client.request("continue", threadId=client.event("stopped")["threadId"])
+    stop = client.event("stopped")
+    top = client.top(stop["threadId"])
+    assert (stop["reason"], top["name"]) == ("breakpoint", "memo_open")
+    assert top["source"]["path"] == str(tmp_path / "memo" / "memo.c")
+    client.request("disconnect")
+    assert client.program.wait(60) == 0
+
+
+def test_the_extension_for_vs_code(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "kobox", "debug", "--vscode", str(tmp_path / "extensions")]
+    for _ in range(2):  # a second time replaces it
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    (place,) = (tmp_path / "extensions").iterdir()
+    written = json.loads((place / "package.json").read_text())
+    assert place.name == f"{written['publisher']}.{written['name']}-{written['version']}"
+    (debugger,) = written["contributes"]["debuggers"]
+    assert debugger["args"] == ["debug", "--dap"]
+    assert written == manifest(debugger["runtime"])
+    attributes = debugger["configurationAttributes"]["launch"]
+    jsonschema.Draft7Validator.check_schema({"type": "object", **attributes})
+    page = (Path(__file__).parent.parent.parent / "docs" / "debugging.md").read_text()
+    assert [name for name in attributes["properties"] if not re.search(rf"`{name}`", page)] == []

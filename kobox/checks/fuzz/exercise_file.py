@@ -93,13 +93,26 @@ def exercise_of(spec: str) -> Exercise | TestFile | None:
 
 
 def exercises_of(spec: str, module: Path) -> list[Exercise]:
-    """The exercise, or the tests, of a Python file, as exercises of `module`. Raises `ExerciseError`; so do they, with
-    the file's line, when they end with an error that is not kobox's."""
+    """The exercise, or the tests, of a Python file, as exercises of `module`: tests are `LoadsItself`.
+
+    Raises `ExerciseError`; so do they, with the file's line, when they end with an error that is not kobox's.
+    """
     found = exercise_of(spec)
     if found is None:
         return []
-    uses = found.tests(module) if isinstance(found, TestFile) else [found]
-    return [_with_its_place(use, spec) for use in uses]
+    if isinstance(found, TestFile):
+        return [LoadsItself(_with_its_place(use, spec)) for use in found.tests(module)]
+    return [_with_its_place(found, spec)]
+
+
+class LoadsItself:
+    """An exercise that loads and unloads the module, as tests do: it is not loaded before."""
+
+    def __init__(self, use: Exercise) -> None:
+        self._use = use
+
+    def __call__(self, box: Box) -> None:
+        self._use(box)
 
 
 def _with_its_place(use: Exercise, file: str) -> Exercise:
