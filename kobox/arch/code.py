@@ -184,3 +184,20 @@ class OutOfLine:
     def user_accesses(self, code: bytes, start: int, end: int) -> Iterator[UserAccess]:
         """None."""
         return iter(())
+
+
+class LoadStore:
+    """What code of a load-store processor lacks: instructions that copy blocks of memory, and relocations by which this
+    CPU's variables are read."""
+
+    def per_cpu_read(self, code: bytes, relocation: int) -> int | None:
+        """None: a register, or a table in memory, says where this CPU's variables are."""
+        return None
+
+    def block_copies(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """None."""
+        return iter(())
+
+    def block_copy(self, registers: Registers) -> tuple[int, int, int]:
+        """There is no such instruction."""
+        return 0, 0, 0

@@ -167,6 +167,10 @@ class I2cBus:
             )
         self.devices[device.address] = device
 
+    def detach(self, device: ClientModel) -> None:
+        """Take a device off."""
+        self.devices = {address: other for address, other in self.devices.items() if other is not device}
+
     def at(self, address: int) -> I2cDevice | None:
         """What answers at an address."""
         if (device := self.devices.get(address)) is not None:

@@ -75,7 +75,7 @@ class SpiBus:
         self.devices[number] = device
         return number
 
-    def detach(self, device: SpiDevice) -> None:
+    def detach(self, device: ClientModel) -> None:
         """Take a device off."""
         self.devices = {number: other for number, other in self.devices.items() if other is not device}
         if self.selected is device:

@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
 from kobox.arch.arm64.registers import Arm64Registers
-from kobox.arch.code import CallInstruction, Compared, Flow, Instruction, InterruptSwitch, LockAccess, UserAccess
+from kobox.arch.code import (
+    CallInstruction,
+    Compared,
+    Flow,
+    Instruction,
+    InterruptSwitch,
+    LoadStore,
+    LockAccess,
+    UserAccess,
+)
 from kobox.arch.registers import Registers
 
 _LENGTH = 4
@@ -21,7 +30,7 @@ def _signed(value: int, bits: int) -> int:
     return value - (1 << bits) if value >> bits - 1 else value
 
 
-class A64Code:
+class A64Code(LoadStore):
     """Reads machine code of AArch64."""
 
     indirect_jumps: Mapping[str, int] = MappingProxyType({})
@@ -97,18 +106,6 @@ class A64Code:
             elif word & 0x7E000000 == 0x28000000:  # of two
                 found.add(known[source] + (_signed(word >> 15 & 0x7F, 7) << 2 + (word >> 31)) & _WORD)
         return found
-
-    def per_cpu_read(self, code: bytes, relocation: int) -> int | None:
-        """None: where this CPU's variables are, a register of the system tells (TPIDR_EL1)."""
-        return None
-
-    def block_copies(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """None: one instruction of this architecture copies no block."""
-        return iter(())
-
-    def block_copy(self, registers: Registers) -> tuple[int, int, int]:
-        """No instruction that copies a block exists."""
-        return 0, 0, 0
 
     def variable_shifts(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Each LSLV, LSRV and ASRV."""

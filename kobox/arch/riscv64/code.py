@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
-from kobox.arch.code import CallInstruction, Compared, Flow, Instruction, OutOfLine
+from kobox.arch.code import CallInstruction, Compared, Flow, Instruction, LoadStore, OutOfLine
 from kobox.arch.registers import Registers
 from kobox.arch.riscv64.registers import NAMES, RiscvRegisters
 
@@ -28,7 +28,7 @@ def _signed(value: int, bits: int) -> int:
     return value - (1 << bits) if value >> bits - 1 & 1 else value
 
 
-class RiscvCode(OutOfLine):
+class RiscvCode(LoadStore, OutOfLine):
     """Reads machine code of RV64."""
 
     indirect_jumps: Mapping[str, int] = MappingProxyType({})
@@ -87,18 +87,6 @@ class RiscvCode(OutOfLine):
                 operand = self.pointer_operand(code[instruction.offset : instruction.end])
                 found.add(known[source] + (operand[1] if operand else _signed(word >> 20, 12)) & _MASK)
         return found
-
-    def per_cpu_read(self, code: bytes, relocation: int) -> int | None:
-        """None: where this CPU's variables are, memory tells (__per_cpu_offset)."""
-        return None
-
-    def block_copies(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """None: one instruction of this architecture copies no block."""
-        return iter(())
-
-    def block_copy(self, registers: Registers) -> tuple[int, int, int]:
-        """No instruction that copies a block exists."""
-        return 0, 0, 0
 
     def variable_shifts(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
         """Each SLL, SRL and SRA."""

@@ -5,16 +5,15 @@ controller (plugged in when there is none) -> /sys/bus/i2c/devices/i2c-N/new_dev
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TypeVar
 
 from kobox.box.booted import BootedKernel
 from kobox.box.devices import pci
 from kobox.box.devices.acpi_table import Client, describe_next_card, must_load_tables, symbol_of
-from kobox.box.devices.bound import driver_at, unbind
 from kobox.box.devices.card import plugged_models
 from kobox.box.devices.computer import BoxComputer
 from kobox.box.devices.gpio import connect_lines
+from kobox.box.devices.wired import WiredPlace
 from kobox.devices.designware_i2c import DesignwareI2c
 from kobox.devices.i2c import I2cDevice
 from kobox.devices.i2c_controller import I2cCard
@@ -25,40 +24,6 @@ from kobox.machine import aml
 PluggedI2c = TypeVar("PluggedI2c", bound=I2cDevice)
 _DEVICES = "/sys/bus/i2c/devices"
 _LETTER = "I"  # of the names of controllers in ACPI's namespace
-
-
-class I2cPlace:
-    """The box's side of a device on an I2C bus."""
-
-    def __init__(
-        self, box: BootedKernel, controller: I2cCard, device: I2cDevice, adapter: int, client: Client | None
-    ) -> None:
-        self._box, self._controller, self._device, self._adapter = box, controller, device, adapter
-        self._client = client
-
-    @property
-    def plugged(self) -> bool:
-        return self._controller.plugged and self._controller.wires.devices.get(self._device.address) is self._device
-
-    @property
-    def sysfs(self) -> str:
-        if self._client is not None:
-            return self._client.sysfs
-        return f"{_DEVICES}/{self._adapter}-{self._device.address:04x}"
-
-    @property
-    def driver(self) -> str | None:
-        return driver_at(self._box, self.sysfs)
-
-    def unplug(self) -> None:
-        place = self.sysfs
-        self._controller.wires.devices.pop(self._device.address, None)
-        if self._client is not None:
-            unbind(self._box, "i2c", place)
-        elif self._box.alive:
-            with suppress(OSError):  # the driver has found it by itself, or is gone
-                path = f"{_DEVICES}/i2c-{self._adapter}/delete_device"
-                self._box.write_bytes(path, f"{self._device.address:#x}".encode())
 
 
 def plug_i2c(box: BootedKernel, device: PluggedI2c) -> PluggedI2c:
@@ -82,7 +47,14 @@ def plug_i2c(box: BootedKernel, device: PluggedI2c) -> PluggedI2c:
     controller.wires.attach(device)
     client = Client(box, symbol_of(_LETTER, controller.function.place), "i2c") if described else None
     device.computer = BoxComputer(box)
-    place = I2cPlace(box, controller, device, adapter, client)
+    address = f"{adapter}-{device.address:04x}"
+    place = WiredPlace(
+        box,
+        controller,
+        device,
+        lambda: client.sysfs if client is not None else f"{_DEVICES}/{address}",
+        told_by="" if client is not None else f"{_DEVICES}/i2c-{adapter}",
+    )
     device.host = place
     device.reset()
     if client is not None:

@@ -11,10 +11,10 @@ from typing import TypeVar
 from kobox.box.booted import BootedKernel
 from kobox.box.devices import pci
 from kobox.box.devices.acpi_table import Client, describe_next_card, must_load_tables, symbol_of
-from kobox.box.devices.bound import driver_at, unbind
 from kobox.box.devices.card import plugged_models
 from kobox.box.devices.computer import BoxComputer
 from kobox.box.devices.gpio import connect_lines
+from kobox.box.devices.wired import WiredPlace
 from kobox.devices.lpss_spi import LpssSpi, SecondLpssSpi
 from kobox.devices.spi import SpiDevice
 from kobox.errors import KoboxError
@@ -23,30 +23,6 @@ from kobox.machine import aml
 PluggedSpi = TypeVar("PluggedSpi", bound=SpiDevice)
 _DRIVERS = ("spi-pxa2xx-pci", "spi-pxa2xx-platform")
 _LETTER = "S"  # of the names of controllers in ACPI's namespace
-
-
-class SpiPlace:
-    """The box's side of a device on an SPI bus."""
-
-    def __init__(self, box: BootedKernel, controller: LpssSpi, device: SpiDevice, client: Client) -> None:
-        self._box, self._controller, self._device, self._client = box, controller, device, client
-
-    @property
-    def plugged(self) -> bool:
-        return self._controller.plugged and self._device in self._controller.wires.devices.values()
-
-    @property
-    def sysfs(self) -> str:
-        return self._client.sysfs
-
-    @property
-    def driver(self) -> str | None:
-        return driver_at(self._box, self.sysfs)
-
-    def unplug(self) -> None:
-        place = self.sysfs
-        self._controller.wires.detach(self._device)
-        unbind(self._box, "spi", place)
 
 
 def plug_spi(box: BootedKernel, device: PluggedSpi) -> PluggedSpi:
@@ -65,7 +41,7 @@ def plug_spi(box: BootedKernel, device: PluggedSpi) -> PluggedSpi:
     select = controller.wires.attach(device)
     try:
         device.computer = BoxComputer(box)
-        device.host = SpiPlace(box, controller, device, client)
+        device.host = WiredPlace(box, controller, device, lambda: client.sysfs)
         device.reset()
         wires = {"speed": device.max_speed, "bits": device.word_bits, "mode": device.mode}
         lines, properties = connect_lines(box, device, client.path)

@@ -8,14 +8,13 @@ A device with `compatible` has a controller of its own, since the kernel reads a
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TypeVar
 
 from kobox.box.booted import BootedKernel
-from kobox.box.devices.bound import driver_at, unbind
 from kobox.box.devices.card import plugged_models
 from kobox.box.devices.computer import BoxComputer
 from kobox.box.devices.device_tree import described, plug_node
+from kobox.box.devices.wired import WiredPlace
 from kobox.devices.designware_i2c import BoardI2c
 from kobox.devices.i2c import I2cDevice
 from kobox.devices.primecell import FixedClock
@@ -29,59 +28,6 @@ _BoardSpi = TypeVar("_BoardSpi", bound=SpiDevice)
 _CLOCK = 100_000_000
 _I2C = "/sys/bus/i2c/devices"
 _CELLS: dict[str, Value] = {"#address-cells": 1, "#size-cells": 0}
-
-
-class TreeI2cPlace:
-    """The box's side of a device on an I2C bus. `made` says that the kernel was told of it by sysfs."""
-
-    def __init__(self, box: BootedKernel, controller: BoardI2c, device: I2cDevice, *, made: bool) -> None:
-        self._box, self._controller, self._device, self._made = box, controller, device, made
-
-    @property
-    def plugged(self) -> bool:
-        return self._controller.plugged and self._controller.wires.devices.get(self._device.address) is self._device
-
-    @property
-    def sysfs(self) -> str:
-        return f"{_I2C}/{bus_of(self._box, self._controller, 'i2c-')}-{self._device.address:04x}"
-
-    @property
-    def driver(self) -> str | None:
-        return driver_at(self._box, self.sysfs)
-
-    def unplug(self) -> None:
-        place = self.sysfs
-        self._controller.wires.devices.pop(self._device.address, None)
-        if not self._made:
-            unbind(self._box, "i2c", place)
-        elif self._box.alive:
-            with suppress(OSError):  # the driver has found it by itself, or is gone
-                path = f"{place.rpartition('-')[0].replace(_I2C + '/', _I2C + '/i2c-')}/delete_device"
-                self._box.write_bytes(path, f"{self._device.address:#x}".encode())
-
-
-class TreeSpiPlace:
-    """The box's side of a device on an SPI bus."""
-
-    def __init__(self, box: BootedKernel, controller: SifiveSpi, device: SpiDevice) -> None:
-        self._box, self._controller, self._device = box, controller, device
-
-    @property
-    def plugged(self) -> bool:
-        return self._controller.plugged and self._device in self._controller.wires.devices.values()
-
-    @property
-    def sysfs(self) -> str:
-        return f"/sys/bus/spi/devices/spi{bus_of(self._box, self._controller, 'spi')}.0"
-
-    @property
-    def driver(self) -> str | None:
-        return driver_at(self._box, self.sysfs)
-
-    def unplug(self) -> None:
-        place = self.sysfs
-        self._controller.wires.detach(self._device)
-        unbind(self._box, "spi", place)
 
 
 def plug_tree_i2c(box: BootedKernel, device: _BoardI2c) -> _BoardI2c:
@@ -99,16 +45,21 @@ def plug_tree_i2c(box: BootedKernel, device: _BoardI2c) -> _BoardI2c:
     controller.wires.attach(device)
     try:
         device.computer = BoxComputer(box)
-        device.host = place = TreeI2cPlace(box, controller, device, made=not device.compatible)
+        device.host = place = WiredPlace(
+            box,
+            controller,
+            device,
+            lambda: f"{_I2C}/{bus_of(box, controller, 'i2c-')}-{device.address:04x}",
+            told_by="" if device.compatible else f"{_I2C}/i2c-{bus_of(box, controller, 'i2c-')}",
+        )
         device.reset()
         if device.compatible:
             node: dict[str, Value] = {"compatible": device.compatible, "reg": device.address}
             name = f"{device.compatible.rpartition(',')[2]}@{device.address:x}"
             _plug_controller(box, controller, {name: node | described(box, device)})
         elif device.device_name and not box.exists(place.sysfs):
-            number = bus_of(box, controller, "i2c-")
             words = f"{device.device_name} {device.address:#x}".encode()
-            box.write_bytes(f"{_I2C}/i2c-{number}/new_device", words)
+            box.write_bytes(f"{place.told_by}/new_device", words)
     except OSError as error:
         controller.wires.devices.pop(device.address, None)
         raise KoboxError(f"{type(device).__name__}: the kernel does not take it: {error.strerror}") from error
@@ -132,7 +83,9 @@ def plug_tree_spi(box: BootedKernel, device: _BoardSpi) -> _BoardSpi:
     controller = SifiveSpi()
     controller.wires.attach(device)
     device.computer = BoxComputer(box)
-    device.host = TreeSpiPlace(box, controller, device)
+    device.host = WiredPlace(
+        box, controller, device, lambda: f"/sys/bus/spi/devices/spi{bus_of(box, controller, 'spi')}.0"
+    )
     device.reset()
     node: dict[str, Value] = {"compatible": device.compatible, "reg": 0, "spi-max-frequency": device.max_speed}
     node |= {name: None for bit, name in ((1, "spi-cpha"), (2, "spi-cpol")) if device.mode & bit}
