@@ -232,7 +232,7 @@ class Machine:
 
     def close(self) -> None:
         """Free everything. Whatever is asked of the machine afterwards raises `MachineClosedError`."""
-        if self._open is not None:
+        if getattr(self, "_open", None) is not None:  # __init__ may have raised
             self.devices.load({})
             for function in self.pci.functions.values():
                 self.pci.detach(function)

@@ -340,12 +340,19 @@ class ContextCheck(Check):
 
     def _may_sleep(self, name: str, event: HeldLock) -> None:
         state = _state(event)
-        held = {one.kind for one in self._by(self._addresses.stack_of(event.sp))}
-        if (state.may_sleep and not held & set(self._uncounted)) or state.is_spoilt:
+        if (state.may_sleep and not self._holds_uncounted(event)) or state.is_spoilt:
             return
         if name in context_table().faults and self._cpu.faults_disabled():
             return
         self._report_sleep(name, event, state)
+
+    def _holds_uncounted(self, event: HeldLock) -> bool:
+        """Whether the task holds what forbids sleeping and this kernel does not count. A lock has to say so itself: a
+        function of the kernel's may have released it."""
+        return any(
+            one.kind in self._uncounted and (not one.is_lock or self._is_held(one.kind, one.address))
+            for one in self._by(self._addresses.stack_of(event.sp))
+        )
 
     def _report_sleep(self, name: str, event: HeldLock, state: CpuState) -> None:
         examination = self._examination
