@@ -124,10 +124,10 @@ def _explain_log(arguments: argparse.Namespace) -> int:
     elif not causes:
         print(_NOTHING)
     else:
-        print("\n".join(line for cause in causes for line in _cause_lines(cause)))
+        print("\n".join(_shown(line) for cause in causes for line in _cause_lines(cause)))
     if not arguments.json:
         for oops in oopses:
-            print("", *map(one_line, oops.lines()), sep="\n")
+            print("", *map(_shown, oops.lines()), sep="\n")
     return 1 if not causes or any(cause.fatal for cause in causes) else 0
 
 
@@ -139,6 +139,13 @@ def _oopses(text: str, files: Sequence[Path]) -> list[DecodedOops]:
     from kobox.ko.modulefile import ModuleFile
 
     return oopses_in(text, [ModuleFile(path) for path in files])
+
+
+def _shown(line: str) -> str:
+    """A line for a terminal, with the names of Rust symbols as Rust writes them."""
+    from kobox.ko.demangle import demangle_text
+
+    return one_line(demangle_text(line))
 
 
 def _cause_lines(cause: Cause) -> list[str]:
@@ -198,7 +205,7 @@ def _explain_file(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(to_json("explain", _as_json(result)))
     else:
-        print("\n".join(map(one_line, _lines(result))))
+        print("\n".join(map(_shown, _lines(result))))
     return 1 if result.errno else 0
 
 

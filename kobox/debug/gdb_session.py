@@ -180,6 +180,10 @@ class GdbSession:
             "time": ("the box's clock, and the number of this instruction", self._time),
             "current": ("the address of the running task's task_struct", self._current),
             "modules": ("the modules that are loaded, and where", self._modules),
+            "save-core": (
+                "FILE: memory and registers as a vmcore, and FILE.vmlinux beside it",
+                lambda: self._save(words),
+            ),
         }
         if words and words[0] in commands:
             return commands[words[0]][1]()
@@ -194,6 +198,15 @@ class GdbSession:
 
     def _time(self) -> str:
         return f"{self._box.time:.9f} s, instruction {self.replay.now} of {self.known.end}\n"
+
+    def _save(self, words: list[str]) -> str:
+        if len(words) != 2:
+            return "monitor save-core FILE\n"
+        try:
+            self._box.save_core(words[1], f"{words[1]}.vmlinux")
+        except (KoboxError, OSError) as error:
+            return f"{error}\n"
+        return f"{words[1]}, {words[1]}.vmlinux: drgn -c and crash open them\n"
 
     def _current(self) -> str:
         return f"{CpuReader(self._box).current:#x}\n"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from kobox.graph.change import GraphChange
 from kobox.graph.module_graph import SOFT, SYMBOLS, WEAK, ModuleGraph, ModuleNode, Need, RemovalEffect
+from kobox.ko.demangle import demangle
 
 _MARKS = {SOFT: "soft", WEAK: "weak"}
 _MOST = 10
@@ -140,5 +141,5 @@ def _why(edge: Need, symbols: bool) -> str:
     if edge.kind != SYMBOLS or not edge.symbols:
         return ""
     if symbols:
-        return f": {' '.join(edge.symbols)}"
+        return f": {' '.join(map(demangle, edge.symbols))}"
     return f", {len(edge.symbols)} symbol{'s' * (len(edge.symbols) != 1)}"

@@ -12,6 +12,7 @@ from kobox.atomic_file import write_file
 from kobox.errors import KoboxError
 from kobox.graph.module_graph import SOFT, SYMBOLS, WEAK, ModuleGraph, ModuleNode, Need
 from kobox.graph.text import size_text
+from kobox.ko.demangle import demangle
 from kobox.printable import one_line
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def _edge_label(edge: Need, symbols: bool) -> list[str]:
     if edge.kind != SYMBOLS or not edge.symbols or not symbols:
         return []
     more = len(edge.symbols) - 8
-    return [*edge.symbols[:8], *([f"and {more} more"] if more > 0 else [])]
+    return [*map(demangle, edge.symbols[:8]), *([f"and {more} more"] if more > 0 else [])]
 
 
 def _dot_quoted(text: str) -> str:

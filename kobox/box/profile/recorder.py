@@ -14,6 +14,7 @@ from kobox.box.profile.load_times import LoadTimes
 from kobox.box.profile.noted_functions import NotedFunction, noted_functions
 from kobox.box.profile.resources import InterruptsOff, ResourceCosts, SyscallCost
 from kobox.errors import KoboxError
+from kobox.ko.demangle import demangle
 from kobox.ko.modulefile import ModuleFile
 from kobox.ko.name import SUFFIXES, canonical
 from kobox.machine.profiler import CallProfiler, ChainNode, FunctionStart, Noted, NotedCall, packed
@@ -194,7 +195,8 @@ class Profile:
         stacks: list[tuple[FunctionName, ...]] = [()]
         chains = []
         for node in nodes[1:]:
-            stacks.append((*stacks[node.parent], FunctionName(*names[node.function])))
+            name, module = names[node.function]
+            stacks.append((*stacks[node.parent], FunctionName(demangle(name), module)))
             chains.append(CallChain(stacks[-1], node.calls, node.blocks, node.instructions, node.stack))
         resources = self._resources(nodes, stacks, names)
         return ProfileCosts(

@@ -11,6 +11,7 @@ from kobox.box.inspect.inspector import Inspector
 from kobox.box.inspect.symbols import KernelSymbol
 from kobox.errors import KoboxError
 from kobox.ko.ctype import Prototype
+from kobox.ko.demangle import demangle
 from kobox.ko.modulefile import ModuleFile
 
 _LARGEST = 1 << 20  # bytes of a function that are read
@@ -72,7 +73,7 @@ class TracedFunctions:
         symbol = self._inspect.symbols.lookup(address)
         if symbol is None or symbol.address != address or symbol.kind not in "tTwW":
             return None
-        return TracedFunction(symbol.name, address, symbol.module, self._prototype(symbol))
+        return TracedFunction(demangle(symbol.name), address, symbol.module, self._prototype(symbol))
 
     def _prototype(self, symbol: KernelSymbol) -> Prototype | None:
         with suppress(KoboxError):
