@@ -76,6 +76,11 @@ bench-boards: $(READY) ## boxes of every processor side by side: the table of do
 bench-wire: $(READY) ## network cards, joined boxes and disks: how fast
 	$(BIN)/python bench/wire.py
 
+.PHONY: bench-monitor
+bench-monitor: $(READY) ## what kobox monitor takes with 1,000 modules and 1,000 events a second
+	$(BIN)/python bench/monitor.py
+	$(BIN)/python bench/monitor.py --rate 0
+
 sweep: $(READY) ## load every module of the default kernel's tree in a clean box (KERNEL=NAME for another)
 	$(BIN)/python bench/sweep.py $(if $(KERNEL),--kernel $(KERNEL))
 

@@ -36,6 +36,8 @@ def main(argv: list[str], prog: str) -> int:
 
 
 def _run(kernel: Kernel, arguments: argparse.Namespace) -> int:
+    if arguments.never_loaded:
+        return _never_loaded(kernel, arguments)
     if arguments.baseline is not None or arguments.save_baseline is not None:
         return _baseline(kernel, arguments)
     if arguments.once:
@@ -92,6 +94,11 @@ def _parser(prog: str) -> CommandParser:
     parser.add_argument("--once", action="store_true", help="print the modules as they are now")
     parser.add_argument("--save-baseline", type=Path, metavar="FILE", help="write the modules as they are now")
     parser.add_argument("--baseline", type=Path, metavar="FILE", help="print what differs from that file")
+    parser.add_argument(
+        "--never-loaded",
+        action="store_true",
+        help="print the modules of this kernel's tree that are not loaded, nor in --history and --baseline",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON; of events one object a line")
     return parser
 
@@ -149,21 +156,56 @@ def _baseline(kernel: Kernel, arguments: argparse.Namespace) -> int:
 
     from kobox.atomic_file import write_file
     from kobox.monitor.baseline import drift, drift_text
-    from kobox.monitor.status import KernelModules, StatusFormatError
     from kobox.printable import printable
 
     if arguments.save_baseline is not None:
         write_file(arguments.save_baseline, json.dumps(must_be_readable(kernel).plain(), indent=1).encode())
         return 0
-    try:
-        before = KernelModules.of_plain(parse_json(arguments.baseline.read_bytes()))
-    except ValueError:
-        raise StatusFormatError(
-            f"{arguments.baseline}: no JSON", hint="`kobox monitor --save-baseline FILE` writes one."
-        ) from None
+    before = _saved(arguments.baseline)
     found = drift(before, must_be_readable(kernel), _blacklist())
     print(to_json("monitor-drift", asdict(found), indent=None) if arguments.json else printable(drift_text(found)))
     return 1 if found else 0
+
+
+def _saved(path: Path) -> KernelModules:
+    from kobox.monitor.status import KernelModules, StatusFormatError
+
+    try:
+        return KernelModules.of_plain(parse_json(path.read_bytes()))
+    except ValueError:
+        raise StatusFormatError(f"{path}: no JSON", hint="`kobox monitor --save-baseline FILE` writes one.") from None
+
+
+def _never_loaded(kernel: Kernel, arguments: argparse.Namespace) -> int:
+    """--never-loaded: the tree is this machine's, so the kernel must be, too."""
+    import socket
+    import time
+    from contextlib import closing
+    from dataclasses import asdict
+
+    from kobox.errors import KoboxError
+    from kobox.kmod.module_tree import ModuleTree
+    from kobox.monitor import History
+    from kobox.monitor.never_loaded import never_loaded
+
+    if arguments.ssh is not None:
+        raise KoboxError("--never-loaded reads the module tree of this machine", hint="Run it there, without --ssh.")
+    looks = [must_be_readable(kernel), *([_saved(arguments.baseline)] if arguments.baseline is not None else [])]
+    tree = ModuleTree(f"/lib/modules/{kernel.release}").names()
+    if arguments.history is None:
+        found = never_loaded(tree, looks)
+    else:
+        if not arguments.history.exists():
+            raise KoboxError(f"{arguments.history}: no such file", hint="`kobox monitor --history FILE` makes one.")
+        with closing(History(arguments.history, socket.gethostname())) as history:
+            found = never_loaded(tree, looks, history)
+    if arguments.json:
+        print(to_json("monitor-never-loaded", asdict(found), indent=None))
+        return 0
+    print(*found.names, sep="\n")
+    since = f" since {time.strftime('%Y-%m-%d %H:%M', time.localtime(found.since))}" if found.since else ""
+    print(f"{len(found.names)} of {found.of} modules were not loaded{since}", file=sys.stderr)
+    return 0
 
 
 def _blacklist() -> frozenset[str]:

@@ -11,9 +11,10 @@ from typing import Any
 from kobox.explain.log import causes_in
 from kobox.monitor.log_source import KernelLine
 from kobox.monitor.status import TAINTS, KernelModules, MonitoredModule
+from kobox.monitor.uevents import ModuleUevent
 from kobox.printable import one_line
 
-_MOST_LINES = 400  # of one look, that are taken apart for causes
+_MOST_LINES = 400  # that are taken apart for causes together
 _CRASHES = re.compile(
     r"^(BUG:|Oops|WARNING: |kernel BUG at|general protection fault|Unable to handle|INFO: task .* blocked)"
 )
@@ -56,13 +57,15 @@ def changes(before: KernelModules, after: KernelModules, time: float) -> Iterato
     """What differs between two looks. A module of the same name that was loaded anew in between is not seen, unless its
     size or version differs."""
     old, new = before.modules, after.modules
+    if all(new.get(name) is module for name, module in old.items()) and len(old) == len(new):
+        old = new = {}
     for name in old:
         if name not in new or _is_another(old[name], new[name]):
             yield ModuleEvent(time, EventKind.UNLOADED, name, "")
     for name, module in new.items():
         if name not in old or _is_another(old[name], module):
             yield ModuleEvent(time, EventKind.LOADED, name, _described(module))
-        else:
+        elif old[name] is not module:
             yield from _changed(old[name], module, time)
     if after.tainted & ~before.tainted:
         bits = [str(bit) for bit in range(64) if (after.tainted & ~before.tainted) >> bit & 1]
@@ -70,13 +73,41 @@ def changes(before: KernelModules, after: KernelModules, time: float) -> Iterato
         yield ModuleEvent(time, EventKind.TAINT, "", detail)
 
 
+def came_and_went(
+    told: Sequence[ModuleUevent], before: KernelModules, after: KernelModules, time: float
+) -> Iterator[ModuleEvent]:
+    """What the kernel told of modules that two looks cannot show: they were there at both, or at none, and came and
+    went, or went and came, in between."""
+    by_module: dict[str, list[bool]] = {}
+    for one in told:
+        by_module.setdefault(one.module, []).append(one.added)
+    for name, actions in by_module.items():
+        was, there = name in before.modules, name in after.modules
+        if was != there or (was and _is_another(before.modules[name], after.modules[name])):
+            actions = _without_net(actions, there)
+        for added in actions:
+            detail = _described(after.modules[name]) if added and there else ""
+            yield ModuleEvent(time, EventKind.LOADED if added else EventKind.UNLOADED, name, detail)
+
+
+def _without_net(actions: list[bool], there: bool) -> list[bool]:
+    """Without the last one that made the difference between the looks: `changes` tells of that."""
+    last = max((n for n, added in enumerate(actions) if added == there), default=-1)
+    return [added for n, added in enumerate(actions) if n != last]
+
+
 def told_by(lines: Sequence[KernelLine], time: float) -> Iterator[ModuleEvent]:
     """Refused modules and crashes that lines of the log tell, with the cause and what to do where that is known."""
-    text = "\n".join(one_line(line.text) for line in lines[-_MOST_LINES:])
-    if not text:
-        return
     crashed = any(_CRASHES.match(line.text) for line in lines)
-    for cause in causes_in(text):
+    texts = [one_line(line.text) for line in lines]
+    if not crashed:  # what is said again and again is said once; of a crash each line is where it belongs
+        texts = list(dict.fromkeys(texts))
+    for first in range(0, len(texts), _MOST_LINES):
+        yield from _causes(texts[first : first + _MOST_LINES], time, crashed)
+
+
+def _causes(texts: Sequence[str], time: float, crashed: bool) -> Iterator[ModuleEvent]:
+    for cause in causes_in("\n".join(texts)):
         if not cause.fatal and not cause.module:
             continue
         kind = (

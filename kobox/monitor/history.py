@@ -96,6 +96,25 @@ class History:
         except (sqlite3.Error, ValueError) as error:
             raise HistoryError(f"the history cannot be read: {error}") from error
 
+    def modules(self) -> list[str]:
+        """The modules that were loaded, unloaded, or changed: they were in the kernel. Raises `HistoryError`."""
+        kinds = (EventKind.LOADED, EventKind.UNLOADED, EventKind.STATE, EventKind.PARAMETER)
+        marks = ",".join("?" * len(kinds))
+        rows = self._rows(f"SELECT DISTINCT module FROM events WHERE kind IN ({marks})", [kind.value for kind in kinds])
+        return [str(row[0]) for row in rows if row[0]]
+
+    def begins(self) -> float:
+        """The time of the oldest event; 0 without any. Raises `HistoryError`."""
+        found = self._rows("SELECT MIN(time) FROM events", [])[0][0]
+        return float(found) if isinstance(found, int | float) else 0.0
+
+    def _rows(self, query: str, values: Sequence[str]) -> list[tuple[object, ...]]:
+        try:
+            with self._lock:
+                return self._file.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise HistoryError(f"the history cannot be read: {error}") from error
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:

@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
 from kobox.kernel.interface import Kernel
-from kobox.monitor.events import EventKind, ModuleEvent, changes, told_by
+from kobox.monitor.events import EventKind, ModuleEvent, came_and_went, changes, told_by
 from kobox.monitor.history import History
 from kobox.monitor.log_source import LogSource
 from kobox.monitor.sinks import EventSink
@@ -18,6 +18,8 @@ from kobox.monitor.uevents import UeventSource
 
 _REMEMBERED = 1000
 _PARAMETERS_EVERY = 10  # looks: reading them takes longest, and they seldom change
+_SHARE = 32  # a look is made after 32 times as long as the last one took: 3 % of a core
+_TOGETHER = 0.05  # seconds: more may come at once
 
 
 class ModuleMonitor:
@@ -90,10 +92,13 @@ class ModuleMonitor:
         """Look now; what happened since the last look, in the order in which it is known. Raises `OSError`."""
         now = self._clock()
         lines = self._log.new_lines() if self._log is not None else []
-        if self._uevents is not None:
-            self._uevents.drain()
+        uevents = self._uevents.drain() if self._uevents is not None else []
         after = look(self._kernel, self._status, parameters=self._looks % _PARAMETERS_EVERY == 0)
-        found = [*told_by(lines, now), *changes(self._status, after, now)]
+        found = [
+            *told_by(lines, now),
+            *came_and_went(uevents, self._status, after, now),
+            *changes(self._status, after, now),
+        ]
         with self._lock:
             self._looks += 1
             self._status = after
@@ -107,11 +112,13 @@ class ModuleMonitor:
         return found
 
     def watch(self, tell: Callable[[list[ModuleEvent]], None], interval: float = 2.0) -> None:
-        """Look every `interval` seconds, and as soon as a source has something; until `stop` is called.
+        """Look every `interval` seconds, and as soon as a source has something; until `stop` is called. Looks are so
+        far apart that they take 3 % of a core: what comes meanwhile waits.
 
         A look that fails is told as a problem of the kernel's and tried again. What `tell` raises ends it.
         """
         while not self._stopped.is_set():
+            began = time.thread_time()
             try:
                 found = self.poll()
             except OSError as error:
@@ -119,18 +126,20 @@ class ModuleMonitor:
                 found = [ModuleEvent(now, EventKind.STATE, "", f"modules cannot be read: {error}")]
             if found:
                 tell(found)
-            self._wait(interval)
+            self._wait(interval, _SHARE * (time.thread_time() - began))
 
     def stop(self) -> None:
         """End `watch`, from any thread."""
         self._stopped.set()
 
-    def _wait(self, seconds: float) -> None:
+    def _wait(self, seconds: float, least: float) -> None:
+        """Wait for so long, or until a source has something; `least` in any case."""
+        self._stopped.wait(least)
         sources = [source for source in (self._log, self._uevents) if source is not None and source.fileno() >= 0]
-        end = time.monotonic() + seconds
+        end = time.monotonic() + max(seconds - least, 0)
         while not self._stopped.is_set() and (left := end - time.monotonic()) > 0:
             if not sources:
                 self._stopped.wait(left)
             elif select.select(sources, [], [], min(left, 0.5))[0]:
-                self._stopped.wait(min(left, 0.05))  # more may come at once
+                self._stopped.wait(min(left, _TOGETHER))
                 return

@@ -89,6 +89,9 @@ def look(kernel: Kernel, before: KernelModules | None = None, *, parameters: boo
     found: dict[str, MonitoredModule] = {}
     for one in sysfs_modules.loaded_modules(kernel):
         old = known.get(one.name)
+        if old is not None and not parameters and _is_as_before(old, one):
+            found[one.name] = old
+            continue
         version, srcversion = (
             (old.version, old.srcversion)
             if old is not None and old.state == one.state
@@ -109,6 +112,11 @@ def look(kernel: Kernel, before: KernelModules | None = None, *, parameters: boo
             old.parameters if old is not None and not parameters else _parameters(kernel, one.name),
         )
     return KernelModules(kernel.release, found, _tainted(kernel))
+
+
+def _is_as_before(old: MonitoredModule, now: sysfs_modules.ModuleStatus) -> bool:
+    same = (old.size, old.refcount, old.state, old.taint) == (now.size, now.refcount, now.state, now.taint)
+    return same and len(old.users) == len(now.users) and old.users == tuple(sorted(now.users))
 
 
 def _parameters(kernel: Kernel, name: str) -> dict[str, str]:

@@ -5,16 +5,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+from typing import NamedTuple
 
 _NETLINK_KOBJECT_UEVENT = 15
 _KERNEL_GROUP = 1
 _LONGEST = 16384
+_ROOM = 8 << 20  # bytes of events that may wait between two looks
+_MOST_AT_ONCE = 20_000
+_WORDS = {b"add": True, b"remove": False}
+
+
+class ModuleUevent(NamedTuple):
+    """A module came (`added`) or went."""
+
+    module: str
+    added: bool
 
 
 class UeventSource:
-    """Becomes readable when a uevent has come. `problem` says why none will."""
+    """Becomes readable when a uevent has come. `problem` says why none will, or that some were lost: then what came and
+    went between two looks is not known."""
 
     def __init__(self) -> None:
         self.problem = ""
@@ -24,6 +37,7 @@ class UeventSource:
                 socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, _NETLINK_KOBJECT_UEVENT
             )
             self._socket.setblocking(False)
+            self._make_room()
             self._socket.bind((os.getpid(), _KERNEL_GROUP))
         except OSError as error:
             self.close()
@@ -33,18 +47,33 @@ class UeventSource:
         """The socket, -1 without one."""
         return self._socket.fileno() if self._socket is not None else -1
 
-    def drain(self) -> bool:
-        """Read what has come; whether any of it was about a module."""
-        found = False
-        for _ in range(1000):
+    def drain(self) -> list[ModuleUevent]:
+        """Read what has come; the modules that came and went, in order."""
+        found: list[ModuleUevent] = []
+        for _ in range(_MOST_AT_ONCE):
             try:
                 data = self._socket.recv(_LONGEST) if self._socket is not None else b""
-            except OSError:  # nothing more, or more came than there was room for: the next look sees it
+            except OSError as error:
+                if error.errno == errno.ENOBUFS:  # more came than there was room for; the rest is there
+                    self.problem = "netlink: uevents were lost; what came and went between two looks is not seen"
+                    continue
                 break
             if not data:
                 break
-            found = found or b"\0SUBSYSTEM=module\0" in data
+            # `add@/module/NAME`, and so only for modules themselves: not add@/module/NAME/…
+            action, at, path = data.partition(b"\0")[0].partition(b"@/module/")
+            if at and path and b"/" not in path and action in _WORDS:
+                found.append(ModuleUevent(path.decode(errors="replace"), _WORDS[action]))
         return found
+
+    def _make_room(self) -> None:
+        assert self._socket is not None
+        for option in (getattr(socket, "SO_RCVBUFFORCE", 33), socket.SO_RCVBUF):  # the first takes CAP_NET_ADMIN
+            try:
+                self._socket.setsockopt(socket.SOL_SOCKET, option, _ROOM)
+            except OSError:
+                continue
+            return
 
     def close(self) -> None:
         """Listen no more."""

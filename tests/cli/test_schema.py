@@ -21,6 +21,7 @@ from kobox.images.store import KernelImage
 from kobox.monitor.baseline import Drift
 from kobox.monitor.events import EventKind, ModuleEvent
 from kobox.monitor.fleet import HostView, fleet_data
+from kobox.monitor.never_loaded import NeverLoaded
 from kobox.monitor.status import KernelModules, MonitoredModule
 from tests.bpf.objects import bpf_object
 from tests.building import SOURCES, BuiltTestModules
@@ -142,6 +143,7 @@ MADE: dict[str, object] = {
     "monitor-status": KernelModules("6.1", {"hello": MODULE}, 4096).plain(),
     "monitor-event": ModuleEvent(1.5, EventKind.LOADED, "hello", "16384 bytes").plain(),
     "monitor-fleet": fleet_data([HostView("far", KernelModules("6.1", {"hello": MODULE}, 4096)), HostView("down")]),
+    "monitor-never-loaded": asdict(NeverLoaded(("a",), 2, 1.5)),
     "monitor-drift": asdict(Drift(("a",), (), (("b", "size", "1", "2"),), (), ())),
     "lsmod": [
         {"name": "a", "size": 1, "refcount": None, "users": [], "state": "live", "address": "0x0", "taint": ""},

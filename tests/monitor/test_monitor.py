@@ -35,9 +35,13 @@ from kobox.monitor import (
     metrics_text,
 )
 from kobox.monitor.baseline import drift_text
+from kobox.monitor.events import told_by
 from kobox.monitor.history import HistoryError
+from kobox.monitor.log_source import KernelLine
+from kobox.monitor.never_loaded import NeverLoaded, never_loaded
 from kobox.monitor.server import MonitorServer
 from kobox.monitor.status import StatusFormatError
+from kobox.monitor.uevents import UeventSource
 from tests.building import BuiltTestModules
 
 
@@ -142,6 +146,61 @@ def test_changes_between_two_looks() -> None:
         "taint kernel: the kernel is tainted by bit 12, 13; the mask is 12288",
         r"parameter one: size: 4 -> 8\x1b[2J",
     ]
+
+
+class ToldUevents(UeventSource):
+    """A kernel's words as they are given."""
+
+    def __init__(self, *told: str) -> None:
+        self.problem = ""
+        self._ours, self._socket = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        for one in told:
+            self._ours.send(f"{one}\0ACTION={one.partition('@')[0]}\0SUBSYSTEM=module\0".encode())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told", "events"),
+    [
+        ("", "", ["add@/module/x", "remove@/module/x"], ["loaded", "unloaded"]),
+        ("x", "x", ["remove@/module/x", "add@/module/x"], ["unloaded", "loaded"]),
+        ("", "x", ["add@/module/x"], ["loaded"]),
+        ("x", "", ["remove@/module/x"], ["unloaded"]),
+        ("", "x", ["add@/module/x", "remove@/module/x", "add@/module/x"], ["loaded", "unloaded", "loaded"]),
+        ("x", "", ["remove@/module/x", "add@/module/x", "remove@/module/x"], ["unloaded", "loaded", "unloaded"]),
+        ("", "", ["add@/module/x/holders", "change@/module/x", "add@/devices/x", "add@/module/"], []),
+        ("x", "x", [], []),
+    ],
+    ids=["flash", "anew", "comes", "goes", "three-come", "three-go", "others", "nothing"],
+)
+def test_what_comes_and_goes_between_two_looks(before: str, after: str, told: list[str], events: list[str]) -> None:
+    kernel = FixedKernel({"/proc/modules": module_line(before) if before else ""})
+    monitor = ModuleMonitor(kernel, uevents=ToldUevents(*told))
+    kernel.files["/proc/modules"] = module_line(after) if after else ""
+    found = monitor.poll()
+    assert sorted(one.kind.value for one in found if one.module) == sorted(events)
+    assert {one.module for one in found} <= {"x"}
+
+
+def test_each_refusal_of_a_burst_is_told_once() -> None:
+    def line(number: int) -> KernelLine:
+        text = f"m{number}: version magic '6.1.0-1-amd64 SMP mod_unload ' should be '6.1.0-56-amd64 SMP mod_unload '"
+        return KernelLine(6, 1.0, text)
+
+    found = list(told_by([line(number) for number in [*range(900), *range(900)]], 1.0))
+    assert [one.module for one in found] == [f"m{number}" for number in range(900)]
+
+
+def test_modules_that_nobody_loads(tmp_path: Path) -> None:
+    history = History(tmp_path / "h.db", "here")
+    history.add(
+        [ModuleEvent(5.0, EventKind.LOADED, "was_there", ""), ModuleEvent(6.0, EventKind.FAILED, "refused", "")]
+    )
+    now = KernelModules("6.1", {"here": MonitoredModule("here", 1, 0)})
+    found = never_loaded(["here", "was-there", "refused", "other"], [now], history)
+    assert found == NeverLoaded(("other", "refused"), 4, 5.0)
+    assert never_loaded(["here", "other"], [now]) == NeverLoaded(("other",), 2)
+    history.close()
 
 
 def test_a_kernel_that_cannot_be_read() -> None:
