@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: sweep-check-whole bench-check dist zipapp soak check-qemu-devices test-arm64 test-riscv64 bench-boards check-qemu-logs fuzz sweep-phantom help setup demo test sanitize lint docs bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep sweep-check clean check-known deb check-rust check-bpf
+.PHONY: bench-races test-smp sweep-check-whole bench-check dist zipapp soak check-qemu-devices test-arm64 test-riscv64 bench-boards check-qemu-logs fuzz sweep-phantom help setup demo test sanitize lint docs bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep sweep-check clean check-known deb check-rust check-bpf
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
@@ -106,6 +106,12 @@ lint: $(READY) ## linter, formatter, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench-races: $(READY) ## the races of the tests by how they are looked for: the table of docs/races.md (METHODS=random,pct,hold,split)
+	PYTHONPATH=. $(BIN)/python bench/races.py $(if $(METHODS),--methods $(METHODS)) --update docs/races.md
+
+test-smp: $(READY) ## the tests of kernels, boxes and machines once more, with two CPUs
+	KOBOX_TEST_CPUS=2 $(BIN)/python -m pytest -q -n auto --dist loadfile $(or $(TESTS),tests/machine tests/kernel tests/kmod)
 
 bench-kmod: $(READY) ## the kmod tools beside kmod 34.2: the table of speeds
 	$(BIN)/python bench/kmod.py

@@ -80,7 +80,7 @@ def box(machine_room: dict[str, Box], debian_kernel: KernelImage) -> Box:
 def clean_box(room: dict[str, Box], kernel: KernelImage, cmdline: str = "") -> Box:
     """The box of a command line as it was when booted, and with the limits of a new one."""
     if cmdline not in room:
-        room[cmdline] = boot(kernel, cmdline=cmdline)
+        room[cmdline] = boot(kernel, cmdline=cmdline, cpus=int(os.environ.get("KOBOX_TEST_CPUS", "1")))
     found = room[cmdline]
     found.reset()
     found.limits.timeout, found.limits.cpu = 86400.0, 20.0

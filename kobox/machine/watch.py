@@ -94,6 +94,14 @@ class TracedAccess(NamedTuple):
     cpu: int = 0
 
 
+class CodeAccess(NamedTuple):
+    """Code at `pc` touches `size` bytes from `address` on."""
+
+    pc: int
+    address: int
+    size: int
+
+
 READ, WRITE, TO_USER, OBJECT, VALUE, MAY_BE_USER = 1, 2, 3, 4, 5, 0x80
 CONSTANT, STRING, FOUND_IN_STRING, COMPARED_STRINGS = 8, 9, 10, 11
 BOUNDED_STRING, FOUND, COMPARED = 16, 24, 32
@@ -408,12 +416,20 @@ class Watch:
         stack: int = 0,
         split: bool = True,
         stops: bool = False,
+        then: CodeAccess | None = None,
+        store: CodeAccess | None = None,
     ) -> None:
         """Hold a CPU (None: whichever comes), once, before code at `pc`, on one `stack` (0: any), touches memory from
         `start` to `end`, after it has done so `skip` times. It is held until the others have executed `blocks` blocks,
         or the time of `wait` blocks is over (0: as many). With `split`, it then goes on as if it had read before the
-        others wrote; with `stops`, `Machine.run` comes back with Event.STOPPED when it is held. `races` is told."""
-        words = (-1 if cpu is None else cpu, stack, pc, start, end, skip, blocks, wait or blocks, split, stops)
+        others wrote; with `stops`, `Machine.run` comes back with Event.STOPPED when it is held. `races` is told.
+
+        Another CPU that comes to the access `then` meanwhile is held there in its turn, and the first one goes on. The
+        `store`, of 8 bytes at most, that the CPU has executed before is not seen by the others until it goes on; it is
+        held only if it has executed no fence since. Then `start` and `end` may be 0: `pc` is any instruction."""
+        words = [-1 if cpu is None else cpu, stack, pc, start, end, skip, blocks, wait or blocks, split, stops]
+        words += (then.pc, then.address, then.address + then.size) if then is not None else (0, 0, 0)
+        words += store if store is not None else (0, 0, 0)
         hold = (ctypes.c_uint64 * len(words))(*words)
         if self._core.kobox_race_hold(self._machine.handle, hold):
             raise MachineError("no memory to hold a CPU")

@@ -166,9 +166,9 @@ class Processes:
 
     def start(self, process: Process, what: str, arguments: tuple[int, ...], *, wait: int = 0) -> RawCall:
         """Make one system call and run until it has returned or the whole box is idle. With `wait`, its CPU is held for
-        so many blocks before it."""
+        so many blocks before it, unless another one is held by then."""
         pending = self.command(process, what, arguments)
-        if wait:
+        if wait and self._machine.turns().held < 0:
             self._machine.hold(process.cpu, wait)
         self._guarded(pending, lambda: pending.done, self.limits, stop_when_idle=True)
         return pending

@@ -36,6 +36,8 @@ _EXCLUSIVE = {  # functions of which only one may change an object at a time, by
     "the red-black tree": ("rb_insert_color rb_erase __rb_insert_augmented", 1),
 }
 _POISON, _POISON_END = 0x6B, 0xA5  # POISON_FREE, POISON_END: the last byte of an object
+_ARGUMENTS = (5, 4, 1, 2, 8, 9)  # the registers of arguments, by their numbers in DWARF (System V ABI, figure 3.36)
+_NEAR = 256  # bytes
 _MOST = 8
 _CALL = 5  # bytes of a call on x86-64
 
@@ -62,6 +64,9 @@ class Clash:
     others: list[OtherAccess] = field(default_factory=list)
     frees: Trace | None = None
     freed: bool = False
+    before: tuple[Trace, int] | None = None  # where another CPU was held first, and which one, until this one was
+    passed: str = ""  # the function that the held CPU is about to call with a pointer into memory that was freed
+    preemptible: bool = False  # where the CPU is held, its task may be preempted, and moved to another CPU
     shut: bool = False  # interrupts are off where the CPU is held, and no lock was taken for it: local_irq_save()
 
 
@@ -71,6 +76,7 @@ class ClashWatch:
     def __init__(self, examination: Examination, marks: RaceMarks) -> None:
         self._examination = examination
         self._marks = marks
+        self._words = RaceWords(examination, marks)
         self._undo: Callable[[], None] = lambda: None
         self._cpu: CpuReader | None = None
         self.locks = LockRecord(examination, marks)
@@ -87,6 +93,7 @@ class ClashWatch:
         rows += [(names, (Part(WRITE, pointer, factor=FREED),)) for names, pointer in _FREES]
         rows += [(names, (Part(WRITE, pointer, factor=8),)) for names, pointer in _EXCLUSIVE.values()]
         rows += _COMPLETION
+        rows.append(("simple_read_from_buffer", (Part(READ, 3, length=4),)))
         for names, parts in rows:
             for name in names.split():
                 if (address := symbols.of_kernel(name)) is not None:
@@ -104,11 +111,16 @@ class ClashWatch:
     def _note(self, report: WatchReport) -> None:
         clash, trace = self.clash, self._examination.trace
         if report.what is What.HELD:
+            if clash.held_by is not None:
+                self.clash = clash = Clash(before=(clash.held_by, clash.cpu))
             clash.held, clash.held_by, clash.registers = report, trace(), self._registers()
             clash.cpu, clash.locks = self._examination.box.machine.cpu, self._held_now(report.pc, clash.registers)
-            clash.shut = self._is_shut()
+            clash.shut, clash.preemptible = self._is_shut(), self._is_preemptible()
         elif report.detail & Access.CALLED and report.size == FREED:
-            clash.frees = trace()
+            if clash.held is None or clash.held.detail != Access.CALLED:
+                clash.frees = trace()
+            elif not clash.passed and (name := self._passes(clash, report.address)):
+                clash.frees, clash.passed = trace(), name
         elif len(clash.others) < _MOST:
             # Only of the held bytes themselves: memory that was just allocated and not yet written looks the same.
             at_held = clash.held is not None and report.address == clash.held.address
@@ -121,6 +133,24 @@ class ClashWatch:
     def _held_now(self, pc: int, registers: Mapping[int, int]) -> tuple[NamedLock, ...] | None:
         stack = self._examination.box.machine.arch.addresses.stack_of(self._examination.box.machine.registers().sp)
         return self.locks.held_on(stack, pc, registers)
+
+    def _passes(self, clash: Clash, freed: int) -> str:
+        """The function that the held CPU is about to call, if an argument points into the object at `freed`."""
+        box, values = self._examination.box, clash.registers
+        assert clash.held is not None
+        name = self._words.called(clash.held.pc)
+        types = [one.type for one in (box.inspect.symbols.btf.parameters(name) or ())] if name else []
+        for number, kind in zip(_ARGUMENTS, types, strict=False):
+            behind = values.get(number, 0) - freed
+            if "*" in kind and 0 <= behind < _NEAR and (not behind or freed in values.values()):
+                return name
+        return ""
+
+    def _is_preemptible(self) -> bool:
+        if self._cpu is None or not self._cpu.counts_preemption:
+            return False
+        state = self._cpu.state(self._examination.box.machine.registers())
+        return state.interrupts and not state.count and not self._cpu.stays()
 
     def _is_shut(self) -> bool:
         if self._cpu is None or not self._cpu.counts_preemption:
@@ -154,7 +184,7 @@ class RaceWords:
     def __init__(self, examination: Examination, marks: RaceMarks) -> None:
         self._examination = examination
         self._marks = marks
-        self._exclusive: dict[int, str] = {}
+        self._called: dict[int, str] = {}
 
     def place(self, address: int) -> tuple[int, int]:
         """Section and offset of an address in the module; -1 where it is elsewhere."""
@@ -180,19 +210,23 @@ class RaceWords:
 
     def exclusive(self, pc: int) -> str:
         """What only one may change at a time, if the code there calls a function that does."""
-        if pc not in self._exclusive:
-            self._exclusive[pc] = self._changed_by_call(pc)
-        return self._exclusive[pc]
+        name = self.called(pc)
+        return next((what for what, (names, _) in _EXCLUSIVE.items() if name in names.split()), "") if name else ""
 
-    def _changed_by_call(self, pc: int) -> str:
+    def called(self, pc: int) -> str:
+        """The function of the kernel that the code there calls, or has called right before; "" for none."""
+        if pc not in self._called:
+            self._called[pc] = self._called_at(pc)
+        return self._called[pc]
+
+    def _called_at(self, pc: int) -> str:
         box = self._examination.box
         for start in (pc, pc - _CALL):  # the call itself, or where it returns to
             with suppress(ValueError):
                 call = box.arch.code.decode(box.machine.read(start, 16), 0)
                 if call is not None and call.flow in (Flow.CALL, Flow.JUMP) and call.target is not None:
                     found = box.inspect.symbols.lookup(start + call.target)
-                    name = found.name if found is not None else ""
-                    return next((what for what, (names, _) in _EXCLUSIVE.items() if name in names.split()), "")
+                    return found.name if found is not None else ""
         return ""
 
     def where(self, report: WatchReport, trace: Trace) -> str:

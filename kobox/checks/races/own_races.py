@@ -11,6 +11,7 @@ Who writes what another one has read before, and not yet written back, loses tha
 from __future__ import annotations
 
 import json
+import struct
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
@@ -32,7 +33,7 @@ from kobox.machine.native_core import Event
 from kobox.machine.watch import Access, TracedAccess, WatchReport
 
 _BLOCKS, _WAIT = 200_000, 1_600_000  # what the others may execute while a CPU is held, and the time of 0.1 s
-_QUIET = 0.3  # virtual seconds that the module is left alone
+_QUIET = struct.pack("<qq", 0, 300_000_000)  # struct timespec: the virtual time that the module is left alone
 _LIMITS = Limits(timeout=30.0, cpu=2.0)
 _SCHEDULES = 40
 _TRIES = 3  # for two source lines
@@ -122,7 +123,8 @@ class OwnRaceSearch:
                     arm()
                     with suppress(OSError):
                         calls[loader]("init_module", content, len(content), parameters, limits=_LIMITS)
-                        box.sleep(_QUIET)
+                        # By the process that unloads it: the CPU of the other one may be held.
+                        calls[not loader]("nanosleep", _QUIET, None, limits=_LIMITS)
                         name = self._told.file.name.encode() + b"\0"
                         calls[not loader]("delete_module", name, _NONBLOCK, limits=_LIMITS)
             finally:

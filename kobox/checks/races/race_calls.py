@@ -34,6 +34,7 @@ _KINDS = 12  # of calls on one file
 _VARIANTS = 4  # of one kind of call
 _FILES, _KINDS_OF_FILE = 4, 3  # that race with each other
 _MADE_READY = 8  # states in which calls race: the fresh one, and those that one kind of call has led to
+_NO_PLACE = (-1, 0, 0, 0)
 _OPENS = ("open", "socket")
 _NO_CALLS = ("open", "close", "mknod", "sleep", "mmap", "poll", "lseek", "fcntl", "socket")
 
@@ -48,13 +49,26 @@ class RaceCalls(NamedTuple):
     same: bool
 
 
+class AccessPlace(NamedTuple):
+    """Code at `offset` of `section` touches `size` bytes that lie at `address` in one state of the box."""
+
+    section: int
+    offset: int
+    address: int
+    size: int
+
+
 @dataclass(frozen=True, slots=True)
 class DataRace:
     """One schedule: the first call is held before the code at `offset` of `section` touches `size` bytes that lie at
     `address` in this state of the box, or, where `size` is 0, makes a call there. With TIME for the first it is what
     the module does by itself on CPU `cpu`. `readers` are calls that show what is there; `used`, that the module itself
     reads it elsewhere; `reads`, that the function that writes it has read it before. The other CPU executes `blocks`
-    basic blocks at most while it is held."""
+    basic blocks at most while it is held.
+
+    With `then`, the first call is held before any access at that place, and when the second comes to `then`, that one
+    is held, and the first goes on: `address` and `size` are those of `then`. With `store`, that store of the first
+    call is still in its CPU's buffer while it is held. With `alone`, only the first call is made, on the CPU `cpu`."""
 
     calls: RaceCalls
     section: int
@@ -66,12 +80,16 @@ class DataRace:
     reads: bool = False
     readers: tuple[ExerciseStep, ...] = ()
     blocks: int = HOLD_BLOCKS
+    then: AccessPlace | None = None
+    store: AccessPlace | None = None
+    alone: bool = False
 
     def __str__(self) -> str:
         setup, first, second, same = self.calls
         plain = [[plain_step(step) for step in setup], plain_step(first), plain_step(second), same]
         numbers = [self.section, self.offset, self.address, self.size, self.cpu, int(self.used), int(self.reads)]
-        numbers += [self.blocks] * (self.blocks != HOLD_BLOCKS)
+        if self.blocks != HOLD_BLOCKS or self.then is not None or self.store is not None or self.alone:
+            numbers += [self.blocks, *(self.then or _NO_PLACE), *(self.store or _NO_PLACE), int(self.alone)]
         data = json.dumps([*plain, [plain_step(step) for step in self.readers], *numbers]).encode()
         return f"datarace:{urlsafe_b64encode(zlib.compress(data, 9)).decode()}"
 
@@ -81,10 +99,25 @@ def parse_data_race(text: str) -> DataRace:
     try:
         plain = parse_json(zlib.decompress(urlsafe_b64decode(text.removeprefix("datarace:"))))
         setup, first, second, same, readers, *numbers = plain
-        section, offset, address, size, cpu, used, reads, blocks = map(int, (*numbers, HOLD_BLOCKS)[:8])
+        rest = (HOLD_BLOCKS, *_NO_PLACE, *_NO_PLACE, 0)[len(numbers) - 7 :]
+        section, offset, address, size, cpu, used, reads, blocks, *places = map(int, (*numbers, *rest))
+        then, store = AccessPlace(*places[:4]), AccessPlace(*places[4:8])
+        (alone,) = places[8:]
         calls = RaceCalls(tuple(map(step_of, setup)), step_of(first), step_of(second), bool(same))
         return DataRace(
-            calls, section, offset, address, size, cpu, bool(used), bool(reads), tuple(map(step_of, readers)), blocks
+            calls,
+            section,
+            offset,
+            address,
+            size,
+            cpu,
+            bool(used),
+            bool(reads),
+            tuple(map(step_of, readers)),
+            blocks,
+            then if then.section >= 0 else None,
+            store if store.section >= 0 else None,
+            bool(alone),
         )
     except (ArithmeticError, LookupError, ValueError, TypeError, zlib.error) as error:
         raise KoboxError(f"{text!r} is no ID of a data race", hint="The report has them, behind `fault`.") from error

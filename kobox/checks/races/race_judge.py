@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from kobox.box.inspect.printk import LogRecord
 from kobox.checks.races.clash import FREED, Clash, RaceWords, is_update, words_of
 from kobox.checks.races.held_locks import NamedLock, Wait
-from kobox.checks.races.race_calls import HOLD_BLOCKS, DataRace, title_of
+from kobox.checks.races.race_calls import HOLD_BLOCKS, AccessPlace, DataRace, title_of
 from kobox.checks.races.race_cost import Cost, Outcome, cost_of, outcome_of_no_order
 from kobox.checks.races.race_marks import RaceMarks
 from kobox.checks.races.schedule_writer import ScheduleWriter
@@ -19,6 +19,8 @@ from kobox.ko.elf import SHT_RELA
 _HOLD_IT = "Hold one lock from the first look at the shared data to its last change."
 
 _KEEP_IT = "Hold a lock or a reference for as long as the object is used, or free it after an RCU grace period."
+_LOCK_IT = "Take one lock in both, or use atomic operations; READ_ONCE() and WRITE_ONCE() mark what is meant."
+_FENCE_IT = "Put smp_mb() between the store and the read that follows it, in both, or use smp_store_mb()."
 _POISON = "6b6b6b6b6b6b"  # what the kernel fills freed objects with (include/linux/poison.h)
 
 
@@ -92,17 +94,29 @@ class RaceJudge:
         """What both calls of `race` have done together, beside what they do in either order."""
         assert clash.held is not None
         held, names = clash.held, f"{title_of(race.calls.first)} and {title_of(race.calls.second)}"
-        others = [row for row in clash.others if not self._marks.is_marked(row.report.pc)]
-        marked = self._marks.is_marked(held.pc)
+        others = [row for row in clash.others if not self._marks.is_marked(row.report.pc, held.pc)]
+        marked = self._marks.is_marked(held.pc, others[0].report.pc if others else 0)
         # How much a function frees is not known: what the other touches there may be the object behind, and what is
         # left there is the allocator's doing. What the calls answer counts.
         if not race.size or marked or not others or held.size == FREED:
             if broken := outcome_of_no_order(raced, orders, later, names, with_data=not marked):
                 message = f"{broken}: {title_of(race.calls.first)} was held here while the other ran on another CPU"
+                message += self._delayed(race)
                 written = self._written(race, clash, raced.results)
                 chain = self._chain(clash.held_by)
+                if race.store is not None:  # the store is to blame, not where the CPU was held after it
+                    chain = (*self._frames_at(race.store), *(frame for frame in chain if not frame.module))
                 self.found.append(
-                    FoundRace("race", Severity.ERROR, message, chain, (), race, _HOLD_IT, schedule=written)
+                    FoundRace(
+                        "race",
+                        Severity.ERROR,
+                        message,
+                        chain,
+                        (),
+                        race,
+                        _FENCE_IT if race.store else _HOLD_IT,
+                        schedule=written,
+                    )
                 )
             return
         report, other = next((row for row in others if row.report.writes), others[0])[:2]
@@ -129,6 +143,7 @@ class RaceJudge:
         where = self._words.where(report, other)
         message = f"{words_of(held)} {self._words.named(held, clash.registers)}, and {words_of(report)} at {where}"
         message += f" on another CPU, with no lock that both hold{f': {cost.words}' if cost.words else ''}"
+        message += self._delayed(race)
         self.found.append(
             FoundRace(
                 "data-race",
@@ -137,7 +152,7 @@ class RaceJudge:
                 self._chain(clash.held_by),
                 self._chain(other) if report.pc else (),
                 race,
-                "Take one lock in both, or use atomic operations; READ_ONCE() and WRITE_ONCE() mark what is meant.",
+                _FENCE_IT if race.store else _LOCK_IT,
                 schedule=self._written(race, clash, raced.results),
             )
         )
@@ -146,16 +161,32 @@ class RaceJudge:
         self, race: DataRace, clash: Clash, results: Sequence[int | None] = (), ends: str = ""
     ) -> TwoCpuSchedule | None:
         runs = title_of(race.calls.first), title_of(race.calls.second)
+        if clash.before is not None:  # the second call is the one that was held in the end
+            runs, results = (runs[1], runs[0]), tuple(reversed(results))
+        store = self._place_of(race.store) if race.store is not None else ""
         blocks = race.blocks if race.blocks != HOLD_BLOCKS else 0
-        return self._writer.write(clash, runs, results=results, ends=ends, blocks=blocks)
+        return self._writer.write(clash, runs, results=results, ends=ends, store=store, blocks=blocks)
+
+    def _place_of(self, place: AccessPlace) -> str:
+        return str(own_frame(self._frames_at(place)) or "the module")
+
+    def _frames_at(self, place: AccessPlace) -> Chain:
+        starts = self._told.placement.starts if self._told.placement is not None else {}
+        return self._marks.frames(starts.get(place.section, 0) + place.offset)
+
+    def _delayed(self, race: DataRace) -> str:
+        """What makes the race possible, if it is a store that stays in its CPU's buffer."""
+        if race.store is None:
+            return ""
+        return f"; the store at {self._place_of(race.store)} is not written yet: there is no smp_mb() behind it"
 
     def keep_freed(self, race: DataRace, clash: Clash) -> None:
-        """The second call has freed what the first was about to touch."""
+        """The second call has freed what the first was about to touch, or to pass to a function of the kernel."""
         assert clash.held is not None
-        what, who = (
-            f"{words_of(clash.held)} {self._words.named(clash.held, clash.registers)}",
-            title_of(race.calls.second),
-        )
+        who = title_of(race.calls.second)
+        what = f"{words_of(clash.held)} {self._words.named(clash.held, clash.registers)}"
+        if clash.passed:
+            what = f"{clash.passed}() is called with a pointer into memory"
         self.found.append(
             FoundRace(
                 "use-after-free",
@@ -166,6 +197,23 @@ class RaceJudge:
                 race,
                 _KEEP_IT,
                 schedule=self._written(race, clash),
+            )
+        )
+
+    def keep_not_pinned(self, race: DataRace, clash: Clash) -> None:
+        """A task changes a variable of its CPU where another one may run there before it has done so."""
+        assert clash.held is not None
+        what = f"{words_of(clash.held)} {self._words.named(clash.held, clash.registers)}, a variable of one CPU"
+        self.found.append(
+            FoundRace(
+                "data-race",
+                Severity.NOTE if is_update(clash.held) else Severity.ERROR,
+                f"{what}, where the task may be preempted, or moved to another CPU: it writes back what it has read "
+                "before another task changed it",
+                self._chain(clash.held_by),
+                (),
+                race,
+                "Use this_cpu_add() and its kin, or get_cpu_ptr() and put_cpu_ptr() round the whole change.",
             )
         )
 

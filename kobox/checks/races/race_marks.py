@@ -33,6 +33,7 @@ class RaceMarks:
     def __init__(self, examination: Examination) -> None:
         self._examination = examination
         self._known: dict[int, bool] = {}
+        self._under_seqlock: dict[int, bool] = {}
 
     def frames(self, pc: int) -> Chain:
         """The function at an address, with those that are inlined there."""
@@ -43,11 +44,13 @@ class RaceMarks:
         frame = own_frame(self.frames(pc))
         return (frame.file, frame.line) if frame is not None and frame.line else pc
 
-    def is_marked(self, pc: int) -> bool:
-        """Whether the access is meant to race: by the functions inlined there, or by the line of the source."""
+    def is_marked(self, pc: int, beside: int = 0) -> bool:
+        """Whether the access is meant to race: by the functions inlined there, or by the line of the source. Under a
+        seqlock it is, if the access at `beside` (0: any) is under one as well: who writes under it keeps out no reader
+        that does not ask."""
         if pc not in self._known:
             self._known[pc] = self._look(pc)
-        return self._known[pc]
+        return self._known[pc] or (self._has_seqlock(pc) and (not beside or self._has_seqlock(beside)))
 
     def _look(self, pc: int) -> bool:
         for frame in self.frames(pc):
@@ -55,7 +58,7 @@ class RaceMarks:
                 return True
             if frame.line and _MARKS.search(self._examination.sources.line(frame.file, frame.line)):
                 return True
-        return self._has_seqlock(pc)
+        return False
 
     def member_at(self, address: int, pc: int, registers: Mapping[int, int]) -> str:
         """What lies at an address, by the pointers that live at `pc`, where the CPU has these registers:
@@ -99,6 +102,11 @@ class RaceMarks:
         return found is not None and found.memory and found.immediate is not None
 
     def _has_seqlock(self, pc: int) -> bool:
+        if pc not in self._under_seqlock:
+            self._under_seqlock[pc] = self._look_for_seqlock(pc)
+        return self._under_seqlock[pc]
+
+    def _look_for_seqlock(self, pc: int) -> bool:
         """Whether the function reads or writes under a seqlock: its plain accesses are repeated when they have raced
         (include/linux/seqlock.h)."""
         examination, file = self._examination, self._examination.file

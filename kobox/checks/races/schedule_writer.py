@@ -28,6 +28,7 @@ class ScheduleWriter:
         *,
         results: Sequence[int | None] = (),
         ends: str = "",
+        store: str = "",
         blocks: int = 0,
     ) -> TwoCpuSchedule | None:
         """The schedule in which `clash` was seen. `runs` says what is made on the CPU that is held, and on the other
@@ -42,19 +43,26 @@ class ScheduleWriter:
             second = ScheduleSide(second.cpu, second.runs, _texts(met.locks))
             addresses = {lock.address for lock in met.locks if lock.address}
             common = tuple(f"{lock.kind} {lock.name}" for lock in clash.locks if lock.address in addresses)
-        steps = tuple(self._steps(clash, runs, results, ends))
+        steps = tuple(self._steps(clash, runs, results, ends, store))
         return TwoCpuSchedule((first, second), steps, common, blocks)
 
     def _steps(
-        self, clash: Clash, runs: tuple[str, str], results: Sequence[int | None], ends: str
+        self, clash: Clash, runs: tuple[str, str], results: Sequence[int | None], ends: str, store: str
     ) -> Iterator[ScheduleStep]:
         held = clash.held
         assert held is not None
         place = own_frame(self._told.chain(clash.held_by)) if clash.held_by is not None else None
         at = f"{place}: " if place is not None else ""
+        if clash.before is not None:
+            first = own_frame(self._told.chain(clash.before[0]))
+            yield ScheduleStep(_SECOND, f"{first or 'the call'}: stops after what it has read before")
         called = held.detail == Access.CALLED
+        if store:
+            yield ScheduleStep(_FIRST, f"{store}: writes; this stays in the CPU's store buffer")
         what = f"{words_of(held)} {self._words.named(held, clash.registers)}"
-        yield ScheduleStep(_FIRST, f"{at}{_stands_before(held, what, called=called)}")
+        reads = store and held.detail == Access.WRITE | Access.ATOMIC  # any instruction
+        stands = "has read, and stops" if reads else _stands_before(held, what, called=called)
+        yield ScheduleStep(_FIRST, f"{at}{stands}")
         before = len(clash.others)
         for one in clash.others[:_MOST]:
             where = self._words.where(one.report, one.trace)
@@ -64,7 +72,7 @@ class ScheduleWriter:
             yield ScheduleStep(_SECOND, f"{frame or 'the kernel'}: frees the memory")
         elif not before:
             yield ScheduleStep(_SECOND, f"{runs[_SECOND]} runs")
-        yield ScheduleStep(_FIRST, _goes_on(held, called=called))
+        yield ScheduleStep(_FIRST, "goes on: its store is written" if reads else _goes_on(held, called=called))
         for side, answer in enumerate(results):
             if answer is not None:
                 yield ScheduleStep(side, f"returns {answer}")

@@ -67,7 +67,7 @@
 #define PCI_MEMORY_SIZE 0x1E000000ull
 #define PCI_HIGH_MEMORY 0x800000000ull /* and above */
 #define PCI_HIGH_MEMORY_SIZE 0x400000000ull
-#define ABI 15
+#define ABI 16
 #define PAGE 4096ull
 #define CONSOLE_SIZE (1u << 20)
 #define DEVICES 0xFEA00000ull /* registers of devices that Python models: a page each (kobox/machine/devices.py) */

@@ -29,7 +29,10 @@ def on_device(name: str, *calls: object) -> list[Program]:
 
 CALLS: dict[str, list[Program]] = {
     "closetimer": on_device("closetimer", READS),
+    "dekker": on_device("dekker", READS, WRITES),
+    "donereuse": on_device("donereuse", WRITES),
     "earlyflag": on_device("earlyflag", READS, WRITES),
+    "exitorder": [(step("open", "/proc/exitorder", 0), READS)],
     "fifo": on_device("fifo", READS, WRITES),
     "freethread": [],
     "idr": on_device("idr", 0x4901, 0x4902),
@@ -38,19 +41,31 @@ CALLS: dict[str, list[Program]] = {
     "lostdone": on_device("lostdone", WRITES),
     "lostwake": on_device("lostwake", READS, WRITES),
     "netcount": [],
+    "notifyfree": on_device("notifyfree", 0x4E01, 0x4E02, WRITES),
+    "percpurmw": on_device("percpurmw", WRITES),
     "rculist": on_device("rculist", WRITES, READS),
+    "rearm": on_device("rearm", 0x5201, 0x5202),
     "refs": on_device("refs", WRITES),
+    "seqmiss": on_device("seqmiss", READS, WRITES),
+    "sleeperflag": on_device("sleeperflag", READS, WRITES),
+    "taskletstop": on_device("taskletstop", WRITES),
     "toctou": on_device("toctou", READS, WRITES, step("write", bytes(64))),
 }
 KINDS = {
     "closetimer": "use-after-free",
+    "donereuse": "race",
+    "exitorder": "use-after-free",
     "freethread": "use-after-free",
     "idr": "kernel-bug",
     "krefzero": "use-after-free",
     "label": "race",
     "lostdone": "race",
     "lostwake": "race",
+    "notifyfree": "use-after-free",
     "rculist": "use-after-free",
+    "rearm": "use-after-free",
+    "sleeperflag": "race",
+    "taskletstop": "use-after-free",
     "toctou": "kernel-bug",
 }
 
@@ -112,7 +127,17 @@ def test_who_freed_what_a_reader_follows_is_told(room: Box, racy: BuiltTestModul
     assert freed in {frame.line for one in found for frame in one.other}, [str(one) for one in found]
 
 
-@pytest.mark.parametrize("name", ["closetimer", "lostwake", "krefzero", "netcount"])
+@pytest.mark.parametrize("name", ["dekker", "sleeperflag"])
+def test_a_store_that_waits_in_its_buffer_is_told_with_its_place(room: Box, racy: BuiltTestModules, name: str) -> None:
+    found = searched(room, racy, name, DataRaceSearch(CALLS[name]))
+    first = next(one for one in found if one.severity is Severity.ERROR)
+    assert "is not written yet: there is no smp_mb() behind it" in first.message
+    assert "smp_mb()" in first.advice
+    assert first.schedule is not None
+    assert first.schedule.steps[0].text.endswith("writes; this stays in the CPU's store buffer")
+
+
+@pytest.mark.parametrize("name", ["closetimer", "lostwake", "krefzero", "netcount", "dekker", "percpurmw", "rearm"])
 def test_it_is_replayed_by_its_id(room: Box, racy: BuiltTestModules, name: str) -> None:
     found = searched(room, racy, name, DataRaceSearch(CALLS[name]))
     first = next(one for one in found if one.severity is Severity.ERROR)

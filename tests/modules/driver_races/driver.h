@@ -15,6 +15,7 @@
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/netdevice.h>
+#include <linux/notifier.h>
 #include <linux/percpu.h>
 #include <linux/proc_fs.h>
 #include <linux/rculist.h>
@@ -39,4 +40,7 @@
 #define del_timer_sync timer_delete_sync
 #define del_timer timer_delete
 #endif
+#define MISC(NAME, ...)                                                                                     \
+	static const struct file_operations fops = { .owner = THIS_MODULE, __VA_ARGS__ };                   \
+	static struct miscdevice device = { .minor = MISC_DYNAMIC_MINOR, .name = NAME, .fops = &fops }
 MODULE_LICENSE("GPL");

@@ -24,6 +24,7 @@ static ssize_t t_write(struct file *f, const char __user *u, size_t n, loff_t *p
 {
 	struct task_struct *t;
 	WRITE_ONCE(ready, 1);
+	IF_RIGHT(smp_mb();)
 	t = READ_ONCE(reader);
 	if (t)
 		wake_up_process(t);

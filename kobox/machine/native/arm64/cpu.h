@@ -88,6 +88,13 @@ static inline uint64_t address_field(const struct insn *i, uint64_t pc)
 }
 static inline uint64_t constant_field(const struct insn *i, uint64_t pc) { return (void)i, (void)pc, 0; }
 
+/* DMB or DSB (Arm ARM, C4.1.66). */
+static inline bool is_fence(const uint8_t *code)
+{
+    uint32_t word = (uint32_t)code[0] | (uint32_t)code[1] << 8 | (uint32_t)code[2] << 16 | (uint32_t)code[3] << 24;
+    return (word & 0xFFFFF0DF) == 0xD503309F;
+}
+
 /* There are no string instructions. */
 struct string { uint64_t count, to, from; };
 static inline struct string string_operands(const struct machine *m, const struct insn *i)

@@ -37,11 +37,21 @@ static uint64_t accessed(const struct machine *m, const struct insn *i, uint64_t
     return address;
 }
 
+/* Whether a call or jump leads out of watched code: what the kernel does there is taken to empty the store buffer. */
+static bool leaves_module(struct machine *m, const struct insn *i, uint64_t pc)
+{
+    if (i->op != OP_CALL && i->op != OP_JUMP)
+        return false;
+    return i->base != NO_REG || !range_of(m->watch, pc + i->length + (uint64_t)(int64_t)i->disp);
+}
+
 /* True: this CPU is held before the instruction. */
 static bool look_for_race(struct machine *m, const struct insn *i, uint64_t pc)
 {
     uint8_t code[DECODE_BYTES] = {0};
-    race_step(m, pc);
+    bool read = copy_virtual(m, address_space(m), pc, code, i->length, false), atomic = read && is_atomic(code);
+    if (race_step(m, pc, atomic || (read && is_fence(code)) || leaves_module(m, i, pc)))
+        return true;
     if (i->op == OP_STRING) {
         struct string s = string_operands(m, i);
         uint64_t size = no_more_than_ram(m, s.count) * i->size;
@@ -52,7 +62,6 @@ static bool look_for_race(struct machine *m, const struct insn *i, uint64_t pc)
         return race_access(m, pc, pc, 1, ACCESS_CALLED);
     if ((i->op != OP_MEMORY && i->op != OP_BIT) || i->flags & INSN_GS || !(i->flags & 3))
         return false;
-    bool atomic = copy_virtual(m, address_space(m), pc, code, i->length, false) && is_atomic(code);
     return race_access(m, pc, accessed(m, i, pc), i->size, (i->flags & 3u) | (atomic ? ACCESS_ATOMIC : 0));
 }
 

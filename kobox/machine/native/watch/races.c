@@ -7,6 +7,12 @@
  *     the others                       ┊ add 1 to counter: told          ┊
  *
  * Without the last step no update would ever be lost: in one engine, an instruction that reads and writes is one step.
+ *
+ * Then: where the others come, while one is held, to a second place, that CPU is held there in its turn, and the first one goes on.
+ *
+ * Delayed: a store that was executed before the CPU is held has not left its store buffer yet. The others read what was there
+ * before; it is written when the CPU goes on. A fence, a locked instruction or a call out of the module has emptied the
+ * buffer by then, and the CPU is not held (Intel SDM volume 3, section 8.2.3.4, "loads may be reordered with earlier stores").
  */
 #include "watch.h"
 
@@ -14,6 +20,7 @@
 #define TRACED_WORDS 7
 #define ANY_CPU (-1)
 #define COMPARED_BYTES 8
+#define FREED_SIZE 1023 /* what a function that frees is said to write (kobox/checks/races/clash.py) */
 #define POISON_FREE 0x6b /* include/linux/poison.h */
 
 struct traced { uint64_t pc, address, stack; uint32_t size, access, times, order, last, cpu; };
@@ -29,6 +36,8 @@ struct race {
     uint64_t stack, at, start, end, skip;
     int64_t blocks, wait;
     bool split, stops; /* stops: kobox_run() comes back when a CPU is held */
+    struct { uint64_t at, start, end; } then; /* at 0: there is no second place */
+    struct { uint64_t at, address, size; uint8_t old[COMPARED_BYTES], new[COMPARED_BYTES]; enum { BUFFER_EMPTY, BUFFER_FILLS, BUFFER_FULL, BUFFER_HIDDEN } state; } store; /* at 0: none */
     /* who is held */
     bool holding, seen, changed, freed;
     bool expected; /* watched code is about to write there */
@@ -96,10 +105,42 @@ static void look_for_change(struct machine *m, struct race *r)
     r->freed |= freed;
 }
 
+/* ---- a store that is still in its CPU's buffer ------------------------------------------------------------------------ */
+static bool copy_stored(struct machine *m, struct race *r, uint8_t *data, bool write)
+{
+    return copy_virtual(m, address_space(m), r->store.address, data, (uint32_t)r->store.size, write);
+}
+
+/* Before each instruction of the CPU that is to be held. */
+static void follow_store(struct machine *m, struct race *r, uint64_t pc, bool drains)
+{
+    if (r->store.state == BUFFER_FILLS) /* the instruction before was the store */
+        r->store.state = copy_stored(m, r, r->store.new, false) ? BUFFER_FULL : BUFFER_EMPTY;
+    if (drains)
+        r->store.state = BUFFER_EMPTY;
+    if (pc == r->store.at && copy_stored(m, r, r->store.old, false))
+        r->store.state = BUFFER_FILLS;
+}
+
+/* The CPU is held: the others see what was there before. */
+static void delay_store(struct machine *m, struct race *r)
+{
+    if (r->store.state == BUFFER_FULL && copy_stored(m, r, r->store.old, true))
+        r->store.state = BUFFER_HIDDEN;
+}
+
+static void let_store_out(struct machine *m, struct race *r)
+{
+    if (r->store.state == BUFFER_HIDDEN)
+        copy_stored(m, r, r->store.new, true);
+    r->store.state = BUFFER_EMPTY;
+}
+
 /* The CPU that was held is back at its access. */
 static void go_on(struct machine *m, struct race *r)
 {
     uint8_t now[COMPARED_BYTES];
+    let_store_out(m, r);
     r->holding = false;
     r->mode = RACE_OFF; /* once */
     /* Not when an interrupt of its own has written there since: that came between two instructions. */
@@ -112,6 +153,7 @@ static void begin_hold(struct machine *m, struct race *r, uint64_t pc, uint64_t 
 {
     r->holding = true, r->seen = r->changed = r->freed = r->expected = false;
     r->pc = pc, r->address = address, r->size = (uint32_t)size, r->access = access;
+    delay_store(m, r);
     if (!read_held(m, r, r->before))
         memset(r->before, 0, sizeof r->before);
     memcpy(r->last, r->before, sizeof r->last);
@@ -138,14 +180,22 @@ bool race_access(struct machine *m, uint64_t pc, uint64_t address, uint64_t size
     if (r->holding && !mine) {
         bool overlaps = address < r->address + r->size && r->address < address + size;
         r->expected |= overlaps && access & INSN_WRITE && !(access & ACCESS_CALLED);
-        if (overlaps && (access | r->access) & INSN_WRITE && !(access & r->access & ACCESS_ATOMIC))
+        bool frees = r->access == ACCESS_CALLED && size == FREED_SIZE && access == (INSN_WRITE | ACCESS_CALLED);
+        if (frees || (overlaps && (access | r->access) & INSN_WRITE && !(access & r->access & ACCESS_ATOMIC)))
             tell_race(m, pc, address, size, access);
-        return false;
+        if (pc != r->then.at || !r->then.at || address >= r->then.end || r->then.start >= address + size)
+            return false;
+        r->then.at = 0;
+        let_store_out(m, r);
+        begin_hold(m, r, pc, address, size, access);
+        return true;
     }
-    if (r->holding && r->pc == pc && m->cpus.schedule.held != r->cpu) {
+    if (r->holding && mine && r->pc == pc && m->cpus.schedule.held != r->cpu) {
         go_on(m, r);
         return false;
     }
+    if (r->store.at && r->store.state != BUFFER_FULL)
+        return false;
     if (r->holding || (!mine && r->cpu != ANY_CPU) || pc != r->at || address >= r->end || r->start >= address + size)
         return false;
     if (r->stack && r->stack != STACK_OF(live_sp(m)))
@@ -158,13 +208,26 @@ bool race_access(struct machine *m, uint64_t pc, uint64_t address, uint64_t size
     return true;
 }
 
-/* Before each instruction of watched code. */
-void race_step(struct machine *m, uint64_t pc)
+/* Before each instruction of watched code; `drains`: it empties the CPU's store buffer. True: this CPU is held before it. */
+bool race_step(struct machine *m, uint64_t pc, bool drains)
 {
     struct race *r = m->watch->race;
-    if (r->holding && m->cpus.current != r->cpu)
+    bool mine = r->cpu == m->cpus.current;
+    if (r->holding && !mine)
         look_for_change(m, r);
     r->last_pc[m->cpus.current] = pc;
+    if (r->mode != RACE_HOLDS || !mine || !r->store.at)
+        return false;
+    if (!r->holding) {
+        follow_store(m, r, pc, drains);
+        if (pc != r->at || r->start || r->store.state != BUFFER_FULL) /* with a start it is an access that is waited for */
+            return false;
+        begin_hold(m, r, pc, r->store.address, r->store.size, INSN_WRITE | ACCESS_ATOMIC);
+        return true;
+    }
+    if (r->pc == pc && m->cpus.schedule.held != r->cpu)
+        go_on(m, r);
+    return false;
 }
 
 bool race_watches(const struct machine *m) { return m->watch->race && m->watch->race->mode != RACE_OFF; }
@@ -219,9 +282,11 @@ EXPORT uint64_t kobox_race_traced(struct machine *m, uint64_t *out, uint64_t roo
 
 /*
  * Hold a CPU (ANY_CPU: whichever comes), once, before the code at `pc`, on `stack` (0: any), touches memory from `start` to `end` for the
- * time `skip` + 1, while the others execute `blocks`, or `wait` with the time in which all sleep.
+ * time `skip` + 1, while the others execute `blocks`, or `wait` with the time in which all sleep. With `then_pc` one of the others is
+ * held in its place when it comes there and touches memory from `then_start` to `then_end`. With `store_pc` the store there
+ * is delayed; then `start` may be 0, and `pc` any instruction.
  */
-struct hold { uint64_t cpu, stack, pc, start, end, skip, blocks, wait, split, stops; };
+struct hold { uint64_t cpu, stack, pc, start, end, skip, blocks, wait, split, stops, then_pc, then_start, then_end, store_pc, store_address, store_size; };
 
 EXPORT int kobox_race_hold(struct machine *m, const struct hold *hold)
 {
@@ -233,6 +298,10 @@ EXPORT int kobox_race_hold(struct machine *m, const struct hold *hold)
     r->skip = hold->skip, r->blocks = (int64_t)hold->blocks, r->wait = (int64_t)hold->wait;
     r->split = hold->split, r->stops = hold->stops;
     r->holding = r->seen = false;
+    r->then.at = hold->then_pc, r->then.start = hold->then_start, r->then.end = hold->then_end;
+    memset(&r->store, 0, sizeof r->store);
+    r->store.at = hold->store_size <= COMPARED_BYTES ? hold->store_pc : 0;
+    r->store.address = hold->store_address, r->store.size = hold->store_size;
     memset(r->last_pc, 0, sizeof r->last_pc);
     return 0;
 }
@@ -241,6 +310,8 @@ EXPORT void kobox_race_off(struct machine *m)
 {
     struct race *r = race_of(m);
     if (r) {
+        if (r->holding)
+            let_store_out(m, r);
         r->mode = RACE_OFF;
         r->holding = false;
     }

@@ -275,7 +275,7 @@ void look_at_shown(struct machine *m, uint64_t pc, unsigned reg, uint64_t size);
 
 /* ---- races.c -------------------------------------------------------------------------------------------------------------- */
 bool race_watches(const struct machine *m);
-void race_step(struct machine *m, uint64_t pc);
+bool race_step(struct machine *m, uint64_t pc, bool drains);
 bool race_access(struct machine *m, uint64_t pc, uint64_t address, uint64_t size, uint32_t access);
 void race_hold_ends(struct machine *m);
 void race_close(struct watch *w);

@@ -137,6 +137,8 @@ void with_cpu_kept(struct machine *m, void (*action)(struct machine *m));
 
 /* ---- decode.c -------- */
 bool is_atomic(const uint8_t *code);
+/* MFENCE. */
+static inline bool is_fence(const uint8_t *code) { return code[0] == 0x0F && code[1] == 0xAE && code[2] == 0xF0; }
 
 /* ---- hooks.c, registers.c ------------------------------------------------------------------------------------------ */
 bool open_cpu(struct machine *m);
