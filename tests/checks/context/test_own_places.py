@@ -19,7 +19,7 @@ SAME_CODE = ("rcu_open", "preempt_open")
 @pytest.fixture(scope="module")
 def arm64_laboratory(arm64_kernel: KernelImage) -> Iterator[Laboratory]:
     made = Laboratory(arm64_kernel)
-    made.box.limits.cpu = 0.5
+    made.box.limits.cpu = 2.0
     yield made
     made.box.close()
 
