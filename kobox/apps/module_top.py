@@ -5,7 +5,7 @@ It stands on textual (the extra `top`). A look at the kernel takes milliseconds 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,11 +18,14 @@ from textual.widgets import DataTable, Footer, Header, Input, Label, RichLog, St
 
 from kobox.errors import KernelError, KoboxError
 from kobox.graph.text import size_text
+from kobox.kernel import sysfs_modules
 from kobox.kernel.interface import Kernel
 from kobox.kmod.insmod import insmod
 from kobox.kmod.rmmod import rmmod
+from kobox.ko.modinfo import Parameter
 from kobox.ko.modulefile import ModuleFile
 from kobox.monitor import EventKind, ModuleEvent, ModuleMonitor, MonitoredModule
+from kobox.monitor.module_facts import module_facts
 from kobox.monitor.status import TAINTS
 from kobox.printable import one_line
 
@@ -92,6 +95,7 @@ class ModuleTop(App[None]):
         Binding("l", "load", "Load"),
         Binding("u", "unload", "Unload"),
         Binding("e", "set", "Parameter"),
+        Binding("z", "undo", "Undo"),
         Binding("escape", "all", "All", show=False),
     ]
 
@@ -109,7 +113,7 @@ class ModuleTop(App[None]):
         self._monitor, self._file_of = monitor, file_of
         self._read_only, self._interval = read_only, interval
         self._order = "name"
-        self._described = ""
+        self._undo: tuple[str, Callable[[], object]] | None = None  # what it does, and how
 
     @property
     def kernel(self) -> Kernel:
@@ -207,6 +211,17 @@ class ModuleTop(App[None]):
             lambda answer: self._set(name, answer),
         )
 
+    def action_undo(self) -> None:
+        """Take the last change back: unload what was loaded, load what was unloaded, set the value that was."""
+        if not self._may_change():
+            return
+        if self._undo is None:
+            self._say("there is nothing to undo", "yellow")
+            return
+        (what, action), self._undo = self._undo, None
+        if self._do(action):
+            self._say(f"undone: {what}", "")
+
     def _may_change(self) -> bool:
         if self._read_only:
             self._say("nothing is changed: --read-only", "yellow")
@@ -214,23 +229,43 @@ class ModuleTop(App[None]):
 
     def _load(self, answer: str | None) -> None:
         words = (answer or "").split()
-        if words:
-            self._do(lambda: insmod(self.kernel, words[0], " ".join(words[1:])))
+        before = set(self._monitor.status.modules)
+        if words and self._do(lambda: insmod(self.kernel, words[0], " ".join(words[1:]))):
+            new = set(self._monitor.status.modules) - before
+            self._undo = (f"{' '.join(new)} was loaded", lambda: [rmmod(self.kernel, name) for name in new])
 
     def _unload(self, name: str, answer: str | None) -> None:
-        if answer == "yes":
-            self._do(lambda: rmmod(self.kernel, name))
+        path, values = self._file_of(name), self._values(name)
+        if answer == "yes" and self._do(lambda: rmmod(self.kernel, name)):
+            self._undo = None
+            if path is not None:
+                known = {one.name for one in _parameters_of(path)}
+                words = [f'{key}="{value}"' for key, value in values.items() if key in known and value]
+                self._undo = f"{name} was unloaded", lambda: insmod(self.kernel, str(path), " ".join(words))
+
+    def _values(self, name: str) -> Mapping[str, str]:
+        """A module's parameters now: those of a look may be older."""
+        try:
+            return sysfs_modules.parameters(self.kernel, name)
+        except OSError:
+            return {}
 
     def _set(self, name: str, answer: str | None) -> None:
         parameter, equals, value = (answer or "").partition("=")
         if not equals or "/" in parameter:
             return
         path = f"/sys/module/{name}/parameters/{parameter.strip()}"
-        self._do(lambda: self.kernel.write_bytes(path, value.encode()))
+        old = self._values(name).get(parameter.strip())
+        if self._do(lambda: self.kernel.write_bytes(path, value.encode())):
+            self._undo = None
+            if old is not None:
+                self._undo = f"{name}: {parameter} was set", lambda: self.kernel.write_bytes(path, old.encode())
 
-    def _do(self, action: Callable[[], object]) -> None:
+    def _do(self, action: Callable[[], object]) -> bool:
+        done = False
         try:
             action()
+            done = True
         except KernelError as error:
             self._say(f"{error.message}. {error.hint}".strip(), "red")
         except KoboxError as error:
@@ -238,6 +273,7 @@ class ModuleTop(App[None]):
         except OSError as error:
             self._say(f"{error.filename or 'the kernel'}: {error.strerror}", "red")
         self.look()
+        return done
 
     def _chosen(self) -> str:
         table = self.query_one("#modules", DataTable)
@@ -274,6 +310,7 @@ class ModuleTop(App[None]):
         lines += [f"version {module.version}"] if module.version else []
         if module.parameters:
             lines += ["", "parameters"] + [f"  {name} = {value}" for name, value in module.parameters.items()]
+        lines += ["", *more] if (more := module_facts(self.kernel, module.name)) else []
         path = self._file_of(module.name)
         if path is not None:
             lines += ["", *_modinfo(path)]
@@ -289,6 +326,13 @@ class ModuleTop(App[None]):
 
     def _say(self, text: str, style: str) -> None:
         self.query_one("#events", RichLog).write(Text(one_line(text), style=style))
+
+
+def _parameters_of(path: Path) -> Sequence[Parameter]:
+    try:
+        return ModuleFile(path).parameters
+    except (OSError, KoboxError):
+        return ()
 
 
 def _modinfo(path: Path) -> list[str]:

@@ -14,6 +14,7 @@ from kobox.apps.module_top import ModuleTop
 from kobox.box.box import Box
 from kobox.cli.main import run
 from kobox.monitor import BoxLog, ModuleMonitor
+from kobox.monitor.module_facts import module_facts
 from tests.building import BuiltTestModules
 from tests.monitor.test_monitor import FixedKernel, module_line
 
@@ -68,6 +69,20 @@ def test_load_look_set_and_unload(box: Box, modules: BuiltTestModules) -> None:
         await pilot.press("u")
         await answer(pilot, "yes")
         assert names(top) == []
+        await pilot.press("z")  # undo: it comes back, with its parameters
+        await pilot.pause()
+        assert names(top) == ["params"]
+        assert box.path("/sys/module/params/parameters/number").read_text() == "9\n"
+        await pilot.press("e")
+        await answer(pilot, "number=4")
+        await pilot.press("z")
+        await pilot.pause()
+        assert box.path("/sys/module/params/parameters/number").read_text() == "9\n"
+        await pilot.press("z")
+        assert "nothing to undo" in events(top)
+        assert " sections: " in facts(top)
+        await pilot.press("u")
+        await answer(pilot, "yes")
         await pilot.press("l")
         await answer(pilot, str(modules("kuser")))
         assert "failed kuser" in events(top)
@@ -109,6 +124,26 @@ def test_sort_filter_and_80_columns() -> None:
         assert "\x1b" not in facts(top) + events(top)
 
     driven(top, keys, size=(80, 24))
+
+
+def test_what_a_kernel_shows_of_a_module() -> None:
+    kernel = made_up()
+    kernel.files |= {
+        "/sys/module/nvme/sections/.text": "",
+        "/sys/module/nvme/drivers/pci:nvme": "",
+        "/sys/bus/pci/drivers/nvme/0000:00:04.0": "",
+        "/sys/bus/pci/drivers/nvme/bind": "",
+        "/proc/vmallocinfo": "0xffff-0xffff   20480 nvme_probe+0x1/0x2 [nvme] pages=4 vmalloc N0=4\n"
+        "0xffff-0xffff    8192 other+0x1/0x2 [loop] pages=1 vmalloc\n",
+        "/proc/slabinfo": "slabinfo - version: 2.1\n# name\nnvme_iod  3  10  64 64 1 : tunables\nother 1 2 3\n",
+    }
+    assert module_facts(kernel, "nvme") == [
+        "1 sections: .text",
+        "driver pci:nvme: 0000:00:04.0",
+        "vmalloc: 20 KiB in 1 areas",
+        "cache nvme_iod: 3 of 10 objects of 64 bytes",
+    ]
+    assert module_facts(kernel, "loop") == ["vmalloc: 8 KiB in 1 areas"]
 
 
 def test_a_kernel_that_goes_away_and_an_empty_one() -> None:
