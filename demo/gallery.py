@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs/pictures"
 MODULES = ROOT / "tests/modules"
 TALLY = "for i in 1 2 3; do echo hello there > /dev/tally; done; cat /dev/tally"
+LEDGER = "echo a 100 > /dev/ledger; echo l 3 > /dev/ledger; echo m 30 > /dev/ledger"
 
 
 OLD = """#include <linux/module.h>
@@ -55,6 +56,7 @@ def main(wanted: list[str]) -> int:
         for source in (
             *ROOT.glob("demo/*.*"),
             MODULES / "costs/tally.c",
+            MODULES / "costs/ledger.c",
             MODULES / "inspect/rootkit.c",
             MODULES / "debug/journal.c",
         ):
@@ -62,6 +64,10 @@ def main(wanted: list[str]) -> int:
         (here / "old.c").write_text(OLD)
         if not wanted or "graph" in wanted:
             command(here, ["graph", "btrfs", "-o", str(PICTURES / "graph.svg")])
+        for name, option in (("life", "--life"), ("map", "--map")):
+            if not wanted or name in wanted:
+                words = ["ledger.c", "probe_ms=20", option, "-c", LEDGER]
+                command(here, ["graph", *words, "-o", str(PICTURES / f"{name}.svg")])
         for name, (line, size) in PAGES.items():
             if wanted and name not in wanted:
                 continue
