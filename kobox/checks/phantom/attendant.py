@@ -24,6 +24,7 @@ from kobox.machine.taint import Taint
 PAGE = 4096
 _REQUESTS_INTERRUPT = "request_threaded_irq"  # kernel/irq/manage.c
 _HANDLES = "__handle_irq_event_percpu"  # kernel/irq/handle.c
+_INTERRUPT_OVER = "irq_exit_rcu"  # kernel/softirq.c: the line is open again
 _WAITS = "schedule_timeout"  # kernel/time/timer.c: all that waits for something with a timeout sleeps here
 # arch/x86/lib/delay.c: how many nanoseconds a unit of the argument lasts. Nothing happens meanwhile, time is let pass.
 _DELAYS = {"__const_udelay": 1e3 / 0x10C7, "__udelay": 1e3, "__ndelay": 1.0}
@@ -32,7 +33,7 @@ FILE_SIZE = 4 << 10  # of firmware, before more is known
 _BEFORE_INIT = "do_init_module"  # kernel/module/main.c
 _MOST_INTERRUPTS = 64
 _POLLED, _MOST_POLLED = 1_000_000, 50_000_000  # ns that pass with a read of a register that is polled: more and more
-_STORM = 16  # interrupts at once
+_STORM, _LONGEST_STORM = 16, 64  # interrupts at once; and each time that an interrupt is over
 
 
 class DriverAttendant:
@@ -62,6 +63,8 @@ class DriverAttendant:
             probes.append(self._box.probe(_BEFORE_INIT, self._module_comes))
             probes.append(self._box.probe(_FIRMWARE, _keep_pointer, on_return=self._firmware_asked))
             probes += self.probes()
+        if self._phantom.storms:
+            probes.append(self._box.probe(_INTERRUPT_OVER, self._storm_goes_on))
         if self._hurried:
             probes.append(self._box.probe(_HANDLES, self._handler_runs, on_return=self._handler_done))
             self._phantom.polled = self._let_time_pass
@@ -106,6 +109,12 @@ class DriverAttendant:
         device = self._phantom
         for number in range(_STORM if device.storms and device.plugged and hit.result == 0 else 0):
             device.interrupt(number % max(device.vectors, 1))
+
+    def _storm_goes_on(self, hit: Hit) -> None:
+        device = self._phantom
+        if self._requested and self._sent < _LONGEST_STORM and device.plugged:
+            device.interrupt(self._sent % max(device.vectors, 1))
+            self._sent += 1
 
     def _waits(self, hit: Hit) -> None:
         device = self._phantom

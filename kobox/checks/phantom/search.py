@@ -32,7 +32,7 @@ from kobox.errors import KoboxError
 from kobox.ko.modulefile import ModuleFile
 from kobox.machine.taint import Decision
 
-WORK = 200_000_000  # basic blocks for all attempts: some ten seconds
+WORK = 280_000_000  # basic blocks for all attempts: ten to fifteen seconds
 _RESTS = (Rest.WRITTEN, Rest.TURNS, Rest.ZERO, Rest.ONES)
 _MOST_ANSWERS = 6
 _BLIND = (0x5000, 1, 0x100, 0xFFFFFFFF)  # a free port, a number, a length, nobody there

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from kobox.box.box import Box
+from kobox.checks.phantom.buses import attendant_for
 from kobox.checks.report.finding import Finding, Frame, Severity
 from kobox.checks.runner.check import check
 from kobox.checks.runner.examiner import by_what_is_made_up
 from kobox.checks.runner.outcome import CheckReport
 from kobox.checks.runner.plan import CheckPlan
+from kobox.devices.phantom import identities_for, phantom
+from kobox.devices.phantom_policy import Lie, LieKind, Policy
 from kobox.images.kernel_image import KernelImage
+from kobox.ko.modulefile import ModuleFile
 from tests.building import BuiltTestModules
 
 
@@ -73,6 +78,46 @@ def test_a_driver_that_is_never_interrupted(debian_kernel: KernelImage, careless
     found = [finding.message for finding in report.findings if finding.kind == "device-controlled"]
     assert bool(found) is bool(careless), report.findings
     assert all(message.endswith("the device never interrupted") for message in found)
+
+
+@pytest.mark.parametrize("careless", ["early", ""])
+def test_a_driver_that_is_interrupted_without_end(debian_kernel: KernelImage, careless: str) -> None:
+    path = BuiltTestModules(debian_kernel, "hardware")("pcistorm")
+    plan = CheckPlan(
+        str(path),
+        debian_kernel.name,
+        parameters=f"careless={careless}" if careless else "",
+        loads=1,
+        faults=False,
+        hostile=True,
+        exercise="none",
+        workers=1,
+    )
+    report = check(plan)
+    assert report.plan.device is not None
+    assert report.plan.device.result == "bound"
+    found = [finding.message for finding in report.findings if finding.kind == "device-controlled"]
+    assert bool(found) is bool(careless), report.findings
+    assert all(message.endswith("the device interrupted without end") for message in found)
+    assert report.findings == [] or careless
+
+
+def test_a_storm_goes_on_each_time_that_an_interrupt_is_over(box: Box, debian_kernel: KernelImage) -> None:
+    path = BuiltTestModules(debian_kernel, "hardware")("pcistorm")
+    box.insmod(path)
+    device = phantom(identities_for(ModuleFile(path).aliases)[0], Policy())
+    device.lie = Lie(LieKind.STORM, 0)
+    runs = list[int]()
+    probe = box.probe("pcistorm:storm_interrupt", lambda hit: runs.append(hit.args[0]))
+    attendant = attendant_for(box, device, None)
+    attendant.attach()
+    box.plug(device)
+    box.sleep(1)
+    attendant.detach()
+    probe.remove()
+    assert device.driver == "pcistorm"
+    assert len(runs) > 60
+    assert not box.findings
 
 
 def test_without_a_hostile_device_nothing_is_found(modules: BuiltTestModules) -> None:
