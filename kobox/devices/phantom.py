@@ -33,6 +33,8 @@ from kobox.machine.pci_function import MAX_VECTORS, PciIdentity
 _ALIAS = re.compile(
     r"pci:v(\*|[0-9A-F]{8})d(\*|[0-9A-F]{8})sv(\*|[0-9A-F]{8})sd(\*|[0-9A-F]{8})bc(\*|..)sc(\*|..)i(\*|..)\*?"
 )
+_FILLED, _PAGE_MASK = 512, 4095  # writes one after the other
+_IDE, _NATIVE = (1, 1), 0x8F
 _BRIDGE = 0x068000  # the class of a bridge of no kind of its own, for which no driver's table waits
 # The BARs of each layout, and which of them are ports. One is left for the table of MSI-X.
 _NUMBERS = {BarLayout.MEMORY: (0, 1, 2, 3, 5), BarLayout.MIXED: (0, 1, 2, 3, 4), BarLayout.PORTS: (0, 1, 2, 3, 4)}
@@ -49,6 +51,7 @@ class PhantomDevice(PolicyAnswers, PciDevice):
         super().__init__()
         self._shared: list[tuple[int, int, RegisterAt]] = []
         self._allocations = 0
+        self._fill = (0, 0, (-1, 0))  # writes one after the other: where they began, how many, where the next would be
 
     def interrupt(self, vector: int = 0) -> None:
         if not self.is_silent:
@@ -91,6 +94,21 @@ class PhantomDevice(PolicyAnswers, PciDevice):
 
     def write_memory(self, bar: int, offset: int, size: int, value: int) -> None:
         self.keep(RegisterAt(bar, offset), size, value)
+        first, count, following = self._fill
+        self._fill = (
+            (first, count + 1, (bar, offset + size))
+            if (bar, offset) == following
+            else (offset, 1, (bar, offset + size))
+        )
+        if count == _FILLED and (bar, offset) == following and self.lie is None:
+            self._become_memory(bar, first)
+
+    def _become_memory(self, bar: int, first: int) -> None:
+        """Who writes one word after the other fills memory: a frame buffer, say. From there on the BAR is memory."""
+        first &= ~_PAGE_MASK
+        size = next((row[1] for row in bars_of(self.policy) if row[0] == bar), 0) - first
+        if size > 0 and not any(at.bar == bar and at.offset >= first for at in self.policy.known):
+            self.function.keep_memory(bar, first, size, self.written_at(bar, first))
 
 
 def _words(alias: str) -> list[int | None] | None:
@@ -111,6 +129,14 @@ def wanted_by(aliases: Iterable[str]) -> Callable[[PciIdentity], bool]:
     return wanted
 
 
+def _interface(base: int | None, sub: int | None, interface: int | None) -> int:
+    """The lowest byte of a class: that of an alias; else of IDE controllers such as have BARs of their own, not a PC's
+    old ports (PCI IDE Controller Specification 1.0, 2.2)."""
+    if interface is None and (base, sub) == _IDE:
+        return _NATIVE
+    return interface or 0
+
+
 def identities_for(aliases: Iterable[str], most: int = 3) -> list[PciIdentity]:
     """Whom a device may be for a driver with these aliases; empty when it is no PCI driver.
 
@@ -125,7 +151,7 @@ def identities_for(aliases: Iterable[str], most: int = 3) -> list[PciIdentity]:
         who = PciIdentity(
             0x1AF4 if vendor is None else vendor,
             0x10F0 if device is None else device,
-            (0xFF if base is None else base) << 16 | (sub or 0) << 8 | (interface or 0),
+            (0xFF if base is None else base) << 16 | (sub or 0) << 8 | _interface(base, sub, interface),
             subsystem=(
                 (vendor or 0) if subvendor is None else subvendor,
                 (device or 0) if subdevice is None else subdevice,

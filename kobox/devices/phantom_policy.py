@@ -327,6 +327,10 @@ class PolicyAnswers:
         ones = self.policy.rest is Rest.ONES or (self.policy.rest is Rest.TURNS and self._turn)
         return (1 << 8 * size) - 1 if ones else 0
 
+    def written_at(self, bar: int, first: int) -> dict[int, int]:
+        """The bytes that were written to a BAR, from `first` on, by their offsets there."""
+        return {at - first: byte for (where, at), byte in self._bytes.items() if where == bar and at >= first}
+
     def keep(self, register: RegisterAt, size: int, value: int) -> None:
         """The driver has written a register."""
         if self._same and not self.is_handled:

@@ -89,6 +89,8 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_probe_remove": (None, (_P, _U64)),
     "kobox_on_device": (None, (_P, DeviceCallback)),
     "kobox_on_pci": (None, (_P, PciCallback)),
+    "kobox_pci_store": (_I, (_P, _U64, _U64, _P)),
+    "kobox_pci_forget_stores": (None, (_P,)),
     "kobox_pci_message": (_I, (_P, _U64, ctypes.c_uint)),
     "kobox_pci_line": (None, (_P, _I, _I)),
     "kobox_pci_pulse": (None, (_P, _I)),

@@ -27,6 +27,7 @@ from kobox.arch.x86_64.registers import X86Registers
 from kobox.arch.x86_64.x86_64 import X86_64
 from kobox.errors import KernelImageError, KoboxError
 from kobox.machine.acpi import ECAM, ECAM_SIZE
+from kobox.machine.card_memory import CardMemory
 from kobox.machine.devices import Bus, Device, DeviceWork, Restore
 from kobox.machine.native_core import (
     FOREVER,
@@ -219,6 +220,10 @@ class Machine:
             lambda irq, high: self._core.kobox_pci_line(self.handle, irq, high),
             lambda address, size: self._core.kobox_device_wrote(self.handle, address, size),
             self.device_work,
+            CardMemory(
+                lambda at, size, bytes_: self._core.kobox_pci_store(self.handle, at, size, bytes_) == 0,
+                lambda: self._core.kobox_pci_forget_stores(self.handle),
+            ),
         )
         self.platform = PlatformBus(
             lambda irq, high: self._core.kobox_pci_line(self.handle, irq, high), self.platform_lines

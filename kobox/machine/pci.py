@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from kobox.errors import KoboxError
 from kobox.machine.acpi import ECAM, ECAM_SIZE, PCI_IRQS, PCI_PLACES
+from kobox.machine.card_memory import CardMemory
 from kobox.machine.devices import DeviceWork, Restore
 from kobox.machine.pci_bridge import BridgeFunction
 from kobox.machine.pci_function import Found, NoModel, PciFunction, PciIdentity, Segment, Space
@@ -32,7 +33,9 @@ class PciBus:
         line: Callable[[int, bool], None],
         wrote: Callable[[int, int], None],
         work: DeviceWork,
+        card_memory: CardMemory | None = None,
     ) -> None:
+        self.card_memory = card_memory or CardMemory(lambda *_: False, lambda: None)
         self.ram = ram
         self.work = work
         self.message = message
@@ -86,6 +89,7 @@ class PciBus:
     def detach(self, function: PciFunction) -> None:
         """Take a function out: reads of it give ones from now on."""
         segment = function.segment
+        self.card_memory.forget()
         if segment is not None and segment.functions.get(devfn := function.place * 8 + function.number) is function:
             for one in (function, *function.features.virtual, *function.behind()):
                 self.level(one, False)
@@ -155,6 +159,7 @@ class PciBus:
 
     def load(self, state: dict[int, tuple[PciFunction, Restore]]) -> None:
         """Undo `save`: what was taken out since is there again, what was plugged in since is not."""
+        self.card_memory.forget()
         for devfn, function in self.functions.items():
             if devfn not in state or state[devfn][0] is not function:
                 self.detach(function)

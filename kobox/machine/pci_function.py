@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from kobox.errors import KoboxError
 from kobox.machine import pci_capabilities as capability
+from kobox.machine.card_memory import CardMemory
 from kobox.machine.devices import DeviceWork, Restore
 from kobox.machine.pci_capabilities import Express
 
@@ -134,6 +135,7 @@ class Wiring(Protocol):
 
     ram: memoryview
     work: DeviceWork
+    card_memory: CardMemory
 
     @property
     def message(self) -> Callable[[int, int], None]: ...
@@ -359,6 +361,15 @@ class PciFunction:
     def reads_on_bus(self) -> int:
         """How many reads of devices there were on its bus: the number of the one that is being answered."""
         return self._wiring.reads if self._wiring is not None else 0
+
+    def keep_memory(self, number: int, offset: int, size: int, content: Mapping[int, int]) -> bool:
+        """Some of a BAR is memory from now on, for which the model is not asked any more: zeros but for `content`, by
+        offsets in it. False when there is no room for that. It is registers again after `PciBus.load`, and when
+        anything is taken out."""
+        bar = self._bars.get(number)
+        if bar is None or self._wiring is None or bar.kind is BarKind.PORTS:
+            return False
+        return self._wiring.card_memory.put(self.base(bar) + offset, content, size)
 
     def set_link(self, speed: int, width: int) -> None:
         """Another speed and width of the link of PCI Express. Raises `KoboxError` when it has none, or there is no

@@ -66,6 +66,7 @@
 #define PCI_MEMORY 0xE0000000ull       /* memory BARs below 4 GiB */
 #define PCI_MEMORY_SIZE 0x1E000000ull
 #define PCI_HIGH_MEMORY 0x800000000ull /* and above */
+#define PCI_STORES 4
 #define PCI_HIGH_MEMORY_SIZE 0x400000000ull
 #define ABI 16
 #define PAGE 4096ull
@@ -267,6 +268,7 @@ struct machine {
     bool yielded;            /* the CPU was stopped to be held before its next instruction */
     device_callback on_device;
     pci_callback on_pci;
+    struct { uint64_t at, size; uint8_t *bytes; } pci_store[PCI_STORES]; /* memory on cards: nobody is asked for it */
     uint64_t pci_reads;      /* how often a device was read */
     void (*device_read)(struct machine *m, uint64_t value, unsigned size); /* told of each, or NULL */
     void (*close_taint)(struct machine *m);

@@ -26,28 +26,50 @@ static uint64_t call(struct machine *m, enum pci_space space, uint64_t at, unsig
     return answer;
 }
 
+/* Where a byte of memory on a card is kept; NULL for registers. */
+static uint8_t *stored(struct machine *m, uint64_t at, unsigned size)
+{
+    for (int n = 0; n < PCI_STORES; n++)
+        if (at - m->pci_store[n].at < m->pci_store[n].size && size <= m->pci_store[n].size - (at - m->pci_store[n].at))
+            return m->pci_store[n].bytes + (at - m->pci_store[n].at);
+    return NULL;
+}
+
+static uint64_t memory(struct machine *m, uint64_t at, unsigned size, uint64_t value, bool write)
+{
+    uint8_t *bytes = stored(m, at, size);
+    if (!bytes)
+        return call(m, PCI_SPACE_MEMORY, at, size, value, write);
+    spend(m, 1);
+    if (write)
+        memcpy(bytes, &value, size);
+    else
+        memcpy(&value, bytes, size);
+    return value;
+}
+
 static uint64_t memory_read(uc_engine *uc, uint64_t offset, unsigned size, void *user)
 {
     (void)uc;
-    return call(user, PCI_SPACE_MEMORY, PCI_MEMORY + offset, size, 0, false);
+    return memory(user, PCI_MEMORY + offset, size, 0, false);
 }
 
 static void memory_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, void *user)
 {
     (void)uc;
-    call(user, PCI_SPACE_MEMORY, PCI_MEMORY + offset, size, value, true);
+    memory(user, PCI_MEMORY + offset, size, value, true);
 }
 
 static uint64_t high_memory_read(uc_engine *uc, uint64_t offset, unsigned size, void *user)
 {
     (void)uc;
-    return call(user, PCI_SPACE_MEMORY, PCI_HIGH_MEMORY + offset, size, 0, false);
+    return memory(user, PCI_HIGH_MEMORY + offset, size, 0, false);
 }
 
 static void high_memory_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, void *user)
 {
     (void)uc;
-    call(user, PCI_SPACE_MEMORY, PCI_HIGH_MEMORY + offset, size, value, true);
+    memory(user, PCI_HIGH_MEMORY + offset, size, value, true);
 }
 
 bool pci_map(struct machine *m)
@@ -82,6 +104,20 @@ void pci_port_write(struct machine *m, uint32_t port, uint32_t value, int size)
 }
 
 EXPORT void kobox_on_pci(struct machine *m, pci_callback callback) { m->on_pci = callback; }
+
+/* The `size` bytes at an address are memory on a card, kept in `bytes`, which stay the caller's: 0, or -1 when there are too many
+ * such places. */
+EXPORT int kobox_pci_store(struct machine *m, uint64_t at, uint64_t size, uint8_t *bytes)
+{
+    for (int n = 0; n < PCI_STORES; n++)
+        if (!m->pci_store[n].size) {
+            m->pci_store[n].at = at, m->pci_store[n].size = size, m->pci_store[n].bytes = bytes;
+            return 0;
+        }
+    return -1;
+}
+
+EXPORT void kobox_pci_forget_stores(struct machine *m) { memset(m->pci_store, 0, sizeof m->pci_store); }
 
 /* A device writes `data` to an address: an interrupt, when it is the local APIC's. Whether it was one. */
 EXPORT int kobox_pci_message(struct machine *m, uint64_t address, uint32_t data)
