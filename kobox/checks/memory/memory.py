@@ -12,7 +12,7 @@ import errno
 import re
 import struct
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -191,7 +191,7 @@ class MemoryCheck(Check):
     # -- objects of the kernel's own ---------------------------------------------------------------------------
 
     def _making(self, hit: Hit) -> None:
-        hit.data = self._allocations.trace(hit)
+        hit.data = self._allocations.probes.trace(hit)
 
     def _has_made(self, function: str, what: str, hit: Hit) -> None:
         if hit.data is not None:
@@ -213,11 +213,15 @@ class MemoryCheck(Check):
         ):
             hit.awaited = False  # whatever it prints, there is room
             return
-        hit.data = address, limit, self._examination.trace(hit)
+        hit.data = address, limit, self._watch.caller if self._watch.from_module else 0
 
     def _printed(self, hit: Hit) -> None:
-        address, limit, trace = hit.data
-        self._look_at_written(address, min((hit.result or 0) + 1, limit), trace, str(hit.probe.where))
+        address, limit, caller = hit.data
+
+        def calls() -> Trace:  # the stack is still as it was when the function was entered
+            return self._examination.trace(hit, caller=caller)
+
+        self._look_at_written(address, min((hit.result or 0) + 1, limit), calls, str(hit.probe.where))
 
     def _appends(self, most: int, whole: int, hit: Hit) -> None:
         """Before something is added to a string: look where it will lie."""
@@ -226,14 +230,14 @@ class MemoryCheck(Check):
             start, size = len(hit.text(to, _LONGEST)), len(hit.text(addition, _LONGEST))
             size = min(size, hit.args[most]) if most >= 0 else size
             size = max(min(size, hit.args[whole] - start - 1), -1) if whole >= 0 else size
-            self._look_at_written(to + start, size + 1, self._examination.trace(hit), str(hit.probe.where))
+            self._look_at_written(to + start, size + 1, partial(self._examination.trace, hit), str(hit.probe.where))
 
-    def _look_at_written(self, address: int, size: int, trace: Trace, through: str) -> None:
+    def _look_at_written(self, address: int, size: int, calls: Callable[[], Trace], through: str) -> None:
         if not self._box.arch.addresses.is_kernel(address) or not 0 < size < _LONGEST:
             return
         if (bad := self._watch.first_bad(address, size)) is not None:
             place, mark = bad
-            self._bad_mark(address + place, size - place, True, mark, trace, through)
+            self._bad_mark(address + place, size - place, True, mark, calls(), through)
 
     def _look_at_room(self, address: int, size: int, trace: Trace, through: str) -> None:
         """Whether `size` bytes fit where a pointer of the module leads: into an object, or a variable."""
@@ -624,7 +628,7 @@ class MemoryCheck(Check):
         left = [thing for thing in own if not self._allocations.given_back(thing)]
         left.sort(key=lambda thing: thing.address)
         for thing in left:
-            self._allocations.look_behind(thing, thing.made)
+            self._allocations.frees.look_behind(thing, thing.made)
         left = _few_of_each(left)
         if not left:
             return

@@ -50,6 +50,12 @@ from kobox.machine.boards import machine_class
 
 Progress = Callable[[str, int, int], None]
 
+CIRCUMSTANCES = {
+    "fetch": "; user space changes memory between two reads of it",
+    "unplug": "; the device was taken out by surprise",
+}
+"""What is added to a finding that only a life under other circumstances has."""
+
 _PARTS = {"race": "races", "datarace": "data races", "elsewhere": "elsewhere"} | dict.fromkeys(VARIATIONS, "variations")
 
 
@@ -237,7 +243,9 @@ class _Checking:
         for finding in () if unit.kind == "life" and self.plan.replay else outcome.findings:
             if finding.key not in self.keys:
                 self.keys.add(finding.key)
-                self.report.findings.append(finding)
+                self.report.findings.append(
+                    replace(finding, message=finding.message + CIRCUMSTANCES.get(unit.kind, ""))
+                )
         part = _PARTS.get(unit.kind, "faults" if unit.faults else "lives")
         self.report.seconds[part] = self.report.seconds.get(part, 0.0) + outcome.seconds
         if unit.kind == "elsewhere":

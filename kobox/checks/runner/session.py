@@ -211,7 +211,7 @@ class Examination:
         nothing on the stack: in a probe that is told by FROM_MODULE, or with `caller`, it stands in the chain all the
         same."""
         frames = self.box.inspect.unwinder.walk(hit.registers if hit is not None else None, limit=limit)
-        if hit is not None and len(frames) > 1:
+        if hit is not None and not caller and len(frames) > 1:
             watch = self.box.inspect.watch
             caller = watch.caller if hit.probe.when & FROM_MODULE or watch.from_module else 0
         if caller and len(frames) > 1 and caller != frames[1].address:
