@@ -2,6 +2,7 @@
 
     return ENOMEM;         init, probe: a number above zero is no error code. do_init_module() warns, and the module
                            stays; really_probe() says "failed with error 12"
+    return EFAULT;         ioctl, read, open …: the same, after a call that has failed with just that error
     return strlen(text);   read, write: more than the program's buffer holds. If that much was copied, what lies behind
                            the buffer is lost
 
@@ -16,7 +17,7 @@ from contextlib import suppress
 from functools import partial
 
 from kobox.arch.unwind import StackFrame
-from kobox.box.inspect.probes import FROM_MODULE, Hit
+from kobox.box.inspect.probes import FROM_MODULE, Hit, Probe
 from kobox.checks.report.finding import Severity
 from kobox.checks.report.quantities import quantity
 from kobox.checks.runner.session import Check, Examination, Trace
@@ -25,6 +26,11 @@ from kobox.errors import KoboxError
 _MAX_ERRNO = 4096
 _LONGEST = 0x7FFFF000  # MAX_RW_COUNT
 _LIMIT = 24  # frames of a chain
+_COPIES = {"_copy_from_user": False, "_copy_to_user": False, "strncpy_from_user": True} | {
+    f"__{kind}_user_{size}": True for kind in ("get", "put") for size in (1, 2, 4, 8)
+}
+"""Functions that copy from and to user space, and whether they fail with a number below zero (else above)."""
+
 _PROBES = {
     "__platform_driver_register": "platform_driver.probe",
     "__pci_register_driver": "pci_driver.probe",
@@ -40,7 +46,8 @@ _PROBES = {
 
 
 class ReturnedCheck(Check):
-    """Looks at what init, the probe functions of drivers, and read and write of files return."""
+    """Looks at what init, probe, and read and write of files return, and any function of the module in which a call has
+    failed return."""
 
     name = "returned"
 
@@ -58,6 +65,20 @@ class ReturnedCheck(Check):
                 examination.probe(name, self._asks, partial(self._answers, name.removeprefix("vfs_")))
         if "__check_object_size" in imports and "__check_object_size" in examination.box.inspect.symbols:
             examination.probe("__check_object_size", self._copies, when=FROM_MODULE)
+        self._probes_of_callbacks: list[Probe] = []
+        self._waiting: set[int] = set()  # by stack: callbacks in which a call has failed
+        for name, below_zero in _COPIES.items():
+            if name in imports and name in examination.box.inspect.symbols:
+                examination.probe(name, None, partial(self._has_copied, below_zero), when=FROM_MODULE)
+        examination.told_of_failures.append(self._has_failed)
+
+    def leaving(self, examination: Examination) -> None:
+        while self._probes_of_callbacks:
+            self._probes_of_callbacks.pop().remove()
+        self._waiting.clear()
+
+    def detach(self, examination: Examination) -> None:
+        self.leaving(examination)
 
     def linked(self, examination: Examination) -> None:
         self._probed.clear()
@@ -110,6 +131,61 @@ class ReturnedCheck(Check):
                 if examination.in_module(function):
                     return Trace((StackFrame(function, 0, True),), examination.placement)
         return None
+
+    # -- callbacks in which a call fails -----------------------------------------------------------------------
+
+    def _has_copied(self, below_zero: bool, hit: Hit) -> None:
+        result = hit.result or 0
+        if result < 0 if below_zero else result:
+            self._has_failed(errno.EFAULT)
+
+    def _has_failed(self, number: int) -> None:
+        """A call of the module has failed: look at what the function returns that the kernel has called."""
+        examination = self._examination
+        own: list[StackFrame] = []
+        for frame in examination.box.inspect.unwinder.walk(limit=_LIMIT):
+            if examination.in_module(frame.inside):
+                own.append(frame)
+            elif own:
+                self._watch_callback(number, tuple(own), frame.address)
+                return
+
+    def _watch_callback(self, number: int, own: tuple[StackFrame, ...], returns_to: int) -> None:
+        box, sp = self._examination.box, own[-1].cfa
+        if sp in self._waiting:
+            return
+        self._waiting.add(sp)
+
+        def returned(hit: Hit) -> None:
+            if hit.registers.sp != sp:
+                return
+            probe.remove()
+            self._waiting.discard(sp)
+            if hit.registers.result & 0xFFFFFFFF == number:
+                self._positive(number, own)
+
+        probe = box.probe(returns_to, returned)
+        self._probes_of_callbacks.append(probe)
+
+    def _positive(self, number: int, own: tuple[StackFrame, ...]) -> None:
+        """Report it, where one of the functions under way has loaded just that constant: else it may be a count."""
+        examination, name = self._examination, errno.errorcode[number]
+        for frame in own:
+            place = examination.placement.find(frame.inside) if examination.placement is not None else None
+            function = examination.file.debug.function_at(*place) if place is not None else None
+            if function is None or examination.placement is None:
+                continue
+            start = examination.placement.starts[function.section] + function.offset
+            if (at := self._loaded_at(start, number)) != start:
+                chain = Trace((StackFrame(at, frame.cfa, True), *own[own.index(frame) + 1 :]), examination.placement)
+                examination.report(
+                    "positive-errno",
+                    Severity.ERROR,
+                    f"a call has failed, and {number} ({name}) is returned: that is no error code, which is below zero",
+                    chain=examination.chain(chain),
+                    advice=f"Return -{name}.",
+                )
+                return
 
     # -- init, probe -------------------------------------------------------------------------------------------
 

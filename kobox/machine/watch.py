@@ -370,17 +370,22 @@ class Watch:
         self._core.kobox_watch_stack(self._machine.handle, self._stack_limit if listened else 0)
 
     def referenced(
-        self, objects: Sequence[tuple[int, int]], pages: tuple[int, int, int, int, int], skipped: Sequence[int] = ()
+        self,
+        objects: Sequence[tuple[int, int]],
+        pages: tuple[int, int, int, int, int, int],
+        skipped: Sequence[int] = (),
     ) -> list[int]:
-        """How many words of RAM (255: or more) point into each of these (start, end), in order and apart.
+        """How many words of RAM (255: or more) point into each of these (start, end), in order and apart. Of words in
+        these objects only those count that lie in one that is pointed to from elsewhere.
 
-        `pages` is where `struct page` is: start of them all, size of one, offsets of its count, type and head;
-        what lies in free pages does not count, nor what lies in those `skipped` (physical page numbers).
+        `pages` is where `struct page` is: start of them all, size of one, offsets of its count, type and head, and
+        where the kernel's mapping of all RAM begins; what lies in free pages does not count, nor what lies in those
+        `skipped` (physical page numbers).
         """
         numbers = ctypes.c_uint64 * len(objects)
         out = ctypes.create_string_buffer(len(objects))
         starts, ends = numbers(*(start for start, _ in objects)), numbers(*(end for _, end in objects))
-        at, skips = (ctypes.c_uint64 * 5)(*pages), (ctypes.c_uint64 * len(skipped))(*skipped)
+        at, skips = (ctypes.c_uint64 * 6)(*pages), (ctypes.c_uint64 * len(skipped))(*skipped)
         self._core.kobox_watch_referenced(
             self._machine.handle, starts, ends, len(objects), out, at, skips, len(skipped)
         )

@@ -64,6 +64,14 @@ class Failure:
         return first if isinstance(first, int) else 0
 
     @property
+    def errno(self) -> int:
+        """The error that its caller should answer with: what the function says, or ENOMEM for one that gives NULL."""
+        if self.text.startswith("argument"):
+            return errno.EFAULT
+        found = re.search(r"-(E[A-Z0-9]+)", self.text)
+        return getattr(errno, found[1], 0) if found else errno.ENOMEM
+
+    @property
     def name(self) -> str:
         """Short, without blanks or parentheses, for IDs."""
         if self.text.startswith("argument"):
@@ -333,6 +341,8 @@ class FaultInjection(Check):
         assert self._examination is not None
         machine = self._examination.box.machine
         self.chain = self._examination.chain()
+        for told in self._examination.told_of_failures:
+            told(failure.errno)
         if failure.inside:
             self._fail_inside(failure)
             return

@@ -13,15 +13,16 @@ injected faults repeat.
 from __future__ import annotations
 
 import itertools
+import os
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kobox.checks.fuzz.mutate import mutated, random_program
 from kobox.checks.fuzz.player import Player
-from kobox.checks.fuzz.program import Material, Program
+from kobox.checks.fuzz.program import ExerciseStep, Material, Program, step
 from kobox.checks.fuzz.systematic import systematic_programs
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ _IDLE = 2.0  # virtual seconds in which nobody calls: timers and delayed work of
 _AT_A_TIME = 4  # programs of a device that are played before another file has its turn
 _MORE = 300  # calls for each target that is no file, besides the first
 _VARIANTS = 24  # of programs that wait
+_SETTINGS = 40  # changes of one setting after which the other files are used
+_SHORT = 12  # bytes of a text that may be a setting
+_USED = 3  # files that are used then
 _DRY = 4  # programs on one file that reach nothing new before the others go first
 
 
@@ -97,11 +101,15 @@ class GenericExercise:
         seen = self.progress()
         with Player(box) as player:
             try:
+                uses, settings = uses_of(targets), Counter[str]()
                 programs, waiting = self._programs(targets, rng), deque[Program]()
                 calls = self.calls + _MORE * sum(not target.path.startswith("/") for target in targets[1:])
                 while player.calls < min(calls, 2 * self.calls) and player.abandoned < _ABANDONED:
                     program = waiting.popleft() if waiting else next(programs)
                     self._play(player, program)
+                    if (setting := setting_of(program)) and settings[setting] < _SETTINGS:
+                        settings[setting] += 1
+                        self._play(player, uses)
                     now = self.progress()
                     if now > seen:
                         seen = now
@@ -141,3 +149,24 @@ class GenericExercise:
                 yield mutated(rng.choice(self.corpus), self.material, rng)
             else:
                 yield random_program(rng.choice(list(targets)), self.material, rng)
+
+
+def setting_of(program: Program) -> str:
+    """The parameter, attribute or entry of /proc or debugfs that a program writes a short text to, which may be a
+    setting that matters to others; "" for other programs."""
+    opened = next((str(step.arguments[0]) for step in program if step.call == "open"), "")
+    short = any(step.call == "write" and len(step.arguments[0]) <= _SHORT for step in program)
+    kernels = "/power/" in opened or opened.endswith("/uevent")
+    return opened if short and opened.startswith(("/sys/", "/proc/")) and not kernels else ""
+
+
+def uses_of(targets: Sequence[Target]) -> Program:
+    """A short program that uses some of the files, as it is played after a setting was changed."""
+    used = [target for target in targets if target.path.startswith("/")]
+    first = [*(one for one in used if one.is_device), *(one for one in used if not one.is_device)][:_USED]
+    steps: list[ExerciseStep] = []
+    for slot, target in enumerate(first):
+        steps += [step("open", target.path, target.flags | os.O_NONBLOCK, slot=slot), step("read", 64, slot=slot)]
+        if target.is_device:
+            steps += [step("write", b"1", slot=slot), step("ioctl", 1, 1, slot=slot)]
+    return tuple(steps)

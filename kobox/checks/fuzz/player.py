@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 _ABSENT = 8  # times that a path had no device
 _AIO = 0.1  # virtual seconds in which a request can be completed
+_UNDONE: dict[str, tuple[Any, ...]] = {"mount": ("umount2", 1, 2), "mkdir": ("rmdir", 0)}
+"""By a call, what undoes it: its name, which argument of the call it takes, and others (MNT_DETACH)."""
+_MOUNTED = 8  # times that one place is unmounted at most
+_TIOCGPTPEER = 0x5441  # include/uapi/asm-generic/ioctls.h
 _LIMITS = Limits(timeout=0.5, cpu=3.0)  # of one call, in virtual seconds
 
 
@@ -65,8 +69,20 @@ class Player:
             for fd in self._slots.values():
                 with suppress(OSError):
                     self._call("close", fd)
+            self._undo(program)
         finally:
             self._slots.clear()
+
+    def _undo(self, program: Program) -> None:
+        """Unmount what a program has mounted, and remove the directories that it has made: a program that was changed
+        may have lost the steps that do so, and what is mounted keeps the module."""
+        for step in reversed(program):
+            if step.call == "call" and step.arguments[0] in _UNDONE:
+                name, *arguments = step.arguments
+                undo, at, *more = _UNDONE[name]
+                with suppress(OSError):
+                    for _ in range(_MOUNTED if name == "mount" else 1):
+                        self._call(undo, arguments[at], *more)
 
     def _step(self, step: ExerciseStep) -> None:
         if step.call == "open":
@@ -85,6 +101,11 @@ class Player:
             (listens,) = step.arguments
             if listens in self._slots:
                 self._slots[step.slot] = self._call("accept4", self._slots[listens], 0, 0, 0)
+        elif step.call == "peer":
+            (master,) = step.arguments
+            if master in self._slots:
+                flags = os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK
+                self._slots[step.slot] = self._call("ioctl", self._slots[master], _TIOCGPTPEER, flags)
         elif step.call == "sleep":
             self._box.sleep(*step.arguments)
         elif step.slot in self._slots:

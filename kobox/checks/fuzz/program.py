@@ -19,7 +19,7 @@ class ExerciseStep(NamedTuple):
     socket family type protocol               sendto data address   connect address     recv size
     call name arguments… (no slot)            make name arguments…: the result is the slot's file
     use name arguments…: the slot's file is the first argument             keyctl operation arguments…
-    accept slot: a connection of that one
+    accept slot: a connection of that one     peer slot: the other end of that pseudo-terminal
     splice size: out of a pipe, into the file     unsplice size: the other way     aio opcode size: by io_submit(2)
     """
 

@@ -1,4 +1,4 @@
-"""Programs for what is no file: file systems, algorithms, types of keys, groups of configfs, families of sockets."""
+"""Programs for what is no file: file systems, line disciplines, algorithms, types of keys, families of sockets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from kobox.checks.fuzz.program import ExerciseStep, Program, step
 
 _AT = "/tmp/kobox-mounted"
+TERMINAL, _TERMINALS = "/dev/ptmx", "/dev/pts"
+_TIOCSPTLCK, _TIOCSETD = 0x40045431, 0x5423  # include/uapi/asm-generic/ioctls.h
 _OPTIONS = (b"", b"size=1", b"mode=700", b"x", b"a=b,c=d", b"," * 40, b"A" * 200)
 _ALG, _SEQPACKET, _SOL_ALG, _SET_KEY = 38, 5, 279, 1  # include/uapi/linux/if_alg.h
 _PROCESS_KEYRING = -2 & 0xFFFFFFFF  # include/uapi/linux/keyctl.h
@@ -62,6 +64,37 @@ def _uses() -> Iterator[ExerciseStep]:
     yield _call("unlink", f"{_AT}/second")
     yield _call("unlink", f"{_AT}/link")
     yield _call("rmdir", f"{_AT}/directory")
+
+
+def line_discipline_programs(number: int) -> Iterator[Program]:
+    """A pseudo-terminal whose slave has a line discipline: bytes from the wire and from the program."""
+    begin = (
+        _call("mkdir", _TERMINALS, 0o755),
+        _call("mount", b"devpts\0", _TERMINALS, b"devpts\0", 0, 0),
+        step("open", TERMINAL, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK),
+        step("ioctl", _TIOCSPTLCK, bytes(4)),
+        step("peer", 0, slot=1),
+        step("ioctl", _TIOCSETD, struct.pack("<i", number), slot=1),
+    )
+    yield (*begin, step("write", b"kobox\n"), step("sleep", 0.1), step("read", 64, slot=1), step("poll", 5, slot=1))
+    yield (
+        *begin,
+        *(step("write", b"k" * size) for size in (1, 31, 32, 33, 64, 255, 256, 1000, 4000)),
+        step("sleep", 0.1),
+        *(step("read", size, slot=1) for size in (1, 64, 4096)),
+    )
+    yield (*begin, step("write", bytes(range(256))), step("sleep", 0.1), step("read", 300, slot=1))
+    yield (*begin, *(step("write", b"k" * size, slot=1) for size in (1, 64, 300, 5000)), step("read", 5000))
+    requests = (
+        0x540B,
+        0x5411,
+        0x541B,
+        0x5424,
+        0x5401,
+        *range(0x5440, 0x5460),
+    )  # TCFLSH, TIOCOUTQ, FIONREAD, TIOCGETD …
+    yield (*begin, *(step("ioctl", request, bytes(64), slot=1) for request in requests), step("close"))
+    yield (*begin, step("ioctl", _TIOCSETD, bytes(4), slot=1), step("close", slot=1), step("write", b"k"))
 
 
 def algorithm_programs(kind: str, name: str) -> Iterator[Program]:

@@ -14,7 +14,13 @@ from kobox.checks.fuzz.network import interface_programs, netlink_programs, pack
 from kobox.checks.fuzz.program import ExerciseStep, Material, Program, step
 from kobox.checks.fuzz.seeds import scanned
 from kobox.checks.fuzz.structures import BORDERS, FILES, TAKES_FILES, contents_of
-from kobox.checks.fuzz.subsystems import algorithm_programs, file_system_programs, key_programs, socket_programs
+from kobox.checks.fuzz.subsystems import (
+    algorithm_programs,
+    file_system_programs,
+    key_programs,
+    line_discipline_programs,
+    socket_programs,
+)
 
 if TYPE_CHECKING:
     from kobox.checks.module.files import Target
@@ -64,6 +70,8 @@ _PARSED = (
 _GROUP = 8  # calls of one request in one program
 _MANY_TIMES = 20
 _SMALL_REQUESTS = 8  # numbers of ioctl that are asked for in any case
+_PARAMETERS = "/sys/module/"
+_SMALL_SEQUENCE = 32  # numbers below this are asked for one after the other
 _ASKED = 12  # texts after which the requests are made as well
 _READ, _WRITE = os.O_RDONLY, os.O_WRONLY
 _SHARED, _PRIVATE = 1, 2
@@ -89,6 +97,8 @@ def _of_subsystem(subsystem: tuple[str, ...]) -> Iterator[Program]:
             yield from key_programs(name)
         case ("sockets", family):
             yield from socket_programs(int(family))
+        case ("line discipline", number):
+            yield from line_discipline_programs(int(number))
 
 
 def _programs_of(target: Target, material: Material) -> Iterator[Program]:
@@ -106,6 +116,9 @@ def _programs_of(target: Target, material: Material) -> Iterator[Program]:
         return
     path, both = target.path, target.flags
     opened = step("open", path, both)
+    if path.startswith(_PARAMETERS):  # code of the kernel's own: what matters is the value
+        for word in dict.fromkeys((*_PARSED, *_written(material))):
+            yield (opened, step("write", word), step("lseek", 0, 0), step("read", 64))
     text = target.value or b"x"
     yield from ((step("mknod", *target.node), opened) for _ in range(bool(target.node)))
     yield (opened, step("read", 4096), step("lseek", 0, 0), step("read", 64), step("read", 64))
@@ -140,6 +153,9 @@ def _programs_of(target: Target, material: Material) -> Iterator[Program]:
         *(step("ioctl", request, bytes(64)) for request in (material.requests[:4] if target.is_device else ())),
         step("poll", EVENTS),
     )
+    if target.is_device:
+        yield from _at_the_end(opened)
+        yield from _small_requests(opened, material)
     texts = (step("write", text) for form in material.formats for text in scanned(form))
     for group in _in_groups(texts) if target.flags & 3 != _READ else ():
         yield (opened, *group)
@@ -195,13 +211,8 @@ def _programs_of(target: Target, material: Material) -> Iterator[Program]:
         *(step("lseek", offset, whence) for whence in (0, 1, 2) for offset in OFFSETS),
         step("read", 64),
     )
-    for back in (4096, 1):
-        yield (
-            opened,
-            *(step("lseek", -back, os.SEEK_END), step("read", back), step("read", 1)),
-            *(step("lseek", -back, os.SEEK_END), step("write", b"y" * back), step("write", b"z")),
-            step("fsync"),
-        )
+    if not target.is_device:
+        yield from _at_the_end(opened)
     yield (
         opened,
         *(step("read_at", address, 64) for address in (*material.hostile, *BORDERS)),
@@ -250,6 +261,27 @@ def _programs_of(target: Target, material: Material) -> Iterator[Program]:
                 *(step("ioctl", request, address) for address in (*material.hostile, *BORDERS)),
                 step("ioctl", request, -1),
             )
+
+
+def _at_the_end(opened: ExerciseStep) -> Iterator[Program]:
+    """Reads and writes of what lies last in a file, and behind it."""
+    for back in (4096, 1):
+        yield (
+            opened,
+            *(step("lseek", -back, os.SEEK_END), step("read", back), step("read", 1)),
+            *(step("lseek", -back, os.SEEK_END), step("write", b"y" * back), step("write", b"z")),
+            step("fsync"),
+        )
+
+
+def _small_requests(opened: ExerciseStep, material: Material) -> Iterator[Program]:
+    """Requests that are small numbers, one after the other, and all of them with the same argument: what one has made
+    has a number that the next one takes. Forwards and backwards, as nobody knows which makes and which takes away."""
+    small = sorted({*range(_SMALL_REQUESTS), *(bound for bound in material.bounds if bound < _SMALL_SEQUENCE)})
+    for argument in (1, 0):
+        for order in (small, small[::-1]):
+            asked = [step("ioctl", request, argument) for request in order]
+            yield (opened, *asked, *asked)
 
 
 def _in_groups(steps: Iterable[ExerciseStep]) -> Iterator[Program]:

@@ -112,7 +112,7 @@ class Allocations:
         return list(
             self._watch.referenced(
                 [(thing.address, thing.address + max(thing.size, 1)) for thing in things],
-                (self._pages.start, self._pages.size, *self._pages.offsets()),
+                (self._pages.start, self._pages.size, *self._pages.offsets(), self._pages.direct_start),
                 [page // PAGE for page in pages if page is not None],
             )
         )

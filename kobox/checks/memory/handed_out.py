@@ -1,9 +1,10 @@
-"""Memory that a module hands out: to user space (mmap), to devices (DMA), to files of /proc/sys.
+"""Memory that a module hands out: to user space (mmap), to devices (DMA), to files of /proc/sys and debugfs.
 
     remap_pfn_range(vma, start, pfn + vma->vm_pgoff, length, prot)     pages that are the module's?
     dma_map_single(device, buffer, length, direction)                  bytes that are the buffer's?
     dma_unmap_single(device, address, length, direction)               as it was mapped?
     register_sysctl("dev", table)                                      is .data as large as .maxlen says?
+    debugfs_create_blob("dump", 0400, parent, blob)                    is .data as large as .size says?
 
 Nobody looks at these addresses when they are used: the device and user space do not ask. So they are looked at when
 they are handed out.
@@ -79,6 +80,8 @@ class HandedOut:
             "register_net_sysctl": (partial(self._registers, 2, -1), None),
             "register_net_sysctl_sz": (partial(self._registers, 2, 3), None),
             "register_sysctl_table": (partial(self._registers, 0, -1), None),
+            "debugfs_create_blob": (partial(self._shows, 3, "debugfs_blob_wrapper", "data", "size", 1), None),
+            "debugfs_create_u32_array": (partial(self._shows, 3, "debugfs_u32_array", "array", "n_elements", 4), None),
         }
 
     # -- pages for user space ----------------------------------------------------------------------------------
@@ -187,9 +190,7 @@ class HandedOut:
         handler = self._symbols.lookup(objects.number(entry, "ctl_table.proc_handler"))
         if not data or not length or handler is None or handler.module or not handler.name.startswith("proc_do"):
             return
-        thing, end, what = self._heap.holding(data), self._variables.end_of(data), self._variables.at(data)
-        if thing is not None and not thing.freed:
-            end, what = thing.address + thing.size, thing.what
+        thing, end, what = self._memory_at(data)
         if end and data + length > end:
             name = objects.string(objects.number(entry, "ctl_table.procname"))
             self._found(
@@ -200,6 +201,32 @@ class HandedOut:
                 thing,
                 "Set .maxlen to sizeof() of the variable, and use the handler of its type.",
             )
+
+    # -- debugfs -----------------------------------------------------------------------------------------------
+
+    def _shows(self, at: int, structure: str, start: str, count: str, unit: int, hit: Hit) -> None:
+        """A file that shows memory, as a structure describes it: where it begins, and how many units it has."""
+        with suppress(KoboxError, ValueError):
+            described = hit.args[at]
+            data = self._objects.number(described, f"{structure}.{start}")
+            size = unit * self._objects.number(described, f"{structure}.{count}")
+            thing, end, what = self._memory_at(data)
+            if data and size and end and data + size > end:
+                self._found(
+                    "out-of-bounds",
+                    f"{hit.probe.where}(): the file {self._objects.string(hit.args[0])} shows {quantity(size, 'byte')} "
+                    f"of {what}, {quantity(data + size - end, 'byte')} past its end",
+                    self._examination.trace(hit),
+                    thing,
+                    f"Set .{count} to what was allocated.",
+                )
+
+    def _memory_at(self, address: int) -> tuple[Object | None, int, str]:
+        """The object or variable of the module at an address: the object, where it ends, what it is."""
+        thing = self._heap.holding(address)
+        if thing is not None and not thing.freed:
+            return thing, thing.address + thing.size, thing.what
+        return thing, self._variables.end_of(address), self._variables.at(address)
 
 
 def _counted(number: int, unit: str) -> str:

@@ -15,16 +15,16 @@ class StructPages:
     def __init__(self, box: Box) -> None:
         self._btf = box.inspect.symbols.btf
         self._machine = box.machine
-        self._direct, self.start, self.vmalloc_start = box.inspect.symbols.areas()
+        self.direct_start, self.start, self.vmalloc_start = box.inspect.symbols.areas()
         self.size = int(self._btf.size("page"))
 
     def address_of(self, page: int) -> int:
         """Where the kernel's direct mapping has the page that a `struct page` stands for."""
-        return int(self._direct + (page - self.start) // self.size * PAGE)
+        return int(self.direct_start + (page - self.start) // self.size * PAGE)
 
     def page_of(self, address: int) -> int:
         """The `struct page` of an address of the direct mapping."""
-        return self.start + (address - self._direct) // PAGE * self.size
+        return self.start + (address - self.direct_start) // PAGE * self.size
 
     def refcount(self, page: int) -> int:
         """How many references there are to a page; 0 where there is no such page."""

@@ -189,7 +189,7 @@ class FileTargets:
 
 
 def _subsystems(box: Box) -> Iterator[tuple[str, ...]]:
-    """File systems without a device, algorithms, families of sockets and types of keys that the kernel has now."""
+    """File systems without a device, line disciplines, algorithms, families of sockets, and types of keys."""
     with suppress(OSError):
         for line in box.read_text("/proc/filesystems").splitlines():
             device, _, name = line.partition("\t")
@@ -202,6 +202,9 @@ def _subsystems(box: Box) -> Iterator[tuple[str, ...]]:
             kind = _ALGORITHMS.get(said.get("type", ""))
             if kind and "driver" in said:
                 yield "algorithm", kind, said["driver"]
+    with suppress(OSError):
+        for line in box.read_text("/proc/tty/ldiscs").splitlines():
+            yield "line discipline", line.split()[-1]
     objects = box.inspect.objects
     with suppress(KoboxError, ValueError):
         table = objects.address("net_families")

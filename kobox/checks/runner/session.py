@@ -152,6 +152,7 @@ class Examination:
         self.counted: dict[int, Counted] = {}  # kobjects that the module has made ready, by address
         self.shown: dict[int, Shown] = {}  # files that show variables, by the variable's address
         self.fault = ""  # the ID of what is made to fail
+        self.told_of_failures: list[Callable[[int], None]] = []  # each is given the error of a call that fails
         self._driven = False  # others load and unload it
         self._gone = False  # the module has left, and the box has not settled yet
         self._keys: set[Any] = set()

@@ -13,14 +13,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from kobox.box.box import Box
-from kobox.checks.fuzz.exercise import GenericExercise
+from kobox.checks.fuzz.exercise import GenericExercise, setting_of, uses_of
 from kobox.checks.fuzz.exercise_file import ExerciseError, exercise_of
 from kobox.checks.fuzz.mutate import mutated, random_program
 from kobox.checks.fuzz.player import Player, Steps
-from kobox.checks.fuzz.program import ExerciseStep, Material, Program
+from kobox.checks.fuzz.program import ExerciseStep, Material, Program, step
 from kobox.checks.fuzz.seeds import material_of
 from kobox.checks.fuzz.strategies import programs
 from kobox.checks.fuzz.subsystems import file_system_programs
+from kobox.checks.fuzz.systematic import systematic_programs
 from kobox.checks.module.callsites import CodeMap
 from kobox.checks.module.files import Target
 from kobox.checks.runner.check import check, examine
@@ -270,3 +271,38 @@ def test_a_number_without_a_device_is_not_asked_for_again_and_again(box: Box) ->
     before = len(box.guest.requests)
     Steps([("open", 0, ("/tmp/none", 2))] * 40)(box)
     assert 0 < len(box.guest.requests) - before <= 16  # char-major-240-0 and char-major-240, eight times
+
+
+@pytest.mark.parametrize("kind", [b"ramfs\0", b"tmpfs\0"])
+def test_what_a_changed_program_has_mounted_is_unmounted(box: Box, kind: bytes) -> None:
+    mount = step("call", "mount", b"none\0", "/tmp/kept-mounted", kind, 0, 0)
+    with Player(box) as player:
+        player.play((step("call", "mkdir", "/tmp/kept-mounted", 0o755), mount, mount))
+    assert "/tmp/kept-mounted" not in box.read_text("/proc/mounts")
+    assert not box.exists("/tmp/kept-mounted")
+
+
+def test_requests_that_are_small_numbers_come_one_after_the_other_with_one_argument() -> None:
+    asked = [
+        [one.arguments for one in program if one.call == "ioctl"]
+        for program in systematic_programs(Target("/dev/kept", os.O_RDWR, True), Material(bounds=(9,)))
+    ]
+    forwards = [(number, 1) for number in (*range(8), 9)]
+    assert forwards * 2 in asked
+    assert forwards[::-1] * 2 in asked
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "used"),
+    [
+        ("/sys/module/kept/parameters/bits", b"33", True),
+        ("/proc/kept", b"33", True),
+        ("/sys/class/misc/kept/power/control", b"on", False),
+        ("/proc/kept", b"k" * 64, False),
+        ("/dev/kept", b"33", False),
+    ],
+)
+def test_after_a_setting_was_changed_the_files_are_used(path: str, data: bytes, used: bool) -> None:
+    targets = [Target("/dev/kept", os.O_RDWR, True), Target(path, os.O_RDWR)]
+    assert bool(setting_of((step("open", path, os.O_RDWR), step("write", data)))) == used
+    assert next(one.arguments[0] for one in uses_of(targets)) == "/dev/kept"
