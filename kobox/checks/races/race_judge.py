@@ -16,6 +16,7 @@ from kobox.checks.report.finding import Chain, Severity, TwoCpuSchedule, own_fra
 from kobox.checks.runner.session import Examination, Trace, kernel_findings
 from kobox.ko.elf import SHT_RELA
 
+_MAKES_DISKS = ("device_add_disk", "add_disk_fwnode")
 _HOLD_IT = "Hold one lock from the first look at the shared data to its last change."
 
 _KEEP_IT = "Hold a lock or a reference for as long as the object is used, or free it after an RCU grace period."
@@ -43,9 +44,6 @@ class FoundRace:
         """Equal for two that tell the same: kind, severity and place."""
         frame = own_frame(self.chain)
         return self.kind, self.severity, frame and (frame.file, frame.line or frame.offset)
-
-
-_MAKES_DISKS = ("device_add_disk", "add_disk_fwnode")
 
 
 class RaceJudge:
