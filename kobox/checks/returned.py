@@ -2,6 +2,7 @@
 
     return ENOMEM;         init, probe: a number above zero is no error code. do_init_module() warns, and the module
                            stays; really_probe() says "failed with error 12"
+    return EBUSY;          open, mmap: the same. do_dentry_open() warns; mmap() gives the program a wrong address
     return EFAULT;         ioctl, read, open …: the same, after a call that has failed with just that error
     return strlen(text);   read, write: more than the program's buffer holds. If that much was copied, what lies behind
                            the buffer is lost
@@ -44,6 +45,17 @@ _PROBES = {
 }
 """Functions that register a driver, and where its first argument has probe."""
 
+_OPERATIONS = {
+    "misc_register": (0, "miscdevice.fops", "file_operations."),
+    "cdev_init": (1, "", "file_operations."),
+    "__register_chrdev": (4, "", "file_operations."),
+    "debugfs_create_file": (4, "", "file_operations."),
+    "debugfs_create_file_unsafe": (4, "", "file_operations."),
+    "proc_create": (3, "", "proc_ops.proc_"),
+    "proc_create_data": (3, "", "proc_ops.proc_"),
+}
+"""Functions that register operations of files: which argument leads there, by which member; how their members begin."""
+
 
 class ReturnedCheck(Check):
     """Looks at what init, probe, and read and write of files return, and any function of the module in which a call has
@@ -58,6 +70,9 @@ class ReturnedCheck(Check):
         for name, member in _PROBES.items():
             if name in imports and name in examination.box.inspect.symbols:
                 examination.probe(name, partial(self._registers, member), when=FROM_MODULE)
+        for name, row in _OPERATIONS.items():
+            if name in imports and name in examination.box.inspect.symbols:
+                examination.probe(name, partial(self._registers_operations, *row), when=FROM_MODULE)
         self._copied: dict[int, tuple[int, Trace]] = {}  # by stack: the largest copy to user space of a call
         self._asked: dict[int, int] = {}  # by stack: how many bytes a read(2) or write(2) under way is about
         for name in ("vfs_read", "vfs_write"):
@@ -89,6 +104,13 @@ class ReturnedCheck(Check):
     def _registers(self, member: str, hit: Hit) -> None:
         with suppress(KoboxError, ValueError):
             self._watch("probe", self._examination.box.inspect.objects.number(hit.args[0], member))
+
+    def _registers_operations(self, argument: int, member: str, prefix: str, hit: Hit) -> None:
+        objects = self._examination.box.inspect.objects
+        with suppress(KoboxError, ValueError):
+            operations = objects.number(hit.args[argument], member) if member else hit.args[argument]
+            for name in ("open", "mmap"):
+                self._watch(name, objects.number(operations, f"{prefix}{name}"))
 
     # -- read(2), write(2) -------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ from kobox.printable import one_line
 
 if TYPE_CHECKING:
     from kobox.apps.life_record import LifeRecord
+    from kobox.checks.fuzz.corpus import Corpus
     from kobox.checks.races.own_races import OwnRace
     from kobox.checks.races.race_calls import DataRace
     from kobox.checks.report.known import Signature
@@ -48,8 +50,13 @@ def main(argv: list[str], prog: str) -> int:
 
         baseline = read_baseline(arguments.baseline) if arguments.baseline is not None else frozenset()
         writer = _file_writer(arguments)
-        reports = _check(arguments, prog, writer, baseline)
-        _write_files(arguments, reports, writer.write if writer is not None else partial(_write, arguments.crashes))
+        from kobox.checks.fuzz.corpus import read_corpus
+
+        corpus = read_corpus(arguments.corpus) if arguments.corpus is not None else {}
+        reports = _check(arguments, prog, writer, baseline, corpus)
+        write = writer.write if writer is not None else partial(_write, arguments.crashes)
+        _write_files(arguments, reports, write)
+        _keep_corpus(arguments, reports, corpus, write)
     except KoboxError as error:
         print(f"{prog}: error: {error}", file=sys.stderr)
         return 2
@@ -77,7 +84,11 @@ def _status(arguments: argparse.Namespace, reports: Sequence[CheckReport]) -> in
 
 
 def _check(
-    arguments: argparse.Namespace, prog: str, writer: FileWriter | None, baseline: frozenset[Signature]
+    arguments: argparse.Namespace,
+    prog: str,
+    writer: FileWriter | None,
+    baseline: frozenset[Signature],
+    corpus: Corpus,
 ) -> list[CheckReport]:
     from kobox.apps.run_sources import RunSource, module_files, module_paths
     from kobox.checks.runner.check import check
@@ -101,6 +112,7 @@ def _check(
         modules, _ = module_files([source], paths)
         for number, module in enumerate(modules):
             plan = _plan(arguments, image, module, modules[:number], elsewhere)
+            plan = replace(plan, corpus=corpus.get(module.name, ()))
             try:
                 reports.append(check(plan, _Counter(progress)))
                 _take_out_known(reports[-1], baseline, arguments.source_directory)
@@ -141,7 +153,7 @@ def _file_writer(arguments: argparse.Namespace) -> FileWriter | None:
     trusted = ".ko" not in Path(arguments.source).name or arguments.exercise not in ("none", "auto")
     if trusted or not in_worker():
         return None
-    named = (arguments.sarif, arguments.html, arguments.lcov, arguments.write_baseline)
+    named = (arguments.sarif, arguments.html, arguments.lcov, arguments.write_baseline, arguments.corpus)
     files = [path for path in named if path is not None]
     return FileWriter(files, arguments.crashes, r"\w{1,245}\.(py|kbx)")
 
@@ -291,6 +303,7 @@ def _again(arguments: argparse.Namespace, prog: str) -> str:
     words += [word for path in arguments.fault_table for word in ("--fault-table", str(path))]
     words += ["--exercise", arguments.exercise] if arguments.exercise != "auto" else []
     words += ["--seed", str(arguments.seed)] if arguments.seed else []
+    words += ["--corpus", str(arguments.corpus)] if arguments.corpus is not None else []
     return f"{prog} {shlex.join(words)}"
 
 
@@ -389,6 +402,21 @@ def _write_files(
         write(arguments.lcov, "".join(report.coverage.lcov() for report in reports if report.coverage).encode())
 
 
+def _keep_corpus(
+    arguments: argparse.Namespace,
+    reports: Sequence[CheckReport],
+    corpus: Corpus,
+    write: Callable[[Path, bytes], None],
+) -> None:
+    """Write what the exercise found worth doing; what is kept of other modules stays."""
+    if arguments.corpus is None:
+        return
+    from kobox.checks.fuzz.corpus import corpus_text
+
+    new = {report.module: report.programs for report in reports if report.programs}
+    write(arguments.corpus, corpus_text({**corpus, **new}).encode())
+
+
 def _write_crashes(directory: Path, report: CheckReport, write: Callable[[Path, bytes], None]) -> None:
     from kobox.checks.runner.minimise import source_of, word_of
 
@@ -481,6 +509,12 @@ def _parser(prog: str) -> CommandParser:
     parser.add_argument("--loads", type=int, default=3, metavar="N", help="load and unload it N times (default: 3)")
     parser.add_argument(
         "--time", type=float, default=60.0, metavar="SECONDS", help="time for the whole check (default: 60)"
+    )
+    parser.add_argument(
+        "--corpus",
+        type=Path,
+        metavar="FILE",
+        help="begin with the programs that are kept in this file, and keep there what the exercise found worth doing",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed for random choices (default: 0)")
     parser.add_argument(

@@ -50,7 +50,8 @@ class GenericExercise:
     doing (`corpus`).
 
     `progress()` tells how many instructions of the module have been executed so far: what guides it. `targets(box)`
-    finds the files; `found()` tells how many findings there are so far.
+    finds the files; `kept` are programs that an earlier exercise found worth doing: they come first. `found()` tells
+    how many findings there are so far.
     """
 
     material: Material
@@ -59,6 +60,7 @@ class GenericExercise:
     seed: int = 0
     calls: int = CALLS
     corpus: list[Program] = field(default_factory=list)
+    kept: Sequence[Program] = ()
     explored: bool = False
     played: list[Program] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
@@ -102,7 +104,7 @@ class GenericExercise:
         with Player(box) as player:
             try:
                 uses, settings = uses_of(targets), Counter[str]()
-                programs, waiting = self._programs(targets, rng), deque[Program]()
+                programs, waiting = self._programs(targets, rng), deque[Program](self.kept)
                 calls = self.calls + _MORE * sum(not target.path.startswith("/") for target in targets[1:])
                 while player.calls < min(calls, 2 * self.calls) and player.abandoned < _ABANDONED:
                     program = waiting.popleft() if waiting else next(programs)
@@ -114,7 +116,7 @@ class GenericExercise:
                     if now > seen:
                         seen = now
                         self.corpus.append(program)
-                    waiting.extend(self.variants(program)[: _VARIANTS - len(waiting)])
+                    waiting.extend(self.variants(program)[: max(0, _VARIANTS - len(waiting))])
                 box.sleep(_IDLE)
                 for program in self._at_last():
                     self._play(player, program)

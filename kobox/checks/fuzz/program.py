@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -34,6 +35,19 @@ Program = tuple[ExerciseStep, ...]
 def step(call: str, *arguments: object, slot: int = 0) -> ExerciseStep:
     """One system call on the open file `slot`."""
     return ExerciseStep(call, slot, arguments)
+
+
+def plain_step(step: ExerciseStep) -> list[Any]:
+    """A step as what `json.dumps` takes."""
+    return [step.call, step.slot, [{"hex": one.hex()} if isinstance(one, bytes) else one for one in step.arguments]]
+
+
+def step_of(row: Sequence[Any]) -> ExerciseStep:
+    """Undo `plain_step`."""
+    call, slot, arguments = row
+    return ExerciseStep(
+        call, slot, tuple(bytes.fromhex(one["hex"]) if isinstance(one, dict) else one for one in arguments)
+    )
 
 
 def system_call(step: ExerciseStep, fd: int) -> tuple[str, tuple[Any, ...]]:

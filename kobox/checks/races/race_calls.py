@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 from kobox.box.box import Box
 from kobox.box.guest.process import Limits
 from kobox.box.guest.syscall import Argument, PendingCall
-from kobox.checks.fuzz.program import ExerciseStep, Program, system_call
-from kobox.checks.races.races import plain_step, step_of
+from kobox.checks.fuzz.program import ExerciseStep, Program, plain_step, step_of, system_call
 from kobox.errors import BoxError, KoboxError
 from kobox.json_text import parse_json
 

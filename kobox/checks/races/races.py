@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 from kobox.arch.code import Flow
 from kobox.box.events import MachineStep
 from kobox.box.guest.process import Limits
-from kobox.checks.fuzz.program import ExerciseStep, Program, system_call
+from kobox.checks.fuzz.program import ExerciseStep, Program, plain_step, step_of, system_call
 from kobox.checks.module.callsites import CodeMap, LocatedCode
 from kobox.errors import BoxTimeoutError, KoboxError
 from kobox.json_text import parse_json
@@ -92,19 +92,6 @@ def parse_race(text: str) -> Race:
 
 def _plain(race: Race) -> list[Any]:
     return [[plain_step(step) for step in race.setup], plain_step(race.first), plain_step(race.second), race.point]
-
-
-def plain_step(step: ExerciseStep) -> list[Any]:
-    """A step as what `json.dumps` takes."""
-    return [step.call, step.slot, [{"hex": one.hex()} if isinstance(one, bytes) else one for one in step.arguments]]
-
-
-def step_of(row: Sequence[Any]) -> ExerciseStep:
-    """Undo `plain_step`."""
-    call, slot, arguments = row
-    return ExerciseStep(
-        call, slot, tuple(bytes.fromhex(one["hex"]) if isinstance(one, dict) else one for one in arguments)
-    )
 
 
 class Interrupted:

@@ -280,7 +280,7 @@ class _Checking:
         report.lives, report.ended = outcome.lives, outcome.ended
         report.calls, report.abandoned, report.files = outcome.calls, outcome.abandoned, list(outcome.files)
         report.crashes, report.events = list(outcome.crashes), list(outcome.events)
-        self.programs = outcome.programs
+        self.programs = report.programs = outcome.programs
         report.places = dict(outcome.reached)
         if outcome.unwatched:
             report.unchecked.append(f"{outcome.unwatched} calls that could fail: too many in one module to watch")

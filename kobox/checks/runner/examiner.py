@@ -394,7 +394,7 @@ class Examiner:
                 timeline.note("file", target.path)
             return found
 
-        return GenericExercise(material, files, coverage.count, self.plan.seed)
+        return GenericExercise(material, files, coverage.count, self.plan.seed, kept=self.plan.corpus)
 
 
 def checks_of(names: Sequence[str]) -> tuple[list[Check], list[str]]:

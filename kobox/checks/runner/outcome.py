@@ -69,6 +69,7 @@ class CheckReport:
     calls: int = 0
     abandoned: int = 0
     files: list[str] = field(default_factory=list)
+    programs: tuple[Program, ...] = ()  # that the exercise found worth doing
     crashes: list[Crash] = field(default_factory=list)
     events: list[TimelineEvent] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)

@@ -56,7 +56,8 @@ class CheckPlan:
     """What to check, and how. `module` is the path of a .ko file, `needs` those that are loaded before it; `kernel` a
     name in the cache; `exercise` is none, auto or the path of a Python file; `seconds` bounds the whole check in wall
     time. `elsewhere` are other kernels of the cache that are asked whether they would load it; with the `source` that
-    it was built from, it is built for each. That they refuse a file which was built for another is a finding only when
+    it was built from, it is built for each. The programs of `corpus` are played
+    before the exercise explores. That they refuse a file which was built for another is a finding only when
     they were named (`elsewhere_named`). With `phantom`, a driver gets a device that is made up for it
     (`device`, once it is found); with `hostile`, that also lies."""
 
@@ -82,6 +83,7 @@ class CheckPlan:
     phantom: bool = True
     hostile: bool = False
     device: FoundPhantom | None = None
+    corpus: tuple[Program, ...] = ()
     elsewhere: tuple[str, ...] = ()
     elsewhere_named: bool = False
     source: str = ""

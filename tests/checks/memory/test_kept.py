@@ -25,6 +25,8 @@ KINDS = {
     "srcu": "left-behind",
     "line": "leak",
     "errno": "positive-errno",
+    "open": "positive-errno",
+    "map": "positive-errno",
     "setting": "shift-out-of-range",
 }
 
@@ -36,6 +38,10 @@ def programs(what: str) -> list[Program]:
         return list(islice(line_discipline_programs(29), 1))
     if what == "errno":
         return [(opened, step("ioctl", 7, bytes(8)), step("ioctl", 7, 0x1000))]
+    if what == "open":
+        return [(opened,)]
+    if what == "map":
+        return [(opened, step("mmap", 4096, 1, 1, 0), step("mmap", 4096, 1, 1, 1 << 20))]
     if what == "setting":
         return [(step("open", "/sys/module/kept/parameters/bits", 2), step("write", b"33")), (opened, step("read", 8))]
     return []

@@ -103,7 +103,23 @@ static ssize_t give(struct file *file, char __user *user, size_t size, loff_t *a
 	return simple_read_from_buffer(user, size, at, &mask, sizeof(mask));
 }
 
-static const struct file_operations operations = { .owner = THIS_MODULE, .unlocked_ioctl = ask, .read = give };
+static int enter(struct inode *inode, struct file *file)
+{
+	if (strcmp(what, "open") || !(file->f_mode & FMODE_WRITE))
+		return 0;
+	return right ? -EBUSY : EBUSY; /* open: bad */
+}
+
+static int map(struct file *file, struct vm_area_struct *area)
+{
+	if (area->vm_pgoff > 3)
+		return right ? -EINVAL : EINVAL; /* map: bad */
+	return 0;
+}
+
+static const struct file_operations operations = {
+	.owner = THIS_MODULE, .open = enter, .unlocked_ioctl = ask, .read = give, .mmap = map,
+};
 static struct miscdevice device = { .minor = MISC_DYNAMIC_MINOR, .name = "kept", .fops = &operations };
 
 static int __init kept_init(void)
