@@ -68,7 +68,7 @@
 #define PCI_HIGH_MEMORY 0x800000000ull /* and above */
 #define PCI_STORES 4
 #define PCI_HIGH_MEMORY_SIZE 0x400000000ull
-#define ABI 16
+#define ABI 17
 #define PAGE 4096ull
 #define CONSOLE_SIZE (1u << 20)
 #define DEVICES 0xFEA00000ull /* registers of devices that Python models: a page each (kobox/machine/devices.py) */

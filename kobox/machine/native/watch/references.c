@@ -56,8 +56,10 @@ static void follow_links(const struct links *links, uint8_t *out)
     for (bool changed = true; changed;) {
         changed = false;
         for (size_t i = 0; i < links->count; i++)
-            if (out[links->rows[i][0]] && !out[links->rows[i][1]])
-                changed = out[links->rows[i][1]] = 1;
+            if (out[links->rows[i][0]] && !out[links->rows[i][1]]) {
+                out[links->rows[i][1]] = 1;
+                changed = true;
+            }
     }
 }
 
