@@ -81,14 +81,20 @@ static struct tty_ldisc_ops line = {
 };
 static bool lined;
 
+static int refused;
+
 static long ask(struct file *file, unsigned int request, unsigned long argument)
 {
 	u32 value;
 
 	if (request != 7)
 		return -ENOTTY;
-	if (copy_from_user(&value, (void __user *)argument, sizeof(value)))
-		return right ? -EFAULT : EFAULT; /* errno: bad */
+	if (copy_from_user(&value, (void __user *)argument, sizeof(value))) {
+		if (right)
+			return -EFAULT;
+		WRITE_ONCE(refused, refused + 1);
+		return EFAULT; /* errno: bad */
+	}
 	return 14; /* a count */
 }
 
@@ -107,14 +113,20 @@ static int enter(struct inode *inode, struct file *file)
 {
 	if (strcmp(what, "open") || !(file->f_mode & FMODE_WRITE))
 		return 0;
-	return right ? -EBUSY : EBUSY; /* open: bad */
+	if (right)
+		return -EBUSY;
+	WRITE_ONCE(refused, refused + 1); /* open: bad */
+	return EBUSY;
 }
 
 static int map(struct file *file, struct vm_area_struct *area)
 {
-	if (area->vm_pgoff > 3)
-		return right ? -EINVAL : EINVAL; /* map: bad */
-	return 0;
+	if (area->vm_pgoff <= 3)
+		return 0;
+	if (right)
+		return -EINVAL;
+	WRITE_ONCE(refused, refused + 1); /* map: bad */
+	return EINVAL;
 }
 
 static const struct file_operations operations = {
