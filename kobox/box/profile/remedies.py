@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kobox.box.inspect.alloc_table import ALLOCATORS, ON_BEHALF
 from kobox.box.profile.costs import ProfileCosts
 from kobox.box.profile.resource_text import duration
 from kobox.box.profile.resources import AllocationSite, LogSite
@@ -16,6 +17,11 @@ _WASTE, _WASTE_SHARE = 1024, 25
 _LONG_OFF = 100_000  # ns: as kobox check has it, far above what a handler needs
 _LONG_PROBE = 10_000_000
 _DEEP = 8 << 10
+
+
+_ALLOCATORS = frozenset((*(row.name for row in ALLOCATORS), *ON_BEHALF))
+# Where the module's own code has interrupts off, and these are called; others switch them off for themselves.
+_WITH_THEM_OFF = ("_raw_", "__udelay", "__const_udelay", "__ndelay")
 
 
 def remedies(costs: ProfileCosts) -> list[str]:
@@ -53,7 +59,7 @@ def _hot_path(costs: ProfileCosts) -> Iterator[str]:
     for one in sorted(costs.resources.allocations, key=lambda one: -one.count):
         key = one.module, one.function
         entered = max(entries.get(key, 0) or calls.get(key, 0), 1)
-        if one.module and one.count >= max(_MANY_ALLOCATIONS, entered, 4 * one.most):
+        if _is_own(one) and one.count >= max(_MANY_ALLOCATIONS, entered, 4 * one.most):
             share = 100 * one.instructions / costs.instructions if costs.instructions else 0
             yield (
                 f"{one.function} [{one.module}] allocates {one.count} times in {entered} calls{_at(one.place)}, "
@@ -65,7 +71,7 @@ def _hot_path(costs: ProfileCosts) -> Iterator[str]:
 
 def _atomic(costs: ProfileCosts) -> Iterator[str]:
     for one in costs.resources.allocations:
-        if one.module and one.atomic >= _FEW_LINES:
+        if _is_own(one) and one.atomic >= _FEW_LINES:
             yield (
                 f"{one.function} [{one.module}] allocates {one.atomic} times{_at(one.place)} where it cannot wait "
                 f"(GFP_ATOMIC), {_at_a_time(one)}: this fails when memory is short. "
@@ -75,7 +81,7 @@ def _atomic(costs: ProfileCosts) -> Iterator[str]:
 
 def _waste(costs: ProfileCosts) -> Iterator[str]:
     for one in costs.resources.allocations:
-        if not one.count or one.size * one.count != one.bytes:
+        if not _is_own(one) or not one.count or one.size * one.count != one.bytes:
             continue
         slot = one.used // one.count
         saved = (slot - -(-one.size // 8) * 8) * one.most
@@ -100,7 +106,7 @@ def _locks(costs: ProfileCosts) -> Iterator[str]:
 
 def _interrupts(costs: ProfileCosts) -> Iterator[str]:
     for one in costs.resources.interrupts_off:
-        if one.longest_ns >= _LONG_OFF:
+        if one.longest_ns >= _LONG_OFF and (one.by_kernel or not one.callee or one.callee.startswith(_WITH_THEM_OFF)):
             what = "runs with interrupts off" if one.by_kernel else "has interrupts off"
             yield (
                 f"{one.function} [{one.module}] {what} for {duration(one.longest_ns)}: no timer and no device is "
@@ -122,6 +128,11 @@ def _stack(costs: ProfileCosts) -> Iterator[str]:
     deepest = max(costs.functions, key=lambda one: one.stack, default=None)
     if deepest is not None and deepest.stack > _DEEP:
         yield f"{deepest.stack} of the stack's 16,384 bytes are in use in {deepest.function}."
+
+
+def _is_own(one: AllocationSite) -> bool:
+    """Whether the module's own code asked an allocator: what other functions allocate is not the module's to change."""
+    return bool(one.module) and one.callee.removesuffix("_noprof") in _ALLOCATORS
 
 
 def _at(place: str) -> str:

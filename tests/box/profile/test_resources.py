@@ -12,7 +12,7 @@ import kobox
 from kobox.box.box import Box
 from kobox.box.profile.costs import ProfileCosts, ProfileFormatError
 from kobox.box.profile.remedies import remedies
-from kobox.box.profile.resources import AllocationSite, LogSite
+from kobox.box.profile.resources import AllocationSite, InterruptsOff, LogSite, ResourceCosts
 from kobox.box.profile.text import changed, costs_text, side_by_side
 from kobox.images.store import KernelImage
 from tests.building import BuiltTestModules
@@ -203,6 +203,24 @@ def test_notes_with_remedies(words: list[str], said: str, box: Box, ledger: Path
     found = remedies(used(box, ledger, words))
     assert len(found) == 1, found
     assert said in found[0]
+
+
+def test_what_the_kernel_does_by_itself_is_not_noted() -> None:
+    numbers = {"size": 100, "bytes": 100_000, "used": 128_000, "peak": 100_000, "left": 0, "lifetime_ns": 1}
+    counts = {"count": 1000, "most": 200, "instructions": 10**6, "atomic": 1000, "failed": 0}
+    sites = [
+        AllocationSite("m", "f", "m.c:1", callee, "kmalloc", **numbers, **counts)
+        for callee in ("device_add_disk", "__kmalloc")
+    ]
+    off = [
+        InterruptsOff("m", "f", "", callee, 1, 10**6, 10**6, False) for callee in ("blk_mq_init", "_raw_spin_lock_irq")
+    ]
+    found = [
+        remedies(ProfileCosts("k", (), resources=ResourceCosts(allocations=(one,), interrupts_off=(other,))))
+        for one, other in zip(sites, off, strict=True)
+    ]
+    assert found[0] == []
+    assert len(found[1]) == 3
 
 
 def test_a_probe_that_the_load_waits_for_is_noted(costs: ProfileCosts) -> None:
