@@ -47,7 +47,7 @@ LIVES = (
     ("plain", "faulty", "what=warn", "WARNING"),
     ("debug", "faulty", "what=double_free", "KASAN: double-free"),
     ("debug", "faulty", "what=lock_twice", "possible recursive locking detected"),
-    ("debug", "faulty", "what=sleep_atomic", "sleeping function called from invalid context"),
+    ("debug", "faulty", "what=sleep_atomic", "BUG: scheduling while atomic"),
     ("debug", "faulty", "what=list", "list_del corruption"),
 )
 

@@ -6,6 +6,7 @@ Pages are photographed by Chromium without a window (Debian: apt-get install chr
 from __future__ import annotations
 
 import asyncio
+import re
 import shlex
 import shutil
 import subprocess
@@ -129,7 +130,8 @@ def live(chromium: str) -> None:
 async def draw(top: ModuleTop) -> None:
     async with top.run_test(size=(110, 30)) as pilot:
         await pilot.pause()
-        (PICTURES / "top.svg").write_text(top.export_screenshot(title="kobox top"))
+        drawn = top.export_screenshot(title="kobox top")
+        (PICTURES / "top.svg").write_text(re.sub(re.escape(str(Path.home())), "~", drawn))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from kobox.arch.registry import ARCHITECTURES
+from kobox.machine.native_core import core_of
+
 PACKAGE = Path(__file__).parent.parent.parent / "kobox"
 # The PC is an x86 machine, as machine/arm_virt.py is an arm64 one; templates are modules' sources.
 ALLOWED = (
@@ -92,3 +95,8 @@ def test_a_breach_is_found(line: str, rule: str) -> None:
     (found, *_) = [one for one in breaches("box/box.py", line) if rule in one]
     assert found.startswith("box/box.py:1: ")
     assert not breaches("arch/x86_64/registers.py", line)
+
+
+@pytest.mark.parametrize("arch", [arch.name for arch in ARCHITECTURES])
+def test_each_core_has_every_function_that_python_calls(arch: str) -> None:
+    core_of(arch)

@@ -42,8 +42,9 @@ _SENTENCES = (
     ("warning", re.compile(r": unknown parameter '.*' ignored")),  # kernel/module/main.c, unknown_module_param_cb()
     ("warning", re.compile(r"^seq_file: buggy \.next function ")),  # fs/seq_file.c, seq_read_iter()
 )
-# Lines of a report that say neither what nor why: registers, code, the stack, marks.
+# Lines of a report that say neither what nor why: registers, code, the stack, marks, nothing.
 _DETAIL = re.compile(
+    r" *$|={20,}$|-{20,}$|"
     r"CPU: \d| *Tainted: |task:\S+ +state:|Hardware name: |Workqueue: |Modules linked in: |Unloaded tainted modules: |"
     r"Call [Tt]race:|"
     r" *</?(?:TASK|IRQ|NMI|SOFTIRQ|EOI|#\w+)>|Code: |note: .* exited with|-+\[ cut here|-+\[ end |Kernel Offset: |"

@@ -6,7 +6,9 @@ import errno
 
 import pytest
 
+from kobox.apps.run_reports import reports
 from kobox.box.box import Box
+from kobox.box.inspect.printk import LogRecord
 from kobox.errors import (
     BoxError,
     BoxHungError,
@@ -280,3 +282,36 @@ def test_a_panic_that_the_end_of_a_sleep_cut_in_two_is_told_whole(box: Box, modu
     whole_report(caught.value, "BUG: kernel NULL pointer dereference", "faulty_null")
     assert caught.value.pc.startswith("faulty_null+0x")
     healed(box, modules)
+
+
+# What KASAN and lockdep print (mm/kasan/report.c, kernel/locking/lockdep.c), and the sentence of it.
+FRAMED = {
+    "BUG: KASAN: double-free in __kmem_cache_free+0x45/0xb9": [
+        "==================================================================",
+        "BUG: KASAN: double-free in __kmem_cache_free+0x45/0xb9",
+        "Free of addr ffff888000b65d80 by task kobox/28",
+        "",
+        "Call Trace:",
+        " <TASK>",
+        " faulty_act+0x53/0x62 [faulty]",
+        " </TASK>",
+        "==================================================================",
+    ],
+    "WARNING: possible recursive locking detected": [
+        "",
+        "============================================",
+        "WARNING: possible recursive locking detected",
+        "6.1.192-debug #1 Tainted: G           O      ",
+        "--------------------------------------------",
+        "kobox/28 is trying to acquire lock:",
+        "ffffffffa0002208 (faulty_mutex){+.+.}-{3:3}, at: faulty_act+0x53/0x62 [faulty]",
+    ],
+}
+
+
+@pytest.mark.parametrize("sentence", FRAMED)
+def test_lines_of_equals_signs_and_empty_ones_say_nothing(sentence: str) -> None:
+    records = [LogRecord(number, 1.0, 4, 0, text) for number, text in enumerate(FRAMED[sentence])]
+    (report,) = reports(records, [])
+    assert report.what == sentence
+    assert report.place == "faulty_act+0x53/0x62 [faulty]"
