@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from kobox.errors import KoboxError
 from kobox.kernel.interface import DeleteFlags, InitFlags, Kernel
+from kobox.startup import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import drgn
@@ -131,6 +130,8 @@ class Host(Kernel):
         Raises `KoboxError` without drgn, without the right to read the kernel's memory, or for a kernel that does not
         show it.
         """
+        from contextlib import suppress
+
         try:
             import drgn
         except ImportError:

@@ -154,4 +154,6 @@ def test_the_makefile_works_by_hand(tmp_path: Path, debian_kernel: KernelImage) 
     subprocess.run(command, check=True, capture_output=True)
     assert (tmp_path / "mine/mine_user.ko").is_file()
     subprocess.run([*command, "clean"], check=True, capture_output=True)
-    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == sorted(render("export", "mine"))
+    here = tmp_path / "mine"
+    files = [str(path.relative_to(here)) for path in here.rglob("*") if path.is_file()]
+    assert sorted(files) == sorted(render("export", "mine"))
