@@ -214,7 +214,7 @@ PLACES: dict[str, Place] = {
     "docs/disks.md": Place(before="truncate -s 64M changed.img && mkfs.ext4 -q changed.img"),
     "docs/drgn.md": Place(("debug/journal",)),
     "docs/explain.md": Place(("kbase", "kuser"), files={"bin/dmesg": _DMESG, "make.log": _MAKE_LOG}),
-    "docs/graph.md": Place(("hello",)),
+    "docs/graph.md": Place(("hello", "costs/ledger")),
     "docs/hardware.md": Place(
         ("pcipuzzle", "wires/i2cnak", "pcicareless"),
         before="for name in bmp280-i2c bmp280-spi powermate; do "
