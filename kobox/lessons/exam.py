@@ -94,7 +94,7 @@ def build_lesson(lesson: Lesson, directory: Path, kernel: KernelImage, room: Pat
     """
     source = room / "source"
     source.mkdir()
-    for path in sorted(directory.iterdir()):
+    for path in sorted(directory.glob("*")):
         if path.suffix in (".c", ".h", ".rs") and path.is_file():
             shutil.copy(path, source)
     for name in lesson.sources:

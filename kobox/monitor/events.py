@@ -91,7 +91,7 @@ def came_and_went(
 
 
 def _without_net(actions: list[bool], there: bool) -> list[bool]:
-    """Without the last one that made the difference between the looks: `changes` tells of that."""
+    """The actions without the one that leads to the state of the second look: `changes` reports that one."""
     last = max((n for n, added in enumerate(actions) if added == there), default=-1)
     return [added for n, added in enumerate(actions) if n != last]
 

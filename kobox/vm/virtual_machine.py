@@ -79,7 +79,11 @@ class VirtualMachine(Kernel):
         with snapshots.lock(place):
             if not self._resumed(place):
                 self._boot(line)
-                self._keep(place)
+                try:
+                    self._keep(place)
+                except BaseException:
+                    self.close()
+                    raise
 
     def _boot(self, line: str) -> None:
         self._memory = VmMemory(self._size)
@@ -138,9 +142,7 @@ class VirtualMachine(Kernel):
                 return False
             self._kmsg, self._window = int(found.memory["kmsg"]), int(found.memory["window"])
             self._memory = VmMemory(self._size)
-            self._qemu = Qemu(
-                self.image, b"", "", memory=self._memory, cpus=self._cpus, accel=self._accel, resumed=True
-            )
+            self._start(b"", "", resumed=True)
         except (SnapshotError, KeyError, TypeError, ValueError):
             shutil.rmtree(place, ignore_errors=True)
             self._window = 0

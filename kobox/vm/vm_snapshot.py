@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,8 @@ def find(place: Path) -> VmSnapshot | None:
     try:
         if about["format"] != _FORMAT or hashlib.sha256(state).hexdigest() != about["state_sum"]:
             raise SnapshotError(f"{place}/state: the check sum is wrong")
-        os.utime(place)  # it is in use: no sweep takes it
+        with suppress(OSError):
+            os.utime(place)  # it is in use: no sweep takes it
         return VmSnapshot(place, int(about["ram_sum"]), dict(about["memory"]))
     except (KeyError, TypeError, ValueError) as error:
         raise SnapshotError(f"{place}/about: lacks {error}") from error

@@ -81,6 +81,15 @@ def test_a_lesson_in_rust_says_what_its_kernel_wants(tmp_path: Path) -> None:
     assert "kobox kernel add debian/sid --rust" in caught.value.hint
 
 
+@pytest.mark.parametrize("made", ["", "file"])
+def test_a_directory_that_is_none_is_named(made: str, tmp_path: Path, debian_kernel: KernelImage) -> None:
+    place = tmp_path / "nowhere"
+    if made:
+        place.write_text("text")
+    result = examine(lesson("hello"), place, debian_kernel, Store())
+    assert result.missing == f"{place} has no hello.c"
+
+
 def test_a_makefile_of_a_student_is_not_run(tmp_path: Path, debian_kernel: KernelImage) -> None:
     shutil.copy(lesson("hello").directory / "solution/hello.c", tmp_path)
     for name in ("Makefile", "Kbuild"):
