@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kobox.cli.json_output import to_json
-from kobox.cli.parser import CommandParser
+from kobox.cli.parser import CommandParser, percentage
 
 if TYPE_CHECKING:
     from kobox.matrix import CellState, CheckWords, Matrix, MatrixPlan, MatrixRun
@@ -219,7 +219,7 @@ def _parser(prog: str) -> CommandParser:
     cost.add_argument("--cost-exercise", type=_absolute, metavar="FILE.py", help="use the module by this file")
     cost.add_argument(
         "--slower",
-        type=float,
+        type=percentage,
         default=_SLOWER,
         metavar="PERCENT",
         help="more instructions than on the first kernel of the row that make a cell slower (default: 25)",

@@ -131,3 +131,14 @@ def parser_of(command: Callable[[list[str], str], int], prog: str) -> CommandPar
     finally:
         CommandParser.wanted = False
     return None
+
+
+def percentage(text: str) -> float:
+    """The type of an option that takes a percentage, `10` or `10%`: 0 or more."""
+    try:
+        percent = float(text.removesuffix("%"))
+    except ValueError:
+        percent = -1
+    if not 0 <= percent < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r}: not a percentage")
+    return percent

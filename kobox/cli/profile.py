@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kobox.cli.json_output import to_json
 from kobox.cli.life import add_cpu_limit, add_life_options, life_box
-from kobox.cli.parser import CommandParser
+from kobox.cli.parser import CommandParser, percentage
 from kobox.cli.worker import raise_wall
 from kobox.json_text import parse_json
 
@@ -149,7 +149,7 @@ def _parser(prog: str) -> CommandParser:
     parser.add_argument("--baseline", type=Path, metavar="FILE", help="tell what costs more than in this profile")
     parser.add_argument(
         "--fail-on",
-        type=_percent,
+        type=percentage,
         metavar="PERCENT",
         help="exit with 1 when something costs that much more than there",
     )
@@ -177,16 +177,6 @@ def _range(text: str) -> _Variation:
     if len(numbers) < 3:
         raise argparse.ArgumentTypeError(f"{text!r}: three different numbers at least lie between the two of a scale")
     return _Variation(name, tuple(map(str, numbers)))
-
-
-def _percent(text: str) -> float:
-    try:
-        percent = float(text.removesuffix("%"))
-    except ValueError:
-        percent = -1
-    if not 0 <= percent < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r}: not a percentage")
-    return percent
 
 
 def _most(text: str) -> int:

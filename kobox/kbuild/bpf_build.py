@@ -136,6 +136,11 @@ def vmlinux_header(kernel: KernelImage, store: Store, tools: BpfTools) -> Path:
 
 def kernel_btf(kernel: KernelImage) -> bytes:
     """The section .BTF of a kernel's image (gABI, "Sections"). Raises `BuildError` where there is none."""
+    if kernel.architecture != "x86_64":
+        raise BuildError(
+            f"kernel {kernel.name}: types are read from x86-64 images only, and this one is for {kernel.architecture}",
+            hint="`kobox build -k` names an x86-64 kernel; modules without --btf build for all.",
+        )
     image = extract_vmlinux(kernel.vmlinuz.read_bytes(), kernel.name)
     at, size, count, names = struct.unpack_from("<Q", image, 40)[0], *struct.unpack_from("<HHH", image, 58)
     rows = []

@@ -226,7 +226,10 @@ class _Walk:
         if program is None:
             return None
         if step.packet:
-            called = next(iter(program.programs.values())).test_run(PACKETS[step.packet])
+            first = next(iter(program.programs.values()), None)
+            if first is None:
+                return 'The object has no program: a function below SEC("…") is one.'
+            called = first.test_run(PACKETS[step.packet])
             return None if called.name == step.answer else f"{step.packet}: the program answers {called.name}"
         if step.variable:
             name, _, wanted = step.variable.partition(" = ")

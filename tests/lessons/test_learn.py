@@ -90,6 +90,14 @@ def test_a_directory_that_is_none_is_named(made: str, tmp_path: Path, debian_ker
     assert result.missing == f"{place} has no hello.c"
 
 
+def test_an_object_without_a_program_is_told(tmp_path: Path, debian_kernel: KernelImage) -> None:
+    (tmp_path / "wall.bpf.c").write_text(
+        '#include "vmlinux.h"\n#include <bpf/bpf_helpers.h>\nint dropped;\nchar L[] SEC("license") = "GPL";\n'
+    )
+    result = examine(lesson("ebpf"), tmp_path, debian_kernel, Store())
+    assert "The object has no program" in result.missing
+
+
 def test_a_makefile_of_a_student_is_not_run(tmp_path: Path, debian_kernel: KernelImage) -> None:
     shutil.copy(lesson("hello").directory / "solution/hello.c", tmp_path)
     for name in ("Makefile", "Kbuild"):

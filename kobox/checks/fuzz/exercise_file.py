@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import os
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -116,13 +117,15 @@ class LoadsItself:
 
 
 def _with_its_place(use: Exercise, file: str) -> Exercise:
+    here = os.path.abspath(file)  # so it stands in tracebacks
+
     def exercise(box: Box) -> None:
         try:
             use(box)
         except KoboxError:
             raise
         except Exception as error:
-            lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+            lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == here]
             place = f"{file}:{lines[-1]}" if lines else file
             raise ExerciseError(f"{place}: {type(error).__name__}: {error}") from error
 
