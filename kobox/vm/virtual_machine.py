@@ -127,12 +127,10 @@ class VirtualMachine(Kernel):
 
     def _keep(self, place: Path) -> None:
         """Leave a snapshot, and go on; a QEMU that cannot make one does without."""
-        with suppress(SnapshotError):
-            if vm_snapshot.find(place) is None:
-                remembered = {"kmsg": self._kmsg, "window": self._window}
-                with suppress(KoboxError, OSError):
-                    vm_snapshot.save(place, self._qemu.monitor, self._memory, remembered)
-                self._qemu.monitor.go_on()
+        remembered = {"kmsg": self._kmsg, "window": self._window}
+        with suppress(KoboxError, OSError):
+            vm_snapshot.save(place, self._qemu.monitor, self._memory, remembered)
+        self._qemu.monitor.go_on()
 
     def _resumed(self, place: Path) -> bool:
         """Whether there was a snapshot, and the machine runs from it. A damaged one is removed."""

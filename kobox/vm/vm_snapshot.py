@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from kobox.atomic_directory import atomic_directory
+from kobox.box.boot.snapshots import open_parts
 from kobox.errors import SnapshotError
 from kobox.images.kernel_image import KernelImage
-from kobox.images.ownership import check_ownership
-from kobox.json_text import parse_json
 from kobox.vm.agent import agent_elf
 from kobox.vm.memory import VmMemory
 from kobox.vm.monitor import QemuMonitor
@@ -32,9 +31,10 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class VmSnapshot:
-    """A snapshot that was found: where it lies, and what `about` says of the machine."""
+    """A snapshot that was found: where it lies, its RAM file, open until `load` has read it, and what `about` says."""
 
     place: Path
+    ram: int
     ram_sum: int
     memory: dict[str, Any]
 
@@ -50,24 +50,22 @@ def place_of(kernel: KernelImage, program: str, command_line: str, memory: int, 
 def find(place: Path) -> VmSnapshot | None:
     """The snapshot at a place; None where there is none. Raises `SnapshotError` when it is damaged, `KoboxError` when
     somebody else can write to it."""
-    check_ownership(place.parent, place, *(place / name for name in ("about", "state", "ram")))
-    try:
-        about = parse_json((place / "about").read_bytes())
-        state = (place / "state").read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        if place.exists():
-            raise SnapshotError(f"{place}: a file of the snapshot is missing") from None
+    parts = open_parts(place)
+    if parts is None:
         return None
-    except ValueError as error:
-        raise SnapshotError(f"{place}/about: {error}") from error
+    about, state, ram = parts
     try:
         if about["format"] != _FORMAT or hashlib.sha256(state).hexdigest() != about["state_sum"]:
             raise SnapshotError(f"{place}/state: the check sum is wrong")
         with suppress(OSError):
             os.utime(place)  # it is in use: no sweep takes it
-        return VmSnapshot(place, int(about["ram_sum"]), dict(about["memory"]))
+        return VmSnapshot(place, ram, int(about["ram_sum"]), dict(about["memory"]))
     except (KeyError, TypeError, ValueError) as error:
+        os.close(ram)
         raise SnapshotError(f"{place}/about: lacks {error}") from error
+    except BaseException:
+        os.close(ram)
+        raise
 
 
 def save(place: Path, monitor: QemuMonitor, memory: VmMemory, remembered: Mapping[str, Any]) -> None:
@@ -88,11 +86,10 @@ def load(found: VmSnapshot, monitor: QemuMonitor, memory: VmMemory) -> None:
 
     Raises `SnapshotError` when the snapshot is damaged, `KoboxError` when QEMU does not take it.
     """
-    ram = os.open(found.place / "ram", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        memory.load(ram, found.ram_sum)
+        memory.load(found.ram, found.ram_sum)
     finally:
-        os.close(ram)
+        os.close(found.ram)
     state = os.open(found.place / "state", os.O_RDONLY | os.O_CLOEXEC)
     try:
         monitor.load_devices(state)

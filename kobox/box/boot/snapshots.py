@@ -69,17 +69,10 @@ def key(arch: Arch, kernel_digest: str, command_line: str, memory: int, cpus: in
 def load(place: Path) -> Snapshot | None:
     """Open a snapshot; None when there is none. Raises `SnapshotError` when it is seen to be damaged (see
     `is_whole`), `KoboxError` when somebody else can write to it."""
-    check_ownership(place.parent, place, *(place / name for name in ("about", "state", "ram")))
-    try:
-        about = parse_json((place / "about").read_bytes())
-        state = (place / "state").read_bytes()
-        fd = os.open(place / "ram", os.O_RDONLY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        if place.exists():
-            raise SnapshotError(f"{place}: a file of the snapshot is missing") from None
+    parts = open_parts(place)
+    if parts is None:
         return None
-    except ValueError as error:
-        raise SnapshotError(f"{place}/about: {error}") from error
+    about, state, fd = parts
     try:
         if about["format"] != FORMAT or _sum_bytes(state) != about["state_sum"]:
             raise SnapshotError(f"{place}/state: the check sum is wrong")
@@ -100,6 +93,24 @@ def load(place: Path) -> Snapshot | None:
     with contextlib.suppress(OSError):
         os.utime(place)  # it is in use: `_sweep` leaves it alone
     return Snapshot(fd, about["memory"], about["cpus"], state, box, is_whole)
+
+
+def open_parts(place: Path) -> tuple[Any, bytes, int] | None:
+    """What `about` holds, the state, and the RAM file, open; None when there is no snapshot. Nothing is believed yet.
+
+    Raises `SnapshotError` when a part is missing or no JSON, `KoboxError` when somebody else can write to it.
+    """
+    check_ownership(place.parent, place, *(place / name for name in ("about", "state", "ram")))
+    try:
+        about = parse_json((place / "about").read_bytes())
+        state = (place / "state").read_bytes()
+        return about, state, os.open(place / "ram", os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        if place.exists():
+            raise SnapshotError(f"{place}: a file of the snapshot is missing") from None
+        return None
+    except ValueError as error:
+        raise SnapshotError(f"{place}/about: {error}") from error
 
 
 def save(place: Path, machine: Machine, box: dict[str, Any], tables: Mapping[str, bytes]) -> None:
