@@ -33,7 +33,7 @@ class RaceMarks:
     def __init__(self, examination: Examination) -> None:
         self._examination = examination
         self._known: dict[int, bool] = {}
-        self._under_seqlock: dict[int, bool] = {}
+        self._under_seqlock: dict[tuple[int, int], bool] = {}  # by where the function is
 
     def frames(self, pc: int) -> Chain:
         """The function at an address, with those that are inlined there."""
@@ -102,26 +102,17 @@ class RaceMarks:
         return found is not None and found.memory and found.immediate is not None
 
     def _has_seqlock(self, pc: int) -> bool:
-        if pc not in self._under_seqlock:
-            self._under_seqlock[pc] = self._look_for_seqlock(pc)
-        return self._under_seqlock[pc]
-
-    def _look_for_seqlock(self, pc: int) -> bool:
         """Whether the function reads or writes under a seqlock: its plain accesses are repeated when they have raced
         (include/linux/seqlock.h)."""
-        examination, file = self._examination, self._examination.file
-        place = examination.placement.find(pc) if examination.placement is not None else None
-        function = file.debug.function_at(*place) if place is not None else None
-        if place is None or function is None or not file.debug.available:
+        placement, debug = self._examination.placement, self._examination.file.debug
+        place = placement.find(pc) if placement is not None else None
+        function = debug.function_at(*place) if place is not None else None
+        if function is None:
             return False
-        section = place[0]
-        code = file.elf.data(section)
-        for instruction in examination.box.arch.code.instructions(
-            code, function.offset, function.offset + function.size
-        ):
-            if any(_SEQLOCK.search(line.function or "") for line in file.debug.lines(section, instruction.offset)):
-                return True
-        return False
+        key = function.section, function.offset
+        if key not in self._under_seqlock:
+            self._under_seqlock[key] = any(map(_SEQLOCK.search, (function.name, *debug.inlined_in(*key))))
+        return self._under_seqlock[key]
 
     def list_function(self, pc: int) -> str:
         """The function of include/linux/list.h that changes a list there."""

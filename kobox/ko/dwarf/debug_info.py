@@ -57,6 +57,15 @@ class DebugInfo:
 
         return checked(self._path, read)
 
+    def inlined_in(self, section: int, offset: int) -> frozenset[str]:
+        """The names of the functions that are inlined in the function that an instruction belongs to, at any depth."""
+
+        def read() -> frozenset[str]:
+            unit, address = self._described(section, offset)
+            return frozenset() if unit is None else unit.inlined_in(address)
+
+        return checked(self._path, read)
+
     def function_at(self, section: int, offset: int) -> Function | None:
         """The function whose code an instruction is."""
         functions = self._functions_by_section.get(section, [])

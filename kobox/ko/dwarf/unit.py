@@ -73,6 +73,7 @@ class Unit:
         self._end = end
         self._frames: dict[int, tuple[Local, ...]] = {}
         self._sizes: dict[int, int] = {}
+        self._blocks: dict[int, list[tuple[list[tuple[int, int]], DIE]]] = {}
 
     @cached_property
     def unit(self) -> CompileUnit:
@@ -112,6 +113,18 @@ class Unit:
             line = _number(entry, "DW_AT_call_line")
         found.append(Place(self._name_of(function), self._units.shown(path), line, path))
         return tuple(found)
+
+    def inlined_in(self, address: int) -> frozenset[str]:
+        """See `DebugInfo.inlined_in`."""
+        function = self._function_at(address)
+        found, stack = set(), [] if function is None else [(function, 0)]
+        while stack:
+            entry, depth = stack.pop()
+            for ranges, child in self._blocks_in(entry) if depth < _DEEPEST else ():
+                if child.tag == "DW_TAG_inlined_subroutine" and any(low < high for low, high in ranges):
+                    found.add(self._name_of(child))
+                stack.append((child, depth + 1))
+        return frozenset(found)
 
     def has_function(self, address: int) -> bool:
         """Whether a function is described that has this address."""
@@ -354,12 +367,20 @@ class Unit:
 
     def _block_at(self, entry: DIE, address: int) -> DIE | None:
         """The block or inlined call right inside an entry that has this address."""
-        for child in self._children(entry):
-            if child.tag in ("DW_TAG_inlined_subroutine", "DW_TAG_lexical_block") and any(
-                low <= address < high for low, high in self._ranges_of(child)
-            ):
+        for ranges, child in self._blocks_in(entry):
+            if any(low <= address < high for low, high in ranges):
                 return child
         return None
+
+    def _blocks_in(self, entry: DIE) -> list[tuple[list[tuple[int, int]], DIE]]:
+        """The blocks and inlined calls right inside an entry, with their (start, end) addresses."""
+        if entry.offset not in self._blocks:
+            self._blocks[entry.offset] = [
+                (self._ranges_of(child), child)
+                for child in self._children(entry)
+                if child.tag in ("DW_TAG_inlined_subroutine", "DW_TAG_lexical_block")
+            ]
+        return self._blocks[entry.offset]
 
     def _ranges_of(self, entry: DIE) -> list[tuple[int, int]]:
         attributes = entry.attributes

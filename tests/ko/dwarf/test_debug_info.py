@@ -99,6 +99,13 @@ def addr2line(path: Path, section: str, offsets: list[int]) -> dict[int, list[tu
     return found
 
 
+def test_the_functions_inlined_in_a_function_are_those_of_its_instructions(debug: DebugInfo) -> None:
+    for found in debug.functions:
+        offsets = range(found.offset, found.offset + found.size)
+        lines = [line for offset in offsets for line in debug.lines(found.section, offset)]
+        assert debug.inlined_in(found.section, found.offset) == {line.function for line in lines if line.inlined}
+
+
 def test_inlined_calls_innermost_first(debug: DebugInfo) -> None:
     expected = [
         ("lines_innermost", "lines.c", line_of("innermost line"), True),
