@@ -5,14 +5,15 @@
     auto          whatever files the module has made are used in all ways, sensible and hostile
 
 The generic exercise is made of programs: a few system calls on a file each. It begins with one of each kind for each
-file, goes on with mutations of those that reached new code of the module, and stops after a number of calls: nothing in
-it looks at a clock, so the same seed makes the same calls. What it found worth doing, its corpus, is what runs with
-injected faults repeat.
+file, goes on with mutations of those that reached new code of the module, and stops after a number of calls: nothing
+in it looks at a clock, so the same seed makes the same calls. Calls that are long end it earlier: what they execute
+counts. What it found worth doing, its corpus, is what runs with injected faults repeat.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import random
 from collections import Counter, deque
@@ -41,6 +42,9 @@ _VARIANTS = 24  # of programs that wait
 _SETTINGS = 40  # changes of one setting after which the other files are used
 _SHORT = 12  # bytes of a text that may be a setting
 _USED = 3  # files that are used then
+_BLOCKS, _WATCHED = 40e6, 10e6
+"""Basic blocks, and instructions of the module, that this process executes in a second, about: a measure of what calls
+cost that is the same on each machine."""
 _DRY = 4  # programs on one file that reach nothing new before the others go first
 
 
@@ -59,6 +63,8 @@ class GenericExercise:
     progress: Callable[[], int]
     seed: int = 0
     calls: int = CALLS
+    seconds: float = math.inf
+    """Of CPU time, about, that calls may take in one life; no call begins after that."""
     corpus: list[Program] = field(default_factory=list)
     kept: Sequence[Program] = ()
     explored: bool = False
@@ -66,6 +72,8 @@ class GenericExercise:
     files: list[str] = field(default_factory=list)
     made: int = 0
     abandoned: int = 0
+    cut_short: bool = False
+    """Whether `seconds` ended it."""
     found: Callable[[], int] = lambda: 0
     variants: Callable[[Program], Sequence[Program]] = lambda program: ()
     """What is worth trying after a program was played, by what it was compared with."""
@@ -73,11 +81,13 @@ class GenericExercise:
 
     def __call__(self, box: Box) -> None:
         if self.explored:
+            end = _cost(box) + self.seconds
             with Player(box) as player:
                 if self.corpus:  # else what init has armed must still wait when the module is unloaded
                     box.sleep(_IDLE)
                 for program in (*self.corpus, *self._at_last()):
-                    self._play(player, program)
+                    if _cost(box) < end:
+                        self._play(player, program)
             return
         self.explored = True
         self._explore(box)
@@ -100,13 +110,16 @@ class GenericExercise:
         if not targets:
             box.sleep(_IDLE)
             return
-        seen = self.progress()
+        seen, end = self.progress(), _cost(box) + self.seconds
         with Player(box) as player:
             try:
                 uses, settings = uses_of(targets), Counter[str]()
                 programs, waiting = self._programs(targets, rng), deque[Program](self.kept)
                 calls = self.calls + _MORE * sum(not target.path.startswith("/") for target in targets[1:])
                 while player.calls < min(calls, 2 * self.calls) and player.abandoned < _ABANDONED:
+                    if _cost(box) > end:
+                        self.cut_short = True
+                        break
                     program = waiting.popleft() if waiting else next(programs)
                     self._play(player, program)
                     if (setting := setting_of(program)) and settings[setting] < _SETTINGS:
@@ -118,7 +131,7 @@ class GenericExercise:
                         self.corpus.append(program)
                     waiting.extend(self.variants(program)[: max(0, _VARIANTS - len(waiting))])
                 box.sleep(_IDLE)
-                for program in self._at_last():
+                for program in self._at_last() if not self.cut_short else ():
                     self._play(player, program)
             finally:
                 self.made, self.abandoned = player.calls, player.abandoned
@@ -151,6 +164,11 @@ class GenericExercise:
                 yield mutated(rng.choice(self.corpus), self.material, rng)
             else:
                 yield random_program(rng.choice(list(targets)), self.material, rng)
+
+
+def _cost(box: Box) -> float:
+    """Seconds of CPU time, about, that the box has taken so far."""
+    return box.machine.work / _BLOCKS + box.inspect.watch.count / _WATCHED
 
 
 def setting_of(program: Program) -> str:

@@ -154,6 +154,7 @@ def _programs_of(target: Target, material: Material) -> Iterator[Program]:
         step("poll", EVENTS),
     )
     if target.is_device:
+        yield from _by_other_calls(target, opened, text)
         yield from _at_the_end(opened)
         yield from _small_requests(opened, material)
     texts = (step("write", text) for form in material.formats for text in scanned(form))
@@ -218,15 +219,33 @@ def _programs_of(target: Target, material: Material) -> Iterator[Program]:
         *(step("read_at", address, 64) for address in (*material.hostile, *BORDERS)),
         *(step("write_at", address, 64) for address in (*material.hostile, *BORDERS)),
     )
-    yield (opened, *(step(call, size) for size in (64, 5000) for call in ("splice", "unsplice")))
-    if target.is_device:
-        yield (opened, *(step("aio", opcode, size) for size in (64, 5000) for opcode in (0, 1)))
+    if not target.is_device:
+        yield from _by_other_calls(target, opened, text)
     yield (
         step("open", path, both | os.O_APPEND),
         step("write", text),
         step("fsync"),
         step("ftruncate", 0),
     )
+    if target.is_device:
+        for request in (
+            *material.requests,
+            *material.numbers,
+            *(bound for bound in material.bounds if bound >= _SMALL_REQUESTS),
+            *range(_SMALL_REQUESTS),
+            GENERIC_TERMINAL.tcgets,
+            GENERIC_TERMINAL.fionread,
+        ):
+            yield (
+                opened,
+                *(step("ioctl", request, address) for address in (*material.hostile, *BORDERS)),
+                step("ioctl", request, -1),
+            )
+
+
+def _by_other_calls(target: Target, opened: ExerciseStep, text: bytes) -> Iterator[Program]:
+    """Operations of a file that read(2), write(2) and ioctl(2) do not reach."""
+    yield (opened, *(step(call, size) for size in (64, 5000) for call in ("splice", "unsplice")))
     yield (
         opened,
         step("fcntl", 4, 0o20000),
@@ -234,6 +253,7 @@ def _programs_of(target: Target, material: Material) -> Iterator[Program]:
         step("fcntl", 4, 0),
     )  # F_SETFL, O_ASYNC
     if target.is_device:
+        yield (opened, *(step("aio", opcode, size) for size in (64, 5000) for opcode in (0, 1)))
         yield (
             opened,
             step("mmap", 4096, 3, _SHARED, 0),
@@ -248,19 +268,6 @@ def _programs_of(target: Target, material: Material) -> Iterator[Program]:
                 for offset in (0, 4096, 1 << 40)
             ),
         )
-        for request in (
-            *material.requests,
-            *material.numbers,
-            *(bound for bound in material.bounds if bound >= _SMALL_REQUESTS),
-            *range(_SMALL_REQUESTS),
-            GENERIC_TERMINAL.tcgets,
-            GENERIC_TERMINAL.fionread,
-        ):
-            yield (
-                opened,
-                *(step("ioctl", request, address) for address in (*material.hostile, *BORDERS)),
-                step("ioctl", request, -1),
-            )
 
 
 def _at_the_end(opened: ExerciseStep) -> Iterator[Program]:

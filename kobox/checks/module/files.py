@@ -9,8 +9,10 @@ device numbers    of what appeared in /proc/devices and has no node: one is made
 from __future__ import annotations
 
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -68,7 +70,7 @@ _ALGORITHMS = {
 _DIRECTORIES = 40  # that are looked into at most
 _ATTRIBUTES = 48  # of devices that are used at most
 _NOT_LOOKED_INTO = frozenset(("/sys/class/net", "/sys/class/bdi", "/sys/bus/workqueue/devices"))  # the kernel's own
-_ALIKE = 2  # device nodes of one major number that are used
+_ALIKE = 2  # device nodes of one major number that are used, and files of one name
 _OF_EVERY_MODULE = frozenset(
     ("coresize", "initsize", "initstate", "refcnt", "scmversion", "srcversion", "taint", "uevent", "version")
 )
@@ -154,8 +156,7 @@ class FileTargets:
             ),
             *(target for group in sorted(_groups(box) - self._groups) for target in _items(box, group)),
         ]
-        unique = {target.path: target for target in found}
-        return list(unique.values())
+        return _alike_left_out(_each_once(box, found))
 
     def _come(self, box: Box, directory: str) -> list[str]:
         return sorted(_names(box, directory) - self._before[directory])
@@ -260,6 +261,34 @@ def _few_of_each(targets: list[Target]) -> list[Target]:
         family = target.path.rstrip("0123456789")
         seen[family] = seen.get(family, 0) + 1
         if seen[family] <= _ALIKE:
+            out.append(target)
+    return out
+
+
+def _each_once(box: Box, targets: list[Target]) -> Iterator[Target]:
+    """Without those that are there already by another path: a device's attribute is below its bus, its class and its
+    number."""
+    seen: set[object] = set()
+    for target in targets:
+        keys: set[object] = {target.path}
+        if target.path.startswith("/sys/") and not target.made_by:
+            with suppress(OSError):
+                about = box.stat(target.path)
+                keys.add((about.st_dev, about.st_ino))
+        if not keys & seen:
+            yield target
+        seen |= keys
+
+
+def _alike_left_out(targets: Iterable[Target]) -> list[Target]:
+    """Two files of each name in directories that differ by a number: `chan0/stats` and `chan1/stats`, not all eight."""
+    seen: Counter[tuple[str, str]] = Counter()
+    out = []
+    for target in targets:
+        directory, _, name = target.path.rpartition("/")
+        key = re.sub(r"\d+", "0", directory), name
+        seen[key] += 1
+        if target.is_device or seen[key] <= _ALIKE:
             out.append(target)
     return out
 

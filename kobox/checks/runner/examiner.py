@@ -6,7 +6,7 @@ import importlib
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -54,6 +54,7 @@ _LIFE_CPU = 30.0
 _FAULT_SECONDS, _LIFE_SECONDS = 5.0, 10.0  # of this process's CPU time that a call may take
 _WHOLE = 2  # times the check's time, in CPU time of the box: what one unit gets, whatever its calls answer
 _LEAST, _LAST = 30.0, 5.0  # of this process's CPU time that a unit gets at least, and what is left for its end
+_SHARES = 6  # a life's exercise takes this part of the check's time at most
 _SLEEPS = " blocked for more than "  # kernel/hung_task.c
 _LOOPED = 10_000_000  # instructions of the module: what a loop executes that nobody ends
 _DEAR = 4  # times as long may a call take that executes fewer
@@ -177,7 +178,7 @@ class Examiner:
             ended=self._ended(examination.error),
             seconds=time.monotonic() - begin,
             unwatched=max(0, len(self.sites) - injection.limit),
-            unchecked=tuple(examination.unchecked),
+            unchecked=(*examination.unchecked, *_cut_short(generic)),
         )
 
     def _ended(self, error: Exception | None) -> str:
@@ -394,7 +395,13 @@ class Examiner:
                 timeline.note("file", target.path)
             return found
 
-        return GenericExercise(material, files, coverage.count, self.plan.seed, kept=self.plan.corpus)
+        share = self.plan.seconds / _SHARES
+        return GenericExercise(material, files, coverage.count, self.plan.seed, seconds=share, kept=self.plan.corpus)
+
+
+def _cut_short(exercise: GenericExercise | None) -> Iterator[str]:
+    if exercise is not None and exercise.cut_short:
+        yield f"what more than {exercise.made} calls would do: they are long, and their share of --time was over"
 
 
 def checks_of(names: Sequence[str]) -> tuple[list[Check], list[str]]:
