@@ -93,7 +93,7 @@ def many_faults(plan: CheckPlan, count: int) -> dict[str, float]:
 def larger_driver(scratch: Path, kernel: KernelImage) -> dict[str, float]:
     """The command as a user types it, two jobs, for a driver with four devices, ioctl, mmap, a timer and a thread."""
     scratch.mkdir()
-    shutil.copy(Path(__file__).parent / "programs" / "tapbox.c", scratch)
+    shutil.copy(Path(__file__).parents[1] / "tests/modules/tapbox/tapbox.c", scratch)
     module = next(iter(build(scratch / "tapbox.c", kernel)))
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     command = [sys.executable, "-m", "kobox", "check", str(module), "-k", kernel.name, "-j", "2", "--no-elsewhere"]

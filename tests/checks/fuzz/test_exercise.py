@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from kobox.box.box import Box
+from kobox.checks.coverage.coverage import Coverage
 from kobox.checks.fuzz.exercise import GenericExercise, setting_of, uses_of
 from kobox.checks.fuzz.exercise_file import ExerciseError, exercise_of
 from kobox.checks.fuzz.mutate import mutated, random_program
@@ -27,6 +28,7 @@ from kobox.checks.module.files import Target
 from kobox.checks.runner.check import check, examine
 from kobox.checks.runner.examiner import Examiner
 from kobox.checks.runner.minimise import shrink, source_of
+from kobox.checks.runner.outcome import UnitOutcome
 from kobox.checks.runner.plan import CheckPlan, CheckUnit
 from kobox.images.store import KernelImage
 from kobox.ko.modulefile import ModuleFile
@@ -240,6 +242,54 @@ def reached(request: pytest.FixtureRequest) -> str:
 @pytest.mark.parametrize("place", PLACES)
 def test_the_exercise_gets_in_by_itself(reached: str, place: str) -> None:
     assert f"reached {place}" in reached, PLACES[place]
+
+
+@pytest.fixture(scope="module")
+def tapbox(debian_kernel: KernelImage) -> Path:
+    return BuiltTestModules(debian_kernel, "tapbox")("tapbox")
+
+
+@pytest.fixture(scope="module")
+def explored(tapbox: Path, debian_kernel: KernelImage) -> tuple[UnitOutcome, list[str]]:
+    """What one life of a driver with four devices gives, and the functions that it has not executed."""
+    examiner = Examiner(CheckPlan(str(tapbox), kernel=debian_kernel.name, loads=1, checks=()))
+    try:
+        outcome, coverage = examiner.examine(CheckUnit("life")), Coverage(examiner.file)
+        coverage.add(outcome.executed)
+        return outcome, coverage.never_reached()
+    finally:
+        examiner.box.close()
+
+
+def test_a_large_driver_s_operations_are_all_reached(explored: tuple[UnitOutcome, list[str]]) -> None:
+    assert [name for name in explored[1] if not name.endswith(".cold")] == []
+
+
+def test_each_file_is_used_once_and_two_of_those_that_differ_by_a_number(
+    explored: tuple[UnitOutcome, list[str]],
+) -> None:
+    assert list(explored[0].files) == [
+        "/dev/tapbox0",
+        "/dev/tapbox1",
+        "/proc/tapbox",
+        "/sys/kernel/debug/tapbox/chan0/stats",
+        "/sys/kernel/debug/tapbox/chan1/stats",
+        "/sys/class/tapbox/tapbox0/label",
+        "/sys/class/tapbox/tapbox1/label",
+        "/sys/module/tapbox/parameters/ring_size",
+        "/sys/module/tapbox/parameters/verbose",
+    ]
+
+
+def test_long_calls_end_the_exercise_and_no_check(tapbox: Path, debian_kernel: KernelImage) -> None:
+    plan = CheckPlan(
+        str(tapbox), kernel=debian_kernel.name, seconds=0.1, faults=False, races=False, checks=(), workers=1
+    )
+    report = check(plan)
+    assert report.lives == plan.loads
+    assert 0 < report.calls < 1000
+    assert [one for one in report.unchecked if "their share of --time was over" in one]
+    assert report.findings == []
 
 
 def test_a_file_system_is_unmounted_after_each_program(box: Box) -> None:
