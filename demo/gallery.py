@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 import kobox
-from kobox.apps.module_top import ModuleTop
+from kobox.apps.top.app import ModuleTop
 from kobox.images.store import Store
 from kobox.monitor import BoxLog, ModuleMonitor
 from kobox.monitor.server import MonitorServer

@@ -27,7 +27,7 @@ def main(argv: list[str], prog: str) -> int:
     """Entry point of the subcommand."""
     arguments = _parser(prog).parse_args(argv)
     try:
-        from kobox.apps.module_top import ModuleTop
+        from kobox.apps.top.app import ModuleTop
     except ImportError as error:
         raise KoboxError(
             f"kobox top needs the package {error.name}", hint="Install it: pip install 'kobox[top]'."

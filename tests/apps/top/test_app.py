@@ -10,7 +10,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Input, RichLog, Static
 
-from kobox.apps.module_top import ModuleTop
+from kobox.apps.top.app import ModuleTop
 from kobox.box.box import Box
 from kobox.cli.main import run
 from kobox.monitor import BoxLog, ModuleMonitor
