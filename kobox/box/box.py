@@ -371,6 +371,12 @@ class Box(Kernel):
     def listdir(self, path: AnyPath) -> list[str]:
         return list(self.files.scandir(path))
 
+    def mkdir(self, path: AnyPath) -> None:
+        self.files.mkdir(path)
+
+    def rmdir(self, path: AnyPath) -> None:
+        self.syscall("rmdir", path)
+
     def stat(self, path: AnyPath, *, follow_symlinks: bool = True) -> os.stat_result:
         buffer = bytearray(144)
         self.syscall("stat" if follow_symlinks else "lstat", path, buffer)

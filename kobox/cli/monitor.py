@@ -9,7 +9,7 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
     from kobox.kernel.interface import Kernel
     from kobox.monitor import KernelModules, LogSource, ModuleEvent
+    from kobox.monitor.recording import KernelRecorder
     from kobox.monitor.sinks import EventSink
+    from kobox.monitor.uevents import ModuleNotices
+
+TRACEPOINTS = "see which program loads and unloads (by ftrace, in an instance of its own; as root)"
 
 
 def main(argv: list[str], prog: str) -> int:
@@ -62,6 +66,30 @@ def looked_at(host: str | None) -> Iterator[Kernel]:
         kernel.close()
 
 
+def notices_of(stack: ExitStack, tracepoints: bool) -> ModuleNotices:
+    """What tells at once that a module of this machine's kernel came or went, until the stack is left."""
+    from kobox.monitor.tracing import TracepointSource
+    from kobox.monitor.uevents import UeventSource
+
+    source = TracepointSource() if tracepoints else UeventSource()
+    stack.callback(source.close)
+    return source
+
+
+def recorder_of(stack: ExitStack, kernel: Kernel, path: Path | None, host: str | None) -> KernelRecorder | None:
+    """--record: what writes down what is read of a kernel; it is the kernel that a monitor looks at then."""
+    if path is None:
+        return None
+    import socket
+    import time
+
+    from kobox.monitor.recording import KernelRecorder
+
+    recorder = KernelRecorder(kernel, path, host or socket.gethostname(), time.time())
+    stack.callback(recorder.close)
+    return recorder
+
+
 def log_of(kernel: Kernel, host: str | None) -> LogSource:
     """The kernel's log, from now on."""
     from kobox.monitor import CommandLog, DeviceLog
@@ -91,6 +119,10 @@ def _parser(prog: str) -> CommandParser:
     parser.add_argument("--journal", action="store_true", help="write events to systemd's journal")
     parser.add_argument("--days", type=float, default=90, metavar="N", help="how long events are kept (default: 90)")
     parser.add_argument("--interval", type=seconds, default=2.0, metavar="S", help="seconds between looks (default: 2)")
+    parser.add_argument(
+        "--record", type=Path, metavar="FILE", help="write down what is seen, for kobox top --recording"
+    )
+    parser.add_argument("--tracepoints", action="store_true", help=TRACEPOINTS)
     parser.add_argument("--once", action="store_true", help="print the modules as they are now")
     parser.add_argument("--save-baseline", type=Path, metavar="FILE", help="write the modules as they are now")
     parser.add_argument("--baseline", type=Path, metavar="FILE", help="print what differs from that file")
@@ -217,11 +249,9 @@ def _blacklist() -> frozenset[str]:
 def _watch(kernel: Kernel, arguments: argparse.Namespace) -> int:
     import socket
     import threading
-    from contextlib import ExitStack
 
     from kobox.monitor import History, ModuleMonitor
     from kobox.monitor.server import MonitorServer
-    from kobox.monitor.uevents import UeventSource
 
     must_be_readable(kernel)
     token = _token(arguments.token_file)
@@ -232,13 +262,12 @@ def _watch(kernel: Kernel, arguments: argparse.Namespace) -> int:
             stack.callback(history.close)
         log = log_of(kernel, arguments.ssh)
         stack.callback(log.close)
-        uevents = UeventSource() if arguments.ssh is None else None
-        if uevents is not None:
-            stack.callback(uevents.close)
+        notices = notices_of(stack, arguments.tracepoints) if arguments.ssh is None else None
+        recorder = recorder_of(stack, kernel, arguments.record, arguments.ssh)
         sinks = _sinks(arguments)
         for sink in sinks:
             stack.callback(sink.close)
-        monitor = ModuleMonitor(kernel, log, uevents, history, sinks=sinks)
+        monitor = ModuleMonitor(recorder or kernel, log, notices, history, sinks=sinks, recorder=recorder)
         for problem in monitor.problems:
             print(f"kobox monitor: {problem}", file=sys.stderr)
         if arguments.listen is not None:
@@ -253,7 +282,7 @@ def _watch(kernel: Kernel, arguments: argparse.Namespace) -> int:
 def _fleet(parser: CommandParser, arguments: argparse.Namespace) -> int:
     """--fleet: one look, or on and on."""
     import time
-    from contextlib import ExitStack, closing
+    from contextlib import closing
 
     from kobox.monitor.fleet import Fleet, fleet_data, fleet_text, read_fleet
     from kobox.monitor.server import FleetServer

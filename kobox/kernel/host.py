@@ -58,6 +58,14 @@ class Host(Kernel):
         """Where a symbolic link points."""
         return os.readlink(path)
 
+    def mkdir(self, path: str) -> None:
+        """mkdir(2)."""
+        os.mkdir(path)
+
+    def rmdir(self, path: str) -> None:
+        """rmdir(2)."""
+        os.rmdir(path)
+
     def init_module(self, image: bytes, parameters: str = "", flags: InitFlags = InitFlags.NONE) -> None:
         """Load a module from the bytes of its file. With `flags` it goes through a file in memory."""
         if not flags:

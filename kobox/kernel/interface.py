@@ -7,6 +7,7 @@ it knows which of the two it talks to; nothing below it knows about modprobe.
 from __future__ import annotations
 
 import abc
+import errno
 import os
 
 from kobox.startup import IntFlag
@@ -71,6 +72,14 @@ class Kernel(abc.ABC):
     @abc.abstractmethod
     def delete_module(self, name: str, flags: DeleteFlags = DeleteFlags.NONBLOCK) -> None:
         """delete_module(2): unload a module. Raises `OSError`."""
+
+    def mkdir(self, path: str) -> None:
+        """mkdir(2); a kernel whose files cannot be changed raises `OSError` with EROFS."""
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    def rmdir(self, path: str) -> None:
+        """rmdir(2); a kernel whose files cannot be changed raises `OSError` with EROFS."""
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
 
     def read_text(self, path: str) -> str:
         """The whole content of a file as text (UTF-8, undecodable bytes kept as surrogates)."""

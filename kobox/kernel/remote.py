@@ -176,6 +176,14 @@ class RemoteKernel(Kernel):
         """Where a symbolic link points."""
         return self._do(f"readlink -- {shlex.quote(path)}").decode(errors="surrogateescape").removesuffix("\n")
 
+    def mkdir(self, path: str) -> None:
+        """Make a directory."""
+        self._do(f"mkdir -- {shlex.quote(path)}")
+
+    def rmdir(self, path: str) -> None:
+        """Remove an empty directory."""
+        self._do(f"rmdir -- {shlex.quote(path)}")
+
     def init_module(self, image: bytes, parameters: str = "", flags: InitFlags = InitFlags.NONE) -> None:
         """Load a module: its file is sent, and insmod(8) loads it there, which takes root."""
         force = " -f" if flags & (InitFlags.IGNORE_MODVERSIONS | InitFlags.IGNORE_VERMAGIC) else ""

@@ -15,6 +15,8 @@
 | `fleet.py`, `fleet_page.py` | many machines by ssh: what differs, a page, metrics |
 | `sinks.py` | where events go besides: a webhook, systemd's journal |
 | `baseline.py` | what differs from how it was, or should be |
+| `recording.py` | what a monitor read, in a file, and as a kernel again |
+| `tracing.py` | calls of a module by ftrace, tracepoints of loads |
 | `server.py` | HTTP: /metrics, the page, JSON |
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -78,22 +78,31 @@ def came_and_went(
 ) -> Iterator[ModuleEvent]:
     """What the kernel told of modules that two looks cannot show: they were there at both, or at none, and came and
     went, or went and came, in between."""
-    by_module: dict[str, list[bool]] = {}
+    by_module: dict[str, list[ModuleUevent]] = {}
     for one in told:
-        by_module.setdefault(one.module, []).append(one.added)
+        by_module.setdefault(one.module, []).append(one)
     for name, actions in by_module.items():
         was, there = name in before.modules, name in after.modules
         if was != there or (was and _is_another(before.modules[name], after.modules[name])):
             actions = _without_net(actions, there)
-        for added in actions:
-            detail = _described(after.modules[name]) if added and there else ""
-            yield ModuleEvent(time, EventKind.LOADED if added else EventKind.UNLOADED, name, detail)
+        for one in actions:
+            detail = _described(after.modules[name]) if one.added and there else ""
+            yield named(ModuleEvent(time, EventKind.LOADED if one.added else EventKind.UNLOADED, name, detail), [one])
 
 
-def _without_net(actions: list[bool], there: bool) -> list[bool]:
+def named(event: ModuleEvent, told: Sequence[ModuleUevent]) -> ModuleEvent:
+    """The event with the program that did it, where the kernel told that."""
+    if event.kind not in (EventKind.LOADED, EventKind.UNLOADED):
+        return event
+    added = event.kind is EventKind.LOADED
+    by = next((one.by for one in reversed(told) if (one.module, one.added) == (event.module, added) and one.by), "")
+    return replace(event, detail=", ".join(filter(None, (event.detail, f"by {one_line(by)}")))) if by else event
+
+
+def _without_net(actions: list[ModuleUevent], there: bool) -> list[ModuleUevent]:
     """The actions without the one that leads to the state of the second look: `changes` reports that one."""
-    last = max((n for n, added in enumerate(actions) if added == there), default=-1)
-    return [added for n, added in enumerate(actions) if n != last]
+    last = max((n for n, one in enumerate(actions) if one.added == there), default=-1)
+    return [one for n, one in enumerate(actions) if n != last]
 
 
 def told_by(lines: Sequence[KernelLine], time: float) -> Iterator[ModuleEvent]:

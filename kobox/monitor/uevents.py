@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 _NETLINK_KOBJECT_UEVENT = 15
 _KERNEL_GROUP = 1
@@ -19,10 +19,26 @@ _WORDS = {b"add": True, b"remove": False}
 
 
 class ModuleUevent(NamedTuple):
-    """A module came (`added`) or went."""
+    """A module came (`added`) or went; `by` is the program that did it with its process, "" where that is unknown."""
 
     module: str
     added: bool
+    by: str = ""
+
+
+class ModuleNotices(Protocol):
+    """What tells at once that modules came or went."""
+
+    problem: str
+
+    def fileno(self) -> int:
+        """What becomes readable when one did, -1 for nothing."""
+
+    def drain(self) -> list[ModuleUevent]:
+        """The modules that came and went, in order."""
+
+    def close(self) -> None:
+        """Listen no more."""
 
 
 class UeventSource:

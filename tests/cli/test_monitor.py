@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from kobox.cli import monitor
+from kobox.apps.top.app import ModuleTop
+from kobox.cli import monitor, top
+from kobox.cli.main import run
 from tests.monitor.test_monitor import FixedKernel, module_line
 
 
@@ -74,3 +77,48 @@ def test_it_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
     out, err = program.communicate(timeout=120)
     assert program.returncode == 130, err
     assert out == ""
+
+
+def test_a_recording_is_made_and_shown(kernel: FixedKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kobox.monitor.monitor.ModuleMonitor.watch", lambda self, tell, interval: self.poll())
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    assert monitor.main(["--record", str(tmp_path / "r")], "kobox monitor") == 0
+    shown = []
+
+    def drive(top: ModuleTop) -> None:
+        async def keys() -> None:
+            async with top.run_test(size=(90, 24)) as pilot:
+                await pilot.press("u", "l", "full_stop", "comma", "p")
+                shown.append((top.title, top.sub_title, len(top.screen_stack)))
+
+        asyncio.run(keys())
+
+    monkeypatch.setattr(ModuleTop, "run", drive)
+    assert top.main(["--recording", str(tmp_path / "r")], "kobox top") == 0
+    [(title, line, screens)] = shown
+    assert title.endswith(", recorded")
+    assert "2 modules" in line
+    assert "look 1 of 1" in line
+    assert screens == 1  # nothing was asked: a recording cannot be changed
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["--recording", "none"], 1, "none: No such file or directory"),
+        (["--recording", "/dev/null"], 1, "/dev/null: no recording: "),
+        (["--recording", "x", "--box"], 1, "--recording stands alone"),
+        (["--recording", "x", "--record", "y"], 1, "--recording stands alone"),
+        (["--recording", "x", "--speed", "0"], 2, "not a number from 0.01"),
+        (["--record", "/none/x", "--ssh=-oProxyCommand=x"], 1, "is no host"),
+        (["--box", "--ssh", "x"], 1, "two places"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_words_for_top(words: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        found = run("top", words, prog="kobox top")
+    except SystemExit as ended:
+        found = int(str(ended.code))
+    assert found == status
+    assert said in capsys.readouterr().err

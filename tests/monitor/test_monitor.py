@@ -50,6 +50,7 @@ class FixedKernel(Kernel):
 
     def __init__(self, files: dict[str, str]) -> None:
         self.files = files
+        self.links: dict[str, str] = {}
 
     @property
     def release(self) -> str:
@@ -73,7 +74,9 @@ class FixedKernel(Kernel):
         raise AssertionError("not asked for")
 
     def readlink(self, path: str) -> str:
-        raise AssertionError("not asked for")
+        if path not in self.links:
+            raise FileNotFoundError(2, "No such file or directory", path)
+        return self.links[path]
 
     def init_module(self, *_: object, **__: object) -> None:
         raise AssertionError("a monitor loads nothing")

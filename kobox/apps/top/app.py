@@ -1,35 +1,42 @@
 """`kobox top`: the modules of a kernel in a terminal, live: a table, one module's facts, events; load, unload, set.
 
-It stands on textual (the extra `top`). A look at the kernel takes milliseconds and is made between two keys.
+It stands on textual (the extra `top`). The table is looked at anew when the kernel tells that something has happened (a
+uevent, a line of its log), and every few seconds. Only cells that changed are drawn again, for slow lines.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import ClassVar
 
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.screen import ModalScreen
-from textual.widgets import DataTable, Footer, Header, Input, Label, RichLog, Static
+from textual.containers import Horizontal, VerticalScroll
+from textual.events import Resize
+from textual.widgets import DataTable, Footer, Header, Input, RichLog, Static
 
-from kobox.errors import KernelError, KoboxError
+from kobox.apps.top.changes import FileOf, ModuleChanges, reason
+from kobox.apps.top.pane import ModulePane, age, changed_parameters, loaded_at
+from kobox.apps.top.screens import AskScreen, ConfirmScreen, ParametersScreen
+from kobox.errors import KoboxError
 from kobox.graph.text import size_text
-from kobox.kernel import sysfs_modules
 from kobox.kernel.interface import Kernel
-from kobox.kmod.insmod import insmod
-from kobox.kmod.rmmod import rmmod
-from kobox.ko.modinfo import Parameter
-from kobox.ko.modulefile import ModuleFile
 from kobox.monitor import EventKind, ModuleEvent, ModuleMonitor, MonitoredModule
 from kobox.monitor.module_facts import module_facts
-from kobox.monitor.status import TAINTS
+from kobox.monitor.recording import KernelRecording
+from kobox.monitor.tracing import CallCounter, CallRate
 from kobox.printable import one_line
 
-_COLUMNS = ("module", "size", "used", "state", "taint", "used by")
+_COLUMNS = ("", "module", "size", "used", "state", "taint", "loaded", "changed", "used by")
+_NARROW = ("", "module", "size", "used", "taint")  # a table beside the pane in 80 columns
+_WIDE = 110
+_SHARE = 32  # a look is made after 32 times as long as the last one took: 3 % of a core
+_TOGETHER = 0.05  # seconds: more may happen at once
 _KEYS: dict[str, Callable[[MonitoredModule], tuple[object, ...]]] = {
     "name": lambda one: (one.name,),
     "size": lambda one: (-one.size, one.name),
@@ -42,45 +49,17 @@ _COLOURS = {
     EventKind.CRASH: "bold red",
     EventKind.TAINT: "yellow",
 }
-FileOf = Callable[[str], Path | None]
-"""Finds the file of a loaded module by its name."""
-
-
-class AskScreen(ModalScreen[str | None]):
-    """A question with a line for the answer; None when it is left by Escape."""
-
-    DEFAULT_CSS = """
-    AskScreen { align: center middle; }
-    AskScreen > Vertical { width: 72; max-width: 95%; height: auto; padding: 1 2; }
-    AskScreen > Vertical { border: round $accent; background: $surface; }
-    """
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Leave")]
-
-    def __init__(self, question: str, value: str = "") -> None:
-        super().__init__()
-        self._question, self._value = question, value
-
-    def compose(self) -> ComposeResult:
-        """The question above the line."""
-        with Vertical():
-            yield Label(self._question, markup=False)
-            yield Input(self._value)
-
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        """The answer."""
-        self.dismiss(event.value)
-
-    def action_leave(self) -> None:
-        """No answer."""
-        self.dismiss(None)
 
 
 class ModuleTop(App[None]):
     """The terminal program. `monitor` looks at the kernel; with `read_only` nothing is changed in it.
 
-    `file_of` finds the file of a module, for what its modinfo says; `title` names the kernel.
+    `file_of` finds the file of a module, for what its modinfo says; `title` names the kernel. With `in_thread` looks
+    are made in a thread, for a kernel that is far away. With `replay`, which is the monitor's kernel then, looks go
+    through a recording, `speed` times as fast as it was made.
     """
 
+    ENABLE_COMMAND_PALETTE = False
     CSS = """
     #modules { width: 3fr; }
     #side { width: 2fr; border-left: solid $panel; padding: 0 1; }
@@ -90,13 +69,20 @@ class ModuleTop(App[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "quit", "Quit"),
-        Binding("slash", "filter", "Filter"),
+        Binding("slash", "filter", "Filter", key_display="/"),
         Binding("s", "sort", "Sort"),
+        Binding("space", "mark", "Mark", key_display="space"),
         Binding("l", "load", "Load"),
         Binding("u", "unload", "Unload"),
-        Binding("e", "set", "Parameter"),
+        Binding("e", "set", "Set"),
+        Binding("b", "blacklist", "Blacklist"),
+        Binding("c", "count", "Calls"),
         Binding("z", "undo", "Undo"),
+        Binding("asterisk", "mark_all", "Mark all", show=False),
         Binding("escape", "all", "All", show=False),
+        Binding("p", "pause", "Pause", show=False),
+        Binding("comma", "step(-1)", "Back", show=False),
+        Binding("full_stop", "step(1)", "On", show=False),
     ]
 
     def __init__(
@@ -107,50 +93,138 @@ class ModuleTop(App[None]):
         file_of: FileOf = lambda name: None,
         read_only: bool = False,
         interval: float = 2.0,
+        in_thread: bool = False,
+        replay: KernelRecording | None = None,
+        speed: float = 1.0,
     ) -> None:
         super().__init__()
         self.title = title
         self._monitor, self._file_of = monitor, file_of
-        self._read_only, self._interval = read_only, interval
+        self._read_only, self._interval, self._in_thread = read_only or replay is not None, interval, in_thread
+        self._replay, self._speed, self._paused = replay, speed, False
+        self._began = self._now()
+        self._position = 0.0  # seconds of the recording
         self._order = "name"
-        self._undo: tuple[str, Callable[[], object]] | None = None  # what it does, and how
+        self._marked: set[str] = set()
+        self._columns: tuple[str, ...] = ()
+        self._changes = ModuleChanges(monitor.kernel(), file_of)
+        self._counter: CallCounter | None = None
+        self._calls: CallRate | None = None
+        self._facts: tuple[str, list[str], bool] = ("", [], False)  # of which module, lines, on the blacklist
+        self._kernel_lock = threading.Lock()  # looks in a thread, changes here
+        self._looking = False
+        self._wanted_look = False
 
     @property
     def kernel(self) -> Kernel:
         """The kernel that is looked at."""
         return self._monitor.kernel()
 
+    @property
+    def marked(self) -> frozenset[str]:
+        """The names of the modules that are marked."""
+        return frozenset(self._marked)
+
     def compose(self) -> ComposeResult:
         """The table and one module's facts, the events below."""
-        yield Header()
+        yield Header(icon=" ")
         yield Input(placeholder="part of a module's name", id="filter")
         with Horizontal():
             yield DataTable(id="modules", cursor_type="row", zebra_stripes=True)
             with VerticalScroll(id="side"):
                 yield Static(id="one", markup=False)
         yield RichLog(id="events", wrap=True, max_lines=1000)
-        yield Footer()
+        yield Footer(compact=True)
 
     def on_mount(self) -> None:
-        """Show what is, and look again and again."""
-        table = self.query_one("#modules", DataTable)
-        table.add_columns(*_COLUMNS)
-        self._show()
+        """Show what is; look again when something happens, and every few seconds."""
+        self._lay_out(self.size.width)
         for problem in self._monitor.problems:
             self._say(problem, "yellow")
-        self.set_interval(self._interval, self.look)
-        table.focus()
+        if self._replay is not None:
+            self._say("a recording: p pauses, . and , go a look on and back; nothing can be changed", "")
+        self.set_interval(self._interval, self._tick)
+        self._listen()
+        self.query_one("#modules", DataTable).focus()
 
-    def look(self) -> None:
-        """Look at the kernel now, and show what happened."""
-        try:
-            found = self._monitor.poll()
-        except OSError as error:
-            self._say(f"modules cannot be read: {error}", "red")
+    def on_unmount(self) -> None:
+        """Leave nothing behind in the kernel."""
+        self._end_count()
+
+    def on_resize(self, event: Resize) -> None:
+        """Other columns, where there is more room or less."""
+        self._lay_out(event.size.width)
+
+    # Looks ----------------------------------------------------------------------------------------------------------
+
+    def look(self, *, parameters: bool = False) -> None:
+        """Look at the kernel now, and show what happened; parameters are read when they are asked for, and at times."""
+        self._looked(*self._look_there(parameters))
+
+    def _tick(self) -> None:
+        if self._replay is not None:
+            if not self._paused:
+                self._position += self._interval * self._speed
+                self._go_to(self._replay.at(self._position))
+        elif not self._in_thread:
+            self.look()
+        elif self._looking:
+            self._wanted_look = True
+        else:
+            self._looking = True
+            self.run_worker(self._look_in_thread, thread=True)
+
+    def _look_in_thread(self) -> None:
+        found = self._look_there()
+        with suppress(RuntimeError):  # the program has ended meanwhile
+            self.call_from_thread(self._looked_in_thread, *found)
+
+    def _looked_in_thread(self, found: list[ModuleEvent], problem: str) -> None:
+        self._looking = False
+        self._looked(found, problem)
+        if self._wanted_look:
+            self._wanted_look = False
+            self._tick()
+
+    def _look_there(self, parameters: bool = False) -> tuple[list[ModuleEvent], str]:
+        """The events since the last look, and why there are none; in a thread, if need be."""
+        with self._kernel_lock:
+            try:
+                found = self._monitor.poll(parameters=parameters)
+                self._calls = self._counted()
+                self._facts = self._facts_of(self._facts[0])
+            except OSError as error:
+                return [], f"modules cannot be read: {error}"
+        return found, ""
+
+    def _looked(self, found: list[ModuleEvent], problem: str) -> None:
+        if problem:
+            self._say(problem, "red")
             return
         for event in found:
             self._tell(event)
         self._show()
+
+    def _listen(self) -> None:
+        """Look as soon as a source has something."""
+        loop = asyncio.get_running_loop()
+        for source in self._monitor.sources:
+            loop.add_reader(source.fileno(), self._wake)
+
+    def _wake(self) -> None:
+        """Something has happened: look in a moment, and not before that has been done listen again."""
+        loop = asyncio.get_running_loop()
+        for source in self._monitor.sources:
+            loop.remove_reader(source.fileno())
+        began = time.thread_time()
+
+        def look() -> None:
+            self._tick()
+            self.set_timer(max(_TOGETHER, _SHARE * (time.thread_time() - began)), self._listen)
+
+        self.set_timer(_TOGETHER, look)
+
+    # Keys -----------------------------------------------------------------------------------------------------------
 
     def action_filter(self) -> None:
         """Go to the line that filters."""
@@ -159,16 +233,31 @@ class ModuleTop(App[None]):
         line.focus()
 
     def action_all(self) -> None:
-        """Show all modules again."""
+        """Show all modules again, none marked."""
         line = self.query_one("#filter", Input)
         line.value = ""
         line.remove_class("shown")
+        self._marked.clear()
+        self._show()
         self.query_one("#modules", DataTable).focus()
 
     def action_sort(self) -> None:
         """The next order: name, size, references, taint."""
         orders = list(_KEYS)
         self._order = orders[(orders.index(self._order) + 1) % len(orders)]
+        self._show()
+
+    def action_mark(self) -> None:
+        """Mark the module under the cursor, or take the mark off; then the next one."""
+        if name := self._chosen():
+            self._marked ^= {name}
+            self._show()
+            self.query_one("#modules", DataTable).action_cursor_down()
+
+    def action_mark_all(self) -> None:
+        """Mark all modules that are shown, or none if they are."""
+        shown = {one.name for one in self._shown()}
+        self._marked = set() if shown <= self._marked else self._marked | shown
         self._show()
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -183,7 +272,23 @@ class ModuleTop(App[None]):
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
         """Another module: its facts."""
+        name = self._chosen()
+        if name == self._facts[0]:
+            return
+        self._facts = (name, [], False)
+        if self._in_thread:
+            self._describe()
+            self._tick()
+            return
+        self._facts = self._facts_of(name)
         self._describe()
+
+    def on_data_table_header_selected(self, event: DataTable.HeaderSelected) -> None:
+        """A click on a column sorts by it."""
+        order = {"module": "name", "size": "size", "used": "references", "taint": "taint"}.get(str(event.label))
+        if order is not None:
+            self._order = order
+            self._show()
 
     def action_load(self) -> None:
         """Ask for a file and load it."""
@@ -191,89 +296,138 @@ class ModuleTop(App[None]):
             self.push_screen(AskScreen("Load which module file? Parameters may follow it."), self._load)
 
     def action_unload(self) -> None:
-        """Ask whether to unload the module, and do it."""
-        name = self._chosen()
-        if name and self._may_change():
-            self.push_screen(AskScreen(f"Unload {name}? Type yes."), lambda answer: self._unload(name, answer))
+        """Ask whether to unload the modules that are marked, or the one under the cursor, and do it."""
+        names = self._meant()
+        if names and self._may_change():
+            self._confirm(f"Unload {_and(names)}?", lambda: self._unload(names))
+
+    def action_blacklist(self) -> None:
+        """Ask whether to blacklist them, and do it."""
+        names = self._meant()
+        if names and self._may_change():
+            on = self._changes.blacklisted()
+            take = "Take off the blacklist" if on.issuperset(names) else "Blacklist"
+            self._confirm(f"{take}: {_and(names)}?", lambda: self._changes.blacklist(names))
 
     def action_set(self) -> None:
-        """Ask for a parameter's new value, and set it."""
+        """Ask for the parameters' new values, and set one."""
         name = self._chosen()
-        module = self._monitor.status.modules.get(name)
-        if module is None or not self._may_change():
+        if name not in self._monitor.status.modules or not self._may_change():
             return
-        if not module.parameters:
-            self._say(f"{name} has no parameter that can be read", "yellow")
+        values = self._changes.values(name)
+        if not values:
+            self._say(f"{name} has no parameter that can be set", "yellow")
             return
-        first = next(iter(module.parameters))
         self.push_screen(
-            AskScreen(f"{name}: NAME=VALUE", f"{first}={module.parameters[first]}"),
-            lambda answer: self._set(name, answer),
+            ParametersScreen(name, values),
+            lambda answer: None if answer is None else self._do(lambda: self._changes.set_parameter(name, *answer)),
         )
 
-    def action_undo(self) -> None:
-        """Take the last change back: unload what was loaded, load what was unloaded, set the value that was."""
-        if not self._may_change():
+    def action_count(self) -> None:
+        """Count the calls of the module under the cursor by ftrace, or end that."""
+        name, counted = self._chosen(), self._counter
+        if not name or not self._may_change():
             return
-        if self._undo is None:
-            self._say("there is nothing to undo", "yellow")
+        self._end_count()
+        if counted is not None and counted.module == name:
+            self._describe()
             return
-        (what, action), self._undo = self._undo, None
-        if self._do(action):
-            self._say(f"undone: {what}", "")
+        try:
+            with self._kernel_lock:
+                self._counter = CallCounter(self.kernel, name)
+                self._calls = self._counter.sample()
+        except OSError as error:
+            self._say(f"calls cannot be counted: {reason(error)}; it takes root and the function tracer", "red")
+            return
+        self._describe()
 
-    def _may_change(self) -> bool:
-        if self._read_only:
-            self._say("nothing is changed: --read-only", "yellow")
-        return not self._read_only
+    def action_undo(self) -> None:
+        """Take the last change back."""
+        if self._may_change():
+            self._do(lambda: self._changes.undo() or "there is nothing to undo")
+
+    def action_pause(self) -> None:
+        """Stop the recording where it is, or go on."""
+        if self._replay is not None:
+            self._paused = not self._paused
+            self._show()
+
+    def action_step(self, looks: int) -> None:
+        """Go some looks on or back in the recording."""
+        if self._replay is not None:
+            self._paused = True
+            self._go_to(self._replay.index + looks)
+
+    # What is done ---------------------------------------------------------------------------------------------------
+
+    def _go_to(self, index: int) -> None:
+        """To a look of the recording. Backwards it begins anew and goes there: the events are those that were."""
+        replay = self._replay
+        assert replay is not None
+        index = min(max(index, 0), replay.length - 1)
+        if index < replay.index:
+            replay.seek(0)
+            self._monitor = ModuleMonitor(replay, replay, clock=lambda: replay.time)
+            self.query_one("#events", RichLog).clear()
+        while replay.index < index:
+            replay.seek(replay.index + 1)
+            self.look()
+        if self._paused:
+            self._position = replay.time - replay.began
+        self._show()
 
     def _load(self, answer: str | None) -> None:
         words = (answer or "").split()
-        before = set(self._monitor.status.modules)
-        if words and self._do(lambda: insmod(self.kernel, words[0], " ".join(words[1:]))):
-            new = set(self._monitor.status.modules) - before
-            self._undo = (f"{' '.join(new)} was loaded", lambda: [rmmod(self.kernel, name) for name in new])
+        if words:
+            self._do(lambda: self._changes.load(words))
 
-    def _unload(self, name: str, answer: str | None) -> None:
-        path, values = self._file_of(name), self._values(name)
-        if answer == "yes" and self._do(lambda: rmmod(self.kernel, name)):
-            self._undo = None
-            if path is not None:
-                known = {one.name for one in _parameters_of(path)}
-                words = [f'{key}="{value}"' for key, value in values.items() if key in known and value]
-                self._undo = f"{name} was unloaded", lambda: insmod(self.kernel, str(path), " ".join(words))
+    def _unload(self, names: list[str]) -> str:
+        """A module whose calls are counted takes its functions out of the filter: the count ends before."""
+        if self._counter is not None and self._counter.module in names:
+            self._counter.close()
+            self._counter = None
+        return self._changes.unload(names)
 
-    def _values(self, name: str) -> Mapping[str, str]:
-        """A module's parameters now: those of a look may be older."""
+    def _confirm(self, question: str, action: Callable[[], str]) -> None:
+        self.push_screen(ConfirmScreen(question), lambda answer: self._do(action) if answer else None)
+
+    def _may_change(self) -> bool:
+        if self._read_only:
+            self._say("nothing is changed: " + ("a recording" if self._replay is not None else "--read-only"), "yellow")
+        return not self._read_only
+
+    def _do(self, action: Callable[[], str]) -> None:
         try:
-            return sysfs_modules.parameters(self.kernel, name)
-        except OSError:
-            return {}
-
-    def _set(self, name: str, answer: str | None) -> None:
-        parameter, equals, value = (answer or "").partition("=")
-        if not equals or "/" in parameter:
-            return
-        path = f"/sys/module/{name}/parameters/{parameter.strip()}"
-        old = self._values(name).get(parameter.strip())
-        if self._do(lambda: self.kernel.write_bytes(path, value.encode())):
-            self._undo = None
-            if old is not None:
-                self._undo = f"{name}: {parameter} was set", lambda: self.kernel.write_bytes(path, old.encode())
-
-    def _do(self, action: Callable[[], object]) -> bool:
-        done = False
-        try:
-            action()
-            done = True
-        except KernelError as error:
-            self._say(f"{error.message}. {error.hint}".strip(), "red")
+            with self._kernel_lock:
+                said = action()
+            if said:
+                self._say(said, "yellow" if "undo" in said else "")
         except KoboxError as error:
             self._say(error.message, "red")
         except OSError as error:
-            self._say(f"{error.filename or 'the kernel'}: {error.strerror}", "red")
-        self.look()
-        return done
+            self._say(reason(error), "red")
+        self.look(parameters=True)
+
+    def _end_count(self) -> None:
+        if self._counter is not None:
+            with self._kernel_lock:
+                self._counter.close()
+            self._counter = self._calls = None
+
+    def _counted(self) -> CallRate | None:
+        """The calls since the last look; a module that is gone is no longer counted."""
+        if self._counter is None:
+            return None
+        if self._counter.module not in self._monitor.status.modules:
+            self._counter.close()
+            self._counter = None
+            return None
+        return self._counter.sample()
+
+    def _facts_of(self, name: str) -> tuple[str, list[str], bool]:
+        if name not in self._monitor.status.modules:
+            return name, [], False
+        return name, module_facts(self.kernel, name), name in self._changes.blacklisted()
 
     def _chosen(self) -> str:
         table = self.query_one("#modules", DataTable)
@@ -281,43 +435,93 @@ class ModuleTop(App[None]):
             return ""
         return str(table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value)
 
-    def _show(self) -> None:
-        """The table anew; the cursor stays on its module."""
-        table, chosen = self.query_one("#modules", DataTable), self._chosen()
+    def _meant(self) -> list[str]:
+        """The modules that are marked; without any the one under the cursor."""
+        return sorted(self._marked) or [one for one in [self._chosen()] if one]
+
+    # What is shown --------------------------------------------------------------------------------------------------
+
+    def _lay_out(self, width: int) -> None:
+        columns = _COLUMNS if width >= _WIDE else _NARROW
+        if columns != self._columns:
+            self._columns = columns
+            table = self.query_one("#modules", DataTable)
+            chosen = self._chosen()
+            table.clear(columns=True)
+            for name in columns:
+                table.add_column(name, key=name or "mark")
+            self._show(chosen)
+
+    def _shown(self) -> list[MonitoredModule]:
         word = self.query_one("#filter", Input).value.lower().replace("-", "_")
-        status = self._monitor.status
-        shown = sorted((one for one in status.modules.values() if word in one.name.lower()), key=_KEYS[self._order])
-        table.clear()
-        for one in shown:
-            cells = (one.name, size_text(one.size), str(one.refcount), one.state, one.taint, " ".join(one.users))
-            table.add_row(*(Text(one_line(cell)) for cell in cells), key=one.name)
-        for row, one in enumerate(shown):
-            if one.name == chosen:
-                table.move_cursor(row=row, animate=False)
+        modules = self._monitor.status.modules.values()
+        return sorted((one for one in modules if word in one.name.lower()), key=_KEYS[self._order])
+
+    def _show(self, chosen: str = "") -> None:
+        """The table: cells that changed, or all of it where other rows are there. The cursor stays on its module."""
+        table, chosen = self.query_one("#modules", DataTable), chosen or self._chosen()
+        status, shown = self._monitor.status, self._shown()
+        self._marked &= set(status.modules)
+        rows = {one.name: self._cells(one) for one in shown}
+        if [str(row.key.value) for row in table.ordered_rows] == list(rows):
+            _update(table, self._columns, rows)
+        else:
+            table.clear()
+            for name, cells in rows.items():
+                table.add_row(*(Text(cell) for cell in cells), key=name)
+            for row, name in enumerate(rows):
+                if name == chosen:
+                    table.move_cursor(row=row, animate=False)
         total = size_text(sum(one.size for one in status.modules.values()))
         tainted = f", tainted ({status.tainted})" if status.tainted else ""
-        self.sub_title = f"{len(status.modules)} modules, {total}{tainted}, by {self._order}"
+        marked = f", {len(self._marked)} marked" if self._marked else ""
+        self.sub_title = f"{len(status.modules)} modules, {total}{tainted}{marked}, by {self._order}{self._place()}"
         self._describe()
 
-    def _describe(self) -> None:
-        module = self._monitor.status.modules.get(self._chosen())
-        self.query_one("#one", Static).update("" if module is None else self._facts(module))
+    def _place(self) -> str:
+        """Where in the recording it is."""
+        if self._replay is None:
+            return ""
+        when = time.strftime("%H:%M:%S", time.localtime(self._replay.time))
+        return f", {when}, look {self._replay.index + 1} of {self._replay.length}{', paused' if self._paused else ''}"
 
-    def _facts(self, module: MonitoredModule) -> str:
-        lines = [module.name, f"{module.size:,} bytes, {module.state}, used {module.refcount} times"]
-        lines += [f"  {TAINTS.get(letter, letter)}" for letter in module.taint]
-        lines += [f"used by {', '.join(module.users)}"] if module.users else []
-        lines += [f"version {module.version}"] if module.version else []
-        if module.parameters:
-            lines += ["", "parameters"] + [f"  {name} = {value}" for name, value in module.parameters.items()]
-        lines += ["", *more] if (more := module_facts(self.kernel, module.name)) else []
-        path = self._file_of(module.name)
-        if path is not None:
-            lines += ["", *_modinfo(path)]
-        events = [one for one in self._monitor.events if one.module == module.name]
-        if events:
-            lines += ["", "events"] + [f"  {one.kind} {one.detail}" for one in events[-5:]]
-        return "\n".join(map(one_line, lines))
+    def _cells(self, one: MonitoredModule) -> tuple[str, ...]:
+        events = self._monitor.events
+        since = loaded_at(events, one.name)
+        cells = {
+            "": "*" if one.name in self._marked else " ",
+            "module": one.name,
+            "size": size_text(one.size),
+            "used": str(one.refcount) if one.refcount >= 0 else "?",
+            "state": one.state,
+            "taint": one.taint,
+            "loaded": f">{age(self._now() - self._began)}" if since is None else age(self._now() - since),
+            "changed": " ".join(changed_parameters(events, one.name)),
+            "used by": " ".join(one.users),
+        }
+        return tuple(one_line(cells[name]) for name in self._columns)
+
+    def _now(self) -> float:
+        return self._replay.time if self._replay is not None else time.time()
+
+    def _describe(self) -> None:
+        name, facts, blacklisted = self._facts
+        module = self._monitor.status.modules.get(self._chosen())
+        text = ""
+        if module is not None:
+            known = name == module.name
+            text = ModulePane(
+                module,
+                self._monitor.status,
+                self._monitor.events,
+                self._monitor.lines,
+                facts if known else (),
+                self._file_of(module.name),
+                blacklisted and known,
+                self._calls if self._counter is not None and self._counter.module == module.name else None,
+                self._now(),
+            ).text()
+        self.query_one("#one", Static).update(text)
 
     def _tell(self, event: ModuleEvent) -> None:
         self._say(f"{event.kind} {event.module or 'kernel'} {event.detail}", _COLOURS.get(event.kind, ""))
@@ -328,17 +532,15 @@ class ModuleTop(App[None]):
         self.query_one("#events", RichLog).write(Text(one_line(text), style=style))
 
 
-def _parameters_of(path: Path) -> Sequence[Parameter]:
-    try:
-        return ModuleFile(path).parameters
-    except (OSError, KoboxError):
-        return ()
+def _update(table: DataTable[Text], columns: Iterable[str], rows: Mapping[str, tuple[str, ...]]) -> None:
+    """Write the cells that differ."""
+    for name, cells in rows.items():
+        for column, cell in zip(columns, cells, strict=True):
+            if table.get_cell(name, column or "mark").plain != cell:
+                table.update_cell(name, column or "mark", Text(cell), update_width=True)
 
 
-def _modinfo(path: Path) -> list[str]:
-    try:
-        module = ModuleFile(path)
-        fields = [(key, module.modinfo.first(key)) for key in ("description", "author", "license", "depends")]
-        return [f"{key}: {value}" for key, value in fields if value] + [str(path)]
-    except (OSError, KoboxError) as error:
-        return [f"{path}: {error}"]
+def _and(names: list[str]) -> str:
+    """Some names, not so many that the question no longer fits."""
+    more = len(names) - 10
+    return ", ".join(map(one_line, names[:10])) + (f" and {more} more" if more > 0 else "")
