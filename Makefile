@@ -125,7 +125,7 @@ check-known: $(READY) ## bugs that Linux had, in real drivers: found, and nothin
 check-bpf: $(READY) ## every rule of eBPF's verifier broken and mended on three kernels, as a table (KERNELS="NAME...")
 	$(BIN)/python -m tests.bpf.refusals $(KERNELS)
 
-check-vanilla: $(READY) ## kernels built from linux-source, plain and with KASAN and lockdep: modules live there (gcc, flex, bison, bc; an hour once)
+check-vanilla: $(READY) ## kernels built from linux-source (KASAN and lockdep, PREEMPT_RT, all debugging options, defconfig): modules live there (gcc, flex, bison, bc; hours once)
 	$(BIN)/python bench/vanilla.py
 
 check-rust: $(READY) ## Rust modules for Debian's newest kernel: each error found, each twin clean (makes the Rust support once)

@@ -3,9 +3,10 @@
     linux-source (Debian's package) ──▶ make, once a variant, below $XDG_CACHE_HOME/kobox/vanilla
         ──▶ kobox kernel add --build ──▶ modules of tests/modules: built for it, loaded, unloaded; errors told
 
-Variants: `plain`, a kernel of a few hundred options; `debug`, the same with KASAN, lockdep, DEBUG_ATOMIC_SLEEP and
-DEBUG_LIST, whose reports `kobox run` has to tell. A build takes ten minutes and more, and is kept; it wants gcc, make,
-flex, bison, bc and libelf's headers.
+Variants: `kasan` has KASAN, lockdep, DEBUG_ATOMIC_SLEEP and DEBUG_LIST; `rt` is PREEMPT_RT, which Linux's own source
+has for x86 since 6.12; `options` has every debugging option that `make allmodconfig` sets; `defconfig` is what
+`make defconfig` makes. The first three are kernels of a few hundred options. A build takes ten minutes to an hour, and
+is kept; it wants gcc, make, flex, bison, bc and libelf's headers.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from kobox.images.debian.packages import packages
@@ -34,35 +37,59 @@ VIRTIO_CONSOLE NET INET UNIX PACKET NETDEVICES VIRTIO_NET=m DUMMY=m FUTEX EPOLL 
 FILE_LOCKING POSIX_TIMERS MULTIUSER SYSCTL PROC_SYSCTL HIGH_RES_TIMERS NO_HZ_IDLE UNWINDER_ORC MAGIC_SYSRQ
 INOTIFY_USER EXT4_FS=m BLK_DEV_LOOP=m CRYPTO EXPERT SMP SLUB SLUB_DEBUG FTRACE KPROBES
 """
+KASAN = "DEBUG_KERNEL KASAN KASAN_GENERIC KASAN_OUTLINE KASAN_VMALLOC PROVE_LOCKING DEBUG_ATOMIC_SLEEP DEBUG_LIST"
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A kernel to build: the configuration that `options` are added to, and whose linux-source of Debian it is."""
+
+    base: str = "tinyconfig"
+    options: str = COMMON
+    must: str = ""  # options that the configuration has to have in the end
+    source: str = "6.1"
+    suite: str = "bookworm"
+
+
 VARIANTS = {
-    "plain": "",
-    "debug": "DEBUG_KERNEL KASAN KASAN_GENERIC KASAN_OUTLINE KASAN_VMALLOC PROVE_LOCKING DEBUG_ATOMIC_SLEEP DEBUG_LIST",
+    "kasan": Variant(options=COMMON + KASAN, must=KASAN),
+    "rt": Variant(options=f"{COMMON} PREEMPT_RT", must="PREEMPT_RT", source="6.12", suite="trixie"),
+    "options": Variant(must="KASAN PROVE_LOCKING DEBUG_OBJECTS DEBUG_KMEMLEAK UBSAN FAULT_INJECTION PAGE_POISONING"),
+    "defconfig": Variant(base="x86_64_defconfig", options=""),
 }
+CLEAN = ("hello", "good", "params", "chardev", "miscdev")
 # (variant, module, parameters, what the story has to say; "" for a life without a complaint)
 LIVES = (
-    *(("plain", name, "", "") for name in ("hello", "good", "params", "chardev", "miscdev")),
-    *(("debug", name, "", "") for name in ("hello", "good", "params", "chardev", "miscdev")),
-    ("plain", "faulty", "what=null", "NULL pointer dereference"),
-    ("debug", "faulty", "what=null", "KASAN: null-ptr-deref"),
-    ("plain", "faulty", "what=warn", "WARNING"),
-    ("debug", "faulty", "what=double_free", "KASAN: double-free"),
-    ("debug", "faulty", "what=lock_twice", "possible recursive locking detected"),
-    ("debug", "faulty", "what=sleep_atomic", "BUG: scheduling while atomic"),
-    ("debug", "faulty", "what=list", "list_del corruption"),
+    *((variant, name, "", "") for variant in VARIANTS for name in CLEAN),
+    ("defconfig", "faulty", "what=null", "NULL pointer dereference"),
+    ("defconfig", "faulty", "what=warn", "WARNING"),
+    ("rt", "faulty", "what=null", "NULL pointer dereference"),
+    ("rt", "faulty", "what=warn", "WARNING"),
+    ("options", "faulty", "what=null", "KASAN: null-ptr-deref"),
+    ("options", "faulty", "what=double_free", "KASAN: double-free"),
+    ("options", "faulty", "what=list", "list_del corruption"),
+    ("kasan", "faulty", "what=null", "KASAN: null-ptr-deref"),
+    ("kasan", "faulty", "what=double_free", "KASAN: double-free"),
+    ("kasan", "faulty", "what=lock_twice", "possible recursive locking detected"),
+    ("kasan", "faulty", "what=sleep_atomic", "BUG: scheduling while atomic"),
+    ("kasan", "faulty", "what=list", "list_del corruption"),
 )
+# Where the debugging options of Linux stand.
+KCONFIGS = ("lib/Kconfig.*", "mm/Kconfig.debug", "kernel/rcu/Kconfig.debug", "arch/x86/Kconfig.debug")
+# Left out: what makes a kernel of some GB, what ends the machine at the first report, what the compiler has to bring.
+NOT_WANTED = re.compile(r"DEBUG_INFO|GDB_SCRIPTS|PANIC|GCOV|KGDB|KCOV_INSTRUMENT|TEST|KUNIT|TORTURE")
 
 
 def main() -> int:
     """Build what is missing, and tell how each life went. The exit status is 1 if one was not as it should be."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("variant", nargs="*", default=list(VARIANTS), help=f"of {', '.join(VARIANTS)} (default: all)")
-    parser.add_argument("--source", default="6.1", help="the version of Debian's linux-source (default: 6.1)")
     parser.add_argument("--build", action="append", default=[], metavar="VARIANT=DIR", help="take one built already")
     arguments = parser.parse_args()
     given = dict(one.split("=", 1) for one in arguments.build)
     wrong = 0
     for variant in arguments.variant:
-        tree = Path(given[variant]) if variant in given else built(arguments.source, variant)
+        tree = Path(given[variant]) if variant in given else built(variant)
         name = added(tree)
         for one, module, parameters, wanted in LIVES:
             if one == variant:
@@ -70,43 +97,57 @@ def main() -> int:
     return int(wrong > 0)
 
 
-def built(version: str, variant: str) -> Path:
+def built(name: str) -> Path:
     """The build tree of a variant, made where it is not there yet."""
-    tree = PLACE / f"{version}-{variant}"
+    variant = VARIANTS[name]
+    tree = PLACE / f"{variant.source}-{name}"
     if (tree / "arch/x86/boot/bzImage").exists() and (tree / "modules.order").exists():
         return tree
-    source = unpacked(version)
+    source = unpacked(variant)
     tree.mkdir(parents=True, exist_ok=True)
-    if not (tree / ".config").exists():
-        make(source, tree, "tinyconfig")
-        words = f"{COMMON} {VARIANTS[variant]}".split()
-        options = [word if "=" in word else f"{word}=y" for word in words]
-        with (tree / ".config").open("a") as config:
-            config.write(f'CONFIG_LOCALVERSION="-{variant}"\n' + "".join(f"CONFIG_{option}\n" for option in options))
-        make(source, tree, "olddefconfig")
-        config_text = (tree / ".config").read_text()
-        missing = [one for one in VARIANTS[variant].split() if f"CONFIG_{one}=y" not in config_text]
-        if missing:
-            raise SystemExit(f"{tree}/.config: the kernel does not take {', '.join(missing)}")
-    print(f"building {variant} in {tree}: ten minutes and more", flush=True)
+    options = variant.options.split()
+    if name == "options":
+        make(source, tree, "allmodconfig")
+        options += debugging_options(source, (tree / ".config").read_text())
+    make(source, tree, variant.base)
+    with (tree / ".config").open("a") as config:
+        config.write(f'CONFIG_LOCALVERSION="-{name}"\n')
+        config.writelines(f"CONFIG_{option if '=' in option else f'{option}=y'}\n" for option in options)
+    make(source, tree, "olddefconfig")
+    taken = set(re.findall(r"^CONFIG_(\w+)=y", (tree / ".config").read_text(), re.MULTILINE))
+    if missing := set(variant.must.split()) - taken:
+        raise SystemExit(f"{tree}/.config: the kernel does not take {', '.join(sorted(missing))}")
+    print(f"building {name} in {tree}: ten minutes and more", flush=True)
     make(source, tree, f"-j{os.cpu_count()}", "bzImage", "modules")
     return tree
 
 
+def debugging_options(source: Path, config: str) -> list[str]:
+    """The debugging options of Linux that a configuration sets to y."""
+    files = [file for pattern in KCONFIGS for file in source.glob(pattern)]
+    known = {name for file in files for name in re.findall(r"^config (\w+)", file.read_text(), re.MULTILINE)}
+    taken = re.findall(r"^CONFIG_(\w+)=y", config, re.MULTILINE)
+    return [name for name in taken if name in known and not NOT_WANTED.search(name)]
+
+
 def make(source: Path, tree: Path, *goals: str) -> None:
-    subprocess.run(["make", "-s", "-C", str(source), f"O={tree}", *goals], check=True, stdout=subprocess.DEVNULL)
+    words = ["make", "-s", "-C", str(source), f"O={tree}", *goals]
+    done = subprocess.run(words, stdout=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)}: exit status {done.returncode}")
 
 
-def unpacked(version: str) -> Path:
+def unpacked(variant: Variant) -> Path:
     """Linux's source, out of Debian's package."""
-    source = PLACE / f"linux-source-{version}"
+    name = f"linux-source-{variant.source}"
+    source = PLACE / name
     if not (source / "Makefile").exists():
-        (tree,) = packages(Store(), [f"linux-source-{version}"], alone=True)
+        (tree,) = packages(Store(), [name], suite=variant.suite, alone=True)
         aside = PLACE / ".unpacking"
         shutil.rmtree(aside, ignore_errors=True)
-        with tarfile.open(tree / f"usr/src/linux-source-{version}.tar.xz") as archive:
+        with tarfile.open(tree / f"usr/src/{name}.tar.xz") as archive:
             archive.extractall(aside, filter="tar")
-        (aside / source.name).rename(source)
+        (aside / name).rename(source)
     return source
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from html import escape
 from typing import NoReturn
 
+from kobox.debug.non_stop import TaskStops, thread_actions
 from kobox.debug.packets import MOST, DebuggerGoneError, RemotePackets
 from kobox.debug.replay import FindLast, Going, GoTo, Moment, Replay
 from kobox.debug.tasks import Task, all_tasks, running_task
@@ -23,6 +24,9 @@ _WATCHED = {2: Touch.WRITES, 3: Touch.READS, 4: Touch.READS | Touch.WRITES}
 _NAMES = {2: "watch", 3: "rwatch", 4: "awatch"}
 _TRAP, _INTERRUPTED, _FAULT = 5, 2, 11
 _ERROR, _BAD_ADDRESS = b"E01", b"E0e"
+_MORE = 0.005  # seconds: what gdb asks next comes at once, and the box does not run in between
+# Where the kernel is when another task has got the CPU (kernel/sched/core.c).
+_SWITCHED = "finish_task_switch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,12 @@ class GdbServer:
         self._waits = False  # gdb waits to be told of a stop
         self._found: Stop | None = None  # what is gone back to
         self._last_stop = b"T05"
-        self._undo = self._box.events.slice.subscribe(self._look_for_interrupt)
+        self._stops = TaskStops(packets.notify)
+        self._asked = False  # non-stop: the box was stopped because gdb had sent a packet
+        self._stepped: tuple[int, int] | None = None  # non-stop: the code that the running task is stepped through
+        symbols = self._box.inspect.symbols
+        self._switches = {symbols.address(name) for name in symbols.matching(_SWITCHED)}
+        self._undo = self._box.events.slice.subscribe(self._look_for_packets)
 
     # -- stops ------------------------------------------------------------------------------------------------
 
@@ -79,6 +88,8 @@ class GdbServer:
         self._tasks = all_tasks(self._box)
         self._running = running_task(self._box, self._tasks)
         self._thread = 0
+        if self._stops.on:
+            return self._meet_non_stop(moment, signal)
         if self._packets.interrupted and moment.reason is StopReason.COUNT:
             signal = _INTERRUPTED
         self._packets.interrupted = False
@@ -88,13 +99,19 @@ class GdbServer:
                 self._packets.send(b"O" + binascii.hexlify(f"kobox: {one_line(says)}\n".encode()))
             self._packets.send(self._last_stop)
             self._waits = False
-        while True:
+        while not self._stops.on:
             try:
-                self._packets.send(self._answer(self._packets.receive()))
-                self._packets.acknowledges = not self._quiet
+                self._serve_one()
             except _ResumedError as resumed:
                 self._waits = True
                 return resumed.going
+        return self._serve_non_stop()
+
+    def _serve_one(self) -> None:
+        answer = self._answer(self._packets.receive())
+        if answer is not None:
+            self._packets.send(answer)
+        self._packets.acknowledges = not self._quiet
 
     def show_stops(self, on: bool = True) -> None:
         """Have the stepper stop for gdb's breakpoints and watched bytes, or not for now."""
@@ -120,14 +137,106 @@ class GdbServer:
             text += f"{_NAMES[kinds[0]]}:{moment.watched:x};" if kinds else ""
         return text.encode()
 
-    def _look_for_interrupt(self) -> None:
+    def _look_for_packets(self) -> None:
         """While the box runs."""
-        if self._waits and self._packets.poll():
+        if self._stops.on:
+            if self._stepped is None and not self._replay.on_the_way and self._packets.pending():
+                self._asked = True
+                self._replay.stepper.stop_after(1)
+        elif self._waits and self._packets.poll():
             self._replay.stepper.stop_after(1)
+
+    # -- non-stop mode ----------------------------------------------------------------------------------------
+
+    def _meet_non_stop(self, moment: Moment, signal: int) -> Going:
+        """The box stands: for the task that has the CPU, unless it was only to answer gdb."""
+        asked = self._asked and moment.reason is StopReason.COUNT
+        asked = asked or (moment.reason is StopReason.BREAKPOINT and moment.pc in self._switches - self._breakpoints)
+        self._asked = False
+        self._set_switch_breakpoints(on=False)
+        thread = _thread_id(self._running)
+        if not asked or thread in self._stops.waking:
+            self._stepped = None
+            self._waits = True  # for how a stop at the start is told
+            self._stops.stop(thread, self._stop_reply(moment, signal))
+        self._stops.tell()
+        return self._serve_non_stop()
+
+    def _serve_non_stop(self) -> Going:
+        """Answer gdb until it has let the running task go, and asks for nothing more."""
+        thread = _thread_id(self._running)
+        while True:
+            if thread not in self._stops.held:
+                if self._packets.poll():
+                    self._interrupt()
+                elif not self._packets.pending(_MORE):
+                    break
+            try:
+                self._serve_one()
+            except _ResumedError as resumed:  # backwards: gdb waits for a notification only
+                self._stops.let_go(thread)
+                self._stepped = None
+                return resumed.going
+            self._stops.tell()
+        stepper = self._replay.stepper
+        if self._stepped is not None:
+            stepper.stop_outside(*self._stepped)
+        else:
+            stepper.run_free()
+            self._set_switch_breakpoints(on=bool(self._stops.held or self._stops.waking))
+        return None
+
+    def _set_switch_breakpoints(self, on: bool) -> None:
+        """Stop when another task gets the CPU, or not."""
+        for address in self._switches - self._breakpoints:
+            self._replay.stepper.set_breakpoint(address, on)
+
+    def _interrupt(self, rest: bytes = b"") -> bytes:
+        """Stop the task that has the CPU."""
+        self._packets.interrupted = False
+        thread = _thread_id(self._running)
+        if thread not in self._stops.held:
+            self._stops.stop(thread, f"T{_INTERRUPTED:02x}thread:{thread:x};".encode())
+            self._stops.tell()
+        return b"OK"
+
+    def _act_on_tasks(self, text: str) -> bytes:
+        """`vCont` in non-stop mode. It is answered at once; stops are told as they come."""
+        running, stops = _thread_id(self._running), self._stops
+        threads = {*map(_thread_id, self._threads()), *stops.held}
+        for thread, action in thread_actions(text, threads).items():
+            kind = action[:1].lower()
+            if kind == "t" and thread not in stops.held:
+                stops.stop(thread, f"T00thread:{thread:x};".encode())
+            elif kind in "csr" and thread in stops.held:
+                stops.let_go(thread)
+                if thread == running:
+                    self._stepped = self._range_of(action)
+                elif kind != "c":
+                    stops.waking.add(thread)
+        return b"OK"
+
+    def _range_of(self, action: str) -> tuple[int, int] | None:
+        """The code that a step or a range step goes through; None for `c`."""
+        if action[:1] == "r":
+            start, end = (int(part, 16) for part in action[1:].split(","))
+            return start, end
+        pc = self._box.machine.pc
+        return (pc, pc + 1) if action[:1] in "sS" else None
+
+    def _set_mode(self, text: str) -> bytes:
+        """`QNonStop:1` and `QNonStop:0`."""
+        if text == "QNonStop:1":
+            self._stops.start(_thread_id(self._running), self._last_stop)
+        elif text == "QNonStop:0":
+            self._stops.end()
+        else:
+            return _ERROR
+        return b"OK"
 
     # -- packets ----------------------------------------------------------------------------------------------
 
-    def _answer(self, packet: bytes) -> bytes:
+    def _answer(self, packet: bytes) -> bytes | None:
         try:
             return self._answer_text(packet)
         except (ValueError, IndexError):
@@ -135,7 +244,7 @@ class GdbServer:
         except MachineError as error:
             return f"E.{one_line(str(error))}".encode()
 
-    def _answer_text(self, packet: bytes) -> bytes:
+    def _answer_text(self, packet: bytes) -> bytes | None:
         letter, rest = packet[:1].decode(errors="replace"), packet[1:]
         simple = _SIMPLE.get(letter)
         if simple is not None:
@@ -147,7 +256,7 @@ class GdbServer:
         return b""
 
     def _why(self, rest: bytes) -> bytes:
-        return self._last_stop
+        return self._stops.all() if self._stops.on else self._last_stop
 
     def _read_registers(self, rest: bytes) -> bytes:
         values = self._values()
@@ -274,8 +383,11 @@ class GdbServer:
         self._replay.stepper.stop_outside(pc, pc + 1)
         self._go()
 
-    def _backwards(self, rest: bytes) -> bytes:
+    def _backwards(self, rest: bytes) -> bytes | None:
         now = self._replay.now
+        if now <= self._start and self._stops.on:
+            self._stops.stop(_thread_id(self._running), self._last_stop_at_start())
+            return None  # the notification is the answer
         if now <= self._start:
             return self._last_stop_at_start()
         if rest == b"s":
@@ -296,14 +408,19 @@ class GdbServer:
 
     def _v_packet(self, text: str) -> bytes:
         if text == "vCont?":
-            return b"vCont;c;C;s;S;r"
+            return b"vCont;c;C;s;S;t;r"
+        if text == "vStopped":
+            return self._stops.fetched()
+        if text == "vCtrlC":
+            return self._interrupt()
+        if text.startswith("vCont;") and self._stops.on:
+            return self._act_on_tasks(text)
         if text.startswith("vCont;"):
-            action = text[6:].split(";")[0].split(":")[0]
-            if action[:1] == "r":
-                start, end = (int(part, 16) for part in action[1:].split(","))
-                self._replay.stepper.stop_outside(start, end)
-                self._go()
-            return self._step() if action[:1] in "sS" else self._continue()
+            through = self._range_of(text[6:].split(";")[0].split(":")[0])
+            if through is None:
+                return self._continue()
+            self._replay.stepper.stop_outside(*through)
+            self._go()
         if text.startswith("vKill"):
             self._packets.send(b"OK")
             raise DebuggerGoneError
@@ -317,11 +434,13 @@ class GdbServer:
             return (
                 f"PacketSize={MOST:x};QStartNoAckMode+;qXfer:features:read+;qXfer:libraries:read+;qXfer:threads:read+;"
                 "qXfer:memory-map:read+;"
-                "ReverseStep+;ReverseContinue+;swbreak+;hwbreak+;vContSupported+"
+                "QNonStop+;ReverseStep+;ReverseContinue+;swbreak+;hwbreak+;vContSupported+"
             ).encode()
         if name == "QStartNoAckMode":
             self._quiet = True
             return b"OK"
+        if name == "QNonStop":
+            return self._set_mode(text)
         if name == "qXfer":
             return self._transfer(text)
         if name == "qC":
@@ -400,7 +519,7 @@ def _register_hex(values: dict[str, int | None], name: str, bits: int) -> bytes:
     return binascii.hexlify((value & (1 << bits) - 1).to_bytes(bits // 8, "little"))
 
 
-_SIMPLE: dict[str, Callable[[GdbServer, bytes], bytes]] = {
+_SIMPLE: dict[str, Callable[[GdbServer, bytes], bytes | None]] = {
     "?": GdbServer._why,
     "g": GdbServer._read_registers,
     "G": GdbServer._write_registers,

@@ -29,7 +29,7 @@ from kobox.ko.elf import SHF_ALLOC
 from kobox.ko.modulefile import ModuleFile
 from kobox.machine.stepper import Stop
 
-_FAULT, _ABORT = 11, 6  # SIGSEGV for an oops, SIGABRT for a panic
+_TRAP, _FAULT, _ABORT = 5, 11, 6  # SIGSEGV for an oops, SIGABRT for a panic
 # Where the kernel begins to report that it has failed (kernel/panic.c).
 _OOPS, _PANIC, _LINKED = "oops_enter", "panic", "do_init_module"
 
@@ -64,6 +64,7 @@ class GdbSession:
         self._server: GdbServer | None = None
         self._faulted: Moment | None = None  # the oops whose cause was gone back to,
         self._cause = 0  # and the instruction that is the cause
+        self._says = ""  # of the stop that gdb was told last
 
     def close(self) -> None:
         """End the session; the box stays as it is."""
@@ -135,15 +136,19 @@ class GdbSession:
             packets.close()
 
     def _meet(self, moment: Moment) -> Going:
-        assert self._server is not None
         if moment.pc in self._failures and not moment.ended:
             return self._failed(moment)
         if moment.ended:
             how = f"by an error: {moment.error.message}" if moment.error is not None else "as it should"
-            return self._server.meet(moment, says=f"the module's life has ended {how}; `reverse-continue` goes back")
+            return self._tell(moment, f"the module's life has ended {how}; `reverse-continue` goes back")
         if self._cause == moment.count:
-            return self._server.meet(moment, _FAULT, "the kernel oopses in the instruction that comes next")
-        return self._server.meet(moment)
+            return self._tell(moment, "the kernel oopses in the instruction that comes next", _FAULT)
+        return self._tell(moment)
+
+    def _tell(self, moment: Moment, says: str = "", signal: int = _TRAP) -> Going:
+        assert self._server is not None
+        self._says = says
+        return self._server.meet(moment, signal, says)
 
     def _failed(self, moment: Moment) -> Going:
         """The kernel begins to report a failure: go back to the instruction that caused it, if that is told."""
@@ -153,7 +158,7 @@ class GdbSession:
         if cause is None:
             self._faulted = None
             signal = self._failures[moment.pc]
-            return None if known else self._server.meet(moment, signal, "the kernel begins to report a failure")
+            return None if known else self._tell(moment, "the kernel begins to report a failure", signal)
         server = self._server
         server.show_stops(on=False)
         self._stepper.set_breakpoint(cause)
@@ -176,6 +181,7 @@ class GdbSession:
     def _monitor(self, words: list[str]) -> str:
         commands: dict[str, tuple[str, Callable[[], str]]] = {
             "log": ("what the kernel has said", self._log),
+            "why": ("why the box has stopped, where gdb itself does not know", lambda: f"{self._says}\n"),
             "where": ("the calls that have led here, by the kernel's own tables", self._where),
             "time": ("the box's clock, and the number of this instruction", self._time),
             "current": ("the address of the running task's task_struct", self._current),

@@ -5,6 +5,7 @@ Source: the GDB manual, appendix "GDB Remote Serial Protocol", section "Overview
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Iterator
 
@@ -36,7 +37,22 @@ class RemotePackets:
         self._socket.close()
 
     def poll(self) -> bool:
-        """While the target runs: whether the debugger wants it to stop."""
+        """While the target runs: whether the debugger wants it to stop. Raises `DebuggerGoneError`."""
+        self._take_what_came()
+        if self._input[:1] == bytes([_INTERRUPT]):
+            del self._input[0]
+            self.interrupted = True
+        return self.interrupted
+
+    def pending(self, seconds: float = 0) -> bool:
+        """Whether a packet, or the wish that the target stops, has come, or comes within that time. Raises
+        `DebuggerGoneError`."""
+        if b"#" not in self._input:
+            select.select([self._socket], [], [], seconds)
+            self._take_what_came()
+        return b"#" in self._input or _INTERRUPT in self._input
+
+    def _take_what_came(self) -> None:
         waits = self._socket.gettimeout()
         self._socket.setblocking(False)
         try:
@@ -49,10 +65,6 @@ class RemotePackets:
             raise DebuggerGoneError from None
         finally:
             self._socket.settimeout(waits)
-        if self._input[:1] == bytes([_INTERRUPT]):
-            del self._input[0]
-            self.interrupted = True
-        return self.interrupted
 
     def receive(self) -> bytes:
         """The next packet's payload. Raises `DebuggerGoneError`."""
@@ -99,6 +111,11 @@ class RemotePackets:
         """Send a packet. Raises `DebuggerGoneError`."""
         escaped = bytes(_escape(payload))
         self._send(b"$%s#%02x" % (escaped, sum(escaped) & 255))
+
+    def notify(self, payload: bytes) -> None:
+        """Send a notification: nobody acknowledges it. Raises `DebuggerGoneError`."""
+        escaped = bytes(_escape(payload))
+        self._send(b"%%%s#%02x" % (escaped, sum(escaped) & 255))
 
     def _send(self, data: bytes) -> None:
         try:

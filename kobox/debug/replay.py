@@ -60,6 +60,9 @@ class FindLast:
     then: Callable[[Stop | None], Going]
 
 
+# Between two looks at what the debugger wants: code that is looked at runs several times slower than other code.
+_MOST_BLOCKS = 250_000
+
 Going: TypeAlias = GoTo | FindLast | None
 Meet: TypeAlias = Callable[[Moment], Going]
 
@@ -106,6 +109,11 @@ class Replay:
         self._to_write: list[_Write] = []
         self.now = 0
         """The number of the instruction that the CPU is before."""
+
+    @property
+    def on_the_way(self) -> bool:
+        """Whether it is lived on to a moment that was gone to; nobody is met before that."""
+        return self._going is not None
 
     def close(self) -> None:
         """Let the box run at full speed again, in the state in which it is."""
@@ -166,7 +174,7 @@ class Replay:
         try:
             while True:
                 try:
-                    return run(until, blocks, stop_when_idle)
+                    return run(until, min(blocks, _MOST_BLOCKS), stop_when_idle)
                 except _Back as back:
                     if not self._lies_behind(count, back.going):
                         raise

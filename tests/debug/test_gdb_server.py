@@ -20,7 +20,7 @@ from tests.building import BuiltTestModules
 
 _HEADS = [
     *(b"m", b"M", b"X", b"Z", b"z", b"H", b"T", b"p", b"P", b"G", b"g", b"?", b"b", b"q", b"v", b"\xff"),
-    *(b"qXfer:", b"qXfer:features:read:target.xml:", b"qRcmd,", b"qfThreadInfo", b"vCont;r", b"QNonStop:1"),
+    *(b"qXfer:", b"qXfer:features:read:target.xml:", b"qRcmd,", b"qfThreadInfo", b"vCont;r", b"QNonStop:2"),
 ]
 _TAILS = [
     *(b"", b"0,0", b"ffffffffffffffff,ffffffffffffffff", b"-1,-1", b"1,2,3", b"0,ffffffff81000000,1", b"zz", b"g-1"),
