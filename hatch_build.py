@@ -20,6 +20,7 @@ FLAGS = ("-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-Werror=implicit", "-fPIC
 LIBRARIES = {
     "kobox/machine/native/core.so": ("-ldl",),
     "kobox/machine/native/core_aarch64.so": ("-DKOBOX_ARM64", "-ldl"),
+    "kobox/machine/native/core_armv7l.so": ("-DKOBOX_ARMV7", "-ldl"),
     "kobox/machine/native/core_riscv64.so": ("-DKOBOX_RISCV64", "-ldl"),
     "kobox/kmod/native/core.so": ("-pthread",),
 }
@@ -39,6 +40,7 @@ PARTS = {
         "rtc.c",
     ),
     "core_aarch64.so": ("arm/", "arm64/", "watch/", "board.c", "risc.c"),
+    "core_armv7l.so": ("arm/", "armv7/", "board.c", "risc.c"),
     "core_riscv64.so": ("riscv64/", "uart.c", "board.c", "risc.c"),
 }
 

@@ -108,6 +108,12 @@ def riscv64_kernel(kernel_store: Store) -> KernelImage:
     return _suite_kernel(kernel_store, "trixie", "riscv64")
 
 
+@pytest.fixture(scope="session")
+def armhf_kernel(kernel_store: Store) -> KernelImage:
+    """Debian bookworm's newest kernel for ARMv7, with its modules and headers, and a cross compiler."""
+    return _suite_kernel(kernel_store, "bookworm", "armhf")
+
+
 def _suite_kernel(store: Store, suite: str, port: str = "amd64") -> KernelImage:
     """The kernel of a suite that the cache has, or the newest, fetched: an offline run needs no network."""
     have = [
@@ -115,6 +121,6 @@ def _suite_kernel(store: Store, suite: str, port: str = "amd64") -> KernelImage:
         for kernel in store.list()
         if kernel.origin.startswith((f"debian/{suite} ", f"debian/{suite}:"))
         and ("cloud" in kernel.name or port not in ("amd64", "arm64"))
-        and kernel.name.endswith(port)
+        and kernel.arch.debian == port
     ]
     return have[-1] if have else store.add(f"debian/{suite}:{port}")

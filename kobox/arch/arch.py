@@ -10,6 +10,7 @@ says what a new one brings.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ from kobox.arch.relocations import Relocations
 from kobox.arch.syscalls import SyscallTable
 from kobox.arch.unwind import KernelView, Unwinder
 
-_LAST_PAGE = (1 << 64) - 4096  # MAX_ERRNO is 4095 (include/linux/err.h)
+_LAST_PAGE = 4096  # its size: MAX_ERRNO is 4095 (include/linux/err.h)
 
 
 class AddressSpace(NamedTuple):
@@ -52,17 +53,42 @@ class AddressSpace(NamedTuple):
     """Addresses that a module must not trust when user space hands them over: NULL's page, the ends of the halves, the
     direct map, the last page."""
 
+    word: int = 8
+    """Bytes of a pointer, and of `long`."""
+
+    @property
+    def mask(self) -> int:
+        """The largest address."""
+        return (1 << 8 * self.word) - 1
+
+    def number(self, data: bytes, at: int = 0) -> int:
+        """The pointer, or the unsigned long, at an offset of some bytes."""
+        return int.from_bytes(data[at : at + self.word], "little")
+
+    def numbers(self, data: bytes) -> tuple[int, ...]:
+        """The pointers that bytes are, one behind the other. Raises `struct.error` where one is not complete."""
+        return struct.unpack(f"<{len(data) // self.word}{'Q' if self.word == 8 else 'I'}", data)
+
+    def packed(self, *values: int) -> bytes:
+        """The same as bytes."""
+        return b"".join((value & self.mask).to_bytes(self.word, "little") for value in values)
+
+    def call_result(self, value: int) -> int:
+        """What a register holds when a system call has returned: an errno below zero, or a number that is none."""
+        value &= self.mask
+        return value - (self.mask + 1) if value > self.mask - _LAST_PAGE else value
+
     def is_kernel(self, address: int) -> bool:
         """Whether an address lies in the kernel's half."""
         return address >= self.kernel_start
 
     def is_pointer(self, address: int) -> bool:
         """Whether a value can be a pointer to something of the kernel's: in its half, and no ERR_PTR()."""
-        return self.kernel_start <= address < _LAST_PAGE
+        return self.kernel_start <= address <= self.mask - _LAST_PAGE
 
     def is_canonical_kernel(self, address: int) -> bool:
         """Whether an address lies in the part of the kernel's half that page tables can map."""
-        return address >> self.bits - 1 == (1 << 65 - self.bits) - 1
+        return address >> self.bits - 1 == (1 << 8 * self.word + 1 - self.bits) - 1
 
     def is_module(self, address: int) -> bool:
         """Whether an address lies where modules are loaded."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from kobox.arch.arch import Arch
 from kobox.arch.arm64.arm64 import ARM64
+from kobox.arch.armv7.armv7 import ARMV7
 from kobox.arch.oops import OopsWords
 from kobox.arch.riscv64.riscv64 import RISCV64
 from kobox.arch.x86_64.x86_64 import X86_64
 from kobox.errors import KoboxError
 
-ARCHITECTURES: tuple[Arch, ...] = (X86_64, ARM64, RISCV64)
+ARCHITECTURES: tuple[Arch, ...] = (X86_64, ARM64, RISCV64, ARMV7)
 
 
 def architecture(name: str) -> Arch:

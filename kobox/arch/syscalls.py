@@ -47,12 +47,11 @@ class SyscallTable(NamedTuple):
 
         Raises `ValueError` for a call that the architecture does not have.
         """
+        if name in self.respelled:
+            name, arguments = self.respelled[name](arguments)
         number = self.numbers.get(name)
         if number is not None:
             return number, arguments
-        if name in self.respelled:
-            name, arguments = self.respelled[name](arguments)
-            return self.numbers[name], arguments
         raise ValueError(f"no system call {name!r} on {self.title}")
 
     def __contains__(self, name: object) -> bool:

@@ -21,20 +21,21 @@ from typing import NamedTuple
 
 from kobox.errors import KernelImageError
 from kobox.images.flat_image import image_architecture, is_flat_image, unpack_image
+from kobox.images.zimage import is_zimage, unpack_zimage
 from kobox.ko.binary import c_string
 
 _EM_X86_64 = 62
-X86_64 = "x86_64"
+X86_64, ARM = "x86_64", "armv7l"
 _BANNER = re.compile(rb"Linux version ([^\s%]{1,128}) \(")
 _HINT = (
     "Give a kernel for x86-64 (a bzImage such as /boot/vmlinuz-RELEASE, or an ELF vmlinux), "
-    "or an Image for arm64 or riscv64."
+    "an Image for arm64 or riscv64, or a zImage for armhf."
 )
 
 
 class Identity(NamedTuple):
-    """What a kernel file says of itself. `form` is "bzImage", "vmlinux" or "Image"; `architecture` is as `uname -m`
-    says it."""
+    """What a kernel file says of itself. `form` is "bzImage", "vmlinux", "Image" or "zImage"; `architecture` is as
+    `uname -m` says it."""
 
     release: str
     form: str
@@ -47,6 +48,8 @@ def identify(path: Path) -> Identity:
         head = file.read(0x10000)
         if head[:4] == b"\x7fELF":
             return Identity(_release_of_elf(path, head), "vmlinux")
+        if is_zimage(head):
+            return Identity(_release_in(unpack_zimage(path.read_bytes(), str(path)), path), "zImage", ARM)
         if is_flat_image(head):
             return _identify_flat(path)
         return Identity(_release_of_bzimage(path, head), "bzImage")
@@ -76,10 +79,14 @@ def _release_of_bzimage(path: Path, head: bytes) -> str:
 
 def _identify_flat(path: Path) -> Identity:
     image = unpack_image(path.read_bytes(), str(path))
+    return Identity(_release_in(image, path), "Image", image_architecture(image))
+
+
+def _release_in(image: bytes, path: Path) -> str:
     found = _BANNER.search(image)
     if found is None:
         raise KernelImageError(f"{path}: the kernel image carries no version text; it looks damaged", hint=_HINT)
-    return Identity(found.group(1).decode("ascii", errors="replace"), "Image", image_architecture(image))
+    return found.group(1).decode("ascii", errors="replace")
 
 
 def _release_of_elf(path: Path, head: bytes) -> str:

@@ -16,6 +16,7 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, and the bytes done and in all (0 and 0 where they are not known)."""
 
 _FORMAT = 1
+MADE_TYPES = "types.btf"
 _DEFAULT_ARCHITECTURE = "x86_64"  # of a kernel.json that names none
 
 
@@ -37,6 +38,11 @@ class KernelImage(NamedTuple):
     digest: str
     architecture: str = _DEFAULT_ARCHITECTURE
     """Of its CPU, as `uname -m` says it."""
+
+    @property
+    def made_types(self) -> Path:
+        """Where the kernel's types are, as BTF, if it was built without them and they were made from its headers."""
+        return self.directory / MADE_TYPES
 
     @property
     def arch(self) -> Arch:

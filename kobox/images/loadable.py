@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kobox.images.flat_image import flat_kernel, is_flat_image, unpack_image
 from kobox.images.vmlinux import Vmlinux, extract_vmlinux, parse_vmlinux, setup_header
+from kobox.images.zimage import is_zimage, unpack_zimage, zimage_kernel
 
 
 def loadable_kernel(data: bytes, name: str) -> tuple[Vmlinux, bytes]:
@@ -11,6 +12,8 @@ def loadable_kernel(data: bytes, name: str) -> tuple[Vmlinux, bytes]:
 
     Raises `KernelImageError`.
     """
+    if is_zimage(data):
+        return zimage_kernel(unpack_zimage(data, name), name), b""
     if is_flat_image(data):
         return flat_kernel(unpack_image(data, name), name), b""
     return parse_vmlinux(extract_vmlinux(data, name), name), setup_header(data)

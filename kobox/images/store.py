@@ -448,13 +448,15 @@ def _port_of(release: str | None) -> tuple[str, str | None]:
         )
     if release in ports:
         return release, None
+    if release is not None and release.endswith("-armmp"):  # the flavour of armhf's kernels
+        return "armhf", release
     found = next((port for port in ports if release is not None and release.endswith(f"-{port}")), ports[0])
     return found, release
 
 
-# Ports of Debian that boxes have no processor for; armmp is the flavour of armhf's kernels, and so on.
+# Ports of Debian that boxes have no processor for, and flavours of their kernels.
 _OTHER_PORTS = frozenset(
-    ("armhf", "armmp", "lpae", "armel", "rpi", "marvell", "i386", "686", "pae", "ppc64el", "powerpc64le", "s390x")
+    ("lpae", "armel", "rpi", "marvell", "i386", "686", "pae", "ppc64el", "powerpc64le", "s390x")
     + ("mips64el", "5kc", "loongson", "octeon", "loong64")
 )
 
@@ -481,7 +483,6 @@ _OTHER_PROCESSORS = {
     20: "PowerPC",
     21: "64-bit PowerPC",
     22: "s390",
-    40: "32-bit Arm",
     243: "RISC-V",
 }
 
@@ -507,8 +508,9 @@ def processor_of(path: Path) -> str | None:
         return None
     big, wide = head[5] == 2, head[4] == 2
     machine = int.from_bytes(head[18:20], "big" if big else "little")
+    word_of = {arch.name: arch.addresses.word for arch in ARCHITECTURES}
     name = next((arch.name for arch in ARCHITECTURES if arch.elf_machine == machine), "")
-    if name and wide and not big:
+    if name and wide == (word_of[name] == 8) and not big:
         return name
     words = _OTHER_PROCESSORS.get(machine) or name or f"machine {machine} of ELF's list"
     return f"{words}{', big-endian' if big else ''}{'' if wide else ', 32-bit'}"

@@ -12,8 +12,8 @@ from kobox.machine.device_tree import Value
 from kobox.machine.pc import PAGE
 from kobox.machine.tree_board import BUS_CLOCK, INTERRUPT_CONTROLLER, SERIAL, TreeBoard
 
-_LINES = tuple(range(32 + 20, 32 + 28))  # inputs of the interrupt controller for devices that are plugged in
-_GIC = 0xFE000000
+LINES = tuple(range(32 + 20, 32 + 28))  # inputs of the interrupt controller for devices that are plugged in
+GIC = 0xFE000000
 _PPI, _SPI, _FIRST_SPI, _LEVEL, _RISING = 1, 0, 32, 4, 1
 _FIELDS = Arm64Registers._fields
 _NUMBERS = {name: n for n, name in enumerate(_FIELDS)}
@@ -31,7 +31,7 @@ def gic_node() -> dict[str, Value]:
         "compatible": "arm,cortex-a15-gic",
         "#interrupt-cells": 3,
         "interrupt-controller": None,
-        "reg": [0, _GIC, 0, 0x10000, 0, _GIC + 0x10000, 0, 0x10000],
+        "reg": [0, GIC, 0, 0x10000, 0, GIC + 0x10000, 0, 0x10000],
         "phandle": INTERRUPT_CONTROLLER,
     }
 
@@ -59,7 +59,7 @@ class ArmVirt(TreeBoard):
     _top = MappingProxyType({"interrupt-parent": INTERRUPT_CONTROLLER})
     _devices_line = _FIRST_SPI + 16
 
-    platform_lines = _LINES
+    platform_lines = LINES
 
     def registers(self) -> Arm64Registers:
         """All registers at once."""
@@ -83,7 +83,7 @@ class ArmVirt(TreeBoard):
                 "always-on": None,
                 "interrupts": [cell for number in (13, 14, 11, 10) for cell in (_PPI, number, 0x100 | _LEVEL)],
             },
-            f"intc@{_GIC:x}": gic_node(),
+            f"intc@{GIC:x}": gic_node(),
         }
 
     def _serial(self, n: int) -> dict[str, Value]:

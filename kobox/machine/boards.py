@@ -12,9 +12,10 @@ def machine_class(arch: Arch) -> type[Machine]:
     if arch.name == Machine.arch.name:
         return Machine
     from kobox.machine.arm_virt import ArmVirt
+    from kobox.machine.armv7_virt import Armv7Virt
     from kobox.machine.riscv_virt import RiscvVirt
 
-    for board in (ArmVirt, RiscvVirt):
+    for board in (ArmVirt, RiscvVirt, Armv7Virt):
         if arch.name == board.arch.name:
             return board
     raise KoboxError(f"no machine with a CPU for {arch.title}")

@@ -16,6 +16,7 @@ ALLOWED = (
     "arch/x86_64/",
     "arch/arm64/",
     "arch/riscv64/",
+    "arch/armv7/",
     "machine/native/x86_64/",
     "machine/pc.py",
     "machine/acpi.py",
@@ -40,7 +41,7 @@ RULES = {
     "a name of one processor's kernel": (
         r"\b(?:vmemmap_base|page_offset_base|vmalloc_base|do_syscall_64|__(?:x64|arm64|riscv)_sys_)"
     ),
-    "one processor's part of the package": r"kobox\.arch\.(?:x86_64|arm64|riscv64)",
+    "one processor's part of the package": r"kobox\.arch\.(?:x86_64|arm64|armv7|riscv64)",
 }
 # A lesson shows the report of an x86-64 kernel, as its reader will see it.
 # registry.py lists the architectures; explain reads logs of kernels for more architectures than boxes have.
@@ -49,6 +50,7 @@ KNOWS_ALL = (
     ("arch/host_syscalls.py", {"a system call's number", "one processor's part of the package"}),
     ("machine/arm_virt.py", {"one processor's part of the package"}),
     ("machine/riscv_virt.py", {"one processor's part of the package"}),
+    ("machine/armv7_virt.py", {"a register", "one processor's part of the package"}),
     ("explain/crash_report.py", {"a register"}),
     ("lessons/course/", {"a register"}),
     ("explain/log_rules/", {"a register", "a table for unwinding"}),

@@ -8,7 +8,7 @@ from kobox.arch.oops import OopsWords
 
 OOPS = OopsWords(
     pc="pc : ",
-    no_pc="",
+    no_pc="pc : [<",  # ARMv7's, which has the place in another line
     link="lr : ",
     registers=("pc : ", "lr : "),
     trace="Call trace:",

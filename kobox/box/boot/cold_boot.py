@@ -98,10 +98,18 @@ def first_boot(
         processes = Processes(machine, explain)
         _reach_init(image, machine, processes, console, say)
         say(f"booted {image.release}; writing the snapshot", 0, 0)
-        about, tables = _settle(machine, processes, _SETTINGS if profile == "fast" else ())
+        about, tables = _settle(machine, processes, _SETTINGS if profile == "fast" else (), _made_types(image))
         snapshots.save(place, machine, about, tables)
     finally:
         machine.close()
+
+
+def _made_types(image: KernelImage) -> bytes:
+    """The types that were made from the kernel's headers; nothing where none were."""
+    try:
+        return image.made_types.read_bytes()
+    except OSError:
+        return b""
 
 
 def _reach_init(image: KernelImage, machine: Machine, processes: Processes, console: list[str], say: Progress) -> None:
@@ -130,10 +138,10 @@ def _reach_init(image: KernelImage, machine: Machine, processes: Processes, cons
 
 
 def _settle(
-    machine: Machine, processes: Processes, settings: Sequence[tuple[str, str]]
+    machine: Machine, processes: Processes, settings: Sequence[tuple[str, str]], types: bytes
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Turn the fresh PID 1 into the box's supervisor: file systems, its rest, the main process. What a `Box`
-    must know, and the tables of its kernel."""
+    must know, and the tables of its kernel. `types` are BTF for a kernel that has none, or nothing."""
     init = processes.by_number[0]
     machine.set_hypercall(guest.hypercall_address(machine.arch))
     processes.call(init, "mlockall", (1,))
@@ -187,8 +195,12 @@ def _settle(
     if "btf" not in tables:  # kallsyms names no data without CONFIG_KALLSYMS_ALL
         with _unless_missing():
             tables["btf"] = _read_file(main_call, "/sys/kernel/btf/vmlinux")
+    if "btf" not in tables and types:
+        tables["btf"] = types
     if symbols.of_kernel("modules") is None:
-        hidden = hidden_symbols(machine, symbols, Btf(tables["btf"]) if "btf" in tables else None)
+        hidden = hidden_symbols(
+            machine, symbols, Btf(tables["btf"], machine.arch.addresses.word) if "btf" in tables else None
+        )
         tables["symbols"] = with_symbols(tables["symbols"], hidden)
     kept = ("SYMBOL", "OFFSET", "SIZE", "NUMBER")
     about = {

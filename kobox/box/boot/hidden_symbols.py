@@ -3,7 +3,7 @@
 Three places tell where they are:
 
     __ksymtab          what is exported to modules: { s32 address, s32 name, s32 namespace }, each relative to its own
-                       place (include/linux/export.h, CONFIG_HAVE_ARCH_PREL32_RELOCATIONS)
+                       place (include/linux/export.h, CONFIG_HAVE_ARCH_PREL32_RELOCATIONS), or three addresses
     BTF's DATASEC      per-CPU variables, as offsets in their section
     code               a function that uses a variable holds its address; what lies there tells it from others
 """
@@ -28,8 +28,8 @@ from kobox.machine.pc import Machine
 
 _USERS = ("print_modules", "find_module_all", "module_get_kallsym")  # kernel/module/main.c, kallsyms.c
 _LOOKED_AT = 512  # bytes of a function's code
-_LIST_HEAD = struct.Struct("<QQ")  # next, prev
-_EXPORT = struct.Struct("<iii")  # struct kernel_symbol
+_RELATIVE = struct.Struct("<iii")  # struct kernel_symbol, of 64-bit processors
+_ABSOLUTE = struct.Struct("<III")  # the same of others
 _READ_ONLY = 32 << 20  # bytes behind the kernel's text where its exports are looked for
 _KNOWN_EXPORT = "__kmalloc"
 _MANY = 2000  # more than is registered at boot
@@ -75,7 +75,8 @@ def _referenced(machine: Machine, symbols: Symbols, function: str) -> set[int]:
 
 def _is_empty_list(machine: Machine, address: int) -> bool:
     try:
-        return _LIST_HEAD.unpack(machine.read(address, _LIST_HEAD.size)) == (address, address)
+        space = machine.arch.addresses
+        return space.numbers(machine.read(address, 2 * space.word)) == (address, address)
     except ValueError:
         return False
 
@@ -90,13 +91,14 @@ def find_exports(machine: Machine, symbols: Symbols) -> dict[str, int]:
     if start is None or known is None:
         return {}
     data = _read_only(machine, start)
-    first = next(_entries(data, _KNOWN_EXPORT.encode(), known - start), None)
+    base = 0 if machine.arch.addresses.word == 8 else start  # what entries are counted from
+    first = next(_entries(data, _KNOWN_EXPORT.encode(), known - start, base), None)
     if first is None:
         return {}
     found: dict[str, int] = {}
-    for step in (-_EXPORT.size, _EXPORT.size):
+    for step in (-_RELATIVE.size, _RELATIVE.size):
         at = first
-        while (entry := _export(data, at)) is not None:
+        while (entry := _export(data, at, base)) is not None:
             if entry[1] >= 0:  # a function's name is known, and there may be others for its address
                 found[entry[0]] = start + entry[1]
             at += step
@@ -114,8 +116,16 @@ def _read_only(machine: Machine, start: int) -> bytes:
     return bytes(out)
 
 
-def _entries(data: bytes, name: bytes, address: int) -> Iterator[int]:
-    """Where in `data` entries are that export a function at `address` (counted from the start of `data`) by `name`."""
+def _entries(data: bytes, name: bytes, address: int, base: int) -> Iterator[int]:
+    """Where in `data` entries are that export a function at `address` (counted from the start of `data`) by `name`.
+    `base` is the address of `data` where entries hold addresses, 0 where they are relative to their own place."""
+    if base:
+        at = -1
+        while (at := data.find(b"\0" + name + b"\0", at + 1)) >= 0:
+            entry = data.find((address + base).to_bytes(4, "little") + (base + at + 1).to_bytes(4, "little"))
+            if entry >= 0 and not entry & 3:
+                yield entry
+        return
     words = memoryview(data)[: len(data) & -4].cast("i")
     at = -1
     while (at := data.find(b"\0" + name + b"\0", at + 1)) >= 0:
@@ -124,12 +134,16 @@ def _entries(data: bytes, name: bytes, address: int) -> Iterator[int]:
                 yield 4 * (number - 1)
 
 
-def _export(data: bytes, at: int) -> tuple[str, int] | None:
-    """(name, address from the start of `data`) of the entry there; None where none is."""
-    if not 0 <= at <= len(data) - _EXPORT.size:
+def _export(data: bytes, at: int, base: int) -> tuple[str, int] | None:
+    """(name, address from the start of `data`) of the entry there; None where none is. `base` as for `_entries`."""
+    if not 0 <= at <= len(data) - _RELATIVE.size:
         return None
-    address, name, _ = _EXPORT.unpack_from(data, at)
-    text = at + 4 + name
+    if base:
+        address, name, _ = _ABSOLUTE.unpack_from(data, at)
+        address, text = address - base - at, name - base
+    else:
+        address, name, _ = _RELATIVE.unpack_from(data, at)
+        text = at + 4 + name
     if not 0 < text < len(data) or (match := _NAME.match(data, text)) is None:  # it may be the tail of another name
         return None
     return (match[0].decode(), at + address) if data[match.end() : match.end() + 1] == b"\0" else None
@@ -216,7 +230,7 @@ def _leads_there(machine: Machine, btf: Btf, known: dict[str, int], variable: _U
 
 def _may_be_empty(objects: Objects, variable: _Used, address: int) -> bool:
     """Of a variable that nothing need be in yet: whether it is a list's head, or a table of nothing."""
-    first, last = _LIST_HEAD.unpack(objects.read(address, _LIST_HEAD.size))
+    first, last = objects.pointers(address, 2)
     return bool(variable.name.endswith("_table") and not first and not last) or (
-        first >= 4096 and objects.u64(first + 8) == address
+        first >= 4096 and objects.pointer(first + objects.word) == address
     )

@@ -13,7 +13,8 @@ from kobox.arch.arch import Arch
 from kobox.errors import KoboxError
 
 TEXT = 0x400000
-_HEADERS = 64 + 2 * 56
+_ELF_HEADER, _PROGRAM_HEADER = {8: 64, 4: 52}, {8: 56, 4: 32}  # by the bytes of a pointer
+_EABI5_HARD_FLOAT = 0x05000400  # e_flags of ARM (ELF for the Arm Architecture)
 
 # Memory that all processes of kobox in the box share (they are made with CLONE_VM), locked, so that Python can
 # reach it.
@@ -44,19 +45,24 @@ def command_line(arch: Arch, more: str = "", cpus: int = 1, profile: str = "fast
     return " ".join(filter(None, (line, _COMMAND_LINE, PROFILES[profile], more)))
 
 
+def _headers(arch: Arch) -> int:
+    """Bytes of the file's headers: ELF's own, and two of the program's."""
+    return _ELF_HEADER[arch.addresses.word] + 2 * _PROGRAM_HEADER[arch.addresses.word]
+
+
 def hypercall_address(arch: Arch) -> int:
     """Where the program's hypercall is."""
-    return TEXT + _HEADERS + arch.init.hypercall
+    return TEXT + _headers(arch) + arch.init.hypercall
 
 
 def syscall_address(arch: Arch) -> int:
     """Where the program's system call is: the CPU is put there to make one."""
-    return TEXT + _HEADERS + arch.init.syscall
+    return TEXT + _headers(arch) + arch.init.syscall
 
 
 def nap_address(arch: Arch) -> int:
     """Where the program has a struct timespec of some milliseconds."""
-    return TEXT + _HEADERS + _nap_offset(arch)
+    return TEXT + _headers(arch) + _nap_offset(arch)
 
 
 def _nap_offset(arch: Arch) -> int:
@@ -65,12 +71,24 @@ def _nap_offset(arch: Arch) -> int:
 
 def init_elf(arch: Arch) -> bytes:
     """The static ELF executable that becomes PID 1."""
+    size = _headers(arch) + _nap_offset(arch) + len(_NAP)
+    headers = _headers_32(arch, size) if arch.addresses.word == 4 else _headers_64(arch, size)
+    return headers + arch.init.code.ljust(_nap_offset(arch), b"\0") + _NAP
+
+
+def _headers_64(arch: Arch, size: int) -> bytes:
     header = b"\x7fELF\x02\x01\x01" + bytes(9)
-    header += struct.pack("<HHIQQQIHHHHHH", 2, arch.elf_machine, 1, TEXT + _HEADERS, 64, 0, 0, 64, 56, 2, 0, 0, 0)
-    size = _HEADERS + _nap_offset(arch) + len(_NAP)
+    header += struct.pack("<HHIQQQIHHHHHH", 2, arch.elf_machine, 1, TEXT + _headers(arch), 64, 0, 0, 64, 56, 2, 0, 0, 0)
     text = struct.pack("<IIQQQQQQ", 1, 5, 0, TEXT, TEXT, size, size, 0x1000)
-    arena = struct.pack("<IIQQQQQQ", 1, 6, 0, ARENA, ARENA, 0, ARENA_SIZE, 0x1000)
-    return header + text + arena + arch.init.code.ljust(_nap_offset(arch), b"\0") + _NAP
+    return header + text + struct.pack("<IIQQQQQQ", 1, 6, 0, ARENA, ARENA, 0, ARENA_SIZE, 0x1000)
+
+
+def _headers_32(arch: Arch, size: int) -> bytes:
+    header = b"\x7fELF\x01\x01\x01" + bytes(9)
+    entry = TEXT + _headers(arch)
+    header += struct.pack("<HHIIIIIHHHHHH", 2, arch.elf_machine, 1, entry, 52, 0, _EABI5_HARD_FLOAT, 52, 32, 2, 0, 0, 0)
+    text = struct.pack("<8I", 1, 0, TEXT, TEXT, size, size, 5, 0x1000)
+    return header + text + struct.pack("<8I", 1, 0, ARENA, ARENA, 0, ARENA_SIZE, 6, 0x1000)
 
 
 def root_archive(arch: Arch) -> bytes:

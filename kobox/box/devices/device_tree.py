@@ -226,9 +226,9 @@ def _add_node(box: BootedKernel, name: str, node: dict[str, Value]) -> None:
     objects, direct = box.inspect.objects, box.inspect.symbols.areas().direct_map
     at = direct + PLUGGED + used
     out = at + len(tree) - 8
-    if not call_kernel(box, "of_fdt_unflatten_tree", at, objects.u64(objects.address("of_root")), out):
+    if not call_kernel(box, "of_fdt_unflatten_tree", at, objects.pointer(objects.address("of_root")), out):
         raise KoboxError("the kernel did not take the tree")
-    top = objects.u64(out)
+    top = objects.pointer(out)
     one = top
     while one:  # each has one node in it: the bus, the device, and on a bus that it makes another
         call_kernel(box, "__of_attach_node_sysfs", one)

@@ -28,7 +28,7 @@ from kobox.box.guest.host_directory import HostDirectory
 from kobox.box.guest.process import Script
 from kobox.box.guest.stream_worker import StreamWorker
 
-_INIT = (0x4 | 0x1, os.O_RDWR | 0x8000 | os.O_CLOEXEC)  # FAN_CLASS_CONTENT, FAN_CLOEXEC; files that are told of
+_CLASS = 0x4 | 0x1  # FAN_CLASS_CONTENT, FAN_CLOEXEC
 _TAINTS = "tainted_mask"  # newer kernels taint themselves (TAINT_AUX) for these permissions, which are kobox's alone
 _MARK_ADD, _MARK_FILESYSTEM, _OPEN_PERM = 0x1, 0x100, 0x10000
 _ALLOW, _DENY = 1, 2
@@ -87,17 +87,23 @@ class LazyCopy:
     def make(cls, box: BootedKernel, directory: str, target: str, most: int) -> LazyCopy:
         """Mount it. Raises `OSError` where the kernel has no fanotify with permissions."""
         directory = os.path.realpath(directory)
-        fd = box.syscall("fanotify_init", *_INIT)
+        taints_at = box.inspect.objects.find(_TAINTS)
+        if taints_at is None:  # no symbol names variables: what the kernel does to itself could not be undone
+            raise OSError(errno.ENOSYS, f"no {_TAINTS}")
+        files = (
+            os.O_RDWR | os.O_CLOEXEC | box.arch.abi.open_flags["O_LARGEFILE"]
+        )  # as those are opened that it tells of
+        fd = box.syscall("fanotify_init", _CLASS, files)
         make_directories(box, target)
         box.syscall("mount", "tmpfs", target, "tmpfs", 0, "mode=755,nr_inodes=0")
-        taints = box.inspect.objects.read(box.inspect.objects.address(_TAINTS), 8)
+        taints = box.inspect.objects.read(taints_at, 8)
         try:
             box.syscall("fanotify_mark", fd, _MARK_ADD | _MARK_FILESYSTEM, _OPEN_PERM, _AT_FDCWD, target)
         except OSError:
             box.syscall("umount2", target, 0)
             box.syscall("close", fd)
             raise
-        box.inspect.memory.write(box.inspect.objects.address(_TAINTS), taints)
+        box.inspect.memory.write(taints_at, taints)
         copy = cls(box, directory, target, fd, box.guest.workers.make(_BUFFER), most)
         copy._make_tree("")
         box.guest.processes.follow(copy._worker.process, copy.script())

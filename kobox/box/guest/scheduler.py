@@ -32,7 +32,7 @@ from kobox.box.events import BoxEvents
 from kobox.box.guest.process import Child, Limits, Process, RawCall, Script, State
 from kobox.box.inspect.oops import place_in
 from kobox.errors import BoxError, BoxHungError, BoxTimeoutError, KernelPanicError, KoboxError, ProcessDiedError
-from kobox.ko.binary import c_string, u64
+from kobox.ko.binary import c_string
 from kobox.machine.native_core import FOREVER, Event
 from kobox.machine.pc import Machine
 
@@ -106,8 +106,9 @@ class Processes:
     def arguments(self) -> list[str]:
         """The command line of the program that made the hypercall, which has just begun and keeps its first stack."""
         read, at = self._machine.read, self._machine.register(self.arch.init.first_stack)
-        count = u64(read(at, 8))
-        pointers = struct.unpack(f"<{min(count, 64)}Q", read(at + 8, 8 * min(count, 64)))
+        space = self.arch.addresses
+        count = space.number(read(at, space.word))
+        pointers = space.numbers(read(at + space.word, space.word * min(count, 64)))
         return [self._string(pointer) for pointer in pointers]
 
     def _string(self, address: int) -> str:
@@ -607,7 +608,7 @@ class Processes:
             return
         if process.script is not None:
             result = self._last_result()
-            self._continue(process, result - (1 << 64) if result >> 63 else result)
+            self._continue(process, self.arch.addresses.call_result(result))
             return
         rested = process.state is State.BUSY
         if process.state is State.LEAVING and self._woken.state is State.WOKEN and not self._last_result():
@@ -617,7 +618,7 @@ class Processes:
         pending, process.pending = process.pending, None
         if pending is not None:
             result = self._last_result()
-            pending.result = result - (1 << 64) if result >> 63 else result
+            pending.result = self.arch.addresses.call_result(result)
             if pending.finish:
                 pending.finish()
         elif process.number == 0 and rested:  # else it has woken somebody, and what poll() said is stale

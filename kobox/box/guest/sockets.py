@@ -22,6 +22,9 @@ _SIOCGIFINDEX = 0x8933
 _AF_PACKET, _AF_NETLINK = 17, 16
 
 
+_TIMEOUTS_64 = (66, 67)  # SO_RCVTIMEO_NEW, SO_SNDTIMEO_NEW (include/uapi/asm-generic/socket.h)
+
+
 class BoxSocket:
     """A socket inside a box: frames and datagrams sent through it never leave the box's kernel."""
 
@@ -122,7 +125,7 @@ class BoxSocket:
         `BlockingIOError` at once."""
         self._timeout = seconds
         value = struct.pack("<qq", int(seconds or 0), int((seconds or 0) % 1 * 1e6) or (seconds == 0))
-        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        for option in _TIMEOUTS_64 if self._box.arch.addresses.word == 4 else (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             self.setsockopt(socket.SOL_SOCKET, option, value)
 
     def shutdown(self, how: int = socket.SHUT_RDWR) -> None:

@@ -325,11 +325,12 @@ def _start(
     at_path = len(words)
     words += os.fsencode(path) + b"\0"
     table = len(words) + 7 & -8
-    address = calls.buffer(process, table + 8 * len(pointers))
+    space = box.arch.addresses
+    address = calls.buffer(process, table + space.word * len(pointers))
     values = [address + pointer if pointer >= 0 else 0 for pointer in pointers]
-    calls.arena.write(address, bytes(words).ljust(table, b"\0") + struct.pack(f"<{len(values)}Q", *values))
+    calls.arena.write(address, bytes(words).ljust(table, b"\0") + space.packed(*values))
     argv = address + table
-    outcome = processes.execute(process, vfork, (address + at_path, argv, argv + 8 * (len(arguments) + 1)))
+    outcome = processes.execute(process, vfork, (address + at_path, argv, argv + space.word * (len(arguments) + 1)))
     calls.release(address)
     if isinstance(outcome, int):
         host_copy.explain_refusal(box, path, outcome)

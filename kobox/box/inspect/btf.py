@@ -61,9 +61,10 @@ class BtfMember:
 
 
 class Btf:
-    """The types of one BTF blob. Raises `BtfError` for other data."""
+    """The types of one BTF blob, whose pointers have `word` bytes. Raises `BtfError` for other data."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, word: int = 8) -> None:
+        self._word = word
         if len(data) < 24 or data[:2] != b"\x9f\xeb":
             raise BtfError("no BTF data")
         header, types, types_size, strings, strings_size = struct.unpack_from("<IIIII", data, 4)
@@ -106,7 +107,7 @@ class Btf:
             )
         types, strings = (b"".join(part) for part in zip(*parts, strict=True))
         head = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings))
-        return Btf(head + types + strings)
+        return Btf(head + types + strings, self._word)
 
     @property
     def data(self) -> bytes:
@@ -315,7 +316,7 @@ class Btf:
             element, _, count = self._words(number, 3)
             return BtfKind.ARRAY, self._array_size(element, count), element
         if kind == _PTR:
-            return BtfKind.UNSIGNED, 8, 0
+            return BtfKind.UNSIGNED, self._word, 0
         (info,) = struct.unpack_from("<I", self._data, self._starts[number] + 4)
         signed = BtfKind.SIGNED if info >> 31 else BtfKind.UNSIGNED
         found = {
@@ -409,7 +410,7 @@ class Btf:
         if kind == _ARRAY:
             element, _, count = struct.unpack_from("<III", self._data, self._starts[number] + 12)
             return self._size(element) * int(count)
-        return 8 if kind == _PTR else size
+        return self._word if kind == _PTR else size
 
     def _plain(self, number: int) -> int:
         while self._type(number)[1] in (_TYPEDEF, _CONST, _VOLATILE, _RESTRICT, _TYPE_TAG):

@@ -119,7 +119,7 @@ class CpuReader:
         """The task that runs on the CPU that has its turn."""
         if not self._currents:
             return self._machine.registers().current
-        return self._objects.u64(self._currents[self._machine.cpu])
+        return self._objects.pointer(self._currents[self._machine.cpu])
 
     def state(self, registers: Registers) -> CpuState:
         """What holds now."""

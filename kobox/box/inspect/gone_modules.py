@@ -12,7 +12,6 @@ function: the stack traces of KFENCE and lockdep are full of them.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -77,7 +76,7 @@ def what_still_leads_to(
     found = set[tuple[str, int]]()
     nothing = [(objects.find(name), size) for name, size in _SAYS_NOTHING.items()]
     for start, data in _regions(objects, before):
-        for at, target, module in _pointers(start, data, gone):
+        for at, target, module in _pointers(start, data, gone, objects.word):
             if any(place is not None and place <= at < place + size for place, size in nothing):
                 continue
             if start in before and before[start][at - start : at - start + 8] == data[at - start : at - start + 8]:
@@ -110,25 +109,27 @@ def _regions(objects: Objects, before: Mapping[int, bytes]) -> Iterator[tuple[in
     yield from ((start, data) for start, data in data_of_modules(objects).items() if start in before)
 
 
-def _pointers(start: int, data: bytes, gone: Sequence[ModuleMemory]) -> Iterator[tuple[int, int, ModuleMemory]]:
+def _pointers(
+    start: int, data: bytes, gone: Sequence[ModuleMemory], word: int
+) -> Iterator[tuple[int, int, ModuleMemory]]:
     """(place, target, module) of each aligned pointer to a module that is gone. The addresses of a part have one byte
     in common, or one of two: no part is longer than 16 MiB."""
-    lane = data[_LANE::8]  # searching this one byte of each pointer is ten times faster than searching all of it
+    lane = data[_LANE::word]  # searching this one byte of each pointer is ten times faster than searching all of it
     for byte in sorted({address >> 8 * _LANE & 0xFF for module in gone for part in module.parts for address in part}):
         at = lane.find(byte)
         while at >= 0:
-            target = int.from_bytes(data[at * 8 : at * 8 + 8], "little")
+            target = int.from_bytes(data[at * word : at * word + word], "little")
             module = next((module for module in gone if target in module), None)
             if module is not None:
-                yield start + at * 8, target, module
+                yield start + at * word, target, module
             at = lane.find(byte, at + 1)
 
 
 def _character_devices(objects: Objects, gone: Sequence[ModuleMemory]) -> Iterator[StillLeads]:
     """Device numbers of a struct cdev, or of its operations, that lay in such memory."""
-    table = objects.member(objects.u64(objects.address("cdev_map")), "kobj_map.probes")
+    table = objects.member(objects.pointer(objects.address("cdev_map")), "kobj_map.probes")
     link = objects.offset("probe.next")
-    for (first,) in struct.iter_unpack("<Q", objects.read(table, 8 * _MAJORS)):
+    for first in objects.pointers(table, _MAJORS):
         for probe in objects.chain(first, link=link) if first else ():
             device, number = objects.number(probe, "probe.data"), objects.number(probe, "probe.dev")
             function = objects.number(probe, "probe.get")

@@ -63,7 +63,7 @@ def netfilter_hooks(objects: Objects) -> Iterator[tuple[int, str]]:
     for family in _FAMILIES:
         table = objects.member(net, f"net.nf.hooks_{family}")
         for slot, name in enumerate(_HOOKS):
-            entries = objects.u64(table + 8 * slot)
+            entries = objects.pointer(table + objects.word * slot)
             count = objects.number(entries, "nf_hook_entries.num_hook_entries") if entries else 0
             each = objects.member(entries, "nf_hook_entries.hooks") if entries else 0
             seen: dict[int, int] = {}
@@ -120,7 +120,7 @@ def sockets(objects: Objects) -> Iterator[tuple[int, str]]:
 
 def netlink_protocols(objects: Objects) -> Iterator[tuple[int, str]]:
     """Protocols of netlink that the kernel answers (netlink_kernel_create())."""
-    table, size = objects.u64(objects.address("nl_table")), objects.size("netlink_table")
+    table, size = objects.pointer(objects.address("nl_table")), objects.size("netlink_table")
     for protocol in range(_NETLINK_PROTOCOLS):
         at = table + protocol * size
         if objects.number(at, "netlink_table.registered"):

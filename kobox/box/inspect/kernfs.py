@@ -23,7 +23,7 @@ _KOBJECTS = {"kernel_kobj": "/sys/kernel", "fs_kobj": "/sys/fs", "firmware_kobj"
 def sysfs_directories(objects: Objects) -> Iterator[tuple[int, str]]:
     """Directories at the top of /sys, and in those of its directories that send no uevent."""
     for symbol, path in _KOBJECTS.items():
-        kobject = objects.u64(objects.address(symbol))
+        kobject = objects.pointer(objects.address(symbol))
         if not kobject:
             continue
         node = objects.number(kobject, "kobject.sd")
@@ -36,7 +36,7 @@ def sysfs_directories(objects: Objects) -> Iterator[tuple[int, str]]:
 def own_attributes(objects: Objects, directory: str, module: ModuleMemory) -> Iterator[str]:
     """The files in a directory of /sys ("/sys/devices/virtual/misc/x"), and in its groups, whose attributes are
     variables of a module, and that somebody may read."""
-    node = _parent(objects, objects.number(objects.u64(objects.address("kernel_kobj")), "kobject.sd"))
+    node = _parent(objects, objects.number(objects.pointer(objects.address("kernel_kobj")), "kobject.sd"))
     for name in directory.removeprefix("/sys/").split("/"):
         node = next((at for at, kind, found in _children(objects, node) if found == name and kind == _DIRECTORY), 0)
         if not node:

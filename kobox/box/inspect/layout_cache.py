@@ -147,7 +147,7 @@ class LayoutCache:
         structure, *members = path.split(".")
         if not members:
             return 0, btf.size(structure), f"struct {structure}"
-        offset, size, kind = 0, 8, f"struct {structure}"
+        offset, size, kind = 0, 0, f"struct {structure}"
         for member in members:
             inner, size, kind = btf.member(kind.rpartition(" ")[2], member)
             offset += inner

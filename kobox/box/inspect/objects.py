@@ -17,7 +17,6 @@ from kobox.errors import KoboxError
 from kobox.ko.binary import c_string
 from kobox.machine.pc import Machine
 
-_MASK = (1 << 64) - 1
 _MANY = 20_000  # more elements than any list here has: a damaged one may go in circles
 
 
@@ -31,8 +30,14 @@ class Objects:
         self._machine = machine
         self._layout = layout
         # Where the kernel has all RAM in one piece: most objects lie there, and need no walk through page tables.
+        self._space = machine.arch.addresses
         self._direct = self._direct_map()
         self._percpu: list[int] = []  # where each CPU's part of per-CPU variables is, from their symbols
+
+    @property
+    def word(self) -> int:
+        """Bytes of a pointer, and of an unsigned long."""
+        return self._space.word
 
     @property
     def cpus(self) -> int:
@@ -57,8 +62,8 @@ class Objects:
         """The address that a per-CPU pointer (alloc_percpu(), a symbol) means on a CPU."""
         if not self._percpu:
             offsets = self.address("__per_cpu_offset")
-            self._percpu = [self.u64(offsets + 8 * n) for n in range(self._machine.cpus)]
-        return pointer + self._percpu[self._machine.cpu if cpu is None else cpu] & _MASK
+            self._percpu = [self.pointer(offsets + self.word * n) for n in range(self._machine.cpus)]
+        return pointer + self._percpu[self._machine.cpu if cpu is None else cpu] & self._space.mask
 
     def percpu_all(self, symbol: str) -> list[int]:
         """The addresses of a per-CPU variable, one for each CPU."""
@@ -100,7 +105,7 @@ class Objects:
         offset, size, kind = self._layout.member(path)
         at = address + offset
         if not kind.endswith("]"):
-            at, size = self.u64(at), 256
+            at, size = self.pointer(at), 256
         return self.string(at, size)
 
     def string(self, address: int, limit: int = 256) -> str:
@@ -120,6 +125,18 @@ class Objects:
     def u64(self, address: int) -> int:
         """The 64-bit number there."""
         return self._number(address, 8)
+
+    def pointer(self, address: int) -> int:
+        """The pointer, or the unsigned long, there."""
+        return self._number(address, self._space.word)
+
+    def pointers(self, address: int, count: int) -> tuple[int, ...]:
+        """So many, one behind the other."""
+        return self._space.numbers(self.read(address, count * self._space.word))
+
+    def pointer_in(self, data: bytes, at: int) -> int:
+        """The pointer at an offset of what was read."""
+        return self._space.number(data, at)
 
     def u32(self, address: int) -> int:
         """The 32-bit number there."""
@@ -143,7 +160,7 @@ class Objects:
         return 1 << 64  # no address is behind that
 
     def _variable(self, name: str) -> int:
-        return int.from_bytes(self._machine.read(self._layout.address(name), 8), "little")
+        return self._space.number(self._machine.read(self._layout.address(name), self._space.word))
 
     # -- lists and trees ---------------------------------------------------------------------------------------
 
@@ -151,7 +168,7 @@ class Objects:
         """The structures of a circular list (struct list_head) that are linked by this member; the one whose own member
         `head` is, or of which it is the list alone, is left out."""
         link = self.offset(path)
-        return (at - link for at in self.chain(self.u64(head), stop=head))
+        return (at - link for at in self.chain(self.pointer(head), stop=head))
 
     def chain(self, at: int, *, link: int = 0, stop: int = 0) -> Iterator[int]:
         """What a chain of pointers leads to, each `link` bytes from the start of the one before; it ends at NULL or at
@@ -160,14 +177,14 @@ class Objects:
             if at in (0, stop):
                 return
             yield at
-            at = self.u64(at + link)
+            at = self.pointer(at + link)
 
     def tree(self, root: int) -> Iterator[int]:
         """The nodes of a red-black tree (struct rb_node { parent and colour; right; left }), in no order."""
-        todo, seen = [self.u64(root)], 0
+        todo, seen = [self.pointer(root)], 0
         while todo and seen < _MANY:
             at = todo.pop()
             if at:
                 seen += 1
                 yield at
-                todo += [self.u64(at + 8), self.u64(at + 16)]
+                todo += [self.pointer(at + self.word), self.pointer(at + 2 * self.word)]

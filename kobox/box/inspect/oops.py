@@ -16,6 +16,7 @@ from kobox.box.inspect.printk import LogRecord
 
 _CUT = "------------[ cut here ]------------"
 _BRACKETED = "[<"  # a call with its address, as some architectures print it
+_FROM = re.compile(r" \S+(?: \[\w+\])? from (\S+\+0x.*)")  # a call as ARMv7's unwinder prints it
 _STARTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     # kind, severity, how the line starts
     ("panic", "error", ("Kernel panic - not syncing",)),
@@ -45,6 +46,7 @@ _SENTENCES = (
 # Lines of a report that say neither what nor why: registers, code, the stack, marks, nothing.
 _DETAIL = re.compile(
     r" *$|={20,}$|-{20,}$|"
+    r"8<--- cut here ---|[0-9a-f]{4}: [ 0-9a-f]{8}|"
     r"CPU: \d| *Tainted: |task:\S+ +state:|Hardware name: |Workqueue: |Modules linked in: |Unloaded tainted modules: |"
     r"Call [Tt]race:|"
     r" *</?(?:TASK|IRQ|NMI|SOFTIRQ|EOI|#\w+)>|Code: |note: .* exited with|-+\[ cut here|-+\[ end |Kernel Offset: |"
@@ -83,8 +85,9 @@ class KernelReport(NamedTuple):
         """The functions of the call trace, the innermost first, as far as the kernel is sure of them."""
         lines = [record.text for record in self.records]
         start = next((n for n, line in enumerate(lines) if line.startswith(("Call Trace:", "Call trace:"))), None)
-        if start is None:  # RV64's reports of crashes have no such line
-            return [_place(line) for line in lines if line.startswith(_BRACKETED) and "+0x" in line]
+        if start is None:  # RV64's reports of crashes have no such line, nor have ARMv7's
+            arm = [_place(found[1]) for line in lines if (found := _FROM.match(line))]
+            return arm or [_place(line) for line in lines if line.startswith(_BRACKETED) and "+0x" in line]
         found = []
         for line in lines[start + 1 :]:
             if line.startswith((" ", _BRACKETED)) and "+0x" in line and "? " not in line:

@@ -19,11 +19,10 @@ from typing import NamedTuple
 
 from kobox.box.inspect.kept_rows import KeptRows
 from kobox.box.inspect.vmcoreinfo import VmCoreInfo
-from kobox.ko.binary import c_string, u64
+from kobox.ko.binary import c_string
 from kobox.machine.pc import Machine
 
 LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
-_ID = (1 << 62) - 1
 _RESERVED, _COMMITTED, _FINALIZED, _REUSABLE = range(4)
 
 
@@ -58,7 +57,9 @@ class KernelLog:
     def __init__(self, machine: Machine, facts: VmCoreInfo) -> None:
         self._machine = machine
         self._facts = facts
-        self._ring = self._u64(facts.symbol("prb"))
+        self._space = machine.arch.addresses
+        self._id = self._space.mask >> 2  # of an unsigned long: the top two bits are the state
+        self._ring = self._word(facts.symbol("prb"))
         self._records: KeptRows[LogRecord] = KeptRows(LogRecord._make)  # finalized ones, oldest first
         self._next_id: int | None = None
         self.lost = 0
@@ -70,10 +71,10 @@ class KernelLog:
             desc_ring + offset("prb_desc_ring.tail_id"),
         )
         self._count = 1 << self._u32(desc_ring + offset("prb_desc_ring.count_bits"))
-        self._descs = self._u64(desc_ring + offset("prb_desc_ring.descs"))
-        self._infos = self._u64(desc_ring + offset("prb_desc_ring.infos"))
+        self._descs = self._word(desc_ring + offset("prb_desc_ring.descs"))
+        self._infos = self._word(desc_ring + offset("prb_desc_ring.infos"))
         self._text_size = 1 << self._u32(text_ring + offset("prb_data_ring.size_bits"))
-        self._text = self._u64(text_ring + offset("prb_data_ring.data"))
+        self._text = self._word(text_ring + offset("prb_data_ring.data"))
         self._desc_size, self._info_size = size("prb_desc"), size("printk_info")
         self._state, self._block = offset("prb_desc.state_var"), offset("prb_desc.text_blk_lpos")
 
@@ -114,7 +115,7 @@ class KernelLog:
     def position(self) -> int:
         """Where the log ends now, for `since_position`: cheaper to ask for than a sequence number."""
         try:
-            return self._u64(self._head) & _ID
+            return self._word(self._head) & self._id
         except ValueError:
             return 0
 
@@ -161,14 +162,14 @@ class KernelLog:
             return []
 
     def _read_ring(self) -> list[LogRecord]:
-        head, tail = self._u64(self._head) & _ID, self._u64(self._tail) & _ID
+        head, tail = self._word(self._head) & self._id, self._word(self._tail) & self._id
         at = tail if self._next_id is None else self._next_id
-        if (at - tail & _ID) > (head - tail & _ID) + 1:  # the ring has overtaken us
+        if (at - tail & self._id) > (head - tail & self._id) + 1:  # the ring has overtaken us
             at = tail
         open_ones: list[LogRecord] = []
-        while (head - at & _ID) < self._count:
+        while (head - at & self._id) < self._count:
             record, state = self._read(at)
-            at = at + 1 & _ID
+            at = at + 1 & self._id
             if state in (_FINALIZED, _REUSABLE) and not open_ones:
                 self._next_id = at
                 if record is not None:
@@ -182,12 +183,12 @@ class KernelLog:
     def _back_to(self, start: int) -> Iterator[LogRecord]:
         """Records from the newest backwards, down to sequence number `start`."""
         try:
-            head, tail = self._u64(self._head) & _ID, self._u64(self._tail) & _ID
+            head, tail = self._word(self._head) & self._id, self._word(self._tail) & self._id
         except ValueError:
             return
-        for distance in range(min(head - tail & _ID, self._count) + 1):
+        for distance in range(min(head - tail & self._id, self._count) + 1):
             try:
-                record, _ = self._read(head - distance & _ID)
+                record, _ = self._read(head - distance & self._id)
             except ValueError:
                 return
             if record is not None:
@@ -204,12 +205,12 @@ class KernelLog:
         """The record of a descriptor, None if there is none (yet, or any more), and the descriptor's state."""
         slot = number % self._count
         desc = self._machine.read(self._descs + slot * self._desc_size, self._desc_size)
-        state = u64(desc, self._state)
-        if state & _ID != number:
+        state = self._space.number(desc, self._state)
+        if state & self._id != number:
             return None, _RESERVED
-        if state >> 62 not in (_COMMITTED, _FINALIZED):
-            return None, state >> 62
-        begin, end = struct.unpack_from("<QQ", desc, self._block)
+        if state >> 8 * self._space.word - 2 not in (_COMMITTED, _FINALIZED):
+            return None, state >> 8 * self._space.word - 2
+        begin, end = self._space.numbers(desc[self._block : self._block + 2 * self._space.word])
         info = self._machine.read(self._infos + slot * self._info_size, self._info_size)
         seq, nanoseconds, length, facility, flags = struct.unpack_from("<QQHBB", info)
         (caller,) = struct.unpack_from("<I", info, self._facts.offset("printk_info.caller_id"))
@@ -227,7 +228,7 @@ class KernelLog:
             _caller(caller),
             (subsystem, name),
         )
-        return record, state >> 62
+        return record, state >> 8 * self._space.word - 2
 
     def _text_of(self, begin: int, end: int, length: int) -> str:
         if begin & 1 or not length:
@@ -235,11 +236,13 @@ class KernelLog:
         start = begin % self._text_size
         if begin // self._text_size != (end - 1) // self._text_size:
             start = 0  # the block did not fit before the end of the ring
-        data = self._machine.read(self._text + start + 8, min(length, self._text_size - start - 8))
+        word = self._space.word
+        data = self._machine.read(self._text + start + word, min(length, self._text_size - start - word))
         return data.decode(errors="backslashreplace")
 
-    def _u64(self, address: int) -> int:
-        return int.from_bytes(self._machine.read(address, 8), "little")
+    def _word(self, address: int) -> int:
+        """The pointer, or the unsigned long, at an address."""
+        return self._space.number(self._machine.read(address, self._space.word))
 
     def _u32(self, address: int) -> int:
         return int.from_bytes(self._machine.read(address, 4), "little")

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kobox.box.inspect.objects import Objects
-from kobox.ko.binary import u64
 
 _ENTRY = 256  # bytes of a struct proc_dir_entry that are read at once: short names stand inside it
 _MANY, _DEPTH = 20_000, 16
@@ -54,7 +53,7 @@ def names_in_debugfs(objects: Objects) -> Iterator[str]:
 
 def entries_in_debugfs(objects: Objects) -> Iterator[tuple[str, int]]:
     """(name, address of its dentry) of what is at the top of debugfs. Raises as `names_in_proc` does."""
-    mount = objects.u64(objects.address("debugfs_mount"))
+    mount = objects.pointer(objects.address("debugfs_mount"))
     root = objects.number(mount, "vfsmount.mnt_root") if mount else 0
     if not root:
         return
@@ -73,7 +72,7 @@ def _paths(objects: Objects, directory: int, prefix: str, depth: int = 0) -> Ite
     subdirectory = objects.offset("proc_dir_entry.subdir.rb_node")
     for name, entry in _entries(objects, directory):
         yield f"{prefix}{name}", entry
-        if objects.u64(entry + subdirectory) and name != "irq" and depth < _DEPTH:
+        if objects.pointer(entry + subdirectory) and name != "irq" and depth < _DEPTH:
             yield from _paths(objects, entry, f"{prefix}{name}/", depth + 1)
 
 
@@ -93,8 +92,8 @@ def _entries(objects: Objects, directory: int) -> Iterator[tuple[str, int]]:
             continue
         entry = at - node
         data = objects.read(entry, _ENTRY)
-        todo.append(u64(data, node + 8))
-        todo.append(u64(data, node + 16))
-        text = u64(data, name)
+        todo.append(objects.pointer_in(data, node + objects.word))
+        todo.append(objects.pointer_in(data, node + 2 * objects.word))
+        text = objects.pointer_in(data, name)
         inside = data[text - entry :].partition(b"\0") if 0 <= text - entry < _ENTRY else (b"", b"", b"")
         yield inside[0].decode(errors="backslashreplace") if inside[1] else objects.string(text), entry

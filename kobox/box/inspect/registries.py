@@ -12,7 +12,6 @@ such table or no type information, `ValueError` for damaged memory.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
@@ -28,7 +27,6 @@ from kobox.box.inspect.hooks import (
 from kobox.box.inspect.kernfs import sysfs_directories
 from kobox.box.inspect.objects import Objects
 from kobox.box.inspect.procfs import entries_in_debugfs, paths_in_proc
-from kobox.ko.binary import u64
 
 # The address of what was registered, and its name; "" when that stood in memory that is gone.
 Registered: TypeAlias = tuple[int, str]
@@ -56,7 +54,7 @@ def block_devices(objects: Objects) -> Iterator[Registered]:
 
 def file_systems(objects: Objects) -> Iterator[Registered]:
     """Kinds of file systems."""
-    first = objects.u64(objects.address("file_systems"))
+    first = objects.pointer(objects.address("file_systems"))
     if objects.has("file_system_type.next"):
         found = objects.chain(first, link=objects.offset("file_system_type.next"))
     else:  # a hlist since 7.1
@@ -108,7 +106,7 @@ def kernel_threads(objects: Objects) -> Iterator[Registered]:
 def kprobes(objects: Objects) -> Iterator[Registered]:
     """Kprobes that are set by a symbol's name."""
     table, link = objects.address("kprobe_table"), objects.offset("kprobe.hlist")
-    for (first,) in struct.iter_unpack("<Q", objects.read(table, 8 * _KPROBE_CHAINS)):
+    for first in objects.pointers(table, _KPROBE_CHAINS):
         for node in objects.chain(first) if first else ():
             name = objects.text(node - link, "kprobe.symbol_name")
             yield node, f"kprobe at {name or hex(objects.number(node - link, 'kprobe.addr'))}"
@@ -170,7 +168,7 @@ def _named(kind: str, name: str) -> str:
 
 def _hashed(objects: Objects, table: str, link: str) -> Iterator[int]:
     address, offset = objects.address(table), objects.offset(link)
-    for (first,) in struct.iter_unpack("<Q", objects.read(address, 8 * _MAJORS)):
+    for first in objects.pointers(address, _MAJORS):
         if first:
             yield from objects.chain(first, link=offset)
 
@@ -183,7 +181,7 @@ def _xarray(objects: Objects, entry: int, depth: int = 0) -> Iterator[int]:
         return
     slots = objects.member(entry - 2, "xa_node.slots")
     for number in range(_XA_SLOTS if depth < _DEPTH else 0):
-        yield from _xarray(objects, objects.u64(slots + 8 * number), depth + 1)
+        yield from _xarray(objects, objects.pointer(slots + objects.word * number), depth + 1)
 
 
 def _sysctl(objects: Objects, directory: int, path: str = "/proc/sys", depth: int = 0) -> Iterator[Registered]:
@@ -197,12 +195,16 @@ def _sysctl(objects: Objects, directory: int, path: str = "/proc/sys", depth: in
     while todo and seen < _MANY:
         node, seen = todo.pop(), seen + 1
         data = objects.read(node, node_size)
-        todo += [child for child in (u64(data, 8), u64(data, 16)) if child]
-        head = u64(data, header)
+        todo += [
+            child
+            for child in (objects.pointer_in(data, objects.word), objects.pointer_in(data, 2 * objects.word))
+            if child
+        ]
+        head = objects.pointer_in(data, header)
         about = objects.read(head, head_size)
-        entry = u64(about, table) + (node - u64(about, first)) // node_size * entry_size
+        entry = objects.pointer_in(about, table) + (node - objects.pointer_in(about, first)) // node_size * entry_size
         row = objects.read(entry, entry_size)
-        name = f"{path}/{objects.string(u64(row, name_at))}"
+        name = f"{path}/{objects.string(objects.pointer_in(row, name_at))}"
         yield entry, name
         if int.from_bytes(row[mode_at : mode_at + 2], "little") & 0o170000 == _DIRECTORY:
             yield from _sysctl(objects, head, name, depth + 1)

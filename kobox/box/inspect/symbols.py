@@ -124,6 +124,7 @@ class Symbols:
         self, machine: Machine, facts: VmCoreInfo, kept: Callable[[str], bytes | None], read_proc: Callable[[], bytes]
     ) -> None:
         self._machine = machine
+        self._space = machine.arch.addresses
         self._facts = facts
         self._kept = kept
         self._read_proc = read_proc
@@ -165,7 +166,7 @@ class Symbols:
 
     def areas(self) -> KernelAreas:
         """Where areas of the kernel's memory begin. Raises `KoboxError` where that cannot be told."""
-        return self._machine.arch.areas(lambda name: self._u64(self.address(name)), self.number)
+        return self._machine.arch.areas(lambda name: self._word(self.address(name)), self.number)
 
     def extent(self, name: str) -> int:
         """How many bytes there are from a symbol of the kernel to the next one."""
@@ -220,13 +221,13 @@ class Symbols:
         link = btf.offset("module", "list")
         seen = {head}
         with suppress(ValueError):
-            at = self._u64(head)
+            at = self._word(head)
             while at not in seen and len(found) < _MOST_MODULES:
                 seen.add(at)
                 module = at - link
                 name = c_string(read(module + btf.offset("module", "name"), 56)).decode(errors="replace")
                 found.append(LoadedAt(name, module, tuple(self._parts(module)), tuple(self._code(module))))
-                at = self._u64(at)
+                at = self._word(at)
         return found
 
     @property
@@ -236,7 +237,7 @@ class Symbols:
             kept = self._kept("btf")
             if kept is None:
                 raise KoboxError("this kernel carries no BTF type information (CONFIG_DEBUG_INFO_BTF)")
-            self._btf = Btf(kept)
+            self._btf = Btf(kept, self._space.word)
         return self._btf
 
     def symbols_of(self, module: str) -> list[KernelSymbol]:
@@ -250,14 +251,14 @@ class Symbols:
             for n in range(btf.array_length("module", "mem")):
                 at = first + n * size
                 yield (
-                    self._u64(at + btf.offset("module_memory", "base")),
+                    self._word(at + btf.offset("module_memory", "base")),
                     self._u32(at + btf.offset("module_memory", "size")),
                 )
             return
         for layout in ("core_layout", "init_layout"):
             at = module + btf.offset("module", layout)
             yield (
-                self._u64(at + btf.offset("module_layout", "base")),
+                self._word(at + btf.offset("module_layout", "base")),
                 self._u32(at + btf.offset("module_layout", "size")),
             )
 
@@ -270,7 +271,7 @@ class Symbols:
             at = module + btf.offset("module", layout)
             size = self._u32(at + btf.offset("module_layout", "text_size"))
             if size:
-                yield self._u64(at + btf.offset("module_layout", "base")), size
+                yield self._word(at + btf.offset("module_layout", "base")), size
 
     def _nearest(self, module: LoadedAt, address: int) -> KernelSymbol:
         best = KernelSymbol(
@@ -292,26 +293,35 @@ class Symbols:
                 yield from self._symbols_at(module)
 
     def _symbols_at(self, module: LoadedAt) -> Iterator[KernelSymbol]:
-        """Walk `mod_kallsyms`: Elf64_Sym { u32 name; u8 info, other; u16 shndx; u64 value, size }."""
+        """Walk `mod_kallsyms`: Elf64_Sym { u32 name; u8 info, other; u16 shndx; u64 value, size }, or Elf32_Sym."""
         btf = self.btf
-        tables = self._u64(module.address + btf.offset("module", "kallsyms"))
+        tables = self._word(module.address + btf.offset("module", "kallsyms"))
         if not tables:
             return
         count = self._u32(tables + btf.offset("mod_kallsyms", "num_symtab"))
-        symtab = self._u64(tables + btf.offset("mod_kallsyms", "symtab"))
-        strtab = self._u64(tables + btf.offset("mod_kallsyms", "strtab"))
+        symtab = self._word(tables + btf.offset("mod_kallsyms", "symtab"))
+        strtab = self._word(tables + btf.offset("mod_kallsyms", "strtab"))
         if count > _MOST_SYMBOLS:  # a module may have written anything there
             return
         try:
-            raw = self._machine.read(symtab, count * 24)
+            raw = self._machine.read(symtab, count * (24 if self._space.word == 8 else 16))
         except ValueError:
             return
-        for name, info, _, section, value, size in struct.iter_unpack("<IBBHQQ", raw):
+        for name, info, section, value, size in self._elf_symbols(raw):
             if not section or not value or info & 15 > 2:
                 continue
             text = self._string(strtab + name)
             if text and not text.startswith(("__UNIQUE_ID", *MAPPING_SYMBOLS)):
                 yield KernelSymbol(text, value, size, "T" if info & 15 == 2 else "D", module.name)
+
+    def _elf_symbols(self, raw: bytes) -> Iterator[tuple[int, int, int, int, int]]:
+        """(name, info, section, value, size) of each."""
+        if self._space.word == 8:
+            return ((row[0], row[1], *row[3:]) for row in struct.iter_unpack("<IBBHQQ", raw))
+        return (
+            (name, info, section, value, size)
+            for name, value, size, info, _, section in struct.iter_unpack("<IIIBBH", raw)
+        )
 
     # -- the kernel's own table --------------------------------------------------------------------------------
 
@@ -398,7 +408,7 @@ class Symbols:
     def _address_rule(self, offsets: Sequence[int], stext: int) -> Callable[[int], int]:
         """What gives a symbol's address by its number; `stext` is the number of _stext."""
         if self._facts.has("SYMBOL(kallsyms_relative_base)"):
-            base = self._u64(self._facts.symbol("kallsyms_relative_base"))
+            base = self._word(self._facts.symbol("kallsyms_relative_base"))
             if min(offsets) < 0:
                 return lambda n: offsets[n] if offsets[n] >= 0 else base - 1 - offsets[n]
             return lambda n: base + offsets[n]
@@ -419,8 +429,9 @@ class Symbols:
                 return data[: data.index(0)].decode(errors="replace")
         return ""
 
-    def _u64(self, address: int) -> int:
-        return int.from_bytes(self._machine.read(address, 8), "little")
+    def _word(self, address: int) -> int:
+        """The pointer at an address."""
+        return self._space.number(self._machine.read(address, self._space.word))
 
     def _u32(self, address: int) -> int:
         return int.from_bytes(self._machine.read(address, 4), "little")

@@ -11,7 +11,7 @@ _MOST = 0xFFFF  # VMCOREINFO_BYTES is a page
 def whole_vmcoreinfo(objects: Objects) -> bytes:
     """Its text: a fact a line. Raises `KoboxError` where the kernel has none."""
     try:
-        at, size = (objects.u64(objects.address(name)) for name in ("vmcoreinfo_data", "vmcoreinfo_size"))
+        at, size = (objects.pointer(objects.address(name)) for name in ("vmcoreinfo_data", "vmcoreinfo_size"))
         return objects.read(at, size & _MOST)
     except (KoboxError, ValueError) as error:
         raise KoboxError(f"this kernel's vmcoreinfo cannot be read: {error}") from None

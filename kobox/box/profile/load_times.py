@@ -67,7 +67,7 @@ class LoadTimes:
     def _probe_begins(self, hit: Hit) -> None:
         objects, (device, driver, *_) = self._inspect.objects, hit.args
         with suppress(KoboxError, ValueError):
-            owner = objects.u64(objects.member(driver, "device_driver.owner"))
+            owner = objects.pointer(objects.member(driver, "device_driver.owner"))
             module = objects.text(owner, "module.name") if owner else ""
             named = objects.text(driver, "device_driver.name"), objects.text(device, "device.kobj.name")
             hit.data = (module, *named, self._machine.time) if module and self._is_profiled(module) else None

@@ -260,7 +260,7 @@ class Profile:
         with suppress(KoboxError, ValueError):
             table = objects.address("kmalloc_caches")
             for n in range(_MOST_CACHES):
-                cache = objects.u64(table + 8 * n)
+                cache = objects.pointer(table + objects.word * n)
                 if cache and not objects.text(cache, "kmem_cache.name").startswith("kmalloc-"):
                     break  # past the table's end
                 if cache:

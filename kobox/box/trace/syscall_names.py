@@ -40,14 +40,15 @@ class SyscallNames:
         table = self._inspect.symbols.find("syscalls_metadata")
         if number not in self._names or table is None:
             return ()
-        data = objects.u64(objects.u64(table) + 8 * number)
+        data = objects.pointer(objects.pointer(table) + objects.word * number)
         if not data:
             return ()
         count = min(objects.number(data, "syscall_metadata.nb_args"), _MOST_ARGUMENTS)
         types, names = (objects.number(data, f"syscall_metadata.{member}") for member in ("types", "args"))
         return tuple(
             FunctionParameter(
-                objects.string(objects.u64(names + 8 * n)), _c_type(objects.string(objects.u64(types + 8 * n)))
+                objects.string(objects.pointer(names + objects.word * n)),
+                _c_type(objects.string(objects.pointer(types + objects.word * n))),
             )
             for n in range(count)
         )

@@ -17,8 +17,9 @@ from pathlib import Path
 from kobox.arch.registry import architecture
 from kobox.errors import FetchError, KernelNotFoundError
 from kobox.images.debian.archive import Archive, ArchivePackage
+from kobox.images.debian.header_types import make_types
 from kobox.images.debian.headers import settle_headers
-from kobox.images.debian.toolchain import complete_tools
+from kobox.images.debian.toolchain import complete_tools, has_types
 from kobox.images.kernel_image import KernelImage, Progress, natural
 
 # Ports of Debian that have no kernel for clouds.
@@ -77,6 +78,9 @@ def fetch_kernel(archive: Archive, kernel: KernelPackages, into: Path, progress:
     if headers is not None:
         settle_headers(into)
         complete_tools(tools, kernel.packages, into, headers, progress)
+        if not has_types(headers):
+            progress("making types from the headers", 0, 0)
+            make_types(headers, into)
     arch = architecture(archive.architecture).name
     return KernelImage(release, release, vmlinuz, modules, headers, kernel.origin, into, "", arch)
 
@@ -123,7 +127,8 @@ def _closure(archive: Archive, roots: Sequence[str]) -> tuple[ArchivePackage, ..
 
 def _releases(archive: Archive) -> list[str]:
     releases = {name.removeprefix("linux-image-") for name in archive.names("linux-image-")}
-    return sorted((name for name in releases if re.fullmatch(rf"\d[^ ]*{archive.architecture}", name)), key=natural)
+    ends = f"(?:{archive.architecture}|{_FLAVOURS.get(archive.architecture, archive.architecture)})"
+    return sorted((name for name in releases if re.fullmatch(rf"\d[^ ]*{ends}", name)), key=natural)
 
 
 def own(name: str) -> bool:

@@ -88,9 +88,11 @@ def complete_tools(
     programs = list(elf_programs(root / "usr/lib"))
     packages: list[ArchivePackage] = []
     foreign = not all(starts(program) for program in programs)
+    if cross and not has_types(headers):
+        packages += archive.needed_by("pahole")
     if foreign or ((headers / "vmlinux").exists() and shutil.which("pahole") is None):
         kbuild = [package.name for package in kernel if package.name.startswith("linux-kbuild")]
-        packages = [package for name in kbuild for package in archive.needed_by(name) if package.name != name]
+        packages += [package for name in kbuild for package in archive.needed_by(name) if package.name != name]
         make_toolchain(archive, packages, root, progress, cross)
     if foreign:
         for program in programs:
@@ -102,6 +104,14 @@ def complete_tools(
         for name in dict.fromkeys(compilers):
             packages += archive.needed_by(f"{_GCC.findall(name)[0]}-{cross}" if cross else name)
         make_toolchain(archive, packages, root, progress, cross)
+
+
+def has_types(headers: Path) -> bool:
+    """Whether the kernel whose headers these are was built with BTF."""
+    try:
+        return "\nCONFIG_DEBUG_INFO_BTF=y\n" in (headers / ".config").read_text(errors="replace")
+    except OSError:
+        return False
 
 
 def _is_foreign(arch: Arch, archive: Archive, kernel: Sequence[ArchivePackage]) -> bool:

@@ -39,8 +39,8 @@ static bool meet_code(struct machine *m, uint64_t pc, uint64_t size)
         if (pa < m->ram_size)
             remember_code(m, va, pa / PAGE);
     }
-    meet_fence(m, pc, size);
-    return hook_probes_inside(m, pc, size); /* after that: only pages that are known have translations to drop */
+    bool fence = meet_fence(m, pc, size);
+    return hook_probes_inside(m, pc, size) | fence; /* after that: only pages that are known have translations to drop */
 }
 
 /* Unicorn reports each block that it translates, but not the first one after a start. */

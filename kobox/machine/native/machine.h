@@ -317,7 +317,7 @@ struct machine {
     uint64_t home;           /* CR3 of the processes that make it */
     uint8_t agent[32];       /* the code around it */
 
-    /* FENCE.I (riscv64/fence.c) */
+    /* FENCE.I, ICIMVAU and ICIALLU (riscv64/fence.c, armv7/code_changes.c) */
     bool fenced;             /* code may have changed since it was translated */
     bool fences_lost;        /* where it is executed there was no room to remember */
     bool flush;              /* the TLB is to be flushed before the CPU goes on */

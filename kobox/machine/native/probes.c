@@ -60,10 +60,8 @@ static void arrive(struct machine *m, const struct probe *found)
     const struct probe p = *found; /* whoever is told may take it away, or move it in the table */
     if (p.patches)
         code_will_change(m);
-    if (p.fences) {
-        m->fenced = true;
-        kick(m); /* the block that says so is executed; before the next one what has changed is found out */
-    }
+    if (p.fences)
+        reach_fence(m, p.address);
     if (m->watcher)
         m->watcher->arrives(m, true);
     if (p.returns && m->watcher)

@@ -75,7 +75,7 @@ EXPORT void kobox_keep_link(struct machine *m, uint64_t entry)
 
 void restore_link(struct machine *m, uint64_t address)
 {
-    if (live_reg(m, R_LINK) != address) /* no function of the kernel's returns to its own beginning */
+    if (RETURNS_BY_LINK && live_reg(m, R_LINK) != address) /* no function of the kernel's returns to its own beginning */
         return;
     for (size_t n = 0; n < m->link_count; n++)
         if (m->links[n].entry == address && m->links[n].sp == live_sp(m)) {

@@ -23,6 +23,7 @@ enum { EL1 = 8, SP = 31, REGISTERS = 32 };
 /* Registers by their role. */
 enum { R_SP = SP, R_FRAME = 29, R_RESULT = 0, R_ARGUMENT = 0, R_SYSCALL = 8 };
 #define R_LINK 30
+#define RETURNS_BY_LINK true /* where a function has returned, the link register says where that is */
 /* What the state is found by (risc.c). */
 typedef uint64_t mark_t;
 enum { AT_MARKS = AT_XREGS, AT_LAST = AT_VADDRESS, FIRST_MARKED = UC_ARM64_REG_X0 };
@@ -156,6 +157,7 @@ void timer_update(struct machine *m);
 uint64_t timer_next_due(const struct machine *m); /* ~0: never */
 
 /* Nothing that says of changed code has to be looked for (riscv64/fence.c). */
-static inline void meet_fence(struct machine *m, uint64_t pc, uint64_t size) { (void)m, (void)pc, (void)size; }
+static inline bool meet_fence(struct machine *m, uint64_t pc, uint64_t size) { return (void)m, (void)pc, (void)size, false; }
+static inline void reach_fence(struct machine *m, uint64_t pc) { (void)m, (void)pc; }
 
 #endif

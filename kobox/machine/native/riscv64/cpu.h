@@ -20,6 +20,7 @@ enum {
 /* Registers by their role. */
 enum { R_LINK = 1, R_SP = 2, R_TASK = 4, R_FRAME = 8, R_RESULT = 10, R_ARGUMENT = 10, R_SYSCALL = 17, REGISTERS = 32 };
 #define ARGUMENTS 8
+#define RETURNS_BY_LINK true /* where a function has returned, the link register says where that is */
 enum { USER_MODE = 0, SUPERVISOR_MODE = 1, MACHINE_MODE = 3 };
 enum { STATUS_SIE = 1 << 1, STATUS_SPIE = 1 << 5, STATUS_SPP = 1 << 8 };
 enum { SOFTWARE_INTERRUPT = 1, TIMER_INTERRUPT = 5, EXTERNAL_INTERRUPT = 9 }; /* bits of mip and sie, and causes */
@@ -73,7 +74,8 @@ void call_firmware(struct machine *m);
 uint64_t read_time(struct machine *m);
 
 /* ---- fence.c --------------------------------------------------------------------------------------------------------------- */
-void meet_fence(struct machine *m, uint64_t pc, uint64_t size);
+bool meet_fence(struct machine *m, uint64_t pc, uint64_t size);
+void reach_fence(struct machine *m, uint64_t pc);
 
 /* ---- plic.c ------------------------------------------------------------------------------------------------------------------ */
 enum { IRQ_UART = 1, IRQ_DEVICES = 16 };

@@ -8,11 +8,12 @@
 #define FENCE_I 0x100Fu
 #define FENCE_I_MASK 0x707Fu
 
-void meet_fence(struct machine *m, uint64_t pc, uint64_t size)
+/* A block was translated. It need not be translated again: it is its beginning that has the mark. */
+bool meet_fence(struct machine *m, uint64_t pc, uint64_t size)
 {
     uint32_t word;
     if (size < 4 || !copy_virtual(m, address_space(m), pc + size - 4, &word, 4, false) || (word & FENCE_I_MASK) != FENCE_I)
-        return;
+        return false;
     struct probe *p = find_probe(m, pc);
     if (!p)
         p = make_probe(m, pc, true);
@@ -20,4 +21,13 @@ void meet_fence(struct machine *m, uint64_t pc, uint64_t size)
         p->fences = true;
     else
         m->fences_lost = true; /* each stop of the CPU counts as one */
+    return false;
+}
+
+/* Such a block is about to be executed; before the next one what has changed is found out. */
+void reach_fence(struct machine *m, uint64_t pc)
+{
+    (void)pc;
+    m->fenced = true;
+    kick(m);
 }

@@ -184,6 +184,7 @@ static inline bool breakpoints_changed(const struct machine *m)
 void run_string_instruction(struct machine *m, uint64_t address);
 
 /* Nothing that says of changed code has to be looked for (riscv64/fence.c). */
-static inline void meet_fence(struct machine *m, uint64_t pc, uint64_t size) { (void)m, (void)pc, (void)size; }
+static inline bool meet_fence(struct machine *m, uint64_t pc, uint64_t size) { return (void)m, (void)pc, (void)size, false; }
+static inline void reach_fence(struct machine *m, uint64_t pc) { (void)m, (void)pc; }
 
 #endif
