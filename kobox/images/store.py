@@ -512,5 +512,6 @@ def processor_of(path: Path) -> str | None:
     name = next((arch.name for arch in ARCHITECTURES if arch.elf_machine == machine), "")
     if name and wide == (word_of[name] == 8) and not big:
         return name
+    narrow = not wide and word_of.get(name, 8) == 8
     words = _OTHER_PROCESSORS.get(machine) or name or f"machine {machine} of ELF's list"
-    return f"{words}{', big-endian' if big else ''}{'' if wide else ', 32-bit'}"
+    return f"{words}{', big-endian' if big else ''}{', 32-bit' if narrow else ''}"

@@ -21,7 +21,7 @@ from kobox.images.vmlinux import ElfSegment, Vmlinux
 _MAGIC, _MAGIC_AT = 0x016F2818, 0x24
 _LARGEST = 128 << 20
 _FIRST = 512  # bytes of the kernel in which TEXT_OFFSET stands
-_SUBTRACT = 0xE2488000  # sub r8, r8, #n
+_SUBTRACT = 0xE2488000  # SUB of a constant from the register that holds where it is
 _HINT = "Give the file that a distribution installs as /boot/vmlinuz-RELEASE."
 
 

@@ -51,7 +51,7 @@ def test_of_several_kernels_the_one_that_the_module_names_is_taken(
     [
         (243, False, False, "built for RISC-V, 32-bit: no box"),
         (243, True, True, "built for RISC-V, big-endian: no box"),
-        (40, False, False, "built for 32-bit Arm, 32-bit: no box"),
+        (40, False, True, "built for armv7l, big-endian: no box"),
         (183, True, True, "built for aarch64, big-endian: no box"),
         (62, False, False, "built for x86_64, 32-bit: no box"),
         (21, True, True, "built for 64-bit PowerPC, big-endian: no box"),

@@ -17,6 +17,7 @@ CORES = {  # directory, the library in it, what the compiler is told
     "machine": (NATIVE, "core.so", ()),
     "machine of arm64": (NATIVE, "core_aarch64.so", ("-DKOBOX_ARM64",)),
     "machine of riscv64": (NATIVE, "core_riscv64.so", ("-DKOBOX_RISCV64",)),
+    "machine of armv7l": (NATIVE, "core_armv7l.so", ("-DKOBOX_ARMV7",)),
     "kmod": (ROOT / "kobox" / "kmod" / "native", "core.so", ()),
 }
 

@@ -29,7 +29,7 @@
  *       profiler.c, profile_notes.c    how much is executed, and who called it; calls that are kept one by one
  *       code_cache.c       which translations are out of date
  *       board.c, PROCESSOR/virt.c    the same for a board that a device tree announces
- *       x86_64/, arm64/, …  the CPU: its state, page tables, exceptions, system calls, CPUID, string instructions
+ *       x86_64/, arm64/, armv7/, …  the CPU: its state, page tables, exceptions, system calls, CPUID, string instructions
  *       risc.c             what processors with a link register have in common
  *       pci.c              configuration space and windows of PCI devices
  *       pic.c pit.c lapic.c uart.c rtc.c    one device each

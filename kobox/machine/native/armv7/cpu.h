@@ -53,6 +53,10 @@ static inline bool is_kernel_address(uint64_t va) { return va >= KERNEL_START; }
 /* Of the kernel's code software says by ICIMVAU which has changed; of programs' by ICIALLU that some may have (code_changes.c). */
 static inline bool is_module_code(uint64_t va) { (void)va; return false; }
 static inline bool is_program_code(uint64_t va) { return !is_kernel_address(va); }
+enum {
+    INVALIDATE_LINE = 0x0E070F35, INVALIDATE_ALL = 0x0E070F15, INVALIDATE_ALL_CPUS = 0x0E070F11, CACHE_OPERATION = 0x0FFF0FFF,
+};
+uint32_t code_at(const struct machine *m, uint64_t at);
 bool meet_fence(struct machine *m, uint64_t pc, uint64_t size);
 void reach_fence(struct machine *m, uint64_t pc);
 

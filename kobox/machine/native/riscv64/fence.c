@@ -23,11 +23,3 @@ bool meet_fence(struct machine *m, uint64_t pc, uint64_t size)
         m->fences_lost = true; /* each stop of the CPU counts as one */
     return false;
 }
-
-/* Such a block is about to be executed; before the next one what has changed is found out. */
-void reach_fence(struct machine *m, uint64_t pc)
-{
-    (void)pc;
-    m->fenced = true;
-    kick(m);
-}
