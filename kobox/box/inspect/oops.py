@@ -86,7 +86,7 @@ class KernelReport(NamedTuple):
         lines = [record.text for record in self.records]
         start = next((n for n, line in enumerate(lines) if line.startswith(("Call Trace:", "Call trace:"))), None)
         if start is None:  # RV64's reports of crashes have no such line, nor have ARMv7's
-            arm = [_place(found[1]) for line in lines if (found := _FROM.match(line))]
+            arm = [_place(call[1]) for line in lines if (call := _FROM.match(line))]
             return arm or [_place(line) for line in lines if line.startswith(_BRACKETED) and "+0x" in line]
         found = []
         for line in lines[start + 1 :]:
