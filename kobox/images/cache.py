@@ -25,11 +25,16 @@ _KINDS = {
     "builds": ("builds/*", "files that builds keep between two runs", True),
     "symbols": ("symbols/*", "vmlinux files for debuggers", True),
     "packages": ("packages/*", "packages of Debian's for the shell", True),
+    "programs": ("programs/*", "programs that kobox compiles for its boxes", True),
+    "files": ("files/*", "booted kernels that were named as files", True),
+    "graphviz": ("graphviz/*", "how Graphviz finds its plugins and fonts", True),
     "toolchains": ("toolchains/*", "compilers of other releases of Debian", False),
     "apt": ("apt/*", "package lists", True),
     "depmod": ("depmod/*", "facts of modules that depmod has read", True),
     "pytest": ("pytest/*", "modules that the pytest plugin has built", True),
     "matrix": ("matrix/*/*", "results of `kobox matrix`, and what it built", True),
+    "test-packages": ("debian/*", "packages and sources that kobox's own tests have fetched", True),
+    "test-modules": ("test-modules/*", "modules that kobox's own tests have built", True),
     "staging": ("staging/*", "what an interrupted command left", True),
 }
 _DAY = 86_400
@@ -52,7 +57,7 @@ class CachePart:
 
 def kinds() -> dict[str, str]:
     """Every kind of thing in the cache, and what it is."""
-    return {kind: what for kind, (_, what, _) in _KINDS.items()} | {"other": "files of no kind that kobox knows"}
+    return {kind: what for kind, (_, what, _) in _KINDS.items()} | {"other": "files that kobox did not make"}
 
 
 def prunable() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from kobox.errors import KoboxError
+from kobox.images import cache
 from kobox.images.cache import cache_parts, kinds, prunable, prune
 from kobox.images.store import Store
 
@@ -100,3 +102,18 @@ def test_the_command(store: Store) -> None:
 def test_an_empty_cache(tmp_path: Path) -> None:
     assert list(cache_parts(Store(tmp_path / "none"))) == []
     assert prune(Store(tmp_path / "none"), older_than=0) == []
+
+
+def test_each_directory_that_kobox_makes_in_the_cache_has_a_kind(tmp_path: Path) -> None:
+    package = Path(cache.__file__).parents[1]
+    named = {
+        found
+        for file in package.rglob("*.py")
+        for found in re.findall(r'\bstore\.root / "([a-z-]+)"', file.read_text())
+        + (re.findall(r'\bself\.root / "([a-z-]+)"', file.read_text()) if file.name == "store.py" else [])
+    } - {"default", "lock"}  # files
+    assert {"kernels", "packages", "programs", "graphviz"} <= named
+    store = Store(tmp_path / "kobox")
+    for name in named:
+        put(store, f"{name}/part/file", 1, 1)
+    assert not [part.name for part in cache_parts(store, ["other"])]
