@@ -2,8 +2,10 @@
 
     python bench/boards.py [--repeat N] [KERNEL...]
 
-Without names: the default kernel, and the newest of the cache for each other processor. Every figure is CPU time, which
-other work on the machine disturbs least: the median of N, taken by turns; of first boots the least of three.
+Without names: of each series of kernels (6.1, 6.12) the newest of the cache for each processor, where x86-64 has one
+too. Each is compared with x86-64's of its own series: what a kernel does at a load differs more between two series than
+between two processors. Every figure is CPU time, which other work on the machine disturbs least: the median of N, taken
+by turns; of first boots the least of three.
 """
 
 from __future__ import annotations
@@ -25,11 +27,26 @@ from kobox.images.store import KernelImage, Store
 from kobox.kbuild.build import build
 
 
+def series(kernel: KernelImage) -> str:
+    """Its first two numbers: 6.12 of 6.12.118."""
+    return ".".join(kernel.release.split("-")[0].split("+")[0].split(".")[:2])
+
+
 def newest_of_each(store: Store) -> list[KernelImage]:
-    """The default kernel, and the newest one for each other processor."""
-    first = store.ensure()
-    others = {kernel.architecture: kernel for kernel in store.list() if kernel.architecture != first.architecture}
-    return [first, *(others[name] for name in sorted(others))]
+    """The default kernel's series first; in each, x86-64's kernel before those of other processors."""
+    default = store.ensure()
+    newest: dict[tuple[str, str], KernelImage] = {(series(default), default.architecture): default}
+    for kernel in reversed(store.list()):
+        newest.setdefault((series(kernel), kernel.architecture), kernel)
+    both = {one for one, processor in newest if processor != "x86_64"} & {
+        one for one, processor in newest if processor == "x86_64"
+    }
+    order = sorted(both, key=lambda one: (one != series(default), [int(part) for part in one.split(".")]))
+    return [
+        newest[one, processor]
+        for one in order
+        for processor in sorted({p for s, p in newest if s == one}, key=lambda name: (name != "x86_64", name))
+    ]
 
 
 def cpu_of(action: Callable[[], object]) -> float:
@@ -100,8 +117,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         rows = figures(kernels, arguments.repeat, Path(scratch))
     print(f"{'':42}" + "".join(f"{kernel.name:>28}" for kernel in kernels))
+    of_series = {series(kernel): at for at, kernel in reversed(list(enumerate(kernels)))}
     for what, values in rows.items():
-        shown = (f"{value * 1000:10.2f} ms ({value / values[0]:5.2f} x)" for value in values)
+        beside = [values[of_series[series(kernel)]] for kernel in kernels]
+        shown = (
+            f"{value * 1000:10.2f} ms ({value / first:5.2f} x)" for value, first in zip(values, beside, strict=True)
+        )
         print(f"{what:42}" + "".join(f"{text:>28}" for text in shown))
     return 0
 

@@ -28,10 +28,11 @@ from kobox.apps.run_shown import parameters, references
 from kobox.apps.surroundings import Surroundings
 from kobox.box.box import Box
 from kobox.box.inspect.gone_modules import data_of_modules
-from kobox.box.inspect.module_memory import ModuleMemory, memory_of
+from kobox.box.inspect.module_memory import ModuleMemory, memory_of, named_by_file
 from kobox.box.inspect.printk import LogRecord
 from kobox.box.module_handle import LoadedModule
 from kobox.errors import KoboxError, ModuleLoadError, ModuleUnloadError, ProcessDiedError
+from kobox.kernel.sysfs_modules import sections
 from kobox.ko.demangle import demangle_text
 from kobox.ko.modulefile import ModuleFile
 
@@ -176,7 +177,7 @@ class Story:
         yield from changes
         yield from parameters(self._box, handle.name, file)
         yield from references(self._box, handle.name)
-        self._remember(handle.name)
+        self._remember(handle.name, file)
         yield from self._bound()
         yield from self._reports(f"while loading {file.name}", "init_module")
         made = [event for event in changes if event.kind == "appeared"]
@@ -202,10 +203,12 @@ class Story:
         self._said, self._judged = said, judged
         yield from events
 
-    def _remember(self, name: str) -> None:
+    def _remember(self, name: str, file: ModuleFile) -> None:
         """Keep where a module lies: what still leads there when it is unloaded is a mistake."""
         with suppress(KoboxError, ValueError):  # a kernel without type information
             memory = memory_of(self._box.inspect.objects, name)
+            if memory is not None and not self._box.inspect.symbols.names_variables:
+                memory = named_by_file(memory, file.elf, sections(self._box, name))
             if memory is not None:
                 self._memory[name] = memory
 

@@ -9,6 +9,7 @@ import pytest
 import kobox
 from kobox.apps.run_events import StoryEvent
 from kobox.apps.run_story import Story
+from kobox.box.boot.bare_boot import boot
 from kobox.box.box import Box
 from kobox.images.kernel_image import KernelImage
 from kobox.ko.modulefile import ModuleFile
@@ -47,6 +48,32 @@ LEFT = {
 def test_a_module_that_takes_everything_back_leaves_nothing(box: Box, leads: ModuleFile, what: str) -> None:
     story, _ = told(box, leads, f"what={what}")
     assert story.verdict.ok, story.verdict.problems
+
+
+@pytest.fixture(scope="module")
+def arm64(arm64_kernel: KernelImage) -> tuple[Box, ModuleFile]:
+    """A kernel that names functions only, in its own table of symbols and in a module's."""
+    return boot(arm64_kernel), ModuleFile(BuiltTestModules(arm64_kernel, "verdicts")("leads"))
+
+
+@pytest.mark.parametrize("what", LEFT)
+def test_so_it_is_where_the_kernel_names_no_variables(arm64: tuple[Box, ModuleFile], what: str) -> None:
+    box, module = arm64
+    box.reset()
+    assert told(box, module, f"what={what}")[0].verdict.ok
+    box.reset()
+    story, events = told(box, module, f"what={what} leave=1")
+    left = [event.text for event in events if event.kind == "left"]
+    assert any(text.startswith(f"left behind: {LEFT[what][0]}") for text in left), left
+    assert not story.verdict.ok
+
+
+def test_a_place_between_two_names_has_none_there(arm64: tuple[Box, ModuleFile]) -> None:
+    symbols = arm64[0].inspect.symbols
+    data, code = symbols.address("crypto_alg_list"), symbols.address("__kmalloc")
+    assert symbols.describe(data).startswith("crypto_alg_list+0x0/")
+    assert symbols.describe(data + 16) == f"{data + 16:#x}"
+    assert symbols.describe(code + 16).startswith("__kmalloc+0x10/")
 
 
 @pytest.mark.parametrize("what", LEFT)

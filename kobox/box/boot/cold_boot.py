@@ -198,9 +198,9 @@ def _settle(
     if "btf" not in tables and types:
         tables["btf"] = types
     if symbols.of_kernel("modules") is None:
-        hidden = hidden_symbols(
-            machine, symbols, Btf(tables["btf"], machine.arch.addresses.word) if "btf" in tables else None
-        )
+        places = _read_file(main_call, "/proc/iomem").decode("latin-1")
+        btf = Btf(tables["btf"], machine.arch.addresses.word) if "btf" in tables else None
+        hidden = hidden_symbols(machine, symbols, btf, places)
         tables["symbols"] = with_symbols(tables["symbols"], hidden)
     kept = ("SYMBOL", "OFFSET", "SIZE", "NUMBER")
     about = {

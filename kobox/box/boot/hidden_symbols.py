@@ -1,10 +1,11 @@
 """Variables that a kernel's table of symbols does not name: without CONFIG_KALLSYMS_ALL it names functions only.
 
-Three places tell where they are:
+Four places tell where they are:
 
     __ksymtab          what is exported to modules: { s32 address, s32 name, s32 namespace }, each relative to its own
                        place (include/linux/export.h, CONFIG_HAVE_ARCH_PREL32_RELOCATIONS), or three addresses
     BTF's DATASEC      per-CPU variables, as offsets in their section
+    /proc/iomem        where the kernel's code and data begin and end
     code               a function that uses a variable holds its address; what lies there tells it from others
 """
 
@@ -14,11 +15,14 @@ import re
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
 from kobox.box.inspect import registries
 from kobox.box.inspect.btf import Btf
+from kobox.box.inspect.gone_modules import device_numbers
+from kobox.box.inspect.hooks import NOTIFIER_CHAINS, notifier_chain, slab_caches
 from kobox.box.inspect.layout_cache import LayoutCache
 from kobox.box.inspect.objects import Objects
 from kobox.box.inspect.registries import Registered
@@ -33,18 +37,23 @@ _ABSOLUTE = struct.Struct("<III")  # the same of others
 _READ_ONLY = 32 << 20  # bytes behind the kernel's text where its exports are looked for
 _KNOWN_EXPORT = "__kmalloc"
 _MANY = 2000  # more than is registered at boot
+_IOMEM = re.compile(r"^ *([0-9a-f]+)-([0-9a-f]+) : Kernel (code|data)$", re.M)
+_EVERYWHERE = (1 << 64) - 1  # where the first module is, before there is one
 _NAME = re.compile(rb"[A-Za-z_]\w{0,127}")
 
 
-def hidden_symbols(machine: Machine, symbols: Symbols, btf: Btf | None) -> dict[str, int]:
-    """Name -> address, of the variables that can be found; asked before any module is loaded."""
-    found = find_exports(machine, symbols)
+def hidden_symbols(machine: Machine, symbols: Symbols, btf: Btf | None, iomem: str) -> dict[str, int]:
+    """Name -> address, of the variables that can be found; asked before any module is loaded. `iomem` is the content
+    of /proc/iomem."""
+    found = find_exports(machine, symbols) | _bounds(symbols, iomem)
     modules = find_modules(machine, symbols)
     if modules is not None:
         found["modules"] = modules
     if btf is not None:
         found |= _per_cpu(btf, found)
         found |= _by_code(machine, symbols, btf, found)
+        found |= _notifier_chains(machine, symbols, btf, found)
+        found |= _of_modules_and_idleness(machine, symbols, btf, found)
     return found
 
 
@@ -149,6 +158,19 @@ def _export(data: bytes, at: int, base: int) -> tuple[str, int] | None:
     return (match[0].decode(), at + address) if data[match.end() : match.end() + 1] == b"\0" else None
 
 
+# -- where the kernel's data is ------------------------------------------------------------------------------
+
+
+def _bounds(symbols: Symbols, iomem: str) -> dict[str, int]:
+    """`_sdata` and `_end`: "Kernel code" begins at `_stext`, "Kernel data" is theirs (arch/arm64/kernel/setup.c)."""
+    start = symbols.of_kernel("_stext")
+    rows = {what: (int(first, 16), int(last, 16)) for first, last, what in _IOMEM.findall(iomem)}
+    if start is None or not {"code", "data"} <= rows.keys():
+        return {}
+    moved = start - rows["code"][0]
+    return {"_sdata": rows["data"][0] + moved, "_end": rows["data"][1] + 1 + moved}
+
+
 # -- per-CPU variables --------------------------------------------------------------------------------
 
 
@@ -198,7 +220,24 @@ _VARIABLES = (
         "/proc/meminfo",
     ),
     _Used("debugfs_mount", ("debugfs_remove", "debugfs_start_creating"), registries.debugfs_entries, "/"),
+    _Used("cdev_map", ("cdev_add", "cdev_del"), device_numbers, "character device 1:"),
+    _Used("slab_caches", ("slab_start", "slab_next", "kmem_cache_destroy"), slab_caches, "slab cache kmalloc"),
 )
+# Chain of notifiers -> the function that adds one (hooks.NOTIFIER_CHAINS). Those that are exported are not here.
+_CHAIN_USERS = {
+    "reboot_notifier_list": "register_reboot_notifier",
+    "module_notify_list": "register_module_notifier",
+    "inetaddr_chain": "register_inetaddr_notifier",
+    "pm_chain_head": "register_pm_notifier",
+    "oom_notify_list": "register_oom_notifier",
+    "netlink_chain": "netlink_register_notifier",
+    "die_chain": "register_die_notifier",
+    "inet6addr_chain": "register_inet6addr_notifier",
+    "netevent_notif_chain": "register_netevent_notifier",
+    "keyboard_notifier_list": "register_keyboard_notifier",
+    "vt_notifier_list": "register_vt_notifier",
+    "netdev_chain": "register_netdevice_notifier",
+}
 
 
 def _by_code(machine: Machine, symbols: Symbols, btf: Btf, known: dict[str, int]) -> dict[str, int]:
@@ -234,3 +273,48 @@ def _may_be_empty(objects: Objects, variable: _Used, address: int) -> bool:
     return bool(variable.name.endswith("_table") and not first and not last) or (
         first >= 4096 and objects.pointer(first + objects.word) == address
     )
+
+
+def _notifier_chains(machine: Machine, symbols: Symbols, btf: Btf, known: dict[str, int]) -> dict[str, int]:
+    """The chains of notifiers, each found by what the function that adds one refers to."""
+    objects = Objects(machine, LayoutCache.of(btf, known))
+    text = range(symbols.of_kernel("_stext") or 0, symbols.of_kernel("_etext") or 0)
+    found: dict[str, int] = {}
+    for symbol, function in _CHAIN_USERS.items():
+        if symbol not in known:
+            heads = {at: _notified(objects, text, symbol, at) for at in _referenced(machine, symbols, function)}
+            used = [at for at, calls in heads.items() if calls]
+            empty = [at for at, calls in heads.items() if calls is not None]
+            if len(used) == 1:
+                found[symbol] = used[0]
+            elif empty and not used:
+                found[symbol] = max(empty)  # code reaches a variable from one before it (gcc's -fsection-anchors)
+    return found
+
+
+def _notified(objects: Objects, text: range, symbol: str, head: int) -> list[int] | None:
+    """The functions that a chain calls whose head is at an address; None where no head can be: a notifier's function
+    is in `text`, the kernel's code, and nobody waits for the chain's lock."""
+    with suppress(KoboxError, ValueError):
+        if NOTIFIER_CHAINS[symbol] == "blocking":
+            waiting = objects.member(head, "blocking_notifier_head.rwsem.wait_list")
+            if objects.u64(waiting) != waiting:
+                return None
+        calls = [objects.number(at, "notifier_block.notifier_call") for at in notifier_chain(objects, symbol, head)]
+        if all(call in text for call in calls):
+            return calls
+    return None
+
+
+def _of_modules_and_idleness(machine: Machine, symbols: Symbols, btf: Btf, known: dict[str, int]) -> dict[str, int]:
+    """`mod_tree`, which keeps the bounds of all modules (kernel/module/main.c), and the stack of the idle task."""
+    objects = Objects(machine, LayoutCache.of(btf, known))
+    found: dict[str, int] = {}
+    for at in sorted(_referenced(machine, symbols, "__module_address")):
+        with suppress(KoboxError, ValueError):
+            bounds = [objects.number(at, f"mod_tree_root.{bound}") for bound in ("addr_min", "addr_max")]
+            if bounds == [_EVERYWHERE, 0]:
+                found["mod_tree"] = at
+    with suppress(KoboxError, ValueError):
+        found["init_stack"] = objects.number(objects.address("init_task"), "task_struct.stack")
+    return found

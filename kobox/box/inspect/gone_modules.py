@@ -23,6 +23,7 @@ from kobox.errors import KoboxError
 
 _MOST_BYTES = 64 << 20  # of one piece of memory: what a module has written into its structures may be anything
 _REGIONS = (("_sdata", "_edata"), ("__bss_start", "__bss_stop"))
+_REGION = (("_sdata", "_end"),)  # of a kernel that names no others (kobox/box/boot/hidden_symbols.py)
 _SAYS_NOTHING = {  # the size of each, in bytes
     "mod_tree": 64,
     "module_addr_min": 8,
@@ -101,7 +102,8 @@ def _is_taken_again(objects: Objects, target: int) -> bool:
 
 def _regions(objects: Objects, before: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
     """The kernel's variables, and those of the modules that are loaded: address and content of each piece."""
-    for first, last in _REGIONS:
+    regions = _REGIONS if all(objects.find(last) for _, last in _REGIONS) else _REGION
+    for first, last in regions:
         start, end = objects.address(first), objects.address(last)
         if 0 < end - start <= _MOST_BYTES:
             yield start, objects.read(start, end - start)
@@ -125,20 +127,25 @@ def _pointers(
             at = lane.find(byte, at + 1)
 
 
-def _character_devices(objects: Objects, gone: Sequence[ModuleMemory]) -> Iterator[StillLeads]:
-    """Device numbers of a struct cdev, or of its operations, that lay in such memory."""
+def device_numbers(objects: Objects) -> Iterator[tuple[int, str]]:
+    """What cdev_add() has made: the address of each struct probe, and its first number."""
     table = objects.member(objects.pointer(objects.address("cdev_map")), "kobj_map.probes")
     link = objects.offset("probe.next")
     for first in objects.pointers(table, _MAJORS):
         for probe in objects.chain(first, link=link) if first else ():
-            device, number = objects.number(probe, "probe.data"), objects.number(probe, "probe.dev")
-            function = objects.number(probe, "probe.get")
-            targets = [device, function]
-            with suppress(ValueError):
-                targets.append(objects.number(device, "cdev.ops"))
-            for target in targets:
-                module = next((module for module in gone if target in module), None)
-                if module is not None:
-                    holder = f"character device {number >> 20}:{number & 0xFFFFF} (cdev_add())"
-                    yield StillLeads(holder, probe, target, module)
-                    break
+            number = objects.number(probe, "probe.dev")
+            yield probe, f"character device {number >> 20}:{number & 0xFFFFF}"
+
+
+def _character_devices(objects: Objects, gone: Sequence[ModuleMemory]) -> Iterator[StillLeads]:
+    """Device numbers of a struct cdev, or of its operations, that lay in such memory."""
+    for probe, name in device_numbers(objects):
+        device, function = objects.number(probe, "probe.data"), objects.number(probe, "probe.get")
+        targets = [device, function]
+        with suppress(ValueError):
+            targets.append(objects.number(device, "cdev.ops"))
+        for target in targets:
+            module = next((module for module in gone if target in module), None)
+            if module is not None:
+                yield StillLeads(f"{name} (cdev_add())", probe, target, module)
+                break

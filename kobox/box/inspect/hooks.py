@@ -15,12 +15,12 @@ memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from kobox.box.inspect.objects import Objects
 from kobox.box.inspect.procfs import interrupt_handlers_in_proc
 
-_CHAINS = {  # of every kernel; a chain that one lacks would make this table be looked up anew each time
+NOTIFIER_CHAINS = {  # chain: its kind (include/linux/notifier.h)
     "reboot_notifier_list": "blocking",
     "module_notify_list": "blocking",
     "inetaddr_chain": "blocking",
@@ -46,15 +46,26 @@ _DEPTH, _MANY = 8, 2000
 _BUSY = 0x80000000  # IORESOURCE_BUSY: requested by a driver
 
 
-def notifiers(objects: Objects) -> Iterator[tuple[int, str]]:
-    """Notifiers of the kernel's own chains; those of one chain are told apart by their number."""
-    link = objects.offset("notifier_block.next")
-    for symbol, kind in _CHAINS.items():
-        first = objects.number(objects.address(symbol), f"{kind}_notifier_head.head")
-        # The number from the chain's end: who comes first may be new, those behind it keep theirs.
-        found = list(objects.chain(first, link=link)) if first else []
-        for number, at in enumerate(reversed(found), 1):
-            yield at, f"notifier {number} of {symbol}"
+def notifiers(symbol: str) -> Callable[[Objects], Iterator[tuple[int, str]]]:
+    """What lists the notifiers of one of `NOTIFIER_CHAINS`, told apart by their number; of none where this kernel does
+    not have the chain. Each chain by itself: a notifier that a module has left there, and whose memory is gone, ends
+    the list."""
+
+    def of_chain(objects: Objects) -> Iterator[tuple[int, str]]:
+        chain = objects.find(symbol)
+        if chain is not None:
+            # The number from the chain's end: who comes first may be new, those behind it keep theirs.
+            for number, at in enumerate(reversed(list(notifier_chain(objects, symbol, chain))), 1):
+                yield at, f"notifier {number} of {symbol}"
+
+    of_chain.__name__ = symbol
+    return of_chain
+
+
+def notifier_chain(objects: Objects, symbol: str, head: int) -> Iterator[int]:
+    """The notifiers of one chain: `symbol` is one of `NOTIFIER_CHAINS`, and `head` its address."""
+    first = objects.number(head, f"{NOTIFIER_CHAINS[symbol]}_notifier_head.head")
+    return objects.chain(first, link=objects.offset("notifier_block.next"))
 
 
 def netfilter_hooks(objects: Objects) -> Iterator[tuple[int, str]]:

@@ -8,17 +8,19 @@ struct module   mem[MOD_MEM_NUM_TYPES], or core_layout before 6.4       include/
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from kobox.box.inspect.objects import Objects
 from kobox.ko.binary import c_string
-from kobox.ko.elf import MAPPING_SYMBOLS
+from kobox.ko.elf import MAPPING_SYMBOLS, Elf
 
 _LASTING = 4  # MOD_TEXT to MOD_RO_AFTER_INIT (enum mod_mem_type); those behind it are freed after init
 _MOST_SYMBOLS = 1 << 18  # of one module; the largest have some 60,000
 _MOST_BYTES = 64 << 20  # of its strings
 _SYMBOL = struct.Struct("<IBBHQQ")
 _FUNCTION = 2  # STT_FUNC
+_ADDRESS = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,19 @@ def memory_of(objects: Objects, name: str) -> ModuleMemory | None:
         if objects.text(module, "module.name") == name:
             return ModuleMemory(name, parts_of(objects, module), *_symbols(objects, module))
     return None
+
+
+def named_by_file(memory: ModuleMemory, elf: Elf, sections: Mapping[str, int]) -> ModuleMemory:
+    """The same memory with the symbols of the module's file, for a kernel that keeps those of functions only
+    (no CONFIG_KALLSYMS_ALL). `sections`: name -> address, as /sys/module/NAME/sections has them."""
+    symtab, strtab = bytearray(), bytearray(1)
+    starts = [sections.get(elf.section_name(n).decode(errors="replace"), 0) for n in range(len(elf.sections))]
+    for name, value, size, kind, _, section in elf.symbols():
+        if name and 0 < section < len(starts) and starts[section]:
+            where = (starts[section] + value) & _ADDRESS
+            symtab += _SYMBOL.pack(len(strtab), kind, 0, section, where, size & _ADDRESS)
+            strtab += name + b"\0"
+    return replace(memory, symtab=bytes(symtab), strtab=bytes(strtab))
 
 
 def parts_of(objects: Objects, module: int) -> tuple[tuple[int, int], ...]:

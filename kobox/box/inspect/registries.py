@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from kobox.box.inspect.hooks import (
+    NOTIFIER_CHAINS,
     interrupt_handlers,
     netfilter_hooks,
     netlink_protocols,
@@ -149,7 +150,7 @@ REGISTRIES: tuple[Callable[[Objects], Iterator[Registered]], ...] = (
     sysctls,
     proc_entries,
     debugfs_entries,
-    notifiers,
+    *map(notifiers, NOTIFIER_CHAINS),
     netfilter_hooks,
     interrupt_handlers,
     resources,

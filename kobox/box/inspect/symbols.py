@@ -196,8 +196,19 @@ class Symbols:
         # Of several names for one address the kernel says the first (get_symbol_pos(), kernel/kallsyms.c).
         n = bisect.bisect_left(table, table[end - 1])
         size = table[end] - table[n] if end < len(table) else 0
+        if address != table[n] and not self.names_variables and not self._is_code(address):
+            return None  # what lies between is not named
         name = self._all_names()[n].decode()
         return KernelSymbol(name[1:], table[n], size, name[0])
+
+    @property
+    def names_variables(self) -> bool:
+        """Whether this kernel's table names all variables (CONFIG_KALLSYMS_ALL), not only functions."""
+        return self.of_kernel("_edata") is not None
+
+    def _is_code(self, address: int) -> bool:
+        bounds = (("_stext", "_etext"), ("_sinittext", "_einittext"))
+        return any((self.of_kernel(first) or 0) <= address < (self.of_kernel(last) or 0) for first, last in bounds)
 
     def describe(self, address: int) -> str:
         """As the kernel's %pS: "name+0x12/0x40 [module]", or the bare address."""
@@ -285,6 +296,8 @@ class Symbols:
                 and best.address <= symbol.address <= address
             ):
                 best = symbol
+        if best.size and address >= best.address + best.size and not self.names_variables:
+            best = KernelSymbol("", best.address)
         return best if best.name else KernelSymbol(module.name, best.address, module=module.name)
 
     def _module_symbols(self, name: str | None) -> Iterator[KernelSymbol]:
