@@ -28,11 +28,11 @@ from kobox.apps.run_shown import parameters, references
 from kobox.apps.surroundings import Surroundings
 from kobox.box.box import Box
 from kobox.box.inspect.gone_modules import data_of_modules
-from kobox.box.inspect.module_memory import ModuleMemory, memory_of, named_by_file
+from kobox.box.inspect.module_memory import ModuleMemory, memory_of, sections_of_variables, with_variables
 from kobox.box.inspect.printk import LogRecord
 from kobox.box.module_handle import LoadedModule
 from kobox.errors import KoboxError, ModuleLoadError, ModuleUnloadError, ProcessDiedError
-from kobox.kernel.sysfs_modules import sections
+from kobox.kernel.sysfs_modules import section_addresses
 from kobox.ko.demangle import demangle_text
 from kobox.ko.modulefile import ModuleFile
 
@@ -207,8 +207,9 @@ class Story:
         """Keep where a module lies: what still leads there when it is unloaded is a mistake."""
         with suppress(KoboxError, ValueError):  # a kernel without type information
             memory = memory_of(self._box.inspect.objects, name)
-            if memory is not None and not self._box.inspect.symbols.names_variables:
-                memory = named_by_file(memory, file.elf, sections(self._box, name))
+            if memory is not None and self._box.inspect.objects.find("_edata") is None:  # it names no variables
+                wanted = sections_of_variables(file.elf).values()
+                memory = with_variables(memory, file.elf, section_addresses(self._box, name, wanted))
             if memory is not None:
                 self._memory[name] = memory
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from kobox.kernel.interface import Kernel
-from kobox.startup import NamedTuple
+from kobox.startup import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 LIVE, COMING, GOING, BUILTIN = "live", "coming", "going", "builtin"
 _STATES = {"Live": LIVE, "Loading": COMING, "Unloading": GOING}  # as /proc/modules says it (m_show() in procfs.c)
@@ -104,15 +107,18 @@ def attribute(kernel: Kernel, name: str, which: str) -> str:
 
 def sections(kernel: Kernel, name: str) -> dict[str, int]:
     """Where each section of a loaded module is, by name; 0 for one whose address is hidden."""
-    folder = f"/sys/module/{name}/sections"
-    found = {}
     try:
-        names = kernel.listdir(folder)
+        return section_addresses(kernel, name, kernel.listdir(f"/sys/module/{name}/sections"))
     except OSError:
         return {}
+
+
+def section_addresses(kernel: Kernel, name: str, names: Iterable[str]) -> dict[str, int]:
+    """Where some sections of a loaded module are, by name; 0 for one that is not there, or whose address is hidden."""
+    found = {}
     for section in names:
         try:
-            found[section] = int(kernel.read_text(f"{folder}/{section}"), 16)
+            found[section] = int(kernel.read_text(f"/sys/module/{name}/sections/{section}"), 16)
         except (OSError, ValueError):
             found[section] = 0
     return found

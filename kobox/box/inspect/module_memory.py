@@ -19,7 +19,7 @@ _LASTING = 4  # MOD_TEXT to MOD_RO_AFTER_INIT (enum mod_mem_type); those behind 
 _MOST_SYMBOLS = 1 << 18  # of one module; the largest have some 60,000
 _MOST_BYTES = 64 << 20  # of its strings
 _SYMBOL = struct.Struct("<IBBHQQ")
-_FUNCTION = 2  # STT_FUNC
+_OBJECT, _FUNCTION = 1, 2  # STT_OBJECT, STT_FUNC
 _ADDRESS = (1 << 64) - 1
 
 
@@ -63,13 +63,21 @@ def memory_of(objects: Objects, name: str) -> ModuleMemory | None:
     return None
 
 
-def named_by_file(memory: ModuleMemory, elf: Elf, sections: Mapping[str, int]) -> ModuleMemory:
-    """The same memory with the symbols of the module's file, for a kernel that keeps those of functions only
+def sections_of_variables(elf: Elf) -> dict[int, str]:
+    """The sections of a module's file in which variables are, by number."""
+    numbers = {symbol.section for symbol in elf.symbols() if symbol.type == _OBJECT and symbol.name}
+    return {
+        number: elf.section_name(number).decode(errors="replace") for number in numbers if number < len(elf.sections)
+    }
+
+
+def with_variables(memory: ModuleMemory, elf: Elf, sections: Mapping[str, int]) -> ModuleMemory:
+    """The same memory with the variables of the module's file, for a kernel that keeps the symbols of functions only
     (no CONFIG_KALLSYMS_ALL). `sections`: name -> address, as /sys/module/NAME/sections has them."""
-    symtab, strtab = bytearray(), bytearray(1)
-    starts = [sections.get(elf.section_name(n).decode(errors="replace"), 0) for n in range(len(elf.sections))]
+    starts = {number: sections[name] for number, name in sections_of_variables(elf).items() if sections.get(name)}
+    symtab, strtab = bytearray(memory.symtab), bytearray(memory.strtab + b"\0")
     for name, value, size, kind, _, section in elf.symbols():
-        if name and 0 < section < len(starts) and starts[section]:
+        if kind == _OBJECT and name and section in starts:
             where = (starts[section] + value) & _ADDRESS
             symtab += _SYMBOL.pack(len(strtab), kind, 0, section, where, size & _ADDRESS)
             strtab += name + b"\0"
