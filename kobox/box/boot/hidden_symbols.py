@@ -38,7 +38,6 @@ _READ_ONLY = 32 << 20  # bytes behind the kernel's text where its exports are lo
 _KNOWN_EXPORT = "__kmalloc"
 _MANY = 2000  # more than is registered at boot
 _IOMEM = re.compile(r"^ *([0-9a-f]+)-([0-9a-f]+) : Kernel (code|data)$", re.M)
-_EVERYWHERE = (1 << 64) - 1  # where the first module is, before there is one
 _NAME = re.compile(rb"[A-Za-z_]\w{0,127}")
 
 
@@ -298,7 +297,7 @@ def _notified(objects: Objects, text: range, symbol: str, head: int) -> list[int
     with suppress(KoboxError, ValueError):
         if NOTIFIER_CHAINS[symbol] == "blocking":
             waiting = objects.member(head, "blocking_notifier_head.rwsem.wait_list")
-            if objects.u64(waiting) != waiting:
+            if objects.pointer(waiting) != waiting:
                 return None
         calls = [objects.number(at, "notifier_block.notifier_call") for at in notifier_chain(objects, symbol, head)]
         if all(call in text for call in calls):
@@ -313,7 +312,7 @@ def _of_modules_and_idleness(machine: Machine, symbols: Symbols, btf: Btf, known
     for at in sorted(_referenced(machine, symbols, "__module_address")):
         with suppress(KoboxError, ValueError):
             bounds = [objects.number(at, f"mod_tree_root.{bound}") for bound in ("addr_min", "addr_max")]
-            if bounds == [_EVERYWHERE, 0]:
+            if bounds == [machine.arch.addresses.mask, 0]:
                 found["mod_tree"] = at
     with suppress(KoboxError, ValueError):
         found["init_stack"] = objects.number(objects.address("init_task"), "task_struct.stack")

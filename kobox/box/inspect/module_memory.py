@@ -19,6 +19,7 @@ _LASTING = 4  # MOD_TEXT to MOD_RO_AFTER_INIT (enum mod_mem_type); those behind 
 _MOST_SYMBOLS = 1 << 18  # of one module; the largest have some 60,000
 _MOST_BYTES = 64 << 20  # of its strings
 _SYMBOL = struct.Struct("<IBBHQQ")
+_NARROW = struct.Struct("<IIIBBH")  # Elf32_Sym
 _OBJECT, _FUNCTION = 1, 2  # STT_OBJECT, STT_FUNC
 _ADDRESS = (1 << 64) - 1
 
@@ -26,7 +27,7 @@ _ADDRESS = (1 << 64) - 1
 @dataclass(frozen=True, slots=True)
 class ModuleMemory:
     """The memory that a module has or had: `parts` are (start, end) each, as addresses; `symtab` and `strtab` are its
-    ELF symbols as the kernel keeps them."""
+    ELF symbols as a 64-bit kernel keeps them."""
 
     name: str
     parts: tuple[tuple[int, int], ...]
@@ -109,8 +110,16 @@ def _symbols(objects: Objects, module: int) -> tuple[bytes, bytes]:
     if count > _MOST_SYMBOLS or not symtab or not strtab:
         return b"", b""
     try:
-        raw = objects.read(symtab, count * _SYMBOL.size)
+        raw = _wide(objects.read(symtab, count * (_SYMBOL.size if objects.word == 8 else _NARROW.size)), objects.word)
         last = max((row[0] for row in _SYMBOL.iter_unpack(raw)), default=0)
         return raw, objects.read(strtab, min(last, _MOST_BYTES)) + objects.string(strtab + last).encode() + b"\0"
     except ValueError:
         return b"", b""
+
+
+def _wide(symtab: bytes, word: int) -> bytes:
+    """A kernel's symbols as those of a 64-bit one."""
+    if word == 8:
+        return symtab
+    rows = _NARROW.iter_unpack(symtab)
+    return b"".join(_SYMBOL.pack(name, info, other, section, at, size) for name, at, size, info, other, section in rows)
