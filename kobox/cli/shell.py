@@ -57,6 +57,13 @@ def main(argv: list[str], prog: str) -> int:
     """Entry point of the subcommand."""
     parser = _parser(prog)
     arguments = parser.parse_args(argv)
+    if arguments.on == "vm":
+        from kobox.cli import shell_on_vm
+
+        for option in shell_on_vm.BOX_ONLY:
+            if getattr(arguments, option):
+                parser.error(f"--{option} is for boxes: it does not go with --on vm")
+        return shell_on_vm.run(arguments, prog, on_terminal=_interactive(arguments))
     if arguments.save and (arguments.net or arguments.disk or arguments.plug):
         parser.error(
             "a box with network cards, disks or devices cannot be kept: no --net, --disk or --plug with --save"
@@ -120,6 +127,12 @@ def _parser(prog: str) -> CommandParser:
     add_plug_option(parser, "and load its driver")
     parser.add_argument("--save", metavar="NAME", help="keep the box under this name when the shell has ended")
     parser.add_argument("--load", metavar="NAME", help="go on with a box that was kept")
+    parser.add_argument(
+        "--on",
+        choices=("box", "vm"),
+        default="box",
+        help="vm: the same kernel in a virtual machine under QEMU (default: box)",
+    )
     parser.add_argument("--cpus", type=int, default=1, metavar="N", help="CPUs of the box, 1 to 8 (default: 1)")
     parser.add_argument("--memory", type=int, default=256, metavar="MIB", help="memory of the box (default: 256)")
     parser.add_argument(

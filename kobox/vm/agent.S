@@ -5,6 +5,7 @@
 #     1  write memory    address, length; the bytes   reply: 0, 0
 #     2  read memory     address, length              reply: the bytes alone
 #     3  system call in a child, which may die        reply: result, wait status
+#     4  execve(2) in a child, which goes on          reply: its process ID, 0
 #   reply, 16 bytes
 #
 # Assemble: as --64 agent.S -o agent.o && objcopy -O binary -j .text agent.o agent.bin
@@ -57,6 +58,8 @@ again:
         je      peek
         cmp     rax, 3
         je      child
+        cmp     rax, 4
+        je      spawn
         mov     qword ptr [rbx + 0x48], 0
         call    system_call
 reply:
@@ -99,6 +102,28 @@ parent:
         syscall
         mov     edi, SHARED
         mov     rax, [rdi]
+        jmp     reply
+spawn:
+        mov     edi, SHARED
+        mov     qword ptr [rdi], 0
+        mov     qword ptr [rbx + 0x48], 0
+        mov     eax, 58                 # vfork(): the arguments stay as they are until the program has them
+        syscall
+        test    rax, rax
+        js      reply
+        jnz     spawned
+        mov     eax, 112                # setsid()
+        syscall
+        call    system_call
+        mov     edi, SHARED             # it has failed
+        mov     [rdi], rax
+        mov     eax, 231
+        mov     edi, 127
+        syscall
+spawned:
+        mov     edi, SHARED
+        cmp     qword ptr [rdi], 0
+        cmovne  rax, [rdi]
         jmp     reply
 system_call:
         mov     rax, [rbx + 8]

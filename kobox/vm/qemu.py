@@ -17,6 +17,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from kobox.errors import BoxHungError, KernelPanicError, KoboxError
@@ -136,7 +137,8 @@ class Qemu:
         self.monitor.close()
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
-                stream.close()
+                with suppress(OSError):  # what a machine that has stopped did not take any more
+                    stream.close()
         if self._guard >= 0:
             os.close(self._guard)
             self._guard = -1

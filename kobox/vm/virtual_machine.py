@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -34,7 +34,7 @@ from kobox.vm.qemu import Qemu, qemu_for
 
 VmArgument: TypeAlias = "int | str | bytes | bytearray | None"
 
-_CALL, _WRITE, _READ, _IN_CHILD = range(4)
+_CALL, _WRITE, _READ, _IN_CHILD, _SPAWN = range(5)
 _LEAST_DATA = 4096  # bytes that are left free at the end of where arguments lie
 _CHUNK = 1 << 14  # bytes on the serial line at once: the kernel's terminal keeps that many
 _RECORD = 8192  # the longest record of /dev/kmsg
@@ -276,7 +276,7 @@ class VirtualMachine(Kernel):
     # -- system calls ----------------------------------------------------------------------------------------------
 
     def call(self, name: str, *arguments: VmArgument) -> int:
-        """A system call of the machine's first process. What it writes comes back in bytearrays.
+        """A system call of the machine's first process. Bytearrays go there as they are, and come back as it left them.
 
         Raises `OSError` as the call does, with the first path among the arguments.
         """
@@ -298,13 +298,11 @@ class VirtualMachine(Kernel):
                 raise ValueError(f"{name}: arguments of more than 1 MiB")
             if isinstance(argument, bytearray):
                 back.append((at, argument))
-            else:
+            if not isinstance(argument, bytearray) or any(argument):
                 self._write(at, data)
             values.append(at)
             at += len(data) + 63 & -64
-        values += [0] * (6 - len(values))
-        self._qemu.send(struct.pack("<8Q", operation, self.arch.syscalls.numbers[name], *values))
-        result, status = struct.unpack("<qQ", self._qemu.receive(16, self._seconds))
+        result, status = self._answer_to(operation, name, values)
         if status & 0x7F:
             log = [text for _, _, text in self.new_lines()]
             raise ProcessDiedError(f"{name}: the call was killed by an oops", status=int(status), log=log)
@@ -315,6 +313,42 @@ class VirtualMachine(Kernel):
             wanted = result if name in ("read", "getdents64", "readlink") else len(target)
             target[:wanted] = self._read(address, wanted)
         return int(result)
+
+    def _answer_to(self, operation: int, name: str, values: Sequence[int]) -> tuple[int, int]:
+        values = [*values, *[0] * (6 - len(values))]
+        self._qemu.send(struct.pack("<8Q", operation, self.arch.syscalls.numbers[name], *values))
+        result, status = struct.unpack("<qQ", self._qemu.receive(16, self._seconds))
+        return result, status
+
+    def spawn(self, path: str, words: Sequence[str], environment: Mapping[str, str]) -> int:
+        """Start a program of the machine's, as the leader of a session of its own; its process ID.
+
+        It has the first process's directory, and its descriptors without FD_CLOEXEC. Raises `OSError` as execve(2)
+        does.
+        """
+        base = self._window or DATA
+        texts = [path, *words, *(f"{name}={value}" for name, value in environment.items())]
+        strings = [os.fsencode(text) + b"\0" for text in texts]
+        heads = 8 * (len(texts) + 2)  # two arrays with a null pointer at their ends
+        places, at = list[int](), base + heads
+        for string in strings:
+            places.append(at)
+            at += len(string)
+        argv, envp = places[1 : 1 + len(words)], places[1 + len(words) :]
+        data = struct.pack(f"<{len(texts) + 1}Q", *argv, 0, *envp, 0) + bytes(8) + b"".join(strings)
+        if len(data) > DATA_SIZE - _LEAST_DATA:
+            raise ValueError("the program's arguments take more than 1 MiB")
+        self._write(base, data)
+        result, _ = self._answer_to(_SPAWN, "execve", [places[0], base, base + 8 * (len(words) + 1)])
+        if result < 0:
+            raise OSError(-result, os.strerror(-result), path)
+        return result
+
+    def call_in_program(self, words: Sequence[str]) -> int:
+        """Run a program to its end; its exit status, negative for a signal. Raises `OSError`."""
+        pid, status = self.spawn(words[0], words, {}), bytearray(4)
+        self.call("wait4", pid, status, 0, None)
+        return os.waitstatus_to_exitcode(int.from_bytes(status, "little"))
 
     def _write(self, address: int, data: bytes) -> None:
         if self._memory.window is not None and self._window:

@@ -17,6 +17,7 @@ import pytest
 
 from kobox.apps.rootfs import shell_box
 from kobox.box.box import Box
+from kobox.cli import shell
 from kobox.images.store import KernelImage, Store
 from tests.building import BuiltTestModules
 from tests.debian import EXT4, Programs
@@ -236,6 +237,27 @@ def test_a_timeout_that_is_no_time(text: str) -> None:
     done = kobox(f"--timeout={text}", "-c", "true")
     assert done.returncode == 2
     assert "not a number of seconds" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--net", "user"],
+        ["--allow", "10.0.0.0/8"],
+        ["--disk", "disk.img"],
+        ["--plug", "e1000"],
+        ["--share", ".:/mnt"],
+        ["--save", "mine"],
+        ["--load", "mine"],
+    ],
+)
+def test_what_only_boxes_have_does_not_go_with_a_virtual_machine(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        shell.main(["--on", "vm", *words], "kobox shell")
+    assert ended.value.code == 2
+    assert f"{words[0]} is for boxes: it does not go with --on vm" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_plugged_devices_have_drivers_and_are_listed(full_kernel: KernelImage) -> None:

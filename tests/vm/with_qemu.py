@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
+import pty
+import select
 import shutil
+import struct
 import subprocess
 import sys
+import termios
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -169,3 +174,71 @@ def test_a_matrix_loads_in_virtual_machines(modules: BuiltTestModules, tmp_path:
     (cell,) = MatrixRun(plan, cache=ResultCache(tmp_path)).run().cells.values()
     assert cell.state.value == "clean", cell.deciding
     assert "good: loaded with n=1" in cell.loads.log
+
+
+def shell(kernel: KernelImage, *words: str | Path, typed: str = "") -> subprocess.CompletedProcess[str]:
+    command = [KOBOX, "shell", "--on", "vm", "-k", kernel.name, *words]
+    return subprocess.run(command, input=typed, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("command", "says", "error", "status"),
+    [
+        ("uname -r; exit 3", "{release}\n", "", 3),
+        ("cat; echo no >&2", "typed\n", "no\n", 0),
+        ("insmod good.ko && echo /sys/module/good/parameters/*; rmmod good", "/sys/module/good/", "loading", 0),
+        ("modprobe dummy numdummies=2 && ls /sys/class/net; modprobe -r dummy", "dummy0\ndummy1\n", "", 0),
+        ("ip link add d0 type dummy && ls /sys/class/net", "d0\n", "", 0),  # the kernel asks for the module
+        ("modprobe nothing", "", "Module nothing not found", 1),
+        ("insmod nothing.ko", "", "could not load module nothing.ko: No such file or directory", 1),
+        ("kill -9 $$", "", "", 137),
+        ("head -c 300000 /dev/zero | wc -c; yes | head -100000 | tail -1", "300000\ny\n", "", 0),
+    ],
+)
+def test_a_command_of_the_shell(
+    command: str, says: str, error: str, status: int, modules: BuiltTestModules, debian_kernel: KernelImage
+) -> None:
+    done = shell(debian_kernel, modules("good"), "-c", command, typed="typed\n")
+    assert says.format(release=debian_kernel.release) in done.stdout
+    assert error in done.stderr
+    assert done.returncode == status
+    assert not list(Path("/tmp").glob("kobox-vm-*"))
+
+
+def test_commands_of_the_shell_from_a_pipe_and_too_slow_ones(debian_kernel: KernelImage) -> None:
+    done = shell(debian_kernel, typed="cd /sys\nls -d kernel\nfalse\n")
+    assert (done.stdout, done.returncode) == ("kernel\n", 1)
+    done = shell(debian_kernel, "--timeout", "2", "-c", "echo begun; sleep 1000")
+    assert (done.stdout, done.returncode) == ("begun\n", 124)
+    assert "has not ended within 2 s" in done.stderr
+    done = shell(debian_kernel, "-c", "echo c > /proc/sysrq-trigger")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "sysrq triggered crash" in done.stderr
+
+
+def test_the_shell_on_a_terminal(debian_kernel: KernelImage) -> None:
+    """Line by line, Ctrl-C, job control, the size of the window."""
+    process, end = pty.fork()
+    if not process:
+        os.execv(KOBOX, ["kobox", "shell", "--on", "vm", "-k", debian_kernel.name])
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("<4H", 33, 99, 0, 0))
+
+    def until(text: str) -> str:
+        said = b""
+        while text.encode() not in said:
+            assert select.select([end], [], [], 60)[0], said
+            said += os.read(end, 1 << 16)
+        return said.decode()
+
+    until("~# ")
+    os.write(end, b"tty; stty size\n")
+    assert "/dev/pts/0" in until("33 99")
+    os.write(end, b"echo be''gun; sleep 1000\n")
+    until("begun")
+    os.write(end, b"\x03")
+    until("# ")
+    os.write(end, b"echo $? ok; exit 7\n")
+    until("130 ok")
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 7
+    os.close(end)
