@@ -17,7 +17,7 @@ from kobox.errors import KoboxError
 
 _MOST_PROGRAMS = 256  # of one object: each is loaded by itself
 # They need a target of somebody's own, or are only called.
-_UNATTACHED = (AttachTo.NOTHING, AttachTo.SOCKETS, AttachTo.STRUCT_OPS)
+_UNATTACHED = (AttachTo.NOTHING, AttachTo.SOCKET, AttachTo.STRUCT_OPS)
 
 State = Literal["refused", "loads", "attaches"]
 

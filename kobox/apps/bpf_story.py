@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 
-from kobox.apps.bpf_exercise import PACKETS, use_box
+from kobox.apps.bpf_exercise import PACKETS, BpfExercise
 from kobox.apps.run_events import RunVerdict, StoryEvent, counted, error_facts
 from kobox.box.box import Box
 from kobox.box.bpf.bpf_object import BpfLoadError, BpfObject
@@ -65,11 +65,12 @@ class BpfStory:
         with loaded:
             yield self._event("load", *_loaded(loaded))
             links = []
-            for event, link in self._attach_all(loaded):
+            exercise = BpfExercise(self._box)
+            for event, link in self._attach_all(loaded, exercise):
                 links.append(link)
                 yield event
             yield from self._log()
-            yield from self._use(loaded)
+            yield from self._use(loaded, exercise)
             yield from self._show(loaded)
             for link in filter(None, links):
                 try:
@@ -95,11 +96,12 @@ class BpfStory:
             opened.globals[title] = text if isinstance(value, str) else _number(title, text)
         return opened.load()
 
-    def _attach_all(self, loaded: BpfObject) -> Iterator[tuple[StoryEvent, BpfLink | None]]:
+    def _attach_all(self, loaded: BpfObject, exercise: BpfExercise) -> Iterator[tuple[StoryEvent, BpfLink | None]]:
         for program in loaded.programs.values():
-            if program.attach_to in (AttachTo.NOTHING, AttachTo.STRUCT_OPS, AttachTo.SOCKETS):
-                continue
-            yield self._attach_one(program.name, partial(program.attach, self._target))
+            if program.attach_to is AttachTo.SOCKET:
+                yield self._attach_one(program.name, partial(exercise.attach_to_socket, program))
+            elif program.attach_to not in (AttachTo.NOTHING, AttachTo.STRUCT_OPS):
+                yield self._attach_one(program.name, partial(program.attach, self._target))
         for name in loaded.operations:
             yield self._attach_one(name, partial(loaded.attach_struct_ops, name))
 
@@ -110,11 +112,11 @@ class BpfStory:
             return self._failed(name, error), None
         return self._event("appeared", f"{name}: attached to {link.target}", {"target": link.target}), link
 
-    def _use(self, loaded: BpfObject) -> Iterator[StoryEvent]:
+    def _use(self, loaded: BpfObject, exercise: BpfExercise) -> Iterator[StoryEvent]:
         before = {name: program.statistics.runs for name, program in loaded.programs.items()}
         for program in loaded.programs.values():
             yield from self._call(program)
-        use_box(self._box)
+        exercise.run(loaded)
         yield from self._log()
         for name, program in loaded.programs.items():
             counts = program.statistics

@@ -62,6 +62,7 @@ class AttachTo(Enum):
     STRUCT_OPS = "a structure of operations"
     FILTER = "a hook of netfilter"
     SOCKETS = "a map of sockets"
+    SOCKET = "a socket"
     CLOCK = "a clock"
     NOTHING = "nothing: it runs when it is called"
 
@@ -87,9 +88,10 @@ _SECTIONS = {
     "sk_msg": AttachTo.SOCKETS,
     "perf_event": AttachTo.CLOCK,
     "syscall": AttachTo.NOTHING,
-    "socket": AttachTo.NOTHING,
+    "lsm_cgroup": AttachTo.CGROUP,
+    "socket": AttachTo.SOCKET,
+    "sk_reuseport": AttachTo.SOCKET,
     "action": AttachTo.NOTHING,
-    "sk_reuseport": AttachTo.NOTHING,
     "lwt_in": AttachTo.NOTHING,
     "lwt_out": AttachTo.NOTHING,
     "lwt_xmit": AttachTo.NOTHING,

@@ -109,10 +109,11 @@ class BpfObject:
         self.programs: dict[str, BpfProgram] = {}
         self.maps: dict[str, BpfMap] = {}
         self.links: list[BpfLink] = []
+        self._declared = [(text_of(row[0]), int(row[1]), row[2] == "1") for row in answer.of("map")]
+        kinds = {title: kind for title, kind, internal in self._declared if not internal}
         for title, section, kind, _, _ in answer.of("program"):
             named = text_of(title)
-            self.programs[named] = BpfProgram(calls, loader, named, text_of(section), int(kind))
-        self._declared = [(text_of(row[0]), int(row[1]), row[2] == "1") for row in answer.of("map")]
+            self.programs[named] = BpfProgram(calls, loader, named, text_of(section), int(kind), kinds)
         self._types = {text_of(row[0]): (int(row[3]), int(row[4])) for row in answer.of("map")}
         found = loader.ask("btf").of("value")
         self._btf = Btf(bytes.fromhex(found[0][0])) if found and found[0][0] else None
@@ -155,6 +156,13 @@ class BpfObject:
             answer = self._loader.ask("autoload", name, int(name in chosen))
             self._must(answer, f"{name}: cannot be chosen")
         self.programs = chosen
+
+    def replace(self, name: str, other: BpfProgram, function: str) -> None:
+        """Let a program of SEC("freplace") take the place of a function of another program, which is loaded; one of
+        SEC("fentry") or SEC("fexit") is called at its beginning or end. Raises `KeyError`, `BpfLoadError`."""
+        self._must_be_open()
+        answer = self._loader.ask("replace", self.programs[name].name, other.id, function)
+        self._must(answer, f"{name}: cannot be attached to {function} of {other.name}")
 
     def _must_be_open(self) -> None:
         if self.loaded:
@@ -202,15 +210,16 @@ class BpfObject:
     # -- attached ----------------------------------------------------------------------------------------------
 
     def attach(self, target: str = "") -> list[BpfLink]:
-        """Attach every program as its section says, and every structure of operations; programs that are only called
-        are left alone. `target` is for those that need one: see `BpfProgram.attach`. On failure nothing stays attached.
+        """Attach every program as its section says, and every structure of operations; programs that are only called,
+        and those for one socket, are left alone. `target` is for those that need one: see `BpfProgram.attach`. On
+        failure nothing stays attached.
 
         Raises `BpfAttachError`.
         """
         made: list[BpfLink] = []
         try:
             for program in self.programs.values():
-                if program.attach_to not in (AttachTo.NOTHING, AttachTo.STRUCT_OPS, AttachTo.SOCKETS):
+                if program.attach_to not in (AttachTo.NOTHING, AttachTo.STRUCT_OPS, AttachTo.SOCKET):
                     made.append(program.attach(target))
             made += map(self.attach_struct_ops, self.operations)
         except BaseException:

@@ -261,6 +261,20 @@ static int clock_event(unsigned long period)
 	return syscall(__NR_perf_event_open, &attributes, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
 }
 
+/* `place` is a function of the file at `path`, or an offset in it. */
+static int attach_uprobe(struct bpf_program *program, const char *path, const char *place, int at_return)
+{
+	LIBBPF_OPTS(bpf_uprobe_opts, options, .retprobe = at_return);
+	char *end;
+	size_t offset = strtoul(place, &end, 0);
+
+	if (*end || !*place) {
+		options.func_name = place;
+		offset = 0;
+	}
+	return keep(bpf_program__attach_uprobe_opts(program, -1, path, offset, &options));
+}
+
 /* attach PROGRAM HOW [TARGET…] */
 static int attach(int count, char **words)
 {
@@ -288,20 +302,54 @@ static int attach(int count, char **words)
 			    .priority = count > 5 ? atoi(words[5]) : 0);
 		return keep(bpf_program__attach_netfilter(program, &options));
 	}
-	fd = strcmp(how, "sockmap") ? open(target, O_RDONLY | O_CLOEXEC)
-				    : bpf_object__find_map_fd_by_name(object, target);
+	if (!strcmp(how, "uprobe"))
+		return attach_uprobe(program, target, count > 4 ? words[4] : "", count > 5 && atoi(words[5]));
+	fd = open(target, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return fd == -1 ? -errno : fd;
+		return -errno;
 	if (!strcmp(how, "cgroup"))
 		failed = keep(bpf_program__attach_cgroup(program, fd));
 	else if (!strcmp(how, "netns"))
 		failed = keep(bpf_program__attach_netns(program, fd));
-	else if (!strcmp(how, "sockmap"))
-		return bpf_prog_attach(bpf_program__fd(program), fd, bpf_program__expected_attach_type(program), 0);
 	else
 		failed = -EINVAL;
 	close(fd);
 	return failed;
+}
+
+/* sockets PROGRAM MAP on|off: before 6.10 there is no link for a map of sockets */
+static int attach_sockets(int count, char **words)
+{
+	struct bpf_program *program = count > 3 ? program_named(words[1]) : NULL;
+	int map = program ? bpf_object__find_map_fd_by_name(object, words[2]) : -ENOENT, fd, type;
+
+	if (map < 0)
+		return map;
+	fd = bpf_program__fd(program);
+	type = bpf_program__expected_attach_type(program);
+	return strcmp(words[3], "on") ? bpf_prog_detach2(fd, map, type) : bpf_prog_attach(fd, map, type, 0);
+}
+
+/* replace PROGRAM ID FUNCTION: what an "freplace", "fentry" or "fexit" is for: a function of a loaded program. */
+static int replace(int count, char **words)
+{
+	struct bpf_program *program = count > 3 ? program_named(words[1]) : NULL;
+	int fd = program ? bpf_prog_get_fd_by_id(strtoul(words[2], NULL, 10)) : -ENOENT;
+
+	return fd < 0 ? fd : bpf_program__set_attach_target(program, fd, words[3]); /* libbpf uses `fd` until it loads */
+}
+
+/* code PROGRAM: its instructions, as libbpf gives them to the kernel */
+static int code(int count, char **words)
+{
+	struct bpf_program *program = count > 1 ? program_named(words[1]) : NULL;
+
+	if (!program)
+		return -ENOENT;
+	printf("value\t");
+	hex(bpf_program__insns(program), bpf_program__insn_cnt(program) * sizeof(struct bpf_insn));
+	printf("\n");
+	return 0;
 }
 
 /*
@@ -343,21 +391,35 @@ static int attach_struct_ops(int count, char **words)
 	return map ? keep(bpf_map__attach_struct_ops(map)) : -ENOENT;
 }
 
+/* iterator PROGRAM [map NAME | cgroup DIRECTORY] */
 static int attach_iterator(int count, char **words)
 {
 	struct bpf_program *program = count > 1 ? program_named(words[1]) : NULL;
-	struct bpf_map *map = count > 2 ? bpf_object__find_map_by_name(object, words[2]) : NULL;
 	union bpf_iter_link_info info = {};
 	LIBBPF_OPTS(bpf_iter_attach_opts, options);
+	int fd = -1, failed;
 
-	if (!program || (count > 2 && !map))
+	if (!program)
 		return -ENOENT;
-	if (map) {
-		info.map.map_fd = bpf_map__fd(map);
+	if (count > 3 && !strcmp(words[2], "map")) {
+		info.map.map_fd = bpf_object__find_map_fd_by_name(object, words[3]);
+		if ((int)info.map.map_fd < 0)
+			return -ENOENT;
+	} else if (count > 3) {
+		fd = open(words[3], O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			return -errno;
+		info.cgroup.cgroup_fd = fd;
+		info.cgroup.order = BPF_CGROUP_ITER_DESCENDANTS_PRE;
+	}
+	if (count > 3) {
 		options.link_info = &info;
 		options.link_info_len = sizeof(info);
 	}
-	return keep(bpf_program__attach_iter(program, &options));
+	failed = keep(bpf_program__attach_iter(program, &options));
+	if (fd >= 0)
+		close(fd);
+	return failed;
 }
 
 static int detach(int count, char **words)
@@ -457,6 +519,9 @@ static const struct {
 	{ "tc", traffic },
 	{ "struct_ops", attach_struct_ops },
 	{ "iterator", attach_iterator },
+	{ "sockets", attach_sockets },
+	{ "replace", replace },
+	{ "code", code },
 	{ "detach", detach },
 	{ "pin", pin },
 	{ "records", records },

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from kobox.box.bpf.bpf_call import BpfCalls, BpfCommand
@@ -23,6 +23,17 @@ _NETWORK_KINDS = frozenset(
     {"socket_filter", "sched_cls", "sched_act", "xdp", "cgroup_skb", "lwt_in", "lwt_out", "lwt_xmit", "flow_dissector"}
 )
 _FRAME_SIZE = 1 << 16
+# What a program is attached to that is no link, as enum bpf_map_type has them: SOCKMAP, SOCKHASH; hashes and arrays
+# (bpf_iter_attach_map() in kernel/bpf/map_iter.c); SK_STORAGE (net/core/bpf_sk_storage.c).
+_OF_SOCKETS = frozenset({15, 18})
+_OVER_MAPS = {
+    "bpf_map_elem": frozenset({1, 2, 5, 6, 9, 10}),
+    "bpf_sk_storage_map": frozenset({24}),
+    "sockmap": _OF_SOCKETS,
+}
+# Section -> the options of socket(7) that attach and detach (include/uapi/asm-generic/socket.h).
+_SOL_SOCKET = 1
+_SOCKET_OPTIONS = {"socket": (50, 27), "sk_reuseport": (52, 68)}
 # enum nf_inet_hooks, NFPROTO_* and NF_IP_PRI_* (include/uapi/linux/netfilter.h)
 _IPV4, _LOCAL_OUT, _FIRST = 2, 3, -128
 
@@ -90,9 +101,13 @@ class BpfProgram:
     """One program of an object. `name` is its function, `section` its SEC(), `kind` the kernel's name of its type, `id`
     the kernel's number of it."""
 
-    def __init__(self, calls: BpfCalls, loader: BpfLoader, name: str, section: str, kind: int) -> None:
+    def __init__(
+        self, calls: BpfCalls, loader: BpfLoader, name: str, section: str, kind: int, maps: Mapping[str, int]
+    ) -> None:
+        """`maps` are the object's maps: their kinds by name."""
         self._calls = calls
         self._loader = loader
+        self._maps = maps
         self.name = name
         self.section = section
         self.kind = kind_name(kind)
@@ -113,8 +128,10 @@ class BpfProgram:
         """Attach it: as its section says, or to `target`.
 
         `target` is the name of a network interface (default: the first that is not "lo", or "lo"), the directory of a
-        control group (default: the root), a kernel function for a kprobe, the name of a map for programs on sockets and
-        for an iterator over a map. `period` is how many nanoseconds lie between two runs of a perf_event program.
+        control group (default: the root), a kernel function for a kprobe, "FILE:FUNCTION" or "FILE:OFFSET" of the box
+        for a uprobe, the descriptor of a socket for a socket filter or a program of a reuseport group, the name of a
+        map for programs on maps of sockets and for an iterator over a map (default: the only one that fits).
+        `period` is how many nanoseconds lie between two runs of a perf_event program.
 
         Raises `BpfAttachError` with errno and libbpf's words; `KoboxError` for a program that is called and never
         attached.
@@ -128,6 +145,7 @@ class BpfProgram:
             AttachTo.STRUCT_OPS: self._to_operations,
             AttachTo.FILTER: self._to_filter,
             AttachTo.SOCKETS: self._to_sockets,
+            AttachTo.SOCKET: self._to_socket,
             AttachTo.CLOCK: lambda given: self._ask("CPU 0's clock", "attach", self.name, "perf_event", period),
             AttachTo.NOTHING: self._to_nothing,
         }.get(self.attach_to, self._by_section)
@@ -138,7 +156,7 @@ class BpfProgram:
     def _ask(self, target: str, *words: str | int) -> BpfLink:
         """A link of libbpf's."""
         answer = self._loader.ask(*words)
-        must_work(answer, f"{self.name}: not attached to {target}")
+        must_work(answer, f"{self.name}: not attached to {target}", self.section)
         found = answer.of("link")
         number, link = found[0] if found else ("-1", "0")
         return BpfLink(self, target, int(link), lambda: self._loader.ask("detach", number))
@@ -146,6 +164,9 @@ class BpfProgram:
     def _by_section(self, target: str) -> BpfLink:
         if target and self.kind == "kprobe":
             is_return = int(self.section.split("/", 1)[0] in ("kretprobe", "kretsyscall", "uretprobe"))
+            if self.section.startswith("u"):
+                path, _, place = target.rpartition(":")
+                return self._ask(target, "attach", self.name, "uprobe", path, place, is_return)
             return self._ask(target, "attach", self.name, "kprobe", target, is_return)
         return self._ask(self.section.partition("/")[2] or self.section, "attach", self.name, "auto")
 
@@ -175,19 +196,39 @@ class BpfProgram:
             raise BpfAttachError(errno.ENODEV, f"{self.name}: the box has no network interface {target}") from None
 
     def _to_cgroup(self, target: str) -> BpfLink:
+        place = self._cgroup(target)
+        return self._ask(place, "attach", self.name, "cgroup", place)
+
+    def _cgroup(self, target: str) -> str:
+        """The directory of a control group: the root, which is mounted first, where none is named."""
         box = self._calls.box
-        place = target or _GROUPS
         if not target and not box.exists(f"{_GROUPS}/cgroup.procs"):
             box.syscall("mount", "cgroup2", _GROUPS, "cgroup2", 0, None)
-        return self._ask(place, "attach", self.name, "cgroup", place)
+        return target or _GROUPS
 
     def _to_network(self, target: str) -> BpfLink:
         place = target or _NAMESPACE
         return self._ask(place, "attach", self.name, "netns", place)
 
     def _to_iterator(self, target: str) -> BpfLink:
-        words = ("iterator", self.name, target) if target else ("iterator", self.name)
-        return self._ask(self.section.partition("/")[2], *words)
+        over = self.section.partition("/")[2]
+        if over == "cgroup":
+            place = self._cgroup(target)
+            return self._ask(f"cgroup {place}", "iterator", self.name, "cgroup", place)
+        if over in _OVER_MAPS:
+            name = self._map(target, _OVER_MAPS[over])
+            return self._ask(f"{over} {name}", "iterator", self.name, "map", name)
+        return self._ask(over, "iterator", self.name)
+
+    def _map(self, target: str, kinds: frozenset[int]) -> str:
+        """The name of a map to attach to: `target`, or the only one of the object that is of one of these kinds."""
+        fitting = [name for name, kind in self._maps.items() if kind in kinds]
+        if target or len(fitting) == 1:
+            return target or fitting[0]
+        raise KoboxError(
+            f"{self.name}: is attached to a map, and the object has {len(fitting)} that it could be attached to",
+            hint=f'Name it: `program.attach("MAP")`; it can be one of: {", ".join(fitting) or "none"}.',
+        )
 
     def _to_operations(self, target: str) -> BpfLink:
         raise KoboxError(
@@ -199,12 +240,33 @@ class BpfProgram:
         return self._ask("IPv4's output", "attach", self.name, "netfilter", _IPV4, _LOCAL_OUT, _FIRST)
 
     def _to_sockets(self, target: str) -> BpfLink:
-        if not target:
+        name = self._map(target, _OF_SOCKETS)
+        must_work(self._loader.ask("sockets", self.name, name, "on"), f"{self.name}: not attached to {name}")
+        return BpfLink(self, name, 0, lambda: self._loader.ask("sockets", self.name, name, "off"))
+
+    def _to_socket(self, target: str) -> BpfLink:
+        if not target.isdecimal():
             raise KoboxError(
-                f"{self.name}: is attached to a map of sockets",
-                hint='Name it: `program.attach("MAP")` with a BPF_MAP_TYPE_SOCKMAP or SOCKHASH of the object.',
+                f"{self.name}: is attached to a socket",
+                hint="Give its descriptor in the box's main process: `program.attach(fd)`.",
             )
-        return self._ask(target, "attach", self.name, "sockmap", target)
+        fd, box = int(target), self._calls.box
+        on, off = _SOCKET_OPTIONS[self.section.split("/", 1)[0]]
+        try:
+            with self._calls.descriptor(BpfCommand.PROGRAM_BY_ID, self.id) as program:
+                box.syscall("setsockopt", fd, _SOL_SOCKET, on, struct.pack("<I", program), 4)
+        except OSError as error:
+            raise BpfAttachError(error.errno or 0, f"{self.name}: not attached to descriptor {fd}") from None
+
+        def undo() -> LoaderAnswer:
+            try:
+                box.syscall("setsockopt", fd, _SOL_SOCKET, off, bytes(4), 4)
+            except OSError as error:  # closed meanwhile: the program went with it
+                if error.errno not in (errno.EBADF, errno.ENOTSOCK, errno.ENOENT):
+                    return LoaderAnswer(errno=error.errno or errno.EIO)
+            return LoaderAnswer()
+
+        return BpfLink(self, f"socket {fd}", 0, undo)
 
     def _to_nothing(self, target: str) -> BpfLink:
         raise KoboxError(
@@ -289,14 +351,16 @@ class BpfProgram:
         return ProgramStatistics(runs, nanoseconds, misses, verified, size // 8)
 
 
-def must_work(answer: LoaderAnswer, what: str) -> None:
-    """Raise `BpfAttachError` when a command of the loader failed."""
+def must_work(answer: LoaderAnswer, what: str, section: str = "") -> None:
+    """Raise `BpfAttachError` when a command of the loader failed; `section` is the program's."""
     if answer.errno:
-        raise BpfAttachError(answer.errno, what, log=list(answer.said), hint=_attach_hint(answer))
+        raise BpfAttachError(answer.errno, what, log=list(answer.said), hint=_attach_hint(answer, section))
 
 
-def _attach_hint(answer: LoaderAnswer) -> str:
+def _attach_hint(answer: LoaderAnswer, section: str) -> str:
     name = errno.errorcode.get(answer.errno, str(answer.errno))
+    if answer.errno == errno.EOPNOTSUPP and section.partition("/")[0].endswith((".multi", ".session")):
+        return f"{name}: this kernel has no probe for many functions at once (CONFIG_FPROBE is not set)."
     if answer.errno in (errno.EOPNOTSUPP, 524):
         return f"{name}: libbpf finds nothing in the section's name to attach to: give `attach` a target."
     if any("qdisc kind is unknown" in text for text in answer.said):
