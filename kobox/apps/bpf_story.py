@@ -87,13 +87,7 @@ class BpfStory:
 
     def _load(self, name: str, data: bytes, variables: dict[str, str]) -> BpfObject:
         opened = self._box.bpf.open(data, name=name)
-        for title, text in variables.items():
-            if title not in opened.globals:
-                raise KoboxError(
-                    f"{name}: has no variable {title}", hint=f"It has: {', '.join(opened.globals) or 'none'}."
-                )
-            value = opened.globals[title]
-            opened.globals[title] = text if isinstance(value, str) else _number(title, text)
+        opened.set_variables(variables)
         return opened.load()
 
     def _attach_all(self, loaded: BpfObject, exercise: BpfExercise) -> Iterator[tuple[StoryEvent, BpfLink | None]]:
@@ -242,13 +236,6 @@ def _loaded(loaded: BpfObject) -> tuple[str, dict[str, object]]:
 
 def _words(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else str(error)
-
-
-def _number(title: str, text: str) -> int:
-    try:
-        return int(text, 0)
-    except ValueError:
-        raise KoboxError(f"{title}={text}: a number is wanted") from None
 
 
 def _is_set(value: object) -> bool:

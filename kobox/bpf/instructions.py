@@ -41,6 +41,11 @@ class BpfInstruction:
         return self.code & 7 in (_JMP, _JMP32) and self.code >> 4 in _JUMP_SIGNS
 
     @property
+    def load_size(self) -> int:
+        """How many bytes it loads from memory, 0 for all else."""
+        return _SIZES[self.code & 0x18][1] if self.code & 0xE7 in (0x61, 0x81) else 0
+
+    @property
     def target(self) -> int:
         """The instruction that a branch or jump leads to."""
         far = self.code == _JMP32 | 0  # gotol, since 6.6
@@ -80,7 +85,9 @@ class BpfInstruction:
         if self.code == _JMP | _CALL << 4:
             if self.source == 1:
                 return f"call pc{self.constant:+d}"
-            return f"call {calls.get(self.constant, 'kernel-function' if self.source == 2 else 'helper')}#{self.constant}"
+            return (
+                f"call {calls.get(self.constant, 'kernel-function' if self.source == 2 else 'helper')}#{self.constant}"
+            )
         if operation == _EXIT:
             return "exit"
         if operation == 0:
@@ -88,7 +95,7 @@ class BpfInstruction:
         if operation not in _JUMP_SIGNS:
             return f"may_goto pc{self.offset:+d}" if operation == 14 else f"code {self.code:#04x}"
         register = "r" if kind == _JMP else "w"
-        other = f"{register}{self.source}" if self.code & 8 else f"{self.constant:#x}"
+        other = f"{register}{self.source}" if self.code & 8 else f"{self.constant & 0xFFFFFFFF:#x}"
         return f"if {register}{self.destination} {_JUMP_SIGNS[operation]} {other} goto pc{self.offset:+d}"
 
     def _memory(self, kind: int) -> str:
@@ -109,10 +116,12 @@ class BpfInstruction:
             return f"{place} = r{self.source}"
         if self.constant in _ATOMICS:
             return f"lock {place} {_ATOMICS[self.constant]} r{self.source}"
+        pointer, atomic = f"({name} *)(r{self.destination} {self.offset:+d})", "atomic64" if name == "u64" else "atomic"
         if self.constant in _FETCHES:
-            return f"r{self.source} = atomic_fetch_{_FETCHES[self.constant]}(({name} *)(r{self.destination} {self.offset:+d}), r{self.source})"
-        exchange = {0xE1: "xchg", 0xF1: "cmpxchg"}.get(self.constant, f"atomic {self.constant:#x}")
-        return f"{exchange} {place}, r{self.source}"
+            return f"r{self.source} = {atomic}_fetch_{_FETCHES[self.constant]}({pointer}, r{self.source})"
+        if self.constant == 0xF1:
+            return f"r0 = {atomic}_cmpxchg({pointer}, r0, r{self.source})"
+        return f"r{self.source} = {atomic}_xchg({pointer}, r{self.source})"
 
 
 def _signed(sign: str, offset: int) -> str:

@@ -1,6 +1,8 @@
-"""`kobox bpf matrix`: what several kernels make of an eBPF object. `kobox explain prog.bpf.o` asks one kernel.
+"""`kobox bpf`: eBPF objects on several kernels (`matrix`), and their programs from inside (`list`, `cover`, `fuzz`).
 
-Exit status: 0 every kernel takes every program; 1 otherwise; 2 wrong usage.
+`kobox explain prog.bpf.o` asks one kernel what `matrix` asks several.
+
+Exit status of matrix: 0 every kernel takes every program; 1 otherwise; 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kobox.cli.bpf_code import add_commands
 from kobox.cli.json_output import to_json
 from kobox.cli.parser import CommandParser
 from kobox.cli.worker import raise_wall
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str], prog: str) -> int:
     """Run the command and return its exit status."""
-    parser = CommandParser(prog=prog, description="eBPF objects on several kernels.")
+    parser = CommandParser(prog=prog, description="eBPF objects on several kernels, and their programs from inside.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     matrix = commands.add_parser("matrix", help="programs x kernels: refused, loads, attaches; and why")
     matrix.add_argument("file", type=Path, metavar="FILE.bpf.o", help="an object, or its source (.bpf.c)")
@@ -33,7 +36,13 @@ def main(argv: Sequence[str], prog: str) -> int:
         "-k", "--kernel", action="append", default=[], metavar="NAME", help="repeatable (default: all of the cache)"
     )
     matrix.add_argument("--json", action="store_true", help="print the table as JSON")
+    matrix.set_defaults(run=_matrix)
+    add_commands(commands)
     arguments = parser.parse_args(argv)
+    return int(arguments.run(arguments))
+
+
+def _matrix(arguments: argparse.Namespace) -> int:
     answers = ask(arguments.file, _kernels(arguments.kernel))
     if arguments.json:
         print(to_json("bpf-matrix", [asdict(answer) for answer in answers]))

@@ -28,7 +28,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "profile": ("kobox.cli.profile", "a module's cost: instructions by function and line, flame graph"),
     "shell": ("kobox.cli.shell", "a shell on a real kernel, in a box"),
     "build": ("kobox.cli.build", "build a module against a kernel's headers"),
-    "bpf": ("kobox.cli.bpf", "eBPF programs x kernels: refused, loads, attaches, and why"),
+    "bpf": (
+        "kobox.cli.bpf",
+        "eBPF programs: on several kernels, their listing, what of them runs and costs, inputs for them",
+    ),
     "matrix": ("kobox.cli.matrix", "modules x kernels as one table: builds, loads, clean"),
     "learn": ("kobox.cli.learn", "lessons on kernel modules; each task is checked in a box"),
     "kernel": ("kobox.cli.kernel", "the kernels that boxes boot: add, list, default, rm"),

@@ -28,7 +28,7 @@ SECTIONS = {
 ALONE = ("of_freplace", "of_tc_replaced")
 # What is attached and not run by what a box does by itself: a route of IPv6 segment routing would.
 QUIET = ("of_lwt_seg6local",)
-WORDS = {"of_kprobe_multi": "CONFIG_FPROBE", "of_tcx_ingress": "EINVAL"}
+WORDS = {"of_kprobe_multi": "CONFIG_FPROBE"}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_a_program_is_attached_and_runs(runs: dict[str, int], name: str) -> None
     assert runs[name] > 0, SECTIONS[name]
 
 
-@pytest.mark.parametrize("name", ["of_kprobe_multi", "of_tcx_ingress"])
+@pytest.mark.parametrize("name", ["of_kprobe_multi"])
 def test_what_a_kernel_does_not_have_is_named(name: str, box: Box, debian_kernel: KernelImage) -> None:
     with (
         pytest.raises((BpfAttachError, BpfLoadError), match=WORDS[name]),

@@ -23,6 +23,7 @@ from kobox.box.booted import BootedKernel
 from kobox.box.bpf.bpf_call import BpfCalls, BpfCommand
 from kobox.box.bpf.loader import BpfLoader, LoaderAnswer, text_of
 from kobox.box.bpf.maps import BpfMap, MapTypes
+from kobox.box.bpf.observation import BpfObservation
 from kobox.box.bpf.programs import BpfLink, BpfProgram, must_work
 from kobox.box.bpf.typed import BtfType, Fields, Given, Value
 from kobox.box.inspect.btf import Btf, BtfError
@@ -157,6 +158,21 @@ class BpfObject:
             self._must(answer, f"{name}: cannot be chosen")
         self.programs = chosen
 
+    def set_variables(self, values: Mapping[str, str]) -> None:
+        """Set variables from text: what a command line has. Raises `KoboxError` for one that is not there, and for text
+        where a number is wanted; what `globals` raises for a value that does not fit."""
+        for title, text in values.items():
+            if title not in self.globals:
+                raise KoboxError(
+                    f"{self.name}: has no variable {title}", hint=f"It has: {', '.join(self.globals) or 'none'}."
+                )
+            try:
+                self.globals[title] = text if isinstance(self.globals[title], str) else int(text, 0)
+            except ValueError:
+                raise KoboxError(f"{title}={text}: a number is wanted") from None
+            except (OverflowError, TypeError) as error:
+                raise KoboxError(f"{title}={text}: {error}") from None
+
     def replace(self, name: str, other: BpfProgram, function: str) -> None:
         """Let a program of SEC("freplace") take the place of a function of another program, which is loaded; one of
         SEC("fentry") or SEC("fexit") is called at its beginning or end. Raises `KeyError`, `BpfLoadError`."""
@@ -168,13 +184,17 @@ class BpfObject:
         if self.loaded:
             raise KoboxError(f"{self.name}: is loaded already", hint="Open it with `box.bpf.open`, change it, load it.")
 
-    def load(self) -> BpfObject:
-        """Load it: maps are made, the verifier reads every program. Raises `BpfLoadError`."""
+    def load(self, *, log: bool = False) -> BpfObject:
+        """Load it: maps are made, the verifier reads every program; with `log`, `verifier_log` of each program holds
+        what it went through. Raises `BpfLoadError`."""
         self._must_be_open()
-        answer = self._loader.ask("load")
+        answer = self._loader.ask("load", 2 if log else 0)
         if answer.errno:
             raise self._refusal(answer)
         self.loaded = True
+        for title, text in answer.of("log"):
+            if text_of(title) in self.programs:
+                self.programs[text_of(title)].verifier_log = text_of(text)
         for title, number in answer.of("loaded"):
             self.programs[text_of(title)].id = int(number)
         for title, number in answer.of("mapped"):
@@ -242,6 +262,16 @@ class BpfObject:
     def operations(self) -> list[str]:
         """The structures of operations that it has (SEC(".struct_ops"), SEC(".struct_ops.link")), by their maps."""
         return [name for name, kind, _ in self._declared if kind == _STRUCT_OPS]
+
+    def observe(self, *names: str) -> BpfObservation:
+        """Look at programs while they run, all or these: which way branches go, how many instructions a run takes.
+
+        Raises `KeyError`; `KoboxError` where there is no machine code, or too much. See `BpfObservation`.
+        """
+        return BpfObservation(
+            self._calls.box,
+            {name: (self.programs[name].code(), self.programs[name].original) for name in names or self.programs},
+        )
 
     def detach(self) -> None:
         """Detach all its programs; it stays loaded. Raises `BpfAttachError`."""

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from kobox.box.bpf.bpf_call import BpfCalls, BpfCommand
 from kobox.box.bpf.loader import BpfLoader, LoaderAnswer
+from kobox.box.bpf.program_code import PROGRAM_INFO_SIZE, ProgramCode, program_code
 from kobox.bpf.program_kind import AttachTo, attach_to, kind_name, result_name
 from kobox.errors import KernelError, KoboxError
 
-_INFO_SIZE = 232  # struct bpf_prog_info as of 6.1; later kernels added nothing
 _GROUPS = "/sys/fs/cgroup"
 _NAMESPACE = "/proc/self/ns/net"
 _PERIOD = 1_000_000  # nanoseconds between two runs of a perf_event program
@@ -112,6 +112,7 @@ class BpfProgram:
         self.section = section
         self.kind = kind_name(kind)
         self.id = 0
+        self.verifier_log = ""  # of a load with `log`
         self.links: list[BpfLink] = []
 
     def __repr__(self) -> str:
@@ -341,11 +342,23 @@ class BpfProgram:
 
     # -- what the kernel says of it ----------------------------------------------------------------------------
 
+    def code(self) -> ProgramCode:
+        """Its code as the kernel has it: what the verifier made of it, machine code, lines of the source. Raises
+        `OSError`, `KoboxError`."""
+        return program_code(self._calls, self.id)
+
+    @property
+    def original(self) -> bytes:
+        """Its instructions as libbpf gave them to the kernel (struct bpf_insn)."""
+        answer = self._loader.ask("code", self.name)
+        must_work(answer, f"{self.name}: its instructions cannot be read")
+        return bytes.fromhex(answer.of("value")[0][0])
+
     @property
     def statistics(self) -> ProgramStatistics:
         """How often it ran, how long, and how much the verifier had to do. Raises `OSError`."""
         with self._calls.descriptor(BpfCommand.PROGRAM_BY_ID, self.id) as fd:
-            info = self._calls.info(fd, _INFO_SIZE)
+            info = self._calls.info(fd, PROGRAM_INFO_SIZE)
         nanoseconds, runs, misses, verified = struct.unpack_from("<QQQI", info, 192)
         (size,) = struct.unpack_from("<I", info, 20)
         return ProgramStatistics(runs, nanoseconds, misses, verified, size // 8)

@@ -440,6 +440,15 @@ class Btf:
     def _string(self, offset: int) -> str:
         return self._strings[offset : self._strings.index(0, offset)].decode()
 
+    def string(self, offset: int) -> str:
+        """A text of the section's own strings, "" where there is none: offsets of other sections may lie."""
+        end = self._strings.find(0, offset) if 0 <= offset < len(self._strings) else -1
+        return self._strings[offset:end].decode(errors="replace") if end >= 0 else ""
+
+    def name(self, number: int) -> str:
+        """The name of a type or function, "" where it has none."""
+        return self.string(self._type(number)[0]) if 0 < number < len(self._starts) else ""
+
     @cached_property
     def count(self) -> int:
         """How many types there are."""
