@@ -30,7 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "build": ("kobox.cli.build", "build a module against a kernel's headers"),
     "bpf": (
         "kobox.cli.bpf",
-        "eBPF programs: on several kernels, their listing, what of them runs and costs, inputs for them",
+        "eBPF: refused, loads, attaches; listing, coverage, cost, fuzz",
     ),
     "matrix": ("kobox.cli.matrix", "modules x kernels as one table: builds, loads, clean"),
     "learn": ("kobox.cli.learn", "lessons on kernel modules; each task is checked in a box"),
