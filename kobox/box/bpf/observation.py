@@ -19,7 +19,7 @@ from types import TracebackType
 
 from kobox.arch.code import Flow, Instruction
 from kobox.box.booted import BootedKernel
-from kobox.box.bpf.program_code import CodeFunction, ProgramCode, SourceLine
+from kobox.box.bpf.program_code import CodeFunction, ProgramCode, BpfLine
 from kobox.bpf.branches import MachineJump, matched, own_branches
 from kobox.bpf.instructions import BpfInstruction, instructions
 from kobox.errors import KoboxError
@@ -37,7 +37,7 @@ class BranchCount:
 
     index: int
     text: str
-    line: SourceLine | None
+    line: BpfLine | None
     taken: int
     passed: int
 
@@ -145,7 +145,7 @@ class BpfObservation:
         """Every run, oldest first: the first million. Raises `KeyError`."""
         return list(self._seen[program].runs)
 
-    def lines(self, program: str) -> dict[SourceLine, int]:
+    def lines(self, program: str) -> dict[BpfLine, int]:
         """How often each line of the source was reached: where one stands in several places, each for itself."""
         seen = self._seen[program]
         blocks = sorted(address for address, (name, _) in self._blocks.items() if name == program)

@@ -32,7 +32,7 @@ _ARRAYS = {
 
 
 @dataclass(frozen=True, slots=True)
-class SourceLine:
+class BpfLine:
     """Where a line of the source begins: at instruction `index`, `address` in the machine code (0: not known)."""
 
     index: int
@@ -63,14 +63,14 @@ class ProgramCode:
 
     instructions: tuple[BpfInstruction, ...]
     functions: tuple[CodeFunction, ...]
-    lines: tuple[SourceLine, ...]
+    lines: tuple[BpfLine, ...]
 
-    def line_of(self, index: int) -> SourceLine | None:
+    def line_of(self, index: int) -> BpfLine | None:
         """The line of the source that an instruction stands for."""
         at = bisect_right(self.lines, index, key=lambda line: line.index)
         return self.lines[at - 1] if at else None
 
-    def line_at(self, address: int) -> SourceLine | None:
+    def line_at(self, address: int) -> BpfLine | None:
         """The line of the source that an address of the machine code stands for."""
         found = [line for line in self.lines if line.address and line.address <= address]
         return max(found, key=lambda line: line.address, default=None)
@@ -92,14 +92,14 @@ def program_code(calls: BpfCalls, number: int) -> ProgramCode:
     return ProgramCode(tuple(instructions(arrays["translated"])), tuple(functions), _lines(btf, arrays, info))
 
 
-def _lines(btf: Btf | None, arrays: dict[str, bytes], info: bytes) -> tuple[SourceLine, ...]:
+def _lines(btf: Btf | None, arrays: dict[str, bytes], info: bytes) -> tuple[BpfLine, ...]:
     addresses = [int.from_bytes(row[:8], "little") for row in _rows(arrays["machine lines"], info, 176)]
     text = btf.string if btf else lambda offset: ""
     found = []
     for n, row in enumerate(_rows(arrays["lines"], info, 172)):
         index, file, line, place = _LINE.unpack_from(row)
         address = addresses[n] if n < len(addresses) else 0
-        found.append(SourceLine(index, address, text(file), place >> 10, text(line).strip()))
+        found.append(BpfLine(index, address, text(file), place >> 10, text(line).strip()))
     return tuple(found)
 
 
