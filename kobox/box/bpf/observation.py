@@ -19,7 +19,7 @@ from types import TracebackType
 
 from kobox.arch.code import Flow, Instruction
 from kobox.box.booted import BootedKernel
-from kobox.box.bpf.program_code import CodeFunction, ProgramCode, BpfLine
+from kobox.box.bpf.program_code import BpfLine, CodeFunction, ProgramCode
 from kobox.bpf.branches import MachineJump, matched, own_branches
 from kobox.bpf.instructions import BpfInstruction, instructions
 from kobox.errors import KoboxError
