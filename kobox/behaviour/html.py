@@ -32,7 +32,7 @@ def page(report: BehaviourReport) -> str:
 def _parts(report: BehaviourReport) -> Iterator[str]:
     title = _text(f"{report.module}: {report.judgement}")
     yield '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-    yield f"<title>{title}</title>\n<style>{_STYLE}</style></head><body>\n"
+    yield f"<title>{title}</title>\n<style>{_STYLE}</style></head><body><main>\n"
     yield f'<h1 class="{report.level}">{title}</h1>\n'
     yield f"<p>{_text(report.path)} on {_text(report.release)}</p>\n"
     for level in LEVELS:
@@ -46,7 +46,7 @@ def _parts(report: BehaviourReport) -> Iterator[str]:
         yield "<h2>Not seen</h2>\n<ul>"
         yield from (f"<li>{_text(sentence)}</li>\n" for sentence in report.unseen)
         yield "</ul>\n"
-    yield "</body></html>\n"
+    yield "</main></body></html>\n"
 
 
 def _row(trait: Trait) -> str:

@@ -129,6 +129,8 @@ body {{ margin: 1rem; background: var(--back); color: var(--text); font: 14px/1.
 h1 {{ font-size: 1.1rem; overflow-wrap: anywhere; }}
 .picture, .table {{ overflow-x: auto; }}
 svg {{ min-width: 60rem; width: 100%; height: auto; }}
+.graph > polygon {{ fill: none; stroke: none; }} .edge text {{ fill: var(--text); }}
+.edge path, .edge polygon {{ stroke: var(--text); }} .edge polygon {{ fill: var(--text); }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
 th, td {{ text-align: left; padding: .15rem .8rem .15rem 0; border-bottom: 1px solid var(--line); }}
 </style></head><body><main>

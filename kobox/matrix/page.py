@@ -37,11 +37,11 @@ def page(matrix: Matrix) -> str:
         "<!doctype html>\n<html lang=en><head><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width, initial-scale=1'>"
         "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<title>kobox matrix</title><style>{style}</style></head><body>"
+        f"<title>kobox matrix</title><style>{style}</style></head><body><main>"
         f"<h1>kobox matrix</h1><p>{_quoted(counted(matrix))}</p>{unfinished}"
         f"<div class=wide><table><thead><tr><th scope=col>module</th>{heads}</tr></thead>"
         f"<tbody>{body}</tbody></table></div>"
-        f"{''.join(_limited(sections))}</body></html>\n"
+        f"{''.join(_limited(sections))}</main></body></html>\n"
     )
 
 

@@ -3,15 +3,20 @@
     [hosts]                              hosts.toml: a name, and where ssh finds it
     web1 = "root@web1.example"
     router = "router"
+    db1 = "http://db1.example:9855"      or the address that `kobox monitor --listen` serves there
+    db2 = {url = "https://db2.example:9855", token-file = "db2.token"}
 
 A machine that cannot be reached is a row that says so; the others go on.
 """
 
 from __future__ import annotations
 
+import http.client
 import threading
 import time
 import tomllib
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,11 +24,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kobox.errors import KoboxError
+from kobox.json_text import parse_json
 from kobox.kernel.interface import Kernel
 from kobox.kernel.remote import RemoteKernel, by_ssh
 from kobox.monitor.events import ModuleEvent, changes
+from kobox.monitor.sinks import NoRedirection
 from kobox.monitor.status import KernelModules, MonitoredModule, look
 
+_TIMEOUT = 10.0  # seconds for an answer by HTTP
+_LONGEST_ANSWER = 64 << 20  # bytes
 _AT_ONCE = 32  # machines that are asked at the same time
 _OUTSIDE = "OFE"  # letters of taint: out of tree, forced, unsigned
 
@@ -46,6 +55,19 @@ class HostView:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetHost:
+    """Where a machine is: what ssh calls it, or the URL of a `kobox monitor` there with its token ("" for none)."""
+
+    where: str
+    token: str = ""
+
+    @property
+    def is_url(self) -> bool:
+        """Whether it is asked by HTTP."""
+        return self.where.startswith(("http://", "https://"))
+
+
+@dataclass(frozen=True, slots=True)
 class FleetDifference:
     """A module that some machines of a kernel's release have, and others do not (`lacking`), or in another version."""
 
@@ -55,20 +77,38 @@ class FleetDifference:
     lacking: tuple[str, ...]
 
 
-def read_fleet(path: Path) -> dict[str, str]:
-    """Where ssh finds each machine, by name. Raises `KoboxError` for a file that is no such table, `OSError`."""
-    hint = 'It has a table [hosts] with lines such as web1 = "root@web1.example".'
+def read_fleet(path: Path) -> dict[str, FleetHost]:
+    """Where each machine is, by name; files of tokens stand beside `path`. Raises `KoboxError` for a file that is no
+    such table, `OSError`."""
+    hint = 'It has a table [hosts] with lines such as web1 = "root@web1.example" or web2 = "http://web2:9855".'
     try:
         hosts = tomllib.loads(path.read_text())["hosts"]
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise KoboxError(f"{path}: {error}", hint=hint) from None
     except (KeyError, TypeError):
         raise KoboxError(f"{path}: no table [hosts]", hint=hint) from None
-    if not isinstance(hosts, dict) or not hosts or not all(isinstance(where, str) for where in hosts.values()):
-        raise KoboxError(f"{path}: [hosts] holds names with a text each", hint=hint)
-    for where in hosts.values():
-        by_ssh(where, "true")
-    return hosts
+    if not isinstance(hosts, dict) or not hosts:
+        raise KoboxError(f"{path}: [hosts] has no machine", hint=hint)
+    return {name: _host(path, name, value, hint) for name, value in hosts.items()}
+
+
+def _host(path: Path, name: str, value: object, hint: str) -> FleetHost:
+    if isinstance(value, str):
+        host = FleetHost(value)
+    elif (
+        isinstance(value, dict)
+        and set(value) <= {"url", "token-file"}
+        and all(isinstance(v, str) for v in value.values())
+    ):
+        token = (path.parent / value["token-file"]).read_text().strip() if "token-file" in value else ""
+        host = FleetHost(value.get("url", ""), token)
+        if not host.is_url:
+            raise KoboxError(f"{path}: {name}: its url begins with http:// or https://", hint=hint)
+    else:
+        raise KoboxError(f"{path}: {name}: neither a text nor {{url = …, token-file = …}}", hint=hint)
+    if not host.is_url:
+        by_ssh(host.where, "true")
+    return host
 
 
 def connect(name: str, where: str) -> Kernel:
@@ -76,12 +116,30 @@ def connect(name: str, where: str) -> Kernel:
     return RemoteKernel(by_ssh(where, "exec sh"), name)
 
 
-class Fleet:
-    """Machines that are looked at together. `hosts` is where each is, by name; `reach` makes its kernel. May be read
-    from any thread."""
+def agent_status(host: FleetHost) -> KernelModules:
+    """The modules that a `kobox monitor --listen` on another machine has seen at its last look. Raises `OSError`, and
+    `KoboxError` for an answer that is none."""
+    headers = {"Authorization": f"Bearer {host.token}"} if host.token else {}
+    request = urllib.request.Request(f"{host.where.rstrip('/')}/api/status", headers=headers)
+    try:
+        with urllib.request.build_opener(NoRedirection).open(request, timeout=_TIMEOUT) as answer:
+            data = parse_json(answer.read(_LONGEST_ANSWER))
+    except urllib.error.HTTPError as error:
+        raise OSError(f"HTTP {error.code}{': a token is needed' if error.code == 401 else ''}") from None
+    except urllib.error.URLError as error:
+        raise OSError(f"{host.where}: {getattr(error.reason, 'strerror', None) or error.reason}") from None
+    except http.client.HTTPException as error:
+        raise OSError(f"{host.where}: no HTTP: {type(error).__name__}") from None
+    return KernelModules.of_plain(data)
 
-    def __init__(self, hosts: Mapping[str, str], reach: Callable[[str, str], Kernel] = connect) -> None:
-        self._hosts, self._reach = dict(hosts), reach
+
+class Fleet:
+    """Machines that are looked at together. `hosts` is where each is, by name; `reach` makes the kernel of those that
+    are not asked by HTTP. May be read from any thread."""
+
+    def __init__(self, hosts: Mapping[str, str | FleetHost], reach: Callable[[str, str], Kernel] = connect) -> None:
+        self._hosts = {name: FleetHost(host) if isinstance(host, str) else host for name, host in hosts.items()}
+        self._reach = reach
         self._kernels: dict[str, Kernel] = {}
         self._views = {name: HostView(name) for name in hosts}
         self._lock = threading.Lock()
@@ -115,9 +173,12 @@ class Fleet:
 
     def _one(self, before: HostView) -> HostView:
         name = before.name
+        host = self._hosts[name]
         try:
+            if host.is_url:
+                return HostView(name, agent_status(host), "", time.time())
             if name not in self._kernels:
-                self._kernels[name] = self._reach(name, self._hosts[name])
+                self._kernels[name] = self._reach(name, host.where)
             return HostView(name, look(self._kernels[name], before.status), "", time.time())
         except (KoboxError, OSError, ValueError) as error:  # what it answered may be no list of modules at all
             return HostView(name, before.status, str(error).splitlines()[0], before.seen)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 _RECORD = 8192
@@ -21,6 +22,12 @@ class KernelLine(NamedTuple):
     level: int
     time: float
     text: str
+
+
+def lines_of(lines: Iterable[KernelLine], module: str) -> list[str]:
+    """Lines that name a module, with their times; `-` and `_` are the same in its name."""
+    word = re.compile(rf"(?<![\w-]){re.escape(module).replace('_', '[_-]')}(?![\w-])")
+    return [f"[{line.time:.3f}] {line.text}" for line in lines if word.search(line.text)]
 
 
 class LogSource(Protocol):

@@ -29,7 +29,7 @@ class ModuleMonitor:
     `log` is where the kernel's lines come from, `uevents` what tells at once that a module came or went; without either
     less is seen. `history` keeps events, `sinks` get them, `recorder` writes down what each look read (then `kernel` is
     the recorder's). `clock()` is the time in seconds since the epoch. It may be
-    read from any thread.
+    read from any thread; who reads the kernel itself holds `reading`.
 
     Raises `OSError` when the kernel's modules cannot be read.
     """
@@ -47,6 +47,7 @@ class ModuleMonitor:
         self._sinks, self._recorder = tuple(sinks), recorder
         self._kernel, self._log, self._uevents, self._history, self._clock = kernel, log, uevents, history, clock
         self._lock = threading.Lock()
+        self.reading = threading.RLock()  # of the kernel: another machine's shell answers one at a time
         self._status = look(kernel)
         self._looks = 0
         self._events: deque[ModuleEvent] = deque(maxlen=_REMEMBERED)
@@ -109,7 +110,8 @@ class ModuleMonitor:
         now = self._clock()
         lines = self._log.new_lines() if self._log is not None else []
         uevents = self._uevents.drain() if self._uevents is not None else []
-        after = look(self._kernel, self._status, parameters=parameters or self._looks % _PARAMETERS_EVERY == 0)
+        with self.reading:
+            after = look(self._kernel, self._status, parameters=parameters or self._looks % _PARAMETERS_EVERY == 0)
         found = [
             *told_by(lines, now),
             *came_and_went(uevents, self._status, after, now),
@@ -127,7 +129,8 @@ class ModuleMonitor:
         for sink in self._sinks:
             sink.add(found)
         if self._recorder is not None:
-            self._recorder.add(now, after, lines)
+            with self.reading:
+                self._recorder.add(now, after, lines)
         return found
 
     def watch(self, tell: Callable[[list[ModuleEvent]], None], interval: float = 2.0) -> None:

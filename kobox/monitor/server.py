@@ -27,10 +27,13 @@ from kobox.graph.write import page as graph_page
 from kobox.monitor.fleet import Fleet, fleet_data
 from kobox.monitor.fleet_page import fleet_metrics, fleet_page
 from kobox.monitor.history import History
+from kobox.monitor.log_source import lines_of
 from kobox.monitor.metrics import CONTENT_TYPE, metrics_text
+from kobox.monitor.module_facts import holders_tree, module_facts
 from kobox.monitor.monitor import ModuleMonitor
 
 _MOST_EVENTS = 1000
+_MOST_LINES = 100  # of the log that name a module
 _SECONDS = 10  # for a request to come
 _MOST_CONNECTIONS = 64  # at once; a new one ends the oldest
 
@@ -157,11 +160,23 @@ class _Answers:
             "/healthz": lambda query: ("text/plain; charset=utf-8", b"ok\n"),
             "/graph": self._graph,
             "/api/status": self._status,
+            "/api/module": self._module,
             "/api/events": self._events,
         }
 
     def _graph(self, query: dict[str, str]) -> tuple[str, bytes]:
-        return "text/html; charset=utf-8", graph_page(kernel_graph(self._monitor.kernel())).encode()
+        with self._monitor.reading:
+            graph = kernel_graph(self._monitor.kernel())
+        return "text/html; charset=utf-8", graph_page(graph).encode()
+
+    def _module(self, query: dict[str, str]) -> tuple[str, bytes]:
+        name, modules = query.get("name", ""), self._monitor.status.modules
+        if name not in modules:
+            raise _BadQueryError("name: not a module that is loaded")
+        with self._monitor.reading:
+            facts = module_facts(self._monitor.kernel(), name)
+        log = lines_of(self._monitor.lines, name)[-_MOST_LINES:]
+        return _json({"format": 1, "name": name, "facts": facts, "users": holders_tree(modules, name), "log": log})
 
     def _status(self, query: dict[str, str]) -> tuple[str, bytes]:
         data = self._monitor.status.plain() | {"problems": self._monitor.problems, "time": time.time()}

@@ -98,7 +98,7 @@ class Webhook:
         body = json.dumps([{"format": 1, "host": self._host, **event.plain()} for event in batch]).encode()
         request = urllib.request.Request(self._url, body, {"Content-Type": "application/json"}, method="POST")
         try:
-            with urllib.request.build_opener(_NoRedirection).open(request, timeout=_TIMEOUT) as answer:
+            with urllib.request.build_opener(NoRedirection).open(request, timeout=_TIMEOUT) as answer:
                 taken = bool(200 <= answer.status < 300)
                 said = f"HTTP {answer.status}"
         except urllib.error.HTTPError as error:
@@ -111,7 +111,9 @@ class Webhook:
         return taken
 
 
-class _NoRedirection(urllib.request.HTTPRedirectHandler):
+class NoRedirection(urllib.request.HTTPRedirectHandler):
+    """A redirection is an error: what was sent (events, a token) goes where it was told to, and nowhere else."""
+
     def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
         return None
 

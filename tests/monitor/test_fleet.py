@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -15,9 +16,10 @@ import pytest
 
 from kobox.errors import KoboxError
 from kobox.kernel.interface import Kernel
+from kobox.monitor import ModuleMonitor
 from kobox.monitor.fleet import Fleet, differences, fleet_data, fleet_text, read_fleet
 from kobox.monitor.fleet_page import fleet_metrics, fleet_page
-from kobox.monitor.server import FleetServer
+from kobox.monitor.server import FleetServer, MonitorServer
 from tests.building import BuiltTestModules
 from tests.kernel.test_remote import FAR
 from tests.monitor.test_monitor import FixedKernel
@@ -98,7 +100,64 @@ def test_what_a_machine_says_is_text_on_the_page() -> None:
     kernels = {evil: kernel, "good": machine(1)}
     with closing(Fleet({evil: "", "good": ""}, lambda name, where: kernels[name])) as fleet:
         fleet.look()
-        assert "<script" not in fleet_page(fleet, {"module": evil, "sort": evil}) + fleet_page(fleet, {})
+        for query in ({}, {"module": evil, "sort": evil}, {"one": evil, "other": "good"}, {"one": evil, "other": evil}):
+            assert fleet_page(fleet, query).count("<script") == 1  # the page's own
+
+
+def test_two_machines_beside_each_other() -> None:
+    with closing(Fleet(HOSTS | {"zz": "down"}, reach)) as fleet:
+        fleet.look()
+        page = fleet_page(fleet, {"one": "web000", "other": "web499"})
+        assert "<p>2 differences.</p>" in page
+        assert "<tr><td>hello</td><td>loaded</td><td>yes</td><td>no</td></tr>" in page
+        assert "<tr><td>e1000</td><td>version</td><td>7</td><td>8</td></tr>" in page
+        assert '<option value="web499" selected>' in page
+        assert "<p>0 differences.</p>" in fleet_page(fleet, {"one": "web001", "other": "web002"})
+        assert "never reached" in fleet_page(fleet, {"one": "web001", "other": "zz"})
+        assert "differences." not in fleet_page(fleet, {"one": "web001", "other": "<none>"})
+
+
+def test_machines_that_are_asked_by_http(tmp_path: Path) -> None:
+    kernel = machine(0)
+    monitor = ModuleMonitor(kernel)
+    (tmp_path / "db.token").write_text("a-token-of-21-letters\n")
+    with (
+        MonitorServer(monitor) as plain,
+        MonitorServer(monitor, token="a-token-of-21-letters") as guarded,
+        closing(socket.create_server(("127.0.0.1", 0))) as nobody,
+        FleetServer(Fleet({"x": "0"}, reach)) as other,
+    ):
+        silent = nobody.getsockname()[1]
+        nobody.close()
+        (tmp_path / "hosts.toml").write_text(
+            f"""[hosts]
+plain = "http://127.0.0.1:{plain.port}/"
+guarded = {{url = "http://127.0.0.1:{guarded.port}", token-file = "db.token"}}
+forgotten = "http://127.0.0.1:{guarded.port}"
+silent = "http://127.0.0.1:{silent}"
+other = "http://127.0.0.1:{other.port}"
+"""
+        )
+        with closing(Fleet(read_fleet(tmp_path / "hosts.toml"))) as fleet:
+            fleet.look()
+            problems = {view.name: view.problem for view in fleet.views}
+            assert problems == {
+                "plain": "",
+                "guarded": "",
+                "forgotten": "HTTP 401: a token is needed",
+                "silent": f"http://127.0.0.1:{silent}: Connection refused",
+                "other": "HTTP 404",
+            }
+            assert {view.name: view.outside for view in fleet.views if view.status} == {
+                "plain": ["hello"],
+                "guarded": ["hello"],
+            }
+            kernel.files["/proc/modules"] = E1000
+            monitor.poll()
+            assert [f"{host}: {event}" for host, event in fleet.look()] == [
+                "guarded: unloaded hello: ",
+                "plain: unloaded hello: ",
+            ]
 
 
 def test_the_server_answers_for_all() -> None:
@@ -113,7 +172,18 @@ def test_the_server_answers_for_all() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[hosts]\n", "hosts = 1\n", "[hosts]\na = 1\n", "[hosts\n", '[hosts]\na = "-oProxyCommand=x"\n', "\xff"],
+    [
+        "",
+        "[hosts]\n",
+        "hosts = 1\n",
+        "[hosts]\na = 1\n",
+        "[hosts]\na = {}\n",
+        "[hosts]\na = {url = 'ftp://x'}\n",
+        "[hosts]\na = {url = 'http://x', b = 'c'}\n",
+        "[hosts\n",
+        '[hosts]\na = "-oProxyCommand=x"\n',
+        "\xff",
+    ],
 )
 def test_a_file_that_is_no_fleet(text: str, tmp_path: Path) -> None:
     (tmp_path / "hosts.toml").write_bytes(text.encode("latin-1"))

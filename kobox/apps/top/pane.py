@@ -11,7 +11,7 @@ from pathlib import Path
 from kobox.errors import KoboxError
 from kobox.ko.modulefile import ModuleFile
 from kobox.monitor import EventKind, KernelModules, ModuleEvent, MonitoredModule
-from kobox.monitor.log_source import KernelLine
+from kobox.monitor.log_source import KernelLine, lines_of
 from kobox.monitor.module_facts import holders_tree
 from kobox.monitor.status import TAINTS
 from kobox.monitor.tracing import CallRate
@@ -81,9 +81,7 @@ class ModulePane:
         return _titled(f"calls: {self.calls.per_second:,.0f} a second", names or ["none since the count began"])
 
     def _log(self) -> list[str]:
-        word = re.compile(rf"(?<![\w-]){re.escape(self.module.name).replace('_', '[_-]')}(?![\w-])")
-        found = [f"[{line.time:.3f}] {line.text}" for line in self.lines if word.search(line.text)]
-        return _titled("log", found[-_MOST_LINES:])
+        return _titled("log", lines_of(self.lines, self.module.name)[-_MOST_LINES:])
 
     def _events(self) -> list[str]:
         found = [one for one in self.events if one.module == self.module.name]

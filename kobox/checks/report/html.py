@@ -242,7 +242,7 @@ def _places(report: CheckReport) -> str:
         rows += "<tr>" + "".join(f'<td class="mono">{html_text(text)}</td>' for text in code)
         rows += f"<td>{stage}</td><td>{cell if report.plan.faults else ''}</td></tr>"
     head = "<tr><th>place</th><th>calls</th><th>made to return</th><th>in</th><th>then</th></tr>"
-    return f'<div class="box"><table>{head}{rows}</table></div>'
+    return f'<div class="box" tabindex="0"><table>{head}{rows}</table></div>'
 
 
 def _functions(report: CheckReport) -> str:
@@ -255,7 +255,7 @@ def _functions(report: CheckReport) -> str:
             f'<td><div class="bar"><i style="width:{share}%"></i></div></td>'
             f'<td class="n">{function.reached} of {len(function.blocks)} blocks</td></tr>'
         )
-    return f'<div class="box"><table>{rows}</table></div>'
+    return f'<div class="box" tabindex="0"><table>{rows}</table></div>'
 
 
 def _sources(report: CheckReport, key: str) -> Iterator[str]:
@@ -275,7 +275,7 @@ def _sources(report: CheckReport, key: str) -> Iterator[str]:
         )
         yield (
             f'<details open class="source"><summary><b>{html_text(name)}</b> '
-            f'<span class="soft">{reached} of {len(lines)} lines reached</span></summary><pre>{body}</pre></details>'
+            f'<span class="soft">{reached} of {len(lines)} lines reached</span></summary><pre tabindex="0">{body}</pre></details>'
         )
 
 
