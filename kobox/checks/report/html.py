@@ -275,7 +275,8 @@ def _sources(report: CheckReport, key: str) -> Iterator[str]:
         )
         yield (
             f'<details open class="source"><summary><b>{html_text(name)}</b> '
-            f'<span class="soft">{reached} of {len(lines)} lines reached</span></summary><pre tabindex="0">{body}</pre></details>'
+            f'<span class="soft">{reached} of {len(lines)} lines reached</span></summary>'
+            f'<pre tabindex="0">{body}</pre></details>'
         )
 
 
