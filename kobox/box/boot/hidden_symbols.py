@@ -37,14 +37,14 @@ _ABSOLUTE = struct.Struct("<III")  # the same of others
 _READ_ONLY = 32 << 20  # bytes behind the kernel's text where its exports are looked for
 _KNOWN_EXPORT = "__kmalloc"
 _MANY = 2000  # more than is registered at boot
-_IOMEM = re.compile(r"^ *([0-9a-f]+)-([0-9a-f]+) : Kernel (code|data)$", re.M)
+_IOMEM = re.compile(r"^ *([0-9a-f]+)-([0-9a-f]+) : Kernel data$", re.M)
 _NAME = re.compile(rb"[A-Za-z_]\w{0,127}")
 
 
 def hidden_symbols(machine: Machine, symbols: Symbols, btf: Btf | None, iomem: str) -> dict[str, int]:
     """Name -> address, of the variables that can be found; asked before any module is loaded. `iomem` is the content
     of /proc/iomem."""
-    found = find_exports(machine, symbols) | _bounds(symbols, iomem)
+    found = find_exports(machine, symbols)
     modules = find_modules(machine, symbols)
     if modules is not None:
         found["modules"] = modules
@@ -53,6 +53,7 @@ def hidden_symbols(machine: Machine, symbols: Symbols, btf: Btf | None, iomem: s
         found |= _by_code(machine, symbols, btf, found)
         found |= _notifier_chains(machine, symbols, btf, found)
         found |= _of_modules_and_idleness(machine, symbols, btf, found)
+        found |= _bounds(found, iomem)
     return found
 
 
@@ -160,14 +161,14 @@ def _export(data: bytes, at: int, base: int) -> tuple[str, int] | None:
 # -- where the kernel's data is ------------------------------------------------------------------------------
 
 
-def _bounds(symbols: Symbols, iomem: str) -> dict[str, int]:
-    """`_sdata` and `_end`: "Kernel code" begins at `_stext`, "Kernel data" is theirs (arch/arm64/kernel/setup.c)."""
-    start = symbols.of_kernel("_stext")
-    rows = {what: (int(first, 16), int(last, 16)) for first, last, what in _IOMEM.findall(iomem)}
-    if start is None or not {"code", "data"} <= rows.keys():
+def _bounds(found: dict[str, int], iomem: str) -> dict[str, int]:
+    """`_sdata` and `_end`: "Kernel data" of /proc/iomem (arch/arm64/kernel/setup.c, arch/arm/kernel/setup.c), which
+    begins with the idle task's stack (INIT_TASK_DATA, include/asm-generic/vmlinux.lds.h)."""
+    data = _IOMEM.search(iomem)
+    if data is None or "init_stack" not in found:
         return {}
-    moved = start - rows["code"][0]
-    return {"_sdata": rows["data"][0] + moved, "_end": rows["data"][1] + 1 + moved}
+    start = found["init_stack"]
+    return {"_sdata": start, "_end": start + int(data[2], 16) + 1 - int(data[1], 16)}
 
 
 # -- per-CPU variables --------------------------------------------------------------------------------
@@ -314,6 +315,11 @@ def _of_modules_and_idleness(machine: Machine, symbols: Symbols, btf: Btf, known
             bounds = [objects.number(at, f"mod_tree_root.{bound}") for bound in ("addr_min", "addr_max")]
             if bounds == [machine.arch.addresses.mask, 0]:
                 found["mod_tree"] = at
+    used = _referenced(machine, symbols, "cpu_init")
+    for at in used:
+        # ARM's stacks of four modes, four words each (arch/arm/kernel/setup.c): in abort mode's is what faulted last.
+        if {at + 16, at + 32, at + 48} <= used:
+            found["stacks"] = at
     with suppress(KoboxError, ValueError):
         found["init_stack"] = objects.number(objects.address("init_task"), "task_struct.stack")
     return found

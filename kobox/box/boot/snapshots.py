@@ -35,7 +35,7 @@ from kobox.machine import acpi
 from kobox.machine.native_core import core, core_of, unicorn_library
 from kobox.machine.pc import PAGE, Machine
 
-FORMAT = 24  # of the files, and of what a box must find set up when it resumes
+FORMAT = 29  # of the files, and of what a box must find set up when it resumes
 
 # A snapshot that nobody has used for so long goes: other command lines, other versions of kobox. Sooner, the least
 # recently used first, when those of a kernel take more than their room; but never one that was in use just now.

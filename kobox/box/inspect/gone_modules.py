@@ -34,6 +34,7 @@ _SAYS_NOTHING = {  # the size of each, in bytes
     "cur_orc_ip_table": 8,
     "init_stack": 32 << 10,
     "init_thread_union": 32 << 10,
+    "stacks": 4096,  # the exception modes' of ARM (arch/arm/kernel/setup.c)
 }
 _MAJORS = 255  # struct kobj_map.probes
 _LANE = 3  # bits 24 to 31 of an address
