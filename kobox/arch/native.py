@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kobox.native_library import load_library
 
-ABI = 17
+ABI = 18
 """The version of the native core that this package was built with (`kobox_abi()`)."""
 
 CORE = Path(__file__).parent.parent / "machine" / "native" / "core.so"

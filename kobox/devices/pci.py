@@ -23,7 +23,7 @@ from kobox.devices.model import HardwareModel
 from kobox.devices.register_model import BarDeclaration, RegisterModel
 from kobox.errors import KoboxError
 from kobox.machine.pci_bridge import BridgeFunction
-from kobox.machine.pci_capabilities import Express
+from kobox.machine.pci_capabilities import Capability, Express
 from kobox.machine.pci_function import (
     MAX_VECTORS,
     BarKind,
@@ -73,6 +73,14 @@ class PciDevice(RegisterModel):
     rom: ClassVar[bytes] = b""
     vital: ClassVar[bytes] = b""
     serial_number: ClassVar[int | None] = None
+    initial_command: ClassVar[int] = 0
+    """What firmware has left in the command register: 1 for ports, 2 for memory, 4 for bus master."""
+    own_capabilities: ClassVar[Sequence[Capability]] = ()
+    """Capabilities whose content is its own (`pci_capabilities.own`)."""
+    device_number: int = 0
+    """The device number on bus 0 that it is plugged into; 0 for the next free one."""
+    function_number: int = 0
+    """Of another function of a card: its number; 0 for the next one."""
     virtual_functions: ClassVar[int] = 0
     """How many functions the driver can make it show (SR-IOV); `virtual_function` makes each."""
 
@@ -217,7 +225,15 @@ class PciDevice(RegisterModel):
         return PciIdentity(self.vendor_id, self.device_id, self.class_code, self.revision, self.subsystem, self.vectors)
 
     def _features(self, virtual: Sequence[PciFunction] = ()) -> PciFeatures:
-        return PciFeatures(self.express, len(self.rom), self.vital, self.serial_number, virtual)
+        return PciFeatures(
+            self.express,
+            len(self.rom),
+            self.vital,
+            self.serial_number,
+            virtual,
+            self.initial_command,
+            self.own_capabilities,
+        )
 
     @property
     def virtual_parts(self) -> Sequence[PciDevice]:
@@ -239,6 +255,11 @@ class PciDevice(RegisterModel):
     def card_functions(self) -> Sequence[PciFunction]:
         """The card's other functions on the bus."""
         return [one.function for one in self.other_parts]
+
+    @property
+    def card_numbers(self) -> Sequence[int]:
+        """Their numbers."""
+        return [one.function_number or index for index, one in enumerate(self.other_parts, 1)]
 
     @property
     def parts(self) -> Sequence[PciDevice]:

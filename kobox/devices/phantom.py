@@ -9,7 +9,7 @@ first draft of a model made by hand.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar
 
 from kobox.devices.pci import PciDevice, expansion_rom
@@ -19,6 +19,7 @@ from kobox.devices.phantom_policy import (
     CONFIGURATION_HEADER,
     HEADER,
     MEMORY,
+    PORTS,
     ROM,
     ROM_HEADER,
     ROM_SIZE,
@@ -27,7 +28,7 @@ from kobox.devices.phantom_policy import (
     PolicyAnswers,
     RegisterAt,
 )
-from kobox.machine.pci_capabilities import Express
+from kobox.machine.pci_capabilities import Capability, Express, own
 from kobox.machine.pci_function import MAX_VECTORS, PciIdentity
 
 _ALIAS = re.compile(
@@ -46,6 +47,13 @@ class PhantomDevice(PolicyAnswers, PciDevice):
 
     companion: ClassVar[int] = 0
     """From 1 on: it is a companion, and its registers are called by that number."""
+    siblings: Sequence[PciDevice] = ()
+    """Other functions of its card, that the driver looks for."""
+    beside: Sequence[PhantomDevice] = ()
+    """All its companions."""
+
+    def other_functions(self) -> Sequence[PciDevice]:
+        return self.siblings
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,6 +94,11 @@ class PhantomDevice(PolicyAnswers, PciDevice):
                 at = RegisterAt(register.bar, register.offset + address - start)
                 return self._asked(at, size, value)
         return value
+
+    def port_read(self, port: int, size: int) -> int:
+        """The driver reads a port that is no device's."""
+        ones = (1 << 8 * size) - 1
+        return self._asked(RegisterAt(PORTS, port), size, ones) if self.plugged else ones
 
     def _asked(self, register: RegisterAt, size: int, otherwise: int | None) -> int:
         if self.companion:
@@ -197,6 +210,8 @@ def phantom(identity: PciIdentity, policy: Policy, companion: int = 0) -> Phanto
             "class_code": identity.class_code,
             "subsystem": identity.subsystem,
             "revision": identity.revision,
+            "initial_command": policy.command,
+            "own_capabilities": capabilities_of(policy),
             "vectors": identity.vectors,
         },
     )
@@ -205,10 +220,26 @@ def phantom(identity: PciIdentity, policy: Policy, companion: int = 0) -> Phanto
     return made
 
 
+_PLAIN = 0x70, 0x40  # where capabilities stand in configuration space, and how long they are
+_PLAIN_SIZE, _EXTENDED, _EXTENDED_SIZE, _MOST_EXTENDED = 0x2E, 0x1A0, 0x60, 8
+
+
+def capabilities_of(policy: Policy) -> list[Capability]:
+    """The capabilities that a driver looks for."""
+    plain = [one for one in policy.capabilities if not one.is_extended][: len(_PLAIN)]
+    extended = [one for one in policy.capabilities if one.is_extended][:_MOST_EXTENDED]
+    found = [own(one.kind, one.content.ljust(_PLAIN_SIZE, b"\0"), at) for one, at in zip(plain, _PLAIN, strict=False)]
+    for number, one in enumerate(extended):
+        content = one.content.ljust(_EXTENDED_SIZE - 4, b"\0")
+        found.append(own(one.kind, content, _EXTENDED + _EXTENDED_SIZE * number))
+    return found
+
+
 def companions_of(policy: Policy) -> list[PhantomDevice]:
     """The devices that are to be plugged in before the phantom itself."""
     known = {register: steps for register, steps in policy.known.items() if register.bar < ROM}
-    return [
-        phantom(PciIdentity(vendor, device, _BRIDGE, vectors=0), Policy(known=known), number)
-        for number, (vendor, device) in enumerate(policy.companions, 1)
-    ]
+    found = []
+    for number, (vendor, device, *_) in enumerate(policy.companions, 1):
+        one = phantom(PciIdentity(vendor, device, _BRIDGE, vectors=0), Policy(known=known), number)
+        found.append(one)
+    return found

@@ -17,6 +17,7 @@ _MOST_READS = 1 << 14
 _MOST_KEPT = 1 << 16  # bytes that are remembered: a driver may write without end
 PATIENCE = 64  # reads of one register that say the same, without a write of any between them
 _LEAST_PATIENCE = 4  # of a register that was waited for in vain some times, and in a handler of interrupts
+_MOST_LEARNED = 48  # answers for one register that are found while the driver waits for them
 # In RegisterAt.bar: the expansion ROM; configuration space; what the kernel knows of the device (below); from 8 on,
 # memory that the driver shares with it, firmware too. Below the ROM, the BARs of companions, 16 numbers for each.
 ROM = -1
@@ -26,14 +27,17 @@ HEADER = 7
 # From 0x40 on the header of configuration space, as it is read there.
 CONFIGURATION_HEADER = 0x40
 RESOURCES, RESOURCE, FIRMWARE = 0x100, 0x20, 0x1000
+PLACE = -4
+COMMAND = CONFIGURATION_HEADER + 4
 ROM_HEADER, ROM_SIZE = 0x34, 64 << 10
 MEMORY = 8
 COMPANION = 16
+# In HEADER, in front of the IDs: where the device is on its bus (`devfn` of struct pci_dev).
 # From WIRES on, what other buses have. I2C and SPI: + how many bytes choose the register; these are the offset's upper
 # part, the place in what is read its lower twelve bits. Of USB: CONTROL + kind and number of a request; its value, its
 # index and the byte are the offset; ENDPOINT + the endpoint's address, and the byte. Of virtio: VIRTQUEUE +
-# the queue, and the byte of a buffer.
-WIRES, I2C, SPI, CONTROL, ENDPOINT, VIRTQUEUE = 1 << 16, 1 << 16, 1 << 17, 1 << 18, 1 << 19, 1 << 20
+# the queue, and the byte of a buffer. PORTS: ports that no device has, by their numbers.
+WIRES, I2C, SPI, CONTROL, ENDPOINT, VIRTQUEUE, PORTS = 1 << 16, 1 << 16, 1 << 17, 1 << 18, 1 << 19, 1 << 20, 1 << 21
 ELSEWHERE = 16  # in a register of I2C: times the address, where that is not the device's own
 PLACE_BITS = 12
 
@@ -44,6 +48,11 @@ class RegisterAt(NamedTuple):
 
     bar: int
     offset: int
+
+
+def is_header(register: RegisterAt) -> bool:
+    """Whether that is something that the kernel knows of the device, or of a companion."""
+    return register.bar == HEADER or (register.bar < ROM and register.bar % COMPANION == HEADER)
 
 
 class Rest(StrEnum):
@@ -76,6 +85,24 @@ class Step(NamedTuple):
         return bits + (f" from read {self.since + 1} on" if self.since else "")
 
 
+class OwnCapability(NamedTuple):
+    """A capability of PCI that the driver looks for: its number, whether it is an extended one, and what stands behind
+    its header; zeros where that is too short."""
+
+    kind: int
+    is_extended: bool = False
+    content: bytes = b""
+
+
+class Companion(NamedTuple):
+    """Another device that the driver looks for: its IDs, and its place on bus 0, device number times 8 plus function
+    number; -1 for any."""
+
+    vendor: int
+    device: int
+    place: int = -1
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """How a phantom answers: what `rest` says, with the bits changed that are known; later steps win."""
@@ -87,8 +114,14 @@ class Policy:
     """BARs that are other than the layout's: their size (0: there is none), and whether they are ports."""
     firmware: Mapping[str, int] = field(default_factory=dict)
     """Files that the driver asks for, and how large each is; they are full of zeros, but for what is known."""
-    companions: tuple[tuple[int, int], ...] = ()
-    """Other devices that the driver looks for: vendor, device."""
+    companions: tuple[Companion, ...] = ()
+    """Other devices that the driver looks for."""
+    place: int = 0
+    """Its device number on bus 0; 0 for the next free one."""
+    command: int = 0
+    """What firmware has left in the command register."""
+    capabilities: tuple[OwnCapability, ...] = ()
+    """Capabilities that the driver looks for."""
     express: bool = False
     """Whether it is a device of PCI Express."""
     rom: bool = False
@@ -113,15 +146,20 @@ class Policy:
         """The same with a file of firmware."""
         return replace(self, firmware={**self.firmware, name: size})
 
-    def with_companion(self, vendor: int, device: int) -> Policy:
-        """The same with another device beside it."""
-        return replace(self, companions=(*self.companions, (vendor, device)))
+    def with_companions(self, *others: Companion) -> Policy:
+        """The same with other devices beside it."""
+        return replace(self, companions=(*self.companions, *others))
+
+    def with_capability(self, capability: OwnCapability) -> Policy:
+        """The same with a capability."""
+        return replace(self, capabilities=(*self.capabilities, capability))
 
     @property
     def key(self) -> tuple[object, ...]:
         """What distinguishes it from others."""
         known, bars, firmware = (tuple(sorted(one.items())) for one in (self.known, self.bars, self.firmware))
-        return self.layout, self.rest, known, bars, firmware, self.companions, self.express, self.rom, self.quiet
+        has = self.companions, self.express, self.rom, self.quiet, self.place, self.command, self.capabilities
+        return self.layout, self.rest, known, bars, firmware, has
 
     def lines(self) -> list[str]:
         """What is known, a line for each step of a register."""
@@ -131,7 +169,16 @@ class Policy:
         ]
         files = [f"firmware {name} of {size} bytes" for name, size in sorted(self.firmware.items())]
         files += ["PCI Express"] * self.express + ["an expansion ROM"] * self.rom + ["no interrupts"] * self.quiet
-        files += [f"beside it {vendor:04x}:{device:04x}" for vendor, device in self.companions]
+        files += [f"device {self.place:02x} of bus 0"] * bool(self.place)
+        files += [f"command register {self.command:#x} at first"] * bool(self.command)
+        files += [
+            f"{'extended ' * one.is_extended}capability {one.kind:#x}"
+            + (f" with {one.content.hex(' ')}" if one.content else "")
+            for one in self.capabilities
+        ]
+        for one in self.companions:
+            where = f" at {one.place >> 3:02x}.{one.place & 7}" if one.place >= 0 else ""
+            files.append(f"beside it {one.vendor:04x}:{one.device:04x}{where}")
         return bars + files + [f"{name_of(at)}{step}" for at, steps in sorted(self.known.items()) for step in steps]
 
 
@@ -155,6 +202,8 @@ def name_of(register: RegisterAt) -> str:
 
 def _name_on_wires(register: RegisterAt) -> str:
     where, place = register.offset >> PLACE_BITS, register.offset & (1 << PLACE_BITS) - 1
+    if register.bar >= PORTS:
+        return f"port {register.offset:#x}"
     if register.bar >= VIRTQUEUE:
         return f"queue {register.bar - VIRTQUEUE}, byte {register.offset}"
     if register.bar >= ENDPOINT:
@@ -244,10 +293,15 @@ class PolicyAnswers:
         self._bytes: dict[tuple[int, int], int] = {}
         self._visits: dict[RegisterAt, int] = {}
         self._turn = False
-        # Since the last write, of each register: what it said, how often one after the other, and how often in all.
-        self._same: dict[RegisterAt, tuple[int, int, int]] = {}
-        self._same_outside: dict[RegisterAt, tuple[int, int, int]] = {}  # of an interrupt handler, while one runs
+        # Since the last write, of each register: what it said, how often one after the other, how often in all, and
+        # the number of its last read.
+        self._same: dict[RegisterAt, tuple[int, int, int, int]] = {}
+        self._same_outside: dict[RegisterAt, tuple[int, int, int, int]] = {}  # of a handler of interrupts, in one
         self._patience: dict[RegisterAt, int] = {}
+        self._learned: dict[RegisterAt, int] = {}
+        self.expected: Callable[[RegisterAt, int, int, int], int | None] | None = None
+        """Asked what a driver waits for that polls a register: the register, the number of its last read, what it has
+        said, and how often that was asked before; None when nobody knows."""
         self.polled: Callable[[int], None] | None = None
         """Told of each read of a register that somebody polls: how many there were since that was noticed."""
         self.is_handled = False
@@ -297,20 +351,23 @@ class PolicyAnswers:
         if self.lie is not None and register.bar not in (HEADER, ROM):
             value = self.lie.told(register, self._answers, value)
         self._answers += 1
-        if register.bar < CONFIGURATION or register.bar >= WIRES:
-            value = self._impatient(register, value)
+        if register.bar not in (CONFIGURATION, HEADER):
+            value = self._impatient(register, Read(number, register, visit, size, value))
         value &= (1 << 8 * size) - 1
         if len(self.reads) < _MOST_READS:
             self.reads.append(Read(number, register, visit, size, value))
         return value
 
-    def _impatient(self, register: RegisterAt, value: int) -> int:
+    def _impatient(self, register: RegisterAt, read: Read) -> int:
         """Whoever reads the same again and again waits for something else: after a while that comes, by turns; sooner,
         where that has happened before."""
-        before, times, reads = self._same.get(register, (value, 0, 0))
+        value, is_memory = read.value, MEMORY <= register.bar < WIRES
+        if is_memory and self.expected is None:
+            return value
+        before, times, reads, last = self._same.get(register, (value, 0, 0, 0))
         times = times + 1 if before == value else 1
         if reads or len(self._same) < _MOST_KEPT:
-            self._same[register] = value, times, reads + 1
+            self._same[register] = value, times, reads + 1, read.number
         if reads > PATIENCE and self.polled is not None:
             self.polled(reads - PATIENCE)
         patience = _LEAST_PATIENCE if self.is_handled else self._patience.get(register, PATIENCE)
@@ -318,7 +375,23 @@ class PolicyAnswers:
             self.waits += 1
             if not self.is_handled:
                 self._patience[register] = max(patience // 2, _LEAST_PATIENCE)
-        return ~value if times > patience and times & 1 else value
+        if times <= patience or not times & 1:
+            return value
+        wanted = self._wanted(register, last, read)
+        return wanted if wanted is not None else value if is_memory else ~value
+
+    def _wanted(self, register: RegisterAt, last: int, read: Read) -> int | None:
+        """What ends the loop in which a register is polled, which it says from now on."""
+        turn = self._learned.get(register, 0)
+        if self.expected is None or turn >= _MOST_LEARNED:
+            return None
+        self._learned[register] = turn + 1
+        wanted = self.expected(register, last, read.value, turn)
+        if wanted is None or not (changed := (wanted ^ read.value) & (1 << 8 * read.size) - 1):
+            return None
+        self.policy = self.policy.with_step(register, Step(read.visit, changed, wanted & changed))
+        self._same[register] = wanted, 1, self._same.get(register, (0, 0, 0, 0))[2], read.number
+        return wanted
 
     def _rest(self, register: RegisterAt, size: int) -> int:
         if self.policy.rest is Rest.WRITTEN:

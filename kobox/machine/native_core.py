@@ -89,6 +89,7 @@ _SIGNATURES: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_probe_remove": (None, (_P, _U64)),
     "kobox_on_device": (None, (_P, DeviceCallback)),
     "kobox_on_pci": (None, (_P, PciCallback)),
+    "kobox_pci_all_ports": (None, (_P, _I)),
     "kobox_pci_store": (_I, (_P, _U64, _U64, _P)),
     "kobox_pci_forget_stores": (None, (_P,)),
     "kobox_pci_message": (_I, (_P, _U64, ctypes.c_uint)),
@@ -216,6 +217,8 @@ _TAINT: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_taint_executed": (_I, (_P, _U64, _P)),
     "kobox_taint_nodes": (_P, (_P, ctypes.c_size_t, _P)),
     "kobox_taint_decisions": (_P, (_P, ctypes.c_size_t, _P)),
+    "kobox_taint_result": (None, (_P, _U64)),
+    "kobox_taint_recent": (ctypes.c_uint32, (_P, ctypes.c_size_t, _P, ctypes.c_uint32)),
 }
 
 

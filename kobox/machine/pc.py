@@ -224,6 +224,7 @@ class Machine:
                 lambda at, size, bytes_: self._core.kobox_pci_store(self.handle, at, size, bytes_) == 0,
                 lambda: self._core.kobox_pci_forget_stores(self.handle),
             ),
+            lambda wanted: self._core.kobox_pci_all_ports(self.handle, wanted),
         )
         self.platform = PlatformBus(
             lambda irq, high: self._core.kobox_pci_line(self.handle, irq, high), self.platform_lines

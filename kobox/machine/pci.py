@@ -20,6 +20,8 @@ from kobox.machine.pci_bridge import BridgeFunction
 from kobox.machine.pci_function import Found, NoModel, PciFunction, PciIdentity, Segment, Space
 
 _FUNCTIONS = 8  # of one device
+Elsewhere = Callable[[int, int], int]
+"""What a port says, by its number and the size of the read."""
 
 
 class PciBus:
@@ -34,7 +36,9 @@ class PciBus:
         wrote: Callable[[int, int], None],
         work: DeviceWork,
         card_memory: CardMemory | None = None,
+        all_ports: Callable[[bool], None] = lambda _: None,
     ) -> None:
+        self._all_ports = all_ports
         self.card_memory = card_memory or CardMemory(lambda *_: False, lambda: None)
         self.ram = ram
         self.work = work
@@ -42,6 +46,9 @@ class PciBus:
         self.pulse = pulse
         self.wrote = wrote
         self._line = line
+        self._elsewhere: Elsewhere | None = None
+        self.missed: Callable[[int], None] | None = None
+        """Told of a read of configuration space on bus 0 where no function is: its place."""
         self.reads = 0
         """How many reads of devices there were, `Space.DMA` among them (`kobox.machine.taint`)."""
         self._high: dict[int, set[PciFunction]] = {irq: set() for irq in PCI_IRQS}  # who holds a wire high
@@ -49,6 +56,11 @@ class PciBus:
         self._host = PciFunction(NoModel(), PciIdentity(0x1B36, 0x0008, 0x060000, vectors=0, pin=0), ())
         self._root.functions[0] = self._host
         self._host.plugged(self, self._root, 0)
+
+    def play_ports(self, elsewhere: Elsewhere | None) -> None:
+        """Ask somebody what ports say that no device has; None: they say ones."""
+        self._elsewhere = elsewhere
+        self._all_ports(elsewhere is not None)
 
     @property
     def functions(self) -> dict[int, PciFunction]:
@@ -60,16 +72,22 @@ class PciBus:
         """The place that the next device is plugged into; None when the bus is full."""
         return self._root.next_place(range(1, PCI_PLACES))
 
-    def attach(self, function: PciFunction, *others: PciFunction) -> int:
-        """Plug a device in, with its other functions; its place. Raises `KoboxError` when the bus is full, or the
+    def attach(self, function: PciFunction, *others: PciFunction, place: int = 0, numbers: Sequence[int] = ()) -> int:
+        """Plug a device in, with its other functions; its place, which is `place`, or the next that is free. The other
+        functions have these numbers, or 1, 2, …. Raises `KoboxError` when the bus is full, the place is taken, or the
         device has too many functions."""
-        place = self.next_place
-        if place is None:
+        free = self._root.next_place((place,) if place else range(1, PCI_PLACES))
+        if free is None and place:
+            raise KoboxError(f"place {place} of the PCI bus is taken, or there is none", hint="Choose another place.")
+        if free is None:
             raise KoboxError(f"all {PCI_PLACES - 1} places of the PCI bus are taken", hint="Unplug a device first.")
-        whole = (function, *others)
+        place, whole = free, (function, *others)
+        taken = (0, *(numbers or range(1, len(whole))))
         if len(whole) > _FUNCTIONS:
             raise KoboxError(f"a PCI device of {len(whole)} functions: {_FUNCTIONS} are the most")
-        for number, one in enumerate(whole):
+        if len({*taken}) < len(taken) or not all(0 <= number < _FUNCTIONS for number in taken):
+            raise KoboxError(f"functions {', '.join(map(str, taken))} of a PCI device: each has its own, 0 to 7")
+        for number, one in zip(taken, whole, strict=True):
             one.is_multifunction = len(whole) > 1
             one.virtual_offset = self._room_for(one, place * 8 + number)
             self._root.functions[place * 8 + number] = one
@@ -128,6 +146,8 @@ class PciBus:
             return self._config_access(offset >> 20, offset >> 12 & 255, offset & 4095, size, value, write)
         found = self._find(Space(space), at)
         if found is None:
+            if self._elsewhere is not None and space == Space.PORTS and not write:
+                return self._elsewhere(at, size)
             return -1 & (1 << 8 * size) - 1
         if write:
             found.function.write(found.bar, found.offset, size, value)
@@ -144,6 +164,8 @@ class PciBus:
         segment = self._root if bus == 0 else next((one.below for one in self._bridges() if one.below.bus == bus), None)
         function = segment.at(devfn) if segment is not None else None
         if function is None:
+            if self.missed is not None and bus == 0 and not write:
+                self.missed(devfn)
             return -1 & (1 << 8 * size) - 1
         if write:
             function.config_write(register, size, value)

@@ -124,6 +124,16 @@ def virtual(count: int, device: int, bars: bytes, masks: bytes) -> Capability:
     return Capability(VIRTUAL, 0x0010, body + bars, writable + masks)
 
 
+def own(kind: int, content: bytes, at: int) -> Capability:
+    """A capability whose content, behind its header, is the device's own and can be written."""
+    return Capability(at, kind, content, b"\xff" * len(content))
+
+
+def header_size(at: int) -> int:
+    """How many bytes the header of a capability has that stands there: its kind, and where the next one is."""
+    return 2 if at < END else 4
+
+
 def enter(config: bytearray, writable: bytearray, cleared: bytearray, found: list[Capability]) -> None:
     """Write capabilities into configuration space, each with a link to the next one."""
     plain = sorted(one for one in found if one.at < END)
@@ -136,6 +146,7 @@ def enter(config: bytearray, writable: bytearray, cleared: bytearray, found: lis
             else:
                 head = struct.pack("<I", one.kind | one.version << 16 | following << 20)
             start = one.at + len(head)
+            writable[one.at : start] = bytes(len(head))
             config[one.at : start + len(one.body)] = head + one.body
             writable[start : start + len(one.writable)] = one.writable
             cleared[start : start + len(one.cleared)] = one.cleared

@@ -160,13 +160,16 @@ class ErrorKind(enum.IntEnum):
 
 class PciFeatures(NamedTuple):
     """What a function has beside IDs and BARs: a link of PCI Express, an expansion ROM of so many bytes, vital product
-    data, a serial number, the virtual functions that it can show."""
+    data, a serial number, the virtual functions that it can show; what stands in its command register when the kernel
+    finds it; capabilities of its own."""
 
     express: Express | None = None
     rom: int = 0
     vital: bytes = b""
     serial: int | None = None
     virtual: Sequence[PciFunction] = ()
+    command: int = 0
+    own: Sequence[capability.Capability] = ()
 
 
 class Found(NamedTuple):
@@ -246,7 +249,8 @@ class PciFunction:
     def _fill(self) -> None:
         """Configuration space as it is after power on."""
         who, config, writable = self.identity, self._config, self._writable
-        struct.pack_into("<HHHH", config, 0, who.vendor, who.device, 0, _STATUS_HAS_CAPABILITIES)
+        command = self.features.command & _COMMAND_WRITABLE
+        struct.pack_into("<HHHH", config, 0, who.vendor, who.device, command, _STATUS_HAS_CAPABILITIES)
         struct.pack_into("<I", config, 8, who.class_code << 8 | who.revision)
         struct.pack_into("<HH", config, 0x2C, *who.subsystem)
         config[0x0E], config[0x3D] = _SEVERAL_FUNCTIONS if self.is_multifunction else 0, who.pin
@@ -278,7 +282,7 @@ class PciFunction:
             _enter_bars(has.virtual[0].bars, bars, masks, 0)
             device = has.virtual[0].identity.device
             found.append(capability.virtual(len(has.virtual), device, bytes(bars), bytes(masks)))
-        return found
+        return [*found, *has.own]
 
     _is_bridge = False
 
@@ -298,6 +302,8 @@ class PciFunction:
 
     def is_own(self, register: int) -> bool:
         """Whether a register of configuration space is one that PCI does not define."""
+        if any(one.at <= register < one.at + capability.header_size(one.at) for one in self.features.own):
+            return False
         return any(start <= register < end for start, end in self._own_registers)
 
     def config_write(self, register: int, size: int, value: int) -> None:

@@ -24,6 +24,7 @@ from kobox.machine.pc import Machine, MachineError
 
 _NODE = struct.Struct("<BBHII4xQQQ")
 _DECISION = struct.Struct("<QBBBBIIIQQ")
+_MOST_RECENT = 16
 
 
 class MadeBy(IntEnum):
@@ -71,7 +72,7 @@ class Node(NamedTuple):
 class Nodes:
     """The nodes of a run, by their numbers."""
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes | memoryview) -> None:
         self._raw = raw
 
     def __len__(self) -> int:
@@ -161,15 +162,32 @@ class Taint:
 
     def decisions(self) -> Sequence[Decision]:
         """What was decided by a value of a device, in order; of one place the first 128 times."""
-        raw = self._table(self._core.kobox_taint_decisions, _DECISION.size)
-        return [
-            Decision(pc, operation, size, condition, bool(taken), left, right, left_value, right_value)
-            for pc, operation, size, condition, taken, left, right, _, left_value, right_value in _DECISION.iter_unpack(
-                raw
-            )
-        ]
+        return _decisions(self._table(self._core.kobox_taint_decisions, _DECISION.size))
+
+    def returned(self, pc: int) -> None:
+        """A function that is looked at has just returned an int to one that is not: whether it is 0 is a decision at
+        `pc`."""
+        self._core.kobox_taint_result(self._machine.handle, pc)
+
+    def recent(self) -> tuple[Nodes, Sequence[Decision]]:
+        """The nodes there are by now, to be looked at before the machine runs on; the decisions that were made last, at
+        most 16, the newest first."""
+        count = ctypes.c_uint32()
+        at = self._core.kobox_taint_nodes(self._machine.handle, _NODE.size, ctypes.byref(count))
+        size = count.value * _NODE.size
+        nodes = memoryview((ctypes.c_char * size).from_address(at)) if at else b""
+        room = ctypes.create_string_buffer(_MOST_RECENT * _DECISION.size)
+        made = self._core.kobox_taint_recent(self._machine.handle, _DECISION.size, room, _MOST_RECENT)
+        return Nodes(nodes), _decisions(room.raw[: made * _DECISION.size])
 
     def _table(self, function: ctypes._NamedFuncPointer, row: int) -> bytes:
         count = ctypes.c_uint32()
         at = function(self._machine.handle, row, ctypes.byref(count))
         return ctypes.string_at(at, count.value * row) if at else b""
+
+
+def _decisions(raw: bytes) -> Sequence[Decision]:
+    return [
+        Decision(pc, operation, size, condition, bool(taken), left, right, left_value, right_value)
+        for pc, operation, size, condition, taken, left, right, _, left_value, right_value in _DECISION.iter_unpack(raw)
+    ]

@@ -152,6 +152,65 @@ static int ring(struct puzzle *p)
 	return tries < 100;
 }
 
+/* A bus of its own behind two registers: one waits until it is ready, and until the chip there has finished its reset. */
+static u32 chip_read(struct puzzle *p, unsigned int chip)
+{
+	int tries = 1000;
+	u32 value;
+
+	do {
+		value = reg(p, 0x100 + 4 * chip);
+	} while ((value & 0xc0000000) != 0x80000000 && --tries);
+	return value & 0xffff;
+}
+
+static int nested(struct puzzle *p)
+{
+	unsigned int chip;
+	int tries;
+
+	for (chip = 0; chip < 16; chip++) {
+		writel(0x8000, p->regs + 0x100 + 4 * chip);
+		for (tries = 1000; tries; tries--)
+			if (!(chip_read(p, chip) & 0x8000))
+				break;
+		if (!tries)
+			return 0;
+	}
+	return 1;
+}
+
+/* Time as the device counts it. */
+static int ticks(struct puzzle *p)
+{
+	u32 start = reg(p, 0x30) & 0xffff, now = start;
+	int tries;
+
+	for (tries = 1000; tries && now - start < 300; tries--)
+		now = reg(p, 0x30) & 0xffff;
+	return tries > 0 && now - start < 1000;
+}
+
+/* A mailbox: the answer is there when the first word says the command's number, with a flag. */
+static int mailbox(struct puzzle *p)
+{
+	u32 number;
+	int tries;
+
+	p->shared = dma_alloc_coherent(&p->pdev->dev, 4096, &p->bus, GFP_KERNEL);
+	if (!p->shared)
+		return 0;
+	for (number = 1; number < 6; number++) {
+		writel(number, p->regs + 0x20);
+		for (tries = 1000; tries && (*(volatile u32 *)p->shared & 0x800000ff) != (0x80000000 | number); tries--)
+			cpu_relax();
+		if (!tries)
+			break;
+	}
+	dma_free_coherent(&p->pdev->dev, 4096, p->shared, p->bus);
+	return number == 6;
+}
+
 static int revision(struct puzzle *p) { return p->pdev->revision >= 8 && p->pdev->revision < 12; }
 static int header(struct puzzle *p)
 {
@@ -207,7 +266,7 @@ static const struct { const char *name; int (*solved)(struct puzzle *p); } riddl
 	RIDDLE(number), RIDDLE(field), RIDDLE(byte), RIDDLE(word), RIDDLE(swapped), RIDDLE(inverted), RIDDLE(sum),
 	RIDDLE(mixed), RIDDLE(halves), RIDDLE(signs), RIDDLE(range), RIDDLE(result), RIDDLE(product), RIDDLE(pointer),
 	RIDDLE(memory), RIDDLE(switched), RIDDLE(waits), RIDDLE(twice), RIDDLE(checksum), RIDDLE(block),
-	RIDDLE(configuration), RIDDLE(ring), RIDDLE(interrupt),
+	RIDDLE(configuration), RIDDLE(ring), RIDDLE(interrupt), RIDDLE(nested), RIDDLE(ticks), RIDDLE(mailbox),
 	RIDDLE(revision), RIDDLE(subsystem), RIDDLE(kind), RIDDLE(size), RIDDLE(port), RIDDLE(file), RIDDLE(companion), RIDDLE(header),
 };
 

@@ -40,7 +40,9 @@ def plug(box: BootedKernel, device: Plugged) -> Plugged:
         part.computer = BoxComputer(box)
         part.power_on()
         part._look = _look_at(box, part)
-    box.machine.pci.attach(device.function, *device.card_functions)
+    box.machine.pci.attach(
+        device.function, *device.card_functions, place=device.device_number, numbers=device.card_numbers
+    )
     device._unplug = lambda: unplug(box, device)
     start = box.log.next_seq
     try:

@@ -37,6 +37,7 @@ from kobox.errors import (
 from kobox.ko.modulefile import ModuleFile
 from kobox.machine.taint import Decision, Nodes, Ran, Taint
 
+_RESULT = 1  # where it is decided whether probe has succeeded: in the kernel
 _BEFORE_INIT = "do_init_module"  # kernel/module/main.c
 _LARGEST_CODE = 4 << 20  # of one module: larger ones are looked at only if they are the driver
 _BRANCHES = re.compile(rb"[\2-\7]")
@@ -57,9 +58,10 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try: as whom, with which policy, how it ended (`errno` when refused), how many instructions of modules ran
-    and how much of its probe function (0 to 1), what was read and what was decided by it, and whether code ran or a
-    branch was taken that no attempt before had."""
+    """One try: as whom, with which policy (`learned`: with the answers, too, that were found while the driver waited
+    for them), how it ended (`errno` when refused), how many instructions of modules ran and how much of its probe
+    function (0 to 1), what was read and what was decided by it, and whether code ran or a branch was taken that no
+    attempt before had."""
 
     identity: Identity
     policy: Policy
@@ -76,6 +78,7 @@ class Attempt:
     """How often the driver has waited for a register in vain."""
     better: Sequence[tuple[Identity, Policy]]
     """Devices that have what the driver has asked for in vain."""
+    learned: Policy
     calmer: Policy | None
     """A device that does not interrupt, when this one has."""
 
@@ -168,6 +171,7 @@ class Prober:
             box.machine.work - before,
             device.waits,
             [(identity, other) for other in attendant.better()] + [(one, policy) for one in attendant.others(identity)],
+            device.policy,
             attendant.calmer(),
         )
 
@@ -182,7 +186,8 @@ class Prober:
                     self._load()
                     loaded = True
             box.sleep(SETTLE)
-            if self._bus.is_bound(box, device) or (loaded and not any(returned[-1:])):
+            bound = self._bus.is_bound(box, device) or (loaded and not any(returned[-1:]))
+            if bound or _has_device(box, self._name):
                 return Result.BOUND
             return Result.REFUSED if returned else Result.UNSEEN
         except (ProcessDiedError, KernelPanicError):
@@ -205,6 +210,8 @@ class Prober:
         def probed(hit: Hit) -> None:
             low = (hit.result or 0) & 0xFFFFFFFF  # an int, though nothing says so of a module's functions
             returned.append(low - (low >> 31 << 32))
+            if low:
+                self._taint.returned(_RESULT)
 
         attendant.attach()
         with ExitStack() as stack:
@@ -267,6 +274,15 @@ def waits_for_device(box: Box, file: ModuleFile) -> bool:
     while they are loaded."""
     drivers, bus = f"/sys/module/{file.name}/drivers", bus_of(file)
     return bus is not None and box.exists(drivers) and any(one.startswith(bus.drivers) for one in box.listdir(drivers))
+
+
+def _has_device(box: Box, module: str) -> bool:
+    """Whether any driver of a module has a device: some refuse the one on the bus, and make a platform device of it."""
+    with suppress(OSError):
+        for driver in box.listdir(directory := f"/sys/module/{module}/drivers"):
+            if any(":" in name or "." in name for name in box.listdir(f"{directory}/{driver}")):
+                return True
+    return False
 
 
 def _remove(remove: Callable[[], None]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from kobox.checks.phantom.attempt import Attempt
 from kobox.checks.phantom.solve import Solver
-from kobox.devices.phantom import bars_of
+from kobox.devices.phantom import bars_of, capabilities_of
 from kobox.devices.phantom_board import BoardIdentity, windows_of
 from kobox.devices.phantom_i2c import I2cIdentity
 from kobox.devices.phantom_policy import RegisterAt, name_of
@@ -94,6 +94,8 @@ def _class(attempt: Attempt) -> Iterator[str]:
     if isinstance(who, PciIdentity):
         yield "from kobox.devices import Express, PciDevice, expansion_rom"
         yield "from kobox.devices.phantom import PhantomDevice"
+        if policy.capabilities:
+            yield "from kobox.machine.pci_capabilities import own"
         yield _IMPORT
         yield from ("", "", "class Model(PhantomDevice):")
         yield f"    vendor_id, device_id, class_code = {who.vendor:#06x}, {who.device:#06x}, {who.class_code:#08x}"
@@ -148,11 +150,20 @@ def _policy(attempt: Attempt, places: Places) -> Iterator[str]:
         yield f"        RegisterAt({register.bar}, {register.offset:#x}): ({rows},),  # {name_of(register)}"
     firmware = {_clean(name): size for name, size in attempt.policy.firmware.items()}
     quiet = ", quiet=True" if attempt.policy.quiet else ""
-    yield f"    }}, firmware={firmware!r}, companions={attempt.policy.companions!r}{quiet})"
+    companions = tuple(tuple(one) for one in attempt.policy.companions)
+    place = f", place={attempt.policy.place}" if attempt.policy.place else ""
+    yield f"    }}, firmware={firmware!r}, companions={companions!r}{place}{quiet})"
     if not isinstance(attempt.identity, PciIdentity):
         return
     if attempt.policy.express:
         yield "    express, serial_number = Express(speed=3, width=8), 0x0000C0FFEE000001"
+    if attempt.policy.command:
+        yield f"    initial_command = {attempt.policy.command:#x}"
+    if attempt.policy.capabilities:
+        yield "    own_capabilities = ("
+        for one in capabilities_of(attempt.policy):
+            yield f"        own({one.kind:#x}, bytes.fromhex({one.body.hex()!r}), {one.at:#x}),"
+        yield "    )"
     if attempt.policy.rom:
         yield "    rom = expansion_rom(bytes(0xFFCC), vendor_id, device_id, class_code)"
 

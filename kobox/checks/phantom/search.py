@@ -17,7 +17,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from kobox.box.box import Box, BoxCheckpoint
@@ -27,7 +27,7 @@ from kobox.checks.phantom.buses import bus_of
 from kobox.checks.phantom.model_file import Places, places_of
 from kobox.checks.phantom.solve import Answer, Solver
 from kobox.devices.phantom_kinds import Identity
-from kobox.devices.phantom_policy import HEADER, WIRES, Policy, Read, Rest, Step
+from kobox.devices.phantom_policy import HEADER, WIRES, Policy, Read, Rest, Step, is_header
 from kobox.errors import KoboxError
 from kobox.ko.modulefile import ModuleFile
 from kobox.machine.taint import Decision
@@ -117,7 +117,7 @@ class PhantomSearch:
             finally:
                 prober.close()
         assert best is not None
-        return SearchResult(best, self._attempts, probed, places)
+        return SearchResult(replace(best, policy=best.learned), self._attempts, probed, places)
 
     def _prepared(self) -> BoxCheckpoint:
         self._bus.prepare(self._box)
@@ -220,7 +220,7 @@ def _blindly(
     """Other answers for registers, or bits of them, that decided nothing in code that is looked at: they went to the
     kernel, perhaps."""
     known = attempt.policy.known
-    asked = (read for read in attempt.reads if not HEADER <= read.register.bar < WIRES)
+    asked = (one for one in attempt.reads if not HEADER <= one.register.bar < WIRES and not is_header(one.register))
     registers = {read.register: None for read in asked if read.number not in decided or read.register in known}
     for place, register in enumerate(list(registers)[:_MOST_BLIND]):
         mask = 0xFFFFFFFF
@@ -253,7 +253,7 @@ def _with_answer(
         read = reads.get(number)
         if read is None:
             return None
-        if read.register.bar == HEADER:
+        if is_header(read.register):
             if not (read.value ^ bits.value) & bits.mask:
                 continue
             other = bus.with_header(identity, policy, read, bits) if scope == Scope.ALL else None

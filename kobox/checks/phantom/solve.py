@@ -36,15 +36,17 @@ def mask_of(size: int) -> int:
 
 
 class Solver:
-    """Finds answers in the nodes of one run."""
+    """Finds answers in the nodes of one run, with at most so many `steps` for a decision."""
 
-    def __init__(self, nodes: Nodes) -> None:
+    def __init__(self, nodes: Nodes, steps: int = 20_000) -> None:
         self._nodes = nodes
+        self._most_steps, self._steps = steps, 0
         self._possible: dict[int, int] = {}
 
     def flip(self, decision: Decision, most: int = 6) -> list[Answer]:
         """At most so many answers, each of which makes the decision go the other way."""
         found: list[Answer] = []
+        self._steps = 0
         operation = MadeBy.BIT if decision.operation == MadeBy.BIT else MadeBy.COMPARE
         wanted = self._condition(
             operation, decision.condition, not decision.taken, decision.size, decision[5:9], _DEEPEST
@@ -60,7 +62,7 @@ class Solver:
     def reads(self, decision: Decision) -> set[int]:
         """The numbers of the reads that a decision depends on."""
         found, open_, seen = set(), [decision.left, decision.right], {0}
-        while open_:
+        while open_ and len(seen) < self._most_steps:
             number = open_.pop()
             if number in seen:
                 continue
@@ -99,7 +101,8 @@ class Solver:
         if not bits.mask:
             yield {}
             return
-        if node is None or depth <= 0:
+        self._steps += 1
+        if node is None or depth <= 0 or self._steps > self._most_steps:
             return
         if node.operation == MadeBy.READ:
             full = mask_of(node.size)
@@ -120,6 +123,7 @@ class Solver:
         if node.left and node.right and (node.operation in (MadeBy.OR, MadeBy.INSERT) or self._is_union(node)):
             yield from self._want_both(node, bits, depth)
             return
+        yield from self._want_choice(node, bits, depth)
         if node.left and (wanted := _of_left(node, bits)) is not None:
             yield from self._want(node.left, wanted, depth - 1)
         if node.right and (wanted := _of_right(node, bits)) is not None:
@@ -138,6 +142,16 @@ class Solver:
             for second in self._want(node.left, upper, depth - 1):
                 if not any(first[read].mask & second[read].mask for read in first.keys() & second.keys()):
                     yield {**first, **second, **_merged(first, second)}
+
+    def _want_choice(self, node: Node, bits: Bits, depth: int) -> Iterator[Answer]:
+        """A difference or sum of which one side is 0 or 1: what compilers make of a comparison."""
+        if node.operation not in (MadeBy.ADD, MadeBy.SUB):
+            return
+        sign = 1 if node.operation == MadeBy.ADD else -1
+        if node.right and self._may_be(node.right) == 1:
+            other = 1 - (node.right_value & 1)
+            if not (node.left_value + sign * other ^ bits.value) & bits.mask & mask_of(node.size):
+                yield from self._want(node.right, Bits(1, other), depth - 1)
 
     def _is_union(self, node: Node) -> bool:
         """Whether a sum has no carries: each bit is of one side only."""

@@ -68,7 +68,7 @@
 #define PCI_HIGH_MEMORY 0x800000000ull /* and above */
 #define PCI_STORES 4
 #define PCI_HIGH_MEMORY_SIZE 0x400000000ull
-#define ABI 17
+#define ABI 18
 #define PAGE 4096ull
 #define CONSOLE_SIZE (1u << 20)
 #define DEVICES 0xFEA00000ull /* registers of devices that Python models: a page each (kobox/machine/devices.py) */
@@ -269,6 +269,7 @@ struct machine {
     device_callback on_device;
     pci_callback on_pci;
     struct { uint64_t at, size; uint8_t *bytes; } pci_store[PCI_STORES]; /* memory on cards: nobody is asked for it */
+    bool pci_all_ports;      /* ports that no device has are PCI's as well */
     uint64_t pci_reads;      /* how often a device was read */
     void (*device_read)(struct machine *m, uint64_t value, unsigned size); /* told of each, or NULL */
     void (*close_taint)(struct machine *m);
@@ -390,6 +391,7 @@ bool pci_map(struct machine *m);
 bool pci_has_port(uint32_t port);
 uint32_t pci_port_read(struct machine *m, uint32_t port, int size);
 void pci_port_write(struct machine *m, uint32_t port, uint32_t value, int size);
+uint32_t pci_other_port(struct machine *m, uint32_t port, int size);
 
 /* ---- pc.c ------------------------------------------------------------------------------------------------------------------ */
 uint32_t pc_port_read(struct machine *m, uint32_t port, int size);

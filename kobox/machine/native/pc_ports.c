@@ -35,7 +35,7 @@ uint32_t pc_port_read(struct machine *m, uint32_t port, int size)
     case 0x4D1:
         return m->dev.pic[port & 1].level;
     default:
-        return size >= 4 ? ~0u : (1u << size * 8) - 1;
+        return pci_other_port(m, port, size);
     }
 }
 

@@ -103,6 +103,16 @@ void pci_port_write(struct machine *m, uint32_t port, uint32_t value, int size)
         call(m, PCI_SPACE_CONFIG, (m->dev.pci_address & 0xFFFFFC) | (port & 3), size, value, true);
 }
 
+/* A port that no device has: PCI is asked what it says, while somebody plays what may be there; else there are ones. */
+uint32_t pci_other_port(struct machine *m, uint32_t port, int size)
+{
+    if (m->pci_all_ports)
+        return (uint32_t)call(m, PCI_SPACE_PORTS, port, (unsigned)size, 0, false);
+    return (uint32_t)all_ones((unsigned)size);
+}
+
+EXPORT void kobox_pci_all_ports(struct machine *m, int wanted) { m->pci_all_ports = wanted; }
+
 EXPORT void kobox_on_pci(struct machine *m, pci_callback callback) { m->on_pci = callback; }
 
 /* The `size` bytes at an address are memory on a card, kept in `bytes`, which stay the caller's: 0, or -1 when there are too many

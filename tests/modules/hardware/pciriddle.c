@@ -4,6 +4,7 @@
  * other. For tests/checks/phantom/test_search.py.
  */
 #include <linux/module.h>
+#include <linux/namei.h>
 #include <linux/pci.h>
 #include <linux/platform_device.h>
 
@@ -77,9 +78,90 @@ static int number(struct pci_dev *pdev)
 	return pdev->device == 0x1042 ? 0 : -ENODEV;
 }
 
+static int capability(struct pci_dev *pdev)
+{
+	int at = pci_find_capability(pdev, PCI_CAP_ID_AGP);
+	u32 status = 0;
+
+	if (!at)
+		return -ENODEV;
+	pci_read_config_dword(pdev, at + PCI_AGP_STATUS, &status);
+	return status >> 24 == 0x1f ? 0 : -EINVAL;
+}
+
+static int vendors(struct pci_dev *pdev)
+{
+	int at = pci_find_dvsec_capability(pdev, 0x8086, 0x17);
+	u32 value = 0;
+
+	if (!at)
+		return -ENODEV;
+	pci_read_config_dword(pdev, at + 0x0c, &value);
+	return value == 0x600df00d ? 0 : -EINVAL;
+}
+
+/* Another function of the same card, by its place; by its IDs; without being asked for. */
+static int sibling(struct pci_dev *pdev)
+{
+	struct pci_dev *other = pci_get_slot(pdev->bus, PCI_DEVFN(PCI_SLOT(pdev->devfn), 3));
+	u8 value = 0;
+
+	if (!other)
+		return -ENODEV;
+	pci_read_config_byte(other, 0x44, &value);
+	pci_dev_put(other);
+	return value & 1 ? 0 : -EINVAL;
+}
+
+static int alike(struct pci_dev *pdev)
+{
+	struct pci_dev *other = NULL;
+
+	while ((other = pci_get_device(0x1234, 0x5678, other)))
+		if (PCI_FUNC(other->devfn) == 2 && other->vendor == 0x1234) {
+			pci_dev_put(other);
+			return 0;
+		}
+	return -ENODEV;
+}
+
+static int unseen(struct pci_dev *pdev)
+{
+	u32 value = 0;
+
+	pci_bus_read_config_dword(pdev->bus, PCI_DEVFN(PCI_SLOT(pdev->devfn), 5), 0x50, &value);
+	return value == 0x51 ? 0 : -ENODEV;
+}
+
+static int slot(struct pci_dev *pdev) { return PCI_SLOT(pdev->devfn) == 0x1e ? 0 : -ENODEV; }
+
+/* What firmware does with a card before the kernel runs. */
+static int started(struct pci_dev *pdev)
+{
+	u16 command = 0;
+
+	pci_read_config_word(pdev, PCI_COMMAND, &command);
+	return command & PCI_COMMAND_MASTER ? 0 : -ENODEV;
+}
+
+/* A port that has its number from long ago, and belongs to no BAR. */
+static int legacy(struct pci_dev *pdev) { return inb(0x3cf) == 0x5a ? 0 : -ENODEV; }
+
+static int directory(struct pci_dev *pdev)
+{
+	struct path path;
+	int err = kern_path("/lib/firmware/pciriddle", LOOKUP_DIRECTORY, &path);
+
+	if (!err)
+		path_put(&path);
+	return err;
+}
+
 static const struct { const char *name; int (*solve)(struct pci_dev *pdev); } riddles[] = {
-	{ "express", express }, { "serial", serial }, { "image", image }, { "region", region },
-	{ "beside", beside },	{ "partly", partly }, { "number", number },
+	{ "express", express },	      { "serial", serial },   { "image", image },   { "region", region },
+	{ "beside", beside },	      { "partly", partly },   { "number", number }, { "capability", capability },
+	{ "vendors", vendors },	      { "sibling", sibling }, { "alike", alike },   { "unseen", unseen },
+	{ "slot", slot },	      { "started", started }, { "legacy", legacy }, { "directory", directory },
 };
 
 static int solve(struct pci_dev *pdev)

@@ -17,9 +17,12 @@
 #include <sys/mman.h>
 
 #define MAX_CODE 128
-#define MAX_NODES (1u << 18)
+#define MAX_NODES (1u << 19)
 #define MAX_DECISIONS (1u << 16)
 #define MOST_OF_A_PLACE 128
+#define MAX_RECENT 16
+#define CONDITION_CARRY 2 /* of conditional jumps: JB, JE */
+#define CONDITION_ZERO 4
 #define SLOTS (1u << 16)
 #define MAX_FRESH 2048
 #define STACKS 8
@@ -56,6 +59,8 @@ struct taint {
     uint32_t node_count;
     struct decision *decisions;
     uint32_t decision_count;
+    struct decision recent[MAX_RECENT]; /* the last ones, also of places that have had their share */
+    uint32_t recent_count;
     struct known *memory;
     struct task tasks[STACKS], *now;
     uint64_t clock;
@@ -275,15 +280,23 @@ static bool holds(const struct flags *f, uint8_t condition)
 
 static bool is_followed(const struct flags *f) { return f->set && (f->left.node || f->right.node); }
 
-static void decide(struct taint *t, struct spot *p, uint64_t pc, uint8_t condition, bool taken)
+/* A decision by some flags at a place that has had `before` of them. */
+static void note_decision(struct taint *t, const struct flags *f, uint8_t *before, uint64_t pc, uint8_t condition, bool taken)
 {
-    const struct flags *f = &t->now->flags;
-    if (!is_followed(f) || t->decision_count == MAX_DECISIONS || p->decisions == MOST_OF_A_PLACE)
-        return;
-    p->decisions++;
-    t->decisions[t->decision_count++] = (struct decision){
+    struct decision *made = &t->recent[t->recent_count++ % MAX_RECENT];
+    *made = (struct decision){
         .pc = pc, .op = f->op, .size = f->size, .condition = condition, .taken = taken, .left = f->left.node, .right = f->right.node,
         .left_value = f->left.value, .right_value = f->right.value};
+    if (t->decision_count == MAX_DECISIONS || *before == MOST_OF_A_PLACE)
+        return;
+    ++*before;
+    t->decisions[t->decision_count++] = *made;
+}
+
+static void decide(struct taint *t, struct spot *p, uint64_t pc, uint8_t condition, bool taken)
+{
+    if (is_followed(&t->now->flags))
+        note_decision(t, &t->now->flags, &p->decisions, pc, condition, taken);
 }
 
 /* ---- what an instruction has done ----------------------------------------------------------------------------------------- */
@@ -344,6 +357,8 @@ static void calculate(struct machine *m, const struct data_insn *i)
     }
     if (i->op == DATA_SUB)
         set_flags(now, i, DATA_COMPARE, now->a, now->b);
+    else if (i->op == DATA_NEG) /* as of 0 - a */
+        set_flags(now, i, DATA_COMPARE, (struct value){0, 0}, now->a);
     else
         set_flags(now, i, DATA_COMPARE, result, (struct value){0, 0});
     if (i->to.place != PLACE_NONE)
@@ -357,17 +372,46 @@ static void exchange(struct machine *m, const struct data_insn *i)
     put(m, i, i->a, m->taint->now->to, b, i->size);
 }
 
+/* 1 or 0, in one byte: whether a condition holds. */
+static struct value condition_value(struct taint *t, uint8_t condition)
+{
+    const struct flags *f = &t->now->flags;
+    struct value v = {0, f->set && holds(f, condition)};
+    if (is_followed(f)) {
+        uint16_t how = (uint16_t)(condition | (f->op == DATA_BIT ? 1 << 4 : 0) | f->size << 8);
+        v.node = add_node(t, (struct node){DATA_CONDITION, 1, how, f->left.node, f->right.node, f->left.value, f->right.value, v.value});
+    }
+    return v;
+}
+
 static void set_by_condition(struct machine *m, struct spot *p)
 {
-    struct task *now = m->taint->now;
-    const struct flags *f = &now->flags;
-    struct value v = {0, 0};
-    if (is_followed(f)) {
-        uint16_t how = (uint16_t)(p->insn.condition | (f->op == DATA_BIT ? 1 << 4 : 0) | f->size << 8);
-        v.value = holds(f, p->insn.condition);
-        v.node = add_node(m->taint, (struct node){DATA_CONDITION, 1, how, f->left.node, f->right.node, f->left.value, f->right.value, v.value});
+    put(m, &p->insn, p->insn.to, m->taint->now->to, condition_value(m->taint, p->insn.condition), 1);
+}
+
+/* ADC and SBB: as ADD and SUB, and the carry. SBB of a register with itself is how compilers make a number of a comparison. */
+static void with_carry(struct machine *m, const struct data_insn *i)
+{
+    struct taint *t = m->taint;
+    struct task *now = t->now;
+    struct value carry = condition_value(t, CONDITION_CARRY), a = now->a, b = now->b, result = {0, result_of(m, i, now->to, 0)};
+    uint8_t op = i->op == DATA_ADD_CARRY ? DATA_ADD : DATA_SUB;
+    bool itself = op == DATA_SUB && i->to.place == PLACE_REG && i->b.place == PLACE_REG && i->to.reg == i->b.reg;
+    if (now->flags.set && (carry.node || a.node || b.node)) {
+        uint64_t sum = (op == DATA_ADD ? a.value + b.value : a.value - b.value) & mask_of(i->size);
+        if (!itself && (a.node || b.node))
+            a.node = add_node(t, (struct node){op, i->size, 0, a.node, b.node, a.value, b.value, sum});
+        else
+            a.node = 0;
+        a.value = sum;
+        result.node = a.node;
+        if (carry.node) {
+            uint32_t wide = add_node(t, (struct node){DATA_ZERO_EXTEND, i->size, 1, carry.node, 0, carry.value, 0, carry.value});
+            result.node = add_node(t, (struct node){op, i->size, 0, a.node, wide, a.value, carry.value, result.value});
+        }
     }
-    put(m, &p->insn, p->insn.to, now->to, v, 1);
+    set_flags(now, i, DATA_COMPARE, result, (struct value){0, 0});
+    put(m, i, i->to, now->to, result, i->size);
 }
 
 /* ---- calls --------------------------------------------------------------------------------------------------------------------- */
@@ -497,6 +541,7 @@ static void complete(struct machine *m, uint64_t pc)
     case DATA_COMPARE: set_flags(now, i, DATA_COMPARE, now->a, now->b); break;
     case DATA_BIT: set_flags(now, i, DATA_BIT, now->a, now->b); break;
     case DATA_SET: set_by_condition(m, p); break;
+    case DATA_ADD_CARRY: case DATA_SUB_CARRY: with_carry(m, i); break;
     case DATA_CHOOSE: {
         bool yes = now->flags.set && holds(&now->flags, i->condition);
         decide(t, p, now->pc, i->condition, yes);
@@ -674,7 +719,7 @@ EXPORT void kobox_taint_reset(struct machine *m)
     if (!t)
         return;
     t->node_count = 1;
-    t->decision_count = 0;
+    t->decision_count = t->recent_count = 0;
     t->fresh_count = t->shared_count = 0;
     memset(t->tasks, 0, sizeof t->tasks);
     t->now = NULL;
@@ -708,4 +753,30 @@ EXPORT const struct decision *kobox_taint_decisions(struct machine *m, size_t ro
 {
     *count = m->taint && row == sizeof(struct decision) ? m->taint->decision_count : 0;
     return *count ? m->taint->decisions : NULL;
+}
+
+/* The decisions that were made last, the newest first, into `out`, which has room for `most`: how many. */
+EXPORT uint32_t kobox_taint_recent(struct machine *m, size_t row, struct decision *out, uint32_t most)
+{
+    const struct taint *t = m->taint;
+    uint32_t count = t && row == sizeof(struct decision) ? t->recent_count : 0;
+    count = count < MAX_RECENT ? count : MAX_RECENT;
+    count = count < most ? count : most;
+    for (uint32_t n = 0; n < count; n++)
+        out[n] = t->recent[(t->recent_count - 1 - n) % MAX_RECENT];
+    return count;
+}
+
+/* A function of the code that is looked at has just returned an int to code that is not: whether it is 0 is a decision, at `pc`. */
+EXPORT void kobox_taint_result(struct machine *m, uint64_t pc)
+{
+    struct taint *t = m->taint;
+    uint8_t before = 0;
+    if (!t || !t->now)
+        return;
+    choose_task(m);
+    struct value v = t->now->registers[R_RAX]; /* its upper half may be the sign by now */
+    struct flags f = {true, DATA_COMPARE, 4, {narrowed(t, v.node, v.value, 4), v.value & mask_of(4)}, {0, 0}};
+    if (is_followed(&f) && f.left.value == (live_reg(m, R_RAX) & mask_of(4)))
+        note_decision(t, &f, &before, pc, CONDITION_ZERO, !f.left.value);
 }

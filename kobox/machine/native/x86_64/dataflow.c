@@ -71,11 +71,7 @@ static void move(struct data_insn *i, struct data_operand to, struct data_operan
 /* add, or, adc, sbb, and, sub, xor, cmp: by three bits of the opcode or of ModRM. */
 static void arithmetic(struct data_insn *i, uint8_t which, struct data_operand to, struct data_operand from)
 {
-    static const uint8_t ops[] = {DATA_ADD, DATA_OR, DATA_NEW, DATA_NEW, DATA_AND, DATA_SUB, DATA_XOR, DATA_COMPARE};
-    if (ops[which] == DATA_NEW) {
-        i->kills = to.place == PLACE_REG ? (uint16_t)(1u << to.reg) : 0;
-        return;
-    }
+    static const uint8_t ops[] = {DATA_ADD, DATA_OR, DATA_ADD_CARRY, DATA_SUB_CARRY, DATA_AND, DATA_SUB, DATA_XOR, DATA_COMPARE};
     binary(i, ops[which], ops[which] == DATA_COMPARE ? (struct data_operand){0} : to, to, from);
     if ((ops[which] == DATA_XOR || ops[which] == DATA_SUB) && to.place == PLACE_REG && from.place == PLACE_REG && to.reg == from.reg) {
         i->op = DATA_MOVE; /* zero */

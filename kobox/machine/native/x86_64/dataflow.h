@@ -24,6 +24,7 @@ enum data_op {
     DATA_POP,
     DATA_EXCHANGE,
     DATA_COPY,     /* MOVS: `size` bytes from [RSI] to [RDI], RCX times when `number` is 1 */
+    DATA_ADD_CARRY, DATA_SUB_CARRY, /* ADC and SBB */
 };
 enum place { PLACE_NONE, PLACE_REG, PLACE_HIGH /* AH, CH, DH, BH */, PLACE_MEMORY, PLACE_NUMBER };
 struct data_operand { uint8_t place, reg; };
