@@ -68,6 +68,7 @@ EXPORT void kobox_on_pci(struct machine *m, pci_callback callback) { m->on_pci =
 EXPORT int kobox_pci_message(struct machine *m, uint64_t address, uint32_t data) { return (void)m, (void)address, (void)data, -1; }
 EXPORT int kobox_pci_store(struct machine *m, uint64_t at, uint64_t size, uint8_t *bytes) { return (void)m, (void)at, (void)size, (void)bytes, -1; }
 EXPORT void kobox_pci_forget_stores(struct machine *m) { (void)m; }
+EXPORT void kobox_pci_all_ports(struct machine *m, int wanted) { (void)m, (void)wanted; }
 EXPORT void kobox_pci_line(struct machine *m, int line, int high) { board_line(m, (unsigned)line, high); }
 EXPORT void kobox_pci_pulse(struct machine *m, int line) { (void)m, (void)line; }
 EXPORT uint64_t kobox_due(struct machine *m) { return m->platform->next_due(m); }
