@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: bench-races test-smp sweep-check-whole bench-check dist zipapp soak check-qemu-devices test-arm64 test-riscv64 bench-boards check-qemu-logs fuzz sweep-phantom help setup demo test sanitize lint docs bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep sweep-check clean check-known deb check-rust check-bpf
+.PHONY: test-armhf bench-races test-smp sweep-check-whole bench-check dist zipapp soak check-qemu-devices test-arm64 test-riscv64 bench-boards check-qemu-logs fuzz sweep-phantom help setup demo test sanitize lint docs bench bench-wire bench-kmod check-kasan check-kmod-trees check-dkms sweep sweep-check clean check-known deb check-rust check-bpf
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test-arm64: $(READY) ## the tests of checks once more, and all test modules, on 
 
 test-riscv64: $(READY) ## all tests of boards, modules and programs on Debian's riscv64 kernel
 	KOBOX_TEST_BOARDS=riscv64_kernel KOBOX_TEST_SUITE=all $(BIN)/python -m pytest -n auto --dist loadfile $(or $(TESTS),tests/arch)
+
+test-armhf: $(READY) ## all tests of boards, modules and programs on Debian's armhf kernel
+	KOBOX_TEST_BOARDS=armhf_kernel KOBOX_TEST_SUITE=all $(BIN)/python -m pytest -n auto --dist loadfile $(or $(TESTS),tests/arch)
 
 .PHONY: test-docs wheels gallery
 test-docs: $(READY) ## the console blocks of README.md and docs, run as they are written (minutes; PAGES=NAME for one)

@@ -90,7 +90,7 @@ def refused(module: ModuleFile, error: ModuleLoadError, processor: str) -> str:
     """The next step after a kernel for `processor` has refused a module."""
     path = module.path or f"{module.name}.ko"
     own = module.elf.architecture
-    if own != processor and any(own == arch.name for arch in ARCHITECTURES):
+    if any(arch.elf_machine == module.elf.machine and arch.name != processor for arch in ARCHITECTURES):
         return (
             f"It was built for {own}, and the kernel is for {processor}: `kobox run {path}` takes a kernel that fits."
         )

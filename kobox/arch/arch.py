@@ -161,3 +161,6 @@ class Arch(NamedTuple):
     areas: Callable[[Variable, Variable], KernelAreas]
     """Where areas are, by the kernel's variables and the numbers that its vmcoreinfo publishes. Raises what reading
     either does."""
+
+    elf_name: str = ""
+    """What ELF's machine is called where several levels of the processor share it: "arm"."""

@@ -14,9 +14,10 @@ ARCHITECTURES: tuple[Arch, ...] = (X86_64, ARM64, RISCV64, ARMV7)
 
 
 def architecture(name: str) -> Arch:
-    """The architecture of this name: `uname -m`'s, or Debian's. Raises `KoboxError` for one that boxes do not have."""
+    """The architecture of this name: `uname -m`'s, Debian's, or that of ELF's machine. Raises `KoboxError` for one that
+    boxes do not have."""
     for arch in ARCHITECTURES:
-        if name in (arch.name, arch.debian):
+        if name in (arch.name, arch.debian, arch.elf_name or arch.name):
             return arch
     known = ", ".join(arch.name for arch in ARCHITECTURES)
     raise KoboxError(f"{name}: no architecture that boxes have", hint=f"They have: {known}.")

@@ -37,6 +37,9 @@ class Relocations(NamedTuple):
     indexed_operand: frozenset[int]
     """Types of an operand that names a table which the instruction indexes."""
 
+    unknown_log: str = "module: {name}: Unknown rela relocation: {kind}"
+    """What the loader logs of a type that it has no code for; `{name}` stands for the module, `{kind}` for the type."""
+
     selects_bit: Callable[[bytes, int, int], bool] = lambda code, offset, kind: False
     """Whether the field at an offset of some code, relocated so, is the operand of an instruction that reads or changes
     one bit of it, which a register selects. What is added to the symbol is then four too few: the field's own size."""

@@ -43,7 +43,7 @@ class SystemInstruction(NamedTuple):
 
 def arch_of(file: ModuleFile) -> Arch | None:
     """The architecture of a module's file; None for one whose kernels kobox does not boot."""
-    return next((arch for arch in ARCHITECTURES if arch.name == file.elf.architecture), None)
+    return next((arch for arch in ARCHITECTURES if arch.elf_machine == file.elf.machine), None)
 
 
 def system_instructions(file: ModuleFile) -> Iterator[SystemInstruction]:

@@ -142,7 +142,7 @@ def _warn(kernel: KernelImage) -> None:
     config = read_config(kernel)
     try:
         check_needs(kernel.name, config, kernel.arch)
-        notes = missed_features(config)
+        notes = missed_features(config, kernel.arch, has_types=kernel.made_types.exists())
     except KoboxError as error:
         notes = [f"{error.message}. {error.hint}"]
     for note in notes:

@@ -8,6 +8,7 @@ the kernel checks where a relocation points to.
     Elf64_Rela:  u64 offset   in the section that sh_info names
                  u64 info     symbol << 32 | type
                  s64 addend
+    Elf32_Rel:   u32 offset, u32 info: symbol << 8 | type; what is added stands in the place itself
 """
 
 from __future__ import annotations
@@ -21,10 +22,23 @@ from kobox.arch.registry import architecture
 from kobox.ko import elf
 from kobox.ko.elf import Elf, Section, Symbol
 
-HEADER = 64  # bytes of an Elf64_Ehdr
-_SECTION = struct.Struct("<IIQQQQIIQQ")
+HEADER = 64  # bytes of an Elf64_Ehdr; an Elf32_Ehdr has fewer, and no module is so short
 _64_BIT, _BIG_ENDIAN = 2, 2  # EI_CLASS, EI_DATA
-_RELA = struct.Struct("<QQq")
+
+
+class _Layout(NamedTuple):
+    """Where things are in files of one width. `sections_at` is e_shoff's offset, `counts_at` that of e_shentsize,
+    e_shnum and e_shstrndx."""
+
+    sections_at: struct.Struct
+    counts_at: int
+    section: struct.Struct
+    entry: struct.Struct
+    symbol_shift: int
+
+
+_WIDE = _Layout(struct.Struct("<40xQ"), 58, struct.Struct("<IIQQQQIIQQ"), struct.Struct("<QQq"), 32)
+_NARROW = _Layout(struct.Struct("<32xI"), 46, struct.Struct("<10I"), struct.Struct("<II"), 8)
 
 
 class Damage(NamedTuple):
@@ -51,7 +65,11 @@ def header_damage(content: bytes, size: int, arch: Arch) -> Damage | None:
     if len(content) < HEADER:
         return Damage("not-elf", f"the file has only {len(content)} bytes, too few for an ELF header")
     kind, machine = struct.unpack_from("<HH", content, 16)
-    offset, entry, count = *struct.unpack_from("<Q", content, 40), *struct.unpack_from("<HH", content, 58)
+    layout = _WIDE if arch.addresses.word == 8 else _NARROW
+    (offset,), (entry, count) = (
+        layout.sections_at.unpack_from(content),
+        struct.unpack_from("<HH", content, layout.counts_at),
+    )
     if content[:4] != b"\x7fELF":
         return Damage("not-elf", "not an ELF file", ("Invalid ELF header magic: != \x7fELF",))
     if content[5] == _BIG_ENDIAN:
@@ -63,18 +81,19 @@ def header_damage(content: bytes, size: int, arch: Arch) -> Damage | None:
     if machine != arch.elf_machine:
         text = f"built for {processor_of(content)}, and the kernel is for {arch.name}"
         return Damage("architecture", text, (f"Invalid architecture in ELF header: {machine}",))
-    if content[4] != _64_BIT:
+    if (content[4] == _64_BIT) != (layout is _WIDE):
         text = f"built for {processor_of(content)}, and the kernel is for {arch.name}"
         riscv = machine == elf.RISCV  # its elf_check_arch() looks at the class as well
         log = f"Invalid architecture in ELF header: {machine}" if riscv else "Invalid ELF section header size"
         return Damage("architecture", text, (log,))
-    if entry != _SECTION.size:
-        text = f"its ELF header gives section headers of {entry} bytes; they have {_SECTION.size}"
+    if entry != layout.section.size:
+        text = f"its ELF header gives section headers of {entry} bytes; they have {layout.section.size}"
         return Damage("sections", text, ("Invalid ELF section header size",))
     if offset >= size or entry * count > size - offset:
         text = "cut off: its section table reaches beyond the file's end"
         return Damage("truncated", text, ("Invalid ELF section header overflow",))
-    return _table_damage(content, size, [*_SECTION.iter_unpack(content[offset : offset + entry * count])])
+    names = struct.unpack_from("<H", content, layout.counts_at + 4)[0]
+    return _table_damage(content, size, [*layout.section.iter_unpack(content[offset : offset + entry * count])], names)
 
 
 def processor_of(content: bytes) -> str:
@@ -90,9 +109,8 @@ def processor_of(content: bytes) -> str:
     return f"{name}{', big-endian' if big and name in elf.EITHER_ORDER else ''}{', 32-bit' if narrow else ''}"
 
 
-def _table_damage(content: bytes, size: int, rows: list[tuple[int, ...]]) -> Damage | None:
+def _table_damage(content: bytes, size: int, rows: list[tuple[int, ...]], names: int) -> Damage | None:
     table = [Section._make(row) for row in rows]
-    names = struct.unpack_from("<H", content, 62)[0]
     if names == 0 or names >= len(table):
         log = f"Invalid ELF section name index: {names} || e_shstrndx ({names}) >= e_shnum ({len(table)})"
         return Damage(
@@ -159,7 +177,9 @@ def relocation_damage(module: Elf, name: str) -> Iterator[Damage]:
         target = sections[section.info]
         if not target.flags & elf.SHF_ALLOC:
             continue
-        if section.type == elf.SHT_REL:
+        if section.type != (elf.SHT_RELA if module.bits == 64 else elf.SHT_REL):
+            if section.type == elf.SHT_RELA:
+                continue  # not looked at by kernels whose relocations have no addends
             log = f"module {name}: REL relocation unsupported"
             yield Damage("relocation", f"relocations without addends (section {number})", (log,))
             continue
@@ -170,16 +190,17 @@ def relocation_damage(module: Elf, name: str) -> Iterator[Damage]:
 def _rela_damage(
     module: Elf, name: str, section: Section, target: Section, symbols: list[Symbol | None]
 ) -> Iterator[Damage]:
-    data = module.source.read(section.offset, section.size - section.size % _RELA.size)
+    layout = _WIDE if module.bits == 64 else _NARROW
+    data = module.source.read(section.offset, section.size - section.size % layout.entry.size)
     content = b"" if target.type == elf.SHT_NOBITS else module.source.read(target.offset, target.size)
     where = module.section_name(section.info).decode(errors="replace")
     arch = architecture(module.architecture)
     rules = arch.relocations
-    for offset, info, addend in _RELA.iter_unpack(data):
-        kind, index = info & 0xFFFFFFFF, info >> 32
+    for offset, info, *addends in layout.entry.iter_unpack(data):
+        kind, index = info & (1 << layout.symbol_shift) - 1, info >> layout.symbol_shift
         if kind not in rules.loadable:
             known = rules.name(kind)
-            log = f"module: {name}: Unknown rela relocation: {kind}"
+            log = rules.unknown_log.format(name=name, kind=kind)
             yield Damage("relocation", f"{where} has a relocation that the kernel has no code for: {known}", (log,))
             return
         told, width = rules.loadable[kind]
@@ -194,7 +215,7 @@ def _rela_damage(
             yield Damage("relocation-target", text)
             return
         symbol = symbols[index]
-        if kind in rules.absolute and _overflows(arch, kind, symbol, addend, module):
+        if kind in rules.absolute and _overflows(arch, kind, symbol, sum(addends), module):
             log = rules.overflow_log.format(name=name)
             yield Damage("relocation", f"{told} at {where}+{offset:#x}: a kernel address does not fit in", (log,))
             return

@@ -156,7 +156,7 @@ def header_fact(content: bytes, arch: Arch, others: Sequence[KernelImage]) -> Fa
     fitting = [other.name for other in others if other.arch.elf_machine == machine]
     if damage.rule != "architecture":
         return fact
-    known = {known.name: known.debian for known in ARCHITECTURES}
+    known = {known.elf_name or known.name: known.debian for known in ARCHITECTURES}
     processor = processor_of(content)
     if processor not in known:
         return replace(fact, advice="No box has such a processor. Build it anew, for this kernel.")

@@ -92,9 +92,9 @@ class KernelExports:
         return self._vermagic_of_image()
 
     def _vermagic_of_image(self) -> str:
-        from kobox.images.vmlinux import extract_vmlinux
+        from kobox.images.loadable import unpacked_kernel
 
-        image = extract_vmlinux(self.kernel.vmlinuz.read_bytes(), str(self.kernel.vmlinuz))
+        image = unpacked_kernel(self.kernel.vmlinuz.read_bytes(), str(self.kernel.vmlinuz))
         start = b"\0" + self.kernel.release.encode() + b" "
         at = image.find(start)
         while at >= 0:

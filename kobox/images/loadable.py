@@ -17,3 +17,13 @@ def loadable_kernel(data: bytes, name: str) -> tuple[Vmlinux, bytes]:
     if is_flat_image(data):
         return flat_kernel(unpack_image(data, name), name), b""
     return parse_vmlinux(extract_vmlinux(data, name), name), setup_header(data)
+
+
+def unpacked_kernel(data: bytes, name: str) -> bytes | bytearray:
+    """What a kernel file of any architecture holds, as it lies in memory or as an ELF file. Raises
+    `KernelImageError`."""
+    if is_zimage(data):
+        return unpack_zimage(data, name)
+    if is_flat_image(data):
+        return unpack_image(data, name)
+    return extract_vmlinux(data, name)

@@ -33,15 +33,33 @@ def is_zimage(head: bytes) -> bool:
 def _zstd(data: bytes) -> bytes:
     import zstandard
 
-    return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+    unpacker = zstandard.ZstdDecompressor().decompressobj()
+    return _whole(unpacker.decompress(data), unpacker.eof)
+
+
+def _gzip(data: bytes) -> bytes:
+    unpacker = zlib.decompressobj(31)
+    return _whole(unpacker.decompress(data, _LARGEST), unpacker.eof)
+
+
+def _xz(data: bytes, kind: int = lzma.FORMAT_XZ) -> bytes:
+    unpacker = lzma.LZMADecompressor(kind)
+    return _whole(unpacker.decompress(data, _LARGEST), unpacker.eof)
+
+
+def _whole(unpacked: bytes, ended: bool) -> bytes:
+    """What was unpacked. Raises `EOFError` where there should have been more."""
+    if not ended:
+        raise EOFError("it is cut off")
+    return unpacked
 
 
 # How each way of packing begins. lz4 and lzo are left: no distribution takes them for ARM.
 _PACKED: tuple[tuple[bytes, Callable[[bytes], bytes]], ...] = (
-    (b"\xfd7zXZ\0", lambda data: lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(data, _LARGEST)),
-    (b"\x1f\x8b\x08", lambda data: zlib.decompressobj(31).decompress(data, _LARGEST)),
+    (b"\xfd7zXZ\0", _xz),
+    (b"\x1f\x8b\x08", _gzip),
     (b"\x28\xb5\x2f\xfd", _zstd),
-    (b"\x5d\0\0", lambda data: lzma.LZMADecompressor(lzma.FORMAT_ALONE).decompress(data, _LARGEST)),
+    (b"\x5d\0\0", lambda data: _xz(data, lzma.FORMAT_ALONE)),
 )
 
 

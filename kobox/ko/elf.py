@@ -346,24 +346,27 @@ class Elf:
             yield Symbol(self.string(strings, start), value, size, info & 15, info >> 4, index)
 
     def relocations(self, number: int, symbols: Sequence[Symbol]) -> Iterator[Relocation]:
-        """The relocations in section `number`, a table of type SHT_RELA in a 64-bit object; `symbols` are all of them.
+        """The relocations in section `number`, a table of type SHT_RELA or SHT_REL; `symbols` are all of them. What a
+        table without addends adds stands in the place itself: here it is 0.
 
         Raises `ModuleFormatError` for one whose symbol or place is not there.
         """
         table = self.section_at(number)
         room, data = self.section_at(table.info).size, self.data(number)
-        entry = struct.Struct(self.layout.order + "QQq")
+        word, shift = ("Q", 32) if self.bits == 64 else ("I", 8)
+        added = word.lower() if table.type == SHT_RELA else ""
+        entry = struct.Struct(f"{self.layout.order}{word}{word}{added}")
         if len(data) % entry.size:
             message = f"a table of relocations is no multiple of {entry.size} bytes"
             raise ModuleFormatError(message, path=self.path, offset=table.offset)
-        for row, (offset, info, addend) in enumerate(entry.iter_unpack(data)):
-            at = info >> 32
+        for row, (offset, info, *addends) in enumerate(entry.iter_unpack(data)):
+            at = info >> shift
             if at > len(symbols) or offset >= room:
                 what = f"symbol {at} of {len(symbols)}" if at > len(symbols) else f"byte {offset:#x} of {room:#x}"
                 raise ModuleFormatError(
                     f"a relocation is for {what}", path=self.path, offset=table.offset + row * entry.size
                 )
-            yield Relocation(offset, info & 0xFFFFFFFF, symbols[at - 1] if at else None, addend)
+            yield Relocation(offset, info & (1 << shift) - 1, symbols[at - 1] if at else None, sum(addends))
 
     def string(self, strings: bytes, start: int) -> bytes:
         """One string of a string table."""

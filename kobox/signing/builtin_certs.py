@@ -15,8 +15,8 @@ import re
 
 from cryptography import x509
 
+from kobox.images.loadable import unpacked_kernel
 from kobox.images.store import KernelImage
-from kobox.images.vmlinux import extract_vmlinux
 from kobox.signing.certificates import read_certificate
 
 _START = re.compile(rb"\x30\x82..\x30\x82..\xa0\x03\x02\x01\x02", re.DOTALL)
@@ -24,7 +24,7 @@ _START = re.compile(rb"\x30\x82..\x30\x82..\xa0\x03\x02\x01\x02", re.DOTALL)
 
 def built_in_certificates(kernel: KernelImage) -> list[x509.Certificate]:
     """The certificates built into a kernel, in the order of the image. Raises KernelImageError, OSError."""
-    return certificates_in(extract_vmlinux(kernel.vmlinuz.read_bytes(), str(kernel.vmlinuz)))
+    return certificates_in(unpacked_kernel(kernel.vmlinuz.read_bytes(), str(kernel.vmlinuz)))
 
 
 def certificates_in(content: bytes | bytearray) -> list[x509.Certificate]:

@@ -217,12 +217,12 @@ def _vendors(root: Path, unread: list[str]) -> Iterator[MachineKey]:
 
 
 def _of_the_image(root: Path, release: str) -> Iterator[MachineKey]:
-    from kobox.images.vmlinux import extract_vmlinux
+    from kobox.images.loadable import unpacked_kernel
 
     for name in (f"boot/vmlinuz-{release}", f"usr/lib/modules/{release}/vmlinuz", f"lib/modules/{release}/vmlinuz"):
         path = root / name
         if path.exists():
-            for certificate in certificates_in(extract_vmlinux(path.read_bytes(), str(path))):
+            for certificate in certificates_in(unpacked_kernel(path.read_bytes(), str(path))):
                 yield MachineKey("kernel", certificate, str(path), built_in=True)
             return
 

@@ -6,6 +6,10 @@
 #include <linux/module.h>
 #include <linux/ptrace.h>
 
+#ifdef CONFIG_ARM /* which has no regs_get_kernel_argument() */
+#define regs_get_kernel_argument(regs, n) ((regs)->uregs[n])
+#endif
+
 static char *what = "";
 module_param(what, charp, 0);
 

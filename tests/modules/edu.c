@@ -1,4 +1,5 @@
 /* A driver of QEMU's edu device: attributes `liveness`, `factorial`, `echo` (memory to the device and back). */
+#include <linux/io-64-nonatomic-lo-hi.h> /* writeq() on processors of 32 bits */
 #include <linux/completion.h>
 #include <linux/dma-mapping.h>
 #include <linux/interrupt.h>

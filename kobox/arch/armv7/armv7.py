@@ -56,4 +56,5 @@ ARMV7 = Arch(
     watched=False,
     interrupt_entries=("vector_", "__irq_svc", "__irq_usr", "__dabt_", "__pabt_", "__und_"),
     unwinder=StackScanner,
+    elf_name="arm",
 )

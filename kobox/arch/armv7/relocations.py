@@ -39,6 +39,7 @@ RELOCATIONS = Relocations(
     wants_zeros=False,  # what is added to the symbol is there
     absolute=frozenset(),
     fits=lambda kind, value: True,
+    unknown_log="{name}: unknown relocation: {kind}",
     overflow_log="{name}: section",
     indexed_operand=frozenset((43,)),
 )

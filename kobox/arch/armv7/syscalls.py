@@ -16,6 +16,7 @@ from kobox.arch.syscalls import Arguments, Respelling, SyscallTable
 _WORD = (1 << 32) - 1
 _STATFS64 = 88  # sizeof(struct statfs64)
 _CLOCK_MONOTONIC = 1
+_LARGE_FILE, _CREATE = 0o400000, 0o1101  # O_LARGEFILE, as 64-bit kernels add by themselves; O_CREAT O_WRONLY O_TRUNC
 _PAGE_SHIFT = 12
 
 
@@ -35,7 +36,7 @@ def _offset_after(name: str, count: int) -> Respelling:
         if len(arguments) <= count:
             return name, arguments
         gap = (0,) if count % 2 else ()
-        return name, (*arguments[:count], *gap, *_pair(arguments[count]))
+        return name, (*arguments[:count], *gap, *_pair(arguments[count]), *arguments[count + 1 :])
 
     return respell
 
@@ -47,6 +48,17 @@ def _two_offsets_after(name: str, count: int) -> Respelling:
         if len(arguments) <= count + 1:
             return name, arguments
         return name, (*arguments[:count], *_pair(arguments[count]), *_pair(arguments[count + 1]))
+
+    return respell
+
+
+def _open_with(name: str, at: int) -> Respelling:
+    """Files may have more than 2 GiB; the flags are argument `at`."""
+
+    def respell(arguments: Arguments) -> tuple[str, Arguments]:
+        if len(arguments) <= at:
+            return name, arguments
+        return name, (*arguments[:at], arguments[at] | _LARGE_FILE, *arguments[at + 1 :])
 
     return respell
 
@@ -95,6 +107,9 @@ _RESPELLED: dict[str, Respelling] = {
     "newfstatat": _as("fstatat64"),
     "select": _as("_newselect"),
     "nanosleep": lambda arguments: ("clock_nanosleep_time64", (_CLOCK_MONOTONIC, 0, *arguments)),
+    "open": _open_with("open", 1),
+    "openat": _open_with("openat", 2),
+    "creat": lambda arguments: ("open", (*arguments[:1], _CREATE | _LARGE_FILE, *arguments[1:])),
     "mmap": _mmap,
     "sync_file_range": _sync_range,
     "fadvise64": _advise,

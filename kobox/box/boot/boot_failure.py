@@ -41,10 +41,23 @@ _PC_NEEDS = (
     BootNeed(("SERIAL_8250_CONSOLE",), "its console is the first 8250 serial line"),
     BootNeed(("X86_PM_TIMER",), "its clock is the ACPI PM timer"),
 )
+# What a kernel for ARMv7 needs besides: it is told of everything by a device tree.
+_ARMV7_NEEDS = (
+    BootNeed(("OF",), "a device tree announces all hardware"),
+    BootNeed(("SERIAL_AMBA_PL011",), "a box has PL011 serial lines and no other way to its first process"),
+    BootNeed(("SERIAL_AMBA_PL011_CONSOLE",), "its console is the first PL011 serial line"),
+    BootNeed(("ARM_TIMER_SP804",), "its clock is an SP804"),
+)
+_OWN_NEEDS = {"x86_64": _PC_NEEDS, "armv7l": _ARMV7_NEEDS}
+# What a kernel must not be built with.
+_LARGE_ADDRESSES = "ARM_LPAE"
+
+_TYPES = "DEBUG_INFO_BTF"
+_OF_PCS = {"ACPI", "PCI"}  # boards that a device tree announces have neither
 # What is missed without an option, where the rest works.
 _FEATURES = (
     BootNeed(("MODULE_UNLOAD",), "no module can be unloaded"),
-    BootNeed(("DEBUG_INFO_BTF",), "types and arguments have no names"),
+    BootNeed((_TYPES,), "types and arguments have no names"),
     BootNeed(("VIRTIO_MMIO",), "no disks, network cards or shared directories"),
     BootNeed(("NET",), "no sockets, and no events about devices"),
     BootNeed(("PCI",), "no models of PCI hardware"),
@@ -66,6 +79,11 @@ class BootFailure(NamedTuple):
 def check_needs(name: str, config: Mapping[str, str], arch: Arch) -> None:
     """Raises `KernelImageError` when a kernel was built without something that boxes need; an empty `config` says
     nothing."""
+    if config.get(_LARGE_ADDRESSES) == "y":
+        raise KernelImageError(
+            f"{name} cannot run in a box: CONFIG_{_LARGE_ADDRESSES} is set: page tables for large physical addresses",
+            hint="Debian's armmp kernels have none: `kobox kernel add debian:armhf`.",
+        )
     missing = [need for need in _needs(arch) if config and not _has(config, need)]
     if missing:
         said = "; ".join(f"CONFIG_{' or CONFIG_'.join(need.options)} is not set: {need.why}" for need in missing)
@@ -75,15 +93,20 @@ def check_needs(name: str, config: Mapping[str, str], arch: Arch) -> None:
         )
 
 
-def missed_features(config: Mapping[str, str]) -> list[str]:
-    """What will not work in boxes of a kernel, in words; nothing where the configuration is not known."""
+def missed_features(config: Mapping[str, str], arch: Arch, *, has_types: bool = False) -> list[str]:
+    """What will not work in boxes of a kernel, in words; nothing where the configuration is not known.
+    `has_types`: they were made of its headers."""
+    here = {_TYPES} if has_types else set()
+    here |= _OF_PCS if arch.boot.device_tree else set()
     return [
-        f"{need.why} (CONFIG_{need.options[0]} is not set)" for need in _FEATURES if config and not _has(config, need)
+        f"{need.why} (CONFIG_{need.options[0]} is not set)"
+        for need in _FEATURES
+        if config and need.options[0] not in here and not _has(config, need)
     ]
 
 
 def _needs(arch: Arch) -> tuple[BootNeed, ...]:
-    return (*_NEEDS, *(_PC_NEEDS if arch.name == "x86_64" else ()))
+    return (*_NEEDS, *_OWN_NEEDS.get(arch.name, ()))
 
 
 def _has(config: Mapping[str, str], need: BootNeed) -> bool:

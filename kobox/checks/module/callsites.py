@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from kobox.arch.registry import architecture
 from kobox.arch.unwind import Unwinder
 from kobox.checks.module.layout import Placement
-from kobox.ko.elf import SHF_ALLOC, SHF_EXECINSTR, SHN_UNDEF, SHT_RELA, STB_LOCAL, Elf
+from kobox.ko.elf import SHF_ALLOC, SHF_EXECINSTR, SHN_UNDEF, SHT_REL, SHT_RELA, STB_LOCAL, Elf
 
 _FUNCTION = 2
 
@@ -44,7 +44,7 @@ def call_sites(elf: Elf) -> list[CallSite]:
     symbols = list(elf.symbols())
     sites = []
     for n, section in enumerate(elf.sections):
-        if section.type != SHT_RELA or section.info not in numbers:
+        if section.type not in (SHT_RELA, SHT_REL) or section.info not in numbers:
             continue
         functions = Functions(elf, section.info)
         data = elf.data(section.info)

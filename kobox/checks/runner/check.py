@@ -154,7 +154,7 @@ class _Checking:
         file = ModuleFile(plan.module)
         watched = [arch.name for arch in ARCHITECTURES if arch.watched]
         if file.elf.architecture not in watched:
-            runs = any(arch.name == file.elf.architecture for arch in ARCHITECTURES)
+            runs = any(arch.elf_machine == file.elf.machine for arch in ARCHITECTURES)
             raise KoboxError(
                 f"{plan.module}: a module for {file.elf.architecture}; kobox checks those for {', '.join(watched)}",
                 hint="`kobox run` loads it and shows what the kernel says." if runs else "",

@@ -66,7 +66,11 @@ class Archive:
     def for_this_machine(self) -> Archive:
         """The archive of the same suite for this machine's architecture: this one where it is the same."""
         here = architecture(os.uname().machine).debian
-        return self if here == self.architecture else Archive.of_suite(self.suite, self.apt.room.parent, here)
+        return self if here == self.architecture else self.for_port(here)
+
+    def for_port(self, port: str) -> Archive:
+        """The archive of the same suite for another architecture, by Debian's name of it."""
+        return Archive.of_suite(self.suite, self.apt.room.parent, port)
 
     @property
     def suite(self) -> str:

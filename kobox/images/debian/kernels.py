@@ -19,6 +19,7 @@ from kobox.errors import FetchError, KernelNotFoundError
 from kobox.images.debian.archive import Archive, ArchivePackage
 from kobox.images.debian.header_types import make_types
 from kobox.images.debian.headers import settle_headers
+from kobox.images.debian.narrow_modpost import fetch_narrow_modpost
 from kobox.images.debian.toolchain import complete_tools, has_types
 from kobox.images.kernel_image import KernelImage, Progress, natural
 
@@ -78,6 +79,9 @@ def fetch_kernel(archive: Archive, kernel: KernelPackages, into: Path, progress:
     if headers is not None:
         settle_headers(into)
         complete_tools(tools, kernel.packages, into, headers, progress)
+        if architecture(archive.architecture).addresses.word == 4:  # bytes
+            kbuild = [package.name for package in kernel.packages if package.name.startswith("linux-kbuild")]
+            fetch_narrow_modpost(tools, kbuild, into, progress)
         if not has_types(headers):
             progress("making types from the headers", 0, 0)
             make_types(headers, into)

@@ -31,6 +31,11 @@ _MODPOST = (
         'MODULE_LICENSE is missing in {file}: add MODULE_LICENSE("GPL"), or the licence that it really has.',
     ),
     (
+        r"sizeof\(struct (?P<struct>\w+)\)=\d+ is not a modulo of the size of section",
+        "modpost takes struct {struct} for that of a 64-bit kernel. For kernels of 32 bits kobox runs Debian's modpost "
+        "for i386, if this machine starts programs for i386 (CONFIG_IA32_EMULATION): remove the kernel, add it again.",
+    ),
+    (
         r"GPL-incompatible module (?:\S*/)?(?P<file>[\w.-]+)\.ko uses GPL-only symbol '(?P<symbol>\w+)'",
         "{symbol} is EXPORT_SYMBOL_GPL: only a module with a GPL-compatible MODULE_LICENSE may use it.",
     ),
@@ -46,7 +51,7 @@ _COMPILER = (
     ),
     (r'"__(?:float|fix)\w*" \[|"__(?:add|sub|mul|div|lt|gt|eq|ne|le|ge)[sdx]f[23]" \[', _FLOATING_POINT),
     (
-        r'"__u?(?:div|mod|divmod)di[34]" \[',
+        r'"__u?(?:div|mod|divmod)di[34]" \[|"__aeabi_u?ldivmod" \[',
         "64-bit division on a 32-bit kernel: use div_u64(), div_s64() or do_div() of <linux/math64.h>.",
     ),
     (

@@ -87,6 +87,8 @@ class DebugSections:
     @cached_property
     def _numbers(self) -> dict[str, tuple[int, int]]:
         """(number, number of its relocations or 0) of each debugging section."""
+        if self.elf.bits != 64:  # an address and the number of its section do not fit into 32 bits
+            return {}
         relocations = {}
         count = self.elf.section_count
         for number in range(1, count):

@@ -9,7 +9,11 @@
 #define MOST_STACKS 1024u
 #define MOST_FRAMES 192u
 #define MOST_SYSCALLS 512u
+#ifdef KOBOX_ARMV7
+#define STACK_SHIFT 13 /* THREAD_SIZE: 8 KiB, aligned */
+#else
 #define STACK_SHIFT 14 /* THREAD_SIZE and IRQ_STACK_SIZE: 16 KiB, aligned */
+#endif
 #define NOBODY (~0u)   /* the node of code that counts for nobody */
 
 /* What a function is. Of those that are noted, a number from 0 (<< ARGUMENT_SHIFT) says which argument is the memory or the cache. */

@@ -31,6 +31,7 @@ NUMBERS = re.compile(r"\b0x[0-9a-f]+\b|\b[0-9a-f]{16}\b|\b\d+\b")
 OTHERWISE = {
     ("aarch64", "divided"): ["loaded", "unloaded"],  # a division by zero gives 0 (Arm ARM, UDIV) ...
     ("riscv64", "divided"): ["loaded", "unloaded"],  # ... or all ones (Unprivileged ISA, "Division Operations")
+    ("armv7l", "divided"): ["loaded", "unloaded"],  # as on aarch64
     ("riscv64", "kprobed"): ["EINVAL"],  # no kprobe where ftrace has its place (arch/riscv has no KPROBES_ON_FTRACE)
 }
 KERNELS_OWN = ("loading out-of-tree module", "module verification failed", "[<", "Code: ", "Call ")

@@ -22,7 +22,7 @@ def test_distributions_kernels_lack_nothing(suite: str, request: pytest.FixtureR
     config = read_config(kernel)
     assert len(config) > 2000
     check_needs(kernel.name, config, kernel.arch)
-    assert missed_features(config) == []
+    assert missed_features(config, kernel.arch) == []
 
 
 NEEDED = [
@@ -46,7 +46,7 @@ def test_one_of_two_names_of_an_option_is_enough_and_no_configuration_says_nothi
     check_needs("own", {name: "y" for name in config if "8250" not in name and name != "X86_PM_TIMER"}, ARM)
     with pytest.raises(KernelImageError, match="CONFIG_CRASH_CORE or CONFIG_VMCORE_INFO"):
         check_needs("own", dict.fromkeys(NEEDED, "y"), X86)
-    assert any("VIRTIO_MMIO" in text for text in missed_features(config))
+    assert any("VIRTIO_MMIO" in text for text in missed_features(config, X86))
 
 
 def test_a_configuration_inside_the_kernel_is_read() -> None:
@@ -93,3 +93,19 @@ def test_a_box_with_too_little_memory_says_so_with_its_log(debian_kernel: Kernel
 def test_a_first_process_that_is_not_there_is_named(debian_kernel: KernelImage) -> None:
     with pytest.raises(KernelPanicError, match=r"no first process in its initramfs.*; the last that it printed, at \d"):
         boot(debian_kernel, cmdline="rdinit=/nothing")
+
+
+def test_a_kernel_with_large_physical_addresses_is_refused_before_it_boots() -> None:
+    with pytest.raises(KernelImageError, match="CONFIG_ARM_LPAE is set") as error:
+        check_needs("own", {"ARM_LPAE": "y"}, architecture("armhf"))
+    assert "debian:armhf" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("port", "has_types", "missed"),
+    [("amd64", False, {"ACPI", "PCI", "DEBUG_INFO_BTF"}), ("arm64", False, {"DEBUG_INFO_BTF"}), ("armhf", True, set())],
+)
+def test_what_is_missed_differs_between_boards(port: str, has_types: bool, missed: set[str]) -> None:
+    others = dict.fromkeys(("MODULE_UNLOAD", "VIRTIO_MMIO", "NET", "DEVTMPFS"), "y")
+    said = missed_features(others, architecture(port), has_types=has_types)
+    assert {text.partition("CONFIG_")[2].partition(" ")[0] for text in said} == missed

@@ -56,7 +56,12 @@ def test_nobody_s(debian_kernel: KernelImage, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("symbol", "help_"),
-    [("__muldf3", "Floating point"), ("__floatsidf", "Floating point"), ("__udivdi3", "use div_u64()")],
+    [
+        ("__muldf3", "Floating point"),
+        ("__floatsidf", "Floating point"),
+        ("__udivdi3", "use div_u64()"),
+        ("__aeabi_uldivmod", "use div_u64()"),
+    ],
 )
 def test_arithmetic_that_the_compiler_calls(symbol: str, help_: str, debian_kernel: KernelImage) -> None:
     assert help_ in told(symbol, debian_kernel)
