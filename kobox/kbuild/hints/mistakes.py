@@ -50,6 +50,7 @@ _COMPILER = (
         _FLOATING_POINT,
     ),
     (r'"__(?:float|fix)\w*" \[|"__(?:add|sub|mul|div|lt|gt|eq|ne|le|ge)[sdx]f[23]" \[', _FLOATING_POINT),
+    (r'"__aeabi_(?:[df](?:add|sub|mul|div|cmp\w*)|[df]2u?[il]z|u?[il]2[df]|d2f|f2d)" \[', _FLOATING_POINT),
     (
         r'"__u?(?:div|mod|divmod)di[34]" \[|"__aeabi_u?ldivmod" \[',
         "64-bit division on a 32-bit kernel: use div_u64(), div_s64() or do_div() of <linux/math64.h>.",
@@ -128,7 +129,10 @@ _NOT_CLANG_S = re.compile(r"clang: error: (unknown argument|unsupported (option|
 _UNDEFINED = re.compile(r'"(?P<symbol>\w+)" \[(?:\S*/)?(?P<file>[\w.-]+)\.ko\] undefined')
 _LARGEST = 4 << 20
 _MOST_FILES = 2000  # that are read for the one that exports a symbol
-_ARITHMETIC = re.compile(r"__(float|fix)\w*|__(add|sub|mul|div|lt|gt|eq|ne|le|ge)[sdx]f[23]|__u?(div|mod|divmod)di[34]")
+_ARITHMETIC = re.compile(
+    r"__(float|fix)\w*|__(add|sub|mul|div|lt|gt|eq|ne|le|ge)[sdx]f[23]|__u?(div|mod|divmod)di[34]"
+    r"|__aeabi_(u?ldivmod|[df](add|sub|mul|div|cmp\w*)|[df]2u?[il]z|u?[il]2[df]|d2f|f2d)"
+)
 
 
 def mistakes(
