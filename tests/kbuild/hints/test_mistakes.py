@@ -57,10 +57,8 @@ def test_nobody_s(debian_kernel: KernelImage, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("symbol", "help_"),
     [
-        ("__muldf3", "Floating point"),
-        ("__floatsidf", "Floating point"),
-        ("__udivdi3", "use div_u64()"),
-        ("__aeabi_uldivmod", "use div_u64()"),
+        *((symbol, "Floating point") for symbol in ("__muldf3", "__floatsidf", "__aeabi_dmul", "__aeabi_ui2d")),
+        *((symbol, "use div_u64()") for symbol in ("__udivdi3", "__aeabi_uldivmod", "__aeabi_ldivmod")),
     ],
 )
 def test_arithmetic_that_the_compiler_calls(symbol: str, help_: str, debian_kernel: KernelImage) -> None:
