@@ -242,9 +242,11 @@ def test_growth_of_what_does_not_grow() -> None:
         growth([(1, 1), (2, 2)])
 
 
-def test_arm64_counts_too(arm64_kernel: KernelImage) -> None:
-    tally = BuiltTestModules(arm64_kernel, "costs")("tally")
-    with kobox.boot(arm64_kernel) as box, box.profile(tally) as profile:
+@pytest.mark.parametrize("name", ["trixie_kernel", "sid_kernel", "arm64_kernel"])
+def test_other_kernels_count_the_same(name: str, request: pytest.FixtureRequest) -> None:
+    kernel: KernelImage = request.getfixturevalue(name)
+    tally = BuiltTestModules(kernel, "costs")("tally")
+    with kobox.boot(kernel) as box, box.profile(tally) as profile:
         life(box, tally)
     calls = {one.function.name: one.calls for one in profile.costs.functions if one.function.module}
     assert {name: calls[name] for name in ("tally_write", "count_equal", "descend", "tally_read")} == {

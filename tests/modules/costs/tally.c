@@ -94,11 +94,16 @@ static int __init tally_init(void)
 	return misc_register(&device);
 }
 
+#include <linux/version.h>
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
+#define timer_delete del_timer
+#endif
+
 static void __exit tally_exit(void)
 {
 	misc_deregister(&device);
 	while (timer_pending(&timer))
-		del_timer(&timer);
+		timer_delete(&timer);
 }
 
 module_init(tally_init);
