@@ -102,7 +102,11 @@ bench-check: $(READY) ## drivers with one mistake each: what check finds of them
 sweep-inspect: $(READY) ## inspect every module of the default kernel's tree: none may be called hostile (KERNEL=NAME, SAMPLE=N)
 	$(BIN)/python bench/inspect_sweep.py $(if $(KERNEL),--kernel $(KERNEL)) $(if $(SAMPLE),--sample $(SAMPLE))
 
-.PHONY: check-pages
+.PHONY: check-pages check-prometheus
+check-prometheus: $(READY) ## kobox monitor under a real Prometheus and promtool (fetched from Debian), Grafana's types, systemd-analyze
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target build/grafana grafana-foundation-sdk
+	PYTHONPATH=.:build/grafana $(BIN)/python bench/prometheus.py
+
 check-pages: $(READY) ## every page that kobox makes, in Chromium: axe-core finds no fault, dark and light (PICTURES=DIRECTORY ONLY="monitor fleet")
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target build/pages playwright axe-playwright-python
 	PYTHONPATH=.:build/pages $(BIN)/python bench/pages.py $(or $(PICTURES),"") $(ONLY)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from kobox.errors import KoboxError
+from kobox.monitor.events import EventKind
 from kobox.monitor.monitor import ModuleMonitor
 
 if TYPE_CHECKING:
@@ -38,6 +39,27 @@ def exposition(metrics: Callable[[], Iterator[Metric]]) -> bytes:
     return generate_latest(registry)
 
 
+def _totals(monitor: ModuleMonitor) -> Iterator[Metric]:
+    """Counters without labels, which are there from the start: `increase()` does not see the first step of a counter
+    that appears with it."""
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    for name, text, kind in (
+        ("kobox_module_loads", "Modules that were loaded.", EventKind.LOADED),
+        ("kobox_module_unloads", "Modules that were unloaded.", EventKind.UNLOADED),
+        ("kobox_module_failures", "Modules that the kernel refused.", EventKind.FAILED),
+        ("kobox_kernel_crashes", "Oopses, BUGs, warnings and hung tasks of the kernel.", EventKind.CRASH),
+    ):
+        count = sum(number for (of, _, _), number in monitor.counts.items() if of == kind.value)
+        yield CounterMetricFamily(name, text, value=count)
+    modules = monitor.status.modules.values()
+    for name, text, letter in (
+        ("kobox_modules_unsigned", "Modules without a signature that the kernel trusts (taint E).", "E"),
+        ("kobox_modules_out_of_tree", "Modules that were built out of the kernel's tree (taint O).", "O"),
+    ):
+        yield GaugeMetricFamily(name, text, value=sum(letter in one.taint for one in modules))
+
+
 def _metrics(monitor: ModuleMonitor) -> Iterator[Metric]:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 
@@ -62,6 +84,7 @@ def _metrics(monitor: ModuleMonitor) -> Iterator[Metric]:
     for (kind, module, rule), count in sorted(monitor.counts.items()):
         events.add_metric([kind, module, rule], count)
     yield events
+    yield from _totals(monitor)
     lines = CounterMetricFamily("kobox_kernel_log_lines", "Lines of the kernel's log, by level.", labels=["level"])
     for level, count in sorted(monitor.log_lines.items()):
         lines.add_metric([_LEVELS[level]], count)

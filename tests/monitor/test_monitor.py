@@ -19,7 +19,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from kobox.box.box import Box
-from kobox.errors import KoboxError
+from kobox.errors import KoboxError, ModuleLoadError
 from kobox.kernel.interface import Kernel
 from kobox.monitor import (
     BoxLog,
@@ -337,6 +337,15 @@ def test_metrics_are_prometheus(box: Box, modules: BuiltTestModules) -> None:
     (info,) = families["kobox_module_info"].samples
     assert (info.labels["module"], info.labels["taint"], info.value) == ("params", "OE", 1)
     assert families["kobox_module_events"].samples[0].name == "kobox_module_events_total"
+    assert [families[f"kobox_modules_{what}"].samples[0].value for what in ("unsigned", "out_of_tree")] == [1, 1]
+    totals = ("module_loads", "module_unloads", "module_failures", "kernel_crashes")
+    assert [families[f"kobox_{name}"].samples[0].value for name in totals] == [1, 0, 0, 0]
+    with pytest.raises(ModuleLoadError):
+        box.insmod(modules("kuser"))
+    box.rmmod("params")
+    monitor.poll()
+    families = {family.name: family for family in text_string_to_metric_families(metrics_text(monitor).decode())}
+    assert [families[f"kobox_{name}"].samples[0].value for name in totals] == [1, 1, 1, 0]
 
 
 def test_a_label_is_a_strangers_text() -> None:
