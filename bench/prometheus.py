@@ -1,9 +1,9 @@
 """`kobox monitor` under the eyes of Prometheus and Grafana. `make check-prometheus`.
 
-promtool (of Debian, fetched without being installed) checks the names of the metrics, the alert rules, and that they fire
-when they should. A Prometheus scrapes a monitor of a box until a module that is loaded meanwhile is there, and the alerts
-on a refused and on an unsigned module fire. Grafana's own types (its Foundation SDK) read the dashboard, and write the
-same again. systemd-analyze, where it is there, reads the unit.
+promtool (of Debian, fetched without being installed) checks the names of the metrics, the alert rules, and that
+they fire when they should. A Prometheus scrapes a monitor of a box until a module that is loaded meanwhile is
+there, and the alerts on a refused and on an unsigned module fire. Grafana's own types (its Foundation SDK) read the
+dashboard, and write the same again. systemd-analyze, where it is there, reads the unit.
 """
 
 from __future__ import annotations
