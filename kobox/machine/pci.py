@@ -107,7 +107,7 @@ class PciBus:
     def detach(self, function: PciFunction) -> None:
         """Take a function out: reads of it give ones from now on."""
         segment = function.segment
-        self.card_memory.forget()
+        self.card_memory.forget(function)
         if segment is not None and segment.functions.get(devfn := function.place * 8 + function.number) is function:
             for one in (function, *function.features.virtual, *function.behind()):
                 self.level(one, False)

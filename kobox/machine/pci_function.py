@@ -371,11 +371,11 @@ class PciFunction:
     def keep_memory(self, number: int, offset: int, size: int, content: Mapping[int, int]) -> bool:
         """Some of a BAR is memory from now on, for which the model is not asked any more: zeros but for `content`, by
         offsets in it. False when there is no room for that. It is registers again after `PciBus.load`, and when
-        anything is taken out."""
+        it is taken out."""
         bar = self._bars.get(number)
         if bar is None or self._wiring is None or bar.kind is BarKind.PORTS:
             return False
-        return self._wiring.card_memory.put(self.base(bar) + offset, content, size)
+        return self._wiring.card_memory.put(self.base(bar) + offset, content, size, self)
 
     def set_link(self, speed: int, width: int) -> None:
         """Another speed and width of the link of PCI Express. Raises `KoboxError` when it has none, or there is no

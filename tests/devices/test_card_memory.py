@@ -53,6 +53,18 @@ def test_a_checkpoint_takes_it_away(box: Box) -> None:
     assert not box.findings
 
 
+def test_another_card_that_is_taken_out_leaves_it(box: Box) -> None:
+    kept, other = filled(box, Policy(), 600), filled(box, Policy(), 600)
+    assert len(box.machine.pci.card_memory.regions) == 2
+    other.unplug()
+    ((at, content),) = box.machine.pci.card_memory.regions
+    assert at == kept.function.base(kept.function.bars[0])
+    assert content[0x104] == 1
+    box.machine.pci.access(Space.MEMORY, at, 4, 7, 1)
+    kept.unplug()
+    assert not box.machine.pci.card_memory.regions
+
+
 def test_without_room_it_stays_registers() -> None:
     told: list[int] = []
     memory = CardMemory(lambda at, size, where: bool(told), lambda: told.append(0))

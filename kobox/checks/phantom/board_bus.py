@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from kobox.box.box import Box
 from kobox.box.inspect.probes import Hit
 from kobox.checks.phantom.attendant import DriverAttendant
+from kobox.checks.phantom.bus import PlainBus
 from kobox.checks.phantom.kernel_code import bound_function, code_of
 from kobox.checks.phantom.solve import Bits
 from kobox.devices.phantom_board import board_identities
@@ -19,7 +20,7 @@ PLATFORM_PROBE = "platform_probe"  # drivers/base/platform.c: (dev)
 _CODE = ("regmap_", "_regmap_", "__regmap_")
 
 
-class BoardPhantoms:
+class BoardPhantoms(PlainBus):
     """Phantoms on the board."""
 
     title = "platform"
@@ -32,20 +33,11 @@ class BoardPhantoms:
     def __init__(self, file: ModuleFile) -> None:
         self.identities = board_identities(file.aliases)
 
-    def prepare(self, box: Box) -> None:
-        """Every box has a board."""
-
     def attendant(self, box: Box, device: Phantom, taint: Taint, *, hurried: bool) -> DriverAttendant:
         return DriverAttendant(box, device, taint, hurried=hurried)
 
     def probe_function(self, box: Box, hit: Hit) -> int:
         return bound_function(box.inspect.symbols.btf, hit, "platform_driver", ("probe",))
-
-    def is_bound(self, box: Box, device: Phantom) -> bool:
-        return device.driver is not None
-
-    def follows(self, module: str) -> bool:
-        return True
 
     def kernel_code(self, box: Box) -> Sequence[tuple[int, int]]:
         return code_of(box, _CODE)

@@ -59,3 +59,19 @@ class PhantomBus(Protocol):
         """The device of which the kernel knows that (`HEADER`); None when there can be none, or the driver would not
         want it."""
         ...
+
+
+class PlainBus:
+    """What holds for a bus that needs nothing of its own."""
+
+    def prepare(self, box: Box) -> None:
+        """Every box has the bus."""
+
+    def is_bound(self, box: Box, device: Phantom) -> bool:
+        return device.driver is not None
+
+    def follows(self, module: str) -> bool:
+        return True
+
+    def kernel_code(self, box: Box) -> Sequence[tuple[int, int]]:
+        return ()

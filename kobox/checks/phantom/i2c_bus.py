@@ -10,6 +10,7 @@ from kobox.box.box import Box
 from kobox.box.devices.i2c import controller_for
 from kobox.box.inspect.probes import Hit, Probe
 from kobox.checks.phantom.attendant import DriverAttendant
+from kobox.checks.phantom.bus import PlainBus
 from kobox.checks.phantom.kernel_code import bound_function, code_of
 from kobox.checks.phantom.labels import label, tell, with_file
 from kobox.checks.phantom.solve import Bits
@@ -27,7 +28,7 @@ _CODE = ("i2c_smbus_", "__i2c_smbus_", "i2c_transfer_buffer", "regmap_", "_regma
 _ADDRESS, _IRQ = 0, 8  # in HEADER
 
 
-class I2cPhantoms:
+class I2cPhantoms(PlainBus):
     """Phantoms on an I2C bus."""
 
     title = "I2C"
@@ -50,9 +51,6 @@ class I2cPhantoms:
 
     def probe_function(self, box: Box, hit: Hit) -> int:
         return bound_function(box.inspect.symbols.btf, hit, "i2c_driver", ("probe_new", "probe"))
-
-    def is_bound(self, box: Box, device: Phantom) -> bool:
-        return device.driver is not None
 
     def follows(self, module: str) -> bool:
         return not module.startswith("i2c_designware")

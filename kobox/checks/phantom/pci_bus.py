@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from kobox.box.box import Box
 from kobox.box.inspect.probes import Hit
 from kobox.checks.phantom.attendant import DriverAttendant
+from kobox.checks.phantom.bus import PlainBus
 from kobox.checks.phantom.header import with_header
 from kobox.checks.phantom.pci_attendant import PROBE, PciAttendant
 from kobox.checks.phantom.solve import Bits
@@ -18,7 +19,7 @@ from kobox.machine.pci_function import PciIdentity
 from kobox.machine.taint import Taint
 
 
-class PciPhantoms:
+class PciPhantoms(PlainBus):
     """Phantoms on the PCI bus."""
 
     title = "PCI"
@@ -32,9 +33,6 @@ class PciPhantoms:
         self.identities = identities_for(file.aliases)
         self._wanted = wanted_by(file.aliases)
 
-    def prepare(self, box: Box) -> None:
-        """Every box has the bus."""
-
     def attendant(self, box: Box, device: Phantom, taint: Taint, *, hurried: bool) -> DriverAttendant:
         assert isinstance(device, PhantomDevice)
         return PciAttendant(box, device, taint, hurried=hurried)
@@ -43,15 +41,6 @@ class PciPhantoms:
         """`struct drv_dev_and_id`: its first member is the driver."""
         driver = int.from_bytes(hit.read(hit.args[0], 8), "little")
         return int.from_bytes(hit.read(driver + box.inspect.symbols.btf.offset("pci_driver", "probe"), 8), "little")
-
-    def is_bound(self, box: Box, device: Phantom) -> bool:
-        return device.driver is not None
-
-    def follows(self, module: str) -> bool:
-        return True
-
-    def kernel_code(self, box: Box) -> Sequence[tuple[int, int]]:
-        return ()
 
     def with_header(self, identity: Identity, policy: Policy, read: Read, bits: Bits) -> tuple[Identity, Policy] | None:
         assert isinstance(identity, PciIdentity)

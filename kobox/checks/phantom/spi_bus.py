@@ -9,6 +9,7 @@ from kobox.box.box import Box
 from kobox.box.devices.spi import controller_for
 from kobox.box.inspect.probes import Hit, Probe
 from kobox.checks.phantom.attendant import DriverAttendant
+from kobox.checks.phantom.bus import PlainBus
 from kobox.checks.phantom.kernel_code import bound_function, code_of
 from kobox.checks.phantom.labels import label, tell, with_file
 from kobox.checks.phantom.solve import Bits
@@ -25,7 +26,7 @@ _IRQ = 0  # in HEADER
 _MOST_TRANSFERS = 64
 
 
-class SpiPhantoms:
+class SpiPhantoms(PlainBus):
     """Phantoms on an SPI bus."""
 
     title = "SPI"
@@ -47,9 +48,6 @@ class SpiPhantoms:
 
     def probe_function(self, box: Box, hit: Hit) -> int:
         return bound_function(box.inspect.symbols.btf, hit, "spi_driver", ("probe",))
-
-    def is_bound(self, box: Box, device: Phantom) -> bool:
-        return device.driver is not None
 
     def follows(self, module: str) -> bool:
         return not module.startswith("spi_pxa2xx")

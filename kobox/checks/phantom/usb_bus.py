@@ -12,6 +12,7 @@ from kobox.box.devices.usb import controller_of
 from kobox.box.inspect.btf import Btf
 from kobox.box.inspect.probes import Hit, Probe
 from kobox.checks.phantom.attendant import DriverAttendant
+from kobox.checks.phantom.bus import PlainBus
 from kobox.checks.phantom.labels import tell, with_file
 from kobox.checks.phantom.solve import Bits
 from kobox.checks.phantom.usb_header import (
@@ -56,7 +57,7 @@ class UsbTypes:
         return known.with_module(self._box.read_bytes("/sys/kernel/btf/usbcore"))
 
 
-class UsbPhantoms:
+class UsbPhantoms(PlainBus):
     """Phantoms in a USB port."""
 
     title = "USB"
@@ -90,14 +91,8 @@ class UsbPhantoms:
         whole = base - btf.offset("usb_driver", member)
         return int.from_bytes(hit.read(whole + btf.offset("usb_driver", "probe"), 8), "little")
 
-    def is_bound(self, box: Box, device: Phantom) -> bool:
-        return device.driver is not None
-
     def follows(self, module: str) -> bool:
         return module not in _CONTROLLER
-
-    def kernel_code(self, box: Box) -> Sequence[tuple[int, int]]:
-        return ()
 
     def with_header(self, identity: Identity, policy: Policy, read: Read, bits: Bits) -> tuple[Identity, Policy] | None:
         assert isinstance(identity, UsbIdentity)

@@ -10,6 +10,7 @@ from kobox.box.devices.virtio_mmio import load_transport
 from kobox.box.inspect.btf import Btf
 from kobox.box.inspect.probes import Hit, Probe
 from kobox.checks.phantom.attendant import DriverAttendant
+from kobox.checks.phantom.bus import PlainBus
 from kobox.checks.phantom.kernel_code import bound_function
 from kobox.checks.phantom.labels import tell
 from kobox.checks.phantom.solve import Bits
@@ -30,7 +31,7 @@ def _types_of(box: Box) -> Btf:
     return known if known.has("virtio_driver", "probe") else known.with_module(box.read_bytes("/sys/kernel/btf/virtio"))
 
 
-class VirtioPhantoms:
+class VirtioPhantoms(PlainBus):
     """Phantoms on the virtio bus."""
 
     title = "virtio"
@@ -54,15 +55,6 @@ class VirtioPhantoms:
 
     def probe_function(self, box: Box, hit: Hit) -> int:
         return bound_function(self._types or _types_of(box), hit, "virtio_driver", ("probe",))
-
-    def is_bound(self, box: Box, device: Phantom) -> bool:
-        return device.driver is not None
-
-    def follows(self, module: str) -> bool:
-        return True
-
-    def kernel_code(self, box: Box) -> Sequence[tuple[int, int]]:
-        return ()
 
     def with_header(self, identity: Identity, policy: Policy, read: Read, bits: Bits) -> tuple[Identity, Policy] | None:
         """A device that offers other features."""
