@@ -11,7 +11,7 @@ from kobox.arch.armv7.init_program import INIT
 from kobox.arch.armv7.oops import OOPS
 from kobox.arch.armv7.relocations import RELOCATIONS
 from kobox.arch.armv7.syscalls import SYSCALLS
-from kobox.arch.armv7.unwind import StackScanner
+from kobox.arch.armv7.unwind import ArmUnwinder
 from kobox.arch.boot import BootDetails
 
 # Documentation/arch/arm/memory.rst: 3 GiB for programs, modules in the last 16 MiB of them.
@@ -55,6 +55,6 @@ ARMV7 = Arch(
     areas=_areas,
     watched=False,
     interrupt_entries=("vector_", "__irq_svc", "__irq_usr", "__dabt_", "__pabt_", "__und_"),
-    unwinder=StackScanner,
+    unwinder=ArmUnwinder,
     elf_name="arm",
 )

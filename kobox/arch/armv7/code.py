@@ -95,8 +95,10 @@ class A32Code(LoadStore, OutOfLine):
             operand = self.pointer_operand(code[at : at + 4])
             if operand is not None and source in known:
                 found.add(known[source] + operand[1] & _WORD)
-            elif word & 0x0FF00000 == 0x02800000 and source in known:  # ADD of a constant
-                found.add(known[source] + _rotated(word) & _WORD)
+            elif word & 0x0FF00000 in (0x02800000, 0x02400000) and source in known:  # ADD, SUB of a constant
+                step = _rotated(word) if word >> 23 & 1 else -_rotated(word)
+                known[dest] = known[source] + step & _WORD
+                found.add(known[dest])
         return found
 
     def variable_shifts(self, code: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -219,7 +219,12 @@ _VARIABLES = (
         registries.proc_entries,
         "/proc/meminfo",
     ),
-    _Used("debugfs_mount", ("debugfs_remove", "debugfs_start_creating"), registries.debugfs_entries, "/"),
+    _Used(
+        "debugfs_mount",
+        ("debugfs_remove", "debugfs_start_creating"),
+        registries.debugfs_entries,
+        "/sys/kernel/debug/bdi",
+    ),
     _Used("cdev_map", ("cdev_add", "cdev_del"), device_numbers, "character device 1:"),
     _Used("slab_caches", ("slab_start", "slab_next", "kmem_cache_destroy"), slab_caches, "slab cache kmalloc"),
 )
@@ -249,10 +254,22 @@ def _by_code(machine: Machine, symbols: Symbols, btf: Btf, known: dict[str, int]
                 for address in sorted(_referenced(machine, symbols, function))
                 if address not in known.values() and _leads_there(machine, btf, known, variable, address)
             ]
+            if len(candidates) > 1:  # code that adds to a list uses both words of its head
+                candidates = [address for address in candidates if _is_list_head(machine, address)]
             if len(candidates) == 1:
                 found[variable.name] = candidates[0]
                 break
     return found
+
+
+def _is_list_head(machine: Machine, address: int) -> bool:
+    """Whether the element that is next says that this one is before it (struct list_head)."""
+    space = machine.arch.addresses
+    try:
+        following = space.number(machine.read(address, space.word))
+        return space.number(machine.read(following + space.word, space.word)) == address
+    except ValueError:
+        return False
 
 
 def _leads_there(machine: Machine, btf: Btf, known: dict[str, int], variable: _Used, address: int) -> bool:

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from kobox.box.boot.bare_boot import boot
 from kobox.box.box import Box
+from kobox.box.inspect import registries
+from kobox.box.inspect.objects import Objects
+from kobox.box.inspect.registries import Registered
 from kobox.errors import BoxError
 from kobox.images.store import KernelImage
 from tests.building import built_module
@@ -87,6 +90,34 @@ def test_types_come_from_the_headers(box: Box) -> None:
     assert btf.size("list_head") == 8
     assert btf.offset("module", "name") == 12
     assert btf.has("task_struct", "comm")
+
+
+@pytest.mark.parametrize(
+    ("registry", "name"),
+    [
+        (registries.character_devices, "character device number 1 (mem)"),
+        (registries.block_devices, "block device number 259 (blkext)"),
+        (registries.workqueues, "workqueue events"),
+        (registries.proc_entries, "/proc/meminfo"),
+        (registries.debugfs_entries, "/sys/kernel/debug/bdi"),
+        (registries.file_systems, "file system tmpfs"),
+    ],
+    ids=["character devices", "block devices", "workqueues", "proc", "debugfs", "file systems"],
+)
+def test_what_is_registered_is_found_without_the_kernels_own_types(
+    box: Box, registry: Callable[[Objects], Iterator[Registered]], name: str
+) -> None:
+    assert name in {found for _, found in registry(box.inspect.objects)}
+
+
+def test_calls_are_found_by_the_tables_for_unwinding(box: Box) -> None:
+    """Also where an interrupt has come in: the kernel's own words for it are in tests/arch/boards/test_unwind.py."""
+    unwinder, seen = box.inspect.unwinder, []
+    with box.probe("vfs_write", lambda hit: seen.append([f.address for f in unwinder.walk(hit.registers)])):
+        box.write_bytes("/tmp/x", b"12345")
+    assert unwinder.reliable
+    names = [box.inspect.symbols.describe(address).partition("+")[0] for address in seen[0]]
+    assert names == ["vfs_write", "ksys_write", "ret_fast_syscall"]
 
 
 def test_functions_of_the_kernel_are_called_in_the_box(box: Box) -> None:

@@ -69,9 +69,10 @@ def test_calls_of_the_kernel_are_found_by_their_relocations(armhf_kernel: Kernel
         ((0xE3A03012, 0xE59F0000), set()),  # MOV of a constant; what LDR would take is not there
         ((0xE3003678, 0xE3413234), {0x12340678}),
         ((0xE59F0000, 0xE1A00000, 0xC1953880), {0xC1953880}),  # LDR r0, [pc]: the word behind the next
+        ((0xE59F2004, 0xE2421004, 0xE1A00000, 0xC15E5C48), {0xC15E5C48, 0xC15E5C44}),  # SUB of 4
         ((0xE59F0004, 0xE5901010, 0xE1A00000, 0xC0001000), {0xC0001000, 0xC0001010}),
     ],
-    ids=["nothing", "movw and movt", "a word behind the code", "by way of it"],
+    ids=["nothing", "movw and movt", "a word behind the code", "less a constant", "by way of it"],
 )
 def test_addresses_that_code_makes(words: tuple[int, ...], made: set[int]) -> None:
     assert A32Code().references(struct.pack(f"<{len(words)}I", *words), 0x1000) == made
