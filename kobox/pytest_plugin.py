@@ -297,7 +297,7 @@ def _source(request: pytest.FixtureRequest) -> Path:
         return config.rootpath / str(named)
     here = request.path.parent
     for place in (here, here.parent):
-        if any(place.glob("*.c")) or (place / "Kbuild").exists():
+        if any(any(place.glob(kind)) for kind in ("*.c", "*.rs")) or (place / "Kbuild").exists():
             return place
     if config.getoption("--kobox-built"):
         return here

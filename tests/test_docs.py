@@ -42,6 +42,7 @@ RUNNABLE = (
             "monitor",
             "matrix",
             "ebpf",
+            "two-filters",
         )
     ),
 )

@@ -94,6 +94,8 @@ def add_rust(store: Store, kernel: KernelImage, progress: Progress) -> RustSuppo
     version = _compiler_version(kernel)
     suite, kernel_version = _debian_origin(kernel)
     with store.locked(progress), store.staging() as staging:
+        if support.exists:  # another process has made it while this one waited
+            return support
         archive = Archive.of_suite(suite, store.root / "apt")
         archive.update(progress)
         tools, source = _find(archive, kernel, version, kernel_version)

@@ -19,7 +19,7 @@ from kobox.kbuild.new import NEEDS, TEMPLATES, is_bpf_template, new, render
 
 KOBOX = str(Path(sys.executable).with_name("kobox"))
 IN_BPF = [template for template in TEMPLATES if is_bpf_template(template)]
-IN_C = [template for template in TEMPLATES if template != "rust" and template not in (*NEEDS, *IN_BPF)]
+IN_C = [template for template in TEMPLATES if not template.startswith("rust") and template not in (*NEEDS, *IN_BPF)]
 
 
 def passes_its_own_tests(
