@@ -11,7 +11,6 @@ def test_what_is_written_is_read(box, module):
     with box.open("/dev/skeleton", "r+b") as device:
         assert device.write(b"hello ") == 6
         device.write(b"world")
-        device.seek(0)
         assert device.read(64) == b"hello world"
         assert device.ioctl(SIZE, 0) == 11
         device.ioctl(CLEAR, 0)
