@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from enum import IntEnum, IntFlag
+from itertools import groupby
 from typing import NamedTuple
 
 from kobox.errors import KoboxError
@@ -227,6 +228,15 @@ class Watch:
     def mark(self, address: int, size: int, mark: Mark, *, pattern: bool = False) -> None:
         """Say what is known of memory; with `pattern`, fill it with what unwritten memory is known by."""
         self._core.kobox_watch_mark(self._machine.handle, address, size, int(mark), pattern)
+
+    def exchange(self, address: int, size: int, mark: Mark, other: Mark) -> None:
+        """Give the bytes of a stretch that have one mark another."""
+        at = address
+        for found, run in groupby(self.marks(address, size)):
+            length = len(tuple(run))
+            if found == mark:
+                self.mark(at, length, other)
+            at += length
 
     def armed(self, address: int) -> None:
         """A timer or work item there was armed: an object that it lies in is not filled when it is freed."""

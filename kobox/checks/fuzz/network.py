@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from kobox.checks.fuzz.ethtool import ethtool_programs
 from kobox.checks.fuzz.program import ExerciseStep, Program, step
 
 _SOCKET = step("socket", 2, 2, 0)  # AF_INET, SOCK_DGRAM
 _BROADCAST = b"\xff" * 6
 _SOURCE = b"\2kobox"
+_LOADS = (
+    *(bytes(range(1, size + 1)) for size in (0, 1, 4, 8, 20, 64, 200)),
+    *(bytes((byte,)) * 64 for byte in (0, 1, 0x10, 0x45, 0xFF)),
+    bytes(1400),
+)
+"""What frames and packets of the module's own types hold."""
 
 
 def interface_programs(name: str, index: int) -> Iterator[Program]:
@@ -46,6 +53,7 @@ def interface_programs(name: str, index: int) -> Iterator[Program]:
         down,
     )  # promiscuous, multicast
     yield (*begin, *(asked(request, b"\xff" * 24) for request in range(0x89F0, 0x8A00)), down)  # SIOCDEVPRIVATE
+    yield from ethtool_programs(name, begin, (down,))
 
 
 def frames(index: int) -> Iterator[ExerciseStep]:
@@ -65,15 +73,25 @@ def frames(index: int) -> Iterator[ExerciseStep]:
         (0x88B5, b""),
         (0x88B5, bytes(1400)),
     ):
-        frame = _BROADCAST + _SOURCE + struct.pack(">H", kind) + payload
-        yield step("sendto", frame, _link(index, kind), slot=1)
+        yield step("sendto", _frame(kind, payload), _link(index, kind), slot=1)
 
 
-def packet_programs() -> Iterator[Program]:
-    """Packets through the loopback interface, for what hooks into the stack: good, empty, short and in fragments."""
+def _frame(kind: int, payload: bytes) -> bytes:
+    return _BROADCAST + _SOURCE + struct.pack(">H", kind) + payload
+
+
+def packet_programs(types: Sequence[int] = (), protocols: Sequence[int] = ()) -> Iterator[Program]:
+    """Packets through the loopback interface, for what hooks into the stack: good, empty, short and in fragments.
+    First those of the types of Ethernet frames (<linux/if_ether.h>) and the protocols of IP that the module takes."""
     up = step("ioctl", 0x8914, b"lo".ljust(16, b"\0") + struct.pack("<H", 1).ljust(24, b"\0"))
     here = [struct.pack(">H4s8x", port, bytes((127, 0, 0, 1))) for port in (9, 53, 80)]
     peers = [b"\2\0" + one for one in here]
+    for kind in types:
+        sent = (step("sendto", _frame(kind, load), _link(1, kind), slot=1) for load in _LOADS)
+        yield (_SOCKET, up, step("socket", 17, 3, 0, slot=1), *sent, step("sleep", 0.1))
+    for protocol in protocols:
+        sent = (step("sendto", _ipv4(protocol, load), peers[0], slot=1) for load in _LOADS)
+        yield (_SOCKET, up, step("socket", 2, 3, 255, slot=1), *sent, step("sleep", 0.1))
     yield (
         _SOCKET,
         up,

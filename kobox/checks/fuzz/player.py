@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from kobox.box.guest.process import Limits
+from kobox.checks.fuzz.ethtool import ANSWER, SIOCETHTOOL
 from kobox.checks.fuzz.program import ExerciseStep, Program, system_call
 from kobox.checks.fuzz.structures import ARENA, ARENA_SIZE, FILES
 from kobox.errors import BoxTimeoutError, ProcessDiedError
@@ -110,7 +111,7 @@ class Player:
             self._box.sleep(*step.arguments)
         elif step.slot in self._slots:
             fd = self._slots.pop(step.slot) if step.call == "close" else self._slots[step.slot]
-            if step.call in ("mmap", "splice", "unsplice", "aio"):
+            if step.call in ("mmap", "splice", "unsplice", "aio", "ethtool"):
                 getattr(self, f"_{step.call}")(fd, *step.arguments)
             elif step.call == "use":
                 name, *arguments = step.arguments
@@ -183,6 +184,13 @@ class Player:
             self._call("io_getevents", number, 0, 4, bytearray(128), bytes(16))
         finally:
             self._call("io_destroy", number)
+
+    def _ethtool(self, fd: int, name: str, command: bytes) -> None:
+        """One command of ethtool(8) on a network interface, in struct ifreq by its pointer."""
+        place = ARENA + ARENA_SIZE // 2
+        self._place(place, command.ljust(ANSWER, b"\0"))
+        asked = name.encode().ljust(16, b"\0") + struct.pack("<Q", place)
+        self._call("ioctl", fd, SIOCETHTOOL, bytearray(asked.ljust(40, b"\0")))
 
     def _place(self, address: int, data: bytes) -> None:
         """Put bytes into the process's memory: by way of a file, as there is no system call for it."""

@@ -22,6 +22,7 @@ class ExerciseStep(NamedTuple):
     use name arguments…: the slot's file is the first argument             keyctl operation arguments…
     accept slot: a connection of that one     peer slot: the other end of that pseudo-terminal
     splice size: out of a pipe, into the file     unsplice size: the other way     aio opcode size: by io_submit(2)
+    ethtool interface command: by ioctl(2)
     """
 
     call: str

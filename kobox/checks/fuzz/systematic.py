@@ -109,7 +109,7 @@ def _programs_of(target: Target, material: Material) -> Iterator[Program]:
         yield from interface_programs(target.interface, target.index)
         return
     if target.packets:
-        yield from packet_programs()
+        yield from packet_programs(target.types, target.protocols)
         return
     if target.netlink:
         yield from netlink_programs(*target.netlink)

@@ -141,12 +141,13 @@ class Frees:
         """What has to be freed instead. What a constructor has made must stay what it is, and so must a timer or a work
         item that may still be queued: whoever finds that one can say more about it."""
         self._heap.look()
-        self.look_behind(thing, self._probes.trace(hit))
+        trace = self._probes.trace(hit)
+        self.look_behind(thing, trace)
         self._holds_counted(thing, hit)
         self._holds_shown(thing, hit)
         armed = any(thing.address <= address < thing.address + thing.size for address in self._examination.armed)
         made = thing.kind is MemoryKind.CACHE and self._caches.is_constructed(thing.cache)
-        return self._heap.free(thing, self._probes.trace(hit), as_it_is=armed or made)
+        return self._heap.free(thing, trace, as_it_is=armed or made)
 
     def _holds_counted(self, thing: Object, hit: Hit) -> None:
         """Report that what is freed holds a kobject that somebody has a reference to: its name is lost, and whoever

@@ -29,6 +29,7 @@ LENDERS = {
     "rng_get_data": (1, 2),
 }
 """Functions of the kernel that hand a buffer on: which argument it is, and which says its size in bytes."""
+_PAGE = 4096
 _MOST = 64  # bytes behind a buffer that are marked
 
 
@@ -62,11 +63,14 @@ class LentBuffers:
         if hit.args[buffer] and 0 < hit.args[size] < 1 << 31:
             hit.data = self.lend(hit.args[buffer], hit.args[size], "buffer of the kernel's")
 
-    def lend(self, base: int, size: int, what: str, others: tuple[int, ...] = ()) -> LentBuffer | None:
-        """Mark what lies behind a buffer, unless it is none of a slab's, or one of `others` points there."""
+    def lend(
+        self, base: int, size: int, what: str, others: tuple[int, ...] = (), *, pages: bool = False
+    ) -> LentBuffer | None:
+        """Mark what lies behind a buffer, unless it is none of a slab's, or one of `others` points there. With `pages`,
+        one that is none of a slab's has whole pages."""
         start = base + size
         with suppress(KoboxError, ValueError):
-            end = min(self._slot_end(base), start + _MOST)
+            end = min(self._end(base) or (pages and start + _PAGE - 1 & -_PAGE), start + _MOST)
             if not start < end or any(start <= other < end for other in others):
                 return None
             if any(mark != Mark.UNKNOWN for mark in self._watch.marks(start, end - start)):
@@ -76,6 +80,12 @@ class LentBuffers:
             return lent
         return None
 
+    def _end(self, base: int) -> int:
+        """Where the slot of a slab ends; 0 for what is in none, such as what comes from vmalloc()."""
+        with suppress(KoboxError, ValueError):
+            return self._slot_end(base)
+        return 0
+
     def returned(self, hit: Hit) -> None:
         """The function has returned that got what `hit.data` is."""
         if hit.data in self._lent:
@@ -83,9 +93,7 @@ class LentBuffers:
             self._unmark(hit.data.start, hit.data.end)
 
     def _unmark(self, start: int, end: int) -> None:
-        for at, mark in enumerate(self._watch.marks(start, end - start)):
-            if mark == Mark.BEHIND_LENT:
-                self._watch.mark(start + at, 1, Mark.UNKNOWN)
+        self._watch.exchange(start, end - start, Mark.BEHIND_LENT, Mark.UNKNOWN)
 
     def judge(self, address: int, size: int) -> str:
         """What is wrong with an access of marked bytes, in words; "" if nothing is."""

@@ -148,9 +148,7 @@ class LentPackets:
             self._unmark(lent.start, lent.end)
 
     def _unmark(self, start: int, end: int) -> None:
-        for at, mark in enumerate(self._watch.marks(start, max(end - start, 0))):
-            if mark == Mark.BEHIND_PACKET:
-                self._watch.mark(start + at, 1, Mark.WRITTEN)
+        self._watch.exchange(start, max(end - start, 0), Mark.BEHIND_PACKET, Mark.WRITTEN)
 
     def judge(self, address: int, size: int, *, writes: bool) -> str:
         """What is wrong with an access of marked bytes, in words; "" if nothing is."""

@@ -23,6 +23,7 @@ from kobox.box.inspect.alloc_table import MemoryKind
 from kobox.box.inspect.probes import FROM_MODULE, UNFIT, Hit
 from kobox.checks.memory.adopted import Adoption
 from kobox.checks.memory.alloc_hooks import Allocations
+from kobox.checks.memory.ethtool_buffers import EthtoolBuffers
 from kobox.checks.memory.handed_out import HandedOut
 from kobox.checks.memory.interceptors import APPENDERS, INTERCEPTORS, PRINTERS
 from kobox.checks.memory.lent_buffers import LentBuffers
@@ -88,6 +89,7 @@ class MemoryCheck(Check):
         self._packets = LentPackets(examination, self._given)
         self._lent = LentBuffers(examination, self._adoption.slot_end)
         self._contexts = AlgorithmContexts(examination, self._lent)
+        self._ethtool = EthtoolBuffers(examination, self._lent)
         self._set_rules()
 
     def linked(self, examination: Examination) -> None:
@@ -96,6 +98,7 @@ class MemoryCheck(Check):
         self._times.clear()
         self._packets.linked()
         self._contexts.linked()
+        self._ethtool.linked()
         self._lent.linked()
         self._watch.forget_formats()
         self._heap.core.forget_traces()
@@ -368,7 +371,9 @@ class MemoryCheck(Check):
             return
         if mark == Mark.BEHIND_LENT:
             if where := self._lent.judge(address, size):
-                advice = "Compare with the size that was given; that of a context stands in .descsize or .cra_ctxsize."
+                advice = (
+                    "Compare with the size that was given: by an argument, .descsize, .cra_ctxsize, get_sset_count()."
+                )
                 self._found("out-of-bounds", f"{access}, {where}{by}", trace, None, advice)
             return
         if writes:

@@ -223,7 +223,8 @@ class Heap:
     def release(self, thing: Object) -> None:
         """An object leaves the quarantine: whoever gets its memory next may do with it what he likes."""
         if not thing.is_guard:
-            self.look(thoroughly=thing.address in self._contents)
+            self.look()
+            self._compare(thing.address)
             self._leave_alone(thing)
         self.core.drop(thing.row)
 
@@ -241,13 +242,19 @@ class Heap:
             else:
                 self._tell(thing, start, end)
         if thoroughly:
-            for address, before in list(self._contents.items()):
-                thing = self.freed_at(address)
-                now = self._box.inspect.memory.read(address, len(before)) if thing is not None else before
-                if thing is not None and now != before:
-                    changed = [n for n, (a, b) in enumerate(zip(now, before, strict=True)) if a != b]
-                    self._tell(thing, changed[0], changed[-1] + 1)
+            for address in list(self._contents):
+                self._compare(address)
             self._looked = self._box.machine.time
+
+    def _compare(self, address: int) -> None:
+        """Look whether what is freed there is as it was, if it was not filled."""
+        before, thing = self._contents.get(address), self.freed_at(address)
+        if before is None or thing is None:
+            return
+        now = self._box.inspect.memory.read(address, len(before))
+        if now != before:
+            changed = [n for n, (a, b) in enumerate(zip(now, before, strict=True)) if a != b]
+            self._tell(thing, changed[0], changed[-1] + 1)
 
     def excuse(self, address: int, size: int) -> None:
         """Of a stretch of memory it was told already that it is used after it was freed: look there no more."""

@@ -70,6 +70,8 @@ _ALGORITHMS = {
 _DIRECTORIES = 40  # that are looked into at most
 _ATTRIBUTES = 48  # of devices that are used at most
 _NOT_LOOKED_INTO = frozenset(("/sys/class/net", "/sys/class/bdi", "/sys/bus/workqueue/devices"))  # the kernel's own
+_TAKEN = 4  # types of frames, and protocols, that are sent
+_PTYPE_HASH_SIZE, _MAX_INET_PROTOS = 16, 256  # include/linux/netdevice.h, include/net/protocol.h
 _ALIKE = 2  # device nodes of one major number that are used, and files of one name
 _OF_EVERY_MODULE = frozenset(
     ("coresize", "initsize", "initstate", "refcnt", "scmversion", "srcversion", "taint", "uevent", "version")
@@ -110,6 +112,9 @@ class Target:
     interface: str = ""
     index: int = 0
     packets: bool = False
+    types: tuple[int, ...] = ()
+    """Types of Ethernet frames, and below protocols of IP, that the module takes."""
+    protocols: tuple[int, ...] = ()
     netlink: tuple[int, int] | tuple[()] = ()
     subsystem: tuple[str, ...] = ()
     """What else can be used: ("file system", name), ("algorithm", type, name), ("key type", name), ("sockets",
@@ -126,6 +131,7 @@ class FileTargets:
         self._before |= {directory: _names(box, directory) for directory in _places_of_devices(box)}
         self._devices = _device_numbers(box)
         self._families = netlink_families(box)
+        self._taken = _taken(box)
         self._subsystems = set(_subsystems(box))
         self._groups = _groups(box)
 
@@ -145,7 +151,7 @@ class FileTargets:
             found += _file(box, f"/sys/module/{module}/parameters/{name}")
         found[len(devices) : len(devices)] = [
             *(_interface(box, name) for name in self._come(box, "/sys/class/net")),
-            *([Target("packets", 0, packets=True)] if imports & _PACKETS else ()),
+            *self._packets(box, imports),
             *(
                 Target(f"netlink {protocol}:{family}", 0, netlink=(protocol, family))
                 for protocol, family in sorted(netlink_families(box) - self._families)
@@ -157,6 +163,12 @@ class FileTargets:
             *(target for group in sorted(_groups(box) - self._groups) for target in _items(box, group)),
         ]
         return _alike_left_out(_each_once(box, found))
+
+    def _packets(self, box: Box, imports: frozenset[str]) -> Iterator[Target]:
+        """Packets, with what the module alone takes: what has come to the kernel's tables."""
+        if imports & _PACKETS:
+            types, protocols = (sorted(new - old) for new, old in zip(_taken(box), self._taken, strict=True))
+            yield Target("packets", 0, packets=True, types=tuple(types[:_TAKEN]), protocols=tuple(protocols[:_TAKEN]))
 
     def _come(self, box: Box, directory: str) -> list[str]:
         return sorted(_names(box, directory) - self._before[directory])
@@ -215,6 +227,23 @@ def _subsystems(box: Box) -> Iterator[tuple[str, ...]]:
     with suppress(KoboxError, ValueError):
         for key_type in objects.list(objects.address("key_types_list"), "key_type.link"):
             yield "key type", objects.string(objects.number(key_type, "key_type.name"))
+
+
+def _taken(box: Box) -> tuple[set[int], set[int]]:
+    """The types of frames that are in ptype_base (net/core/dev.c), and the protocols that are in inet_protos
+    (net/ipv4/protocol.c)."""
+    objects = box.inspect.objects
+    types: set[int] = set()
+    protocols: set[int] = set()
+    with suppress(KoboxError, ValueError):
+        table, size = objects.address("ptype_base"), objects.size("list_head")
+        for slot in range(_PTYPE_HASH_SIZE):
+            for one in objects.list(table + slot * size, "packet_type.list"):
+                types.add(int.from_bytes(objects.number(one, "packet_type.type").to_bytes(2, "little"), "big"))
+    with suppress(KoboxError, ValueError):
+        table = objects.address("inet_protos")
+        protocols.update(number for number in range(_MAX_INET_PROTOS) if objects.u64(table + 8 * number))
+    return types, protocols
 
 
 def _groups(box: Box) -> set[str]:

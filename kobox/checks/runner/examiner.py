@@ -29,6 +29,7 @@ from kobox.checks.phantom.search import PhantomSearch
 from kobox.checks.phantom.surround import surround
 from kobox.checks.races.races import CMDLINE, REMOVE, Interrupted, Race, Traced, points_of
 from kobox.checks.report.finding import Chain, Finding, FindingKey, Severity
+from kobox.checks.resources.handed_over import NEVER_COMPLETED
 from kobox.checks.runner.minimise import Crash, shrink
 from kobox.checks.runner.outcome import UnitOutcome
 from kobox.checks.runner.plan import BUS_PARTS, HOSTILE_PARTS, CheckPlan, CheckUnit, FoundPhantom
@@ -432,7 +433,8 @@ def by_what_is_made_up(finding: Finding, waits: bool) -> Finding:
     waits for a bit of it for ever, or sleeps until it answers (check_hung_task()), waits for real hardware."""
     warns = finding.kind == "kernel-warning" and finding.chain and finding.chain[0].module
     sleeps = finding.kind == "kernel-warning" and _SLEEPS in finding.message
-    if not warns and not sleeps and not (finding.kind == "hang" and waits):
+    lost = finding.kind == "hang" and NEVER_COMPLETED in finding.message
+    if not warns and not sleeps and not lost and not (finding.kind == "hang" and waits):
         return finding
     tail = "; the device is made up, and does not say what it should"
     return replace(finding, severity=Severity.NOTE, message=finding.message + tail)

@@ -389,6 +389,7 @@ class Examination:
             self._over(Stage.FAILED)
             return False
         self.stage = Stage.EXERCISE
+        self._drop_probes_of_init()
         if exercise is not None:
             self._exercise(exercise)
         if self._gone:  # the exercise has unloaded it
@@ -469,6 +470,7 @@ class Examination:
         def has_come(hit: Hit) -> None:
             if self._driven and hit.result == 0:
                 self.stage = Stage.EXERCISE
+                self._drop_probes_of_init()
 
         def must_go(hit: Hit) -> None:
             self.stage = Stage.EXIT
@@ -514,6 +516,16 @@ class Examination:
         for number, start in self.placement.starts.items():
             if self.file.elf.section_name(number).startswith(b".init"):
                 self.box.inspect.watch.retire(start)
+
+    def _drop_probes_of_init(self) -> None:
+        """Remove the probes on code of init: another module that lies there has functions of its own."""
+        if self.placement is None:
+            return
+        for probe in list(self._of_this_life):
+            place = self.placement.find(probe.address or 0)
+            if place is not None and self.file.elf.section_name(place[0]).startswith(b".init"):
+                self._of_this_life.remove(probe)
+                probe.remove()
 
     def _give_up(self, error: BoxError) -> None:
         """A call that did not come back is a finding; what has killed a process or the kernel stands in the kernel's

@@ -105,3 +105,26 @@ def test_an_oops_in_memory_that_went_with_the_module_says_so(laboratory: Laborat
     findings = laboratory.examine(laboratory.file("faulty"), [], "what=none where=timer")
     found = next(finding for finding in findings if finding.kind in ("oops", "panic"))
     assert found.message.endswith(": faulty_timer of faulty, which is gone")
+
+
+class InitProbe(Check):
+    """Has a probe on the module's init function, and on its exit function."""
+
+    def linked(self, examination: Examination) -> None:
+        objects = examination.box.inspect.objects
+        assert examination.module is not None
+        self.addresses = [objects.number(examination.module.address, f"module.{name}") for name in ("init", "exit")]
+        self.hits: list[str] = []
+        self.probes = [
+            examination.probe_code(address, None, lambda _, name=name: self.hits.append(name))
+            for address, name in zip(self.addresses, ("init", "exit"), strict=True)
+        ]
+
+
+def test_probes_on_init_end_with_it_since_others_may_come_to_lie_there(place: tuple[Box, BuiltTestModules]) -> None:
+    box, modules = place
+    check, left = InitProbe(), []
+    Examination(box, ModuleFile(modules("both")), [check]).run(
+        lambda _: left.extend([check.probes[0].is_set, check.probes[1].is_set])
+    )
+    assert (left, check.hits) == ([False, True], ["init", "exit"])
