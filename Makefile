@@ -47,6 +47,13 @@ gallery: $(READY) ## the pictures of docs/gallery.md, made anew by kobox itself 
 test-vm: $(READY) ## kernels under QEMU, and boxes beside them (needs qemu-system-x86_64)
 	$(BIN)/python -m pytest tests/vm/with_qemu.py
 
+.PHONY: test-dap
+test-dap: $(READY) ## VS Code's own test client of debug adapters drives `kobox debug --dap` (needs node and npm)
+	mkdir -p build/dap && cp tests/dap/package.json tests/dap/client.cjs build/dap && cd build/dap && npm install --silent --no-audit --no-fund
+	$(BIN)/kobox build tests/modules/debug/journal.c -o build/dap
+	printf 'exec %s debug --dap\n' '$(CURDIR)/$(BIN)/kobox' > build/dap/adapter
+	node build/dap/client.cjs build/dap/adapter $(CURDIR)/build/dap/journal.ko $(CURDIR)/tests/modules/debug/journal.c
+
 fuzz: $(READY) ## readers of hostile bytes, fed with mutations: two minutes from a seed (FUZZ_SECONDS=120 SEED=1)
 	$(BIN)/python -m tests.fuzz --seconds $(or $(FUZZ_SECONDS),120) --seed $(or $(SEED),1)
 

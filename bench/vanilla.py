@@ -19,9 +19,12 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from kobox.arch.registry import architecture
+from kobox.box.boot.boot_failure import check_needs
 from kobox.images.debian.packages import packages
 from kobox.images.store import Store, default_root
 
@@ -31,7 +34,7 @@ KOBOX = str(Path(sys.executable).with_name("kobox"))
 PLACE = default_root() / "vanilla"
 COMMON = """
 64BIT LOCALVERSION_AUTO=n MODULES MODULE_UNLOAD MODVERSIONS PRINTK PRINTK_TIME BUG TTY UNIX98_PTYS SERIAL_8250
-SERIAL_8250_CONSOLE BLK_DEV_INITRD RD_GZIP RD_ZSTD PROC_FS SYSFS TMPFS DEVTMPFS DEBUG_FS BINFMT_ELF BINFMT_SCRIPT
+SERIAL_8250_CONSOLE BLK_DEV_INITRD RD_GZIP RD_ZSTD PROC_FS SYSFS TMPFS DEVTMPFS DEBUG_FS PROC_KCORE BINFMT_ELF BINFMT_SCRIPT
 KALLSYMS KALLSYMS_ALL ACPI PCI VIRTIO_MENU VIRTIO_MMIO VIRTIO_PCI VIRTIO_MMIO_CMDLINE_DEVICES BLOCK VIRTIO_BLK=m
 VIRTIO_CONSOLE NET INET UNIX PACKET NETDEVICES VIRTIO_NET=m DUMMY=m FUTEX EPOLL SIGNALFD TIMERFD EVENTFD SHMEM AIO
 FILE_LOCKING POSIX_TIMERS MULTIUSER SYSCTL PROC_SYSCTL HIGH_RES_TIMERS NO_HZ_IDLE UNWINDER_ORC MAGIC_SYSRQ
@@ -100,12 +103,13 @@ def main() -> int:
 def built(name: str) -> Path:
     """The build tree of a variant, made where it is not there yet."""
     variant = VARIANTS[name]
-    tree = PLACE / f"{variant.source}-{name}"
-    if (tree / "arch/x86/boot/bzImage").exists() and (tree / "modules.order").exists():
+    tree, options = PLACE / f"{variant.source}-{name}", variant.options.split()
+    wanted = f"{variant.base} {' '.join(options)}"
+    stamp = tree / ".built-with"
+    if stamp.exists() and stamp.read_text() == wanted:
         return tree
     source = unpacked(variant)
     tree.mkdir(parents=True, exist_ok=True)
-    options = variant.options.split()
     if name == "options":
         make(source, tree, "allmodconfig")
         options += debugging_options(source, (tree / ".config").read_text())
@@ -117,8 +121,10 @@ def built(name: str) -> Path:
     taken = set(re.findall(r"^CONFIG_(\w+)=y", (tree / ".config").read_text(), re.MULTILINE))
     if missing := set(variant.must.split()) - taken:
         raise SystemExit(f"{tree}/.config: the kernel does not take {', '.join(sorted(missing))}")
+    check_needs(f"{tree}/.config", {option: "y" for option in taken}, architecture("x86_64"))  # before an hour's work
     print(f"building {name} in {tree}: ten minutes and more", flush=True)
     make(source, tree, f"-j{os.cpu_count()}", "bzImage", "modules")
+    stamp.write_text(wanted)
     return tree
 
 
@@ -160,8 +166,10 @@ def added(tree: Path) -> str:
 
 def lived(kernel: str, module: str, parameters: str, wanted: str) -> bool:
     """Whether the life of a module went as it should; a line tells."""
-    words = [KOBOX, "run", "--json", "-k", kernel, str(MODULES / f"{module}.c"), *parameters.split()]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    with tempfile.TemporaryDirectory(prefix="kobox-vanilla-") as place:  # a module is built beside its source
+        source = shutil.copy(MODULES / f"{module}.c", place)
+        words = [KOBOX, "run", "--json", "-k", kernel, source, *parameters.split()]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
     events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     verdict = events[-1] if events else {"text": done.stderr.strip().splitlines()[-1:]}
     right = wanted in done.stdout and bool(done.returncode) if wanted else done.returncode == 0

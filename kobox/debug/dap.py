@@ -6,8 +6,9 @@
                <--events----           <----------
 
 Requests of the protocol: initialize, launch, setBreakpoints, setFunctionBreakpoints, setExceptionBreakpoints,
-configurationDone, threads, stackTrace, scopes, variables, evaluate, continue, next, stepIn, stepOut, pause, stepBack,
-reverseContinue, disconnect, terminate. Source: the specification at microsoft.github.io/debug-adapter-protocol.
+dataBreakpointInfo, setDataBreakpoints, configurationDone, threads, stackTrace, scopes, variables, setVariable,
+evaluate, continue, next, stepIn, stepOut, pause, stepBack, reverseContinue, disconnect, terminate. Source: the
+specification at microsoft.github.io/debug-adapter-protocol.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ CAPABILITIES: Table = {  # what `initialize` is answered
     "supportsConfigurationDoneRequest": True,
     "supportsFunctionBreakpoints": True,
     "supportsConditionalBreakpoints": True,
+    "supportsHitConditionalBreakpoints": True,
+    "supportsDataBreakpoints": True,
+    "supportsSetVariable": True,
+    "supportsSteppingGranularity": True,
     "supportsEvaluateForHovers": True,
     "supportsStepBack": True,
     "supportsTerminateRequest": True,
@@ -37,6 +42,8 @@ CAPABILITIES: Table = {  # what `initialize` is answered
 _STOPS = {
     "breakpoint-hit": "breakpoint",
     "watchpoint-trigger": "data breakpoint",
+    "read-watchpoint-trigger": "data breakpoint",
+    "access-watchpoint-trigger": "data breakpoint",
     "end-stepping-range": "step",
     "function-finished": "step",
     "signal-received": "exception",
@@ -50,6 +57,15 @@ _STEPS = {
     "stepBack": "-exec-next --reverse",
     "reverseContinue": "-exec-continue --reverse",
 }
+
+# Steps of one instruction, where the editor shows the disassembly.
+_INSTRUCTION_STEPS = {
+    **_STEPS,
+    "next": "-exec-next-instruction",
+    "stepIn": "-exec-step-instruction",
+    "stepBack": "-exec-next-instruction --reverse",
+}
+_WATCHES = {"read": "-r ", "readWrite": "-a ", "write": ""}
 
 
 class DapError(Exception):
@@ -126,6 +142,7 @@ class DapServer:
         self._said: list[str] | None = None
         self._places: dict[str, list[str]] = {}  # breakpoints of each source, by gdb's numbers
         self._functions: list[str] = []
+        self._data: list[str] = []
         self._references: list[tuple[str, ...]] = []
         self._stop_on_entry = True
         self._over = False
@@ -169,11 +186,15 @@ class DapServer:
 
     def _answer(self, command: str, arguments: Table) -> Table | None:
         if command in _STEPS:
-            self._run(_STEPS[command], int(cast(int, arguments.get("threadId", self._thread))))
+            steps = _INSTRUCTION_STEPS if arguments.get("granularity") == "instruction" else _STEPS
+            self._run(steps[command], int(cast(int, arguments.get("threadId", self._thread))))
             return {"allThreadsContinued": True}
         answers: dict[str, Callable[[Table], Table | None]] = {
             "setBreakpoints": self._set_breakpoints,
             "setFunctionBreakpoints": self._set_function_breakpoints,
+            "dataBreakpointInfo": self._data_breakpoint_info,
+            "setDataBreakpoints": self._set_data_breakpoints,
+            "setVariable": self._set_variable,
             "setExceptionBreakpoints": lambda _: {"breakpoints": []},
             "configurationDone": lambda _: None,
             "threads": self._threads,
@@ -280,10 +301,73 @@ class DapServer:
             return {"verified": False, "message": f"{place}: {error.message}"}
         number = str(made.get("number", "0"))
         numbers.append(number)
+        if hits := str(wanted.get("hitCondition") or "").strip():
+            if not hits.isdigit():
+                return {"verified": False, "message": f"{hits}: the hit condition is a number"}
+            self._command(f"-break-after {number} {max(0, int(hits) - 1)}")
         found: Table = {"id": int(number), "verified": True}
         if str(made.get("line", "")).isdigit():
             found["line"] = int(str(made["line"]))
         return found
+
+    def _data_breakpoint_info(self, arguments: Table) -> Table:
+        """Where a value lies: it is watched there, also when its name means nothing any more."""
+        expression, frame = self._expression(arguments)
+        try:
+            address = self._value(frame, f"(unsigned long)&({expression})")
+            size = int(self._value(frame, f"sizeof({expression})"), 0)
+        except (MiError, ValueError) as error:
+            text = error.message if isinstance(error, MiError) else "it has no address"
+            return {"dataId": None, "description": f"{expression} cannot be watched: {text}"}
+        return {
+            "dataId": f"{int(address, 0):#x}:{size}",
+            "description": f"{expression}, {size} bytes at {int(address, 0):#x}",
+            "accessTypes": ["read", "write", "readWrite"],
+        }
+
+    def _set_data_breakpoints(self, arguments: Table) -> Table:
+        for number in self._data:
+            self._command(f"-break-delete {number}")
+        self._data = []
+        rows: list[Json] = []
+        for wanted in _rows(arguments.get("breakpoints")):
+            address, _, size = str(wanted["dataId"]).partition(":")
+            kind = _WATCHES[str(wanted.get("accessType", "write"))]
+            try:
+                made = self._command(f"-break-watch {kind}{quoted(_lvalue(int(address, 16), int(size)))}")
+                number = str(next(_tuple(value)["number"] for value in made.values()))
+                self._data.append(number)
+                if wanted.get("condition"):
+                    self._command(f"-break-condition {number} {wanted['condition']}")
+                rows.append({"id": int(number), "verified": True})
+            except MiError as error:
+                rows.append({"verified": False, "message": error.message})
+        return {"breakpoints": rows}
+
+    def _set_variable(self, arguments: Table) -> Table:
+        expression, frame = self._expression(arguments)
+        return {"value": self._value(frame, f"{expression} = {arguments['value']}")}
+
+    def _value(self, frame: str, expression: str) -> str:
+        where = f"{_frame(frame)} " if frame else ""
+        return str(self._command(f"-data-evaluate-expression {where}{quoted(expression)}").get("value", ""))
+
+    def _expression(self, arguments: Table) -> tuple[str, str]:
+        """gdb's expression for a value that the editor shows, and the frame that it is of."""
+        name, number = str(arguments["name"]), int(cast(int, arguments.get("variablesReference") or 0))
+        if not number:
+            frame = arguments.get("frameId")
+            return name, str(frame) if frame is not None else ""
+        kind, *rest = self._referred(number)
+        if kind in ("locals", "registers"):
+            return f"${name}" if kind == "registers" else name, rest[0]
+        parent = rest[0] if kind == "object" else self._object(rest[1], rest[0])
+        listed = self._command(f"-var-list-children {quoted(parent)} 0 {_MOST_CHILDREN}")
+        child = next((row for row in _tuples(listed.get("children")) if row.get("exp") == name), None)
+        if child is None:
+            raise DapError(f"{name}: there is no such member")
+        path = self._command(f"-var-info-path-expression {quoted(str(child['name']))}")
+        return str(path["path_expr"]), "" if kind == "object" else rest[1]
 
     # -- what is there ---------------------------------------------------------------------------------------------
 
@@ -333,16 +417,18 @@ class DapServer:
         return len(self._references)
 
     def _variables(self, arguments: Table) -> Table:
-        number = int(cast(int, arguments["variablesReference"]))
-        if not 0 < number <= len(self._references):
-            raise DapError("this value is of an earlier stop")
-        kind, *rest = self._references[number - 1]
+        kind, *rest = self._referred(int(cast(int, arguments["variablesReference"])))
         if kind == "locals":
             return {"variables": cast("list[Json]", self._locals(rest[0]))}
         if kind == "registers":
             return {"variables": cast("list[Json]", self._registers(rest[0]))}
         name = rest[0] if kind == "object" else self._object(rest[1], rest[0])
         return {"variables": cast("list[Json]", self._children(name))}
+
+    def _referred(self, number: int) -> tuple[str, ...]:
+        if not 0 < number <= len(self._references):
+            raise DapError("this value is of an earlier stop")
+        return self._references[number - 1]
 
     def _locals(self, frame: str) -> list[Table]:
         rows = _tuples(self._command(f"-stack-list-variables {_frame(frame)} --simple-values").get("variables"))
@@ -397,6 +483,9 @@ class DapServer:
             try:
                 self._command(f"-interpreter-exec {_frame(frame)} console {quoted(text)}")
                 return {"result": "".join(self._said), "variablesReference": 0}
+            except MiError as error:
+                if not error.message.startswith("Undefined command"):
+                    raise  # else it may be an expression
             finally:
                 self._said = None
         made = self._command(f"-var-create {_frame(frame)} - * {quoted(text)}")
@@ -412,6 +501,12 @@ def _frame(frame: str) -> str:
     """The options that name a thread and a frame; `frame` is thread * 1000 + level."""
     number = int(frame)
     return f"--thread {number // 1000} --frame {number % 1000}"
+
+
+def _lvalue(address: int, size: int) -> str:
+    """The bytes there as something that gdb watches."""
+    kind = {1: "unsigned char", 2: "unsigned short", 4: "unsigned int", 8: "unsigned long"}.get(size)
+    return f"*({kind} *){address:#x}" if kind else f"*(unsigned char (*)[{max(size, 1)}]){address:#x}"
 
 
 def _table(value: Json) -> Table:

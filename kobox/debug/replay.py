@@ -19,7 +19,7 @@ inside one system call. Else it is that of the beginning, and the life begins an
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from kobox.box.box import Box
@@ -214,6 +214,8 @@ class Replay:
         if self._going is not None:
             target = self._target(self._going)
             self._found = self.stepper.last or self._found
+            if stop.watched:  # by the instruction before this one: it lies behind
+                self._found = replace(stop, reason=StopReason.WATCHED)
             while self._to_write and self._to_write[0].count == stop.count:
                 self._do(self._to_write.pop(0))
             if stop.count != target:
@@ -230,7 +232,9 @@ class Replay:
     def _found_last(self) -> Going:
         """What to do after a search: it may have to begin earlier."""
         assert isinstance(self._going, FindLast)
-        found = self._found if self._found is None or self._found.count < self._going.before else None
+        found = self._found
+        if found is not None and found.count - bool(found.watched) >= self._going.before:
+            found = None
         if found is None and self._searched_from:
             return FindLast(self._searched_from + 1, self._going.then)
         return self._going.then(found)

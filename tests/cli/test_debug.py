@@ -167,6 +167,52 @@ def test_break_look_step_and_go_backwards(client: DapClient, journal: Path) -> N
     assert client.program.wait(30) == 0
 
 
+# Numbers that the adapter gives, and later requests name: they are other ones in another session.
+NUMBERS = ("threadId", "frameId", "variablesReference", "dataId", "id")
+
+
+def matched(recorded: Any, told: Any, numbers: dict[Any, Any]) -> None:
+    """What was recorded stands in what is told now; rows with names are found by them."""
+    if isinstance(recorded, dict):
+        for key, value in recorded.items():
+            if key in NUMBERS and value:
+                numbers[key if key != "id" else "frameId", value] = told[key]
+            else:
+                matched(value, told[key], numbers)
+    elif isinstance(recorded, list):
+        for at, row in enumerate(recorded):
+            named = isinstance(row, dict) and "variablesReference" in row
+            here = next(one for one in told if one["name"] == row["name"]) if named else told[at]
+            matched(row, here, numbers)
+    else:
+        assert recorded == told
+
+
+def test_a_recorded_session_of_vs_codes_test_client(client: DapClient, journal: Path) -> None:
+    """tests/dap/client.cjs, recorded between @vscode/debugadapter-testsupport and the adapter (`make test-dap`)."""
+    source = Path(__file__).parent.parent / "modules" / "debug" / "journal.c"
+    line = next(n for n, text in enumerate(source.read_text().splitlines(), 1) if "entry->number = ++written" in text)
+    text = (source.parent.parent.parent / "dap" / "vscode-test-client.jsonl").read_text()
+    for name, value in (("{program}", str(journal)), ("{source}", str(source)), ('"{line}"', str(line))):
+        text = text.replace(name, value)
+    numbers: dict[Any, Any] = {}
+    for step in map(json.loads, text.splitlines()):
+        arguments = {
+            key: numbers.get((key, value), value) if key in NUMBERS else value
+            for key, value in step["arguments"].items()
+        }
+        for row in arguments.get("breakpoints", []):
+            if "dataId" in row:
+                row["dataId"] = numbers["dataId", row["dataId"]]
+        if step["command"] == "launch":  # VS Code does not wait for the answer
+            client.send("launch", **arguments)
+        else:
+            matched(step["body"], client.request(step["command"], **arguments), numbers)
+        for event in step["events"]:
+            matched(event["body"], client.event(event["event"]), numbers)
+    assert client.program.wait(30) == 0
+
+
 def test_an_oops_is_an_exception_and_the_end_is_told(client: DapClient, journal: Path) -> None:
     client.launch(program=str(journal), commands=["echo -n extraordinary > /dev/journal"], stopOnEntry=False)
     client.request("configurationDone")

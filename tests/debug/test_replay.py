@@ -100,6 +100,29 @@ def test_who_wrote_this_byte_last(replay: Replay) -> None:
     assert symbols.describe(writes[0].pc).startswith("add_entry+") or moments[-1].ended
 
 
+@pytest.mark.parametrize("later", [0, 1, 500])
+def test_the_write_that_was_just_met_is_the_last_one(replay: Replay, later: int) -> None:
+    """At the stop for a write, and some instructions later, it is that write; before it, the one before."""
+    found: list[int] = []
+    symbols = replay.box.inspect.symbols
+
+    def watch(moment: Moment) -> None:
+        address = next(s.address for s in symbols.symbols_of("journal") if s.name == "written")
+        replay.stepper.watch(address, 4, Touch.WRITES)
+
+    def back(stop: Stop | None) -> Going:
+        found.append(0 if stop is None or not stop.watched else stop.count)
+        return None if stop is None else GoTo(stop.count - 1)
+
+    def find_last(moment: Moment) -> Going:
+        return FindLast(moment.count, back)
+
+    breakpoint_in(replay, "misc_register")
+    first, second = (lambda moment: None), (lambda moment: GoTo(moment.count + later))
+    moments = Script(replay, watch, first, second, find_last, find_last).moments
+    assert found[:2] == [moments[2].count, moments[1].count]
+
+
 @pytest.mark.parametrize(("back", "kept"), [(1, True), (2_000, True), (60_000, False)])
 def test_what_is_written_is_there_from_that_moment_on(replay: Replay, back: int, kept: bool) -> None:
     """A variable of the module's is set; later one goes back to before or after that."""
