@@ -39,7 +39,7 @@ _PC_NEEDS = (
     BootNeed(("64BIT",), "boxes have 64-bit CPUs"),
     BootNeed(("SERIAL_8250",), "a box has 8250 serial lines and no other way to its first process"),
     BootNeed(("SERIAL_8250_CONSOLE",), "its console is the first 8250 serial line"),
-    BootNeed(("X86_PM_TIMER",), "its clock is the ACPI PM timer"),
+    BootNeed(("X86_PM_TIMER",), "its clock is the ACPI PM timer, since a box has no hypervisor's"),
 )
 # What a kernel for ARMv7 needs besides: it is told of everything by a device tree.
 _ARMV7_NEEDS = (
