@@ -90,8 +90,8 @@ def _live(work: Callable[[Box], PlainData], make: Callable[[], Box], wall: Wall,
         answer = json.dumps({"type_error": str(error)})
     except BaseException as error:
         hint = error.hint if isinstance(error, KoboxError) else ""
-        message = error.message if isinstance(error, KoboxError) else str(error)
-        answer = json.dumps({"error": type(error).__name__, "message": message, "hint": hint})
+        message = error.message if isinstance(error, KoboxError) else f"{type(error).__name__}: {error}"
+        answer = json.dumps({"message": message, "hint": hint})
     data = answer.encode()
     while data:
         data = data[os.write(pipe, data) :]
@@ -125,7 +125,7 @@ def _result(answer: bytes, status: int, in_time: bool, seconds: float) -> PlainD
             return value
         if "type_error" in told:
             raise TypeError(str(told["type_error"]))
-        message, hint = f"{told['error']}: {told['message']}", str(told["hint"])
+        message, hint = str(told["message"]), str(told["hint"])
     except (ValueError, KeyError, RecursionError) as error:
         raise BoxError(f"the worker's answer makes no sense: {error}") from error
     raise BoxError(message, hint=hint)

@@ -58,7 +58,7 @@ def test_it_can_do_nothing_to_this_machine(debian_kernel: KernelImage, tmp_path:
 
 
 def test_errors_say_what_went_wrong(debian_kernel: KernelImage, modules: BuiltTestModules) -> None:
-    with pytest.raises(BoxError, match=r"^ModuleLoadError: .*Invalid argument"):
+    with pytest.raises(BoxError, match=r"params.ko: not loaded: Invalid argument"):
         kobox.isolated(
             lambda box: box.insmod(modules("params"), number="x") and None,
             kernel=debian_kernel,
@@ -68,7 +68,7 @@ def test_errors_say_what_went_wrong(debian_kernel: KernelImage, modules: BuiltTe
         kobox.isolated(lambda box: 1 // 0, kernel=debian_kernel)
     with pytest.raises(TypeError, match="not JSON serializable"):
         kobox.isolated(lambda box: box, kernel=debian_kernel)  # type: ignore[arg-type, return-value]
-    with pytest.raises(BoxError, match="KernelNotFoundError"):
+    with pytest.raises(BoxError, match="no-such-kernel: no such kernel"):
         kobox.isolated(lambda box: None, kernel="no-such-kernel")
 
 

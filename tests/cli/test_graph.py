@@ -70,3 +70,18 @@ def test_bad_input_ends_in_one_sentence(
     assert (status, out) == (1, "")
     assert said in err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--life", "--map", "--calls"])
+def test_a_file_that_is_no_module(
+    option: str,
+    debian_kernel: KernelImage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "no.ko").write_text("hello\n")
+    status, out, err = graph(capsys, "no.ko", option, "-k", debian_kernel.name)
+    assert (status, out) == (1, "")
+    assert err.startswith("kobox graph: error: no.ko: offset 0x0: not an ELF object")
