@@ -21,6 +21,7 @@ from kobox.cli.monitor import (
     seconds,
 )
 from kobox.cli.parser import CommandParser
+from kobox.cli.terminal_output import whole_terminal
 from kobox.errors import KoboxError
 
 if TYPE_CHECKING:
@@ -42,8 +43,7 @@ def main(argv: list[str], prog: str) -> int:
             f"kobox top needs the package {error.name}", hint="Install it: pip install 'kobox[top]'."
         ) from None
     if arguments.recording is not None:
-        _replay(arguments, ModuleTop)
-        return 0
+        return _replay(arguments, ModuleTop)
     from kobox.monitor import ModuleMonitor
 
     with _place(arguments) as (kernel, log, tree, title), ExitStack() as stack:
@@ -56,18 +56,20 @@ def main(argv: list[str], prog: str) -> int:
         far = arguments.ssh is not None
         notices = None if far or arguments.box else notices_of(stack, arguments.tracepoints)
         recorder = recorder_of(stack, kernel, arguments.record, "a box" if arguments.box else arguments.ssh)
-        ModuleTop(
+        program = ModuleTop(
             ModuleMonitor(recorder or kernel, log, notices, recorder=recorder),
             title=title,
             file_of=file_of,
             read_only=arguments.read_only,
             interval=arguments.interval,
             in_thread=far,
-        ).run()
-    return 0
+        )
+        with whole_terminal():
+            program.run()
+    return program.return_code or 0
 
 
-def _replay(arguments: argparse.Namespace, program: type[ModuleTop]) -> None:
+def _replay(arguments: argparse.Namespace, program: type[ModuleTop]) -> int:
     """--recording: a recording, as if it happened now."""
     if arguments.box or arguments.ssh or arguments.modules or arguments.record or arguments.tracepoints:
         raise KoboxError(
@@ -77,13 +79,16 @@ def _replay(arguments: argparse.Namespace, program: type[ModuleTop]) -> None:
     from kobox.monitor.recording import KernelRecording
 
     recording = KernelRecording(arguments.recording)
-    program(
+    shown = program(
         ModuleMonitor(recording, recording, clock=lambda: recording.time),
         title=f"{recording.host}, recorded",
         interval=arguments.interval,
         replay=recording,
         speed=arguments.speed,
-    ).run()
+    )
+    with whole_terminal():
+        shown.run()
+    return shown.return_code or 0
 
 
 def _parser(prog: str) -> CommandParser:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from kobox.apps.top.app import ModuleTop
 from kobox.cli import monitor, top
 from kobox.cli.main import run
+from kobox.monitor import ModuleMonitor
+from kobox.monitor.recording import KernelRecorder
 from tests.monitor.test_monitor import FixedKernel, module_line
 
 
@@ -122,3 +127,32 @@ def test_bad_words_for_top(words: list[str], status: int, said: str, capsys: pyt
         found = int(str(ended.code))
     assert found == status
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("colour", [True, False], ids=["colour", "no colour"])
+def test_top_in_a_real_terminal(colour: bool, tmp_path: Path) -> None:
+    """80 columns at a pseudo-terminal: it draws, answers to keys, and leaves the terminal as it was."""
+    kernel = FixedKernel({"/proc/modules": module_line("loop") + module_line("nvme", taint="O")})
+    recorder = KernelRecorder(kernel, tmp_path / "r", "web1", 0)
+    ModuleMonitor(recorder, clock=lambda: 0, recorder=recorder).poll()
+    recorder.close()
+    child = pexpect.spawn(
+        str(Path(sys.executable).with_name("kobox")),
+        ["top", "--recording", str(tmp_path / "r")],
+        env=os.environ | {"TERM": "xterm-256color"} | ({} if colour else {"NO_COLOR": "1"}),
+        dimensions=(24, 80),
+        timeout=120,
+        encoding="utf-8",
+    )
+    drawn = io.StringIO()
+    child.logfile_read = drawn
+    child.expect("web1, recorded")
+    child.expect("nvme")
+    child.send("/nv\r")
+    child.expect("16 KiB")
+    child.send("q")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert (child.exitstatus, child.signalstatus) == (0, None)
+    assert "Traceback" not in drawn.getvalue()
+    assert "\x1b[?1049l" in drawn.getvalue()  # the screen that was before
