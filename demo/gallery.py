@@ -117,7 +117,7 @@ def live(chromium: str) -> None:
             box.modprobe(name)
             monitor.poll()
         with MonitorServer(monitor) as server:
-            photograph(chromium, f"http://{server.address}:{server.port}/", "monitor", "980,520")
+            photograph(chromium, f"http://{server.address}:{server.port}/", "monitor", "980,620")
         tree = next(Store().root.glob(f"kernels/{box.release}/lib/modules"))
 
         def file_of(name: str) -> Path:
@@ -128,7 +128,8 @@ def live(chromium: str) -> None:
 
 
 async def draw(top: ModuleTop) -> None:
-    async with top.run_test(size=(110, 30)) as pilot:
+    async with top.run_test(size=(132, 34)) as pilot:
+        await pilot.press("space", "down", "down", "space", "down")
         await pilot.pause()
         drawn = top.export_screenshot(title="kobox top")
         (PICTURES / "top.svg").write_text(re.sub(re.escape(str(Path.home())), "~", drawn))

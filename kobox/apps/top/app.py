@@ -34,7 +34,8 @@ from kobox.printable import one_line
 
 _COLUMNS = ("", "module", "size", "used", "state", "taint", "loaded", "changed", "used by")
 _NARROW = ("", "module", "size", "used", "taint")  # a table beside the pane in 80 columns
-_WIDE = 110
+_WIDE = 130
+_EARLIER = 20  # events from before that are shown
 _SHARE = 32  # a look is made after 32 times as long as the last one took: 3 % of a core
 _TOGETHER = 0.05  # seconds: more may happen at once
 _KEYS: dict[str, Callable[[MonitoredModule], tuple[object, ...]]] = {
@@ -139,6 +140,8 @@ class ModuleTop(App[None]):
     def on_mount(self) -> None:
         """Show what is; look again when something happens, and every few seconds."""
         self._lay_out(self.size.width)
+        for event in self._monitor.events[-_EARLIER:]:
+            self._tell(event)
         for problem in self._monitor.problems:
             self._say(problem, "yellow")
         if self._replay is not None:
