@@ -11,6 +11,7 @@ Specification 3.2, 4.1). What the CPU does with all that: `native/pci.c`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from kobox.errors import KoboxError
 from kobox.machine.acpi import ECAM, ECAM_SIZE, PCI_IRQS, PCI_PLACES
@@ -20,6 +21,8 @@ from kobox.machine.pci_bridge import BridgeFunction
 from kobox.machine.pci_function import Found, NoModel, PciFunction, PciIdentity, Segment, Space
 
 _FUNCTIONS = 8  # of one device
+_MEMORY = int(Space.MEMORY)
+_NOWHERE: tuple[int, int, Found | None] = (0, 0, None)
 Elsewhere = Callable[[int, int], int]
 """What a port says, by its number and the size of the read."""
 
@@ -47,6 +50,10 @@ class PciBus:
         self.wrote = wrote
         self._line = line
         self._elsewhere: Elsewhere | None = None
+        # Whose memory was accessed last, from where to where: the next access is of the same BAR mostly. Who writes
+        # configuration space may move it.
+        self._last: tuple[int, int, Found | None] = _NOWHERE
+        self._apart: bool | None = None  # whether no BAR of memory lies where another one is, once that was asked
         self.missed: Callable[[int], None] | None = None
         """Told of a read of configuration space on bus 0 where no function is: its place."""
         self.reads = 0
@@ -76,11 +83,12 @@ class PciBus:
         """Plug a device in, with its other functions; its place, which is `place`, or the next that is free. The other
         functions have these numbers, or 1, 2, …. Raises `KoboxError` when the bus is full, the place is taken, or the
         device has too many functions."""
-        free = self._root.next_place((place,) if place else range(1, PCI_PLACES))
+        free = self._root.next_place(n for n in range(1, PCI_PLACES) if place in (0, n))
         if free is None and place:
             raise KoboxError(f"place {place} of the PCI bus is taken, or there is none", hint="Choose another place.")
         if free is None:
             raise KoboxError(f"all {PCI_PLACES - 1} places of the PCI bus are taken", hint="Unplug a device first.")
+        self._moved()
         place, whole = free, (function, *others)
         taken = (0, *(numbers or range(1, len(whole))))
         if len(whole) > _FUNCTIONS:
@@ -107,6 +115,7 @@ class PciBus:
     def detach(self, function: PciFunction) -> None:
         """Take a function out: reads of it give ones from now on."""
         segment = function.segment
+        self._moved()
         self.card_memory.forget(function)
         if segment is not None and segment.functions.get(devfn := function.place * 8 + function.number) is function:
             for one in (function, *function.features.virtual, *function.behind()):
@@ -136,6 +145,12 @@ class PciBus:
         """The kernel's access, as `native/pci.c` hands it on; what a read gives."""
         if not write:
             self.reads += 1
+        start, end, last = self._last
+        if start <= at < end and space == _MEMORY and last is not None:
+            if write:
+                last.function.write(last.bar, at - start, size, value)
+                return 0
+            return last.function.read(last.bar, at - start, size)
         if space == Space.CONFIG:
             return self._config_access(at >> 16, at >> 8 & 255, at & 255, size, value, write)
         if space == Space.DMA:
@@ -149,10 +164,23 @@ class PciBus:
             if self._elsewhere is not None and space == Space.PORTS and not write:
                 return self._elsewhere(at, size)
             return -1 & (1 << 8 * size) - 1
+        if space == _MEMORY and self._are_apart():
+            self._last = at - found.offset, at - found.offset + found.bar.size, found
         if write:
             found.function.write(found.bar, found.offset, size, value)
             return 0
         return found.function.read(found.bar, found.offset, size)
+
+    def _moved(self) -> None:
+        """BARs may be elsewhere now."""
+        self._last, self._apart = _NOWHERE, None
+
+    def _are_apart(self) -> bool:
+        if self._apart is None:
+            memory = ((one.base(bar), bar.size) for one in self._root.walk() for bar in one.bars if not bar.is_ports)
+            rows = sorted(row for row in memory if row[0])
+            self._apart = all(first + size <= following for (first, size), (following, _) in pairwise(rows))
+        return self._apart
 
     def _find(self, space: Space, address: int) -> Found | None:
         for function in self._root.functions.values():
@@ -168,6 +196,7 @@ class PciBus:
                 self.missed(devfn)
             return -1 & (1 << 8 * size) - 1
         if write:
+            self._moved()
             function.config_write(register, size, value)
             return 0
         return function.config_read(register, size)
@@ -181,6 +210,7 @@ class PciBus:
 
     def load(self, state: dict[int, tuple[PciFunction, Restore]]) -> None:
         """Undo `save`: what was taken out since is there again, what was plugged in since is not."""
+        self._moved()
         self.card_memory.forget()
         for devfn, function in self.functions.items():
             if devfn not in state or state[devfn][0] is not function:

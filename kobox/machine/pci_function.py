@@ -65,6 +65,11 @@ class Bar(NamedTuple):
     prefetchable: bool = False
 
     @property
+    def is_ports(self) -> bool:
+        """Whether it is of I/O ports."""
+        return self.kind is BarKind.PORTS
+
+    @property
     def flags(self) -> int:
         """The bits below the address, which cannot be written."""
         return self.kind.value | (8 if self.prefetchable else 0)

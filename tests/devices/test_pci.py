@@ -12,6 +12,8 @@ from kobox.box.box import Box
 from kobox.devices import PciDevice, Register, RegisterValue
 from kobox.errors import BoxHungError, KoboxError, ModuleLoadError
 from kobox.images.kernel_image import KernelImage
+from kobox.machine.pci_capabilities import own
+from kobox.machine.pci_function import Space
 from tests.building import BuiltTestModules
 from tests.conftest import clean_box
 
@@ -283,3 +285,97 @@ def test_a_driver_with_a_wish_that_the_device_cannot_grant(box: Box, modules: Bu
     assert box.plug(Wired()).driver is None
     with pytest.raises(ModuleLoadError):
         box.insmod(modules("pcicounter"))
+
+
+class Byte(PciDevice):
+    bar0 = PciDevice.memory(0x1000)
+    number = Register(bar0, 0x00)
+
+
+def enabled(box: Box, number: int) -> tuple[Byte, int]:
+    """A card whose register says a number, and where its BAR is."""
+    card = box.plug(Byte())
+    attribute(box, card, "enable").write_text("1")
+    card.number.value = number
+    return card, card.function.base(card.function.bars[0])
+
+
+def test_a_bar_that_moves_takes_its_registers_along(box: Box) -> None:
+    (card, at), (other, there) = enabled(box, 1), enabled(box, 2)
+    bus = box.machine.pci
+
+    def read(address: int) -> int:
+        return bus.access(Space.MEMORY, address, 4, 0, 0)
+
+    def move(device: Byte, address: int) -> None:
+        bus.access(Space.CONFIG, device.function.place << 11 | 0x10, 4, address, 1)
+
+    assert (read(at), read(there), read(at)) == (1, 2, 1)
+    move(other, at)  # two on one address: the first one answers
+    assert (read(at), read(there), read(at)) == (1, 0xFFFFFFFF, 1)
+    move(card, there)
+    assert (read(at), read(there)) == (2, 1)
+    checkpoint = box.checkpoint()
+    move(card, at + 0x10000)
+    assert (read(at + 0x10000), read(there)) == (1, 0xFFFFFFFF)
+    checkpoint.restore()
+    assert (read(at + 0x10000), read(there)) == (0xFFFFFFFF, 1)
+    card.unplug()
+    assert (read(at), read(there)) == (2, 0xFFFFFFFF)
+
+
+PLACES = [(30, 30), (0, 2), (1, None), (32, None)]
+
+
+@pytest.mark.parametrize(("wanted", "place"), PLACES)
+def test_the_place_that_a_card_is_plugged_into(box: Box, wanted: int, place: int | None) -> None:
+    box.plug(Byte())
+    card = Byte()
+    card.device_number = wanted
+    if place is None:
+        with pytest.raises(KoboxError, match=f"place {wanted} of the PCI bus is taken, or there is none"):
+            box.plug(card)
+        assert not card.plugged
+    else:
+        assert box.plug(card).address == f"0000:00:{place:02x}.0"
+
+
+def test_functions_have_the_numbers_that_they_ask_for(box: Box) -> None:
+    class Several(Byte):
+        numbers = (3, 0, 5)
+
+        def other_functions(self) -> list[PciDevice]:
+            others: list[PciDevice] = [Byte() for _ in self.numbers]
+            for one, number in zip(others, self.numbers, strict=True):
+                one.function_number = number
+            return others
+
+    card = box.plug(Several())
+    assert [part.address for part in card.parts] == [f"0000:00:01.{number}" for number in (0, 3, 2, 5)]
+    twice = Several()
+    twice.numbers = (3, 3, 9)
+    with pytest.raises(KoboxError, match="functions 0, 3, 3, 9 of a PCI device: each has its own, 0 to 7"):
+        box.plug(twice)
+
+
+def test_own_capabilities_and_what_firmware_left(box: Box) -> None:
+    class Old(Byte):
+        initial_command = 5
+        own_capabilities = (own(0x09, b"\x10\0somewhere", 0x70),)
+
+        def read_configuration(self, register: int, size: int, value: int) -> int:
+            return 0x42 if register == 0x74 else value
+
+    card = box.plug(Old())
+    config = (box.path("/sys/bus/pci/devices") / card.address / "config").read_bytes()
+    assert config[4] == 5
+    at = config[0x34]
+    kinds = {}
+    while at:
+        kinds[config[at]] = at
+        at = config[at + 1]
+    assert kinds[0x09] == 0x70
+    assert {0x01, 0x05, 0x11} <= kinds.keys()
+    assert bytes(config[0x72:0x74]) == b"\x10\0"
+    card.unplug()
+    assert not box.findings
