@@ -29,10 +29,21 @@ def main(argv: list[str], prog: str) -> int:
         parser.error("--compare prints what differs; it draws no picture")
     if arguments.remove and len(arguments.names) != 1:
         parser.error("--remove takes one module")
+    if arguments.box and (arguments.host or arguments.tree):
+        parser.error("--box, --host and --tree are three places: name one")
+    if arguments.box and not arguments.names:
+        parser.error("--box loads modules: name one")
     if arguments.life or arguments.map or arguments.calls:
         if not arguments.names:
             parser.error("a module's file is needed: its life is lived in a box")
-        if arguments.host or arguments.tree or arguments.compare or arguments.remove or arguments.users:
+        if (
+            arguments.host
+            or arguments.tree
+            or arguments.compare
+            or arguments.remove
+            or arguments.users
+            or arguments.box
+        ):
             parser.error("--life, --map and --calls are of a module in a box: not with --host, --tree, --compare, …")
         from kobox.cli.graph_life import life_picture
 
@@ -71,6 +82,7 @@ def _parser(prog: str) -> CommandParser:
     )
     source.add_argument("--tree", metavar="DIR", help="a module tree: …/lib/modules/RELEASE")
     source.add_argument("--host", action="store_true", help="the modules that are loaded on this machine")
+    parser.add_argument("--box", action="store_true", help="what a box has loaded once these were loaded in it")
     parser.add_argument("-u", "--users", action="store_true", help="show what needs the modules, not what they need")
     parser.add_argument("-d", "--depth", type=_depth, metavar="N", help="how many needs away to go at most")
     parser.add_argument("-s", "--symbols", action="store_true", help="name the symbols that modules take from others")
@@ -109,6 +121,8 @@ def _graph(arguments: argparse.Namespace, kernel: str | None, store: Store, prog
         from kobox.kernel.host import Host
 
         graph = kernel_graph(Host(), () if arguments.remove else names, users=users)
+    elif arguments.box:
+        graph = _of_a_box(arguments, kernel, store, progress, files)
     elif files and not users:
         graph = file_graph(files, _tree(arguments, kernel, store, progress, files))
         if len(files) < len(names):
@@ -122,6 +136,32 @@ def _graph(arguments: argparse.Namespace, kernel: str | None, store: Store, prog
     if arguments.depth is not None and graph.roots:
         graph = graph.part(graph.roots, depth=arguments.depth, users=users)
     return graph
+
+
+def _of_a_box(
+    arguments: argparse.Namespace, kernel: str | None, store: Store, progress: ProgressLine, files: list[str]
+) -> ModuleGraph:
+    """The names are loaded in a box one after the other; then it is as with this machine."""
+    from pathlib import Path
+
+    import kobox
+    from kobox.graph import kernel_graph
+    from kobox.kernel.sysfs_modules import loaded_modules
+    from kobox.ko.modulefile import ModuleFile
+    from kobox.ko.name import canonical
+
+    if kernel is None and files:
+        kernel = store.fitting([Path(file) for file in files])
+    with kobox.boot(store.ensure(kernel, progress)) as box:
+        for name in arguments.names:
+            if name in files:
+                box.insmod(name)
+            else:
+                box.modprobe(name)
+        there = {one.name for one in loaded_modules(box)}
+        asked = [ModuleFile(name).name if name in files else canonical(name) for name in arguments.names]
+        roots = [name for name in asked if name in there]  # an alias is no name of a module
+        return kernel_graph(box, () if arguments.remove else roots, users=arguments.users or arguments.remove)
 
 
 def _is_file(name: str) -> bool:
@@ -169,7 +209,7 @@ def _text(graph: ModuleGraph, arguments: argparse.Namespace) -> str:
         return printable(text.removal_text(removal))
     if arguments.json:
         return to_json("graph", as_data(graph), indent=1)
-    if not graph.roots and not arguments.host:
+    if not graph.roots and not arguments.host and not arguments.box:
         return printable(text.summary_text(graph))
     return printable(text.tree_text(graph, users=arguments.users, symbols=arguments.symbols))
 

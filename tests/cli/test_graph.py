@@ -9,6 +9,7 @@ import pytest
 
 from kobox.cli.main import run
 from kobox.images.store import KernelImage
+from tests.building import BuiltTestModules
 
 
 def graph(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -85,3 +86,28 @@ def test_a_file_that_is_no_module(
     status, out, err = graph(capsys, "no.ko", option, "-k", debian_kernel.name)
     assert (status, out) == (1, "")
     assert err.startswith("kobox graph: error: no.ko: offset 0x0: not an ELF object")
+
+
+def test_what_a_box_has_loaded(
+    debian_kernel: KernelImage, modules: BuiltTestModules, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(modules(name)) for name in ("kbase", "kuser")]
+    status, out, _ = graph(capsys, "--box", *files, "-k", debian_kernel.name)
+    assert status == 0
+    assert out.splitlines()[:3] == [
+        "kbase (16 KiB, used once, taints OE)",
+        "kuser (16 KiB, used 0 times, taints OE)",
+        "└─ kbase (16 KiB, used once, taints OE)",
+    ]
+    status, out, _ = graph(capsys, "--box", *files[:1], "devname:loop-control", "-k", debian_kernel.name, "--json")
+    assert (status, json.loads(out)["roots"]) == (0, ["kbase"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--box"], ["--box", "loop", "--host"], ["--box", "loop", "--life"], ["--box", "loop", "--tree", "."]],
+    ids=str,
+)
+def test_a_box_and_another_place(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        graph(capsys, *words)
