@@ -22,6 +22,7 @@ class BpfCommand(IntEnum):
     MAP_UPDATE = 2
     MAP_DELETE = 3
     MAP_NEXT_KEY = 4
+    OBJECT_GET = 7
     PROGRAM_TEST_RUN = 10
     PROGRAM_NEXT_ID = 11
     MAP_NEXT_ID = 12

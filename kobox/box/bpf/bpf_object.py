@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +36,7 @@ from kobox.errors import KernelError, KoboxError
 _STRUCT_OPS = 26  # BPF_MAP_TYPE_STRUCT_OPS
 _ARRAY, _PERF_EVENT_ARRAY = 2, 4
 _TEMPORARY = "/run/kobox-bpf"
+_MAP_INFO = 80  # struct bpf_map_info up to btf_value_type_id
 _SECTIONS = (".data", ".bss", ".rodata")
 
 
@@ -351,6 +353,10 @@ class BpfObject:
         return read, write
 
 
+def _unreadable(name: str, most: int, milliseconds: int) -> list[bytes]:
+    raise KoboxError(f"{name}: the records of a pinned map are read through the object that made it")
+
+
 def _is_log(line: str) -> bool:
     """Whether a line of libbpf's only repeats the verifier's log."""
     return "-- BEGIN PROG LOAD LOG --" in line or not line.startswith("libbpf:")
@@ -429,6 +435,20 @@ class Bpf:
     def program_ids(self) -> set[int]:
         """The kernel's numbers of all programs that it has. Raises `OSError`."""
         return set(self._calls.ids(BpfCommand.PROGRAM_NEXT_ID))
+
+    def pinned_map(self, path: str) -> BpfMap:
+        """A map that is pinned in a BPF file system of the box, typed by its own BTF. Raises `OSError`."""
+        with self._calls.memory(os.fsencode(path) + b"\0") as place:
+            fd = self._calls.call(BpfCommand.OBJECT_GET, struct.pack("<QII", place, 0, 0))
+        try:
+            info = self._calls.info(fd, _MAP_INFO)
+            (number,) = struct.unpack_from("<I", info, 4)
+            types, key, value = struct.unpack_from("<III", info, 64)
+            btf = Btf(self._calls.btf(types)) if types else None
+            name = info[24:40].split(b"\0", 1)[0].decode(errors="replace")
+            return BpfMap(self._calls, number, name, MapTypes(btf, key, value), _unreadable)
+        finally:
+            self._calls.close(fd)
 
     def run_idle(self) -> None:
         """Start the loader without a command: a process of the box that ends at once."""

@@ -3,8 +3,10 @@
     hashes, arrays, tries          a mutable mapping: key -> value, typed by BTF
     per-CPU kinds                  the value is a list with one value a CPU
     arrays of programs, of maps    the value that is set is a program or a map; the one that is read is its ID
-    queues, stacks, Bloom filters  push(), pop(), peek()
+    queues, stacks                 push(), pop(), peek()
+    Bloom filters                  push(), may_hold()
     ring and perf buffers          records(): what programs have written
+    stacks of calls                stack(number): addresses, the innermost first
     storage of a task or file      the key is a descriptor of the box (Documentation/bpf/map_sk_storage.rst)
 
 Source: kernel/bpf/syscall.c, Documentation/bpf/maps.rst.
@@ -77,6 +79,7 @@ _KEYLESS = frozenset({MapKind.QUEUE, MapKind.STACK, MapKind.BLOOM_FILTER})
 _RECORDS = frozenset({MapKind.RINGBUF, MapKind.PERF_EVENT_ARRAY})
 _OF_PROGRAMS = frozenset({MapKind.PROG_ARRAY})
 _OF_MAPS = frozenset({MapKind.ARRAY_OF_MAPS, MapKind.HASH_OF_MAPS})
+_STORAGES = frozenset({MapKind.SK_STORAGE, MapKind.INODE_STORAGE, MapKind.TASK_STORAGE, MapKind.CGRP_STORAGE})
 _ARRAYS = frozenset({MapKind.ARRAY, MapKind.PERCPU_ARRAY})
 _INFO = struct.Struct("<6I")  # how struct bpf_map_info begins
 # (name of the map, how many, virtual milliseconds to wait) -> records
@@ -152,6 +155,11 @@ class BpfMap(MutableMapping["Given", "Value"]):
     def _keys(self) -> Iterator[bytes]:
         if self.kind in _RECORDS | _KEYLESS:
             raise KoboxError(f"{self.name}: a {map_kind_name(self.kind)} has no keys", hint=_hint(self.kind))
+        if self.kind in _STORAGES:
+            raise KoboxError(
+                f"{self.name}: the entries of a {map_kind_name(self.kind)} cannot be listed",
+                hint="Its key is a descriptor of the box: of a file, a socket, a control group, or a pidfd.",
+            )
         at: bytes | None = None
         for _ in range(self.max_entries + 1):
             try:
@@ -205,6 +213,30 @@ class BpfMap(MutableMapping["Given", "Value"]):
             return self._decoded(self._with_key(BpfCommand.MAP_LOOKUP, None, bytes(self._bytes_of_value())))
         except FileNotFoundError:
             raise KeyError(f"{self.name} is empty") from None
+
+    def may_hold(self, value: Given) -> bool:
+        """Whether a Bloom filter may hold a value: False is certain. Raises `KoboxError` for another kind."""
+        if self.kind != MapKind.BLOOM_FILTER:
+            raise KoboxError(
+                f"{self.name}: a {map_kind_name(self.kind)} holds no such answer: only a bloom_filter does"
+            )
+        try:
+            self._with_key(BpfCommand.MAP_LOOKUP, None, self.value_type.encode(value))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def stack(self, number: int) -> list[int]:
+        """The addresses of a stack of calls that bpf_get_stackid() has given this number, the innermost first.
+
+        Raises `KeyError` where there is none, `KoboxError` for another kind of map.
+        """
+        if self.kind != MapKind.STACK_TRACE:
+            raise KoboxError(f"{self.name}: a {map_kind_name(self.kind)} holds no stacks of calls")
+        found = self._look_up(struct.pack("<I", number & 0xFFFFFFFF))
+        if found is None:
+            raise KeyError(number)
+        return [address for (address,) in struct.iter_unpack("<Q", found) if address]
 
     def records(self, kind: str = "", *, wait: float = 0.0, most: int = 4096) -> list[Value]:
         """What programs have written into a ring buffer or a perf buffer since the last call, oldest first.

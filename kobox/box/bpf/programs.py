@@ -7,6 +7,7 @@ import os
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import TracebackType
 
 from kobox.box.bpf.bpf_call import BpfCalls, BpfCommand
 from kobox.box.bpf.loader import BpfLoader, LoaderAnswer
@@ -85,6 +86,15 @@ class BpfLink:
     def __repr__(self) -> str:
         return f"<BpfLink {self.program.name} -> {self.target}{'' if self.attached else ' (detached)'}>"
 
+    def __enter__(self) -> BpfLink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.program.in_living_box:
+            self.detach()
+
     @property
     def attached(self) -> bool:
         """Whether `detach` was not called."""
@@ -117,6 +127,11 @@ class BpfProgram:
 
     def __repr__(self) -> str:
         return f"<BpfProgram {self.name} {self.section} id {self.id}>"
+
+    @property
+    def in_living_box(self) -> bool:
+        """Whether the kernel that it is in has not died."""
+        return self._calls.box.alive
 
     @property
     def attach_to(self) -> AttachTo:
