@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import struct
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ from kobox.errors import KoboxError
 from kobox.images.store import KernelImage, Store
 from tests.bpf.objects import bpf_object
 from tests.conftest import _suite_kernel
+from tests.kbuild.test_module_btf import offered
 
 SUITES = ("bookworm", "trixie", "sid")
 # What Debian's kernels have since when; kprobe.multi needs CONFIG_FPROBE.
@@ -149,6 +151,10 @@ def main() -> int:
     given = parser.parse_args()
     store = Store()
     kernels = [store.get(name) for name in given.kernels] or [_suite_kernel(store, suite) for suite in SUITES]
+    for kernel in kernels:
+        with tempfile.TemporaryDirectory() as room:
+            offered(kernel, Path(room))
+            print(f"{kernel.name}: functions and tracepoints of a module: used", flush=True)
     rows = table(kernels, lambda line: print(line, flush=True))
     print("\n".join(rows))
     if given.update:
