@@ -117,8 +117,8 @@ class _Names:
 
     def __init__(self, data: bytes, base: _Names | None = None) -> None:
         _, _, _, header, types, types_size, strings, strings_size = struct.unpack_from("<HBBIIIII", data)
-        self.strings = (base.strings if base else b"") + data[header + strings : header + strings + strings_size]
-        self.count = base.count if base else 1
+        self.strings: bytes = (base.strings if base else b"") + data[header + strings : header + strings + strings_size]
+        self.count: int = base.count if base else 1
         self.numbers: dict[tuple[int, bytes], int] = {}
         at, end = header + types, header + types + types_size
         while at + 12 <= end:
