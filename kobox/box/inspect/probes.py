@@ -58,7 +58,7 @@ class Hit:
         return self.registers.arguments
 
     def argument(self, number: int) -> int:
-        """An argument at entry, counted from 0: the first six are in registers, the rest on the stack. Raises
+        """An argument at entry, counted from 0: the first six (ARMv7: four) are in registers, others on the stack. Raises
         `ValueError` where there is no stack."""
         if number < len(self.args):
             return self.args[number]
@@ -67,7 +67,7 @@ class Hit:
     def __getitem__(self, name: str) -> int:
         """An argument by its name in the source (from BTF). Raises `KeyError`."""
         names = self.probe.parameter_names
-        if name not in names[:6]:
+        if name not in names[: len(self.args)]:
             raise KeyError(
                 f"{self.probe.where} has no register argument {name!r} (it has: {', '.join(names) or 'none known'})"
             )
