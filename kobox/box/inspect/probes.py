@@ -58,7 +58,7 @@ class Hit:
         return self.registers.arguments
 
     def argument(self, number: int) -> int:
-        """An argument at entry, counted from 0: the first six (ARMv7: four) are in registers, others on the stack. Raises
+        """An argument at entry, counted from 0: the first six (ARMv7: 4) are in registers, others on the stack. Raises
         `ValueError` where there is no stack."""
         if number < len(self.args):
             return self.args[number]

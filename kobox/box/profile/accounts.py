@@ -13,7 +13,8 @@ from kobox.machine.profiler import NotedCall
 
 _PAGE = 4096
 _DIRECT_RECLAIM = 0x400  # ___GFP_DIRECT_RECLAIM, include/linux/gfp_types.h
-_ERRORS = (1 << 64) - 4095
+_ERRORS = (1 << 64) - 4095  # the least of ERR_PTR(), here and where pointers have 32 bits
+_ERRORS_32 = range((1 << 32) - 4095, 1 << 32)
 _SECOND = 10**9
 _RATELIMIT_INTERVAL, _RATELIMIT_BURST = 5 * _SECOND, 10  # include/linux/ratelimit_types.h
 _INT = 0xFFFFFFFF
@@ -138,7 +139,7 @@ class MemoryAccount:
         one.instructions += call.total_end - call.total
         if function.again:
             self._free(call.first, call.start, 0)
-        if not _PAGE < call.result < _ERRORS:
+        if not _PAGE < call.result < _ERRORS or call.result in _ERRORS_32:
             one.failed += call.result == 0
             return
         size, used = self._sizes(kept)

@@ -30,7 +30,6 @@ from kobox.ko.modulefile import ModuleFile
 from kobox.machine.tracer import CallTracer, Passage
 
 _REGISTERS = 6
-_WORD = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,13 +359,16 @@ class Recorder:
         self._await(returns_to)
 
     def _saved_registers(self, at: int) -> list[int]:
-        return [int.from_bytes(self._machine.read(at + offset, _WORD), "little") for offset in self._saved]
+        space = self._machine.arch.addresses
+        return [space.number(self._machine.read(at + offset, space.word)) for offset in self._saved]
 
     # -- returns -----------------------------------------------------------------------------------------------------
 
     def _back(self, site: int) -> None:
         sp = self._machine.sp
-        open_calls = self._stacks.get(self._stack_of(sp)) or self._stacks.get(self._stack_of(sp - _WORD))
+        open_calls = self._stacks.get(self._stack_of(sp)) or self._stacks.get(
+            self._stack_of(sp - self._machine.arch.addresses.word)
+        )
         if not open_calls or not any(one.returns_to == site and one.sp_then == sp for one in open_calls):
             return
         self._take_log()

@@ -13,7 +13,6 @@ from kobox.ko.ctype import CType, Kind, Prototype
 
 _MOST_ERRNO = 4095  # MAX_ERRNO, include/linux/err.h
 _TEXT = 48  # bytes of a text that are shown
-_WORD = (1 << 64) - 1
 _LENGTHS = frozenset({"count", "len", "size", "n", "nbytes", "length", "buflen"})
 # The member of a structure that names it.
 _NAMES = {
@@ -79,8 +78,9 @@ class Values:
     def _pointer(self, kind: CType, address: int, limit: int) -> str:
         if not address:
             return "NULL"
-        if address > _WORD - _MOST_ERRNO:
-            return f"ERR_PTR(-{errno_name((_WORD + 1) - address)})"
+        last = self._addresses.mask
+        if address > last - _MOST_ERRNO:
+            return f"ERR_PTR(-{errno_name(last + 1 - address)})"
         if kind.kind is Kind.TEXT and kind.text.startswith("const"):
             return self._string(address, limit)
         text = self._symbol(address) or f"{address:#x}"
@@ -135,7 +135,8 @@ class Values:
             return None, "", 0
         value = kind.number(register)
         if kind.is_pointer:
-            errno = _WORD + 1 - register if register > _WORD - _MOST_ERRNO else 0
+            last = self._addresses.mask
+            errno = last + 1 - register if register > last - _MOST_ERRNO else 0
             return register, self._pointer(kind, register, _TEXT), errno
         errno = -value if kind.signed and -_MOST_ERRNO <= value < 0 else 0
         return value, f"-{errno_name(errno)}" if errno and known(errno) else self.text(kind, register), errno
