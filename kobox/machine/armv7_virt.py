@@ -13,6 +13,7 @@ from kobox.machine.device_tree import Value
 from kobox.machine.tree_board import BUS_CLOCK, INTERRUPT_CONTROLLER, TreeBoard
 
 _TIMERS, _TIMERS_LINE = 0xFE030000, 35
+_LOW_MEMORY = 512 << 20  # that the kernel surely has in its linear map: an initramfs behind that is out of its reach
 _FIELDS = Armv7Registers._fields
 _REGISTERS = struct.Struct(f"<{len(_FIELDS)}Q")
 
@@ -39,6 +40,9 @@ class Armv7Virt(TreeBoard):
     def interrupt_cells(self, line: int, *, edge: bool = False) -> Sequence[int]:
         """As `TreeBoard`."""
         return gic_cells(line, edge)
+
+    def _initramfs_end(self) -> int:
+        return min(self.ram_size, _LOW_MEMORY)
 
     def _processor(self) -> dict[str, Value]:
         return {

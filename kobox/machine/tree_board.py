@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kobox.errors import KernelImageError
+from kobox.errors import KernelImageError, KoboxError
 from kobox.machine.acpi import DEVICE_SLOTS, DEVICES
 from kobox.machine.device_tree import Value, pack
-from kobox.machine.pc import PAGE, LoadableKernel, Machine
+from kobox.machine.pc import EPOCH, PAGE, LoadableKernel, Machine
 
 TREE, TREE_SIZE = 0x100000, 0x8000
 # The end of the tree's memory, which the kernel keeps: for trees that are added while it runs.
@@ -31,8 +31,21 @@ class TreeBoard(Machine):
     """One such machine; as `Machine` in everything else."""
 
     most_cpus = 1
+    most_memory = 0xFC000000
+    """Bytes of RAM: where the first of the devices is (native/PROCESSOR/virt.c)."""
+
     _top: Mapping[str, Value] = {}  # more properties of the root
     _devices_line = 16  # of the interrupt controller: for all devices that Python models (IRQ_DEVICES in cpu.h)
+
+    def __init__(
+        self, ram_size: int, *, ram_fd: int = -1, ram_offset: int = 0, epoch: int = EPOCH, cpus: int = 1
+    ) -> None:
+        if ram_size > self.most_memory:
+            raise KoboxError(
+                f"memory={ram_size}: a box for {self.arch.title} has at most {self.most_memory >> 20} MiB",
+                hint="Ask for less.",
+            )
+        super().__init__(ram_size, ram_fd=ram_fd, ram_offset=ram_offset, epoch=epoch, cpus=cpus)
 
     def load_linux(self, vmlinux: LoadableKernel, setup_header: bytes, initramfs: bytes, command_line: str) -> None:
         """Put a kernel in RAM and the CPU at its first instruction, with the device tree at hand."""
