@@ -83,6 +83,27 @@ def _advise(arguments: Arguments) -> tuple[str, Arguments]:
     return "arm_fadvise64_64", (file, advice, *_pair(offset), *_pair(size))
 
 
+def _seek(arguments: Arguments) -> tuple[str, Arguments]:
+    """lseek(2) takes 32 bits: what does not fit is not cut off."""
+    if len(arguments) > 1 and not -(1 << 31) <= _signed(arguments[1]) < 1 << 31:
+        raise ValueError("no lseek(2) beyond 2 GiB on this architecture: call _llseek(2)")
+    return "lseek", arguments
+
+
+def _signed(value: int) -> int:
+    """A number of 64 bits, as a call may have it, with its sign."""
+    value &= (1 << 64) - 1
+    return value - (1 << 64) if value >> 63 else value
+
+
+def _vectors(name: str) -> Respelling:
+    """(file, vectors, how many, offset): the offset in two halves, wherever they come to stand."""
+    return lambda arguments: (
+        name,
+        (*arguments[:3], *(_pair(arguments[3]) if len(arguments) > 3 else ()), *arguments[4:]),
+    )
+
+
 def _mark(arguments: Arguments) -> tuple[str, Arguments]:
     """(group, flags, mask, directory, path) of fanotify_mark(2): the mask has 64 bits."""
     return "fanotify_mark", (*arguments[:2], *(_pair(arguments[2]) if len(arguments) > 2 else ()), *arguments[3:])
@@ -115,6 +136,8 @@ _RESPELLED: dict[str, Respelling] = {
     "fadvise64": _advise,
     "statfs": lambda arguments: ("statfs64", (*arguments[:1], _STATFS64, *arguments[1:])),
     "fstatfs": lambda arguments: ("fstatfs64", (*arguments[:1], _STATFS64, *arguments[1:])),
+    **{name: _vectors(name) for name in ("preadv", "pwritev", "preadv2", "pwritev2")},
+    "lseek": _seek,
     "fanotify_mark": _mark,
     "truncate": _offset_after("truncate64", 1),
     "ftruncate": _offset_after("ftruncate64", 1),

@@ -89,7 +89,11 @@ class BoxFile(io.RawIOBase):
         return bytes(out)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        return self._box.syscall("lseek", self.fileno(), offset, whence)
+        if "_llseek" not in self._box.arch.syscalls:
+            return self._box.syscall("lseek", self.fileno(), offset, whence)
+        place, half = bytearray(8), 0xFFFFFFFF  # lseek(2) ends at 2 GiB there
+        self._box.syscall("_llseek", self.fileno(), offset >> 32 & half, offset & half, place, whence)
+        return int.from_bytes(place, "little")
 
     def tell(self) -> int:
         return self.seek(0, os.SEEK_CUR)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -50,6 +51,9 @@ def test_numbers_of_64_bits_go_to_files_and_come_back(box: Box) -> None:
         assert box.stat("/tmp/large").st_size == far + 4
         assert file.pwrite(b"far", far) == 3
         assert file.pread(4, far) == b"far\0"
+        assert file.seek(far) == far
+        assert file.read(3) == b"far"
+        assert file.seek(0, os.SEEK_END) == far + 4
         with file.mmap(4096) as view:
             assert view[:4] == bytes(4)
     box.syscall("utimensat", -100, "/tmp/large", b"".join(n.to_bytes(8, "little") for n in (3 << 30, 1, 3 << 30, 2)), 0)

@@ -20,6 +20,10 @@ CALLS = [
     ("pwrite64", (3, 0x1000, 16, FAR), 181, (3, 0x1000, 16, 0, *PAIR)),
     ("truncate", (0x1000, FAR), 193, (0x1000, 0, *PAIR)),
     ("ftruncate", (3, FAR), 194, (3, 0, *PAIR)),
+    ("preadv", (3, 0x1000, 2, FAR), 361, (3, 0x1000, 2, *PAIR)),
+    ("pwritev2", (3, 0x1000, 2, FAR, 1), 393, (3, 0x1000, 2, *PAIR, 1)),
+    ("lseek", (3, 7, 0), 19, (3, 7, 0)),
+    ("lseek", (3, (1 << 64) - 7, 1), 19, (3, (1 << 64) - 7, 1)),
     ("readahead", (3, FAR, 16), 225, (3, 0, *PAIR, 16)),
     ("fallocate", (3, 1, FAR, 16), 352, (3, 1, *PAIR, 16, 0)),
     ("sync_file_range", (3, FAR, 16, 7), 341, (3, 7, *PAIR, 16, 0)),
@@ -53,6 +57,12 @@ def test_too_few_arguments_are_the_kernels_to_refuse(name: str) -> None:
     number, made = ARMV7.syscalls.resolve(name, ())
     assert number > 0
     assert len(made) <= 6
+
+
+@pytest.mark.parametrize("offset", [1 << 31, FAR, -(1 << 31) - 1, (1 << 64) - (1 << 32)])
+def test_a_place_in_a_file_is_not_cut_off(offset: int) -> None:
+    with pytest.raises(ValueError, match=r"call _llseek\(2\)"):
+        ARMV7.syscalls.resolve("lseek", (3, offset, 0))
 
 
 def test_a_call_that_no_such_kernel_has() -> None:
