@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -22,14 +23,17 @@ def place(request: pytest.FixtureRequest) -> Iterator[tuple[Box, BuiltTestModule
         yield box, BuiltTestModules(kernel, "stacks")
 
 
+TRACE = re.compile(r"\btrace from (\w+)$")
+
+
 def kernel_traces(lines: list[str]) -> dict[str, list[str]]:
     """What the kernel has printed: "trace from X", then a line for each call; those with "?" are guesses of its.
     RV64's have their address in front, ARMv7's the function that was called."""
     traces: dict[str, list[str]] = {}
     current: list[str] = []
     for line in lines:
-        if ": trace from " in line:
-            current = traces[line.rpartition(" ")[2]] = []
+        if (begins := TRACE.search(line)) is not None:
+            current = traces[begins[1]] = []
         elif line.startswith("[<") or (line.startswith(" ") and line[1] not in "?<"):
             current.append(call_of(line.partition(">] ")[2] or line.partition(" from ")[2] or line))
     return traces

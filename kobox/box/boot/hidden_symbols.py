@@ -35,7 +35,7 @@ _LOOKED_AT = 512  # bytes of a function's code
 _RELATIVE = struct.Struct("<iii")  # struct kernel_symbol, of 64-bit processors
 _ABSOLUTE = struct.Struct("<III")  # the same of others
 _READ_ONLY = 32 << 20  # bytes behind the kernel's text where its exports are looked for
-_KNOWN_EXPORT = "__kmalloc"
+_KNOWN_EXPORTS = ("__kmalloc", "kfree", "_printk")  # of functions; the first is a macro since 6.10
 _MANY = 2000  # more than is registered at boot
 _IOMEM = re.compile(r"^ *([0-9a-f]+)-([0-9a-f]+) : Kernel data$", re.M)
 _NAME = re.compile(rb"[A-Za-z_]\w{0,127}")
@@ -96,12 +96,19 @@ def _is_empty_list(machine: Machine, address: int) -> bool:
 def find_exports(machine: Machine, symbols: Symbols) -> dict[str, int]:
     """Name -> address of the variables that the kernel exports. One entry is found by a function that is exported
     surely, the others stand before and behind it."""
-    start, known = symbols.of_kernel("_etext"), symbols.of_kernel(_KNOWN_EXPORT)
-    if start is None or known is None:
+    start = symbols.of_kernel("_etext")
+    if start is None:
         return {}
     data = _read_only(machine, start)
     base = 0 if machine.arch.addresses.word == 8 else start  # what entries are counted from
-    first = next(_entries(data, _KNOWN_EXPORT.encode(), known - start, base), None)
+    known = ((name, symbols.of_kernel(name)) for name in _KNOWN_EXPORTS)
+    found_at = (
+        entry
+        for name, address in known
+        if address is not None
+        for entry in _entries(data, name.encode(), address - start, base)
+    )
+    first = next(found_at, None)
     if first is None:
         return {}
     found: dict[str, int] = {}
@@ -130,8 +137,8 @@ def _entries(data: bytes, name: bytes, address: int, base: int) -> Iterator[int]
     `base` is the address of `data` where entries hold addresses, 0 where they are relative to their own place."""
     if base:
         at = -1
-        while (at := data.find(b"\0" + name + b"\0", at + 1)) >= 0:
-            entry = data.find((address + base).to_bytes(4, "little") + (base + at + 1).to_bytes(4, "little"))
+        while (at := data.find(name + b"\0", at + 1)) >= 0:  # it may be the end of a longer text
+            entry = data.find((address + base).to_bytes(4, "little") + (base + at).to_bytes(4, "little"))
             if entry >= 0 and not entry & 3:
                 yield entry
         return
