@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from kobox.checks.report.finding import Chain, Finding, Frame, TwoCpuSchedule
+from kobox.checks.report.finding import Chain, Finding, Frame, TwoCpuSchedule, own_frame
 from kobox.checks.report.kinds import kind_of
 
 if TYPE_CHECKING:
@@ -125,8 +125,9 @@ def finding_lines(finding: Finding, *, replay: str = "") -> Iterator[str]:
     yield from _chain("at", finding.chain)
     if finding.object is not None:
         yield _row("object", finding.object.what)
-        yield from _chain(origin_of(finding), finding.object.made_at if finding.object.made_at != finding.chain else ())
-        yield from _chain("freed at", finding.object.freed_at)
+        made = finding.object.made_at if finding.object.made_at != finding.chain else ()
+        yield from _chain(origin_of(finding), _from_own_line(made))
+        yield from _chain("freed at", _from_own_line(finding.object.freed_at))
     yield from _chain("other CPU", finding.other)
     if finding.schedule is not None:
         yield from _schedule(finding.schedule)
@@ -169,6 +170,14 @@ def _two_columns(left: str, right: str) -> str:
 
 def _row(name: str, text: str) -> str:
     return f"    {name:<13}{text}"
+
+
+def _from_own_line(chain: Chain) -> Chain:
+    """From the module's own line on: functions of the kernel's headers that are inlined there, as kmalloc(), say
+    nothing more."""
+    own = own_frame(chain)
+    first = next((n for n, frame in enumerate(chain) if frame.module), 0)
+    return chain[chain.index(own) :] if own is not None and first == 0 else chain
 
 
 def _chain(name: str, chain: Chain) -> Iterator[str]:

@@ -17,7 +17,9 @@ import pytest
 
 from kobox.checks.coverage.coverage import Coverage
 from kobox.checks.module.callsites import CodeMap
+from kobox.checks.report.finding import Chain, Finding, Frame, Resource, Severity
 from kobox.checks.report.sarif import sarif
+from kobox.checks.report.text import finding_lines
 from kobox.checks.runner.examiner import checks_of
 from kobox.checks.runner.outcome import CheckReport
 from kobox.checks.runner.plan import CHECKS, CheckPlan
@@ -248,3 +250,23 @@ def test_blocks_are_split_where_code_branches(faulty_paths: BuiltTestModules) ->
     assert coverage.add({init.section: bytes(flags)}) == 0
     assert {f.name: f.reached for f in coverage.functions()}["errptr_init"] == 1
     assert "waits" in coverage.never_reached()
+
+
+INLINED = Frame("kmalloc", 0, "mod", "include/linux/slab.h", 559, inlined=True)
+OWN = Frame("make", 4, "mod", "mod.c", 12)
+KERNEL = Frame("do_one_initcall", 0x56)
+
+
+@pytest.mark.parametrize(
+    ("made", "shown"),
+    [
+        ((INLINED, OWN, KERNEL), OWN),
+        ((OWN, KERNEL), OWN),
+        ((INLINED, KERNEL), INLINED),  # the header's line is all that is known
+        ((KERNEL, INLINED, OWN), KERNEL),  # the kernel has allocated it in a call of the module
+    ],
+)
+def test_an_object_is_allocated_at_the_module_s_own_line(made: Chain, shown: Frame) -> None:
+    finding = Finding("leak", Severity.ERROR, "leaked", object=Resource("object", made_at=made))
+    line = next(line for line in finding_lines(finding) if line.startswith("    allocated at"))
+    assert line == f"    allocated at {shown}"
