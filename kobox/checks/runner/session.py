@@ -12,6 +12,7 @@ What is watched is decided by the checks alone; the box, the kernel and the modu
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -51,6 +52,7 @@ from kobox.errors import (
 from kobox.ko.demangle import demangle
 from kobox.ko.elf import SHF_EXECINSTR
 from kobox.ko.modulefile import ModuleFile
+from kobox.machine.native_core import Event
 
 SETTLE = 2.0
 """Virtual seconds that a box is given after unload: RCU callbacks, delayed work and what timers free."""
@@ -58,6 +60,8 @@ SETTLE = 2.0
 
 Exercise = Callable[[Box], Any]
 
+_STRIDE = 16  # basic blocks at most after which the CPU of a kernel that hangs is looked at again
+_LOOKS = 2000  # and how often
 _SIZE_WARNINGS = (" mm/page_alloc.c:", " mm/util.c:", " mm/slab_common.c:", " mm/vmalloc.c:", " mm/slub.c:")
 
 
@@ -535,6 +539,8 @@ class Examination:
             chain, asleep = self._where_stuck()
             if isinstance(error, BoxHungError) and asleep:
                 how = "it sleeps, and something else spins"
+            if isinstance(error, BoxHungError) and not any(frame.module for frame in chain):
+                chain = self._comes_by() or chain
             if not chain and (frame := frame_of(error.pc)):
                 chain = tuple(self.with_lines(frame, True))
             self.report(
@@ -560,6 +566,19 @@ class Examination:
         except (KoboxError, ValueError):
             return (), False
         return self.chain(Trace(asleep, self.placement)), bool(asleep)
+
+    def _comes_by(self) -> Chain:
+        """The calls through the module where the kernel goes round and calls it each time, as a timer that is always
+        due: the CPU is looked at a few blocks later, until it is in the module; () when it does not come there."""
+        machine = self.box.machine
+        with suppress(KoboxError, ValueError):
+            chance = random.Random(_LOOKS)  # steps of one length might go past the module each time
+            for _ in range(_LOOKS):
+                if machine.run(blocks=chance.randint(1, _STRIDE)) is not Event.SLICE:
+                    break
+                if self.in_module(machine.pc):
+                    return self.chain(Trace(self.box.inspect.unwinder.walk(), self.placement))
+        return ()
 
     def _watch_code(self) -> None:
         """Tell the machine which code is the module's, for probes' FROM_MODULE."""

@@ -101,6 +101,18 @@ def test_a_call_that_sleeps_for_ever_is_told_by_its_chain(laboratory: Laboratory
     assert "faulty_init" in [frame.function for frame in found.chain]
 
 
+def test_a_timer_that_is_always_due_is_told_by_its_function(laboratory: Laboratory) -> None:
+    before, laboratory.box.limits.cpu = laboratory.box.limits.cpu, 0.3
+    try:
+        file = laboratory.file("hangs", "hangs")
+        findings = laboratory.examine(file, [], 'what="timer again"', lambda box: box.sleep(1))
+    finally:
+        laboratory.box.limits.cpu = before
+    found = next(finding for finding in findings if finding.kind == "hang")
+    assert found.where is not None
+    assert (found.where.function, found.where.file) == ("again", "hangs.c")
+
+
 def test_an_oops_in_memory_that_went_with_the_module_says_so(laboratory: Laboratory) -> None:
     findings = laboratory.examine(laboratory.file("faulty"), [], "what=none where=timer")
     found = next(finding for finding in findings if finding.kind in ("oops", "panic"))

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Code that would keep an emulator for ever: each by another path than executing blocks. `what` chooses. */
+#include <linux/hrtimer.h>
 #include <linux/io.h>
 #include <linux/kprobes.h>
 #include <linux/mm.h>
@@ -106,8 +107,22 @@ static void replace(const char *name, void *by)
 	asm volatile("mov %0, %%cr0" : : "r"(cr0));
 }
 
+static struct hrtimer timer;
+
+/* It is due again at once: nothing has moved it forward. */
+static enum hrtimer_restart again(struct hrtimer *due)
+{
+	return HRTIMER_RESTART;
+}
+
 static int __init hangs_init(void)
 {
+	if (!strcmp(what, "timer again")) {
+		hrtimer_init(&timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
+		timer.function = again;
+		hrtimer_start(&timer, ms_to_ktime(1), HRTIMER_MODE_REL);
+		return 0;
+	}
 	lapic = ioremap(0xfee00000, 4096);
 	if (!strcmp(what, "masked timer")) {
 		lapic_timer(0x20000, 1, 0xff);
