@@ -73,6 +73,7 @@ bench: $(READY) ## how fast and how small: the table of docs/speed.md
 	$(BIN)/python bench/check.py
 	$(BIN)/python bench/watched.py
 	$(BIN)/python bench/shell.py
+	$(BIN)/python bench/debug.py
 
 check-qemu-devices: $(READY) ## ready models beside QEMU's devices: the drivers' logs (needs qemu-system-x86_64)
 	PYTHONPATH=. $(BIN)/python bench/qemu_devices.py
