@@ -39,7 +39,7 @@ PARTS = {
         "uart.c",
         "rtc.c",
     ),
-    "core_aarch64.so": ("arm/", "arm64/", "watch/", "board.c", "risc.c"),
+    "core_aarch64.so": ("arm/", "arm64/", "taint/", "watch/", "board.c", "risc.c"),
     "core_armv7l.so": ("arm/", "armv7/", "board.c", "risc.c"),
     "core_riscv64.so": ("riscv64/", "uart.c", "board.c", "risc.c"),
 }

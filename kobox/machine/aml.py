@@ -89,6 +89,8 @@ def memory(address: int, size: int) -> bytes:
 
 def ports(address: int, size: int) -> bytes:
     """IO (Decode16, address, address, 1, size)."""
+    if size > 255:  # the I/O port descriptor counts no further: a word address space descriptor, both ends fixed
+        return struct.pack("<BHBBBHHHHH", 0x88, 13, 1, 0x0D, 3, 0, address, address + size - 1, 0, size)
     return struct.pack("<BBHHBB", 0x47, 1, address, address, 1, size)
 
 

@@ -205,7 +205,6 @@ _WATCHER: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_watch_referenced": (None, (_P, _P, _P, ctypes.c_size_t, _P, _P, _P, ctypes.c_size_t)),
 }
 
-# Of the PC's core alone.
 _TAINT: dict[str, tuple[object, tuple[object, ...]]] = {
     "kobox_taint_open": (_I, (_P, _I)),
     "kobox_taint_close": (None, (_P,)),
@@ -233,8 +232,8 @@ def core_of(name: str) -> ctypes.CDLL:
     """The native core of a machine, by the architecture's name. Raises as `core` does."""
     if name == HOME:
         return core()
-    watched = architecture(name).watched
-    return load_library(str(CORE.with_name(f"core_{name}.so")), ABI, {**_SIGNATURES, **(_WATCHER if watched else {})})
+    more = _WATCHER | _TAINT if architecture(name).watched else {}
+    return load_library(str(CORE.with_name(f"core_{name}.so")), ABI, {**_SIGNATURES, **more})
 
 
 def preload() -> None:

@@ -19,7 +19,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from kobox.errors import KoboxError
-from kobox.machine.native_core import core
+from kobox.machine.native_core import core_of
 from kobox.machine.pc import Machine, MachineError
 
 _NODE = struct.Struct("<BBHII4xQQQ")
@@ -115,7 +115,7 @@ class Taint:
                 f"values cannot be followed through code for {machine.arch.title} yet",
                 hint="Use a kernel for x86-64.",
             )
-        self._machine, self._core = machine, core()
+        self._machine, self._core = machine, core_of(machine.arch.name)
         if self._core.kobox_taint_open(machine.handle, registers):
             raise MachineError("values of devices are being followed already, or there is no memory for it")
 

@@ -14,7 +14,8 @@ from kobox.arch.arm64.unwind import FramePointerUnwinder
 from kobox.arch.boot import BootDetails
 from kobox.arch.link_register import LinkRegisterCalls
 
-_PAGE_OFFSET = 0xFFFF000000000000
+_PAGE_OFFSET, _PAGE_OFFSET_52 = 0xFFFF000000000000, 0xFFF0000000000000
+_ALL = (1 << 64) - 1
 
 # Documentation/arch/arm64/memory.rst: 4 KiB pages, 48-bit addresses, without KASLR. 6.1 gives modules 128 MiB below the
 # image, 6.12 2 GiB.
@@ -29,9 +30,16 @@ _ADDRESSES = AddressSpace(
 )
 
 
+def _direct_map(variable: Variable) -> int:
+    """Where physical address 0 is mapped (arch/arm64/include/asm/memory.h, __phys_to_virt). A kernel that is built for
+    52 bits of addresses, on a CPU with 48, has moved memstart_addr by what lies between (arch/arm64/mm/init.c)."""
+    start = variable("memstart_addr")
+    return -start & _ALL | _PAGE_OFFSET_52 if start >> 63 else _PAGE_OFFSET - start
+
+
 def _areas(variable: Variable, number: Variable) -> KernelAreas:
     """arch/arm64/kernel/crash_core.c publishes what memory.h calculates, since 6.0; RAM begins at physical 0 here."""
-    direct = _PAGE_OFFSET - variable("memstart_addr")
+    direct = _direct_map(variable)
     return KernelAreas(direct, number("VMEMMAP_START"), number("VMALLOC_START"))
 
 
@@ -57,9 +65,7 @@ ARM64 = Arch(
     boot=_BOOT,
     oops=OOPS,
     debugger=TARGET,
-    direct_map=lambda variable: (
-        _PAGE_OFFSET - variable("memstart_addr")
-    ),  # arch/arm64/include/asm/memory.h, __phys_to_virt
+    direct_map=_direct_map,
     areas=_areas,
     watched=True,
     interrupt_entries=("vectors", "el1h_64_", "el1t_64_", "call_on_irq_stack"),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from kobox.box.box import Box
 from kobox.box.inspect.probes import Hit
+from kobox.checks.phantom.announced import announced
 from kobox.checks.phantom.attendant import DriverAttendant
 from kobox.checks.phantom.bus import PlainBus
 from kobox.checks.phantom.kernel_code import bound_function, code_of
@@ -31,7 +32,7 @@ class BoardPhantoms(PlainBus):
     blind: Sequence[str] = ()
 
     def __init__(self, file: ModuleFile) -> None:
-        self.identities = board_identities(file.aliases)
+        self.identities = board_identities(announced(file))
 
     def attendant(self, box: Box, device: Phantom, taint: Taint, *, hurried: bool) -> DriverAttendant:
         return DriverAttendant(box, device, taint, hurried=hurried)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from kobox.box.box import Box
 from kobox.box.devices.i2c import controller_for
 from kobox.box.inspect.probes import Hit, Probe
+from kobox.checks.phantom.announced import announced
 from kobox.checks.phantom.attendant import DriverAttendant
 from kobox.checks.phantom.bus import PlainBus
 from kobox.checks.phantom.kernel_code import bound_function, code_of
@@ -39,7 +40,7 @@ class I2cPhantoms(PlainBus):
     blind: Sequence[str] = ()
 
     def __init__(self, file: ModuleFile) -> None:
-        self.identities = i2c_identities(file.aliases)
+        self.identities = i2c_identities(announced(file))
         self._described = next((one for one in self.identities if not one.name), None)
 
     def prepare(self, box: Box) -> None:

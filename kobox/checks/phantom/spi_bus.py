@@ -8,6 +8,7 @@ from contextlib import suppress
 from kobox.box.box import Box
 from kobox.box.devices.spi import controller_for
 from kobox.box.inspect.probes import Hit, Probe
+from kobox.checks.phantom.announced import announced
 from kobox.checks.phantom.attendant import DriverAttendant
 from kobox.checks.phantom.bus import PlainBus
 from kobox.checks.phantom.kernel_code import bound_function, code_of
@@ -37,7 +38,7 @@ class SpiPhantoms(PlainBus):
     blind: Sequence[str] = ()
 
     def __init__(self, file: ModuleFile) -> None:
-        self.identities = spi_identities(file.aliases)
+        self.identities = spi_identities(announced(file))
 
     def prepare(self, box: Box) -> None:
         controller_for(box)

@@ -16,7 +16,11 @@
 static uint64_t plugged(struct machine *m, uint64_t at, unsigned size, uint64_t value, bool write)
 {
     m->budget -= ACCESS_NS / NS_PER_BLOCK;
-    return m->on_pci ? m->on_pci(PCI_SPACE_MEMORY, at, size, value, write) : ~0ull;
+    m->pci_reads += !write;
+    uint64_t answer = m->on_pci ? m->on_pci(PCI_SPACE_MEMORY, at, size, value, write) : ~0ull;
+    if (m->device_read && !write)
+        m->device_read(m, size < 8 ? answer & ((1ull << 8 * size) - 1) : answer, size);
+    return answer;
 }
 
 static uint64_t plugged_read(uc_engine *uc, uint64_t at, unsigned size, void *user)

@@ -12,7 +12,7 @@
  * points to, if it is what was read in it.
  */
 #include "../processor.h"
-#include "../x86_64/dataflow.h"
+#include "dataflow.h"
 
 #include <sys/mman.h>
 
@@ -44,7 +44,7 @@ struct code { uint64_t start, end; struct spot *spots; uc_hook hook; };
 /* What is known of one task: the registers, and the instruction that was about to be executed. */
 struct task {
     uint64_t stack, used;
-    struct value registers[16];
+    struct value registers[DATA_REGISTERS];
     struct flags flags;
     const struct spot *pending;
     uint64_t pc, to, target, arguments[ARGUMENTS]; /* of a call: where to, with what; of a string instruction: to, from, count */
@@ -176,7 +176,7 @@ static void copied(struct machine *m, uint64_t to, uint64_t from, uint64_t size)
     if (!is_kernel_address(to) || !is_kernel_address(from))
         return;
     for (uint64_t n = 0; n < size && n < MOST_COPIED; n++) {
-        uint64_t source = walk(m, live_cr3(m), from + n, READ), target = walk(m, live_cr3(m), to + n, READ);
+        uint64_t source = walk(m, address_space(m), from + n, READ), target = walk(m, address_space(m), to + n, READ);
         const struct known *k = is_ram(m, source, 8) ? known_at(m, source) : NULL;
         if (k && k->size <= size - n && is_ram(m, target, k->size) && ram_value(m, target, k->size) == k->value)
             put_memory(m, target, k->size, k->node);
@@ -203,7 +203,7 @@ static bool ask_device(struct machine *m, uint64_t pa, unsigned size, struct val
 
 static struct value load(struct machine *m, uint64_t va, unsigned size, bool *from_device)
 {
-    uint64_t pa = walk(m, live_cr3(m), va, READ);
+    uint64_t pa = walk(m, address_space(m), va, READ);
     struct value found = {0};
     if (!is_ram(m, pa, size) || (pa & (PAGE - 1)) + size > PAGE) {
         *from_device = true;
@@ -220,8 +220,12 @@ static uint64_t address_of(const struct machine *m, const struct data_insn *i, u
     uint64_t address = (uint64_t)(int64_t)i->displacement + (i->from_rip ? pc + i->length : 0);
     if (i->base != NO_REGISTER)
         address += live_reg(m, i->base);
-    if (i->index != NO_REGISTER)
-        address += live_reg(m, i->index) * i->scale;
+    if (i->index != NO_REGISTER) {
+        uint64_t index = live_reg(m, i->index);
+        if (i->index_size != 8)
+            index = i->index_size & 16 ? (uint64_t)(int64_t)(int32_t)index : (uint32_t)index;
+        address += index * i->scale;
+    }
     return address + (i->per_cpu ? per_cpu_base(m) : 0);
 }
 
@@ -255,6 +259,30 @@ static struct value value_of(struct machine *m, const struct data_insn *i, struc
     }
     v.value &= mask_of(size);
     return v;
+}
+
+/* What is done with a number besides the operation itself. */
+static struct value stepped(struct machine *m, struct value v, struct data_step s, unsigned size)
+{
+    unsigned by = (unsigned)s.number & (8 * size - 1), bits = 8u * (unsigned)s.number;
+    uint64_t x = v.value & mask_of(size), y = x;
+    switch (s.op) {
+    case DATA_READ: return v;
+    case DATA_SHL: y = x << by; break;
+    case DATA_SHR: y = x >> by; break;
+    case DATA_SAR: y = (is_sign(x, size) ? x | ~mask_of(size) : x), y = (uint64_t)((int64_t)y >> by); break;
+    case DATA_ROR: y = by ? x >> by | x << (8 * size - by) : x; break;
+    case DATA_AND: y = x & s.number; break;
+    case DATA_NOT: y = ~x; break;
+    case DATA_ZERO_EXTEND: y = x & mask_of((unsigned)s.number); break;
+    case DATA_SIGN_EXTEND: y = x & mask_of((unsigned)s.number), y |= y >> (bits - 1) ? ~0ull << (bits - 1) : 0; break;
+    default: return (struct value){0, v.value};
+    }
+    y &= mask_of(size);
+    bool extends = s.op == DATA_ZERO_EXTEND || s.op == DATA_SIGN_EXTEND;
+    if (v.node)
+        v.node = add_node(m->taint, (struct node){s.op, (uint8_t)size, extends ? (uint16_t)s.number : 0, v.node, 0, v.value, extends ? 0 : s.number, y});
+    return (struct value){v.node, y};
 }
 
 /* ---- conditions -------------------------------------------------------------------------------------------------------- */
@@ -312,7 +340,7 @@ static void put(struct machine *m, const struct data_insn *i, struct data_operan
     } else if (to.place == PLACE_HIGH) {
         t->now->registers[to.reg].node = 0;
     } else if (to.place == PLACE_MEMORY) {
-        uint64_t pa = walk(m, live_cr3(m), address, READ);
+        uint64_t pa = walk(m, address_space(m), address, READ);
         if (is_ram(m, pa, size) && (pa & (PAGE - 1)) + size <= PAGE)
             put_memory(m, pa, size, v.node);
     }
@@ -323,7 +351,7 @@ static uint64_t result_of(struct machine *m, const struct data_insn *i, uint64_t
 {
     if (i->to.place == PLACE_REG)
         return live_reg(m, i->to.reg) & mask_of(i->size);
-    uint64_t pa = i->to.place == PLACE_MEMORY ? walk(m, live_cr3(m), address, READ) : ~0ull;
+    uint64_t pa = i->to.place == PLACE_MEMORY ? walk(m, address_space(m), address, READ) : ~0ull;
     return is_ram(m, pa, i->size) ? ram_value(m, pa, i->size) : otherwise;
 }
 
@@ -345,6 +373,11 @@ static void calculate(struct machine *m, const struct data_insn *i)
     struct taint *t = m->taint;
     struct task *now = t->now;
     struct value result = {0, 0};
+    if (i->then.op != DATA_READ) { /* a field of bits: two operations */
+        result = stepped(m, stepped(m, now->a, (struct data_step){i->op, i->number}, i->size), i->then, i->size);
+        put(m, i, i->to, now->to, result, i->size);
+        return;
+    }
     bool same = now->a.node && now->a.node == now->b.node && (i->op == DATA_TEST || i->op == DATA_AND || i->op == DATA_OR);
     if (same) { /* test %eax,%eax */
         result = (struct value){now->a.node, now->a.value};
@@ -363,6 +396,35 @@ static void calculate(struct machine *m, const struct data_insn *i)
         set_flags(now, i, DATA_COMPARE, result, (struct value){0, 0});
     if (i->to.place != PLACE_NONE)
         put(m, i, i->to, now->to, result, i->size);
+}
+
+/* Where two registers are loaded or stored: the second. */
+static void move_second(struct machine *m, const struct data_insn *i)
+{
+    struct task *now = m->taint->now;
+    bool is_register = i->pair < DATA_REGISTERS - 1, from_device = false;
+    struct data_operand second = {PLACE_REG, i->pair};
+    uint64_t at = now->to + i->size;
+    if (i->to.place == PLACE_MEMORY)
+        put(m, i, i->to, at, is_register ? value_of(m, i, second, i->size, 0, &from_device) : (struct value){0}, i->size);
+    else if (is_register)
+        put(m, i, second, 0, load(m, at, i->size, &from_device), i->size);
+}
+
+/* One that is made only if a condition holds is decided by that first. */
+static void compare(struct taint *t, struct spot *p)
+{
+    struct task *now = t->now;
+    const struct data_insn *i = &p->insn;
+    if (i->conditional) {
+        bool yes = now->flags.set && holds(&now->flags, i->condition);
+        decide(t, p, now->pc, i->condition, yes);
+        if (!yes) {
+            now->flags.set = false;
+            return;
+        }
+    }
+    set_flags(now, i, DATA_COMPARE, now->a, now->b);
 }
 
 static void exchange(struct machine *m, const struct data_insn *i)
@@ -386,7 +448,7 @@ static struct value condition_value(struct taint *t, uint8_t condition)
 
 static void set_by_condition(struct machine *m, struct spot *p)
 {
-    put(m, &p->insn, p->insn.to, m->taint->now->to, condition_value(m->taint, p->insn.condition), 1);
+    put(m, &p->insn, p->insn.to, m->taint->now->to, condition_value(m->taint, p->insn.condition), p->insn.size);
 }
 
 /* ADC and SBB: as ADD and SUB, and the carry. SBB of a register with itself is how compilers make a number of a comparison. */
@@ -424,7 +486,7 @@ static bool found_in_memory(struct machine *m, uint64_t address)
         return false;
     for (; first < t->fresh_count; first++) {
         for (n = first; n < t->fresh_count; n++, address += t->fresh[n - 1].size) {
-            uint64_t pa = walk(m, live_cr3(m), address, READ);
+            uint64_t pa = walk(m, address_space(m), address, READ);
             if (!is_ram(m, pa, t->fresh[n].size) || ram_value(m, pa, t->fresh[n].size) != t->fresh[n].value)
                 break;
             put_memory(m, pa, t->fresh[n].size, read_node(t, n));
@@ -441,8 +503,8 @@ static void returned(struct machine *m)
 {
     struct taint *t = m->taint;
     struct task *now = t->now;
-    for (int n = 0; n < 16; n++)
-        if (CLOBBERED >> n & 1)
+    for (int n = 0; n < DATA_REGISTERS; n++)
+        if ((uint32_t)CALLER_SAVED >> n & 1)
             now->registers[n].node = 0;
     now->flags.set = false;
     if (!t->fresh_count)
@@ -450,10 +512,10 @@ static void returned(struct machine *m)
     bool stored = false;
     for (int n = 0; n < ARGUMENTS; n++)
         stored |= found_in_memory(m, now->arguments[n]);
-    uint64_t result = live_reg(m, R_RAX);
+    uint64_t result = live_reg(m, R_RESULT);
     for (size_t n = t->fresh_count; n-- > 0 && !stored && n + 4 >= t->fresh_count;)
         if ((result & mask_of(t->fresh[n].size)) == t->fresh[n].value) {
-            now->registers[R_RAX] = (struct value){read_node(t, n), result};
+            now->registers[R_RESULT] = (struct value){read_node(t, n), result};
             break;
         }
 }
@@ -473,7 +535,7 @@ static struct spot *spot_of(struct taint *t, uint64_t pc)
 static void choose_task(struct machine *m)
 {
     struct taint *t = m->taint;
-    uint64_t stack = live_reg(m, R_RSP) & ~0x3FFFull;
+    uint64_t stack = live_sp(m) & ~0x3FFFull;
     t->clock++;
     if (t->now && t->now->stack == stack)
         return;
@@ -490,7 +552,7 @@ static void choose_task(struct machine *m)
     t->now = oldest;
 }
 
-static void forget_killed(struct task *now, uint16_t kills)
+static void forget_killed(struct task *now, uint32_t kills)
 {
     for (int n = 0; kills; n++, kills >>= 1)
         if (kills & 1)
@@ -513,12 +575,18 @@ static void complete(struct machine *m, uint64_t pc)
         t->fresh_count = 0;
     }
     if (i->op == DATA_BRANCH) {
+        struct flags kept = now->flags;
         p->flags |= here ? NOT_TAKEN : TAKEN;
+        if (i->compares != DATA_READ)
+            now->flags = (struct flags){true, i->compares, i->size, now->a, {0, i->compares == DATA_BIT ? i->number : 0}};
         decide(t, p, now->pc, i->condition, !here);
+        now->flags = kept;
         return;
     }
     if (i->op == DATA_COPY) { /* the hook may be called for each step of it */
-        uint64_t steps = i->number ? now->arguments[2] - live_reg(m, R_RCX) : 1;
+        uint64_t left[3];
+        copy_operands(m, left);
+        uint64_t steps = i->number ? now->arguments[2] - left[2] : 1;
         copied(m, now->arguments[0], now->arguments[1], steps * i->size);
     }
     for (size_t n = 0; n < t->copier_count && i->op == DATA_CALL && here; n++)
@@ -535,10 +603,14 @@ static void complete(struct machine *m, uint64_t pc)
     forget_killed(now, i->kills);
     switch (i->op) {
     case DATA_NEW: case DATA_COPY: clear_flags(now, i); break;
-    case DATA_MOVE: case DATA_POP: put(m, i, i->to, now->to, now->a, i->size); break;
-    case DATA_PUSH: put(m, i, (struct data_operand){PLACE_MEMORY, 0}, live_reg(m, R_RSP), now->a, 8); break;
+    case DATA_MOVE: case DATA_POP:
+        put(m, i, i->to, now->to, now->a, i->size);
+        if (i->pair != NO_REGISTER)
+            move_second(m, i);
+        break;
+    case DATA_PUSH: put(m, i, (struct data_operand){PLACE_MEMORY, 0}, live_sp(m), now->a, 8); break;
     case DATA_EXCHANGE: exchange(m, i); break;
-    case DATA_COMPARE: set_flags(now, i, DATA_COMPARE, now->a, now->b); break;
+    case DATA_COMPARE: compare(t, p); break;
     case DATA_BIT: set_flags(now, i, DATA_BIT, now->a, now->b); break;
     case DATA_SET: set_by_condition(m, p); break;
     case DATA_ADD_CARRY: case DATA_SUB_CARRY: with_carry(m, i); break;
@@ -564,15 +636,16 @@ static void begin(struct machine *m, const struct spot *p, uint64_t pc)
         for (unsigned n = 0; n < ARGUMENTS; n++)
             now->arguments[n] = live_argument(m, n);
     if (i->op == DATA_COPY)
-        now->arguments[0] = live_reg(m, R_RDI), now->arguments[1] = live_reg(m, R_RSI), now->arguments[2] = live_reg(m, R_RCX);
+        copy_operands(m, now->arguments);
     if (i->op == DATA_POP)
-        now->a = load(m, live_reg(m, R_RSP), 8, &now->from_device);
+        now->a = load(m, live_sp(m), 8, &now->from_device);
     else
         now->a = value_of(m, i, i->a, extends ? i->from : i->size, now->to, &now->from_device);
-    if (i->b.place == PLACE_REG && i->a.place == PLACE_REG && i->a.reg == i->b.reg)
+    if (i->b.place == PLACE_REG && i->a.place == PLACE_REG && i->a.reg == i->b.reg && i->first.op == DATA_READ)
         now->b = now->a; /* test %eax,%eax: one node, not two that are alike */
     else
         now->b = value_of(m, i, i->op == DATA_EXCHANGE ? i->to : i->b, i->size, now->to, &now->from_device);
+    now->b = stepped(m, now->b, i->first, i->size);
 }
 
 static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user)
@@ -586,7 +659,7 @@ static void on_instruction(uc_engine *uc, uint64_t pc, uint32_t size, void *user
     choose_task(m);
     if (!(p->flags & DECODED)) {
         uint8_t code[32] = {0};
-        if (!size || size > 15 || !copy_virtual(m, live_cr3(m), pc, code, size, false))
+        if (!size || size > 15 || !copy_virtual(m, address_space(m), pc, code, size, false))
             return;
         p->insn = data_instruction(code, (uint8_t)size);
         p->insn.length = (uint8_t)size;
@@ -775,8 +848,8 @@ EXPORT void kobox_taint_result(struct machine *m, uint64_t pc)
     if (!t || !t->now)
         return;
     choose_task(m);
-    struct value v = t->now->registers[R_RAX]; /* its upper half may be the sign by now */
+    struct value v = t->now->registers[R_RESULT]; /* its upper half may be the sign by now */
     struct flags f = {true, DATA_COMPARE, 4, {narrowed(t, v.node, v.value, 4), v.value & mask_of(4)}, {0, 0}};
-    if (is_followed(&f) && f.left.value == (live_reg(m, R_RAX) & mask_of(4)))
+    if (is_followed(&f) && f.left.value == (live_reg(m, R_RESULT) & mask_of(4)))
         note_decision(t, &f, &before, pc, CONDITION_ZERO, !f.left.value);
 }

@@ -1,6 +1,7 @@
-/* What one instruction does with data: see dataflow.h. */
-#include "dataflow.h"
+/* What one x86-64 instruction does with data (Intel SDM volume 2): see taint/dataflow.h. */
+#include "../taint/dataflow.h"
 
+#include "cpu.h"
 #include "encoding.h"
 
 enum { RAX, RCX, RDX, RBX, RSP };
@@ -85,7 +86,7 @@ static void shift(struct data_insn *i, uint8_t which, struct data_operand to, st
     static const uint8_t ops[] = {DATA_ROL, DATA_ROR, DATA_NEW, DATA_NEW, DATA_SHL, DATA_SHR, DATA_SHL, DATA_SAR};
     binary(i, ops[which], to, to, by);
     if (ops[which] == DATA_NEW)
-        i->kills = to.place == PLACE_REG ? (uint16_t)(1u << to.reg) : 0;
+        i->kills = to.place == PLACE_REG ? (1u << to.reg) : 0;
 }
 
 /* Opcode groups 3, 4 and 5: test, not, neg, mul, div; inc, dec, call, jmp, push. */
@@ -156,7 +157,7 @@ static void one_byte(struct parts *p, struct data_insn *i)
     case 0x86: case 0x87: i->op = DATA_EXCHANGE, i->to = p->rm, i->a = p->reg, i->keeps_flags = true; break;
     case 0x88: case 0x89: move(i, p->rm, p->reg); break;
     case 0x8A: case 0x8B: move(i, p->reg, p->rm); break;
-    case 0x8D: i->kills = (uint16_t)(1u << p->reg.reg), i->keeps_flags = true; /* lea: the sum, where it has two terms */
+    case 0x8D: i->kills = (1u << p->reg.reg), i->keeps_flags = true; /* lea: the sum, where it has two terms */
         if (i->index == NO_REGISTER && i->base != NO_REGISTER)
             binary(i, DATA_ADD, p->reg, (struct data_operand){PLACE_REG, i->base}, (struct data_operand){PLACE_NUMBER, 0});
         else if (i->base == i->index && !i->displacement)
@@ -218,13 +219,13 @@ static void two_bytes(struct parts *p, struct data_insn *i)
         if (op == 0xA3 && p->e.memory)
             i->op = DATA_NEW;
     } else if (op == 0xBC || op == 0xBD || op == 0xB8 || op == 0xA5 || op == 0xA4 || op == 0xAC || op == 0xAD) {
-        i->kills = (uint16_t)(1u << (op >= 0xB8 ? p->reg.reg : p->rm.reg));
+        i->kills = (1u << (op >= 0xB8 ? p->reg.reg : p->rm.reg));
     } else if (op == 0xA2) {
         i->kills = 1u << RAX | 1u << RBX | 1u << RCX | 1u << RDX;
     } else if (op == 0x31) {
         i->kills = 1u << RAX | 1u << RDX;
     } else if (op == 0xB0 || op == 0xB1 || op == 0xC0 || op == 0xC1) {
-        i->kills = (uint16_t)(1u << RAX | 1u << p->reg.reg);
+        i->kills = (1u << RAX | 1u << p->reg.reg);
     } else if (op == 0x0D || (op >= 0x18 && op < 0x20) || op == 0xAE) {
         i->keeps_flags = true;
     }
@@ -245,7 +246,7 @@ static uint8_t operand_size(const struct encoding *e)
 struct data_insn data_instruction(const uint8_t *code, uint8_t length)
 {
     struct parts p = {.code = code, .e = instruction_encoding(code, length)};
-    struct data_insn i = {.op = DATA_NEW, .length = length, .base = NO_REGISTER, .index = NO_REGISTER, .scale = 1};
+    struct data_insn i = {.op = DATA_NEW, .length = length, .base = NO_REGISTER, .index = NO_REGISTER, .scale = 1, .index_size = 8, .pair = NO_REGISTER};
     if (!p.e.length || p.e.vector || p.e.map > MAP_0F38)
         return i;
     i.size = operand_size(&p.e);
@@ -261,4 +262,9 @@ struct data_insn data_instruction(const uint8_t *code, uint8_t length)
     else if (p.e.map == MAP_0F)
         two_bytes(&p, &i);
     return i;
+}
+
+void copy_operands(const struct machine *m, uint64_t out[3])
+{
+    out[0] = live_reg(m, R_RDI), out[1] = live_reg(m, R_RSI), out[2] = live_reg(m, R_RCX);
 }
