@@ -426,7 +426,7 @@ class Box(Kernel):
             from kobox.box.bpf.loader_program import loader_program
             from kobox.images.store import Store
 
-            self._bpf = Bpf(self, lambda: loader_program(Store()))
+            self._bpf = Bpf(self, lambda: loader_program(Store(), self.arch))
         return self._bpf
 
     @property

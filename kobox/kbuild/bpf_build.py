@@ -21,6 +21,7 @@ from pathlib import Path
 from kobox.atomic_file import write_file
 from kobox.errors import BuildError
 from kobox.images.debian.clang import BpfTools
+from kobox.images.flat_image import unpack_image
 from kobox.images.kernel_image import KernelImage, Progress
 from kobox.images.store import Store
 from kobox.images.vmlinux import extract_vmlinux
@@ -28,6 +29,9 @@ from kobox.images.vmlinux import extract_vmlinux
 SUFFIX = ".bpf.c"
 _MACROS = {"x86_64": "x86", "aarch64": "arm64"}
 _MOST_SECTIONS = 4096
+_BTF_HEADER = struct.pack("<HBBI", 0xEB9F, 1, 0, 24)
+_FLAT = ("aarch64", "riscv64")
+_FEW_TYPES = 100_000  # bytes: a kernel's own take megabytes
 
 
 def bpf_sources(source: Path) -> list[Path]:
@@ -136,12 +140,15 @@ def vmlinux_header(kernel: KernelImage, store: Store, tools: BpfTools) -> Path:
 
 def kernel_btf(kernel: KernelImage) -> bytes:
     """The section .BTF of a kernel's image (gABI, "Sections"). Raises `BuildError` where there is none."""
+    data = kernel.vmlinuz.read_bytes()
+    if kernel.architecture in _FLAT:
+        return _in_flat_image(unpack_image(data, kernel.name), kernel)
     if kernel.architecture != "x86_64":
         raise BuildError(
-            f"kernel {kernel.name}: types are read from x86-64 images only, and this one is for {kernel.architecture}",
-            hint="`kobox build -k` names an x86-64 kernel; modules without --btf build for all.",
+            f"kernel {kernel.name}: types are not read from images of {kernel.architecture}",
+            hint="`kobox build -k` names an x86-64, arm64 or riscv64 kernel; modules without --btf build for all.",
         )
-    image = extract_vmlinux(kernel.vmlinuz.read_bytes(), kernel.name)
+    image = extract_vmlinux(data, kernel.name)
     at, size, count, names = struct.unpack_from("<Q", image, 40)[0], *struct.unpack_from("<HHH", image, 58)
     rows = []
     for n in range(min(count, _MOST_SECTIONS)):
@@ -155,7 +162,22 @@ def kernel_btf(kernel: KernelImage) -> bytes:
         for name, offset, length in rows:
             if strings[name : name + 5] == b".BTF\0":
                 return bytes(image[offset : offset + length])
-    raise BuildError(
+    raise _without_types(kernel)
+
+
+def _in_flat_image(image: bytes, kernel: KernelImage) -> bytes:
+    """The BTF of an image without sections: found by its header (struct btf_header, include/uapi/linux/btf.h)."""
+    at = -1
+    while (at := image.find(_BTF_HEADER, at + 1)) >= 0:
+        types, types_size, strings, strings_size = struct.unpack("<IIII", image[at + 8 : at + 24].ljust(16, b"\0"))
+        end = at + 24 + strings + strings_size
+        if types == 0 and strings == types_size > _FEW_TYPES and end <= len(image) and image[end - 1] == 0:
+            return image[at:end]
+    raise _without_types(kernel)
+
+
+def _without_types(kernel: KernelImage) -> BuildError:
+    return BuildError(
         f"kernel {kernel.name} has no type information (BTF): programs cannot be compiled for it",
-        hint="Take a kernel with CONFIG_DEBUG_INFO_BTF=y: Debian's all have it.",
+        hint="Take a kernel with CONFIG_DEBUG_INFO_BTF=y: Debian's 64-bit kernels have it.",
     )

@@ -179,7 +179,7 @@ class BpfObservation:
         return _Observed(code, jumps, matched(ours, list(jumps.values()), places))
 
     def _reached(self, stop: Stop) -> None:
-        while self._frames and stop.pc == self._frames[-1].leaves and self._box.machine.sp > self._frames[-1].sp:
+        while self._frames and stop.pc == self._frames[-1].leaves and self._box.machine.sp >= self._frames[-1].sp:
             self._left(self._frames.pop(), stop)
         found = self._blocks.get(stop.pc)
         if found is None:

@@ -41,7 +41,6 @@ _BPFTOOL = ("bpftool", "libc6", "libcap2", "libelf1t64", "zlib1g", "libzstd1")
 _PAHOLE = ("pahole", "libc6", "libdw1t64", "libelf1t64", "zlib1g", "libzstd1", "libbz2-1.0", "liblzma5", "libbpf1")
 # What a static program on libbpf is linked of.
 _LOADER = (
-    f"lld-{_LLVM}",
     *_HEADERS,
     "libelf-dev",
     "zlib1g-dev",
@@ -59,8 +58,8 @@ class BpfTools:
     store: Store
     progress: Progress | None = None
 
-    def _packages(self, names: tuple[str, ...]) -> list[Path]:
-        return packages(self.store, names, self.progress, suite=_SUITE, alone=True)
+    def _packages(self, names: tuple[str, ...], port: str = "amd64") -> list[Path]:
+        return packages(self.store, names, self.progress, suite=_SUITE, alone=True, port=port)
 
     @cached_property
     def clang(self) -> list[str]:
@@ -94,10 +93,10 @@ class BpfTools:
     @cached_property
     def linker(self) -> list[str]:
         """The words that start ld.lld. Raises `FetchError`."""
-        trees = self._packages((*_CLANG, *_LOADER))
+        trees = self._packages((*_CLANG, f"lld-{_LLVM}"))
         return program_words(trees, f"usr/lib/llvm-{_LLVM}/bin/lld", "ld.lld")
 
-    @cached_property
-    def link_trees(self) -> list[Path]:
-        """The packages with the static libraries and C headers of a program on libbpf. Raises `FetchError`."""
-        return self._packages(_LOADER)
+    def link_trees(self, port: str) -> list[Path]:
+        """The packages with the static libraries and C headers of a program on libbpf, for one of Debian's ports
+        ("amd64", "arm64"). Raises `FetchError`."""
+        return self._packages(_LOADER, port)

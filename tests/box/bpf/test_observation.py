@@ -127,3 +127,19 @@ def test_after_it_the_kernel_runs_as_before(own: Box, loaded: BpfObject) -> None
 def test_a_program_that_is_not_there(loaded: BpfObject) -> None:
     with pytest.raises(KeyError):
         loaded.observe("nothing")
+
+
+def test_on_arm64(arm64_kernel: KernelImage) -> None:
+    """Compiled for that kernel's types, loaded by libbpf there, run as arm64's machine code."""
+    with boot(arm64_kernel) as box:
+        opened = box.bpf.open(bpf_object("branches", arm64_kernel))
+        opened.choose("two_ways", "look_ups")
+        with opened.load() as loaded, loaded.observe() as seen:
+            for first in (7, 1, 7):
+                loaded.programs["two_ways"].test_run(bytes([first]) + bytes(63))
+            loaded.programs["look_ups"].test_run(bytes(64), context=skb(1))
+        assert sides(seen, "two_ways")["SEVEN"] == (1, 2)
+        assert sides(seen, "look_ups")["MISSING"] == (0, 1)
+        first, other, again = seen.runs("two_ways")
+        assert first == again
+        assert first.own < other.own < 60
