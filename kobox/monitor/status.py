@@ -5,6 +5,7 @@ Sources: kernel/module/procfs.c, kernel/params.c, Documentation/admin-guide/tain
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -87,7 +88,7 @@ def look(kernel: Kernel, before: KernelModules | None = None, *, parameters: boo
     """
     known = before.modules if before is not None else {}
     found: dict[str, MonitoredModule] = {}
-    for one in sysfs_modules.loaded_modules(kernel):
+    for one in _loaded(kernel):
         old = known.get(one.name)
         if old is not None and not parameters and _is_as_before(old, one):
             found[one.name] = old
@@ -112,6 +113,14 @@ def look(kernel: Kernel, before: KernelModules | None = None, *, parameters: boo
             old.parameters if old is not None and not parameters else _parameters(kernel, one.name),
         )
     return KernelModules(kernel.release, found, _tainted(kernel))
+
+
+def _loaded(kernel: Kernel) -> list[sysfs_modules.ModuleStatus]:
+    """The modules; a recording or another machine may say anything."""
+    try:
+        return sysfs_modules.loaded_modules(kernel)
+    except ValueError:
+        raise OSError(errno.EIO, "not as a kernel writes it", "/proc/modules") from None
 
 
 def _is_as_before(old: MonitoredModule, now: sysfs_modules.ModuleStatus) -> bool:

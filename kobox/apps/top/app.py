@@ -7,11 +7,13 @@ uevent, a line of its log), and every few seconds. Only cells that changed are d
 from __future__ import annotations
 
 import asyncio
+import os
+import shlex
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from rich.text import Text
 from textual.app import App, ComposeResult
@@ -32,6 +34,7 @@ from kobox.monitor.recording import KernelRecording
 from kobox.monitor.tracing import CallCounter, CallRate
 from kobox.printable import one_line
 
+_Answer = TypeVar("_Answer")
 _COLUMNS = ("", "module", "size", "used", "state", "taint", "loaded", "changed", "used by")
 _NARROW = ("", "module", "size", "used", "taint")  # a table beside the pane in 80 columns
 _WIDE = 130
@@ -196,7 +199,7 @@ class ModuleTop(App[None]):
                 found = self._monitor.poll(parameters=parameters)
                 self._calls = self._counted()
                 self._facts = self._facts_of(self._facts[0])
-            except OSError as error:
+            except (OSError, KoboxError) as error:
                 return [], f"modules cannot be read: {error}"
         return found, ""
 
@@ -308,7 +311,8 @@ class ModuleTop(App[None]):
         """Ask whether to blacklist them, and do it."""
         names = self._meant()
         if names and self._may_change():
-            on = self._changes.blacklisted()
+            nothing: set[str] = set()
+            on = self._asked(self._changes.blacklisted, nothing)
             take = "Take off the blacklist" if on.issuperset(names) else "Blacklist"
             self._confirm(f"{take}: {_and(names)}?", lambda: self._changes.blacklist(names))
 
@@ -317,7 +321,8 @@ class ModuleTop(App[None]):
         name = self._chosen()
         if name not in self._monitor.status.modules or not self._may_change():
             return
-        values = self._changes.values(name)
+        nothing: dict[str, str] = {}
+        values = self._asked(lambda: self._changes.values(name), nothing)
         if not values:
             self._say(f"{name} has no parameter that can be set", "yellow")
             return
@@ -341,6 +346,9 @@ class ModuleTop(App[None]):
                 self._calls = self._counter.sample()
         except OSError as error:
             self._say(f"calls cannot be counted: {reason(error)}; it takes root and the function tracer", "red")
+            return
+        except KoboxError as error:
+            self._say(error.message, "red")
             return
         self._describe()
 
@@ -380,9 +388,13 @@ class ModuleTop(App[None]):
         self._show()
 
     def _load(self, answer: str | None) -> None:
-        words = (answer or "").split()
+        try:
+            words = shlex.split(answer or "")
+        except ValueError as error:
+            self._say(f"{answer}: {error}", "red")
+            return
         if words:
-            self._do(lambda: self._changes.load(words))
+            self._do(lambda: self._changes.load([os.path.expanduser(words[0]), *words[1:]]))
 
     def _unload(self, names: list[str]) -> str:
         """A module whose calls are counted takes its functions out of the filter: the count ends before."""
@@ -411,6 +423,15 @@ class ModuleTop(App[None]):
             self._say(reason(error), "red")
         self.look(parameters=True)
 
+    def _asked(self, question: Callable[[], _Answer], otherwise: _Answer) -> _Answer:
+        """What the kernel answers now."""
+        try:
+            with self._kernel_lock:
+                return question()
+        except (OSError, KoboxError) as error:
+            self._say(str(error), "red")
+            return otherwise
+
     def _end_count(self) -> None:
         if self._counter is not None:
             with self._kernel_lock:
@@ -430,7 +451,10 @@ class ModuleTop(App[None]):
     def _facts_of(self, name: str) -> tuple[str, list[str], bool]:
         if name not in self._monitor.status.modules:
             return name, [], False
-        return name, module_facts(self.kernel, name), name in self._changes.blacklisted()
+        try:
+            return name, module_facts(self.kernel, name), name in self._changes.blacklisted()
+        except KoboxError as error:  # a box whose kernel has died
+            return name, [error.message], False
 
     def _chosen(self) -> str:
         table = self.query_one("#modules", DataTable)

@@ -47,7 +47,7 @@ class ModuleChanges:
     def load(self, words: Sequence[str]) -> str:
         """Load a file with its parameters."""
         before = self._names()
-        self._try(lambda: insmod(self._kernel, words[0], " ".join(words[1:])))
+        self._try(lambda: insmod(self._kernel, words[0], " ".join(map(_quoted, words[1:]))))
         new = sorted(self._names() - before)
         self._did(f"{' '.join(new)} was loaded", lambda: [rmmod(self._kernel, name) for name in new])
         return ""
@@ -172,6 +172,12 @@ class ModuleChanges:
             write_file(BLACKLIST, text.encode())
         else:
             self._kernel.write_bytes(BLACKLIST, text.encode())
+
+
+def _quoted(word: str) -> str:
+    """NAME="two words", as the kernel's parser takes it (kernel/params.c)."""
+    name, equals, value = word.partition("=")
+    return f'{name}{equals}"{value}"' if " " in value else word
 
 
 def reason(error: OSError) -> str:

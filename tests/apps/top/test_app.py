@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,15 +18,18 @@ from kobox.apps.top.changes import BLACKLIST
 from kobox.apps.top.pane import ModulePane
 from kobox.box.box import Box
 from kobox.cli.main import run
+from kobox.errors import BoxError
+from kobox.kernel.remote import RemoteKernel
 from kobox.monitor import BoxLog, EventKind, KernelModules, ModuleEvent, ModuleMonitor, MonitoredModule
 from kobox.monitor.log_source import KernelLine
 from kobox.monitor.module_facts import holders_tree, module_facts
 from kobox.monitor.uevents import ModuleUevent
 from tests.building import BuiltTestModules
+from tests.kernel.test_remote import far
 from tests.monitor.test_monitor import FixedKernel, module_line
 
 
-def driven(top: ModuleTop, keys: Callable[[Pilot[None]], Awaitable[None]], size: tuple[int, int] = (120, 40)) -> None:
+def driven(top: ModuleTop, keys: Callable[[Pilot[None]], Awaitable[None]], size: tuple[int, int] = (120, 16)) -> None:
     async def drive() -> None:
         async with top.run_test(size=size) as pilot:
             await pilot.pause()
@@ -68,12 +72,13 @@ def test_load_look_set_and_unload(box: Box, modules: BuiltTestModules) -> None:
 
     async def keys(pilot: Pilot[None]) -> None:
         await pilot.press("l")
-        await answer(pilot, f"{modules('params')} number=7")
+        await answer(pilot, f"{modules('params')} number=7 greeting='two words'")
         assert names(top) == ["params"]
         assert "loaded params" in events(top)
         await pilot.pause()
         assert "out of tree" in facts(top)
         assert "number = 7" in facts(top)
+        assert "greeting = two words" in facts(top)
         assert "license: GPL" in facts(top)
         await pilot.press("e")
         await set_parameter(pilot, "number", "9")
@@ -107,6 +112,9 @@ def test_load_look_set_and_unload(box: Box, modules: BuiltTestModules) -> None:
         await pilot.press("l")
         await answer(pilot, str(modules("kuser")))
         assert "failed kuser" in events(top)
+        await pilot.press("l")
+        await answer(pilot, "'none.ko")
+        assert "No closing quotation" in events(top)
         await pilot.press("l")
         await answer(pilot, "none.ko")
         assert "none.ko: No such file or directory" in events(top)
@@ -369,6 +377,64 @@ def test_a_kernel_that_goes_away_and_an_empty_one() -> None:
         assert "modules cannot be read" in events(top)
 
     driven(top, keys)
+
+
+class DyingKernel(FixedKernel):
+    """A box whose kernel has died raises this for every call."""
+
+    def read_bytes(self, path: str) -> bytes:
+        raise BoxError("the kernel of this box has died")
+
+    def listdir(self, path: str) -> list[str]:
+        raise BoxError("the kernel of this box has died")
+
+    stat = write_bytes = read_bytes  # type: ignore[assignment]
+
+
+def test_a_kernel_that_dies_is_said_and_does_not_end_the_program() -> None:
+    kernel = made_up()
+    top = ModuleTop(ModuleMonitor(kernel), title="t", interval=3600)
+
+    async def keys(pilot: Pilot[None]) -> None:
+        kernel.__class__ = DyingKernel
+        top.look()
+        await pilot.press("down", "u", "y", "b", "y", "e", "c", "z")
+        await pilot.pause()
+        assert "modules cannot be read: the kernel of this box has died" in events(top)
+
+    driven(top, keys)
+
+
+@pytest.mark.parametrize("text", ["a\n", "a b c d e f\n", "a 1 0 - Live zz\n", "\0\n", "a 1 0 -\n"], ids=range(5))
+def test_a_machine_that_says_nonsense(text: str) -> None:
+    kernel = made_up()
+    top = ModuleTop(ModuleMonitor(kernel), title="t", interval=3600)
+
+    async def keys(pilot: Pilot[None]) -> None:
+        kernel.files["/proc/modules"] = text
+        top.look()
+        await pilot.pause()
+        assert "modules cannot be read: " in events(top)
+        assert "not as a kernel writes it" in events(top)
+
+    driven(top, keys)
+
+
+def test_another_machine_by_a_shell(modules: BuiltTestModules) -> None:
+    with closing(RemoteKernel(far(), "far")) as kernel:
+        top = ModuleTop(ModuleMonitor(kernel), title="far", file_of=modules, interval=3600, in_thread=True)
+
+        async def keys(pilot: Pilot[None]) -> None:
+            await pilot.press("l")
+            await answer(pilot, f"{modules('params')} number=7")
+            assert names(top) == ["params"]
+            assert "number = 7" in facts(top)
+            await pilot.press("u", "y")
+            await pilot.pause()
+            assert names(top) == []
+            await top.workers.wait_for_complete()
+
+        driven(top, keys)
 
 
 def test_words_that_need_a_box(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
