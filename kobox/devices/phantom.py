@@ -45,6 +45,7 @@ _PORTS = {BarLayout.MEMORY: (), BarLayout.MIXED: (0, 4), BarLayout.PORTS: (0, 1,
 class PhantomDevice(PolicyAnswers, PciDevice):
     """A phantom on the PCI bus."""
 
+    no_state = PciDevice.no_state | {"siblings", "beside", "polled", "expected"}
     companion: ClassVar[int] = 0
     """From 1 on: it is a companion, and its registers are called by that number."""
     siblings: Sequence[PciDevice] = ()

@@ -211,6 +211,24 @@ static int mailbox(struct puzzle *p)
 	return number == 6;
 }
 
+/* Memory that is the device's for as long as it is mapped. */
+static int streaming(struct puzzle *p)
+{
+	u8 *buffer = kzalloc(256, GFP_KERNEL);
+	dma_addr_t bus = buffer ? dma_map_single(&p->pdev->dev, buffer, 256, DMA_FROM_DEVICE) : DMA_MAPPING_ERROR;
+	int good;
+
+	if (dma_mapping_error(&p->pdev->dev, bus)) {
+		kfree(buffer);
+		return 0;
+	}
+	writel(bus, p->regs + 0x20);
+	dma_unmap_single(&p->pdev->dev, bus, 256, DMA_FROM_DEVICE);
+	good = READ_ONCE(buffer[17]) == 0x4b && READ_ONCE(buffer[18]) == 0x5d;
+	kfree(buffer);
+	return good;
+}
+
 static int revision(struct puzzle *p) { return p->pdev->revision >= 8 && p->pdev->revision < 12; }
 static int header(struct puzzle *p)
 {
@@ -266,7 +284,7 @@ static const struct { const char *name; int (*solved)(struct puzzle *p); } riddl
 	RIDDLE(number), RIDDLE(field), RIDDLE(byte), RIDDLE(word), RIDDLE(swapped), RIDDLE(inverted), RIDDLE(sum),
 	RIDDLE(mixed), RIDDLE(halves), RIDDLE(signs), RIDDLE(range), RIDDLE(result), RIDDLE(product), RIDDLE(pointer),
 	RIDDLE(memory), RIDDLE(switched), RIDDLE(waits), RIDDLE(twice), RIDDLE(checksum), RIDDLE(block),
-	RIDDLE(configuration), RIDDLE(ring), RIDDLE(interrupt), RIDDLE(nested), RIDDLE(ticks), RIDDLE(mailbox),
+	RIDDLE(configuration), RIDDLE(ring), RIDDLE(interrupt), RIDDLE(nested), RIDDLE(ticks), RIDDLE(mailbox), RIDDLE(streaming),
 	RIDDLE(revision), RIDDLE(subsystem), RIDDLE(kind), RIDDLE(size), RIDDLE(port), RIDDLE(file), RIDDLE(companion), RIDDLE(header),
 };
 

@@ -1,6 +1,7 @@
 """What a phantom on the PCI bus has to know of its driver.
 
 dma_alloc_coherent()   the memory is the phantom's as well: what the driver reads there, it is asked for
+dma_map_single()       the same for what the device may write, the first some times
 pci_get_device()       other devices that the driver looks for stand beside it in the next attempt
 pci_get_slot()         the same, at that place: other functions of its card mostly
 pci_find_capability()  it has this capability in the next attempt
@@ -31,6 +32,8 @@ from kobox.machine.pci_function import BarKind
 from kobox.machine.taint import Taint
 
 _SHARES = "dma_alloc_attrs"  # kernel/dma/mapping.c
+_MAPS = "dma_map_page_attrs"  # the same: (dev, page, offset, size, direction, …); dma_map_single() ends there
+_TO_DEVICE, _MOST_MAPPED, _LARGEST_MAPPED = 1, 16, 64 << 10
 PROBE = "local_pci_probe"  # drivers/pci/pci-driver.c: calls the driver's probe function
 _SEEKS = ("pci_get_device", "pci_get_subsys")  # drivers/pci/search.c: (vendor, device, …)
 # drivers/pci/search.c: (bus, devfn); (domain, bus, devfn).
@@ -71,6 +74,7 @@ class PciAttendant(DriverAttendant):
         self._missing_capabilities: list[OwnCapability] = []
         self._shown: set[int] = set()  # devices whose header is followed
         self._probes = False
+        self._maps = 0
         self._larger: dict[int, int] = {}  # BARs that are too small: how large they are to be
         self._wants_express = self._wants_rom = False
 
@@ -78,6 +82,7 @@ class PciAttendant(DriverAttendant):
         box = self._box
         return (
             box.probe(_SHARES, _keep_size, on_return=self._shared),
+            box.probe(_MAPS, self._keep_mapping, on_return=self._mapped),
             box.probe(PROBE, self._probed),
             *(box.probe(name, self._seeks, on_return=self._device_sought) for name in _SEEKS),
             *(box.probe(name, self._seeks_place, on_return=self._device_sought) for name in _SEEKS_PLACE),
@@ -125,6 +130,18 @@ class PciAttendant(DriverAttendant):
     def _shared(self, hit: Hit) -> None:
         if hit.result:
             self._share(hit.result & (1 << 64) - 1, hit.data)
+
+    def _keep_mapping(self, hit: Hit) -> None:
+        size, direction = hit.args[3], hit.args[4] & _ANY
+        hit.awaited = self._maps < _MOST_MAPPED and direction != _TO_DEVICE and size <= _LARGEST_MAPPED
+        hit.data = size
+
+    def _mapped(self, hit: Hit) -> None:
+        """A bus address is a physical one: a box has no IOMMU."""
+        address = (hit.result or 0) & (1 << 64) - 1
+        if 0 < address < 1 << 63 and self._taint is not None and self._taint.memory(address, hit.data):
+            self._maps += 1
+            self._device.share_memory(address, hit.data)
 
     def _share(
         self, address: int, size: int, register: RegisterAt | None = None, phantom: PhantomDevice | None = None

@@ -47,6 +47,7 @@ class _Function0(PciDevice):
     """Where a driver looks for another function of a card, it has a function 0."""
 
     vendor_id, device_id, class_code, vectors = 0x1AF4, 0x10F1, 0x068000, 0
+    no_state = PciDevice.no_state | {"_functions"}
 
     def __init__(self, functions: Sequence[PciDevice]) -> None:
         super().__init__()

@@ -107,7 +107,7 @@ def test_who_a_driver_waits_for(aliases: list[str], who: list[tuple[int, int, in
 RIDDLES = (
     *("number", "field", "byte", "word", "swapped", "inverted", "sum", "mixed", "halves", "signs", "range", "result"),
     *("product", "pointer", "memory", "switched", "waits", "twice", "checksum", "block", "configuration", "ring"),
-    *("nested", "ticks", "mailbox"),
+    *("nested", "ticks", "mailbox", "streaming"),
     *("interrupt", "revision", "subsystem", "kind", "size", "port", "file", "companion", "header"),
 )
 
@@ -186,6 +186,10 @@ def test_what_the_device_must_have(box: Box, pci_modules: BuiltTestModules, ridd
     box.plug(device)
     assert all(companion.plugged for companion in companions)
     load()
+    with box.checkpoint() as checkpoint:  # a check goes back and forth with all that is plugged in
+        device.unplug()
+        checkpoint.restore()
+    assert all(one.plugged for one in (device, *companions))
     assert device.driver == "pciriddle" or apart
     assert not apart or box.listdir("/sys/bus/platform/drivers/pciriddle").count("pciriddle")
 
