@@ -63,6 +63,8 @@ def main(argv: list[str], prog: str) -> int:
         for option in shell_on_vm.BOX_ONLY:
             if getattr(arguments, option):
                 parser.error(f"--{option} is for boxes: it does not go with --on vm")
+        if arguments.memory > shell_on_vm.MOST_MEMORY:
+            parser.error(f"--memory: with --on vm, {shell_on_vm.MOST_MEMORY} MiB is the most")
         return shell_on_vm.run(arguments, prog, on_terminal=_interactive(arguments))
     if arguments.save and (arguments.net or arguments.disk or arguments.plug):
         parser.error(

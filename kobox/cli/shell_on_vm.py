@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _WAIT = 20  # milliseconds that the machine waits for output, and the keyboard for the machine
 _CHUNK = 1 << 14
 _BASE = ("busybox-static", "kmod", "dash", "bash")
+MOST_MEMORY = 2032  # MiB: a larger machine has no window of shared memory, and its packages would take minutes
 BOX_ONLY = ("net", "disk", "plug", "save", "load", "share", "allow")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

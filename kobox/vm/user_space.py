@@ -85,15 +85,14 @@ def copy_in(machine: VirtualMachine, source: Path, target: str) -> None:
         machine.write_bytes(target, source.read_bytes())
         machine.call("chmod", target, stat.S_IMODE(source.stat().st_mode) & 0o777)
         return
+    if target:
+        _make(machine, target)
     for entry in sorted(source.iterdir()):
         place = f"{target}/{entry.name}"
         if entry.is_symlink():
             with suppress(FileExistsError):
                 machine.call("symlink", os.readlink(entry), place)
-        elif entry.is_dir():
-            _make(machine, place)
-            copy_in(machine, entry, place)
-        elif entry.is_file():
+        elif entry.is_dir() or entry.is_file():
             copy_in(machine, entry, place)
 
 

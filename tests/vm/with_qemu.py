@@ -205,6 +205,14 @@ def test_a_command_of_the_shell(
     assert not list(Path("/tmp").glob("kobox-vm-*"))
 
 
+def test_a_directory_goes_along(debian_kernel: KernelImage, tmp_path: Path) -> None:
+    (tmp_path / "tree" / "below").mkdir(parents=True)
+    (tmp_path / "tree" / "below" / "file").write_text("here\n")
+    (tmp_path / "tree" / "link").symlink_to("below/file")
+    done = shell(debian_kernel, tmp_path / "tree", "-c", "cat tree/below/file tree/link")
+    assert (done.stdout, done.returncode) == ("here\nhere\n", 0)
+
+
 def test_commands_of_the_shell_from_a_pipe_and_too_slow_ones(debian_kernel: KernelImage) -> None:
     done = shell(debian_kernel, typed="cd /sys\nls -d kernel\nfalse\n")
     assert (done.stdout, done.returncode) == ("kernel\n", 1)
