@@ -1,6 +1,6 @@
 """`kobox bpf list`, `cover` and `fuzz`: a program of eBPF as it runs, what of it ran and what that cost, inputs for it.
 
-Exit status: 0 done; 1 refused, or the kernel logged a warning; 2 wrong usage.
+Exit status: 0 done; 1 refused, not attached, or the kernel logged a warning; 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -83,10 +83,10 @@ def cover(arguments: argparse.Namespace) -> int:
         blocks = ["\n".join(map(one_line, [*_listed(row), *_summary(row)])) for row in done.programs]
         print("\n\n".join(blocks))
         for name, why in done.unattached:
-            print(one_line(f"{name}: not attached: {why}"))
+            print(one_line(f"{name}: not attached: {why.removeprefix(f'{name}: ')}"))
         for problem in done.problems:
             print(one_line(f"the kernel logged: {problem}"))
-    return 1 if done.problems else 0
+    return 1 if done.problems or done.unattached else 0
 
 
 def fuzz_programs(arguments: argparse.Namespace) -> int:

@@ -78,3 +78,23 @@ def test_bad_files_are_one_error(tmp_path: Path, content: bytes | None, words: s
     assert done.returncode == 1
     assert words in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("fuzz", "--inputs", "bad.json"), "is not what `kobox bpf fuzz --json` prints"),
+        (("fuzz", "--program", "nothing"), "has no program nothing"),
+        (("cover", "limit=x"), "limit=x: a number is wanted"),
+    ],
+)
+def test_wrong_words_to_bpf_are_one_error(
+    words: tuple[str, ...], said: str, tmp_path: Path, debian_kernel: KernelImage
+) -> None:
+    (tmp_path / "bad.json").write_text('[{"kept": [{"packet": "zz"}]}]')
+    command, *rest = words
+    line = [KOBOX, "bpf", command, str(bpf_object("kinds", debian_kernel)), "-k", debian_kernel.name, *rest]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
