@@ -38,7 +38,11 @@ def main(argv: Sequence[str], prog: str) -> int:
     matrix.add_argument("--json", action="store_true", help="print the table as JSON")
     matrix.set_defaults(run=_matrix)
     add_commands(commands)
-    arguments = parser.parse_args(argv)
+    arguments, others = parser.parse_known_args(argv)
+    if others and (not hasattr(arguments, "variables") or any(word.startswith("-") for word in others)):
+        parser.parse_args(argv)  # says which words it does not know
+    elif others:  # NAME=VALUE behind an option
+        arguments.variables += others
     return int(arguments.run(arguments))
 
 
