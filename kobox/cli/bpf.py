@@ -38,7 +38,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     matrix.add_argument("--json", action="store_true", help="print the table as JSON")
     matrix.set_defaults(run=_matrix)
     add_commands(commands)
-    arguments, others = parser.parse_known_args(argv)
+    arguments, others = parser.parse_known_args(argv)  # type: ignore[no-untyped-call]
     if others and (not hasattr(arguments, "variables") or any(word.startswith("-") for word in others)):
         parser.parse_args(argv)  # says which words it does not know
     elif others:  # NAME=VALUE behind an option
