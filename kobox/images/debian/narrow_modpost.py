@@ -17,6 +17,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from kobox.errors import FetchError
 from kobox.images.debian.archive import Archive
 from kobox.images.kernel_image import Progress
 
@@ -32,15 +33,21 @@ exec "$place"/ld-linux.so.2 --library-path "$place" "$place"/modpost "$@"
 
 def fetch_narrow_modpost(tools: Archive, kbuild: Iterable[str], root: Path, progress: Progress) -> None:
     """Put i386's modpost into the headers unpacked under `root`; `kbuild` are the names of the packages that have it.
-    Nothing is changed where this machine runs no programs for i386. Raises `FetchError`."""
+    Nothing is changed where this machine runs no programs for i386, or its mirror has none: drivers with device tables
+    are then refused by modpost, and all others are built."""
     programs = sorted(root.glob(f"usr/lib/linux-kbuild*/{_PROGRAM}"))
     if not programs or tools.architecture != "amd64":
         return
-    archive = tools.for_port(_PORT)
-    archive.update(progress)
-    packages = list(archive.show([*kbuild, "libc6"]).values())
     aside = root / "narrow.new"
-    archive.unpack(archive.download(packages, progress), aside, progress)
+    try:
+        archive = tools.for_port(_PORT)
+        archive.update(progress)
+        packages = list(archive.show([*kbuild, "libc6"]).values())
+        archive.unpack(archive.download(packages, progress), aside, progress)
+    except FetchError as error:
+        progress(f"without modpost for device tables: {error.message}", 0, 0)
+        shutil.rmtree(aside, ignore_errors=True)
+        return
     try:
         place = root / _PLACE
         place.mkdir(parents=True, exist_ok=True)
