@@ -21,7 +21,7 @@ from typing import BinaryIO
 from kobox.atomic_file import write_files
 from kobox.box.booted import BootedKernel
 from kobox.box.inspect.whole_vmcoreinfo import whole_vmcoreinfo
-from kobox.box.symbol_file.kernel_symbol_file import kernel_start, symbol_file
+from kobox.box.symbol_file.kernel_symbol_file import kernel_start, must_be_wide, symbol_file
 from kobox.errors import KoboxError
 
 _HEADER, _PROGRAM, _NOTE = struct.Struct("<16sHHIQQQIHHHHHH"), struct.Struct("<IIQQQQQQ"), struct.Struct("<III")
@@ -37,6 +37,7 @@ def save_core(box: BootedKernel, path: str | os.PathLike[str], symbols: str | os
 
     Raises `OSError`, `KoboxError` for a kernel that says too little of itself, or that has no BTF.
     """
+    must_be_wide(box)
     files: dict[str, bytes | Callable[[BinaryIO], None]] = {os.fspath(path): partial(_write, box)}
     if symbols is not None:
         files[os.fspath(symbols)] = symbol_file(box)

@@ -19,6 +19,7 @@ from pathlib import Path
 from kobox.box.box import Box
 from kobox.box.inspect.cpu_state import CpuReader
 from kobox.box.inspect.symbols import LoadedAt
+from kobox.box.symbol_file.kernel_symbol_file import must_be_wide
 from kobox.checks.module.layout import Placement
 from kobox.debug.gdb_library import gdb_library
 from kobox.debug.gdb_server import GdbServer, Library
@@ -48,6 +49,7 @@ class GdbSession:
     """One life of modules under gdb. `life` loads `files`, uses and unloads them, whenever it is called."""
 
     def __init__(self, box: Box, life: Callable[[], None], files: Sequence[ModuleFile]) -> None:
+        must_be_wide(box)
         self._box = box
         self._files = {file.name: file for file in files}
         self.replay = Replay(box, life)

@@ -58,6 +58,15 @@ def kernel_symbol_file(box: BootedKernel, directory: Path) -> Path:
     return path
 
 
+def must_be_wide(box: BootedKernel) -> None:
+    """Raise `KoboxError` for a kernel of 32 bits: debuggers' files are made for those of 64 alone."""
+    if box.arch.addresses.word != 8:  # bytes
+        raise KoboxError(
+            f"debuggers see kernels of 64 bits only, and this one is for {box.arch.title}",
+            hint="`kobox trace` and `kobox profile` show what a module does on it.",
+        )
+
+
 def save_symbols(box: BootedKernel, path: str | os.PathLike[str]) -> None:
     """Write what `symbol_file` has to a place of one's own. Raises as `kernel_symbol_file` does."""
     write_file(path, symbol_file(box))
@@ -70,6 +79,7 @@ def symbol_file(box: BootedKernel) -> bytes:
 
 
 def _file(box: BootedKernel, with_contents: bool = False) -> bytes:
+    must_be_wide(box)
     symbols, arch = box.inspect.symbols, box.arch
     rows = list(symbols.of_the_kernel())
     variables = {

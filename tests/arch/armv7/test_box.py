@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,8 +16,11 @@ from kobox.box.box import Box
 from kobox.box.inspect import registries
 from kobox.box.inspect.objects import Objects
 from kobox.box.inspect.registries import Registered
-from kobox.errors import BoxError
+from kobox.box.symbol_file.kernel_symbol_file import symbol_file
+from kobox.debug.gdb_session import GdbSession
+from kobox.errors import BoxError, KoboxError
 from kobox.images.store import KernelImage
+from kobox.ko.modulefile import ModuleFile
 from tests.building import built_module
 
 
@@ -129,3 +133,16 @@ def test_functions_of_the_kernel_are_called_in_the_box(box: Box) -> None:
     with box.probe("vfs_write", lambda hit: seen.append((*hit.args[2:3], hit.argument(2)))):
         box.write_bytes("/tmp/x", b"12345")
     assert seen[0] == (5, 5)
+
+
+def test_debuggers_say_that_they_see_no_kernel_of_32_bits(box: Box, armhf_kernel: KernelImage, tmp_path: Path) -> None:
+    file = ModuleFile(built_module(armhf_kernel, "hello"))
+    for begin in (
+        lambda: GdbSession(box, lambda: None, [file]),
+        lambda: box.save_core(tmp_path / "core"),
+        lambda: symbol_file(box),
+    ):
+        with pytest.raises(KoboxError, match="kernels of 64 bits only, and this one is for ARMv7") as caught:
+            begin()
+        assert caught.value.hint
+    assert not list(tmp_path.iterdir())
