@@ -27,6 +27,41 @@ _SEQLOCK = re.compile(r"read_seq|write_seq|seqcount")
 _LIST = re.compile(r"_*h?list_(add|del|move|splice|replace|cut)")
 
 
+def is_marked_at(text: str, column: int) -> bool:
+    """Whether the code at a column (from 1) of a line of source is, or lies within the arguments of, a mark that it may
+    race. With column 0, which says nothing, a mark anywhere in the line counts."""
+    for mark in _MARKS.finditer(text):
+        if not column:
+            return True
+        begin, end = _whole_word(text, mark.start())
+        if begin <= column - 1 < _end_of_call(text, end):
+            return True
+    return False
+
+
+def _whole_word(text: str, at: int) -> tuple[int, int]:
+    """Begin and end of the name that a character is part of."""
+    begin, end = at, at + 1
+    while begin and (text[begin - 1].isalnum() or text[begin - 1] == "_"):
+        begin -= 1
+    while end < len(text) and (text[end].isalnum() or text[end] == "_"):
+        end += 1
+    return begin, end
+
+
+def _end_of_call(text: str, end: int) -> int:
+    """Where the call that begins with a name ends; the end of the line where its last bracket is on another one."""
+    begin = end + len(text[end:]) - len(text[end:].lstrip())
+    if not text.startswith("(", begin):
+        return end
+    depth = 0
+    for n in range(begin, len(text)):
+        depth += {"(": 1, ")": -1}.get(text[n], 0)
+        if not depth:
+            return n + 1
+    return len(text)
+
+
 class RaceMarks:
     """The marks of one module's accesses, by address in the box."""
 
@@ -53,12 +88,23 @@ class RaceMarks:
         return self._known[pc] or (self._has_seqlock(pc) and (not beside or self._has_seqlock(beside)))
 
     def _look(self, pc: int) -> bool:
+        columns = self._columns(pc)
         for frame in self.frames(pc):
             if frame.from_headers and _MARKED_FUNCTIONS.search(frame.function):
                 return True
-            if frame.line and _MARKS.search(self._examination.sources.line(frame.file, frame.line)):
+            if not frame.line:
+                continue
+            text = self._examination.sources.line(frame.file, frame.line)
+            if is_marked_at(text, columns.get((frame.file, frame.line), 0)):
                 return True
         return False
+
+    def _columns(self, pc: int) -> dict[tuple[str, int], int]:
+        """Where in its line each function at an address stands; nothing for what the compiler has not said."""
+        placement = self._examination.placement
+        place = placement.find(pc) if placement is not None else None
+        found = self._examination.file.debug.lines(*place) if place is not None else ()
+        return {(one.file, one.line): one.column for one in found if one.column}
 
     def member_at(self, address: int, pc: int, registers: Mapping[int, int]) -> str:
         """What lies at an address, by the pointers that live at `pc`, where the CPU has these registers:

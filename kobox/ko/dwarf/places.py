@@ -8,13 +8,15 @@ from typing import NamedTuple
 
 class Place(NamedTuple):
     """A line of source. `file` is relative to the module's directory, or for kernel headers to the kernel's; `path` is
-    as the compiler saw it; `inlined` when the function's code is part of the next place's."""
+    as the compiler saw it; `inlined` when the function's code is part of the next place's. `column` counts from 1; 0:
+    the compiler has not said it."""
 
     function: str
     file: str
     line: int
     path: str = ""
     inlined: bool = False
+    column: int = 0
 
 
 class Row(NamedTuple):

@@ -101,17 +101,18 @@ class Unit:
 
     def lines(self, address: int) -> tuple[Place, ...]:
         """See `DebugInfo.lines`."""
-        path, line = self._line_at(address)
+        path, line, column = self._line_at(address)
         function = self._function_at(address)
         if function is None:  # gcc leaves some functions out of its description; the symbol table has them
             symbol = self._units.function_at(address >> SECTION_SHIFT, address & OFFSET_MASK)
-            return (Place(symbol.name if symbol else "", self._units.shown(path), line, path),) if line else ()
+            name = symbol.name if symbol else ""
+            return (Place(name, self._units.shown(path), line, path, column=column),) if line else ()
         found = []
         for entry in reversed(self._inlined_at(function, address)):
-            found.append(Place(self._name_of(entry), self._units.shown(path), line, path, True))
+            found.append(Place(self._name_of(entry), self._units.shown(path), line, path, True, column))
             path = self._files.get(_number(entry, "DW_AT_call_file"), "")
-            line = _number(entry, "DW_AT_call_line")
-        found.append(Place(self._name_of(function), self._units.shown(path), line, path))
+            line, column = _number(entry, "DW_AT_call_line"), _number(entry, "DW_AT_call_column")
+        found.append(Place(self._name_of(function), self._units.shown(path), line, path, column=column))
         return tuple(found)
 
     def inlined_in(self, address: int) -> frozenset[str]:
@@ -141,7 +142,7 @@ class Unit:
 
     def rows(self) -> Iterator[Row]:
         """See `DebugInfo.rows`."""
-        for start, end, file, line in self._rows:
+        for start, end, file, line, _ in self._rows:
             if line:
                 path = self._files.get(file, "")
                 yield Row(start >> SECTION_SHIFT, start & OFFSET_MASK, end & OFFSET_MASK, path, line)
@@ -441,27 +442,28 @@ class Unit:
         return found
 
     @cached_property
-    def _rows(self) -> list[tuple[int, int, int, int]]:
-        """(start, end, file, line) in order."""
-        found: list[tuple[int, int, int, int]] = []
+    def _rows(self) -> list[tuple[int, int, int, int, int]]:
+        """(start, end, file, line, column) in order."""
+        found: list[tuple[int, int, int, int, int]] = []
         last = None
         for entry in self._program.get_entries() if self._program is not None else ():
             state = entry.state
             if state is None:
                 continue
             if last is not None and state.address > last[0]:
-                found.append((last[0], state.address, last[1], last[2]))
-            last = None if state.end_sequence else (state.address, state.file, state.line)
+                found.append((last[0], state.address, *last[1:]))
+            last = None if state.end_sequence else (state.address, state.file, state.line, state.column)
         return sorted(found)
 
-    def _line_at(self, address: int) -> tuple[str, int]:
+    def _line_at(self, address: int) -> tuple[str, int, int]:
+        """File, line and column of the code at an address."""
         rows = self._rows
         n = bisect_right(rows, address, key=lambda row: row[0]) - 1
         if n < 0 or address >= rows[n][1]:
-            return "", 0
+            return "", 0, 0
         while n and not rows[n][3] and rows[n - 1][1] == rows[n][0]:
             n -= 1  # line 0: code of no line, made for what stands before
-        return self._files.get(rows[n][2], ""), rows[n][3]
+        return self._files.get(rows[n][2], ""), *rows[n][3:]
 
     # -- variables ---------------------------------------------------------------------------------------------
 
