@@ -47,6 +47,7 @@ from kobox.checks.races.race_calls import (
     files_of,
     opened,
     removal,
+    swapped,
     together,
 )
 from kobox.checks.races.race_cost import Outcome, without_pointers
@@ -71,7 +72,9 @@ _BEGINS = re.compile(
     r"_*(tasklet_\w*schedule|queue_\w*work|mod_delayed_work|schedule_\w*work|(mod|add)_timer|hrtimer_start|wake_up|complete|"
     r"call_rcu|kthread_queue|raise_softirq|napi_schedule|irq_work_queue)"
 )
+_LOCKS = re.compile(r"_*(raw_)?(spin|read|write|mutex)_lock|down(_|$)")
 _READS = ("read", "pread64", "recvfrom", "ioctl")
+_NOT_BEGINNING = (TIME.call, CLOSE.call, "rmmod")
 _QUEUES = ("queue_work_on", "queue_delayed_work_on", "mod_delayed_work_on")
 _PATIENCE = 1.5  # virtual seconds for a call to come back
 Made: TypeAlias = "tuple[str, tuple[Argument, ...]]"
@@ -105,9 +108,10 @@ class _Traces:
     after: dict[RaceCalls, list[TracedAccess]]
 
     def behaviour(self, calls: RaceCalls) -> int:
-        """Equal for pairs of calls that execute the same code."""
-        code = ({row.pc for row in self.alone[calls.first, True]}, {row.pc for row in self.second_of(calls)})
-        return hash(tuple(map(frozenset, code)))
+        """Equal for pairs of calls that execute the same code, on the same memory or on other memory."""
+        first, second = self.alone[calls.first, True], self.second_of(calls)
+        code = frozenset(row.pc for row in first), frozenset(row.pc for row in second)
+        return hash((code, bool(_crosswise({calls.first: first, calls.second: self.alone[calls.second, calls.same]}))))
 
     def second_of(self, calls: RaceCalls) -> list[TracedAccess]:
         """What the second of two calls touches."""
@@ -130,6 +134,7 @@ class DataRaceSearch:
         self.known_interfaces: frozenset[str] = frozenset(("lo",))
         self._seen: dict[tuple[object, ...], int] = {}
         self._orders: dict[RaceCalls, Orders] = {}
+        self._elsewhere = True  # work goes to the other CPU
         self._changing: set[ExerciseStep] = set()  # calls that write something
         self._per_cpu: list[range] = []  # where the variables of each CPU lie
         self._read_by: dict[int, set[int]] = {}  # which code reads an address, and does not only change it
@@ -162,7 +167,7 @@ class DataRaceSearch:
         (Documentation/admin-guide/kernel-parameters.txt, workqueue.debug_force_rr_cpu)."""
 
         def queued(hit: Hit) -> None:
-            if hit.argument(0) & 0xFFFFFFFF >= CPUS:  # WORK_CPU_UNBOUND
+            if self._elsewhere and hit.argument(0) & 0xFFFFFFFF >= CPUS:  # WORK_CPU_UNBOUND
                 hit.set_argument(0, int(not self._box.machine.cpu))
 
         probes = []
@@ -293,7 +298,15 @@ class DataRaceSearch:
                 found.append(best)
                 if best.call in ("write", "pwrite") and (longest := max(traces, key=_length)) != best:
                     found.append(longest)
+                if len(self._lock_calls(traces[best])) > 1:
+                    others = {one: self._trace(start, one, files.of(one)) for one in swapped(best) if one not in traces}
+                    found += [one for one in _crosswise({**traces, **others}) if one not in found]
         return found
+
+    def _lock_calls(self, trace: Sequence[TracedAccess]) -> list[TracedAccess]:
+        """Where a call takes locks, in order."""
+        calls = sorted((row for row in trace if row.access == Access.CALLED), key=lambda row: row.order)
+        return [row for row in calls if _LOCKS.match(self._words.called(row.pc))]
 
     def _begins_something(self, trace: Sequence[TracedAccess]) -> bool:
         """Whether a call begins what the module does by itself: a timer, work, a tasklet, a thread that it wakes."""
@@ -330,7 +343,7 @@ class DataRaceSearch:
             behaviour = place.traces.behaviour(calls)
             if self._is_worth(conflict, behaviour) and not self._try(self._schedule(place, calls, conflict.held)):
                 return False
-        for schedule in self._of_one_cpu(place):
+        for schedule in (*self._of_one_cpu(place), *self._of_what_calls_begin(place)):
             if not self._try(schedule):
                 return False
         raced = dict.fromkeys(calls for calls, _ in pairs if calls.first != TIME)
@@ -368,6 +381,47 @@ class DataRaceSearch:
                 found = self._schedule(place, calls, row) if self._is_rare(("alone", row.pc), 0) else None
                 if found is not None:
                     yield replace(found, race=replace(found.race, alone=True))
+
+    def _of_what_calls_begin(self, place: _Place) -> Iterator[_Schedule | None]:
+        """Three contexts: a call has begun work, woken a thread or armed a timer; that is held, and another call is
+        made. What the module does without a call as well, TIME shows."""
+        traces = place.traces
+        known = {row.pc for row in traces.alone[TIME, True]}
+        closes = {calls.second for calls in place.calls if calls.second.call == CLOSE.call}
+        pairs = [calls for calls in place.calls if calls.same and calls.first.call not in _NOT_BEGINNING]
+        pairs += [calls._replace(second=one) for one in closes for calls in pairs if calls.second == calls.first]
+        for calls in pairs:
+            first, second = calls.first, calls.second
+            if second == TIME or second.call == "rmmod" or not self._begins_something(traces.alone[first, True]):
+                continue
+            begun = [row for row in self._trace_begun(place, first) if row.pc not in known]
+            found = [one for one in conflicts(begun, traces.alone[second, True]) if self._may_show(one)]
+            places = [one.held for one in found if not self._marks.is_marked(one.held.pc)]
+            places += [row._replace(access=Access.CALLED) for row in self._behind_reads(begun, found)]
+            for held in places:
+                one = self._schedule(place, calls, held) if self._is_rare(("begun", held.pc, held.access), 0) else None
+                if one is not None:
+                    reads = self._has_read(begun, held)
+                    yield replace(one, race=replace(one.race, stack=held.stack, cpu=held.cpu, reads=reads))
+
+    def _may_show(self, conflict: Conflict) -> bool:
+        """Whether neither access is marked as meant to race, or both are: those are places to hold at."""
+        marked = {self._marks.is_marked(row.pc) for row in conflict}
+        return len(marked) == 1 and conflict.held.size != FREED and not conflict.held.access & Access.CALLED
+
+    def _trace_begun(self, place: _Place, step: ExerciseStep) -> list[TracedAccess]:
+        """What a call of the process on CPU 1 begins, on other stacks than its own."""
+        box = self._box
+        self._restore(place.start)
+        self._elsewhere = False
+        name, arguments = call_of(step, place.files.of(step))
+        box.inspect.watch.trace_accesses()
+        with suppress(OSError, BoxError):
+            place.process.start(name, *arguments).wait(_PATIENCE)
+        with suppress(OSError, BoxError):
+            self._start(call_of(TIME, -1)).wait(_PATIENCE)
+        rows = sorted(box.inspect.watch.traced(), key=lambda row: row.order)
+        return [row for row in rows if row.stack != rows[0].stack]
 
     def _is_per_cpu(self, row: TracedAccess) -> bool:
         if not self._per_cpu:
@@ -479,6 +533,7 @@ class DataRaceSearch:
 
     def _restore(self, start: BoxCheckpoint) -> None:
         start.restore()
+        self._elsewhere = True
         self._watch.locks.reset()
         self._told.came_back()
 
@@ -491,6 +546,9 @@ class DataRaceSearch:
             stacks = {row.stack for row in sorted(first, key=lambda row: row.order)[:1]}
             second = [row for row in (*second, *first) if row.stack not in stacks]
             first = [row for row in first if row.stack in stacks]
+        elif calls.first != TIME and first:  # what it begins is held by schedules of their own
+            own = min(first, key=lambda row: row.order).stack
+            first = [row for row in first if row.stack == own]
         found = []
         for one in conflicts(first, second):
             if one.held.size == FREED and one.other.size != FREED:
@@ -563,9 +621,15 @@ class DataRaceSearch:
         )
 
     def _calls_in(self, trace: Sequence[TracedAccess], behaviour: int) -> list[TracedAccess]:
-        """The calls that a traced call made after its first access: where it may hold no lock."""
+        """The calls that a traced call made after its first access: where it may hold no lock; and those that take a
+        second one."""
         touched = [one.order for one in trace if one.access != Access.CALLED]
-        calls = [one for one in trace if one.access == Access.CALLED and touched and one.order > min(touched)]
+        second = set(self._lock_calls(trace)[1:])
+        calls = [
+            one
+            for one in trace
+            if one.access == Access.CALLED and touched and (one.order > min(touched) or one in second)
+        ]
         return self._fresh(sorted(calls, key=lambda one: one.order), behaviour)
 
     def _after_reads(
@@ -577,12 +641,13 @@ class DataRaceSearch:
 
     @staticmethod
     def _behind_reads(trace: Sequence[TracedAccess], found: Sequence[Conflict]) -> list[TracedAccess]:
-        """For each conflicting read, the access that comes next."""
+        """For each conflicting read, the access that comes next, the first time and the last."""
         ordered = sorted((one for one in trace if one.access & ~Access.CALLED), key=lambda one: one.order)
         behind = []
         for conflict in found:
             if conflict.held.access & Access.READ and not conflict.held.access & Access.WRITE:
-                behind += [row for row in ordered if row.order > conflict.held.order][:1]
+                for order in dict.fromkeys((conflict.held.order, conflict.held.last)):
+                    behind += [row for row in ordered if row.order > order][:1]
         return list(dict.fromkeys(behind))
 
     def _fresh(self, rows: Iterable[TracedAccess], behaviour: int) -> list[TracedAccess]:
@@ -625,7 +690,7 @@ class DataRaceSearch:
             if clash.preemptible and not clash.locks:
                 self._judge.keep_not_pinned(race, clash)
             return True
-        if raced is None or not (self._can_matter(clash) or not race.size):
+        if raced is None or not (self._can_matter(clash) or not race.size or None in raced.results):
             return True
         orders, later = self._all_orders(schedule)
         if orders[0] is not None and orders[1] is not None and later is not None:
@@ -654,11 +719,12 @@ class DataRaceSearch:
         """Both calls at the same moment, with the first held. None when the box has died of it."""
         watch, race, calls = self._box.inspect.watch, schedule.race, schedule.calls
         self._restore(schedule.start)
+        self._elsewhere = not race.stack
         self.schedules += 1
         self._watch.take()
         first, second = schedule.made(calls.first), schedule.made(calls.second)
         try:
-            cpu = race.cpu if race.alone or calls.first == TIME else 1
+            cpu = race.cpu if race.alone or race.stack or calls.first == TIME else 1
             then, store = self._code_access(race.then), self._code_access(race.store)
             memory = (race.address, race.address + race.size)
             if not race.size or then is not None:
@@ -672,9 +738,14 @@ class DataRaceSearch:
                 split=self._split,
                 then=then,
                 store=store,
+                stack=race.stack,
             )
             if race.alone:
                 results: tuple[int | None, int | None] = (answer_of(calls.first, self._start(first), _PATIENCE), None)
+            elif race.stack and not cpu:  # on the CPU that the first call was not made on: that makes both
+                one = answer_of(calls.first, schedule.process.start(first[0], *first[1]), _PATIENCE)
+                two = self._box.schedule.later((schedule.process, second[0], *second[1]), _WAIT)
+                results = (one, answer_of(calls.second, two, _PATIENCE))
             elif calls.first == TIME:
                 caller = None if cpu else schedule.process
                 two = self._box.schedule.later((caller, second[0], *second[1]), _WAIT)
@@ -705,6 +776,7 @@ class DataRaceSearch:
         """One call after the other; the second also where the first waits. None when the box has died of it."""
         box, watch, race, calls = self._box, self._box.inspect.watch, schedule.race, schedule.calls
         self._restore(schedule.start)
+        self._elsewhere = not race.stack
         if later:
             box.machine.pass_time(3_000_001)
         first, second = schedule.made(calls.first), schedule.made(calls.second)
@@ -804,6 +876,23 @@ def _pairs(setup: Program, steps: Sequence[ExerciseStep], files: OpenFiles) -> l
                     continue
                 found.append(RaceCalls(setup, first, second, same))
     return found
+
+
+def _crosswise(traces: dict[ExerciseStep, list[TracedAccess]]) -> list[ExerciseStep]:
+    """Two calls in which the same code touches the same memory, but not each place of it the same: as "from A to B" and
+    "from B to A"."""
+    shapes = {}
+    for step, rows in traces.items():
+        own = [row for row in rows if row.access != Access.CALLED]
+        code, memory = frozenset(row.pc for row in own), frozenset(row.address for row in own)
+        shapes[step] = code, memory, frozenset((row.pc, row.address) for row in own)
+    steps = [step for step, shape in shapes.items() if shape[0]]
+    for n, first in enumerate(steps):
+        for second in steps[:n]:
+            one, two = shapes[first], shapes[second]
+            if one[:2] == two[:2] and one[2] != two[2]:
+                return [second, first]
+    return []
 
 
 def _length(step: ExerciseStep) -> int:

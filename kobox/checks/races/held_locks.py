@@ -130,7 +130,7 @@ class LockRecord:
         if place is not None:
             for variable in examination.file.debug.variables:
                 behind = place[1] - variable.offset
-                if variable.section == place[0] and 0 <= behind < max(variable.size, 1):
+                if variable.section == place[0] and 0 <= behind < variable.size:
                     return _INSIDE.sub("", examination.file.debug.path_in(variable, behind))
         if member := self._marks.member_at(address, pc, registers):
             self._names[address] = _INSIDE.sub("", member)

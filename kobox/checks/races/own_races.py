@@ -25,7 +25,7 @@ from kobox.checks.races.clash import FREED, Clash, ClashWatch, RaceWords, is_upd
 from kobox.checks.races.conflicts import Conflict, conflicts
 from kobox.checks.races.race_marks import RaceMarks
 from kobox.checks.races.schedule_writer import ScheduleWriter
-from kobox.checks.report.finding import Severity, TwoCpuSchedule
+from kobox.checks.report.finding import Finding, Severity, TwoCpuSchedule, own_frame
 from kobox.checks.runner.session import Examination, Trace
 from kobox.errors import KoboxError
 from kobox.json_text import parse_json
@@ -36,6 +36,7 @@ _BLOCKS, _WAIT = 200_000, 1_600_000  # what the others may execute while a CPU i
 _QUIET = struct.pack("<qq", 0, 300_000_000)  # struct timespec: the virtual time that the module is left alone
 _LIMITS = Limits(timeout=30.0, cpu=2.0)
 _SCHEDULES = 40
+_SHORTENED = 4  # errors of which the shortest hold is searched
 _TRIES = 3  # for two source lines
 _NONBLOCK = 0o4000
 _MOST_ROWS = 6000
@@ -45,7 +46,7 @@ _MOST_ROWS = 6000
 class OwnRace:
     """One schedule: the module is loaded by a process on CPU `loader` and unloaded by one on the other; the CPU is held
     that comes, on the stack at `stack`, to the code at `offset` of `section`, before it touches `size` bytes at
-    `address` for the time `skip` + 1."""
+    `address` for the time `skip` + 1, while the others execute `blocks` basic blocks at most."""
 
     loader: int
     section: int
@@ -54,9 +55,11 @@ class OwnRace:
     size: int
     stack: int
     skip: int
+    blocks: int = _BLOCKS
 
     def __str__(self) -> str:
         numbers = [self.loader, self.section, self.offset, self.address, self.size, self.stack, self.skip]
+        numbers += [self.blocks] * (self.blocks != _BLOCKS)
         return f"ownrace:{urlsafe_b64encode(zlib.compress(json.dumps(numbers).encode(), 9)).decode()}"
 
 
@@ -84,10 +87,42 @@ class OwnRaceSearch:
         self._replay = replay
         self._rows: list[TracedAccess] = []
         self._seen: dict[tuple[object, object], int] = {}
+        self._blocks = _BLOCKS  # of the schedule that is made
         self.schedules = 0
 
     def run(self) -> None:
-        """Search, and report to the examination."""
+        """Search, report to the examination, and put the shortest hold that shows the same in the place of each."""
+        self._search()
+        if self._replay is None and self._box.alive:
+            errors = [one for one in self._told.findings if one.severity is Severity.ERROR and one.fault]
+            for found in errors[:_SHORTENED]:
+                self._told.findings[self._told.findings.index(found)] = self._shorter(found)
+
+    def _shorter(self, found: Finding) -> Finding:
+        """What a shorter hold shows of the same mistake; each of them was made."""
+        race, fails, best = parse_own_race(found.fault), 0, found
+        shows = race.blocks
+        for blocks in (16, 64, 256, 1024, 4096, 16384):
+            if (one := self._again(replace(race, blocks=blocks), found)) is not None:
+                shows, best = blocks, one
+                break
+            fails = blocks
+        while best is not found and shows - fails > max(shows // 16, 1):
+            middle = (fails + shows) // 2
+            again = self._again(replace(race, blocks=middle), found)
+            fails, shows, best = (middle, shows, best) if again is None else (fails, middle, again)
+        return best
+
+    def _again(self, race: OwnRace, found: Finding) -> Finding | None:
+        """The finding of one schedule that tells the same, if there is one."""
+        examination = Examination(self._box, self._told.file, [], parameters=self._told.parameters)
+        OwnRaceSearch(examination, race).run()
+        place = own_frame(found.chain)
+        return next(
+            (one for one in examination.findings if one.kind == found.kind and own_frame(one.chain) == place), None
+        )
+
+    def _search(self) -> None:
         for loader in (0, 1) if self._replay is None else (self._replay.loader,):
             self._live(loader, self._box.inspect.watch.trace_accesses, self._keep_trace)
             if self._told.placement is None or self._told.error is not None:
@@ -193,13 +228,13 @@ class OwnRaceSearch:
         def arm() -> None:
             self._watch.take()
             self._box.inspect.watch.hold_before(
-                None, pc, race.address, race.address + race.size, blocks=_BLOCKS, wait=_WAIT, skip=race.skip,
+                None, pc, race.address, race.address + race.size, blocks=race.blocks, wait=_WAIT, skip=race.skip,
                 stack=race.stack, stops=True,
             )  # fmt: skip
 
         self.schedules += 1
         known = len(self._told.findings)
-        self._told.fault = str(race)
+        self._told.fault, self._blocks = str(race), race.blocks
         try:
             self._live(race.loader, arm, lambda: None)
             self._told.error = None
@@ -263,7 +298,8 @@ class OwnRaceSearch:
 
     def _written(self, clash: Clash, ends: str = "") -> TwoCpuSchedule | None:
         other = clash.others[0].trace if clash.others else clash.frees
-        return self._writer.write(clash, (self._context_of(clash.held_by), self._context_of(other)), ends=ends)
+        runs = self._context_of(clash.held_by), self._context_of(other)
+        return self._writer.write(clash, runs, ends=ends, blocks=self._blocks if self._blocks != _BLOCKS else 0)
 
     def _context_of(self, trace: Trace | None) -> str:
         """The outermost function of the module's on a stack: what the kernel has called."""

@@ -35,7 +35,7 @@ _FILES, _KINDS_OF_FILE = 4, 3  # that race with each other
 _MADE_READY = 8  # states in which calls race: the fresh one, and those that one kind of call has led to
 _NO_PLACE = (-1, 0, 0, 0)
 _OPENS = ("open", "socket")
-_NO_CALLS = ("open", "close", "mknod", "sleep", "mmap", "poll", "lseek", "fcntl", "socket")
+_NO_CALLS = ("open", "close", "mknod", "sleep", "mmap", "lseek", "fcntl", "socket")
 
 
 class RaceCalls(NamedTuple):
@@ -67,7 +67,8 @@ class DataRace:
 
     With `then`, the first call is held before any access at that place, and when the second comes to `then`, that one
     is held, and the first goes on: `address` and `size` are those of `then`. With `store`, that store of the first
-    call is still in its CPU's buffer while it is held. With `alone`, only the first call is made, on the CPU `cpu`."""
+    call is still in its CPU's buffer while it is held. With `alone`, only the first call is made, on the CPU `cpu`.
+    With `stack`, what the first call has begun is held instead of it: work, a thread or a timer, on the stack there."""
 
     calls: RaceCalls
     section: int
@@ -82,13 +83,21 @@ class DataRace:
     then: AccessPlace | None = None
     store: AccessPlace | None = None
     alone: bool = False
+    stack: int = 0
+
+    @property
+    def titles(self) -> tuple[str, str]:
+        """What the two that race are called in a sentence."""
+        first = title_of(self.calls.first)
+        return f"what {first} has begun" if self.stack else first, title_of(self.calls.second)
 
     def __str__(self) -> str:
         setup, first, second, same = self.calls
         plain = [[plain_step(step) for step in setup], plain_step(first), plain_step(second), same]
         numbers = [self.section, self.offset, self.address, self.size, self.cpu, int(self.used), int(self.reads)]
-        if self.blocks != HOLD_BLOCKS or self.then is not None or self.store is not None or self.alone:
-            numbers += [self.blocks, *(self.then or _NO_PLACE), *(self.store or _NO_PLACE), int(self.alone)]
+        more = self.then is not None or self.store is not None or self.alone or self.stack
+        if self.blocks != HOLD_BLOCKS or more:
+            numbers += [self.blocks, *(self.then or _NO_PLACE), *(self.store or _NO_PLACE), int(self.alone), self.stack]
         data = json.dumps([*plain, [plain_step(step) for step in self.readers], *numbers]).encode()
         return f"datarace:{urlsafe_b64encode(zlib.compress(data, 9)).decode()}"
 
@@ -98,10 +107,10 @@ def parse_data_race(text: str) -> DataRace:
     try:
         plain = parse_json(zlib.decompress(urlsafe_b64decode(text.removeprefix("datarace:"))))
         setup, first, second, same, readers, *numbers = plain
-        rest = (HOLD_BLOCKS, *_NO_PLACE, *_NO_PLACE, 0)[len(numbers) - 7 :]
+        rest = (HOLD_BLOCKS, *_NO_PLACE, *_NO_PLACE, 0, 0)[len(numbers) - 7 :]
         section, offset, address, size, cpu, used, reads, blocks, *places = map(int, (*numbers, *rest))
         then, store = AccessPlace(*places[:4]), AccessPlace(*places[4:8])
-        (alone,) = places[8:]
+        alone, stack = places[8:]
         calls = RaceCalls(tuple(map(step_of, setup)), step_of(first), step_of(second), bool(same))
         return DataRace(
             calls,
@@ -117,6 +126,7 @@ def parse_data_race(text: str) -> DataRace:
             then if then.section >= 0 else None,
             store if store.section >= 0 else None,
             bool(alone),
+            stack,
         )
     except (ArithmeticError, LookupError, ValueError, TypeError, zlib.error) as error:
         raise KoboxError(f"{text!r} is no ID of a data race", hint="The report has them, behind `fault`.") from error
@@ -178,6 +188,26 @@ def files_of(programs: Sequence[Program]) -> list[FileCalls]:
             if len(known.longest) < number <= _SETUP:
                 known = found[key] = known._replace(longest=program[:number])
     return list(found.values())
+
+
+def swapped(step: ExerciseStep) -> list[ExerciseStep]:
+    """The same call with arguments that may name two things, one way round and the other: two numbers of one size where
+    its data begins, or in one number."""
+    last = step.arguments[-1] if step.arguments else None
+    if step.call == "ioctl" and isinstance(last, int):
+        return [step._replace(arguments=(*step.arguments[:-1], 1 << shift)) for shift in (0, 4, 8, 16, 32)]
+    at = {"write": 0, "pwrite": 0, "ioctl": 1, "sendto": 0}.get(step.call)
+    data = step.arguments[at] if at is not None and len(step.arguments) > at else b""
+    if at is None or not isinstance(data, bytes):
+        return []
+    found = []
+    for size in (1, 2, 4, 8):
+        for pair in ((0, 1), (1, 0)):
+            head = b"".join(number.to_bytes(size, "little") for number in pair)
+            if len(data) >= len(head):
+                changed = (*step.arguments[:at], head + data[len(head) :], *step.arguments[at + 1 :])
+                found.append(step._replace(arguments=changed))
+    return found
 
 
 def together(files: Sequence[FileCalls]) -> FileCalls | None:

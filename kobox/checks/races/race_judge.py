@@ -96,14 +96,14 @@ class RaceJudge:
     ) -> None:
         """What both calls of `race` have done together, beside what they do in either order."""
         assert clash.held is not None
-        held, names = clash.held, f"{title_of(race.calls.first)} and {title_of(race.calls.second)}"
+        held, names = clash.held, " and ".join(race.titles)
         others = [row for row in clash.others if not self._marks.is_marked(row.report.pc, held.pc)]
         marked = self._marks.is_marked(held.pc, others[0].report.pc if others else 0)
         # How much a function frees is not known: what the other touches there may be the object behind, and what is
         # left there is the allocator's doing. What the calls answer counts.
         if not race.size or marked or not others or held.size == FREED:
             if broken := outcome_of_no_order(raced, orders, later, names, with_data=not marked and not self._is_disk):
-                message = f"{broken}: {title_of(race.calls.first)} was held here while the other ran on another CPU"
+                message = f"{broken}: {race.titles[0]} was held here while the other ran on another CPU"
                 message += self._delayed(race)
                 written = self._written(race, clash, raced.results)
                 chain = self._chain(clash.held_by)
@@ -163,7 +163,7 @@ class RaceJudge:
     def _written(
         self, race: DataRace, clash: Clash, results: Sequence[int | None] = (), ends: str = ""
     ) -> TwoCpuSchedule | None:
-        runs = title_of(race.calls.first), title_of(race.calls.second)
+        runs = race.titles
         if clash.before is not None:  # the second call is the one that was held in the end
             runs, results = (runs[1], runs[0]), tuple(reversed(results))
         store = self._place_of(race.store) if race.store is not None else ""
@@ -223,7 +223,7 @@ class RaceJudge:
     def keep_deadlock(self, race: DataRace, clash: Clash, waits: tuple[Wait, Wait]) -> None:
         """Each of the two waits for a lock that the other holds."""
         one, two = waits
-        names = title_of(race.calls.first), title_of(race.calls.second)
+        names = race.titles
         message = f"{_lock_name(one.wants)} is taken while {_lock_name(one.holds)} is held, and the other way round"
         message += f"{_line_of(two.wants)}: {names[0]} and {names[1]} wait for each other on two CPUs for ever"
         self.found.append(
@@ -245,7 +245,7 @@ class RaceJudge:
         found = kernel_findings(self._box)
         texts = (record.text for one in found for record in one.records)
         poisoned = clash.frees is not None and any(_POISON in text for text in texts)
-        first, second = title_of(race.calls.first), title_of(race.calls.second)
+        first, second = race.titles
         for one in found:
             own = any(frame.module == self._told.file.name for frame in one.chain)
             if own or one.severity is Severity.ERROR:

@@ -11,13 +11,14 @@ import pytest
 
 import kobox
 from kobox.box.box import Box
-from kobox.checks.fuzz.program import Program, step
+from kobox.checks.fuzz.program import ExerciseStep, Program, step
 from kobox.checks.races.clash import FREED, Clash, OtherAccess
 from kobox.checks.races.conflicts import conflicts
 from kobox.checks.races.data_races import CMDLINE, CPUS, DataRaceSearch
-from kobox.checks.races.race_calls import DataRace, RaceCalls, parse_data_race
+from kobox.checks.races.race_calls import DataRace, RaceCalls, parse_data_race, swapped
 from kobox.checks.races.race_cost import Outcome
 from kobox.checks.races.race_judge import RaceJudge
+from kobox.checks.races.race_marks import is_marked_at
 from kobox.checks.report.finding import Finding, Severity, own_frame
 from kobox.checks.runner.check import check
 from kobox.checks.runner.plan import CheckPlan
@@ -110,13 +111,58 @@ def test_a_check_finds_races_by_itself_and_repeats_one(racy: BuiltTestModules) -
     assert again.schedules == 1
 
 
+@pytest.mark.parametrize(
+    ("line", "at", "marked"),
+    [
+        ("\ttotal += n * READ_ONCE(factor);", "total", False),
+        ("\ttotal += n * READ_ONCE(factor);", "+=", False),
+        ("\ttotal += n * READ_ONCE(factor);", "READ_ONCE", True),
+        ("\ttotal += n * READ_ONCE(factor);", "factor", True),
+        ("\thits++; WRITE_ONCE(ready, (a + b)); misses++;", "hits", False),
+        ("\thits++; WRITE_ONCE(ready, (a + b)); misses++;", "b)", True),
+        ("\thits++; WRITE_ONCE(ready, (a + b)); misses++;", "misses", False),
+        ("\tlast = jiffies;", "=", False),
+        ("\tlast = jiffies;", "jiffies", True),
+        ("\ttotal++; /* no atomic */", "total", False),
+        ("\tsmp_store_release(&head,", "head", True),
+        ("\tcomplete(&done); count++;", "done", True),
+        ("\tcomplete(&done); count++;", "count", False),
+        ("\tcount++;", "count", False),
+    ],
+)
+def test_a_mark_counts_where_it_stands(line: str, at: str, marked: bool) -> None:
+    assert is_marked_at(line, line.index(at) + 1) is marked
+
+
+def test_without_a_column_a_mark_counts_in_its_whole_line() -> None:
+    assert is_marked_at("\ttotal += n * READ_ONCE(factor);", 0)
+    assert not is_marked_at("\ttotal += n;", 0)
+
+
+@pytest.mark.parametrize(
+    ("made", "found"),
+    [
+        (step("write", b"hello"), [b"\0\1llo", b"\1\0llo", b"\0\0\1\0o", b"\1\0\0\0o"]),
+        (step("ioctl", 7, 9), [1, 16, 256, 65536, 1 << 32]),
+        (step("ioctl", 7, bytes(2)), [b"\0\1", b"\1\0"]),
+        (step("read", 64), []),
+        (step("write", b""), []),
+    ],
+    ids=["bytes", "number", "structure", "read", "nothing"],
+)
+def test_a_call_that_may_name_two_things_names_them_both_ways(made: ExerciseStep, found: list[object]) -> None:
+    assert [one.arguments[-1] for one in swapped(made)] == found
+
+
 RACE = DataRace(
     RaceCalls((step("open", "/dev/x", 2),), step("write", b"a\0"), step("read", 5), True), 3, 20, 1 << 63, 8
 )
 
 
-def test_an_id_says_all_of_a_race() -> None:
-    assert parse_data_race(str(RACE)) == RACE
+@pytest.mark.parametrize("more", [{}, {"stack": (1 << 64) - 0x4000}, {"blocks": 3}, {"alone": True}], ids=str)
+def test_an_id_says_all_of_a_race(more: dict[str, int]) -> None:
+    race = replace(RACE, **more)  # type: ignore[arg-type]
+    assert parse_data_race(str(race)) == race
 
 
 @pytest.mark.parametrize("text", ["datarace:", "datarace:x", "datarace:eJyLjgUAARUAuQ==", "datarace:!!"])

@@ -28,6 +28,7 @@ def on_device(name: str, *calls: object) -> list[Program]:
 
 
 CALLS: dict[str, list[Program]] = {
+    "busybit": on_device("busybit", READS, WRITES),
     "closetimer": on_device("closetimer", READS),
     "dekker": on_device("dekker", READS, WRITES),
     "donereuse": on_device("donereuse", WRITES),
@@ -50,6 +51,7 @@ CALLS: dict[str, list[Program]] = {
     "sleeperflag": on_device("sleeperflag", READS, WRITES),
     "taskletstop": on_device("taskletstop", WRITES),
     "toctou": on_device("toctou", READS, WRITES, step("write", bytes(64))),
+    "workerwake": on_device("workerwake", WRITES),
 }
 KINDS = {
     "closetimer": "use-after-free",
@@ -67,6 +69,7 @@ KINDS = {
     "sleeperflag": "race",
     "taskletstop": "use-after-free",
     "toctou": "kernel-bug",
+    "workerwake": "race",
 }
 
 
@@ -137,7 +140,9 @@ def test_a_store_that_waits_in_its_buffer_is_told_with_its_place(room: Box, racy
     assert first.schedule.steps[0].text.endswith("writes; this stays in the CPU's store buffer")
 
 
-@pytest.mark.parametrize("name", ["closetimer", "lostwake", "krefzero", "netcount", "dekker", "percpurmw", "rearm"])
+@pytest.mark.parametrize(
+    "name", ["closetimer", "lostwake", "krefzero", "netcount", "dekker", "percpurmw", "rearm", "workerwake"]
+)
 def test_it_is_replayed_by_its_id(room: Box, racy: BuiltTestModules, name: str) -> None:
     found = searched(room, racy, name, DataRaceSearch(CALLS[name]))
     first = next(one for one in found if one.severity is Severity.ERROR)

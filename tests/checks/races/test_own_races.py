@@ -81,9 +81,17 @@ def test_a_check_finds_the_races_of_a_module_without_files(racy: BuiltTestModule
     assert (again.findings, again.schedules) == ([found], 1)
 
 
-def test_an_id_says_all_of_it() -> None:
-    race = OwnRace(1, 3, 20, 1 << 63, 8, (1 << 64) - 0x4000, 7)
+@pytest.mark.parametrize("blocks", [{}, {"blocks": 17}], ids=["longest", "shorter"])
+def test_an_id_says_all_of_it(blocks: dict[str, int]) -> None:
+    race = OwnRace(1, 3, 20, 1 << 63, 8, (1 << 64) - 0x4000, 7, **blocks)
     assert parse_own_race(str(race)) == race
+
+
+def test_a_cpu_is_held_for_as_short_as_shows_the_race(room: Box, racy: BuiltTestModules) -> None:
+    found = next(one for one in searched(room, racy, "pair") if one.severity is Severity.ERROR)
+    assert found.schedule is not None
+    assert 0 < found.schedule.blocks < 10_000
+    assert parse_own_race(found.fault).blocks == found.schedule.blocks
 
 
 @pytest.mark.parametrize("text", ["ownrace:", "ownrace:x", "ownrace:eJyLjgUAARUAuQ==", "ownrace:!!"])

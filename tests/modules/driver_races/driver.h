@@ -40,6 +40,14 @@
 #define del_timer_sync timer_delete_sync
 #define del_timer timer_delete
 #endif
+#ifndef from_timer /* renamed in 6.16 */
+#define from_timer timer_container_of
+#endif
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+#define NEEDS_NO_LOCK(device) ((device)->features |= NETIF_F_LLTX)
+#else
+#define NEEDS_NO_LOCK(device) ((device)->lltx = true)
+#endif
 #define MISC(NAME, ...)                                                                                     \
 	static const struct file_operations fops = { .owner = THIS_MODULE, __VA_ARGS__ };                   \
 	static struct miscdevice device = { .minor = MISC_DYNAMIC_MINOR, .name = NAME, .fops = &fops }
