@@ -92,8 +92,8 @@ bench-monitor: $(READY) ## what kobox monitor takes with 1,000 modules and 1,000
 	$(BIN)/python bench/monitor.py
 	$(BIN)/python bench/monitor.py --rate 0
 
-sweep: $(READY) ## load every module of the default kernel's tree in a clean box (KERNEL=NAME for another)
-	$(BIN)/python bench/sweep.py $(if $(KERNEL),--kernel $(KERNEL))
+sweep: $(READY) ## load every module of the default kernel's tree in a clean box (KERNEL=NAME, CPUS=N, OUT=FILE: rows, to go on later)
+	$(BIN)/python bench/sweep.py $(if $(KERNEL),--kernel $(KERNEL)) $(if $(CPUS),--cpus $(CPUS)) $(if $(OUT),--lines $(OUT))
 
 sweep-phantom: $(READY) ## let the drivers of a kernel probe devices that are made up for them (KERNEL=NAME, BUS=PCI, SAMPLE=N, SEED=N, OUT=FILE)
 	$(BIN)/python bench/phantom.py $(if $(KERNEL),--kernel $(KERNEL)) $(if $(BUS),--bus $(BUS)) $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT))
@@ -130,8 +130,14 @@ lint: $(READY) ## linter, formatter, types
 bench-races: $(READY) ## the races of the tests by how they are looked for: the table of docs/races.md (METHODS=random,pct,hold,split)
 	PYTHONPATH=. $(BIN)/python bench/races.py $(if $(METHODS),--methods $(METHODS)) --update docs/races.md
 
+bench-cpus: $(READY) ## what a switch between two CPUs costs, what a schedule, and how soon a race is found: figures of docs/races.md
+	PYTHONPATH=. $(BIN)/python bench/cpus.py --update docs/races.md
+
 test-smp: $(READY) ## the tests of kernels, boxes and machines once more, with two CPUs
 	KOBOX_TEST_CPUS=2 $(BIN)/python -m pytest -q -n auto --dist loadfile $(or $(TESTS),tests/machine tests/kernel tests/kmod)
+
+check-races: $(READY) ## the races of the tests on three kernels: found, twins clean; the table of docs/races.md
+	PYTHONPATH=. $(BIN)/python bench/race_kernels.py --rows build/race-kernels.jsonl --update docs/races.md
 
 bench-kmod: $(READY) ## the kmod tools beside kmod 34.2: the table of speeds
 	$(BIN)/python bench/kmod.py
@@ -140,7 +146,10 @@ check-kasan: $(READY) ## Linux's own test cases for memory (KASAN's, lkdtm, kmem
 	$(BIN)/python bench/kasan.py $(if $(KERNEL),--kernel $(KERNEL),--update docs/check-kasan.md)
 
 check-known: $(READY) ## bugs that Linux had, in real drivers: found, and nothing said once they are fixed (ONLY=PATTERN)
-	$(BIN)/python bench/known.py $(if $(ONLY),--only '$(ONLY)' --verbose,--rows build/check-known.jsonl --update docs/check-known.md)
+	$(BIN)/python bench/known.py $(if $(ONLY),--only '$(ONLY)' --verbose,--rows build/check-known.jsonl --update docs/check-known.md --update-races docs/races.md)
+
+check-known-races: $(READY) ## the races among them: found by two CPUs, nothing said once they are fixed; the table of docs/races.md
+	$(BIN)/python bench/known.py --races --rows build/check-known.jsonl --update-races docs/races.md
 
 check-bpf: $(READY) ## every rule of eBPF's verifier broken and mended on three kernels, as a table (KERNELS="NAME...")
 	$(BIN)/python -m tests.bpf.refusals $(KERNELS)

@@ -1,11 +1,13 @@
 """Bugs that Linux had, in real drivers: whether `kobox check`'s checks find them, and find nothing once they are fixed.
 
-    python bench/known.py [--kernel NAME] [--only PATTERN] [--rows FILE] [--update FILE] [--verbose]
+    python bench/known.py [--kernel NAME] [--only PATTERN] [--races] [--rows FILE] [--update FILE]
+                          [--update-races FILE] [--verbose]
 
 Each case of bench/turned_fixes/cases.toml is the reverse of a fix that the stable kernels have, as a patch. The driver
 is built twice from the source that the kernel was built from, with the patch and as it is, and runs in a box with what
 it needs. Where the case names an exercise (bench/turned_fixes/exercises.py), that takes it to where the bug is. A PCI
-driver without one gets the whole check: a phantom device that is made up for it, and every call that can fail. Exit
+driver without one gets the whole check: a phantom device that is made up for it, and every call that can fail. Where
+the bug is a race, two CPUs make calls at once (bench/turned_fixes/race_calls.py). Exit
 status 1 when a bug is not found at its line, or an error is reported of a driver that is fixed; an error that is true,
 and another mistake than that of the case, the case names (`also`). With --rows, what was done is kept in a file, a line
 of JSON for each case, and not done again.
@@ -30,21 +32,25 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.turned_fixes.exercises import EXERCISES
+from bench.turned_fixes.race_calls import CALLS
 from kobox.box.boot.boot import boot
 from kobox.box.box import Box
+from kobox.checks.races.data_races import CMDLINE, CPUS, DataRaceSearch
 from kobox.checks.report.finding import Finding, Severity
 from kobox.checks.runner.check import check
 from kobox.checks.runner.examiner import checks_of
 from kobox.checks.runner.plan import CHECKS, CheckPlan
 from kobox.checks.runner.session import Examination
 from kobox.errors import KoboxError
+from kobox.images.debian.packages import packages
 from kobox.images.store import KernelImage, Store
 from kobox.kbuild.build import build
 from kobox.ko.modulefile import ModuleFile
-from tests.debian import Suite, cache_root
+from tests.debian import cache_root
 
 HERE = Path(__file__).parent / "turned_fixes"
 HEADING = "## Case by case"
+RACES_BEGIN, RACES_END = "<!-- races that Linux had -->", "<!-- end of races that Linux had -->"
 PARAMETERS = {"comedi": "comedi_num_legacy_minors=4", "i2c-stub": "chip_addr=0x2f"}
 """Of modules that cases need, or are."""
 SLACK = 2  # lines
@@ -103,16 +109,19 @@ def files_of(case: Case) -> list[str]:
 
 def sources(kernel: KernelImage, wanted: list[Case]) -> Path:
     """The files of all cases out of the package with the kernel's source, laid out as there."""
-    version, suite = re.match(r"\d+\.\d+", kernel.release), re.match(r"debian/([a-z-]+)", kernel.origin)
+    version, suite = re.match(r"\d+\.\d+", kernel.release), re.match(r"debian/([a-z]+)", kernel.origin)
     if version is None or suite is None:
         raise SystemExit(f"{kernel.name}: not a kernel of Debian's: its source is not known")
     name = f"linux-source-{version[0]}"
-    place = cache_root() / f"{name}-known"
+    (package,) = packages(Store(), [name], suite=suite[1], alone=True)
+    if not package.name.endswith(kernel.origin.split()[-1]):
+        print(f"{kernel.name}: built from another version of the source than {package.name}", file=sys.stderr)
+    place = cache_root() / f"{package.name}-known"
     files = sorted({file for case in wanted for file in files_of(case)})
     if not all((place / file).exists() for file in files):
-        archive = Suite(suite[1]).package(name) / f"usr/src/{name}.tar.xz"
         place.mkdir(parents=True, exist_ok=True)
         members = [f"{name}/{file}" for file in files]
+        archive = package / f"usr/src/{name}.tar.xz"
         subprocess.run(["tar", "-xJf", archive, "-C", place, "--strip-components=1", *members], check=True)
     return place
 
@@ -125,15 +134,14 @@ def made(case: Case, tree: Path, scratch: Path, kernel: KernelImage, *, bad: boo
         (here / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(tree / file, here / file)
     places: set[str] = set()
-    if bad != case.get("shipped", False):
-        subprocess.run(["patch", "-s", "-p1", "-d", here, "-i", HERE / f"{case['name']}.patch"], check=True)
     if bad:
+        subprocess.run(["patch", "-s", "-p1", "-d", here, "-i", HERE / f"{case['name']}.patch"], check=True)
         places = bug_lines(case, tree, here)
     flat = here / "flat"
     flat.mkdir()
     for file in files_of(case):
         text = (here / file).read_text()
-        (flat / Path(file).name).write_text(text.replace('#include "../', '#include "'))
+        (flat / Path(file).name).write_text(re.sub(r'#include "\.\./[^"]*?([^"/]+)"', r'#include "\1"', text))
     module = case.get("module", case["name"])
     parts = " ".join(f"{Path(file).stem}.o" for file in case["sources"])
     rule = "" if parts == f"{module}.o" else f"{module}-y := {parts}\n"
@@ -158,6 +166,8 @@ def bug_lines(case: Case, tree: Path, here: Path) -> set[str]:
 
 def examined(case: Case, path: Path, kernel: KernelImage) -> list[Finding]:
     """What the checks say of a driver: in a box of its own with an exercise, or in a whole check with a phantom."""
+    if "calls" in case:
+        return raced(case, path, kernel)
     if "exercise" not in case:
         needs = tuple(str(path.with_name(f"{Path(other).stem}.ko")) for other in case.get("beside", ()))
         plan = CheckPlan(str(path), kernel.name, needs=needs, loads=1, seconds=WHOLE_CHECK, workers=1, exercise="none")
@@ -178,6 +188,25 @@ def examined(case: Case, path: Path, kernel: KernelImage) -> list[Finding]:
         return Examination(box, file, checks_of(CHECKS)[0], parameters=parameters).run(exercise)
 
 
+def raced(case: Case, path: Path, kernel: KernelImage) -> list[Finding]:
+    """What two CPUs find that make a case's calls at once."""
+    calls, file = CALLS[case["calls"]], ModuleFile(path)
+    with boot(kernel, memory=256 << 20, cpus=CPUS, cmdline=CMDLINE) as box:
+        for name in case.get("needs", ()):
+            box.modprobe(name)
+        for other in case.get("beside", ()):
+            box.insmod(path.with_name(f"{Path(other).stem}.ko"))
+        box.set_reset_point()
+        search = DataRaceSearch(calls.programs)
+        search.examination = Examination(box, file, [])
+
+        def exercise(box: Box) -> None:
+            calls.prepare(box)
+            search(box)
+
+        return search.examination.run(exercise)
+
+
 def judged(case: Case, tree: Path, scratch: Path, kernel: KernelImage) -> Row:
     """One case, with the bug and without."""
     try:
@@ -186,7 +215,8 @@ def judged(case: Case, tree: Path, scratch: Path, kernel: KernelImage) -> Row:
         findings, clean = examined(case, bad, kernel), examined(case, good, kernel)
     except (KoboxError, OSError, subprocess.CalledProcessError) as error:
         return Row(case, [], [], None, str(error).splitlines()[0])
-    hits = [one for one in findings if one.severity is Severity.ERROR and at(one) & places]
+    wanted = Severity(case.get("severity", "error"))
+    hits = [one for one in findings if one.severity is wanted and at(one) & places]
     kinds = [one for one in hits if re.search(case["kind"], f"{one.kind} {one.message}", re.IGNORECASE)]
     return Row(case, findings, clean, next(iter(kinds or hits), None), "")
 
@@ -217,12 +247,14 @@ def main() -> int:
     parser.add_argument("--only", default="*", help="cases whose names match")
     parser.add_argument("--rows", type=Path, help="keep what was done in this file, and go on from it")
     parser.add_argument("--update", type=Path, help="write the table into this page")
+    parser.add_argument("--races", action="store_true", help="only the cases whose bug is a race")
+    parser.add_argument("--update-races", type=Path, help="write the table of races into this page")
     parser.add_argument("--verbose", action="store_true", help="print each finding")
     arguments = parser.parse_args()
     if arguments.rows is not None:
         arguments.rows.parent.mkdir(parents=True, exist_ok=True)
     kernel = Store().get(arguments.kernel)
-    wanted = cases(arguments.only)
+    wanted = [case for case in cases(arguments.only) if "calls" in case or not arguments.races]
     tree, rows = sources(kernel, wanted), kept(arguments.rows)
     with tempfile.TemporaryDirectory() as scratch:
         for case in wanted:
@@ -237,10 +269,18 @@ def main() -> int:
             print(f"{case['name']:14} {rows[case['name']]['verdict']}", flush=True)
     done = [rows[case["name"]] for case in wanted]
     print(f"{sum(row['verdict'] == 'found' for row in done)} of {len(done)}")
+    races = {case["name"] for case in wanted if "calls" in case}
     if arguments.update:
         page = arguments.update.read_text()
         head = page[: page.index(HEADING)]
-        arguments.update.write_text(f"{head}{HEADING}\n\n{table(done, kernel)}")
+        others = [row for row in done if row["name"] not in races]
+        arguments.update.write_text(f"{head}{HEADING}\n\n{table(others, kernel)}")
+    if arguments.update_races:
+        text = arguments.update_races.read_text()
+        before, _, rest = text.partition(RACES_BEGIN)
+        _, _, after = rest.partition(RACES_END)
+        found = table([row for row in done if row["name"] in races], kernel)
+        arguments.update_races.write_text(f"{before}{RACES_BEGIN}\n\n{found}\n{RACES_END}{after}")
     return 0 if all(row["verdict"] == "found" for row in done) else 1
 
 

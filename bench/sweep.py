@@ -1,6 +1,7 @@
 """Load every module of a kernel's tree, each in a clean box with its dependencies, and unload it again.
 
-    python bench/sweep.py [--kernel NAME] [--jobs N] [--only PATTERN] [--sample N] [--json FILE] [--lines FILE]
+    python bench/sweep.py [--kernel NAME] [--cpus N] [--jobs N] [--only PATTERN] [--sample N] [--json FILE]
+                          [--lines FILE]
 
 A module is `loaded`; or `refused`, with errno and the kernel's words (no such hardware, say);
 or `failed`: kobox itself went wrong, or the kernel complained. Exit status 1 when any failed.
@@ -32,11 +33,11 @@ _box: Any = None
 _tree: Any = None
 
 
-def start(kernel: str) -> None:
+def start(kernel: str, cpus: int) -> None:
     """Give this worker process its box."""
     global _box, _tree
     image = Store().get(kernel)
-    _box, _tree = kobox.boot(image), tree_of(image)
+    _box, _tree = kobox.boot(image, cpus=cpus), tree_of(image)
     _box.limits.cpu = 2000  # ftrace looks up each function of amdgpu in a list of 60,000 symbols
 
 
@@ -66,6 +67,7 @@ def sweep_one(name: str) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kernel")
+    parser.add_argument("--cpus", type=int, default=1, help="of each box (default: 1)")
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count())
     parser.add_argument("--only", default="*", help="module names to take, a pattern")
     parser.add_argument("--json", type=Path, help="write every row there")
@@ -73,7 +75,7 @@ def main() -> int:
     parser.add_argument("--lines", type=Path, help="a file of rows, which are not made again")
     arguments = parser.parse_args()
     image = Store().ensure(arguments.kernel)
-    kobox.boot(image).close()  # the snapshot, and the indexes, are made once
+    kobox.boot(image, cpus=arguments.cpus).close()  # the snapshot, and the indexes, are made once
     tree_of(image)
     assert image.modules is not None
     names = sorted({from_path(str(path)) for path in image.modules.rglob("*.ko*")})
@@ -84,7 +86,7 @@ def main() -> int:
     done = {row["module"] for row in rows}
     names = [name for name in names if name not in done]
     began = time.perf_counter()
-    with multiprocessing.get_context("spawn").Pool(arguments.jobs, start, (image.name,)) as pool:
+    with multiprocessing.get_context("spawn").Pool(arguments.jobs, start, (image.name, arguments.cpus)) as pool:
         for row in pool.imap_unordered(sweep_one, names, chunksize=4):
             rows.append(row)
             if arguments.lines:
