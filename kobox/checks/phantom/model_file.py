@@ -150,7 +150,7 @@ def _policy(attempt: Attempt, places: Places) -> Iterator[str]:
         yield f"        RegisterAt({register.bar}, {register.offset:#x}): ({rows},),  # {name_of(register)}"
     firmware = {_clean(name): size for name, size in attempt.policy.firmware.items()}
     quiet = ", quiet=True" if attempt.policy.quiet else ""
-    companions = tuple(tuple(one) for one in attempt.policy.companions)
+    companions = tuple((*one[:2], *(place for place in one[2:] if place >= 0)) for one in attempt.policy.companions)
     place = f", place={attempt.policy.place}" if attempt.policy.place else ""
     yield f"    }}, firmware={firmware!r}, companions={companions!r}{place}{quiet})"
     if not isinstance(attempt.identity, PciIdentity):
