@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import io
 import sys
-from contextlib import contextmanager
 
 from kobox.printable import printable
 from kobox.startup import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import TextIO
 
 
@@ -50,24 +48,6 @@ def escape_standard_streams() -> None:
     """Put an `EscapingStream` in place of standard output and standard error."""
     for name in ("stdout", "stderr"):
         setattr(sys, name, _escaping(getattr(sys, name)))
-
-
-@contextmanager
-def whole_terminal() -> Iterator[None]:
-    """For a program that draws on the terminal itself: `sys.__stdout__` and `sys.__stderr__` write again, unescaped.
-    `escape_standard_streams` has taken their buffers."""
-    before = sys.__stdout__, sys.__stderr__
-    sys.stdout.flush()
-    sys.stderr.flush()
-    with (
-        open(1, "w", encoding="utf-8", errors="replace", closefd=False) as output,
-        open(2, "w", encoding="utf-8", errors="replace", closefd=False) as errors,
-    ):
-        sys.__stdout__, sys.__stderr__ = output, errors  # type: ignore[misc]
-        try:
-            yield
-        finally:
-            sys.__stdout__, sys.__stderr__ = before  # type: ignore[misc]
 
 
 def _escaping(stream: TextIO) -> TextIO:

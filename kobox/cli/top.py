@@ -21,7 +21,7 @@ from kobox.cli.monitor import (
     seconds,
 )
 from kobox.cli.parser import CommandParser
-from kobox.cli.terminal_output import whole_terminal
+from kobox.cli.whole_terminal import whole_terminal
 from kobox.errors import KoboxError
 
 if TYPE_CHECKING:

@@ -148,10 +148,13 @@ def test_top_in_a_real_terminal(colour: bool, tmp_path: Path) -> None:
     child.logfile_read = drawn
     child.expect("web1, recorded")
     child.expect("nvme")
-    child.send("/nv\r")
-    child.expect("16 KiB")
-    child.send("q")
-    child.expect(pexpect.EOF)
+    child.send("/")
+    child.expect("part of a module")
+    child.send("nv\r")
+    for _ in range(40):  # a letter that comes before Enter has been answered still belongs to the filter
+        child.send("q")
+        if child.expect([pexpect.EOF, pexpect.TIMEOUT], timeout=3) == 0:
+            break
     child.close()
     assert (child.exitstatus, child.signalstatus) == (0, None)
     assert "Traceback" not in drawn.getvalue()
