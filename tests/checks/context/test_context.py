@@ -65,7 +65,13 @@ def read(box: object) -> None:
 
 @pytest.fixture(autouse=True)
 def short_hangs(laboratory: Laboratory) -> None:
-    laboratory.box.limits.cpu = 0.5
+    laboratory.box.limits.cpu = 2.0
+
+
+@pytest.fixture
+def patience(laboratory: Laboratory, short_hangs: None) -> None:
+    """What is right comes back, on a slow machine too."""
+    laboratory.box.limits.cpu = 60.0
 
 
 def examine(laboratory: Laboratory, parameters: str) -> list[Finding]:
@@ -102,6 +108,7 @@ def test_a_mistake_is_found_where_it_is_made(
         assert "ctx_read" in functions
 
 
+@pytest.mark.usefixtures("patience")
 @pytest.mark.parametrize("what", [*MISTAKES, "all_locks"])
 def test_what_is_right_is_not_found(laboratory: Laboratory, what: str) -> None:
     assert examine(laboratory, f"what={what} good=1") == []
@@ -116,6 +123,7 @@ def test_in_init_as_well(laboratory: Laboratory, what: str) -> None:
     assert laboratory.examine(file, [ContextCheck()], f"what={what} good=1") == []
 
 
+@pytest.mark.usefixtures("patience")
 def test_correct_modules_give_no_finding(laboratory: Laboratory) -> None:
     names = "chardev chatty clocks entries good hello kbase kprobed memories miscdev notified params udpfilter workers"
     for name in names.split():
