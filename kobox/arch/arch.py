@@ -74,7 +74,7 @@ class AddressSpace(NamedTuple):
         return b"".join((value & self.mask).to_bytes(self.word, "little") for value in values)
 
     def call_result(self, value: int) -> int:
-        """What a register holds when a system call has returned: an errno below zero, or a number that is none."""
+        """What a register holds when a system call has returned: an errno as a negative number, or any other number."""
         value &= self.mask
         return value - (self.mask + 1) if value > self.mask - _LAST_PAGE else value
 

@@ -118,7 +118,7 @@ def connect(name: str, where: str) -> Kernel:
 
 def agent_status(host: FleetHost) -> KernelModules:
     """The modules that a `kobox monitor --listen` on another machine has seen at its last look. Raises `OSError`, and
-    `KoboxError` for an answer that is none."""
+    `KoboxError` for an answer that is not an agent's."""
     headers = {"Authorization": f"Bearer {host.token}"} if host.token else {}
     request = urllib.request.Request(f"{host.where.rstrip('/')}/api/status", headers=headers)
     try:

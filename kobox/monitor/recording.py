@@ -167,7 +167,8 @@ class KernelRecorder(Kernel):
 class KernelRecording(Kernel):
     """A recording as a kernel that cannot be changed, at one of its looks; `seek` goes to another.
 
-    As a `LogSource` it gives the lines of the looks that were gone to. Raises `RecordingError` for a file that is none.
+    As a `LogSource` it gives the lines of the looks that were gone to. Raises `RecordingError` for a file that is no
+    recording.
     """
 
     problem = ""

@@ -92,7 +92,7 @@ class LazyCopy:
             raise OSError(errno.ENOSYS, f"no {_TAINTS}")
         files = (
             os.O_RDWR | os.O_CLOEXEC | box.arch.abi.open_flags["O_LARGEFILE"]
-        )  # as those are opened that it tells of
+        )  # files that it reports are opened in the same way
         fd = box.syscall("fanotify_init", _CLASS, files)
         make_directories(box, target)
         box.syscall("mount", "tmpfs", target, "tmpfs", 0, "mode=755,nr_inodes=0")

@@ -66,8 +66,8 @@ class LentBuffers:
     def lend(
         self, base: int, size: int, what: str, others: tuple[int, ...] = (), *, pages: bool = False
     ) -> LentBuffer | None:
-        """Mark what lies behind a buffer, unless it is none of a slab's, or one of `others` points there. With `pages`,
-        one that is none of a slab's has whole pages."""
+        """Mark what lies behind a buffer, if a slab cache has made it and none of `others` points there. With `pages`,
+        one that no slab cache has made is marked as well: it takes whole pages."""
         start = base + size
         with suppress(KoboxError, ValueError):
             end = min(self._end(base) or (pages and start + _PAGE - 1 & -_PAGE), start + _MOST)

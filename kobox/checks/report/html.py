@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from kobox.checks.report.finding import Chain, Finding, Frame, TwoCpuSchedule
 from kobox.checks.report.kinds import kind_of
-from kobox.checks.report.text import advice_of, origin_of
+from kobox.checks.report.text import advice_of, chains_of
 from kobox.ko.modulefile import ModuleFile
 from kobox.printable import html_text
 
@@ -97,15 +97,12 @@ def _cards(report: CheckReport) -> str:
 
 def _finding(finding: Finding, key: str) -> str:
     rows: list[tuple[str, str]] = []
+    at, *others = chains_of(finding)
     if finding.chain:
-        rows.append(("at", _chain(finding.chain, key)))
+        rows.append((at[0], _chain(at[1], key)))
     if finding.object is not None:
         rows.append(("object", html_text(finding.object.what)))
-        rows += [
-            (name, _chain(chain, key))
-            for name, chain in ((origin_of(finding), finding.object.made_at), ("freed at", finding.object.freed_at))
-            if chain
-        ]
+    rows += [(name, _chain(chain, key)) for name, chain in others]
     if finding.other:
         rows.append(("other CPU", _chain(finding.other, key)))
     if finding.schedule is not None:

@@ -119,15 +119,35 @@ _MEMORY = frozenset(
 )
 
 
+def chains_of(finding: Finding) -> Iterator[tuple[str, Chain]]:
+    """The calls that led to a finding, by name: "at" first, then where its object was made and where it was freed, if
+    that is another place."""
+    made, freed = (finding.object.made_at, finding.object.freed_at) if finding.object is not None else ((), ())
+    is_where_made = bool(made) and made == finding.chain  # as of a leak
+    yield "at", _from_own_line(finding.chain) if is_where_made else finding.chain
+    if made and not is_where_made:
+        yield origin_of(finding), _from_own_line(made)
+    if freed:
+        yield "freed at", _from_own_line(freed)
+
+
+def _from_own_line(chain: Chain) -> Chain:
+    """From the module's own line on: functions of the kernel's headers that are inlined there, as kmalloc(), say
+    nothing more."""
+    own = own_frame(chain)
+    first = next((n for n, frame in enumerate(chain) if frame.module), 0)
+    return chain[chain.index(own) :] if own is not None and first == 0 else chain
+
+
 def finding_lines(finding: Finding, *, replay: str = "") -> Iterator[str]:
     """A finding as a person reads it. `replay` is the command that shows it again, up to the fault's ID."""
     yield f"{finding.severity}: {finding.kind}: {finding.message}"
-    yield from _chain("at", finding.chain)
+    at, *others = chains_of(finding)
+    yield from _chain(*at)
     if finding.object is not None:
         yield _row("object", finding.object.what)
-        made = finding.object.made_at if finding.object.made_at != finding.chain else ()
-        yield from _chain(origin_of(finding), _from_own_line(made))
-        yield from _chain("freed at", _from_own_line(finding.object.freed_at))
+    for name, chain in others:
+        yield from _chain(name, chain)
     yield from _chain("other CPU", finding.other)
     if finding.schedule is not None:
         yield from _schedule(finding.schedule)
@@ -170,14 +190,6 @@ def _two_columns(left: str, right: str) -> str:
 
 def _row(name: str, text: str) -> str:
     return f"    {name:<13}{text}"
-
-
-def _from_own_line(chain: Chain) -> Chain:
-    """From the module's own line on: functions of the kernel's headers that are inlined there, as kmalloc(), say
-    nothing more."""
-    own = own_frame(chain)
-    first = next((n for n, frame in enumerate(chain) if frame.module), 0)
-    return chain[chain.index(own) :] if own is not None and first == 0 else chain
 
 
 def _chain(name: str, chain: Chain) -> Iterator[str]:

@@ -10,29 +10,18 @@
 
 #define PLUGGED_BASE 0xFD000000ull
 #define PLUGGED_SIZE 0x1000000ull
-#define ACCESS_NS 1024 /* a device is about a microsecond away */
 
 /* Registers of devices that are plugged in: Python has them (kobox/machine/platform.py). */
-static uint64_t plugged(struct machine *m, uint64_t at, unsigned size, uint64_t value, bool write)
-{
-    m->budget -= ACCESS_NS / NS_PER_BLOCK;
-    m->pci_reads += !write;
-    uint64_t answer = m->on_pci ? m->on_pci(PCI_SPACE_MEMORY, at, size, value, write) : ~0ull;
-    if (m->device_read && !write)
-        m->device_read(m, size < 8 ? answer & ((1ull << 8 * size) - 1) : answer, size);
-    return answer;
-}
-
 static uint64_t plugged_read(uc_engine *uc, uint64_t at, unsigned size, void *user)
 {
     (void)uc;
-    return plugged(user, PLUGGED_BASE + at, size, 0, false);
+    return ask_model(user, PCI_SPACE_MEMORY, PLUGGED_BASE + at, size, 0, false);
 }
 
 static void plugged_write(uc_engine *uc, uint64_t at, unsigned size, uint64_t value, void *user)
 {
     (void)uc;
-    plugged(user, PLUGGED_BASE + at, size, value, true);
+    ask_model(user, PCI_SPACE_MEMORY, PLUGGED_BASE + at, size, value, true);
 }
 
 static bool map_region(struct machine *m, const struct region *r)

@@ -15,6 +15,19 @@ void void_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, v
     (void)uc, (void)offset, (void)size, (void)value, (void)user;
 }
 
+/* The registers of a device are read or written that Python models on PCI, or that is plugged into a board. */
+uint64_t ask_model(struct machine *m, enum pci_space space, uint64_t at, unsigned size, uint64_t value, bool write)
+{
+    uint64_t ones = void_read(NULL, at, size, NULL);
+    m->budget -= ACCESS_NS / NS_PER_BLOCK;
+    spend(m, CALLBACK_COST);
+    m->pci_reads += !write;
+    uint64_t answer = m->on_pci ? m->on_pci(space, at, size, value, write) & ones : ones;
+    if (m->device_read && !write)
+        m->device_read(m, answer, size);
+    return answer;
+}
+
 uint64_t device_read(uc_engine *uc, uint64_t offset, unsigned size, void *user)
 {
     (void)uc;

@@ -420,6 +420,9 @@ void hold_cpu(struct machine *m, int cpu, int64_t blocks, int64_t wait);
 /* ---- bus.c -------------------------------------------------------------------------------------------------------------------- */
 uint64_t void_read(uc_engine *uc, uint64_t offset, unsigned size, void *user);
 void void_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, void *user);
+/* A register of a real device is about a microsecond away: a loop that polls one ends by its own timeout, or by the budget. */
+#define ACCESS_NS 1024
+uint64_t ask_model(struct machine *m, enum pci_space space, uint64_t at, unsigned size, uint64_t value, bool write);
 uint64_t device_read(uc_engine *uc, uint64_t offset, unsigned size, void *user);
 void device_write(uc_engine *uc, uint64_t offset, unsigned size, uint64_t value, void *user);
 

@@ -10,21 +10,7 @@
  */
 #include "machine.h"
 
-/* A register of a real device is about a microsecond away: a loop that polls one ends by its own timeout, or by the budget. */
-#define ACCESS_NS 1024
-
 static uint64_t all_ones(unsigned size) { return size >= 8 ? ~0ull : (1ull << size * 8) - 1; }
-
-static uint64_t call(struct machine *m, enum pci_space space, uint64_t at, unsigned size, uint64_t value, bool write)
-{
-    m->budget -= ACCESS_NS / NS_PER_BLOCK;
-    spend(m, CALLBACK_COST);
-    m->pci_reads += !write;
-    uint64_t answer = m->on_pci ? m->on_pci(space, at, size, value, write) & all_ones(size) : all_ones(size);
-    if (m->device_read && !write)
-        m->device_read(m, answer, size);
-    return answer;
-}
 
 /* Where a byte of memory on a card is kept; NULL for registers. */
 static uint8_t *stored(struct machine *m, uint64_t at, unsigned size)
@@ -39,7 +25,7 @@ static uint64_t memory(struct machine *m, uint64_t at, unsigned size, uint64_t v
 {
     uint8_t *bytes = stored(m, at, size);
     if (!bytes)
-        return call(m, PCI_SPACE_MEMORY, at, size, value, write);
+        return ask_model(m, PCI_SPACE_MEMORY, at, size, value, write);
     spend(m, 1);
     if (write)
         memcpy(bytes, &value, size);
@@ -86,10 +72,10 @@ uint32_t pci_port_read(struct machine *m, uint32_t port, int size)
     if (port == 0xCF8)
         return size == 4 ? m->dev.pci_address : (uint32_t)all_ones(size);
     if (port >= PCI_PORTS)
-        return (uint32_t)call(m, PCI_SPACE_PORTS, port, size, 0, false);
+        return (uint32_t)ask_model(m, PCI_SPACE_PORTS, port, size, 0, false);
     if (!(m->dev.pci_address >> 31))
         return (uint32_t)all_ones(size);
-    return (uint32_t)call(m, PCI_SPACE_CONFIG, (m->dev.pci_address & 0xFFFFFC) | (port & 3), size, 0, false);
+    return (uint32_t)ask_model(m, PCI_SPACE_CONFIG, (m->dev.pci_address & 0xFFFFFC) | (port & 3), size, 0, false);
 }
 
 void pci_port_write(struct machine *m, uint32_t port, uint32_t value, int size)
@@ -98,16 +84,16 @@ void pci_port_write(struct machine *m, uint32_t port, uint32_t value, int size)
         if (size == 4)
             m->dev.pci_address = value;
     } else if (port >= PCI_PORTS)
-        call(m, PCI_SPACE_PORTS, port, size, value, true);
+        ask_model(m, PCI_SPACE_PORTS, port, size, value, true);
     else if (m->dev.pci_address >> 31)
-        call(m, PCI_SPACE_CONFIG, (m->dev.pci_address & 0xFFFFFC) | (port & 3), size, value, true);
+        ask_model(m, PCI_SPACE_CONFIG, (m->dev.pci_address & 0xFFFFFC) | (port & 3), size, value, true);
 }
 
 /* A port that no device has: PCI is asked what it says, while somebody plays what may be there; else there are ones. */
 uint32_t pci_other_port(struct machine *m, uint32_t port, int size)
 {
     if (m->pci_all_ports)
-        return (uint32_t)call(m, PCI_SPACE_PORTS, port, (unsigned)size, 0, false);
+        return (uint32_t)ask_model(m, PCI_SPACE_PORTS, port, (unsigned)size, 0, false);
     return (uint32_t)all_ones((unsigned)size);
 }
 

@@ -10,6 +10,7 @@ import pytest
 from kobox.box.boot.bare_boot import boot
 from kobox.box.box import Box
 from kobox.devices import PlatformDevice, Register, RegisterValue
+from kobox.devices.primecell import Pl031
 from kobox.errors import KoboxError
 from kobox.images.store import KernelImage
 from tests.building import built_module
@@ -85,3 +86,25 @@ def test_a_device_without_compatible_is_refused(box: Box) -> None:
 
     with pytest.raises(KoboxError, match="Nameless has no `compatible`"):
         box.plug(Nameless())
+
+
+class CountedClock(Pl031):
+    """A clock that counts how often it is asked."""
+
+    asked = 0
+
+    def read_register(self, offset: int) -> int:
+        self.asked += 1
+        return super().read_register(offset)
+
+
+def test_a_register_that_python_answers_costs_work(arm64_kernel: KernelImage) -> None:
+    """Else a driver that polls one for ever would use this computer's time, and none of its own."""
+    with boot(arm64_kernel) as box:
+        clock = box.plug(CountedClock())
+        asked, work, blocks = clock.asked, box.machine.work, box.machine.blocks
+        for _ in range(20):
+            box.read_text("/sys/class/rtc/rtc0/time")
+        reads = clock.asked - asked
+        assert reads >= 20
+        assert box.machine.work - work - (box.machine.blocks - blocks) >= 100 * reads

@@ -270,3 +270,13 @@ def test_an_object_is_allocated_at_the_module_s_own_line(made: Chain, shown: Fra
     finding = Finding("leak", Severity.ERROR, "leaked", object=Resource("object", made_at=made))
     line = next(line for line in finding_lines(finding) if line.startswith("    allocated at"))
     assert line == f"    allocated at {shown}"
+
+
+@pytest.mark.parametrize("chain", [(INLINED, OWN, KERNEL), (OWN, KERNEL)])
+def test_what_is_told_where_it_was_made_begins_at_the_module_s_own_line_too(chain: Chain) -> None:
+    leak = Finding("leak", Severity.ERROR, "leaked", chain=chain, object=Resource("object", made_at=chain))
+    lines = list(finding_lines(leak))
+    assert f"    at           {OWN}" in lines
+    assert not any("allocated at" in line for line in lines)  # the same place
+    used = Finding("use-after-free", Severity.ERROR, "used", chain=chain, object=Resource("object", made_at=(KERNEL,)))
+    assert f"    at           {chain[0]}" in list(finding_lines(used))  # where it was used is told as it was
