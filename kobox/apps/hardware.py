@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 from contextlib import suppress
 from pathlib import Path
@@ -78,11 +79,16 @@ def load_model(spec: str) -> HardwareModel:
         raise KoboxError(f"{path}: {chosen.__name__}() raised {type(error).__name__}: {error}") from error
 
 
+# Refused before init: built for another processor or kernel, damaged, not signed. No device changes that.
+_NEVER_LOADS = (errno.ENOEXEC, errno.EKEYREJECTED)
+
+
 def find_phantom(box: Box, modules: list[ModuleFile], parameters: list[str]) -> SearchResult | None:
     """Search for a phantom for the last of these modules that one can be made up for; None when there is none, or it
     does not load.
 
-    The box is as it was afterwards, and nothing is plugged in.
+    The box is as it was afterwards, and nothing is plugged in. Raises `ModuleLoadError` for a driver that the kernel
+    refuses before its init runs.
     """
     driver = next((module for module in reversed(modules) if bus_of(module) is not None), None)
     if driver is None:
@@ -107,8 +113,9 @@ def find_phantom(box: Box, modules: list[ModuleFile], parameters: list[str]) -> 
                 load(driver, text)
                 if waits_for_device(box, driver):
                     return PhantomSearch(box, driver).run(ATTEMPTS)
-            except ModuleLoadError:
-                pass
+            except ModuleLoadError as error:
+                if error.errno in _NEVER_LOADS:
+                    raise
             before.restore()  # it looks for its device while it is loaded
         return PhantomSearch(box, driver, lambda: load(driver, text)).run(ATTEMPTS)
 

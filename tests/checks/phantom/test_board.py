@@ -3,15 +3,19 @@ of either processor."""
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 import kobox
+from kobox.apps.hardware import find_phantom
 from kobox.arch.arm64.arm64 import ARM64
 from kobox.box.boot.bare_boot import boot
 from kobox.checks.phantom.announced import announced
 from kobox.checks.phantom.search import PhantomSearch
 from kobox.devices.phantom_board import PhantomBoard
 from kobox.devices.phantom_kinds import phantom_of
+from kobox.errors import ModuleLoadError
 from kobox.images.kernel_image import KernelImage
 from kobox.ko.modulefile import ModuleFile
 from kobox.machine import aml
@@ -82,3 +86,13 @@ def test_a_device_has_as_many_ports_as_it_says(box: kobox.Box, size: int) -> Non
 def test_where_arm64_maps_all_memory(start: int, where: int) -> None:
     assert ARM64.direct_map is not None
     assert ARM64.direct_map({"memstart_addr": start}.__getitem__) == where
+
+
+def test_a_driver_that_the_kernel_refuses_is_given_no_device(
+    debian_kernel: KernelImage, arm64_kernel: KernelImage
+) -> None:
+    other = ModuleFile(BuiltTestModules(debian_kernel, "picky")("picky"))
+    with boot(arm64_kernel) as box:
+        with pytest.raises(ModuleLoadError) as refused:
+            find_phantom(box, [other], [""])
+        assert refused.value.errno == errno.ENOEXEC
